@@ -1,0 +1,137 @@
+"""From whatever stands for labels, splits and groups to arrays: one meaning, whoever reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from featx.errors import DatasetError
+
+SPLITS = ("train", "val", "test")
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
+def split_name(name: object) -> str | None:
+    """ "train", "val" or "test" for any common way to write them; None for anything else."""
+    return _SPLIT_NAMES.get(str(name).strip().lower())
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a label, path, split or group is absent: None, NaN, NaT or blank text."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return True
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+
+
+def class_name(value: Any) -> str | None:
+    """A label as the name of its class, or None when it can be none (a fraction, a list)."""
+    if isinstance(value, str):
+        return str(value).strip()
+    if isinstance(value, (bool, np.bool_, int, np.integer)):
+        return str(value)
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))  # a column of whole numbers that once held a gap
+    return None
+
+
+def class_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The distinct names in order: by value when all are whole numbers, else by code point."""
+    distinct = set(names)
+    if all(_INTEGER.fullmatch(name) for name in distinct):
+        return tuple(sorted(distinct, key=lambda name: (int(name), name)))
+    return tuple(sorted(distinct))
+
+
+def encode(names: Sequence[str], classes: Sequence[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Names as indices into the classes.
+
+    Parameters
+    ----------
+    names : sequence of str
+    classes : sequence of str, optional
+        Their order; `class_names` of `names` when not given.
+
+    Returns
+    -------
+    labels : ndarray of shape (n,), int64
+    classes : tuple of str
+    """
+    classes = class_names(names) if classes is None else tuple(classes)
+    index = {name: i for i, name in enumerate(classes)}
+    return np.fromiter((index[name] for name in names), np.int64, len(names)), classes
+
+
+def labels_of(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels given in Python as indices and classes.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        Class names or whole numbers.
+    n : int
+        Number of images.
+    what : str
+        Name of the parameter, for errors.
+
+    Raises
+    ------
+    DatasetError
+        Naming the first value that is no label.
+    """
+    listed = one_per_image(values, n, what)
+    names = []
+    for i, value in enumerate(listed):
+        name = None if is_missing(value) else class_name(value)
+        if name is None:
+            raise DatasetError(f"{what}[{i}] is {value!r}; expected a class name or a whole number")
+        names.append(name)
+    return encode(names)
+
+
+def splits_of(values: Any, n: int, what: str = "splits") -> np.ndarray:
+    """Splits given in Python as an array of "train", "val" and "test"."""
+    listed = one_per_image(values, n, what)
+    names = [split_name(value) for value in listed]
+    if None in names:
+        i = names.index(None)
+        raise DatasetError(f"{what}[{i}] is {listed[i]!r}; expected one of {', '.join(SPLITS)}")
+    return np.array(names, dtype="U5")
+
+
+def groups_of(values: Any, n: int, what: str = "groups") -> np.ndarray:
+    """Groups given in Python: int64 when all are whole numbers, else text."""
+    listed = one_per_image(values, n, what)
+    for i, value in enumerate(listed):
+        if is_missing(value):
+            raise DatasetError(f"{what}[{i}] is missing; expected the group of every image")
+    if all(isinstance(v, (int, np.integer)) and not isinstance(v, (bool, np.bool_)) for v in listed):
+        return np.array(listed, dtype=np.int64)
+    return np.array([str(v) for v in listed])
+
+
+def one_per_image(values: Any, n: int, what: str) -> list:
+    """`values` as a list, checked to be one-dimensional and of length n."""
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+        raise DatasetError(f"{what}: expected one value for each image, got {type(values).__name__}")
+    if not isinstance(values, (list, tuple)):
+        array = np.asarray(values)
+        if array.ndim != 1:
+            raise DatasetError(f"{what}: expected shape ({n},), got {array.shape}")
+        values = array.tolist()
+    if len(values) != n:
+        raise DatasetError(f"{what}: expected one value for each of the {n} images, got {len(values)}")
+    return list(values)

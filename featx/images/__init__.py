@@ -1,0 +1,36 @@
+"""Pixels: where images come from, how they are decoded and preprocessed. Knows no labels and no networks."""
+
+from featx.images.augment import augmented
+from featx.images.decode import DECODER, IMAGE_SUFFIXES, MAX_PIXELS, decode, is_ignored, is_image_file
+from featx.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from featx.images.source import (
+    SOURCES,
+    Content,
+    EncodedImage,
+    FileImage,
+    LazyImage,
+    PixelImage,
+    Source,
+    as_source,
+)
+
+__all__ = [
+    "DECODER",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "SOURCES",
+    "Content",
+    "EncodedImage",
+    "FileImage",
+    "LazyImage",
+    "PixelImage",
+    "Preprocessing",
+    "Source",
+    "as_source",
+    "augmented",
+    "decode",
+    "is_ignored",
+    "is_image_file",
+]

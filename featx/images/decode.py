@@ -1,0 +1,192 @@
+"""Decoding: from the bytes of an image file to RGB, or a reason why not. Never a blank stand-in.
+
+The rules, whose name `DECODER` is part of a space because they change pixels:
+
+- JPEG, PNG, WebP, GIF, TIFF and BMP; of an animation or a multi-page file the first picture.
+- The content decides. What is no such image is refused, and so is an image of one format in a file named as
+  another: something went wrong with it.
+- EXIF orientation is applied (JPEG, PNG, WebP and TIFF); all other metadata is ignored.
+- Colours as `featx.images.rgb` says.
+- Empty, truncated and damaged files are refused, and so is an image of more than `MAX_PIXELS` pixels, by its
+  header, before anything is decoded.
+
+No global state of Pillow or of the warnings module is touched, so decoding works from many threads at once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import PurePath
+
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from featx.errors import ImageError
+from featx.images.containers import SUFFIXES, Container, Damaged, exif_orientation, sniff, unpack, what_else
+from featx.images.rgb import to_rgb
+
+#: Name of the rules above.
+DECODER = "pillow-rgb-1"
+
+#: Larger images are refused; it is the size that Pillow itself takes for an attack (2**29 / 3, rounded down).
+MAX_PIXELS = 178_956_970
+
+#: Suffixes of the formats that are decoded, in lower case.
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+
+# Images too, but not decoded. They count as images so that they are named and not silently left out.
+_FOREIGN_SUFFIXES = frozenset([".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"])
+
+
+class _Tiff(TiffImageFile):
+    """Pillow's reader without its warning about large images; `MAX_PIXELS` holds for tiles, too."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            tile = getattr(self, "_tile_size", self.size)
+            if tile[0] * tile[1] > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"tiles of {tile[0]} x {tile[1]} pixels")
+            self.im = Image.core.new(self.mode, tile)
+        super().load_prepare()
+
+
+# Opened by class and not by Image.open, which warns about large images and guesses among all formats.
+_READERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "GIF": GifImageFile,
+    "TIFF": _Tiff,
+    "BMP": BmpImageFile,
+}
+
+# What Pillow's readers raise on damaged data.
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file counts as an image of a dataset, by its name.
+
+    Hidden files, files in a hidden folder or in ``__MACOSX``, and files whose suffix is no image's (such as
+    ``Thumbs.db``) do not. HEIC, AVIF, JPEG XL and JPEG 2000 do, although they cannot be decoded: they are
+    then named, with the reason, and not silently left out.
+    """
+    path = PurePath(path)
+    if any(is_ignored(part) for part in path.parts):
+        return False
+    return path.suffix.lower() in IMAGE_SUFFIXES or path.suffix.lower() in _FOREIGN_SUFFIXES
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of this name is left out of datasets, whatever it holds."""
+    return (name.startswith(".") and name.strip(".") != "") or name == "__MACOSX"
+
+
+def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
+    """Decode the bytes of an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    id : str
+        Which image, for the error.
+    name : str, optional
+        The file's name, whose suffix must not contradict the content; `id` when not given, and ``""`` to
+        leave that out.
+
+    Returns
+    -------
+    PIL image of mode RGB
+
+    Raises
+    ------
+    ImageError
+        With the reason, when the bytes do not make an image.
+    """
+    if not data:
+        raise ImageError(id, "empty file (0 bytes)")
+    format = sniff(data)
+    if format is None:
+        raise ImageError(id, f"not an image: {what_else(data)}; expected {', '.join(SUFFIXES)}")
+    suffix = PurePath(id if name is None else name).suffix.lower()
+    if suffix not in SUFFIXES[format] and (suffix in IMAGE_SUFFIXES or suffix in _FOREIGN_SUFFIXES):
+        raise ImageError(id, f"mislabelled: {format} data in a file named {suffix}; rename or replace it")
+    try:
+        container = unpack(data, format)
+    except Damaged as error:
+        raise ImageError(id, str(error)) from error
+    _check_size(container.size, id)
+    try:
+        image = _READERS[format](io.BytesIO(container.data))
+        _check_size(image.size, id)
+        image.load()
+        orientation = container.orientation
+        if format == "WebP":
+            orientation = exif_orientation(image.info.get("exif", b""))
+        rgb = to_rgb(image, id, **_number_range(image))
+    except ImageError:
+        raise
+    except _DECODING_ERRORS as error:
+        raise ImageError(id, _reason(container, error)) from error
+    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _check_size(size: tuple[int, int] | None, id: str) -> None:
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        w, h = size
+        raise ImageError(
+            id, f"too large: {w} x {h} = {w * h:,} pixels, the limit is {MAX_PIXELS:,}; shrink it"
+        )
+
+
+def _number_range(image: Image.Image) -> dict:
+    """What white and black are in an image of whole numbers, as its header says."""
+    if isinstance(image, TiffImageFile):
+        return {
+            "full_scale": 4095 if image.tag_v2.get(258) == (12,) and image.mode.startswith("I;16") else None,
+            "inverted": image.tag_v2.get(262) == 0,
+        }
+    if isinstance(image, PngImageFile) and image.mode == "I":
+        return {"full_scale": 65535}
+    return {}
+
+
+def _reason(container: Container, error: BaseException) -> str:
+    format, text = container.format, " ".join(str(error).split())
+    if container.cut or "truncated" in text.lower() or isinstance(error, EOFError):
+        return f"truncated {format}: the file ends before its image does"
+    return f"damaged {format}: {text or type(error).__name__}"

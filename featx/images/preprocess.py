@@ -1,0 +1,243 @@
+"""Preprocessing: from any RGB image to the uint8 grid that a network was trained on, described as data.
+
+Weights carry their own preprocessing, and everything in it changes the embedding; so it is a value that can
+be compared, printed and stored, not a chain of function objects. Normalisation is part of the description
+but not applied here: the engine folds it into the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from featx.errors import InputError, UnknownName
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+#: Interpolations by name.
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+# Half the width of each filter, in pixels of the coarser grid.
+_SUPPORT = {Image.Resampling.BILINEAR: 1.0, Image.Resampling.BICUBIC: 2.0, Image.Resampling.LANCZOS: 3.0}
+
+# Pillow's crop warns about results beyond 89 million pixels; there, all rows are resized.
+_CROP_LIMIT = 50_000_000
+
+
+def resampling(name: str) -> Image.Resampling:
+    """Pillow's filter for the interpolation `name`; `UnknownName` when there is none."""
+    if name not in RESAMPLING:
+        raise UnknownName("interpolation", str(name), RESAMPLING)
+    return RESAMPLING[name]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop and normalisation, as the weights of a backbone state them.
+
+    Parameters
+    ----------
+    resize : int, (int, int) or None
+        Length of the shortest side after resizing (the other is ``int(resize * long / short)``, as in
+        torchvision), or exactly (height, width), or no resizing.
+    crop : (int, int) or None
+        Central crop (height, width). An image smaller than that is padded with zeros, as torchvision's
+        ``center_crop`` does. None needs an exact `resize`, so that every image comes out at one size.
+    interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, default="bilinear"
+    antialias : bool, default=True
+        Pillow always filters when it shrinks, so only True is possible; it is written down because it
+        changes the embedding.
+    mean, std : (float, float, float)
+        Of the normalisation ``(x / 255 - mean) / std``; ImageNet's by default. Applied by the engine.
+
+    Raises
+    ------
+    InputError
+        If a value is impossible.
+    """
+
+    resize: int | tuple[int, int] | None = 256
+    crop: tuple[int, int] | None = (224, 224)
+    interpolation: str = "bilinear"
+    antialias: bool = True
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if isinstance(self.resize, (tuple, list)):
+            object.__setattr__(self, "resize", _pair("resize", self.resize))
+        elif self.resize is not None:
+            object.__setattr__(self, "resize", _length("resize", self.resize))
+        if self.crop is not None:
+            object.__setattr__(self, "crop", _pair("crop", self.crop))
+        elif not isinstance(self.resize, tuple):
+            raise InputError(
+                f"preprocessing: resize={self.resize} without a crop gives every image another size; "
+                "give crop=(h, w) or resize=(h, w)"
+            )
+        resampling(self.interpolation)
+        if self.antialias is not True:
+            raise InputError(
+                "preprocessing: antialias must be True, because images are resized with Pillow, "
+                f"which always antialiases when it shrinks; got {self.antialias!r}"
+            )
+        object.__setattr__(self, "mean", _triple("mean", self.mean))
+        object.__setattr__(self, "std", _triple("std", self.std))
+        if min(self.std) <= 0:
+            raise InputError(f"preprocessing: std must be positive, got {self.std}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of what comes out."""
+        if self.crop is not None:
+            return self.crop
+        assert isinstance(self.resize, tuple)
+        return self.resize
+
+    def with_size(self, n: int) -> Preprocessing:
+        """The same for another resolution: shortest side to `n`, then the central `n` x `n`."""
+        n = _length("image size", n)
+        return replace(self, resize=n, crop=(n, n))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain JSON data."""
+        return {
+            "resize": list(self.resize) if isinstance(self.resize, tuple) else self.resize,
+            "crop": None if self.crop is None else list(self.crop),
+            "interpolation": self.interpolation,
+            "antialias": self.antialias,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of `to_dict`; `InputError` names fields that are unknown or missing."""
+        fields = set(cls.__dataclass_fields__)
+        wrong = [f"unknown field {k!r}" for k in sorted(set(data) - fields)]
+        wrong += [f"missing field {k!r}" for k in sorted(fields - set(data))]
+        if wrong:
+            raise InputError(f"preprocessing: {', '.join(wrong)}; expected {', '.join(sorted(fields))}")
+        return cls(**data)
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Resize and crop.
+
+        Parameters
+        ----------
+        image : PIL image of mode RGB
+
+        Returns
+        -------
+        ndarray of shape (h, w, 3), uint8
+
+        Notes
+        -----
+        The result is that of resizing the whole image and then cropping, but only the kept pixels are
+        computed. Let the resized grid have ``w'`` columns of which the crop keeps those from ``left``.
+        Column x of the crop is column ``left + x`` of the grid, whose centre lies at
+        ``(left + x + 1/2) w / w'`` in the image. Pillow's ``resize(size, box=(b0, .., b1, ..))`` puts the
+        centre of column x at ``b0 + (x + 1/2) (b1 - b0) / size``; with ``b0 = left w / w'`` and
+        ``b1 = (left + size) w / w'`` the two agree, and so do the filters' scales; and the support of a
+        filter is clipped to the image, not to the box. What remains is the rounding of the box to single
+        precision: an occasional pixel differs by one level, very rarely by two.
+
+        Columns are resized before rows, in two calls: left to itself, Pillow 13 may turn the order round
+        for a tall image and a small box, and as each pass rounds and clips, that changes the pixels.
+        """
+        if image.mode != "RGB":
+            raise InputError(f"preprocessing: expected an image of mode RGB, got {image.mode}")
+        width, height = image.size
+        new_h, new_w = self._resized(height, width)
+        out_h, out_w = self.size
+        top, kept_h, pad_top = _window(new_h, out_h)
+        left, kept_w, pad_left = _window(new_w, out_w)
+        window = (left, top, left + kept_w, top + kept_h)
+        if (new_h, new_w) == (height, width):
+            kept = image.crop(window)
+        elif isinstance(self.resize, tuple) or self.interpolation == "nearest":
+            # Nearest picks single pixels: a rounded box would pick a neighbour, not a close value.
+            kept = image.resize((new_w, new_h), RESAMPLING[self.interpolation]).crop(window)
+        else:
+            kept = self._resize_window(image, (new_w, new_h), window)
+        if (kept_h, kept_w) == (out_h, out_w):
+            return np.array(kept)
+        padded = np.zeros((out_h, out_w, 3), np.uint8)
+        padded[pad_top : pad_top + kept_h, pad_left : pad_left + kept_w] = np.asarray(kept)
+        return padded
+
+    def _resize_window(
+        self, image: Image.Image, grid: tuple[int, int], window: tuple[int, int, int, int]
+    ) -> Image.Image:
+        """What ``image.resize(grid).crop(window)`` gives, computing little more than the window."""
+        width, height = image.size
+        step_x, step_y = width / grid[0], height / grid[1]
+        left, top, right, bottom = window
+        method = RESAMPLING[self.interpolation]
+        # The rows that the vertical filter can reach, and one to spare for rounding.
+        reach = _SUPPORT[method] * max(step_y, 1.0) + 1.0
+        first = max(0, math.floor(top * step_y - reach))
+        last = min(height, math.ceil(bottom * step_y + reach))
+        if width * (last - first) > _CROP_LIMIT:
+            first, last = 0, height
+        rows = image.crop((0, first, width, last)) if (first, last) != (0, height) else image
+        narrow = rows.resize(
+            (right - left, last - first),
+            method,
+            box=(left * step_x, 0, min(right * step_x, width), last - first),
+        )
+        return narrow.resize(
+            (right - left, bottom - top),
+            method,
+            box=(0, top * step_y - first, right - left, min(bottom * step_y, last) - first),
+        )
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the whole image after resizing."""
+        if self.resize is None:
+            return height, width
+        if isinstance(self.resize, tuple):
+            return self.resize
+        if height < width:
+            return self.resize, int(self.resize * width / height)
+        return int(self.resize * height / width), self.resize
+
+
+def _window(length: int, wanted: int) -> tuple[int, int, int]:
+    """(first, how many, offset in the output) of the pixels that a central crop keeps along one axis."""
+    if length < wanted:
+        return 0, length, (wanted - length) // 2
+    return round((length - wanted) / 2.0), wanted, 0  # ties to even, as torchvision's int(round(...))
+
+
+def _length(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InputError(f"preprocessing: {name} must be a positive whole number of pixels, got {value!r}")
+    return int(value)
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InputError(f"preprocessing: {name} must be (height, width), got {value!r}")
+    return _length(name, value[0]), _length(name, value[1])
+
+
+def _triple(name: str, value: Any) -> tuple[float, float, float]:
+    try:
+        numbers = tuple(float(v) for v in value)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3 or not np.isfinite(numbers).all():
+        raise InputError(f"preprocessing: {name} must be three numbers, one a channel; got {value!r}")
+    return numbers[0], numbers[1], numbers[2]

@@ -1,0 +1,279 @@
+"""Sources: where an image's pixels come from, each with an id and a digest of its content.
+
+Every source has ``id``, ``read()`` and ``stat_key()``. Reading gives a `Content`: the digest first, so that a
+cache can be asked, and the pixels only when they are needed. Sources hold no open files and can be pickled
+as long as what they were made of can.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from featx.cache.identity import digest_array, digest_bytes
+from featx.errors import DatasetError, ImageError
+from featx.images.decode import MAX_PIXELS, decode
+from featx.images.rgb import over_white, to_rgb
+
+EXPECTED = (
+    "a path, the bytes of an image file, a PIL image, or a uint8 array of shape (h, w), (h, w, 1), (h, w, 3) "
+    "or (h, w, 4)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a source gave when it was read.
+
+    Attributes
+    ----------
+    digest : bytes
+        32 bytes of BLAKE2b: of the file's bytes, or of dtype, shape and pixels of the RGB array.
+    id : str
+        Of the source.
+    payload : bytes or ndarray of shape (h, w, 3), uint8
+        An image file's bytes, or pixels.
+    name : str or None
+        The file's name; None where `id` stands for it, ``""`` where its suffix does not matter.
+    """
+
+    digest: bytes
+    id: str
+    payload: bytes | np.ndarray = field(repr=False)
+    name: str | None = None
+
+    def image(self) -> Image.Image:
+        """The image as RGB; `ImageError` when it cannot be decoded."""
+        if isinstance(self.payload, np.ndarray):
+            return Image.fromarray(self.payload)
+        return decode(self.payload, self.id, name=self.name)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What every source can do."""
+
+    @property
+    def id(self) -> str:
+        """Which image."""
+
+    def read(self) -> Content:
+        """Digest and pixels; `ImageError` when it cannot be read."""
+
+    def stat_key(self) -> tuple[str, int, int] | None:
+        """(absolute path, size, mtime in ns) of a file; None for anything else, or when it cannot be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileImage:
+    """An image file on disk.
+
+    Parameters
+    ----------
+    id : str
+    path : str or Path
+    check_suffix : bool, default=True
+        Whether a suffix that contradicts the content is an error. False for a published dataset, which has
+        the files that it has.
+    """
+
+    id: str
+    path: str
+    check_suffix: bool
+
+    def __init__(self, id: str, path: str | os.PathLike[str], *, check_suffix: bool = True):
+        object.__setattr__(self, "id", id)
+        object.__setattr__(self, "path", os.fspath(path))
+        object.__setattr__(self, "check_suffix", check_suffix)
+
+    def read(self) -> Content:
+        """The file's bytes, read now."""
+        try:
+            with open(self.path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError as error:
+            raise ImageError(self.id, f"no such file: {self.path}") from error
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ImageError(self.id, f"cannot be read ({reason}): {self.path}") from error
+        name = os.path.basename(self.path) if self.check_suffix else ""
+        return Content(digest_bytes(data), self.id, data, name)
+
+    def stat_key(self) -> tuple[str, int, int] | None:
+        """(absolute path, size, mtime in ns), or None when there is no such file."""
+        try:
+            seen = os.stat(self.path)
+        except (OSError, ValueError):
+            return None
+        return os.path.abspath(self.path), seen.st_size, seen.st_mtime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """The bytes of an image file, in memory."""
+
+    id: str
+    data: bytes = field(repr=False)
+
+    def read(self) -> Content:
+        """The bytes with their digest."""
+        return Content(digest_bytes(self.data), self.id, self.data)
+
+    def stat_key(self) -> None:
+        """None: there is no file."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelImage:
+    """Pixels in memory: a uint8 array or a PIL image.
+
+    Raises
+    ------
+    DatasetError
+        When it is made, if dtype or shape are not those of an image.
+    """
+
+    id: str
+    pixels: np.ndarray | Image.Image = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pixels, np.ndarray):
+            _check_array(self.pixels, self.id)
+        elif not isinstance(self.pixels, Image.Image):
+            raise DatasetError(f"{self.id}: expected {EXPECTED}, got {_describe(self.pixels)}")
+
+    def read(self) -> Content:
+        """The pixels as RGB, with their digest."""
+        rgb = _rgb_array(self.pixels, self.id)
+        return Content(digest_array(rgb), self.id, rgb)
+
+    def stat_key(self) -> None:
+        """None: there is no file."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LazyImage:
+    """An image that a function makes when it is asked, such as an item of a torch dataset.
+
+    Parameters
+    ----------
+    id : str
+    load : callable
+        Returns a PIL image, a uint8 array, or a torch tensor (CHW or HW; uint8, or floating in [0, 1]).
+    """
+
+    id: str
+    load: Callable[[], object] = field(repr=False)
+
+    def read(self) -> Content:
+        """Call `load`: `DatasetError` when it gives no image, `ImageError` when a file is broken."""
+        made: object = None
+        try:
+            made = self.load()
+            if isinstance(made, Image.Image):
+                made.load()
+        except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            if isinstance(made, Image.Image):
+                made.close()  # Pillow leaves a file open whose picture it could not load
+            raise ImageError(self.id, " ".join(str(error).split()) or type(error).__name__) from error
+        if _is_tensor(made):
+            made = _from_tensor(made, self.id)
+        return PixelImage(self.id, made).read()  # type: ignore[arg-type]
+
+    def stat_key(self) -> None:
+        """None: there is no file that stands for it."""
+        return None
+
+
+#: All kinds of sources.
+SOURCES = (FileImage, EncodedImage, PixelImage, LazyImage)
+
+
+def as_source(obj: object, id: str) -> Source:
+    """The source that fits `obj`.
+
+    Parameters
+    ----------
+    obj : str, Path, bytes, PIL image, uint8 ndarray, torch tensor or a source
+        A source is returned under the new id.
+    id : str
+
+    Raises
+    ------
+    DatasetError
+        If it is something else, or an array of the wrong dtype or shape.
+    """
+    if isinstance(obj, SOURCES):
+        return obj if obj.id == id else replace(obj, id=id)
+    if isinstance(obj, (str, Path)):
+        return FileImage(id, os.path.expanduser(obj))
+    if isinstance(obj, (bytes, bytearray, memoryview)):
+        return EncodedImage(id, bytes(obj))
+    if _is_tensor(obj):
+        obj = _from_tensor(obj, id)
+    return PixelImage(id, obj)  # type: ignore[arg-type]
+
+
+def _check_array(array: np.ndarray, id: str) -> None:
+    if array.dtype != np.uint8:
+        hint = "; scale to 0..255 and use .astype('uint8')" if array.dtype.kind in "fiu" else ""
+        raise DatasetError(f"{id}: expected pixels of dtype uint8 (0..255), got {_describe(array)}{hint}")
+    grey_or_colour = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if not grey_or_colour or array.size == 0:
+        hint = "; move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        raise DatasetError(
+            f"{id}: expected an image of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), "
+            f"got {_describe(array)}{hint}"
+        )
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise DatasetError(f"{id}: {_describe(array)} is more than the limit of {MAX_PIXELS:,} pixels")
+
+
+def _rgb_array(pixels: np.ndarray | Image.Image, id: str) -> np.ndarray:
+    """(h, w, 3) uint8, C-contiguous; alpha is composited over white as it is for files."""
+    if isinstance(pixels, Image.Image):
+        return np.array(to_rgb(pixels, id))
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        return np.array(over_white(Image.fromarray(np.ascontiguousarray(pixels))))
+    grey = pixels if pixels.ndim == 2 else pixels[:, :, 0] if pixels.shape[2] == 1 else None
+    if grey is not None:
+        return np.ascontiguousarray(np.broadcast_to(grey[:, :, None], (*grey.shape, 3)))
+    return np.ascontiguousarray(pixels)
+
+
+def _is_tensor(obj: object) -> bool:
+    """A torch tensor, told by its methods: torch need not be there."""
+    return hasattr(obj, "detach") and hasattr(obj, "cpu") and hasattr(obj, "numpy")
+
+
+def _from_tensor(tensor: Any, id: str) -> np.ndarray:
+    """CHW or HW of a tensor as an HWC uint8 array."""
+    try:
+        array = np.asarray(tensor.detach().cpu().numpy())
+    except TypeError:  # bfloat16 has no numpy dtype
+        array = np.asarray(tensor.detach().cpu().float().numpy())
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+        array = np.moveaxis(array, 0, -1)
+    if array.dtype.kind == "f" and array.size:
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0.0 and high <= 1.0):
+            raise DatasetError(
+                f"{id}: expected a floating tensor with values in [0, 1], got {low:.3g} to {high:.3g}; "
+                "leave normalisation to featx (drop Normalize from the dataset's transform)"
+            )
+        array = np.rint(array * 255.0).astype(np.uint8)
+    return array
+
+
+def _describe(obj: object) -> str:
+    if isinstance(obj, np.ndarray):
+        return f"an array of dtype {obj.dtype} and shape {obj.shape}"
+    return type(obj).__name__
