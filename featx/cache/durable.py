@@ -1,0 +1,150 @@
+"""Files that are there completely or not at all, also after a kill or a power cut.
+
+The order is what makes it so: write under a temporary name, fsync the file, rename it over the
+target, fsync the folder. Only then has the content a name that survives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["PART_SUFFIX", "fsync_folder", "make_folder", "replacing", "sweep_parts"]
+
+PART_SUFFIX = ".part"
+
+_PART_LIFETIME = 24 * 3600.0
+"""Seconds after which an unfinished file is taken for dead: publishing one takes milliseconds."""
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where the platform can.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder.
+    """
+    if os.name == "nt":  # a folder cannot be opened there; NTFS journals its names by itself
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # network file systems without folder fsync
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, each durably; an existing one is fine.
+
+    Parameters
+    ----------
+    folder : Path
+        An absolute path.
+    """
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "exists and is not a folder", str(folder))
+    fsync_folder(folder.parent)
+
+
+@contextlib.contextmanager
+def replacing(target: Path, *, parts: Path | None = None) -> Iterator[BinaryIO]:
+    """Write a file that appears at `target` whole and durable, or not at all.
+
+    Parameters
+    ----------
+    target : Path
+        Where the file shall be; an older one is replaced.
+    parts : Path, optional
+        Folder of the temporary file, on the same file system. Default: hidden, beside the target.
+
+    Yields
+    ------
+    binary file
+        Open for writing and reading. When the block ends without an exception, the content is on
+        the disk under its name; when it raises, the temporary file is gone and the target untouched.
+
+    Raises
+    ------
+    OSError
+        Whatever the file system reports.
+    """
+    if parts is None:
+        part = target.with_name(f".{target.name[:100]}.{_part_name()}")
+    else:
+        part = parts / _part_name()
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(part, flags, 0o666)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            _fsync_file(file.fileno())
+        os.replace(part, target)
+    except BaseException:  # also of Ctrl-C nothing half-written may stay
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+    fsync_folder(target.parent)
+
+
+def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
+    """Remove what killed writers left behind.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of temporary files; it may be missing.
+    older_than : float, default=86400
+        Age in seconds below which a file may still belong to a living writer.
+
+    Returns
+    -------
+    int
+        Number of files removed.
+    """
+    removed = 0
+    limit = time.time() - older_than
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.name.endswith(PART_SUFFIX) and entry.stat().st_mtime < limit:
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
+
+
+def _part_name() -> str:
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    return f"{uuid.uuid4().hex}.{host}.{os.getpid()}{PART_SUFFIX}"
+
+
+def _fsync_file(descriptor: int) -> None:
+    # macOS: fsync reaches the drive's volatile cache only.
+    full = None
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)

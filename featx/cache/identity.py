@@ -1,0 +1,250 @@
+"""Identity: which image a row belongs to, and in which space its numbers live.
+
+A row of the cache is named by two things. The *digest* of the image's content, so that a renamed
+file is the same image and an edited one is another; and the *space*, everything that changes the
+number computed from it: decoding rules, preprocessing, architecture, weights, layer, pooling,
+numerical contract, output dtype. What does not change the number (batch size, workers, machine)
+has no place in a space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from featx.errors import CacheError
+
+__all__ = ["DIGEST_SIZE", "Space", "digest_array", "digest_bytes"]
+
+DIGEST_SIZE = 32
+"""Bytes of a content digest (BLAKE2b-256)."""
+
+# BLAKE2b's "person" parameter separates the two domains: a file whose bytes happen to spell out an
+# array's header and pixels still has another digest than that array.
+_ARRAY_PERSON = b"featx-array-1"
+
+
+def digest_bytes(data: bytes | bytearray | memoryview) -> bytes:
+    """Content digest of a file's bytes.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The whole content of the file.
+
+    Returns
+    -------
+    bytes
+        32 bytes of BLAKE2b.
+    """
+    return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
+
+
+def digest_array(array: np.ndarray) -> bytes:
+    """Content digest of an array: of its dtype, its shape and its elements in C order.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any shape, any memory layout, either byte order; a number, bool or bytes dtype.
+
+    Returns
+    -------
+    bytes
+        32 bytes of BLAKE2b, equal for equal arrays whatever their strides and byte order.
+
+    Raises
+    ------
+    TypeError
+        If the array holds Python objects, whose bytes are addresses.
+    """
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        raise TypeError("an array of Python objects has no content digest: expected a numeric dtype")
+    little = array.dtype.newbyteorder("<")
+    state = hashlib.blake2b(digest_size=DIGEST_SIZE, person=_ARRAY_PERSON)
+    state.update(json.dumps([little.str, list(array.shape)]).encode())
+    state.update(np.ascontiguousarray(array, dtype=little).reshape(-1).view(np.uint8).data)
+    return state.digest()
+
+
+class Space(Mapping[str, Any]):
+    """Everything that changes an embedding's numbers, stored in clear.
+
+    Parameters
+    ----------
+    fields : mapping of str to JSON data
+        Nested mappings, sequences, strings, numbers, booleans and None. Tuples become lists and
+        NumPy scalars become numbers, so a space read back from JSON equals the one written.
+
+    Raises
+    ------
+    CacheError
+        If a value is no JSON data (an object, a set, a number that is not finite, a key that is
+        not a string), naming its field.
+
+    Examples
+    --------
+    >>> a = Space({"layer": "avgpool", "preprocessing": {"interpolation": "bilinear"}})
+    >>> b = Space({"layer": "avgpool", "preprocessing": {"interpolation": "bicubic"}})
+    >>> a.differences(b)
+    ['preprocessing.interpolation: bilinear in the cache, bicubic asked for']
+    """
+
+    __slots__ = ("_canonical_json", "_id")
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        if not isinstance(fields, Mapping):
+            raise CacheError(f"a space is a mapping of names to values, got {type(fields).__name__}")
+        # The canonical text is the only state: what is hashed, what is stored and what is compared
+        # cannot drift apart, and nobody can change a nested dict behind the id's back.
+        self._canonical_json = json.dumps(
+            _plain(fields, ""), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        self._id = hashlib.sha256(self._canonical_json.encode("utf-8")).hexdigest()
+
+    @classmethod
+    def from_json(cls, text: str) -> Space:
+        """Read a space from the text `canonical_json` gave.
+
+        Parameters
+        ----------
+        text : str
+            A JSON object.
+
+        Raises
+        ------
+        CacheError
+            If the text is no JSON object.
+        """
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CacheError(f"not the JSON of a space: {error}") from error
+        return cls(fields)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The nested fields, as a fresh dict of plain JSON data."""
+        fields: dict[str, Any] = json.loads(self._canonical_json)
+        return fields
+
+    @property
+    def canonical_json(self) -> str:
+        """Sorted keys, no spaces, UTF-8: equal spaces have equal text."""
+        return self._canonical_json
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hex digits."""
+        return self._id
+
+    def flattened(self) -> dict[str, Any]:
+        """The fields by dotted name, ``{"preprocessing.interpolation": "bilinear", ...}``.
+
+        Lists and empty mappings are values of their own and are not taken apart.
+        """
+        return dict(_flat(self.fields, ""))
+
+    def differences(self, other: Space, *, here: str = "in the cache", there: str = "asked for") -> list[str]:
+        """Say in what another space differs from this one.
+
+        Parameters
+        ----------
+        other : Space
+            The space to compare with.
+        here, there : str
+            What this space and the other one are called in the lines.
+
+        Returns
+        -------
+        list of str
+            One line per differing field, sorted by its dotted name; empty when they are equal.
+        """
+        ours, others = self.flattened(), other.flattened()
+        absent = object()
+        lines = []
+        for name in sorted(ours.keys() | others.keys()):
+            mine, theirs = ours.get(name, absent), others.get(name, absent)
+            if mine is absent:
+                lines.append(f"{name}: nothing {here}, {_shown(theirs)} {there}")
+            elif theirs is absent:
+                lines.append(f"{name}: {_shown(mine)} {here}, nothing {there}")
+            elif _text(mine) != _text(theirs):  # as JSON: 1 is not True, 1 is not 1.0
+                lines.append(f"{name}: {_shown(mine)} {here}, {_shown(theirs)} {there}")
+        return lines
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Space):
+            return NotImplemented
+        return self._canonical_json == other._canonical_json
+
+    def __hash__(self) -> int:
+        return hash(self._canonical_json)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Space.from_json, (self._canonical_json,))
+
+    def __repr__(self) -> str:
+        return f"Space({self.fields!r})"
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Copy `value` into plain JSON data, or say which field cannot be."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise CacheError(f"the space's field {where or '(top)'} is {value}: expected a finite number")
+        return value
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise CacheError(f"the space's field {where or '(top)'} is not valid Unicode: {error}") from error
+        return str(value)
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise CacheError(
+                    f"the space's field {where or '(top)'} has the key {name!r}: expected a string"
+                )
+        return {name: _plain(item, f"{where}.{name}".lstrip(".")) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    raise CacheError(
+        f"the space's field {where or '(top)'} is a {type(value).__name__}: "
+        "expected JSON data (mapping, list, string, number, true, false, null)"
+    )
+
+
+def _flat(fields: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) and value else _text(value)

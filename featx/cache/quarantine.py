@@ -1,0 +1,147 @@
+"""Damaged shards: taken out of use, their intact rows kept, and never an intact shard lost.
+
+A publisher may put an intact file at the name of a damaged one (equal rows have an equal name) at
+any time, and a rename cannot be made conditional on what is renamed. So a file that looks damaged is
+first moved to a ``.suspect`` name, looked at there, and moved back if it is intact. Whoever is
+killed in between leaves a suspect, which the next scan of any process settles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from featx.cache.durable import fsync_folder
+from featx.cache.identity import Space
+from featx.cache.root import listed
+from featx.cache.shard import DamagedShard, open_shard, verify_shard
+
+__all__ = ["Quarantine"]
+
+_SUSPECT = ".suspect"
+
+
+class Quarantine:
+    """Where the damaged shards of one space go.
+
+    Parameters
+    ----------
+    shards, folder : Path
+        The folder of the shards, and that of the damaged ones; made when it is needed.
+    space : Space
+        What the shards must belong to.
+    write : callable
+        ``write(keys, rows)`` publishes rows as a new shard.
+
+    Attributes
+    ----------
+    settled : int
+        Number of suspects settled so far: when it changes, there may be new shards.
+    """
+
+    def __init__(
+        self, shards: Path, folder: Path, space: Space, write: Callable[[np.ndarray, np.ndarray], Path]
+    ) -> None:
+        self.shards, self.folder = shards, folder
+        self._space, self._write = space, write
+        self._ignored: set[tuple[str, int, int]] = set()  # damaged, and it cannot be moved away
+        self.settled = 0
+
+    def ignores(self, path: Path) -> bool:
+        """Whether a file is known to be damaged and could not be moved away."""
+        return bool(self._ignored) and _fingerprint(path) in self._ignored
+
+    def take(self, path: Path, reason: str) -> bool:
+        """Take a shard that looks damaged out of use, and publish its intact rows anew.
+
+        Parameters
+        ----------
+        path : Path
+            A file in the folder of the shards.
+        reason : str
+            What was seen.
+
+        Returns
+        -------
+        bool
+            False when the file cannot be moved (a read-only folder): it is ignored from now on.
+
+        Warns
+        -----
+        RuntimeWarning
+            Naming the file, where it went and how many of its rows were kept.
+        """
+        fingerprint = _fingerprint(path)
+        suspect = self.folder / f"{path.stem}.{uuid.uuid4().hex}{_SUSPECT}"
+        try:
+            self.folder.mkdir(exist_ok=True)
+            os.replace(path, suspect)
+        except FileNotFoundError:
+            return True  # another process took it, or cleared the cache
+        except OSError as error:
+            if fingerprint is not None:
+                self._ignored.add(fingerprint)
+            _warn(f"cache file {path} is damaged ({reason}), not used and not movable: {error.strerror}")
+            return False
+        self._settle(suspect, reason)
+        return True
+
+    def settle_all(self) -> None:
+        """Settle the suspects that stopped processes left behind."""
+        for name in listed(self.folder):
+            if name.endswith(_SUSPECT):
+                self._settle(self.folder / name, "set aside by a process that was stopped")
+
+    def _settle(self, suspect: Path, reason: str) -> None:
+        """Decide what a suspect is: back into use, or into quarantine with its intact rows kept."""
+        original = self.shards / f"{suspect.name.split('.')[0]}.h5"
+        try:
+            with contextlib.suppress(FileNotFoundError):  # settled by another process
+                try:
+                    verify_shard(suspect, self._space)
+                except DamagedShard as damage:
+                    kept = self._rescue(suspect)
+                    final = self.folder / original.name
+                    if final.exists():
+                        final = final.with_name(suspect.name.removesuffix(_SUSPECT) + ".h5")
+                    os.replace(suspect, final)
+                    fsync_folder(self.folder)
+                    self.settled += 1
+                    _warn(
+                        f"cache file {original} is damaged ({damage.reason}); moved to {final}, "
+                        f"{kept} intact rows kept, what is lost will be extracted again"
+                    )
+                else:
+                    os.replace(suspect, original)
+                    fsync_folder(self.shards)
+                    self.settled += 1
+        except OSError as error:
+            # Read-only, or full: its rows count as missing now, and the next scan tries again.
+            _warn(f"cache file {original} is damaged ({reason}) and cannot be settled: {error}")
+
+    def _rescue(self, suspect: Path) -> int:
+        """Publish the intact rows of a damaged file anew; their number."""
+        try:
+            keys, rows = open_shard(suspect, self._space).salvage()
+        except DamagedShard:
+            return 0
+        if len(keys):
+            self._write(keys, rows)
+        return len(keys)
+
+
+def _fingerprint(path: Path) -> tuple[str, int, int] | None:
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return path.name, status.st_ino, status.st_mtime_ns
+    return None
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

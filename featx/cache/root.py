@@ -1,0 +1,56 @@
+"""Where the cache lives, and how its folders are named and listed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from featx.errors import CacheError
+
+__all__ = ["ADVICE", "absolute", "default_root", "listed"]
+
+ADVICE = "choose another folder with --cache or FEATX_CACHE"
+
+
+def default_root() -> Path:
+    """The cache folder when none is named.
+
+    Returns
+    -------
+    Path
+        ``$FEATX_CACHE``, else ``featx`` in the platform's folder for caches: ``$XDG_CACHE_HOME`` or
+        ``~/.cache``, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows.
+
+    Raises
+    ------
+    CacheError
+        If there is no home folder.
+    """
+    if chosen := os.environ.get("FEATX_CACHE"):
+        return absolute(chosen)
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return absolute(local) / "featx" / "Cache"
+    if sys.platform == "darwin":
+        return absolute("~/Library/Caches/featx")
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification: a relative path there is to be ignored.
+    return absolute(xdg if os.path.isabs(xdg) else "~/.cache") / "featx"
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """An absolute path, ``~`` expanded, links and missing parts left alone."""
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))
+    except RuntimeError as error:
+        raise CacheError(f"no home folder for the cache {path}; {ADVICE}") from error
+
+
+def listed(folder: Path) -> list[str]:
+    """The names in a folder; none when it is missing, CacheError when it cannot be read."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise CacheError(f"cannot read the cache {folder}: {error.strerror or error}; {ADVICE}") from error

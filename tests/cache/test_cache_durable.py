@@ -1,0 +1,95 @@
+import os
+import time
+
+import pytest
+
+from featx.cache import durable
+from featx.cache.durable import make_folder, replacing, sweep_parts
+
+
+def test_the_file_appears_whole_and_nothing_else_stays(tmp_path):
+    target = tmp_path / "a.bin"
+    with replacing(target) as file:
+        file.write(b"12")
+        assert not target.exists()
+        file.write(b"34")
+    assert target.read_bytes() == b"1234"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_an_older_file_is_replaced_only_at_the_end(tmp_path):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with replacing(target, parts=tmp_path) as file:
+        file.write(b"new")
+        file.flush()
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()])
+def test_whatever_interrupts_leaves_the_old_file_and_no_part(tmp_path, error):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    def write_and_fail():
+        with replacing(target) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_and_fail()
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failing_disk_leaves_no_part(tmp_path, monkeypatch, call):
+    def fail(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(durable.os, call, fail)
+    with pytest.raises(OSError, match="No space"), replacing(tmp_path / "a.bin") as file:
+        file.write(b"x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_order_is_file_then_name_then_folder(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor):
+        calls.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        fsync(descriptor)
+
+    def noted_replace(source, target):
+        calls.append("name")
+        replace(source, target)
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc to tell which descriptor is synced")
+    monkeypatch.setattr(durable.os, "fsync", noted_fsync)
+    monkeypatch.setattr(durable.os, "replace", noted_replace)
+    with replacing(tmp_path / "a.bin") as file:
+        file.write(b"x")
+    assert calls == ["file", "name", "folder"]
+
+
+def test_folders_are_made_with_their_parents_and_a_file_in_the_way_is_named(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match="file"):
+        make_folder(tmp_path / "file" / "below")
+
+
+def test_only_old_parts_are_swept(tmp_path):
+    for name in ("old.part", "young.part", "old.h5"):
+        (tmp_path / name).write_bytes(b"x")
+    past = time.time() - 2 * 24 * 3600
+    os.utime(tmp_path / "old.part", (past, past))
+    os.utime(tmp_path / "old.h5", (past, past))
+    assert sweep_parts(tmp_path) == 1
+    assert sorted(os.listdir(tmp_path)) == ["old.h5", "young.part"]
+    assert sweep_parts(tmp_path / "missing") == 0

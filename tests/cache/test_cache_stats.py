@@ -1,0 +1,167 @@
+import os
+import pickle
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import featx
+from featx.cache import StatCache, digest_bytes
+
+SECOND = 10**9
+OLD = time.time_ns() - 100 * SECOND
+
+
+def key(i, size=10, mtime=OLD):
+    return (f"/photos/{i}.jpg", size, mtime)
+
+
+def entries(n):
+    return [(key(i), digest_bytes(b"%d" % i)) for i in range(n)]
+
+
+@pytest.fixture
+def stats(tmp_path):
+    return StatCache(tmp_path / "root")
+
+
+def test_a_file_that_did_not_change_is_known(stats):
+    stats.store(entries(3))
+    assert stats.lookup([key(2), key(0), None, key(7)]) == [
+        digest_bytes(b"2"),
+        digest_bytes(b"0"),
+        None,
+        None,
+    ]
+    assert StatCache(stats.path.parent).lookup([key(1)]) == [digest_bytes(b"1")]
+
+
+@pytest.mark.parametrize("changed", [key(0, size=11), key(0, mtime=OLD + 1), key(1)])
+def test_another_size_mtime_or_path_is_not_known(stats, changed):
+    stats.store(entries(1))
+    assert stats.lookup([changed]) == [None]
+
+
+def test_a_newer_entry_replaces_the_older_one(stats):
+    stats.store(entries(1))
+    newer = key(0, mtime=OLD + SECOND)
+    stats.store([(newer, digest_bytes(b"new"))])
+    assert stats.lookup([key(0), newer]) == [None, digest_bytes(b"new")]
+
+
+def test_a_file_touched_within_two_seconds_of_reading_is_not_trusted(stats):
+    read = OLD + 50 * SECOND
+    for age, trusted in [(3, True), (1, False), (0, False), (-10, False)]:
+        recent = key(age, mtime=read - age * SECOND)
+        stats.store([(recent, digest_bytes(b"x"))], read_ns=read)
+        assert (stats.lookup([recent]) != [None]) is trusted
+
+
+def test_without_a_time_of_reading_the_making_of_the_instance_counts(stats):
+    fresh = key(0, mtime=time.time_ns())
+    stats.store([(fresh, digest_bytes(b"x"))])
+    assert stats.lookup([fresh]) == [None]
+
+
+def test_more_files_than_one_query_takes_keep_their_order(stats):
+    stats.store(entries(1200))
+    keys = [key(i) if i % 3 else None for i in range(1199, -1, -1)]
+    expected = [digest_bytes(b"%d" % i) if i % 3 else None for i in range(1199, -1, -1)]
+    assert stats.lookup(keys) == expected
+
+
+def test_nothing_known_creates_nothing(stats):
+    assert stats.lookup([key(0)]) == [None]
+    assert stats.lookup([]) == []
+    stats.store([])
+    assert not stats.path.parent.exists()
+
+
+def test_a_path_that_is_not_utf8_is_known(stats):
+    path = (os.fsdecode(b"/photos/\xff.jpg"), 1, OLD)
+    stats.store([(path, digest_bytes(b"x"))])
+    assert stats.lookup([path]) == [digest_bytes(b"x")]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [((("a.jpg", 1, OLD), b"x" * 32), "absolute path"), ((key(0), b"x"), "digest of 1 bytes")],
+)
+def test_a_wrong_entry_is_refused(stats, entry, message):
+    with pytest.raises(ValueError, match=message):
+        stats.store([entry])
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no database, and long enough to be looked at" * 100])
+def test_a_file_that_is_no_database_is_replaced(stats, content):
+    stats.path.parent.mkdir()
+    stats.path.write_bytes(content)
+    assert stats.lookup([key(0)]) == [None]
+    stats.store(entries(1))
+    assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
+
+
+def test_damage_anywhere_is_never_another_digest(stats):
+    n = 40
+    stats.store(entries(n))
+    intact = stats.path.read_bytes()
+    for at in range(0, len(intact), 61):
+        damaged = bytearray(intact)
+        damaged[at] ^= 0x10
+        stats.path.write_bytes(damaged)
+        for i, digest in enumerate(stats.lookup([key(i) for i in range(n)])):
+            assert digest in (None, digest_bytes(b"%d" % i))
+    stats.path.write_bytes(intact[: len(intact) // 2])
+    stats.lookup([key(0)])
+    stats.store(entries(n))
+    assert stats.lookup([key(5)]) == [digest_bytes(b"5")]
+
+
+def test_a_locked_database_is_a_miss_and_no_error(stats, monkeypatch):
+    stats.store(entries(1))
+    monkeypatch.setattr("featx.cache.stats._BUSY_SECONDS", 0.05)
+    other = sqlite3.connect(stats.path)
+    other.execute("BEGIN EXCLUSIVE")
+    assert stats.lookup([key(0)]) == [None]
+    stats.store(entries(2))
+    other.rollback()
+    other.close()
+    assert stats.lookup([key(0), key(1)]) == [digest_bytes(b"0"), None]
+
+
+def test_a_place_that_cannot_be_written_is_no_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    stats = StatCache(tmp_path / "file")
+    stats.store(entries(1))
+    assert stats.lookup([key(0)]) == [None]
+
+
+def test_it_pickles_and_serves_several_threads(stats):
+    copy = pickle.loads(pickle.dumps(stats))
+    threads = [threading.Thread(target=copy.store, args=(entries(20)[5 * i : 5 * i + 5],)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert None not in stats.lookup([key(i) for i in range(20)])
+
+
+def test_several_processes_write_at_once(stats):
+    code = (
+        "import sys; from featx.cache import StatCache, digest_bytes\n"
+        "s = StatCache(sys.argv[1]); first = int(sys.argv[2])\n"
+        "for i in range(first, first + 10):\n"
+        "    s.store([((f'/photos/{i}.jpg', 10, int(sys.argv[3])), digest_bytes(b'%d' % i))])\n"
+    )
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(featx.__file__)))
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(stats.path.parent), str(first), str(OLD)], env=environment
+        )
+        for first in (0, 10)
+    ]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    assert stats.lookup([key(i) for i in range(20)]) == [digest_bytes(b"%d" % i) for i in range(20)]
