@@ -1,0 +1,220 @@
+"""The report as one HTML page that needs nothing but itself: no scripts, no network, no other files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from html import escape
+
+from featx.report.methods import methods_table
+from featx.report.mistakes import confident_mistakes, frequent_confusions, recall_by_class
+from featx.report.plots import NAMED, Plot, confusion_plot, cost_plot, curves_plot, front
+from featx.report.provenance import how_it_was_done
+from featx.report.style import CSS
+from featx.report.svg import inline_svg
+from featx.report.verdict import verdict
+from featx.results import (
+    ComparisonResult,
+    MethodResult,
+    advise,
+    best_method,
+    recommended,
+    write_atomically,
+)
+from featx.results.formats import format_seconds
+
+# The page itself forbids what it does not need; a class name that smuggles in a script finds it shut.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = None) -> str:
+    """Lay out a comparison as a self-contained HTML page.
+
+    Parameters
+    ----------
+    result : ComparisonResult
+        What to show.
+    thumbnails : mapping of str to bytes, optional
+        Image id -> a small JPEG (or PNG, WebP) file, for the images in ``mistakes``; 160 x 160 pixels
+        are enough. Mistakes without one are listed all the same.
+
+    Returns
+    -------
+    str
+        The page.
+    """
+    pick, best = recommended(result.methods), best_method(result.methods)
+    sections = []
+    if pick is None or best is None:
+        said = escape(result.advice or advise(result.methods, result.dataset.get("n_test") or 0))
+        sections.append(f'<section class="card verdict doubt"><h2>No verdict</h2><p>{said}</p></section>')
+    else:
+        sections += [
+            verdict(result, best, pick),
+            _all_methods(result, best, pick),
+            _cost(result, best, pick),
+            _errors(result, pick),
+            _gallery(result, pick, thumbnails or {}),
+        ]
+    sections += [
+        _training(result),
+        f'<section class="card"><h2>How it was done</h2>{how_it_was_done(result)}</section>',
+    ]
+    name = escape(str(result.dataset.get("name") or "comparison"))
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{name}: which method to use</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<header><h1>{name}</h1><small>{escape(_subtitle(result))}</small></header>\n"
+        + "\n".join(filter(None, sections))
+        + "\n<footer>Made by featx. The numbers are in results.json and results.csv beside this page."
+        "</footer>\n</main>\n</body>\n</html>\n"
+    )
+
+
+def write_report(
+    path: str | os.PathLike[str], result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = None
+) -> None:
+    """Write :func:`render`'s page to a file, all of it or nothing.
+
+    Raises
+    ------
+    OutputError
+        When the place cannot be written.
+    """
+    write_atomically(path, render(result, thumbnails))
+
+
+def _subtitle(result: ComparisonResult) -> str:
+    data = result.dataset
+    parts = []
+    if data.get("classes"):
+        parts.append(f"{len(data['classes'])} classes")
+    for key, what in (("n_train", "training images"), ("n_test", "test images")):
+        if data.get(key):
+            parts.append(f"{data[key]:,} {what}")
+    parts += [", ".join(dict.fromkeys(m.backbone for m in result.methods if m.backbone)), result.created[:10]]
+    return " · ".join(filter(None, parts))
+
+
+def _all_methods(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> str:
+    legend = (
+        '<p class="legend"><span class="probe"><span class="mark"></span>probe on frozen features</span>'
+        '<span class="finetune"><span class="mark"></span>fine-tuned baseline</span>'
+        '<span class="floor"><span class="mark"></span>floor: what any method must beat</span>'
+        '<span><span class="band"></span>interval of the highest</span></p>'
+    )
+    return (
+        f'<section class="card"><h2>All {len(result.methods)} methods, same test images</h2>'
+        '<p class="lead">Mark: top-1 accuracy; whisker: its 95 % interval. “n.s.”: the paired test against '
+        f"the highest shows no difference (p &gt; 0.05).</p>{legend}"
+        f"{methods_table(result.methods, best, pick)}"
+        '<p class="narrow muted"><small>More metrics on a wider screen, all in results.csv.</small></p>'
+        "</section>"
+    )
+
+
+def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> str:
+    plot = cost_plot(result.methods, (pick, best))
+    if plot is None:
+        return ""
+    return (
+        '<section class="card"><h2>What accuracy costs</h2><p class="lead">Up is more accurate, left is '
+        "faster to train. Point at a mark for its name.</p>"
+        f'<div class="two">{_figure(plot, "cost")}<div><h3>Worth their time</h3><p class="muted"><small>'
+        "Nothing else here is both faster to train and more accurate.</small></p>"
+        f"{_front_list(result)}</div></div></section>"
+    )
+
+
+def _front_list(result: ComparisonResult) -> str:
+    shown = [m for m in result.methods if m.kind != "floor" and m.cost > 0 and math.isfinite(m.top1)]
+    lines = "".join(
+        f'<li class="{m.kind}"><span class="grow"><span class="mark"></span>{escape(m.title)}</span>'
+        f'<span class="num muted">{escape(format_seconds(m.cost))}</span><b class="num">{m.top1:.3f}</b></li>'
+        for m in sorted(front(shown), key=lambda m: m.cost)
+    )
+    return f'<ul class="pairs">{lines}</ul>'
+
+
+def _errors(result: ComparisonResult, pick: MethodResult) -> str:
+    probe = best_method(m for m in result.methods if m.kind == "probe" and m.confusion)
+    tuned = best_method(m for m in result.methods if m.kind == "finetune" and m.confusion)
+    shown = [m for m in (probe, tuned) if m is not None]
+    if pick.confusion:
+        shown = [pick, *(m for m in shown if m.kind != pick.kind)]
+    if not shown:
+        return ""
+    n = len(shown[0].confusion)
+    classes = [str(c) for c in result.dataset.get("classes") or range(n)]
+    large = n > 15
+    figures = []
+    for i, m in enumerate(shown):
+        plot = confusion_plot(m, classes)
+        assert plot is not None
+        figures.append(_figure(plot, f"confusion-{i}", m.title, wide=large))
+    layout = "figures" if not large else ""
+    unnamed = "<p class='muted'>Too many classes to name; point at a cell.</p>" if n > NAMED else ""
+    return (
+        '<section class="card"><h2>Where they go wrong</h2>'
+        '<p class="lead">Rows are the true class, columns the predicted one; '
+        "blue cells are right, red ones wrong, darker is a larger share of the class.</p>"
+        f'<div class="two"><div><h3>Recall by class, worst first</h3>{recall_by_class(shown, classes)}</div>'
+        f"<div><h3>Frequent confusions of {escape(shown[0].title)}</h3>"
+        f"{frequent_confusions(shown[0], classes)}</div></div>"
+        f'{unnamed}<div class="{layout}" style="margin-top:26px">{"".join(figures)}</div></section>'
+    )
+
+
+def _gallery(result: ComparisonResult, pick: MethodResult, thumbnails: Mapping[str, bytes]) -> str:
+    if not pick.mistakes:
+        return ""
+    other = best_method(m for m in result.methods if m.kind != pick.kind and m.mistakes)
+    return (
+        f'<section class="card"><h2>Most confident mistakes of {escape(pick.title)}</h2>'
+        '<p class="lead">Test images it got wrong, the surest first, with the probability it gave the wrong '
+        f"class. Some may be wrong labels.</p>{confident_mistakes(pick, other, thumbnails)}</section>"
+    )
+
+
+def _training(result: ComparisonResult) -> str:
+    trained = [m for m in result.methods if m.kind == "finetune" and m.curves]
+    losses, scores = (
+        [
+            v
+            for m in trained
+            for part in ("train", "val")
+            for v in (m.curves or {}).get(f"{part}_{what}") or []
+            if v
+        ]
+        for what in ("loss", "accuracy")
+    )
+    top = 1.05 * max(losses) if losses else None
+    low = max(0.0, min(scores) - 0.05) if scores else None
+    figures = []
+    for i, m in enumerate(trained):
+        plot = curves_plot(m, top, low)
+        if plot is not None:
+            epochs = len((m.curves or {})["epoch"])
+            took = f"{epochs} epoch{'s' if epochs != 1 else ''}"
+            figures.append(_figure(plot, f"curves-{i}", m.title, took))
+    if not figures:
+        return ""
+    return (
+        '<section class="card"><h2>How the fine-tuning went</h2><p class="lead">On training images (dashed) '
+        "and on validation images held out from them (solid); the test images played no part. "
+        "The dotted line is the epoch that was kept.</p>"
+        f'<div class="figures">{"".join(figures)}</div></section>'
+    )
+
+
+def _figure(plot: Plot, name: str, title: str = "", subtitle: str = "", wide: bool = False) -> str:
+    svg = inline_svg(plot.figure, name, plot.alt, plot.tips)
+    if wide:
+        svg = svg.replace("<svg ", '<svg class="wide" ', 1)
+    small = f"<small>{escape(subtitle)}</small>" if subtitle else ""
+    caption = f"<figcaption>{escape(title)}{small}</figcaption>" if title else ""
+    return f'<figure>{caption}<div class="scroll">{svg}</div></figure>'

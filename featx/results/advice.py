@@ -1,0 +1,207 @@
+"""The verdict of a comparison in plain sentences, from its measurements alone.
+
+The rule, so that it can be argued with:
+
+1. The best method is the one with the highest top-1 (:func:`featx.results.best_method`).
+2. If that is a fine-tuned baseline, and some probe on frozen features cannot be told apart from it (exact
+   paired test on the same test images, p > 0.05) and is no slower to train, the most accurate such probe is
+   recommended instead: the cheaper of two that the data cannot separate.
+3. What is not significant is called "no difference shown", with the interval that the difference may lie in;
+   it is never called equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from featx.results.formats import format_p, format_points, format_seconds
+from featx.results.types import MethodResult, best_method, by_top1
+
+ALPHA = 0.05  # of the paired tests; two-sided, not corrected for the number of methods
+FEW_TEST_IMAGES = 100  # below this an interval of top-1 is often 10 points wide or more
+
+
+def recommended(methods: Iterable[MethodResult]) -> MethodResult | None:
+    """The method to use by the rule of this module; None when there is nothing but floors.
+
+    Parameters
+    ----------
+    methods : iterable of MethodResult
+        All methods of one comparison.
+
+    Returns
+    -------
+    MethodResult or None
+        The best method, or the probe that is as good as the data can tell and cheaper.
+    """
+    methods = list(methods)
+    best = best_method(methods)
+    if best is None or best.kind == "probe":
+        return best
+    for probe in by_top1(m for m in methods if m.kind == "probe"):
+        if tied(probe, best) and not probe.cost > best.cost:
+            return probe
+    return best
+
+
+def advise(methods: Iterable[MethodResult], n_test: int) -> str:
+    """What the measurements say, in a few plain sentences.
+
+    Parameters
+    ----------
+    methods : iterable of MethodResult
+        All methods of one comparison, with ``versus_best`` filled in for all but the best.
+    n_test : int
+        Test images.
+
+    Returns
+    -------
+    str
+        One paragraph: what to use, how sure that is, what fine-tuning gained and cost, and warnings.
+    """
+    methods = list(methods)
+    best, pick = best_method(methods), recommended(methods)
+    if best is None or pick is None:
+        return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
+    said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
+    said.append(_on_fine_tuning(methods, best, pick))
+    said.extend(_on_other_probes(methods, best, pick))
+    said.extend(_warnings(methods, best, pick, n_test))
+    return " ".join(said)
+
+
+def tied(method: MethodResult, best: MethodResult) -> bool:
+    """Whether the paired test shows no difference between a method and the best one."""
+    return method is best or method.p_value > ALPHA
+
+
+def describe(method: MethodResult) -> str:
+    """A method in running text, such as ``linear SVM on frozen resnet50 features``."""
+    if method.kind == "probe" and method.backbone:
+        return f"{in_text(method)} on frozen {method.backbone} features"
+    if method.kind == "finetune" and method.backbone and method.backbone not in method.title:
+        return f"{in_text(method)} of {method.backbone}"
+    return in_text(method)
+
+
+def in_text(method: MethodResult) -> str:
+    """A method's title as it stands inside a sentence: ``Ridge`` becomes ``ridge``, ``LDA`` stays."""
+    title = method.title
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+
+def _on_fine_tuning(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> str:
+    tuned = pick if pick.kind == "finetune" else best_method(m for m in methods if m.kind == "finetune")
+    probe = pick if pick.kind == "probe" else best_method(m for m in methods if m.kind == "probe")
+    if tuned is None:
+        return "No fine-tuned baseline was run, so this does not say whether fine-tuning would do better."
+    if probe is None:
+        return "No probe on frozen features was run, so this does not say whether fine-tuning was needed."
+    # One of the two is the best method or shares its rank, so the other carries the paired test.
+    test = probe if best.kind == "finetune" else tuned
+    gap = _gap(test, flip=test is probe)
+    shown = not tied(test, best)
+    if math.isnan(test.p_value):
+        said = (
+            f"{tuned.title} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}; not tested in pairs."
+        )
+    elif pick is probe and shown:
+        said = f"Fine-tuning did not pay: its best mode, {in_text(tuned)}, reached {tuned.top1:.3f} ({gap})."
+    elif pick is probe:
+        said = f"No difference from fine-tuning is shown: {in_text(tuned)} reached {tuned.top1:.3f} ({gap})."
+    elif shown:
+        said = (
+            f"Fine-tuning paid off: the best probe on frozen features, {in_text(probe)}, "
+            f"reached {probe.top1:.3f} (fine-tuning: {gap})."
+        )
+    else:
+        said = (
+            f"No difference from frozen features is shown: {in_text(probe)} reached {probe.top1:.3f} "
+            f"(fine-tuning: {gap}), but was slower to train."
+        )
+    return " ".join(filter(None, [said, _cost(tuned, probe)]))
+
+
+def _gap(test: MethodResult, flip: bool) -> str:
+    """Fine-tuning minus probe, in points; ``versus_best`` holds ``test`` minus the best, so maybe flipped."""
+    v = test.versus_best or {}
+    difference, low, high = (
+        math.nan if v.get(k) is None else float(v[k]) for k in ("difference", "low", "high")
+    )
+    if flip:
+        difference, low, high = -difference, -high, -low
+    parts = []
+    if math.isfinite(difference):
+        parts.append(f"{format_points(difference)} points")
+    if math.isfinite(low) and math.isfinite(high):
+        parts.append(f"95 % interval {format_points(low)} to {format_points(high)}")
+    p = format_p(test.p_value)
+    parts.append(f"p {p[0]} {p[1:]}" if p.startswith("<") else f"p = {p}")
+    return ", ".join(parts)
+
+
+def _cost(tuned: MethodResult, probe: MethodResult) -> str:
+    slow, fast = tuned.cost, probe.cost
+    if not (math.isfinite(slow) and fast > 0):
+        return ""
+    cached = "" if probe.seconds.get("extract") else ", embeddings from the cache"
+    times = f"({format_seconds(slow)} against {format_seconds(fast)}{cached})"
+    ratio = slow / fast
+    if ratio >= 1.5:
+        return (
+            f"Fine-tuning took {ratio:.0f} times as long {times}."
+            if ratio >= 9.5
+            else (f"Fine-tuning took {ratio:.1f} times as long {times}.")
+        )
+    return f"Fine-tuning took {'about as long' if ratio > 1 / 1.5 else 'less time'} {times}."
+
+
+def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
+    if pick.kind == "finetune":
+        return _on_cheaper_modes(methods, best, pick)
+    others = [m for m in methods if m.kind == "probe" and m is not pick]
+    if pick is not best or any(math.isnan(m.p_value) for m in others):
+        return []
+    same = sum(tied(m, best) for m in others)
+    if not same:
+        return []
+    if len(others) == 1:
+        return ["The other probe cannot be told apart from it on these images."]
+    return [f"{same} of the {len(others)} other probes cannot be told apart from it on these images."]
+
+
+def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
+    modes = [m for m in methods if m.kind == "finetune" and m is not pick and tied(m, best)]
+    cheap = min((m for m in modes if 2 * m.cost <= pick.cost), key=lambda m: m.cost, default=None)
+    if cheap is None:
+        return []
+    times = pick.cost / cheap.cost if cheap.cost > 0 else math.inf
+    return [
+        f"{cheap.title} is not shown to be worse ({cheap.top1:.3f}, p = {format_p(cheap.p_value)}) "
+        f"and {times:.0f} times faster to train."
+    ]
+
+
+def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResult, n_test: int) -> list[str]:
+    said = []
+    for floor in (m for m in methods if m.kind == "floor" and math.isfinite(m.top1)):
+        if best is pick and math.isfinite(floor.p_value):
+            beaten = pick.top1 > floor.top1 and floor.p_value <= ALPHA
+        else:  # no paired test of these two: the intervals must not reach each other's value
+            beaten = pick.top1 > floor.top1 and not pick.metric("top1").low <= floor.top1
+        if not beaten:
+            said.append(
+                f"Warning: it is not shown to be better than the floor, {in_text(floor)} ({floor.top1:.3f}); "
+                "do not rely on it."
+            )
+    if n_test < FEW_TEST_IMAGES:
+        said.append(f"With only {n_test} test images all of this is rough; more would narrow the intervals.")
+    return said
+
+
+def _top1(m: MethodResult) -> str:
+    interval = m.metric("top1")
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} (95 % interval {interval.low:.3f} to {interval.high:.3f})"

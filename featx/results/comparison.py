@@ -1,0 +1,206 @@
+"""All methods of one comparison: as JSON, as a table, as a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featx.errors import InputError
+from featx.results.formats import format_milliseconds, format_p
+from featx.results.types import Interval, MethodResult, Mistake, best_method, by_top1
+from featx.results.writing import plain, write_atomically
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = 1
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass
+class ComparisonResult:
+    """All methods of one comparison, on one split. The fields are those of the package's docstring."""
+
+    dataset: dict[str, Any]
+    methods: list[MethodResult]
+    spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    forward_passes: int = 0
+    advice: str = ""
+    failures: list[dict[str, str]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    created: str = field(default_factory=_now)
+    seconds_total: float | None = None
+    command: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    schema = SCHEMA
+
+    def best(self) -> MethodResult | None:
+        """The method with the highest top-1, floors excluded (see :func:`best_method`)."""
+        return best_method(self.methods)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values; NaN and infinities become None."""
+        # The fields of this class alone: a subclass may carry what does not belong into the file.
+        content = {"schema": SCHEMA} | {f.name: getattr(self, f.name) for f in fields(ComparisonResult)}
+        return plain(content)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ComparisonResult:
+        """The inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        InputError
+            When ``content`` is no comparison, or one of another schema.
+        """
+        if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
+            found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
+            raise InputError(
+                f"not a comparison result this featx can read: schema {SCHEMA} expected, got {found!r}"
+            )
+        try:
+            known = {f.name for f in fields(ComparisonResult)}
+            methods = [_method(entry) for entry in content["methods"]]
+            rest = {k: v for k, v in content.items() if k in known and k != "methods"}
+            return cls(methods=methods, **rest)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"a damaged comparison result: {type(error).__name__}: {error}") from error
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row a method, the best first.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``name, title, kind, backbone, image_size``; for each metric ``top1, top1_low,
+            top1_high``, ...; ``seconds_extract, seconds_fit, seconds_predict_per_image``;
+            ``p_value_vs_best, difference_vs_best``; and ``params`` as JSON text.
+        """
+        import pandas
+
+        metrics = dict.fromkeys(name for m in self.methods for name in m.metrics)
+        rows = []
+        for m in by_top1(self.methods):
+            row: dict[str, Any] = {
+                k: getattr(m, k) for k in ("name", "title", "kind", "backbone", "image_size")
+            }
+            for name in metrics:
+                interval = m.metric(name)
+                row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            row |= {f"seconds_{k}": m.seconds.get(k) for k in ("extract", "fit", "predict_per_image")}
+            row |= {f"{k}_vs_best": (m.versus_best or {}).get(k) for k in ("p_value", "difference")}
+            row["params"] = json.dumps(plain(m.params), ensure_ascii=False)
+            rows.append(row)
+        frame = pandas.DataFrame(rows)
+        return frame.astype({"image_size": "Int64"}) if rows else frame
+
+    def table(self) -> str:
+        """A plain-text table for a terminal, the best method first, floors included."""
+        head = [
+            "method",
+            "top-1 [95 %]",
+            "balanced",
+            "macro F1",
+            "log loss",
+            "ECE",
+            "fit s",
+            "ms/image",
+            "p vs best",
+        ]
+        best = self.best()
+        backbones = {m.backbone for m in self.methods if m.backbone}
+        lines = [head]
+        for m in by_top1(self.methods):
+            title = m.title if len(backbones) < 2 or not m.backbone else f"{m.title} · {m.backbone}"
+            title += " (floor)" if m.kind == "floor" else ""
+            per_image = m.seconds.get("predict_per_image")
+            lines.append(
+                [
+                    title,
+                    str(m.metric("top1")),
+                    *(_number(m.metric(k).value) for k in ("balanced_accuracy", "macro_f1", "log_loss")),
+                    _number(m.metric("calibration_error").value),
+                    _number(m.seconds.get("fit"), "{:.1f}"),
+                    format_milliseconds(per_image),
+                    "best" if m is best else format_p(m.p_value),
+                ]
+            )
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        lines.insert(1, ["-" * w for w in widths])
+
+        def text(line: list[str]) -> str:
+            rest = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
+            return "  ".join([line[0].ljust(widths[0]), *rest]).rstrip()
+
+        return "\n".join(map(text, lines))
+
+    def write_json(self, path: str | os.PathLike[str]) -> None:
+        """Write ``results.json``, all of it or nothing.
+
+        Raises
+        ------
+        OutputError
+            When the place cannot be written.
+        """
+        write_atomically(
+            path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        )
+
+    @classmethod
+    def read_json(cls, path: str | os.PathLike[str]) -> ComparisonResult:
+        """Read what :meth:`write_json` wrote.
+
+        Raises
+        ------
+        InputError
+            When the file cannot be read, or is no comparison result of this schema.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{os.fspath(path)}: not a readable results.json: {error}") from error
+        try:
+            return cls.from_dict(content)
+        except InputError as error:
+            raise InputError(f"{os.fspath(path)}: {error}") from error
+
+    def write_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_frame` as CSV (UTF-8), all of it or nothing.
+
+        Raises
+        ------
+        OutputError
+            When the place cannot be written.
+        """
+        write_atomically(path, self.to_frame().to_csv(index=False, lineterminator="\n"))
+
+
+def _method(entry: Mapping[str, Any]) -> MethodResult:
+    known = {k: v for k, v in entry.items() if k in MethodResult.__dataclass_fields__}
+    known["metrics"] = {
+        k: Interval(**{b: _float(x) for b, x in v.items()}) for k, v in entry["metrics"].items()
+    }
+    known["mistakes"] = [
+        Mistake(m["id"], m["true"], m["predicted"], _float(m["probability"]))
+        for m in entry.get("mistakes", ())
+    ]
+    return MethodResult(**known)
+
+
+def _float(x: float | None) -> float:
+    return math.nan if x is None else float(x)
+
+
+def _number(x: float | None, form: str = "{:.3f}") -> str:
+    return "-" if x is None or not math.isfinite(x) else form.format(x)

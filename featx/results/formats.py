@@ -1,0 +1,41 @@
+"""Numbers as people write them, the same in the terminal, the advice and the report."""
+
+from __future__ import annotations
+
+import math
+
+
+def format_p(p: float) -> str:
+    """A p-value as people write it: two digits, ``<0.001``, or ``-`` when there is none."""
+    if not math.isfinite(p):
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.095 else f"{p:.2f}"
+
+
+def format_milliseconds(seconds: float | None) -> str:
+    """Seconds as milliseconds with two digits, ``<0.01`` for less, ``-`` when unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    ms = 1e3 * seconds
+    return "<0.01" if ms < 0.01 else f"{ms:.2f}" if ms < 0.995 else f"{ms:.1f}" if ms < 9.95 else f"{ms:.0f}"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A duration with two or three digits, in the unit a person would choose; ``-`` when unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    if seconds < 0.001:
+        return "<1 ms"
+    if seconds < 1:
+        return f"{seconds * 1e3:.2g} ms" if seconds < 0.0995 else f"{seconds:.2f} s"
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
+
+
+def format_points(difference: float, signed: bool = True) -> str:
+    """A difference of accuracies in percentage points, with a real minus sign; ``-`` when unknown."""
+    if not math.isfinite(difference):
+        return "-"
+    points = round(100 * difference, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return (f"{points:+.1f}" if signed and points else f"{points:.1f}").replace("-", "−")

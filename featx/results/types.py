@@ -1,0 +1,155 @@
+"""The result types: an interval, a mistake, a method; and which method is the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from featx.errors import InputError
+
+KINDS = ("probe", "finetune", "floor")
+
+# A method's training history: lists over epochs (and the number "best_epoch").
+Curve = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and its 95 % interval; NaN where it is undefined.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The estimate and the bounds of its interval.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.value):
+            return "-"
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image that a method got wrong.
+
+    Parameters
+    ----------
+    id : str
+        Which image.
+    true, predicted : str
+        Class names.
+    probability : float
+        What the method gave the class it predicted.
+    """
+
+    id: str
+    true: str
+    predicted: str
+    probability: float
+
+
+@dataclass
+class MethodResult:
+    """One method on the test images. The fields are those of ``methods`` in the package's docstring.
+
+    ``curves`` may be given as a history, a list of one dict an epoch, or as ``{"epochs": history,
+    "best_epoch": ...}``; it is kept as lists over epochs.
+    ``confusion`` may be an integer array (n_classes, n_classes).
+    """
+
+    name: str
+    title: str
+    kind: str
+    backbone: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Interval] = field(default_factory=dict)
+    seconds: dict[str, float | None] = field(default_factory=dict)
+    versus_best: dict[str, Any] | None = None
+    confusion: list[list[int]] = field(default_factory=list)
+    curves: Curve | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(
+                f"method {self.name!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}"
+            )
+        if isinstance(self.curves, Sequence):
+            self.curves = curves_from_history(self.curves)
+        elif self.curves and "epochs" in self.curves:
+            rest = {k: v for k, v in self.curves.items() if k != "epochs"}
+            self.curves = (curves_from_history(self.curves["epochs"]) or {}) | rest
+        if hasattr(self.confusion, "tolist"):
+            self.confusion = self.confusion.tolist()
+
+    def metric(self, name: str) -> Interval:
+        """The metric of that name, or an undefined interval (NaN) when it was not measured."""
+        return self.metrics.get(name, Interval(math.nan))
+
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy on the test images; NaN when not measured."""
+        return self.metric("top1").value
+
+    @property
+    def cost(self) -> float:
+        """Seconds to a trained method: extraction and fit. NaN when no time was taken."""
+        times = [t for k in ("extract", "fit") if (t := self.seconds.get(k)) is not None and math.isfinite(t)]
+        return float(sum(times)) if times else math.nan
+
+    @property
+    def p_value(self) -> float:
+        """Of the paired test against the best method; NaN when there is none."""
+        p = (self.versus_best or {}).get("p_value")
+        return math.nan if p is None else float(p)
+
+
+def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:
+    """Turn one dict an epoch into lists over epochs; a value missing in an epoch becomes None."""
+    rows = list(history)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names} or None
+
+
+def best_method(methods: Iterable[MethodResult]) -> MethodResult | None:
+    """The method with the highest top-1, floors excluded; None when there is none.
+
+    At equal top-1, the one that the paired tests were made against comes first, then a probe before a
+    fine-tuned baseline (it is the cheaper one), then the higher balanced accuracy and the lower log loss.
+    """
+
+    def rank(m: MethodResult) -> tuple[float, ...]:
+        keys = (
+            m.top1,
+            float(m.versus_best is None),
+            float(m.kind == "probe"),
+            m.metric("balanced_accuracy").value,
+            -m.metric("log_loss").value,
+        )
+        return tuple(k if math.isfinite(k) else -math.inf for k in keys)
+
+    candidates = [m for m in methods if m.kind != "floor" and math.isfinite(m.top1)]
+    return max(candidates, key=rank, default=None)
+
+
+def by_top1(methods: Iterable[MethodResult]) -> list[MethodResult]:
+    """The methods from the best to the worst, the best one as :func:`best_method` has it."""
+    methods = list(methods)
+    best = best_method(methods)
+
+    def place(m: MethodResult) -> tuple[float, bool, bool]:
+        top1 = m.top1 if math.isfinite(m.top1) else -math.inf
+        return -top1, m is not best, m.kind == "floor"
+
+    return sorted(methods, key=place)

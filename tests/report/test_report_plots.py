@@ -1,0 +1,146 @@
+"""Figures: what they show, and how they become part of the page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from featx.report.plots import confusion_plot, confusions, cost_plot, curves_plot, front, shortened
+from featx.report.svg import INK, inline_svg
+from featx.results import Interval, MethodResult
+
+
+def matrix(n: int) -> list[list[int]]:
+    return [[20 if i == j else int(j == (i + 1) % n) for j in range(n)] for i in range(n)]
+
+
+def test_cost_plot_says_fastest_and_most_accurate_and_names_every_point(comparison):
+    plot = cost_plot(comparison.methods, [comparison.best()])
+    assert "of 12 methods" in plot.alt, "floors cost nothing and are left out"
+    assert "Most accurate: Full fine-tuning" in plot.alt
+    svg = inline_svg(plot.figure, "cost", plot.alt, plot.tips)
+    assert svg.count("<title>") == 12
+    assert ">Full fine-tuning</text>" in svg
+
+
+def test_cost_plot_needs_two_methods_with_a_cost(comparison):
+    assert cost_plot(comparison.methods[:1]) is None
+
+
+def test_the_front_holds_what_nothing_beats_in_both():
+    methods = [
+        MethodResult(n, n, "probe", metrics={"top1": Interval(a)}, seconds={"fit": s})
+        for n, a, s in (("quick", 0.8, 1.0), ("good", 0.9, 5.0), ("beaten", 0.85, 6.0))
+    ]
+    assert [m.name for m in front(methods)] == ["quick", "good"]
+
+
+def test_confusion_matrix_draws_only_cells_with_images_and_their_counts():
+    method = MethodResult("a", "A", "probe", confusion=matrix(4))
+    plot = confusion_plot(method, ["w", "x", "y", "z"])
+    assert len(plot.tips) == 8
+    assert "w: 20 of 21 right" in plot.tips
+    assert "w: 1 of 21 taken for x" in plot.tips
+    assert plot.alt.startswith("Confusion matrix of A: 80 of 84 test images right.")
+    svg = inline_svg(plot.figure, "c", plot.alt, plot.tips)
+    assert svg.count(">20</text>") == 4
+    assert svg.count(">1</text>") == 4
+
+
+def test_a_hundred_classes_stay_named_and_more_do_not():
+    hundred = confusion_plot(
+        MethodResult("a", "A", "probe", confusion=matrix(100)), [f"class {i}" for i in range(100)]
+    )
+    svg = inline_svg(hundred.figure, "c", "", hundred.tips)
+    assert svg.count(">class 57</text>") == 2
+    sizes = [float(s) for s in re.findall(r"font(?:-size)?: ([\d.]+)px", svg)]
+    assert min(sizes) >= 8, "legible without zooming"
+    many = confusion_plot(
+        MethodResult("a", "A", "probe", confusion=matrix(130)), [f"class {i}" for i in range(130)]
+    )
+    assert ">class 57</text>" not in inline_svg(many.figure, "c", "", many.tips)
+
+
+def test_no_matrix_and_no_curves_give_no_figure():
+    assert confusion_plot(MethodResult("a", "A", "probe"), []) is None
+    assert curves_plot(MethodResult("a", "A", "finetune")) is None
+
+
+def test_confusions_come_most_frequent_first():
+    method = MethodResult("a", "A", "probe", confusion=[[5, 1, 3], [0, 9, 0], [2, 0, 7]])
+    assert confusions(method, "xyz") == [(3, "x", "z"), (2, "z", "x"), (1, "x", "y")]
+
+
+def test_curves_show_both_parts_and_the_epoch_kept(comparison):
+    method = next(m for m in comparison.methods if m.name == "finetune-full")
+    plot = curves_plot(method, 2.0, 0.5)
+    assert "over 6 epochs" in plot.alt
+    assert plot.alt.endswith("Kept: epoch 5.")
+    for words in ("training loss", "validation loss", "training accuracy", "validation accuracy"):
+        assert words in plot.alt
+    loss, accuracy = plot.figure.axes
+    assert loss.get_ylim() == (0, 2.0)
+    assert accuracy.get_ylim() == (0.5, 1.0)
+
+
+def test_a_single_epoch_with_gaps_can_be_drawn():
+    curves = {"epoch": [1], "train_loss": [0.5], "val_loss": [None], "train_accuracy": [0.8]}
+    plot = curves_plot(MethodResult("a", "A", "finetune", curves=curves))
+    assert "validation" not in plot.alt
+
+
+def test_svg_takes_its_colours_and_font_from_the_page(comparison):
+    plot = cost_plot(comparison.methods)
+    svg = inline_svg(plot.figure, "cost", "an <alt> & more")
+    assert "var(--probe)" in svg
+    assert "var(--ink)" in svg
+    assert not [colour for colour in INK.values() if colour in svg]
+    assert 'aria-label="an &lt;alt&gt; &amp; more"' in svg
+    assert "<style" not in svg
+    assert "<metadata" not in svg
+    assert "<?xml" not in svg
+
+
+def test_every_id_in_an_svg_is_used_and_carries_its_name(comparison):
+    plot = cost_plot(comparison.methods)
+    svg = inline_svg(plot.figure, "cost", "")
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert ids
+    assert all(i.startswith("cost-") for i in ids)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) == set(ids)
+
+
+def test_the_same_figure_gives_the_same_bytes(comparison):
+    texts = {inline_svg(cost_plot(comparison.methods).figure, "cost", "") for _ in range(2)}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["$\\alpha$_x^2", "薔薇", "🌹 emoji", "<b>&\"quoted'", "two\nlines", "x" * 60]
+)
+def test_any_class_name_can_be_drawn(name):
+    method = MethodResult("a", "A", "probe", confusion=[[3, 1], [0, 4]])
+    plot = confusion_plot(method, [name, "other"])
+    svg = inline_svg(plot.figure, "c", plot.alt, plot.tips)
+    assert "<b>" not in svg
+    if name.startswith("$"):
+        assert ">$\\alpha$_x^2</text>" in svg, "no mathematics is made of it"
+
+
+def test_long_names_are_cut():
+    assert shortened("a  b\nc") == "a b c"
+    assert len(shortened("x" * 60)) == 22
+
+
+def test_the_report_leaves_the_global_state_of_pyplot_alone():
+    code = (
+        "import sys, featx.report as r; from featx.results import MethodResult; "
+        "assert 'matplotlib' not in sys.modules; "
+        "r.confusion_plot(MethodResult('a', 'A', 'probe', confusion=[[1]]), ['c']); "
+        "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

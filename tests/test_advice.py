@@ -1,0 +1,136 @@
+"""The advice says what the measurements say, and no more."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from featx.results import Interval, MethodResult, advise, recommended
+
+
+def method(name: str, top1: float, kind="probe", p=None, best=None, cost=10.0):
+    versus = None
+    if p is not None:
+        gap = top1 - (top1 if best is None else best)
+        versus = {"p_value": p, "difference": gap, "low": gap - 0.02, "high": gap + 0.02, "method": "best"}
+    return MethodResult(
+        name,
+        {"svm": "Linear SVM", "full": "Full fine-tuning"}.get(name, name.title()),
+        kind,
+        backbone=None if kind == "floor" else "resnet50",
+        metrics={"top1": Interval(top1, top1 - 0.03, top1 + 0.03)},
+        seconds={"extract": cost / 2, "fit": cost / 2} if cost is not None else {},
+        versus_best=versus,
+    )
+
+
+def test_a_probe_that_fine_tuning_cannot_be_told_apart_from_is_recommended():
+    probe = method("svm", 0.94, p=0.4, best=0.95)
+    tuned = method("full", 0.95, "finetune", cost=350.0)
+    assert recommended([probe, tuned]) is probe
+    said = advise([probe, tuned], 240)
+    assert said.startswith(
+        "Use linear SVM on frozen resnet50 features: "
+        "top-1 0.940 (95 % interval 0.910 to 0.970) on 240 test images."
+    )
+    assert "No difference from fine-tuning is shown: full fine-tuning reached 0.950" in said
+    assert "(+1.0 points, 95 % interval −1.0 to +3.0, p = 0.40)" in said, "fine-tuning minus probe"
+    assert "Fine-tuning took 35 times as long (5.8 min against 10 s)." in said
+    assert "equal" not in said
+
+
+def test_fine_tuning_that_pays_is_recommended_with_how_much():
+    tuned = method("full", 0.96, "finetune", cost=20.0)
+    probe = method("svm", 0.90, p=0.0004, best=0.96)
+    assert recommended([probe, tuned]) is tuned
+    said = advise([probe, tuned], 400)
+    assert said.startswith("Use full fine-tuning of resnet50: top-1 0.960")
+    assert "Fine-tuning paid off: the best probe on frozen features, linear SVM, reached 0.900" in said
+    assert "(fine-tuning: +6.0 points, 95 % interval +4.0 to +8.0, p < 0.001)" in said
+    assert "Fine-tuning took 2.0 times as long" in said
+
+
+def test_a_probe_significantly_better_than_fine_tuning_says_so():
+    said = advise([method("svm", 0.95), method("full", 0.85, "finetune", p=0.01, best=0.95)], 240)
+    assert "Fine-tuning did not pay: its best mode, full fine-tuning, reached 0.850 (−10.0 points" in said
+    assert "about as long" in said
+
+
+def test_a_tied_probe_that_is_slower_to_train_is_not_recommended():
+    probe = method("boosting", 0.94, p=0.4, best=0.95, cost=100.0)
+    tuned = method("head", 0.95, "finetune", cost=5.0)
+    assert recommended([probe, tuned]) is tuned
+    said = advise([probe, tuned], 240)
+    assert "No difference from frozen features is shown" in said
+    assert "less time" in said
+
+
+def test_the_most_accurate_of_the_tied_probes_is_taken():
+    tuned = method("full", 0.95, "finetune", cost=350.0)
+    probes = [method("knn", 0.93, p=0.08, best=0.95), method("svm", 0.94, p=0.4, best=0.95)]
+    assert recommended([*probes, tuned]).name == "svm"
+
+
+def test_a_much_cheaper_mode_that_ties_is_mentioned():
+    tuned = method("full", 0.96, "finetune", cost=300.0)
+    head = method("head", 0.95, "finetune", p=0.3, best=0.96, cost=10.0)
+    probe = method("svm", 0.90, p=0.001, best=0.96)
+    said = advise([tuned, head, probe], 240)
+    assert "Head is not shown to be worse (0.950, p = 0.30) and 30 times faster to train." in said
+    assert "not shown to be worse" not in advise([tuned, probe], 240)
+
+
+def test_without_a_baseline_it_says_that_it_cannot_say():
+    said = advise([method("svm", 0.95), method("knn", 0.93, p=0.2, best=0.95)], 240)
+    assert "No fine-tuned baseline was run" in said
+    assert "The other probe cannot be told apart" in said
+
+
+def test_without_a_probe_it_says_that_it_cannot_say():
+    assert "No probe on frozen features was run" in advise([method("full", 0.95, "finetune")], 240)
+
+
+def test_probes_that_cannot_be_told_apart_are_counted():
+    others = [method(n, 0.93, p=p, best=0.95) for n, p in (("knn", 0.2), ("lda", 0.3), ("ridge", 0.001))]
+    assert "2 of the 3 other probes cannot be told apart" in advise([method("svm", 0.95), *others], 240)
+
+
+def test_no_better_than_the_pixels_is_a_warning():
+    floor = method("pixels", 0.94, "floor", p=0.6, best=0.95)
+    assert "Warning: it is not shown to be better than the floor, pixels (0.940)" in advise(
+        [method("svm", 0.95), floor], 240
+    )
+    beaten = method("pixels", 0.40, "floor", p=0.0, best=0.95)
+    assert "Warning" not in advise([method("svm", 0.95), beaten], 240)
+
+
+def test_without_a_paired_test_the_floor_must_lie_below_the_interval():
+    svm = method("svm", 0.95)
+    assert "Warning" in advise([svm, method("pixels", 0.93, "floor")], 240)
+    assert "Warning" not in advise([svm, method("pixels", 0.90, "floor")], 240)
+
+
+def test_few_test_images_are_said_to_be_few():
+    assert "With only 20 test images all of this is rough" in advise([method("svm", 0.95)], 20)
+    assert "rough" not in advise([method("svm", 0.95)], 200)
+
+
+def test_embeddings_from_the_cache_are_said_to_be():
+    probe = method("svm", 0.95)
+    probe.seconds = {"extract": 0.0, "fit": 1.0}
+    tuned = method("full", 0.94, "finetune", p=0.7, best=0.95, cost=90.0)
+    assert "(90 s against 1.0 s, embeddings from the cache)" in advise([probe, tuned], 240)
+
+
+def test_missing_tests_and_times_are_left_out():
+    said = advise([method("svm", 0.95, cost=None), method("full", 0.94, "finetune", cost=None)], 240)
+    assert "not tested in pairs" in said
+    assert "nan" not in said
+    assert "as long" not in said
+
+
+@pytest.mark.parametrize("methods", [[], [method("majority", 0.1, "floor")], [method("svm", math.nan)]])
+def test_nothing_measured_recommends_nothing(methods):
+    assert recommended(methods) is None
+    assert advise(methods, 10).startswith("Nothing to recommend")
