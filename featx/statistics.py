@@ -1,0 +1,198 @@
+"""Is one method better than another on these test images, and how sure is a number?
+
+Two methods that are scored on the same images are compared image by image. Images that both get right, or
+both wrong, say nothing about the difference; of the others, half should fall to either side by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from featx.errors import InputError
+from featx.results import Interval
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """The comparison of two methods, a and b, on the same images.
+
+    Attributes
+    ----------
+    p_value : float
+        Two-sided exact p-value of McNemar's test: how often chance alone would divide the images on
+        which the two disagree at least as unevenly.
+    difference : float
+        Top-1 accuracy of a less that of b.
+    n_only_a, n_only_b : int
+        Images that only a, or only b, gets right.
+    low, high : float
+        Paired bootstrap interval of the difference, 95 %.
+    """
+
+    p_value: float
+    difference: float
+    n_only_a: int
+    n_only_b: int
+    low: float = math.nan
+    high: float = math.nan
+
+    def to_dict(self) -> dict[str, float]:
+        """``p_value``, ``difference``, ``low`` and ``high``, as ``results.json`` has them."""
+        return {
+            "p_value": self.p_value,
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+        }
+
+
+def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
+    """McNemar's test in its exact form, a binomial test on the images that only one method gets right.
+
+    Parameters
+    ----------
+    correct_a, correct_b : array-like of shape (n,), bool
+        Whether each method has each image right, in the same order.
+    n_boot : int, default=10000
+        Resamples for the interval of the difference, as in `paired_difference`.
+    seed : int, default=0
+        Seed of the resamples.
+
+    Returns
+    -------
+    PairedTest
+        Its p-value is 1 where the methods never disagree.
+
+    Raises
+    ------
+    InputError
+        The arrays differ in length, are empty, or are not boolean, or `n_boot` is not positive.
+
+    References
+    ----------
+    Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12 (1947).
+
+    Examples
+    --------
+    >>> mcnemar_exact([True] * 6 + [False], [False] * 6 + [False]).p_value
+    0.03125
+    """
+    a, b = _pair(correct_a, correct_b)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    disagree = only_a + only_b
+    p_value = float(binomtest(only_a, disagree, 0.5).pvalue) if disagree else 1.0
+    interval = paired_difference(a, b, n_boot=n_boot, seed=seed)
+    return PairedTest(p_value, interval.value, only_a, only_b, interval.low, interval.high)
+
+
+def paired_difference(
+    correct_a, correct_b, *, n_boot: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Difference in top-1 accuracy, a less b, with a paired percentile bootstrap interval.
+
+    Parameters
+    ----------
+    correct_a, correct_b : array-like of shape (n,), bool
+        Whether each method has each image right, in the same order.
+    n_boot : int, default=10000
+        Resamples of images.
+    level : float, default=0.95
+        Coverage.
+    seed : int, default=0
+        Seed of the resamples.
+
+    Returns
+    -------
+    Interval
+        Swapping a and b changes its signs only, up to the chance of resampling.
+
+    Raises
+    ------
+    InputError
+        As `mcnemar_exact`, or `n_boot` or `level` is out of range.
+    """
+    a, b = _pair(correct_a, correct_b)
+    _check_bootstrap(n_boot, level)
+    n = len(a)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    # An image adds 1, -1 or 0, so a resample is three counts, multinomial, whatever n is.
+    shares = np.array([only_a, only_b, n - only_a - only_b]) / n
+    counts = np.random.default_rng(seed).multinomial(n, shares, size=n_boot)
+    return _percentiles((only_a - only_b) / n, (counts[:, 0] - counts[:, 1]) / n, level)
+
+
+def bootstrap_interval(
+    values,
+    statistic: Callable[..., np.ndarray] = np.mean,
+    *,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of independent values with its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        Independent numbers, such as the scores of several seeds.
+    statistic : callable, default=numpy.mean
+        Takes an array and ``axis=-1``, as NumPy's reductions do.
+    n_boot : int, default=2000
+        Resamples.
+    level : float, default=0.95
+        Coverage.
+    seed : int, default=0
+        Seed of the resamples.
+
+    Returns
+    -------
+    Interval
+        Of a single value the bounds are NaN: nothing is known of how it varies.
+
+    Raises
+    ------
+    InputError
+        There are no values, some are not finite, or `n_boot` or `level` is out of range.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
+        raise InputError(f"values must be finite numbers of shape (n,), n at least 1, got shape {x.shape}")
+    _check_bootstrap(n_boot, level)
+    value = float(statistic(x, axis=-1))
+    if len(x) == 1:
+        return Interval(value, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    step = max(1, 4_000_000 // len(x))
+    sizes = [min(step, n_boot - done) for done in range(0, n_boot, step)]
+    draws = [statistic(x[rng.integers(0, len(x), (b, len(x)))], axis=-1) for b in sizes]
+    return _percentiles(value, np.concatenate(draws), level)
+
+
+def _percentiles(value: float, draws: np.ndarray, level: float) -> Interval:
+    low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)])
+    return Interval(value, float(low), float(high))
+
+
+def _pair(correct_a, correct_b) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(correct_a), np.asarray(correct_b)
+    if a.ndim != 1 or a.shape != b.shape or not len(a):
+        raise InputError(
+            "two methods are compared on the same images, at least one: "
+            f"got results of shape {a.shape} and {b.shape}"
+        )
+    if a.dtype != bool or b.dtype != bool:
+        raise InputError(f"results must be boolean (right or wrong), got {a.dtype} and {b.dtype}")
+    return a, b
+
+
+def _check_bootstrap(n_boot: int, level: float) -> None:
+    if n_boot < 1:
+        raise InputError(f"n_boot must be at least 1 resample, got {n_boot}")
+    if not 0 < level < 1:
+        raise InputError(f"level must lie between 0 and 1, got {level}")

@@ -1,0 +1,141 @@
+"""Paired tests and bootstrap intervals."""
+
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featx.errors import InputError
+from featx.statistics import bootstrap_interval, mcnemar_exact, paired_difference
+
+
+def slow_p_value(n_a, n_b):
+    """Sum of the probabilities of all divisions that are no likelier than the one observed."""
+    n = n_a + n_b
+    return sum(comb(n, k) for k in range(n + 1) if comb(n, k) <= comb(n, n_a)) / 2**n
+
+
+def outcomes(both, only_a, only_b, neither):
+    a = [True] * both + [True] * only_a + [False] * only_b + [False] * neither
+    b = [True] * both + [False] * only_a + [True] * only_b + [False] * neither
+    return np.array(a), np.array(b)
+
+
+@settings(max_examples=50, deadline=None)
+@given(*[st.integers(0, 15)] * 4)
+def test_the_p_value_is_the_exact_binomial_one(both, only_a, only_b, neither):
+    if both + only_a + only_b + neither == 0:
+        return
+    test = mcnemar_exact(*outcomes(both, only_a, only_b, neither), n_boot=1)
+    assert test.p_value == pytest.approx(slow_p_value(only_a, only_b))
+    assert (test.n_only_a, test.n_only_b) == (only_a, only_b)
+    assert test.difference == pytest.approx((only_a - only_b) / (both + only_a + only_b + neither))
+
+
+def test_known_values():
+    assert mcnemar_exact(*outcomes(10, 6, 0, 3)).p_value == 0.03125
+    assert mcnemar_exact(*outcomes(10, 5, 5, 3)).p_value == 1.0
+
+
+def test_methods_that_never_disagree_do_not_differ():
+    test = mcnemar_exact([True, False, True], [True, False, True])
+    assert test.to_dict() == {"p_value": 1.0, "difference": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_swapping_the_methods_swaps_the_signs():
+    a, b = outcomes(50, 12, 4, 10)
+    there, back = mcnemar_exact(a, b), mcnemar_exact(b, a)
+    assert there.p_value == back.p_value
+    assert there.difference == -back.difference
+    assert there.low == pytest.approx(-back.high, abs=0.02)
+
+
+def test_the_test_carries_the_interval_of_the_difference():
+    a, b = outcomes(50, 12, 4, 10)
+    test, interval = mcnemar_exact(a, b, seed=3), paired_difference(a, b, seed=3)
+    assert (test.low, test.difference, test.high) == (interval.low, interval.value, interval.high)
+    assert test.low < test.difference < test.high
+
+
+def test_the_paired_interval_agrees_with_resampling_images():
+    a, b = outcomes(120, 25, 10, 45)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 200, (20_000, 200))
+    draws = a[drawn].mean(1) - b[drawn].mean(1)
+    interval = paired_difference(a, b, n_boot=20_000)
+    assert interval.low == pytest.approx(np.percentile(draws, 2.5), abs=0.006)
+    assert interval.high == pytest.approx(np.percentile(draws, 97.5), abs=0.006)
+    narrow = paired_difference(a, b, level=0.5)
+    assert interval.low < narrow.low < narrow.high < interval.high
+
+
+def test_the_paired_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for seed in range(300):
+        u = rng.random(200)
+        interval = paired_difference(u < 0.8, (u < 0.7) | (u > 0.97), n_boot=500, seed=seed)
+        covered += interval.low <= 0.07 <= interval.high
+    assert 0.9 <= covered / 300 <= 0.985
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([True], [True, False], r"shape \(1,\) and \(2,\)"),
+        (np.array([], bool), np.array([], bool), "at least one"),
+        ([[True]], [[True]], r"shape \(1, 1\)"),
+        ([1, 0], [0, 1], "must be boolean"),
+    ],
+)
+def test_results_that_cannot_be_paired_are_refused(a, b, message):
+    for compare in (mcnemar_exact, paired_difference):
+        with pytest.raises(InputError, match=message):
+            compare(a, b)
+
+
+def test_the_bootstrap_of_a_mean_is_near_the_normal_interval():
+    x = np.random.default_rng(0).normal(3, 2, 400)
+    interval = bootstrap_interval(x, n_boot=4000)
+    half = 1.96 * x.std() / 20
+    assert interval.value == pytest.approx(x.mean())
+    assert interval.low == pytest.approx(x.mean() - half, abs=0.04)
+    assert interval.high == pytest.approx(x.mean() + half, abs=0.04)
+
+
+def test_the_bootstrap_takes_another_statistic_and_a_seed():
+    x = np.arange(101.0)
+    a, b, c = (bootstrap_interval(x, np.median, n_boot=200, seed=s) for s in (0, 0, 1))
+    assert a.value == 50
+    assert a.low < 50 < a.high
+    assert a == b
+    assert a != c
+
+
+def test_a_large_sample_is_resampled_in_parts():
+    x = np.random.default_rng(0).random(1_500_000)
+    interval = bootstrap_interval(x, n_boot=5)
+    assert interval.low <= interval.high
+
+
+def test_one_value_has_no_interval():
+    interval = bootstrap_interval([0.5])
+    assert interval.value == 0.5
+    assert np.isnan([interval.low, interval.high]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([], {}, "n at least 1"),
+        ([[1.0]], {}, r"shape \(1, 1\)"),
+        ([1.0, np.nan], {}, "finite"),
+        ([1.0, 2.0], {"n_boot": 0}, "at least 1 resample, got 0"),
+        ([1.0, 2.0], {"level": 1}, "level must lie between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_resampled_is_refused(values, options, message):
+    with pytest.raises(InputError, match=message):
+        bootstrap_interval(values, **options)
