@@ -1,0 +1,13 @@
+"""Pretrained networks cut at a layer: which there are, where their weights come from, what they compute.
+
+>>> from featx.backbones import load_backbone
+>>> backbone = load_backbone("resnet18", weights=None)  # random weights, only ever on request
+>>> backbone.layer, backbone.dim
+('flatten', 512)
+"""
+
+from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
+from featx.backbones.spec import Backbone
+from featx.backbones.weights import Checkpoint
+
+__all__ = ["Backbone", "BackboneInfo", "Checkpoint", "list_backbones", "load_backbone", "load_classifier"]

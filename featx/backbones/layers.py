@@ -1,0 +1,322 @@
+"""Where an embedding is taken: a network traced into a graph, cut at a layer, pooled to one vector.
+
+The graph has a node for every operation, named as torchvision's feature extraction names them: by the path
+of the module and, for a function, its name (``features.18.2``, ``layer4.1.relu_1``, ``flatten``). The name of
+a module stands for the last node inside it.
+
+The default layer is found from the graph and in no table: the last linear layer or convolution of the graph
+is the classifier (a squeezenet's is a convolution); its input, looked at through dropout, is the layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
+
+from featx.errors import InputError, UnknownName
+from featx.vision import import_torchvision
+
+POOLINGS = ("avg", "max", "none", "identity")
+
+_DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Identity)
+_WEIGHTED = (nn.Linear, nn.Conv2d)
+_WEIGHTED_FUNCTIONS = (nn.functional.linear, nn.functional.conv2d)  # timm's own Linear is traced into
+_DROPOUT_FUNCTIONS = (nn.functional.dropout, torch.dropout)
+# What tracing arbitrary forward code raises when it branches on values or unpacks them.
+_UNTRACEABLE = (TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
+
+
+def pool_average(x: Tensor) -> Tensor:
+    """Mean over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
+    return x.mean(dim=(2, 3)) if x.dim() == 4 else x.mean(dim=1)
+
+
+def pool_maximum(x: Tensor) -> Tensor:
+    """Maximum over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
+    return x.amax(dim=(2, 3)) if x.dim() == 4 else x.amax(dim=1)
+
+
+def pool_nothing(x: Tensor) -> Tensor:
+    """All of it in one row: (n, ...) to (n, product)."""
+    return torch.flatten(x, 1)
+
+
+_POOLS = {"avg": pool_average, "max": pool_maximum, "none": pool_nothing}
+
+
+@dataclass
+class Cut:
+    """A network cut at a layer.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        Normalised float (n, 3, h, w) to (n, dim), in eval mode. Shares the parameters of the network.
+    layer, pooling : str
+        As resolved.
+    dim : int
+        Length of an embedding.
+    after : tuple of str
+        Prefixes of the parameters that lie behind the layer, such as ``"fc."``.
+    """
+
+    module: nn.Module
+    layer: str
+    pooling: str
+    dim: int
+    after: tuple[str, ...] = field(default=())
+
+
+class HookedFeatures(nn.Module):
+    """A network that cannot be traced: run as it is, its layer overheard by a hook.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The whole network.
+    layer : str
+        Name of a module; its output is taken, or with the suffix ``":input"`` its input.
+    pooling : str
+        One of `POOLINGS`.
+    """
+
+    def __init__(self, network: nn.Module, layer: str, pooling: str):
+        super().__init__()
+        self.network = network
+        self.layer, self.pooling = layer, pooling
+
+    def forward(self, x: Tensor) -> Tensor:
+        heard: list[Tensor] = []
+        name, _, side = self.layer.partition(":")
+        module = self.network.get_submodule(name)
+        # The hooks live for one call, so that copies and pickles of this module carry none.
+        # Cloned, because what follows may work in place.
+        if side:
+            handle = module.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].clone()))
+        else:
+            handle = module.register_forward_hook(lambda _, inputs, output: heard.append(output.clone()))
+        try:
+            self.network(x)
+        finally:
+            handle.remove()
+        out = heard[-1]
+        return _POOLS[self.pooling](out) if self.pooling in _POOLS else out
+
+
+def cut(
+    network: nn.Module,
+    size: tuple[int, int],
+    *,
+    name: str,
+    layer: str | None = None,
+    pooling: str | None = None,
+    dim: int | None = None,
+    timm: bool = False,
+) -> Cut:
+    """Cut a network at a layer.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Images (n, 3, h, w) to class scores. May live on the meta device.
+    size : (int, int)
+        Height and width of the images; decides `dim` where nothing is pooled.
+    name : str
+        Of the network, for messages.
+    layer : str, optional
+        Name of a node or module; by default the input of the classifier.
+    pooling : {"avg", "max", "none", "identity"}, optional
+        How a layer with positions becomes one vector. By default they are averaged. A layer that is a
+        vector already has nothing to pool, whatever is asked: ``"identity"``.
+    dim : int, optional
+        Length of an embedding, when `layer`, `pooling` and this come from an earlier cut. Otherwise the
+        network runs once to find it out.
+    timm : bool
+        Whether modules that timm marks as untraceable are kept whole.
+
+    Raises
+    ------
+    UnknownName
+        No such layer or pooling.
+    InputError
+        The layer gives no tensor of numbers per image, or the network does not run at `size`.
+    """
+    if pooling is not None and pooling not in POOLINGS:
+        raise UnknownName("pooling", str(pooling), POOLINGS)
+    network.eval()
+    traced = _trace(network, timm)
+    if traced is None:
+        return _cut_by_hook(network, size, name, layer, pooling, dim)
+    graph, names = traced
+    node = _default_node(graph, network, name) if layer is None else _named_node(names, layer, name)
+    resolved = names[node]
+    module = _end_at(network, graph, node)
+    if dim is None or pooling is None:
+        shape = _shape(module, network, size, name, resolved)
+        pooling = _resolve_pooling(pooling, shape, name, resolved)
+        dim = _dim(shape, pooling)
+    if pooling != "identity":
+        with graph.inserting_after(node):
+            node = graph.call_function(_POOLS[pooling], (node,))
+        module = _end_at(network, graph, node)
+    return Cut(module.eval(), resolved, pooling, dim, _unused(network, module))
+
+
+def _trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
+    """The graph in eval mode and the name of each node; None when the network cannot be traced."""
+    torchvision = import_torchvision()
+    from torchvision.models.feature_extraction import NodePathTracer
+    from torchvision.ops.misc import FrozenBatchNorm2d
+    from torchvision.ops.stochastic_depth import StochasticDepth
+
+    leaves: list[Any] = [StochasticDepth, FrozenBatchNorm2d]
+    functions: list[Any] = []
+    if timm:
+        from timm.layers import get_notrace_functions, get_notrace_modules
+
+        leaves += get_notrace_modules()
+        functions += get_notrace_functions()
+    tracer = NodePathTracer(
+        autowrap_modules=(math, torchvision.ops), autowrap_functions=tuple(functions), leaf_modules=leaves
+    )
+    try:
+        graph = tracer.trace(network)
+    except _UNTRACEABLE:
+        return None
+    names = {node: name for node, name in tracer.node_to_qualname.items() if node.op != "placeholder"}
+    return graph, names
+
+
+def _end_at(network: nn.Module, graph: fx.Graph, node: fx.Node) -> fx.GraphModule:
+    """The module that computes `graph` up to `node`, and holds only the submodules it calls."""
+    for later in reversed(graph.nodes):
+        if later is node:
+            break
+        graph.erase_node(later)
+    graph.output(node)
+    # Dead code is found with the help of a module that owns the graph; a second one then leaves out the
+    # submodules that only dead code called.
+    fx.GraphModule(network, graph).graph.eliminate_dead_code()
+    return fx.GraphModule(network, graph, class_name="Features")
+
+
+def _default_node(graph: fx.Graph, network: nn.Module, name: str) -> fx.Node:
+    for node in reversed(graph.nodes):
+        if _is_call(network, node, _WEIGHTED, _WEIGHTED_FUNCTIONS):
+            break
+    else:
+        raise InputError(f"{name}: no linear layer or convolution found, so name a layer")
+    node = node.args[0]
+    while _is_call(network, node, _DROPOUTS, _DROPOUT_FUNCTIONS):
+        node = node.args[0]
+    return node
+
+
+def _is_call(
+    network: nn.Module, node: fx.Node, modules: tuple[type, ...], functions: tuple[Any, ...]
+) -> bool:
+    if node.op == "call_module":
+        return isinstance(network.get_submodule(str(node.target)), modules)
+    return node.op == "call_function" and node.target in functions
+
+
+def _named_node(names: dict[fx.Node, str], layer: str, name: str) -> fx.Node:
+    exact = [node for node, known in names.items() if known == layer]
+    inside = [node for node, known in names.items() if known.startswith(f"{layer}.")]
+    if not layer or not (exact or inside):
+        raise UnknownName(f"layer of {name}", layer, _offered(names.values()))
+    return (exact or inside)[-1]
+
+
+def _offered(names: Iterable[str]) -> list[str]:
+    """Every name a layer may be given by: nodes, and the modules around them."""
+    offered: dict[str, None] = {}
+    for known in names:
+        parts = known.split(".")
+        for depth in range(1, len(parts) + 1):
+            offered[".".join(parts[:depth])] = None
+    return list(offered)
+
+
+def _cut_by_hook(
+    network: nn.Module,
+    size: tuple[int, int],
+    name: str,
+    layer: str | None,
+    pooling: str | None,
+    dim: int | None,
+) -> Cut:
+    modules = dict(network.named_modules())
+    del modules[""]
+    if layer is None:
+        heads = [n for n, m in modules.items() if isinstance(m, nn.Linear)]
+        if not heads:
+            raise InputError(f"{name}: it cannot be traced and has no linear layer, so name a layer")
+        layer = f"{heads[-1]}:input"
+    elif layer.removesuffix(":input") not in modules:
+        raise UnknownName(f"layer of {name}", layer, list(modules))
+    if dim is None or pooling is None:
+        shape = _shape(HookedFeatures(network, layer, "identity"), network, size, name, layer)
+        pooling = _resolve_pooling(pooling, shape, name, layer)
+        dim = _dim(shape, pooling)
+    head, _, side = layer.partition(":")
+    if side and isinstance(network.get_submodule(head), nn.Linear):
+        network.set_submodule(head, nn.Identity())  # so that no classifier is run or trained for nothing
+    module = HookedFeatures(network, layer, pooling).eval()
+    return Cut(module, layer, pooling, dim, (f"{head}.",) if side else ())
+
+
+def _shape(module: nn.Module, network: nn.Module, size: tuple[int, int], name: str, layer: str) -> torch.Size:
+    first = next(network.parameters(), None)
+    # Two images, so that a number which is not per image shows.
+    images = torch.zeros((2, 3, *size), device="cpu" if first is None else first.device)
+    try:
+        with torch.inference_mode():
+            out = module(images)
+    except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{name}: does not run on images of {size[0]} x {size[1]} pixels ({lines[0]})"
+        ) from error
+    if not isinstance(out, Tensor) or out.dim() < 2 or len(out) != 2 or not out.is_floating_point():
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise InputError(f"{name}: layer {layer!r} gives no row of numbers per image (for 2 images: {got})")
+    return out.shape
+
+
+def _resolve_pooling(pooling: str | None, shape: torch.Size, name: str, layer: str) -> str:
+    if len(shape) == 2:
+        return "identity"
+    if pooling is None:
+        pooling = "avg"
+    if pooling == "identity" or (pooling in ("avg", "max") and len(shape) > 4):
+        offered = "none" if len(shape) > 4 else "avg, max or none"
+        raise InputError(
+            f"{name}: layer {layer!r} gives {tuple(shape[1:])} per image, which pooling {pooling!r} does not "
+            f"make a vector; use {offered}"
+        )
+    return pooling
+
+
+def _dim(shape: torch.Size, pooling: str) -> int:
+    if pooling == "none":
+        return math.prod(shape[1:])
+    return shape[2] if len(shape) == 3 else shape[1]
+
+
+def _unused(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
+    """The largest modules of `network` that have parameters, none of which is in `module`."""
+    used = set(module.state_dict())
+    prefixes: list[str] = []
+    for name, child in network.named_modules():
+        below = any(name.startswith(prefix) for prefix in prefixes)
+        own = [f"{name}.{key}" for key in child.state_dict()]
+        if name and own and not below and not used.intersection(own):
+            prefixes.append(f"{name}.")
+    return tuple(prefixes)

@@ -1,0 +1,144 @@
+"""Putting values into a network: those of a checkpoint, or random ones that a seed decides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from featx.backbones.architectures import Architecture, Pretrained
+from featx.backbones.weights import Checkpoint
+from featx.errors import WeightsError
+
+_COUNTER = "num_batches_tracked"  # of BatchNorm: never read in eval mode, and missing in old files
+
+
+def random_network(architecture: Architecture, seed: int) -> nn.Module:
+    """A network with random values, the same for the same seed; the caller's random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return architecture.build(None, pretrained_style=False)
+
+
+class _NoChance(TorchFunctionMode):
+    """Skips drawing initial values: most of the time it takes to build a network."""
+
+    _SKIPPED = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in self._SKIPPED else func(*args, **(kwargs or {}))
+
+
+def unfilled_network(architecture: Architecture, pretrained: Pretrained | None) -> nn.Module:
+    """A network for `fill`; until then it holds whatever was in memory."""
+    with torch.random.fork_rng(devices=[]), _NoChance():
+        return architecture.build(pretrained, pretrained_style=True)
+
+
+class _EmptyIsMeta(TorchFunctionMode):
+    """Gives fresh parameters no memory, and lets a constructor compute with any other tensor."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
+def skeleton(
+    architecture: Architecture, pretrained: Pretrained | None, *, pretrained_style: bool
+) -> nn.Module:
+    """The network without values, on the meta device: its layers and shapes for next to nothing."""
+    with torch.random.fork_rng(devices=[]), _EmptyIsMeta():
+        network = architecture.build(pretrained, pretrained_style=pretrained_style)
+    return network.to("meta")
+
+
+def values_sha256(network: nn.Module) -> str:
+    """sha256 over names, types, shapes and values of everything a network holds."""
+    digest = hashlib.sha256()
+    for key, value in network.state_dict().items():
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fill(
+    network: nn.Module,
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    *,
+    pretrained: Pretrained | None = None,
+    needed: Collection[str] | None = None,
+    behind: tuple[str, ...] = (),
+) -> None:
+    """Copy the tensors of a checkpoint into a network, in place.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of that architecture.
+    checkpoint : Checkpoint
+        The file.
+    architecture : Architecture
+        Knows old names of tensors.
+    pretrained : Pretrained, optional
+        Knows whether tensors are matched by their order.
+    needed : collection of str, optional
+        The tensors that an embedding needs; by default all of the network. Others may be missing, or of
+        another shape: the classifier of a network that was fine-tuned to other classes.
+    behind : tuple of str
+        Prefixes behind the layer. The file may hold any tensors there.
+
+    Raises
+    ------
+    WeightsError
+        If a needed tensor is missing or of another shape, or the file holds tensors this network has not.
+    """
+    own = network.state_dict()
+    needed = own.keys() if needed is None else needed
+    given = {architecture.rename(key): value for key, value in checkpoint.state_dict().items()}
+    label = f"{checkpoint.path} does not fit {architecture.name}"
+    if pretrained is not None and pretrained.in_order:
+        given = _in_order(own, given, label)
+    missing = [key for key in own if key in needed and key not in given and not key.endswith(_COUNTER)]
+    if missing:
+        raise WeightsError(f"{label}: it lacks {_first(missing)}; is it of another architecture?")
+    free = behind + architecture.extras
+    strange = [key for key in given if key not in own and not key.startswith(free)]
+    if strange:
+        raise WeightsError(f"{label}: it also holds {_first(strange)}; is it of another architecture?")
+    fitting: OrderedDict[str, Tensor] = OrderedDict()
+    for key, value in given.items():
+        if key not in own:
+            continue
+        if value.shape == own[key].shape:
+            fitting[key] = value
+        elif key in needed:
+            raise WeightsError(
+                f"{label}: {key} has shape {tuple(value.shape)} and should have {tuple(own[key].shape)}; "
+                "is it of another architecture?"
+            )
+    # MNASNet asks for the version of the layout, which only a network's own state dict carries.
+    fitting._metadata = own._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(fitting, strict=False)
+
+
+def _in_order(own: dict[str, Tensor], given: dict[str, Tensor], label: str) -> dict[str, Tensor]:
+    """Give the tensors the names of the network, first to first and last to last."""
+    names = [key for key in own if not key.endswith(_COUNTER)]
+    values = [value for key, value in given.items() if not key.endswith(_COUNTER)]
+    if len(names) != len(values):
+        raise WeightsError(f"{label}: it holds {len(values)} tensors where the network has {len(names)}")
+    return dict(zip(names, values, strict=True))
+
+
+def _first(keys: Iterable[str], n: int = 3) -> str:
+    keys = list(keys)
+    rest = f" and {len(keys) - n} more" if len(keys) > n else ""
+    return ", ".join(keys[:n]) + rest

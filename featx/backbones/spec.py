@@ -1,0 +1,193 @@
+"""A backbone: an architecture, its weights, the layer where it is cut, and the preprocessing it expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import fx, nn
+
+from featx.backbones.layers import cut
+from featx.backbones.loading import fill, random_network, unfilled_network
+from featx.images.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from featx.backbones.architectures import Architecture, Pretrained
+    from featx.backbones.weights import Checkpoint
+
+# Children of these names are blocks of their own; any other container is one block.
+_EXPANDED = {"features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"}
+
+
+@dataclass
+class Backbone:
+    """A network cut at a layer. Made by `featx.backbones.load_backbone`; nothing is built until needed.
+
+    Attributes
+    ----------
+    name : str
+        ``"mobilenet_v2"``, or ``"timm:NAME"``.
+    weights_name : str or None
+        Name of the published weights, or of the file they came from; None for random ones.
+    weights_sha256 : str
+        Of the file; for random weights of the values themselves.
+    layer : str
+        Node or module whose output is the embedding.
+    pooling : {"avg", "max", "none", "identity"}
+        How positions become one vector; ``"identity"`` when the layer is a vector already.
+    dim : int
+        Length of an embedding.
+    preprocessing : Preprocessing
+        How images become pixels of `preprocessing.size`.
+    architecture : Architecture
+        How the network is built.
+    pretrained : Pretrained or None
+        Which published weights, where they are any.
+    checkpoint : Checkpoint or None
+        The file; None for random weights.
+    seed : int
+        Of random weights.
+    """
+
+    name: str
+    weights_name: str | None
+    weights_sha256: str
+    layer: str
+    pooling: str
+    dim: int
+    preprocessing: Preprocessing
+    architecture: Architecture = field(repr=False)
+    pretrained: Pretrained | None = field(default=None, repr=False)
+    checkpoint: Checkpoint | None = field(default=None, repr=False)
+    seed: int = field(default=0, repr=False)
+    _module: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What of this backbone changes an embedding, as plain data.
+
+        Weights from a file of the user's own are named ``"checkpoint"`` and not by the file, because a
+        renamed file computes the same numbers; the sha256 tells them apart.
+        """
+        if self.weights_name is None:
+            weights = "random"
+        elif self.pretrained is None:
+            weights = "checkpoint"
+        else:
+            weights = self.pretrained.name
+        return {
+            "architecture": self.architecture.name,
+            "source": self.architecture.source,
+            "weights": weights,
+            "weights_sha256": self.weights_sha256,
+            "layer": self.layer,
+            "pooling": self.pooling,
+        }
+
+    @property
+    def module(self) -> nn.Module:
+        """The frozen network, built once: normalised float (n, 3, h, w) to (n, dim).
+
+        In eval mode and without gradients; a caller must not change it.
+        """
+        if self._module is None:
+            self.keep(self.build())
+        assert self._module is not None
+        return self._module
+
+    def keep(self, module: nn.Module) -> None:
+        """Freeze a module that `build` would give, and have it as `module`."""
+        self._module = module.eval().requires_grad_(False)
+
+    def build(self) -> nn.Module:
+        """A fresh copy of the network that may be trained, in eval mode, with gradients on.
+
+        It was traced in eval mode: functions that depend on the mode are as in eval mode for good, modules
+        such as BatchNorm, Dropout and stochastic depth follow ``train()``.
+
+        Raises
+        ------
+        WeightsError
+            If the weights do not fit the architecture, or their file has changed.
+        """
+        if self.checkpoint is None:
+            network = random_network(self.architecture, self.seed)
+        else:
+            network = unfilled_network(self.architecture, self.pretrained)
+        part = cut(
+            network,
+            self.preprocessing.size,
+            name=self.name,
+            layer=self.layer,
+            pooling=self.pooling,
+            dim=self.dim,
+            timm=self.architecture.source == "timm",
+        )
+        if self.checkpoint is not None:
+            fill(
+                network,
+                self.checkpoint,
+                self.architecture,
+                pretrained=self.pretrained,
+                needed=set(part.module.state_dict()) if isinstance(part.module, fx.GraphModule) else None,
+                behind=part.after,
+            )
+        return part.module.requires_grad_(True)
+
+    def blocks(self, module: nn.Module) -> list[list[str]]:
+        """The blocks of a built module that have parameters, from input to output.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            What `build` or `module` gave.
+
+        Returns
+        -------
+        list of list of str
+            Qualified names of the modules of each block, for `torch.nn.Module.get_submodule`. A convolution
+            and the norm that follows it are one block; so are a stage of a ResNet (``layer1``) and a child
+            of ``features``.
+        """
+        order = _execution_order(module)
+        blocks: list[list[str]] = []
+        for name in sorted(_units(module), key=lambda unit: _first_use(unit, order)):
+            unit = module.get_submodule(name)
+            if blocks and _is_norm(unit):
+                blocks[-1].append(name)
+            else:
+                blocks.append([name])
+        return blocks
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_module": None}  # rebuilt from the file where it is unpickled
+
+
+def _units(module: nn.Module, prefix: str = "") -> list[str]:
+    units = []
+    for name, child in module.named_children():
+        if next(child.parameters(), None) is None:
+            continue
+        if name in _EXPANDED and next(child.children(), None) is not None:
+            units += _units(child, f"{prefix}{name}.")
+        else:
+            units.append(prefix + name)
+    return units
+
+
+def _execution_order(module: nn.Module) -> list[str]:
+    if isinstance(module, fx.GraphModule):
+        return [str(node.target) for node in module.graph.nodes if node.op in ("call_module", "get_attr")]
+    return [name for name, _ in module.named_modules()]
+
+
+def _first_use(unit: str, order: list[str]) -> int:
+    for position, target in enumerate(order):
+        if target == unit or target.startswith(f"{unit}."):
+            return position
+    return len(order)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    # timm's norms hold an activation, so a norm may have children; a Conv2dNormActivation has no own weight.
+    return "norm" in type(module).__name__.lower() and "weight" in module._parameters

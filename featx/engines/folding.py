@@ -1,0 +1,77 @@
+"""Folding batch norms into the convolutions before them.
+
+In eval mode a batch norm is y = g (x - m) / s + b with s = sqrt(v + eps), and x = W * u + c a convolution.
+So y = (g / s) W * u + (g / s) (c - m) + b is one convolution with other values: the same function with one
+pass over memory less per layer, which is what a small network on a CPU spends its time on.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import fx, nn
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """A frozen copy in eval mode, with batch norms folded where the network could be traced.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In eval mode. It is not changed.
+    """
+    duplicate = copy.deepcopy(module).eval().requires_grad_(False)
+    if not isinstance(duplicate, fx.GraphModule):
+        return duplicate
+    for node in list(duplicate.graph.nodes):
+        if node.op == "call_module" and isinstance(duplicate.get_submodule(node.target), nn.BatchNorm2d):
+            _fold(duplicate, node)
+    duplicate.graph.lint()
+    duplicate.delete_all_unused_submodules()
+    duplicate.recompile()
+    return duplicate
+
+
+def _fold(module: fx.GraphModule, node: fx.Node) -> None:
+    before = node.args[0]
+    if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
+        return
+    convolution = module.get_submodule(str(before.target))
+    norm = module.get_submodule(str(node.target))
+    if not isinstance(convolution, nn.Conv2d) or convolution.padding_mode != "zeros":
+        return
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
+        return  # without running statistics it depends on the batch
+    if _calls(module, before.target) > 1 or _calls(module, node.target) > 1:
+        return  # shared by two places of the network
+    _scale(convolution, norm)
+    # timm keeps a norm and the activation after it in one module.
+    rest = [
+        getattr(norm, name) for name in ("drop", "act") if isinstance(getattr(norm, name, None), nn.Module)
+    ]
+    if rest:
+        module.set_submodule(str(node.target), nn.Sequential(*rest).eval())
+    else:
+        node.replace_all_uses_with(before)
+        module.graph.erase_node(node)
+
+
+def _calls(module: fx.GraphModule, target: object) -> int:
+    return sum(node.op == "call_module" and node.target == target for node in module.graph.nodes)
+
+
+def _scale(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """In double precision, because a variance near eps would cost single precision its last digits."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    gain = torch.ones_like(mean) if norm.weight is None else norm.weight.double()
+    shift = torch.zeros_like(mean) if norm.bias is None else norm.bias.double()
+    bias = torch.zeros_like(mean) if convolution.bias is None else convolution.bias.double()
+    scale = gain / torch.sqrt(variance + norm.eps)
+    dtype = convolution.weight.dtype
+    convolution.weight = nn.Parameter(
+        (convolution.weight.double() * scale[:, None, None, None]).to(dtype), requires_grad=False
+    )
+    convolution.bias = nn.Parameter(((bias - mean) * scale + shift).to(dtype), requires_grad=False)

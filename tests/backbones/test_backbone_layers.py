@@ -1,0 +1,180 @@
+"""Cutting networks at layers, against forward hooks, which are slow and obvious."""
+
+import pytest
+import torch
+from torch import nn
+
+from featx.backbones.layers import HookedFeatures, cut
+from featx.errors import InputError, UnknownName
+
+
+class Net(nn.Module):
+    """Convolutions, an in-place activation, dropout before a linear classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+        self.norm = nn.BatchNorm2d(6)
+        self.act = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 4))
+
+    def forward(self, x):
+        x = self.act(self.norm(self.conv(x)))
+        x = nn.functional.dropout(x.mean((2, 3)), 0.5, self.training)
+        return self.head(self.drop(x))
+
+
+class Untraceable(Net):
+    """The same, but it looks at values."""
+
+    def forward(self, x):
+        if x.sum() > 1e9:
+            return x
+        return super().forward(x)
+
+
+@pytest.fixture(params=[Net, Untraceable])
+def net(request):
+    torch.manual_seed(0)
+    net = request.param()
+    net.norm.running_mean.normal_()
+    return net.eval()
+
+
+def heard(net, layer, x):
+    """What a module gives, by a hook; cloned, since the activation after it works in place."""
+    out = []
+    handle = net.get_submodule(layer).register_forward_hook(lambda m, i, o: out.append(o.clone()))
+    with torch.no_grad():
+        net(x)
+    handle.remove()
+    return out[0]
+
+
+IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_default_layer_is_the_input_of_the_classifier_without_dropout(net):
+    expected = heard(net, "act", IMAGES).mean((2, 3))
+    traced = type(net) is Net
+    part = cut(net, (8, 8), name="net")
+    assert (part.layer, part.pooling, part.dim) == ("mean" if traced else "head.1:input", "identity", 6)
+    assert part.after == (("head.",) if traced else ("head.1.",))
+    with torch.no_grad():
+        torch.testing.assert_close(part.module(IMAGES), expected)
+
+
+@pytest.mark.parametrize("layer", ["conv", "norm", "act"])
+@pytest.mark.parametrize("pooling", [None, "avg", "max", "none"])
+def test_any_layer_gives_what_a_hook_hears_pooled(net, layer, pooling):
+    expected = heard(net, layer, IMAGES)
+    part = cut(net, (8, 8), name="net", layer=layer, pooling=pooling)
+    pooled = {"max": expected.amax((2, 3)), "none": expected.flatten(1)}.get(pooling, expected.mean((2, 3)))
+    with torch.no_grad():
+        torch.testing.assert_close(part.module(IMAGES), pooled)
+    assert part.dim == pooled.shape[1]
+    assert part.pooling == (pooling or "avg")
+
+
+def test_a_cut_network_holds_nothing_behind_the_layer():
+    part = cut(Net(), (8, 8), name="net", layer="norm")
+    assert {name.split(".")[0] for name in part.module.state_dict()} == {"conv", "norm"}
+    assert part.after == ("head.",)
+
+
+def test_the_classifier_of_an_untraceable_network_is_dropped():
+    part = cut(Untraceable(), (8, 8), name="net")
+    assert not any("head" in name for name in part.module.state_dict())
+
+
+def test_cutting_works_without_values():
+    with torch.device("meta"):
+        net = Net()
+    assert cut(net, (8, 8), name="net", layer="conv", pooling="none").dim == 6 * 6 * 6
+
+
+def test_a_vector_has_nothing_to_pool(net):
+    for pooling in ("avg", "max", "none", "identity", None):
+        assert cut(type(net)(), (8, 8), name="net", layer="head", pooling=pooling).pooling == "identity"
+
+
+def test_a_module_stands_for_the_last_operation_in_it():
+    assert cut(Net(), (8, 8), name="net", layer="head").layer == "head.1"
+
+
+def test_tokens_are_pooled_over_positions():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 5, 4, 4)
+            self.head = nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.head(self.conv(x).flatten(2).transpose(1, 2)).mean(1)
+
+    part = cut(Tokens(), (8, 8), name="net", pooling="max")
+    assert (part.layer, part.pooling, part.dim) == ("transpose", "max", 5)
+    assert cut(Tokens(), (8, 8), name="net", pooling="none").dim == 20
+
+
+def test_a_convolution_can_be_the_classifier():
+    class Squeeze(nn.Sequential):
+        def __init__(self):
+            super().__init__(
+                nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Dropout(), nn.Conv2d(5, 9, 1), nn.AdaptiveAvgPool2d(1)
+            )
+
+    part = cut(Squeeze(), (8, 8), name="net")
+    assert (part.layer, part.pooling, part.dim, part.after) == ("1", "avg", 5, ("3.",))
+
+
+@pytest.mark.parametrize("layer", ["hed", "", "x", "conv.weight"])
+def test_an_unknown_layer_names_the_nearest(net, layer):
+    with pytest.raises(UnknownName, match="unknown layer of net") as caught:
+        cut(net, (8, 8), name="net", layer=layer)
+    if layer == "hed":
+        assert "did you mean head" in str(caught.value)
+
+
+def test_an_unknown_pooling_is_named(net):
+    with pytest.raises(UnknownName, match="unknown pooling 'mean'"):
+        cut(net, (8, 8), name="net", layer="conv", pooling="mean")
+
+
+def test_identity_pooling_of_a_map_says_what_to_use(net):
+    with pytest.raises(InputError, match=r"'conv' gives \(6, 6, 6\) per image.*use avg, max or none"):
+        cut(net, (8, 8), name="net", layer="conv", pooling="identity")
+
+
+def test_an_image_that_is_too_small_is_said_in_one_line(net):
+    with pytest.raises(InputError, match="net: does not run on images of 2 x 2 pixels") as caught:
+        cut(net, (2, 2), name="net")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layer_that_is_not_per_image_is_refused():
+    class Mixing(Net):
+        def forward(self, x):
+            return super().forward(x) + x.mean()
+
+    with pytest.raises(InputError, match="'mean_1' gives no row of numbers per image"):
+        cut(Mixing(), (8, 8), name="net", layer="mean_1")
+
+
+@pytest.mark.parametrize("base", [nn.Module, Untraceable])
+def test_a_network_without_any_classifier_asks_for_a_layer(base):
+    class Bare(nn.Module):
+        def forward(self, x):
+            return x + bool(x.sum() > 0) if base is Untraceable else x + 1
+
+    with pytest.raises(InputError, match="name a layer"):
+        cut(Bare(), (8, 8), name="net")
+
+
+def test_overhearing_leaves_no_hook_behind_even_after_an_error(net):
+    module = HookedFeatures(net, "conv", "avg")
+    with pytest.raises(RuntimeError):
+        module(torch.zeros(1, 4, 8, 8))
+    module(IMAGES)
+    assert not net.conv._forward_hooks

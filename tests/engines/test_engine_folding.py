@@ -1,0 +1,144 @@
+"""Folding batch norms changes the work and not the numbers."""
+
+import copy
+import importlib.util
+
+import pytest
+import torch
+from torch import fx, nn
+
+from featx.backbones import load_backbone
+from featx.engines.folding import folded
+
+
+def lively(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Give batch norms statistics and factors that a mistake would show in."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (norm.running_mean, -1, 1),
+                (norm.running_var, 0.2, 3),
+                (norm.weight, 0.5, 1.5),
+                (norm.bias, -1, 1),
+            ):
+                if tensor is not None:
+                    tensor.data.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
+    return module.eval()
+
+
+def traced(module: nn.Module) -> fx.GraphModule:
+    return fx.symbolic_trace(lively(module))
+
+
+def norms(module: nn.Module) -> int:
+    return sum(isinstance(m, nn.BatchNorm2d) for m in module.modules())
+
+
+def check(module: nn.Module, left: int, channels: int = 3) -> None:
+    images = torch.rand(2, channels, 12, 12, generator=torch.Generator().manual_seed(1))
+    before = copy.deepcopy(module.state_dict())
+    result = folded(module)
+    with torch.no_grad():
+        expected, got = module(images), result(images)
+    assert norms(result) == left
+    assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert all(torch.equal(before[k], v) for k, v in module.state_dict().items()), "the original was changed"
+    assert not any(p.requires_grad for p in result.parameters())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_pair_becomes_one_convolution(bias, affine, groups):
+    pair = nn.Sequential(
+        nn.Conv2d(3, 6, 3, groups=groups, bias=bias), nn.BatchNorm2d(6, affine=affine), nn.ReLU()
+    )
+    check(traced(pair), left=0)
+
+
+def test_a_tiny_variance_does_not_cost_precision():
+    pair = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    module = traced(pair)
+    pair[1].running_var.fill_(1e-9)
+    check(module, left=0)
+
+
+def test_a_norm_without_statistics_stays():
+    check(traced(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))), left=1)
+
+
+def test_a_norm_before_a_convolution_stays():
+    check(traced(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3))), left=1)
+
+
+def test_a_norm_whose_convolution_is_used_elsewhere_stays():
+    class Forked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x + self.norm(x)
+
+    check(traced(Forked()), left=1)
+
+
+@pytest.mark.parametrize("shared", ["conv", "norm"])
+def test_modules_that_are_called_twice_stay(shared):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
+            self.other = nn.Conv2d(3, 3, 3) if shared == "norm" else nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            x = self.norm(self.conv(x))
+            return self.norm(self.other(x)) if shared == "norm" else self.other(self.conv(x))
+
+    check(traced(Twice()), left=1 if shared == "norm" else 2)
+
+
+def test_a_network_that_was_not_traced_is_copied_as_it_is():
+    check(lively(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))), left=1)
+
+
+def test_padding_other_than_zeros_is_left_alone():
+    check(
+        traced(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4))),
+        left=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("mobilenet_v2", 0),
+        ("resnet18", 0),
+        ("shufflenet_v2_x0_5", 0),
+        ("densenet121", 62),
+        ("efficientnet_b0", 0),
+    ],
+)
+def test_real_networks_fold(name, left):
+    backbone = load_backbone(name, weights=None, image_size=32)
+    module = lively(backbone.build()).requires_grad_(False)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    result = folded(module)
+    with torch.no_grad():
+        expected, got = module(images), result(images)
+    assert norms(result) == left
+    assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+def test_timms_norm_with_an_activation_inside_folds():
+    backbone = load_backbone("timm:tf_efficientnet_lite0", weights=None, image_size=32)
+    module = lively(backbone.build()).requires_grad_(False)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    result = folded(module)
+    with torch.no_grad():
+        expected, got = module(images), result(images)
+    assert norms(result) == 0
+    assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
