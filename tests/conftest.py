@@ -1,18 +1,9 @@
-"""What all tests share: small made-up photographs, and a home that is not the user's."""
+"""What all tests share: folders of small pictures, and a home that is not the user's."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
-from PIL import Image
-
-COLOURS = {"crimson": (200, 30, 50), "leaf": (40, 160, 60), "sky": (60, 130, 220)}
-#: Small, quick to build, with batch norms; always on random weights here.
-BACKBONE = "shufflenet_v2_x0_5"
-#: Arguments that make a run quick.
-QUICK = {"backbone": BACKBONE, "weights": None, "image_size": 32}
+from pictures import write_photos
 
 
 @pytest.fixture(autouse=True)
@@ -21,22 +12,6 @@ def _own_home(tmp_path_factory, monkeypatch):
     home = tmp_path_factory.mktemp("home")
     for name in ("FEATX_CACHE", "FEATX_DATA", "TORCH_HOME"):
         monkeypatch.setenv(name, str(home / name.lower()))
-
-
-def picture(colour: tuple[int, int, int], seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
-    """A noisy image of one colour; `size` is (width, height)."""
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(0, 25, (size[1], size[0], 3))
-    return Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8))
-
-
-def write_photos(root: Path, per_class: int, *, colours=COLOURS, seed: int = 0) -> Path:
-    for k, (name, colour) in enumerate(colours.items()):
-        folder = root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for i in range(per_class):
-            picture(colour, seed + 1000 * k + i).save(folder / f"{i:03d}.png")
-    return root
 
 
 @pytest.fixture

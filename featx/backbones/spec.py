@@ -85,6 +85,26 @@ class Backbone:
         }
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """Plain data that gives this backbone again: ``load_backbone(**arguments)``.
+
+        A checkpoint of the user's own is named by its path, which may be another one elsewhere.
+        """
+        weights = None
+        if self.pretrained is not None:
+            weights = self.pretrained.name
+        elif self.checkpoint is not None:
+            weights = str(self.checkpoint.path)
+        return {
+            "name": self.name,
+            "weights": weights,
+            "layer": self.layer,
+            "pooling": self.pooling,
+            "preprocessing": self.preprocessing.to_dict(),
+            "seed": self.seed,
+        }
+
+    @property
     def module(self) -> nn.Module:
         """The frozen network, built once: normalised float (n, 3, h, w) to (n, dim).
 

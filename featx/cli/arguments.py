@@ -1,0 +1,177 @@
+"""What can be asked on the command line. Imports nothing heavy, so that ``--help`` is immediate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+import featx
+
+DATA_HELP = (
+    "a folder with one subfolder per class (optionally under train/ and test/ or val/), a .csv or .parquet "
+    "with the columns path, label and optionally split and group, or a named dataset (digits, fashion-mnist, "
+    "cifar10, ...)"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like every other error of featx."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command ``featx``."""
+    parser = _Parser(
+        prog="featx",
+        description="Extract once, iterate forever: frozen CNN embeddings, cached, compared with fine-tuning.",
+    )
+    parser.add_argument("--version", action="version", version=f"featx {featx.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    p = commands.add_parser("extract", help="images to embeddings", description="Images to embeddings.")
+    p.add_argument("data", metavar="DATA", help=DATA_HELP)
+    p.add_argument("-o", "--output", required=True, metavar="F.h5", help="the HDF5 file to write")
+    p.add_argument(
+        "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
+    )
+    _network(p)
+    _running(p)
+
+    p = commands.add_parser(
+        "compare",
+        help="the main job: probes, floors and the fine-tuned baseline on the same split",
+        description="Compares classifiers on frozen embeddings with each other and with fine-tuning; writes "
+        "results.json, results.csv and report.html.",
+    )
+    p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file of featx extract")
+    p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    p.add_argument(
+        "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
+    )
+    p.add_argument("--classifiers", nargs="+", metavar="C", help="probes to compare (default: all nine)")
+    p.add_argument(
+        "--baseline",
+        nargs="+",
+        default=["finetune"],
+        metavar="MODE",
+        help="finetune (all modes), none, or some of: head last full (default: finetune)",
+    )
+    p.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the modes that train the network")
+    p.add_argument(
+        "--test-size",
+        type=_share,
+        default=0.25,
+        metavar="F",
+        help="share of test images where DATA has no split",
+    )
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
+    )
+    _network(p)
+    _running(p)
+
+    p = commands.add_parser(
+        "train", help="train a classifier to keep", description="Trains one probe on all labelled images."
+    )
+    p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; images of a test split are left out")
+    p.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model file to write")
+    p.add_argument("--classifier", default="logreg", metavar="C", help="(default: logreg)")
+    p.add_argument(
+        "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    _network(p)
+    _running(p)
+
+    p = commands.add_parser(
+        "predict", help="use a kept classifier", description="Label and probability of each image."
+    )
+    p.add_argument("model", metavar="MODEL", help="a file of featx train")
+    p.add_argument("images", nargs="+", metavar="IMAGES", help="image files and folders of images")
+    p.add_argument("-o", "--output", metavar="FILE", help="write here instead of standard output")
+    p.add_argument("--format", choices=["csv", "jsonl"], help="default: by the ending of FILE, else csv")
+    p.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
+    _machine(p)
+    _running(p, limit=False)
+
+    p = commands.add_parser(
+        "backbones",
+        help="list the backbones",
+        description="Lists backbones: dimension of the embedding, parameters, published ImageNet top-1, and "
+        "whether the weights are on this machine.",
+    )
+    p.add_argument("pattern", nargs="?", metavar="PATTERN", help="only names that contain this")
+
+    p = commands.add_parser("inspect", help="show what is in a features file")
+    p.add_argument("file", metavar="F.h5")
+    return parser
+
+
+def _network(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the frozen network")
+    group.add_argument(
+        "--weights",
+        default="default",
+        metavar="W",
+        help="another weights name, the path of a checkpoint, or 'random' for random weights",
+    )
+    group.add_argument(
+        "--layer", metavar="L", help="where the embedding is taken (default: pooled penultimate)"
+    )
+    group.add_argument("--pooling", choices=["avg", "max", "none"], help="for a layer with spatial extent")
+    group.add_argument("--image-size", type=_positive, metavar="PX", help="another input resolution")
+    group.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="auto is fp32"
+    )
+    _machine(parser)
+
+
+def _machine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("this machine")
+    group.add_argument("--engine", default="auto", metavar="E", help="auto or torch")
+    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
+    group.add_argument("--batch-size", type=_batch, default="auto", metavar="N", help="auto or a number")
+
+
+def _running(parser: argparse.ArgumentParser, *, limit: bool = True) -> None:
+    group = parser.add_argument_group("the run")
+    group.add_argument(
+        "--on-error",
+        choices=["raise", "skip"],
+        default="raise",
+        help="stop at an unreadable image (default), or skip it and list it",
+    )
+    if limit:
+        group.add_argument("--limit", type=_positive, metavar="N", help="a stratified subset of N images")
+    group.add_argument(
+        "--cache", metavar="DIR", help="embedding cache (default: FEATX_CACHE or the user's cache folder)"
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
+    return value
+
+
+def _batch(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, got {text!r}")
+    return value

@@ -1,0 +1,216 @@
+"""What each command does: arguments to the public API, results to the terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import IO, Any
+
+import featx
+from featx.errors import DatasetError, OutputError
+
+
+def extract(args: Namespace) -> None:
+    """``featx extract``"""
+    _writable(args.output)
+    features = featx.extract(
+        args.data, backbone=args.backbone, limit=args.limit, **_network(args), **_running(args)
+    )
+    features.save(args.output)
+    run = features.run or {}
+    print(
+        f"{args.output}: {len(features)} embeddings of {features.dim} values "
+        f"({run.get('forward_passes', 0)} forward passes, {run['seconds']['total']:.1f} s)"
+    )
+    _list_failures(features.failures)
+
+
+def compare(args: Namespace) -> None:
+    """``featx compare``"""
+    from featx.comparison import prepare_output
+
+    prepare_output(args.output)
+    baseline = args.baseline[0] if len(args.baseline) == 1 else args.baseline
+    result = featx.compare(
+        args.data,
+        backbones=args.backbone,
+        classifiers=args.classifiers,
+        baseline=baseline,
+        epochs=args.epochs,
+        test_size=args.test_size,
+        seed=args.seed,
+        limit=args.limit,
+        **_network(args),
+        **_running(args),
+    )
+    result.command = "featx " + " ".join(_quoted(word) for word in sys.argv[1:])
+    report = result.save(args.output)
+    print(result.table())
+    print()
+    for warning in result.warnings:
+        print(f"note: {warning}")
+    print(result.advice)
+    _list_failures(result.failures)
+    print(f"report: {report}")
+
+
+def train(args: Namespace) -> None:
+    """``featx train``"""
+    _writable(args.output)
+    model = featx.train(
+        args.data,
+        classifier=args.classifier,
+        backbone=args.backbone,
+        seed=args.seed,
+        limit=args.limit,
+        **_network(args),
+        **_running(args),
+    )
+    model.save(args.output)
+    score = model.info["cv_score"]
+    estimate = "" if score is None else f", cross-validated score {score:.3f}"
+    print(
+        f"{args.output}: {model.info['classifier']} on {model.info['n_train']} images, "
+        f"{len(model.classes)} classes{estimate}"
+    )
+    _list_failures(model.failures)
+
+
+def predict(args: Namespace) -> None:
+    """``featx predict``"""
+    if args.output:
+        _writable(args.output)
+    model = featx.load_model(args.model)
+    paths = _image_paths(args.images)
+    running = _running(args)
+    predictions = model.predict(
+        paths,
+        weights=args.weights,
+        engine=args.engine,
+        device=args.device,
+        batch_size=args.batch_size,
+        **running,
+    )
+    form = args.format or ("jsonl" if args.output and args.output.endswith((".jsonl", ".json")) else "csv")
+    if args.output:
+        target = Path(args.output)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                _write_predictions(predictions, form, file)
+            os.replace(part, target)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from None
+        finally:
+            part.unlink(missing_ok=True)
+    else:
+        _write_predictions(predictions, form, sys.stdout)
+    _list_failures(model.failures)
+
+
+def backbones(args: Namespace) -> None:
+    """``featx backbones``"""
+    rows = featx.list_backbones(args.pattern)
+    print(f"{'name':<24}{'dim':>6}{'params':>9}{'top-1':>8}  weights")
+    for row in rows:
+        top1 = "" if row.top1 is None else f"{row.top1:.1f}"
+        here = "on this machine" if row.weights_available else ""
+        numbers = f"{row.dim:>6}{row.parameters / 1e6:>8.1f}M{top1:>8}"
+        print(f"{row.name:<24}{numbers}  {row.weights_name} {here}".rstrip())
+    print("timm:NAME runs any CNN of timm (extra: timm)")
+
+
+def inspect(args: Namespace) -> None:
+    """``featx inspect``"""
+    from featx.features import describe
+
+    print(describe(args.file))
+
+
+def _network(args: Namespace) -> dict[str, Any]:
+    return {
+        "weights": None if args.weights == "random" else args.weights,
+        "layer": args.layer,
+        "pooling": args.pooling,
+        "image_size": args.image_size,
+        "precision": args.precision,
+        "engine": args.engine,
+        "device": args.device,
+        "batch_size": args.batch_size,
+    }
+
+
+def _running(args: Namespace) -> dict[str, Any]:
+    return {"cache": args.cache, "on_error": args.on_error, "verbose": not args.quiet}
+
+
+def _image_paths(given: list[str]) -> list[str]:
+    """Files as they are, folders replaced by the images below them."""
+    from featx.images import is_image_file
+
+    paths: list[str] = []
+    for item in given:
+        path = Path(item)
+        if path.is_dir():
+            inside = [str(p) for p in sorted(path.rglob("*")) if p.is_file() and is_image_file(p)]
+            if not inside:
+                raise DatasetError(f"{item}: no images in this folder")
+            paths += inside
+        elif path.exists():
+            paths.append(item)
+        else:
+            raise DatasetError(f"{item}: no such file or folder")
+    return list(dict.fromkeys(paths))
+
+
+def _write_predictions(predictions: list[Any], form: str, file: IO[str]) -> None:
+    from featx.model import prediction_rows
+
+    if form == "jsonl":
+        for p in predictions:
+            record = {
+                "id": p.id,
+                "label": p.label,
+                "probability": p.probability,
+                "probabilities": p.probabilities,
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    else:
+        rows = prediction_rows(predictions)
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["id", "label", "probability"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _writable(output: str) -> None:
+    """Proves that `output` can be written before the work starts."""
+    path = Path(output)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; -o needs the name of a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: the folder {path.parent} cannot be written; choose another -o")
+
+
+def _list_failures(failures: list[Any]) -> None:
+    if not failures:
+        return
+    print(f"{len(failures)} images could not be read and were skipped:", file=sys.stderr)
+    for failure in failures[:20]:
+        id, reason = (
+            (failure["id"], failure["reason"]) if isinstance(failure, dict) else (failure.id, failure.reason)
+        )
+        print(f"  {id}: {reason}", file=sys.stderr)
+    if len(failures) > 20:
+        print(f"  and {len(failures) - 20} more", file=sys.stderr)
+
+
+def _quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)

@@ -1,0 +1,229 @@
+"""Every method on one split, fitted by its own rules and scored by the same ones."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from featx.datasets import Dataset
+from featx.extraction import Embedder, embed
+from featx.features import Features
+from featx.results import MethodResult, Mistake, curves_from_history
+from featx.splits import Split, validation_part
+
+#: Mistakes kept for each method, most confident first.
+MISTAKES = 12
+
+
+@dataclass
+class Outcome:
+    """What one method said about the test images, before it is scored."""
+
+    name: str
+    title: str
+    kind: str
+    backbone: str | None
+    probabilities: np.ndarray  # (n_test, n_classes)
+    labels: np.ndarray  # (n_test,) predicted
+    seconds: dict[str, float | None]
+    params: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+    image_size: int | None = None
+
+
+class Bench:
+    """Runs every method on one split and scores them alike."""
+
+    def __init__(self, features: Features, split: Split, seed: int, verbose: bool):
+        assert features.labels is not None  # `compare` has refused anything else
+        assert features.classes is not None
+        self.ids, self.y, self.classes = features.ids, features.labels, features.classes
+        self.groups = features.groups
+        self.split, self.seed, self.verbose = split, seed, verbose
+        self.train, self.test = split.train, split.test
+
+    def per_class(self, rows: np.ndarray) -> list[int]:
+        return np.bincount(self.y[rows], minlength=len(self.classes)).tolist()
+
+    def majority(self) -> Outcome:
+        return self._fitted("majority", "floor", None, np.zeros((len(self.y), 1), np.float32))[0]
+
+    def pixels(self, dataset: Dataset, embedder: Embedder, common: dict[str, Any]) -> Outcome:
+        rows = embed(dataset.images, embedder, **common)
+        outcome, _ = self._fitted("pixels", "floor", None, rows.embeddings)
+        outcome.image_size = embedder.preprocessing.size[0]
+        return outcome
+
+    def probe(self, name: str, backbone: str, features: Features, size: int | None) -> tuple[Outcome, float]:
+        outcome, cv_score = self._fitted(name, "probe", backbone, features.embeddings)
+        outcome.image_size = size
+        cost = (features.run or {}).get("seconds_per_image")
+        outcome.seconds["extract"] = None if cost is None else cost * len(features)
+        if cost is not None:
+            outcome.seconds["predict_per_image"] += cost
+        return outcome, cv_score
+
+    def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> tuple[Outcome, float]:
+        from featx.classifiers import fit_probe
+
+        self._say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
+        groups = None if self.groups is None else self.groups[self.train]
+        fitted = fit_probe(name, x[self.train], self.y[self.train], groups=groups, seed=self.seed)
+        began = time.perf_counter()
+        probabilities = fitted.predict_proba(x[self.test])
+        spent = time.perf_counter() - began
+        outcome = Outcome(
+            name=name,
+            title=fitted.title,
+            kind=kind,
+            backbone=backbone,
+            probabilities=probabilities,
+            labels=probabilities.argmax(axis=1),
+            seconds={"extract": 0.0, "fit": fitted.seconds, "predict_per_image": spent / len(self.test)},
+            params=fitted.params,
+            notes=list(fitted.notes),
+        )
+        return outcome, fitted.cv_score if fitted.cv_score is not None else 0.0
+
+    def fine_tuned(
+        self,
+        modes: Sequence[str],
+        backbone: Any,
+        features: Features,
+        dataset: Dataset,
+        *,
+        device: str,
+        epochs: int | None,
+    ) -> list[Outcome]:
+        from featx.finetune import default_recipe, fine_tune
+
+        train, val = validation_part(self.split, self.y, groups=self.groups, seed=self.seed)
+        outcomes = []
+        for mode in modes:
+            self._say(f"fine-tuning {backbone.name}: {mode}")
+            recipe = default_recipe(mode, n_train=len(train))
+            if epochs is not None and mode != "head":
+                recipe = replace(recipe, epochs=epochs)
+            tuned = fine_tune(
+                backbone,
+                dataset.images,
+                self.y,
+                len(self.classes),
+                recipe=recipe,
+                train_idx=train,
+                val_idx=val,
+                embeddings=features.embeddings,
+                device=device,
+                seed=self.seed,
+                progress=self._epoch_line if self.verbose else None,
+            )
+            began = time.perf_counter()
+            if mode == "head":
+                probabilities = tuned.predict_proba(features.embeddings[self.test])
+            else:
+                probabilities = tuned.predict_proba([dataset.images[i] for i in self.test])
+            predict = (time.perf_counter() - began) / len(self.test)
+            cost = (features.run or {}).get("seconds_per_image")
+            if mode == "head":
+                predict += cost or 0.0
+            outcomes.append(
+                Outcome(
+                    name=f"finetune-{mode}",
+                    title=tuned.recipe.title,
+                    kind="finetune",
+                    backbone=backbone.name,
+                    probabilities=probabilities,
+                    labels=probabilities.argmax(axis=1),
+                    # Every mode sets out from a head that was trained on the frozen embeddings.
+                    seconds={
+                        "extract": None if cost is None else cost * len(features),
+                        "fit": tuned.seconds,
+                        "predict_per_image": predict,
+                    },
+                    params=tuned.recipe.to_dict() | {"best_epoch": tuned.best_epoch},
+                    curves=(curves_from_history(tuned.history) or {}) | {"best_epoch": tuned.best_epoch},
+                    notes=list(tuned.notes),
+                    image_size=backbone.preprocessing.size[0],
+                )
+            )
+        return outcomes
+
+    def scored(self, outcomes: Sequence[Outcome], n_boot: int) -> list[MethodResult]:
+        from featx.classifiers import score
+        from featx.statistics import mcnemar_exact
+
+        truth = self.y[self.test]
+        metrics = [score(truth, o.probabilities, o.labels, n_boot=n_boot, seed=self.seed) for o in outcomes]
+        ranked = sorted(
+            (i for i, o in enumerate(outcomes) if o.kind != "floor"),
+            key=lambda i: (
+                -metrics[i]["top1"].value,
+                outcomes[i].kind != "probe",  # of two that are as right as each other, the cheaper
+                -metrics[i]["balanced_accuracy"].value,
+                metrics[i]["log_loss"].value,
+            ),
+        )
+        best = ranked[0] if ranked else 0
+        right = [o.labels == truth for o in outcomes]
+        results = []
+        for i, outcome in enumerate(outcomes):
+            test = mcnemar_exact(right[i], right[best], seed=self.seed)
+            versus = None if i == best else {"method": outcomes[best].name} | test.to_dict()
+            results.append(
+                MethodResult(
+                    name=outcome.name,
+                    title=outcome.title,
+                    kind=outcome.kind,
+                    backbone=outcome.backbone,
+                    params=outcome.params,
+                    metrics=metrics[i],
+                    seconds=outcome.seconds,
+                    versus_best=versus,
+                    confusion=_confusion(truth, outcome.labels, len(self.classes)),
+                    curves=outcome.curves,
+                    mistakes=self._mistakes(outcome) if outcome.kind != "floor" else [],
+                    notes=outcome.notes,
+                    image_size=outcome.image_size,
+                )
+            )
+        return results
+
+    def _mistakes(self, outcome: Outcome) -> list[Mistake]:
+        wrong = np.flatnonzero(outcome.labels != self.y[self.test])
+        sure = outcome.probabilities[wrong, outcome.labels[wrong]]
+        order = wrong[np.argsort(-sure, kind="stable")[:MISTAKES]]
+        return [
+            Mistake(
+                id=self.ids[self.test[j]],
+                true=self.classes[self.y[self.test[j]]],
+                predicted=self.classes[outcome.labels[j]],
+                probability=float(outcome.probabilities[j, outcome.labels[j]]),
+            )
+            for j in order
+        ]
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            print(line, file=sys.stderr, flush=True)
+
+    def _epoch_line(self, epoch: dict[str, Any]) -> None:
+        self._say(
+            f"  epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}"
+            + ("" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}")
+            + f" ({epoch['seconds']:.0f} s)"
+        )
+
+
+def _confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> list[list[int]]:
+    """Rows are the true classes."""
+    return (
+        np.bincount(truth * n_classes + predicted, minlength=n_classes**2)
+        .reshape(n_classes, n_classes)
+        .tolist()
+    )

@@ -1,0 +1,70 @@
+"""A comparison on disk: results.json, results.csv, and the report with its thumbnails."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from featx.datasets import Dataset
+from featx.errors import OutputError
+from featx.results import ComparisonResult
+
+#: Edge of a thumbnail in the report, in pixels.
+THUMBNAIL = 224
+
+
+@dataclass
+class Comparison(ComparisonResult):
+    """A comparison and the thumbnails that its report shows; see `featx.results.ComparisonResult`."""
+
+    thumbnails: dict[str, bytes] = field(default_factory=dict)
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes ``results.json``, ``results.csv`` and ``report.html`` into `directory`.
+
+        Returns
+        -------
+        Path
+            The report.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be made or written.
+        """
+        from featx.report import write_report
+
+        folder = prepare_output(directory)
+        self.write_json(folder / "results.json")
+        self.write_csv(folder / "results.csv")
+        write_report(folder / "report.html", self, self.thumbnails)
+        return folder / "report.html"
+
+
+def prepare_output(directory: str | Path) -> Path:
+    """Makes `directory` and proves that it can be written, before hours of work depend on it."""
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".featx-write-test"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another -o"
+        ) from None
+    return folder
+
+
+def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
+    """Small JPEGs of the images with these ids, for the report."""
+    thumbnails = {}
+    for id, source in zip(dataset.ids, dataset.images, strict=True):
+        if id in ids:
+            image = source.read().image()
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=80)
+            thumbnails[id] = buffer.getvalue()
+    return thumbnails

@@ -1,0 +1,144 @@
+"""From images to embeddings: `embedder` says how, `loop` does it, `extract` is what users call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featx.datasets import Dataset, load_dataset
+from featx.errors import DatasetError
+from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
+from featx.extraction.loop import Rows, embed
+from featx.features import Features
+
+__all__ = [
+    "Embedder",
+    "Rows",
+    "backbone_of",
+    "embed",
+    "extract",
+    "extract_features",
+    "network_embedder",
+    "pixel_embedder",
+]
+
+
+def extract(
+    data: Any,
+    labels: Any = None,
+    *,
+    backbone: Any = "mobilenet_v2",
+    weights: Any = "default",
+    layer: str | None = None,
+    pooling: str | None = None,
+    image_size: int | None = None,
+    precision: str = "auto",
+    engine: str = "auto",
+    device: str = "auto",
+    batch_size: int | str = "auto",
+    cache: Any = None,
+    limit: int | None = None,
+    on_error: str = "raise",
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Features:
+    """Embeddings of a collection of images by a frozen, pretrained network.
+
+    Parameters
+    ----------
+    data : str, path, Dataset, sequence, array or torch Dataset
+        A folder with one subfolder per class (optionally below ``train/`` and ``test/`` or ``val/``), a
+        ``.csv`` or ``.parquet`` table, the name of a dataset, or images themselves: paths, PIL images,
+        bytes, uint8 arrays (h, w, 3) or (h, w).
+    labels : array-like of shape (n_images,), optional
+        Labels, where `data` is a sequence of images.
+    backbone : str or Backbone, default="mobilenet_v2"
+        A name of ``featx backbones``, ``timm:NAME``, or what `featx.backbones.load_backbone` returned.
+    weights : str, path or None, default="default"
+        The published weights, the name of others of the same architecture, a local checkpoint, or None
+        for random ones.
+    layer, pooling : str, optional
+        Where the embedding is taken (default: the pooled penultimate layer), and ``"avg"``, ``"max"`` or
+        ``"none"`` for a layer with spatial extent.
+    image_size : int, optional
+        Resolution to use in place of the one that the weights were published for.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Arithmetic of the network; ``"auto"`` is fp32. Part of the space, as it changes the numbers.
+    engine : {"auto", "torch"}, default="auto"
+    device : {"auto", "cpu", "cuda", "cuda:N", "mps"}, default="auto"
+    batch_size : int or "auto", default="auto"
+        Does not change the embeddings.
+    cache : path, Cache or None, default=None
+        Root of the embedding cache; None means ``FEATX_CACHE`` or the user's cache folder.
+    limit : int, optional
+        Use a stratified subset of this many images.
+    on_error : {"raise", "skip"}, default="raise"
+        What an unreadable image does: stop the run, or be left out and listed in `Features.failures`.
+    n_jobs : int, optional
+        Threads that read and decode; default: one per core.
+    verbose : bool, default=False
+        Show progress on standard error.
+
+    Returns
+    -------
+    Features
+        ``embeddings`` float32 (n_images, dim) with ids, labels, classes and splits in the same order.
+
+    Raises
+    ------
+    DatasetError, ImageError, UnknownName, WeightsError, CacheError
+        See `featx.errors`.
+
+    Examples
+    --------
+    >>> from featx import extract
+    >>> features = extract("photos/", backbone="mobilenet_v2")  # doctest: +SKIP
+    >>> features.embeddings.shape  # doctest: +SKIP
+    (960, 1280)
+    """
+    dataset = load_dataset(data, labels, limit=limit, labelled=False)
+    network = backbone_of(backbone, weights=weights, layer=layer, pooling=pooling, image_size=image_size)
+    embedder = network_embedder(
+        network, engine=engine, device=device, precision=precision, batch_size=batch_size
+    )
+    return extract_features(dataset, embedder, cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
+
+
+def backbone_of(backbone: Any, **options: Any) -> Any:
+    """`backbone` itself, or the one of that name with the given options."""
+    from featx.backbones import load_backbone
+
+    return load_backbone(backbone, **options) if isinstance(backbone, str) else backbone
+
+
+def extract_features(
+    dataset: Dataset,
+    embedder: Embedder,
+    *,
+    cache: Any = None,
+    on_error: str = "raise",
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Features:
+    """The rows of `dataset` in the space of `embedder`, with ids, labels and splits beside them."""
+    rows = embed(dataset.images, embedder, cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
+    if not len(rows.kept):
+        raise DatasetError(
+            f"{dataset.name}: none of its {len(dataset)} images could be read; the first: {rows.failures[0]}"
+        )
+    kept = dataset if len(rows.kept) == len(dataset) else dataset.subset(rows.kept)
+    return Features(
+        embeddings=rows.embeddings,
+        ids=list(kept.ids),
+        labels=kept.labels,
+        classes=kept.classes,
+        splits=kept.splits,
+        groups=kept.groups,
+        failures=rows.failures,
+        space=embedder.space.fields,
+        run={
+            "forward_passes": rows.forward_passes,
+            "computed": rows.computed,
+            "seconds": rows.seconds,
+            "seconds_per_image": rows.seconds_per_image,
+        },
+    )

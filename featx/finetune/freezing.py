@@ -1,0 +1,163 @@
+"""Which layers learn: freezing a network, unfreezing its last blocks, and one learning rate for each part.
+
+These helpers stand alone, for training loops of one's own::
+
+    backbone = load_backbone("vgg16")
+    features = backbone.build()
+    tuned = unfreeze_last(backbone, features, 4)
+    optimizer = torch.optim.SGD(
+        parameter_groups(tuned, head.parameters(), lr_backbone=1e-3, lr_head=1e-2), lr=1e-2, momentum=0.9
+    )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from featx.errors import InputError
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Switch gradients off for every parameter, and the module to eval mode, in place.
+
+    Eval mode is half of being frozen: in training mode BatchNorm would keep overwriting its running
+    statistics, whatever `requires_grad` says, and Dropout would add noise.
+    """
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module.eval()
+
+
+def unfreeze(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Switch gradients on, in place, and return the parameters as a list."""
+    tuned = list(parameters)
+    for parameter in tuned:
+        parameter.requires_grad_(True)
+    return tuned
+
+
+def block_parameters(backbone: Any, module: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of each block of a built feature module, from input to output.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Whose `blocks(module)` names the blocks, as modules or as lists of qualified names.
+    module : torch.nn.Module
+        What `backbone.build()` returned.
+
+    Returns
+    -------
+    list of list of torch.nn.Parameter
+        Blocks without parameters are left out; a parameter that is shared counts for its first block.
+    """
+    seen: set[int] = set()
+    blocks = []
+    for block in backbone.blocks(module):
+        names = [block] if isinstance(block, (str, nn.Module)) else block
+        parameters = []
+        for name in names:
+            for parameter in _parameters_of(module, name):
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    parameters.append(parameter)
+        if parameters:
+            blocks.append(parameters)
+    return blocks
+
+
+def _parameters_of(module: nn.Module, name: str | nn.Module) -> list[nn.Parameter]:
+    if isinstance(name, nn.Module):
+        return list(name.parameters())
+    parent, _, last = name.rpartition(".")
+    own = module.get_submodule(parent)._parameters.get(last)
+    if own is not None:  # ConvNeXt's layer scale, say, is a parameter and no module
+        return [own]
+    return list(module.get_submodule(name).parameters())
+
+
+def unfreeze_last(backbone: Any, module: nn.Module, k: int) -> list[nn.Parameter]:
+    """Freeze a built feature module but for its last `k` blocks, in place.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Names the blocks.
+    module : torch.nn.Module
+        What `backbone.build()` returned.
+    k : int
+        Blocks to train, counted from the output; at least 1. More than there are trains all blocks.
+
+    Returns
+    -------
+    list of torch.nn.Parameter
+        The parameters that are trained now.
+
+    Raises
+    ------
+    InputError
+        `k` is below 1, or the network has no block with parameters.
+
+    Notes
+    -----
+    The module is left in eval mode: BatchNorm keeps its pretrained statistics and trains only its
+    affine parameters. A few hundred images in batches of 32 estimate means and variances far worse
+    than the million that the weights came from, and a step that moves them undoes the pretrained
+    features below a trained layer.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"the number of blocks to unfreeze must be at least 1, got {k!r}")
+    blocks = block_parameters(backbone, module)
+    if not blocks:
+        raise InputError(f"backbone {backbone.name}: no block with parameters to unfreeze")
+    freeze(module)
+    return unfreeze(parameter for block in blocks[-k:] for parameter in block)
+
+
+def parameter_groups(
+    tuned: Iterable[nn.Parameter],
+    head: Iterable[nn.Parameter],
+    *,
+    lr_backbone: float,
+    lr_head: float,
+    weight_decay: float = 0.0,
+) -> list[dict[str, Any]]:
+    """Parameter groups for a torch optimiser: pretrained layers and head, each with its own rate.
+
+    Parameters
+    ----------
+    tuned, head : iterable of torch.nn.Parameter
+        Pretrained parameters that are trained, and those of the new head.
+    lr_backbone, lr_head : float
+        Their learning rates.
+    weight_decay : float
+        For tensors of two or more axes; biases and normalisation parameters get none.
+
+    Returns
+    -------
+    list of dict
+        Up to four groups with `params`, `lr`, `weight_decay`; empty groups are left out.
+    """
+    groups = []
+    for parameters, lr in ((list(tuned), lr_backbone), (list(head), lr_head)):
+        for decays in (True, False):
+            chosen = [p for p in parameters if (p.ndim > 1) == decays]
+            if chosen:
+                groups.append({"params": chosen, "lr": lr, "weight_decay": weight_decay if decays else 0.0})
+    return groups
+
+
+def snapshot(parameters: Iterable[nn.Parameter]) -> list[torch.Tensor]:
+    """Copies of the parameters' values, for `restore`."""
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def restore(parameters: Iterable[nn.Parameter], values: Iterable[torch.Tensor]) -> None:
+    """Put the values of a `snapshot` back, in place."""
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)

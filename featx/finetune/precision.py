@@ -1,0 +1,94 @@
+"""Where fine-tuning runs and in which arithmetic: the device, and mixed precision where it pays."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from featx.errors import InputError
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A device and the number format of its convolutions; weights and losses stay in float32.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network is.
+    dtype : torch.dtype
+        ``torch.float32`` means no autocast.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def precision(self) -> str:
+        """``"fp32"``, ``"bf16"`` or ``"fp16"``."""
+        return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which the network's forward pass runs."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Loss scaling, which only float16 needs: its smallest gradients would vanish."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+
+def choose(device: str | torch.device = "auto") -> Arithmetic:
+    """The arithmetic for a device.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` is CUDA, else MPS, else the CPU.
+
+    Returns
+    -------
+    Arithmetic
+        bfloat16 on CUDA devices and processors that have it natively, float16 on older CUDA devices,
+        else float32. Processors that only emulate bfloat16 are slower with it.
+
+    Raises
+    ------
+    InputError
+        The device does not exist here.
+    """
+    chosen = _device(device)
+    if chosen.type == "cuda":
+        native = torch.cuda.get_device_capability(chosen) >= (8, 0)
+        return Arithmetic(chosen, torch.bfloat16 if native else torch.float16)
+    if chosen.type == "cpu" and _cpu_has_bf16():
+        return Arithmetic(chosen, torch.bfloat16)
+    return Arithmetic(chosen, torch.float32)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {device!r}") from None
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if chosen.type not in present:
+        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {str(device)!r}")
+    if not present[chosen.type]:
+        raise InputError(f"device: {str(device)!r} is not available here; use 'auto' or 'cpu'")
+    return chosen
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; the checks are private to torch, so may go."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)

@@ -1,0 +1,154 @@
+"""The fine-tuned baseline: a pretrained network adapted to new classes, on the splits that probes get.
+
+Every mode begins alike: a linear head is trained on the frozen embeddings. Mode ``head`` ends there.
+``last`` and ``full`` go on from that head, because a random one would send large, meaningless gradients
+into the pretrained layers and distort what they know (linear probing, then fine-tuning: Kumar et al.,
+*Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*, 2022).
+
+BatchNorm keeps its pretrained statistics in every mode; see `freezing.unfreeze_last` for the reason. As
+the network then treats each image on its own, a batch may be worked through in parts that fit into
+memory and the gradient is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from featx.errors import InputError
+from featx.finetune.epochs import NetworkTraining, stopped_early
+from featx.finetune.finetuned import FineTuned
+from featx.finetune.head import train_head
+from featx.finetune.precision import choose
+from featx.finetune.problem import Problem
+from featx.finetune.recipe import Recipe, default_recipe
+from featx.finetune.trunk import Trunk, features
+
+
+def fine_tune(
+    backbone: Any,
+    images: Sequence[Any] | None,
+    labels: Any,
+    n_classes: int,
+    *,
+    recipe: Recipe | str,
+    train_idx: Any,
+    val_idx: Any = None,
+    embeddings: np.ndarray | None = None,
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> FineTuned:
+    """Fine-tune a backbone on labelled images.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What `featx.backbones.load_backbone` returns; it is not changed.
+    images : sequence of image sources of length n, or None
+        May be None for mode ``"head"`` when embeddings are given.
+    labels : array-like of int, shape (n,)
+        In ``range(n_classes)``.
+    n_classes : int
+        At least 2.
+    recipe : Recipe or {"head", "last", "full"}
+        How; a mode stands for its `default_recipe`.
+    train_idx, val_idx : array-like of int
+        Which images are trained on, and which choose the epoch and stop the training. No other image
+        and no other row of `embeddings` is looked at. Without a validation part all epochs are run and
+        the last one is kept.
+    embeddings : ndarray of shape (n, d), optional
+        The backbone's frozen features of all images. Without them they are computed here first.
+    device : str, default="auto"
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    seed : int, default=0
+        Order of the images and random crops. On a CPU the same seed gives the same history, bit for bit.
+        The caller's random state is neither read nor moved.
+    progress : callable, optional
+        Called with each entry of the history as it arises (mode ``"head"``: with the best one).
+
+    Returns
+    -------
+    FineTuned
+
+    Raises
+    ------
+    UnknownName
+        The mode does not exist.
+    InputError
+        Labels, indices or embeddings do not fit together, or the device does not exist.
+    ImageError
+        An image cannot be decoded.
+    """
+    began = time.perf_counter()
+    problem = Problem.checked(images, labels, n_classes, train_idx, val_idx, embeddings, backbone.dim, seed)
+    if isinstance(recipe, str):
+        recipe = default_recipe(recipe, len(problem.train))
+    if images is None and recipe.mode != "head":
+        raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
+    arithmetic = choose(device)
+
+    trunk, forwarded = None, 0
+    if problem.embeddings is None or recipe.mode != "head":
+        trunk = Trunk(backbone, arithmetic)
+    if problem.embeddings is None:
+        assert trunk is not None
+        problem = problem.with_embeddings(_embeddings(trunk, problem, recipe.batch_size))
+        forwarded += len(problem.train) + len(problem.val)
+    head_recipe = recipe if recipe.mode == "head" else default_recipe("head", len(problem.train))
+    head, head_history, best_epoch = train_head(
+        problem.rows(),
+        problem.labels,
+        n_classes,
+        recipe=head_recipe,
+        train_idx=problem.train,
+        val_idx=problem.val,
+        device=arithmetic.device,
+        seed=seed,
+    )
+    notes = problem.notes()
+    history = head_history
+    if recipe.mode == "head":
+        if progress is not None:
+            progress(head_history[best_epoch - 1])
+        if len(head_history) < recipe.epochs:
+            notes.append(stopped_early(len(head_history), recipe))
+    else:
+        assert trunk is not None
+        run = NetworkTraining(trunk, head, problem, recipe, seed, progress)
+        run.train()
+        history, best_epoch = run.history, run.best.epoch
+        forwarded += run.forwarded
+        notes += run.notes
+    return FineTuned(
+        recipe=recipe,
+        history=history,
+        best_epoch=best_epoch,
+        head_history=head_history,
+        seconds=time.perf_counter() - began,
+        images_forwarded=forwarded,
+        precision=arithmetic.precision,
+        device=str(arithmetic.device),
+        notes=notes,
+        _head=head,
+        _backbone=backbone,
+        _arithmetic=arithmetic,
+        _trunk=trunk,
+    )
+
+
+def _embeddings(trunk: Trunk, problem: Problem, batch_size: int) -> np.ndarray:
+    """Frozen features of the training and validation images; the other rows are never read."""
+    assert problem.images is not None
+    used = np.concatenate([problem.train, problem.val])
+    rows = None
+    for positions, part in features(trunk, problem.images, used, batch_size):
+        if rows is None:
+            rows = np.zeros((len(problem.labels), part.shape[1]), np.float32)
+        rows[positions] = part.cpu().numpy()
+    assert rows is not None
+    return rows

@@ -1,0 +1,143 @@
+"""The pretrained part of the network while it is being fine-tuned: pixels in, features out, fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from featx.finetune.batches import batches, plain, workers
+from featx.finetune.folding import Split, fold, split_frozen, trace, whole
+from featx.finetune.freezing import freeze, unfreeze, unfreeze_last
+from featx.finetune.memory import in_parts
+from featx.finetune.precision import Arithmetic
+from featx.images.preprocess import Preprocessing
+
+Parts = tuple[torch.Tensor, ...]
+
+
+class Trunk:
+    """A trainable copy of a backbone's feature network.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Gives `build`, `blocks` and `preprocessing`.
+    arithmetic : Arithmetic
+        Device and precision.
+
+    Attributes
+    ----------
+    preprocessing : Preprocessing
+        That of the backbone.
+    module : torch.nn.Module
+        The network as `backbone.build` made it, normalised (n, 3, h, w) to features (n, d). Always in
+        eval mode: BatchNorm keeps its pretrained statistics, Dropout and stochastic depth are off.
+    tuned : list of torch.nn.Parameter
+        What is trained; empty at first.
+
+    Notes
+    -----
+    What runs is a folded copy of `module`, cut where the trained part begins (see `folding`); the two
+    share their trained parameters. A network that cannot be traced runs as it is.
+    """
+
+    def __init__(self, backbone: Any, arithmetic: Arithmetic):
+        self.arithmetic = arithmetic
+        self._backbone = backbone
+        device = arithmetic.device
+        self.module: nn.Module = freeze(backbone.build()).to(device=device)
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.preprocessing: Preprocessing = backbone.preprocessing
+        self._mean = torch.tensor(self.preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(self.preprocessing.std, device=device).view(1, 3, 1, 1) * 255
+        self.tuned: list[nn.Parameter] = []
+        self._compiled: Split | None = None
+
+    def unfreeze(self, mode: str, blocks: int) -> None:
+        """Make the last `blocks` blocks (``"last"``) or every layer (``"full"``) trainable."""
+        if mode == "last":
+            self.tuned = unfreeze_last(self._backbone, self.module, blocks)
+        else:
+            self.tuned = unfreeze(self.module.parameters())
+        self._compiled = None
+
+    @property
+    def _split(self) -> Split:
+        if self._compiled is None:
+            self._compiled = self._compile()
+        return self._compiled
+
+    def _compile(self) -> Split:
+        sample = torch.randn((2, 3, *self.preprocessing.size), generator=torch.Generator().manual_seed(0))
+        sample = sample.to(self.arithmetic.device, memory_format=torch.channels_last)
+        graph = trace(self.module, sample)
+        if graph is None:
+            return whole(self.module)
+        fold(graph)
+        return split_frozen(graph, sample) if self.tuned else whole(graph)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_compiled": None}  # made again from `module` when it is needed
+
+    @property
+    def cut(self) -> bool:
+        """Whether a frozen lower part was cut off, whose output is worth keeping."""
+        return self._split.cuts
+
+    def before(self, pixels: np.ndarray) -> Parts:
+        """The frozen part's output for uint8 pixels (b, h, w, 3)."""
+        batch = torch.from_numpy(pixels).to(self.arithmetic.device, non_blocking=True)
+        # (b, h, w, 3) seen as (b, 3, h, w) is what torch calls channels_last: nothing is copied.
+        x = (batch.permute(0, 3, 1, 2).float() - self._mean) / self._std
+        with torch.no_grad(), self.arithmetic.autocast():
+            return self._split.before(x)
+
+    def after(self, parts: Parts) -> torch.Tensor:
+        """Features (b, d) in float32 from the frozen part's output; gradients flow if they are on."""
+        with self.arithmetic.autocast():
+            return self._split.after(parts).float()
+
+
+@torch.no_grad()
+def frozen_parts(
+    trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int
+) -> Iterator[tuple[np.ndarray, Parts]]:
+    """What `Trunk.before` gives for images in their plain view: (positions, parts), in order.
+
+    `batch_size` changes no result; where memory runs out, smaller batches come.
+    """
+    with (
+        ThreadPoolExecutor(workers(), "featx-decode") as pool,
+        closing(batches(images, positions, batch_size, plain(trunk.preprocessing), pool)) as loader,
+    ):
+        for rows, pixels in loader:
+            begin = 0
+            for parts in in_parts(len(rows), partial(pixel_parts, trunk, pixels)):
+                end = begin + len(parts[0])
+                yield rows[begin:end], parts
+                begin = end
+
+
+@torch.no_grad()
+def features(
+    trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """The trunk's features of images in their plain view: (positions, rows (b, d)), in order."""
+    for rows, parts in frozen_parts(trunk, images, positions, batch_size):
+        yield rows, torch.cat(in_parts(len(rows), partial(_after, trunk, parts)))
+
+
+def pixel_parts(trunk: Trunk, pixels: np.ndarray, at: slice) -> Parts:
+    """`Trunk.before` of some rows of a batch."""
+    return trunk.before(pixels[at])
+
+
+def _after(trunk: Trunk, parts: Parts, at: slice) -> torch.Tensor:
+    return trunk.after(tuple(part[at] for part in parts))

@@ -1,0 +1,232 @@
+"""The command line: what it prints, and every kind of bad input as one line with status 2."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from pictures import BACKBONE, COLOURS, write_photos
+
+from featx.cli import main
+
+QUICK = ["--backbone", BACKBONE, "--weights", "random", "--image-size", "32", "--quiet"]
+
+
+def run(capsys, *argv):
+    """Status, standard output and standard error of a command."""
+    try:
+        status = main([str(a) for a in argv])
+    except SystemExit as stop:
+        status = stop.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def refused(capsys, *argv):
+    """The one line on standard error that a refused command leaves."""
+    status, _, err = run(capsys, *argv)
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+    return err.strip()
+
+
+def test_extract_inspect_and_compare(capsys, split_photos, tmp_path):
+    status, out, _ = run(capsys, "extract", split_photos, "-o", tmp_path / "f.h5", *QUICK)
+    assert status == 0
+    assert "45 embeddings of 1024 values (45 forward passes" in out
+    status, out, _ = run(capsys, "inspect", tmp_path / "f.h5")
+    assert status == 0
+    assert "1024" in out
+    assert BACKBONE in out
+    status, out, _ = run(
+        capsys,
+        "compare",
+        split_photos,
+        "-o",
+        tmp_path / "o",
+        "--classifiers",
+        "knn",
+        "--baseline",
+        "none",
+        *QUICK,
+    )
+    assert status == 0
+    assert "report:" in out
+    data = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert data["forward_passes"] == 0
+    assert [m["name"] for m in data["methods"]] == ["majority", "pixels", "knn"]
+
+
+def test_train_and_predict(capsys, split_photos, tmp_path):
+    assert run(capsys, "train", split_photos, "-o", tmp_path / "m", "--classifier", "lda", *QUICK)[0] == 0
+    status, out, _ = run(capsys, "predict", tmp_path / "m", split_photos / "test", "--quiet")
+    assert status == 0
+    rows = list(csv.DictReader(out.splitlines()))
+    assert len(rows) == 15
+    assert all(row["label"] in row["id"] for row in rows)
+    assert float(rows[0]["probability"]) == pytest.approx(float(rows[0][f"p({rows[0]['label']})"]))
+    one = split_photos / "test" / "sky" / "000.png"
+    assert run(capsys, "predict", tmp_path / "m", one, "-o", tmp_path / "p.jsonl", "--quiet")[0] == 0
+    record = json.loads((tmp_path / "p.jsonl").read_text())
+    assert record["label"] == "sky"
+    assert set(record["probabilities"]) == set(COLOURS)
+
+
+def test_backbones_are_listed(capsys):
+    status, out, _ = run(capsys, "backbones", "resnet")
+    assert status == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("resnet50 ")]
+    assert line.split()[1] == "2048"
+
+
+def test_skipped_images_are_listed(capsys, photos, tmp_path):
+    (photos / "sky" / "bad.png").write_bytes(b"")
+    status, _, err = run(capsys, "extract", photos, "-o", tmp_path / "f.h5", "--on-error", "skip", *QUICK)
+    assert status == 0
+    assert "sky/bad.png: empty" in err
+
+
+@pytest.mark.parametrize("command", [[], ["extract"], ["compare"], ["predict"]])
+def test_help_is_there_and_imports_nothing_heavy(command):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "featx", *command, "--help"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert "usage: featx" in done.stdout
+    assert " torch" not in done.stderr
+    assert " sklearn" not in done.stderr
+
+
+def empty_folder(tmp):
+    (tmp / "d" / "a").mkdir(parents=True)
+    return tmp / "d"
+
+
+def one_class(tmp):
+    return write_photos(tmp / "d", 3, colours={"lonely": (9, 9, 9)})
+
+
+def one_image(tmp):
+    write_photos(tmp / "d", 3)
+    for path in sorted((tmp / "d" / "sky").iterdir())[1:]:
+        path.unlink()
+    return tmp / "d"
+
+
+def table(*lines):
+    def make(tmp):
+        write_photos(tmp, 2)
+        (tmp / "t.csv").write_text("\n".join(lines) + "\n")
+        return tmp / "t.csv"
+
+    return make
+
+
+BAD_DATA = {
+    "folder without images": (empty_folder, ["no images"]),
+    "one class only": (one_class, ["lonely"]),
+    "a class with one image": (one_image, ["sky"]),
+    "labels missing": (table("path,label", "sky/000.png,sky", "leaf/000.png,"), ["t.csv", "3", "label"]),
+    "no label column": (table("path,class", "sky/000.png,sky"), ["t.csv", "label", "class"]),
+    "no path column": (table("file,label", "sky/000.png,sky"), ["t.csv", "path", "file"]),
+    "a path that does not exist": (
+        table("path,label", "sky/000.png,sky", "sky/nope.png,leaf"),
+        ["nope.png", "3"],
+    ),
+    "duplicate rows": (
+        table("path,label", "sky/000.png,a", "leaf/000.png,b", "sky/000.png,a"),
+        ["sky/000.png", "4"],
+    ),
+    "neither folder nor name": (lambda tmp: "fashion-mnst", ["fashion-mnst", "fashion-mnist"]),
+    "a folder that does not exist": (lambda tmp: tmp / "nothing", ["nothing"]),
+    "not a features file": (table("x"), ["t.csv"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data_is_one_line(capsys, tmp_path, case):
+    make, words = BAD_DATA[case]
+    data = make(tmp_path)
+    line = refused(capsys, "compare", data, "-o", tmp_path / "out", "--baseline", "none", *QUICK)
+    for word in words:
+        assert word in line
+    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--backbone", "resnet5"], ["resnet5", "resnet50"]),
+        (["--backbone", BACKBONE, "--layer", "stag3"], ["stag3", "stage3"]),
+        (["--classifiers", "svn"], ["svn", "svm"]),
+        (["--engine", "torhc"], ["torhc", "torch"]),
+        (["--device", "cuda:99"], ["cuda"]),
+        (["--limit", "-3"], ["--limit", "-3"]),
+        (["--test-size", "1.5"], ["--test-size", "1.5"]),
+        (["--precision", "fp64"], ["fp64"]),
+    ],
+)
+def test_wrong_names_are_one_line_with_the_nearest(capsys, photos, tmp_path, argv, words):
+    line = refused(capsys, "compare", photos, "-o", tmp_path / "out", "--baseline", "none", *QUICK, *argv)
+    for word in words:
+        assert word in line
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(capsys, photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(capsys, "compare", photos, "-o", tmp_path / "file" / "x", *QUICK)
+    assert "does not exist" in refused(capsys, "extract", photos, "-o", tmp_path / "no" / "f.h5", *QUICK)
+    assert "is a folder" in refused(capsys, "extract", photos, "-o", photos, *QUICK)
+
+
+def checkpoint(tmp_path, name, architecture):
+    import torch
+
+    from featx.vision import import_torchvision
+
+    path = tmp_path / name
+    torch.save(getattr(import_torchvision().models, architecture)(weights=None).state_dict(), path)
+    return path
+
+
+def test_bad_weights_are_one_line(capsys, photos, tmp_path):
+    other = checkpoint(tmp_path, "other.pth", "squeezenet1_1")
+    wrong_hash = checkpoint(tmp_path, "net-00000000.pth", BACKBONE)
+    truncated = tmp_path / "cut.pth"
+    truncated.write_bytes(wrong_hash.read_bytes()[:5000])
+    for path in (other, wrong_hash, truncated, tmp_path / "none.pth"):
+        argv = [
+            "extract",
+            photos,
+            "-o",
+            tmp_path / "f.h5",
+            "--backbone",
+            BACKBONE,
+            "--weights",
+            path,
+            "--quiet",
+        ]
+        assert path.name in refused(capsys, *argv)
+    assert not (tmp_path / "f.h5").exists()
+
+
+def test_a_damaged_features_file_is_one_line(capsys, tmp_path):
+    (tmp_path / "f.h5").write_bytes(b"\x89HDF\r\n\x1a\n broken")
+    assert "f.h5" in refused(capsys, "compare", tmp_path / "f.h5", "-o", tmp_path / "o", "--quiet")
+    assert "f.h5" in refused(capsys, "inspect", tmp_path / "f.h5")
+    assert "none.h5" in refused(capsys, "inspect", tmp_path / "none.h5")
+
+
+def test_a_missing_image_to_predict_is_one_line(capsys, photos, tmp_path):
+    assert run(capsys, "train", photos, "-o", tmp_path / "m", "--classifier", "naive-bayes", *QUICK)[0] == 0
+    assert "nope.jpg" in refused(capsys, "predict", tmp_path / "m", tmp_path / "nope.jpg")
+
+
+def test_an_unknown_command_is_one_line(capsys):
+    assert "extrct" in refused(capsys, "extrct")

@@ -1,0 +1,170 @@
+"""The main job on small images: identical splits, sound results, everything written or nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pictures import BACKBONE, QUICK, write_photos
+
+from featx import compare, extract
+from featx.errors import DatasetError, OutputError, UnknownName
+from featx.splits import make_split
+
+SMALL = {"backbones": BACKBONE, "weights": None, "image_size": 32, "n_boot": 50}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    import os
+
+    root = tmp_path_factory.mktemp("comparison")
+    os.environ["FEATX_CACHE"] = str(root / "cache")
+    write_photos(root / "data" / "train", 10)
+    write_photos(root / "data" / "test", 6, seed=500)
+    return compare(root / "data", **SMALL, classifiers=["logreg", "knn"], epochs=1)
+
+
+def test_every_kind_of_method_is_compared(result):
+    assert [(m.name, m.kind) for m in result.methods] == [
+        ("majority", "floor"),
+        ("pixels", "floor"),
+        ("logreg", "probe"),
+        ("knn", "probe"),
+        ("finetune-head", "finetune"),
+        ("finetune-last", "finetune"),
+        ("finetune-full", "finetune"),
+    ]
+
+
+def test_every_method_met_the_same_test_images(result):
+    assert result.dataset["n_train"] == 30
+    assert result.dataset["n_test"] == 18
+    for method in result.methods:
+        assert np.array(method.confusion).sum(axis=1).tolist() == [6, 6, 6]
+
+
+def test_metrics_agree_with_the_confusion_matrix(result):
+    for method in result.methods:
+        confusion = np.array(method.confusion)
+        assert method.metrics["top1"].value == pytest.approx(np.trace(confusion) / confusion.sum())
+        for interval in method.metrics.values():
+            assert interval.low <= interval.value + 1e-9
+            assert interval.value <= interval.high + 1e-9
+
+
+def test_the_majority_floor_is_chance_and_colours_are_easy(result):
+    by_name = {m.name: m for m in result.methods}
+    assert by_name["majority"].metrics["top1"].value == pytest.approx(1 / 3)
+    assert by_name["pixels"].metrics["top1"].value > 0.9
+
+
+def test_all_but_the_best_are_tested_against_it(result):
+    best = result.best()
+    assert best.kind != "floor"
+    assert best.versus_best is None
+    for method in result.methods:
+        if method is not best:
+            assert method.versus_best["method"] == best.name
+            assert 0 <= method.versus_best["p_value"] <= 1
+
+
+def test_fine_tuned_modes_keep_their_curves(result):
+    for method in result.methods:
+        if method.kind == "finetune":
+            curves = method.curves
+            assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "best_epoch"} <= set(curves)
+            assert len(curves["epoch"]) == len(curves["val_loss"]) > 0
+        else:
+            assert method.curves is None
+
+
+def test_costs_are_split(result):
+    by_name = {m.name: m for m in result.methods}
+    assert by_name["logreg"].seconds["extract"] > 0
+    assert by_name["logreg"].seconds["fit"] > 0
+    assert by_name["logreg"].seconds["predict_per_image"] > 0
+    assert by_name["pixels"].seconds["extract"] == 0
+
+
+def test_save_writes_json_csv_and_a_report_without_network_access(result, tmp_path):
+    report = result.save(tmp_path / "deep" / "out")
+    assert {p.name for p in report.parent.iterdir()} == {"results.json", "results.csv", "report.html"}
+    data = json.loads((report.parent / "results.json").read_text())
+    assert data["schema"] == 1
+    assert len(data["methods"]) == 7
+    html = report.read_text(encoding="utf-8")
+    assert 'src="http' not in html
+    assert 'href="http' not in html
+
+
+def test_an_unwritable_folder_is_named(result, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file.*cannot be written"):
+        result.save(tmp_path / "file" / "out")
+
+
+def test_a_features_file_is_compared_without_images(split_photos, tmp_path):
+    extract(split_photos, **QUICK).save(tmp_path / "f.h5")
+    result = compare(tmp_path / "f.h5", classifiers=["lda"], n_boot=50)
+    assert [m.name for m in result.methods] == ["majority", "lda"]
+    assert result.forward_passes == 0
+    assert any("features file" in warning for warning in result.warnings)
+
+
+def test_the_same_seed_gives_the_same_results(photos):
+    options = SMALL | {"classifiers": ["svm", "forest"], "baseline": "none"}
+    one, two = compare(photos, **options), compare(photos, **options)
+    assert (one.forward_passes, two.forward_passes) == (24, 0)
+    for a, b in zip(one.methods, two.methods, strict=True):
+        assert a.metrics == b.metrics
+        assert a.confusion == b.confusion
+
+
+def test_unreadable_images_are_left_out_of_everything(split_photos):
+    (split_photos / "test" / "sky" / "bad.png").write_bytes(b"")
+    result = compare(split_photos, **SMALL, classifiers=["knn"], baseline="head", on_error="skip")
+    assert result.failures[0]["id"] == "test/sky/bad.png"
+    assert result.dataset["n_test"] == 15
+    assert [m.name for m in result.methods] == ["majority", "pixels", "knn", "finetune-head"]
+
+
+def test_two_backbones_stand_in_one_table(photos):
+    result = compare(
+        photos, **(SMALL | {"backbones": [BACKBONE, "squeezenet1_1"]}), classifiers="knn", baseline="none"
+    )
+    assert [(m.name, m.backbone) for m in result.methods if m.kind == "probe"] == [
+        ("knn", BACKBONE),
+        ("knn", "squeezenet1_1"),
+    ]
+    assert set(result.spaces) == {BACKBONE, "squeezenet1_1"}
+
+
+def test_groups_never_straddle_the_split(photos, tmp_path):
+    rows = ["path,label,group"]
+    for path in sorted(photos.rglob("*.png")):
+        rows.append(f"{path},{path.parent.name},{path.parent.name}-{int(path.stem) // 2}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    features = extract(tmp_path / "t.csv", **QUICK)
+    split = make_split(features.labels, groups=features.groups)
+    assert not set(features.groups[split.train]) & set(features.groups[split.test])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classifiers": ["logrek"]}, "unknown classifier 'logrek'; did you mean logreg"),
+        ({"baseline": "fintune"}, "unknown baseline 'fintune'; did you mean finetune"),
+        ({"backbones": "mobilnet_v2"}, "unknown backbone 'mobilnet_v2'; did you mean .*mobilenet_v2"),
+    ],
+)
+def test_unknown_names_get_the_nearest_ones(photos, options, message):
+    with pytest.raises(UnknownName, match=message):
+        compare(photos, **(SMALL | options))
+
+
+def test_one_class_only_is_refused(tmp_path):
+    write_photos(tmp_path, 4, colours={"only": (9, 9, 9)})
+    with pytest.raises(DatasetError, match="only"):
+        compare(tmp_path, **SMALL)

@@ -1,0 +1,265 @@
+"""The loop from images to embeddings: right numbers, order, cache hits, failures, interruption."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pictures import BACKBONE, COLOURS, QUICK, picture, write_photos
+
+from featx import extract, load_backbone, load_dataset
+from featx.cache import Cache
+from featx.errors import DatasetError, ImageError, InputError
+from featx.extraction import embed, network_embedder, pixel_embedder
+
+
+def slow_reference(dataset, backbone):
+    """One image at a time through the unmodified module."""
+    import torch
+
+    rows = []
+    mean = np.array(backbone.preprocessing.mean, np.float32)
+    std = np.array(backbone.preprocessing.std, np.float32)
+    for source in dataset.images:
+        pixels = backbone.preprocessing(source.read().image())
+        x = torch.from_numpy(((pixels.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[None])
+        with torch.no_grad():
+            rows.append(backbone.module(x).numpy()[0])
+    return np.stack(rows)
+
+
+def relative_error(a, b):
+    return np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)
+
+
+def test_embeddings_equal_a_plain_loop_over_single_images(photos):
+    backbone = load_backbone(BACKBONE, weights=None, image_size=32)
+    features = extract(photos, backbone=backbone)
+    expected = slow_reference(load_dataset(photos), backbone)
+    assert features.embeddings.dtype == np.float32
+    assert features.embeddings.shape == (24, backbone.dim)
+    assert relative_error(features.embeddings, expected).max() < 1e-4
+
+
+def test_batch_size_and_order_do_not_change_the_rows(photos, tmp_path):
+    one = extract(photos, **QUICK, batch_size=1, cache=tmp_path / "a")
+    many = extract(photos, **QUICK, batch_size=7, cache=tmp_path / "b")
+    assert relative_error(one.embeddings, many.embeddings).max() < 1e-4
+    paths = [photos / id for id in reversed(one.ids)]
+    backwards = extract(paths, **QUICK, batch_size=7, cache=tmp_path / "c")
+    assert relative_error(backwards.embeddings[::-1], one.embeddings).max() < 1e-4
+
+
+def test_ids_labels_and_splits_stand_beside_their_rows(split_photos):
+    features = extract(split_photos, **QUICK)
+    assert features.ids[0] == "test/crimson/000.png"
+    assert features.classes == tuple(COLOURS)
+    for id, label, split in zip(features.ids, features.labels, features.splits, strict=True):
+        part, name, _ = id.split("/")
+        assert (part, name) == (split, features.classes[label])
+
+
+def test_a_second_run_does_no_forward_pass(photos):
+    first = extract(photos, **QUICK)
+    second = extract(photos, **QUICK)
+    assert first.run["forward_passes"] == 24
+    assert second.run["forward_passes"] == 0
+    np.testing.assert_array_equal(first.embeddings, second.embeddings)
+
+
+def test_the_cost_of_extraction_is_remembered_for_a_cached_run(photos):
+    first = extract(photos, **QUICK)
+    second = extract(photos, **QUICK)
+    assert first.run["seconds_per_image"] > 0
+    assert second.run["seconds_per_image"] == pytest.approx(first.run["seconds_per_image"])
+
+
+def test_renamed_and_copied_images_hit_and_edited_ones_miss(photos):
+    extract(photos, **QUICK)
+    shutil.copytree(photos, photos.parent / "copy")
+    assert extract(photos.parent / "copy", **QUICK).run["forward_passes"] == 0
+    picture((1, 2, 3), 99).save(photos / "leaf" / "000.png")
+    assert extract(photos, **QUICK).run["forward_passes"] == 1
+
+
+def test_an_edit_that_keeps_size_and_time_is_seen(photos):
+    path = photos / "leaf" / "000.bmp"
+    (photos / "leaf" / "000.png").unlink()
+    picture((1, 2, 3), 1).save(path)
+    stat = path.stat()
+    before = extract(photos, **QUICK)
+    picture((250, 2, 3), 2).save(path)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    after = extract(photos, **QUICK)
+    assert after.run["forward_passes"] == 1
+    row = before.ids.index("leaf/000.bmp")
+    assert not np.allclose(before.embeddings[row], after.embeddings[row])
+
+
+def test_a_duplicate_image_is_computed_once(photos):
+    shutil.copy(photos / "sky" / "000.png", photos / "sky" / "zzz.png")
+    features = extract(photos, **QUICK)
+    assert (len(features), features.run["forward_passes"]) == (25, 24)
+
+
+@pytest.mark.parametrize(
+    "change", [{"image_size": 48}, {"weights": None, "layer": "stage3", "pooling": "max"}]
+)
+def test_what_changes_the_number_misses(photos, change):
+    extract(photos, **QUICK)
+    assert extract(photos, **(QUICK | change)).run["forward_passes"] == 24
+
+
+def test_an_unreadable_image_stops_the_run_and_what_was_done_stays(photos):
+    (photos / "sky" / "zz.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"sky/zz\.png: .*empty"):
+        extract(photos, **QUICK)
+    (photos / "sky" / "zz.png").unlink()
+    assert extract(photos, **QUICK).run["forward_passes"] == 0
+
+
+def test_skip_lists_unreadable_images_and_keeps_rows_aligned(photos):
+    good = extract(photos, **QUICK)
+    (photos / "leaf" / "0a.png").write_bytes(b"not an image")
+    (photos / "crimson" / "0a.png").write_bytes((photos / "crimson" / "001.png").read_bytes()[:300])
+    features = extract(photos, **QUICK, on_error="skip")
+    assert [f.id for f in features.failures] == ["crimson/0a.png", "leaf/0a.png"]
+    assert features.ids == good.ids
+    np.testing.assert_array_equal(features.embeddings, good.embeddings)
+    np.testing.assert_array_equal(features.labels, good.labels)
+
+
+def test_a_folder_of_broken_images_only_is_an_error(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(b"broken")
+    with pytest.raises(DatasetError, match="none of its 2 images could be read"):
+        extract(tmp_path, **QUICK, on_error="skip")
+
+
+def test_a_damaged_shard_is_computed_again_with_a_warning(photos, tmp_path):
+    first = extract(photos, **QUICK, cache=tmp_path / "c")
+    (shard,) = (tmp_path / "c").rglob("shards/*.h5")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    shard.write_bytes(data)
+    with pytest.warns(RuntimeWarning, match=shard.name):
+        second = extract(photos, **QUICK, cache=tmp_path / "c")
+    assert 1 <= second.run["forward_passes"] < 24  # what is intact in a damaged file is kept
+    np.testing.assert_allclose(first.embeddings, second.embeddings, rtol=1e-4, atol=1e-6)
+
+
+def test_non_finite_rows_are_refused(photos):
+    import torch
+
+    backbone = load_backbone(BACKBONE, weights=None, image_size=32)
+    with torch.no_grad():
+        next(backbone.module.parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match="non-finite values"):
+        extract(photos, backbone=backbone)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"on_error": "ignore"}, "on_error must be 'raise' or 'skip', got 'ignore'"),
+        ({"batch_size": 0}, "batch_size must be 'auto' or a positive integer, got 0"),
+        ({"batch_size": "big"}, "batch_size"),
+    ],
+)
+def test_wrong_options_are_named(photos, option, message):
+    with pytest.raises(InputError, match=message):
+        extract(photos, **QUICK, **option)
+
+
+def test_memory_ahead_of_the_network_is_bounded(photos):
+    """No more images are prepared than the window allows, however slow the network is."""
+    backbone = load_backbone(BACKBONE, weights=None, image_size=32)
+    dataset = load_dataset(write_photos(photos.parent / "many", 60))
+    read, done, most = [0], [0], [0]
+
+    class Counting:
+        def __init__(self, source):
+            self.source, self.id = source, source.id
+
+        def stat_key(self):
+            return self.source.stat_key()
+
+        def read(self):
+            read[0] += 1
+            most[0] = max(most[0], read[0] - done[0])
+            return self.source.read()
+
+    def engine(batch):
+        time.sleep(0.02)
+        done[0] += len(batch)
+        return np.zeros((len(batch), backbone.dim), np.float32)
+
+    embedder = network_embedder(backbone, batch_size=4)
+    embed([Counting(s) for s in dataset.images], replace(embedder, make_engine=lambda: engine), n_jobs=2)
+    assert read[0] == 180
+    assert most[0] <= 2 + 4 * 4 + 4 + 2
+
+
+def test_pixels_are_the_shrunken_image(photos):
+    rows = embed(load_dataset(photos).images, pixel_embedder(4))
+    assert rows.embeddings.shape == (24, 48)
+    assert rows.forward_passes == 0
+    crimson = rows.embeddings[:8].reshape(-1, 3).mean(axis=0) * 255
+    np.testing.assert_allclose(crimson, COLOURS["crimson"], atol=8)
+
+
+def test_rows_computed_before_an_interruption_are_committed(photos):
+    backbone = load_backbone(BACKBONE, weights=None, image_size=32)
+    embedder = network_embedder(backbone, batch_size=5)
+    real = embedder.make_engine()
+    calls = []
+
+    def engine(batch):
+        calls.append(len(batch))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(batch)
+
+    images = load_dataset(photos).images
+    with pytest.raises(KeyboardInterrupt):
+        embed(images, replace(embedder, make_engine=lambda: engine))
+    assert embed(images, embedder).forward_passes == 24 - 10
+
+
+def test_ctrl_c_on_the_command_line_is_one_line_with_status_2(tmp_path):
+    photos, cache = write_photos(tmp_path / "p", 300), tmp_path / "cache"
+    code = (
+        "import sys, featx.extraction.loop as loop; loop.COMMIT_SECONDS = 0.0\n"
+        "from featx.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    argv = ["extract", photos, "-o", tmp_path / "f.h5", "--backbone", BACKBONE, "--weights", "random"]
+    argv += ["--batch-size", "2", "--cache", cache, "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, argv)], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 90
+    while not list(cache.rglob("shards/*.h5")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "interrupted" in err
+    assert not (tmp_path / "f.h5").exists()
+    left = extract(photos, backbone=BACKBONE, weights=None, cache=cache).run["forward_passes"]
+    assert 0 < left < 900
+
+
+def test_an_unwritable_cache_is_named(photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        extract(photos, **QUICK, cache=Cache(tmp_path / "file" / "cache"))
