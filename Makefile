@@ -18,7 +18,7 @@ demo: $(VENV)/.base  ## compare classifiers and fine-tuning on real images; repo
 	$(BIN)/featx compare "$$data" -o demo $(DEMO_ARGS)
 
 test: install  ## the whole test suite, offline
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install  ## ruff, mypy and the tests
 	$(BIN)/ruff check .

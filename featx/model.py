@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.durable import replacing
 from featx.errors import InputError, ModelMismatch, OutputError
 from featx.extraction import backbone_of, embed, extract_features, network_embedder
 from featx.features import Failure
@@ -161,19 +161,13 @@ class Model:
             "backbone": self.backbone,
             "info": self.info,
         }
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        blob = skops.io.dumps(self.classifier)
         try:
-            with part.open("wb") as file:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                    archive.writestr("model.json", json.dumps(meta, indent=1, ensure_ascii=False))
-                    archive.writestr("classifier.skops", skops.io.dumps(self.classifier))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
+            with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("model.json", json.dumps(meta, indent=1, ensure_ascii=False))
+                archive.writestr("classifier.skops", blob)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
-        finally:
-            part.unlink(missing_ok=True)
         return path
 
 

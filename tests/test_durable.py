@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from featx.cache import durable
-from featx.cache.durable import make_folder, replacing, sweep_parts
+from featx import durable
+from featx.durable import make_folder, replacing, sweep_parts
 
 
 def test_the_file_appears_whole_and_nothing_else_stays(tmp_path):

@@ -14,6 +14,7 @@ import featx
 ROOT = Path(featx.__file__).parent
 FLOORS = {
     "errors": 1,
+    "durable": 1,
     "progress": 1,
     "images": 2,
     "cache": 2,

@@ -8,7 +8,7 @@
                       quarantine/*.h5   damaged shards, set aside and never read
     <root>/stat.sqlite                  which digest a file had when it was last read; disposable
 
-`identity` names things, `durable` writes files, `shard` is one file of rows,
+`identity` names things, `shard` is one file of rows,
 `space_store` the rows of one space, `quarantine` its damaged files, `store` all of it,
 and `stats` saves reading unchanged images again.
 """

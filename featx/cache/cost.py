@@ -10,7 +10,7 @@ import json
 import math
 from pathlib import Path
 
-from featx.cache.durable import replacing
+from featx.durable import replacing
 
 __all__ = ["recall_cost", "remember_cost"]
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.cache.durable import fsync_folder
 from featx.cache.identity import Space
 from featx.cache.root import listed
 from featx.cache.shard import DamagedShard, open_shard, verify_shard
+from featx.durable import fsync_folder
 
 __all__ = ["Quarantine"]
 

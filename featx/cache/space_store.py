@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from featx.cache.durable import fsync_folder, make_folder, replacing, sweep_parts
 from featx.cache.identity import DIGEST_SIZE, Space
 from featx.cache.quarantine import Quarantine
 from featx.cache.root import ADVICE, absolute, listed
 from featx.cache.shard import DamagedShard, Shard, encode_shard, open_shard, shard_name, split_keys
+from featx.durable import fsync_folder, make_folder, replacing, sweep_parts
 from featx.errors import CacheError
 
 __all__ = ["SpaceStore"]

@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the command ``featx``."""
     parser = _Parser(
         prog="featx",
-        description="Extract once, iterate forever: frozen CNN embeddings, cached, compared with fine-tuning.",
+        description="Extract once, iterate forever: cached CNN embeddings, compared with fine-tuning.",
     )
     parser.add_argument("--version", action="version", version=f"featx {featx.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)

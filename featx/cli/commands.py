@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 import featx
 from featx.errors import DatasetError, OutputError
+from featx.results import write_atomically
 
 
 def extract(args: Namespace) -> None:
@@ -97,16 +99,9 @@ def predict(args: Namespace) -> None:
     )
     form = args.format or ("jsonl" if args.output and args.output.endswith((".jsonl", ".json")) else "csv")
     if args.output:
-        target = Path(args.output)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                _write_predictions(predictions, form, file)
-            os.replace(part, target)
-        except OSError as error:
-            raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from None
-        finally:
-            part.unlink(missing_ok=True)
+        text = io.StringIO()
+        _write_predictions(predictions, form, text)
+        write_atomically(args.output, text.getvalue())
     else:
         _write_predictions(predictions, form, sys.stdout)
     _list_failures(model.failures)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import h5py
 import numpy as np
 
-from featx.cache.durable import replacing
 from featx.cache.identity import Space
+from featx.durable import replacing
 from featx.errors import OutputError
 
 if TYPE_CHECKING:

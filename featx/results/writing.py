@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from featx.durable import replacing
 from featx.errors import OutputError
 
 
@@ -24,18 +24,10 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
         When the place cannot be written.
     """
     target = Path(path)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(part, "xb") as file:
-                file.write(text.encode("utf-8", "backslashreplace"))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        with replacing(target) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
 

@@ -25,7 +25,8 @@ def batch(start, stop):
 PRELUDE = f"""
 import os, sys
 import numpy as np
-from featx.cache import Cache, durable, digest_bytes
+from featx import durable
+from featx.cache import Cache, digest_bytes
 
 {inspect.getsource(batch)}
 store = Cache(sys.argv[1]).space({SPACE})

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featx.cache import Cache, Space, SpaceStore, default_root, durable
+from featx import durable
+from featx.cache import Cache, Space, SpaceStore, default_root
 from featx.cache import space_store as space_store_module
 from featx.errors import CacheError
 

@@ -197,7 +197,7 @@ def checkpoint(tmp_path, name, architecture):
 
 def test_bad_weights_are_one_line(capsys, photos, tmp_path):
     other = checkpoint(tmp_path, "other.pth", "squeezenet1_1")
-    wrong_hash = checkpoint(tmp_path, "net-00000000.pth", BACKBONE)
+    wrong_hash = checkpoint(tmp_path, "net-deadbeef.pth", BACKBONE)
     truncated = tmp_path / "cut.pth"
     truncated.write_bytes(wrong_hash.read_bytes()[:5000])
     for path in (other, wrong_hash, truncated, tmp_path / "none.pth"):
