@@ -217,7 +217,8 @@ def test_csv_is_the_frame(result, tmp_path):
 
 
 def test_table_shows_intervals_costs_and_the_paired_test(result):
-    lines = result.table().splitlines()
+    heading, _, *lines = result.table().splitlines()
+    assert heading.startswith("leaves: 30 training and 10 test images, 2 classes")
     assert lines[0].split()[:2] == ["method", "top-1"]
     assert lines[2].startswith("Svm")
     assert "0.900 [0.850, 0.950]" in lines[2]

@@ -96,7 +96,7 @@ def _subtitle(result: ComparisonResult) -> str:
     for key, what in (("n_train", "training images"), ("n_test", "test images")):
         if data.get(key):
             parts.append(f"{data[key]:,} {what}")
-    parts += [", ".join(dict.fromkeys(m.backbone for m in result.methods if m.backbone)), result.created[:10]]
+    parts += [", ".join(result.networks()), result.created[:10]]
     return " · ".join(filter(None, parts))
 
 

@@ -143,7 +143,23 @@ class ComparisonResult:
             rest = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
             return "  ".join([line[0].ljust(widths[0]), *rest]).rstrip()
 
-        return "\n".join(map(text, lines))
+        return "\n".join([self._heading(), "", *map(text, lines)])
+
+    def _heading(self) -> str:
+        """What was compared on what: ``flowers: 720 training and 240 test images, 12 classes, 224 px``."""
+        parts = [
+            f"{self.dataset.get('n_train', '?')} training and {self.dataset.get('n_test', '?')} test images",
+            f"{len(self.dataset.get('classes', ()))} classes",
+        ]
+        return f"{self.dataset.get('name', '')}: {', '.join(parts + self.networks())}"
+
+    def networks(self) -> list[str]:
+        """The backbones with the resolution they looked at: ``["mobilenet_v2 at 224 px"]``."""
+        named = []
+        for backbone in dict.fromkeys(m.backbone for m in self.methods if m.backbone):
+            sizes = {m.image_size for m in self.methods if m.backbone == backbone and m.image_size}
+            named.append(backbone + (f" at {sizes.pop()} px" if len(sizes) == 1 else ""))
+        return named
 
     def write_json(self, path: str | os.PathLike[str]) -> None:
         """Write ``results.json``, all of it or nothing.
