@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 # What the demo runs on; override to try your own: make demo DEMO_DATA=photos/
 DEMO_DATA ?=
-DEMO_ARGS ?= --limit 2100 --image-size 96
+DEMO_ARGS ?= --limit 1750 --image-size 96
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check install format clean
