@@ -9,7 +9,7 @@ import pytest
 from pictures import BACKBONE, QUICK, write_photos
 
 from featx import compare, extract
-from featx.errors import DatasetError, OutputError, UnknownName
+from featx.errors import DatasetError, InputError, OutputError, UnknownName
 from featx.splits import make_split
 
 SMALL = {"backbones": BACKBONE, "weights": None, "image_size": 32, "n_boot": 50}
@@ -111,6 +111,8 @@ def test_a_features_file_is_compared_without_images(split_photos, tmp_path):
     assert [m.name for m in result.methods] == ["majority", "lda"]
     assert result.forward_passes == 0
     assert any("features file" in warning for warning in result.warnings)
+    with pytest.raises(InputError, match="limit does not apply to a features file"):
+        compare(tmp_path / "f.h5", limit=10)
 
 
 def test_the_same_seed_gives_the_same_results(photos):

@@ -101,6 +101,10 @@ def compare(
     if isinstance(data, Features) or (
         isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
     ):
+        if limit is not None:
+            raise InputError(
+                "limit does not apply to a features file; give it to extract, or use Features.subset"
+            )
         features = data if isinstance(data, Features) else load_features(data)
         _require_labels(features, str(data) if not isinstance(data, Features) else "features")
         name = features.space.get("backbone", {}).get("architecture", "features")
