@@ -10,7 +10,7 @@ import pytest
 
 import featx
 from featx.cache import Space
-from featx.cache.shard import encode_shard
+from featx.cache.encoding import encode_shard
 from featx.errors import FeaturesError, OutputError
 from featx.features import Failure, Features, describe, load_features, open_features
 from featx.features import writing as writing_module

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.cache.header import open_shard, verify_shard
 from featx.cache.identity import Space
 from featx.cache.root import listed
-from featx.cache.shard import DamagedShard, open_shard, verify_shard
+from featx.cache.shard import DamagedShard
 from featx.durable import fsync_folder
 
 __all__ = ["Quarantine"]

@@ -1,9 +1,9 @@
 """The rows of one space: many shards, found by digest, published durably, several processes at once.
 
-There is no lock and no index on disk. A shard never changes and is named by its bytes, so writers
-cannot disturb one another, and the worst that two of them can do is the same work twice. What is
-known is worked out by reading the key arrays of the shards; a reader that finds a shard gone
-(compacted, cleared, set aside) looks again.
+There is no lock on disk. A shard never changes and is named by its bytes, so writers cannot disturb
+one another, and the worst that two of them can do is the same work twice. What is known follows from
+the key arrays of the shards (`catalogue`), which an index file only spares reading; a reader that
+finds a shard gone (compacted, cleared, set aside) looks again.
 """
 
 from __future__ import annotations
@@ -12,23 +12,32 @@ import contextlib
 import errno
 import os
 import threading
+import time
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featx.cache.catalogue import Catalogue
+from featx.cache.encoding import SHARD_NAME, encode_shard, shard_name
+from featx.cache.gather import gather
+from featx.cache.header import open_shard
 from featx.cache.identity import DIGEST_SIZE, Space
+from featx.cache.index_file import load_index, save_index
+from featx.cache.key_index import as_keys
 from featx.cache.quarantine import Quarantine
 from featx.cache.root import ADVICE, absolute, listed
-from featx.cache.shard import DamagedShard, Shard, encode_shard, open_shard, shard_name, split_keys
+from featx.cache.shard import DamagedShard, Shard
 from featx.durable import fsync_folder, make_folder, replacing, sweep_parts
 from featx.errors import CacheError
 
 __all__ = ["SpaceStore"]
 
 _READ_ATTEMPTS = 16  # each one after the first means that a shard vanished or was set aside meanwhile
-_ROW_BITS = 32  # an index entry is shard number << 32 | row
+_INDEX_AFTER = 32  # shards: opening fewer one by one takes no time worth a file
+_USE_SECONDS = 600.0  # how exactly the last use is noted
 
 
 class SpaceStore:
@@ -52,11 +61,21 @@ class SpaceStore:
         self.path = self.root / space.id
         self.shards = self.path / "shards"
         self._tmp = self.path / "tmp"
-        self._declared_dim = self._dim = dim
+        self._declared_dim = dim
+        self._quarantine = Quarantine(self.shards, self.path / "quarantine", space, self.write)
+        self._begin()
+        _stores.add(self)
+
+    def _begin(self) -> None:
+        """A state as if nothing had been looked at yet; in a forked child the lock may be held by nobody."""
+        self._dim = self._declared_dim
         self._lock = threading.RLock()
         self._prepared = False
-        self._quarantine = Quarantine(self.shards, self.path / "quarantine", space, self._write)
-        self._forget()
+        self._can_index = self._trust_index = True
+        self._catalogue = Catalogue()
+        self._unusable: set[str] = set()  # names seen and not to be used
+        self._looked = False  # at what stopped processes left behind
+        self._used = -_USE_SECONDS
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (SpaceStore, (self.root, self.space, self._declared_dim))
@@ -67,12 +86,6 @@ class SpaceStore:
         return self._dim
 
     # What is there
-
-    def known(self) -> set[bytes]:
-        """The digests that have a row, as the disk stands now: a set of the caller's own."""
-        with self._lock:
-            self.refresh()
-            return set(self._index)
 
     def missing(self, digests: Sequence[bytes | None]) -> list[int]:
         """Positions of the digests that have no row, as the disk stands now.
@@ -92,10 +105,17 @@ class SpaceStore:
         CacheError
             If a digest is not 32 bytes, or the folder cannot be read.
         """
-        _check_digests([digest for digest in digests if digest is not None])
+        given = np.array([digest is not None for digest in digests], dtype=bool)
+        keys = _checked_keys([digest for digest in digests if digest is not None])
         with self._lock:
             self.refresh()
-            return [i for i, digest in enumerate(digests) if digest not in self._index]
+            given[given] = self._catalogue.holds(keys)
+        missing: list[int] = np.flatnonzero(~given).tolist()
+        return missing
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether a digest had a row when the disk was last looked at; any thread may ask."""
+        return bool(self._catalogue.holds(as_keys([digest]))[0])
 
     def __contains__(self, digest: bytes) -> bool:
         return not self.missing([digest])
@@ -103,7 +123,7 @@ class SpaceStore:
     def __len__(self) -> int:
         with self._lock:
             self.refresh()
-            return len(self._index)
+            return len(self._catalogue)
 
     def refresh(self) -> None:
         """Take notice of what other processes published, compacted or cleared.
@@ -114,18 +134,25 @@ class SpaceStore:
             If the folder cannot be read.
         """
         with self._lock:
-            if not self._opened:
+            if not self._looked:
                 self._quarantine.settle_all()
+                self._looked = True
             settled = -1
             while settled != self._quarantine.settled:  # what is kept of a damaged shard is a new shard
                 settled = self._quarantine.settled
-                names = {name for name in listed(self.shards) if name.endswith(".h5")}
-                if self._opened.keys() - names:  # its rows may live in another shard by now
+                names = self._shard_names()
+                if self._catalogue.names - names:  # its rows may live in another shard by now
                     self._forget()
                     self._quarantine.settle_all()
-                    names = {name for name in listed(self.shards) if name.endswith(".h5")}
-                for name in sorted(names - self._opened.keys()):
-                    self._adopt(self.shards / name)
+                    names = self._shard_names()
+                if names and not self._catalogue.names and self._trust_index:
+                    self._recall()
+                self._adopt(sorted(names - self._catalogue.names - self._unusable))
+            self._keep_index()
+
+    def shard_paths(self) -> list[Path]:
+        """The shards as they are on the disk now, by name; other files in the folder are not featx's."""
+        return [self.shards / name for name in sorted(self._shard_names())]
 
     # Writing
 
@@ -168,7 +195,7 @@ class SpaceStore:
         CacheError
             If the arguments do not fit, or the rows cannot be written (nothing is left behind then).
         """
-        _check_digests(digests)
+        keys = _checked_keys(digests)
         rows = np.asarray(rows)
         if rows.ndim != 2 or len(rows) != len(digests):
             raise CacheError(f"rows of shape {rows.shape} for {len(digests)} digests: expected one row each")
@@ -183,26 +210,27 @@ class SpaceStore:
             return
         first = {digest: i for i, digest in reversed(list(enumerate(digests)))}
         keep = np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
-        keys = np.frombuffer(b"".join(digests[i] for i in keep.tolist()), dtype=np.uint8)
-        path = self._write(keys.reshape(-1, DIGEST_SIZE), rows[keep])
+        path = self.write(keys[keep], rows[keep])
         with self._lock:
-            if self._opened.get(path.name) is None:  # what was damaged under that name is replaced
-                self._opened.pop(path.name, None)
-            self._adopt(path)
+            self._unusable.discard(path.name)  # what was damaged under that name is replaced
+            if path.name not in self._catalogue.names:
+                self._adopt([path.name])
 
     # Reading
 
-    def read(self, digests: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, digests: Sequence[bytes], out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Rows by digest, each checked against its CRC.
 
         Parameters
         ----------
         digests : sequence of n bytes
             In any order, repeats allowed.
+        out : ndarray of shape (n, dim), floating, optional
+            Where to put the rows; default: a new float32 array.
 
         Returns
         -------
-        rows : ndarray of shape (n, dim), dtype float32
+        rows : ndarray of shape (n, dim)
             NaN where there is no row. ``dim`` is 0 while nothing is known about it.
         found : ndarray of shape (n,), bool
             False where there is no row, or where it was damaged: extract that image again.
@@ -210,7 +238,7 @@ class SpaceStore:
         Raises
         ------
         CacheError
-            If a digest is not 32 bytes, or the folder cannot be read.
+            If a digest is not 32 bytes, `out` has another shape, or the folder cannot be read.
 
         Warns
         -----
@@ -218,104 +246,110 @@ class SpaceStore:
             When a damaged file is met, naming it. It is moved to ``quarantine/``, and those of its
             rows that are intact are kept.
         """
-        _check_digests(digests)
-        found = np.zeros(len(digests), dtype=bool)
-        pending = list(range(len(digests)))
-        out: np.ndarray | None = None
-        with self._lock:
-            if any(digest not in self._index for digest in digests):
-                self.refresh()
-        for _ in range(_READ_ATTEMPTS):
+        keys = _checked_keys(digests)
+        found = np.zeros(len(keys), dtype=bool)
+        self._note_use()
+        for attempt in range(_READ_ATTEMPTS):
+            pending = np.flatnonzero(~found)
             with self._lock:
-                plan = self._located(digests, pending)
-            if out is None and self._dim is not None:
-                out = np.full((len(digests), self._dim), np.nan, dtype=np.float32)
-            pending = []
-            for shard, positions, rows in plan:
-                assert out is not None  # a located row has a shard, and a shard has a dim
-                try:
-                    good = shard.read_into(out, positions, rows, [digests[i] for i in positions.tolist()])
-                except FileNotFoundError:
-                    good = np.zeros(len(positions), dtype=bool)
-                except DamagedShard as damage:
-                    good = np.zeros(len(positions), dtype=bool)
-                    self._set_aside(shard.path, damage.reason)
-                except OSError as error:
-                    raise CacheError(f"{shard.path}: cannot be read: {error.strerror or error}") from error
-                else:
-                    if not good.all():
-                        self._set_aside(
-                            shard.path, f"{np.count_nonzero(~good)} rows do not match their checksum"
-                        )
-                found[positions[good]] = True
-                pending += positions[~good].tolist()
-            if not pending:
+                plan = list(self._catalogue.located(keys[pending]))
+                if attempt == 0 and sum(len(positions) for _, positions, _ in plan) < len(keys):
+                    self.refresh()
+                    plan = list(self._catalogue.located(keys))
+            if out is None:
+                if not plan:
+                    break
+                out = np.empty((len(keys), plan[0][0].dim), dtype=np.float32)
+            if out.shape != (len(keys), self._dim) and plan:
+                raise CacheError(f"out has shape {out.shape}: expected {(len(keys), self._dim)}")
+            plan = [(shard, pending[positions], rows) for shard, positions, rows in plan]
+            all_there, damaged = True, {}
+            for shard, positions, good, damage in gather(plan, out, keys):
+                found[positions] = good
+                all_there &= bool(good.all())
+                if damage is not None:
+                    damaged[shard.path] = damage
+            if all_there:
                 break
+            for path, reason in damaged.items():
+                self._set_aside(path, reason)
             with self._lock:
                 self._forget()
+                self._trust_index = False
                 self.refresh()
         if out is None:
-            out = np.full((len(digests), 0), np.nan, dtype=np.float32)
-        out[~found] = np.nan  # a shard may have given some rows before it turned out to be cut off
+            out = np.empty((len(keys), self._dim or 0), dtype=np.float32)
+        if not found.all():
+            out[~found] = np.nan
         return out, found
 
-    # The index in memory
+    # The catalogue in memory
 
     def _forget(self) -> None:
-        self._index: dict[bytes, int] = {}
-        self._numbered: list[Shard] = []
-        self._opened: dict[str, Shard | None] = {}  # None: seen and not to be used
+        self._catalogue, self._unusable, self._looked = Catalogue(), set(), False
 
-    def _adopt(self, path: Path) -> None:
-        """Open one shard and enter its keys into the index."""
-        if path.name in self._opened:
-            return
-        if self._quarantine.ignores(path):
-            self._opened[path.name] = None
-            return
-        try:
-            shard = open_shard(path, self.space)
-            keys = split_keys(shard.read_keys())
-        except FileNotFoundError:
-            return
-        except DamagedShard as damage:
-            self._set_aside(path, damage.reason)
-            return
-        except CacheError:
-            raise
-        except OSError as error:
-            raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
+    def _shard_names(self) -> set[str]:
+        return {name for name in listed(self.shards) if SHARD_NAME.fullmatch(name)}
+
+    def _recall(self) -> None:
+        """Begin with what the index file says, if it can be believed."""
+        stored = load_index(self.path / "index.h5", self.shards, self.space)
+        if stored is not None:
+            for shard in stored.shards:
+                self._agree(shard)
+            self._catalogue = Catalogue(stored)
+
+    def _keep_index(self) -> None:
+        """Write the index file when it says too little: its cost doubles as the shards do."""
+        fresh = len(self._catalogue.names) - self._catalogue.indexed
+        if fresh > max(_INDEX_AFTER, self._catalogue.indexed) and self._can_index:
+            try:
+                save_index(self.path / "index.h5", self._tmp, self.space, self._catalogue.stored())
+                self._catalogue.indexed = len(self._catalogue.names)
+            except OSError:  # read-only, full, cleared: nothing is lost but a little time
+                self._can_index = False
+
+    def _adopt(self, names: Sequence[str]) -> None:
+        """Open shards and enter their keys into the catalogue."""
+        opened = []
+        for name in names:
+            path = self.shards / name
+            if self._quarantine.ignores(path):
+                self._unusable.add(name)
+                continue
+            try:
+                shard = open_shard(path, self.space)
+                keys = shard.read_keys()
+            except FileNotFoundError:
+                continue
+            except DamagedShard as damage:
+                self._set_aside(path, damage.reason)
+                continue
+            except CacheError:
+                raise
+            except OSError as error:
+                raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
+            self._agree(shard)
+            opened.append((shard, keys))
+        self._catalogue.add(opened)
+
+    def _agree(self, shard: Shard) -> None:
         if self._dim is None:
             self._dim = shard.dim
         if shard.dim != self._dim:
             raise CacheError(
-                f"{path}: rows of {shard.dim} values, expected {self._dim}; "
+                f"{shard.path}: rows of {shard.dim} values, expected {self._dim}; "
                 f"something that changes the embedding is not in its space, {ADVICE}"
             )
-        base = len(self._numbered) << _ROW_BITS
-        self._index.update(zip(keys, range(base, base + len(keys)), strict=True))
-        self._numbered.append(shard)
-        self._opened[path.name] = shard
-
-    def _located(
-        self, digests: Sequence[bytes], pending: list[int]
-    ) -> list[tuple[Shard, np.ndarray, np.ndarray]]:
-        """Which rows of which shards answer the pending positions; what is unknown is left out."""
-        places = [(self._index.get(digests[i], -1), i) for i in pending]
-        table = np.array([place for place in places if place[0] >= 0], dtype=np.int64).reshape(-1, 2)
-        table = table[np.argsort(table[:, 0], kind="stable")]
-        numbers = table[:, 0] >> _ROW_BITS
-        plan = []
-        for number in np.unique(numbers).tolist():
-            part = table[np.searchsorted(numbers, number) : np.searchsorted(numbers, number, "right")]
-            plan.append((self._numbered[number], part[:, 1], part[:, 0] & (2**_ROW_BITS - 1)))
-        return plan
 
     # The disk
 
-    def _write(self, keys: np.ndarray, rows: np.ndarray) -> Path:
-        """Publish one shard durably and return its path."""
-        image = encode_shard(keys, rows, self.space)
+    def write(self, keys: np.ndarray, rows: np.ndarray, *, nonce: str = "") -> Path:
+        """Publish one shard durably, without entering it into what is known, and return its path.
+
+        Arguments and errors are those of `encode_shard` and `publish`.
+        """
+        image = encode_shard(keys, rows, self.space, nonce=nonce)
         path = self.shards / shard_name(image)
         for attempt in (1, 2):
             if not self._prepared:
@@ -345,7 +379,14 @@ class SpaceStore:
     def _set_aside(self, path: Path, reason: str) -> None:
         with self._lock:
             if not self._quarantine.take(path, reason):
-                self._opened[path.name] = None
+                self._unusable.add(path.name)
+
+    def _note_use(self) -> None:
+        """The last use of a space is the mtime of its ``space.json``."""
+        if time.monotonic() - self._used >= _USE_SECONDS:
+            self._used = time.monotonic()
+            with contextlib.suppress(OSError):  # read-only, or not there yet
+                os.utime(self.path / "space.json")
 
     def __repr__(self) -> str:
         return f"SpaceStore({str(self.root)!r}, {self.space.id[:12]})"
@@ -355,8 +396,23 @@ class _Cleared(CacheError):
     """A folder of the cache vanished while it was written to."""
 
 
-def _check_digests(digests: Sequence[bytes]) -> None:
-    for i, digest in enumerate(digests):
-        if not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
-            got = f"{len(digest)} bytes" if isinstance(digest, bytes) else type(digest).__name__
-            raise CacheError(f"digest {i} is {got}: expected {DIGEST_SIZE} bytes")
+def _checked_keys(digests: Sequence[bytes]) -> np.ndarray:
+    if not (set(map(type, digests)) <= {bytes} and set(map(len, digests)) <= {DIGEST_SIZE}):
+        for i, digest in enumerate(digests):
+            if not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
+                got = f"{len(digest)} bytes" if isinstance(digest, bytes) else type(digest).__name__
+                raise CacheError(f"digest {i} is {got}: expected {DIGEST_SIZE} bytes")
+    return as_keys(digests)
+
+
+_stores: weakref.WeakSet[SpaceStore] = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    for store in list(_stores):
+        store._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    # A thread of the parent may have held a lock, or been half-way through a change, at the fork.
+    os.register_at_fork(after_in_child=_begin_in_child)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from featx.cache.header import open_shard
 from featx.cache.identity import Space
 from featx.cache.root import ADVICE, absolute, default_root, listed
-from featx.cache.shard import open_shard
 from featx.cache.space_store import SpaceStore
 from featx.cache.stats import StatCache
 from featx.errors import CacheError

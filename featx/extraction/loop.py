@@ -130,7 +130,7 @@ class _Run:
         if not todo:
             return
         self.store.prepare()
-        known = self.store.known()
+        done: set[bytes] = set()  # committed by this call
         batch: dict[bytes, np.ndarray] = {}  # digest -> pixels that wait for the network
         rows: dict[bytes, np.ndarray] = {}  # digest -> row that waits for a commit
         seen: list[tuple[tuple, bytes]] = []
@@ -142,7 +142,7 @@ class _Run:
             began = time.perf_counter()
             if rows:
                 self.store.publish(list(rows), np.stack(list(rows.values())))
-                known.update(rows)
+                done.update(rows)
                 rows.clear()
             if seen:
                 self.stats.store(seen)
@@ -152,7 +152,7 @@ class _Run:
 
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
             try:
-                for i, key, digest, pixels, error in self._prepared(todo, known):
+                for i, key, digest, pixels, error in self._prepared(todo, done):
                     progress.update()
                     if error is not None:
                         if self.on_error == "raise":
@@ -200,14 +200,14 @@ class _Run:
             self.passes += len(batch)
         batch.clear()
 
-    def _prepared(self, todo: list[int], known) -> Iterator[tuple]:
+    def _prepared(self, todo: list[int], done: set[bytes]) -> Iterator[tuple]:
         """Yields (position, stat key, digest, pixels or None when the row is known, error), in order."""
         window = self.n_jobs + BATCHES_AHEAD * self.embedder.batch_size
         waiting: deque[Future] = deque()
         pool = ThreadPoolExecutor(self.n_jobs, thread_name_prefix="featx-decode")
         try:
             for i in todo:
-                waiting.append(pool.submit(self._prepare, i, known))
+                waiting.append(pool.submit(self._prepare, i, done))
                 if len(waiting) >= window:
                     yield waiting.popleft().result()
             while waiting:
@@ -215,7 +215,7 @@ class _Run:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _prepare(self, i: int, known) -> tuple:
+    def _prepare(self, i: int, done: set[bytes]) -> tuple:
         image = self.images[i]
         try:
             # The key is taken before the bytes: a file that changes in between gets a key of the past,
@@ -223,7 +223,11 @@ class _Run:
             key = image.stat_key()
             content = image.read()
             digest = content.digest
-            pixels = None if digest in known else self.embedder.preprocessing(content.image())
+            pixels = (
+                None
+                if digest in done or self.store.holds(digest)
+                else self.embedder.preprocessing(content.image())
+            )
         except ImageError as error:
             return i, None, None, None, error
         return i, key, digest, pixels, None

@@ -6,7 +6,8 @@ import pytest
 
 from featx.cache import Space
 from featx.cache import quarantine as quarantine_module
-from featx.cache.shard import encode_shard, open_shard, shard_name
+from featx.cache.encoding import encode_shard, shard_name
+from featx.cache.header import open_shard
 
 
 @pytest.fixture

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from featx.cache import Space
+from featx.cache import header as header_module
 from featx.cache import shard as shard_module
-from featx.cache.shard import DamagedShard, encode_shard, file_damage, open_shard, shard_name, verify_shard
+from featx.cache.encoding import encode_shard, shard_name
+from featx.cache.header import file_damage, open_shard, verify_shard
+from featx.cache.shard import DamagedShard
 from featx.errors import CacheError
 
 
@@ -102,41 +105,64 @@ def test_open_gives_what_was_encoded(written, arrays, space):
     assert file_damage(written) is None
 
 
-@pytest.mark.parametrize("block", [1, 96, 2**20])
-@pytest.mark.parametrize("gap", [0, 10**6])
-def test_rows_in_any_order_with_repeats_and_any_block_size(written, arrays, monkeypatch, block, gap):
-    monkeypatch.setattr(shard_module, "_BLOCK_BYTES", block)
-    monkeypatch.setattr(shard_module, "_MAX_GAP_BYTES", gap)
+@pytest.mark.parametrize("sip", [1, 100, 2**20])
+def test_rows_in_any_order_with_repeats_and_any_size_of_sip(written, arrays, monkeypatch, sip):
+    monkeypatch.setattr(shard_module, "_SIP_BYTES", sip)
     wanted = np.array([6, 0, 3, 3, 1, 6])
     out = np.full((8, 12), -1, np.float32)
     positions = np.array([7, 1, 2, 3, 5, 0])
-    keys = [arrays[0][i].tobytes() for i in wanted]
-    assert open_shard(written).read_into(out, positions, wanted, keys).all()
+    assert open_shard(written).read_into(out, positions, wanted, arrays[0][wanted]).all()
     np.testing.assert_array_equal(out[positions], arrays[1][wanted])
     assert (out[[4, 6]] == -1).all()
 
 
 def test_every_choice_of_rows_with_repeats_gives_those_rows(written, arrays):
     shard = open_shard(written)
-    digests = [key.tobytes() for key in arrays[0]]
     for choice in itertools.product(range(4), repeat=3):
         wanted = np.array(choice)
         out = np.full((3, 12), np.nan, np.float32)
-        assert shard.read_into(out, np.arange(3), wanted, [digests[i] for i in choice]).all()
+        assert shard.read_into(out, np.arange(3), wanted, arrays[0][wanted]).all()
         np.testing.assert_array_equal(out, arrays[1][wanted])
 
 
 def test_reading_nothing_reads_nothing(written):
     out = np.zeros((0, 12), np.float32)
     none = np.zeros(0, np.int64)
-    assert open_shard(written).read_into(out, none, none, []).shape == (0,)
+    assert open_shard(written).read_into(out, none, none, np.zeros((0, 32), "u1")).shape == (0,)
 
 
 def test_a_row_asked_for_under_another_key_is_not_given_out(written, arrays):
     out = np.full((1, 12), -1, np.float32)
     zero = np.array([0])
-    assert not open_shard(written).read_into(out, zero, zero, [arrays[0][1].tobytes()]).any()
-    assert (out == -1).all()
+    assert not open_shard(written).read_into(out, zero, zero, arrays[0][1:2]).any()
+
+
+def test_two_rows_asked_for_under_each_others_keys_are_not_given_out(written, arrays):
+    out = np.empty((2, 12), np.float32)
+    good = open_shard(written).read_into(out, np.arange(2), np.arange(2), arrays[0][[1, 0]])
+    assert not good.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("bad", [(), (0,), (3, 6)])
+def test_a_whole_stretch_and_one_row_at_a_time_say_the_same(tmp_path, arrays, space, dtype, bad):
+    """The checksum over all rows at once, against the slow reference: each row by itself."""
+    keys, rows = arrays[0], arrays[1].astype(dtype)
+    path = tmp_path / "x.h5"
+    path.write_bytes(encode_shard(keys, rows, space))
+    shard = open_shard(path)
+    torn = bytearray(path.read_bytes())
+    for row in bad:
+        torn[shard.embedding_offset + row * shard.row_bytes + 3] ^= 64
+    path.write_bytes(torn)
+    for out in (np.empty((7, 12), dtype), np.empty((7, 12), np.float64), np.empty((14, 12), dtype)[::2]):
+        good = shard.read_into(out, np.arange(7), np.arange(7), keys)
+        singly = [
+            shard.read_into(np.empty((1, 12), dtype), np.zeros(1, int), np.array([i]), keys[i : i + 1])[0]
+            for i in range(7)
+        ]
+        assert good.tolist() == singly == [i not in bad for i in range(7)]
+        np.testing.assert_array_equal(out[good], rows[good])
 
 
 def test_a_flip_of_any_byte_is_never_returned_as_data(tmp_path, arrays, space):
@@ -145,7 +171,6 @@ def test_a_flip_of_any_byte_is_never_returned_as_data(tmp_path, arrays, space):
     image = encode_shard(keys, rows, space)
     name = shard_name(image)
     path = tmp_path / name
-    digests = [key.tobytes() for key in keys]
     everything = np.arange(len(rows))
     outcomes = set()
     for at in range(0, len(image), 7):  # 7 meets every field and every bit of a byte
@@ -156,13 +181,12 @@ def test_a_flip_of_any_byte_is_never_returned_as_data(tmp_path, arrays, space):
         try:
             shard = open_shard(path, space)
             out = np.full(rows.shape, np.nan, np.float32)
-            good = shard.read_into(out, everything, everything, digests)
+            good = shard.read_into(out, everything, everything, keys)
         except DamagedShard:
             outcomes.add("refused")
             continue
         outcomes.add("row refused" if not good.all() else "harmless")
         np.testing.assert_array_equal(out[good], rows[good])
-        assert np.isnan(out[~good]).all()
     assert {"refused", "row refused"} <= outcomes
 
 
@@ -179,7 +203,7 @@ def test_a_file_that_shrinks_after_it_was_opened_is_damaged(written, arrays):
     written.write_bytes(written.read_bytes()[: shard.embedding_offset + 5])
     row = np.array([3])
     with pytest.raises(DamagedShard, match="truncated"):
-        shard.read_into(np.zeros((1, 12), np.float32), np.array([0]), row, [arrays[0][3].tobytes()])
+        shard.read_into(np.zeros((1, 12), np.float32), np.array([0]), row, arrays[0][3:4])
 
 
 def test_a_missing_file_is_missing_and_not_damaged(tmp_path, written, arrays):
@@ -191,7 +215,7 @@ def test_a_missing_file_is_missing_and_not_damaged(tmp_path, written, arrays):
         lambda: verify_shard(written),
         lambda: file_damage(written),
         shard.read_keys,
-        lambda: shard.read_into(np.zeros((1, 12), np.float32), row, row, [arrays[0][0].tobytes()]),
+        lambda: shard.read_into(np.zeros((1, 12), np.float32), row, row, arrays[0][:1]),
     ):
         with pytest.raises(FileNotFoundError):
             call()
@@ -207,6 +231,14 @@ def _replaced(name, **options):
     def edit(file):
         del file[name]
         file.create_dataset(name, **options)
+
+    return edit
+
+
+def _linked(name, link):
+    def edit(file):
+        del file[name]
+        file[name] = link
 
     return edit
 
@@ -242,6 +274,9 @@ def _attribute(name, value):
         (_replaced("embedding", data=np.zeros((7, 12), "<f4"), chunks=(1, 12)), "not stored contiguously"),
         (_replaced("embedding", shape=(7, 12), dtype="<f4"), "not stored contiguously"),
         (_replaced("embedding", shape=(7, 12), dtype="<f4", external="/dev/zero"), "not stored contiguously"),
+        (_linked("key", h5py.ExternalLink("/etc/passwd", "/key")), "dataset key is missing"),
+        (_linked("key", h5py.SoftLink("/embedding")), "dataset key is missing"),
+        (lambda file: (file.__delitem__("key"), file.create_group("key")), "key is no dataset"),
     ],
 )
 def test_a_header_that_no_shard_has_is_refused_by_what_is_wrong(written, edit, message):
@@ -268,7 +303,7 @@ def test_an_intact_file_that_the_machine_cannot_open_is_no_damage(written, monke
     def fail(*_args, **_options):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(shard_module.h5py, "File", fail)
+    monkeypatch.setattr(header_module.h5py, "File", fail)
     with pytest.raises(CacheError, match=r"intact, but it cannot be opened: .*Too many open files"):
         open_shard(written)
 
@@ -293,11 +328,13 @@ def test_a_sector_that_cannot_be_read_is_damage_and_another_error_is_not(written
         read = readinto
 
     shard = open_shard(written)
-    monkeypatch.setattr(shard_module, "open", lambda *a, **k: Failing(5), raising=False)
+    for module in (shard_module, header_module):
+        monkeypatch.setattr(module, "open", lambda *a, **k: Failing(5), raising=False)
     with pytest.raises(DamagedShard, match="I/O error"):
         shard.read_keys()
     assert "I/O error" in file_damage(written)
-    monkeypatch.setattr(shard_module, "open", lambda *a, **k: Failing(13), raising=False)
+    for module in (shard_module, header_module):
+        monkeypatch.setattr(module, "open", lambda *a, **k: Failing(13), raising=False)
     with pytest.raises(OSError, match="reading failed"):
         shard.read_keys()
     with pytest.raises(CacheError, match="cannot be read: reading failed"):

@@ -1,0 +1,126 @@
+"""One immutable file of rows: how it is encoded.
+
+A shard is a plain HDF5 file without filters: ``/embedding (n, d)`` in little-endian float32 or
+float16, ``/key (n, 32) u1`` and ``/row_crc32 (n,) u4`` over key‖row, all contiguous. Its name is the
+SHA-256 of its bytes, and it holds no time stamps, so equal rows give an equal file. It also carries
+its space in clear: a folder of shards says by itself what it is.
+
+Two checks guard what is returned. HDF5's own checksums cover the header (superblock 2 and object
+headers 2, which is what ``libver="v108"`` writes; all attributes have a fixed length so that none
+lies outside of them). The CRC covers each row *with its key*, so that an intact row of another
+image is no match either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+
+import h5py
+import numpy as np
+
+from featx.cache.checksums import row_crcs
+from featx.cache.identity import DIGEST_SIZE, Space
+from featx.errors import CacheError
+
+__all__ = [
+    "DTYPES",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "MAX_SPACE_BYTES",
+    "SHARD_NAME",
+    "encode_file",
+    "encode_shard",
+    "shard_name",
+]
+
+FORMAT = "featx-shard"
+FORMAT_VERSION = 1
+DTYPES = ("<f4", "<f2")
+SHARD_NAME = re.compile(r"[0-9a-f]{32}\.h5")
+MAX_SPACE_BYTES = 32 * 1024  # an attribute lives in the checksummed object header up to 64 KiB
+
+
+def encode_shard(keys: np.ndarray, rows: np.ndarray, space: Space, *, nonce: str = "") -> bytes:
+    """Encode rows as the bytes of one HDF5 file.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n, 32), dtype uint8
+        Content digests.
+    rows : ndarray of shape (n, d), dtype float32 or float16
+        Embeddings, n >= 1 and d >= 1.
+    space : Space
+        Where the rows live; stored in clear.
+    nonce : str, default=""
+        Makes a name that no other file can have, whatever its rows.
+
+    Returns
+    -------
+    bytes
+        The file. Equal arguments give equal bytes.
+
+    Raises
+    ------
+    CacheError
+        If the arrays do not have these shapes and dtypes, or the space is too large.
+    """
+    keys, rows = np.asarray(keys), np.asarray(rows)
+    dtype = rows.dtype.newbyteorder("<").str
+    if rows.ndim != 2 or 0 in rows.shape or dtype not in DTYPES:
+        raise CacheError(
+            f"rows of shape {rows.shape} and dtype {rows.dtype}: expected (n, d) float32 or float16"
+        )
+    if keys.shape != (len(rows), DIGEST_SIZE) or keys.dtype != np.uint8:
+        raise CacheError(
+            f"keys of shape {keys.shape} and dtype {keys.dtype}: expected {(len(rows), DIGEST_SIZE)} uint8"
+        )
+    text = space.canonical_json.encode("utf-8")
+    if len(text) > MAX_SPACE_BYTES:
+        raise CacheError(f"the space takes {len(text)} bytes of JSON: expected at most {MAX_SPACE_BYTES}")
+    keys = np.ascontiguousarray(keys)
+    rows = np.ascontiguousarray(rows, dtype=dtype)
+    attributes: dict[str, bytes | int] = {
+        "format": FORMAT.encode(),
+        "format_version": FORMAT_VERSION,
+        "space_id": space.id.encode(),
+        "space": text,
+        "n_rows": rows.shape[0],
+        "dim": rows.shape[1],
+        "dtype": dtype.encode(),
+    }
+    if nonce:
+        attributes["nonce"] = nonce.encode()
+    crcs = row_crcs(keys, rows).astype("<u4")
+    return encode_file(attributes, {"embedding": rows, "key": keys, "row_crc32": crcs})
+
+
+def encode_file(attributes: Mapping[str, bytes | int], datasets: Mapping[str, np.ndarray]) -> bytes:
+    """A small HDF5 file as bytes: equal arguments give equal bytes.
+
+    Parameters
+    ----------
+    attributes : mapping of str to bytes or int
+        Stored as text of fixed length and as 64-bit integers.
+    datasets : mapping of str to ndarray
+        Stored contiguously, as they are.
+    """
+    # In memory, not on disk: a full disk then fails in a plain write, where h5py would lose every
+    # row and crash in close. HDF5 knows open files by name, those in memory too: one name each.
+    name = f"memory-{uuid.uuid4().hex}"
+    options = {"driver": "core", "backing_store": False, "block_size": 2**20, "libver": ("v108", "v108")}
+    with h5py.File(name, "w", **options) as file:
+        for name, value in attributes.items():
+            file.attrs[name] = np.bytes_(value) if isinstance(value, bytes) else np.int64(value)
+        for name, data in datasets.items():
+            file.create_dataset(name, data=data, track_times=False)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
+
+
+def shard_name(image: bytes) -> str:
+    """The name of a shard: 32 hex digits of the SHA-256 of its bytes, and ``.h5``."""
+    return hashlib.sha256(image).hexdigest()[:32] + ".h5"

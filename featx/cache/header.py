@@ -1,0 +1,228 @@
+"""What a shard says about itself, and whether that can be believed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from featx.cache.encoding import DTYPES, FORMAT, FORMAT_VERSION, MAX_SPACE_BYTES
+from featx.cache.identity import DIGEST_SIZE, Space
+from featx.cache.shard import DamagedShard, Shard
+from featx.errors import CacheError
+
+__all__ = [
+    "Malformed",
+    "contiguous_offset",
+    "file_damage",
+    "integer_attribute",
+    "open_shard",
+    "text_attribute",
+    "verify_shard",
+]
+
+
+class Malformed(ValueError):
+    """The header is readable and says something a shard's header never says."""
+
+
+def open_shard(path: Path, space: Space | None = None) -> Shard:
+    """Read and check a shard's header: attributes, shapes, dtypes, and that the file is long enough.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    space : Space, optional
+        The space it must belong to.
+
+    Returns
+    -------
+    Shard
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DamagedShard
+        If the file is damaged, or intact and of another space.
+    CacheError
+        If the file is intact by its hash and cannot be opened all the same: no permission, no
+        file descriptors left, or a format newer than this version of featx.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:  # it never changes: no lock is needed
+            shard = _described(file, path)
+    except FileNotFoundError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        # h5py meets a damaged header with any of these, but also a healthy file on an ailing
+        # machine. The bytes and the name decide which of the two it is.
+        reason = file_damage(path)
+        if reason is not None:
+            raise DamagedShard(path, reason) from error
+        if isinstance(error, Malformed):
+            raise DamagedShard(path, str(error)) from error
+        if isinstance(error, CacheError):
+            raise
+        raise CacheError(f"{path}: intact, but it cannot be opened: {error}") from error
+    if space is not None and shard.space_json != space.canonical_json:
+        differences = Space.from_json(shard.space_json).differences(space)
+        raise DamagedShard(path, "belongs to another space (" + "; ".join(differences[:3]) + ")")
+    return shard
+
+
+def verify_shard(path: Path, space: Space | None = None) -> Shard:
+    """Check a shard completely: its header, its name against its bytes, and the CRC of every row.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    space : Space, optional
+        The space it must belong to.
+
+    Returns
+    -------
+    Shard
+
+    Raises
+    ------
+    FileNotFoundError, DamagedShard, CacheError
+        As `open_shard`.
+    """
+    reason = file_damage(path)
+    if reason is not None:
+        raise DamagedShard(path, reason)
+    shard = open_shard(path, space)
+    intact = len(shard.salvage()[0])
+    if intact < shard.n_rows:
+        raise DamagedShard(
+            path, f"{shard.n_rows - intact} of {shard.n_rows} rows do not match their checksum"
+        )
+    return shard
+
+
+def file_damage(path: Path) -> str | None:
+    """Say what is wrong with a file whose name begins with the hash of its bytes.
+
+    Parameters
+    ----------
+    path : Path
+        ``<32 hex digits of the SHA-256>.<anything>``.
+
+    Returns
+    -------
+    str or None
+        The reason, or None when bytes and name agree.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is gone.
+    CacheError
+        If it cannot be read for a reason that is not the disk's.
+    """
+    state, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(2**20):
+                state.update(block)
+                size += len(block)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return "the disk cannot read it (I/O error)"
+        raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if size == 0:
+        return "empty"
+    if state.hexdigest()[:32] != path.name.split(".")[0]:
+        return f"its {size} bytes do not have the SHA-256 in its name"
+    return None
+
+
+def _described(file: h5py.File, path: Path) -> Shard:
+    if text_attribute(file, "format", 64) != FORMAT:
+        raise Malformed(f"no featx shard: attribute format is not {FORMAT!r}")
+    version = integer_attribute(file, "format_version")
+    if version != FORMAT_VERSION:
+        raise CacheError(
+            f"{path}: shard format {version}, this featx reads {FORMAT_VERSION}; "
+            "update featx or choose another folder with --cache or FEATX_CACHE"
+        )
+    n_rows, dim, dtype = (
+        integer_attribute(file, "n_rows"),
+        integer_attribute(file, "dim"),
+        text_attribute(file, "dtype", 8),
+    )
+    if n_rows < 1 or dim < 1 or dtype not in DTYPES:
+        raise Malformed(f"{n_rows} rows of {dim} x {dtype}: expected at least 1 of 1 x <f4 or <f2")
+    space_json = text_attribute(file, "space", MAX_SPACE_BYTES)
+    try:
+        space = Space.from_json(space_json)
+    except CacheError as error:
+        raise Malformed(str(error)) from error
+    if space.canonical_json != space_json or space.id != text_attribute(file, "space_id", 64):
+        raise Malformed("attributes space and space_id disagree")
+    return Shard(
+        path=path,
+        space_json=space_json,
+        n_rows=n_rows,
+        dim=dim,
+        dtype=dtype,
+        embedding_offset=contiguous_offset(file, "embedding", (n_rows, dim), dtype),
+        key_offset=contiguous_offset(file, "key", (n_rows, DIGEST_SIZE), "|u1"),
+        crc_offset=contiguous_offset(file, "row_crc32", (n_rows,), "<u4"),
+    )
+
+
+def _attribute(file: h5py.File, name: str) -> h5py.h5a.AttrID:
+    if name not in file.attrs:
+        raise Malformed(f"attribute {name} is missing")
+    attribute = file.attrs.get_id(name)
+    if attribute.shape != ():
+        raise Malformed(f"attribute {name} has shape {attribute.shape}: expected a scalar")
+    return attribute
+
+
+def text_attribute(file: h5py.File, name: str, limit: int) -> str:
+    """An attribute of at most `limit` bytes of UTF-8; `Malformed` when it is something else."""
+    dtype = _attribute(file, name).dtype
+    if dtype.kind != "S" or dtype.itemsize > limit:
+        raise Malformed(f"attribute {name} is of dtype {dtype}: expected at most {limit} bytes of text")
+    try:
+        return bytes(file.attrs[name]).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"attribute {name} is not UTF-8") from error
+
+
+def integer_attribute(file: h5py.File, name: str) -> int:
+    """An integer attribute; `Malformed` when it is something else."""
+    dtype = _attribute(file, name).dtype
+    if dtype.kind not in "iu":
+        raise Malformed(f"attribute {name} is of dtype {dtype}: expected an integer")
+    return int(file.attrs[name])
+
+
+def contiguous_offset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> int:
+    """Where a dataset's bytes begin, after checking that all of them are in the file."""
+    # A link to somewhere else would be followed, and opened, before anything could be asked about it.
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise Malformed(f"dataset {name} is missing")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise Malformed(f"{name} is no dataset")
+    if dataset.shape != shape or dataset.dtype.str != dtype:
+        raise Malformed(f"dataset {name} is {dataset.shape} {dataset.dtype}: expected {shape} {dtype}")
+    plist = dataset.id.get_create_plist()
+    offset = dataset.id.get_offset()
+    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count() or offset is None:
+        raise Malformed(f"dataset {name} is not stored contiguously in this file")
+    size = int(np.dtype(dtype).itemsize) * int(np.prod([int(s) for s in shape], dtype=object))
+    if offset + size > file.id.get_filesize():
+        raise Malformed(f"dataset {name} reaches beyond the end of the file")
+    return int(offset)

@@ -1,0 +1,169 @@
+"""The index of a space on disk: what opening every shard would say, in one file that may be lost.
+
+``index.h5`` holds ``/key (n, 32) u1`` in ascending order, ``/place (n,) i8`` (shard << 32 | row) and
+``/shards``, JSON that names the shards with their sizes and headers, under one SHA-256. It is
+believed only if that is right and every shard it names is there with its size; else it is as if it
+were not there, the shards are opened one by one, and it is written anew. Rows are checked against
+their own CRC whatever an index said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from featx.cache.encoding import DTYPES, SHARD_NAME, encode_file
+from featx.cache.header import contiguous_offset, integer_attribute, text_attribute
+from featx.cache.identity import DIGEST_SIZE, Space
+from featx.cache.shard import Shard
+from featx.durable import replacing
+
+__all__ = ["ROW_BITS", "StoredIndex", "load_index", "save_index"]
+
+ROW_BITS = 32
+
+_FORMAT = "featx-index"
+_FORMAT_VERSION = 1
+_HEADER = ("n_rows", "dim", "embedding_offset", "key_offset", "crc_offset")
+
+
+@dataclass(frozen=True)
+class StoredIndex:
+    """What an index file says.
+
+    Attributes
+    ----------
+    shards : list of Shard
+        In the order of their numbers.
+    keys : ndarray of shape (n, 32), dtype uint8
+        Unique, ascending.
+    places : ndarray of shape (n,), dtype int64
+        Shard number << 32 | row.
+    """
+
+    shards: list[Shard]
+    keys: np.ndarray
+    places: np.ndarray
+
+
+def save_index(path: Path, parts: Path, space: Space, index: StoredIndex) -> None:
+    """Write the index of a space.
+
+    Parameters
+    ----------
+    path, parts : Path
+        The file, and the folder of its temporary form.
+    space : Space
+        Whose index it is.
+    index : StoredIndex
+        What to write.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or a shard is gone by now; what was there before is then still there.
+    """
+    described = [
+        {"name": shard.path.name, "size": shard.path.stat().st_size, "dtype": shard.dtype}
+        | {name: getattr(shard, name) for name in _HEADER}
+        for shard in index.shards
+    ]
+    arrays = {
+        "shards": np.frombuffer(json.dumps(described).encode(), dtype=np.uint8),
+        "key": np.ascontiguousarray(index.keys),
+        "place": index.places.astype("<i8"),
+    }
+    attributes: dict[str, bytes | int] = {
+        "format": _FORMAT.encode(),
+        "format_version": _FORMAT_VERSION,
+        "space_id": space.id.encode(),
+        "sha256": _checksum(arrays).encode(),
+        "n_keys": len(index.keys),
+        "shards_bytes": len(arrays["shards"]),
+    }
+    with replacing(path, parts=parts) as file:
+        file.write(encode_file(attributes, arrays))
+
+
+def load_index(path: Path, shards: Path, space: Space) -> StoredIndex | None:
+    """Read the index of a space, if there is one that can be believed.
+
+    Parameters
+    ----------
+    path, shards : Path
+        The file, and the folder of the shards.
+    space : Space
+        Whose index it must be.
+
+    Returns
+    -------
+    StoredIndex or None
+        None when it is missing, damaged, of another space or version, or when a shard that it names
+        is gone or has another size: a key may then live in a shard where the index does not say so.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            arrays = _read(file, path, space)
+        described = json.loads(arrays["shards"].tobytes())
+        index = StoredIndex(
+            [_shard(entry, shards, space) for entry in described], arrays["key"], arrays["place"]
+        )
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    numbers, rows = index.places >> ROW_BITS, index.places & (2**ROW_BITS - 1)
+    n_rows = np.array([shard.n_rows for shard in index.shards], dtype=np.int64)
+    if len(numbers) and (
+        numbers.min() < 0 or numbers.max() >= len(n_rows) or (rows >= n_rows[numbers]).any()
+    ):
+        return None
+    return index
+
+
+def _read(file: h5py.File, path: Path, space: Space) -> dict[str, np.ndarray]:
+    if (
+        text_attribute(file, "format", 64) != _FORMAT
+        or integer_attribute(file, "format_version") != _FORMAT_VERSION
+        or text_attribute(file, "space_id", 64) != space.id
+    ):
+        raise ValueError("another kind of file, or of another space")
+    n_keys, shards_bytes = integer_attribute(file, "n_keys"), integer_attribute(file, "shards_bytes")
+    layout = {
+        "shards": ((shards_bytes,), "|u1"),
+        "key": ((n_keys, DIGEST_SIZE), "|u1"),
+        "place": ((n_keys,), "<i8"),
+    }
+    arrays = {}
+    for name, (shape, dtype) in layout.items():
+        offset = contiguous_offset(file, name, shape, dtype)  # also: that all of it is in the file
+        arrays[name] = np.fromfile(path, dtype=dtype, count=int(np.prod(shape)), offset=offset).reshape(shape)
+    if _checksum(arrays) != text_attribute(file, "sha256", 64):
+        raise ValueError("damaged")
+    return arrays
+
+
+def _shard(entry: dict[str, Any], shards: Path, space: Space) -> Shard:
+    name, dtype = entry["name"], entry["dtype"]
+    if not SHARD_NAME.fullmatch(name) or dtype not in DTYPES:
+        raise ValueError("no shard")
+    shard = Shard(
+        path=shards / name,
+        space_json=space.canonical_json,
+        dtype=dtype,
+        **{key: int(entry[key]) for key in _HEADER},
+    )
+    if shard.path.stat().st_size != entry["size"]:
+        raise ValueError("another size")
+    return shard
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    state = hashlib.sha256()
+    for name in ("shards", "key", "place"):
+        state.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+    return state.hexdigest()
