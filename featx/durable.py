@@ -21,8 +21,9 @@ __all__ = ["PART_SUFFIX", "fsync_folder", "make_folder", "replacing", "sweep_par
 
 PART_SUFFIX = ".part"
 
+_PART_NAME = re.compile(r"[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]*)\.(?P<pid>\d+)\.part")
 _PART_LIFETIME = 24 * 3600.0
-"""Seconds after which an unfinished file is taken for dead: publishing one takes milliseconds."""
+"""Seconds after which an unfinished file of another machine is taken for dead."""
 
 
 def fsync_folder(folder: Path) -> None:
@@ -113,7 +114,8 @@ def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
     folder : Path
         The folder of temporary files; it may be missing.
     older_than : float, default=86400
-        Age in seconds below which a file may still belong to a living writer.
+        Age in seconds below which a file may still belong to a living writer, if that cannot be
+        seen: of a process of this machine it can.
 
     Returns
     -------
@@ -125,15 +127,37 @@ def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                if entry.name.endswith(PART_SUFFIX) and entry.stat().st_mtime < limit:
+                if entry.name.endswith(PART_SUFFIX) and (
+                    _writer_is_gone(entry.name) or entry.stat().st_mtime < limit
+                ):
                     os.unlink(entry.path)
                     removed += 1
     return removed
 
 
 def _part_name() -> str:
-    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
-    return f"{uuid.uuid4().hex}.{host}.{os.getpid()}{PART_SUFFIX}"
+    return f"{uuid.uuid4().hex}.{_host()}.{os.getpid()}{PART_SUFFIX}"
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+
+
+def _writer_is_gone(name: str) -> bool:
+    """Whether a part was written by a process of this machine that is no more.
+
+    Should it live after all (containers that share a host name), its rename fails and it writes again.
+    """
+    match = _PART_NAME.fullmatch(name)
+    if match is None or match["host"] != _host() or os.name == "nt":  # there, signal 0 would end it
+        return False
+    try:
+        os.kill(int(match["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
 
 
 def _fsync_file(descriptor: int) -> None:

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -93,3 +95,17 @@ def test_only_old_parts_are_swept(tmp_path):
     assert sweep_parts(tmp_path) == 1
     assert sorted(os.listdir(tmp_path)) == ["old.h5", "young.part"]
     assert sweep_parts(tmp_path / "missing") == 0
+
+
+def test_what_a_killed_process_of_this_machine_left_is_swept_at_once(tmp_path):
+    writer = subprocess.Popen([sys.executable, "-c", ""])
+    with replacing(tmp_path / "a", parts=tmp_path):
+        (living,) = os.listdir(tmp_path)
+        dead = living.replace(f".{os.getpid()}.", f".{writer.pid}.")
+        elsewhere = dead.replace(".part", "").rsplit(".", 2)
+        elsewhere = f"{elsewhere[0]}.another-host.{elsewhere[2]}.part"
+        for name in (dead, elsewhere):
+            (tmp_path / name).write_bytes(b"x")
+        writer.wait()
+        assert sweep_parts(tmp_path) == 1
+        assert sorted(os.listdir(tmp_path)) == sorted([living, elsewhere])

@@ -4,16 +4,20 @@
 
     <root>/<space id>/space.json        the space in clear; its SHA-256 is the folder's name
                       shards/*.h5       immutable, named by their SHA-256: the only truth
+                      index.h5          where each key is; derived, and written anew when it is lost
                       tmp/*.part        what a killed writer leaves behind; never read
                       quarantine/*.h5   damaged shards, set aside and never read
     <root>/stat.sqlite                  which digest a file had when it was last read; disposable
 
-`identity` names things, `shard` is one file of rows,
-`space_store` the rows of one space, `quarantine` its damaged files, `store` all of it,
-and `stats` saves reading unchanged images again.
+`identity` names things. One file of rows: `encoding` makes it, `header` opens and checks it, `shard`
+reads it, `checksums` guards its rows. `space_store` has the rows of one space: `catalogue` (`key_index`,
+`index_file`) says where they are, `gather` reads them, `quarantine` takes damaged files, `compaction`
+merges small ones. `store` is all of it, `maintenance` looks after it, and `stats` saves reading
+unchanged images again.
 """
 
 from featx.cache.identity import DIGEST_SIZE, Space, digest_array, digest_bytes
+from featx.cache.maintenance import Collection, SpaceInfo, Verification
 from featx.cache.root import default_root
 from featx.cache.space_store import SpaceStore
 from featx.cache.stats import StatCache
@@ -22,9 +26,12 @@ from featx.cache.store import Cache
 __all__ = [
     "DIGEST_SIZE",
     "Cache",
+    "Collection",
     "Space",
+    "SpaceInfo",
     "SpaceStore",
     "StatCache",
+    "Verification",
     "default_root",
     "digest_array",
     "digest_bytes",

@@ -20,7 +20,7 @@ _NAME = "cost.json"
 def remember_cost(folder: Path, seconds_per_image: float) -> None:
     """Write the cost into a space's folder; a folder that cannot be written is left as it is."""
     try:
-        with replacing(folder / _NAME) as file:
+        with replacing(folder / _NAME, parts=folder / "tmp") as file:
             file.write(json.dumps({"seconds_per_image": seconds_per_image}).encode())
     except OSError:
         pass

@@ -272,7 +272,7 @@ class SpaceStore:
             if all_there:
                 break
             for path, reason in damaged.items():
-                self._set_aside(path, reason)
+                self.set_aside(path, reason)
             with self._lock:
                 self._forget()
                 self._trust_index = False
@@ -323,7 +323,7 @@ class SpaceStore:
             except FileNotFoundError:
                 continue
             except DamagedShard as damage:
-                self._set_aside(path, damage.reason)
+                self.set_aside(path, damage.reason)
                 continue
             except CacheError:
                 raise
@@ -376,7 +376,21 @@ class SpaceStore:
                 f"cannot write to the cache {self.root}: {error.strerror or error}; {ADVICE}"
             ) from error
 
-    def _set_aside(self, path: Path, reason: str) -> None:
+    def set_aside(self, path: Path, reason: str) -> None:
+        """Take a shard that looks damaged out of use, and keep its intact rows.
+
+        Parameters
+        ----------
+        path : Path
+            The shard; if it is intact after all, it stays.
+        reason : str
+            What was seen.
+
+        Warns
+        -----
+        RuntimeWarning
+            Naming the file, where it went and how many of its rows were kept.
+        """
         with self._lock:
             if not self._quarantine.take(path, reason):
                 self._unusable.add(path.name)

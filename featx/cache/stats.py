@@ -5,8 +5,9 @@ answer is "not known", and the file is read. An entry carries its own checksum, 
 SQLite's notice is no wrong answer either.
 
 The racy rule is that of git's index: a file changed again within the clock's granularity keeps its
-size and its mtime. So an entry counts only if the mtime was already two seconds old when the file
-was read; two seconds is FAT's granularity, the coarsest in use.
+size and its times. So an entry counts only if they were already two seconds old when the file was
+read; two seconds is FAT's granularity, the coarsest in use. An mtime can also be put back (``touch
+-r``, ``rsync -t``, unpacking an archive over a folder): the ctime, which nobody can set, tells.
 """
 
 from __future__ import annotations
@@ -24,20 +25,21 @@ from featx.cache.identity import DIGEST_SIZE
 
 __all__ = ["StatCache"]
 
-StatKey = tuple[str, int, int]
+StatKey = tuple[str, int, int, int]
 
 _RACY_NS = 2 * 10**9
 _BUSY_SECONDS = 5.0
 _KEYS_PER_QUERY = 500  # SQLite takes at least 999 parameters
-_QUERY = "SELECT path, size, mtime_ns, digest, checksum FROM entries_1 WHERE path IN ("
+_QUERY = "SELECT path, size, mtime_ns, ctime_ns, digest, checksum FROM entries_2 WHERE path IN ("
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS entries_1 (path BLOB PRIMARY KEY, size INTEGER NOT NULL, "
-    "mtime_ns INTEGER NOT NULL, digest BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID"
+    "CREATE TABLE IF NOT EXISTS entries_2 (path BLOB PRIMARY KEY, size INTEGER NOT NULL, "
+    "mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, checksum BLOB NOT NULL) "
+    "WITHOUT ROWID"
 )
 
 
 class StatCache:
-    """Digests by (absolute path, size, mtime_ns), for all projects and processes.
+    """Digests by (absolute path, size, mtime_ns, ctime_ns), for all projects and processes.
 
     Parameters
     ----------
@@ -60,8 +62,8 @@ class StatCache:
 
         Parameters
         ----------
-        keys : sequence of (str, int, int) or None
-            Absolute path, size in bytes, mtime in nanoseconds; None for an image that is no file.
+        keys : sequence of (str, int, int, int) or None
+            Absolute path, size in bytes, mtime and ctime in nanoseconds; None for an image that is no file.
 
         Returns
         -------
@@ -92,7 +94,7 @@ class StatCache:
 
         Parameters
         ----------
-        entries : iterable of ((str, int, int), bytes)
+        entries : iterable of ((str, int, int, int), bytes)
             The stat key as it was *before* the file was read, and the digest of what was read.
         read_ns : int, optional
             A time (``time.time_ns``) before the reading of these files began. Default: when this
@@ -104,14 +106,15 @@ class StatCache:
         """
         limit = (self._opened_ns if read_ns is None else read_ns) - _RACY_NS
         rows = []
-        for (path, size, mtime_ns), digest in entries:
+        for key, digest in entries:
+            path, *numbers = key
             name = os.fsencode(path)
             if not os.path.isabs(path):
                 raise ValueError(f"stat key of {path!r}: expected an absolute path")
             if len(digest) != DIGEST_SIZE:
                 raise ValueError(f"digest of {len(digest)} bytes for {path}: expected {DIGEST_SIZE}")
-            if mtime_ns < limit:
-                rows.append((name, size, mtime_ns, digest, _checksum(name, size, mtime_ns, digest)))
+            if max(numbers[1:]) < limit:
+                rows.append((name, *numbers, digest, _checksum(name, numbers, digest)))
         if not rows:
             return
         for _ in range(2):
@@ -119,13 +122,36 @@ class StatCache:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self._connection() as connection, connection:
                     connection.execute(_SCHEMA)
-                    connection.executemany("INSERT OR REPLACE INTO entries_1 VALUES (?, ?, ?, ?, ?)", rows)
+                    connection.executemany("INSERT OR REPLACE INTO entries_2 VALUES (?, ?, ?, ?, ?, ?)", rows)
             except sqlite3.Error as error:
                 if self._discard_if_damaged(error):
                     continue
             except OSError:
                 pass  # no place for the folder: the store will say so, here it only costs time
             return
+
+    def prune(self) -> int:
+        """Forget the files that are gone; their number."""
+        if not self.path.exists():
+            return 0
+        try:
+            with self._connection() as connection:
+                names = [row[0] for row in connection.execute("SELECT path FROM entries_2")]
+                gone = [(name,) for name in names if not os.path.exists(os.fsdecode(name))]
+                with connection:
+                    connection.executemany("DELETE FROM entries_2 WHERE path = ?", gone)
+                if gone:
+                    connection.execute("VACUUM")
+            return len(gone)
+        except sqlite3.Error as error:
+            self._discard_if_damaged(error)
+            return 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for path in (self.path, self.path.with_name(self.path.name + "-journal")):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -154,12 +180,12 @@ class StatCache:
 def _trusted(key: StatKey | None, name: bytes, entry: tuple[Any, ...]) -> bytes | None:
     """The digest of an entry, if it is that of an unchanged file and undamaged."""
     assert key is not None
-    size, mtime_ns, digest, checksum = entry
-    if (size, mtime_ns) != key[1:] or not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
+    *numbers, digest, checksum = entry
+    if tuple(numbers) != key[1:] or not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
         return None
-    return digest if checksum == _checksum(name, size, mtime_ns, digest) else None
+    return digest if checksum == _checksum(name, numbers, digest) else None
 
 
-def _checksum(name: bytes, size: int, mtime_ns: int, digest: bytes) -> bytes:
-    text = b"%d:%d:%d:" % (len(name), size, mtime_ns)
+def _checksum(name: bytes, numbers: Sequence[int], digest: bytes) -> bytes:
+    text = b"%d:%d:%d:%d:" % (len(name), *numbers)
     return hashlib.blake2b(text + name + digest, digest_size=8).digest()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from featx.cache.header import open_shard
 from featx.cache.identity import Space
+from featx.cache.maintenance import Collection, SpaceInfo, Verification, clear_space, collect, survey, verify
 from featx.cache.root import ADVICE, absolute, default_root, listed
 from featx.cache.space_store import SpaceStore
 from featx.cache.stats import StatCache
@@ -72,11 +73,8 @@ class Cache:
         list of Space
             Read from ``space.json``, or from a shard where that is missing or damaged.
         """
-        found = []
-        for name in sorted(listed(self.root)):
-            if _SPACE_ID.fullmatch(name) and (space := _space_of(self.root / name)) is not None:
-                found.append(space)
-        return found
+        found = [_space_of(folder) for folder in self._folders()]
+        return [space for space in found if space is not None]
 
     def nearest(self, space: Space) -> tuple[Space, list[str]] | None:
         """The cached space that differs least from one, to say why nothing of it can be used.
@@ -96,6 +94,84 @@ class Cache:
             return None
         differences, other = min(others, key=lambda item: (len(item[0]), item[1].id))
         return other, differences
+
+    # Looking after it
+
+    def info(self) -> list[SpaceInfo]:
+        """What is in it: one entry for each space, the one used last first. Nothing is changed."""
+        infos = [survey(self.space(space)) for space in self.spaces()]
+        return sorted(infos, key=lambda info: info.last_used or 0.0, reverse=True)
+
+    def verify(self, *, on_file: Callable[[int], None] | None = None) -> Verification:
+        """Check every shard and every row; what is damaged is set aside, its intact rows are kept.
+
+        Parameters
+        ----------
+        on_file : callable, optional
+            Called with 1 after each file.
+
+        Returns
+        -------
+        Verification
+
+        Warns
+        -----
+        RuntimeWarning
+            For each damaged file, naming it.
+        """
+        spaces = self.spaces()
+        found = verify([self.space(space) for space in spaces], on_file=on_file)
+        for folder in self._folders():
+            if folder.name not in {space.id for space in spaces} and listed(folder / "shards"):
+                found.damaged.append((folder, "nothing in it says readably which space it is"))
+        return found
+
+    def collect(self, *, max_bytes: int | None = None) -> Collection:
+        """Remove what no one needs, merge small shards, and keep within a size.
+
+        Parameters
+        ----------
+        max_bytes : int, optional
+            Remove whole spaces, the least recently used first, until the rest is no larger. The space
+            that was used last stays in any case.
+
+        Returns
+        -------
+        Collection
+
+        Raises
+        ------
+        CacheError
+            If the cache cannot be written.
+        """
+        done = collect([self.space(space) for space in self.spaces()], max_bytes=max_bytes)
+        done.forgotten = self.stats.prune()
+        return done
+
+    def clear(self, spaces: Iterable[Space] | None = None) -> None:
+        """Remove spaces, or everything that featx has in the folder. Other files stay.
+
+        Parameters
+        ----------
+        spaces : iterable of Space, optional
+            Which; default: all, and what is known about image files too.
+
+        Raises
+        ------
+        CacheError
+            If a file cannot be removed.
+        """
+        if spaces is not None:
+            for space in spaces:
+                clear_space(self.root / space.id)
+            return
+        for folder in self._folders():
+            clear_space(folder)
+        self.stats.clear()
+
+    def _folders(self) -> list[Path]:
+        """The folders that may be those of spaces, by their names."""
+        return [self.root / name for name in sorted(listed(self.root)) if _SPACE_ID.fullmatch(name)]
 
     def __repr__(self) -> str:
         return f"Cache({str(self.root)!r})"

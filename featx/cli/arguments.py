@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import featx
 
@@ -108,7 +109,58 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("inspect", help="show what is in a features file")
     p.add_argument("file", metavar="F.h5")
+
+    _cache(commands)
     return parser
+
+
+def _cache(commands: Any) -> None:
+    p = commands.add_parser(
+        "cache", help="look after the embedding cache", description="Looks after the embedding cache."
+    )
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+
+    p = actions.add_parser("info", help="what is in it: spaces, rows, bytes, last use")
+    p.add_argument("--json", action="store_true", help="for programs: every field of every space")
+    _root(p)
+
+    p = actions.add_parser(
+        "verify",
+        help="check every row of every file",
+        description="Checks every row of every file. Damaged files are named and moved to quarantine/, their "
+        "intact rows are kept; what is lost is extracted again when it is next asked for. Exit status: 0 when "
+        "all is well, 3 when something was damaged.",
+    )
+    _root(p)
+    p.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+    p = actions.add_parser(
+        "gc",
+        help="remove what no one needs, merge small files",
+        description="Removes what killed processes left, files in quarantine and empty spaces; merges small "
+        "files; forgets images that are gone. Other programs may use the cache meanwhile.",
+    )
+    p.add_argument(
+        "--max-size",
+        type=_size,
+        metavar="S",
+        help="remove whole spaces too, the least recently used first, until S is kept (500MB, 20GB, 1.5TB); "
+        "the one used last stays",
+    )
+    _root(p)
+
+    p = actions.add_parser("clear", help="remove everything, or some spaces; asks first")
+    p.add_argument(
+        "--space", nargs="+", metavar="ID", help="only these: the beginning of the id that info shows"
+    )
+    p.add_argument("--yes", action="store_true", help="do not ask")
+    _root(p)
+
+
+def _root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache", metavar="DIR", help="which (default: FEATX_CACHE or the user's cache folder)"
+    )
 
 
 def _network(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +213,14 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
     return value
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a size such as 500MB or 20GB, got {text!r}")
+    number, prefix, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " "))
 
 
 def _batch(text: str) -> int | str:

@@ -126,6 +126,14 @@ def inspect(args: Namespace) -> None:
     print(describe(args.file))
 
 
+def cache(args: Namespace) -> int:
+    """``featx cache``"""
+    from featx.cli import cache as actions
+
+    status: int = getattr(actions, args.action)(args)
+    return status
+
+
 def _network(args: Namespace) -> dict[str, Any]:
     return {
         "weights": None if args.weights == "random" else args.weights,

@@ -66,8 +66,8 @@ class Source(Protocol):
     def read(self) -> Content:
         """Digest and pixels; `ImageError` when it cannot be read."""
 
-    def stat_key(self) -> tuple[str, int, int] | None:
-        """(absolute path, size, mtime in ns) of a file; None for anything else, or when it cannot be seen."""
+    def stat_key(self) -> tuple[str, int, int, int] | None:
+        """(absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else, or when it cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +105,13 @@ class FileImage:
         name = os.path.basename(self.path) if self.check_suffix else ""
         return Content(digest_bytes(data), self.id, data, name)
 
-    def stat_key(self) -> tuple[str, int, int] | None:
-        """(absolute path, size, mtime in ns), or None when there is no such file."""
+    def stat_key(self) -> tuple[str, int, int, int] | None:
+        """(absolute path, size, mtime in ns, ctime in ns), or None when there is no such file."""
         try:
             seen = os.stat(self.path)
         except (OSError, ValueError):
             return None
-        return os.path.abspath(self.path), seen.st_size, seen.st_mtime_ns
+        return os.path.abspath(self.path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)

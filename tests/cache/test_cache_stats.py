@@ -10,13 +10,14 @@ import pytest
 
 import featx
 from featx.cache import StatCache, digest_bytes
+from featx.images import FileImage
 
 SECOND = 10**9
 OLD = time.time_ns() - 100 * SECOND
 
 
-def key(i, size=10, mtime=OLD):
-    return (f"/photos/{i}.jpg", size, mtime)
+def key(i, size=10, mtime=OLD, ctime=OLD):
+    return (f"/photos/{i}.jpg", size, mtime, ctime)
 
 
 def entries(n):
@@ -39,8 +40,8 @@ def test_a_file_that_did_not_change_is_known(stats):
     assert StatCache(stats.path.parent).lookup([key(1)]) == [digest_bytes(b"1")]
 
 
-@pytest.mark.parametrize("changed", [key(0, size=11), key(0, mtime=OLD + 1), key(1)])
-def test_another_size_mtime_or_path_is_not_known(stats, changed):
+@pytest.mark.parametrize("changed", [key(0, size=11), key(0, mtime=OLD + 1), key(0, ctime=OLD + 1), key(1)])
+def test_another_size_time_or_path_is_not_known(stats, changed):
     stats.store(entries(1))
     assert stats.lookup([changed]) == [None]
 
@@ -55,9 +56,38 @@ def test_a_newer_entry_replaces_the_older_one(stats):
 def test_a_file_touched_within_two_seconds_of_reading_is_not_trusted(stats):
     read = OLD + 50 * SECOND
     for age, trusted in [(3, True), (1, False), (0, False), (-10, False)]:
-        recent = key(age, mtime=read - age * SECOND)
-        stats.store([(recent, digest_bytes(b"x"))], read_ns=read)
-        assert (stats.lookup([recent]) != [None]) is trusted
+        for name in ("mtime", "ctime"):
+            recent = key(age, **{name: read - age * SECOND})
+            stats.store([(recent, digest_bytes(b"x"))], read_ns=read)
+            assert (stats.lookup([recent]) != [None]) is trusted
+            stats.clear()
+
+
+def test_an_edit_whose_mtime_is_put_back_is_seen(stats, tmp_path, monkeypatch):
+    """As ``touch -r``, ``rsync -t`` or an archive unpacked over a folder do it."""
+    monkeypatch.setattr("featx.cache.stats._RACY_NS", 0)
+    image = FileImage("a", tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(b"before")
+    os.utime(tmp_path / "a.png", ns=(OLD, OLD))
+    before = image.stat_key()
+    StatCache(stats.path.parent).store([(before, digest_bytes(b"before"))])
+    assert stats.lookup([before]) == [digest_bytes(b"before")]
+    while image.stat_key()[3] == before[3]:  # until the file system's clock has ticked
+        (tmp_path / "a.png").write_bytes(b"after!")
+        os.utime(tmp_path / "a.png", ns=(OLD, OLD))
+    assert image.stat_key()[:3] == before[:3]
+    assert stats.lookup([image.stat_key()]) == [None]
+
+
+def test_files_that_are_gone_are_forgotten(stats, tmp_path):
+    (tmp_path / "there.png").write_bytes(b"x")
+    there = (str(tmp_path / "there.png"), 1, OLD, OLD)
+    assert stats.prune() == 0
+    stats.store([*entries(3), (there, digest_bytes(b"there"))])
+    assert stats.prune() == 3
+    assert stats.lookup([key(0), there]) == [None, digest_bytes(b"there")]
+    stats.path.write_bytes(b"no database" * 100)
+    assert stats.prune() == 0
 
 
 def test_without_a_time_of_reading_the_making_of_the_instance_counts(stats):
@@ -81,14 +111,14 @@ def test_nothing_known_creates_nothing(stats):
 
 
 def test_a_path_that_is_not_utf8_is_known(stats):
-    path = (os.fsdecode(b"/photos/\xff.jpg"), 1, OLD)
+    path = (os.fsdecode(b"/photos/\xff.jpg"), 1, OLD, OLD)
     stats.store([(path, digest_bytes(b"x"))])
     assert stats.lookup([path]) == [digest_bytes(b"x")]
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
-    [((("a.jpg", 1, OLD), b"x" * 32), "absolute path"), ((key(0), b"x"), "digest of 1 bytes")],
+    [((("a.jpg", 1, OLD, OLD), b"x" * 32), "absolute path"), ((key(0), b"x"), "digest of 1 bytes")],
 )
 def test_a_wrong_entry_is_refused(stats, entry, message):
     with pytest.raises(ValueError, match=message):
@@ -154,7 +184,7 @@ def test_several_processes_write_at_once(stats):
         "import sys; from featx.cache import StatCache, digest_bytes\n"
         "s = StatCache(sys.argv[1]); first = int(sys.argv[2])\n"
         "for i in range(first, first + 10):\n"
-        "    s.store([((f'/photos/{i}.jpg', 10, int(sys.argv[3])), digest_bytes(b'%d' % i))])\n"
+        "    s.store([((f'/photos/{i}.jpg', 10, int(sys.argv[3]), int(sys.argv[3])), digest_bytes(b'%d' % i))])\n"
     )
     environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(featx.__file__)))
     writers = [

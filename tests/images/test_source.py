@@ -53,10 +53,11 @@ def test_a_renamed_file_is_the_same_image_and_an_edited_one_is_not(file, tmp_pat
     assert FileImage("b", moved).read().digest != before
 
 
-def test_the_stat_key_is_absolute_path_size_and_time(file, monkeypatch):
+def test_the_stat_key_is_absolute_path_size_and_times(file, monkeypatch):
     os.utime(file, ns=(5, 1_700_000_000_123_456_789))
     monkeypatch.chdir(file.parent)
-    expected = (str(file), len(png()), os.stat(file).st_mtime_ns)
+    seen = os.stat(file)
+    expected = (str(file), len(png()), seen.st_mtime_ns, seen.st_ctime_ns)
     assert FileImage("a", "a.png").stat_key() == expected
     assert FileImage("a", file).stat_key() == expected
 

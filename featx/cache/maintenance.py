@@ -1,0 +1,259 @@
+"""Looking after a cache: what is in it, is it whole, what can go.
+
+Only files that featx names are counted or removed; whatever else lies in the folders stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from featx.cache.compaction import compact
+from featx.cache.encoding import SHARD_NAME
+from featx.cache.header import open_shard, verify_shard
+from featx.cache.identity import Space
+from featx.cache.index_file import load_index
+from featx.cache.root import listed
+from featx.cache.shard import DamagedShard
+from featx.cache.space_store import SpaceStore
+from featx.durable import PART_SUFFIX, sweep_parts
+from featx.errors import CacheError
+
+__all__ = ["Collection", "SpaceInfo", "Verification", "clear_space", "collect", "survey", "verify"]
+
+_SET_ASIDE = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{32})?\.(h5|suspect)")
+_OWN_FILES = ("index.h5", "cost.json", "space.json")
+
+
+@dataclass(frozen=True)
+class SpaceInfo:
+    """One space of a cache.
+
+    Attributes
+    ----------
+    space : Space
+    path : Path
+        Its folder.
+    rows : int
+        As the headers say; a row that lies in two shards counts twice.
+    dim : int or None
+        Values per row; None when there is no readable shard.
+    shards, unreadable, quarantined : int
+        Files in use, files that do not open (``verify`` deals with them), files set aside.
+    bytes : int
+        Of everything that featx has in the folder.
+    last_used : float or None
+        Seconds since the epoch when rows were last read or written.
+    """
+
+    space: Space
+    path: Path
+    rows: int
+    dim: int | None
+    shards: int
+    unreadable: int
+    quarantined: int
+    bytes: int
+    last_used: float | None
+
+
+@dataclass
+class Verification:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    shards, rows : int
+        Files checked, and rows in those that are intact.
+    damaged : list of (Path, str)
+        Files that are not, and what is wrong with each.
+    """
+
+    shards: int = 0
+    rows: int = 0
+    damaged: list[tuple[Path, str]] = field(default_factory=list)
+
+
+@dataclass
+class Collection:
+    """What `collect` did.
+
+    Attributes
+    ----------
+    bytes_before, bytes_after : int
+        Size of the cache.
+    removed_files : int
+        Unfinished files of killed writers, and damaged files that had been set aside.
+    merged, into : int
+        Small shards, and the large ones that they became.
+    removed_spaces : list of Space
+        The least recently used ones, to keep within the limit.
+    forgotten : int
+        Entries about images that are gone.
+    """
+
+    bytes_before: int = 0
+    bytes_after: int = 0
+    removed_files: int = 0
+    merged: int = 0
+    into: int = 0
+    removed_spaces: list[Space] = field(default_factory=list)
+    forgotten: int = 0
+
+
+def survey(store: SpaceStore) -> SpaceInfo:
+    """Look at one space; nothing is changed."""
+    stored = load_index(store.path / "index.h5", store.shards, store.space)
+    known = {shard.path: shard for shard in stored.shards} if stored is not None else {}
+    paths = store.shard_paths()
+    shards, unreadable = [], 0
+    for path in paths:
+        try:
+            shards.append(known.get(path) or open_shard(path, store.space))
+        except FileNotFoundError:
+            continue
+        except (DamagedShard, CacheError):
+            unreadable += 1
+    used = None
+    with contextlib.suppress(OSError):
+        used = (store.path / "space.json").stat().st_mtime
+    return SpaceInfo(
+        space=store.space,
+        path=store.path,
+        rows=sum(shard.n_rows for shard in shards),
+        dim=shards[0].dim if shards else None,
+        shards=len(paths),
+        unreadable=unreadable,
+        quarantined=sum(bool(_SET_ASIDE.fullmatch(name)) for name in listed(store.path / "quarantine")),
+        bytes=sum(_size(path) for path in _own_files(store.path)),
+        last_used=used,
+    )
+
+
+def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | None = None) -> Verification:
+    """Check every shard and every row; what is damaged is set aside, its intact rows are kept.
+
+    Parameters
+    ----------
+    stores : sequence of SpaceStore
+        The spaces to check.
+    on_file : callable, optional
+        Called with 1 after each file.
+
+    Returns
+    -------
+    Verification
+
+    Warns
+    -----
+    RuntimeWarning
+        For each damaged file, naming it, where it went and how many of its rows were kept.
+    """
+    found = Verification()
+    for store in stores:
+        for path in store.shard_paths():
+            try:
+                found.rows += verify_shard(path, store.space).n_rows
+            except FileNotFoundError:
+                continue  # compacted or cleared meanwhile
+            except DamagedShard as damage:
+                found.damaged.append((path, damage.reason))
+                store.set_aside(path, damage.reason)
+            found.shards += 1
+            if on_file is not None:
+                on_file(1)
+        index = store.path / "index.h5"
+        if index.exists() and load_index(index, store.shards, store.space) is None:
+            with contextlib.suppress(OSError):  # stale or damaged, and only derived
+                index.unlink()
+        store.refresh()
+    return found
+
+
+def collect(stores: Sequence[SpaceStore], *, max_bytes: int | None = None) -> Collection:
+    """Remove what no one needs, merge small shards, and keep within a size.
+
+    Parameters
+    ----------
+    stores : sequence of SpaceStore
+        All spaces of a cache.
+    max_bytes : int, optional
+        Remove whole spaces, the least recently used first, until the rest is no larger. The space that
+        was used last stays in any case.
+
+    Returns
+    -------
+    Collection
+
+    Raises
+    ------
+    CacheError
+        If the cache cannot be written.
+    """
+    done = Collection(bytes_before=sum(survey(store).bytes for store in stores))
+    for store in stores:
+        store.refresh()  # settles what stopped processes left behind
+        done.removed_files += sweep_parts(store.path / "tmp")
+        for name in listed(store.path / "quarantine"):
+            if _SET_ASIDE.fullmatch(name) and name.endswith(".h5"):
+                done.removed_files += _removed(store.path / "quarantine" / name)
+        merged, into = compact(store)
+        done.merged, done.into = done.merged + merged, done.into + into
+    infos = [survey(store) for store in stores]
+    total = sum(info.bytes for info in infos)
+    infos.sort(key=lambda info: info.last_used or 0.0)
+    for info in infos:
+        if info.shards == 0 or (max_bytes is not None and total > max_bytes and info is not infos[-1]):
+            clear_space(info.path)
+            total -= info.bytes
+            if info.shards:
+                done.removed_spaces.append(info.space)
+    done.bytes_after = total
+    return done
+
+
+def clear_space(folder: Path) -> None:
+    """Remove one space: its own files, and its folders where nothing else is left in them.
+
+    Raises
+    ------
+    CacheError
+        If a file cannot be removed.
+    """
+    for path in _own_files(folder):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CacheError(f"{path}: cannot be removed: {error.strerror or error}") from error
+    for part in ("shards", "tmp", "quarantine", ""):
+        with contextlib.suppress(OSError):  # not there, or something foreign is in it
+            (folder / part).rmdir()
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    """What featx has written into the folder of a space; that which names the space comes last."""
+    for part, ours in (
+        ("shards", SHARD_NAME.fullmatch),
+        ("quarantine", _SET_ASIDE.fullmatch),
+        ("tmp", lambda name: name.endswith(PART_SUFFIX)),
+        ("", _OWN_FILES.__contains__),
+    ):
+        for name in listed(folder / part):
+            if ours(name):
+                yield folder / part / name
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _removed(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        path.unlink()
+        return True
+    return False

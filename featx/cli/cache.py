@@ -1,0 +1,145 @@
+"""``featx cache``: what is in the embedding cache, is it whole, what can go."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import Namespace
+from typing import Any
+
+from featx.cache import Cache, Space, SpaceInfo
+from featx.errors import InputError
+from featx.progress import Progress
+
+DAMAGED = 3
+"""Exit status of ``featx cache verify`` when something was damaged."""
+
+
+def info(args: Namespace) -> int:
+    """``featx cache info``"""
+    cache = Cache(args.cache)
+    infos = cache.info()
+    if args.json:
+        print(json.dumps({"root": str(cache.root), "spaces": [_record(i) for i in infos]}, indent=2))
+        return 0
+    print(f"{cache.root}: {_summary(infos)}")
+    if not infos:
+        return 0
+    rows = [("backbone", "layer", "input", "precision", "rows", "dim", "size", "last use", "space")]
+    for i in sorted(infos, key=lambda i: _described(i.space)[0]):
+        used = (
+            "unknown" if i.last_used is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(i.last_used))
+        )
+        numbers = (f"{i.rows:,}", str(i.dim or "-"), _bytes(i.bytes))
+        rows.append((*_described(i.space), *numbers, used, i.space.id[:12]))
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            c.rjust(w) if k in (4, 5, 6) else c.ljust(w)
+            for k, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+    unreadable = sum(i.unreadable for i in infos)
+    if unreadable:
+        print(f"{_files(unreadable)} cannot be read: run featx cache verify")
+    set_aside = sum(i.quarantined for i in infos)
+    if set_aside:
+        print(f"{_files(set_aside)} in quarantine: featx cache gc removes them")
+    return 0
+
+
+def verify(args: Namespace) -> int:
+    """``featx cache verify``"""
+    cache = Cache(args.cache)
+    total = sum(i.shards for i in cache.info())
+    with Progress(total, "verifying", unit="files", enabled=not args.quiet) as progress:
+        found = cache.verify(on_file=progress.update)
+    for path, reason in found.damaged:
+        print(f"damaged: {path}: {reason}")
+    print(
+        f"{cache.root}: {_files(found.shards)} checked, {found.rows:,} rows intact, {len(found.damaged)} damaged"
+    )
+    return DAMAGED if found.damaged else 0
+
+
+def gc(args: Namespace) -> int:
+    """``featx cache gc``"""
+    cache = Cache(args.cache)
+    done = cache.collect(max_bytes=args.max_size)
+    for space in done.removed_spaces:
+        print(f"removed: {' '.join(_described(space))} ({space.id[:12]}), not used for longest")
+    print(
+        f"{cache.root}: {_bytes(done.bytes_before)} before, {_bytes(done.bytes_after)} after; "
+        f"{done.merged} small files merged into {done.into}, {done.removed_files} left-over files removed, "
+        f"{done.forgotten} images that are gone forgotten"
+    )
+    if args.max_size is not None and done.bytes_after > args.max_size:
+        print(
+            f"larger than {_bytes(args.max_size)}: the space used last is kept; featx cache clear removes it"
+        )
+    return 0
+
+
+def clear(args: Namespace) -> int:
+    """``featx cache clear``"""
+    cache = Cache(args.cache)
+    infos = cache.info()
+    if args.space:
+        infos = [_chosen(prefix, infos, str(cache.root)) for prefix in dict.fromkeys(args.space)]
+    if not infos:
+        print(f"{cache.root}: nothing to remove")
+        return 0
+    question = f"remove {_summary(infos)} from {cache.root}?"
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise InputError(f"{question} there is no one to ask: say --yes")
+        if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
+            return 0
+    cache.clear([i.space for i in infos] if args.space else None)
+    print(f"removed {_summary(infos)}")
+    return 0
+
+
+def _chosen(prefix: str, infos: list[SpaceInfo], root: str) -> SpaceInfo:
+    chosen = [i for i in infos if i.space.id.startswith(prefix.lower())]
+    if len(chosen) != 1:
+        number = "no space" if not chosen else f"{len(chosen)} spaces"
+        raise InputError(f"{root}: {number} with an id that begins with {prefix!r}; see featx cache info")
+    return chosen[0]
+
+
+def _described(space: Space) -> tuple[str, str, str, str]:
+    """Backbone, layer, size of the input and precision, for people."""
+    fields = space.flattened()
+    size: Any = fields.get("preprocessing.crop") or fields.get("preprocessing.resize")
+    if isinstance(size, list):
+        size = "x".join(map(str, size))
+    weights = fields.get("backbone.weights")
+    name = str(fields.get("backbone.architecture", "?")) + (f" {weights}" if weights else "")
+    layer = str(fields.get("backbone.layer") or "-")
+    return name, layer, str(size or "-"), str(fields.get("precision", "-"))
+
+
+def _record(i: SpaceInfo) -> dict[str, Any]:
+    names = ("rows", "dim", "shards", "unreadable", "quarantined", "bytes", "last_used")
+    return {"id": i.space.id, **{name: getattr(i, name) for name in names}, "space": i.space.fields}
+
+
+def _summary(infos: list[SpaceInfo]) -> str:
+    spaces = "1 space" if len(infos) == 1 else f"{len(infos)} spaces"
+    return f"{spaces}, {sum(i.rows for i in infos):,} rows, {_bytes(sum(i.bytes for i in infos))}"
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
+
+
+def _bytes(number: int) -> str:
+    size, unit = float(number), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
