@@ -6,6 +6,31 @@ import pytest
 from pictures import write_photos
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--thorough", action="store_true", help="as many kills, replays and flips as the promises were made with"
+    )
+
+
+@pytest.fixture
+def thorough(request):
+    """Whether to take the time; the quick form of the same test runs always."""
+    return request.config.getoption("--thorough")
+
+
+@pytest.fixture
+def counted(request, record_property):
+    """``counted(kills=20, lost=0)`` puts counts into the report of the test, and shows them with -s."""
+
+    def count(**numbers):
+        for name, number in numbers.items():
+            record_property(name, number)
+        shown = ", ".join(f"{name} {number}" for name, number in numbers.items())
+        print(f"\n{request.node.name}: {shown}")
+
+    return count
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory, monkeypatch):
     """No test reads or writes the caches, weights or datasets of the person who runs it."""

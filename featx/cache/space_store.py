@@ -117,6 +117,12 @@ class SpaceStore:
         """Whether a digest had a row when the disk was last looked at; any thread may ask."""
         return bool(self._catalogue.holds(as_keys([digest]))[0])
 
+    def keys(self) -> np.ndarray:
+        """All digests that have a row, of shape (n, 32), dtype uint8, ascending, as the disk stands now."""
+        with self._lock:
+            self.refresh()
+            return self._catalogue.keys()
+
     def __contains__(self, digest: bytes) -> bool:
         return not self.missing([digest])
 

@@ -40,6 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
     )
     _network(p)
+    p.add_argument(
+        "--dtype",
+        choices=["float32", "float16"],
+        default="float32",
+        help="in which embeddings are kept: float16 takes half the bytes",
+    )
     _running(p)
 
     p = commands.add_parser(
@@ -128,8 +134,8 @@ def _cache(commands: Any) -> None:
         "verify",
         help="check every row of every file",
         description="Checks every row of every file. Damaged files are named and moved to quarantine/, their "
-        "intact rows are kept; what is lost is extracted again when it is next asked for. Exit status: 0 when "
-        "all is well, 3 when something was damaged.",
+        "intact rows are kept; what is lost is extracted again when it is next asked for. Exit status: 0 "
+        "when all is well, 3 when something was damaged.",
     )
     _root(p)
     p.add_argument("--quiet", action="store_true", help="no progress on standard error")

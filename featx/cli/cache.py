@@ -18,7 +18,7 @@ DAMAGED = 3
 
 def info(args: Namespace) -> int:
     """``featx cache info``"""
-    cache = Cache(args.cache)
+    cache = _opened(args)
     infos = cache.info()
     if args.json:
         print(json.dumps({"root": str(cache.root), "spaces": [_record(i) for i in infos]}, indent=2))
@@ -28,17 +28,12 @@ def info(args: Namespace) -> int:
         return 0
     rows = [("backbone", "layer", "input", "precision", "rows", "dim", "size", "last use", "space")]
     for i in sorted(infos, key=lambda i: _described(i.space)[0]):
-        used = (
-            "unknown" if i.last_used is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(i.last_used))
-        )
         numbers = (f"{i.rows:,}", str(i.dim or "-"), _bytes(i.bytes))
-        rows.append((*_described(i.space), *numbers, used, i.space.id[:12]))
+        rows.append((*_described(i.space), *numbers, _when(i.last_used), i.space.id[:12]))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
-        cells = [
-            c.rjust(w) if k in (4, 5, 6) else c.ljust(w)
-            for k, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
+        sides = ["rjust" if k in (4, 5, 6) else "ljust" for k in range(len(row))]
+        cells = [getattr(c, side)(w) for c, side, w in zip(row, sides, widths, strict=True)]
         print("  ".join(cells).rstrip())
     unreadable = sum(i.unreadable for i in infos)
     if unreadable:
@@ -51,39 +46,36 @@ def info(args: Namespace) -> int:
 
 def verify(args: Namespace) -> int:
     """``featx cache verify``"""
-    cache = Cache(args.cache)
+    cache = _opened(args)
     total = sum(i.shards for i in cache.info())
     with Progress(total, "verifying", unit="files", enabled=not args.quiet) as progress:
         found = cache.verify(on_file=progress.update)
     for path, reason in found.damaged:
         print(f"damaged: {path}: {reason}")
-    print(
-        f"{cache.root}: {_files(found.shards)} checked, {found.rows:,} rows intact, {len(found.damaged)} damaged"
-    )
+    checked = f"{_files(found.shards)} checked, {found.rows:,} rows intact"
+    print(f"{cache.root}: {checked}, {len(found.damaged)} damaged")
     return DAMAGED if found.damaged else 0
 
 
 def gc(args: Namespace) -> int:
     """``featx cache gc``"""
-    cache = Cache(args.cache)
+    cache = _opened(args)
     done = cache.collect(max_bytes=args.max_size)
     for space in done.removed_spaces:
-        print(f"removed: {' '.join(_described(space))} ({space.id[:12]}), not used for longest")
+        print(f"removed: {' '.join(_described(space))} ({space.id[:12]}), the least recently used")
     print(
         f"{cache.root}: {_bytes(done.bytes_before)} before, {_bytes(done.bytes_after)} after; "
         f"{done.merged} small files merged into {done.into}, {done.removed_files} left-over files removed, "
         f"{done.forgotten} images that are gone forgotten"
     )
     if args.max_size is not None and done.bytes_after > args.max_size:
-        print(
-            f"larger than {_bytes(args.max_size)}: the space used last is kept; featx cache clear removes it"
-        )
+        print(f"still larger than {_bytes(args.max_size)}: the space used last stays; see featx cache clear")
     return 0
 
 
 def clear(args: Namespace) -> int:
     """``featx cache clear``"""
-    cache = Cache(args.cache)
+    cache = _opened(args)
     infos = cache.info()
     if args.space:
         infos = [_chosen(prefix, infos, str(cache.root)) for prefix in dict.fromkeys(args.space)]
@@ -100,6 +92,13 @@ def clear(args: Namespace) -> int:
     cache.clear([i.space for i in infos] if args.space else None)
     print(f"removed {_summary(infos)}")
     return 0
+
+
+def _opened(args: Namespace) -> Cache:
+    cache = Cache(args.cache)
+    if args.cache and not cache.root.exists():  # a slip of the pen, not an empty cache
+        raise InputError(f"{cache.root}: no such folder")
+    return cache
 
 
 def _chosen(prefix: str, infos: list[SpaceInfo], root: str) -> SpaceInfo:
@@ -134,6 +133,10 @@ def _summary(infos: list[SpaceInfo]) -> str:
 
 def _files(number: int) -> str:
     return "1 file" if number == 1 else f"{number} files"
+
+
+def _when(seconds: float | None) -> str:
+    return "unknown" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def _bytes(number: int) -> str:

@@ -20,7 +20,12 @@ def extract(args: Namespace) -> None:
     """``featx extract``"""
     _writable(args.output)
     features = featx.extract(
-        args.data, backbone=args.backbone, limit=args.limit, **_network(args), **_running(args)
+        args.data,
+        backbone=args.backbone,
+        limit=args.limit,
+        dtype=args.dtype,
+        **_network(args),
+        **_running(args),
     )
     features.save(args.output)
     run = features.run or {}

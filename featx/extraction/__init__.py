@@ -32,6 +32,7 @@ def extract(
     pooling: str | None = None,
     image_size: int | None = None,
     precision: str = "auto",
+    dtype: str = "float32",
     engine: str = "auto",
     device: str = "auto",
     batch_size: int | str = "auto",
@@ -63,6 +64,9 @@ def extract(
         Resolution to use in place of the one that the weights were published for.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Arithmetic of the network; ``"auto"`` is fp32. Part of the space, as it changes the numbers.
+    dtype : {"float32", "float16"}, default="float32"
+        In which the embeddings are kept, in the cache and in what is returned: half the bytes, three
+        significant digits.
     engine : {"auto", "torch"}, default="auto"
     device : {"auto", "cpu", "cuda", "cuda:N", "mps"}, default="auto"
     batch_size : int or "auto", default="auto"
@@ -81,7 +85,7 @@ def extract(
     Returns
     -------
     Features
-        ``embeddings`` float32 (n_images, dim) with ids, labels, classes and splits in the same order.
+        ``embeddings`` (n_images, dim) with ids, labels, classes and splits in the same order.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def extract(
     dataset = load_dataset(data, labels, limit=limit, labelled=False)
     network = backbone_of(backbone, weights=weights, layer=layer, pooling=pooling, image_size=image_size)
     embedder = network_embedder(
-        network, engine=engine, device=device, precision=precision, batch_size=batch_size
+        network, engine=engine, device=device, precision=precision, batch_size=batch_size, dtype=dtype
     )
     return extract_features(dataset, embedder, cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
 
@@ -140,5 +144,6 @@ def extract_features(
             "computed": rows.computed,
             "seconds": rows.seconds,
             "seconds_per_image": rows.seconds_per_image,
+            "mismatch": rows.mismatch,
         },
     )

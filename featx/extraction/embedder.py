@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from featx.cache import Space
-from featx.errors import InputError
+from featx.errors import InputError, UnknownName
 from featx.images import DECODER, Preprocessing
 
 #: Version of everything in this package that changes a row. Part of every space.
 FORMAT_VERSION = 1
+
+#: In which rows can be kept.
+DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Embedder:
         Images per call of that function.
     is_network : bool
         False for the raw-pixel floor, whose rows are no forward passes.
+    dtype : str
+        ``"float32"`` or ``"float16"``: in which the rows are kept.
     """
 
     space: Space
@@ -42,6 +47,7 @@ class Embedder:
     make_engine: Callable[[], Callable[[np.ndarray], np.ndarray]]
     batch_size: int = 32
     is_network: bool = True
+    dtype: str = "float32"
 
 
 def network_embedder(
@@ -51,10 +57,13 @@ def network_embedder(
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | str = "auto",
+    dtype: str = "float32",
 ) -> Embedder:
     """The embedder of a frozen `backbone` (see `featx.backbones.load_backbone`)."""
     from featx.engines import make_engine, resolve
 
+    if dtype not in DTYPES:
+        raise UnknownName("dtype", str(dtype), DTYPES)
     plan = resolve(engine=engine, device=device, precision=precision)
     space = Space(
         {
@@ -62,7 +71,7 @@ def network_embedder(
             "backbone": backbone.identity,
             "preprocessing": backbone.preprocessing.to_dict() | {"decoder": DECODER},
             "precision": plan.precision,
-            "dtype": "float32",
+            "dtype": dtype,
         }
     )
     return Embedder(
@@ -73,6 +82,7 @@ def network_embedder(
             backbone, engine=plan.engine, device=plan.device, precision=plan.precision
         ),
         batch_size=_batch_size(batch_size, plan.device),
+        dtype=dtype,
     )
 
 

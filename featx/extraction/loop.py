@@ -9,7 +9,9 @@ grows with the number of images but the final array of embeddings.
 from __future__ import annotations
 
 import os
+import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,7 +41,7 @@ class Rows:
     Attributes
     ----------
     embeddings : numpy.ndarray
-        float32 (n_readable, dim), in the order of the images.
+        (n_readable, dim), in the order of the images; float32, or float16 where the embedder says so.
     kept : numpy.ndarray
         int64 (n_readable,), positions of the images that could be read.
     failures : list of Failure
@@ -51,6 +53,8 @@ class Rows:
     seconds_per_image : float or None
         What a row of this space cost when rows were last computed here, the building of the network not
         counted; None when that is not known.
+    mismatch : list of str
+        Where the cache had nothing for this space: in what the nearest space that it has differs.
     """
 
     embeddings: np.ndarray
@@ -60,6 +64,7 @@ class Rows:
     computed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     seconds_per_image: float | None = None
+    mismatch: list[str] = field(default_factory=list)
 
 
 def embed(
@@ -84,14 +89,22 @@ def embed(
     run = _Run(images, embedder, store, stats, on_error, n_jobs or os.cpu_count() or 1, verbose)
     digests = stats.lookup([image.stat_key() for image in images])
     todo = store.missing(digests)
+    mismatch = _mismatch(root, embedder, verbose) if todo and not len(store) else []
     # Damaged shards are found while reading; their rows are then missing and come through once more.
     for _ in range(3):
         run.compute(todo, digests)
         kept = [i for i in range(len(images)) if i not in run.failed]
-        rows, found = store.read([digest for i in kept if (digest := digests[i]) is not None])
+        rows = np.empty((len(kept), embedder.dim), dtype=embedder.dtype)
+        _, found = store.read([digest for i in kept if (digest := digests[i]) is not None], rows)
         todo = [kept[j] for j in np.flatnonzero(~found)]
         if not todo:
             break
+        names = ", ".join(images[i].id for i in todo[:5]) + (", ..." if len(todo) > 5 else "")
+        warnings.warn(
+            f"the cached rows of {len(todo)} images were damaged and are extracted again: {names}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     else:
         raise CacheError(
             f"{store.path}: {len(todo)} rows are damaged again right after they were written; "
@@ -106,7 +119,18 @@ def embed(
         computed=run.computed,
         seconds={"total": time.perf_counter() - start, "forward": run.forward, "commit": run.commit},
         seconds_per_image=recall_cost(store.path),
+        mismatch=mismatch,
     )
+
+
+def _mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
+    """Why nothing of the cache can be used, when little differs; shown when `verbose`."""
+    near = cache.nearest(embedder.space) if embedder.is_network else None
+    if near is None or len(near[1]) > 3:  # so much that it is no slip
+        return []
+    if verbose:
+        print(f"cache: no rows yet ({'; '.join(near[1])})", file=sys.stderr)
+    return near[1]
 
 
 class _Run:
@@ -194,11 +218,22 @@ class _Run:
                 f"the backbone gave non-finite values for {int((~finite).sum())} of {len(out)} images "
                 f"(precision {self.embedder.space.fields['precision']}); use fp32 or other weights"
             )
-        rows.update(zip(batch, out, strict=True))
+        rows.update(zip(batch, self._stored(out), strict=True))
         self.computed += len(batch)
         if self.embedder.is_network:
             self.passes += len(batch)
         batch.clear()
+
+    def _stored(self, out: np.ndarray) -> np.ndarray:
+        """Rows in the dtype in which they are kept."""
+        with np.errstate(over="ignore"):
+            stored = out.astype(self.embedder.dtype, copy=False)
+        if not np.isfinite(stored).all():
+            raise InputError(
+                f"an embedding has the value {np.abs(out).max():.3g}, which {self.embedder.dtype} cannot hold; "
+                "use float32"
+            )
+        return stored
 
     def _prepared(self, todo: list[int], done: set[bytes]) -> Iterator[tuple]:
         """Yields (position, stat key, digest, pixels or None when the row is known, error), in order."""

@@ -67,7 +67,7 @@ class Source(Protocol):
         """Digest and pixels; `ImageError` when it cannot be read."""
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
-        """(absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else, or when it cannot be seen."""
+        """(absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)

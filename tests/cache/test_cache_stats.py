@@ -184,7 +184,8 @@ def test_several_processes_write_at_once(stats):
         "import sys; from featx.cache import StatCache, digest_bytes\n"
         "s = StatCache(sys.argv[1]); first = int(sys.argv[2])\n"
         "for i in range(first, first + 10):\n"
-        "    s.store([((f'/photos/{i}.jpg', 10, int(sys.argv[3]), int(sys.argv[3])), digest_bytes(b'%d' % i))])\n"
+        "    key = (f'/photos/{i}.jpg', 10, int(sys.argv[3]), int(sys.argv[3]))\n"
+        "    s.store([(key, digest_bytes(b'%d' % i))])\n"
     )
     environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(featx.__file__)))
     writers = [
