@@ -8,7 +8,9 @@ from pictures import write_photos
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--thorough", action="store_true", help="as many kills, replays and flips as the promises were made with"
+        "--thorough",
+        action="store_true",
+        help="as many kills, replays and flips as the promises were made with",
     )
 
 

@@ -21,7 +21,7 @@ from featx.cache.header import open_shard, verify_shard
 from featx.cache.identity import Space
 from featx.cache.root import listed
 from featx.cache.shard import DamagedShard
-from featx.durable import fsync_folder
+from featx.durable import fsync_folder, make_folder
 
 __all__ = ["Quarantine"]
 
@@ -81,7 +81,7 @@ class Quarantine:
         fingerprint = _fingerprint(path)
         suspect = self.folder / f"{path.stem}.{uuid.uuid4().hex}{_SUSPECT}"
         try:
-            self.folder.mkdir(exist_ok=True)
+            make_folder(self.folder)  # durably: it must not vanish with a file in it
             os.replace(path, suspect)
         except FileNotFoundError:
             return True  # another process took it, or cleared the cache

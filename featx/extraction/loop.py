@@ -230,8 +230,8 @@ class _Run:
             stored = out.astype(self.embedder.dtype, copy=False)
         if not np.isfinite(stored).all():
             raise InputError(
-                f"an embedding has the value {np.abs(out).max():.3g}, which {self.embedder.dtype} cannot hold; "
-                "use float32"
+                f"an embedding has the value {np.abs(out).max():.3g}, too large for "
+                f"{self.embedder.dtype}; use float32"
             )
         return stored
 

@@ -141,7 +141,7 @@ class Nursery:
 def check(root: Path, committed: set[int]) -> int:
     """Reopen a cache: all that was committed is there and exact, nothing else is; number of rows."""
     store = Cache(root).space(SPACE)
-    keys = [key.tobytes() for key in store.keys()]
+    keys = list(map(bytes, store.keys()))
     numbers = np.array([_NUMBER[key] for key in keys], dtype=int)  # a KeyError is a row of nobody
     rows, found = store.read(keys)
     assert found.all(), f"{np.count_nonzero(~found)} rows are known and cannot be read"

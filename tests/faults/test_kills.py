@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults.actors import BATCH, Nursery, check
 
 import featx
+from faults.actors import BATCH, Nursery, check
 
 pytestmark = pytest.mark.faults
 
@@ -93,7 +93,6 @@ def test_a_kill_before_and_after_every_step_loses_nothing(tmp_path, work, thorou
 def check_goes_on(root: Path) -> None:
     """After a kill, the next process does the same work without any help."""
     from faults.actors import SPACE, batch
-
     from featx.cache import Cache, compaction
 
     cache = Cache(root)
