@@ -409,7 +409,16 @@ TEXT = h5py.string_dtype()
         (_replace("labels", data=np.full(N, -1)), "labels: -1 is not the index"),
         (_replace("labels", data=np.full(N, 2**64 - 1, "u8")), "not the index of a class"),
         (_replace("labels", data=np.zeros(2, int)), r"/labels has shape \(2,\): expected \(9,\)"),
-        (_attribute("classes", ["only one"], "labels"), "labels: 2 with 1 classes"),
+        (_attribute("classes", ["only one"], "labels"), "/labels was changed or is damaged: .* crc32"),
+        (
+            lambda f: (f["labels"].attrs.__delitem__("crc32"), _attribute("classes", ["one"], "labels")(f)),
+            "labels: 2 with 1 classes",
+        ),
+        (
+            lambda f: f["ids"].__setitem__(0, "other"),
+            "/ids was changed or is damaged: .*delete that attribute",
+        ),
+        (_attribute("space", "{}"), "attribute space was changed or is damaged"),
         (_attribute("classes", [1, 2, 3], "labels"), "classes of /labels is not a list of texts"),
         (_attribute("classes", "abc", "labels"), "classes of /labels is not a list of texts"),
         (_replace("splits", data=["dev"] * N, dtype=TEXT), "splits: 'dev' is not one of"),

@@ -5,10 +5,10 @@ float16, ``/key (n, 32) u1`` and ``/row_crc32 (n,) u4`` over key‖row, all cont
 SHA-256 of its bytes, and it holds no time stamps, so equal rows give an equal file. It also carries
 its space in clear: a folder of shards says by itself what it is.
 
-Two checks guard what is returned. HDF5's own checksums cover the header (superblock 2 and object
+Three checks guard what is returned. HDF5's own checksums cover the header (superblock 2 and object
 headers 2, which is what ``libver="v108"`` writes; all attributes have a fixed length so that none
-lies outside of them). The CRC covers each row *with its key*, so that an intact row of another
-image is no match either.
+lies outside of them). The attribute ``keys_crc32`` covers the keys and the row checksums, and each of
+those covers its row *with its key*, so that an intact row of another image is no match either.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+import zlib
 from collections.abc import Mapping
 
 import h5py
@@ -94,6 +95,7 @@ def encode_shard(keys: np.ndarray, rows: np.ndarray, space: Space, *, nonce: str
     if nonce:
         attributes["nonce"] = nonce.encode()
     crcs = row_crcs(keys, rows).astype("<u4")
+    attributes["keys_crc32"] = zlib.crc32(crcs.tobytes(), zlib.crc32(keys.tobytes()))
     return encode_file(attributes, {"embedding": rows, "key": keys, "row_crc32": crcs})
 
 

@@ -177,6 +177,7 @@ def _described(file: h5py.File, path: Path) -> Shard:
         embedding_offset=contiguous_offset(file, "embedding", (n_rows, dim), dtype),
         key_offset=contiguous_offset(file, "key", (n_rows, DIGEST_SIZE), "|u1"),
         crc_offset=contiguous_offset(file, "row_crc32", (n_rows,), "<u4"),
+        keys_crc32=integer_attribute(file, "keys_crc32"),
     )
 
 

@@ -30,7 +30,7 @@ ROW_BITS = 32
 
 _FORMAT = "featx-index"
 _FORMAT_VERSION = 1
-_HEADER = ("n_rows", "dim", "embedding_offset", "key_offset", "crc_offset")
+_HEADER = ("n_rows", "dim", "embedding_offset", "key_offset", "crc_offset", "keys_crc32")
 
 
 @dataclass(frozen=True)

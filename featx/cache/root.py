@@ -46,9 +46,12 @@ def absolute(path: str | os.PathLike[str]) -> Path:
         raise CacheError(f"no home folder for the cache {path}; {ADVICE}") from error
 
 
-def listed(folder: Path) -> list[str]:
+def listed(folder: Path, *, files_only: bool = False) -> list[str]:
     """The names in a folder; none when it is missing, CacheError when it cannot be read."""
     try:
+        if files_only:  # a pipe, when it is opened, would wait for ever
+            with os.scandir(folder) as entries:
+                return [entry.name for entry in entries if entry.is_file()]
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []

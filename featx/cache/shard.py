@@ -58,6 +58,8 @@ class Shard:
         ``"<f4"`` or ``"<f2"``.
     embedding_offset, key_offset, crc_offset : int
         Where the three arrays begin in the file, in bytes.
+    keys_crc32 : int
+        CRC-32 of the keys and the row checksums.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class Shard:
     embedding_offset: int
     key_offset: int
     crc_offset: int
+    keys_crc32: int
 
     @property
     def row_bytes(self) -> int:
@@ -82,10 +85,15 @@ class Shard:
         FileNotFoundError
             If the file is gone.
         DamagedShard
-            If it is shorter than its header says, or the disk cannot read it.
+            If they do not match their checksum, the file is shorter than its header says, or the disk
+            cannot read it.
         """
         with open(self.path, "rb", buffering=0) as file:
-            return self._read(file, self.key_offset, self.n_rows * DIGEST_SIZE, "u1").reshape(-1, DIGEST_SIZE)
+            keys = self._keys(file)
+            crcs = self._read(file, self.crc_offset, 4 * self.n_rows, "u1")
+        if zlib.crc32(crcs.data, zlib.crc32(keys.data)) != self.keys_crc32:
+            raise DamagedShard(self.path, "its keys do not match their checksum")
+        return keys
 
     def read_into(
         self, out: np.ndarray, positions: np.ndarray, rows: np.ndarray, keys: np.ndarray
@@ -154,11 +162,15 @@ class Shard:
         rows : ndarray of shape (k, dim)
             The rows whose CRC holds, in the file's order and dtype.
         """
-        keys = self.read_keys()
+        with open(self.path, "rb", buffering=0) as file:
+            keys = self._keys(file)
         rows = np.empty((self.n_rows, self.dim), dtype=self.dtype)
         everything = np.arange(self.n_rows)
         good = self.read_into(rows, everything, everything, keys)
         return keys[good], rows[good]
+
+    def _keys(self, file: io.RawIOBase) -> np.ndarray:
+        return self._read(file, self.key_offset, self.n_rows * DIGEST_SIZE, "u1").reshape(-1, DIGEST_SIZE)
 
     def _read(self, file: io.RawIOBase, offset: int, size: int, dtype: str) -> np.ndarray:
         block = np.empty(size, dtype=np.uint8)  # not zeroed: it is filled, or given to nobody

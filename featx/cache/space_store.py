@@ -295,7 +295,7 @@ class SpaceStore:
         self._catalogue, self._unusable, self._looked = Catalogue(), set(), False
 
     def _shard_names(self) -> set[str]:
-        return {name for name in listed(self.shards) if SHARD_NAME.fullmatch(name)}
+        return {name for name in listed(self.shards, files_only=True) if SHARD_NAME.fullmatch(name)}
 
     def _recall(self) -> None:
         """Begin with what the index file says, if it can be believed."""

@@ -14,7 +14,7 @@ import numpy as np
 from featx.cache.identity import Space
 from featx.errors import CacheError, FeaturesError
 from featx.features.collection import Failure, Features
-from featx.features.writing import FORMAT_VERSION
+from featx.features.writing import FORMAT_VERSION, encoded, text_crc
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
 
@@ -83,6 +83,8 @@ class FeaturesFile:
             self.space = Space.from_json(_text_attribute(file, "space")).fields
         except CacheError as error:
             raise FeaturesError(f"attribute space: {error}") from error
+        if file.attrs.get("space_id", (id := Space(self.space).id).encode()) != id.encode():
+            raise FeaturesError("attribute space was changed or is damaged: it has another id than space_id")
         self.featx_version = _text_attribute(file, "featx_version") if "featx_version" in file.attrs else ""
         self.created = _text_attribute(file, "created") if "created" in file.attrs else ""
         self.ids = _read_strings(file, "ids", n)
@@ -200,7 +202,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None) -> h5py.Dataset:
     """A dataset whose bytes are all in this file, in the amount that it claims."""
-    if name not in file or not isinstance(file.get(name, getlink=True), h5py.HardLink):
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):  # a link leads to who knows where
         raise FeaturesError(f"/{name} is missing")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
@@ -216,10 +218,12 @@ def _dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None) -> h5py.
     claimed = int(dataset.dtype.itemsize)
     for length in dataset.shape:
         claimed *= int(length)
-    growth = _DEFLATE_LIMIT if plist.get_nfilters() else 1
+    filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+    compressed = bool(filters - {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE})
+    growth = _DEFLATE_LIMIT if compressed else 1
     if plist.get_layout() == h5py.h5d.COMPACT:
         stored = claimed
-    if claimed > stored * growth or (not plist.get_nfilters() and stored > file.id.get_filesize()):
+    if claimed > stored * growth or (not compressed and stored > file.id.get_filesize()):
         raise FeaturesError(f"/{name} claims {claimed} bytes and the file holds {stored}")
     return dataset
 
@@ -243,7 +247,20 @@ def _read_strings(file: h5py.File, name: str, n: int) -> list[str]:
     dataset = _dataset(file, name, (n,))
     if not _is_text(dataset.dtype):
         raise FeaturesError(f"/{name} is of dtype {dataset.dtype}: expected UTF-8 strings")
-    return [_decoded(value) for value in dataset[...].tolist()]
+    texts = dataset[...].tolist()
+    _check_texts(dataset, texts)
+    return [_decoded(value) for value in texts]
+
+
+def _check_texts(dataset: h5py.Dataset, texts: list[Any]) -> None:
+    stored = dataset.attrs.get("crc32")
+    if stored is not None:  # a file that others made has none
+        data = [text if isinstance(text, bytes) else encoded(text) for text in texts]
+        if stored != text_crc(data):
+            raise FeaturesError(
+                f"{dataset.name} was changed or is damaged: its texts do not match its attribute crc32 "
+                "(if the change is meant, delete that attribute)"
+            )
 
 
 def _read_labels(file: h5py.File, n: int) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
@@ -257,7 +274,9 @@ def _read_labels(file: h5py.File, n: int) -> tuple[np.ndarray | None, tuple[str,
     attribute = dataset.attrs.get_id("classes")
     if len(attribute.shape) != 1 or not _is_text(attribute.dtype):
         raise FeaturesError("attribute classes of /labels is not a list of texts")
-    return dataset[...], tuple(_decoded(value) for value in dataset.attrs["classes"])
+    names = list(dataset.attrs["classes"])
+    _check_texts(dataset, names)
+    return dataset[...], tuple(_decoded(value) for value in names)
 
 
 def _read_failures(file: h5py.File) -> list[Failure]:
@@ -270,6 +289,7 @@ def _read_failures(file: h5py.File) -> list[Failure]:
     if not all(_is_text(dataset.dtype[name]) for name in ("id", "reason")):
         raise FeaturesError("/failures: expected UTF-8 strings in id and reason")
     table = dataset[...]
+    _check_texts(dataset, [text for row in table[["id", "reason"]].tolist() for text in row])
     return [
         Failure(_decoded(id), _decoded(reason))
         for id, reason in zip(table["id"], table["reason"], strict=True)

@@ -7,6 +7,7 @@ import errno
 import importlib.metadata
 import io
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,7 +22,7 @@ from featx.errors import OutputError
 if TYPE_CHECKING:
     from featx.features.collection import Features
 
-__all__ = ["FORMAT_VERSION", "encoded", "write_features"]
+__all__ = ["FORMAT_VERSION", "encoded", "text_crc", "write_features"]
 
 FORMAT_VERSION = 1
 
@@ -32,6 +33,12 @@ _WRITE_BYTES = 16 * 2**20
 def encoded(text: str) -> bytes:
     """The bytes of a text in the file: UTF-8, and a file name that is not UTF-8 keeps its bytes."""
     return text.encode("utf-8", "surrogateescape")
+
+
+def text_crc(texts: Sequence[bytes]) -> np.uint32:
+    """CRC-32 over texts and their lengths: HDF5 keeps text where none of its own checksums reach."""
+    crc = zlib.crc32(np.array([len(text) for text in texts], dtype="<u8").tobytes())
+    return np.uint32(zlib.crc32(b"".join(texts), crc))
 
 
 def write_features(features: Features, path: str | os.PathLike[str]) -> None:
@@ -65,25 +72,31 @@ def write_features(features: Features, path: str | os.PathLike[str]) -> None:
 def _write(features: Features, file: BinaryIO) -> None:
     sink = _Sink(file)
     try:
-        with h5py.File(sink, "w", libver=("v108", "v108")) as out:
+        # HDF5 1.10: from there on also the index of the chunks has a checksum. Without it a flipped byte
+        # makes a chunk "not written yet", and its rows are read as zeros.
+        with h5py.File(sink, "w", libver=("v110", "v110")) as out:
             out.attrs["format_version"] = np.int64(FORMAT_VERSION)
             out.attrs["featx_version"] = _version()
-            out.attrs["space"] = Space(features.space).canonical_json
+            space = Space(features.space)
+            out.attrs["space"] = space.canonical_json
+            out.attrs["space_id"] = np.bytes_(space.id.encode())
             out.attrs["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             _write_embeddings(features.embeddings, out, sink)
             _write_strings(out, "ids", features.ids)
             if features.labels is not None:
-                labels = out.create_dataset("labels", data=features.labels, dtype="<i8")
+                labels = out.create_dataset("labels", data=features.labels, dtype="<i8", **_summed(features))
                 if features.classes is not None:
-                    names = np.array([encoded(name) for name in features.classes], dtype=object)
-                    labels.attrs.create("classes", names, dtype=h5py.string_dtype())
+                    names = [encoded(name) for name in features.classes]
+                    labels.attrs.create("classes", np.array(names, dtype=object), dtype=h5py.string_dtype())
+                    labels.attrs["crc32"] = text_crc(names)
             for name, values in (("splits", features.splits), ("groups", features.groups)):
                 if values is not None:
                     _write_strings(out, name, values.tolist())
             table = np.empty(len(features.failures), dtype=_failure_dtype())
             for i, failure in enumerate(features.failures):
                 table[i] = (encoded(failure.id), encoded(failure.reason))
-            out.create_dataset("failures", data=table)
+            listed = out.create_dataset("failures", data=table)
+            listed.attrs["crc32"] = text_crc([text for row in table.tolist() for text in row])
     except (OSError, RuntimeError) as error:
         raise sink.error or OutputError(f"HDF5: {error}") from error
     if sink.error is not None:
@@ -96,7 +109,9 @@ def _write_embeddings(embeddings: np.ndarray, out: h5py.File, sink: _Sink) -> No
     dtype = embeddings.dtype.newbyteorder("<")
     row_bytes = dim * dtype.itemsize
     chunks = (min(n, max(1, _CHUNK_BYTES // row_bytes)), dim) if n else None
-    dataset = out.create_dataset("embeddings", shape=(n, dim), dtype=dtype, chunks=chunks)
+    dataset = out.create_dataset(
+        "embeddings", shape=(n, dim), dtype=dtype, chunks=chunks, fletcher32=chunks is not None
+    )
     step = (chunks[0] if chunks else 1) * max(1, _WRITE_BYTES // _CHUNK_BYTES)
     for start in range(0, n, step):
         dataset[start : start + step] = embeddings[start : start + step]
@@ -174,8 +189,14 @@ def _reserve(file: BinaryIO, size: int) -> None:
 
 
 def _write_strings(out: h5py.File, name: str, values: Sequence[str]) -> None:
-    data = np.array([encoded(value) for value in values], dtype=object)
-    out.create_dataset(name, data=data, dtype=h5py.string_dtype())
+    data = [encoded(value) for value in values]
+    dataset = out.create_dataset(name, data=np.array(data, dtype=object), dtype=h5py.string_dtype())
+    dataset.attrs["crc32"] = text_crc(data)
+
+
+def _summed(features: Features) -> dict[str, Any]:
+    """How numbers are stored so that HDF5 itself notices when one has changed: every tool reads that."""
+    return {"chunks": (min(len(features), 2**16),), "fletcher32": True} if len(features) else {}
 
 
 def _failure_dtype() -> np.dtype:

@@ -69,6 +69,7 @@ def test_a_shard_is_plain_hdf5_of_the_documented_layout(tmp_path, arrays, space,
             "n_rows": 7,
             "dim": 12,
             "dtype": little.encode(),
+            "keys_crc32": zlib.crc32(np.array(expected, "<u4").tobytes(), zlib.crc32(keys.tobytes())),
         }
 
 
