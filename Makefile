@@ -8,10 +8,10 @@ DEMO_DATA ?=
 DEMO_ARGS ?= --limit 1750 --image-size 96
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check install format clean
+.PHONY: help demo test test-faults soak check install format clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.base  ## compare classifiers and fine-tuning on real images; report in demo/report.html
 	@data="$(DEMO_DATA)"; [ -n "$$data" ] || data=$$(sh data/demo_data.sh $(BIN)/python) || exit 1; \
@@ -19,6 +19,12 @@ demo: $(VENV)/.base  ## compare classifiers and fine-tuning on real images; repo
 
 test: install  ## the whole test suite, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-faults: install  ## every kill, power cut, full disk and flipped byte that the cache was promised with
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults --thorough -s -n 2 --dist loadfile
+
+soak: install  ## 20 minutes of extractions, readers and compactions under SIGKILL
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py --minutes 20
 
 check: install  ## ruff, mypy and the tests
 	$(BIN)/ruff check .

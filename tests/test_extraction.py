@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,9 @@ import numpy as np
 import pytest
 from pictures import BACKBONE, COLOURS, QUICK, picture, write_photos
 
-from featx import extract, load_backbone, load_dataset
+from featx import extract, load_backbone, load_dataset, load_features
 from featx.cache import Cache
-from featx.errors import DatasetError, ImageError, InputError
+from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.extraction import embed, network_embedder, pixel_embedder
 
 
@@ -151,10 +152,54 @@ def test_a_damaged_shard_is_computed_again_with_a_warning(photos, tmp_path):
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 0xFF
     shard.write_bytes(data)
-    with pytest.warns(RuntimeWarning, match=shard.name):
+    with pytest.warns(RuntimeWarning) as caught:
         second = extract(photos, **QUICK, cache=tmp_path / "c")
+    said = [str(w.message) for w in caught]
+    assert any(shard.name in line for line in said)
+    assert re.search(r"cached rows of 1 images were damaged and are extracted again: \w+/\d+\.png", said[-1])
     assert 1 <= second.run["forward_passes"] < 24  # what is intact in a damaged file is kept
     np.testing.assert_allclose(first.embeddings, second.embeddings, rtol=1e-4, atol=1e-6)
+
+
+def test_a_mismatch_names_the_field(photos, tmp_path, capsys):
+    extract(photos, **QUICK, cache=tmp_path / "c")
+    changed = load_backbone(BACKBONE, weights=None, image_size=32)
+    changed = replace(changed, preprocessing=replace(changed.preprocessing, interpolation="bicubic"))
+    features = extract(photos, backbone=changed, cache=tmp_path / "c", verbose=True)
+    expected = "preprocessing.interpolation: bilinear in the cache, bicubic asked for"
+    assert features.run["mismatch"] == [expected]
+    assert f"cache: no rows yet ({expected})" in capsys.readouterr().err
+    assert features.run["forward_passes"] == 24
+    again = extract(photos, backbone=changed, cache=tmp_path / "c", verbose=True)
+    assert again.run["mismatch"] == []
+    assert "cache:" not in capsys.readouterr().err
+
+
+def test_half_precision_is_kept_in_the_cache_and_in_the_file(photos, tmp_path):
+    full = extract(photos, **QUICK, cache=tmp_path / "c")
+    half = extract(photos, **QUICK, cache=tmp_path / "c", dtype="float16")
+    assert half.run["mismatch"] == ["dtype: float32 in the cache, float16 asked for"]
+    assert half.embeddings.dtype == np.float16
+    np.testing.assert_array_equal(half.embeddings, full.embeddings.astype(np.float16))
+    half.save(tmp_path / "f.h5")
+    assert load_features(tmp_path / "f.h5").embeddings.dtype == np.float16
+    small, large = sorted(i.bytes for i in Cache(tmp_path / "c").info())
+    assert small < 0.6 * large
+    again = extract(photos, **QUICK, cache=tmp_path / "c", dtype="float16")
+    assert again.run["forward_passes"] == 0
+    with pytest.raises(UnknownName, match="unknown dtype 'float64'; did you mean float16"):
+        extract(photos, **QUICK, dtype="float64")
+
+
+def test_what_half_precision_cannot_hold_is_an_error_and_no_infinity(photos):
+
+    backbone = load_backbone(BACKBONE, weights=None, image_size=32)
+    embedder = network_embedder(backbone, dtype="float16")
+    large = replace(
+        embedder, make_engine=lambda: lambda batch: np.full((len(batch), embedder.dim), 1e5, "f4")
+    )
+    with pytest.raises(InputError, match=r"the value 1e\+05, too large for float16; use float32"):
+        embed(load_dataset(photos).images, large)
 
 
 def test_non_finite_rows_are_refused(photos):

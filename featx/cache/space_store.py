@@ -143,9 +143,9 @@ class SpaceStore:
             if not self._looked:
                 self._quarantine.settle_all()
                 self._looked = True
-            settled = -1
-            while settled != self._quarantine.settled:  # what is kept of a damaged shard is a new shard
-                settled = self._quarantine.settled
+            vanished, settled = False, -1
+            while vanished or settled != self._quarantine.settled:
+                settled = self._quarantine.settled  # what is kept of a damaged shard is a new shard
                 names = self._shard_names()
                 if self._catalogue.names - names:  # its rows may live in another shard by now
                     self._forget()
@@ -153,7 +153,7 @@ class SpaceStore:
                     names = self._shard_names()
                 if names and not self._catalogue.names and self._trust_index:
                     self._recall()
-                self._adopt(sorted(names - self._catalogue.names - self._unusable))
+                vanished = self._adopt(sorted(names - self._catalogue.names - self._unusable))
             self._keep_index()
 
     def shard_paths(self) -> list[Path]:
@@ -295,7 +295,15 @@ class SpaceStore:
         self._catalogue, self._unusable, self._looked = Catalogue(), set(), False
 
     def _shard_names(self) -> set[str]:
-        return {name for name in listed(self.shards, files_only=True) if SHARD_NAME.fullmatch(name)}
+        """The shards that are there. No row is missed that a compaction moves while the folder is listed."""
+        seen: set[str] = set()
+        while True:
+            names = {name for name in listed(self.shards, files_only=True) if SHARD_NAME.fullmatch(name)}
+            # A listing may miss a new shard and no longer meet the old one that it replaces. But then
+            # the old one was in the listing before.
+            if seen <= names and (seen or not names):
+                return names
+            seen = names
 
     def _recall(self) -> None:
         """Begin with what the index file says, if it can be believed."""
@@ -315,9 +323,9 @@ class SpaceStore:
             except OSError:  # read-only, full, cleared: nothing is lost but a little time
                 self._can_index = False
 
-    def _adopt(self, names: Sequence[str]) -> None:
-        """Open shards and enter their keys into the catalogue."""
-        opened = []
+    def _adopt(self, names: Sequence[str]) -> bool:
+        """Open shards and enter their keys into the catalogue; whether one of them is gone."""
+        opened, vanished = [], False
         for name in names:
             path = self.shards / name
             if self._quarantine.ignores(path):
@@ -327,6 +335,7 @@ class SpaceStore:
                 shard = open_shard(path, self.space)
                 keys = shard.read_keys()
             except FileNotFoundError:
+                vanished = True  # compacted: its rows are in another shard by now
                 continue
             except DamagedShard as damage:
                 self.set_aside(path, damage.reason)
@@ -338,6 +347,7 @@ class SpaceStore:
             self._agree(shard)
             opened.append((shard, keys))
         self._catalogue.add(opened)
+        return vanished
 
     def _agree(self, shard: Shard) -> None:
         if self._dim is None:

@@ -153,7 +153,6 @@ class _Run:
         """Puts the row of every image of `todo` into the store; fills `digests` on the way."""
         if not todo:
             return
-        self.store.prepare()
         done: set[bytes] = set()  # committed by this call
         batch: dict[bytes, np.ndarray] = {}  # digest -> pixels that wait for the network
         rows: dict[bytes, np.ndarray] = {}  # digest -> row that waits for a commit
@@ -188,6 +187,8 @@ class _Run:
                         seen.append((key, digest))
                     if pixels is None or digest in rows or digest in batch:
                         continue
+                    if not (done or rows or batch):
+                        self.store.prepare()  # a place that cannot be written is known before any work
                     batch[digest] = pixels
                     if len(batch) >= self.embedder.batch_size:
                         self._forward(batch, rows)

@@ -1,0 +1,139 @@
+import io
+import json
+import sys
+
+import pytest
+from pictures import QUICK
+
+from featx import extract
+from featx.cache import Cache
+from featx.cli import main
+from featx.cli.arguments import build_parser
+
+
+@pytest.fixture
+def cache(photos, tmp_path):
+    root = tmp_path / "cache"
+    extract(photos, **QUICK, cache=root)
+    extract(photos, **(QUICK | {"image_size": 48}), cache=root)
+    return Cache(root)
+
+
+def run(capsys, *arguments):
+    status = main(["cache", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def damage(cache):
+    path = next(iter(cache.root.rglob("shards/*.h5")))
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_info_shows_spaces_by_backbone(cache, capsys):
+    status, out, _ = run(capsys, "info", "--cache", cache.root)
+    assert status == 0
+    head, names, *rows = out.splitlines()
+    assert head.startswith(f"{cache.root}: 2 spaces, 48 rows, ")
+    assert names.split() == [
+        "backbone",
+        "layer",
+        "input",
+        "precision",
+        "rows",
+        "dim",
+        "size",
+        "last",
+        "use",
+        "space",
+    ]
+    assert sorted(row.split()[3] for row in rows) == ["32x32", "48x48"]
+    assert all(row.startswith("shufflenet_v2_x0_5 random") for row in rows)
+
+
+def test_info_for_programs(cache, capsys):
+    _, out, _ = run(capsys, "info", "--json", "--cache", cache.root)
+    told = json.loads(out)
+    assert told["root"] == str(cache.root)
+    assert [space["rows"] for space in told["spaces"]] == [24, 24]
+    assert told["spaces"][0]["space"]["backbone"]["architecture"] == "shufflenet_v2_x0_5"
+
+
+def test_an_empty_default_cache_is_empty_and_a_wrong_name_is_an_error(capsys, tmp_path):
+    status, out, _ = run(capsys, "info")
+    assert (status, out.count("\n")) == (0, 1)
+    assert "0 spaces, 0 rows, 0 B" in out
+    status, _, err = run(capsys, "info", "--cache", tmp_path / "slip")
+    assert (status, err) == (2, f"featx: {tmp_path / 'slip'}: no such folder\n")
+
+
+@pytest.mark.filterwarnings("always:cache file:RuntimeWarning")
+def test_verify_tells_by_its_status(cache, capsys):
+    status, out, _ = run(capsys, "verify", "--quiet", "--cache", cache.root)
+    assert (status, out) == (0, f"{cache.root}: 2 files checked, 48 rows intact, 0 damaged\n")
+    path = damage(cache)
+    status, out, err = run(capsys, "verify", "--quiet", "--cache", cache.root)
+    assert status == 3
+    assert f"damaged: {path}: " in out
+    assert "2 files checked, 24 rows intact, 1 damaged" in out
+    assert err.startswith("featx: warning: cache file")
+    assert run(capsys, "verify", "--quiet", "--cache", cache.root)[0] == 0
+    assert "1 file in quarantine" in run(capsys, "info", "--cache", cache.root)[1]
+
+
+@pytest.mark.filterwarnings("always:cache file:RuntimeWarning")
+def test_gc_says_what_it_did(cache, capsys):
+    damage(cache)
+    run(capsys, "verify", "--quiet", "--cache", cache.root)
+    status, out, _ = run(capsys, "gc", "--cache", cache.root)
+    assert status == 0
+    assert "1 left-over files removed" in out
+    status, out, _ = run(capsys, "gc", "--max-size", "1kB", "--cache", cache.root)
+    assert out.startswith("removed: shufflenet_v2_x0_5 random")
+    assert "still larger than 1.0 kB: the space used last stays" in out
+    assert len(cache.spaces()) == 1
+
+
+def test_clear_asks_first(cache, capsys, monkeypatch):
+    status, _, err = run(capsys, "clear", "--cache", cache.root)
+    assert status == 2
+    assert "remove 2 spaces, 48 rows" in err
+    assert err.endswith("there is no one to ask: say --yes\n")
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for answer, left in [("n\n", 2), ("\n", 2), ("y\n", 0)]:
+        monkeypatch.setattr(sys, "stdin", Terminal(answer))
+        assert run(capsys, "clear", "--cache", cache.root)[0] == 0
+        assert len(cache.spaces()) == left
+    assert "nothing to remove" in run(capsys, "clear", "--cache", cache.root)[1]
+
+
+def test_clear_takes_some_spaces_by_the_beginning_of_their_id(cache, capsys):
+    first, second = cache.spaces()
+    status, _, err = run(capsys, "clear", "--yes", "--cache", cache.root, "--space", "nothing")
+    assert (status, "no space with an id that begins with 'nothing'" in err) == (2, True)
+    status, out, _ = run(capsys, "clear", "--yes", "--cache", cache.root, "--space", first.id[:12])
+    assert (status, out.startswith("removed 1 space, 24 rows")) == (0, True)
+    assert cache.spaces() == [second]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("500MB", 5 * 10**8), ("1.5GiB", 3 * 2**29), ("12", 12), ("20 gb", 2 * 10**10), ("1T", 10**12)],
+)
+def test_sizes(text, size):
+    assert build_parser().parse_args(["cache", "gc", "--max-size", text]).max_size == size
+
+
+@pytest.mark.parametrize("text", ["big", "-1GB", "1PB", ""])
+def test_what_is_no_size_is_refused(text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        build_parser().parse_args(["cache", "gc", f"--max-size={text}"])
+    assert stopped.value.code == 2
+    assert "expected a size such as 500MB or 20GB" in capsys.readouterr().err
