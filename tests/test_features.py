@@ -6,6 +6,7 @@ import sys
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 import featx
@@ -498,3 +499,21 @@ def test_describe_shortens_what_is_long_and_says_what_is_absent(path):
     made(labels=None, classes=None, splits=None, groups=None).save(path)
     assert "labels       none" in describe(path)
     assert "splits" not in describe(path)
+
+
+def test_the_file_becomes_a_data_frame_as_the_readme_shows_it(path):
+    features = made()
+    features.save(path)
+    with h5py.File(path) as file:
+        frame = pd.DataFrame(file["embeddings"][:], index=file["ids"].asstr()[:])
+        frame["label"] = pd.Categorical.from_codes(file["labels"][:], file["labels"].attrs["classes"])
+    assert frame.index.tolist() == features.ids
+    assert frame["label"].tolist() == [features.classes[i] for i in features.labels]
+    np.testing.assert_array_equal(frame.drop(columns="label").to_numpy(), features.embeddings)
+
+
+def test_embeddings_of_no_images_are_saved_too(path):
+    Features(np.zeros((0, 3), np.float32), [], labels=[], classes=["a"]).save(path)
+    loaded = load_features(path)
+    assert loaded.embeddings.shape == (0, 3)
+    assert loaded.classes == ("a",)
