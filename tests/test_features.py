@@ -502,7 +502,7 @@ def test_describe_shortens_what_is_long_and_says_what_is_absent(path):
 
 
 def test_the_file_becomes_a_data_frame_as_the_readme_shows_it(path):
-    features = made()
+    features = made(ids=[f"b/{i}.jpg" for i in range(N)])
     features.save(path)
     with h5py.File(path) as file:
         frame = pd.DataFrame(file["embeddings"][:], index=file["ids"].asstr()[:])

@@ -55,7 +55,7 @@ def compact(store: SpaceStore) -> tuple[int, int]:
         merged, keys, rows = _contents(store, group)
         if len(merged) < 2:
             continue
-        path = store.write(keys, rows, nonce=uuid.uuid4().hex)
+        path = store.publisher.write(keys, rows, nonce=uuid.uuid4().hex)
         try:
             verify_shard(path, store.space)
         except DamagedShard as damage:

@@ -9,28 +9,27 @@ finds a shard gone (compacted, cleared, set aside) looks again.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featx.cache.catalogue import Catalogue
-from featx.cache.encoding import SHARD_NAME, encode_shard, shard_name
+from featx.cache.encoding import SHARD_NAME
 from featx.cache.gather import gather
 from featx.cache.header import open_shard
 from featx.cache.identity import DIGEST_SIZE, Space
 from featx.cache.index_file import load_index, save_index
 from featx.cache.key_index import as_keys
+from featx.cache.publisher import Publisher
 from featx.cache.quarantine import Quarantine
 from featx.cache.root import ADVICE, absolute, listed
 from featx.cache.shard import DamagedShard, Shard
-from featx.durable import fsync_folder, make_folder, replacing, sweep_parts
 from featx.errors import CacheError
 
 __all__ = ["SpaceStore"]
@@ -53,16 +52,24 @@ class SpaceStore:
         What the rows are made with.
     dim : int, optional
         Values per row; else taken from the first shard seen or published.
+
+    Attributes
+    ----------
+    root, path, shards : Path
+        The folders of the cache, of this space, and of its shards.
+    space : Space
+    publisher : Publisher
+        What puts files into them.
     """
 
     def __init__(self, root: str | os.PathLike[str], space: Space, dim: int | None = None) -> None:
         self.root = absolute(root)
         self.space = space
         self.path = self.root / space.id
-        self.shards = self.path / "shards"
-        self._tmp = self.path / "tmp"
+        self.publisher = Publisher(self.root, space)
+        self.shards = self.publisher.shards
         self._declared_dim = dim
-        self._quarantine = Quarantine(self.shards, self.path / "quarantine", space, self.write)
+        self._quarantine = Quarantine(self.shards, self.path / "quarantine", space, self.publisher.write)
         self._begin()
         _stores.add(self)
 
@@ -70,7 +77,6 @@ class SpaceStore:
         """A state as if nothing had been looked at yet; in a forked child the lock may be held by nobody."""
         self._dim = self._declared_dim
         self._lock = threading.RLock()
-        self._prepared = False
         self._can_index = self._trust_index = True
         self._catalogue = Catalogue()
         self._unusable: set[str] = set()  # names seen and not to be used
@@ -170,21 +176,7 @@ class SpaceStore:
         CacheError
             If the place cannot be written, saying where and what to do.
         """
-        with self._writing():
-            for folder in (self.shards, self._tmp):
-                make_folder(folder)
-            # Another process may have made them a moment ago and not have come to its own fsync.
-            for folder in (self.path, self.root):
-                fsync_folder(folder)
-            described = self.path / "space.json"
-            text = self.space.canonical_json.encode("utf-8")
-            if not described.is_file() or described.read_bytes() != text:
-                with replacing(described, parts=self._tmp) as file:
-                    file.write(text)
-            if not os.access(self.shards, os.W_OK) or not os.access(self._tmp, os.W_OK):
-                raise PermissionError(errno.EACCES, "permission denied")
-        sweep_parts(self._tmp)
-        self._prepared = True
+        self.publisher.prepare()
 
     def publish(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Store rows; when this returns they are on the disk and survive a power cut.
@@ -216,7 +208,7 @@ class SpaceStore:
             return
         first = {digest: i for i, digest in reversed(list(enumerate(digests)))}
         keep = np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
-        path = self.write(keys[keep], rows[keep])
+        path = self.publisher.write(keys[keep], rows[keep])
         with self._lock:
             self._unusable.discard(path.name)  # what was damaged under that name is replaced
             if path.name not in self._catalogue.names:
@@ -318,7 +310,7 @@ class SpaceStore:
         fresh = len(self._catalogue.names) - self._catalogue.indexed
         if fresh > max(_INDEX_AFTER, self._catalogue.indexed) and self._can_index:
             try:
-                save_index(self.path / "index.h5", self._tmp, self.space, self._catalogue.stored())
+                save_index(self.path / "index.h5", self.publisher.parts, self.space, self._catalogue.stored())
                 self._catalogue.indexed = len(self._catalogue.names)
             except OSError:  # read-only, full, cleared: nothing is lost but a little time
                 self._can_index = False
@@ -358,40 +350,6 @@ class SpaceStore:
                 f"something that changes the embedding is not in its space, {ADVICE}"
             )
 
-    # The disk
-
-    def write(self, keys: np.ndarray, rows: np.ndarray, *, nonce: str = "") -> Path:
-        """Publish one shard durably, without entering it into what is known, and return its path.
-
-        Arguments and errors are those of `encode_shard` and `publish`.
-        """
-        image = encode_shard(keys, rows, self.space, nonce=nonce)
-        path = self.shards / shard_name(image)
-        for attempt in (1, 2):
-            if not self._prepared:
-                self.prepare()
-            try:
-                with self._writing(), replacing(path, parts=self._tmp) as file:
-                    file.write(image)
-            except _Cleared:
-                # Someone cleared the cache between two batches: that is no reason to lose this one.
-                self._prepared = False
-                if attempt == 2:
-                    raise
-            else:
-                break
-        return path
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            kind = _Cleared if isinstance(error, FileNotFoundError) else CacheError
-            raise kind(
-                f"cannot write to the cache {self.root}: {error.strerror or error}; {ADVICE}"
-            ) from error
-
     def set_aside(self, path: Path, reason: str) -> None:
         """Take a shard that looks damaged out of use, and keep its intact rows.
 
@@ -420,10 +378,6 @@ class SpaceStore:
 
     def __repr__(self) -> str:
         return f"SpaceStore({str(self.root)!r}, {self.space.id[:12]})"
-
-
-class _Cleared(CacheError):
-    """A folder of the cache vanished while it was written to."""
 
 
 def _checked_keys(digests: Sequence[bytes]) -> np.ndarray:

@@ -70,14 +70,14 @@ def test_damage_that_is_met_is_set_aside_and_the_rest_is_merged(filled, batch):
 
 
 def test_what_cannot_be_read_back_takes_nothing_away(filled, batch, monkeypatch):
-    real = filled.write
+    real = filled.publisher.write
 
     def torn(*args, **options):
         path = real(*args, **options)
         flip(path)
         return path
 
-    monkeypatch.setattr(filled, "write", torn)
+    monkeypatch.setattr(filled.publisher, "write", torn)
     with pytest.raises(CacheError, match="read back otherwise than written"):
         compact(filled)
     assert len(filled.shard_paths()) == 7

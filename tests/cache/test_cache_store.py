@@ -10,6 +10,7 @@ import pytest
 
 from featx import durable
 from featx.cache import Cache, Space, SpaceStore, default_root
+from featx.cache import publisher as publisher_module
 from featx.cache import space_store as space_store_module
 from featx.errors import CacheError
 
@@ -288,7 +289,7 @@ def test_a_read_only_root_can_be_read_and_says_that_it_cannot_be_written(cache, 
 
 
 def test_a_place_without_permission_says_so(cache, space, monkeypatch):
-    monkeypatch.setattr(space_store_module.os, "access", lambda *_args: False)
+    monkeypatch.setattr(publisher_module.os, "access", lambda *_args: False)
     with pytest.raises(CacheError, match=r"cannot write to the cache .*: permission denied; choose"):
         cache.space(space).prepare()
 
