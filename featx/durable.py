@@ -17,11 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["PART_SUFFIX", "fsync_folder", "make_folder", "replacing", "sweep_parts"]
+__all__ = ["PART_NAME", "fsync_folder", "make_folder", "replacing", "sweep_parts"]
 
-PART_SUFFIX = ".part"
-
-_PART_NAME = re.compile(r"[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]*)\.(?P<pid>\d+)\.part")
+PART_NAME = re.compile(r"(\.featx-)?[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]*)\.(?P<pid>\d+)\.part")
 _PART_LIFETIME = 24 * 3600.0
 """Seconds after which an unfinished file of another machine is taken for dead."""
 
@@ -61,6 +59,7 @@ def make_folder(folder: Path) -> None:
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
     if not folder.is_dir():
+        folder.stat()  # removed by another process in this moment: FileNotFoundError
         raise NotADirectoryError(errno.ENOTDIR, "exists and is not a folder", str(folder))
     fsync_folder(folder.parent)
 
@@ -80,7 +79,8 @@ def replacing(target: Path, *, parts: Path | None = None) -> Iterator[BinaryIO]:
     ------
     binary file
         Open for writing and reading. When the block ends without an exception, the content is on
-        the disk under its name; when it raises, the temporary file is gone and the target untouched.
+        the disk under its name; when it raises, the temporary file is gone and the target is whole,
+        the old one or (when only the folder could not be synced) the new one.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def replacing(target: Path, *, parts: Path | None = None) -> Iterator[BinaryIO]:
         Whatever the file system reports.
     """
     if parts is None:
-        part = target.with_name(f".{target.name[:100]}.{_part_name()}")
+        part = target.with_name(f".featx-{_part_name()}")
     else:
         part = parts / _part_name()
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -107,7 +107,7 @@ def replacing(target: Path, *, parts: Path | None = None) -> Iterator[BinaryIO]:
 
 
 def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
-    """Remove what killed writers left behind.
+    """Remove what killed writers left behind, hidden or not; other files stay.
 
     Parameters
     ----------
@@ -127,29 +127,27 @@ def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                if entry.name.endswith(PART_SUFFIX) and (
-                    _writer_is_gone(entry.name) or entry.stat().st_mtime < limit
-                ):
+                match = PART_NAME.fullmatch(entry.name)
+                if match and (_writer_is_gone(match) or entry.stat().st_mtime < limit):
                     os.unlink(entry.path)
                     removed += 1
     return removed
 
 
 def _part_name() -> str:
-    return f"{uuid.uuid4().hex}.{_host()}.{os.getpid()}{PART_SUFFIX}"
+    return f"{uuid.uuid4().hex}.{_host()}.{os.getpid()}.part"
 
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
 
 
-def _writer_is_gone(name: str) -> bool:
+def _writer_is_gone(match: re.Match[str]) -> bool:
     """Whether a part was written by a process of this machine that is no more.
 
     Should it live after all (containers that share a host name), its rename fails and it writes again.
     """
-    match = _PART_NAME.fullmatch(name)
-    if match is None or match["host"] != _host() or os.name == "nt":  # there, signal 0 would end it
+    if match["host"] != _host() or os.name == "nt":  # there, signal 0 would end it
         return False
     try:
         os.kill(int(match["pid"]), 0)

@@ -87,13 +87,16 @@ def test_folders_are_made_with_their_parents_and_a_file_in_the_way_is_named(tmp_
 
 
 def test_only_old_parts_are_swept(tmp_path):
-    for name in ("old.part", "young.part", "old.h5"):
-        (tmp_path / name).write_bytes(b"x")
+    old, hidden, young = (f"{k * 32}.host.1.part" for k in ("0", "1", "2"))
+    hidden = f".featx-{hidden}"
+    foreign = ["mine.part", "old.h5"]
     past = time.time() - 2 * 24 * 3600
-    os.utime(tmp_path / "old.part", (past, past))
-    os.utime(tmp_path / "old.h5", (past, past))
-    assert sweep_parts(tmp_path) == 1
-    assert sorted(os.listdir(tmp_path)) == ["old.h5", "young.part"]
+    for name in (old, hidden, young, *foreign):
+        (tmp_path / name).write_bytes(b"x")
+        if name != young:
+            os.utime(tmp_path / name, (past, past))
+    assert sweep_parts(tmp_path) == 2
+    assert sorted(os.listdir(tmp_path)) == sorted([young, *foreign])
     assert sweep_parts(tmp_path / "missing") == 0
 
 

@@ -517,3 +517,59 @@ def test_embeddings_of_no_images_are_saved_too(path):
     loaded = load_features(path)
     assert loaded.embeddings.shape == (0, 3)
     assert loaded.classes == ("a",)
+
+
+# Files that someone made on purpose
+
+
+def test_a_chunk_far_larger_than_the_values_is_not_unpacked(path):
+    made().save(path)
+
+    def bomb(file):
+        del file["labels"]
+        file.create_dataset("labels", data=np.zeros(N, int), chunks=(2**27,), maxshape=(None,), compression=9)
+
+    edited(path, bomb)
+    with pytest.raises(FeaturesError, match="/labels has chunks of 1073741824 bytes for 72 bytes of values"):
+        load_features(path)
+
+
+def test_many_texts_that_are_one_long_text_are_refused(path):
+    n = 600
+    Features(np.zeros((n, 2), np.float32), [f"{i:04d}" for i in range(n)]).save(path)
+
+    with h5py.File(path, "r+") as file:
+        file["ids"][0] = "x" * 100_000
+    with h5py.File(path) as file:
+        offset = file["ids"].id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 16 * n] = data[offset : offset + 16] * n  # all refer to the same heap object
+    path.write_bytes(data)
+    with pytest.raises(FeaturesError, match="/ids claims more text than the file is long"):
+        load_features(path)
+
+
+def test_labels_without_names_may_be_any_number(path):
+    Features(np.zeros((3, 2), np.float32), ["a", "b", "c"], labels=[0, 10**14, 0]).save(path)
+    assert "    0: 2\n    100000000000000: 1" in describe(path)
+
+
+def test_control_characters_do_not_reach_the_terminal(path):
+    made(space={"backbone": "\x1b[2J"}).save(path)
+    assert "\x1b" not in describe(path)
+    assert "\\x1b[2J" in describe(path)
+
+
+@pytest.mark.parametrize("name", ["特" * 80 + ".h5", "x" * 250 + ".h5"])
+def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path, name):
+    made().save(tmp_path / name)
+    assert len(load_features(tmp_path / name)) == N
+
+
+def test_what_a_killed_save_left_is_swept_by_the_next_one(path):
+    made().save(path)
+    left = path.with_name(f".featx-{'0' * 32}.host.1.part")
+    left.write_bytes(b"x")
+    os.utime(left, (0, 0))
+    made().save(path)
+    assert os.listdir(path.parent) == [path.name]

@@ -58,6 +58,8 @@ def compact(store: SpaceStore) -> tuple[int, int]:
         path = store.publisher.write(keys, rows, nonce=uuid.uuid4().hex)
         try:
             verify_shard(path, store.space)
+        except FileNotFoundError:
+            continue  # cleared, or merged by another compaction
         except DamagedShard as damage:
             raise CacheError(f"{path}: read back otherwise than written ({damage.reason})") from damage
         for old in merged:
@@ -102,6 +104,10 @@ def _contents(store: SpaceStore, group: list[Path]) -> tuple[list[Path], np.ndar
         except DamagedShard as damage:
             store.set_aside(path, damage.reason)
             continue
+        except CacheError:
+            raise
+        except OSError as error:
+            raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
         if len(its_keys) < shard.n_rows:
             store.set_aside(path, f"{shard.n_rows - len(its_keys)} rows do not match their checksum")
         elif not rows or (its_rows.shape[1], its_rows.dtype) == (rows[0].shape[1], rows[0].dtype):

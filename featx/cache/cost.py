@@ -30,7 +30,7 @@ def recall_cost(folder: Path) -> float | None:
     """Seconds per image, None where nothing usable was remembered."""
     try:
         value = json.loads((folder / _NAME).read_bytes())["seconds_per_image"]
-    except (OSError, ValueError, KeyError, TypeError):
+        usable = isinstance(value, int | float) and math.isfinite(value) and value > 0
+    except (ArithmeticError, OSError, ValueError, KeyError, TypeError):
         return None
-    usable = isinstance(value, int | float) and math.isfinite(value) and value > 0
     return float(value) if usable else None

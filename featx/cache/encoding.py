@@ -30,6 +30,7 @@ __all__ = [
     "DTYPES",
     "FORMAT",
     "FORMAT_VERSION",
+    "MAX_FILE_BYTES",
     "MAX_SPACE_BYTES",
     "SHARD_NAME",
     "encode_file",
@@ -41,6 +42,7 @@ FORMAT = "featx-shard"
 FORMAT_VERSION = 1
 DTYPES = ("<f4", "<f2")
 SHARD_NAME = re.compile(r"[0-9a-f]{32}\.h5")
+MAX_FILE_BYTES = 2**34
 MAX_SPACE_BYTES = 32 * 1024  # an attribute lives in the checksummed object header up to 64 KiB
 
 
@@ -74,6 +76,8 @@ def encode_shard(keys: np.ndarray, rows: np.ndarray, space: Space, *, nonce: str
         raise CacheError(
             f"rows of shape {rows.shape} and dtype {rows.dtype}: expected (n, d) float32 or float16"
         )
+    if rows.nbytes > MAX_FILE_BYTES // 2:
+        raise CacheError(f"{rows.nbytes} bytes of rows for one file: expected at most {MAX_FILE_BYTES // 2}")
     if keys.shape != (len(rows), DIGEST_SIZE) or keys.dtype != np.uint8:
         raise CacheError(
             f"keys of shape {keys.shape} and dtype {keys.dtype}: expected {(len(rows), DIGEST_SIZE)} uint8"

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from featx.cache.encoding import DTYPES, FORMAT, FORMAT_VERSION, MAX_SPACE_BYTES
+from featx.cache.encoding import DTYPES, FORMAT, FORMAT_VERSION, MAX_FILE_BYTES, MAX_SPACE_BYTES
 from featx.cache.identity import DIGEST_SIZE, Space
 from featx.cache.shard import DamagedShard, Shard
 from featx.errors import CacheError
@@ -68,7 +68,9 @@ def open_shard(path: Path, space: Space | None = None) -> Shard:
             raise DamagedShard(path, str(error)) from error
         if isinstance(error, CacheError):
             raise
-        raise CacheError(f"{path}: intact, but it cannot be opened: {error}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise CacheError(f"{path}: intact, but it cannot be opened: {error}") from error
+        raise DamagedShard(path, f"no shard, though its name fits ({error})") from error
     if space is not None and shard.space_json != space.canonical_json:
         differences = Space.from_json(shard.space_json).differences(space)
         raise DamagedShard(path, "belongs to another space (" + "; ".join(differences[:3]) + ")")
@@ -98,7 +100,13 @@ def verify_shard(path: Path, space: Space | None = None) -> Shard:
     if reason is not None:
         raise DamagedShard(path, reason)
     shard = open_shard(path, space)
-    intact = len(shard.salvage()[0])
+    try:
+        shard.read_keys()
+        intact = len(shard.salvage()[0])
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
     if intact < shard.n_rows:
         raise DamagedShard(
             path, f"{shard.n_rows - intact} of {shard.n_rows} rows do not match their checksum"
@@ -224,6 +232,6 @@ def contiguous_offset(file: h5py.File, name: str, shape: tuple[int, ...], dtype:
     if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count() or offset is None:
         raise Malformed(f"dataset {name} is not stored contiguously in this file")
     size = int(np.dtype(dtype).itemsize) * int(np.prod([int(s) for s in shape], dtype=object))
-    if offset + size > file.id.get_filesize():
-        raise Malformed(f"dataset {name} reaches beyond the end of the file")
+    if offset + size > min(file.id.get_filesize(), MAX_FILE_BYTES):  # a sparse file has any length
+        raise Malformed(f"dataset {name} reaches beyond the end of the file, or of what is believed")
     return int(offset)

@@ -21,6 +21,7 @@ import numpy as np
 from featx.cache.encoding import DTYPES, SHARD_NAME, encode_file
 from featx.cache.header import contiguous_offset, integer_attribute, text_attribute
 from featx.cache.identity import DIGEST_SIZE, Space
+from featx.cache.root import is_file
 from featx.cache.shard import Shard
 from featx.durable import replacing
 
@@ -107,22 +108,21 @@ def load_index(path: Path, shards: Path, space: Space) -> StoredIndex | None:
         None when it is missing, damaged, of another space or version, or when a shard that it names
         is gone or has another size: a key may then live in a shard where the index does not say so.
     """
+    if not is_file(path):
+        return None
     try:
         with h5py.File(path, "r", locking=False) as file:
             arrays = _read(file, path, space)
         described = json.loads(arrays["shards"].tobytes())
-        index = StoredIndex(
-            [_shard(entry, shards, space) for entry in described], arrays["key"], arrays["place"]
-        )
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, RecursionError):
+        found = [_shard(entry, shards, space) for entry in described]
+        numbers, rows = arrays["place"] >> ROW_BITS, arrays["place"] & (2**ROW_BITS - 1)
+        n_rows = np.array([shard.n_rows for shard in found], dtype=np.int64)
+        inside = (numbers >= 0) & (numbers < len(n_rows))
+        if not found or not inside.all() or not (rows < n_rows[numbers]).all():
+            return None
+    except (ArithmeticError, OSError, LookupError, MemoryError, RuntimeError, TypeError, ValueError):
         return None
-    numbers, rows = index.places >> ROW_BITS, index.places & (2**ROW_BITS - 1)
-    n_rows = np.array([shard.n_rows for shard in index.shards], dtype=np.int64)
-    if len(numbers) and (
-        numbers.min() < 0 or numbers.max() >= len(n_rows) or (rows >= n_rows[numbers]).any()
-    ):
-        return None
-    return index
+    return StoredIndex(found, arrays["key"], arrays["place"])
 
 
 def _read(file: h5py.File, path: Path, space: Space) -> dict[str, np.ndarray]:
@@ -157,8 +157,15 @@ def _shard(entry: dict[str, Any], shards: Path, space: Space) -> Shard:
         dtype=dtype,
         **{key: int(entry[key]) for key in _HEADER},
     )
-    if shard.path.stat().st_size != entry["size"]:
-        raise ValueError("another size")
+    size = shard.path.stat().st_size
+    ends = (
+        shard.embedding_offset + shard.n_rows * shard.row_bytes,
+        shard.key_offset + shard.n_rows * DIGEST_SIZE,
+        shard.crc_offset + shard.n_rows * 4,
+    )
+    numbers = [getattr(shard, name) for name in _HEADER]
+    if size != entry["size"] or min(numbers) < 0 or shard.n_rows < 1 or shard.dim < 1 or max(ends) > size:
+        raise ValueError("not what such a file says")
     return shard
 
 

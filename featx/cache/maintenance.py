@@ -6,7 +6,6 @@ Only files that featx names are counted or removed; whatever else lies in the fo
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +15,15 @@ from featx.cache.encoding import SHARD_NAME
 from featx.cache.header import open_shard, verify_shard
 from featx.cache.identity import Space
 from featx.cache.index_file import load_index
+from featx.cache.quarantine import SET_ASIDE
 from featx.cache.root import listed
 from featx.cache.shard import DamagedShard
 from featx.cache.space_store import SpaceStore
-from featx.durable import PART_SUFFIX, sweep_parts
+from featx.durable import PART_NAME, sweep_parts
 from featx.errors import CacheError
 
 __all__ = ["Collection", "SpaceInfo", "Verification", "clear_space", "collect", "survey", "verify"]
 
-_SET_ASIDE = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{32})?\.(h5|suspect)")
 _OWN_FILES = ("index.h5", "cost.json", "space.json")
 
 
@@ -127,7 +126,7 @@ def survey(store: SpaceStore) -> SpaceInfo:
         dim=shards[0].dim if shards else None,
         shards=len(paths),
         unreadable=unreadable,
-        quarantined=sum(bool(_SET_ASIDE.fullmatch(name)) for name in listed(store.path / "quarantine")),
+        quarantined=len(listed(store.path / "quarantine", SET_ASIDE)),
         bytes=sum(_size(path) for path in _own_files(store.path)),
         last_used=used,
     )
@@ -162,6 +161,8 @@ def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | Non
             except DamagedShard as damage:
                 found.damaged.append((path, damage.reason))
                 store.set_aside(path, damage.reason)
+            except CacheError as error:  # of a newer featx, or of another user: it stays
+                found.damaged.append((path, str(error)))
             found.shards += 1
             if on_file is not None:
                 on_file(1)
@@ -169,7 +170,8 @@ def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | Non
         if index.exists() and load_index(index, store.shards, store.space) is None:
             with contextlib.suppress(OSError):  # stale or damaged, and only derived
                 index.unlink()
-        store.refresh()
+        with contextlib.suppress(CacheError):  # what cannot be read has been listed
+            store.refresh()
     return found
 
 
@@ -197,22 +199,38 @@ def collect(stores: Sequence[SpaceStore], *, max_bytes: int | None = None) -> Co
     for store in stores:
         store.refresh()  # settles what stopped processes left behind
         done.removed_files += sweep_parts(store.path / "tmp")
-        for name in listed(store.path / "quarantine"):
-            if _SET_ASIDE.fullmatch(name) and name.endswith(".h5"):
+        for name in listed(store.path / "quarantine", SET_ASIDE):
+            if name.endswith(".h5"):  # not those that are still to be settled: they have rows
                 done.removed_files += _removed(store.path / "quarantine" / name)
         merged, into = compact(store)
         done.merged, done.into = done.merged + merged, done.into + into
-    infos = [survey(store) for store in stores]
-    total = sum(info.bytes for info in infos)
-    infos.sort(key=lambda info: info.last_used or 0.0)
-    for info in infos:
-        if info.shards == 0 or (max_bytes is not None and total > max_bytes and info is not infos[-1]):
+        if survey(store).shards == 0:
+            _remove_if_empty(store.path)
+    infos = sorted((survey(store) for store in stores if store.path.exists()), key=_last_used)
+    done.bytes_after = sum(info.bytes for info in infos)
+    for info in infos[:-1]:
+        if max_bytes is not None and done.bytes_after > max_bytes:
             clear_space(info.path)
-            total -= info.bytes
-            if info.shards:
-                done.removed_spaces.append(info.space)
-    done.bytes_after = total
+            done.bytes_after -= info.bytes
+            done.removed_spaces.append(info.space)
     return done
+
+
+def _last_used(info: SpaceInfo) -> float:
+    return info.last_used or 0.0
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a space that has no rows, and none that is about to be published or rescued."""
+    if listed(folder / "quarantine", SET_ASIDE):
+        return
+    try:
+        (folder / "shards").rmdir()  # fails when a shard has come; a publisher finds it gone, and begins anew
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return
+    clear_space(folder)
 
 
 def clear_space(folder: Path) -> None:
@@ -237,8 +255,8 @@ def _own_files(folder: Path) -> Iterator[Path]:
     """What featx has written into the folder of a space; that which names the space comes last."""
     for part, ours in (
         ("shards", SHARD_NAME.fullmatch),
-        ("quarantine", _SET_ASIDE.fullmatch),
-        ("tmp", lambda name: name.endswith(PART_SUFFIX)),
+        ("quarantine", SET_ASIDE.fullmatch),
+        ("tmp", PART_NAME.fullmatch),
         ("", _OWN_FILES.__contains__),
     ):
         for name in listed(folder / part):

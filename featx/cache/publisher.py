@@ -19,6 +19,9 @@ from featx.errors import CacheError
 __all__ = ["Publisher"]
 
 
+_ATTEMPTS = 16  # each one after the first means that the cache was cleared meanwhile
+
+
 class Publisher:
     """Writes into the folder of one space; any number of them may do so at once.
 
@@ -55,8 +58,10 @@ class Publisher:
             if not described.is_file() or described.read_bytes() != text:
                 with replacing(described, parts=self.parts) as file:
                     file.write(text)
-            if not os.access(self.shards, os.W_OK) or not os.access(self.parts, os.W_OK):
-                raise PermissionError(errno.EACCES, "permission denied")
+            for folder in (self.shards, self.parts):
+                if not os.access(folder, os.W_OK):
+                    folder.stat()  # cleared meanwhile: then it is no question of permission
+                    raise PermissionError(errno.EACCES, "permission denied")
         sweep_parts(self.parts)
         self._prepared = True
 
@@ -80,16 +85,16 @@ class Publisher:
         """
         image = encode_shard(keys, rows, self.space, nonce=nonce)
         path = self.shards / shard_name(image)
-        for attempt in (1, 2):
-            if not self._prepared:
-                self.prepare()
+        for attempt in range(_ATTEMPTS):
             try:
+                if not self._prepared:
+                    self.prepare()
                 with self._writing(), replacing(path, parts=self.parts) as file:
                     file.write(image)
             except _Cleared:
                 # Someone cleared the cache between two batches: that is no reason to lose this one.
                 self._prepared = False
-                if attempt == 2:
+                if attempt == _ATTEMPTS - 1:
                     raise
             else:
                 break

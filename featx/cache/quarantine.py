@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 import warnings
 from collections.abc import Callable
@@ -23,9 +24,11 @@ from featx.cache.root import listed
 from featx.cache.shard import DamagedShard
 from featx.durable import fsync_folder, make_folder
 
-__all__ = ["Quarantine"]
+__all__ = ["SET_ASIDE", "Quarantine"]
 
 _SUSPECT = ".suspect"
+SET_ASIDE = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{32})?\.(h5|suspect)")
+"""Names in the folder of a quarantine; what has another one is not featx's."""
 
 
 class Quarantine:
@@ -95,7 +98,7 @@ class Quarantine:
 
     def settle_all(self) -> None:
         """Settle the suspects that stopped processes left behind."""
-        for name in listed(self.folder):
+        for name in listed(self.folder, SET_ASIDE):
             if name.endswith(_SUSPECT):
                 self._settle(self.folder / name, "set aside by a process that was stopped")
 
@@ -103,7 +106,7 @@ class Quarantine:
         """Decide what a suspect is: back into use, or into quarantine with its intact rows kept."""
         original = self.shards / f"{suspect.name.split('.')[0]}.h5"
         try:
-            with contextlib.suppress(FileNotFoundError):  # settled by another process
+            try:
                 try:
                     verify_shard(suspect, self._space)
                 except DamagedShard as damage:
@@ -122,6 +125,8 @@ class Quarantine:
                     os.replace(suspect, original)
                     fsync_folder(self.shards)
                     self.settled += 1
+            except FileNotFoundError:  # settled by another process: there may be a new shard
+                self.settled += 1
         except OSError as error:
             # Read-only, or full: its rows count as missing now, and the next scan tries again.
             _warn(f"cache file {original} is damaged ({reason}) and cannot be settled: {error}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
 from featx.errors import CacheError
 
-__all__ = ["ADVICE", "absolute", "default_root", "listed"]
+__all__ = ["ADVICE", "absolute", "default_root", "is_file", "listed"]
 
 ADVICE = "choose another folder with --cache or FEATX_CACHE"
 
@@ -46,14 +47,25 @@ def absolute(path: str | os.PathLike[str]) -> Path:
         raise CacheError(f"no home folder for the cache {path}; {ADVICE}") from error
 
 
-def listed(folder: Path, *, files_only: bool = False) -> list[str]:
-    """The names in a folder; none when it is missing, CacheError when it cannot be read."""
+def listed(folder: Path, pattern: re.Pattern[str] | None = None) -> list[str]:
+    """The names in a folder, or those of the files whose whole name fits `pattern`.
+
+    None when the folder is missing, CacheError when it cannot be read.
+    """
     try:
-        if files_only:  # a pipe, when it is opened, would wait for ever
-            with os.scandir(folder) as entries:
-                return [entry.name for entry in entries if entry.is_file()]
-        return os.listdir(folder)
+        if pattern is None:
+            return os.listdir(folder)
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if pattern.fullmatch(entry.name) and is_file(entry)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise CacheError(f"cannot read the cache {folder}: {error.strerror or error}; {ADVICE}") from error
+
+
+def is_file(path: Path | os.DirEntry[str]) -> bool:
+    """Whether it is a file that opens: no folder, no pipe that would wait for ever, no link in a circle."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

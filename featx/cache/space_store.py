@@ -19,23 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from featx.cache.catalogue import Catalogue
-from featx.cache.encoding import SHARD_NAME
 from featx.cache.gather import gather
-from featx.cache.header import open_shard
 from featx.cache.identity import DIGEST_SIZE, Space
-from featx.cache.index_file import load_index, save_index
 from featx.cache.key_index import as_keys
 from featx.cache.publisher import Publisher
 from featx.cache.quarantine import Quarantine
-from featx.cache.root import ADVICE, absolute, listed
-from featx.cache.shard import DamagedShard, Shard
+from featx.cache.root import absolute
+from featx.cache.view import View
 from featx.errors import CacheError
 
 __all__ = ["SpaceStore"]
 
 _READ_ATTEMPTS = 16  # each one after the first means that a shard vanished or was set aside meanwhile
-_INDEX_AFTER = 32  # shards: opening fewer one by one takes no time worth a file
 _USE_SECONDS = 600.0  # how exactly the last use is noted
 
 
@@ -75,12 +70,8 @@ class SpaceStore:
 
     def _begin(self) -> None:
         """A state as if nothing had been looked at yet; in a forked child the lock may be held by nobody."""
-        self._dim = self._declared_dim
+        self._view = View(self.publisher, self._quarantine, self._declared_dim)
         self._lock = threading.RLock()
-        self._can_index = self._trust_index = True
-        self._catalogue = Catalogue()
-        self._unusable: set[str] = set()  # names seen and not to be used
-        self._looked = False  # at what stopped processes left behind
         self._used = -_USE_SECONDS
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,7 +80,7 @@ class SpaceStore:
     @property
     def dim(self) -> int | None:
         """Values per row, None while neither declared nor seen."""
-        return self._dim
+        return self._view.dim
 
     # What is there
 
@@ -115,19 +106,19 @@ class SpaceStore:
         keys = _checked_keys([digest for digest in digests if digest is not None])
         with self._lock:
             self.refresh()
-            given[given] = self._catalogue.holds(keys)
+            given[given] = self._view.catalogue.holds(keys)
         missing: list[int] = np.flatnonzero(~given).tolist()
         return missing
 
     def holds(self, digest: bytes) -> bool:
         """Whether a digest had a row when the disk was last looked at; any thread may ask."""
-        return bool(self._catalogue.holds(as_keys([digest]))[0])
+        return bool(self._view.catalogue.holds(as_keys([digest]))[0])
 
     def keys(self) -> np.ndarray:
         """All digests that have a row, of shape (n, 32), dtype uint8, ascending, as the disk stands now."""
         with self._lock:
             self.refresh()
-            return self._catalogue.keys()
+            return self._view.catalogue.keys()
 
     def __contains__(self, digest: bytes) -> bool:
         return not self.missing([digest])
@@ -135,7 +126,7 @@ class SpaceStore:
     def __len__(self) -> int:
         with self._lock:
             self.refresh()
-            return len(self._catalogue)
+            return len(self._view.catalogue)
 
     def refresh(self) -> None:
         """Take notice of what other processes published, compacted or cleared.
@@ -146,25 +137,11 @@ class SpaceStore:
             If the folder cannot be read.
         """
         with self._lock:
-            if not self._looked:
-                self._quarantine.settle_all()
-                self._looked = True
-            vanished, settled = False, -1
-            while vanished or settled != self._quarantine.settled:
-                settled = self._quarantine.settled  # what is kept of a damaged shard is a new shard
-                names = self._shard_names()
-                if self._catalogue.names - names:  # its rows may live in another shard by now
-                    self._forget()
-                    self._quarantine.settle_all()
-                    names = self._shard_names()
-                if names and not self._catalogue.names and self._trust_index:
-                    self._recall()
-                vanished = self._adopt(sorted(names - self._catalogue.names - self._unusable))
-            self._keep_index()
+            self._view.refresh()
 
     def shard_paths(self) -> list[Path]:
         """The shards as they are on the disk now, by name; other files in the folder are not featx's."""
-        return [self.shards / name for name in sorted(self._shard_names())]
+        return [self.shards / name for name in sorted(self._view.shard_names())]
 
     # Writing
 
@@ -200,19 +177,18 @@ class SpaceStore:
         if rows.dtype not in (np.float32, np.float16):
             raise CacheError(f"rows of dtype {rows.dtype}: expected float32 or float16")
         with self._lock:
-            if self._dim is None:
+            if self._view.dim is None:
                 self.refresh()
-        if self._dim is not None and rows.shape[1] != self._dim:
-            raise CacheError(f"rows of {rows.shape[1]} values: this space has {self._dim}")
+        if self._view.dim is not None and rows.shape[1] != self._view.dim:
+            raise CacheError(f"rows of {rows.shape[1]} values: this space has {self._view.dim}")
         if len(digests) == 0:
             return
         first = {digest: i for i, digest in reversed(list(enumerate(digests)))}
         keep = np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
         path = self.publisher.write(keys[keep], rows[keep])
+        self._note_use()
         with self._lock:
-            self._unusable.discard(path.name)  # what was damaged under that name is replaced
-            if path.name not in self._catalogue.names:
-                self._adopt([path.name])
+            self._view.add(path.name)
 
     # Reading
 
@@ -245,21 +221,21 @@ class SpaceStore:
             rows that are intact are kept.
         """
         keys = _checked_keys(digests)
-        found = np.zeros(len(keys), dtype=bool)
+        found, mine = np.zeros(len(keys), dtype=bool), False
         self._note_use()
         for attempt in range(_READ_ATTEMPTS):
             pending = np.flatnonzero(~found)
             with self._lock:
-                plan = list(self._catalogue.located(keys[pending]))
+                plan = list(self._view.catalogue.located(keys[pending]))
                 if attempt == 0 and sum(len(positions) for _, positions, _ in plan) < len(keys):
                     self.refresh()
-                    plan = list(self._catalogue.located(keys))
-            if out is None:
-                if not plan:
-                    break
-                out = np.empty((len(keys), plan[0][0].dim), dtype=np.float32)
-            if out.shape != (len(keys), self._dim) and plan:
-                raise CacheError(f"out has shape {out.shape}: expected {(len(keys), self._dim)}")
+                    plan = list(self._view.catalogue.located(keys))
+            if not plan:
+                break
+            if out is None or (mine and out.shape[1] != self._view.dim):  # a forged index may have lied
+                out, mine = np.empty((len(keys), plan[0][0].dim), dtype=np.float32), True
+            if out.shape != (len(keys), self._view.dim):
+                raise CacheError(f"out has shape {out.shape}: expected {(len(keys), self._view.dim)}")
             plan = [(shard, pending[positions], rows) for shard, positions, rows in plan]
             all_there, damaged = True, {}
             for shard, positions, good, damage in gather(plan, out, keys):
@@ -272,83 +248,13 @@ class SpaceStore:
             for path, reason in damaged.items():
                 self.set_aside(path, reason)
             with self._lock:
-                self._forget()
-                self._trust_index = False
+                self._view.distrust()
                 self.refresh()
         if out is None:
-            out = np.empty((len(keys), self._dim or 0), dtype=np.float32)
+            out = np.empty((len(keys), self._view.dim or 0), dtype=np.float32)
         if not found.all():
             out[~found] = np.nan
         return out, found
-
-    # The catalogue in memory
-
-    def _forget(self) -> None:
-        self._catalogue, self._unusable, self._looked = Catalogue(), set(), False
-
-    def _shard_names(self) -> set[str]:
-        """The shards that are there. No row is missed that a compaction moves while the folder is listed."""
-        seen: set[str] = set()
-        while True:
-            names = {name for name in listed(self.shards, files_only=True) if SHARD_NAME.fullmatch(name)}
-            # A listing may miss a new shard and no longer meet the old one that it replaces. But then
-            # the old one was in the listing before.
-            if seen <= names and (seen or not names):
-                return names
-            seen = names
-
-    def _recall(self) -> None:
-        """Begin with what the index file says, if it can be believed."""
-        stored = load_index(self.path / "index.h5", self.shards, self.space)
-        if stored is not None:
-            for shard in stored.shards:
-                self._agree(shard)
-            self._catalogue = Catalogue(stored)
-
-    def _keep_index(self) -> None:
-        """Write the index file when it says too little: its cost doubles as the shards do."""
-        fresh = len(self._catalogue.names) - self._catalogue.indexed
-        if fresh > max(_INDEX_AFTER, self._catalogue.indexed) and self._can_index:
-            try:
-                save_index(self.path / "index.h5", self.publisher.parts, self.space, self._catalogue.stored())
-                self._catalogue.indexed = len(self._catalogue.names)
-            except OSError:  # read-only, full, cleared: nothing is lost but a little time
-                self._can_index = False
-
-    def _adopt(self, names: Sequence[str]) -> bool:
-        """Open shards and enter their keys into the catalogue; whether one of them is gone."""
-        opened, vanished = [], False
-        for name in names:
-            path = self.shards / name
-            if self._quarantine.ignores(path):
-                self._unusable.add(name)
-                continue
-            try:
-                shard = open_shard(path, self.space)
-                keys = shard.read_keys()
-            except FileNotFoundError:
-                vanished = True  # compacted: its rows are in another shard by now
-                continue
-            except DamagedShard as damage:
-                self.set_aside(path, damage.reason)
-                continue
-            except CacheError:
-                raise
-            except OSError as error:
-                raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
-            self._agree(shard)
-            opened.append((shard, keys))
-        self._catalogue.add(opened)
-        return vanished
-
-    def _agree(self, shard: Shard) -> None:
-        if self._dim is None:
-            self._dim = shard.dim
-        if shard.dim != self._dim:
-            raise CacheError(
-                f"{shard.path}: rows of {shard.dim} values, expected {self._dim}; "
-                f"something that changes the embedding is not in its space, {ADVICE}"
-            )
 
     def set_aside(self, path: Path, reason: str) -> None:
         """Take a shard that looks damaged out of use, and keep its intact rows.
@@ -366,8 +272,7 @@ class SpaceStore:
             Naming the file, where it went and how many of its rows were kept.
         """
         with self._lock:
-            if not self._quarantine.take(path, reason):
-                self._unusable.add(path.name)
+            self._view.set_aside(path, reason)
 
     def _note_use(self) -> None:
         """The last use of a space is the mtime of its ``space.json``."""

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from featx.cache.encoding import SHARD_NAME
 from featx.cache.header import open_shard
 from featx.cache.identity import Space
 from featx.cache.maintenance import Collection, SpaceInfo, Verification, clear_space, collect, survey, verify
-from featx.cache.root import ADVICE, absolute, default_root, listed
+from featx.cache.root import ADVICE, absolute, default_root, is_file, listed
 from featx.cache.space_store import SpaceStore
 from featx.cache.stats import StatCache
 from featx.errors import CacheError
@@ -45,8 +46,11 @@ class Cache:
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self.root = default_root() if root is None else absolute(root)
-        if self.root.exists() and not self.root.is_dir():
-            raise CacheError(f"the cache {self.root} is not a folder; {ADVICE}")
+        try:
+            if self.root.exists() and not self.root.is_dir():
+                raise CacheError(f"the cache {self.root} is not a folder; {ADVICE}")
+        except PermissionError as error:
+            raise CacheError(f"cannot read the cache {self.root}: {error.strerror}; {ADVICE}") from error
         self.stats = StatCache(self.root)
 
     def space(self, space: Space | Mapping[str, Any], dim: int | None = None) -> SpaceStore:
@@ -148,6 +152,10 @@ class Cache:
         done.forgotten = self.stats.prune()
         return done
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing here that `clear` would remove."""
+        return not self._folders() and not self.stats.path.exists()
+
     def clear(self, spaces: Iterable[Space] | None = None) -> None:
         """Remove spaces, or everything that featx has in the folder. Other files stay.
 
@@ -180,10 +188,11 @@ class Cache:
 def _space_of(folder: Path) -> Space | None:
     """The space of a folder, if something in it says so and agrees with the folder's name."""
     with contextlib.suppress(OSError, ValueError):
-        space = Space.from_json((folder / "space.json").read_text(encoding="utf-8"))
-        if space.id == folder.name:
-            return space
-    for name in sorted(listed(folder / "shards")):
+        if is_file(folder / "space.json"):
+            space = Space.from_json((folder / "space.json").read_text(encoding="utf-8"))
+            if space.id == folder.name:
+                return space
+    for name in sorted(listed(folder / "shards", SHARD_NAME)):
         with contextlib.suppress(OSError, ValueError):
             space = Space.from_json(open_shard(folder / "shards" / name).space_json)
             if space.id == folder.name:

@@ -10,6 +10,7 @@ from typing import Any
 
 from featx.cache import Cache, Space, SpaceInfo
 from featx.errors import InputError
+from featx.features.description import printable
 from featx.progress import Progress
 
 DAMAGED = 3
@@ -79,19 +80,26 @@ def clear(args: Namespace) -> int:
     infos = cache.info()
     if args.space:
         infos = [_chosen(prefix, infos, str(cache.root)) for prefix in dict.fromkeys(args.space)]
-    if not infos:
+    elif cache.is_empty():
         print(f"{cache.root}: nothing to remove")
         return 0
     question = f"remove {_summary(infos)} from {cache.root}?"
     if not args.yes:
         if not sys.stdin.isatty():
             raise InputError(f"{question} there is no one to ask: say --yes")
-        if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        if not _agreed(question):
             print("nothing was removed")
             return 0
     cache.clear([i.space for i in infos] if args.space else None)
     print(f"removed {_summary(infos)}")
     return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _opened(args: Namespace) -> Cache:
@@ -118,7 +126,8 @@ def _described(space: Space) -> tuple[str, str, str, str]:
     weights = fields.get("backbone.weights")
     name = str(fields.get("backbone.architecture", "?")) + (f" {weights}" if weights else "")
     layer = str(fields.get("backbone.layer") or "-")
-    return name, layer, str(size or "-"), str(fields.get("precision", "-"))
+    cells = (name, layer, str(size or "-"), str(fields.get("precision", "-")))
+    return printable(cells[0]), printable(cells[1]), printable(cells[2]), printable(cells[3])
 
 
 def _record(i: SpaceInfo) -> dict[str, Any]:

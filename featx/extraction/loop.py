@@ -101,14 +101,14 @@ def embed(
             break
         names = ", ".join(images[i].id for i in todo[:5]) + (", ..." if len(todo) > 5 else "")
         warnings.warn(
-            f"the cached rows of {len(todo)} images were damaged and are extracted again: {names}",
+            f"the cached rows of {len(todo)} images were damaged or removed and are extracted again: {names}",
             RuntimeWarning,
             stacklevel=2,
         )
     else:
         raise CacheError(
-            f"{store.path}: {len(todo)} rows are damaged again right after they were written; "
-            "the disk may be failing: use another folder with --cache or FEATX_CACHE"
+            f"{store.path}: {len(todo)} rows are damaged or gone again right after they were written; the "
+            "disk may be failing, or another program clears the cache: try another folder with --cache"
         )
     run.remember_cost()
     return Rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from featx.features.writing import FORMAT_VERSION, encoded, text_crc
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
 
+_MOST_CHUNK_BYTES = 64 * 2**20
+_TEXTS_AT_ONCE = 4096
 _DEFLATE_LIMIT = 1100  # no deflate stream grows more than 1032-fold; more than this is no data
 
 
@@ -195,8 +198,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FeaturesError as error:
         raise FeaturesError(f"{path}: {error}") from error
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        first = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    except (ArithmeticError, OSError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        first = [*(getattr(error, "strerror", None) or str(error)).splitlines(), type(error).__name__][0]
         raise FeaturesError(f"{path}: damaged or not an HDF5 file ({first})") from error
 
 
@@ -223,8 +226,13 @@ def _dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None) -> h5py.
     growth = _DEFLATE_LIMIT if compressed else 1
     if plist.get_layout() == h5py.h5d.COMPACT:
         stored = claimed
-    if claimed > stored * growth or (not compressed and stored > file.id.get_filesize()):
+    room = claimed if plist.get_layout() == h5py.h5d.COMPACT else file.id.get_filesize()
+    if claimed > stored * growth or stored > room:
         raise FeaturesError(f"/{name} claims {claimed} bytes and the file holds {stored}")
+    if dataset.chunks is not None:  # a chunk is read as a whole, however little of it is asked for
+        chunk = int(dataset.dtype.itemsize) * math.prod(int(length) for length in dataset.chunks)
+        if chunk > max(claimed, _MOST_CHUNK_BYTES):
+            raise FeaturesError(f"/{name} has chunks of {chunk} bytes for {claimed} bytes of values")
     return dataset
 
 
@@ -247,9 +255,23 @@ def _read_strings(file: h5py.File, name: str, n: int) -> list[str]:
     dataset = _dataset(file, name, (n,))
     if not _is_text(dataset.dtype):
         raise FeaturesError(f"/{name} is of dtype {dataset.dtype}: expected UTF-8 strings")
-    texts = dataset[...].tolist()
+    texts = _texts(dataset)
     _check_texts(dataset, texts)
     return [_decoded(value) for value in texts]
+
+
+def _texts(dataset: h5py.Dataset, columns: list[str] | None = None) -> list[Any]:
+    """Texts or rows of texts, a few at a time: many may refer to one that is long."""
+    values: list[Any] = []
+    source = dataset if columns is None else dataset.fields(columns)
+    room = dataset.file.id.get_filesize()
+    for start in range(0, len(dataset), _TEXTS_AT_ONCE):
+        for value in source[start : start + _TEXTS_AT_ONCE].tolist():
+            room -= sum(map(len, value)) if isinstance(value, tuple) else len(value)
+            if room < 0:
+                raise FeaturesError(f"{dataset.name} claims more text than the file is long")
+            values.append(value)
+    return values
 
 
 def _check_texts(dataset: h5py.Dataset, texts: list[Any]) -> None:
@@ -288,9 +310,6 @@ def _read_failures(file: h5py.File) -> list[Failure]:
         raise FeaturesError(f"/failures has columns {list(names)}: expected id and reason")
     if not all(_is_text(dataset.dtype[name]) for name in ("id", "reason")):
         raise FeaturesError("/failures: expected UTF-8 strings in id and reason")
-    table = dataset[...]
-    _check_texts(dataset, [text for row in table[["id", "reason"]].tolist() for text in row])
-    return [
-        Failure(_decoded(id), _decoded(reason))
-        for id, reason in zip(table["id"], table["reason"], strict=True)
-    ]
+    table = _texts(dataset, ["id", "reason"])
+    _check_texts(dataset, [text for row in table for text in row])
+    return [Failure(_decoded(id), _decoded(reason)) for id, reason in table]

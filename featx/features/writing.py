@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.durable import replacing
+from featx.durable import replacing, sweep_parts
 from featx.errors import OutputError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def write_features(features: Features, path: str | os.PathLike[str]) -> None:
             raise OutputError(f"cannot write {path}: it exists and is not a file")
         if not target.parent.is_dir():
             raise OutputError(f"cannot write {path}: the folder {target.parent} does not exist")
+        sweep_parts(target.parent)
         with replacing(target) as file:
             _reserve(file, features.embeddings.nbytes)
             _write(features, file)

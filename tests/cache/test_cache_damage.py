@@ -1,13 +1,16 @@
+import json
 import os
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 
-from featx.cache import Space
+from featx.cache import Space, index_file, view
 from featx.cache import quarantine as quarantine_module
-from featx.cache.encoding import encode_shard, shard_name
+from featx.cache.encoding import encode_file, encode_shard, shard_name
 from featx.cache.header import open_shard
+from featx.cache.shard import DamagedShard
 
 
 @pytest.fixture
@@ -154,7 +157,7 @@ def test_a_suspect_left_by_a_killed_process_is_settled_by_the_next_scan(cache, s
         flip(path, row_offset(path, 2))
     folder = cache.space(space).path / "quarantine"
     folder.mkdir()
-    path.rename(folder / f"{path.stem}.0123.suspect")
+    path.rename(folder / f"{path.stem}.{path.stem}.suspect")
     store = cache.space(space)
     if damaged:
         with pytest.warns(RuntimeWarning, match="9 intact rows kept"):
@@ -216,3 +219,143 @@ def test_a_full_disk_while_rescuing_keeps_the_file_for_the_next_time(cache, spac
         out, found = cache.space(space).read(digests)
     assert np.flatnonzero(~found).tolist() == [5]
     np.testing.assert_array_equal(out[found], rows[found])
+
+
+# Files that someone made on purpose
+
+
+def named(folder, image):
+    path = folder / shard_name(bytes(image))
+    path.write_bytes(image)
+    return path
+
+
+def test_a_shard_whose_keys_do_not_match_and_whose_name_does_is_damage_and_no_endless_loop(
+    cache, space, filled
+):
+    path, digests, rows = filled
+    with h5py.File(path, "r+") as file:
+        file.attrs["keys_crc32"] = 1
+    forged = named(path.parent, path.read_bytes())
+    path.unlink()
+    store = cache.space(space)
+    with pytest.warns(RuntimeWarning, match="its keys do not match their checksum.*10 intact rows kept"):
+        np.testing.assert_array_equal(store.read(digests)[0], rows)
+    assert not forged.exists()
+    assert cache.verify().damaged == []
+
+
+def test_what_is_no_hdf5_file_and_has_a_fitting_name_is_set_aside(cache, space, filled):
+    path, digests, rows = filled
+    forged = named(path.parent, b"no HDF5 at all")
+    with pytest.warns(RuntimeWarning, match="no shard, though its name fits"):
+        np.testing.assert_array_equal(cache.space(space).read(digests)[0], rows)
+    assert not forged.exists()
+
+
+def test_a_shard_of_ten_terabytes_of_nothing_is_refused_before_anything_is_allocated(
+    tmp_path, space, monkeypatch
+):
+    path = tmp_path / "sparse.h5"
+    with h5py.File(path, "w", libver=("v108", "v108")) as file:
+        n, dim = 10**11, 12
+        for name, value in {
+            "format": b"featx-shard",
+            "format_version": 1,
+            "space_id": space.id.encode(),
+            "space": space.canonical_json.encode(),
+            "n_rows": n,
+            "dim": dim,
+            "dtype": b"<f4",
+            "keys_crc32": 0,
+        }.items():
+            file.attrs[name] = np.bytes_(value) if isinstance(value, bytes) else value
+        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        for name, shape, dtype in [
+            ("embedding", (n, dim), "<f4"),
+            ("key", (n, 32), "u1"),
+            ("row_crc32", (n,), "<u4"),
+        ]:
+            kind, place = h5py.h5t.py_create(np.dtype(dtype)), h5py.h5s.create_simple(shape)
+            h5py.h5d.create(file.id, name.encode(), kind, place, early)
+    if path.stat().st_size < 10**12:
+        pytest.skip("this file system has no sparse files")
+    monkeypatch.setattr("featx.cache.header.file_damage", lambda path: None)  # to sum it up takes hours
+    with pytest.raises(DamagedShard, match=r"reaches beyond .* of what is believed"):
+        open_shard(path, space)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_rows": 10**30},
+        {"n_rows": 0},
+        {"dim": 0},
+        {"dim": 10**13},
+        {"dim": 11},
+        {"embedding_offset": -8},
+        {"key_offset": 10**9},
+        {"name": "../../elsewhere.h5"},
+        {"dtype": "<f8"},
+        {"n_rows": "many"},
+    ],
+)
+def test_a_forged_index_with_a_right_checksum_does_no_harm(cache, space, filled, monkeypatch, change):
+    _, digests, rows = filled
+    monkeypatch.setattr(view, "_INDEX_AFTER", 0)
+    store = cache.space(space)
+    store.refresh()
+    index = store.path / "index.h5"
+    with h5py.File(index) as file:
+        arrays = {name: file[name][:] for name in ("shards", "key", "place")}
+        attributes = dict(file.attrs)
+    (entry,) = json.loads(arrays["shards"].tobytes())
+    arrays["shards"] = np.frombuffer(json.dumps([entry | change]).encode(), np.uint8)
+    attributes["sha256"] = index_file._checksum(arrays).encode()
+    attributes["shards_bytes"] = len(arrays["shards"])
+    index.write_bytes(encode_file(attributes, arrays))
+    monkeypatch.setattr(view, "_INDEX_AFTER", 100)
+    assert cache.info()[0].rows == 10
+    assert cache.verify().damaged == []
+    for dim in (None, 12):
+        out, found = cache.space(space, dim=dim).read(digests)
+        assert found.all()
+        np.testing.assert_array_equal(out, rows)
+
+
+def test_links_in_a_circle_and_pipes_are_left_alone(cache, space, filled):
+    path, digests, rows = filled
+    circle = path.parent / ("3" * 32 + ".h5")
+    circle.symlink_to(circle)
+    described = cache.root / space.id / "space.json"
+    described.unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(described)
+        os.mkfifo(cache.root / space.id / "index.h5")
+        os.mkfifo(path.parent / "mine")
+    assert cache.spaces() == [space]
+    assert cache.info()[0].rows == 10
+    np.testing.assert_array_equal(cache.space(space).read(digests)[0], rows)
+    (cache.root / space.id / "quarantine").mkdir()
+    foreign = cache.root / space.id / "quarantine" / "notes.suspect"
+    foreign.write_bytes(b"mine")
+    assert cache.verify().damaged == []
+    assert foreign.exists()
+
+
+def test_a_suspect_that_another_process_settled_is_looked_for_again(cache, space, filled, monkeypatch):
+    path, digests, _ = filled
+    folder = cache.root / space.id / "quarantine"
+    folder.mkdir()
+    path.rename(folder / f"{path.stem}.{path.stem}.suspect")
+    real = quarantine_module.verify_shard
+
+    def first_another(suspect, its_space):
+        if suspect.exists():
+            suspect.rename(path)
+        return real(suspect, its_space)
+
+    monkeypatch.setattr(quarantine_module, "verify_shard", first_another)
+    assert cache.space(space).missing(digests) == []

@@ -4,7 +4,7 @@ import zlib
 import numpy as np
 import pytest
 
-from featx.cache import space_store
+from featx.cache import view
 from featx.cache.checksums import crc_of_keys, crc_of_stretch, row_crcs
 from featx.cache.index_file import ROW_BITS, StoredIndex, load_index, save_index
 from featx.cache.key_index import KeyIndex, as_keys
@@ -83,7 +83,7 @@ def test_no_keys_are_no_trouble():
 @pytest.fixture
 def indexed(cache, space, batch, monkeypatch):
     """Four shards and an index of them."""
-    monkeypatch.setattr(space_store, "_INDEX_AFTER", 3)
+    monkeypatch.setattr(view, "_INDEX_AFTER", 3)
     store = cache.space(space)
     for start in range(0, 20, 5):
         store.publish(*batch(start, start + 5))
@@ -108,7 +108,7 @@ def test_with_an_index_no_shard_is_opened_to_know_what_is_there(indexed, cache, 
     def refuse(path, *_args):
         raise AssertionError(f"opened {path}")
 
-    monkeypatch.setattr(space_store, "open_shard", refuse)
+    monkeypatch.setattr(view, "open_shard", refuse)
     store = cache.space(space)
     digests, rows = batch(0, 20)
     assert store.missing(digests) == []
@@ -131,14 +131,14 @@ def test_a_shard_of_another_size_makes_the_index_worthless(indexed, space):
 
 
 def test_an_index_that_cannot_be_written_is_no_error(cache, space, batch, monkeypatch):
-    monkeypatch.setattr(space_store, "_INDEX_AFTER", 0)
+    monkeypatch.setattr(view, "_INDEX_AFTER", 0)
     calls = []
 
     def full(*_args):
         calls.append(1)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(space_store, "save_index", full)
+    monkeypatch.setattr(view, "save_index", full)
     store = cache.space(space)
     store.publish(*batch(0, 5))
     for _ in range(3):

@@ -1,11 +1,13 @@
+import hashlib
 import os
 import shutil
 import time
 
+import h5py
 import numpy as np
 import pytest
 
-from featx.cache import Cache, Space, compaction
+from featx.cache import Cache, Space, compaction, maintenance
 from featx.cache.compaction import compact
 from featx.cache.header import open_shard
 from featx.errors import CacheError
@@ -200,6 +202,76 @@ def test_the_least_recently_used_space_goes_first_and_the_last_one_stays(filled,
     done = cache.collect(max_bytes=1)
     assert done.removed_spaces == []
     assert cache.spaces() == [OTHER]
+
+
+def test_a_space_is_not_empty_while_its_rows_wait_to_be_rescued(filled, cache, batch, monkeypatch):
+    """A full disk: verify sets the file aside and cannot write its intact rows anew; gc must not go on."""
+    for path in filled.shard_paths()[1:]:
+        path.unlink()
+    (path,) = filled.shard_paths()
+    flip(path)
+
+    def full(*_args, **_options):
+        raise CacheError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("featx.cache.publisher.Publisher.write", full)
+        with pytest.warns(RuntimeWarning, match="cannot be settled"):
+            cache.verify()
+        with pytest.warns(RuntimeWarning, match="cannot be settled"):
+            cache.collect()
+    with pytest.warns(RuntimeWarning, match="4 intact rows kept"):
+        assert np.count_nonzero(cache.space(filled.space).read(batch(0, 30)[0])[1]) == 4
+
+
+def test_a_row_that_is_published_while_its_space_looks_empty_is_kept(cache, space, batch, monkeypatch):
+    store = cache.space(space)
+    store.prepare()
+    real = maintenance._remove_if_empty
+
+    def published_first(folder):
+        store.publish(*batch(0, 3))
+        real(folder)
+
+    monkeypatch.setattr(maintenance, "_remove_if_empty", published_first)
+    cache.collect()
+    assert cache.space(space).missing(batch(0, 3)[0]) == []
+
+
+def test_publishing_is_a_use_and_an_empty_space_is_not_the_one_that_stays(filled, cache, space, batch):
+    for store in (filled, cache.space(OTHER)):
+        os.utime(store.path / "space.json", (1e9, 1e9))
+    cache.space(space).publish(*batch(50, 51))
+    cache.space({"backbone": "empty"}).prepare()
+    assert cache.collect(max_bytes=1).removed_spaces == [OTHER]
+    assert cache.spaces() == [space]
+
+
+def test_a_merged_shard_that_another_one_took_away_is_no_error(filled, batch, monkeypatch):
+    real = filled.publisher.write
+
+    def taken(*args, **options):
+        path = real(*args, **options)
+        path.unlink()
+        return path
+
+    monkeypatch.setattr(filled.publisher, "write", taken)
+    assert compact(filled) == (0, 0)
+    np.testing.assert_array_equal(filled.read(batch(0, 30)[0])[0], batch(0, 30)[1])
+
+
+def test_one_file_of_a_newer_featx_does_not_stop_the_check_of_the_others(filled, cache, monkeypatch):
+    newer, damaged, *_ = filled.shard_paths()
+    with h5py.File(newer, "r+") as file:
+        file.attrs["format_version"] = 2
+    newer = newer.rename(newer.with_name(hashlib.sha256(newer.read_bytes()).hexdigest()[:32] + ".h5"))
+    flip(damaged)
+    with pytest.warns(RuntimeWarning, match=damaged.name):
+        found = cache.verify()
+    said = dict(found.damaged)
+    assert set(said) == {newer, damaged}
+    assert "shard format 2, this featx reads 1" in said[newer]
+    assert newer.exists()
 
 
 def test_images_that_are_gone_are_forgotten(cache, tmp_path):

@@ -196,3 +196,38 @@ def test_several_processes_write_at_once(stats):
     ]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
     assert stats.lookup([key(i) for i in range(20)]) == [digest_bytes(b"%d" % i) for i in range(20)]
+
+
+def test_times_that_sqlite_cannot_hold_are_not_known_and_no_error(stats):
+    ancient = key(0, mtime=-(2**64))
+    stats.store([(ancient, digest_bytes(b"x")), *entries(2)[1:]])
+    assert stats.lookup([ancient, key(1)]) == [None, digest_bytes(b"1")]
+
+
+def test_after_garbage_the_first_store_is_kept(stats):
+    stats.path.parent.mkdir()
+    stats.path.write_bytes(b"this is no database, and long enough to be looked at" * 100)
+    stats.store(entries(1))
+    assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
+
+
+def test_a_view_in_place_of_the_table_is_not_asked(stats):
+    stats.path.parent.mkdir()
+    connection = sqlite3.connect(stats.path)
+    connection.execute(
+        "CREATE VIEW entries_2 AS WITH RECURSIVE n(path) AS (SELECT 1 UNION ALL SELECT path + 1 FROM n) "
+        "SELECT path, 1 AS size, 1 AS mtime_ns, 1 AS ctime_ns, 1 AS digest, 1 AS checksum FROM n"
+    )
+    connection.close()
+    assert stats.lookup([key(0)]) == [None]
+    stats.store(entries(1))
+    assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
+
+
+def test_an_entry_whose_path_is_no_path_is_passed_over(stats):
+    stats.store(entries(1))
+    connection = sqlite3.connect(stats.path)
+    connection.execute("INSERT INTO entries_2 VALUES (7, 1, 1, 1, x'00', x'00')")
+    connection.commit()
+    connection.close()
+    assert stats.prune() == 1

@@ -3,6 +3,7 @@ import pickle
 import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from featx import durable
 from featx.cache import Cache, Space, SpaceStore, default_root
 from featx.cache import publisher as publisher_module
-from featx.cache import space_store as space_store_module
+from featx.cache.cost import recall_cost, remember_cost
 from featx.errors import CacheError
 
 
@@ -251,7 +252,7 @@ def test_the_nearest_space_says_why_nothing_can_be_used(cache, space):
 def test_prepare_makes_the_folders_and_sweeps_old_parts(cache, space):
     store = cache.space(space)
     store.prepare()
-    part = store.path / "tmp" / "x.part"
+    part = store.path / "tmp" / ("0" * 32 + ".host.1.part")
     part.write_bytes(b"x")
     os.utime(part, (0, 0))
     store.prepare()
@@ -317,7 +318,7 @@ def test_an_unreadable_folder_is_no_empty_cache(cache, store, batch, monkeypatch
     def fail(_folder):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(space_store_module.listed.__globals__["os"], "listdir", fail)
+    monkeypatch.setattr("featx.cache.root.os.scandir", fail)
     with pytest.raises(CacheError, match=r"cannot read the cache .*Permission denied"):
         store.missing(batch(0, 1)[0])
 
@@ -350,3 +351,44 @@ def test_without_a_home_the_advice_is_to_name_a_folder(monkeypatch):
     monkeypatch.setattr(Path, "expanduser", homeless)
     with pytest.raises(CacheError, match=r"no home folder .*FEATX_CACHE"):
         default_root()
+
+
+def test_a_publisher_lives_with_a_cache_that_is_cleared_all_the_time(cache, space, batch):
+    stop, failures = threading.Event(), []
+
+    def clearing():
+        while not stop.is_set():
+            cache.clear()
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=clearing)
+    thread.start()
+    try:
+        for start in range(0, 200, 5):
+            try:
+                cache.space(space).publish(*batch(start, start + 5))
+            except CacheError as error:
+                failures.append(str(error))
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+
+
+def test_a_root_in_a_place_that_cannot_be_looked_into_is_a_cache_error(tmp_path, monkeypatch):
+    def forbidden(_self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    with pytest.raises(CacheError, match=r"cannot read the cache .*: Permission denied; choose another"):
+        Cache(tmp_path / "x")
+
+
+def test_a_remembered_cost_that_is_absurd_is_forgotten(cache, space):
+    store = cache.space(space)
+    store.prepare()
+    remember_cost(store.path, 0.25)
+    assert recall_cost(store.path) == 0.25
+    for text in ("1" + "0" * 400, "NaN", "-1", '"fast"', "{"):
+        (store.path / "cost.json").write_text(f'{{"seconds_per_image": {text}}}')
+        assert recall_cost(store.path) is None

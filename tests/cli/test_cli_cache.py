@@ -107,7 +107,7 @@ def test_clear_asks_first(cache, capsys, monkeypatch):
         def isatty(self):
             return True
 
-    for answer, left in [("n\n", 2), ("\n", 2), ("y\n", 0)]:
+    for answer, left in [("n\n", 2), ("\n", 2), ("", 2), ("y\n", 0)]:  # "" is the end of the input
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
         assert run(capsys, "clear", "--cache", cache.root)[0] == 0
         assert len(cache.spaces()) == left
@@ -131,9 +131,20 @@ def test_sizes(text, size):
     assert build_parser().parse_args(["cache", "gc", "--max-size", text]).max_size == size
 
 
-@pytest.mark.parametrize("text", ["big", "-1GB", "1PB", ""])
+@pytest.mark.parametrize("text", ["big", "-1GB", "1PB", "", "9" * 400 + "GB"])
 def test_what_is_no_size_is_refused(text, capsys):
     with pytest.raises(SystemExit) as stopped:
         build_parser().parse_args(["cache", "gc", f"--max-size={text}"])
     assert stopped.value.code == 2
     assert "expected a size such as 500MB or 20GB" in capsys.readouterr().err
+
+
+def test_a_space_that_cannot_be_read_can_be_cleared(cache, capsys):
+    for space in cache.spaces():
+        (cache.root / space.id / "space.json").unlink()
+        for path in cache.space(space).shard_paths():
+            path.write_bytes(b"x")
+    assert run(capsys, "verify", "--quiet", "--cache", cache.root)[0] == 3
+    assert run(capsys, "clear", "--yes", "--cache", cache.root)[0] == 0
+    assert list(cache.root.iterdir()) == []
+    assert "nothing to remove" in run(capsys, "clear", "--yes", "--cache", cache.root)[1]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.cache import Cache, Space, SpaceStore, compaction, digest_bytes, space_store
+from featx.cache import Cache, Space, SpaceStore, compaction, digest_bytes, view
 
 SPACE = Space({"backbone": "killed"})
 DIM, BATCH = 64, 5
@@ -53,7 +53,7 @@ def compactor(store: SpaceStore, log: int) -> None:
 
 
 def indexer(store: SpaceStore, log: int) -> None:
-    space_store._INDEX_AFTER = 0
+    view._INDEX_AFTER = 0
     while True:
         SpaceStore(store.root, store.space).refresh()
         os.write(log, b"-1\n")
@@ -87,7 +87,7 @@ class Nursery:
         self.root, self.log = root, root.with_name(root.name + ".log")
         self.random = random.Random(seed)
         self.kills = 0
-        source = Path(space_store.__file__).parents[2]
+        source = Path(view.__file__).parents[2]
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,

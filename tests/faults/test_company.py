@@ -191,7 +191,10 @@ def test_a_fork_while_a_thread_holds_the_lock_does_not_hang(tmp_path):
     pid = os.fork()
     if pid == 0:
         signal.alarm(20)  # a hang ends as a failure
-        os._exit(0 if store.read(batch(0)[0])[1].all() else 1)
+        try:
+            os._exit(0 if store.read(batch(0)[0])[1].all() else 1)
+        finally:
+            os._exit(2)
     release.set()
     thread.join()
     assert os.waitpid(pid, 0)[1] == 0

@@ -39,9 +39,9 @@ def test_kills_at_random_moments_lose_nothing_that_was_committed(tmp_path, compa
 STEPS = """
 import os, sys
 from faults import actors
-from featx.cache import Cache, compaction, space_store
+from featx.cache import Cache, compaction, view
 compaction._TARGET_BYTES = 10**6
-space_store._INDEX_AFTER = 1
+view._INDEX_AFTER = 1
 store = Cache(sys.argv[1]).space(actors.SPACE)
 for start in range(0, 30, 5):
     store.publish(*actors.batch(start))
