@@ -9,13 +9,12 @@ from __future__ import annotations
 import errno
 import io
 import itertools
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from featx.cache.checksums import crc_of_stretch, row_crcs
+from featx.cache.checksums import crc32, crc_of_stretch, row_crcs
 from featx.cache.identity import DIGEST_SIZE
 
 __all__ = ["DamagedShard", "Shard"]
@@ -91,7 +90,7 @@ class Shard:
         with open(self.path, "rb", buffering=0) as file:
             keys = self._keys(file)
             crcs = self._read(file, self.crc_offset, 4 * self.n_rows, "u1")
-        if zlib.crc32(crcs.data, zlib.crc32(keys.data)) != self.keys_crc32:
+        if crc32(crcs.data, crc32(keys.data)) != self.keys_crc32:
             raise DamagedShard(self.path, "its keys do not match their checksum")
         return keys
 
@@ -190,7 +189,7 @@ class Shard:
                 count = file.readinto(view[done : done + _SIP_BYTES])
                 if not count:
                     raise DamagedShard(self.path, f"truncated: {len(view) - done} bytes are missing")
-                crc = zlib.crc32(view[done : done + count], crc)
+                crc = crc32(view[done : done + count], crc)
                 done += count
         except OSError as error:
             if error.errno != errno.EIO:

@@ -18,7 +18,7 @@ from featx.errors import CacheError
 __all__ = ["View"]
 
 _MOST_LOOKS = 64  # each one after the first means that a file vanished or was set aside meanwhile
-_INDEX_AFTER = 32  # shards: opening fewer one by one takes no time worth a file
+_INDEX_AFTER = 8  # shards: opening fewer one by one takes no time worth a file
 
 
 class View:
