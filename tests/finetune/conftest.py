@@ -53,6 +53,12 @@ class TinyBackbone:
         return [["stem"], ["middle"], [module.top]]
 
 
+@pytest.fixture(autouse=True)
+def _float32(monkeypatch):
+    """What is compared with a reference is computed as the reference is, also on a machine with bfloat16."""
+    monkeypatch.setattr("featx.finetune.precision._cpu_has_bf16", lambda: False)
+
+
 @pytest.fixture
 def tiny():
     return TinyBackbone()
