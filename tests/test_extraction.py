@@ -282,6 +282,28 @@ def test_rows_computed_before_an_interruption_are_committed(photos):
     assert embed(images, embedder).forward_passes == 24 - 10
 
 
+@pytest.mark.parametrize(
+    ("limits", "commits"),
+    [({}, 1), ({"COMMIT_BYTES": 8 * 1024 * 4}, 3), ({"COMMIT_SECONDS": 0.0}, 6)],
+    ids=["neither limit", "8 rows", "every batch is late"],
+)
+def test_rows_are_committed_by_bytes_and_by_time(photos, tmp_path, monkeypatch, limits, commits):
+    for name, value in limits.items():
+        monkeypatch.setattr(f"featx.extraction.loop.{name}", value)
+    extract(photos, **QUICK, batch_size=4, cache=tmp_path / "c")  # 24 rows of 1024 values
+    assert len(list((tmp_path / "c").rglob("shards/*.h5"))) == commits
+
+
+def test_additions_and_removals_cost_what_they_add(photos, monkeypatch):
+    extract(photos, **QUICK)
+    for name in ("crimson/new.png", "sky/new.png"):
+        picture((9, 99, 199), len(name)).save(photos / name)
+    assert extract(photos, **QUICK).run["forward_passes"] == 2
+    (photos / "leaf" / "000.png").unlink()
+    features = extract(photos, **QUICK)
+    assert (len(features), features.run["forward_passes"]) == (25, 0)
+
+
 def test_ctrl_c_on_the_command_line_is_one_line_with_status_2(tmp_path):
     photos, cache = write_photos(tmp_path / "p", 300), tmp_path / "cache"
     code = (
