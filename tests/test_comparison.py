@@ -170,3 +170,12 @@ def test_one_class_only_is_refused(tmp_path):
     write_photos(tmp_path, 4, colours={"only": (9, 9, 9)})
     with pytest.raises(DatasetError, match="only"):
         compare(tmp_path, **SMALL)
+
+
+def test_rows_that_are_not_finite_are_named_before_any_work(photos):
+    features = extract(photos, **QUICK)
+    features.embeddings[5, 0] = np.nan
+    with pytest.raises(
+        InputError, match=rf"features: row 5 \({features.ids[5]}\) has values that are not finite"
+    ):
+        compare(features, baseline="none")

@@ -157,7 +157,7 @@ def test_a_damaged_shard_is_computed_again_with_a_warning(photos, tmp_path):
     said = [str(w.message) for w in caught]
     assert any(shard.name in line for line in said)
     assert re.search(
-        r"cached rows of 1 images were damaged or removed and are extracted again: \w+/\d+\.png", said[-1]
+        r"cached rows of 1 image were damaged or removed and are extracted again: \w+/\d+\.png", said[-1]
     )
     assert 1 <= second.run["forward_passes"] < 24  # what is intact in a damaged file is kept
     np.testing.assert_allclose(first.embeddings, second.embeddings, rtol=1e-4, atol=1e-6)

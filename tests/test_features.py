@@ -213,7 +213,6 @@ def test_an_opened_file_reads_rows_when_asked(path):
     features = made()
     features.save(path)
     with open_features(path) as file:
-        assert isinstance(file.embeddings, h5py.Dataset)
         assert (len(file), file.dim) == (N, DIM)
         np.testing.assert_array_equal(file.embeddings[2:4], features.embeddings[2:4])
         assert file.ids == features.ids
@@ -573,3 +572,33 @@ def test_what_a_killed_save_left_is_swept_by_the_next_one(path):
     os.utime(left, (0, 0))
     made().save(path)
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_that_the_program_has_open_already_is_opened_again(path):
+    made().save(path)
+    with h5py.File(path), open_features(path) as file:
+        assert len(file) == N
+    with open_features(path), h5py.File(path) as plain:
+        assert len(plain["embeddings"]) == N
+
+
+def test_describe_reads_every_row(path):
+    rows = made().embeddings.copy()
+    rows[4, 1] = np.nan
+    made(embeddings=rows).save(path)
+    assert "1 not finite, the first in row 4" in describe(path)
+    with open_features(path) as file:
+        offset = file.embeddings.id.get_chunk_info(0).byte_offset
+    torn = bytearray(path.read_bytes())
+    torn[offset + 10] ^= 1
+    path.write_bytes(torn)
+    with pytest.raises(FeaturesError, match="the rows asked for are damaged"):
+        describe(path)
+
+
+def test_lazy_rows_are_an_array_to_numpy(path):
+    made().save(path)
+    with open_features(path) as file:
+        np.testing.assert_array_equal(np.asarray(file.embeddings), made().embeddings)
+        np.testing.assert_array_equal(file.embeddings[[1, 3]], made().embeddings[[1, 3]])
+        assert (file.embeddings.shape, len(file.embeddings)) == ((N, DIM), N)

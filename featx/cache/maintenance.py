@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from featx.cache.catalogue import Catalogue
 from featx.cache.compaction import compact
 from featx.cache.encoding import SHARD_NAME
 from featx.cache.header import open_shard, verify_shard
 from featx.cache.identity import Space
 from featx.cache.index_file import load_index
 from featx.cache.quarantine import SET_ASIDE
-from featx.cache.root import listed
+from featx.cache.root import is_file, listed
 from featx.cache.shard import DamagedShard
 from featx.cache.space_store import SpaceStore
 from featx.durable import PART_NAME, sweep_parts
@@ -37,7 +38,7 @@ class SpaceInfo:
     path : Path
         Its folder.
     rows : int
-        As the headers say; a row that lies in two shards counts twice.
+        Distinct ones; damage to a row is not looked for.
     dim : int or None
         Values per row; None when there is no readable shard.
     shards, unreadable, quarantined : int
@@ -105,30 +106,31 @@ class Collection:
 
 def survey(store: SpaceStore) -> SpaceInfo:
     """Look at one space; nothing is changed."""
-    stored = load_index(store.path / "index.h5", store.shards, store.space)
-    known = {shard.path: shard for shard in stored.shards} if stored is not None else {}
+    catalogue = Catalogue(load_index(store.path / "index.h5", store.shards, store.space))
     paths = store.shard_paths()
-    shards, unreadable = [], 0
+    opened, unreadable = [], 0
     for path in paths:
-        try:
-            shards.append(known.get(path) or open_shard(path, store.space))
-        except FileNotFoundError:
-            continue
-        except (DamagedShard, CacheError):
-            unreadable += 1
-    used = None
-    with contextlib.suppress(OSError):
-        used = (store.path / "space.json").stat().st_mtime
+        if path.name not in catalogue.names:
+            try:
+                shard = open_shard(path, store.space)
+                opened.append((shard, shard.read_keys()))
+            except FileNotFoundError:
+                continue
+            except (DamagedShard, OSError):
+                unreadable += 1
+    catalogue.add(opened)
+    times = [_changed(path) for path in (store.path / "space.json", *paths)]
+    used = times[0] or max(times)
     return SpaceInfo(
         space=store.space,
         path=store.path,
-        rows=sum(shard.n_rows for shard in shards),
-        dim=shards[0].dim if shards else None,
+        rows=len(catalogue),
+        dim=catalogue.shards[0].dim if catalogue.shards else None,
         shards=len(paths),
         unreadable=unreadable,
         quarantined=len(listed(store.path / "quarantine", SET_ASIDE)),
         bytes=sum(_size(path) for path in _own_files(store.path)),
-        last_used=used,
+        last_used=used or None,
     )
 
 
@@ -153,26 +155,33 @@ def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | Non
     """
     found = Verification()
     for store in stores:
-        for path in store.shard_paths():
-            try:
-                found.rows += verify_shard(path, store.space).n_rows
-            except FileNotFoundError:
-                continue  # compacted or cleared meanwhile
-            except DamagedShard as damage:
-                found.damaged.append((path, damage.reason))
-                store.set_aside(path, damage.reason)
-            except CacheError as error:  # of a newer featx, or of another user: it stays
-                found.damaged.append((path, str(error)))
-            found.shards += 1
-            if on_file is not None:
-                on_file(1)
+        seen: set[Path] = set()
+        while fresh := [path for path in store.shard_paths() if path not in seen]:
+            for path in fresh:  # a second time round: the shards with what was kept of damaged ones
+                seen.add(path)
+                _verify_file(store, path, found)
+                if on_file is not None:
+                    on_file(1)
         index = store.path / "index.h5"
-        if index.exists() and load_index(index, store.shards, store.space) is None:
+        if is_file(index) and load_index(index, store.shards, store.space) is None:
             with contextlib.suppress(OSError):  # stale or damaged, and only derived
                 index.unlink()
         with contextlib.suppress(CacheError):  # what cannot be read has been listed
             store.refresh()
     return found
+
+
+def _verify_file(store: SpaceStore, path: Path, found: Verification) -> None:
+    try:
+        found.rows += verify_shard(path, store.space).n_rows
+    except FileNotFoundError:
+        return  # compacted or cleared meanwhile
+    except DamagedShard as damage:
+        found.damaged.append((path, damage.reason))
+        store.set_aside(path, damage.reason)
+    except CacheError as error:  # of a newer featx, or of another user: it stays
+        found.damaged.append((path, str(error).removeprefix(f"{path}: ")))
+    found.shards += 1
 
 
 def collect(stores: Sequence[SpaceStore], *, max_bytes: int | None = None) -> Collection:
@@ -199,11 +208,11 @@ def collect(stores: Sequence[SpaceStore], *, max_bytes: int | None = None) -> Co
     for store in stores:
         store.refresh()  # settles what stopped processes left behind
         done.removed_files += sweep_parts(store.path / "tmp")
+        merged, into = compact(store)
+        done.merged, done.into = done.merged + merged, done.into + into
         for name in listed(store.path / "quarantine", SET_ASIDE):
             if name.endswith(".h5"):  # not those that are still to be settled: they have rows
                 done.removed_files += _removed(store.path / "quarantine" / name)
-        merged, into = compact(store)
-        done.merged, done.into = done.merged + merged, done.into + into
         if survey(store).shards == 0:
             _remove_if_empty(store.path)
     infos = sorted((survey(store) for store in stores if store.path.exists()), key=_last_used)
@@ -268,6 +277,12 @@ def _size(path: Path) -> int:
     with contextlib.suppress(OSError):
         return path.stat().st_size
     return 0
+
+
+def _changed(path: Path) -> float:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _removed(path: Path) -> bool:

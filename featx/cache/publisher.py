@@ -53,17 +53,21 @@ class Publisher:
             # Another process may have made them a moment ago and not have come to its own fsync.
             for folder in (self.path, self.root):
                 fsync_folder(folder)
-            described = self.path / "space.json"
-            text = self.space.canonical_json.encode("utf-8")
-            if not described.is_file() or described.read_bytes() != text:
-                with replacing(described, parts=self.parts) as file:
-                    file.write(text)
+            self.describe()
             for folder in (self.shards, self.parts):
                 if not os.access(folder, os.W_OK):
                     folder.stat()  # cleared meanwhile: then it is no question of permission
-                    raise PermissionError(errno.EACCES, "permission denied")
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         sweep_parts(self.parts)
         self._prepared = True
+
+    def describe(self) -> None:
+        """Say in ``space.json`` what space this is, if it does not say so already; OSError if that fails."""
+        described = self.path / "space.json"
+        text = self.space.canonical_json.encode("utf-8")
+        if not described.is_file() or described.read_bytes() != text:
+            with replacing(described, parts=self.parts) as file:
+                file.write(text)
 
     def write(self, keys: np.ndarray, rows: np.ndarray, *, nonce: str = "") -> Path:
         """Put a shard onto the disk; when this returns it survives a power cut.

@@ -279,6 +279,7 @@ class SpaceStore:
         if time.monotonic() - self._used >= _USE_SECONDS:
             self._used = time.monotonic()
             with contextlib.suppress(OSError):  # read-only, or not there yet
+                self.publisher.describe()
                 os.utime(self.path / "space.json")
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.cache.identity import DIGEST_SIZE
+from featx.cache.root import is_file
 
 __all__ = ["StatCache"]
 
@@ -71,7 +72,7 @@ class StatCache:
             None where the file is not known, has changed, or its entry is damaged.
         """
         nothing: list[bytes | None] = [None] * len(keys)
-        if not keys or not self.path.exists():
+        if not keys or not is_file(self.path):
             return nothing
         found = list(nothing)
         try:
@@ -132,7 +133,7 @@ class StatCache:
 
     def prune(self) -> int:
         """Forget the files that are gone; their number."""
-        if not self.path.exists():
+        if not is_file(self.path):
             return 0
         try:
             with self._connection() as connection:

@@ -154,7 +154,7 @@ class Cache:
 
     def is_empty(self) -> bool:
         """Whether there is nothing here that `clear` would remove."""
-        return not self._folders() and not self.stats.path.exists()
+        return not self._folders() and not is_file(self.stats.path)
 
     def clear(self, spaces: Iterable[Space] | None = None) -> None:
         """Remove spaces, or everything that featx has in the folder. Other files stay.

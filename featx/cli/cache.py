@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from argparse import Namespace
 from typing import Any
 
@@ -27,21 +28,23 @@ def info(args: Namespace) -> int:
     print(f"{cache.root}: {_summary(infos)}")
     if not infos:
         return 0
-    rows = [("backbone", "layer", "input", "precision", "rows", "dim", "size", "last use", "space")]
+    rows: list[tuple[str, ...]] = [
+        ("backbone", "layer", "input", "precision", "dtype", "rows", "dim", "size", "last use", "space")
+    ]
     for i in sorted(infos, key=lambda i: _described(i.space)[0]):
         numbers = (f"{i.rows:,}", str(i.dim or "-"), _bytes(i.bytes))
         rows.append((*_described(i.space), *numbers, _when(i.last_used), i.space.id[:12]))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
-        sides = ["rjust" if k in (4, 5, 6) else "ljust" for k in range(len(row))]
+        sides = ["rjust" if k in (5, 6, 7) else "ljust" for k in range(len(row))]
         cells = [getattr(c, side)(w) for c, side, w in zip(row, sides, widths, strict=True)]
         print("  ".join(cells).rstrip())
     unreadable = sum(i.unreadable for i in infos)
     if unreadable:
-        print(f"{_files(unreadable)} cannot be read: run featx cache verify")
+        print(f"{_many(unreadable, 'file')} cannot be read: run featx cache verify")
     set_aside = sum(i.quarantined for i in infos)
     if set_aside:
-        print(f"{_files(set_aside)} in quarantine: featx cache gc removes them")
+        print(f"{_many(set_aside, 'file')} in quarantine: featx cache gc removes them")
     return 0
 
 
@@ -49,12 +52,16 @@ def verify(args: Namespace) -> int:
     """``featx cache verify``"""
     cache = _opened(args)
     total = sum(i.shards for i in cache.info())
-    with Progress(total, "verifying", unit="files", enabled=not args.quiet) as progress:
+    bar = Progress(total, "verifying", unit="files", enabled=not args.quiet)
+    with bar as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the same is said below
         found = cache.verify(on_file=progress.update)
     for path, reason in found.damaged:
         print(f"damaged: {path}: {reason}")
-    checked = f"{_files(found.shards)} checked, {found.rows:,} rows intact"
-    print(f"{cache.root}: {checked}, {len(found.damaged)} damaged")
+    checked = f"{_many(found.shards, 'file')} checked, {_many(found.rows, 'row')} intact"
+    print(f"{cache.root}: {checked}, {_many(len(found.damaged), 'file')} damaged")
+    if found.damaged:
+        print("their intact rows are kept; the others are extracted again when they are asked for")
     return DAMAGED if found.damaged else 0
 
 
@@ -64,11 +71,14 @@ def gc(args: Namespace) -> int:
     done = cache.collect(max_bytes=args.max_size)
     for space in done.removed_spaces:
         print(f"removed: {' '.join(_described(space))} ({space.id[:12]}), the least recently used")
-    print(
-        f"{cache.root}: {_bytes(done.bytes_before)} before, {_bytes(done.bytes_after)} after; "
-        f"{done.merged} small files merged into {done.into}, {done.removed_files} left-over files removed, "
-        f"{done.forgotten} images that are gone forgotten"
-    )
+    parts = [f"{_bytes(done.bytes_before)} before, {_bytes(done.bytes_after)} after"]
+    if done.merged:
+        parts.append(f"{_many(done.merged, 'small file')} merged into {done.into}")
+    if done.removed_files:
+        parts.append(f"{_many(done.removed_files, 'left-over file')} removed")
+    if done.forgotten:
+        parts.append(f"{_many(done.forgotten, 'image')} that are gone forgotten")
+    print(f"{cache.root}: {'; '.join(parts)}")
     if args.max_size is not None and done.bytes_after > args.max_size:
         print(f"still larger than {_bytes(args.max_size)}: the space used last stays; see featx cache clear")
     return 0
@@ -98,7 +108,8 @@ def clear(args: Namespace) -> int:
 def _agreed(question: str) -> bool:
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
+        print()
         return False
 
 
@@ -117,8 +128,8 @@ def _chosen(prefix: str, infos: list[SpaceInfo], root: str) -> SpaceInfo:
     return chosen[0]
 
 
-def _described(space: Space) -> tuple[str, str, str, str]:
-    """Backbone, layer, size of the input and precision, for people."""
+def _described(space: Space) -> tuple[str, ...]:
+    """Backbone, layer, size of the input, precision and dtype, for people."""
     fields = space.flattened()
     size: Any = fields.get("preprocessing.crop") or fields.get("preprocessing.resize")
     if isinstance(size, list):
@@ -126,8 +137,8 @@ def _described(space: Space) -> tuple[str, str, str, str]:
     weights = fields.get("backbone.weights")
     name = str(fields.get("backbone.architecture", "?")) + (f" {weights}" if weights else "")
     layer = str(fields.get("backbone.layer") or "-")
-    cells = (name, layer, str(size or "-"), str(fields.get("precision", "-")))
-    return printable(cells[0]), printable(cells[1]), printable(cells[2]), printable(cells[3])
+    cells = (name, layer, size or "-", fields.get("precision", "-"), fields.get("dtype", "-"))
+    return tuple(printable(str(cell)) for cell in cells)
 
 
 def _record(i: SpaceInfo) -> dict[str, Any]:
@@ -136,12 +147,12 @@ def _record(i: SpaceInfo) -> dict[str, Any]:
 
 
 def _summary(infos: list[SpaceInfo]) -> str:
-    spaces = "1 space" if len(infos) == 1 else f"{len(infos)} spaces"
-    return f"{spaces}, {sum(i.rows for i in infos):,} rows, {_bytes(sum(i.bytes for i in infos))}"
+    spaces, rows = _many(len(infos), "space"), _many(sum(i.rows for i in infos), "row")
+    return f"{spaces}, {rows}, {_bytes(sum(i.bytes for i in infos))}"
 
 
-def _files(number: int) -> str:
-    return "1 file" if number == 1 else f"{number} files"
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _when(seconds: float | None) -> str:

@@ -107,6 +107,7 @@ def compare(
             )
         features = data if isinstance(data, Features) else load_features(data)
         _require_labels(features, str(data) if not isinstance(data, Features) else "features")
+        _require_finite(features, str(data) if not isinstance(data, Features) else "features")
         name = features.space.get("backbone", {}).get("architecture", "features")
         sets, nets, embedders = {name: features}, {}, {}
         dataset_name = Path(data).stem if not isinstance(data, Features) else "features"
@@ -204,6 +205,15 @@ def _baseline_modes(baseline: str | Sequence[str]) -> tuple[str, ...]:
         if mode not in BASELINE_MODES:
             raise UnknownName("baseline", mode, ("finetune", "none", *BASELINE_MODES))
     return tuple(mode for mode in BASELINE_MODES if mode in modes)
+
+
+def _require_finite(features: Features, name: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(features.embeddings).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"{name}: row {bad[0]} ({features.ids[bad[0]]}) has values that are not finite, as have "
+            f"{len(bad) - 1} others; leave them out with Features.subset, or extract them again"
+        )
 
 
 def _require_labels(features: Features, name: str) -> None:

@@ -89,7 +89,7 @@ def embed(
     run = _Run(images, embedder, store, stats, on_error, n_jobs or os.cpu_count() or 1, verbose)
     digests = stats.lookup([image.stat_key() for image in images])
     todo = store.missing(digests)
-    mismatch = _mismatch(root, embedder, verbose) if todo and not len(store) else []
+    mismatch = [] if not todo or store.path.exists() else _mismatch(root, embedder, verbose)
     # Damaged shards are found while reading; their rows are then missing and come through once more.
     for _ in range(3):
         run.compute(todo, digests)
@@ -101,7 +101,8 @@ def embed(
             break
         names = ", ".join(images[i].id for i in todo[:5]) + (", ..." if len(todo) > 5 else "")
         warnings.warn(
-            f"the cached rows of {len(todo)} images were damaged or removed and are extracted again: {names}",
+            f"the cached rows of {_images(len(todo))} were damaged or removed and are extracted again: "
+            f"{names}",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -121,6 +122,10 @@ def embed(
         seconds_per_image=recall_cost(store.path),
         mismatch=mismatch,
     )
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
 
 
 def _mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
@@ -165,6 +170,7 @@ class _Run:
             began = time.perf_counter()
             if rows:
                 self.store.publish(list(rows), np.stack(list(rows.values())))
+                self.store.refresh()  # what another process has committed need not be computed here
                 done.update(rows)
                 rows.clear()
             if seen:

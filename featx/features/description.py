@@ -8,9 +8,11 @@ import numpy as np
 
 from featx.cache.identity import Space
 from featx.features.collection import SPLITS
-from featx.features.reading import open_features
+from featx.features.reading import FeaturesFile, open_features
 
 __all__ = ["describe", "printable"]
+
+_BYTES_AT_ONCE = 16 * 2**20
 
 
 def describe(path: str | os.PathLike[str]) -> str:
@@ -29,12 +31,13 @@ def describe(path: str | os.PathLike[str]) -> str:
     Raises
     ------
     FeaturesError
-        If the file is missing, damaged, or no features file.
+        If the file is missing, damaged in any row, or no features file.
     """
     with open_features(path) as file:
         lines = [
             f"{path}",
             f"  embeddings   {len(file)} x {file.dim} {file.embeddings.dtype.name}",
+            *_not_finite(file),
         ]
         if file.labels is None:
             lines.append("  labels       none")
@@ -59,6 +62,17 @@ def describe(path: str | os.PathLike[str]) -> str:
         lines.append("  space")
         lines += [f"    {name}: {value}" for name, value in sorted(Space(file.space).flattened().items())]
     return "\n".join(map(printable, lines))
+
+
+def _not_finite(file: FeaturesFile) -> list[str]:
+    """Reads every row, so that damage is an error; says which are no numbers."""
+    step = max(1, _BYTES_AT_ONCE // (file.dim * 4))
+    bad = [
+        start + int(i)
+        for start in range(0, len(file), step)
+        for i in np.flatnonzero(~np.isfinite(file.embeddings[start : start + step]).all(axis=1))
+    ]
+    return [f"    {len(bad)} not finite, the first in row {bad[0]} ({file.ids[bad[0]]})"] if bad else []
 
 
 def printable(text: str) -> str:

@@ -24,6 +24,32 @@ _TEXTS_AT_ONCE = 4096
 _DEFLATE_LIMIT = 1100  # no deflate stream grows more than 1032-fold; more than this is no data
 
 
+class LazyRows:
+    """The embeddings in an opened file: an ``h5py.Dataset`` whose errors name the file.
+
+    ``rows[10:20]`` reads those rows as an ndarray; `shape`, `dtype` and everything else are the dataset's.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
+        self._dataset, self._path = dataset, path
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        try:
+            rows: np.ndarray = self._dataset[which]
+        except (OSError, RuntimeError) as error:
+            raise FeaturesError(f"{self._path}: the rows asked for are damaged ({error})") from error
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype=dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+
 class FeaturesFile:
     """A features file, opened for reading: rows are read when they are asked for.
 
@@ -32,7 +58,7 @@ class FeaturesFile:
     Attributes
     ----------
     path : Path
-    embeddings : h5py.Dataset of shape (n, d)
+    embeddings : LazyRows of shape (n, d)
         Slice it to read rows.
     ids : list of str
     labels, splits, groups : ndarray of shape (n,), or None
@@ -53,7 +79,11 @@ class FeaturesFile:
         with _reading(self.path):
             if not self.path.is_file():
                 raise FeaturesError("no such file" if not self.path.exists() else "not a file")
-            self._file = h5py.File(self.path, "r", locking=False)
+            try:
+                # As h5py does it: one process cannot open a file with and without locks at once.
+                self._file = h5py.File(self.path, "r")
+            except OSError:  # a file system without locks, or somebody has locked it
+                self._file = h5py.File(self.path, "r", locking=False)
         try:
             with _reading(self.path):
                 self._load(self._file)
@@ -74,7 +104,7 @@ class FeaturesFile:
             raise FeaturesError("attribute format_version is not an integer")
         if version > FORMAT_VERSION:
             raise FeaturesError(f"format version {version}, this featx reads {FORMAT_VERSION}: update featx")
-        self.embeddings = _dataset(file, "embeddings", None)
+        self.embeddings = LazyRows(_dataset(file, "embeddings", None), self.path)
         if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
             raise FeaturesError(f"/embeddings has shape {self.embeddings.shape}: expected (n, d) with d >= 1")
         if self.embeddings.dtype.kind != "f" or self.embeddings.dtype.itemsize not in (2, 4):

@@ -152,7 +152,7 @@ def test_damage_is_named_set_aside_and_found_once(filled, cache, batch):
         found = cache.verify()
     assert {path for path, _ in found.damaged} == {paths[1], paths[3]}
     assert dict(found.damaged)[paths[3]] == "empty"
-    assert (found.shards, found.rows) == (7, 24)
+    assert (found.shards, found.rows) == (8, 28)  # the eighth has what was kept: four rows
     assert np.count_nonzero(filled.read(batch(0, 30)[0])[1]) == 24  # 5 lost with the empty file, 1 flipped
     assert cache.verify().damaged == []
 
@@ -319,3 +319,23 @@ def test_a_copy_of_a_cache_works_elsewhere(filled, cache, space, batch, tmp_path
     np.testing.assert_array_equal(
         Cache(tmp_path / "elsewhere").space(space).read(batch(0, 30)[0])[0], batch(0, 30)[1]
     )
+
+
+def test_a_lost_description_is_written_again_by_the_next_use(filled, cache, space, batch):
+    (filled.path / "space.json").unlink()
+    assert next(i for i in cache.info() if i.space == space).last_used is not None
+    cache.space(space).read(batch(0, 3)[0])
+    assert (filled.path / "space.json").read_text() == space.canonical_json
+
+
+def test_one_collection_settles_the_damage_that_it_meets(filled, cache, batch):
+    flip(filled.shard_paths()[0])
+    with pytest.warns(RuntimeWarning, match="damaged"):
+        done = cache.collect()
+    assert (done.removed_files, done.bytes_after < done.bytes_before) == (1, True)
+    assert os.listdir(filled.path / "quarantine") == []
+
+
+def test_a_row_in_two_shards_counts_once(filled, cache, space, batch):
+    filled.publish(*batch(3, 12))
+    assert next(i for i in cache.info() if i.space == space).rows == 30

@@ -282,7 +282,7 @@ def test_a_read_only_root_can_be_read_and_says_that_it_cannot_be_written(cache, 
     try:
         store = cache.space(space)
         assert store.read(digests)[1].all()
-        with pytest.raises(CacheError, match="permission denied"):
+        with pytest.raises(CacheError, match="Permission denied"):
             store.prepare()
     finally:
         for folder in folders:
@@ -291,7 +291,7 @@ def test_a_read_only_root_can_be_read_and_says_that_it_cannot_be_written(cache, 
 
 def test_a_place_without_permission_says_so(cache, space, monkeypatch):
     monkeypatch.setattr(publisher_module.os, "access", lambda *_args: False)
-    with pytest.raises(CacheError, match=r"cannot write to the cache .*: permission denied; choose"):
+    with pytest.raises(CacheError, match=r"cannot write to the cache .*: Permission denied; choose"):
         cache.space(space).prepare()
 
 

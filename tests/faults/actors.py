@@ -111,7 +111,11 @@ class Nursery:
             print(line, file=self._process.stdin, flush=True)
             pids.append(int(self._process.stdout.readline()))
         deadline = time.monotonic() + 30
-        while len(self._reports()) < len(before) + len(pids) and time.monotonic() < deadline:
+        writers = sum(role == "writer" for role, *_ in actors)
+        while time.monotonic() < deadline:
+            new = self._reports()[len(before) :]
+            if len(new) >= len(pids) and sum(line != "-1" for line in new) >= writers:
+                break
             time.sleep(0.001)
         for pid in self.random.sample(pids, len(pids)):
             time.sleep(self.random.uniform(0, 0.03))

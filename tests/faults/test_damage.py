@@ -258,5 +258,6 @@ def test_a_flipped_row_is_refused_also_when_it_is_read_lazily(features):
     torn = bytearray(path.read_bytes())
     torn[offset + 100] ^= 4
     path.write_bytes(torn)
-    with open_features(path) as file, pytest.raises(OSError, match="filter returned failure"):
+    said = f"{path}: the rows asked for are damaged"
+    with open_features(path) as file, pytest.raises(FeaturesError, match=said):
         file.embeddings[0]

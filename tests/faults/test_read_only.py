@@ -129,3 +129,19 @@ def test_extraction_from_a_full_read_only_cache_works_and_a_new_image_fails_befo
             extract(more, backbone=backbone, cache=place / "cache")
 
     as_nobody(work)
+
+
+def test_a_cache_without_any_permission_is_one_line(place):
+    photos = write_photos(place / "photos", 1)
+    backbone = load_backbone(QUICK["backbone"], weights=None, image_size=32)
+    extract(photos, backbone=backbone, cache=place / "cache")
+    (place / "cache").chmod(0)
+
+    def work():
+        with pytest.raises(CacheError, match=r"the cache .*: Permission denied; choose another folder"):
+            extract(photos, backbone=backbone, cache=place / "cache")
+        with pytest.raises(CacheError, match=r"the cache .*: Permission denied; choose another folder"):
+            Cache(place / "cache").info()
+
+    as_nobody(work)
+    (place / "cache").chmod(0o755)
