@@ -21,16 +21,24 @@ def thorough(request):
 
 
 @pytest.fixture
-def counted(request, record_property):
-    """``counted(kills=20, lost=0)`` puts counts into the report of the test, and shows them with -s."""
+def counted(record_property):
+    """``counted(kills=20, lost=0)`` puts counts into the report, which --thorough shows."""
 
     def count(**numbers):
         for name, number in numbers.items():
             record_property(name, number)
-        shown = ", ".join(f"{name} {number}" for name, number in numbers.items())
-        print(f"\n{request.node.name}: {shown}")
 
     return count
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not config.getoption("--thorough"):
+        return
+    terminalreporter.section("counts")
+    for report in sorted(terminalreporter.getreports("passed"), key=lambda report: report.nodeid):
+        if report.when == "call" and report.user_properties:
+            shown = ", ".join(f"{name} {number}" for name, number in report.user_properties)
+            terminalreporter.line(f"{report.nodeid.split('/')[-1]}: {shown}")
 
 
 @pytest.fixture(autouse=True)
