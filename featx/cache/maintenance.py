@@ -156,12 +156,13 @@ def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | Non
     found = Verification()
     for store in stores:
         seen: set[Path] = set()
-        while fresh := [path for path in store.shard_paths() if path not in seen]:
-            for path in fresh:  # a second time round: the shards with what was kept of damaged ones
-                seen.add(path)
-                _verify_file(store, path, found)
-                if on_file is not None:
-                    on_file(1)
+        for _ in range(2):  # the second time: the shards with what was kept of damaged ones
+            for path in store.shard_paths():
+                if path not in seen:
+                    seen.add(path)
+                    _verify_file(store, path, found)
+                    if on_file is not None:
+                        on_file(1)
         index = store.path / "index.h5"
         if is_file(index) and load_index(index, store.shards, store.space) is None:
             with contextlib.suppress(OSError):  # stale or damaged, and only derived
@@ -215,9 +216,9 @@ def collect(stores: Sequence[SpaceStore], *, max_bytes: int | None = None) -> Co
                 done.removed_files += _removed(store.path / "quarantine" / name)
         if survey(store).shards == 0:
             _remove_if_empty(store.path)
-    infos = sorted((survey(store) for store in stores if store.path.exists()), key=_last_used)
+    infos = [survey(store) for store in stores]
     done.bytes_after = sum(info.bytes for info in infos)
-    for info in infos[:-1]:
+    for info in sorted((info for info in infos if info.shards), key=_last_used)[:-1]:
         if max_bytes is not None and done.bytes_after > max_bytes:
             clear_space(info.path)
             done.bytes_after -= info.bytes
@@ -239,7 +240,7 @@ def _remove_if_empty(folder: Path) -> None:
         pass
     except OSError:
         return
-    clear_space(folder)
+    _remove(folder, [path for path in _own_files(folder) if path.parent.name not in ("shards", "quarantine")])
 
 
 def clear_space(folder: Path) -> None:
@@ -250,7 +251,11 @@ def clear_space(folder: Path) -> None:
     CacheError
         If a file cannot be removed.
     """
-    for path in _own_files(folder):
+    _remove(folder, list(_own_files(folder)))
+
+
+def _remove(folder: Path, files: list[Path]) -> None:
+    for path in files:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

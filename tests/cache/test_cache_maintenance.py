@@ -339,3 +339,29 @@ def test_one_collection_settles_the_damage_that_it_meets(filled, cache, batch):
 def test_a_row_in_two_shards_counts_once(filled, cache, space, batch):
     filled.publish(*batch(3, 12))
     assert next(i for i in cache.info() if i.space == space).rows == 30
+
+
+def test_a_row_that_is_published_while_an_empty_space_is_removed_is_kept(cache, space, batch, monkeypatch):
+    store = cache.space(space)
+    store.prepare()
+    real = maintenance._remove
+
+    def published_first(folder, files):
+        cache.space(space).publish(*batch(0, 3))
+        real(folder, files)
+
+    monkeypatch.setattr(maintenance, "_remove", published_first)
+    cache.collect()
+    assert cache.space(space).missing(batch(0, 3)[0]) == []
+
+
+def test_a_check_beside_a_busy_writer_comes_to_an_end(filled, cache, space, batch):
+    starts = iter(range(100, 10_000, 5))
+
+    def busy(_number):
+        start = next(starts)
+        cache.space(space).publish(*batch(start, start + 5))
+
+    found = cache.verify(on_file=busy)
+    assert found.damaged == []
+    assert 7 <= found.shards <= 40
