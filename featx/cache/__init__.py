@@ -11,9 +11,9 @@
 
 `identity` names things. One file of rows: `encoding` makes it, `header` opens and checks it, `shard`
 reads it, `checksums` guards its rows. `space_store` has the rows of one space: `catalogue` (`key_index`,
-`index_file`) says where they are, `publisher` writes them, `gather` reads them, `quarantine` takes
-damaged files, `compaction` merges small ones. `store` is all of it, `maintenance` looks after it, and
-`stats` saves reading unchanged images again.
+`index_file`) says where they are, `view` keeps that in step with the disk, `publisher` writes, `gather`
+reads, `quarantine` takes damaged files, `compaction` merges small ones. `store` is all of it,
+`maintenance` looks after it, and `stats` saves reading unchanged images again.
 """
 
 from featx.cache.identity import DIGEST_SIZE, Space, digest_array, digest_bytes
