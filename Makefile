@@ -21,7 +21,7 @@ test: install  ## the whole test suite, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-faults: install  ## every kill, power cut, full disk and flipped byte that the cache was promised with
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults --thorough -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults --thorough -n 2
 
 soak: install  ## 20 minutes of extractions, readers and compactions under SIGKILL
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py --minutes 20
