@@ -602,3 +602,14 @@ def test_lazy_rows_are_an_array_to_numpy(path):
         np.testing.assert_array_equal(np.asarray(file.embeddings), made().embeddings)
         np.testing.assert_array_equal(file.embeddings[[1, 3]], made().embeddings[[1, 3]])
         assert (file.embeddings.shape, len(file.embeddings)) == ((N, DIM), N)
+
+
+@pytest.mark.parametrize(("at", "length"), [(24, 2**64 - 15), (24, 2**40), (8, 0), (8, 2**50)])
+def test_a_damaged_heap_of_texts_is_refused_before_hdf5_loops_in_it(path, at, length):
+    made().save(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"GCOL")
+    data[start + at : start + at + 8] = length.to_bytes(8, "little")
+    path.write_bytes(data)
+    with pytest.raises(FeaturesError, match="of texts claims|claims .* bytes"):
+        load_features(path)

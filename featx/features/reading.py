@@ -15,6 +15,7 @@ import numpy as np
 from featx.cache.identity import Space
 from featx.errors import CacheError, FeaturesError
 from featx.features.collection import Failure, Features
+from featx.features.heap import check_heaps
 from featx.features.writing import FORMAT_VERSION, encoded, text_crc
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
@@ -104,7 +105,9 @@ class FeaturesFile:
             raise FeaturesError("attribute format_version is not an integer")
         if version > FORMAT_VERSION:
             raise FeaturesError(f"format version {version}, this featx reads {FORMAT_VERSION}: update featx")
-        self.embeddings = LazyRows(_dataset(file, "embeddings", None), self.path)
+        rows = _dataset(file, "embeddings", None)
+        check_heaps(self.path, rows)
+        self.embeddings = LazyRows(rows, self.path)
         if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
             raise FeaturesError(f"/embeddings has shape {self.embeddings.shape}: expected (n, d) with d >= 1")
         if self.embeddings.dtype.kind != "f" or self.embeddings.dtype.itemsize not in (2, 4):
