@@ -611,5 +611,5 @@ def test_a_damaged_heap_of_texts_is_refused_before_hdf5_loops_in_it(path, at, le
     start = data.index(b"GCOL")
     data[start + at : start + at + 8] = length.to_bytes(8, "little")
     path.write_bytes(data)
-    with pytest.raises(FeaturesError, match="of texts claims|claims .* bytes"):
+    with pytest.raises(FeaturesError, match=r"of texts claims|claims .* bytes"):
         load_features(path)
