@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -602,6 +603,23 @@ def test_lazy_rows_are_an_array_to_numpy(path):
         np.testing.assert_array_equal(np.asarray(file.embeddings), made().embeddings)
         np.testing.assert_array_equal(file.embeddings[[1, 3]], made().embeddings[[1, 3]])
         assert (file.embeddings.shape, len(file.embeddings)) == ((N, DIM), N)
+
+
+@pytest.mark.parametrize("block", [9, 100, 2**24])
+def test_every_collection_of_texts_is_found_wherever_a_block_ends(path, monkeypatch, block):
+    monkeypatch.setattr("featx.features.heap._BLOCK", block)
+    n = 300
+    Features(np.zeros((n, 2), np.float32), [f"{i:060d}" for i in range(n)]).save(path)
+    content = path.read_bytes()
+    starts = [match.start() for match in re.finditer(b"GCOL", content)]
+    assert len(starts) > 1
+    assert len(load_features(path)) == n
+    for start in starts:
+        torn = bytearray(content)
+        torn[start + 24 : start + 32] = bytes([255]) * 8
+        path.write_bytes(torn)
+        with pytest.raises(FeaturesError, match="claims"):
+            load_features(path)
 
 
 @pytest.mark.parametrize(("at", "length"), [(24, 2**64 - 15), (24, 2**40), (8, 0), (8, 2**50)])

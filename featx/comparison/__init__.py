@@ -211,8 +211,8 @@ def _require_finite(features: Features, name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(features.embeddings).all(axis=1))
     if len(bad):
         raise InputError(
-            f"{name}: row {bad[0]} ({features.ids[bad[0]]}) has values that are not finite, as have "
-            f"{len(bad) - 1} others; leave them out with Features.subset, or extract them again"
+            f"{name}: row {bad[0]} ({features.ids[bad[0]]}) has values that are not finite ({len(bad)} in "
+            "all); leave such rows out with Features.subset, or extract them again"
         )
 
 

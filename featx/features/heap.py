@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 
@@ -20,6 +21,7 @@ __all__ = ["check_heaps"]
 
 _START = b"GCOL\x01\0\0\0"  # signature, version, three reserved bytes: no text has these
 _HEADER = 16  # of a collection, and of each object in it
+_BLOCK = 2**24
 
 
 def check_heaps(path: Path, rows: h5py.Dataset) -> None:
@@ -38,22 +40,31 @@ def check_heaps(path: Path, rows: h5py.Dataset) -> None:
         If a collection, or an object in it, claims a size that it cannot have.
     """
     with open(path, "rb") as file:
-        for start, stop in _gaps(rows, path.stat().st_size):
-            file.seek(start)
-            block = file.read(stop - start)
-            at = block.find(_START)
-            while at >= 0:
-                _check(block[at:])
-                at = block.find(_START, at + 1)
+        size = path.stat().st_size
+        for start, stop in _gaps(rows, size):
+            for at in _collections(file, start, stop):
+                _check(file, at, size)
+
+
+def _collections(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
+    """Where in a part of the file a collection begins."""
+    while start < stop:
+        file.seek(start)
+        block = file.read(min(_BLOCK, stop - start))
+        at = block.find(_START)
+        while at >= 0:
+            yield start + at
+            at = block.find(_START, at + 1)
+        if len(block) < _BLOCK:
+            return
+        start += _BLOCK - len(_START) + 1  # one may begin in this block and end in the next
 
 
 def _gaps(rows: h5py.Dataset, size: int) -> Iterator[tuple[int, int]]:
     """Where in the file the dataset is not."""
-    taken = []
+    taken: list[tuple[int, int]] = []
     if rows.chunks is not None:
-        for i in range(rows.id.get_num_chunks()):
-            chunk = rows.id.get_chunk_info(i)
-            taken.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
+        rows.id.chunk_iter(lambda chunk: taken.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
     elif rows.id.get_offset() is not None:
         taken.append((rows.id.get_offset(), rows.id.get_offset() + rows.id.get_storage_size()))
     position = 0
@@ -65,15 +76,19 @@ def _gaps(rows: h5py.Dataset, size: int) -> Iterator[tuple[int, int]]:
         yield position, size
 
 
-def _check(collection: bytes) -> None:
-    size = struct.unpack_from("<Q", collection, 8)[0] if len(collection) >= _HEADER else 0
-    if not _HEADER <= size <= len(collection):
+def _check(file: BinaryIO, start: int, file_size: int) -> None:
+    """Walk from object to object as HDF5 does, and see that every step leads on and stays inside."""
+    file.seek(start)
+    header = file.read(_HEADER)
+    size = int.from_bytes(header[8:], "little") if len(header) == _HEADER else 0
+    if not _HEADER <= size <= file_size - start:
         raise FeaturesError(f"damaged: a collection of texts claims {size} bytes")
-    at = _HEADER
-    while at + _HEADER <= size:
+    collection = file.read(size - _HEADER)
+    at = 0
+    while at + _HEADER <= len(collection):
         index, _, _, length = struct.unpack_from("<HHIQ", collection, at)
         # Object 0 is the free space, its length counts its header; the others are padded to 8 bytes.
         step = length if index == 0 else _HEADER + (length + 7) // 8 * 8
-        if step < _HEADER or at + step > size:
+        if step < _HEADER or at + step > len(collection):
             raise FeaturesError(f"damaged: a text in a collection of {size} bytes claims {length} bytes")
         at += step

@@ -48,6 +48,8 @@ class LazyRows:
         return np.asarray(self[...], dtype=dtype)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # before __init__ there is no dataset to ask
+            raise AttributeError(name)
         return getattr(self._dataset, name)
 
 
