@@ -5,10 +5,11 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 # What the demo runs on; override to try your own: make demo DEMO_DATA=photos/
 DEMO_DATA ?=
+BENCH_DATA ?=
 DEMO_ARGS ?= --limit 1750 --image-size 96
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults soak check install format clean
+.PHONY: help demo test test-faults soak bench check install format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -25,6 +26,10 @@ test-faults: install  ## every kill, power cut, full disk and flipped byte that 
 
 soak: install  ## 20 minutes of extractions, readers and compactions under SIGKILL
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py --minutes 20
+
+bench: install  ## how fast images become rows, and rows are read, on this machine (BENCH_DATA=photos/)
+	$(BIN)/python tests/benchmarks/bench_extraction.py $(BENCH_DATA)
+	$(BIN)/python tests/benchmarks/bench_cache.py
 
 check: install  ## ruff, mypy and the tests
 	$(BIN)/ruff check .

@@ -8,7 +8,8 @@
     │   ├── ImageError                    one image that cannot be read
     │   ├── UnknownName                   no backbone, layer, classifier, ... of that name
     │   ├── WeightsError                  weights missing, damaged or of another architecture
-    │   └── FeaturesError                 a features file that is not what it should be
+    │   ├── FeaturesError                 a features file that is not what it should be
+    │   └── EngineError                   a network that an engine cannot run here
     ├── OutputError (OSError)             a place that cannot be written
     ├── CacheError (OSError)              the embedding cache cannot be used
     ├── ModelMismatch (InputError)        a saved model and what is installed disagree
@@ -89,6 +90,10 @@ class WeightsError(InputError):
 
 class FeaturesError(InputError):
     """A features file is damaged or not a features file."""
+
+
+class EngineError(InputError):
+    """An engine cannot run this network on this machine; another one can take its place."""
 
 
 class OutputError(FeatxError, OSError):

@@ -99,6 +99,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 f"FeatureExtractor: on_error must be 'raise', got {self.on_error!r}; "
                 "a pipeline cannot lose rows"
             )
+        if self.precision == "int8":
+            raise InputError(
+                "FeatureExtractor: precision 'int8' depends on the images that it was calibrated on, and a "
+                "pipeline meets others later; use 'bf16' or 'fp32'"
+            )
         self.dim_ = self._embedder().dim
         return self
 

@@ -77,6 +77,8 @@ class Model:
         Classifier name, chosen hyperparameters, cross-validated score, number of training images, versions.
     failures : list of Failure
         Images of the last `predict` that could not be read, with ``on_error="skip"``.
+    extraction : dict
+        Where the time of the last extraction went (`featx.extraction.Profile`).
     """
 
     classifier: Any
@@ -85,6 +87,7 @@ class Model:
     backbone: dict[str, Any]
     info: dict[str, Any]
     failures: list[Failure] = field(default_factory=list)
+    extraction: dict[str, Any] = field(default_factory=dict)
 
     def predict(
         self,
@@ -114,6 +117,11 @@ class Model:
         list of Prediction
             One for each image that could be read, in order.
 
+        Notes
+        -----
+        Where this machine does not have the precision that the model was trained in, fp32 takes its place:
+        the embeddings are then nearer to the true ones than those of the training were.
+
         Raises
         ------
         ModelMismatch
@@ -122,18 +130,26 @@ class Model:
         from featx.backbones import load_backbone
         from featx.cache import Space
         from featx.datasets import load_dataset
+        from featx.engines import resolve
 
         chosen = {} if weights is None else {"weights": weights}
         network = load_backbone(**(self.backbone | chosen))
+        trained_in = self.space["precision"]
+        here = resolve(device=device).precision
         embedder = network_embedder(
-            network, engine=engine, device=device, precision=self.space["precision"], batch_size=batch_size
+            network,
+            engine=engine,
+            device=device,
+            precision=trained_in if trained_in == here else "fp32",
+            batch_size=batch_size,
         )
-        differences = Space(self.space).differences(embedder.space, here="in the model", there="installed")
+        expected = Space(self.space | {"precision": embedder.space.fields["precision"]})
+        differences = expected.differences(embedder.space, here="in the model", there="installed")
         if differences:
             raise ModelMismatch(f"the model does not fit the installed backbone: {'; '.join(differences)}")
         dataset = load_dataset(images, labelled=False)
         rows = embed(dataset.images, embedder, cache=cache, on_error=on_error, verbose=verbose)
-        self.failures = rows.failures
+        self.failures, self.extraction = rows.failures, rows.profile.to_dict()
         if not len(rows.kept):
             return []
         probabilities = self.classifier.predict_proba(rows.embeddings)
@@ -217,6 +233,11 @@ def train(
     from featx.classifiers import fit_probe
     from featx.datasets import load_dataset, require_labelled
 
+    if precision == "int8":
+        raise InputError(
+            "precision 'int8' depends on the images that it was calibrated on, and a model meets others; "
+            "train with 'bf16' or 'fp32'"
+        )
     dataset = load_dataset(data, labels, limit=limit, seed=seed)
     if dataset.splits is not None:
         dataset = dataset.subset(np.flatnonzero(dataset.splits != "test"))
@@ -251,6 +272,7 @@ def train(
             "scikit-learn": sklearn.__version__,
         },
         failures=features.failures,
+        extraction=(features.run or {})["profile"],
     )
 
 

@@ -49,6 +49,13 @@ def _own_home(tmp_path_factory, monkeypatch):
         monkeypatch.setenv(name, str(home / name.lower()))
 
 
+@pytest.fixture(autouse=True)
+def _plain_machine(monkeypatch):
+    """``auto`` means PyTorch in fp32, whatever the machine that runs the tests has."""
+    monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("featx.engines.plan._fastest_on_cpu", lambda: "torch")
+
+
 @pytest.fixture
 def photos(tmp_path):
     """A folder of three classes with 8 images each."""

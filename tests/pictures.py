@@ -10,8 +10,13 @@ from PIL import Image
 COLOURS = {"crimson": (200, 30, 50), "leaf": (40, 160, 60), "sky": (60, 130, 220)}
 #: Small, quick to build, with batch norms; always on random weights here.
 BACKBONE = "shufflenet_v2_x0_5"
-#: Arguments that make a run quick.
-QUICK = {"backbone": BACKBONE, "weights": None, "image_size": 32}
+#: Arguments that make a run quick. Random weights; on a machine of any kind the same arithmetic.
+QUICK = {"backbone": BACKBONE, "weights": None, "image_size": 32, "engine": "torch", "precision": "fp32"}
+#: The same for the command line.
+QUICK_OPTIONS = [
+    *("--backbone", BACKBONE, "--weights", "random", "--image-size", "32"),
+    *("--engine", "torch", "--precision", "fp32"),
+]
 
 
 def picture(colour: tuple[int, int, int], seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:

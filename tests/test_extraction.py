@@ -17,8 +17,33 @@ from pictures import BACKBONE, COLOURS, QUICK, picture, write_photos
 
 from featx import extract, load_backbone, load_dataset, load_features
 from featx.cache import Cache
+from featx.engines import Plan
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.extraction import embed, network_embedder, pixel_embedder
+
+
+class Fake:
+    """An engine that computes what a test says, and is trusted like the reference."""
+
+    name, device, precision, version = "fake", "cpu", "fp32", "1"
+
+    def __init__(self, compute, batch_size=32, lanes=1):
+        self.compute, self.batch_size, self.lanes = compute, batch_size, lanes
+
+    def __call__(self, batch):
+        return self.compute(batch)
+
+    def enter(self):
+        pass
+
+    def leave(self):
+        pass
+
+
+def with_engine(embedder, compute, **options):
+    """`embedder` with another engine."""
+    plan = Plan("eager", "cpu", "fp32")
+    return replace(embedder, plan=plan, make_engine=lambda images, threads: Fake(compute, **options))
 
 
 def slow_reference(dataset, backbone):
@@ -197,9 +222,7 @@ def test_what_half_precision_cannot_hold_is_an_error_and_no_infinity(photos):
 
     backbone = load_backbone(BACKBONE, weights=None, image_size=32)
     embedder = network_embedder(backbone, dtype="float16")
-    large = replace(
-        embedder, make_engine=lambda: lambda batch: np.full((len(batch), embedder.dim), 1e5, "f4")
-    )
+    large = with_engine(embedder, lambda batch: np.full((len(batch), embedder.dim), 1e5, "f4"))
     with pytest.raises(InputError, match=r"the value 1e\+05, too large for float16; use float32"):
         embed(load_dataset(photos).images, large)
 
@@ -227,7 +250,7 @@ def test_wrong_options_are_named(photos, option, message):
         extract(photos, **QUICK, **option)
 
 
-def test_memory_ahead_of_the_network_is_bounded(photos):
+def test_memory_ahead_of_the_network_is_bounded(photos, monkeypatch):
     """No more images are prepared than the window allows, however slow the network is."""
     backbone = load_backbone(BACKBONE, weights=None, image_size=32)
     dataset = load_dataset(write_photos(photos.parent / "many", 60))
@@ -250,10 +273,20 @@ def test_memory_ahead_of_the_network_is_bounded(photos):
         done[0] += len(batch)
         return np.zeros((len(batch), backbone.dim), np.float32)
 
-    embedder = network_embedder(backbone, batch_size=4)
-    embed([Counting(s) for s in dataset.images], replace(embedder, make_engine=lambda: engine), n_jobs=2)
-    assert read[0] == 180
-    assert most[0] <= 2 + 4 * 4 + 4 + 2
+    monkeypatch.setattr("featx.extraction.pipeline.PIXELS_AHEAD", 0)
+    monkeypatch.setattr("featx.extraction.loop._LOOK", 1)
+    slow = with_engine(network_embedder(backbone), engine, batch_size=4, lanes=2)
+    embed([Counting(s) for s in dataset.images], slow)
+    looked_at = 2  # the first image: its digest, and whether it can be decoded
+    assert read[0] == 180 + looked_at
+    assert most[0] <= looked_at + 4 * (2 * 2 + 2) + 4
+
+
+def test_files_read_ahead_are_bounded_by_their_bytes(photos, monkeypatch):
+    """While large files wait to be decoded, no more are read than lanes can take."""
+    monkeypatch.setattr("featx.extraction.pipeline.FILES_AHEAD", 0)
+    features = extract(photos, **QUICK, batch_size=2)
+    assert (len(features), features.run["forward_passes"]) == (24, 24)
 
 
 def test_pixels_are_the_shrunken_image(photos):
@@ -266,8 +299,8 @@ def test_pixels_are_the_shrunken_image(photos):
 
 def test_rows_computed_before_an_interruption_are_committed(photos):
     backbone = load_backbone(BACKBONE, weights=None, image_size=32)
-    embedder = network_embedder(backbone, batch_size=5)
-    real = embedder.make_engine()
+    embedder = network_embedder(backbone)
+    real = embedder.make_engine(24, 1)
     calls = []
 
     def engine(batch):
@@ -278,13 +311,32 @@ def test_rows_computed_before_an_interruption_are_committed(photos):
 
     images = load_dataset(photos).images
     with pytest.raises(KeyboardInterrupt):
-        embed(images, replace(embedder, make_engine=lambda: engine))
-    assert embed(images, embedder).forward_passes == 24 - 10
+        embed(images, with_engine(embedder, engine, batch_size=5))
+    # What the lane had finished before, and after while it was being stopped.
+    assert embed(images, embedder).forward_passes <= 24 - 10
+
+
+def test_an_error_of_the_engine_ends_the_run_and_keeps_what_was_done(photos):
+    backbone = load_backbone(BACKBONE, weights=None, image_size=32)
+    embedder = network_embedder(backbone)
+    real = embedder.make_engine(24, 1)
+    calls = []
+
+    def engine(batch):
+        calls.append(len(batch))
+        if len(calls) == 4:
+            raise RuntimeError("the driver is gone")
+        return real(batch)
+
+    images = load_dataset(photos).images
+    with pytest.raises(RuntimeError, match="the driver is gone"):
+        embed(images, with_engine(embedder, engine, batch_size=5))
+    assert embed(images, embedder).forward_passes <= 24 - 15
 
 
 @pytest.mark.parametrize(
     ("limits", "commits"),
-    [({}, 1), ({"COMMIT_BYTES": 8 * 1024 * 4}, 3), ({"COMMIT_SECONDS": 0.0}, 6)],
+    [({}, 1), ({"COMMIT_BYTES": 8 * 1024 * 4}, 3), ({"COMMIT_SECONDS": -1.0}, 6)],
     ids=["neither limit", "8 rows", "every batch is late"],
 )
 def test_rows_are_committed_by_bytes_and_by_time(photos, tmp_path, monkeypatch, limits, commits):
@@ -311,7 +363,7 @@ def test_ctrl_c_on_the_command_line_is_one_line_with_status_2(tmp_path):
         "from featx.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     argv = ["extract", photos, "-o", tmp_path / "f.h5", "--backbone", BACKBONE, "--weights", "random"]
-    argv += ["--batch-size", "2", "--cache", cache, "--quiet"]
+    argv += ["--batch-size", "2", "--engine", "torch", "--precision", "fp32", "--cache", cache, "--quiet"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, argv)], stderr=subprocess.PIPE, text=True
     )

@@ -22,6 +22,7 @@ FLOORS = {
     "results": 2,
     "splits": 2,
     "vision": 2,
+    "machine": 1,
     "datasets": 3,
     "backbones": 3,
     "classifiers": 3,

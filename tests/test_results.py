@@ -128,6 +128,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "seconds_total",
         "command",
         "warnings",
+        "extraction",
     }
     assert set(content["methods"][0]) == {
         "name",

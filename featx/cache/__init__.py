@@ -4,6 +4,7 @@
 
     <root>/<space id>/space.json        the space in clear; its SHA-256 is the folder's name
                       shards/*.h5       immutable, named by their SHA-256: the only truth
+                      *.json, *.bin     notes on it (`notes`)
                       index.h5          where each key is; derived, and written anew when it is lost
                       tmp/*.part        what a killed writer leaves behind; never read
                       quarantine/*.h5   damaged shards, set aside and never read

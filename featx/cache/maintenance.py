@@ -16,6 +16,7 @@ from featx.cache.encoding import SHARD_NAME
 from featx.cache.header import open_shard, verify_shard
 from featx.cache.identity import Space
 from featx.cache.index_file import load_index
+from featx.cache.notes import NOTES
 from featx.cache.quarantine import SET_ASIDE
 from featx.cache.root import is_file, listed
 from featx.cache.shard import DamagedShard
@@ -25,7 +26,7 @@ from featx.errors import CacheError
 
 __all__ = ["Collection", "SpaceInfo", "Verification", "clear_space", "collect", "survey", "verify"]
 
-_OWN_FILES = ("index.h5", "cost.json", "space.json")
+_OWN_FILES = ("index.h5", *NOTES, "space.json")
 
 
 @dataclass(frozen=True)

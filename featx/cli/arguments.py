@@ -183,14 +183,19 @@ def _network(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pooling", choices=["avg", "max", "none"], help="for a layer with spatial extent")
     group.add_argument("--image-size", type=_positive, metavar="PX", help="another input resolution")
     group.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="auto is fp32"
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16", "int8"],
+        default="auto",
+        help="auto is bf16 where the CPU or GPU has it, fp16 on older GPUs, else fp32",
     )
     _machine(parser)
 
 
 def _machine(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("this machine")
-    group.add_argument("--engine", default="auto", metavar="E", help="auto or torch")
+    group.add_argument(
+        "--engine", default="auto", metavar="E", help="auto, torch, openvino, compile or eager"
+    )
     group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--batch-size", type=_batch, default="auto", metavar="N", help="auto or a number")
 
@@ -209,6 +214,7 @@ def _running(parser: argparse.ArgumentParser, *, limit: bool = True) -> None:
         "--cache", metavar="DIR", help="embedding cache (default: FEATX_CACHE or the user's cache folder)"
     )
     group.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    group.add_argument("--profile", action="store_true", help="show where the time of the extraction went")
 
 
 def _positive(text: str) -> int:

@@ -34,6 +34,8 @@ def extract(args: Namespace) -> None:
         f"({run.get('forward_passes', 0)} forward passes, {run['seconds']['total']:.1f} s)"
     )
     _list_failures(features.failures)
+    if args.profile:
+        _show_profile(run["profile"])
 
 
 def compare(args: Namespace) -> None:
@@ -63,6 +65,9 @@ def compare(args: Namespace) -> None:
     print(result.advice)
     _list_failures(result.failures)
     print(f"report: {report}")
+    if args.profile:
+        for name, extraction in result.extraction.items():
+            _show_profile(extraction["profile"], name)
 
 
 def train(args: Namespace) -> None:
@@ -85,6 +90,8 @@ def train(args: Namespace) -> None:
         f"{len(model.classes)} classes{estimate}"
     )
     _list_failures(model.failures)
+    if args.profile:
+        _show_profile(model.extraction)
 
 
 def predict(args: Namespace) -> None:
@@ -110,6 +117,8 @@ def predict(args: Namespace) -> None:
     else:
         _write_predictions(predictions, form, sys.stdout)
     _list_failures(model.failures)
+    if args.profile:
+        _show_profile(model.extraction)
 
 
 def backbones(args: Namespace) -> None:
@@ -137,6 +146,13 @@ def cache(args: Namespace) -> int:
 
     status: int = getattr(actions, args.action)(args)
     return status
+
+
+def _show_profile(profile: dict[str, Any], name: str = "") -> None:
+    """On standard error: standard output belongs to results."""
+    from featx.extraction import profile_table
+
+    print((f"{name}: " if name else "") + profile_table(profile), file=sys.stderr)
 
 
 def _network(args: Namespace) -> dict[str, Any]:

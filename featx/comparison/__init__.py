@@ -188,6 +188,11 @@ def compare(
         seed=seed,
         seconds_total=time.perf_counter() - started,
         warnings=warnings,
+        extraction={
+            name: {"profile": features.run["profile"], "parity": features.run["parity"]}
+            for name, features in sets.items()
+            if features.run is not None
+        },
     )
     if dataset is not None:
         shown = {mistake.id for method in methods for mistake in method.mistakes}

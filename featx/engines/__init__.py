@@ -3,23 +3,59 @@
 >>> import numpy
 >>> from featx.backbones import load_backbone
 >>> from featx.engines import make_engine
->>> engine = make_engine(load_backbone("resnet18", weights=None, image_size=64), device="cpu")
+>>> backbone = load_backbone("resnet18", weights=None, image_size=64)
+>>> engine = make_engine(backbone, device="cpu", precision="fp32")
 >>> engine(numpy.zeros((4, 64, 64, 3), numpy.uint8)).shape
 (4, 512)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from featx import machine
 from featx.backbones.spec import Backbone
 from featx.engines.interface import Engine
-from featx.engines.plan import DEVICES, ENGINES, PRECISIONS, Plan, resolve
-from featx.engines.torch import TorchEngine
+from featx.engines.parity import Parity, compare
+from featx.engines.plan import DEVICES, ENGINES, PRECISIONS, Plan, fallbacks, resolve
+from featx.engines.share import bytes_per_image, share
+from featx.engines.torch import EagerEngine, TorchEngine
 
-__all__ = ["DEVICES", "ENGINES", "PRECISIONS", "Engine", "Plan", "TorchEngine", "make_engine", "resolve"]
+__all__ = [
+    "DEVICES",
+    "ENGINES",
+    "PRECISIONS",
+    "EagerEngine",
+    "Engine",
+    "Parity",
+    "Plan",
+    "TorchEngine",
+    "build_engine",
+    "compare",
+    "fallbacks",
+    "make_engine",
+    "resolve",
+]
+
+# Of the memory that is free, what the network may take; images that wait and the caches need some, too.
+_MEMORY_SHARE = 0.5
+
+#: Images in a call at most, where the size is found automatically: on a CPU, and on a device.
+MAX_CPU_BATCH = 64
+MAX_DEVICE_BATCH = 512
 
 
 def make_engine(
-    backbone: Backbone, *, engine: str = "auto", device: str = "auto", precision: str = "auto"
+    backbone: Backbone,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | str = "auto",
+    images: int | None = None,
 ) -> Engine:
     """An engine that runs `backbone` here.
 
@@ -29,13 +65,87 @@ def make_engine(
         Built now, if it was not; it is not changed.
     engine, device, precision : str
         As for `resolve`.
+    batch_size : int or "auto"
+        Images in a call; ``"auto"`` is what suits the engine and fits into memory.
+    images : int, optional
+        How many will be computed, where it is known: for a few, no memory for many is taken.
 
     Raises
     ------
-    UnknownName, InputError
+    UnknownName, InputError, MissingExtra
         As for `resolve`.
     WeightsError
         The weights do not fit the architecture.
     """
     plan = resolve(engine=engine, device=device, precision=precision)
-    return TorchEngine(backbone, device=plan.device, precision=plan.precision)
+    return build_engine(backbone, plan, batch_size=batch_size, images=images)
+
+
+def build_engine(
+    backbone: Backbone,
+    plan: Plan,
+    *,
+    batch_size: int | str = "auto",
+    images: int | None = None,
+    threads: int | None = None,
+    calibration: bytes | None = None,
+) -> Engine:
+    """The engine of a plan.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    plan : Plan
+        What `resolve` gave.
+    batch_size : int or "auto"
+    images : int, optional
+        How many will be computed.
+    threads : int, optional
+        Cores that may be used; by default those of the process.
+    calibration : bytes, optional
+        For int8: what `featx.engines.int8.calibrate` gave.
+    """
+    kind, preferred = _kind(plan)
+    on_cpu = plan.device == "cpu"
+    needed = bytes_per_image(backbone.module, backbone.preprocessing.size)
+    taken = share(
+        cores=(threads or machine.cores()) if on_cpu else 1,
+        images=images,
+        size=backbone.preprocessing.size,
+        preferred=preferred,
+        largest=MAX_CPU_BATCH if on_cpu else MAX_DEVICE_BATCH,
+        bytes_per_image=needed,
+        budget=_budget(plan.device),
+        batch_size=batch_size,
+    )
+    options = {"calibration": calibration} if calibration is not None else {}
+    engine: Engine = kind(backbone, device=plan.device, precision=plan.precision, share=taken, **options)
+    return engine
+
+
+def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:
+    """What builds the engine, and how many images of 224 px suit it."""
+    if plan.engine == "eager":
+        return EagerEngine, EagerEngine.preferred
+    if plan.engine == "openvino":
+        from featx.engines.openvino import OpenVINOEngine
+
+        return OpenVINOEngine, OpenVINOEngine.preferred
+    if plan.device.partition(":")[0] == "cuda":
+        from featx.engines.cuda import CudaEngine
+
+        return partial(CudaEngine, compiled=plan.engine == "compile"), CudaEngine.preferred
+    if plan.engine == "compile":
+        from featx.engines.compiled import CompileEngine
+
+        return CompileEngine, CompileEngine.preferred
+    return TorchEngine, TorchEngine.preferred if plan.device == "cpu" else 64
+
+
+def _budget(device: str) -> int | None:
+    """Bytes that the network's activations may take."""
+    if device.partition(":")[0] == "cuda":
+        free: int | None = torch.cuda.mem_get_info(torch.device(device))[0]
+    else:
+        free = machine.free_memory()
+    return None if free is None else int(_MEMORY_SHARE * free)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from featx.backbones.spec import Backbone
 from featx.errors import InputError
+
+#: Waits for a submitted batch and gives its rows.
+Ticket = Callable[[], np.ndarray]
 
 
 class Engine(Protocol):
@@ -19,27 +23,46 @@ class Engine(Protocol):
         Of the engine.
     device : str
         Where it runs, such as ``"cpu"`` or ``"cuda:0"``.
-    precision : {"fp32", "bf16", "fp16"}
+    precision : {"fp32", "bf16", "fp16", "int8"}
         Of the arithmetic inside the network. Embeddings are float32 in any case.
+    version : str
+        Of the library that does the work; another one is compared with the reference again.
+    lanes : int
+        How many threads should call it at once, each of which then has its share of the cores; 0 for a
+        device that works by itself while the cores prepare images, and is fed through `submit`.
+    batch_size : int
+        Images that a call should bring.
     """
 
     name: str
     device: str
     precision: str
+    version: str
+    lanes: int
+    batch_size: int
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Pixels to embeddings.
+        """Pixels to embeddings. Any thread may call.
 
         Parameters
         ----------
         batch : ndarray of shape (b, h, w, 3), uint8
-            Preprocessed images, not normalised.
+            Preprocessed images, not normalised; any b.
 
         Returns
         -------
         ndarray of shape (b, dim), float32
             A row does not depend on the other images of its batch.
         """
+
+    def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
+        """Start on a batch, given in parts, and return at once where the device works by itself."""
+
+    def enter(self) -> None:
+        """Make the calling thread a lane: it takes no more than its share of the cores."""
+
+    def leave(self) -> None:
+        """Undo in the calling thread what `enter` did to the process, when all lanes are done."""
 
 
 def check_batch(batch: np.ndarray, backbone: Backbone) -> None:
@@ -55,3 +78,25 @@ def check_batch(batch: np.ndarray, backbone: Backbone) -> None:
         raise InputError(
             f"{backbone.name}: expected a batch of pixels uint8 (b, {height}, {width}, 3), got {got}"
         )
+
+
+def padded(batch: np.ndarray, size: int) -> np.ndarray:
+    """`batch` with black images behind it, for an engine whose batch is fixed."""
+    if len(batch) == size:
+        return batch
+    return np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])
+
+
+class CpuEngine:
+    """What engines on the CPU have in common: they work in the thread that calls them."""
+
+    def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
+        """Computed at once."""
+        rows = self(np.concatenate(parts))  # type: ignore[operator]
+        return lambda: rows
+
+    def enter(self) -> None:
+        """Nothing to do where the library has threads of its own."""
+
+    def leave(self) -> None:
+        """Nothing to undo."""

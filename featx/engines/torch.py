@@ -1,9 +1,8 @@
-"""The engine that runs everywhere: PyTorch, with channels last and batch norms folded."""
+"""The engines that run everywhere: PyTorch on a CPU or on Apple's GPUs."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,15 @@ import torch
 
 from featx.backbones.spec import Backbone
 from featx.engines.folding import folded
-from featx.engines.interface import check_batch
+from featx.engines.interface import CpuEngine, check_batch
+from featx.engines.share import Share
 from featx.errors import InputError
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class TorchEngine:
-    """Runs a backbone with PyTorch. See `featx.engines.interface.Engine`.
+class TorchEngine(CpuEngine):
+    """Runs a backbone with PyTorch: channels last, batch norms folded. See `featx.engines.interface.Engine`.
 
     Parameters
     ----------
@@ -27,31 +27,44 @@ class TorchEngine:
     device : str
         As `featx.engines.resolve` gives it.
     precision : {"fp32", "bf16", "fp16"}
-        In fp32, convolutions on a GPU do not use TF32, whose 10 bits of mantissa would make embeddings from
-        a GPU and from a CPU differ by a thousandth.
+    share : Share, optional
+        Lanes, threads and batch; by default one lane with the threads that torch has.
 
     Notes
     -----
-    A batch that does not fit into the memory of a GPU is halved until it does, and later batches are split
-    to the size that fitted.
+    A batch that does not fit into memory is halved until it does, and later batches are split to the size
+    that fitted.
     """
 
     name = "torch"
+    #: Images of 224 px in a batch that suits it.
+    preferred = 8
 
-    def __init__(self, backbone: Backbone, *, device: str = "cpu", precision: str = "fp32"):
+    def __init__(
+        self, backbone: Backbone, *, device: str = "cpu", precision: str = "fp32", share: Share | None = None
+    ):
         self.backbone = backbone
         self.device = device
         self.precision = precision
+        self.version = str(torch.__version__)
+        self.share = share or Share(1, torch.get_num_threads(), 32)
+        self.lanes = self.share.lanes if device == "cpu" else 0
+        self.batch_size = self.share.batch_size
         self._device = torch.device(device)
-        self._dtype = _DTYPES[precision]
-        module: Any = folded(backbone.module)  # Module.to's stub lacks memory_format
-        self._module = module.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
+        self._dtype = DTYPES[precision]
+        self._threads_before = torch.get_num_threads()
+        self._module = self._made(backbone)
         # (x / 255 - mean) / std as x * scale + shift, computed in double.
         std = np.asarray(backbone.preprocessing.std, np.float64)
         mean = np.asarray(backbone.preprocessing.mean, np.float64)
         self._scale = self._constant(1 / (255 * std))
         self._shift = self._constant(-mean / std)
         self._largest: int | None = None  # batch that is known to fit, once one did not
+
+    def _made(self, backbone: Backbone) -> Any:
+        """The network as it is run here."""
+        module: Any = folded(backbone.module)  # Module.to's stub lacks memory_format
+        return module.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """uint8 (b, h, w, 3) to float32 (b, dim)."""
@@ -62,7 +75,9 @@ class TorchEngine:
             step = min(self._largest or len(batch), len(batch) - start)
             try:
                 out[start : start + step] = self._run(batch[start : start + step])
-            except torch.OutOfMemoryError as error:
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
                 if step == 1:
                     raise InputError(
                         f"{self.backbone.name}: not even one image fits into the memory of {self.device}; "
@@ -76,46 +91,51 @@ class TorchEngine:
             start += step
         return out
 
+    def enter(self) -> None:
+        """The calling thread computes with its share of the cores."""
+        torch.set_num_threads(self.share.threads)
+
+    def leave(self) -> None:
+        """torch counts threads per thread, but hands new ones the number that was set last."""
+        torch.set_num_threads(self._threads_before)
+
     @torch.inference_mode()
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        with self._numerics():
-            pixels = self._upload(batch).permute(0, 3, 1, 2)  # NHWC in memory: channels last
-            images = pixels.to(torch.float32).mul_(self._scale).add_(self._shift).to(self._dtype)
-            return self._module(images).to(torch.float32).cpu().numpy()
+        return self._module(self._normalised(self._upload(batch))).to(torch.float32).cpu().numpy()
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 NHWC to what the network was trained on; NHWC in memory is channels last."""
+        images = pixels.permute(0, 3, 1, 2).to(torch.float32)
+        return images.mul_(self._scale).add_(self._shift).to(self._dtype)
 
     def _upload(self, batch: np.ndarray) -> torch.Tensor:
         if not batch.flags.writeable:  # torch warns of tensors on memory that must not be written
             batch = batch.copy()
-        pixels = torch.from_numpy(np.ascontiguousarray(batch))
-        if self._device.type != "cuda":
-            return pixels.to(self._device)
-        return pixels.pin_memory().to(self._device, non_blocking=True)
+        return torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
 
     def _constant(self, values: np.ndarray) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32).reshape(1, 3, 1, 1).to(self._device)
 
     def _empty_cache(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _numerics(self) -> contextlib.AbstractContextManager[None]:
-        return full_fp32() if self._device.type == "cuda" else contextlib.nullcontext()
+        """Give memory back before the next attempt, where torch keeps some."""
 
 
-@contextlib.contextmanager
-def full_fp32() -> Iterator[None]:
-    """Full fp32 in convolutions and matrix products on CUDA, whatever the process is set to."""
-    matmul: Any = torch.backends.cuda.matmul
-    convolution: Any = getattr(torch.backends.cudnn, "conv", None)
-    name, value = "fp32_precision", "ieee"
-    if not hasattr(convolution, name):  # torch before 2.9
-        convolution, name, value = torch.backends.cudnn, "allow_tf32", False  # type: ignore[assignment]
-    backends = (convolution, matmul)
-    before = [getattr(backend, name) for backend in backends]
-    try:
-        for backend in backends:
-            setattr(backend, name, value)
-        yield
-    finally:
-        for backend, old in zip(backends, before, strict=True):
-            setattr(backend, name, old)
+class EagerEngine(TorchEngine):
+    """The network as it is, channels first, in fp32: the reference that other engines are compared with."""
+
+    name = "eager"
+
+    def _made(self, backbone: Backbone) -> Any:
+        if self.device == "cpu":
+            return backbone.module
+        return copy.deepcopy(backbone.module).to(self._device)
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super()._normalised(pixels).contiguous()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)

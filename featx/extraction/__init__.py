@@ -8,10 +8,12 @@ from featx.datasets import Dataset, load_dataset
 from featx.errors import DatasetError
 from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
 from featx.extraction.loop import Rows, embed
+from featx.extraction.profile import Profile, profile_table
 from featx.features import Features
 
 __all__ = [
     "Embedder",
+    "Profile",
     "Rows",
     "backbone_of",
     "embed",
@@ -19,6 +21,7 @@ __all__ = [
     "extract_features",
     "network_embedder",
     "pixel_embedder",
+    "profile_table",
 ]
 
 
@@ -62,12 +65,16 @@ def extract(
         ``"none"`` for a layer with spatial extent.
     image_size : int, optional
         Resolution to use in place of the one that the weights were published for.
-    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
-        Arithmetic of the network; ``"auto"`` is fp32. Part of the space, as it changes the numbers.
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
+        Arithmetic of the network. ``"auto"`` is bf16 where the CPU or GPU has it natively, fp16 on GPUs
+        before those, else fp32. Part of the space, as it changes the numbers. Before rows in reduced
+        precision are trusted, they are compared with plain fp32 on the first images, and fp32 is used where
+        they are too far away. ``"int8"`` is calibrated on the first images (extra ``int8``).
     dtype : {"float32", "float16"}, default="float32"
         In which the embeddings are kept, in the cache and in what is returned: half the bytes, three
         significant digits.
-    engine : {"auto", "torch"}, default="auto"
+    engine : {"auto", "torch", "openvino", "compile", "eager"}, default="auto"
+        How the network is run; ``"auto"`` is OpenVINO on a CPU where it is installed, else PyTorch.
     device : {"auto", "cpu", "cuda", "cuda:N", "mps"}, default="auto"
     batch_size : int or "auto", default="auto"
         Does not change the embeddings.
@@ -78,7 +85,7 @@ def extract(
     on_error : {"raise", "skip"}, default="raise"
         What an unreadable image does: stop the run, or be left out and listed in `Features.failures`.
     n_jobs : int, optional
-        Threads that read and decode; default: one per core.
+        Cores to use; default: all that this process may.
     verbose : bool, default=False
         Show progress on standard error.
 
@@ -138,12 +145,14 @@ def extract_features(
         splits=kept.splits,
         groups=kept.groups,
         failures=rows.failures,
-        space=embedder.space.fields,
+        space=rows.embedder.space.fields,
         run={
             "forward_passes": rows.forward_passes,
             "computed": rows.computed,
             "seconds": rows.seconds,
             "seconds_per_image": rows.seconds_per_image,
             "mismatch": rows.mismatch,
+            "profile": rows.profile.to_dict(),
+            "parity": rows.parity,
         },
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featx.cache import Space
 from featx.errors import InputError, UnknownName
 from featx.images import DECODER, Preprocessing
+
+if TYPE_CHECKING:
+    from featx.engines import Plan
 
 #: Version of everything in this package that changes a row. Part of every space.
 FORMAT_VERSION = 1
@@ -32,22 +35,58 @@ class Embedder:
     preprocessing : Preprocessing
         RGB image to uint8 pixels (h, w, 3).
     make_engine : callable
-        Builds, when it is needed, the function from uint8 (b, h, w, 3) to float32 (b, dim).
-    batch_size : int
-        Images per call of that function.
-    is_network : bool
-        False for the raw-pixel floor, whose rows are no forward passes.
+        ``make_engine(images, threads)`` builds, when it is needed, what `featx.engines.Engine` describes,
+        for so many images and cores.
     dtype : str
         ``"float32"`` or ``"float16"``: in which the rows are kept.
+    plan : Plan or None
+        How the network is run; None for the raw-pixel floor, whose rows are no forward passes.
+    backbone : Backbone or None
+    fallbacks : tuple of Embedder
+        What takes its place where its rows are too far from plain fp32, in order.
+    batch_size : int or "auto"
+        As it was asked for.
     """
 
     space: Space
     dim: int
     preprocessing: Preprocessing
-    make_engine: Callable[[], Callable[[np.ndarray], np.ndarray]]
-    batch_size: int = 32
-    is_network: bool = True
+    make_engine: Callable[[int, int | None], Any]
     dtype: str = "float32"
+    plan: Plan | None = None
+    backbone: Any = None
+    fallbacks: tuple[Embedder, ...] = ()
+    batch_size: int | str = "auto"
+
+    @property
+    def is_network(self) -> bool:
+        """False for the raw-pixel floor."""
+        return self.plan is not None
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether its space is not known before the network has been calibrated on images."""
+        return self.plan is not None and self.plan.precision == "int8" and not self.calibration
+
+    @property
+    def calibration(self) -> str | None:
+        """The SHA-256 of the calibration that its rows are made with."""
+        found: str | None = self.space.fields.get("calibration")
+        return found
+
+    def calibrated(self, calibration: bytes) -> Embedder:
+        """The same with the scales that were found, in a space of its own."""
+        import hashlib
+
+        digest = hashlib.sha256(calibration).hexdigest()
+        return _embedder(
+            self.backbone,
+            self.plan,
+            dtype=self.dtype,
+            batch_size=self.batch_size,
+            calibration=(digest, calibration),
+            fallbacks=self.fallbacks,
+        )
 
 
 def network_embedder(
@@ -60,30 +99,81 @@ def network_embedder(
     dtype: str = "float32",
 ) -> Embedder:
     """The embedder of a frozen `backbone` (see `featx.backbones.load_backbone`)."""
-    from featx.engines import make_engine, resolve
+    from featx.engines import fallbacks, resolve
 
     if dtype not in DTYPES:
         raise UnknownName("dtype", str(dtype), DTYPES)
+    if batch_size != "auto" and (
+        not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1
+    ):
+        raise InputError(f"batch_size must be 'auto' or a positive integer, got {batch_size!r}")
     plan = resolve(engine=engine, device=device, precision=precision)
-    space = Space(
-        {
-            "format_version": FORMAT_VERSION,
-            "backbone": backbone.identity,
-            "preprocessing": backbone.preprocessing.to_dict() | {"decoder": DECODER},
-            "precision": plan.precision,
-            "dtype": dtype,
-        }
-    )
+    others = [_embedder(backbone, p, dtype=dtype, batch_size=batch_size) for p in fallbacks(plan)]
+    for i in reversed(range(len(others))):
+        others[i] = replace(others[i], fallbacks=tuple(others[i + 1 :]))
+    return _embedder(backbone, plan, dtype=dtype, batch_size=batch_size, fallbacks=tuple(others))
+
+
+def _embedder(
+    backbone: Any,
+    plan: Any,
+    *,
+    dtype: str,
+    batch_size: int | str,
+    calibration: tuple[str, bytes] | None = None,
+    fallbacks: tuple[Embedder, ...] = (),
+) -> Embedder:
+    fields: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "backbone": backbone.identity,
+        "preprocessing": backbone.preprocessing.to_dict() | {"decoder": DECODER},
+        "precision": plan.precision,
+        "dtype": dtype,
+    }
+    if calibration is not None:
+        fields["calibration"] = calibration[0]
+
+    def make(images: int, threads: int | None) -> Any:
+        from featx.engines import build_engine
+
+        return build_engine(
+            backbone,
+            plan,
+            batch_size=batch_size,
+            images=images,
+            threads=threads,
+            calibration=None if calibration is None else calibration[1],
+        )
+
     return Embedder(
-        space=space,
+        space=Space(fields),
         dim=backbone.dim,
         preprocessing=backbone.preprocessing,
-        make_engine=lambda: make_engine(
-            backbone, engine=plan.engine, device=plan.device, precision=plan.precision
-        ),
-        batch_size=_batch_size(batch_size, plan.device),
+        make_engine=make,
         dtype=dtype,
+        plan=plan,
+        backbone=backbone,
+        fallbacks=fallbacks,
+        batch_size=batch_size,
     )
+
+
+class _Flatten:
+    """The engine of the raw-pixel floor."""
+
+    name, device, precision, version = "pixels", "cpu", "fp32", "1"
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes, self.batch_size = lanes, 64
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return batch.reshape(len(batch), -1).astype(np.float32) / 255
+
+    def enter(self) -> None:
+        """Nothing to share."""
+
+    def leave(self) -> None:
+        """Nothing to undo."""
 
 
 def pixel_embedder(size: int = 16) -> Embedder:
@@ -99,15 +189,9 @@ def pixel_embedder(size: int = 16) -> Embedder:
         }
     )
 
-    def flatten(batch: np.ndarray) -> np.ndarray:
-        return batch.reshape(len(batch), -1).astype(np.float32) / 255
+    def make(images: int, threads: int | None) -> Any:
+        from featx.machine import cores
 
-    return Embedder(space, size * size * 3, preprocessing, lambda: flatten, batch_size=256, is_network=False)
+        return _Flatten(threads or cores())
 
-
-def _batch_size(batch_size: int | str, device: str) -> int:
-    if batch_size == "auto":
-        return 32 if device == "cpu" else 128
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise InputError(f"batch_size must be 'auto' or a positive integer, got {batch_size!r}")
-    return batch_size
+    return Embedder(space, size * size * 3, preprocessing, make)

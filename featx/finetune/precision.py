@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from featx.errors import InputError
+from featx.machine import cpu_has_bf16
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def choose(device: str | torch.device = "auto") -> Arithmetic:
     if chosen.type == "cuda":
         native = torch.cuda.get_device_capability(chosen) >= (8, 0)
         return Arithmetic(chosen, torch.bfloat16 if native else torch.float16)
-    if chosen.type == "cpu" and _cpu_has_bf16():
+    if chosen.type == "cpu" and cpu_has_bf16():
         return Arithmetic(chosen, torch.bfloat16)
     return Arithmetic(chosen, torch.float32)
 
@@ -86,9 +87,3 @@ def _device(device: str | torch.device) -> torch.device:
     if not present[chosen.type]:
         raise InputError(f"device: {str(device)!r} is not available here; use 'auto' or 'cpu'")
     return chosen
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 itself; the checks are private to torch, so may go."""
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)

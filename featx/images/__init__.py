@@ -1,7 +1,15 @@
 """Pixels: where images come from, how they are decoded and preprocessed. Knows no labels and no networks."""
 
 from featx.images.augment import augmented
-from featx.images.decode import DECODER, IMAGE_SUFFIXES, MAX_PIXELS, decode, is_ignored, is_image_file
+from featx.images.decode import (
+    DECODER,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    decode,
+    decode_pixels,
+    is_ignored,
+    is_image_file,
+)
 from featx.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from featx.images.source import (
     SOURCES,
@@ -31,6 +39,7 @@ __all__ = [
     "as_source",
     "augmented",
     "decode",
+    "decode_pixels",
     "is_ignored",
     "is_image_file",
 ]

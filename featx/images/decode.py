@@ -5,6 +5,7 @@ The rules, whose name `DECODER` is part of a space because they change pixels:
 - JPEG, PNG, WebP, GIF, TIFF and BMP; of an animation or a multi-page file the first picture.
 - The content decides. What is no such image is refused, and so is an image of one format in a file named as
   another: something went wrong with it.
+- A JPEG that will be shrunk much may be decoded at 1/2, 1/4 or 1/8 of its size (`featx.images.jpeg`).
 - EXIF orientation is applied (JPEG, PNG, WebP and TIFF); all other metadata is ignored.
 - Colours as `featx.images.rgb` says.
 - Empty, truncated and damaged files are refused, and so is an image of more than `MAX_PIXELS` pixels, by its
@@ -21,6 +22,7 @@ import struct
 import zlib
 from pathlib import PurePath
 
+import numpy as np
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -32,10 +34,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from featx.errors import ImageError
 from featx.images.containers import SUFFIXES, Container, Damaged, exif_orientation, sniff, unpack, what_else
+from featx.images.jpeg import Reduce, jpeg_pixels
 from featx.images.rgb import to_rgb
 
 #: Name of the rules above.
-DECODER = "pillow-rgb-1"
+DECODER = "rgb-2"
 
 #: Larger images are refused; it is the size that Pillow itself takes for an attack (2**29 / 3, rounded down).
 MAX_PIXELS = 178_956_970
@@ -137,6 +140,47 @@ def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
     ImageError
         With the reason, when the bytes do not make an image.
     """
+    image, orientation, _ = _decoded(data, id, name, None)
+    rgb = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def decode_pixels(
+    data: bytes, id: str, *, name: str | None = None, reduce: Reduce | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode the bytes of an image file into an array, at a reduced scale where that is allowed.
+
+    Parameters
+    ----------
+    data, id, name
+        As for `decode`.
+    reduce : callable, optional
+        Given (height, width) of the upright image, by which of 1, 2, 4, 8 it may be shrunk; see
+        `featx.images.Preprocessing.reduction`.
+
+    Returns
+    -------
+    pixels : ndarray of shape (h, w, 3), uint8
+    full_size : (int, int)
+        (height, width) of the upright image at its full scale.
+
+    Raises
+    ------
+    ImageError
+        With the reason, when the bytes do not make an image.
+    """
+    image, orientation, (height, width) = _decoded(data, id, name, reduce)
+    if orientation in _UPRIGHT:
+        upright = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        image = upright.transpose(_UPRIGHT[orientation])
+    size = (width, height) if orientation >= 5 else (height, width)
+    return (image if isinstance(image, np.ndarray) else np.array(image)), size
+
+
+def _decoded(
+    data: bytes, id: str, name: str | None, reduce: Reduce | None
+) -> tuple[Image.Image | np.ndarray, int, tuple[int, int]]:
+    """An image as it is stored, its EXIF orientation, and its (height, width) at full scale."""
     if not data:
         raise ImageError(id, "empty file (0 bytes)")
     format = sniff(data)
@@ -150,19 +194,32 @@ def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
     except Damaged as error:
         raise ImageError(id, str(error)) from error
     _check_size(container.size, id)
+    orientation = container.orientation
+
+    def factor(height: int, width: int) -> int:
+        """For the image as it is stored."""
+        _check_size((width, height), id)
+        if reduce is None:
+            return 1
+        return reduce(width, height) if orientation >= 5 else reduce(height, width)
+
+    if format == "JPEG" and (fast := jpeg_pixels(container.data, factor)) is not None:
+        pixels, size = fast
+        return pixels, orientation, size
     try:
         image = _READERS[format](io.BytesIO(container.data))
-        _check_size(image.size, id)
+        width, height = image.size
+        by = factor(height, width)
+        if by > 1 and format == "JPEG":
+            image.draft(None, (max(1, width // by), max(1, height // by)))
         image.load()
-        orientation = container.orientation
         if format == "WebP":
             orientation = exif_orientation(image.info.get("exif", b""))
-        rgb = to_rgb(image, id, **_number_range(image))
+        return to_rgb(image, id, **_number_range(image)), orientation, (height, width)
     except ImageError:
         raise
     except _DECODING_ERRORS as error:
         raise ImageError(id, _reason(container, error)) from error
-    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
 def _check_size(size: tuple[int, int] | None, id: str) -> None:

@@ -7,7 +7,6 @@ but not applied here: the engine folds it into the network.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,31 +14,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featx.errors import InputError, UnknownName
+from featx.errors import InputError
+from featx.images.resize import resampling, resized_window
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-#: Interpolations by name.
-RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
-# Half the width of each filter, in pixels of the coarser grid.
-_SUPPORT = {Image.Resampling.BILINEAR: 1.0, Image.Resampling.BICUBIC: 2.0, Image.Resampling.LANCZOS: 3.0}
-
-# Pillow's crop warns about results beyond 89 million pixels; there, all rows are resized.
-_CROP_LIMIT = 50_000_000
-
-
-def resampling(name: str) -> Image.Resampling:
-    """Pillow's filter for the interpolation `name`; `UnknownName` when there is none."""
-    if name not in RESAMPLING:
-        raise UnknownName("interpolation", str(name), RESAMPLING)
-    return RESAMPLING[name]
+#: A JPEG is decoded at a reduced scale only where it is shrunk by at least this factor after that.
+GAP = 2
 
 
 @dataclass(frozen=True)
@@ -131,77 +113,56 @@ class Preprocessing:
             raise InputError(f"preprocessing: {', '.join(wrong)}; expected {', '.join(sorted(fields))}")
         return cls(**data)
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
+    def __call__(
+        self,
+        image: Image.Image | np.ndarray,
+        full_size: tuple[int, int] | None = None,
+        *,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Resize and crop.
 
         Parameters
         ----------
-        image : PIL image of mode RGB
+        image : PIL image of mode RGB, or ndarray of shape (h, w, 3), uint8
+        full_size : (int, int), optional
+            (height, width) of the image where `image` is that image at a reduced scale.
+        out : ndarray of shape (h, w, 3), uint8, optional
+            Where to put the result.
 
         Returns
         -------
         ndarray of shape (h, w, 3), uint8
-
-        Notes
-        -----
-        The result is that of resizing the whole image and then cropping, but only the kept pixels are
-        computed. Let the resized grid have ``w'`` columns of which the crop keeps those from ``left``.
-        Column x of the crop is column ``left + x`` of the grid, whose centre lies at
-        ``(left + x + 1/2) w / w'`` in the image. Pillow's ``resize(size, box=(b0, .., b1, ..))`` puts the
-        centre of column x at ``b0 + (x + 1/2) (b1 - b0) / size``; with ``b0 = left w / w'`` and
-        ``b1 = (left + size) w / w'`` the two agree, and so do the filters' scales; and the support of a
-        filter is clipped to the image, not to the box. What remains is the rounding of the box to single
-        precision: an occasional pixel differs by one level, very rarely by two.
-
-        Columns are resized before rows, in two calls: left to itself, Pillow 13 may turn the order round
-        for a tall image and a small box, and as each pass rounds and clips, that changes the pixels.
+            What resizing the whole image and then cropping gives, up to one level, very rarely two; from a
+            reduced scale, see `reduction`.
         """
-        if image.mode != "RGB":
-            raise InputError(f"preprocessing: expected an image of mode RGB, got {image.mode}")
-        width, height = image.size
-        new_h, new_w = self._resized(height, width)
+        pixels = _rgb(image)
+        new_h, new_w = self._resized(*(full_size or pixels.shape[:2]))
         out_h, out_w = self.size
         top, kept_h, pad_top = _window(new_h, out_h)
         left, kept_w, pad_left = _window(new_w, out_w)
         window = (left, top, left + kept_w, top + kept_h)
-        if (new_h, new_w) == (height, width):
-            kept = image.crop(window)
-        elif isinstance(self.resize, tuple) or self.interpolation == "nearest":
-            # Nearest picks single pixels: a rounded box would pick a neighbour, not a close value.
-            kept = image.resize((new_w, new_h), RESAMPLING[self.interpolation]).crop(window)
-        else:
-            kept = self._resize_window(image, (new_w, new_h), window)
-        if (kept_h, kept_w) == (out_h, out_w):
-            return np.array(kept)
-        padded = np.zeros((out_h, out_w, 3), np.uint8)
-        padded[pad_top : pad_top + kept_h, pad_left : pad_left + kept_w] = np.asarray(kept)
-        return padded
+        kept = resized_window(pixels, (new_w, new_h), window, self.interpolation)
+        if out is None:
+            out = np.empty((out_h, out_w, 3), np.uint8)
+        if (kept_h, kept_w) != (out_h, out_w):
+            out[:] = 0
+        out[pad_top : pad_top + kept_h, pad_left : pad_left + kept_w] = kept
+        return out
 
-    def _resize_window(
-        self, image: Image.Image, grid: tuple[int, int], window: tuple[int, int, int, int]
-    ) -> Image.Image:
-        """What ``image.resize(grid).crop(window)`` gives, computing little more than the window."""
-        width, height = image.size
-        step_x, step_y = width / grid[0], height / grid[1]
-        left, top, right, bottom = window
-        method = RESAMPLING[self.interpolation]
-        # The rows that the vertical filter can reach, and one to spare for rounding.
-        reach = _SUPPORT[method] * max(step_y, 1.0) + 1.0
-        first = max(0, math.floor(top * step_y - reach))
-        last = min(height, math.ceil(bottom * step_y + reach))
-        if width * (last - first) > _CROP_LIMIT:
-            first, last = 0, height
-        rows = image.crop((0, first, width, last)) if (first, last) != (0, height) else image
-        narrow = rows.resize(
-            (right - left, last - first),
-            method,
-            box=(left * step_x, 0, min(right * step_x, width), last - first),
-        )
-        return narrow.resize(
-            (right - left, bottom - top),
-            method,
-            box=(0, top * step_y - first, right - left, min(bottom * step_y, last) - first),
-        )
+    def reduction(self, height: int, width: int) -> int:
+        """By which of 1, 2, 4, 8 a decoder may shrink an image of this size before it is resized.
+
+        The largest after which it is still to be shrunk by `GAP` along both sides. Photographs of twelve
+        million pixels then have embeddings of cosine 0.999 and more to those of the full scale.
+        """
+        if self.resize is None or self.interpolation == "nearest":
+            return 1
+        new_h, new_w = self._resized(height, width)
+        for factor in (8, 4, 2):
+            if height >= new_h * GAP * factor and width >= new_w * GAP * factor:
+                return factor
+        return 1
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the whole image after resizing."""
@@ -212,6 +173,18 @@ class Preprocessing:
         if height < width:
             return self.resize, int(self.resize * width / height)
         return int(self.resize * height / width), self.resize
+
+
+def _rgb(image: Image.Image | np.ndarray) -> np.ndarray:
+    if isinstance(image, Image.Image):
+        if image.mode != "RGB":
+            raise InputError(f"preprocessing: expected an image of mode RGB, got {image.mode}")
+        return np.array(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(
+            f"preprocessing: expected pixels uint8 (h, w, 3), got {image.dtype} {tuple(image.shape)}"
+        )
+    return image
 
 
 def _window(length: int, wanted: int) -> tuple[int, int, int]:

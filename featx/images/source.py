@@ -18,7 +18,8 @@ from PIL import Image
 
 from featx.cache.identity import digest_array, digest_bytes
 from featx.errors import DatasetError, ImageError
-from featx.images.decode import MAX_PIXELS, decode
+from featx.images.decode import MAX_PIXELS, decode, decode_pixels
+from featx.images.jpeg import Reduce
 from featx.images.rgb import over_white, to_rgb
 
 EXPECTED = (
@@ -48,11 +49,33 @@ class Content:
     payload: bytes | np.ndarray = field(repr=False)
     name: str | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds."""
+        return self.payload.nbytes if isinstance(self.payload, np.ndarray) else len(self.payload)
+
     def image(self) -> Image.Image:
         """The image as RGB; `ImageError` when it cannot be decoded."""
         if isinstance(self.payload, np.ndarray):
             return Image.fromarray(self.payload)
         return decode(self.payload, self.id, name=self.name)
+
+    def pixels(self, reduce: Reduce | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+        """The image as RGB uint8 (h, w, 3), and its (height, width) at full scale.
+
+        Parameters
+        ----------
+        reduce : callable, optional
+            As for `featx.images.decode_pixels`.
+
+        Raises
+        ------
+        ImageError
+            When it cannot be decoded.
+        """
+        if isinstance(self.payload, np.ndarray):
+            return self.payload, (self.payload.shape[0], self.payload.shape[1])
+        return decode_pixels(self.payload, self.id, name=self.name, reduce=reduce)
 
 
 @runtime_checkable

@@ -21,6 +21,9 @@ under the same ``schema``, none is renamed or changes its meaning without a new 
 ``seconds_total``         wall time of the whole comparison, or null
 ``command``               the command or call that gives this result again, or null
 ``warnings``              list of sentences about this run that a reader should know
+``extraction``            object: backbone -> ``profile`` (where the time went: ``images`` computed, ``wall``,
+                          ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (how near the engine
+                          came to plain fp32; empty when all rows came from the cache)
 ========================  ==================================================================================
 
 One method:

@@ -42,6 +42,7 @@ class ComparisonResult:
     seconds_total: float | None = None
     command: str | None = None
     warnings: list[str] = field(default_factory=list)
+    extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     schema = SCHEMA
 

@@ -7,7 +7,10 @@ import platform
 import sys
 from importlib import metadata
 
-PACKAGES = ("featx", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pillow", "h5py")
+PACKAGES = (
+    *("featx", "torch", "torchvision", "timm", "openvino", "nncf", "scikit-learn", "numpy"),
+    *("pillow", "simplejpeg", "h5py"),
+)
 
 
 def describe_environment(device: str | None = None) -> dict[str, str | int]:

@@ -12,7 +12,7 @@ import pytest
 from featx import durable
 from featx.cache import Cache, Space, SpaceStore, default_root
 from featx.cache import publisher as publisher_module
-from featx.cache.cost import recall_cost, remember_cost
+from featx.cache.notes import recall_cost, remember_cost
 from featx.errors import CacheError
 
 

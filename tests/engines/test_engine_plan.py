@@ -3,15 +3,21 @@
 import pytest
 import torch
 
-from featx.engines import Plan, resolve
-from featx.errors import InputError, UnknownName
+from featx.engines import Plan, fallbacks, plan, resolve
+from featx.errors import InputError, MissingExtra, UnknownName
+
+FASTEST = plan._fastest_on_cpu
 
 
 @pytest.fixture
 def machine(monkeypatch):
     """Pretend to have these devices."""
 
-    def pretend(cuda=0, mps=False, bf16=True):
+    def pretend(cuda=0, mps=False, bf16=True, capability=(9, 0), cpu_bf16=False, packages=()):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+        monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: cpu_bf16)
+        monkeypatch.setattr(plan, "installed", lambda package: package in packages)
+        monkeypatch.setattr(plan, "_fastest_on_cpu", FASTEST)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
@@ -21,12 +27,65 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("devices", "expected"),
-    [({"cuda": 1, "mps": True}, "cuda"), ({"mps": True}, "mps"), ({}, "cpu")],
+    ("has", "expected"),
+    [
+        ({"cuda": 1, "mps": True}, ("torch", "cuda", "bf16")),
+        ({"cuda": 1, "capability": (8, 0)}, ("torch", "cuda", "bf16")),
+        ({"cuda": 1, "capability": (7, 5)}, ("torch", "cuda", "fp16")),
+        ({"cuda": 1, "capability": (6, 1)}, ("torch", "cuda", "fp32")),
+        ({"mps": True, "packages": ["openvino"]}, ("torch", "mps", "fp32")),
+        ({}, ("torch", "cpu", "fp32")),
+        ({"cpu_bf16": True}, ("torch", "cpu", "bf16")),
+        ({"packages": ["openvino"]}, ("openvino", "cpu", "fp32")),
+        ({"packages": ["openvino"], "cpu_bf16": True}, ("openvino", "cpu", "bf16")),
+    ],
 )
-def test_auto_takes_the_fastest_device_and_full_precision(machine, devices, expected):
-    machine(**devices)
-    assert resolve() == Plan("torch", expected, "fp32")
+def test_auto_takes_the_fastest_device_engine_and_precision(machine, has, expected):
+    machine(**has)
+    assert resolve() == Plan(*expected)
+
+
+@pytest.mark.parametrize(
+    ("start", "then"),
+    [
+        (("openvino", "cpu", "bf16"), ["torch bf16", "openvino fp32", "torch fp32", "eager fp32"]),
+        (("openvino", "cpu", "int8"), ["openvino fp32", "torch fp32", "eager fp32"]),
+        (("torch", "cuda:1", "fp16"), ["torch fp32", "eager fp32"]),
+        (("torch", "cpu", "fp32"), ["eager fp32"]),
+        (("eager", "cpu", "fp32"), []),
+    ],
+)
+def test_what_cannot_be_trusted_gives_way_step_by_step_to_the_plain_network(start, then):
+    order = fallbacks(Plan(*start))
+    assert [str(p) for p in order] == [f"{step} on {start[1]}" for step in then]
+
+
+def test_int8_means_openvino_and_names_what_is_missing(machine):
+    machine(packages=["openvino", "nncf"])
+    assert resolve(precision="int8") == Plan("openvino", "cpu", "int8")
+    with pytest.raises(InputError, match="precision 'int8' needs engine 'openvino' on the CPU"):
+        resolve(precision="int8", engine="torch")
+    machine(packages=["openvino"])
+    with pytest.raises(MissingExtra, match=r"precision 'int8' needs the package 'nncf'.*featx\[int8\]"):
+        resolve(precision="int8")
+    machine()
+    with pytest.raises(MissingExtra, match=r"engine 'openvino' needs the package 'openvino'"):
+        resolve(engine="openvino")
+
+
+@pytest.mark.parametrize(
+    ("has", "request_", "part"),
+    [
+        ({"cuda": 1}, {"engine": "openvino"}, "engine 'openvino' runs on the CPU, and this runs on 'cuda'"),
+        ({"cuda": 1}, {"precision": "int8"}, "precision 'int8' needs engine 'openvino' on the CPU"),
+        ({"mps": True}, {"engine": "compile"}, "engine 'compile' is not supported on 'mps'"),
+        ({}, {"engine": "eager", "precision": "bf16"}, "engine 'eager' is the reference in fp32"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(machine, has, request_, part):
+    machine(**has, packages=["openvino", "nncf"])
+    with pytest.raises(InputError, match=part):
+        resolve(**request_)
 
 
 def test_what_is_asked_for_is_taken(machine):
@@ -47,7 +106,7 @@ def test_what_is_asked_for_is_taken(machine):
         ({"device": "cuda:-1"}, "device"),
         ({"device": "cpu:0"}, "device"),
         ({"device": ""}, "device"),
-        ({"precision": "int8"}, "precision"),
+        ({"precision": "int4"}, "precision"),
         ({"precision": "float32"}, "precision"),
     ],
 )

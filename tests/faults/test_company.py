@@ -116,6 +116,7 @@ def test_a_killed_extraction_goes_on_without_reading_unchanged_images_again(tmp_
         os.utime(image, (past, past))
     monkeypatch.setattr("featx.cache.stats._RACY_NS", 0)  # ctimes cannot be put back
     monkeypatch.setattr("featx.extraction.loop.COMMIT_BYTES", 4096 * 4)
+    monkeypatch.setattr("featx.extraction.loop._LOOK", 1)
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
     process = context.Process(target=_extract_slowly, args=(photos, tmp_path / "cache"))
     process.start()
@@ -142,15 +143,15 @@ def _noting(read):
 
 
 def _extract_slowly(photos, cache):
-    import featx.extraction.loop as loop
+    from featx.engines import TorchEngine
 
-    real = loop._Run._forward
+    real = TorchEngine.__call__
 
     def slow(self, *args):
         time.sleep(0.05)
-        real(self, *args)
+        return real(self, *args)
 
-    loop._Run._forward = slow
+    TorchEngine.__call__ = slow
     extract(photos, **QUICK, batch_size=4, cache=cache)
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pictures import QUICK, write_photos
+from pictures import QUICK, QUICK_OPTIONS, write_photos
 
 import featx
 from faults.actors import BATCH, SPACE, batch, check
@@ -192,7 +192,7 @@ def test_a_disk_that_is_really_full_is_one_line_and_the_next_run_goes_on(tmp_pat
     ballast.write_bytes(bytes(970_000))
     monkeypatch.setattr("featx.extraction.loop.COMMIT_BYTES", 20_000)
     run = [sys.executable, "-m", "featx", "extract", str(photos), "-o", str(tmp_path / "f.h5")]
-    run += ["--backbone", QUICK["backbone"], "--weights", "random", "--image-size", "32", "--batch-size", "4"]
+    run += [*QUICK_OPTIONS, "--batch-size", "4"]
     run += ["--cache", str(small_disk / "cache"), "--quiet"]
     environment = dict(os.environ, PYTHONPATH=str(Path(featx.__file__).parents[1]))
     with pytest.raises(CacheError, match="No space left on device; choose another folder"):

@@ -121,7 +121,7 @@ def make_comparison(seed: int = 3, ability: dict[str, float] | None = None) -> C
         "pooling": "avg",
         "preprocessing": {"resize": 256, "crop": [224, 224], "interpolation": "bilinear", "antialias": True},
         "precision": "fp32",
-        "decoder": "pillow-rgb-1",
+        "decoder": "rgb-2",
     }
     return ComparisonResult(
         dataset={

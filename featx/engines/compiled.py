@@ -1,0 +1,71 @@
+"""The engine that lets PyTorch write C++ for the network at hand: ``torch.compile`` with frozen weights."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from featx.backbones.spec import Backbone
+from featx.engines.interface import padded
+from featx.engines.share import Share
+from featx.engines.torch import TorchEngine
+from featx.errors import EngineError
+
+
+class CompileEngine(TorchEngine):
+    """Runs a backbone through ``torch.compile`` on a CPU. See `featx.engines.interface.Engine`.
+
+    Takes half a minute and a C++ compiler before the first image. The batch is fixed: what is smaller is
+    padded.
+
+    Raises
+    ------
+    EngineError
+        Where the network cannot be compiled, with the reason.
+    """
+
+    name = "compile"
+
+    def __init__(
+        self, backbone: Backbone, *, device: str = "cpu", precision: str = "fp32", share: Share | None = None
+    ):
+        share = share or Share(1, torch.get_num_threads(), 8)
+        super().__init__(backbone, device=device, precision=precision, share=share)
+        failed: list[Exception] = []
+
+        def compile_now() -> None:
+            # In a lane of its own: the code is made for the number of threads of the thread that runs it.
+            try:
+                self.enter()
+                height, width = backbone.preprocessing.size
+                self._run(np.zeros((self.batch_size, height, width, 3), np.uint8))
+            except Exception as error:
+                failed.append(error)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, about parts of itself
+            thread = threading.Thread(target=compile_now, name="featx-compile")
+            thread.start()
+            thread.join()
+        self.leave()
+        if failed:
+            reason = (str(failed[0]).strip() or type(failed[0]).__name__).splitlines()[0]
+            raise EngineError(f"{backbone.name}: torch.compile failed here ({reason}); use engine='torch'")
+
+    def _made(self, backbone: Backbone) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, about parts of itself
+            return torch.compile(super()._made(backbone), dynamic=False, options={"freezing": True})
+
+    @torch.inference_mode()
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        rows = []
+        for start in range(0, len(batch), self.batch_size):
+            part = padded(batch[start : start + self.batch_size], self.batch_size)
+            out = self._module(self._normalised(self._upload(part)))
+            rows.append(out.to(torch.float32).numpy())
+        return np.concatenate(rows)[: len(batch)] if rows else np.empty((0, self.backbone.dim), np.float32)

@@ -1,0 +1,224 @@
+"""The engine for NVIDIA's GPUs: copies beside the computing, and no launches where shapes are fixed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from featx.backbones.spec import Backbone
+from featx.engines.interface import Ticket
+from featx.engines.share import Share
+from featx.engines.torch import TorchEngine, out_of_memory
+
+#: Batches whose pixels may be on the way or computing at a time: one computes, one is copied.
+SLOTS = 3
+
+
+class CudaEngine(TorchEngine):
+    """Runs a backbone on a CUDA device. See `featx.engines.interface.Engine`.
+
+    Parameters
+    ----------
+    backbone, precision
+        As for `TorchEngine`. In fp32, convolutions do not use TF32, whose 10 bits of mantissa would make
+        embeddings from a GPU and from a CPU differ by a thousandth.
+    device : str
+        ``"cuda"`` or ``"cuda:N"``.
+    share : Share, optional
+        Its batch; lanes are of no meaning here.
+    compiled : bool, default=False
+        Whether the network goes through ``torch.compile``: a minute of start-up for faster kernels.
+
+    Notes
+    -----
+    Pixels are written into pinned memory, copied on a stream of their own, and computed by a CUDA graph
+    that was recorded for the full batch: nothing is launched kernel by kernel. A last batch that is not
+    full is padded. Where a graph cannot be recorded the network runs as usual.
+    """
+
+    name = "torch"
+    preferred = 128
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        device: str = "cuda",
+        precision: str = "bf16",
+        share: Share | None = None,
+        compiled: bool = False,
+    ):
+        self._compiled = compiled
+        super().__init__(
+            backbone, device=device, precision=precision, share=share or Share(1, 1, self.preferred)
+        )
+        if compiled:
+            self.name = "compile"
+        self._copies = torch.cuda.Stream(self._device)
+        # One memory for all graphs: they run one after the other, and their rows are copied out at once.
+        self.pool = torch.cuda.graph_pool_handle()
+        self._slots: list[_Slot] = []
+        self._turn = 0
+        self._lock = threading.Lock()
+
+    def _made(self, backbone: Backbone) -> Any:
+        module = super()._made(backbone)
+        return torch.compile(module, dynamic=False) if self._compiled else module
+
+    def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
+        """Start on a batch; the ticket waits for its rows."""
+        count = sum(len(part) for part in parts)
+        with self._lock:
+            if self._largest is None and 0 < count <= self.batch_size:
+                try:
+                    slot = self._slot()
+                    return slot.start(parts, count)
+                except (torch.OutOfMemoryError, RuntimeError) as error:
+                    if not out_of_memory(error):
+                        raise
+                    # The tensors of the failed attempt live as long as its traceback.
+                    error.__traceback__ = None
+                    self._slots.clear()
+                    self._empty_cache()
+                    self._largest = max(1, self.batch_size // 2)
+        batch = np.concatenate(parts)
+        return lambda: self(batch)  # in smaller parts, one after the other
+
+    def _slot(self) -> _Slot:
+        if len(self._slots) < SLOTS:
+            self._slots.append(_Slot(self))
+            return self._slots[-1]
+        self._turn = (self._turn + 1) % SLOTS
+        return self._slots[self._turn]
+
+    @torch.inference_mode()
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (b, h, w, 3) on the device to float32 (b, dim) there."""
+        with self._numerics():
+            rows: torch.Tensor = self._module(self._normalised(pixels))
+            return rows.to(torch.float32)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        return self.forward(self._upload(batch)).cpu().numpy()
+
+    def _empty_cache(self) -> None:
+        torch.cuda.empty_cache()
+
+    def _numerics(self) -> contextlib.AbstractContextManager[None]:
+        return full_fp32() if self.precision == "fp32" else contextlib.nullcontext()
+
+
+def pinned(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Memory that a device can copy from and to by itself."""
+    return torch.empty(shape, dtype=dtype, pin_memory=True)
+
+
+class _Slot:
+    """Memory for one batch on its way: pinned pixels, their copy on the device, rows, and rows back here."""
+
+    def __init__(self, engine: CudaEngine) -> None:
+        size, device = engine.batch_size, engine._device
+        height, width = engine.backbone.preprocessing.size
+        self._engine = engine
+        self._pixels = pinned((size, height, width, 3), torch.uint8)
+        self._rows = pinned((size, engine.backbone.dim), torch.float32)
+        self._input = torch.zeros_like(self._pixels, device=device)
+        self._copied, self._done = torch.cuda.Event(), torch.cuda.Event()
+        self._waiting: _Waiting | None = None
+        self._graph, self._output = self._recorded()
+
+    def _recorded(self) -> tuple[torch.cuda.CUDAGraph | None, torch.Tensor | None]:
+        """The network on this slot's input as one graph, or nothing where that cannot be recorded."""
+        engine = self._engine
+        stream = torch.cuda.Stream(engine._device)
+        stream.wait_stream(torch.cuda.current_stream(engine._device))
+        with torch.cuda.stream(stream), _tried_algorithms():
+            for _ in range(3):  # libraries choose their algorithms and allocate before the recording
+                engine.forward(self._input)
+        torch.cuda.current_stream(engine._device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=engine.pool):
+                output = engine.forward(self._input)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            torch.cuda.synchronize(engine._device)
+            return None, None
+        return graph, output
+
+    def start(self, parts: Sequence[np.ndarray], count: int) -> Ticket:
+        """Copy, compute and copy back, all in order on the device while this thread goes on."""
+        if self._waiting is not None:  # nobody has fetched the rows of the last time yet
+            self._waiting()
+        engine, pixels, at = self._engine, self._pixels.numpy(), 0
+        for part in parts:
+            pixels[at : at + len(part)] = part
+            at += len(part)
+        current = torch.cuda.current_stream(engine._device)
+        with torch.cuda.stream(engine._copies):
+            engine._copies.wait_event(self._done)  # the network has read the last batch
+            self._input[:count].copy_(self._pixels[:count], non_blocking=True)
+            self._copied.record(engine._copies)
+        current.wait_event(self._copied)
+        if self._graph is not None and self._output is not None:
+            self._graph.replay()
+            output = self._output
+        else:
+            output = engine.forward(self._input)
+        self._rows[:count].copy_(output[:count], non_blocking=True)
+        self._done.record(current)
+
+        self._waiting = _Waiting(self._rows[:count], self._done)
+        return self._waiting
+
+
+class _Waiting:
+    """Rows that the device is still to deliver into a slot."""
+
+    def __init__(self, rows: torch.Tensor, done: torch.cuda.Event) -> None:
+        self._pending, self._done = rows, done
+        self._rows: np.ndarray | None = None
+
+    def __call__(self) -> np.ndarray:
+        if self._rows is None:
+            self._done.synchronize()
+            self._rows = self._pending.numpy().copy()
+        return self._rows
+
+
+@contextlib.contextmanager
+def _tried_algorithms() -> Iterator[None]:
+    """cuDNN tries its algorithms for the shape at hand, whatever the process is set to."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextlib.contextmanager
+def full_fp32() -> Iterator[None]:
+    """Full fp32 in convolutions and matrix products on CUDA, whatever the process is set to."""
+    matmul: Any = torch.backends.cuda.matmul
+    convolution: Any = getattr(torch.backends.cudnn, "conv", None)
+    name, value = "fp32_precision", "ieee"
+    if not hasattr(convolution, name):  # torch before 2.9
+        convolution, name, value = torch.backends.cudnn, "allow_tf32", False  # type: ignore[assignment]
+    backends = (convolution, matmul)
+    before = [getattr(backend, name) for backend in backends]
+    try:
+        for backend in backends:
+            setattr(backend, name, value)
+        yield
+    finally:
+        for backend, old in zip(backends, before, strict=True):
+            setattr(backend, name, old)

@@ -1,0 +1,87 @@
+"""Eight-bit integers: the network quantised after training, on images of the collection itself.
+
+Weights get a scale for each output channel, activations one for each layer, from the range of values that
+they have on some hundred images, and biases are corrected for the mean error (NNCF's post-training
+quantisation; Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction",
+section 4.2). The scales depend on those images, so a calibration is part of the space of its rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+
+from featx.backbones.spec import Backbone
+from featx.engines.openvino import import_openvino, packed, silenced, to_openvino
+from featx.errors import EngineError, MissingExtra
+
+#: Images that the scales are measured on, at most.
+IMAGES = 300
+
+
+def import_nncf() -> Any:
+    """NNCF, kept from sending usage data.
+
+    Raises
+    ------
+    MissingExtra
+        When it is not installed.
+    """
+    import_openvino("precision 'int8'")
+    with silenced():
+        try:
+            import nncf
+        except ImportError as error:
+            raise MissingExtra("nncf", "int8", "precision 'int8'") from error
+    return nncf
+
+
+def calibrate(backbone: Backbone, pixels: np.ndarray) -> bytes:
+    """The network in int8, with scales that suit these images.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    pixels : ndarray of shape (n, h, w, 3), uint8
+        Preprocessed images, `IMAGES` of them or what there is.
+
+    Returns
+    -------
+    bytes
+        For `featx.engines.openvino.OpenVINOEngine`.
+
+    Raises
+    ------
+    EngineError
+        Where the network cannot be quantised.
+    MissingExtra
+        Without the extra ``int8``.
+    """
+    nncf = import_nncf()
+    model = to_openvino(backbone)
+    model.reshape([1, *backbone.preprocessing.size, 3])
+    logger = logging.getLogger("nncf")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), _no_bars():
+            warnings.simplefilter("ignore")
+            images = nncf.Dataset([image[None] for image in pixels[:IMAGES]])
+            quantised = nncf.quantize(model, images, subset_size=min(IMAGES, len(pixels)))
+    except (RuntimeError, ValueError, nncf.ValidationError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise EngineError(f"{backbone.name}: cannot be quantised to int8 ({reason}); use bf16") from error
+    finally:
+        logger.setLevel(before)
+    return packed(quantised)
+
+
+def _no_bars() -> Any:
+    """NNCF draws progress bars with rich on standard output, which belongs to results."""
+    import contextlib
+    import io
+
+    return contextlib.redirect_stdout(io.StringIO())

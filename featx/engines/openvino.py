@@ -1,0 +1,181 @@
+"""The engine for CPUs of Intel, AMD and ARM that OpenVINO drives (extra ``openvino``): the fastest there."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from featx.backbones.spec import Backbone
+from featx.engines.folding import folded
+from featx.engines.interface import CpuEngine, check_batch, padded
+from featx.engines.share import Share
+from featx.errors import EngineError, MissingExtra
+from featx.machine import cores
+
+_TELEMETRY = "openvino_telemetry"
+_importing = threading.Lock()
+
+
+def import_openvino(purpose: str = "engine 'openvino'") -> Any:
+    """OpenVINO, kept from sending usage data over the network, which it does when it is imported.
+
+    It works without its telemetry package, and so does NNCF; to both it looks as if that were not installed.
+
+    Raises
+    ------
+    MissingExtra
+        When it is not installed.
+    """
+    with silenced():
+        try:
+            import openvino
+        except ImportError as error:
+            raise MissingExtra("openvino", "openvino", purpose) from error
+    return openvino
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Packages imported inside find no telemetry to use. A package that is loaded already is left alone."""
+    with _importing:
+        if _TELEMETRY in sys.modules:
+            yield
+            return
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            del sys.modules[_TELEMETRY]
+
+
+class OpenVINOEngine(CpuEngine):
+    """Runs a backbone with OpenVINO on the CPU. See `featx.engines.interface.Engine`.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Not changed.
+    precision : {"fp32", "bf16", "int8"}
+        bf16 where the CPU has it; one that has not computes in fp32. int8 needs a `calibration`.
+    share : Share, optional
+        Lanes, threads and batch; by default one lane with all cores.
+    calibration : bytes, optional
+        A quantised network, as `featx.engines.int8.calibrate` gives it.
+
+    Notes
+    -----
+    Normalisation is part of the network, so uint8 goes in. The batch is fixed: what is smaller is padded.
+    Each lane has a stream of OpenVINO's, whose threads work while the lane waits.
+    """
+
+    name = "openvino"
+    #: Images of 224 px in a batch that suits it.
+    preferred = 4
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        share: Share | None = None,
+        calibration: bytes | None = None,
+    ):
+        ov = import_openvino()
+        self.backbone, self.device, self.precision = backbone, device, precision
+        self.version = ov.__version__
+        share = share or Share(1, cores(), 8)
+        self.lanes, self.batch_size = share.lanes, share.batch_size
+        model = to_openvino(backbone) if calibration is None else unpacked(calibration)
+        model.reshape([share.batch_size, *backbone.preprocessing.size, 3])
+        options = {
+            "NUM_STREAMS": str(share.lanes),
+            "INFERENCE_NUM_THREADS": str(share.lanes * share.threads),
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "int8": "f32"}.get(precision, precision),
+            "ENABLE_CPU_PINNING": False,  # lanes also decode, and the system knows best where
+        }
+        try:
+            self._compiled = ov.Core().compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise _refused(backbone, error) from error
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(share.lanes):
+            self._requests.put(self._compiled.create_infer_request())
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """uint8 (b, h, w, 3) to float32 (b, dim)."""
+        check_batch(batch, self.backbone)
+        out = np.empty((len(batch), self.backbone.dim), np.float32)
+        request = self._requests.get()
+        try:
+            for start in range(0, len(batch), self.batch_size):
+                part = batch[start : start + self.batch_size]
+                pixels = np.ascontiguousarray(padded(part, self.batch_size))
+                rows = request.infer([pixels], share_inputs=True, share_outputs=True)[0]
+                out[start : start + len(part)] = rows[: len(part)]
+        finally:
+            self._requests.put(request)
+        return out
+
+
+def to_openvino(backbone: Backbone) -> Any:
+    """The network as an OpenVINO model: uint8 (b, h, w, 3) to (b, dim), with normalisation inside.
+
+    Raises
+    ------
+    EngineError
+        Where it has an operator that OpenVINO does not know.
+    """
+    import torch
+
+    ov = import_openvino()
+    size = backbone.preprocessing.size
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's tracer, about shapes that are constant here
+            model = ov.convert_model(folded(backbone.module), example_input=torch.zeros(1, 3, *size))
+    except Exception as error:  # OpenVINO raises classes of its own for each stage
+        raise _refused(backbone, error) from error
+    steps = ov.preprocess.PrePostProcessor(model)
+    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    steps.input().model().set_layout(ov.Layout("NCHW"))
+    normalise = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    normalise.mean([255 * value for value in backbone.preprocessing.mean])
+    normalise.scale([255 * value for value in backbone.preprocessing.std])
+    return steps.build()
+
+
+def packed(model: Any) -> bytes:
+    """An OpenVINO model as bytes: the length of its XML, the XML, its weights."""
+    import io
+
+    ov = import_openvino()
+    xml, weights = io.BytesIO(), io.BytesIO()
+    manager = ov.passes.Manager()
+    manager.register_pass(ov.passes.Serialize(xml, weights))
+    manager.run_passes(model)
+    text = xml.getvalue()
+    return len(text).to_bytes(8, "little") + text + weights.getvalue()
+
+
+def unpacked(data: bytes) -> Any:
+    """The inverse of `packed`. Nothing in it is executed."""
+    ov = import_openvino()
+    length = int.from_bytes(data[:8], "little")
+    weights = np.frombuffer(data, np.uint8, offset=8 + length)
+    return ov.Core().read_model(data[8 : 8 + length], ov.Tensor(np.array(weights)))
+
+
+def _refused(backbone: Backbone, error: BaseException) -> EngineError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[-1][:200] if lines else type(error).__name__
+    return EngineError(f"{backbone.name}: OpenVINO cannot run it ({reason}); use engine='torch'")

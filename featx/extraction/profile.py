@@ -1,0 +1,113 @@
+"""Where the time of an extraction went, and what it waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: What a lane or the main thread does, in the order of the data.
+STAGES = ("read", "decode", "preprocess", "forward", "commit")
+
+_WHAT = {
+    "read": "reading files",
+    "decode": "decoding images",
+    "preprocess": "resizing images",
+    "forward": "the network",
+    "commit": "writing to the cache",
+}
+
+
+@dataclass
+class Profile:
+    """Seconds of one extraction.
+
+    Attributes
+    ----------
+    images : int
+        Rows that were computed.
+    wall : float
+        Seconds from the first image to the last commit.
+    stages : dict of str to float
+        Seconds of `STAGES`, added up over the threads that worked on them side by side.
+    threads : int
+        Lanes that decoded and ran the network, or threads that decoded for a device.
+    device : bool
+        Whether the network ran on a device of its own, beside the threads.
+    engine : dict
+        ``engine``, ``device``, ``precision``, ``lanes``, ``batch_size``; empty when nothing was computed.
+    building, comparing : float
+        Seconds in which the engine was built, and compared with plain fp32, before that.
+    """
+
+    images: int = 0
+    wall: float = 0.0
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    threads: int = 1
+    device: bool = False
+    engine: dict[str, Any] = field(default_factory=dict)
+    building: float = 0.0
+    comparing: float = 0.0
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Time that one thread spent."""
+        for stage, spent in seconds.items():
+            self.stages[stage] += spent
+
+    @property
+    def bottleneck(self) -> str | None:
+        """The stage that the others waited for: the busiest; None when nothing was computed."""
+        if not self.images or self.wall <= 0:
+            return None
+        return max(STAGES, key=self._busy)
+
+    def _busy(self, stage: str) -> float:
+        """The share of the wall time in which a stage's threads worked on it."""
+        alone = stage == "commit" or (self.device and stage == "forward")
+        return self.stages[stage] / (1 if alone else self.threads) / self.wall
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON data.
+
+        Returns
+        -------
+        dict
+            ``images``; ``wall``, ``building`` and ``comparing`` in seconds; ``threads``; ``stages``, by name
+            ``seconds`` of all threads and ``busy``, the share of the wall time; ``bottleneck``; and how the
+            network ran.
+        """
+        stages = {
+            stage: {"seconds": self.stages[stage], "busy": self._busy(stage) if self.wall > 0 else 0.0}
+            for stage in STAGES
+        }
+        return {
+            **self.engine,
+            "images": self.images,
+            "wall": self.wall,
+            "building": self.building,
+            "comparing": self.comparing,
+            "threads": self.threads,
+            "stages": stages,
+            "bottleneck": self.bottleneck,
+        }
+
+
+def profile_table(profile: Mapping[str, Any]) -> str:
+    """What `Profile.to_dict` gave, for a terminal."""
+    images, wall = profile["images"], profile["wall"]
+    if not images or wall <= 0:
+        return "profile: every row came from the cache; nothing was computed"
+    threads = "thread" if profile["threads"] == 1 else "threads"
+    lines = [
+        f"profile: {images} images in {wall:.2f} s, {images / wall:.0f} images/s; "
+        f"before that {profile['building']:.2f} s to build the engine and {profile['comparing']:.2f} s to "
+        "compare it with plain fp32",
+        f"{profile['engine']} {profile['precision']} on {profile['device']}, {profile['threads']} {threads}, "
+        f"batches of {profile['batch_size']}",
+        f"{'stage':<12}{'s in all':>10}{'ms/image':>10}{'busy':>8}",
+    ]
+    for stage, spent in profile["stages"].items():
+        each = 1000 * spent["seconds"] / images
+        lines.append(f"{stage:<12}{spent['seconds']:>10.2f}{each:>10.2f}{100 * spent['busy']:>6.0f} %")
+    lines.append(f"bottleneck: {_WHAT[profile['bottleneck']]}")
+    return "\n".join(lines)

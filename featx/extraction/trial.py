@@ -1,0 +1,217 @@
+"""Before rows are trusted: an engine is compared with plain fp32 on the first of the real images.
+
+What came out is kept beside the rows of the space, so that the next run need not ask again. An engine that
+fails, or cannot run the network at all, gives way to the next of the embedder's fallbacks, and that is said.
+In int8 the network is calibrated first, unless the cache has a calibration for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featx.cache import Cache, SpaceStore
+from featx.cache.notes import CALIBRATION, recall, remember
+from featx.durable import replacing
+from featx.errors import CacheError, EngineError, ImageError, InputError
+from featx.extraction.embedder import Embedder
+from featx.machine import cpu_name
+
+
+@dataclass
+class Trusted:
+    """An engine whose rows can be trusted.
+
+    Attributes
+    ----------
+    embedder : Embedder
+        Whose engine it is: the one asked for, or one of its fallbacks.
+    engine : Engine
+    parity : dict
+        `featx.engines.Parity` as plain data; empty for an engine that needs no comparison.
+    building, comparing : float
+        Seconds that it took to build engines, and to compare them.
+    """
+
+    embedder: Embedder
+    engine: Any
+    parity: dict[str, Any]
+    building: float
+    comparing: float
+
+
+def known_outcome(cache: Cache, embedder: Embedder) -> Embedder:
+    """The embedder that earlier runs ended with, when they were asked for this one.
+
+    Also for int8: the one with the calibration that the cache has, if it has one.
+    """
+    if embedder.needs_calibration:
+        return _calibrated_before(cache, embedder) or embedder
+    if embedder.plan is None or embedder.plan.engine == "eager":
+        return embedder
+    while embedder.fallbacks and _outcome(cache, embedder).get("passed") is False:
+        embedder = embedder.fallbacks[0]
+    return embedder
+
+
+def trusted_engine(
+    cache: Cache, embedder: Embedder, images: Sequence[Any], count: int, threads: int | None
+) -> Trusted:
+    """Build an engine and compare it, falling back until one can be trusted.
+
+    Parameters
+    ----------
+    cache : Cache
+    embedder : Embedder
+        With its calibration, if it needs one.
+    images : sequence of sources
+        That are to be computed; the first readable ones are used.
+    count : int
+        Rows to be computed in all.
+    threads : int or None
+        Cores to use.
+
+    Warns
+    -----
+    RuntimeWarning
+        When it falls back, saying why.
+    """
+    from featx.engines import compare
+    from featx.engines.parity import IMAGES
+
+    building = comparing = 0.0
+    pixels: np.ndarray | None = None
+    while True:
+        store = cache.space(embedder.space, dim=embedder.dim)
+        outcome: dict[str, Any] = {}
+        began = time.perf_counter()
+        try:
+            engine = embedder.make_engine(count, threads)
+            building += time.perf_counter() - began
+            began = time.perf_counter()
+            if embedder.plan is not None and embedder.plan.engine != "eager":
+                outcome = _outcome(cache, embedder, engine.version)
+                if "passed" not in outcome:
+                    if pixels is None:
+                        pixels = first_pixels(embedder, images, IMAGES)
+                    if len(pixels):  # otherwise there is nothing to compute either
+                        parity = compare(engine, embedder.backbone, pixels)
+                        outcome = parity.to_dict()
+                        _note(store, embedder, engine.version, outcome)
+                        reason = str(parity)
+                else:
+                    reason = "it was too far from plain fp32 before"
+            comparing += time.perf_counter() - began
+            if outcome.get("passed", True):
+                return Trusted(embedder, engine, outcome, building, comparing)
+        except EngineError as error:
+            if not embedder.fallbacks:
+                raise
+            reason = str(error)
+        if not embedder.fallbacks:
+            raise EngineError(f"no engine here can be trusted with this network: {reason}")
+        after = embedder.fallbacks[0]
+        warnings.warn(
+            f"{embedder.plan} is not used ({reason}); falling back to {after.plan}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        embedder = after
+
+
+def first_pixels(embedder: Embedder, images: Sequence[Any], most: int) -> np.ndarray:
+    """The first images that can be read, preprocessed: uint8 (n, h, w, 3), n at most `most`."""
+    found: list[np.ndarray] = []
+    seen: set[bytes] = set()
+    for image in images:
+        try:
+            content = image.read()
+            if content.digest in seen:
+                continue
+            seen.add(content.digest)
+            found.append(embedder.preprocessing(*content.pixels(embedder.preprocessing.reduction)))
+        except ImageError:
+            continue  # named when its turn comes
+        if len(found) == most:
+            break
+    return np.stack(found) if found else np.empty((0, *embedder.preprocessing.size, 3), np.uint8)
+
+
+def calibrate(cache: Cache, embedder: Embedder, images: Sequence[Any]) -> Embedder:
+    """Find the scales of int8 on the first of `images`, and keep them with their space.
+
+    Raises
+    ------
+    InputError
+        When no image can be read, or the network cannot be quantised.
+    CacheError
+        When the calibration cannot be kept.
+    """
+    from featx.engines.int8 import IMAGES
+    from featx.engines.int8 import calibrate as quantise
+
+    pixels = first_pixels(embedder, images, IMAGES)
+    if not len(pixels):
+        raise InputError("precision 'int8': none of the images can be read, and the network needs some")
+    calibration = quantise(embedder.backbone, pixels)
+    settled = embedder.calibrated(calibration)
+    store = cache.space(settled.space, dim=settled.dim)
+    store.prepare()
+    try:
+        with replacing(store.path / CALIBRATION, parts=store.path / "tmp") as file:
+            file.write(calibration)
+    except OSError as error:
+        raise CacheError(f"cannot write to the cache {cache.root}: {error.strerror or error}") from error
+    return settled
+
+
+def _calibrated_before(cache: Cache, embedder: Embedder) -> Embedder | None:
+    """The embedder with the calibration that the cache has for its backbone and preprocessing, if any."""
+    wanted = embedder.space.fields
+    for space in cache.spaces():
+        fields = dict(space.fields)
+        if fields.pop("calibration", None) is None or fields != wanted:
+            continue
+        try:
+            data = (cache.space(space).path / CALIBRATION).read_bytes()
+        except OSError:
+            continue
+        if hashlib.sha256(data).hexdigest() == space.fields["calibration"]:
+            return embedder.calibrated(data)
+    return None
+
+
+def _outcome(cache: Cache, embedder: Embedder, version: str | None = None) -> dict[str, Any]:
+    """What is known of this embedder's plan on this kind of machine, by this version if one is given."""
+    notes = recall(cache.space(embedder.space).path, "parity")
+    found = notes.get(_name(embedder))
+    if not isinstance(found, dict) or (version is not None and found.get("version") != version):
+        return {}
+    return found
+
+
+def _note(store: SpaceStore, embedder: Embedder, version: str, outcome: dict[str, Any]) -> None:
+    try:
+        store.prepare()
+    except CacheError:
+        return  # it is said when rows are committed, and a cache that is only read needs no notes
+    notes = recall(store.path, "parity")
+    remember(store.path, "parity", notes | {_name(embedder): outcome | {"version": version}})
+
+
+def _name(embedder: Embedder) -> str:
+    """An engine behaves alike on machines of one kind."""
+    plan = embedder.plan
+    assert plan is not None
+    if plan.device == "cpu":
+        return f"{plan} {cpu_name()}"
+    import torch
+
+    name = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else "mps"
+    return f"{plan} {name}"
