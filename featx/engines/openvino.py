@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import queue
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,15 +158,12 @@ def to_openvino(backbone: Backbone) -> Any:
 
 def packed(model: Any) -> bytes:
     """An OpenVINO model as bytes: the length of its XML, the XML, its weights."""
-    import io
-
     ov = import_openvino()
-    xml, weights = io.BytesIO(), io.BytesIO()
-    manager = ov.passes.Manager()
-    manager.register_pass(ov.passes.Serialize(xml, weights))
-    manager.run_passes(model)
-    text = xml.getvalue()
-    return len(text).to_bytes(8, "little") + text + weights.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        xml, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
+        ov.serialize(model, xml, weights)
+        text = xml.read_bytes()
+        return len(text).to_bytes(8, "little") + text + weights.read_bytes()
 
 
 def unpacked(data: bytes) -> Any:

@@ -333,6 +333,8 @@ class _Commits:
 
 def _stored(rows: np.ndarray, dtype: str) -> np.ndarray:
     """Rows in the dtype in which they are kept."""
+    if dtype == rows.dtype:
+        return rows
     with np.errstate(over="ignore"):
         stored = rows.astype(dtype, copy=False)
     if not np.isfinite(stored).all():

@@ -1,6 +1,6 @@
 """From files to rows, many at a time: read ahead, decode, resize, and through the network.
 
-Images go in units of a batch. A few threads read files ahead and take their digests. On a CPU every lane
+Images go in units of a few batches. A few threads read files ahead and take their digests. On a CPU every lane
 takes the next unit, decodes it and runs the network on it: no core waits for another. A device is fed by
 this process's main thread, while the threads prepare the next units. Units come out in the order they went
 in, whichever lane was faster, and only so many are under way that memory stays bounded.
@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ READERS = 4
 
 #: Images that a thread prepares in one go for a device, whose own batches are large.
 _GRAIN = 16
+#: Batches that a lane takes in one go: each handing over wakes a thread, and that is not free.
+_BATCHES = 4
 #: Batches that a device has at a time.
 _IN_FLIGHT = 2
 
@@ -122,7 +125,6 @@ class Pipeline:
         self._preprocessing = embedder.preprocessing
         self._feeds_device = engine.lanes == 0
         self.threads = engine.lanes or threads
-        self._grain = min(_GRAIN, engine.batch_size) if self._feeds_device else engine.batch_size
         self.rest: list[Unit] = []
         self._claimed: set[bytes] = set()
         self._lock = threading.Lock()
@@ -142,9 +144,10 @@ class Pipeline:
 
     def _prepared(self, todo: Sequence[int]) -> Generator[Unit]:
         height, width = self._preprocessing.size
-        unit_bytes = max(1, self._grain * height * width * 3)
+        sizes = self._unit_sizes(len(todo))
+        unit_bytes = max(1, max(sizes, default=1) * height * width * 3)
         most = max(2 * self.threads + 2, min(PIXELS_AHEAD // unit_bytes, 16 * self.threads))
-        starts = iter(range(0, len(todo), self._grain))
+        waiting = iter(zip(accumulate(sizes, initial=0), sizes, strict=False))
         reading: deque[Future] = deque()
         working: deque[Future] = deque()
         readers = ThreadPoolExecutor(max(READERS, self.threads), thread_name_prefix="featx-read")
@@ -154,10 +157,10 @@ class Pipeline:
 
         def fill() -> None:
             while len(working) < most and (not working or self._bytes_read < FILES_AHEAD):
-                start = next(starts, None)
-                if start is None:
+                start, size = next(waiting, (0, 0))
+                if not size:
                     return
-                read = readers.submit(self._read, todo[start : start + self._grain])
+                read = readers.submit(self._read, todo[start : start + size])
                 reading.append(read)
                 working.append(lanes.submit(self._work, read))
 
@@ -179,6 +182,27 @@ class Pipeline:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     self.rest.append(future.result())
 
+    def _unit_sizes(self, images: int) -> list[int]:
+        """Large units while there is much to do, and single batches towards the end."""
+        batch: int = self._engine.batch_size
+        if self._feeds_device:
+            batch = min(_GRAIN, batch)
+            return [min(batch, images - start) for start in range(0, images, batch)]
+        sizes = []
+        while images > 0:
+            large = images > 2 * _BATCHES * batch * self.threads
+            sizes.append(min(batch * (_BATCHES if large else 1), images))
+            images -= sizes[-1]
+        return sizes
+
+    def _through(self, pixels: np.ndarray) -> np.ndarray:
+        """Rows of some pixels, a batch at a time."""
+        batch = self._engine.batch_size
+        if len(pixels) <= batch:
+            rows: np.ndarray = self._engine(pixels)
+            return rows
+        return np.concatenate([self._engine(pixels[i : i + batch]) for i in range(0, len(pixels), batch)])
+
     def _read(self, positions: Sequence[int]) -> Unit:
         began = time.perf_counter()
         unit = Unit([read(self._images[position], position) for position in positions])
@@ -192,7 +216,7 @@ class Pipeline:
         self._prepare(unit)
         if not self._feeds_device and unit.pixels is not None:
             began = time.perf_counter()
-            unit.rows = self._checked(self._engine(unit.pixels))
+            unit.rows = self._checked(self._through(unit.pixels))
             unit.pixels = None
             unit.spend("forward", began)
         return unit
