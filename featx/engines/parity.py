@@ -11,8 +11,8 @@ from featx.backbones.spec import Backbone
 from featx.engines.interface import Engine
 from featx.engines.torch import EagerEngine
 
-#: Images of the comparison.
-IMAGES = 8
+#: Images of the comparison, and of the second one that must confirm a refusal.
+FEW, MANY = 8, 32
 
 #: Largest relative error of a row in fp32.
 RELATIVE_ERROR = 1e-3

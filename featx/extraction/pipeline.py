@@ -1,6 +1,6 @@
 """From files to rows, many at a time: read ahead, decode, resize, and through the network.
 
-Images go in units of a few batches. A few threads read files ahead and take their digests. On a CPU every lane
+Images go in units of a few batches. Threads read files ahead and take their digests. On a CPU every lane
 takes the next unit, decodes it and runs the network on it: no core waits for another. A device is fed by
 this process's main thread, while the threads prepare the next units. Units come out in the order they went
 in, whichever lane was faster, and only so many are under way that memory stays bounded.

@@ -46,18 +46,40 @@ class Trusted:
     comparing: float
 
 
-def known_outcome(cache: Cache, embedder: Embedder) -> Embedder:
-    """The embedder that earlier runs ended with, when they were asked for this one.
+def known_outcome(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None]) -> Embedder:
+    """The embedder that earlier runs on these images ended with, when they were asked for this one.
 
-    Also for int8: the one with the calibration that the cache has, if it has one.
+    Where an engine was refused, images that already have rows in the space of what took its place go on in
+    that space; others get a comparison of their own. For int8, the embedder with the calibration that the
+    cache has, if it has one.
+
+    Warns
+    -----
+    RuntimeWarning
+        When another embedder takes its place.
     """
     if embedder.needs_calibration:
         return _calibrated_before(cache, embedder) or embedder
-    if embedder.plan is None or embedder.plan.engine == "eager":
+    if _outcome(cache, embedder).get("passed") is not False or _rows(cache, embedder, digests) == len(
+        digests
+    ):
         return embedder
-    while embedder.fallbacks and _outcome(cache, embedder).get("passed") is False:
-        embedder = embedder.fallbacks[0]
+    for other in embedder.fallbacks:
+        if _outcome(cache, other).get("passed") is not False:
+            if other.space == embedder.space or not _rows(cache, other, digests):
+                break
+            warnings.warn(
+                f"{embedder.plan} was too far from plain fp32 for these images before; using {other.plan}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return other
     return embedder
+
+
+def _rows(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None]) -> int:
+    """How many of some images have a row in an embedder's space."""
+    return len(digests) - len(cache.space(embedder.space, dim=embedder.dim).missing(digests))
 
 
 def trusted_engine(
@@ -82,34 +104,19 @@ def trusted_engine(
     RuntimeWarning
         When it falls back, saying why.
     """
-    from featx.engines import compare
-    from featx.engines.parity import IMAGES
-
     building = comparing = 0.0
-    pixels: np.ndarray | None = None
     while True:
-        store = cache.space(embedder.space, dim=embedder.dim)
         outcome: dict[str, Any] = {}
         began = time.perf_counter()
         try:
             engine = embedder.make_engine(count, threads)
             building += time.perf_counter() - began
             began = time.perf_counter()
-            if embedder.plan is not None and embedder.plan.engine != "eager":
-                outcome = _outcome(cache, embedder, engine.version)
-                if "passed" not in outcome:
-                    if pixels is None:
-                        pixels = first_pixels(embedder, images, IMAGES)
-                    if len(pixels):  # otherwise there is nothing to compute either
-                        parity = compare(engine, embedder.backbone, pixels)
-                        outcome = parity.to_dict()
-                        _note(store, embedder, engine.version, outcome)
-                        reason = str(parity)
-                else:
-                    reason = "it was too far from plain fp32 before"
+            outcome = _compared(cache, embedder, engine, images)
             comparing += time.perf_counter() - began
             if outcome.get("passed", True):
                 return Trusted(embedder, engine, outcome, building, comparing)
+            reason = outcome["reason"]
         except EngineError as error:
             if not embedder.fallbacks:
                 raise
@@ -123,6 +130,31 @@ def trusted_engine(
             stacklevel=2,
         )
         embedder = after
+
+
+def _compared(cache: Cache, embedder: Embedder, engine: Any, images: Sequence[Any]) -> dict[str, Any]:
+    """How near an engine comes to plain fp32 on the first of `images`; empty where that is no question.
+
+    A comparison on few images is repeated with more before an engine is refused, and one that has passed
+    is not refused because of a handful.
+    """
+    from featx.engines import compare
+    from featx.engines.parity import FEW, MANY
+
+    if embedder.plan is None or embedder.plan.engine == "eager":
+        return {}
+    before = _outcome(cache, embedder, engine.version)
+    if before.get("passed") and len(images) < FEW:
+        return before
+    pixels = first_pixels(embedder, images, FEW)
+    if not len(pixels):
+        return {}  # nothing to be computed either
+    parity = compare(engine, embedder.backbone, pixels)
+    if not parity.passed and len(images) > FEW:
+        parity = compare(engine, embedder.backbone, first_pixels(embedder, images, MANY))
+    outcome = parity.to_dict()
+    _note(cache.space(embedder.space, dim=embedder.dim), embedder, engine.version, outcome)
+    return outcome | {"reason": str(parity)}
 
 
 def first_pixels(embedder: Embedder, images: Sequence[Any], most: int) -> np.ndarray:
@@ -202,7 +234,11 @@ def _note(store: SpaceStore, embedder: Embedder, version: str, outcome: dict[str
     except CacheError:
         return  # it is said when rows are committed, and a cache that is only read needs no notes
     notes = recall(store.path, "parity")
-    remember(store.path, "parity", notes | {_name(embedder): outcome | {"version": version}})
+    name = _name(embedder)
+    before = notes.get(name)
+    # For some images, once: theirs are in another space.
+    refused = not outcome["passed"] or (isinstance(before, dict) and bool(before.get("refused")))
+    remember(store.path, "parity", notes | {name: outcome | {"version": version, "refused": refused}})
 
 
 def _name(embedder: Embedder) -> str:
