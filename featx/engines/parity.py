@@ -103,4 +103,4 @@ def distances(rows: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.n
         cosine = (a * b).sum(axis=1) / (norm_a * norm_b)
     both_zero = (norm_a == 0) & (norm_b == 0)
     error[both_zero], cosine[both_zero] = 0.0, 1.0
-    return np.nan_to_num(error, nan=np.inf), np.nan_to_num(cosine, nan=-1.0)
+    return np.nan_to_num(error, nan=np.inf, posinf=np.inf), np.nan_to_num(cosine, nan=-1.0)

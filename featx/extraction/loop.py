@@ -101,7 +101,7 @@ def embed(
     root = cache if isinstance(cache, Cache) else Cache(cache)
     run = _Run(images, root, on_error, n_jobs, verbose)
     digests = root.stats.lookup([image.stat_key() for image in images])
-    run.settle(known_outcome(root, embedder, digests))
+    run.settle(known_outcome(root, embedder, images, digests))
     new = not os.path.exists(run.store.path)
     todo = run.plan(digests)
     mismatch = _mismatch(root, run.embedder, verbose) if todo and new else []

@@ -21,7 +21,11 @@ from featx.cache.notes import CALIBRATION, recall, remember
 from featx.durable import replacing
 from featx.errors import CacheError, EngineError, ImageError, InputError
 from featx.extraction.embedder import Embedder
+from featx.extraction.pipeline import identify
 from featx.machine import cpu_name
+
+#: Images that tell where the rows of a collection are.
+_SAMPLE = 32
 
 
 @dataclass
@@ -46,12 +50,22 @@ class Trusted:
     comparing: float
 
 
-def known_outcome(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None]) -> Embedder:
+def known_outcome(
+    cache: Cache, embedder: Embedder, images: Sequence[Any], digests: Sequence[bytes | None]
+) -> Embedder:
     """The embedder that earlier runs on these images ended with, when they were asked for this one.
 
     Where an engine was refused, images that already have rows in the space of what took its place go on in
     that space; others get a comparison of their own. For int8, the embedder with the calibration that the
     cache has, if it has one.
+
+    Parameters
+    ----------
+    cache : Cache
+    embedder : Embedder
+    images : sequence of sources
+    digests : sequence of bytes or None
+        Of the images, as far as they are known.
 
     Warns
     -----
@@ -60,13 +74,14 @@ def known_outcome(cache: Cache, embedder: Embedder, digests: Sequence[bytes | No
     """
     if embedder.needs_calibration:
         return _calibrated_before(cache, embedder) or embedder
-    if _outcome(cache, embedder).get("passed") is not False or _rows(cache, embedder, digests) == len(
-        digests
-    ):
+    if embedder.plan is None or not _outcome(cache, embedder).get("refused"):
+        return embedder
+    sample = [digests[i] or identify(images[i]).digest for i in range(min(len(images), _SAMPLE))]
+    if _rows(cache, embedder, sample) == len(sample):
         return embedder
     for other in embedder.fallbacks:
-        if _outcome(cache, other).get("passed") is not False:
-            if other.space == embedder.space or not _rows(cache, other, digests):
+        if not _outcome(cache, other).get("refused"):
+            if other.space == embedder.space or not _rows(cache, other, sample):
                 break
             warnings.warn(
                 f"{embedder.plan} was too far from plain fp32 for these images before; using {other.plan}",

@@ -24,7 +24,8 @@ def plain(preprocessing: Preprocessing) -> View:
     """The view that extraction takes of an image: the backbone's own preprocessing."""
 
     def view(source: Any, position: int) -> np.ndarray:
-        return preprocessing(source.read().image())
+        pixels, full_size = source.read().pixels(preprocessing.reduction)
+        return preprocessing(pixels, full_size)
 
     return view
 
@@ -57,7 +58,7 @@ def batches(
     Parameters
     ----------
     images : sequence of sources
-        With ``read().image()``, see `featx.images.source`.
+        With ``read()``, see `featx.images.source`.
     positions : ndarray of shape (n,)
         Which images, in which order.
     batch_size : int

@@ -195,6 +195,20 @@ def checkpoint(tmp_path, name, architecture):
     return path
 
 
+def test_a_profile_is_shown_on_standard_error(capsys, photos, tmp_path):
+    status, out, err = run(capsys, "extract", photos, "-o", tmp_path / "f.h5", "--profile", *QUICK)
+    assert status == 0
+    assert "profile: 24 images in" in err
+    assert "bottleneck: " in err.splitlines()[-1]
+    assert "bottleneck" not in out
+    _, _, err = run(capsys, "extract", photos, "-o", tmp_path / "f.h5", "--profile", *QUICK)
+    assert "nothing was computed" in err
+    argv = ["compare", photos, "-o", tmp_path / "o", "--classifiers", "lda", "--baseline", "none"]
+    status, _, err = run(capsys, *argv, "--profile", *QUICK)
+    assert f"{BACKBONE}: profile: every row came from the cache" in err
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["extraction"][BACKBONE]["profile"]
+
+
 def test_bad_weights_are_one_line(capsys, photos, tmp_path):
     other = checkpoint(tmp_path, "other.pth", "squeezenet1_1")
     wrong_hash = checkpoint(tmp_path, "net-deadbeef.pth", BACKBONE)

@@ -1,0 +1,111 @@
+"""What is OpenVINO's own: reduced precision, calibration, and nothing sent over the network."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+from featx.backbones import load_backbone
+from featx.engines import make_engine
+from featx.engines.openvino import OpenVINOEngine, packed, to_openvino, unpacked
+from featx.engines.parity import distances
+from featx.engines.share import Share
+from featx.errors import EngineError
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("resnet18", weights=None, image_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    return coarse.repeat(SIZE // 8, axis=1).repeat(SIZE // 8, axis=2)
+
+
+@pytest.fixture(scope="module")
+def reference(backbone, pixels):
+    return make_engine(backbone, engine="eager", device="cpu")(pixels)
+
+
+def test_bfloat16_is_near(backbone, pixels, reference):
+    rows = OpenVINOEngine(backbone, precision="bf16", share=Share(1, 1, 5))(pixels)
+    assert distances(rows, reference)[1].min() > 0.99
+
+
+def test_int8_is_near_and_a_calibration_can_be_kept(backbone, pixels, reference):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    from featx.engines.int8 import calibrate
+
+    calibration = calibrate(backbone, pixels)
+    first = OpenVINOEngine(backbone, precision="int8", calibration=calibration, share=Share(1, 1, 4))(pixels)
+    again = OpenVINOEngine(backbone, precision="int8", calibration=bytes(calibration))(pixels)
+    error, cosine = distances(first, reference)
+    assert cosine.min() > 0.98
+    assert error.max() > 1e-3, "these are the rows of the network in full precision"
+    assert distances(again, first)[0].max() < 0.02
+
+
+def test_a_model_survives_the_way_through_bytes(backbone, pixels, reference):
+    model = unpacked(packed(to_openvino(backbone)))
+    model.reshape([len(pixels), SIZE, SIZE, 3])
+    import openvino
+
+    rows = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(pixels)[0]
+    assert distances(rows, reference)[0].max() < 1e-3
+
+
+def test_lanes_work_side_by_side_and_give_the_same(backbone, pixels, reference):
+    engine = OpenVINOEngine(backbone, share=Share(2, 1, 3))
+    results = [None] * 6
+
+    def lane(i):
+        engine.enter()
+        results[i] = engine(pixels)
+
+    threads = [threading.Thread(target=lane, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(distances(rows, reference)[0].max() < 1e-3 for rows in results)
+
+
+def test_a_network_that_openvino_cannot_take_is_one_line(backbone, monkeypatch):
+    import openvino
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError("Check failed\n  in frontend.cpp\nNo rule for aten::strange\n")
+
+    monkeypatch.setattr(openvino, "convert_model", refuse)
+    with pytest.raises(
+        EngineError, match=r"OpenVINO cannot run it .*aten::strange.*; use engine='torch'"
+    ) as e:
+        OpenVINOEngine(backbone)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("package", ["openvino", "nncf"])
+def test_no_usage_data_is_sent(package):
+    """Both send some when they are imported, if their telemetry package can be."""
+    if package == "nncf":
+        pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    code = (
+        "import socket, sys\n"
+        "def refuse(*args, **kwargs): raise AssertionError('the network was used')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        "from featx.engines.openvino import import_openvino\n"
+        "from featx.engines.int8 import import_nncf\n"
+        f"(import_nncf if {package!r} == 'nncf' else import_openvino)()\n"
+        "assert 'openvino_telemetry' not in sys.modules, sorted(m for m in sys.modules if 'telemetry' in m)\n"
+        "import threading; assert threading.active_count() == 1\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)

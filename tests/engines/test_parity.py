@@ -1,0 +1,91 @@
+"""Which rows are near enough to those of the plain network."""
+
+import numpy as np
+import pytest
+import torch
+
+from featx.backbones import load_backbone
+from featx.engines import TorchEngine, compare
+from featx.engines.parity import distances
+
+
+class Other:
+    """Gives the rows of the reference, changed."""
+
+    name, device, version, lanes, batch_size = "other", "cpu", "1", 1, 8
+
+    def __init__(self, backbone, precision, change):
+        self.precision, self._change = precision, change
+        self._real = TorchEngine(backbone)
+
+    def __call__(self, batch):
+        return self._change(self._real(batch)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+
+
+def turned(cosine, rows=slice(None)):
+    """Rows at this cosine to what they were."""
+
+    def change(x):
+        rng = np.random.default_rng(1)
+        out = x.astype(np.float64)
+        for i in range(len(x))[rows]:
+            noise = rng.standard_normal(x.shape[1])
+            noise -= noise @ out[i] / (out[i] @ out[i]) * out[i]
+            noise *= np.linalg.norm(out[i]) / np.linalg.norm(noise)
+            out[i] = cosine * out[i] + np.sqrt(1 - cosine**2) * noise
+        return out
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("precision", "change", "passes"),
+    [
+        ("fp32", lambda x: x, True),
+        ("fp32", lambda x: x * 1.0009, True),
+        ("fp32", lambda x: x * 1.0011, False),
+        ("bf16", lambda x: x * 3, True),  # a cosine knows no length
+        ("bf16", turned(0.9991), True),
+        ("bf16", turned(0.9989), False),
+        ("bf16", turned(0.993, slice(0, 1)), True),
+        ("fp16", turned(0.9889, slice(0, 1)), False),
+        ("int8", turned(0.991), True),
+        ("int8", turned(0.989), False),
+        ("int8", turned(0.94, slice(0, 1)), False),
+        ("bf16", lambda x: np.where(np.arange(len(x))[:, None] == 3, np.nan, x), False),
+        ("fp16", lambda x: np.full_like(x, np.inf), False),
+    ],
+)
+def test_each_precision_has_its_limits(backbone, pixels, precision, change, passes):
+    result = compare(Other(backbone, precision, change), backbone, pixels)
+    assert result.passed is passes
+    assert result.images == 8
+    assert result.to_dict()["passed"] is passes
+    assert "\n" not in str(result)
+
+
+def test_what_the_network_itself_cannot_compute_says_nothing_about_an_engine(pixels):
+    broken = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32)
+    with torch.no_grad():
+        next(broken.module.parameters()).fill_(float("nan"))
+    result = compare(Other(broken, "fp32", lambda x: x), broken, pixels)
+    assert (result.passed, result.images) == (True, 0)
+
+
+def test_distances_by_hand():
+    reference = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]], np.float32)
+    rows = np.array([[3.0, 4.5], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]], np.float32)
+    error, cosine = distances(rows, reference)
+    assert error[:3] == pytest.approx([0.1, np.sqrt(2), 0.0])
+    assert cosine[:3] == pytest.approx([27 / (5 * np.hypot(3, 4.5)), 0.0, 1.0])
+    assert (error[3], cosine[3]) == (np.inf, -1.0)

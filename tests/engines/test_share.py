@@ -1,0 +1,69 @@
+"""How cores and memory are divided."""
+
+import pytest
+import torch
+from torch import nn
+
+from featx.backbones import load_backbone
+from featx.engines.share import Share, bytes_per_image, share
+
+USUAL = {
+    "cores": 4,
+    "images": None,
+    "size": (224, 224),
+    "preferred": 4,
+    "largest": 64,
+    "bytes_per_image": 10,
+    "budget": 10_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, Share(4, 1, 4)),
+        ({"cores": 1}, Share(1, 1, 4)),
+        ({"budget": None}, Share(4, 1, 4)),
+        ({"size": (32, 32)}, Share(4, 1, 64)),
+        ({"size": (112, 112)}, Share(4, 1, 16)),
+        ({"size": (600, 600)}, Share(4, 1, 1)),
+        # few images: smaller batches, then fewer lanes with more threads each
+        ({"images": 8}, Share(4, 1, 2)),
+        ({"images": 3}, Share(3, 1, 1)),
+        ({"images": 2}, Share(2, 2, 1)),
+        ({"images": 1}, Share(1, 4, 1)),
+        ({"images": 0}, Share(1, 4, 1)),
+        # little memory: smaller batches, then fewer lanes
+        ({"budget": 80}, Share(4, 1, 2)),
+        ({"budget": 20}, Share(2, 2, 1)),
+        ({"budget": 5}, Share(1, 4, 1)),
+        # what the user says is done, with as many lanes as there is memory for
+        ({"batch_size": 32}, Share(4, 1, 32)),
+        ({"batch_size": 32, "budget": 640}, Share(2, 2, 32)),
+        ({"batch_size": 32, "budget": 1}, Share(1, 4, 32)),
+        ({"batch_size": 32, "images": 40}, Share(2, 2, 32)),
+    ],
+)
+def test_every_core_gets_a_lane_as_long_as_there_are_images_and_memory(change, expected):
+    assert share(**(USUAL | change)) == expected
+
+
+def test_memory_is_estimated_from_shapes_without_running_anything():
+    network = nn.Sequential(nn.Conv2d(3, 10, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert bytes_per_image(network, (20, 30)) == 3 * 4 * 10 * 20 * 30
+    assert all(p.device.type == "cpu" for p in network.parameters())
+
+
+def test_the_estimate_is_of_the_order_of_what_a_real_network_needs():
+    backbone = load_backbone("mobilenet_v2", weights=None)
+    largest = 96 * 112 * 112 * 4  # the widest layer of the paper's table, in float32
+    assert 2 * largest <= bytes_per_image(backbone.module, (224, 224)) <= 4 * largest
+
+
+def test_an_operator_that_cannot_be_followed_leaves_what_was_seen():
+    class Odd(nn.Module):
+        def forward(self, x):
+            wide = torch.cat([x] * 5, dim=1)
+            return wide[:, :, 0, 0] * float(wide.sum())  # a number is no shape
+
+    assert bytes_per_image(Odd(), (10, 10)) == 3 * 4 * 15 * 100
