@@ -27,6 +27,9 @@ from featx.machine import cpu_name
 #: Images that tell where the rows of a collection are.
 _SAMPLE = 32
 
+#: Fewer new images than this are computed in less time than another comparison takes.
+_WORTH_COMPARING = 64
+
 
 @dataclass
 class Trusted:
@@ -151,7 +154,7 @@ def _compared(cache: Cache, embedder: Embedder, engine: Any, images: Sequence[An
     """How near an engine comes to plain fp32 on the first of `images`; empty where that is no question.
 
     A comparison on few images is repeated with more before an engine is refused, and one that has passed
-    is not refused because of a handful.
+    is not asked again for a handful.
     """
     from featx.engines import compare
     from featx.engines.parity import FEW, MANY
@@ -159,7 +162,7 @@ def _compared(cache: Cache, embedder: Embedder, engine: Any, images: Sequence[An
     if embedder.plan is None or embedder.plan.engine == "eager":
         return {}
     before = _outcome(cache, embedder, engine.version)
-    if before.get("passed") and len(images) < FEW:
+    if before.get("passed") and len(images) < _WORTH_COMPARING:
         return before
     pixels = first_pixels(embedder, images, FEW)
     if not len(pixels):
