@@ -342,7 +342,7 @@ def test_an_error_of_the_engine_ends_the_run_and_keeps_what_was_done(photos):
 )
 def test_rows_are_committed_by_bytes_and_by_time(photos, tmp_path, monkeypatch, limits, commits):
     for name, value in limits.items():
-        monkeypatch.setattr(f"featx.extraction.loop.{name}", value)
+        monkeypatch.setattr(f"featx.extraction.commits.{name}", value)
     extract(photos, **QUICK, batch_size=4, cache=tmp_path / "c")  # 24 rows of 1024 values
     assert len(list((tmp_path / "c").rglob("shards/*.h5"))) == commits
 
@@ -360,7 +360,7 @@ def test_additions_and_removals_cost_what_they_add(photos, monkeypatch):
 def test_ctrl_c_on_the_command_line_is_one_line_with_status_2(tmp_path):
     photos, cache = write_photos(tmp_path / "p", 300), tmp_path / "cache"
     code = (
-        "import sys, featx.extraction.loop as loop; loop.COMMIT_SECONDS = 0.0\n"
+        "import sys, featx.extraction.commits as commits; commits.COMMIT_SECONDS = 0.0\n"
         "from featx.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     argv = ["extract", photos, "-o", tmp_path / "f.h5", "--backbone", BACKBONE, "--weights", "random"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures import write_photos
 
 from featx import load_dataset
+from featx.cache import Claims
 from featx.extraction import pixel_embedder
 from featx.extraction.pipeline import Pipeline
 from featx.images import EncodedImage, FileImage
@@ -58,6 +60,28 @@ class Device(Lanes):
         return fetch
 
 
+class Keeper:
+    """Knows some rows; nobody else is at work."""
+
+    def __init__(self, known=frozenset()):
+        self.known, self.claims = known, Claims(Path("/nowhere"))
+
+    def holds(self, digest):
+        return digest in self.known
+
+    def refresh(self):
+        pass
+
+
+def pipeline_of(images, *engines, threads=2, known=frozenset()):
+    keepers = [Keeper(known) for _ in engines]
+    return Pipeline(images, pixel_embedder(4).preprocessing, engines, keepers, threads)
+
+
+def rows_of(units, network=0):
+    return [rows for unit in units if (rows := unit.rows_of(network)[1]) is not None]
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     return load_dataset(write_photos(tmp_path_factory.mktemp("p"), 40)).images
@@ -70,11 +94,11 @@ def expected(images, embedder):
 @pytest.mark.parametrize("engine", [Lanes(nap=0.002), Lanes(1, 64), Lanes(4, 1), Device(), Device(7)])
 def test_every_image_has_its_row_in_order(images, engine):
     embedder = pixel_embedder(4)
-    pipeline = Pipeline(images, embedder, engine, lambda digest: False, threads=3)
+    pipeline = pipeline_of(images, engine, threads=3)
     todo = list(range(0, 120, 2))
     units = list(pipeline.run(todo))
     assert [item.position for unit in units for item in unit.items] == todo
-    rows = np.concatenate([unit.rows for unit in units if unit.rows is not None])
+    rows = np.concatenate(rows_of(units))
     np.testing.assert_allclose(rows, expected([images[i] for i in todo], embedder), atol=1e-6)
     digests = [digest for unit in units for digest in unit.digests]
     assert digests == [images[i].read().digest for i in todo]
@@ -86,14 +110,14 @@ def test_every_image_has_its_row_in_order(images, engine):
 
 def test_each_lane_is_a_thread_that_has_entered(images):
     engine = Lanes(2, 4, nap=0.002)
-    list(Pipeline(images, pixel_embedder(4), engine, lambda digest: False, threads=9).run(range(100)))
+    list(pipeline_of(images, engine, threads=9).run(range(100)))
     assert engine.inside <= engine.entered
     assert len(engine.inside) == 2
     assert threading.get_ident() not in engine.inside
 
 
 def test_units_shrink_towards_the_end(images):
-    units = Pipeline(images, pixel_embedder(4), Lanes(2, 2), lambda digest: False, threads=2).run(range(120))
+    units = pipeline_of(images, Lanes(2, 2), threads=2).run(range(120))
     sizes = [len(unit.items) for unit in units]
     assert sum(sizes) == 120
     assert sizes == sorted(sizes, reverse=True)
@@ -102,7 +126,7 @@ def test_units_shrink_towards_the_end(images):
 
 def test_a_device_has_few_batches_at_a_time_and_full_ones(images):
     engine = Device(30)
-    list(Pipeline(images, pixel_embedder(4), engine, lambda digest: False, threads=2).run(range(120)))
+    list(pipeline_of(images, engine, threads=2).run(range(120)))
     assert engine.most <= 3
     assert engine.sizes[:-1] == [16] * (len(engine.sizes) - 1) or min(engine.sizes[:-1]) > 15
 
@@ -112,9 +136,7 @@ def test_known_images_and_copies_are_not_computed(images, tmp_path, engine):
     known = {images[i].read().digest for i in range(10)}
     copies = [FileImage("copy", images[20].path), EncodedImage("again.png", images[20].read().payload)]
     all_of_them = [*images[:30], *copies]
-    units = list(
-        Pipeline(all_of_them, pixel_embedder(4), engine, known.__contains__, threads=2).run(range(32))
-    )
+    units = list(pipeline_of(all_of_them, engine, known=known).run(range(32)))
     digests = [digest for unit in units for digest in unit.digests]
     assert len(digests) == len(set(digests)) == 20
     assert all(item.digest for unit in units for item in unit.items)
@@ -129,7 +151,7 @@ def test_an_unreadable_image_is_named_and_costs_no_other(images, engine):
         FileImage("gone", "/no/such.png"),
         *images[5:9],
     ]
-    units = list(Pipeline(mixed, pixel_embedder(4), engine, lambda digest: False, 2).run(range(11)))
+    units = list(pipeline_of(mixed, engine, threads=2).run(range(11)))
     errors = {item.error.id: item.position for unit in units for item in unit.items if item.error}
     assert errors == {"bad.png": 5, "gone": 6}
     assert sum(len(unit.digests) for unit in units) == 9
@@ -139,14 +161,14 @@ def test_an_unreadable_image_is_named_and_costs_no_other(images, engine):
 def test_the_same_bytes_under_a_name_that_lies_do_not_cost_the_honest_one(images, tmp_path):
     data = images[0].read().payload
     pair = [EncodedImage("a.jpg", data), EncodedImage("a.png", data)]
-    (unit,) = Pipeline(pair, pixel_embedder(4), Lanes(1, 4), lambda digest: False, 1).run(range(2))
+    (unit,) = pipeline_of(pair, Lanes(1, 4), threads=1).run(range(2))
     assert [item.error is None for item in unit.items] == [False, True]
-    assert unit.rows.shape == (1, 48)
+    assert unit.rows_of(0)[1].shape == (1, 48)
 
 
 def test_what_was_finished_when_the_consumer_stops_is_not_lost(images):
     engine = Lanes(2, 2)
-    pipeline = Pipeline(images, pixel_embedder(4), engine, lambda digest: False, threads=2)
+    pipeline = pipeline_of(images, engine, threads=2)
     units = pipeline.run(range(120))
     first = next(units)
     deadline = time.monotonic() + 10
@@ -161,9 +183,9 @@ def test_what_was_finished_when_the_consumer_stops_is_not_lost(images):
 
 def test_an_error_of_a_device_keeps_what_it_had_delivered(images):
     engine = Device(16, fail_at=4)
-    pipeline = Pipeline(images, pixel_embedder(4), engine, lambda digest: False, threads=2)
+    pipeline = pipeline_of(images, engine, threads=2)
     got = []
     with pytest.raises(RuntimeError, match="the device is gone"):
         got.extend(pipeline.run(range(120)))
-    rows = sum(len(unit.rows) for unit in (*got, *pipeline.rest) if unit.rows is not None)
+    rows = sum(map(len, rows_of((*got, *pipeline.rest))))
     assert rows <= 64

@@ -6,8 +6,18 @@
 ('flatten', 512)
 """
 
+from featx.backbones.joint import JointBackbone, columns_of
 from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
 from featx.backbones.spec import Backbone
 from featx.backbones.weights import Checkpoint
 
-__all__ = ["Backbone", "BackboneInfo", "Checkpoint", "list_backbones", "load_backbone", "load_classifier"]
+__all__ = [
+    "Backbone",
+    "BackboneInfo",
+    "Checkpoint",
+    "JointBackbone",
+    "columns_of",
+    "list_backbones",
+    "load_backbone",
+    "load_classifier",
+]

@@ -11,7 +11,7 @@ is the classifier (a squeezenet's is a convolution); its input, looked at throug
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,20 @@ def pool_nothing(x: Tensor) -> Tensor:
     return torch.flatten(x, 1)
 
 
+def own_copy(x: Tensor) -> Tensor:
+    """A vector that stays as it is when a later layer works in place."""
+    return x.clone()
+
+
+def own_copy_of_all(x: Tensor) -> Tensor:
+    """All of it in one row that stays as it is: (n, ...) to (n, product)."""
+    return torch.flatten(x, 1).clone()
+
+
 _POOLS = {"avg": pool_average, "max": pool_maximum, "none": pool_nothing}
+
+# For a layer in the middle of what is computed.
+_POOLS_BETWEEN = {"avg": pool_average, "max": pool_maximum, "none": own_copy_of_all, "identity": own_copy}
 
 
 @dataclass
@@ -74,39 +87,43 @@ class Cut:
 
 
 class HookedFeatures(nn.Module):
-    """A network that cannot be traced: run as it is, its layer overheard by a hook.
+    """A network that cannot be traced: run as it is, its layers overheard by hooks.
 
     Parameters
     ----------
     network : torch.nn.Module
         The whole network.
-    layer : str
-        Name of a module; its output is taken, or with the suffix ``":input"`` its input.
-    pooling : str
-        One of `POOLINGS`.
+    taps : sequence of (str, str)
+        Name of a module, whose output is taken, or with the suffix ``":input"`` its input; and one of
+        `POOLINGS`. The rows of several are put side by side.
     """
 
-    def __init__(self, network: nn.Module, layer: str, pooling: str):
+    def __init__(self, network: nn.Module, taps: Sequence[tuple[str, str]]):
         super().__init__()
-        self.network = network
-        self.layer, self.pooling = layer, pooling
+        self.network, self.taps = network, tuple(taps)
 
     def forward(self, x: Tensor) -> Tensor:
-        heard: list[Tensor] = []
-        name, _, side = self.layer.partition(":")
-        module = self.network.get_submodule(name)
+        heard: dict[int, Tensor] = {}
         # The hooks live for one call, so that copies and pickles of this module carry none.
-        # Cloned, because what follows may work in place.
-        if side:
-            handle = module.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].clone()))
-        else:
-            handle = module.register_forward_hook(lambda _, inputs, output: heard.append(output.clone()))
+        handles = [self._listen(i, layer, heard) for i, (layer, _) in enumerate(self.taps)]
         try:
             self.network(x)
         finally:
-            handle.remove()
-        out = heard[-1]
-        return _POOLS[self.pooling](out) if self.pooling in _POOLS else out
+            for handle in handles:
+                handle.remove()
+        rows = [
+            _POOLS[pooling](heard[i]) if pooling in _POOLS else heard[i]
+            for i, (_, pooling) in enumerate(self.taps)
+        ]
+        return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+
+    def _listen(self, i: int, layer: str, heard: dict[int, Tensor]) -> Any:
+        name, _, side = layer.partition(":")
+        module = self.network.get_submodule(name)
+        # Cloned, because what follows may work in place.
+        if side:
+            return module.register_forward_pre_hook(lambda _, inputs: heard.update({i: inputs[0].clone()}))
+        return module.register_forward_hook(lambda _, inputs, output: heard.update({i: output.clone()}))
 
 
 def cut(
@@ -165,7 +182,55 @@ def cut(
         with graph.inserting_after(node):
             node = graph.call_function(_POOLS[pooling], (node,))
         module = _end_at(network, graph, node)
-    return Cut(module.eval(), resolved, pooling, dim, _unused(network, module))
+    return Cut(module.eval(), resolved, pooling, dim, unused(network, module))
+
+
+def cut_several(
+    network: nn.Module, taps: Sequence[tuple[str, str]], *, name: str, timm: bool = False
+) -> nn.Module:
+    """Cut a network at several layers, which one forward pass computes.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    taps : sequence of (str, str)
+        Layer and pooling of each, as `cut` resolved them.
+    name : str
+        Of the network, for messages.
+    timm : bool
+        As for `cut`.
+
+    Returns
+    -------
+    torch.nn.Module
+        Normalised float (n, 3, h, w) to the embeddings of all layers side by side, in eval mode.
+    """
+    network.eval()
+    traced = _trace(network, timm)
+    if traced is None:
+        return HookedFeatures(network, taps).eval()
+    graph, names = traced
+    rows = []
+    for layer, pooling in taps:
+        node = _named_node(names, layer, name)
+        with graph.inserting_after(node):
+            rows.append(graph.call_function(_POOLS_BETWEEN[pooling], (node,)))
+    last = [node for node in graph.nodes if node in rows][-1]
+    with graph.inserting_after(last):
+        joined = graph.call_function(torch.cat, (rows, 1))
+    return _end_at(network, graph, joined).eval()
+
+
+def unused(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
+    """The largest modules of `network` that have parameters, none of which is in `module`."""
+    used = set(module.state_dict())
+    prefixes: list[str] = []
+    for name, child in network.named_modules():
+        below = any(name.startswith(prefix) for prefix in prefixes)
+        own = [f"{name}.{key}" for key in child.state_dict()]
+        if name and own and not below and not used.intersection(own):
+            prefixes.append(f"{name}.")
+    return tuple(prefixes)
 
 
 def _trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
@@ -262,13 +327,13 @@ def _cut_by_hook(
     elif layer.removesuffix(":input") not in modules:
         raise UnknownName(f"layer of {name}", layer, list(modules))
     if dim is None or pooling is None:
-        shape = _shape(HookedFeatures(network, layer, "identity"), network, size, name, layer)
+        shape = _shape(HookedFeatures(network, [(layer, "identity")]), network, size, name, layer)
         pooling = _resolve_pooling(pooling, shape, name, layer)
         dim = _dim(shape, pooling)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):
         network.set_submodule(head, nn.Identity())  # so that no classifier is run or trained for nothing
-    module = HookedFeatures(network, layer, pooling).eval()
+    module = HookedFeatures(network, [(layer, pooling)]).eval()
     return Cut(module, layer, pooling, dim, (f"{head}.",) if side else ())
 
 
@@ -308,15 +373,3 @@ def _dim(shape: torch.Size, pooling: str) -> int:
     if pooling == "none":
         return math.prod(shape[1:])
     return shape[2] if len(shape) == 3 else shape[1]
-
-
-def _unused(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
-    """The largest modules of `network` that have parameters, none of which is in `module`."""
-    used = set(module.state_dict())
-    prefixes: list[str] = []
-    for name, child in network.named_modules():
-        below = any(name.startswith(prefix) for prefix in prefixes)
-        own = [f"{name}.{key}" for key in child.state_dict()]
-        if name and own and not below and not used.intersection(own):
-            prefixes.append(f"{name}.")
-    return tuple(prefixes)

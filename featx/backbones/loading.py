@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,21 @@ from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.weights import Checkpoint
 from featx.errors import WeightsError
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_building = threading.RLock()
+
 _COUNTER = "num_batches_tracked"  # of BatchNorm: never read in eval mode, and missing in old files
+
+
+def one_at_a_time(function: _Function) -> _Function:
+    """Of all functions so marked only one runs at a time: tracing and copying networks bears no threads."""
+
+    @functools.wraps(function)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        with _building:
+            return function(*args, **kwargs)
+
+    return alone  # type: ignore[return-value]
 
 
 def random_network(architecture: Architecture, seed: int) -> nn.Module:

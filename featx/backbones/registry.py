@@ -15,7 +15,14 @@ from torch import nn
 from featx.backbones import timm, torchvision
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.layers import POOLINGS, Cut, cut
-from featx.backbones.loading import fill, random_network, skeleton, unfilled_network, values_sha256
+from featx.backbones.loading import (
+    fill,
+    one_at_a_time,
+    random_network,
+    skeleton,
+    unfilled_network,
+    values_sha256,
+)
 from featx.backbones.spec import Backbone
 from featx.backbones.table import DEFAULT_LAYERS, PARAMETERS
 from featx.backbones.torchvision import TorchvisionArchitecture
@@ -84,6 +91,7 @@ def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
     return sorted(infos, key=lambda info: info.name)
 
 
+@one_at_a_time
 def load_backbone(
     name: str,
     *,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from featx.backbones.layers import cut
-from featx.backbones.loading import fill, random_network, unfilled_network
+from featx.backbones.loading import fill, one_at_a_time, random_network, unfilled_network
 from featx.images.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class Backbone:
         }
 
     @property
+    @one_at_a_time
     def module(self) -> nn.Module:
         """The frozen network, built once: normalised float (n, 3, h, w) to (n, dim).
 
@@ -119,6 +120,7 @@ class Backbone:
         """Freeze a module that `build` would give, and have it as `module`."""
         self._module = module.eval().requires_grad_(False)
 
+    @one_at_a_time
     def build(self) -> nn.Module:
         """A fresh copy of the network that may be trained, in eval mode, with gradients on.
 

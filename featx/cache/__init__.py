@@ -7,6 +7,7 @@
                       *.json, *.bin     notes on it (`notes`)
                       index.h5          where each key is; derived, and written anew when it is lost
                       tmp/*.part        what a killed writer leaves behind; never read
+                      tmp/*.claim       which rows somebody is computing (`claims`)
                       quarantine/*.h5   damaged shards, set aside and never read
     <root>/stat.sqlite                  which digest a file had when it was last read; disposable
 
@@ -17,6 +18,7 @@ reads, `quarantine` takes damaged files, `compaction` merges small ones. `store`
 `maintenance` looks after it, and `stats` saves reading unchanged images again.
 """
 
+from featx.cache.claims import Claims
 from featx.cache.identity import DIGEST_SIZE, Space, digest_array, digest_bytes
 from featx.cache.maintenance import Collection, SpaceInfo, Verification
 from featx.cache.root import default_root
@@ -27,6 +29,7 @@ from featx.cache.store import Cache
 __all__ = [
     "DIGEST_SIZE",
     "Cache",
+    "Claims",
     "Collection",
     "Space",
     "SpaceInfo",

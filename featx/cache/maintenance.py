@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featx.cache.catalogue import Catalogue
+from featx.cache.claims import CLAIM_NAME
 from featx.cache.compaction import compact
 from featx.cache.encoding import SHARD_NAME
 from featx.cache.header import open_shard, verify_shard
@@ -272,6 +273,7 @@ def _own_files(folder: Path) -> Iterator[Path]:
         ("shards", SHARD_NAME.fullmatch),
         ("quarantine", SET_ASIDE.fullmatch),
         ("tmp", PART_NAME.fullmatch),
+        ("tmp", CLAIM_NAME.fullmatch),
         ("", _OWN_FILES.__contains__),
     ):
         for name in listed(folder / part):

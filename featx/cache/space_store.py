@@ -31,6 +31,7 @@ from featx.errors import CacheError
 __all__ = ["SpaceStore"]
 
 _READ_ATTEMPTS = 16  # each one after the first means that a shard vanished or was set aside meanwhile
+_COARSE_NS = 50_000_000  # two changes so close to one another may leave the same mtime
 _USE_SECONDS = 600.0  # how exactly the last use is noted
 
 
@@ -73,6 +74,7 @@ class SpaceStore:
         self._view = View(self.publisher, self._quarantine, self._declared_dim)
         self._lock = threading.RLock()
         self._used = -_USE_SECONDS
+        self._caught_up = (0, 0)  # the folder's mtime and the time, in ns, when it was last looked at
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (SpaceStore, (self.root, self.space, self._declared_dim))
@@ -138,6 +140,17 @@ class SpaceStore:
         """
         with self._lock:
             self._view.refresh()
+
+    def catch_up(self) -> None:
+        """As `refresh`, where the folder has changed since the last `catch_up`: for those who ask often."""
+        now = time.time_ns()
+        try:
+            changed = os.stat(self.shards).st_mtime_ns
+        except OSError:
+            changed = now
+        if changed != self._caught_up[0] or changed > self._caught_up[1] - _COARSE_NS:
+            self.refresh()
+            self._caught_up = (changed, now)
 
     def shard_paths(self) -> list[Path]:
         """The shards as they are on the disk now, by name; other files in the folder are not featx's."""

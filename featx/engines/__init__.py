@@ -17,6 +17,7 @@ from functools import partial
 import torch
 
 from featx import machine
+from featx.backbones.loading import one_at_a_time
 from featx.backbones.spec import Backbone
 from featx.engines.interface import Engine
 from featx.engines.parity import Parity, compare
@@ -81,6 +82,7 @@ def make_engine(
     return build_engine(backbone, plan, batch_size=batch_size, images=images)
 
 
+@one_at_a_time
 def build_engine(
     backbone: Backbone,
     plan: Plan,

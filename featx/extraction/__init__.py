@@ -7,8 +7,9 @@ from typing import Any
 from featx.datasets import Dataset, load_dataset
 from featx.errors import DatasetError
 from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
-from featx.extraction.loop import Rows, embed
+from featx.extraction.loop import embed, embed_together
 from featx.extraction.profile import Profile, profile_table
+from featx.extraction.rows import Rows
 from featx.features import Features
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Rows",
     "backbone_of",
     "embed",
+    "embed_together",
     "extract",
     "extract_features",
     "network_embedder",

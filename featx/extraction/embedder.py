@@ -28,10 +28,10 @@ class Embedder:
 
     Attributes
     ----------
-    space : Space
-        Everything that changes the number.
-    dim : int
-        Length of a row.
+    spaces : tuple of Space
+        Everything that changes the number; one for each layer of the network.
+    dims : tuple of int
+        Length of the embedding of each layer. They stand side by side in a row.
     preprocessing : Preprocessing
         RGB image to uint8 pixels (h, w, 3).
     make_engine : callable
@@ -41,15 +41,17 @@ class Embedder:
         ``"float32"`` or ``"float16"``: in which the rows are kept.
     plan : Plan or None
         How the network is run; None for the raw-pixel floor, whose rows are no forward passes.
-    backbone : Backbone or None
+    backbone : Backbone, JointBackbone or None
     fallbacks : tuple of Embedder
         What takes its place where its rows are too far from plain fp32, in order.
     batch_size : int or "auto"
         As it was asked for.
+    trusted : bool
+        Whether its engine has been compared with plain fp32 for the images at hand.
     """
 
-    space: Space
-    dim: int
+    spaces: tuple[Space, ...]
+    dims: tuple[int, ...]
     preprocessing: Preprocessing
     make_engine: Callable[[int, int | None], Any]
     dtype: str = "float32"
@@ -57,6 +59,17 @@ class Embedder:
     backbone: Any = None
     fallbacks: tuple[Embedder, ...] = ()
     batch_size: int | str = "auto"
+    trusted: bool = False
+
+    @property
+    def space(self) -> Space:
+        """The space of the embedding; of the first where there are several."""
+        return self.spaces[0]
+
+    @property
+    def dim(self) -> int:
+        """Length of a row."""
+        return sum(self.dims)
 
     @property
     def is_network(self) -> bool:
@@ -98,7 +111,7 @@ def network_embedder(
     batch_size: int | str = "auto",
     dtype: str = "float32",
 ) -> Embedder:
-    """The embedder of a frozen `backbone` (see `featx.backbones.load_backbone`)."""
+    """The embedder of a frozen `backbone`: what `load_backbone` gave, or a `JointBackbone`."""
     from featx.engines import fallbacks, resolve
 
     if dtype not in DTYPES:
@@ -123,16 +136,6 @@ def _embedder(
     calibration: tuple[str, bytes] | None = None,
     fallbacks: tuple[Embedder, ...] = (),
 ) -> Embedder:
-    fields: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "backbone": backbone.identity,
-        "preprocessing": backbone.preprocessing.to_dict() | {"decoder": DECODER},
-        "precision": plan.precision,
-        "dtype": dtype,
-    }
-    if calibration is not None:
-        fields["calibration"] = calibration[0]
-
     def make(images: int, threads: int | None) -> Any:
         from featx.engines import build_engine
 
@@ -145,9 +148,10 @@ def _embedder(
             calibration=None if calibration is None else calibration[1],
         )
 
+    layers = getattr(backbone, "members", (backbone,))
     return Embedder(
-        space=Space(fields),
-        dim=backbone.dim,
+        spaces=tuple(_space(layer, plan.precision, dtype, calibration) for layer in layers),
+        dims=tuple(layer.dim for layer in layers),
         preprocessing=backbone.preprocessing,
         make_engine=make,
         dtype=dtype,
@@ -156,6 +160,19 @@ def _embedder(
         fallbacks=fallbacks,
         batch_size=batch_size,
     )
+
+
+def _space(layer: Any, precision: str, dtype: str, calibration: tuple[str, bytes] | None) -> Space:
+    fields: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "backbone": layer.identity,
+        "preprocessing": layer.preprocessing.to_dict() | {"decoder": DECODER},
+        "precision": precision,
+        "dtype": dtype,
+    }
+    if calibration is not None:
+        fields["calibration"] = calibration[0]
+    return Space(fields)
 
 
 class _Flatten:
@@ -194,4 +211,4 @@ def pixel_embedder(size: int = 16) -> Embedder:
 
         return _Flatten(threads or cores())
 
-    return Embedder(space, size * size * 3, preprocessing, make)
+    return Embedder((space,), (size * size * 3,), preprocessing, make)

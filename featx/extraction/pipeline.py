@@ -15,12 +15,13 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from featx.cache import Claims
 from featx.errors import ImageError, InputError
-from featx.extraction.embedder import Embedder
+from featx.images import Preprocessing
 
 #: Pixels that wait for the network, and files that were read ahead, in bytes each.
 PIXELS_AHEAD = 64 * 2**20
@@ -28,6 +29,9 @@ FILES_AHEAD = 64 * 2**20
 
 #: Threads that read files: they mostly wait, on a disk or a network for more than one file at a time.
 READERS = 4
+
+#: Waits for rows that a device computes.
+Ticket = Callable[[], np.ndarray]
 
 #: Images that a thread prepares in one go for a device, whose own batches are large.
 _GRAIN = 16
@@ -50,16 +54,19 @@ class Item:
 
 @dataclass(slots=True)
 class Unit:
-    """Images that go through the network together.
+    """Images that go through the networks together.
 
     Attributes
     ----------
     items : list of Item
         In order; some have no row: unreadable ones, and those whose row is known already.
     digests : list of bytes
-        Of the images in `pixels`, and then in `rows`.
+        Of the images in `pixels`.
     pixels : ndarray of shape (b, h, w, 3), uint8, or None
-    rows : ndarray of shape (b, dim), float32, or None
+    wanted : list of list of int
+        For each network, which of `pixels` it is to compute.
+    rows : list of (ndarray of shape (len(wanted), dim), float32, or None)
+        For each network.
     seconds : dict
         What each stage took.
     """
@@ -67,8 +74,21 @@ class Unit:
     items: list[Item]
     digests: list[bytes] = field(default_factory=list)
     pixels: np.ndarray | None = None
-    rows: np.ndarray | None = None
+    wanted: list[list[int]] = field(default_factory=list)
+    rows: list[np.ndarray | None] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def pixels_for(self, network: int) -> np.ndarray | None:
+        """What a network is to compute."""
+        wanted = self.wanted[network]
+        if self.pixels is None or not wanted:
+            return None
+        return self.pixels if len(wanted) == len(self.pixels) else self.pixels[wanted]
+
+    def rows_of(self, network: int) -> tuple[list[bytes], np.ndarray | None]:
+        """What a network computed, with the digests of the images."""
+        rows = self.rows[network] if self.rows else None
+        return [self.digests[k] for k in self.wanted[network]] if rows is not None else [], rows
 
     def spend(self, stage: str, began: float) -> float:
         """Note time since `began`; what it is now."""
@@ -98,35 +118,56 @@ def read(image: Any, position: int) -> Item:
     return item
 
 
+class Keeper(Protocol):
+    """Knows which rows there are (`featx.extraction.shelf.Shelf`)."""
+
+    claims: Claims
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether there was a row when the disk was last looked at."""
+
+    def refresh(self) -> None:
+        """Look at the disk."""
+
+
 class Pipeline:
-    """Takes images through an engine.
+    """Takes images through one or several networks, decoding each once.
 
     Parameters
     ----------
     images : sequence of sources
         See `featx.images.source`.
-    embedder : Embedder
-    engine : Engine
-    known : callable
-        Whether a digest has a row already.
+    preprocessing : Preprocessing
+        The networks' own, alike for all.
+    engines : sequence of Engine
+        On one device.
+    keepers : sequence of Keeper
+        For each engine.
     threads : int
-        That prepare images for a device; lanes are the engine's to say.
+        That prepare images for a device; lanes are the engines' to say.
+
+    Attributes
+    ----------
+    rest : list of Unit
+        What was finished and not yielded, when the run was ended.
+    elsewhere : list of dict of int to bytes
+        For each engine, positions and digests of images whose rows were left to others.
     """
 
     def __init__(
         self,
         images: Sequence[Any],
-        embedder: Embedder,
-        engine: Any,
-        known: Callable[[bytes], bool],
+        preprocessing: Preprocessing,
+        engines: Sequence[Any],
+        keepers: Sequence[Keeper],
         threads: int,
     ) -> None:
-        self._images, self._embedder, self._engine, self._known = images, embedder, engine, known
-        self._preprocessing = embedder.preprocessing
-        self._feeds_device = engine.lanes == 0
-        self.threads = engine.lanes or threads
+        self._images, self._preprocessing = images, preprocessing
+        self._engines, self._keepers = engines, keepers
+        self._feeds_device = engines[0].lanes == 0
+        self.threads = max(engine.lanes for engine in engines) or threads
         self.rest: list[Unit] = []
-        self._claimed: set[bytes] = set()
+        self.elsewhere: list[dict[int, bytes]] = [{} for _ in engines]
         self._lock = threading.Lock()
         self._bytes_read = 0  # of files that are not decoded yet
 
@@ -136,6 +177,9 @@ class Pipeline:
         When the iterator is closed or fails, no thread is left working, and `rest` has what was finished
         and not yielded.
         """
+        if len(todo) == 1 and not self._feeds_device:
+            yield self._alone(todo)
+            return
         finished = self._fed(self._prepared(todo)) if self._feeds_device else self._prepared(todo)
         try:
             yield from finished
@@ -151,9 +195,7 @@ class Pipeline:
         reading: deque[Future] = deque()
         working: deque[Future] = deque()
         readers = ThreadPoolExecutor(max(READERS, self.threads), thread_name_prefix="featx-read")
-        lanes = ThreadPoolExecutor(
-            self.threads, thread_name_prefix="featx-lane", initializer=self._engine.enter
-        )
+        lanes = ThreadPoolExecutor(self.threads, thread_name_prefix="featx-lane", initializer=self._enter)
 
         def fill() -> None:
             while len(working) < most and (not working or self._bytes_read < FILES_AHEAD):
@@ -177,14 +219,15 @@ class Pipeline:
                 future.cancel()
             readers.shutdown(wait=True, cancel_futures=True)
             lanes.shutdown(wait=True, cancel_futures=True)
-            self._engine.leave()
+            for engine in self._engines:
+                engine.leave()
             for future in working:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     self.rest.append(future.result())
 
     def _unit_sizes(self, images: int) -> list[int]:
         """Large units while there is much to do, and single batches towards the end."""
-        batch: int = self._engine.batch_size
+        batch: int = max(engine.batch_size for engine in self._engines)
         if self._feeds_device:
             batch = min(_GRAIN, batch)
             return [min(batch, images - start) for start in range(0, images, batch)]
@@ -195,13 +238,18 @@ class Pipeline:
             images -= sizes[-1]
         return sizes
 
-    def _through(self, pixels: np.ndarray) -> np.ndarray:
-        """Rows of some pixels, a batch at a time."""
-        batch = self._engine.batch_size
-        if len(pixels) <= batch:
-            rows: np.ndarray = self._engine(pixels)
-            return rows
-        return np.concatenate([self._engine(pixels[i : i + batch]) for i in range(0, len(pixels), batch)])
+    def _enter(self) -> None:
+        for engine in self._engines:
+            engine.enter()
+
+    def _alone(self, todo: Sequence[int]) -> Unit:
+        """A few images, computed in the calling thread: no other would make it faster."""
+        self._enter()
+        try:
+            return self._compute(self._read(todo))
+        finally:
+            for engine in self._engines:
+                engine.leave()
 
     def _read(self, positions: Sequence[int]) -> Unit:
         began = time.perf_counter()
@@ -212,11 +260,15 @@ class Pipeline:
         return unit
 
     def _work(self, read: Future) -> Unit:
-        unit: Unit = read.result()
+        return self._compute(read.result())
+
+    def _compute(self, unit: Unit) -> Unit:
         self._prepare(unit)
         if not self._feeds_device and unit.pixels is not None:
             began = time.perf_counter()
-            unit.rows = self._checked(self._through(unit.pixels))
+            for number, engine in enumerate(self._engines):
+                pixels = unit.pixels_for(number)
+                unit.rows.append(None if pixels is None else _checked(_through(engine, pixels), engine))
             unit.pixels = None
             unit.spend("forward", began)
         return unit
@@ -225,6 +277,8 @@ class Pipeline:
         """Decode and resize what has no row yet."""
         now = time.perf_counter()
         pixels = np.empty((len(unit.items), *self._preprocessing.size, 3), np.uint8)
+        lacking = [self._taken(unit, number) for number in range(len(self._engines))]
+        unit.wanted = [[] for _ in self._engines]
         for item in unit.items:
             content, item.content = item.content, None
             if content is None:
@@ -232,7 +286,8 @@ class Pipeline:
             with self._lock:
                 self._bytes_read -= content.nbytes
             digest = content.digest
-            if digest in self._claimed or self._known(digest):
+            takers = [number for number, digests in enumerate(lacking) if digest in digests]
+            if not takers:
                 continue
             try:
                 decoded, size = content.pixels(self._preprocessing.reduction)
@@ -241,47 +296,75 @@ class Pipeline:
                 now = unit.spend("decode", now)
                 continue
             now = unit.spend("decode", now)
-            # Only what can be decoded is claimed: the same bytes may be refused under another file's name.
-            with self._lock:
-                if digest in self._claimed:
-                    continue
-                self._claimed.add(digest)
             self._preprocessing(decoded, size, out=pixels[len(unit.digests)])
+            for number in takers:
+                lacking[number].discard(digest)
+                unit.wanted[number].append(len(unit.digests))
             unit.digests.append(digest)
             now = unit.spend("preprocess", now)
+        for number, digests in enumerate(lacking):
+            # The same bytes may be refused under one file's name, and decoded under another's.
+            self._keepers[number].claims.drop(digests)
         if unit.digests:
             unit.pixels = pixels[: len(unit.digests)]
 
+    def _taken(self, unit: Unit, number: int) -> set[bytes]:
+        """The digests of a unit that this run is to compute for a network; the others are noted."""
+        keeper = self._keepers[number]
+        open_ = {
+            item.position: item.content.digest
+            for item in unit.items
+            if item.content is not None and not keeper.holds(item.content.digest)
+        }
+        digests = list(dict.fromkeys(open_.values()))
+        free = keeper.claims.take(digests)
+        taken = {digest for digest, is_free in zip(digests, free, strict=True) if is_free}
+        if taken:  # of a run that has ended since the last look there are rows, and no claims
+            keeper.refresh()
+            known = {digest for digest in taken if keeper.holds(digest)}
+            keeper.claims.drop(known)
+            taken -= known
+        others = {position: digest for position, digest in open_.items() if digest not in taken}
+        if others:
+            with self._lock:
+                self.elsewhere[number].update(others)
+        return taken
+
     def _fed(self, prepared: Generator[Unit]) -> Generator[Unit]:
         """Units with the rows that a device computed for them, several units in one batch."""
-        flying: deque[tuple[list[Unit], Callable[[], np.ndarray]]] = deque()
+        flying: deque[tuple[list[Unit], list[Ticket | None]]] = deque()
         waiting: list[Unit] = []
+        most = min(engine.batch_size for engine in self._engines)
 
         def launch() -> None:
-            parts = [unit.pixels for unit in waiting if unit.pixels is not None]
             began = time.perf_counter()
-            ticket = self._engine.submit(parts) if parts else (lambda: np.empty((0, self._embedder.dim)))
+            tickets: list[Ticket | None] = []
+            for number, engine in enumerate(self._engines):
+                parts = [part for unit in waiting if (part := unit.pixels_for(number)) is not None]
+                tickets.append(engine.submit(parts) if parts else None)
             waiting[0].spend("forward", began)
-            flying.append((list(waiting), ticket))
+            flying.append((list(waiting), tickets))
             waiting.clear()
 
         def land() -> list[Unit]:
-            units, ticket = flying.popleft()
+            units, tickets = flying.popleft()
             began = time.perf_counter()
-            rows = ticket()
-            units[0].spend("forward", began)
-            at = 0
+            for number, (ticket, engine) in enumerate(zip(tickets, self._engines, strict=True)):
+                rows = None if ticket is None else _checked(ticket(), engine)
+                at = 0
+                for unit in units:
+                    count = len(unit.wanted[number])
+                    unit.rows.append(rows[at : at + count] if rows is not None and count else None)
+                    at += count
             for unit in units:
-                if unit.pixels is not None:
-                    unit.rows = self._checked(rows[at : at + len(unit.digests)])
-                    at += len(unit.digests)
-                    unit.pixels = None
+                unit.pixels = None
+            units[0].spend("forward", began)
             return units
 
         try:
             for unit in prepared:
                 count = sum(len(other.digests) for other in waiting)
-                if waiting and count + len(unit.digests) > self._engine.batch_size:
+                if waiting and count + len(unit.digests) > most:
                     launch()
                 waiting.append(unit)
                 while len(flying) > _IN_FLIGHT:
@@ -295,11 +378,21 @@ class Pipeline:
             while flying:
                 self.rest += land()
 
-    def _checked(self, rows: np.ndarray) -> np.ndarray:
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise InputError(
-                f"the backbone gave non-finite values for {int((~finite).sum())} of {len(rows)} images "
-                f"(precision {self._engine.precision}); use fp32 or other weights"
-            )
+
+def _through(engine: Any, pixels: np.ndarray) -> np.ndarray:
+    """Rows of some pixels, a batch at a time."""
+    batch = engine.batch_size
+    if len(pixels) <= batch:
+        rows: np.ndarray = engine(pixels)
         return rows
+    return np.concatenate([engine(pixels[i : i + batch]) for i in range(0, len(pixels), batch)])
+
+
+def _checked(rows: np.ndarray, engine: Any) -> np.ndarray:
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"the backbone gave non-finite values for {int((~finite).sum())} of {len(rows)} images "
+            f"(precision {engine.precision}); use fp32 or other weights"
+        )
+    return rows

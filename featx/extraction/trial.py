@@ -22,6 +22,7 @@ from featx.durable import replacing
 from featx.errors import CacheError, EngineError, ImageError, InputError
 from featx.extraction.embedder import Embedder
 from featx.extraction.pipeline import identify
+from featx.extraction.shelf import Shelf
 from featx.machine import cpu_name
 
 #: Images that tell where the rows of a collection are.
@@ -97,7 +98,7 @@ def known_outcome(
 
 def _rows(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None]) -> int:
     """How many of some images have a row in an embedder's space."""
-    return len(digests) - len(cache.space(embedder.space, dim=embedder.dim).missing(digests))
+    return len(digests) - len(Shelf(cache, embedder).missing(digests))
 
 
 def trusted_engine(
@@ -159,7 +160,7 @@ def _compared(cache: Cache, embedder: Embedder, engine: Any, images: Sequence[An
     from featx.engines import compare
     from featx.engines.parity import FEW, MANY
 
-    if embedder.plan is None or embedder.plan.engine == "eager":
+    if embedder.plan is None or embedder.plan.engine == "eager" or embedder.trusted:
         return {}
     before = _outcome(cache, embedder, engine.version)
     if before.get("passed") and len(images) < _WORTH_COMPARING:
@@ -171,7 +172,7 @@ def _compared(cache: Cache, embedder: Embedder, engine: Any, images: Sequence[An
     if not parity.passed and len(images) > FEW:
         parity = compare(engine, embedder.backbone, first_pixels(embedder, images, MANY))
     outcome = parity.to_dict()
-    _note(cache.space(embedder.space, dim=embedder.dim), embedder, engine.version, outcome)
+    _note(cache.space(embedder.space, dim=embedder.dims[0]), embedder, engine.version, outcome)
     return outcome | {"reason": str(parity)}
 
 
@@ -211,7 +212,7 @@ def calibrate(cache: Cache, embedder: Embedder, images: Sequence[Any]) -> Embedd
         raise InputError("precision 'int8': none of the images can be read, and the network needs some")
     calibration = quantise(embedder.backbone, pixels)
     settled = embedder.calibrated(calibration)
-    store = cache.space(settled.space, dim=settled.dim)
+    store = cache.space(settled.space, dim=settled.dims[0])
     store.prepare()
     try:
         with replacing(store.path / CALIBRATION, parts=store.path / "tmp") as file:
@@ -264,8 +265,14 @@ def _name(embedder: Embedder) -> str:
     plan = embedder.plan
     assert plan is not None
     if plan.device == "cpu":
-        return f"{plan} {cpu_name()}"
+        return f"{plan} {cpu_name()}{_layers(embedder)}"
     import torch
 
     name = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else "mps"
-    return f"{plan} {name}"
+    return f"{plan} {name}{_layers(embedder)}"
+
+
+def _layers(embedder: Embedder) -> str:
+    """Of several layers, the whole set was compared, and what holds for it need not for one of them."""
+    names = [space.fields["backbone"]["layer"] for space in embedder.spaces]
+    return f" with {', '.join(names)}" if len(names) > 1 else ""

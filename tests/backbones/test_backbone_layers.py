@@ -173,7 +173,7 @@ def test_a_network_without_any_classifier_asks_for_a_layer(base):
 
 
 def test_overhearing_leaves_no_hook_behind_even_after_an_error(net):
-    module = HookedFeatures(net, "conv", "avg")
+    module = HookedFeatures(net, [("conv", "avg")])
     with pytest.raises(RuntimeError):
         module(torch.zeros(1, 4, 8, 8))
     module(IMAGES)

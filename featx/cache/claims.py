@@ -1,0 +1,194 @@
+"""Who computes which rows: several processes and threads at work on the same images share them out.
+
+Whoever is about to compute a row claims its digest first, in a file of its own in the space's ``tmp`` folder.
+The others read these files and leave such rows alone, until they are committed or their owner is gone. A file
+is locked by its owner as long as it runs, so the claims of one that was killed are void the moment it dies.
+
+Claims spare work and guard nothing: where a file system has no locks, or another machine does not see them,
+the same row is computed twice, and both are right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from featx.cache.identity import DIGEST_SIZE
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["CLAIM_NAME", "Claims"]
+
+#: A file of claims, and the one that is locked while they are looked through.
+CLAIM_NAME = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9-]*\.\d+\.claim|claims\.lock")
+
+_GATE = "claims.lock"
+
+
+class Claims:
+    """The claims of one run on the rows of one space.
+
+    Thread-safe. Nothing is on the disk before the first `take`.
+
+    Parameters
+    ----------
+    folder : Path
+        The space's ``tmp`` folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._mine: set[bytes] = set()
+        self._file: int | None = None
+        self._path: Path | None = None
+        self._others: dict[str, _Other] = {}
+        self._shared = fcntl is not None
+        self._lock = threading.Lock()
+
+    def take(self, digests: Sequence[bytes]) -> list[bool]:
+        """Claim what is free.
+
+        Parameters
+        ----------
+        digests : sequence of bytes
+            32 bytes each.
+
+        Returns
+        -------
+        list of bool
+            True where the caller is to compute the row, which it has not been told before; False where
+            this or another run has it already.
+        """
+        with self._lock:
+            free = [digest not in self._mine for digest in digests]
+            if any(free) and self._shared:
+                with contextlib.suppress(OSError), self._gate():
+                    self._look()
+                    for i, digest in enumerate(digests):
+                        free[i] = free[i] and not any(
+                            digest in other.claims for other in self._others.values()
+                        )
+                    self._write([digest for digest, is_free in zip(digests, free, strict=True) if is_free])
+            taken = []
+            for digest, is_free in zip(digests, free, strict=True):
+                taken.append(is_free and digest not in self._mine)
+                if is_free:
+                    self._mine.add(digest)
+            return taken
+
+    def free(self, digests: Sequence[bytes]) -> list[bool]:
+        """Which of them nobody has claimed, as things stand now."""
+        with self._lock:
+            if self._shared:
+                with contextlib.suppress(OSError), self._gate():
+                    self._look()
+            return [
+                digest not in self._mine
+                and not any(digest in other.claims for other in self._others.values())
+                for digest in digests
+            ]
+
+    def drop(self, digests: Iterable[bytes]) -> None:
+        """This run has not computed them, and may be asked again; others learn of that at the end."""
+        with self._lock:
+            self._mine.difference_update(digests)
+
+    def drop_all(self) -> None:
+        """What this run has claimed is committed, or may be asked for again."""
+        with self._lock:
+            self._mine.clear()
+
+    def close(self) -> None:
+        """Give everything back: what is committed speaks for itself."""
+        with self._lock:
+            for other in self._others.values():
+                os.close(other.file)
+            self._others.clear()
+            if self._file is not None and self._path is not None:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+                os.close(self._file)
+            self._file = self._path = None
+            self._mine.clear()
+
+    @contextlib.contextmanager
+    def _gate(self) -> Iterator[None]:
+        """One at a time, of all who claim in this space."""
+        try:
+            gate = os.open(self._folder / _GATE, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            self._shared = False  # a place that cannot be written, or is not there
+            raise
+        try:
+            try:
+                fcntl.flock(gate, fcntl.LOCK_EX)
+            except OSError:
+                self._shared = False  # a file system without locks
+                raise
+            yield
+        finally:
+            os.close(gate)
+
+    def _look(self) -> None:
+        """Take notice of what others have claimed, and of those that are gone."""
+        names = {name for name in os.listdir(self._folder) if name.endswith(".claim")}
+        if self._path is not None:
+            names.discard(self._path.name)
+        for name in names - self._others.keys():
+            with contextlib.suppress(OSError):
+                self._others[name] = _Other(os.open(self._folder / name, os.O_RDWR))
+        for name, other in list(self._others.items()):
+            if name not in names or other.is_gone():
+                os.close(other.file)
+                del self._others[name]
+                with contextlib.suppress(OSError):
+                    (self._folder / name).unlink()
+            else:
+                other.read_on()
+
+    def _write(self, digests: list[bytes]) -> None:
+        if not digests:
+            return
+        if self._file is None:
+            host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+            path = self._folder / f"{uuid.uuid4().hex}.{host}.{os.getpid()}.claim"
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            self._path = path
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        os.write(self._file, b"".join(digests))
+
+
+class _Other:
+    """The file of another run."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.claims: set[bytes] = set()
+        self._rest = b""
+
+    def is_gone(self) -> bool:
+        """Whether its owner has ended: only then can it be locked."""
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def read_on(self) -> None:
+        """What was added since."""
+        while chunk := os.read(self.file, 1 << 20):
+            data = self._rest + chunk
+            whole = len(data) - len(data) % DIGEST_SIZE
+            self.claims.update(data[i : i + DIGEST_SIZE] for i in range(0, whole, DIGEST_SIZE))
+            self._rest = data[whole:]

@@ -1,0 +1,80 @@
+"""The rows of an embedder in the cache: a space for each of its layers, claims on what is being computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from featx.cache import Cache, Claims
+from featx.extraction.embedder import Embedder
+
+
+class Shelf:
+    """Where the rows of one embedder are kept.
+
+    A row is there when every layer's part of it is.
+
+    Parameters
+    ----------
+    cache : Cache
+    embedder : Embedder
+
+    Attributes
+    ----------
+    path : Path
+        The folder of the first layer's space, where notes about all of them are kept.
+    claims : Claims
+        On rows that this run computes.
+    """
+
+    def __init__(self, cache: Cache, embedder: Embedder) -> None:
+        self._stores = [
+            cache.space(space, dim=dim) for space, dim in zip(embedder.spaces, embedder.dims, strict=True)
+        ]
+        ends = list(accumulate(embedder.dims, initial=0))
+        self._columns = [slice(a, b) for a, b in pairwise(ends)]
+        self.path: Path = self._stores[0].path
+        self.claims = Claims(self.path / "tmp")
+
+    def missing(self, digests: Sequence[bytes | None]) -> list[int]:
+        """Positions of the digests that lack a row, as the disk stands now, ascending."""
+        if len(self._stores) == 1:
+            return self._stores[0].missing(digests)
+        return sorted({i for store in self._stores for i in store.missing(digests)})
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether a digest had a row when the disk was last looked at; any thread may ask."""
+        return all(store.holds(digest) for store in self._stores)
+
+    def refresh(self) -> None:
+        """Take notice of what other processes committed."""
+        for store in self._stores:
+            store.catch_up()
+
+    def prepare(self) -> None:
+        """Create the folders; `CacheError` where they cannot be written."""
+        for store in self._stores:
+            store.prepare()
+
+    def publish(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
+        """Commit rows; a layer that has its part already is left alone."""
+        for store, at in zip(self._stores, self._columns, strict=True):
+            lacking = [i for i, digest in enumerate(digests) if not store.holds(digest)]
+            if len(lacking) == len(digests):
+                store.publish(digests, rows[:, at])
+            else:
+                store.publish([digests[i] for i in lacking], rows[lacking, at])
+
+    def read(self, digests: Sequence[bytes], out: np.ndarray) -> np.ndarray:
+        """Read rows into `out` (n, dim); whether each was there and intact, (n,) bool."""
+        if len(self._stores) == 1:
+            return self._stores[0].read(digests, out)[1]
+        found = np.ones(len(digests), dtype=bool)
+        for store, at in zip(self._stores, self._columns, strict=True):
+            part = np.empty((len(digests), at.stop - at.start), out.dtype)
+            found &= store.read(digests, part)[1]
+            out[:, at] = part
+        return found

@@ -1,0 +1,97 @@
+"""Runs at work on the same rows share them out, and the claims of one that died are void."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from featx.cache import Claims, claims
+from featx.cache.identity import digest_bytes
+
+needs_locks = pytest.mark.skipif(claims.fcntl is None, reason="this platform has no flock")
+
+DIGESTS = [digest_bytes(bytes([i])) for i in range(40)]
+
+
+@needs_locks
+def test_each_digest_is_given_to_one(tmp_path):
+    a, b = Claims(tmp_path), Claims(tmp_path)
+    assert a.take(DIGESTS[:3]) == [True, True, True]
+    assert b.take(DIGESTS[1:5]) == [False, False, True, True]
+    assert a.take(DIGESTS[:5]) == [False] * 5
+    assert b.free(DIGESTS[:6]) == [False] * 5 + [True]
+
+
+@needs_locks
+def test_threads_share_them_out(tmp_path):
+    taken: list[list[bytes]] = [[] for _ in range(4)]
+
+    def work(mine):
+        held = Claims(tmp_path)
+        held_by.append(held)
+        for digest in DIGESTS:
+            if held.take([digest])[0]:
+                mine.append(digest)
+
+    held_by: list[Claims] = []
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in taken]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(digest for mine in taken for digest in mine) == sorted(DIGESTS)
+
+
+@needs_locks
+def test_what_is_given_back_is_free(tmp_path):
+    a, b = Claims(tmp_path), Claims(tmp_path)
+    a.take(DIGESTS[:2])
+    assert b.free(DIGESTS[:2]) == [False, False]
+    a.close()
+    assert b.take(DIGESTS[:2]) == [True, True]
+    b.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["claims.lock"]
+
+
+@needs_locks
+def test_a_run_that_dropped_one_may_take_it_again(tmp_path):
+    a = Claims(tmp_path)
+    assert a.take(DIGESTS[:1] * 2) == [True, False]
+    a.drop(DIGESTS[:1])
+    assert a.free(DIGESTS[:1]) == [True]
+    assert a.take(DIGESTS[:1]) == [True]
+
+
+@needs_locks
+def test_the_claims_of_a_killed_process_are_void(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from featx.cache import Claims, digest_bytes\n"
+        "Claims(Path(sys.argv[1])).take([digest_bytes(bytes([i])) for i in range(4)])\n"
+        "print('taken', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"taken\n"
+        mine = Claims(tmp_path)
+        assert mine.take(DIGESTS[:5]) == [False] * 4 + [True]
+        os.kill(other.pid, signal.SIGKILL)
+    assert mine.take(DIGESTS[:5]) == [True] * 4 + [False]
+
+
+def test_where_nothing_can_be_written_each_works_alone(tmp_path):
+    a, b = Claims(tmp_path / "none"), Claims(tmp_path / "none")
+    assert a.take(DIGESTS[:2] + DIGESTS[:1]) == [True, True, False]
+    assert b.take(DIGESTS[:2]) == [True, True]
+    assert a.free(DIGESTS[:3]) == [False, False, True]
+    a.close()
+
+
+def test_where_there_are_no_locks_each_works_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "fcntl", None)
+    a, b = Claims(tmp_path), Claims(tmp_path)
+    assert a.take(DIGESTS[:2]) == b.take(DIGESTS[:2]) == [True, True]
+    assert list(tmp_path.iterdir()) == []
