@@ -10,6 +10,17 @@ from pathlib import Path
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
+#: Limit, use, statistics, and what is only kept for files there: of cgroup v2, and of v1.
+_CGROUP_FILES = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
+
 
 @cache
 def cores() -> int:
@@ -23,13 +34,11 @@ def cores() -> int:
 def free_memory() -> int | None:
     """Bytes of memory that can still be used without swapping, None where that cannot be told.
 
-    Linux's own estimate, and where a container has a limit, what is left of it.
+    Linux's own estimate, and where a container has a limit, what is left of it. Files that are only kept in
+    memory until something else needs it count as free.
     """
-    free = _available()
-    limit, used = _number(_CGROUP / "memory.max"), _number(_CGROUP / "memory.current")
-    if limit is not None and used is not None:
-        free = max(0, limit - used) if free is None else min(free, max(0, limit - used))
-    return free
+    left = [free for free in (_available(), _left_of_limit()) if free is not None]
+    return min(left, default=None)
 
 
 def _available() -> int | None:
@@ -40,6 +49,27 @@ def _available() -> int | None:
     except (OSError, ValueError, IndexError):
         pass
     return None
+
+
+def _left_of_limit() -> int | None:
+    """Bytes that the container of this process has left, None where it has no limit."""
+    for limit_file, used_file, stat_file, reclaimable in _CGROUP_FILES:
+        limit, used = _number(_CGROUP / limit_file), _number(_CGROUP / used_file)
+        if limit is not None and used is not None:
+            return max(0, limit - used + _stated(_CGROUP / stat_file, reclaimable))
+    return None
+
+
+def _stated(path: Path, key: str) -> int:
+    """A number of a file of names and numbers, 0 where it is not there."""
+    try:
+        for line in path.read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+    except (OSError, ValueError):
+        pass
+    return 0
 
 
 def _number(path: Path) -> int | None:

@@ -135,7 +135,7 @@ class Model:
         chosen = {} if weights is None else {"weights": weights}
         network = load_backbone(**(self.backbone | chosen))
         trained_in = self.space["precision"]
-        here = resolve(device=device).precision
+        here = resolve(engine=engine, device=device).precision
         embedder = network_embedder(
             network,
             engine=engine,

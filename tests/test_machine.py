@@ -31,3 +31,30 @@ def test_free_memory_is_what_system_and_container_leave(tmp_path, monkeypatch, m
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     assert machine.free_memory() == free
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        (
+            {"memory.max": "20000", "memory.current": "9000", "memory.stat": "anon 1\ninactive_file 4000\n"},
+            15_000,
+        ),
+        ({"memory.max": "20000", "memory.current": "9000", "memory.stat": "anon\ninactive_file ?\n"}, 11_000),
+        (
+            {
+                "memory/memory.limit_in_bytes": "20000",
+                "memory/memory.usage_in_bytes": "9000",
+                "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 2000\n",
+            },
+            13_000,
+        ),
+    ],
+)
+def test_what_is_only_kept_for_files_is_free_in_either_kind_of_container(tmp_path, monkeypatch, files, free):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    assert machine.free_memory() == free

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from pictures import BACKBONE, picture, write_photos
 
 from featx import extract, load_backbone, load_dataset
 from featx.cache import Cache
 from featx.engines import TorchEngine
-from featx.errors import EngineError
+from featx.errors import EngineError, InputError
 from featx.extraction import embed, network_embedder
 
 
@@ -106,6 +107,7 @@ def test_a_handful_of_images_does_not_undo_what_was_found_with_more(photos, tmp_
         warnings.simplefilter("error")
         rows = embed(few, spoilt(embedder), cache=tmp_path / "c")
     assert rows.embedder.space == embedder.space
+    assert (rows.parity["inherited"], rows.parity["images"]) == (True, 8)
 
 
 def test_an_engine_that_cannot_be_built_gives_way_too(photos, tmp_path, embedder):
@@ -144,15 +146,13 @@ def test_nothing_is_built_for_images_that_are_known_by_their_content(photos, tmp
 
 
 def test_a_network_that_cannot_compute_at_all_is_refused_by_what_it_gives(photos, tmp_path):
-    import torch
-
-    from featx.errors import InputError
-
     broken = load_backbone(BACKBONE, weights=None, image_size=32)
     with torch.no_grad():
         next(broken.module.parameters()).fill_(float("nan"))
     with pytest.raises(InputError, match="non-finite values"):
         extract(photos, backbone=broken, precision="bf16", engine="torch", cache=tmp_path / "c")
+    # A comparison of nothing is no proof for the images to come.
+    assert notes(tmp_path / "c", network_embedder(broken, engine="torch", precision="bf16")) == {}
 
 
 # int8
@@ -175,6 +175,42 @@ def test_int8_has_a_space_of_its_own_for_its_calibration(photos, tmp_path):
     calibration.write_bytes(calibration.read_bytes()[:-1] + b"?")
     third = extract(photos, **options)
     assert third.run["forward_passes"] == 25
+
+
+def test_each_collection_keeps_to_the_calibration_that_its_rows_have(photos, tmp_path):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    backbone = load_backbone("resnet18", weights=None, image_size=48)
+    options = {"backbone": backbone, "precision": "int8", "cache": tmp_path / "c"}
+    more = write_photos(tmp_path / "more", 10, seed=77)
+    fewer = write_photos(tmp_path / "fewer", 1, seed=99)
+    first = extract(photos, **options)
+    other = extract(more, **options)  # its images are more than the first scales were measured on
+    assert other.space["calibration"] != first.space["calibration"]
+    few = extract(fewer, **options)  # scales from more images than it has are better than its own
+    assert few.space == other.space
+    for folder, before in ((photos, first), (more, other), (fewer, few)):
+        again = extract(folder, **options)
+        assert (again.run["forward_passes"], again.space) == (0, before.space)
+
+
+def test_an_engine_in_int8_that_was_refused_before_is_not_calibrated_for_nothing(photos, tmp_path):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    backbone = load_backbone("resnet18", weights=None, image_size=48)
+    embedder = network_embedder(backbone, precision="int8")
+    images = load_dataset(photos).images
+    embed(images, embedder, cache=tmp_path / "c")
+    space = next(space for space in Cache(tmp_path / "c").spaces() if space.fields.get("calibration"))
+    path = Cache(tmp_path / "c").space(space).path / "parity.json"
+    path.write_text(
+        json.dumps({name: note | {"refused": True} for name, note in json.loads(path.read_text()).items()})
+    )
+    others = load_dataset(write_photos(tmp_path / "others", 1, seed=77)).images
+    fp32 = embedder.fallbacks[0]
+    embed(others, fp32, cache=tmp_path / "c")
+    with pytest.warns(RuntimeWarning, match="for these images before"):
+        rows = embed(others, embedder, cache=tmp_path / "c")
+    assert rows.embedder.space == fp32.space
+    assert rows.forward_passes == 0
 
 
 def test_int8_is_for_one_collection_of_images(photos):

@@ -2,8 +2,9 @@
 
 ``cost.json``: seconds per image when rows were last computed on this machine; a run that finds every row in
 the cache could not say otherwise what frozen features cost beside fine-tuning. ``parity.json``: how near the
-engines that were used came to plain fp32. ``calibration.bin``: the scales of a space in int8. The first two
-are advice, not truth, and may be lost or stale; without the third no row can be added to its space.
+engines that were used came to plain fp32. ``calibration.bin``: the scales of a space in int8;
+``calibration.json``: from how many images. All but the scales are advice, not truth, and may be lost or
+stale; without the scales no row can be added to their space.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CALIBRATION = "calibration.bin"
 _COST = "cost"
 
 #: Files that may be in a space's folder.
-NOTES = ("cost.json", "parity.json", CALIBRATION)
+NOTES = ("cost.json", "parity.json", "calibration.json", CALIBRATION)
 
 
 def remember(folder: Path, name: str, note: dict[str, Any]) -> None:

@@ -19,11 +19,12 @@ import torch
 from featx import machine
 from featx.backbones.loading import one_at_a_time
 from featx.backbones.spec import Backbone
-from featx.engines.interface import Engine
+from featx.engines.interface import Engine, failed
 from featx.engines.parity import Parity, compare
 from featx.engines.plan import DEVICES, ENGINES, PRECISIONS, Plan, fallbacks, resolve
 from featx.engines.share import bytes_per_image, share
 from featx.engines.torch import EagerEngine, TorchEngine
+from featx.errors import FeatxError
 
 __all__ = [
     "DEVICES",
@@ -106,6 +107,11 @@ def build_engine(
         Cores that may be used; by default those of the process.
     calibration : bytes, optional
         For int8: what `featx.engines.int8.calibrate` gave.
+
+    Raises
+    ------
+    EngineError
+        Where the engine cannot be built for this network here; another one may.
     """
     kind, preferred = _kind(plan)
     on_cpu = plan.device == "cpu"
@@ -121,8 +127,12 @@ def build_engine(
         batch_size=batch_size,
     )
     options = {"calibration": calibration} if calibration is not None else {}
-    engine: Engine = kind(backbone, device=plan.device, precision=plan.precision, share=taken, **options)
-    return engine
+    try:
+        return kind(backbone, device=plan.device, precision=plan.precision, share=taken, **options)
+    except FeatxError:
+        raise
+    except Exception as error:  # of the library that does the work, and another one may do
+        raise failed(f"{backbone.name}: {plan}", error) from error
 
 
 def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:

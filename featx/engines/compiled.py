@@ -29,6 +29,7 @@ class CompileEngine(TorchEngine):
     """
 
     name = "compile"
+    fixed_batch = True
 
     def __init__(
         self, backbone: Backbone, *, device: str = "cpu", precision: str = "fp32", share: Share | None = None

@@ -13,7 +13,7 @@ import torch
 from featx.backbones.spec import Backbone
 from featx.engines.interface import Ticket
 from featx.engines.share import Share
-from featx.engines.torch import TorchEngine, out_of_memory
+from featx.engines.torch import TorchEngine, full_fp32, out_of_memory
 
 #: Batches whose pixels may be on the way or computing at a time: one computes, one is copied.
 SLOTS = 3
@@ -76,8 +76,8 @@ class CudaEngine(TorchEngine):
         with self._lock:
             if self._largest is None and 0 < count <= self.batch_size:
                 try:
-                    slot = self._slot()
-                    return slot.start(parts, count)
+                    with torch.cuda.device(self._device):
+                        return self._slot().start(parts, count)
                 except (torch.OutOfMemoryError, RuntimeError) as error:
                     if not out_of_memory(error):
                         raise
@@ -135,6 +135,7 @@ class _Slot:
     def _recorded(self) -> tuple[torch.cuda.CUDAGraph | None, torch.Tensor | None]:
         """The network on this slot's input as one graph, or nothing where that cannot be recorded."""
         engine = self._engine
+        # A stream of this device: the one that torch records on by itself is of whichever came first.
         stream = torch.cuda.Stream(engine._device)
         stream.wait_stream(torch.cuda.current_stream(engine._device))
         with torch.cuda.stream(stream), _tried_algorithms():
@@ -143,7 +144,8 @@ class _Slot:
         torch.cuda.current_stream(engine._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, pool=engine.pool):
+            # What other threads do on the device meanwhile does not spoil the recording.
+            with torch.cuda.graph(graph, pool=engine.pool, stream=stream, capture_error_mode="thread_local"):
                 output = engine.forward(self._input)
         except torch.OutOfMemoryError:
             raise
@@ -203,22 +205,3 @@ def _tried_algorithms() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
-
-
-@contextlib.contextmanager
-def full_fp32() -> Iterator[None]:
-    """Full fp32 in convolutions and matrix products on CUDA, whatever the process is set to."""
-    matmul: Any = torch.backends.cuda.matmul
-    convolution: Any = getattr(torch.backends.cudnn, "conv", None)
-    name, value = "fp32_precision", "ieee"
-    if not hasattr(convolution, name):  # torch before 2.9
-        convolution, name, value = torch.backends.cudnn, "allow_tf32", False  # type: ignore[assignment]
-    backends = (convolution, matmul)
-    before = [getattr(backend, name) for backend in backends]
-    try:
-        for backend in backends:
-            setattr(backend, name, value)
-        yield
-    finally:
-        for backend, old in zip(backends, before, strict=True):
-            setattr(backend, name, old)

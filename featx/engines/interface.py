@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from featx.backbones.spec import Backbone
-from featx.errors import InputError
+from featx.errors import EngineError, InputError
 
 #: Waits for a submitted batch and gives its rows.
 Ticket = Callable[[], np.ndarray]
@@ -63,6 +63,13 @@ class Engine(Protocol):
 
     def leave(self) -> None:
         """Undo in the calling thread what `enter` did to the process, when all lanes are done."""
+
+
+def failed(what: str, error: BaseException) -> EngineError:
+    """What a library said when it failed, as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[0][:200] if lines else type(error).__name__
+    return EngineError(f"{what} fails here ({reason})")
 
 
 def check_batch(batch: np.ndarray, backbone: Backbone) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 
 from featx.backbones.spec import Backbone
 from featx.engines.folding import folded
-from featx.engines.interface import CpuEngine, check_batch, padded
+from featx.engines.interface import CpuEngine, check_batch, failed, padded
+from featx.engines.plan import installed
 from featx.engines.share import Share
-from featx.errors import EngineError, MissingExtra
+from featx.errors import EngineError, InputError, MissingExtra
 from featx.machine import cores
 
 _TELEMETRY = "openvino_telemetry"
@@ -34,11 +35,15 @@ def import_openvino(purpose: str = "engine 'openvino'") -> Any:
     ------
     MissingExtra
         When it is not installed.
+    EngineError
+        When it is installed, but not for this machine.
     """
     with silenced():
         try:
             import openvino
         except ImportError as error:
+            if installed("openvino"):
+                raise failed("OpenVINO", error) from error
             raise MissingExtra("openvino", "openvino", purpose) from error
     return openvino
 
@@ -124,6 +129,11 @@ class OpenVINOEngine(CpuEngine):
                 pixels = np.ascontiguousarray(padded(part, self.batch_size))
                 rows = request.infer([pixels], share_inputs=True, share_outputs=True)[0]
                 out[start : start + len(part)] = rows[: len(part)]
+        except RuntimeError as error:
+            said = failed(f"{self.backbone.name}: OpenVINO", error)
+            raise InputError(
+                f"{said} with a batch of {self.batch_size} images; use a smaller batch_size or engine='torch'"
+            ) from error
         finally:
             self._requests.put(request)
         return out

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from featx.backbones.joint import columns_of
-from featx.engines.interface import Engine
+from featx.engines.interface import Engine, failed
 from featx.engines.torch import EagerEngine
+from featx.errors import FeatxError
 
 #: Images of the comparison, and of the second one that must confirm a refusal.
 FEW, MANY = 8, 32
@@ -71,8 +72,13 @@ def compare(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
         Of several layers each is compared on its own, and what is farthest away counts.
     pixels : ndarray of shape (n, h, w, 3), uint8
         Preprocessed images of the collection, n at least 1.
+
+    Raises
+    ------
+    EngineError
+        Where the engine fails on them.
     """
-    got = engine(pixels)
+    got = _as_in_a_run(engine, pixels)
     expected = EagerEngine(backbone)(pixels)
     finite = np.isfinite(expected).all(axis=1)  # what the network itself cannot compute says nothing
     if not finite.any():
@@ -96,6 +102,17 @@ def compare(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
         cosine_mean=float(cosines.mean()),
         passed=passed,
     )
+
+
+def _as_in_a_run(engine: Engine, pixels: np.ndarray) -> np.ndarray:
+    """Rows by the way on which a run computes them, which on a device is not that of a plain call."""
+    try:
+        parts = [pixels[at : at + engine.batch_size] for at in range(0, len(pixels), engine.batch_size)]
+        return np.concatenate([engine.submit([part])() for part in parts])
+    except FeatxError:
+        raise
+    except Exception as error:  # libraries raise classes of their own, and another engine may do
+        raise failed(engine.name, error) from error
 
 
 def distances(rows: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

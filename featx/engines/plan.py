@@ -110,7 +110,8 @@ def fallbacks(plan: Plan) -> list[Plan]:
 
 def installed(package: str) -> bool:
     """Whether a package can be imported; it is not imported."""
-    return importlib.util.find_spec(package) is not None
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder that happens to have its name has none
 
 
 def _require(package: str, extra: str, purpose: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,8 @@ class TorchEngine(CpuEngine):
     name = "torch"
     #: Images of 224 px in a batch that suits it.
     preferred = 8
+    #: Whether it computes batches of one size only.
+    fixed_batch = False
 
     def __init__(
         self, backbone: Backbone, *, device: str = "cpu", precision: str = "fp32", share: Share | None = None
@@ -78,6 +82,11 @@ class TorchEngine(CpuEngine):
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
+                if self.fixed_batch:
+                    raise InputError(
+                        f"{self.backbone.name}: a batch of {self.batch_size} images does not fit into "
+                        f"memory; engine {self.name!r} was built for that many: use a smaller batch_size"
+                    ) from error
                 if step == 1:
                     raise InputError(
                         f"{self.backbone.name}: not even one image fits into the memory of {self.device}; "
@@ -133,9 +142,32 @@ class EagerEngine(TorchEngine):
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         return super()._normalised(pixels).contiguous()
 
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        with full_fp32() if self._device.type == "cuda" else contextlib.nullcontext():
+            return super()._run(batch)
+
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+@contextlib.contextmanager
+def full_fp32() -> Iterator[None]:
+    """Full fp32 in convolutions and matrix products on CUDA, whatever the process is set to."""
+    matmul: Any = torch.backends.cuda.matmul
+    convolution: Any = getattr(torch.backends.cudnn, "conv", None)
+    name, value = "fp32_precision", "ieee"
+    if not hasattr(convolution, name):  # torch before 2.9
+        convolution, name, value = torch.backends.cudnn, "allow_tf32", False  # type: ignore[assignment]
+    backends = (convolution, matmul)
+    before = [getattr(backend, name) for backend in backends]
+    try:
+        for backend in backends:
+            setattr(backend, name, value)
+        yield
+    finally:
+        for backend, old in zip(backends, before, strict=True):
+            setattr(backend, name, old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -47,6 +48,13 @@ class Commits:
         if self._bytes >= COMMIT_BYTES or time.monotonic() - self._last > min(self._wait, COMMIT_SECONDS):
             self.flush()
             self._wait = COMMIT_SECONDS
+
+    def save(self, rest: Sequence[Unit]) -> None:
+        """Write what is waiting and what else was finished, as far as it can be kept."""
+        for unit in rest:
+            with contextlib.suppress(InputError):  # of another unit; rows that are good are kept
+                self.add(unit)
+        self.flush()
 
     def flush(self) -> None:
         """Write what is waiting; when this returns it is on the disk."""

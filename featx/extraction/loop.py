@@ -284,13 +284,13 @@ class _Run:
                 self._take(unit, commits)
                 progress.update(len(unit.items))
         finally:
-            units.close()
-            for unit in pipeline.rest:  # finished behind the one that failed: not to be lost by it
-                commits.add(unit)
-            commits.flush()
-            for member in working:
-                member.shelf.claims.drop_all()
-            self.profile.wall += time.perf_counter() - began
+            try:
+                units.close()
+                commits.save(pipeline.rest)  # finished behind the one that failed: not to be lost by it
+            finally:
+                for member in working:
+                    member.shelf.claims.drop_all()
+                self.profile.wall += time.perf_counter() - began
         return pipeline.elsewhere
 
     def _others_left(

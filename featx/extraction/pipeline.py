@@ -8,6 +8,7 @@ in, whichever lane was faster, and only so many are under way that memory stays 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from featx.cache import Claims
-from featx.errors import ImageError, InputError
+from featx.errors import FeatxError, ImageError, InputError
 from featx.images import Preprocessing
 
 #: Pixels that wait for the network, and files that were read ahead, in bytes each.
@@ -39,6 +40,8 @@ _GRAIN = 16
 _BATCHES = 4
 #: Batches that a device has at a time.
 _IN_FLIGHT = 2
+#: Units that wait to be one batch for a device, where most of them have nothing new for it.
+_MOST_WAITING = 256
 
 
 @dataclass(slots=True)
@@ -169,7 +172,10 @@ class Pipeline:
         self.rest: list[Unit] = []
         self.elsewhere: list[dict[int, bytes]] = [{} for _ in engines]
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._bytes_read = 0  # of files that are not decoded yet
+        self._open: set[int] = set()  # units that are not decoded yet
+        self._ending = False
 
     def run(self, todo: Sequence[int]) -> Generator[Unit]:
         """Units with their rows, in the order of `todo`.
@@ -198,13 +204,15 @@ class Pipeline:
         lanes = ThreadPoolExecutor(self.threads, thread_name_prefix="featx-lane", initializer=self._enter)
 
         def fill() -> None:
-            while len(working) < most and (not working or self._bytes_read < FILES_AHEAD):
+            while len(working) < most:
                 start, size = next(waiting, (0, 0))
                 if not size:
                     return
-                read = readers.submit(self._read, todo[start : start + size])
+                with self._lock:
+                    self._open.add(start)
+                read = readers.submit(self._read, todo[start : start + size], start)
                 reading.append(read)
-                working.append(lanes.submit(self._work, read))
+                working.append(lanes.submit(self._work, read, start))
 
         try:
             fill()
@@ -217,6 +225,9 @@ class Pipeline:
         finally:
             for future in (*working, *reading):
                 future.cancel()
+            with self._room:
+                self._ending = True
+                self._room.notify_all()
             readers.shutdown(wait=True, cancel_futures=True)
             lanes.shutdown(wait=True, cancel_futures=True)
             for engine in self._engines:
@@ -246,24 +257,43 @@ class Pipeline:
         """A few images, computed in the calling thread: no other would make it faster."""
         self._enter()
         try:
-            return self._compute(self._read(todo))
+            unit = self._read(todo)
+            self._prepare(unit)
+            self._forward(unit)
+            return unit
         finally:
             for engine in self._engines:
                 engine.leave()
 
-    def _read(self, positions: Sequence[int]) -> Unit:
-        began = time.perf_counter()
-        unit = Unit([read(self._images[position], position) for position in positions])
-        with self._lock:
-            self._bytes_read += sum(item.content.nbytes for item in unit.items if item.content is not None)
-        unit.spend("read", began)
+    def _read(self, positions: Sequence[int], number: int = 0) -> Unit:
+        unit = Unit([])
+        for position in positions:
+            with self._room:
+                self._room.wait_for(lambda: self._may_read(number))
+            began = time.perf_counter()
+            item = read(self._images[position], position)
+            unit.items.append(item)
+            if item.content is not None:
+                with self._lock:
+                    self._bytes_read += item.content.nbytes
+            unit.spend("read", began)
         return unit
 
-    def _work(self, read: Future) -> Unit:
-        return self._compute(read.result())
+    def _may_read(self, number: int) -> bool:
+        """Whether there is room; what the lanes need first is read in any case, as it makes room."""
+        return self._bytes_read < FILES_AHEAD or self._ending or number <= min(self._open, default=number)
 
-    def _compute(self, unit: Unit) -> Unit:
+    def _work(self, read: Future, number: int) -> Unit:
+        unit: Unit = read.result()
         self._prepare(unit)
+        with self._room:
+            self._open.discard(number)
+            self._room.notify_all()
+        self._forward(unit)
+        return unit
+
+    def _forward(self, unit: Unit) -> None:
+        """The rows of a unit, where its lane computes them."""
         if not self._feeds_device and unit.pixels is not None:
             began = time.perf_counter()
             for number, engine in enumerate(self._engines):
@@ -271,7 +301,6 @@ class Pipeline:
                 unit.rows.append(None if pixels is None else _checked(_through(engine, pixels), engine))
             unit.pixels = None
             unit.spend("forward", began)
-        return unit
 
     def _prepare(self, unit: Unit) -> None:
         """Decode and resize what has no row yet."""
@@ -283,8 +312,9 @@ class Pipeline:
             content, item.content = item.content, None
             if content is None:
                 continue
-            with self._lock:
+            with self._room:
                 self._bytes_read -= content.nbytes
+                self._room.notify_all()
             digest = content.digest
             takers = [number for number, digests in enumerate(lacking) if digest in digests]
             if not takers:
@@ -333,7 +363,9 @@ class Pipeline:
     def _fed(self, prepared: Generator[Unit]) -> Generator[Unit]:
         """Units with the rows that a device computed for them, several units in one batch."""
         flying: deque[tuple[list[Unit], list[Ticket | None]]] = deque()
+        landed: deque[Unit] = deque()
         waiting: list[Unit] = []
+        count = 0  # images in `waiting`
         most = min(engine.batch_size for engine in self._engines)
 
         def launch() -> None:
@@ -346,37 +378,45 @@ class Pipeline:
             flying.append((list(waiting), tickets))
             waiting.clear()
 
-        def land() -> list[Unit]:
-            units, tickets = flying.popleft()
-            began = time.perf_counter()
-            for number, (ticket, engine) in enumerate(zip(tickets, self._engines, strict=True)):
-                rows = None if ticket is None else _checked(ticket(), engine)
-                at = 0
-                for unit in units:
-                    count = len(unit.wanted[number])
-                    unit.rows.append(rows[at : at + count] if rows is not None and count else None)
-                    at += count
-            for unit in units:
-                unit.pixels = None
-            units[0].spend("forward", began)
-            return units
-
         try:
             for unit in prepared:
-                count = sum(len(other.digests) for other in waiting)
-                if waiting and count + len(unit.digests) > most:
+                if waiting and (count + len(unit.digests) > most or len(waiting) >= _MOST_WAITING):
                     launch()
+                    count = 0
                 waiting.append(unit)
-                while len(flying) > _IN_FLIGHT:
-                    yield from land()
+                count += len(unit.digests)
+                if len(flying) > _IN_FLIGHT:
+                    landed += self._landed(*flying.popleft())
+                while landed:
+                    yield landed.popleft()
             if waiting:
                 launch()
-            while flying:
-                yield from land()
+            while flying or landed:
+                if not landed:
+                    landed += self._landed(*flying.popleft())
+                yield landed.popleft()
         finally:
             prepared.close()
-            while flying:
-                self.rest += land()
+            self.rest += landed
+            for flight in flying:
+                # What a failing device still gives is kept; the error that ended the run is the one to tell.
+                with contextlib.suppress(RuntimeError, FeatxError):
+                    self.rest += self._landed(*flight)
+
+    def _landed(self, units: list[Unit], tickets: Sequence[Ticket | None]) -> list[Unit]:
+        """Wait for a batch, and give its rows to its units."""
+        began = time.perf_counter()
+        for number, (ticket, engine) in enumerate(zip(tickets, self._engines, strict=True)):
+            rows = None if ticket is None else _checked(ticket(), engine)
+            at = 0
+            for unit in units:
+                count = len(unit.wanted[number])
+                unit.rows.append(rows[at : at + count] if rows is not None and count else None)
+                at += count
+        for unit in units:
+            unit.pixels = None
+        units[0].spend("forward", began)
+        return units
 
 
 def _through(engine: Any, pixels: np.ndarray) -> np.ndarray:

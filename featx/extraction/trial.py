@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ _SAMPLE = 32
 
 #: Fewer new images than this are computed in less time than another comparison takes.
 _WORTH_COMPARING = 64
+
+#: The note that says from how many images a calibration is.
+_CALIBRATED = "calibration"
 
 
 @dataclass
@@ -77,10 +80,13 @@ def known_outcome(
         When another embedder takes its place.
     """
     if embedder.needs_calibration:
-        return _calibrated_before(cache, embedder) or embedder
+        settled = _calibrated_before(cache, embedder, images, digests)
+        if settled is None:
+            return embedder
+        embedder = settled
     if embedder.plan is None or not _outcome(cache, embedder).get("refused"):
         return embedder
-    sample = [digests[i] or identify(images[i]).digest for i in range(min(len(images), _SAMPLE))]
+    sample = _sample(images, digests)
     if _rows(cache, embedder, sample) == len(sample):
         return embedder
     for other in embedder.fallbacks:
@@ -94,6 +100,11 @@ def known_outcome(
             )
             return other
     return embedder
+
+
+def _sample(images: Sequence[Any], digests: Sequence[bytes | None]) -> list[bytes | None]:
+    """What the first images are, by their content."""
+    return [digests[i] or identify(images[i]).digest for i in range(min(len(images), _SAMPLE))]
 
 
 def _rows(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None]) -> int:
@@ -155,7 +166,7 @@ def _compared(cache: Cache, embedder: Embedder, engine: Any, images: Sequence[An
     """How near an engine comes to plain fp32 on the first of `images`; empty where that is no question.
 
     A comparison on few images is repeated with more before an engine is refused, and one that has passed
-    is not asked again for a handful.
+    is not asked again for a handful, whose outcome is then said to be inherited.
     """
     from featx.engines import compare
     from featx.engines.parity import FEW, MANY
@@ -164,13 +175,15 @@ def _compared(cache: Cache, embedder: Embedder, engine: Any, images: Sequence[An
         return {}
     before = _outcome(cache, embedder, engine.version)
     if before.get("passed") and len(images) < _WORTH_COMPARING:
-        return before
+        return before | {"inherited": True}
     pixels = first_pixels(embedder, images, FEW)
     if not len(pixels):
         return {}  # nothing to be computed either
     parity = compare(engine, embedder.backbone, pixels)
     if not parity.passed and len(images) > FEW:
         parity = compare(engine, embedder.backbone, first_pixels(embedder, images, MANY))
+    if not parity.images:
+        return {}  # the network gives nothing that could be compared, which its rows will tell
     outcome = parity.to_dict()
     _note(cache.space(embedder.space, dim=embedder.dims[0]), embedder, engine.version, outcome)
     return outcome | {"reason": str(parity)}
@@ -214,6 +227,7 @@ def calibrate(cache: Cache, embedder: Embedder, images: Sequence[Any]) -> Embedd
     settled = embedder.calibrated(calibration)
     store = cache.space(settled.space, dim=settled.dims[0])
     store.prepare()
+    remember(store.path, _CALIBRATED, {"images": len(pixels)})
     try:
         with replacing(store.path / CALIBRATION, parts=store.path / "tmp") as file:
             file.write(calibration)
@@ -222,20 +236,39 @@ def calibrate(cache: Cache, embedder: Embedder, images: Sequence[Any]) -> Embedd
     return settled
 
 
-def _calibrated_before(cache: Cache, embedder: Embedder) -> Embedder | None:
-    """The embedder with the calibration that the cache has for its backbone and preprocessing, if any."""
+def _calibrated_before(
+    cache: Cache, embedder: Embedder, images: Sequence[Any], digests: Sequence[bytes | None]
+) -> Embedder | None:
+    """The embedder with the calibration of an earlier run, if there is one that suits these images.
+
+    One under which they have rows already; else the one from most images, unless these are more.
+    """
+    from featx.engines.int8 import IMAGES
+
+    found = list(_calibrated(cache, embedder))
+    if not found:
+        return None
+    sample = _sample(images, digests)
+    ranked = [(_rows(cache, settled, sample), count, settled) for count, settled in found]
+    rows, count, settled = max(ranked, key=lambda entry: entry[:2])
+    return settled if rows or count >= min(IMAGES, len(images)) else None
+
+
+def _calibrated(cache: Cache, embedder: Embedder) -> Iterator[tuple[int, Embedder]]:
+    """Each calibration that the cache has for a backbone and preprocessing, and from how many images."""
     wanted = embedder.space.fields
     for space in cache.spaces():
         fields = dict(space.fields)
         if fields.pop("calibration", None) is None or fields != wanted:
             continue
+        folder = cache.space(space).path
         try:
-            data = (cache.space(space).path / CALIBRATION).read_bytes()
+            data = (folder / CALIBRATION).read_bytes()
         except OSError:
             continue
         if hashlib.sha256(data).hexdigest() == space.fields["calibration"]:
-            return embedder.calibrated(data)
-    return None
+            count = recall(folder, _CALIBRATED).get("images")
+            yield (count if isinstance(count, int) else 0), embedder.calibrated(data)
 
 
 def _outcome(cache: Cache, embedder: Embedder, version: str | None = None) -> dict[str, Any]:

@@ -177,10 +177,8 @@ def decode_pixels(
     return (image if isinstance(image, np.ndarray) else np.array(image)), size
 
 
-def _decoded(
-    data: bytes, id: str, name: str | None, reduce: Reduce | None
-) -> tuple[Image.Image | np.ndarray, int, tuple[int, int]]:
-    """An image as it is stored, its EXIF orientation, and its (height, width) at full scale."""
+def format_of(data: bytes, id: str, name: str | None) -> str:
+    """The format of the bytes of an image file; arguments and `ImageError` as for `decode`."""
     if not data:
         raise ImageError(id, "empty file (0 bytes)")
     format = sniff(data)
@@ -189,6 +187,14 @@ def _decoded(
     suffix = PurePath(id if name is None else name).suffix.lower()
     if suffix not in SUFFIXES[format] and (suffix in IMAGE_SUFFIXES or suffix in _FOREIGN_SUFFIXES):
         raise ImageError(id, f"mislabelled: {format} data in a file named {suffix}; rename or replace it")
+    return format
+
+
+def _decoded(
+    data: bytes, id: str, name: str | None, reduce: Reduce | None
+) -> tuple[Image.Image | np.ndarray, int, tuple[int, int]]:
+    """An image as it is stored, its EXIF orientation, and its (height, width) at full scale."""
+    format = format_of(data, id, name)
     try:
         container = unpack(data, format)
     except Damaged as error:

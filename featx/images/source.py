@@ -18,7 +18,7 @@ from PIL import Image
 
 from featx.cache.identity import digest_array, digest_bytes
 from featx.errors import DatasetError, ImageError
-from featx.images.decode import MAX_PIXELS, decode, decode_pixels
+from featx.images.decode import MAX_PIXELS, decode, decode_pixels, format_of
 from featx.images.jpeg import Reduce
 from featx.images.rgb import over_white, to_rgb
 
@@ -126,6 +126,9 @@ class FileImage:
             reason = getattr(error, "strerror", None) or str(error)
             raise ImageError(self.id, f"cannot be read ({reason}): {self.path}") from error
         name = os.path.basename(self.path) if self.check_suffix else ""
+        # Now and not when it is decoded: the same bytes may have a row already, from a file whose name
+        # does not lie, and whether this one is refused must not hang on that.
+        format_of(data, self.id, name)
         return Content(digest_bytes(data), self.id, data, name)
 
     def stat_key(self) -> tuple[str, int, int, int] | None:

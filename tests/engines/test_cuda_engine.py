@@ -21,6 +21,14 @@ from featx.errors import InputError
 
 SIZE = 32
 LOG = []
+ENTERED = []  # the device whose work is issued
+
+
+@contextlib.contextmanager
+def entered(device):
+    ENTERED.append(device)
+    yield
+    ENTERED.pop()
 
 
 class Stream:
@@ -48,13 +56,16 @@ class Graph:
     replays = 0
 
     def replay(self):
+        assert ENTERED  # a graph goes to the current device, whichever one it was recorded on
         Graph.replays += 1
         with torch.inference_mode():
             self.output.copy_(self.forward(self.input))
 
 
 @contextlib.contextmanager
-def recording(graph, pool=None):
+def recording(graph, pool=None, stream=None, capture_error_mode="global"):
+    assert isinstance(stream, Stream)  # torch's own is of whichever device came first
+    assert ENTERED
     Recorder.now = graph
     yield
     Recorder.now = None
@@ -80,6 +91,7 @@ def stand_ins(monkeypatch):
         "CUDAGraph": Graph,
         "graph": recording,
         "stream": lambda stream: contextlib.nullcontext(),
+        "device": entered,
         "current_stream": lambda device=None: main,
         "graph_pool_handle": lambda: None,
         "synchronize": lambda device=None: None,
@@ -88,6 +100,7 @@ def stand_ins(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(cuda, "pinned", lambda shape, dtype: torch.empty(shape, dtype=dtype))
     LOG.clear()
+    ENTERED.clear()
     Graph.replays = 0
 
 
@@ -145,7 +158,7 @@ def test_pixels_are_copied_only_when_the_network_has_read_the_last_ones(backbone
 
 def test_a_network_that_cannot_be_recorded_runs_as_usual(backbone, pixels, monkeypatch):
     @contextlib.contextmanager
-    def refuse(graph, pool=None):
+    def refuse(graph, **options):
         raise RuntimeError("operation not permitted when stream is capturing")
         yield
 

@@ -1,10 +1,14 @@
 """What a request for an engine, a device and a precision means."""
 
+import sys
+
 import pytest
 import torch
 
-from featx.engines import Plan, fallbacks, plan, resolve
-from featx.errors import InputError, MissingExtra, UnknownName
+from featx.backbones import load_backbone
+from featx.engines import Plan, build_engine, fallbacks, plan, resolve
+from featx.engines.openvino import import_openvino
+from featx.errors import EngineError, InputError, MissingExtra, UnknownName
 
 FASTEST = plan._fastest_on_cpu
 
@@ -145,3 +149,34 @@ def test_bfloat16_needs_a_device_that_has_it(machine):
     machine(mps=True)
     with pytest.raises(InputError, match="precision 'bf16' is not supported on 'mps'"):
         resolve(precision="bf16")
+
+
+def test_a_folder_that_has_the_name_of_a_package_is_none(tmp_path, monkeypatch):
+    (tmp_path / "some_engine").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not plan.installed("some_engine")
+    (tmp_path / "another_engine").mkdir()
+    (tmp_path / "another_engine" / "__init__.py").touch()
+    assert plan.installed("another_engine")
+
+
+def test_whatever_a_library_raises_when_an_engine_is_built_lets_another_take_its_place(monkeypatch):
+    def fail(*args, **options):
+        raise TypeError("unexpected layer\nwith a long story")
+
+    monkeypatch.setattr("featx.engines._kind", lambda plan: (fail, 8))
+    backbone = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32)
+    message = r"shufflenet_v2_x0_5: torch fp32 on cpu fails here \(unexpected layer\)$"
+    with pytest.raises(EngineError, match=message):
+        build_engine(backbone, Plan("torch", "cpu", "fp32"))
+
+
+def test_openvino_that_is_there_but_does_not_load_is_not_called_missing(tmp_path, monkeypatch):
+    package = tmp_path / "openvino"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('libopenvino.so: wrong ELF class')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(EngineError, match=r"OpenVINO fails here .libopenvino\.so: wrong ELF class"):
+        import_openvino()

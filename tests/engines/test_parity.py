@@ -6,10 +6,12 @@ import torch
 
 from featx.backbones import load_backbone
 from featx.engines import TorchEngine, compare
+from featx.engines.interface import CpuEngine
 from featx.engines.parity import distances
+from featx.errors import EngineError, InputError
 
 
-class Other:
+class Other(CpuEngine):
     """Gives the rows of the reference, changed."""
 
     name, device, version, lanes, batch_size = "other", "cpu", "1", 1, 8
@@ -89,3 +91,32 @@ def test_distances_by_hand():
     assert error[:3] == pytest.approx([0.1, np.sqrt(2), 0.0])
     assert cosine[:3] == pytest.approx([27 / (5 * np.hypot(3, 4.5)), 0.0, 1.0])
     assert (error[3], cosine[3]) == (np.inf, -1.0)
+
+
+def test_what_is_compared_is_what_a_run_would_compute(backbone, pixels):
+    """On a device, rows go another way than in a plain call."""
+    submitted = []
+
+    class Device(Other):
+        def submit(self, parts):
+            submitted.append([len(part) for part in parts])
+            return super().submit(parts)
+
+    result = compare(Device(backbone, "fp32", lambda x: x), backbone, np.concatenate([pixels, pixels[:3]]))
+    assert result.images == 11
+    assert submitted == [[8], [3]]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (ValueError("no kernel\n  at 0x1"), EngineError, r"other fails here \(no kernel\)"),
+        (InputError("use less"), InputError, "use less"),
+    ],
+)
+def test_an_engine_that_fails_on_real_images_can_be_replaced(backbone, pixels, error, expected, message):
+    def fail(rows):
+        raise error
+
+    with pytest.raises(expected, match=message):
+        compare(Other(backbone, "fp32", fail), backbone, pixels)

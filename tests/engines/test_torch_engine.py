@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from featx.backbones import load_backbone
-from featx.engines import ENGINES, TorchEngine, make_engine
-from featx.engines.cuda import full_fp32
+from featx.engines import ENGINES, EagerEngine, TorchEngine, make_engine
+from featx.engines.parity import distances
+from featx.engines.share import Share
+from featx.engines.torch import full_fp32
 from featx.errors import InputError, UnknownName
 
 SIZE = 48
@@ -227,3 +229,26 @@ def test_a_gpu_gives_the_rows_of_the_cpu(backbone, pixels, precision, cosine):
     gpu = make_engine(backbone, device="cuda", precision=precision)(pixels)
     found = (cpu * gpu).sum(1) / np.linalg.norm(cpu, axis=1) / np.linalg.norm(gpu, axis=1)
     assert found.min() > cosine
+
+
+def test_an_engine_of_one_batch_size_names_it_when_memory_runs_out(backbone, monkeypatch):
+    class Fixed(TorchEngine):
+        name, fixed_batch = "compile", True
+
+        def _run(self, batch):
+            raise MemoryError
+
+    engine = Fixed(backbone, share=Share(1, 1, 64))
+    height, width = backbone.preprocessing.size
+    with pytest.raises(InputError, match=r"a batch of 64 images does not fit.*use a smaller batch_size"):
+        engine(np.zeros((3, height, width, 3), np.uint8))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_reference_on_a_gpu_is_in_full_fp32(backbone, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, *backbone.preprocessing.size, 3), dtype=np.uint8)
+    error, _ = distances(EagerEngine(backbone, device="cuda")(pixels), EagerEngine(backbone)(pixels))
+    assert error.max() < 2e-5

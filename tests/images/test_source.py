@@ -86,18 +86,25 @@ def test_a_file_without_permission_is_named(file):
 
 def test_a_damaged_file_has_a_digest_and_fails_when_it_is_decoded(tmp_path):
     path = tmp_path / "a.png"
-    path.write_bytes(b"nonsense")
+    path.write_bytes(png()[:40])
     content = FileImage("x", path).read()
-    assert content.digest == digest_bytes(b"nonsense")
-    with pytest.raises(ImageError, match="x: not an image"):
+    assert content.digest == digest_bytes(png()[:40])
+    with pytest.raises(ImageError, match=r"x: .*truncated"):
         content.image()
+
+
+def test_a_file_that_is_no_image_is_refused_when_it_is_read(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ImageError, match="x: not an image"):
+        FileImage("x", path).read()
 
 
 def test_the_suffix_of_the_file_counts_whatever_the_id(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(png())
     with pytest.raises(ImageError, match=r"photo 7: mislabelled: PNG data in a file named .jpg"):
-        FileImage("photo 7", path).read().image()
+        FileImage("photo 7", path).read()
     assert np.array_equal(image_array(FileImage("a.jpg", path, check_suffix=False)), PIXELS)
 
 
