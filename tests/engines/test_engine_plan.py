@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from featx.backbones import load_backbone
-from featx.engines import Plan, build_engine, fallbacks, plan, resolve
+from featx.engines import Plan, build, build_engine, fallbacks, plan, resolve
 from featx.engines.openvino import import_openvino
 from featx.errors import EngineError, InputError, MissingExtra, UnknownName
 
@@ -164,7 +164,7 @@ def test_whatever_a_library_raises_when_an_engine_is_built_lets_another_take_its
     def fail(*args, **options):
         raise TypeError("unexpected layer\nwith a long story")
 
-    monkeypatch.setattr("featx.engines._kind", lambda plan: (fail, 8))
+    monkeypatch.setattr("featx.engines.build._kind", lambda plan: (fail, 8))
     backbone = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32)
     message = r"shufflenet_v2_x0_5: torch fp32 on cpu fails here \(unexpected layer\)$"
     with pytest.raises(EngineError, match=message):
@@ -180,3 +180,8 @@ def test_openvino_that_is_there_but_does_not_load_is_not_called_missing(tmp_path
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(EngineError, match=r"OpenVINO fails here .libopenvino\.so: wrong ELF class"):
         import_openvino()
+
+
+def test_the_memory_of_a_gpu_sets_the_batch(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    assert build._budget("cuda:0") == 500

@@ -1,0 +1,137 @@
+"""From a plan to an engine that fits into this machine's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from featx import machine
+from featx.backbones.loading import one_at_a_time
+from featx.backbones.spec import Backbone
+from featx.engines.interface import Engine, failed
+from featx.engines.plan import Plan, resolve
+from featx.engines.share import bytes_per_image, share
+from featx.engines.torch import EagerEngine, TorchEngine
+from featx.errors import FeatxError
+
+# Of the memory that is free, what the network may take; images that wait and the caches need some, too.
+_MEMORY_SHARE = 0.5
+
+#: Images in a call at most, where the size is found automatically: on a CPU, and on a device.
+MAX_CPU_BATCH = 64
+MAX_DEVICE_BATCH = 512
+
+
+def make_engine(
+    backbone: Backbone,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | str = "auto",
+    images: int | None = None,
+) -> Engine:
+    """An engine that runs `backbone` here.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Built now, if it was not; it is not changed.
+    engine, device, precision : str
+        As for `resolve`.
+    batch_size : int or "auto"
+        Images in a call; ``"auto"`` is what suits the engine and fits into memory.
+    images : int, optional
+        How many will be computed, where it is known: for a few, no memory for many is taken.
+
+    Raises
+    ------
+    UnknownName, InputError, MissingExtra
+        As for `resolve`.
+    WeightsError
+        The weights do not fit the architecture.
+    """
+    plan = resolve(engine=engine, device=device, precision=precision)
+    return build_engine(backbone, plan, batch_size=batch_size, images=images)
+
+
+@one_at_a_time
+def build_engine(
+    backbone: Backbone,
+    plan: Plan,
+    *,
+    batch_size: int | str = "auto",
+    images: int | None = None,
+    threads: int | None = None,
+    calibration: bytes | None = None,
+) -> Engine:
+    """The engine of a plan.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    plan : Plan
+        What `resolve` gave.
+    batch_size : int or "auto"
+    images : int, optional
+        How many will be computed.
+    threads : int, optional
+        Cores that may be used; by default those of the process.
+    calibration : bytes, optional
+        For int8: what `featx.engines.int8.calibrate` gave.
+
+    Raises
+    ------
+    EngineError
+        Where the engine cannot be built for this network here; another one may.
+    """
+    kind, preferred = _kind(plan)
+    on_cpu = plan.device == "cpu"
+    needed = bytes_per_image(backbone.module, backbone.preprocessing.size)
+    taken = share(
+        cores=(threads or machine.cores()) if on_cpu else 1,
+        images=images,
+        size=backbone.preprocessing.size,
+        preferred=preferred,
+        largest=MAX_CPU_BATCH if on_cpu else MAX_DEVICE_BATCH,
+        bytes_per_image=needed,
+        budget=_budget(plan.device),
+        batch_size=batch_size,
+    )
+    options = {"calibration": calibration} if calibration is not None else {}
+    try:
+        return kind(backbone, device=plan.device, precision=plan.precision, share=taken, **options)
+    except FeatxError:
+        raise
+    except Exception as error:  # of the library that does the work, and another one may do
+        raise failed(f"{backbone.name}: {plan}", error) from error
+
+
+def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:
+    """What builds the engine, and how many images of 224 px suit it."""
+    if plan.engine == "eager":
+        return EagerEngine, EagerEngine.preferred
+    if plan.engine == "openvino":
+        from featx.engines.openvino import OpenVINOEngine
+
+        return OpenVINOEngine, OpenVINOEngine.preferred
+    if plan.device.partition(":")[0] == "cuda":
+        from featx.engines.cuda import CudaEngine
+
+        return partial(CudaEngine, compiled=plan.engine == "compile"), CudaEngine.preferred
+    if plan.engine == "compile":
+        from featx.engines.compiled import CompileEngine
+
+        return CompileEngine, CompileEngine.preferred
+    return TorchEngine, TorchEngine.preferred if plan.device == "cpu" else 64
+
+
+def _budget(device: str) -> int | None:
+    """Bytes that the network's activations may take."""
+    if device.partition(":")[0] == "cuda":
+        free: int | None = torch.cuda.mem_get_info(torch.device(device))[0]
+    else:
+        free = machine.free_memory()
+    return None if free is None else int(_MEMORY_SHARE * free)

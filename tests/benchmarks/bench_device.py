@@ -1,0 +1,234 @@
+"""How busy a GPU is kept: forward passes alone, preparing alone, and files to committed rows, in one run.
+
+``python tests/benchmarks/bench_device.py FOLDER`` copies the JPEG files of a folder to a RAM disk, each
+several times with a comment of its own so that no two have the same content, and measures there:
+
+- the network alone, on pixels that are on the device already, by each engine, and as ``torch.compile``
+  makes it from torchvision's own network (the figure that others publish);
+- reading, decoding and resizing alone, by all cores;
+- from files to committed rows in a cold cache, with the share of the time in which the GPU computed.
+
+What end to end could be at best is the smaller of the first two. Weights are random: rates do not depend on
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def copied(folder: str, target: str, number: int) -> list[str]:
+    """`number` files of different content that decode to the images of `folder`."""
+    sources = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+    files = []
+    for i in range(number):
+        data = sources[i % len(sources)].read_bytes()
+        path = Path(target, f"{i:06d}.jpg")
+        path.write_bytes(data[:2] + b"\xff\xfe\x00\x0a" + f"{i:08d}".encode() + data[2:])
+        files.append(str(path))
+    return files
+
+
+def forward_alone(backbone, engine_name: str, precision: str, batch: int | str) -> dict:
+    """Images a second of one engine, its input on the device; then with the copy from the host as well."""
+    import numpy as np
+    import torch
+
+    from featx.engines import make_engine
+
+    began = time.perf_counter()
+    engine = make_engine(
+        backbone, engine=engine_name, device="cuda", precision=precision, batch_size=batch, images=10**6
+    )
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (engine.batch_size, *backbone.preprocessing.size, 3), dtype=np.uint8
+    )
+    for _ in range(4):
+        engine.submit([pixels])()
+    building = time.perf_counter() - began
+    graphs = [slot._graph for slot in engine._slots if slot._graph is not None]
+    rates = []
+    for _ in range(5):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for i in range(20):
+            if graphs:
+                graphs[i % len(graphs)].replay()
+            else:
+                engine.forward(engine._slots[0]._input)
+        end.record()
+        end.synchronize()
+        rates.append(20 * engine.batch_size / (start.elapsed_time(end) / 1000))
+    fed = []
+    for _ in range(3):
+        began, tickets = time.perf_counter(), []
+        for _ in range(30):
+            tickets.append(engine.submit([pixels]))
+            if len(tickets) > 2:
+                tickets.pop(0)()
+        for ticket in tickets:
+            ticket()
+        fed.append(30 * engine.batch_size / (time.perf_counter() - began))
+    return {
+        "batch": engine.batch_size,
+        "forward": statistics.median(rates),
+        "fed": statistics.median(fed),
+        "building": building,
+        "graphs": len(graphs),
+    }
+
+
+def published_way(name: str, size: tuple[int, int], batch: int) -> float:
+    """torchvision's network in bf16, channels last, compiled: images a second."""
+    import torch
+
+    from featx.vision import import_torchvision
+
+    import_torchvision()
+    from torchvision import models
+
+    net = getattr(models, name)().eval().to("cuda", torch.bfloat16, memory_format=torch.channels_last)
+    net = torch.compile(net, mode="max-autotune-no-cudagraphs")
+    x = torch.randn(batch, 3, *size, device="cuda", dtype=torch.bfloat16)
+    x = x.to(memory_format=torch.channels_last)
+    rates = []
+    with torch.inference_mode():
+        for _ in range(5):
+            net(x)
+        for _ in range(5):
+            torch.cuda.synchronize()
+            began = time.perf_counter()
+            for _ in range(20):
+                net(x)
+            torch.cuda.synchronize()
+            rates.append(20 * batch / (time.perf_counter() - began))
+    return statistics.median(rates)
+
+
+def preparing_alone(files: list[str], preprocessing, threads: int) -> float:
+    """Images a second that some threads read, decode and resize."""
+    import numpy as np
+
+    from featx.images import FileImage
+
+    def prepare(start: int) -> None:
+        out = np.empty((*preprocessing.size, 3), np.uint8)
+        for path in files[start : start + 16]:
+            pixels, size = FileImage(path, path).read().pixels(preprocessing.reduction)
+            preprocessing(pixels, size, out=out)
+
+    with ThreadPoolExecutor(threads) as pool:
+        began = time.perf_counter()
+        list(pool.map(prepare, range(0, len(files), 16)))
+        return len(files) / (time.perf_counter() - began)
+
+
+class Busy:
+    """The share of the time in which the GPU computed, as its driver counts it."""
+
+    def __enter__(self):
+        import torch
+
+        self._shares: list[int] = []
+        self._stop = threading.Event()
+
+        def sample() -> None:
+            while not self._stop.wait(0.05):
+                self._shares.append(torch.cuda.utilization())
+
+        self._thread = threading.Thread(target=sample)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self.share = statistics.mean(self._shares) if self._shares else float("nan")
+
+
+def end_to_end(backbone, engine: str, precision: str, files: list[str]) -> dict:
+    from featx.extraction import embed, network_embedder
+    from featx.images import FileImage
+
+    images = [FileImage(path, path) for path in files]
+    with tempfile.TemporaryDirectory(dir=Path(files[0]).parent.parent) as cache:
+        embedder = network_embedder(backbone, engine=engine, device="cuda", precision=precision)
+        with Busy() as busy:
+            rows = embed(images, embedder, cache=cache)
+        profile = rows.profile.to_dict()
+        return {
+            "rate": len(files) / profile["wall"],
+            "busy": busy.share,
+            "profile": profile,
+            "parity": rows.parity,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder")
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--engines", nargs="+", default=["torch", "compile"])
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ram", default="/dev/shm", help="a folder on a RAM disk")
+    parser.add_argument("--json", metavar="FILE", help="every measurement, with profiles")
+    args = parser.parse_args()
+
+    import torch
+
+    from featx import load_backbone
+    from featx.machine import cores, cpu_name
+
+    print(
+        f"{torch.cuda.get_device_name()}, {cpu_name()}, {cores()} cores; torch {torch.__version__}",
+        flush=True,
+    )
+    backbone = load_backbone(args.backbone, weights=None)
+    size = backbone.preprocessing.size
+    taken: dict = {"forward": {}, "end": {}}
+    for engine in args.engines:
+        found = forward_alone(backbone, engine, args.precision, "auto")
+        taken["forward"][engine] = found
+        print(
+            f"{args.backbone} {engine} {args.precision}, batches of {found['batch']}: forward alone "
+            f"{found['forward']:.0f} images/s, with copies {found['fed']:.0f}; ready after "
+            f"{found['building']:.0f} s, {found['graphs']} graphs",
+            flush=True,
+        )
+    taken["published"] = published_way(args.backbone, size, 256)
+    print(f"torchvision's own, compiled, batches of 256: {taken['published']:.0f} images/s", flush=True)
+    with tempfile.TemporaryDirectory(dir=args.ram) as folder:
+        Path(folder, "images").mkdir()
+        files = copied(args.folder, f"{folder}/images", args.images)
+        for threads in sorted({1, max(1, cores() // 2), cores()}):
+            part = files[: max(500, len(files) * threads // cores() // 2)]
+            rate = preparing_alone(part, backbone.preprocessing, threads)
+            print(f"preparing alone, {threads} threads: {rate:.0f} images/s", flush=True)
+        taken["preparing"] = rate
+        for number in range(args.rounds):
+            for engine in args.engines:
+                found = end_to_end(backbone, engine, args.precision, files)
+                taken["end"].setdefault(engine, []).append(found)
+                best = min(taken["forward"][engine]["forward"], rate)
+                print(
+                    f"round {number + 1}, {engine}: files to rows {found['rate']:.0f} images/s, "
+                    f"{100 * found['rate'] / best:.0f} % of the best; GPU busy {found['busy']:.0f} %",
+                    flush=True,
+                )
+    if args.json:
+        Path(args.json).write_text(json.dumps(taken, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
