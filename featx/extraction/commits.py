@@ -10,9 +10,9 @@ import numpy as np
 
 from featx.cache import Cache
 from featx.errors import InputError
-from featx.extraction.pipeline import Unit
 from featx.extraction.profile import Profile
 from featx.extraction.rows import Member
+from featx.extraction.units import Unit
 
 #: A commit is made when this many bytes of rows wait, or this many seconds have passed.
 COMMIT_BYTES = 4 * 2**20

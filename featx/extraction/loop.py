@@ -24,10 +24,11 @@ from featx.cache.notes import remember_cost
 from featx.errors import CacheError, ImageError, InputError
 from featx.extraction.commits import Commits
 from featx.extraction.embedder import Embedder
-from featx.extraction.pipeline import READERS, Pipeline, Unit, identify
+from featx.extraction.pipeline import READERS, Pipeline
 from featx.extraction.profile import Profile
 from featx.extraction.rows import Member, Rows
 from featx.extraction.trial import calibrate, known_outcome, trusted_engine
+from featx.extraction.units import Unit, identify
 from featx.features import Failure
 from featx.progress import Progress
 

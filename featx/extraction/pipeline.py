@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -22,7 +21,9 @@ import numpy as np
 
 from featx.cache import Claims
 from featx.errors import FeatxError, ImageError, InputError
-from featx.images import Preprocessing
+from featx.extraction.units import Item, Unit, read
+from featx.extraction.workers import Chunk, Workers
+from featx.images import FileImage, Preprocessing
 
 #: Pixels that wait for the network, and files that were read ahead, in bytes each.
 PIXELS_AHEAD = 64 * 2**20
@@ -43,82 +44,9 @@ _IN_FLIGHT = 2
 #: Units that wait to be one batch for a device, where most of them have nothing new for it.
 _MOST_WAITING = 256
 
-
-@dataclass(slots=True)
-class Item:
-    """One image on its way."""
-
-    position: int
-    key: tuple | None = None
-    digest: bytes | None = None
-    content: Any = None
-    error: ImageError | None = None
-
-
-@dataclass(slots=True)
-class Unit:
-    """Images that go through the networks together.
-
-    Attributes
-    ----------
-    items : list of Item
-        In order; some have no row: unreadable ones, and those whose row is known already.
-    digests : list of bytes
-        Of the images in `pixels`.
-    pixels : ndarray of shape (b, h, w, 3), uint8, or None
-    wanted : list of list of int
-        For each network, which of `pixels` it is to compute.
-    rows : list of (ndarray of shape (len(wanted), dim), float32, or None)
-        For each network.
-    seconds : dict
-        What each stage took.
-    """
-
-    items: list[Item]
-    digests: list[bytes] = field(default_factory=list)
-    pixels: np.ndarray | None = None
-    wanted: list[list[int]] = field(default_factory=list)
-    rows: list[np.ndarray | None] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def pixels_for(self, network: int) -> np.ndarray | None:
-        """What a network is to compute."""
-        wanted = self.wanted[network]
-        if self.pixels is None or not wanted:
-            return None
-        return self.pixels if len(wanted) == len(self.pixels) else self.pixels[wanted]
-
-    def rows_of(self, network: int) -> tuple[list[bytes], np.ndarray | None]:
-        """What a network computed, with the digests of the images."""
-        rows = self.rows[network] if self.rows else None
-        return [self.digests[k] for k in self.wanted[network]] if rows is not None else [], rows
-
-    def spend(self, stage: str, began: float) -> float:
-        """Note time since `began`; what it is now."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - began
-        return now
-
-
-def identify(image: Any) -> Item:
-    """Read an image for its digest, and keep nothing of its bytes."""
-    item = read(image, -1)
-    item.content = None
-    return item
-
-
-def read(image: Any, position: int) -> Item:
-    """Read an image: its content, or why not."""
-    item = Item(position)
-    try:
-        # The key is taken before the bytes: a file that changes in between gets a key of the past, which
-        # will not match again, rather than a wrong digest under its new key.
-        item.key = image.stat_key()
-        item.content = image.read()
-        item.digest = item.content.digest
-    except ImageError as error:
-        item.error = error
-    return item
+#: A device is fed by processes from this many cores on, and for this many images: they take seconds to start.
+_CORES_FOR_PROCESSES = 4
+_IMAGES_FOR_PROCESSES = 5_000
 
 
 class Keeper(Protocol):
@@ -200,17 +128,27 @@ class Pipeline:
         waiting = iter(zip(accumulate(sizes, initial=0), sizes, strict=False))
         reading: deque[Future] = deque()
         working: deque[Future] = deque()
+        workers = self._workers(todo, sizes, most)
         readers = ThreadPoolExecutor(max(READERS, self.threads), thread_name_prefix="featx-read")
-        lanes = ThreadPoolExecutor(self.threads, thread_name_prefix="featx-lane", initializer=self._enter)
+        lanes = ThreadPoolExecutor(
+            self.threads if workers is None else 1,
+            thread_name_prefix="featx-lane",
+            initializer=self._enter,
+        )
 
         def fill() -> None:
             while len(working) < most:
                 start, size = next(waiting, (0, 0))
                 if not size:
                     return
+                positions = todo[start : start + size]
+                if workers is not None:
+                    chunk = workers.submit([self._images[i] for i in positions])
+                    working.append(lanes.submit(self._adopt, positions, chunk))
+                    continue
                 with self._lock:
                     self._open.add(start)
-                read = readers.submit(self._read, todo[start : start + size], start)
+                read = readers.submit(self._read, positions, start)
                 reading.append(read)
                 working.append(lanes.submit(self._work, read, start))
 
@@ -219,7 +157,8 @@ class Pipeline:
             while working:
                 unit = working[0].result()
                 working.popleft()
-                reading.popleft()
+                if reading:
+                    reading.popleft()
                 fill()
                 yield unit
         finally:
@@ -228,6 +167,8 @@ class Pipeline:
             with self._room:
                 self._ending = True
                 self._room.notify_all()
+            if workers is not None:
+                workers.close()
             readers.shutdown(wait=True, cancel_futures=True)
             lanes.shutdown(wait=True, cancel_futures=True)
             for engine in self._engines:
@@ -235,6 +176,19 @@ class Pipeline:
             for future in working:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     self.rest.append(future.result())
+
+    def _workers(self, todo: Sequence[int], sizes: Sequence[int], most: int) -> Workers | None:
+        """Processes that prepare images, where threads could not keep a device busy."""
+        if (
+            not self._feeds_device
+            or self.threads < _CORES_FOR_PROCESSES
+            or len(todo) < _IMAGES_FOR_PROCESSES
+            or not all(isinstance(self._images[i], FileImage) for i in todo)
+        ):
+            return None
+        batch: int = max(engine.batch_size for engine in self._engines)
+        # Those under way, and those that wait to be a batch for the device.
+        return Workers(self.threads, self._preprocessing, max(sizes), most + -(-batch // max(sizes)) + 1)
 
     def _unit_sizes(self, images: int) -> list[int]:
         """Large units while there is much to do, and single batches towards the end."""
@@ -299,7 +253,7 @@ class Pipeline:
             for number, engine in enumerate(self._engines):
                 pixels = unit.pixels_for(number)
                 unit.rows.append(None if pixels is None else _checked(_through(engine, pixels), engine))
-            unit.pixels = None
+            unit.drop_pixels()
             unit.spend("forward", began)
 
     def _prepare(self, unit: Unit) -> None:
@@ -316,8 +270,7 @@ class Pipeline:
                 self._bytes_read -= content.nbytes
                 self._room.notify_all()
             digest = content.digest
-            takers = [number for number, digests in enumerate(lacking) if digest in digests]
-            if not takers:
+            if not any(digest in digests for digests in lacking):
                 continue
             try:
                 decoded, size = content.pixels(self._preprocessing.reduction)
@@ -327,24 +280,47 @@ class Pipeline:
                 continue
             now = unit.spend("decode", now)
             self._preprocessing(decoded, size, out=pixels[len(unit.digests)])
-            for number in takers:
-                lacking[number].discard(digest)
-                unit.wanted[number].append(len(unit.digests))
-            unit.digests.append(digest)
+            unit.add(digest, lacking)
             now = unit.spend("preprocess", now)
-        for number, digests in enumerate(lacking):
-            # The same bytes may be refused under one file's name, and decoded under another's.
-            self._keepers[number].claims.drop(digests)
+        self._give_up(lacking)
         if unit.digests:
             unit.pixels = pixels[: len(unit.digests)]
+
+    def _adopt(self, positions: Sequence[int], prepared: Future[Chunk]) -> Unit:
+        """What a process prepared, as far as it has no row yet."""
+        chunk = prepared.result()
+        found = zip(positions, chunk.images, strict=True)
+        unit = Unit([Item(position, image.key, image.digest, error=image.error) for position, image in found])
+        unit.seconds |= chunk.seconds
+        lacking = [self._taken(unit, number) for number in range(len(self._engines))]
+        unit.wanted = [[] for _ in self._engines]
+        places = []
+        for image in chunk.images:
+            digest = image.digest
+            if digest is not None and image.error is None and any(digest in digests for digests in lacking):
+                unit.add(digest, lacking)
+                places.append(image.at)
+        self._give_up(lacking)
+        if len(places) == len(positions):
+            unit.pixels, unit.free = chunk.pixels[: len(places)], chunk.free
+            return unit
+        if places:
+            unit.pixels = chunk.pixels[places]
+        chunk.free()
+        return unit
+
+    def _give_up(self, lacking: Sequence[set[bytes]]) -> None:
+        """Claims on what could not be decoded: the same bytes may be refused under one file's name only."""
+        for keeper, digests in zip(self._keepers, lacking, strict=True):
+            keeper.claims.drop(digests)
 
     def _taken(self, unit: Unit, number: int) -> set[bytes]:
         """The digests of a unit that this run is to compute for a network; the others are noted."""
         keeper = self._keepers[number]
         open_ = {
-            item.position: item.content.digest
+            item.position: item.digest
             for item in unit.items
-            if item.content is not None and not keeper.holds(item.content.digest)
+            if item.error is None and item.digest is not None and not keeper.holds(item.digest)
         }
         digests = list(dict.fromkeys(open_.values()))
         free = keeper.claims.take(digests)
@@ -376,6 +352,8 @@ class Pipeline:
                 tickets.append(engine.submit(parts) if parts else None)
             waiting[0].spend("forward", began)
             flying.append((list(waiting), tickets))
+            for unit in waiting:
+                unit.drop_pixels()
             waiting.clear()
 
         try:
@@ -413,8 +391,6 @@ class Pipeline:
                 count = len(unit.wanted[number])
                 unit.rows.append(rows[at : at + count] if rows is not None and count else None)
                 at += count
-        for unit in units:
-            unit.pixels = None
         units[0].spend("forward", began)
         return units
 

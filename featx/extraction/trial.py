@@ -21,8 +21,8 @@ from featx.cache.notes import CALIBRATION, recall, remember
 from featx.durable import replacing
 from featx.errors import CacheError, EngineError, ImageError, InputError
 from featx.extraction.embedder import Embedder
-from featx.extraction.pipeline import identify
 from featx.extraction.shelf import Shelf
+from featx.extraction.units import identify
 from featx.machine import cpu_name
 
 #: Images that tell where the rows of a collection are.

@@ -95,7 +95,7 @@ def published_way(name: str, size: tuple[int, int], batch: int) -> float:
     from torchvision import models
 
     net = getattr(models, name)().eval().to("cuda", torch.bfloat16, memory_format=torch.channels_last)
-    net = torch.compile(net, mode="max-autotune-no-cudagraphs")
+    net = torch.compile(net)
     x = torch.randn(batch, 3, *size, device="cuda", dtype=torch.bfloat16)
     x = x.to(memory_format=torch.channels_last)
     rates = []
