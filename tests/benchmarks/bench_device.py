@@ -20,7 +20,6 @@ import statistics
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -112,22 +111,26 @@ def published_way(name: str, size: tuple[int, int], batch: int) -> float:
     return statistics.median(rates)
 
 
-def preparing_alone(files: list[str], preprocessing, threads: int) -> float:
-    """Images a second that some threads read, decode and resize."""
-    import numpy as np
-
+def preparing_alone(files: list[str], preprocessing, count: int) -> float:
+    """Images a second that some processes read, decode and resize."""
+    from featx.extraction.workers import Workers
     from featx.images import FileImage
 
-    def prepare(start: int) -> None:
-        out = np.empty((*preprocessing.size, 3), np.uint8)
-        for path in files[start : start + 16]:
-            pixels, size = FileImage(path, path).read().pixels(preprocessing.reduction)
-            preprocessing(pixels, size, out=out)
-
-    with ThreadPoolExecutor(threads) as pool:
-        began = time.perf_counter()
-        list(pool.map(prepare, range(0, len(files), 16)))
+    chunks = [[FileImage(path, path) for path in files[i : i + 16]] for i in range(0, len(files), 16)]
+    workers = Workers(count, preprocessing, 16, 4 * count)
+    try:
+        for future in [workers.submit(chunks[0]) for _ in range(2 * count)]:  # all have started
+            future.result().free()
+        began, open_ = time.perf_counter(), []
+        for chunk in chunks:
+            open_.append(workers.submit(chunk))
+            if len(open_) >= 3 * count:
+                open_.pop(0).result().free()
+        for future in open_:
+            future.result().free()
         return len(files) / (time.perf_counter() - began)
+    finally:
+        workers.close()
 
 
 class Busy:
@@ -211,10 +214,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.ram) as folder:
         Path(folder, "images").mkdir()
         files = copied(args.folder, f"{folder}/images", args.images)
-        for threads in sorted({1, max(1, cores() // 2), cores()}):
-            part = files[: max(500, len(files) * threads // cores() // 2)]
-            rate = preparing_alone(part, backbone.preprocessing, threads)
-            print(f"preparing alone, {threads} threads: {rate:.0f} images/s", flush=True)
+        for count in sorted({1, max(1, cores() // 2), cores()}):
+            part = files[: max(500, len(files) * count // cores())]
+            rate = preparing_alone(part, backbone.preprocessing, count)
+            print(f"preparing alone, {count} processes: {rate:.0f} images/s", flush=True)
         taken["preparing"] = rate
         for number in range(args.rounds):
             for engine in args.engines:
