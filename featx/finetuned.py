@@ -254,7 +254,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_images,)
             Values of `classes_`.
         """
-        return self.classes_[self._logits(X).argmax(axis=1)]
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities.
@@ -327,8 +328,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         """The fit before this one, checked to be of the same classes."""
         if not np.array_equal(classes, self.classes_):
             raise InputError(
-                f"FineTunedClassifier: warm_start=True goes on with the classes {_listed(self.classes_)}, and "
-                f"y holds {_listed(classes)}; give the same classes, or set warm_start=False"
+                f"FineTunedClassifier: warm_start=True goes on with classes {_listed(self.classes_)}, and y "
+                f"holds {_listed(classes)}; give the same classes, or set warm_start=False"
             )
         return self._fitted
 
@@ -426,6 +427,8 @@ def _encoded(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     missing = _missing(labels)
     if len(missing):
         raise InputError(f"Input y contains NaN: y[{missing[0]}] is missing; give every image a label")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise InputError("Input y contains infinity; labels are strings, whole numbers or booleans")
     check_classification_targets(labels)
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:

@@ -161,13 +161,13 @@ class FineTuned:
             An image cannot be decoded.
         """
         if isinstance(images, np.ndarray) and images.dtype.kind == "f":
-            return _float64(self._head.logits(self._checked(images)))
+            return self._head.exact_logits(self._checked(images))
         n_classes = self._head.linear.out_features
         if len(images) == 0:
             return np.empty((0, n_classes))
         trunk = self._network_below()
         rows = [self._head(part) for _, part in features(trunk, images, np.arange(len(images)), batch_size)]
-        return _float64(torch.cat(rows))
+        return torch.cat(rows).cpu().double().numpy()
 
     def predict(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
         """The most probable class of each image, (n,) int64; see `predict_proba`."""
@@ -195,7 +195,3 @@ class FineTuned:
                 trunk.unfreeze(self.recipe.mode, self.recipe.unfreeze)
             self._trunk = trunk
         return self._trunk
-
-
-def _float64(logits: torch.Tensor) -> np.ndarray:
-    return logits.cpu().double().numpy()

@@ -107,6 +107,16 @@ class Head(nn.Module):
         parts = [self(torch.tensor(rows[i : i + _CHUNK], device=device)) for i in range(0, len(rows), _CHUNK)]
         return torch.cat(parts) if parts else torch.empty((0, self.linear.out_features), device=device)
 
+    def exact_logits(self, embeddings: np.ndarray) -> np.ndarray:
+        """Logits (n, k) in float64: in float32 a row's last digits depend on the rows beside it."""
+        mean, scale, weight, bias = (array.astype(np.float64) for array in self.arrays().values())
+        weight *= scale
+        bias -= weight @ mean
+        logits = np.empty((len(embeddings), len(bias)))
+        for i in range(0, len(embeddings), _CHUNK):
+            logits[i : i + _CHUNK] = embeddings[i : i + _CHUNK].astype(np.float64) @ weight.T + bias
+        return logits
+
 
 def schedule(step: int, n_steps: int) -> float:
     """The share of the peak learning rate at a step: a linear warm-up, then a cosine to zero.

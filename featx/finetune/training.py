@@ -167,7 +167,7 @@ def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Reci
     here, there = (getattr(one, "identity", one) for one in (backbone, start._backbone))
     if here != there:
         raise InputError(
-            f"start_from: it was trained on {start._backbone.name}, of other weights or another layer than the "
+            f"start_from: it was trained on {start._backbone.name}, of other weights or layer than the "
             f"{backbone.name} given; give the same backbone"
         )
     changed = start.changed()
