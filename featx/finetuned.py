@@ -217,7 +217,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         # The seed of a first fit is kept: what was set aside then must not be trained on now.
         seed = _seed(self.random_state) if fitted is None else fitted.seed
         fits = 0 if fitted is None else fitted.fits
-        backbone = self._backbone() if fitted is None else fitted.tuned(self)._backbone
+        backbone = self._backbone()
+        if fitted is not None:
+            fitted.check(backbone)
         train, val = self._parts(codes, seed)
         precision = self.precision if fitted is None else fitted.precision
         rows = self._rows(images, backbone, precision)
@@ -395,11 +397,12 @@ class _Fitted:
             assert self._kept is not None
             trained, record = self._kept
             backbone = estimator._backbone()
-            self._check(backbone)
+            self.check(backbone)
             self._tuned = FineTuned.rebuilt(trained, backbone, device=estimator.device, **record)
         return self._tuned
 
-    def _check(self, backbone: Any) -> None:
+    def check(self, backbone: Any) -> None:
+        """Raise `ModelMismatch`, naming the field, where it is not the backbone that was fitted on."""
         here = _identity(backbone)
         for name, fitted in self._identity.items():
             if here[name] != fitted:
