@@ -213,7 +213,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self._check_parameters()
         images = self._images(X)
         classes, codes = _encoded(y, len(images))
-        fitted = self._continued(classes) if self.warm_start and hasattr(self, "classes_") else None
+        fitted = self._continued(classes) if self.warm_start and hasattr(self, "_fitted") else None
         # The seed of a first fit is kept: what was set aside then must not be trained on now.
         seed = _seed(self.random_state) if fitted is None else fitted.seed
         fits = 0 if fitted is None else fitted.fits
@@ -221,7 +221,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         if fitted is not None:
             fitted.check(backbone)
         train, val = self._parts(codes, seed)
-        precision = self.precision if fitted is None else fitted.precision
+        precision = self.precision if fitted is None else self._precision(fitted)
         rows = self._rows(images, backbone, precision)
         tuned = fine_tune(
             backbone,
@@ -288,7 +288,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         tuned = self._fitted.tuned(self)
         if tuned.recipe.mode != "head":
             return tuned.logits(images)
-        rows = self._rows(images, tuned._backbone, self._fitted.precision)
+        rows = self._rows(images, tuned._backbone, self._precision(self._fitted))
         return tuned.logits(rows.embeddings)
 
     def _images(self, X: Any) -> Sequence[Any]:
@@ -298,6 +298,16 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     def _backbone(self) -> Any:
         """The one way to the pretrained network."""
         return backbone_of(self.backbone, weights=self.weights, image_size=self.image_size)
+
+    def _precision(self, fitted: _Fitted) -> str:
+        """That of the embeddings that the head was trained on; where this machine has not got it, fp32.
+
+        Embeddings in fp32 are nearer to the true ones than those of the training were.
+        """
+        from featx.engines import resolve
+
+        here = resolve(engine=self.engine, device=self.device).precision
+        return fitted.precision if fitted.precision in (here, self.precision) else "fp32"
 
     def _rows(self, images: Sequence[Any], backbone: Any, precision: str) -> Rows:
         """Frozen embeddings, in the space that `FeatureExtractor` has for the same parameters."""
