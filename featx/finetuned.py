@@ -101,10 +101,11 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     Notes
     -----
     *Cost.* ``"head"`` meets each image with the network once, ever: embeddings come from the cache that all
-    of featx shares, and a fit on embeddings that are there takes about a second for a thousand images.
-    ``"last"`` and ``"full"`` send every image through the network in every epoch (``"last"`` without
-    augmentation: once in each fit, through the frozen part) and back, in every fold and for every candidate
-    of a search. On a CPU that is minutes a fit where ``"head"`` takes seconds.
+    of featx shares, and a fit on embeddings that are there is a matter of seconds (0.7 s for 1,000 images
+    and MobileNetV2). ``"last"`` and ``"full"`` send every image through the network and back in every epoch
+    (without augmentation, ``"last"`` goes through the frozen part once), in every fold and for every
+    candidate of a search: about 40 and 55 ms an image and epoch with MobileNetV2 on two cores that have
+    bfloat16, so minutes a fit.
 
     *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. ``"last"`` and ``"full"``
     pay where the images are unlike those of the pretraining and there are more than a few dozen of each
