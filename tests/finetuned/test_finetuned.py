@@ -23,8 +23,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from featx import FeatureExtractor, FineTunedClassifier, finetuned
+from featx import FeatureExtractor, FineTunedClassifier
 from featx.errors import FeatxError, InputError, ModelMismatch, UnknownName
+from featx.finetuned import classifier as room
 
 SQUEEZE = QUICK | {"backbone": "squeezenet1_1", "device": "cpu", "random_state": 0}
 
@@ -273,9 +274,9 @@ def test_the_embeddings_are_those_of_the_extractor_and_each_image_is_met_once(im
 def test_predictions_are_in_the_precision_of_the_training_or_better(images, monkeypatch):
     model = classifier(precision="bf16", epochs=5).fit(*images)
     assert model._fitted.precision == "bf16"
-    asked, original = [], finetuned.network_embedder
+    asked, original = [], room.network_embedder
     monkeypatch.setattr(
-        finetuned, "network_embedder", lambda *a, **k: asked.append(k["precision"]) or original(*a, **k)
+        room, "network_embedder", lambda *a, **k: asked.append(k["precision"]) or original(*a, **k)
     )
     expected = model.predict(images[0])
     model.set_params(precision="auto")  # which is fp32 here, as on a machine without bf16
@@ -284,8 +285,8 @@ def test_predictions_are_in_the_precision_of_the_training_or_better(images, monk
 
 
 def test_the_example_runs():
-    assert doctest.testmod(finetuned).failed == 0
-    assert doctest.testmod(finetuned).attempted > 0
+    assert doctest.testmod(room).failed == 0
+    assert doctest.testmod(room).attempted > 0
 
 
 # Warm start
@@ -312,10 +313,8 @@ def test_a_cold_start_forgets(images):
 
 def test_what_was_set_aside_is_not_trained_on_by_a_warm_start(images, monkeypatch):
     parts = []
-    original = finetuned.validation_part
-    monkeypatch.setattr(
-        finetuned, "validation_part", lambda *a, **k: parts.append(original(*a, **k)) or parts[-1]
-    )
+    original = room.validation_part
+    monkeypatch.setattr(room, "validation_part", lambda *a, **k: parts.append(original(*a, **k)) or parts[-1])
     model = classifier(epochs=2, warm_start=True, random_state=None).fit(*images)
     model.fit(*images)
     np.testing.assert_array_equal(parts[0][1], parts[1][1])

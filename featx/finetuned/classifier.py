@@ -1,4 +1,4 @@
-"""`FineTunedClassifier`: fine-tuning as a scikit-learn classifier, beside pipelines on frozen features."""
+"""The classifier: its parameters, its training and its predictions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from featx.datasets import from_arrays
-from featx.errors import InputError, ModelMismatch
+from featx.errors import InputError
 from featx.extraction import Rows, backbone_of, embed, network_embedder
+from featx.finetuned.fitted import Fitted
+from featx.finetuned.targets import encoded, listed, seed_of
 from featx.splits import Split, validation_part
 
 if TYPE_CHECKING:
-    from featx.finetune import FineTuned, Recipe
+    from featx.finetune import Recipe
 
 #: Parameters that take the place of the same field of the default recipe where they are not None.
 _RECIPE = (
@@ -213,10 +214,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
         self._check_parameters()
         images = self._images(X)
-        classes, codes = _encoded(y, len(images))
+        classes, codes = encoded(y, len(images))
         fitted = self._continued(classes) if self.warm_start and hasattr(self, "_fitted") else None
         # The seed of a first fit is kept: what was set aside then must not be trained on now.
-        seed = _seed(self.random_state) if fitted is None else fitted.seed
+        seed = seed_of(self.random_state) if fitted is None else fitted.seed
         fits = 0 if fitted is None else fitted.fits
         backbone = self._backbone()
         if fitted is not None:
@@ -236,10 +237,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             device=self.device,
             seed=seed + fits,
             progress=_say_epoch if self.verbose else None,
-            start_from=None if fitted is None else fitted.tuned(self),
+            start_from=None if fitted is None else fitted.tuned(self._backbone, self.device),
         )
         assert rows.embedder.plan is not None  # it is no raw-pixel floor
-        self._fitted = _Fitted(tuned, rows.embedder.plan.precision, seed, fits + 1)
+        self._fitted = Fitted(tuned, rows.embedder.plan.precision, seed, fits + 1)
         self.classes_ = classes
         self.n_features_in_ = 1
         self.history_ = tuned.history
@@ -286,7 +287,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         images = self._images(X)
-        tuned = self._fitted.tuned(self)
+        tuned = self._fitted.tuned(self._backbone, self.device)
         if tuned.recipe.mode != "head":
             return tuned.logits(images)
         rows = self._rows(images, tuned._backbone, self._precision(self._fitted))
@@ -300,7 +301,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         """The one way to the pretrained network."""
         return backbone_of(self.backbone, weights=self.weights, image_size=self.image_size)
 
-    def _precision(self, fitted: _Fitted) -> str:
+    def _precision(self, fitted: Fitted) -> str:
         """That of the embeddings that the head was trained on; where this machine has not got it, fp32.
 
         Embeddings in fp32 are nearer to the true ones than those of the training were.
@@ -337,12 +338,12 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             )
         return train, val
 
-    def _continued(self, classes: np.ndarray) -> _Fitted:
+    def _continued(self, classes: np.ndarray) -> Fitted:
         """The fit before this one, checked to be of the same classes."""
         if not np.array_equal(classes, self.classes_):
             raise InputError(
-                f"FineTunedClassifier: warm_start=True goes on with classes {_listed(self.classes_)}, and y "
-                f"holds {_listed(classes)}; give the same classes, or set warm_start=False"
+                f"FineTunedClassifier: warm_start=True goes on with classes {listed(self.classes_)}, and y "
+                f"holds {listed(classes)}; give the same classes, or set warm_start=False"
             )
         return self._fitted
 
@@ -372,115 +373,6 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True  # grey images (n, h, w)
         tags.input_tags.string = True
         return tags
-
-
-class _Fitted:
-    """What a fit has left. Its pickle holds what was trained, and only the identity of what was not.
-
-    Parameters
-    ----------
-    tuned : FineTuned
-    precision : str
-        Of the embeddings that the head was trained on.
-    seed : int
-        Of the first of the fits that went on from each other.
-    fits : int
-        How many these were.
-    """
-
-    def __init__(self, tuned: FineTuned, precision: str, seed: int, fits: int):
-        self._tuned: FineTuned | None = tuned
-        self.precision, self.seed, self.fits = precision, seed, fits
-        self._identity = _identity(tuned._backbone)
-        self._kept: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
-
-    def tuned(self, estimator: FineTunedClassifier) -> FineTuned:
-        """The fine-tuned network; where there is only its pickle, rebuilt by the estimator's parameters.
-
-        Raises
-        ------
-        ModelMismatch
-            The parameters name another backbone now, or its weights are others here.
-        """
-        if self._tuned is None:
-            from featx.finetune import FineTuned
-
-            assert self._kept is not None
-            trained, record = self._kept
-            backbone = estimator._backbone()
-            self.check(backbone)
-            self._tuned = FineTuned.rebuilt(trained, backbone, device=estimator.device, **record)
-        return self._tuned
-
-    def check(self, backbone: Any) -> None:
-        """Raise `ModelMismatch`, naming the field, where it is not the backbone that was fitted on."""
-        here = _identity(backbone)
-        for name, fitted in self._identity.items():
-            if here[name] != fitted:
-                raise ModelMismatch(
-                    f"FineTunedClassifier: it was fitted on a backbone with {name} {fitted!r}, and "
-                    f"{backbone.name} here has {here[name]!r}; give the same weights, or fit it again"
-                )
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept = self._kept if self._tuned is None else (self._tuned.trained(), self._tuned.record())
-        return self.__dict__ | {"_tuned": None, "_kept": kept}
-
-
-def _identity(backbone: Any) -> dict[str, Any]:
-    return backbone.identity | {"preprocessing": backbone.preprocessing.to_dict()}
-
-
-def _encoded(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of `y`, sorted and of its dtype, and the index of each label among them."""
-    if y is None:
-        raise InputError("FineTunedClassifier requires y to be passed, but the target y is None")
-    labels = column_or_1d(y, warn=True)
-    if len(labels) != n:
-        raise InputError(f"y: expected one label for each of the {n} images, got {len(labels)}")
-    missing = _missing(labels)
-    if len(missing):
-        raise InputError(f"Input y contains NaN: y[{missing[0]}] is missing; give every image a label")
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise InputError("Input y contains infinity; labels are strings, whole numbers or booleans")
-    check_classification_targets(labels)
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(
-            f"y: a classifier needs at least 2 classes, got 1 class: {_listed(classes)} (n_samples={n})"
-        )
-    return classes, codes
-
-
-def _missing(labels: np.ndarray) -> np.ndarray:
-    """Positions of NaN, None, NaT and pandas' NA."""
-    if labels.dtype.kind not in "fOM":
-        return np.array([], np.int64)
-    import pandas as pd
-
-    return np.flatnonzero(pd.isna(labels))
-
-
-def _seed(random_state: Any) -> int:
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31 - 1))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    if (
-        isinstance(random_state, (int, np.integer))
-        and not isinstance(random_state, bool)
-        and random_state >= 0
-    ):
-        return int(random_state)
-    raise InputError(
-        "FineTunedClassifier: random_state must be a whole number of at least 0, a numpy RandomState or "
-        f"None, got {random_state!r}"
-    )
-
-
-def _listed(classes: np.ndarray) -> str:
-    shown = ", ".join(map(repr, classes[:5].tolist()))
-    return shown + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
 
 
 def _say_epoch(epoch: dict[str, Any]) -> None:
