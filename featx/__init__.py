@@ -17,6 +17,7 @@ _HOME = {
     "FeatureExtractor": "featx.extractor",
     "Features": "featx.features",
     "FeatxError": "featx.errors",
+    "FineTunedClassifier": "featx.finetuned",
     "Model": "featx.model",
     "Preprocessing": "featx.images",
     "compare": "featx.comparison",
@@ -36,6 +37,7 @@ __all__ = [
     "FeatureExtractor",
     "Features",
     "FeatxError",
+    "FineTunedClassifier",
     "Model",
     "Preprocessing",
     "__version__",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from featx.extraction import extract
     from featx.extractor import FeatureExtractor
     from featx.features import Features, load_features, open_features
+    from featx.finetuned import FineTunedClassifier
     from featx.images import Preprocessing
     from featx.model import Model, load_model, train
 

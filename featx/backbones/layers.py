@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
+from featx.backbones.loading import OneThread
 from featx.errors import InputError, UnknownName
 from featx.vision import import_torchvision
 
@@ -247,7 +248,11 @@ def _trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]
 
         leaves += get_notrace_modules()
         functions += get_notrace_functions()
-    tracer = NodePathTracer(
+
+    class Tracer(OneThread, NodePathTracer):
+        pass
+
+    tracer = Tracer(
         autowrap_modules=(math, torchvision.ops), autowrap_functions=tuple(functions), leaf_modules=leaves
     )
     try:

@@ -34,6 +34,23 @@ def one_at_a_time(function: _Function) -> _Function:
     return alone  # type: ignore[return-value]
 
 
+class OneThread:
+    """Mixed into a `torch.fx.Tracer`: what other threads compute meanwhile is no part of the trace.
+
+    While a network is traced, torch calls modules by way of the tracer, in every thread of the process.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """The node of the call, or just its result in another thread."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)  # type: ignore[misc]
+
+
 def random_network(architecture: Architecture, seed: int) -> nn.Module:
     """A network with random values, the same for the same seed; the caller's random state is left alone."""
     with torch.random.fork_rng(devices=[]):

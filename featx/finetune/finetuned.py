@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 
 from featx.errors import InputError
 from featx.finetune.head import Head
-from featx.finetune.precision import Arithmetic
+from featx.finetune.precision import Arithmetic, choose
 from featx.finetune.recipe import Recipe
 from featx.finetune.trunk import Trunk, features
 
@@ -57,15 +58,88 @@ class FineTuned:
     _backbone: Any = field(repr=False)
     _arithmetic: Arithmetic = field(repr=False)
     _trunk: Trunk | None = field(default=None, repr=False)
+    _changed: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def rebuilt(
+        cls, trained: Mapping[str, np.ndarray], backbone: Any, *, device: str = "auto", **record: Any
+    ) -> FineTuned:
+        """What gave `trained` and `record`, on the same pretrained network.
+
+        Parameters
+        ----------
+        trained : dict of str to ndarray
+            What `trained` returned.
+        backbone : Backbone
+            The one that was fine-tuned.
+        device : str, default="auto"
+            Where to run it, here.
+        **record
+            What `record` returned.
+
+        Returns
+        -------
+        FineTuned
+            Predicts the same, bit for bit on the same processor.
+        """
+        arithmetic = choose(device)
+        parts: dict[str, dict[str, np.ndarray]] = {"head": {}, "network": {}}
+        for key, value in trained.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = value
+        return cls(
+            **record,
+            precision=arithmetic.precision,
+            device=str(arithmetic.device),
+            _head=Head.from_arrays(parts["head"]).to(arithmetic.device),
+            _backbone=backbone,
+            _arithmetic=arithmetic,
+            _changed=parts["network"],
+        )
+
+    def trained(self) -> dict[str, np.ndarray]:
+        """What training has made: ``head.*``, and ``network.*`` for tensors unlike the pretrained ones."""
+        head = {f"head.{name}": value for name, value in self._head.arrays().items()}
+        return head | {f"network.{name}": value for name, value in self.changed().items()}
+
+    def record(self) -> dict[str, Any]:
+        """The public attributes but for `precision` and `device`, which depend on where it runs."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if not f.name.startswith("_") and f.name not in ("precision", "device")
+        }
+
+    def changed(self) -> dict[str, np.ndarray]:
+        """Copies of the network's tensors that are not as they were in the pretrained network, by name."""
+        if self._trunk is None or (self.recipe.mode == "head" and not self._changed):
+            return dict(self._changed)
+        frozen = dict(self._backbone.module.named_parameters())
+        return {
+            name: parameter.detach().cpu().numpy().copy()
+            for name, parameter in self._trunk.module.named_parameters()
+            if not torch.equal(parameter.detach().cpu(), frozen[name].cpu())
+        }
 
     @property
     def network(self) -> nn.Module:
         """The whole network: normalised images (n, 3, h, w) to logits (n, k), in eval mode."""
         return nn.Sequential(self._network_below().module, self._head.as_linear()).eval()
 
-    @torch.no_grad()
     def predict_proba(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """Class probabilities.
+        """Class probabilities; see `logits`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            Rows add up to 1.
+        """
+        logits = torch.from_numpy(self.logits(images, batch_size=batch_size))
+        return torch.softmax(logits, dim=1).numpy()
+
+    @torch.no_grad()
+    def logits(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
+        """Class scores before the softmax.
 
         Parameters
         ----------
@@ -78,7 +152,6 @@ class FineTuned:
         Returns
         -------
         ndarray of shape (n, n_classes), float64
-            Rows add up to 1.
 
         Raises
         ------
@@ -88,13 +161,13 @@ class FineTuned:
             An image cannot be decoded.
         """
         if isinstance(images, np.ndarray) and images.dtype.kind == "f":
-            return _softmax(self._head.logits(self._checked(images)))
+            return self._head.exact_logits(self._checked(images))
         n_classes = self._head.linear.out_features
         if len(images) == 0:
             return np.empty((0, n_classes))
         trunk = self._network_below()
         rows = [self._head(part) for _, part in features(trunk, images, np.arange(len(images)), batch_size)]
-        return _softmax(torch.cat(rows))
+        return torch.cat(rows).cpu().double().numpy()
 
     def predict(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
         """The most probable class of each image, (n,) int64; see `predict_proba`."""
@@ -115,9 +188,10 @@ class FineTuned:
 
     def _network_below(self) -> Trunk:
         if self._trunk is None:  # mode "head" on given embeddings never needed the network so far
-            self._trunk = Trunk(self._backbone, self._arithmetic)
+            trunk = Trunk(self._backbone, self._arithmetic)
+            trunk.put(self._changed)
+            if self.recipe.mode != "head":
+                # What was trained runs unfolded, and rounds as it did when it was trained.
+                trunk.unfreeze(self.recipe.mode, self.recipe.unfreeze)
+            self._trunk = trunk
         return self._trunk
-
-
-def _softmax(logits: torch.Tensor) -> np.ndarray:
-    return torch.softmax(logits.cpu().double(), dim=1).numpy()

@@ -25,6 +25,8 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from featx.backbones.loading import OneThread, one_at_a_time
+
 #: What torch.fx raises on networks whose Python cannot be traced (branches on values, unknown types).
 _UNTRACEABLE = (
     fx.proxy.TraceError,
@@ -66,12 +68,21 @@ def trace(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule | None:
         if isinstance(module, fx.GraphModule):
             graph = fx.GraphModule(module, copy.deepcopy(module.graph))
         else:
-            graph = fx.symbolic_trace(module)
+            graph = _symbolic_trace(module)
         with torch.no_grad():
             same = torch.allclose(graph(sample), module(sample), rtol=1e-3, atol=1e-5)
     except _UNTRACEABLE:
         return None
     return graph.eval() if same else None
+
+
+class _Tracer(OneThread, fx.Tracer):
+    pass
+
+
+@one_at_a_time
+def _symbolic_trace(module: nn.Module) -> fx.GraphModule:
+    return fx.GraphModule(module, _Tracer().trace(module))
 
 
 def fold(graph: fx.GraphModule) -> fx.GraphModule:

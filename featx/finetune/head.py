@@ -13,9 +13,11 @@ constants afterwards, so the head stays one affine map (`Head.as_linear`).
 
 from __future__ import annotations
 
+import copy
 import math
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,9 @@ from featx.finetune.recipe import Recipe
 
 #: Rows standardised and scored at a time, which bounds the memory for large sets.
 _CHUNK = 8_192
+
+#: What a head consists of, as `Head.arrays` names it.
+HEAD_TENSORS = ("mean", "scale", "weight", "bias")
 
 
 class Head(nn.Module):
@@ -64,6 +69,22 @@ class Head(nn.Module):
         scale = 1 / np.sqrt(len(mean) * (var + floor))
         return cls(torch.from_numpy(mean).float(), torch.from_numpy(scale).float(), n_classes)
 
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Head:
+        """The head that `arrays` came from, on the CPU."""
+        mean, scale, weight, bias = (torch.tensor(arrays[name]) for name in HEAD_TENSORS)
+        head = cls(mean, scale, len(bias))
+        restore(head.linear.parameters(), (weight, bias))
+        return head
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copies of all that it consists of, by the names in `HEAD_TENSORS`."""
+        tensors = (self.mean, self.scale, self.linear.weight, self.linear.bias)
+        return {
+            name: tensor.detach().cpu().numpy().copy()
+            for name, tensor in zip(HEAD_TENSORS, tensors, strict=True)
+        }
+
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Logits (n, k) in float32 for embeddings (n, d) of any float type."""
         return self.linear((embeddings.float() - self.mean) * self.scale)
@@ -85,6 +106,16 @@ class Head(nn.Module):
         rows = np.asarray(embeddings, dtype=np.float32)
         parts = [self(torch.tensor(rows[i : i + _CHUNK], device=device)) for i in range(0, len(rows), _CHUNK)]
         return torch.cat(parts) if parts else torch.empty((0, self.linear.out_features), device=device)
+
+    def exact_logits(self, embeddings: np.ndarray) -> np.ndarray:
+        """Logits (n, k) in float64: in float32 a row's last digits depend on the rows beside it."""
+        mean, scale, weight, bias = (array.astype(np.float64) for array in self.arrays().values())
+        weight *= scale
+        bias -= weight @ mean
+        logits = np.empty((len(embeddings), len(bias)))
+        for i in range(0, len(embeddings), _CHUNK):
+            logits[i : i + _CHUNK] = embeddings[i : i + _CHUNK].astype(np.float64) @ weight.T + bias
+        return logits
 
 
 def schedule(step: int, n_steps: int) -> float:
@@ -132,18 +163,31 @@ class Best:
             restore(self.parameters, self.values)
 
 
+_training = threading.Lock()
+_trainings = 0
+_threads_before = 1
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Small products run faster on one thread: several spend the time waiting for each other.
 
-    On a busy machine it is a factor of ten and more.
+    On a busy machine it is a factor of ten and more. The number belongs to the process: of several
+    trainings at once the last one to end puts it back.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    global _trainings, _threads_before
+    with _training:
+        if _trainings == 0:
+            _threads_before = torch.get_num_threads()
+        _trainings += 1
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _training:
+            _trainings -= 1
+            if _trainings == 0:
+                torch.set_num_threads(_threads_before)
 
 
 @_one_thread()
@@ -157,6 +201,7 @@ def train_head(
     val_idx: np.ndarray,
     device: torch.device,
     seed: int,
+    start: Head | None = None,
 ) -> tuple[Head, list[dict[str, Any]], int]:
     """Train a head with SGD on frozen embeddings.
 
@@ -172,6 +217,9 @@ def train_head(
     device : torch.device
     seed : int
         Of the order of the rows.
+    start : Head, optional
+        Where the training sets out, in place of an untrained head; it is not changed. The history then
+        begins with epoch 0, which is `start` itself.
 
     Returns
     -------
@@ -180,9 +228,12 @@ def train_head(
     history : list of dict
         One entry an epoch, as in `FineTuned.history`.
     best_epoch : int
-        Counted from 1.
+        The number of its entry in the history.
     """
-    head = Head.for_embeddings(embeddings[train_idx], n_classes).to(device)
+    if start is None:
+        head = Head.for_embeddings(embeddings[train_idx], n_classes).to(device)
+    else:
+        head = copy.deepcopy(start).to(device)
     y_train = torch.from_numpy(labels[train_idx]).to(device)
     y_val = torch.from_numpy(labels[val_idx]).to(device)
     rng = np.random.default_rng(seed)
@@ -203,12 +254,31 @@ def train_head(
     size = recipe.batch_size
     n_steps = recipe.epochs * math.ceil(len(train_idx) / size)
     step = 0
+    began = time.perf_counter()
+
+    def record(epoch: int, fitted: tuple[float, float]) -> bool:
+        validated = measure(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
+        history.append(
+            {
+                "epoch": epoch,
+                "phase": "head",
+                "train_loss": fitted[0],
+                "train_accuracy": fitted[1],
+                "val_loss": validated[0],
+                "val_accuracy": validated[1],
+                "seconds": time.perf_counter() - began,
+            }
+        )
+        return best.offer(epoch, validated[0])
+
+    if start is not None:
+        record(0, measure(head.logits(embeddings[train_idx]), y_train))
     for epoch in range(1, recipe.epochs + 1):
         began = time.perf_counter()
         order = rng.permutation(len(train_idx))
         total_loss, right = 0.0, 0
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
             x = torch.from_numpy(embeddings[train_idx[rows]]).to(device)
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule(step, n_steps)
@@ -220,21 +290,8 @@ def train_head(
             step += 1
             total_loss += loss.item() * len(rows)
             right += int((logits.argmax(dim=1) == y).sum())
-        val_loss, val_accuracy = (
-            measure(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
-        )
-        history.append(
-            {
-                "epoch": epoch,
-                "phase": "head",
-                "train_loss": total_loss / len(order),
-                "train_accuracy": right / len(order),
-                "val_loss": val_loss,
-                "val_accuracy": val_accuracy,
-                "seconds": time.perf_counter() - began,
-            }
-        )
-        if not best.offer(epoch, val_loss) and epoch - best.epoch >= recipe.patience:
+        better = record(epoch, (total_loss / len(order), right / len(order)))
+        if not better and epoch - best.epoch >= recipe.patience:
             break
     best.put_back()
     return head, history, best.epoch

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ def fine_tune(
     device: str | torch.device = "auto",
     seed: int = 0,
     progress: Callable[[dict[str, Any]], object] | None = None,
+    start_from: FineTuned | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone on labelled images.
 
@@ -70,6 +73,10 @@ def fine_tune(
         The caller's random state is neither read nor moved.
     progress : callable, optional
         Called with each entry of the history as it arises (mode ``"head"``: with the best one).
+    start_from : FineTuned, optional
+        Continue from its head and layers, in place of a new head and the pretrained layers; it is not
+        changed. `embeddings` are then of use for mode ``"head"`` only, and the history begins with
+        epoch 0, which is `start_from` on these images. Momentum and learning rates begin anew.
 
     Returns
     -------
@@ -80,7 +87,9 @@ def fine_tune(
     UnknownName
         The mode does not exist.
     InputError
-        Labels, indices or embeddings do not fit together, or the device does not exist.
+        Labels, indices or embeddings do not fit together, or the device does not exist; or `start_from`
+        has other classes or another backbone, or has changed the layers that mode ``"head"`` takes as
+        they are.
     ImageError
         An image cannot be decoded.
     """
@@ -91,32 +100,41 @@ def fine_tune(
     if images is None and recipe.mode != "head":
         raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
     arithmetic = choose(device)
+    changed = {} if start_from is None else _checked_start(start_from, backbone, problem.n_classes, recipe)
 
     trunk, forwarded = None, 0
     if problem.embeddings is None or recipe.mode != "head":
         trunk = Trunk(backbone, arithmetic)
+        trunk.put(changed)
+    if changed:
+        problem = replace(problem, embeddings=None)  # what they were taken from is no longer the network
     if problem.embeddings is None:
         assert trunk is not None
         problem = problem.with_embeddings(_embeddings(trunk, problem, recipe.batch_size))
         forwarded += len(problem.train) + len(problem.val)
-    head_recipe = recipe if recipe.mode == "head" else default_recipe("head", len(problem.train))
-    head, head_history, best_epoch = train_head(
-        problem.rows(),
-        problem.labels,
-        n_classes,
-        recipe=head_recipe,
-        train_idx=problem.train,
-        val_idx=problem.val,
-        device=arithmetic.device,
-        seed=seed,
-    )
+    head_history: list[dict[str, Any]] = []
+    best_epoch = 0
+    if start_from is not None and recipe.mode != "head":
+        head = deepcopy(start_from._head).to(arithmetic.device)
+    else:
+        head, head_history, best_epoch = train_head(
+            problem.rows(),
+            problem.labels,
+            n_classes,
+            recipe=recipe if recipe.mode == "head" else default_recipe("head", len(problem.train)),
+            train_idx=problem.train,
+            val_idx=problem.val,
+            device=arithmetic.device,
+            seed=seed,
+            start=None if start_from is None else start_from._head,
+        )
     notes = problem.notes()
     history = head_history
     if recipe.mode == "head":
         if progress is not None:
-            progress(head_history[best_epoch - 1])
-        if len(head_history) < recipe.epochs:
-            notes.append(stopped_early(len(head_history), recipe))
+            progress(next(entry for entry in history if entry["epoch"] == best_epoch))
+        if history[-1]["epoch"] < recipe.epochs:
+            notes.append(stopped_early(history[-1]["epoch"], recipe))
     else:
         assert trunk is not None
         run = NetworkTraining(trunk, head, problem, recipe, seed, progress)
@@ -139,6 +157,26 @@ def fine_tune(
         _arithmetic=arithmetic,
         _trunk=trunk,
     )
+
+
+def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:
+    """The layers that `start` has changed, once it is known that training can go on from it."""
+    outputs = start._head.linear.out_features
+    if outputs != n_classes:
+        raise InputError(f"start_from: it was trained for {outputs} classes, and there are {n_classes} now")
+    here, there = (getattr(one, "identity", one) for one in (backbone, start._backbone))
+    if here != there:
+        raise InputError(
+            f"start_from: it was trained on {start._backbone.name}, of other weights or layer than the "
+            f"{backbone.name} given; give the same backbone"
+        )
+    changed = start.changed()
+    if changed and recipe.mode == "head":
+        raise InputError(
+            f"start_from: mode 'head' works on embeddings of the pretrained network, and mode "
+            f"{start.recipe.mode!r} has changed {len(changed)} of its tensors; go on with 'last' or 'full'"
+        )
+    return changed
 
 
 def _embeddings(trunk: Trunk, problem: Problem, batch_size: int) -> np.ndarray:

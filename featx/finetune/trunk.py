@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -59,6 +59,14 @@ class Trunk:
         self._std = torch.tensor(self.preprocessing.std, device=device).view(1, 3, 1, 1) * 255
         self.tuned: list[nn.Parameter] = []
         self._compiled: Split | None = None
+
+    @torch.no_grad()
+    def put(self, values: Mapping[str, np.ndarray]) -> None:
+        """Give parameters of `module` other values, by name."""
+        parameters = dict(self.module.named_parameters())
+        for name, value in values.items():
+            parameters[name].copy_(torch.tensor(value))
+        self._compiled = None
 
     def unfreeze(self, mode: str, blocks: int) -> None:
         """Make the last `blocks` blocks (``"last"``) or every layer (``"full"``) trainable."""

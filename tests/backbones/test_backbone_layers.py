@@ -1,9 +1,12 @@
 """Cutting networks at layers, against forward hooks, which are slow and obvious."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
 
+from featx.backbones import layers
 from featx.backbones.layers import HookedFeatures, cut
 from featx.errors import InputError, UnknownName
 
@@ -178,3 +181,22 @@ def test_overhearing_leaves_no_hook_behind_even_after_an_error(net):
         module(torch.zeros(1, 4, 8, 8))
     module(IMAGES)
     assert not net.conv._forward_hooks
+
+
+def test_what_another_thread_computes_is_no_part_of_a_trace():
+    other, seen = nn.Linear(2, 2), []
+
+    class Busy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            thread = threading.Thread(target=lambda: seen.append(other(torch.ones(1, 2))))
+            thread.start()
+            thread.join()
+            return self.conv(x)
+
+    graph, _ = layers._trace(Busy(), timm=False)
+    assert [node.target for node in graph.nodes if node.op == "call_module"] == ["conv"]
+    torch.testing.assert_close(seen[0], other(torch.ones(1, 2)))

@@ -1,5 +1,7 @@
 """A tiny backbone and easy images, so that a whole fine-tuning takes a fraction of a second."""
 
+from functools import cached_property
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,10 @@ class TinyBackbone:
                     layer.running_mean.uniform_(-0.1, 0.1)
                     layer.running_var.uniform_(0.05, 0.2)
         return module.eval()
+
+    @cached_property
+    def module(self):
+        return self.build().requires_grad_(False)
 
     def blocks(self, module):
         return [["stem"], ["middle"], [module.top]]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from featx.errors import ImageError, InputError, UnknownName
-from featx.finetune import Recipe, default_recipe, epochs, fine_tune
+from featx.finetune import FineTuned, Recipe, default_recipe, epochs, fine_tune
 from featx.finetune.batches import plain
 from featx.finetune.trunk import Trunk
 from featx.images import EncodedImage
@@ -436,3 +436,83 @@ def test_a_real_backbone_with_random_weights_trains_in_every_mode(stripes):
         tuned = tune(backbone, stripes, replace(recipe(mode, lr_backbone=0.01), epochs=1))
         assert np.isfinite(tuned.predict_proba(stripes[0][:2])).all()
         assert isinstance(tuned.network, nn.Sequential)
+
+
+# Going on from a training
+
+
+@pytest.mark.parametrize("mode", ["head", "last", "full"])
+def test_a_training_goes_on_from_another_and_leaves_that_as_it_was(tiny, stripes, mode):
+    how = recipe(mode, unfreeze=1, lr_backbone=0.02, augment=False)
+    labels = np.arange(60) // 7 % 3  # nothing that could be learned in a few epochs
+    first = tune(tiny, stripes, how, labels=labels, val_idx=None)
+    images = [stripes[0][i] for i in TEST]
+    before = first.predict_proba(images)
+    second = tune(tiny, stripes, how, labels=labels, val_idx=None, start_from=first)
+    start, reached = second.history[0], first.predict_proba([stripes[0][i] for i in TRAIN])
+    assert start["epoch"] == 0
+    loss = -np.log(reached[np.arange(36), labels[TRAIN]]).mean()
+    assert start["train_loss"] == pytest.approx(loss, rel=1e-3)
+    assert [entry["epoch"] for entry in second.history] == list(range(len(second.history)))
+    assert second.head_history == (second.history if mode == "head" else [])
+    assert not np.array_equal(second.predict_proba(images), before)
+    np.testing.assert_array_equal(first.predict_proba(images), before)
+
+
+def test_going_on_keeps_the_start_where_no_epoch_is_better(tiny, stripes):
+    first = tune(tiny, stripes, recipe("head"))
+    second = tune(tiny, stripes, recipe("head", lr_head=1e4, patience=1), start_from=first)
+    assert second.best_epoch == 0
+    images = [stripes[0][i] for i in TEST]
+    np.testing.assert_array_equal(second.predict_proba(images), first.predict_proba(images))
+
+
+def test_a_changed_network_is_not_gone_on_from_by_its_old_embeddings(tiny, stripes):
+    full = tune(tiny, stripes, recipe("full", lr_backbone=0.05, augment=False), val_idx=None)
+    stale = frozen(tiny, stripes[0])
+    given = tune(tiny, stripes, recipe("last", unfreeze=1), start_from=full, embeddings=stale)
+    found = tune(tiny, stripes, recipe("last", unfreeze=1), start_from=full)
+    assert numbers(given.history) == numbers(found.history)
+    with pytest.raises(InputError, match=r"mode 'full' has changed \d+ of its tensors"):
+        tune(tiny, stripes, recipe("head"), start_from=full)
+
+
+def test_going_on_needs_the_same_classes_and_backbone(tiny, stripes):
+    first = tune(tiny, stripes, recipe("head"))
+    with pytest.raises(InputError, match="trained for 3 classes, and there are 4 now"):
+        fine_tune(tiny, *stripes, 4, recipe="head", train_idx=TRAIN, start_from=first)
+    with pytest.raises(InputError, match="give the same backbone"):
+        tune(type(tiny)(), stripes, recipe("head"), start_from=first)
+
+
+# Plain arrays
+
+
+@pytest.mark.parametrize("mode", ["head", "last", "full"])
+def test_a_training_is_rebuilt_from_its_arrays_to_the_last_bit(tiny, stripes, mode):
+    how = recipe(mode, unfreeze=1, lr_backbone=0.05, augment=False)
+    tuned = tune(tiny, stripes, how, val_idx=None)
+    arrays = tuned.trained()
+    assert all(isinstance(value, np.ndarray) for value in arrays.values())
+    changed = {name.split(".")[1] for name in arrays if name.startswith("network.")}
+    assert changed == {"head": set(), "last": {"top"}, "full": {"stem", "middle", "top"}}[mode]
+    again = FineTuned.rebuilt(arrays, tiny, device="cpu", **tuned.record())
+    images = [stripes[0][i] for i in TEST]
+    np.testing.assert_array_equal(again.predict_proba(images), tuned.predict_proba(images))
+    assert {k: v.tobytes() for k, v in again.trained().items()} == {k: v.tobytes() for k, v in arrays.items()}
+    assert again.record() == tuned.record()
+
+
+def test_layers_that_were_trained_earlier_are_rebuilt_too(tiny, stripes):
+    full = tune(tiny, stripes, recipe("full", lr_backbone=0.05, augment=False), val_idx=None)
+    last = tune(tiny, stripes, recipe("last", unfreeze=1, augment=False), val_idx=None, start_from=full)
+    again = FineTuned.rebuilt(last.trained(), tiny, device="cpu", **last.record())
+    images = [stripes[0][i] for i in TEST]
+    np.testing.assert_array_equal(again.predict_proba(images), last.predict_proba(images))
+
+
+def test_a_row_of_embeddings_is_classified_alike_in_any_company(tiny, stripes):
+    rows = frozen(tiny, stripes[0])
+    tuned = tune(tiny, stripes, "head", images=None, embeddings=rows)
+    alone = np.concatenate([tuned.logits(rows[i : i + 1]) for i in range(len(rows))])
+    np.testing.assert_allclose(tuned.logits(rows), alone, rtol=1e-12)

@@ -1,0 +1,65 @@
+"""Labels and seeds as scikit-learn's users give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from featx.errors import InputError
+
+
+def encoded(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of `y`, sorted and of its dtype, and the index of each label among them."""
+    if y is None:
+        raise InputError("FineTunedClassifier requires y to be passed, but the target y is None")
+    labels = column_or_1d(y, warn=True)
+    if len(labels) != n:
+        raise InputError(f"y: expected one label for each of the {n} images, got {len(labels)}")
+    missing = _missing(labels)
+    if len(missing):
+        raise InputError(f"Input y contains NaN: y[{missing[0]}] is missing; give every image a label")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise InputError("Input y contains infinity; labels are strings, whole numbers or booleans")
+    check_classification_targets(labels)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(
+            f"y: a classifier needs at least 2 classes, got 1 class: {listed(classes)} (n_samples={n})"
+        )
+    return classes, codes
+
+
+def _missing(labels: np.ndarray) -> np.ndarray:
+    """Positions of NaN, None, NaT and pandas' NA."""
+    if labels.dtype.kind not in "fOM":
+        return np.array([], np.int64)
+    import pandas as pd
+
+    return np.flatnonzero(pd.isna(labels))
+
+
+def seed_of(random_state: Any) -> int:
+    """The seed that a `random_state` stands for; None is fresh entropy, and no global state is used."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if (
+        isinstance(random_state, (int, np.integer))
+        and not isinstance(random_state, bool)
+        and random_state >= 0
+    ):
+        return int(random_state)
+    raise InputError(
+        "FineTunedClassifier: random_state must be a whole number of at least 0, a numpy RandomState or "
+        f"None, got {random_state!r}"
+    )
+
+
+def listed(classes: np.ndarray) -> str:
+    """The first classes, and how many more there are."""
+    shown = ", ".join(map(repr, classes[:5].tolist()))
+    return shown + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
