@@ -39,7 +39,12 @@ FLOORS = {
     "__main__": 8,
 }
 #: Same-floor imports that the plan allows: who may know whom.
-NEIGHBOURS = {("images", "cache"), ("features", "cache"), ("classifiers", "statistics"), ("features", "tasks")}
+NEIGHBOURS = {
+    ("images", "cache"),
+    ("features", "cache"),
+    ("classifiers", "statistics"),
+    ("features", "tasks"),
+}
 
 
 def room(path: Path) -> str:
