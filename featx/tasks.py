@@ -157,7 +157,8 @@ def choose(tasks: Mapping[str, Task], label: Any, target: Any, place: str) -> li
             if name not in tasks:
                 raise InputError(f"{place}: {UnknownName(word, name, tasks)}")
             if tasks[name].kind != kind:
-                raise InputError(f"{place}: {name} is of {tasks[name].kind}; ask for it as a {other}")
+                held = "classes" if tasks[name].kind == "classes" else "numbers"
+                raise InputError(f"{place}: {name} holds {held}; ask for it as a {other}")
             chosen.append(tasks[name])
     return chosen or list(tasks.values())
 

@@ -83,14 +83,23 @@ def test_images_without_a_value_are_not_part_of_a_task(result):
     assert result.tasks["habitat"].dataset["classes"] == ["dry", "wet"]
 
 
-def test_a_task_gives_the_same_among_others_as_alone(table, result):
-    alone = compare(table, label="species", **SMALL, classifiers=["lda"], baseline="none")
-    assert [m.metrics for m in alone.methods] == [m.metrics for m in result.tasks["species"].methods]
-    number = compare(table, target="red", **SMALL, regressors=["ridge", "knn"])
-    assert isinstance(number, RegressionComparison)
-    assert [m.metrics for m in number.methods] == [m.metrics for m in result.tasks["red"].methods]
-    assert "task" not in alone.to_dict()["dataset"]
-    assert "kind" not in alone.to_dict()
+def test_a_task_gives_the_same_among_others_as_alone(table):
+    features = extract(table, label=["species", "habitat"], target="red", **QUICK)
+    several = compare(features, n_boot=50, **FAST)
+    for task in ({"label": "species"}, {"label": "habitat"}, {"target": "red"}):
+        (name,) = task.values()
+        alone = compare(features, **task, n_boot=50, **FAST)
+        assert isinstance(alone, type(several.tasks[name]))
+        alike = several.tasks[name].to_dict()["methods"]
+        assert [m["metrics"] for m in alone.to_dict()["methods"]] == [m["metrics"] for m in alike]
+
+
+def test_one_task_says_nothing_of_tasks(photos):
+    content = compare(photos, **SMALL, classifiers="lda", baseline="none").to_dict()
+    assert "kind" not in content
+    assert set(content["dataset"]) == {
+        "name", "n_train", "n_test", "classes", "n_per_class_train", "n_per_class_test", "split",
+    }  # fmt: skip
 
 
 def test_colours_tell_how_red_an_image_is(result):
@@ -187,7 +196,7 @@ def test_a_features_file_is_compared_task_by_task_without_the_images(table, tmp_
     assert one.methods[1].metrics == several.tasks["red"].methods[1].metrics
     with pytest.raises(InputError, match=r"f.h5: unknown label 'habitats'; did you mean habitat"):
         compare(tmp_path / "f.h5", label="habitats")
-    with pytest.raises(InputError, match="red is of number; ask for it as a target"):
+    with pytest.raises(InputError, match="red holds numbers; ask for it as a target"):
         compare(tmp_path / "f.h5", label="red")
 
 
@@ -239,6 +248,25 @@ def test_tasks_that_cannot_be_compared_are_refused_before_any_work(photos, colum
 def test_methods_for_the_other_kind_of_task_are_refused_by_name(photos):
     with pytest.raises(InputError, match="unknown regressor 'rigde'; did you mean ridge"):
         compare(photos, regressors="rigde")
+
+
+def test_a_number_alone_is_compared_from_its_table(table):
+    alone = compare(table, target="red", **SMALL, regressors="ridge")
+    assert isinstance(alone, RegressionComparison)
+    assert [m.name for m in alone.methods] == ["mean", "pixels", "ridge"]
+    assert alone.dataset["task"] == "red"
+
+
+def test_unreadable_images_are_left_out_of_every_task(table, tmp_path):
+    frame = pd.read_csv(table)
+    frame["path"] = [str(table.parent / p) for p in frame["path"]]
+    (tmp_path / "bad.png").write_bytes(b"")
+    frame.loc[4, "path"] = "bad.png"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    options = SMALL | FAST | {"regressors": "ridge"}
+    result = compare(tmp_path / "t.csv", label="species", target="red", on_error="skip", **options)
+    assert [f["id"] for f in result.failures] == ["bad.png"]
+    assert {r.dataset["n_train"] + r.dataset["n_test"] for r in result.tasks.values()} == {29}
 
 
 def test_columns_are_asked_of_tables_only(photos):

@@ -140,9 +140,11 @@ class Dataset:
         """
         import pandas
 
+        index = pandas.Index(self.ids, name="id")
+        columns = {name: task.column() for name, task in self.tasks.items()}
+        # With its dtype said, pandas keeps None and does not make it NaN.
         return pandas.DataFrame(
-            {name: task.column() for name, task in self.tasks.items()},
-            index=pandas.Index(self.ids, name="id"),
+            {name: pandas.Series(c, index=index, dtype=c.dtype) for name, c in columns.items()}, index=index
         )
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
