@@ -245,7 +245,7 @@ def test_tasks_that_cannot_be_compared_are_refused_before_any_work(photos, colum
         compare([str(p) for p in paths], columns, **asked, backbones="never-loaded")
 
 
-def test_methods_for_the_other_kind_of_task_are_refused_by_name(photos):
+def test_an_unknown_regressor_gets_the_nearest_name(photos):
     with pytest.raises(InputError, match="unknown regressor 'rigde'; did you mean ridge"):
         compare(photos, regressors="rigde")
 

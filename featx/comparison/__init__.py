@@ -55,7 +55,7 @@ def compare(
     label: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
     regressors: str | Sequence[str] | None = None,
-) -> Any:
+) -> Comparison | RegressionComparison | TaskComparisons:
     """Compares classifiers on frozen embeddings with each other and with fine-tuning.
 
     Parameters
@@ -87,7 +87,7 @@ def compare(
         several each is compared on its own, on a split of the images that have a value in it; the images
         are extracted once.
     regressors : str or sequence of str, optional
-        Names of `featx.classifiers.REGRESSORS`, for targets; default: all.
+        Names of `featx.classifiers.REGRESSORS`, for targets; default: all. Of no effect without a target.
 
     Returns
     -------

@@ -32,7 +32,9 @@ def render_index(
     str
         The page.
     """
-    passes = f"{forward_passes:,} images went through a frozen network, once for all tasks"
+    passes = "no image went through a frozen network in this run"
+    if forward_passes:
+        passes = f"{forward_passes:,} images went through a frozen network, once for all tasks"
     first = next(iter(tasks.values()))
     name = str(first.dataset.get("name") or "comparison")
     sections = [_section(task, result, folders[task]) for task, result in tasks.items()]

@@ -39,9 +39,9 @@ class RegressionResult(ComparisonResult):
         return best_regressor(self.methods)
 
     def ranked(self) -> list[MethodResult]:
-        """The methods by mean absolute error, the best one first."""
+        """The methods by mean absolute error, the lowest first, floors included."""
         best = self.best()
-        return sorted(self.methods, key=lambda m: (m is not best, _mae(m), m.kind == "floor"))
+        return sorted(self.methods, key=lambda m: (_mae(m), m is not best, m.kind == "floor"))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; NaN and infinities become None."""
