@@ -16,6 +16,7 @@ from featx.cache.encoding import encode_shard
 from featx.errors import FeaturesError, OutputError
 from featx.features import Failure, Features, describe, load_features, open_features
 from featx.features import writing as writing_module
+from featx.tasks import Task
 
 N, DIM = 9, 5
 SPACE = {"backbone": {"architecture": "tiny"}, "preprocessing": {"crop": [4, 4]}}
@@ -631,3 +632,89 @@ def test_a_damaged_heap_of_texts_is_refused_before_hdf5_loops_in_it(path, at, le
     path.write_bytes(data)
     with pytest.raises(FeaturesError, match=r"of texts claims|claims .* bytes"):
         load_features(path)
+
+
+# Several tasks
+
+
+def tasks():
+    return {
+        "width/height.2": Task("width/height.2", np.where(np.arange(N) == 4, np.nan, np.arange(N) / 7)),
+        "Ort%": Task("Ort%", np.array([0, 1, -1] * 3), ("naß", "猫")),
+    }
+
+
+def test_tasks_come_back_from_the_file_in_their_order(path):
+    made(targets=tasks(), label_name="Art").save(path)
+    again = load_features(path)
+    assert list(again.tasks) == ["Art", "width/height.2", "Ort%"]
+    assert_equal(again, made())
+    for name, task in tasks().items():
+        assert again.targets[name].classes == task.classes
+        np.testing.assert_array_equal(again.targets[name].values, task.values)
+    text = describe(path)
+    assert "labels       Art: 3 classes" in text
+    assert "width/height.2: numbers, 0 to 1.143, 1 images without" in text
+    assert "Ort%: 2 classes, 3 images without" in text
+
+
+def test_other_tools_read_the_targets(path):
+    made(targets=tasks()).save(path)
+    with h5py.File(path) as file:
+        assert sorted(file["targets"]) == ["Ort%25", "width%2Fheight%2E2"]
+        assert file["targets/Ort%25"].attrs["classes"].tolist() == ["naß", "猫"]
+        assert file["targets/Ort%25"].dtype == "<i8"
+        assert file["targets/width%2Fheight%2E2"].dtype == "<f8"
+
+
+def test_one_label_is_stored_as_ever(path):
+    made().save(path)
+    with h5py.File(path) as file:
+        assert sorted(file) == ["embeddings", "failures", "groups", "ids", "labels", "splits"]
+        assert sorted(file["labels"].attrs) == ["classes", "crc32"]
+
+
+def test_subsets_keep_the_tasks(path):
+    part = made(targets=tasks()).subset([7, 2])
+    assert part.targets["Ort%"].values.tolist() == [1, -1]
+    assert list(made(targets=tasks()).select(label="Ort%").tasks) == ["Ort%"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g.create_dataset("x", data=np.zeros(3)), r"/targets/x has shape \(3,\)"),
+        (
+            lambda g: g.create_dataset("x", data=np.zeros(N, int)),
+            "/targets/x has integers and no attribute cl",
+        ),
+        (lambda g: g.create_dataset("x", data=np.full(N, np.inf)), "x: the value in row 0"),
+        (lambda g: g.create_dataset("x", data=[b"a"] * N), "/targets/x is of dtype"),
+        (lambda g: g.create_group("x"), "/targets/x is no array"),
+        (lambda g: g["Ort%25"].write_direct(np.full(N, 5)), "Ort%: 5 is no index into the 2 classes"),
+        (
+            lambda g: g["Ort%25"].attrs.create("name", np.bytes_("width/height.2")),
+            "/targets: two have the same name",
+        ),
+        (lambda g: g["Ort%25"].attrs.modify("classes", ["a", "b"]), "its texts do not match"),
+    ],
+)
+def test_targets_that_are_not_what_they_should_be_are_refused(path, change, message):
+    made(targets=tasks()).save(path)
+    with h5py.File(path, "r+") as file:
+        change(file["targets"])
+    with pytest.raises(FeaturesError, match=message):
+        load_features(path)
+
+
+def test_a_flipped_byte_in_a_target_is_noticed(path):
+    made(targets=tasks()).save(path)
+    values = tasks()["width/height.2"].values.tobytes()
+    content = bytearray(path.read_bytes())
+    at = content.index(values)
+    for k in range(0, len(values), 9):
+        damaged = bytearray(content)
+        damaged[at + k] ^= 0x10
+        path.write_bytes(damaged)
+        with pytest.raises(FeaturesError, match=re.escape(str(path))):
+            load_features(path)

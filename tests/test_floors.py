@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 1,
     "durable": 1,
     "progress": 1,
+    "tasks": 2,
     "images": 2,
     "cache": 2,
     "features": 2,
@@ -39,7 +40,12 @@ FLOORS = {
     "__main__": 8,
 }
 #: Same-floor imports that the plan allows: who may know whom.
-NEIGHBOURS = {("images", "cache"), ("features", "cache"), ("classifiers", "statistics")}
+NEIGHBOURS = {
+    ("images", "cache"),
+    ("features", "cache"),
+    ("classifiers", "statistics"),
+    ("features", "tasks"),
+}
 
 
 def room(path: Path) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featx.errors import InputError
-from featx.statistics import bootstrap_interval, mcnemar_exact, paired_difference
+from featx.statistics import bootstrap_interval, mcnemar_exact, paired_difference, sign_flip_test
 
 
 def slow_p_value(n_a, n_b):
@@ -139,3 +139,27 @@ def test_one_value_has_no_interval():
 def test_what_cannot_be_resampled_is_refused(values, options, message):
     with pytest.raises(InputError, match=message):
         bootstrap_interval(values, **options)
+
+
+def test_sign_flips_agree_with_scipy_on_few_and_on_many_images():
+    from scipy.stats import permutation_test
+
+    rng = np.random.default_rng(0)
+    for n in (8, 60):
+        a, b = rng.exponential(1.0, n), rng.exponential(1.3, n)
+        reference = permutation_test(
+            (a, b), lambda x, y, axis: (x - y).mean(axis=axis), permutation_type="samples", rng=1
+        )
+        test = sign_flip_test(a, b)
+        assert test.p_value == pytest.approx(reference.pvalue, abs=1e-9 if n == 8 else 0.02)
+        assert test.difference == pytest.approx((a - b).mean())
+        assert test.low < test.difference < test.high
+
+
+def test_errors_that_never_differ_are_no_evidence():
+    assert sign_flip_test([1.0, 2.0], [1.0, 2.0]).p_value == 1
+
+
+def test_errors_of_different_images_are_refused():
+    with pytest.raises(InputError, match="compared on the same images"):
+        sign_flip_test([1.0], [1.0, 2.0])

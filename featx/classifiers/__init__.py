@@ -1,17 +1,32 @@
 """Classifiers on frozen embeddings: the probes, how they are fitted, and how their answers are scored."""
 
 from featx.classifiers.fitting import FittedProbe, fit_probe
+from featx.classifiers.number_scoring import NUMBER_METRICS, score_numbers
 from featx.classifiers.probes import PROBES, Probe, floor_names, get_probe, probe_names
+from featx.classifiers.regressors import (
+    REGRESSORS,
+    FittedRegressor,
+    Regressor,
+    fit_regressor,
+    regressor_names,
+)
 from featx.classifiers.scoring import METRICS, score
 
 __all__ = [
     "METRICS",
+    "NUMBER_METRICS",
     "PROBES",
+    "REGRESSORS",
     "FittedProbe",
+    "FittedRegressor",
     "Probe",
+    "Regressor",
     "fit_probe",
+    "fit_regressor",
     "floor_names",
     "get_probe",
     "probe_names",
+    "regressor_names",
     "score",
+    "score_numbers",
 ]

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
     )
+    _columns(p)
     _network(p)
     p.add_argument(
         "--dtype",
@@ -60,6 +61,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
     )
     p.add_argument("--classifiers", nargs="+", metavar="C", help="probes to compare (default: all nine)")
+    p.add_argument(
+        "--regressors", nargs="+", metavar="R", help="what predicts the --target (default: all four)"
+    )
+    _columns(p)
     p.add_argument(
         "--baseline",
         nargs="+",
@@ -166,6 +171,17 @@ def _cache(commands: Any) -> None:
 def _root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", metavar="DIR", help="which (default: FEATX_CACHE or the user's cache folder)"
+    )
+
+
+def _columns(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("columns of a table (or tasks of an .h5 file)")
+    group.add_argument("--label", nargs="+", metavar="C", help="columns of classes (default: label)")
+    group.add_argument(
+        "--target",
+        nargs="+",
+        metavar="C",
+        help="columns of numbers; of several columns, an image with a blank in one is not part of that task",
     )
 
 

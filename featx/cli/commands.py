@@ -24,6 +24,8 @@ def extract(args: Namespace) -> None:
         backbone=args.backbone,
         limit=args.limit,
         dtype=args.dtype,
+        label=args.label,
+        target=args.target,
         **_network(args),
         **_running(args),
     )
@@ -48,6 +50,9 @@ def compare(args: Namespace) -> None:
         args.data,
         backbones=args.backbone,
         classifiers=args.classifiers,
+        regressors=args.regressors,
+        label=args.label,
+        target=args.target,
         baseline=baseline,
         epochs=args.epochs,
         test_size=args.test_size,

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from featx.comparison.classes import Options, compare_classes
+from featx.comparison.material import gather
+from featx.comparison.numbers import compare_numbers
+from featx.comparison.result import Comparison, RegressionComparison, prepare_output
+from featx.comparison.tasks import TaskComparisons
+from featx.errors import InputError, UnknownName
+from featx.tasks import names_of
 
-from featx.comparison.bench import Bench, Outcome
-from featx.comparison.result import Comparison, prepare_output, thumbnails_of
-from featx.datasets import Dataset, load_dataset, require_labelled
-from featx.errors import DatasetError, InputError, UnknownName
-from featx.extraction import backbone_of, extract_features, network_embedder, pixel_embedder
-from featx.features import Features, load_features
-from featx.results import advise, describe_environment
-from featx.splits import make_split
-
-__all__ = ["BASELINE_MODES", "Comparison", "compare", "prepare_output"]
+__all__ = [
+    "BASELINE_MODES",
+    "Comparison",
+    "RegressionComparison",
+    "TaskComparisons",
+    "compare",
+    "prepare_output",
+]
 
 #: Fine-tuning modes of the baseline, cheapest first.
 BASELINE_MODES = ("head", "last", "full")
@@ -48,7 +52,10 @@ def compare(
     n_boot: int = 1000,
     n_jobs: int | None = None,
     verbose: bool = False,
-) -> Comparison:
+    label: str | Sequence[str] | None = None,
+    target: str | Sequence[str] | None = None,
+    regressors: str | Sequence[str] | None = None,
+) -> Comparison | RegressionComparison | TaskComparisons:
     """Compares classifiers on frozen embeddings with each other and with fine-tuning.
 
     Parameters
@@ -75,10 +82,18 @@ def compare(
     verbose : bool, default=False
         Show progress on standard error.
 
+    label, target : str or sequence of str, optional
+        Columns of classes and of numbers, as in `featx.load_dataset`; also tasks of a features file. Of
+        several each is compared on its own, on a split of the images that have a value in it; the images
+        are extracted once.
+    regressors : str or sequence of str, optional
+        Names of `featx.classifiers.REGRESSORS`, for targets; default: all. Of no effect without a target.
+
     Returns
     -------
-    Comparison
-        ``to_frame()``, ``table()``, ``advice``, ``save(directory)``.
+    Comparison, RegressionComparison or TaskComparisons
+        Of one task of classes; of one target; of several. Each has ``to_frame()``, ``table()``, ``advice``
+        and ``save(directory)``.
 
     Raises
     ------
@@ -87,117 +102,64 @@ def compare(
     UnknownName, WeightsError, ImageError, CacheError
         See `featx.errors`.
     """
-    from featx.classifiers import probe_names
-
-    chosen = [classifiers] if isinstance(classifiers, str) else list(classifiers or probe_names())
-    for name in chosen:
-        if name not in probe_names():
-            raise UnknownName("classifier", name, probe_names())
-    modes = _baseline_modes(baseline)
     started = time.perf_counter()
-    common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
-
-    dataset: Dataset | None = None
-    if isinstance(data, Features) or (
-        isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
-    ):
-        if limit is not None:
-            raise InputError(
-                "limit does not apply to a features file; give it to extract, or use Features.subset"
-            )
-        features = data if isinstance(data, Features) else load_features(data)
-        _require_labels(features, str(data) if not isinstance(data, Features) else "features")
-        _require_finite(features, str(data) if not isinstance(data, Features) else "features")
-        name = features.space.get("backbone", {}).get("architecture", "features")
-        sets, nets, embedders = {name: features}, {}, {}
-        dataset_name = Path(data).stem if not isinstance(data, Features) else "features"
-    else:
-        dataset = load_dataset(data, labels, limit=limit, seed=seed)
-        require_labelled(dataset)
-        dataset_name = dataset.name
-        names = [backbones] if isinstance(backbones, str) else list(backbones)
-        if not names:
-            raise InputError("backbones: at least one is needed")
-        nets = {
-            net.name: net
-            for net in (
-                backbone_of(b, weights=weights, layer=layer, pooling=pooling, image_size=image_size)
-                for b in names
-            )
-        }
-        embedders = {
-            name: network_embedder(
-                net, engine=engine, device=device, precision=precision, batch_size=batch_size
-            )
-            for name, net in nets.items()
-        }
-        sets = {name: extract_features(dataset, e, **common) for name, e in embedders.items()}
-
-    first = next(iter(sets.values()))
-    if dataset is not None and first.failures:
-        bad = {failure.id for failure in first.failures}
-        dataset = dataset.subset([i for i, id in enumerate(dataset.ids) if id not in bad])
-        require_labelled(dataset)
-    split = make_split(
-        first.labels,
-        splits=first.splits,
-        groups=first.groups,
+    modes = _baseline_modes(baseline)
+    chosen = _chosen(classifiers, regressors)
+    material = gather(
+        data,
+        labels,
+        label=label,
+        target=target,
+        backbones=[backbones] if isinstance(backbones, str) else list(backbones),
+        network={"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
+        engine={"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
+        common={"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
+        limit=limit,
         test_size=test_size,
         seed=seed,
-        classes=first.classes,
     )
-    bench = Bench(first, split, seed, verbose)
-
-    outcomes: list[Outcome] = [bench.majority()]
-    if dataset is not None:
-        outcomes.append(bench.pixels(dataset, pixel_embedder(), common))
-    selection: dict[str, float] = {}
-    for name, features in sets.items():
-        size = nets[name].preprocessing.size[0] if nets else None
-        for classifier in chosen:
-            outcome, cv_score = bench.probe(classifier, name, features, size)
-            outcomes.append(outcome)
-            selection[name] = max(selection.get(name, -np.inf), cv_score)
-    if modes and dataset is not None:
-        chosen_backbone = max(selection, key=lambda name: selection[name])
-        outcomes += bench.fine_tuned(
-            modes, nets[chosen_backbone], sets[chosen_backbone], dataset, device=device, epochs=epochs
-        )
-    methods = bench.scored(outcomes, n_boot)
-    warnings = []
-    if dataset is None:
-        warnings.append(
-            "compared from a features file: no raw-pixel floor and no fine-tuned baseline without the images"
-        )
-    result = Comparison(
-        dataset={
-            "name": dataset_name,
-            "n_train": len(bench.train),
-            "n_test": len(split.test),
-            "classes": list(bench.classes),
-            "n_per_class_train": bench.per_class(split.train),
-            "n_per_class_test": bench.per_class(split.test),
-            "split": split.origin,
-        },
-        spaces={name: features.space for name, features in sets.items()},
-        methods=methods,
-        forward_passes=sum(f.run["forward_passes"] for f in sets.values() if f.run),
-        advice=advise(methods, n_test=len(split.test)),
-        failures=[{"id": f.id, "reason": f.reason} for f in first.failures],
-        environment=describe_environment(),
+    options = Options(
+        modes=modes,
+        device=device,
+        epochs=epochs,
+        test_size=test_size,
         seed=seed,
-        seconds_total=time.perf_counter() - started,
-        warnings=warnings,
-        extraction={
-            name: {"profile": features.run["profile"], "parity": features.run["parity"]}
-            for name, features in sets.items()
-            if features.run is not None
-        },
+        n_boot=n_boot,
+        verbose=verbose,
+        **chosen,
     )
-    if dataset is not None:
-        shown = {mistake.id for method in methods for mistake in method.mistakes}
-        result.thumbnails = thumbnails_of(dataset, shown)
-    return result
+    results: dict[str, Comparison | RegressionComparison] = {}
+    for name, task in material.tasks.items():
+        if verbose and material.several:
+            print(f"task {name}", file=sys.stderr, flush=True)
+        run = compare_classes if task.kind == "classes" else compare_numbers
+        results[name] = run(material.of(task), options)
+    if not material.several:
+        (result,) = results.values()
+        result.seconds_total = time.perf_counter() - started
+        return result
+    return TaskComparisons(
+        tasks=results,
+        forward_passes=material.forward_passes,
+        seconds_total=time.perf_counter() - started,
+    )
+
+
+def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
+    """The methods for each kind of task, those asked for or all."""
+    from featx.classifiers import probe_names, regressor_names
+
+    found = {}
+    for key, word, asked, known in (
+        ("classifiers", "classifier", classifiers, probe_names()),
+        ("regressors", "regressor", regressors, regressor_names()),
+    ):
+        names = names_of(asked) or known
+        for name in names:
+            if name not in known:
+                raise UnknownName(word, name, known)
+        found[key] = tuple(names)
+    return found
 
 
 def _baseline_modes(baseline: str | Sequence[str]) -> tuple[str, ...]:
@@ -210,28 +172,3 @@ def _baseline_modes(baseline: str | Sequence[str]) -> tuple[str, ...]:
         if mode not in BASELINE_MODES:
             raise UnknownName("baseline", mode, ("finetune", "none", *BASELINE_MODES))
     return tuple(mode for mode in BASELINE_MODES if mode in modes)
-
-
-def _require_finite(features: Features, name: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(features.embeddings).all(axis=1))
-    if len(bad):
-        raise InputError(
-            f"{name}: row {bad[0]} ({features.ids[bad[0]]}) has values that are not finite ({len(bad)} in "
-            "all); leave such rows out with Features.subset, or extract them again"
-        )
-
-
-def _require_labels(features: Features, name: str) -> None:
-    if features.labels is None or features.classes is None:
-        raise DatasetError(f"{name}: has no labels; a comparison needs a labelled collection")
-    counts = np.bincount(features.labels, minlength=len(features.classes))
-    if len(features.classes) < 2:
-        raise DatasetError(
-            f"{name}: has only one class, {features.classes[0]!r}; a comparison needs two or more"
-        )
-    if counts.min() < 2:
-        few = features.classes[int(counts.argmin())]
-        raise DatasetError(
-            f"{name}: class {few!r} has {counts.min()} image; at least 2 are needed, "
-            "to train on and to test on"
-        )

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from featx.datasets import Dataset
-from featx.extraction import Embedder, embed
 from featx.features import Features
 from featx.results import MethodResult, Mistake, curves_from_history
 from featx.splits import Split, validation_part
@@ -54,10 +53,9 @@ class Bench:
     def majority(self) -> Outcome:
         return self._fitted("majority", "floor", None, np.zeros((len(self.y), 1), np.float32))[0]
 
-    def pixels(self, dataset: Dataset, embedder: Embedder, common: dict[str, Any]) -> Outcome:
-        rows = embed(dataset.images, embedder, **common)
-        outcome, _ = self._fitted("pixels", "floor", None, rows.embeddings)
-        outcome.image_size = embedder.preprocessing.size[0]
+    def pixels(self, rows: np.ndarray, size: int) -> Outcome:
+        outcome, _ = self._fitted("pixels", "floor", None, rows)
+        outcome.image_size = size
         return outcome
 
     def probe(self, name: str, backbone: str, features: Features, size: int | None) -> tuple[Outcome, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featx.datasets import Dataset
 from featx.errors import OutputError
-from featx.results import ComparisonResult
+from featx.results import ComparisonResult, RegressionResult
 
 #: Edge of a thumbnail in the report, in pixels.
 THUMBNAIL = 224
@@ -33,13 +33,28 @@ class Comparison(ComparisonResult):
         OutputError
             The folder cannot be made or written.
         """
-        from featx.report import write_report
+        return _save(self, directory)
 
-        folder = prepare_output(directory)
-        self.write_json(folder / "results.json")
-        self.write_csv(folder / "results.csv")
-        write_report(folder / "report.html", self, self.thumbnails)
-        return folder / "report.html"
+
+@dataclass
+class RegressionComparison(RegressionResult):
+    """A comparison of regressors and its thumbnails; see `featx.results.RegressionResult`."""
+
+    thumbnails: dict[str, bytes] = field(default_factory=dict)
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes ``results.json``, ``results.csv`` and ``report.html``, as `Comparison.save`."""
+        return _save(self, directory)
+
+
+def _save(result: Comparison | RegressionComparison, directory: str | Path) -> Path:
+    from featx.report import write_report
+
+    folder = prepare_output(directory)
+    result.write_json(folder / "results.json")
+    result.write_csv(folder / "results.csv")
+    write_report(folder / "report.html", result, result.thumbnails)
+    return folder / "report.html"
 
 
 def prepare_output(directory: str | Path) -> Path:

@@ -15,10 +15,12 @@ from featx.datasets.named import NAMES, canonical_name, data_root, named_dataset
 from featx.datasets.table import SUFFIXES, read_table
 from featx.errors import DatasetError, UnknownName
 from featx.images import as_source, is_image_file
+from featx.tasks import Task, names_of
 
 __all__ = [
     "NAMES",
     "Dataset",
+    "Task",
     "data_root",
     "from_arrays",
     "from_torch",
@@ -35,7 +37,14 @@ _TAKEN = (
 
 
 def load_dataset(
-    data: Any, labels: Any = None, *, limit: int | None = None, labelled: bool = True, seed: int = 0
+    data: Any,
+    labels: Any = None,
+    *,
+    limit: int | None = None,
+    labelled: bool = True,
+    seed: int = 0,
+    label: Any = None,
+    target: Any = None,
 ) -> Dataset:
     """A dataset of whatever stands for one.
 
@@ -45,14 +54,19 @@ def load_dataset(
         A dataset as it is; a folder (see `read_folder`), a table (`read_table`) or an image file; a name
         out of `NAMES`, where no such file or folder exists; paths or images in memory (`from_arrays`); a
         map-style torch Dataset (`from_torch`).
-    labels : array-like of shape (n,), optional
-        Only for images in memory and lists of paths; the others bring their own.
+    labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
+        Only for images in memory and lists of paths; the others bring their own. Several columns are
+        several tasks (see `from_arrays`).
     limit : int, optional
         At most so many images, in proportion from every class of every split (`Dataset.limit`).
     labelled : bool, default=True
         With False, a table need not have labels, and a folder's images may lie beside its class folders.
     seed : int, default=0
         Of `limit`.
+    label, target : str or sequence of str, optional
+        Columns of classes and of numbers, by name: in a table (default: the column ``label``), in `labels`,
+        or among the tasks of a Dataset. Several make several tasks (`Dataset.tasks`); an image that has no
+        value in one of several is not part of that task.
 
     Returns
     -------
@@ -63,19 +77,22 @@ def load_dataset(
     DatasetError
         Saying what is wrong, where, and what was expected.
     """
-    dataset = _load(data, labels, labelled)
+    dataset = _load(data, labels, labelled, label, target)
     return dataset if limit is None else dataset.limit(limit, seed)
 
 
-def _load(data: Any, labels: Any, labelled: bool) -> Dataset:
+def _load(data: Any, labels: Any, labelled: bool, label: Any, target: Any) -> Dataset:
     if isinstance(data, (str, Path)):
         _refuse_labels(labels, f"{data}")
-        return _load_path(data, labelled)
+        return _load_path(data, labelled, label, target)
     if isinstance(data, Dataset):
         _refuse_labels(labels, data.name)
-        return data
+        return data.select(label, target)
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy"):
-        return from_arrays(data, labels)
+        if labels is None:
+            _refuse_columns(label, target, "images without labels")
+        return from_arrays(data, labels, label=label, target=target)
+    _refuse_columns(label, target, type(data).__name__)
     if isinstance(data, (bytes, bytearray)) or hasattr(data, "getbands"):  # one image, encoded or of Pillow
         return from_arrays([data], labels)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, dict):
@@ -86,14 +103,16 @@ def _load(data: Any, labels: Any, labelled: bool) -> Dataset:
     raise DatasetError(f"expected {_TAKEN}; got {type(data).__name__}")
 
 
-def _load_path(data: str | Path, labelled: bool) -> Dataset:
+def _load_path(data: str | Path, labelled: bool, label: Any, target: Any) -> Dataset:
     path = Path(data).expanduser()
     suffix = path.suffix.lower()
+    if path.is_file() and suffix in SUFFIXES:
+        return read_table(path, labelled=labelled, label=label, target=target)
+    if path.exists() or canonical_name(str(data)) is not None:
+        _refuse_columns(label, target, str(data))
     if path.is_dir():
         return read_folder(path, labelled=labelled)
     if path.is_file():
-        if suffix in SUFFIXES:
-            return read_table(path, labelled=labelled)
         if is_image_file(path.name):
             return Dataset(path.name, [as_source(path, path.name)])
         if suffix in (".h5", ".hdf5"):
@@ -113,4 +132,12 @@ def _refuse_labels(labels: Any, what: str) -> None:
     if labels is not None:
         raise DatasetError(
             f"{what} brings its own labels; labels can be given only with a list or array of images"
+        )
+
+
+def _refuse_columns(label: Any, target: Any, what: str) -> None:
+    if label is not None or target is not None:
+        raise DatasetError(
+            f"{what}: label and target choose columns of a table, and this is none; "
+            "give a .csv or .parquet with the columns path and " + " and ".join(names_of(label or target))
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.datasets.columns import check_not_empty, tasks_of
 from featx.datasets.dataset import Dataset
 from featx.datasets.labels import groups_of, labels_of, one_per_image, splits_of
 from featx.errors import DatasetError
@@ -26,6 +27,8 @@ def from_arrays(
     ids: Any = None,
     classes: Sequence[str] | None = None,
     name: str = "arrays",
+    label: Any = None,
+    target: Any = None,
 ) -> Dataset:
     """A dataset of images in memory or of paths.
 
@@ -33,8 +36,10 @@ def from_arrays(
     ----------
     images : sequence of str, Path, bytes, PIL image or uint8 array; or ndarray of shape (n, h, w), \
 (n, h, w, 1), (n, h, w, 3) or (n, h, w, 4), uint8
-    labels : array-like of shape (n,), optional
-        Class names or whole numbers; with `classes`, indices into them.
+    labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
+        Class names or whole numbers; with `classes`, indices into them. Of several columns each is a task:
+        floats of which any is no whole number are targets to predict, all others are classes, and an image
+        without a value (None, NaN) in a column is not part of that task.
     splits : array-like of shape (n,), optional
         "train", "val" or "test".
     groups : array-like of shape (n,), optional
@@ -43,6 +48,8 @@ def from_arrays(
     classes : sequence of str, optional
         Names of the classes in order.
     name : str, default="arrays"
+    label, target : str or sequence of str, optional
+        Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
 
     Raises
     ------
@@ -54,12 +61,18 @@ def from_arrays(
     if n == 0:
         raise DatasetError(f"{name}: no images")
     names = _ids(listed) if ids is None else [str(id) for id in one_per_image(ids, n, "ids")]
-    if classes is None:
+    tasks = None if labels is None else tasks_of(labels, n, label, target)
+    if tasks is not None:
+        if classes is not None:
+            raise DatasetError("classes: each of several columns has classes of its own; leave classes out")
+        check_not_empty(tasks, name)
+        encoded, class_list = None, None
+    elif classes is None:
         encoded, class_list = (None, None) if labels is None else labels_of(labels, n)
     else:
         class_list = tuple(classes)
         encoded = None if labels is None else np.asarray(one_per_image(labels, n, "labels"))
-    return Dataset(
+    dataset = Dataset(
         name,
         [as_source(image, id) for image, id in zip(listed, names, strict=True)],
         encoded,
@@ -67,6 +80,7 @@ def from_arrays(
         None if splits is None else splits_of(splits, n),
         None if groups is None else groups_of(groups, n),
     )
+    return dataset if tasks is None else dataset.with_tasks(tasks)
 
 
 def from_torch(dataset: Any, name: str | None = None) -> Dataset:

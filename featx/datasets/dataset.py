@@ -5,14 +5,18 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featx.datasets.labels import SPLITS
-from featx.errors import DatasetError
+from featx.errors import DatasetError, InputError
 from featx.images import Source
+from featx.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(eq=False)
@@ -33,6 +37,10 @@ class Dataset:
         "train", "val" or "test".
     groups : ndarray of shape (n,), int64 or str, or None
         Images of one group (a patient, a scene) are never on both sides of a split.
+    targets : dict of str to Task
+        What else is known of the images: further classes, numbers; some images may have no value in it.
+    label_name : str, default="label"
+        What the labels are called among the `tasks`.
 
     Raises
     ------
@@ -46,6 +54,8 @@ class Dataset:
     classes: tuple[str, ...] | None = None
     splits: np.ndarray | None = field(default=None, repr=False)
     groups: np.ndarray | None = field(default=None, repr=False)
+    targets: dict[str, Task] = field(default_factory=dict, repr=False)
+    label_name: str = LABEL
 
     def __post_init__(self) -> None:
         self.images = list(self.images)
@@ -62,6 +72,11 @@ class Dataset:
             setattr(self, what, value)
         self._check_ids()
         self._check_labels()
+        try:
+            name = None if self.labels is None else self.label_name
+            self.targets = check_targets(name, self.targets, len(self.images))
+        except InputError as error:
+            raise DatasetError(f"{self.name}: {error}") from error
         if self.splits is not None and (unknown := sorted(set(self.splits.tolist()) - set(SPLITS))):
             raise DatasetError(
                 f"{self.name}: unknown split {unknown[0]!r}; expected one of {', '.join(SPLITS)}"
@@ -74,6 +89,63 @@ class Dataset:
     def ids(self) -> list[str]:
         """The ids of the images, in order."""
         return [image.id for image in self.images]
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Every task by name: that of the labels, if there are any, and then the `targets`."""
+        return all_tasks(self.label_name, self.labels, self.classes, self.targets)
+
+    def with_tasks(self, tasks: Sequence[Task]) -> Dataset:
+        """The same images with these tasks.
+
+        The labels become the first task of classes that has one for every image.
+        """
+        first, others = divide(tasks)
+        return replace(
+            self,
+            labels=None if first is None else first.values,
+            classes=None if first is None else first.classes,
+            targets=others,
+            label_name=LABEL if first is None else first.name,
+        )
+
+    def select(self, label: Any = None, target: Any = None) -> Dataset:
+        """The same images with the tasks of these names only.
+
+        Parameters
+        ----------
+        label, target : str or sequence of str, optional
+            Tasks of classes, and of numbers.
+
+        Raises
+        ------
+        DatasetError
+            If there is none of that name, or it is of the other kind.
+        """
+        if label is None and target is None:
+            return self
+        try:
+            return self.with_tasks(choose(self.tasks, label, target, self.name))
+        except InputError as error:
+            raise DatasetError(str(error)) from error
+
+    def targets_frame(self) -> pandas.DataFrame:
+        """All tasks as columns, for estimators that predict several things at once.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row an image, under its id. A task of classes is a column of names (None where an image has
+            none), a number a column of float64 (NaN).
+        """
+        import pandas
+
+        index = pandas.Index(self.ids, name="id")
+        columns = {name: task.column() for name, task in self.tasks.items()}
+        # With its dtype said, pandas keeps None and does not make it NaN.
+        return pandas.DataFrame(
+            {name: pandas.Series(c, index=index, dtype=c.dtype) for name, c in columns.items()}, index=index
+        )
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The images at `indices` (whole numbers or a mask), in that order, of the same classes."""
@@ -94,10 +166,14 @@ class Dataset:
             self.classes,
             pick(self.splits),
             pick(self.groups),
+            {name: task.subset(chosen) for name, task in self.targets.items()},
+            self.label_name,
         )
 
     def limit(self, n: int, seed: int = 0) -> Dataset:
         """At most `n` images, drawn in proportion from every class of every split; their order is kept.
+
+        Of several tasks, the classes are those of the first that has any.
 
         Parameters
         ----------
@@ -131,7 +207,8 @@ class Dataset:
 
     def _strata(self) -> list[np.ndarray]:
         """Row numbers of every class of every split."""
-        label = np.zeros(len(self), np.int64) if self.labels is None else self.labels
+        of_classes = (task.values for task in self.tasks.values() if task.classes is not None)
+        label = next(of_classes, np.zeros(len(self), np.int64))
         split = np.zeros(len(self), np.int64)
         if self.splits is not None:
             split = np.array([SPLITS.index(name) for name in self.splits.tolist()], np.int64)

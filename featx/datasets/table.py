@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from featx.datasets.columns import check_not_empty, class_task, number_task
 from featx.datasets.dataset import Dataset, check_evaluated_classes
 from featx.datasets.labels import class_name, encode, groups_of, is_missing, split_name
-from featx.errors import DatasetError, MissingExtra
+from featx.errors import DatasetError, InputError, MissingExtra, UnknownName
 from featx.images import FileImage
+from featx.tasks import LABEL, Task, check_asked, names_of
 
 SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("path", "label", "split", "group")
@@ -46,7 +48,9 @@ class _Table:
         return self.error(gaps[0], column, f"no value{more}")
 
 
-def read_table(path: str | os.PathLike[str], *, labelled: bool = True) -> Dataset:
+def read_table(
+    path: str | os.PathLike[str], *, labelled: bool = True, label: Any = None, target: Any = None
+) -> Dataset:
     """Read a table of images.
 
     Parameters
@@ -57,6 +61,11 @@ def read_table(path: str | os.PathLike[str], *, labelled: bool = True) -> Datase
         train, val or test; images of one ``group`` belong together. Further columns are ignored.
     labelled : bool, default=True
         With False the column ``label`` may be absent or empty, and the dataset is then unlabelled.
+    label : str or sequence of str, optional
+        Columns of classes, in place of ``label``.
+    target : str or sequence of str, optional
+        Columns of numbers. Where several columns are asked for, an image may have a blank in some of them
+        and is then not part of those tasks; in a single column every image needs a value.
 
     Returns
     -------
@@ -77,23 +86,31 @@ def read_table(path: str | os.PathLike[str], *, labelled: bool = True) -> Datase
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise DatasetError(f"{file}: not a table; expected a file ending in {' or '.join(SUFFIXES)}")
-    table = _read_csv(file) if suffix == ".csv" else _read_parquet(file)
-    _check_columns(table, labelled)
+    try:
+        check_asked(label, target)
+    except InputError as error:
+        raise DatasetError(f"{file}: {error}") from error
+    asked = [*names_of(label), *names_of(target)]
+    table = _read_csv(file, asked) if suffix == ".csv" else _read_parquet(file, asked)
+    _check_columns(table, labelled and not asked, asked)
     if not table.rows:
         raise DatasetError(f"{file}: the table has no rows")
 
     ids, paths = _paths(table)
-    labels, classes = _labels(table, labelled)
+    labels, classes = (None, None) if asked else _labels(table, labelled)
     splits = _splits(table)
     groups = _groups(table)
     _check_groups(table, splits, groups)
     images = [FileImage(id, where) for id, where in zip(ids, paths, strict=True)]
     dataset = Dataset(file.stem, list(images), labels, classes, splits, groups)
-    check_evaluated_classes(dataset, str(file))
+    if asked:
+        dataset = dataset.with_tasks(_tasks(table, names_of(label), names_of(target)))
+    if len(dataset.tasks) <= 1:  # of several tasks each has images of its own
+        check_evaluated_classes(dataset, str(file))
     return dataset
 
 
-def _read_csv(file: Path) -> _Table:
+def _read_csv(file: Path, asked: list[str]) -> _Table:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -107,7 +124,7 @@ def _read_csv(file: Path) -> _Table:
     records = _records(file, text, delimiter)
     header = next(records, (1, []))[1]
     names = [name.strip() for name in header]
-    where = _positions(file, names)
+    where = _positions(file, names, asked)
     rows: list[int] = []
     columns: dict[str, list[Any]] = {name: [] for name in where}
     for line, record in records:
@@ -135,7 +152,7 @@ def _records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
         raise DatasetError(f"{file}, row {line}: {error}") from error
 
 
-def _read_parquet(file: Path) -> _Table:
+def _read_parquet(file: Path, asked: list[str]) -> _Table:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -144,7 +161,7 @@ def _read_parquet(file: Path) -> _Table:
     try:
         with parquet.ParquetFile(file) as opened:
             names = list(opened.schema_arrow.names)
-            where = _positions(file, names)
+            where = _positions(file, names, asked)
             data = opened.read(columns=[names[position] for position in where.values()])
     except (pyarrow.ArrowException, OSError) as error:
         raise DatasetError(f"{file}: not a readable parquet file ({' '.join(str(error).split())})") from error
@@ -152,16 +169,20 @@ def _read_parquet(file: Path) -> _Table:
     return _Table(file, "row", list(range(1, data.num_rows + 1)), columns, names)
 
 
-def _positions(file: Path, names: list[str]) -> dict[str, int]:
-    """Where each of `COLUMNS` stands, whatever the case it is written in."""
+def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:
+    """Where each of `COLUMNS` stands, whatever the case it is written in; and those asked for, as written."""
     lower = [name.strip().lower() for name in names]
     for column in COLUMNS:
         if lower.count(column) > 1:
             raise DatasetError(f"{file}: {lower.count(column)} columns are named {column}; keep one")
-    return {column: lower.index(column) for column in COLUMNS if column in lower}
+    for column in asked:
+        if names.count(column) > 1:
+            raise DatasetError(f"{file}: {names.count(column)} columns are named {column}; keep one")
+    found = {column: lower.index(column) for column in COLUMNS if column in lower}
+    return found | {column: names.index(column) for column in asked if column in names}
 
 
-def _check_columns(table: _Table, labelled: bool) -> None:
+def _check_columns(table: _Table, labelled: bool, asked: list[str]) -> None:
     needed = ("path", "label") if labelled else ("path",)
     missing = [column for column in needed if column not in table.columns]
     if missing:
@@ -170,6 +191,11 @@ def _check_columns(table: _Table, labelled: bool) -> None:
             f"{table.file}: missing column {' and '.join(missing)}; found: {found}; "
             "expected path, label and optionally split and group"
         )
+    for column in asked:
+        if column not in table.columns:
+            raise DatasetError(f"{table.file}: {UnknownName('column', column, table.found)}")
+        if column.lower() in COLUMNS and column.lower() != LABEL:
+            raise DatasetError(f"{table.file}: column {column} has a meaning of its own; it is no task")
 
 
 def _paths(table: _Table) -> tuple[list[str], list[str]]:
@@ -215,6 +241,19 @@ def _labels(table: _Table, labelled: bool) -> tuple[np.ndarray | None, tuple[str
             raise table.error(i, "label", f"expected a name or a whole number, got {value!r}")
         names.append(name)
     return encode(names)
+
+
+def _tasks(table: _Table, label: list[str], target: list[str]) -> list[Task]:
+    gaps = len(label) + len(target) > 1
+    tasks = []
+    for name, make in [*((n, class_task) for n in label), *((n, number_task) for n in target)]:
+
+        def refuse(i: int, problem: str, name: str = name) -> DatasetError:
+            return table.error(i, name, problem)
+
+        tasks.append(make(name, table.columns[name], refuse, gaps=gaps))
+    check_not_empty(tasks, str(table.file))
+    return tasks
 
 
 def _splits(table: _Table) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from featx.datasets import Dataset, load_dataset
@@ -46,6 +47,8 @@ def extract(
     on_error: str = "raise",
     n_jobs: int | None = None,
     verbose: bool = False,
+    label: str | Sequence[str] | None = None,
+    target: str | Sequence[str] | None = None,
 ) -> Features:
     """Embeddings of a collection of images by a frozen, pretrained network.
 
@@ -55,8 +58,8 @@ def extract(
         A folder with one subfolder per class (optionally below ``train/`` and ``test/`` or ``val/``), a
         ``.csv`` or ``.parquet`` table, the name of a dataset, or images themselves: paths, PIL images,
         bytes, uint8 arrays (h, w, 3) or (h, w).
-    labels : array-like of shape (n_images,), optional
-        Labels, where `data` is a sequence of images.
+    labels : array-like of shape (n_images,) or (n_images, k), DataFrame or dict of columns, optional
+        Labels, where `data` is a sequence of images; several columns are several tasks.
     backbone : str or Backbone, default="mobilenet_v2"
         A name of ``featx backbones``, ``timm:NAME``, or what `featx.backbones.load_backbone` returned.
     weights : str, path or None, default="default"
@@ -90,6 +93,8 @@ def extract(
         Cores to use; default: all that this process may.
     verbose : bool, default=False
         Show progress on standard error.
+    label, target : str or sequence of str, optional
+        Columns of classes and of numbers, as in `featx.load_dataset`; several make several tasks.
 
     Returns
     -------
@@ -108,7 +113,7 @@ def extract(
     >>> features.embeddings.shape  # doctest: +SKIP
     (960, 1280)
     """
-    dataset = load_dataset(data, labels, limit=limit, labelled=False)
+    dataset = load_dataset(data, labels, limit=limit, labelled=False, label=label, target=target)
     network = backbone_of(backbone, weights=weights, layer=layer, pooling=pooling, image_size=image_size)
     embedder = network_embedder(
         network, engine=engine, device=device, precision=precision, batch_size=batch_size, dtype=dtype
@@ -157,4 +162,6 @@ def extract_features(
             "profile": rows.profile.to_dict(),
             "parity": rows.parity,
         },
+        targets=kept.targets,
+        label_name=kept.label_name,
     )

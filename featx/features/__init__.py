@@ -4,7 +4,10 @@ The file is plain HDF5 that any tool reads::
 
     /embeddings   (n, d) float32 or float16, chunked by rows; row i is image i
     /ids          (n,) UTF-8 strings
-    /labels       (n,) int64, with the attribute classes (UTF-8 strings); absent when unlabelled
+    /labels       (n,) int64, with the attribute classes (UTF-8 strings); absent when unlabelled;
+                  an attribute name where they are called something else than label
+    /targets/NAME (n,) further tasks: int64 with the attribute classes, -1 where an image has none, or
+                  float64, NaN where an image has none; absent when there is one task
     /splits       (n,) UTF-8 strings train, val, test; absent when the data has none
     /groups       (n,) UTF-8 strings; absent when the data has none
     /failures     (m,) table of id, reason: images that could not be read

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.errors import CacheError, FeaturesError
+from featx.errors import CacheError, FeaturesError, InputError
 from featx.features.writing import encoded, write_features
+from featx.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
 
 __all__ = ["SPLITS", "Failure", "Features"]
 
@@ -60,6 +61,10 @@ class Features:
         What the rows were made with, as JSON data.
     run : dict, optional
         What making them took (``forward_passes``, ``seconds``, ...); not saved.
+    targets : dict of str to Task
+        What else is known of the images: further classes, numbers; some images may have no value in it.
+    label_name : str, default="label"
+        What the labels are called among the `tasks`.
 
     Raises
     ------
@@ -76,6 +81,8 @@ class Features:
     failures: list[Failure] = field(default_factory=list)
     space: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] | None = None
+    targets: dict[str, Task] = field(default_factory=dict)
+    label_name: str = LABEL
 
     def __post_init__(self) -> None:
         self.embeddings = np.asarray(self.embeddings)
@@ -108,6 +115,14 @@ class Features:
             self.groups = np.array(_strings("groups", _as_text(self.groups), n), dtype=np.str_)
         self.failures = list(self.failures)
         try:
+            self.targets = check_targets(None if self.labels is None else self.label_name, self.targets, n)
+            for task in self.targets.values():
+                _strings(f"classes of {task.name}", [task.name, *(task.classes or ())])
+        except FeaturesError:
+            raise
+        except InputError as error:
+            raise FeaturesError(str(error)) from error
+        try:
             self.space = Space(self.space).fields
         except CacheError as error:
             raise FeaturesError(f"space: {error}") from error
@@ -119,6 +134,38 @@ class Features:
     def dim(self) -> int:
         """Values per row."""
         return int(self.embeddings.shape[1])
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Every task by name: that of the labels, if there are any, and then the `targets`."""
+        return all_tasks(self.label_name, self.labels, self.classes, self.targets)
+
+    def select(self, label: Any = None, target: Any = None) -> Features:
+        """The same rows with the tasks of these names only.
+
+        Parameters
+        ----------
+        label, target : str or sequence of str, optional
+            Tasks of classes, and of numbers.
+
+        Raises
+        ------
+        FeaturesError
+            If there is none of that name, or it is of the other kind.
+        """
+        if label is None and target is None:
+            return self
+        try:
+            first, others = divide(choose(self.tasks, label, target, "features"))
+        except InputError as error:
+            raise FeaturesError(str(error)) from error
+        return replace(
+            self,
+            labels=None if first is None else first.values,
+            classes=None if first is None else first.classes,
+            targets=others,
+            label_name=LABEL if first is None else first.name,
+        )
 
     def subset(self, indices: Any) -> Features:
         """The features of some of the images, in the order given.
@@ -149,6 +196,8 @@ class Features:
             failures=self.failures,
             space=self.space,
             run=self.run,
+            targets={name: task.subset(indices) for name, task in self.targets.items()},
+            label_name=self.label_name,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

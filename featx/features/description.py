@@ -9,6 +9,7 @@ import numpy as np
 from featx.cache.identity import Space
 from featx.features.collection import SPLITS
 from featx.features.reading import FeaturesFile, open_features
+from featx.tasks import LABEL, Task
 
 __all__ = ["describe", "printable"]
 
@@ -45,10 +46,12 @@ def describe(path: str | os.PathLike[str]) -> str:
             values, counts = np.unique(file.labels, return_counts=True)
             known = dict(zip(values.tolist(), counts.tolist(), strict=True))
             shown = dict(enumerate(file.classes)) if file.classes is not None else {i: str(i) for i in known}
-            lines.append(f"  labels       {len(shown)} classes")
+            name = "" if file.label_name == LABEL else f"{file.label_name}: "
+            lines.append(f"  labels       {name}{len(shown)} classes")
             lines += [f"    {name}: {known.get(i, 0)}" for i, name in list(shown.items())[:20]]
             if len(shown) > 20:
                 lines.append(f"    and {len(shown) - 20} more")
+        lines += [f"  target       {_task(task)}" for task in file.targets.values()]
         if file.splits is not None:
             parts = [f"{name} {np.count_nonzero(file.splits == name)}" for name in SPLITS]
             lines.append(f"  splits       {', '.join(p for p in parts if not p.endswith(' 0')) or 'none'}")
@@ -73,6 +76,16 @@ def _not_finite(file: FeaturesFile) -> list[str]:
         for i in np.flatnonzero(~np.isfinite(file.embeddings[start : start + step]).all(axis=1))
     ]
     return [f"    {len(bad)} not finite, the first in row {bad[0]} ({file.ids[bad[0]]})"] if bad else []
+
+
+def _task(task: Task) -> str:
+    values = task.values[task.present]
+    absent = len(task) - len(values)
+    gaps = f", {absent} images without" if absent else ""
+    if task.classes is not None:
+        return f"{task.name}: {len(task.classes)} classes{gaps}"
+    span = f", {values.min():.4g} to {values.max():.4g}" if len(values) else ""
+    return f"{task.name}: numbers{span}{gaps}"
 
 
 def printable(text: str) -> str:

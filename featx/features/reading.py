@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +13,20 @@ import numpy as np
 
 from featx.cache.identity import Space
 from featx.errors import CacheError, FeaturesError
-from featx.features.collection import Failure, Features
+from featx.features.collection import Features
 from featx.features.heap import check_heaps
-from featx.features.writing import FORMAT_VERSION, encoded, text_crc
+from featx.features.stored import (
+    read_failures,
+    read_label_name,
+    read_labels,
+    read_strings,
+    read_targets,
+    stored_dataset,
+    text_attribute,
+)
+from featx.features.writing import FORMAT_VERSION
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
-
-_MOST_CHUNK_BYTES = 64 * 2**20
-_TEXTS_AT_ONCE = 4096
-_DEFLATE_LIMIT = 1100  # no deflate stream grows more than 1032-fold; more than this is no data
 
 
 class LazyRows:
@@ -66,6 +70,8 @@ class FeaturesFile:
     ids : list of str
     labels, splits, groups : ndarray of shape (n,), or None
     classes : tuple of str or None
+    targets : dict of str to Task
+    label_name : str
     failures : list of Failure
     space : dict
     featx_version, created : str
@@ -107,7 +113,7 @@ class FeaturesFile:
             raise FeaturesError("attribute format_version is not an integer")
         if version > FORMAT_VERSION:
             raise FeaturesError(f"format version {version}, this featx reads {FORMAT_VERSION}: update featx")
-        rows = _dataset(file, "embeddings", None)
+        rows = stored_dataset(file, "embeddings", None)
         check_heaps(self.path, rows)
         self.embeddings = LazyRows(rows, self.path)
         if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
@@ -118,21 +124,24 @@ class FeaturesFile:
             )
         n = len(self.embeddings)
         try:
-            self.space = Space.from_json(_text_attribute(file, "space")).fields
+            self.space = Space.from_json(text_attribute(file, "space")).fields
         except CacheError as error:
             raise FeaturesError(f"attribute space: {error}") from error
         if file.attrs.get("space_id", (id := Space(self.space).id).encode()) != id.encode():
             raise FeaturesError("attribute space was changed or is damaged: it has another id than space_id")
-        self.featx_version = _text_attribute(file, "featx_version") if "featx_version" in file.attrs else ""
-        self.created = _text_attribute(file, "created") if "created" in file.attrs else ""
-        self.ids = _read_strings(file, "ids", n)
-        self.labels, self.classes = _read_labels(file, n)
-        self.splits = np.array(_read_strings(file, "splits", n), dtype=np.str_) if "splits" in file else None
-        self.groups = np.array(_read_strings(file, "groups", n), dtype=np.str_) if "groups" in file else None
-        self.failures = _read_failures(file)
+        self.featx_version = text_attribute(file, "featx_version") if "featx_version" in file.attrs else ""
+        self.created = text_attribute(file, "created") if "created" in file.attrs else ""
+        self.ids = read_strings(file, "ids", n)
+        self.labels, self.classes = read_labels(file, n)
+        self.label_name = read_label_name(file)
+        self.targets = read_targets(file, n)
+        self.splits = np.array(read_strings(file, "splits", n), dtype=np.str_) if "splits" in file else None
+        self.groups = np.array(read_strings(file, "groups", n), dtype=np.str_) if "groups" in file else None
+        self.failures = read_failures(file)
         # The rules for the parts are those of Features; an array of no memory stands for the rows.
         checked = self._features(np.broadcast_to(np.float32(0), self.embeddings.shape))
         self.ids, self.labels, self.classes = checked.ids, checked.labels, checked.classes
+        self.tasks = checked.tasks
 
     def __len__(self) -> int:
         return int(self.embeddings.shape[0])
@@ -168,6 +177,8 @@ class FeaturesFile:
             groups=self.groups,
             failures=self.failures,
             space=self.space,
+            targets=self.targets,
+            label_name=self.label_name,
         )
 
     def close(self) -> None:
@@ -236,115 +247,3 @@ def _reading(path: Path) -> Iterator[None]:
     except (ArithmeticError, OSError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         first = [*(getattr(error, "strerror", None) or str(error)).splitlines(), type(error).__name__][0]
         raise FeaturesError(f"{path}: damaged or not an HDF5 file ({first})") from error
-
-
-def _dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None) -> h5py.Dataset:
-    """A dataset whose bytes are all in this file, in the amount that it claims."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):  # a link leads to who knows where
-        raise FeaturesError(f"/{name} is missing")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise FeaturesError(f"/{name} is no array")
-    if shape is not None and dataset.shape != shape:
-        raise FeaturesError(f"/{name} has shape {dataset.shape}: expected {shape}")
-    # A virtual dataset whose source is missing reads zeros without an error, an external one
-    # depends on a path of some other machine.
-    if dataset.is_virtual or dataset.external:
-        raise FeaturesError(f"/{name} keeps its values in another file: expected all in one file")
-    plist = dataset.id.get_create_plist()
-    stored = dataset.id.get_storage_size()
-    claimed = int(dataset.dtype.itemsize)
-    for length in dataset.shape:
-        claimed *= int(length)
-    filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
-    compressed = bool(filters - {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE})
-    growth = _DEFLATE_LIMIT if compressed else 1
-    if plist.get_layout() == h5py.h5d.COMPACT:
-        stored = claimed
-    room = claimed if plist.get_layout() == h5py.h5d.COMPACT else file.id.get_filesize()
-    if claimed > stored * growth or stored > room:
-        raise FeaturesError(f"/{name} claims {claimed} bytes and the file holds {stored}")
-    if dataset.chunks is not None:  # a chunk is read as a whole, however little of it is asked for
-        chunk = int(dataset.dtype.itemsize) * math.prod(int(length) for length in dataset.chunks)
-        if chunk > max(claimed, _MOST_CHUNK_BYTES):
-            raise FeaturesError(f"/{name} has chunks of {chunk} bytes for {claimed} bytes of values")
-    return dataset
-
-
-def _is_text(dtype: np.dtype) -> bool:
-    return h5py.check_string_dtype(dtype) is not None
-
-
-def _decoded(value: Any) -> str:
-    return value if isinstance(value, str) else bytes(value).decode("utf-8", "surrogateescape")
-
-
-def _text_attribute(file: h5py.File, name: str) -> str:
-    attribute = file.attrs.get_id(name)
-    if attribute.shape != () or not _is_text(attribute.dtype):
-        raise FeaturesError(f"attribute {name} is not a text")
-    return _decoded(file.attrs[name])
-
-
-def _read_strings(file: h5py.File, name: str, n: int) -> list[str]:
-    dataset = _dataset(file, name, (n,))
-    if not _is_text(dataset.dtype):
-        raise FeaturesError(f"/{name} is of dtype {dataset.dtype}: expected UTF-8 strings")
-    texts = _texts(dataset)
-    _check_texts(dataset, texts)
-    return [_decoded(value) for value in texts]
-
-
-def _texts(dataset: h5py.Dataset, columns: list[str] | None = None) -> list[Any]:
-    """Texts or rows of texts, a few at a time: many may refer to one that is long."""
-    values: list[Any] = []
-    source = dataset if columns is None else dataset.fields(columns)
-    room = dataset.file.id.get_filesize()
-    for start in range(0, len(dataset), _TEXTS_AT_ONCE):
-        for value in source[start : start + _TEXTS_AT_ONCE].tolist():
-            room -= sum(map(len, value)) if isinstance(value, tuple) else len(value)
-            if room < 0:
-                raise FeaturesError(f"{dataset.name} claims more text than the file is long")
-            values.append(value)
-    return values
-
-
-def _check_texts(dataset: h5py.Dataset, texts: list[Any]) -> None:
-    stored = dataset.attrs.get("crc32")
-    if stored is not None:  # a file that others made has none
-        data = [text if isinstance(text, bytes) else encoded(text) for text in texts]
-        if stored != text_crc(data):
-            raise FeaturesError(
-                f"{dataset.name} was changed or is damaged: its texts do not match its attribute crc32 "
-                "(if the change is meant, delete that attribute)"
-            )
-
-
-def _read_labels(file: h5py.File, n: int) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    if "labels" not in file:
-        return None, None
-    dataset = _dataset(file, "labels", (n,))
-    if dataset.dtype.kind not in "iu":
-        raise FeaturesError(f"/labels is of dtype {dataset.dtype}: expected integers")
-    if "classes" not in dataset.attrs:
-        return dataset[...], None
-    attribute = dataset.attrs.get_id("classes")
-    if len(attribute.shape) != 1 or not _is_text(attribute.dtype):
-        raise FeaturesError("attribute classes of /labels is not a list of texts")
-    names = list(dataset.attrs["classes"])
-    _check_texts(dataset, names)
-    return dataset[...], tuple(_decoded(value) for value in names)
-
-
-def _read_failures(file: h5py.File) -> list[Failure]:
-    if "failures" not in file:
-        return []
-    dataset = _dataset(file, "failures", None)
-    names = dataset.dtype.names or ()
-    if dataset.ndim != 1 or not {"id", "reason"} <= set(names):
-        raise FeaturesError(f"/failures has columns {list(names)}: expected id and reason")
-    if not all(_is_text(dataset.dtype[name]) for name in ("id", "reason")):
-        raise FeaturesError("/failures: expected UTF-8 strings in id and reason")
-    table = _texts(dataset, ["id", "reason"])
-    _check_texts(dataset, [text for row in table for text in row])
-    return [Failure(_decoded(id), _decoded(reason)) for id, reason in table]

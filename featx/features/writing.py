@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from featx.cache.identity import Space
 from featx.durable import replacing, sweep_parts
 from featx.errors import OutputError
+from featx.tasks import LABEL, Task
 
 if TYPE_CHECKING:
     from featx.features.collection import Features
@@ -87,9 +89,11 @@ def _write(features: Features, file: BinaryIO) -> None:
             if features.labels is not None:
                 labels = out.create_dataset("labels", data=features.labels, dtype="<i8", **_summed(features))
                 if features.classes is not None:
-                    names = [encoded(name) for name in features.classes]
-                    labels.attrs.create("classes", np.array(names, dtype=object), dtype=h5py.string_dtype())
-                    labels.attrs["crc32"] = text_crc(names)
+                    _write_classes(labels, features.classes)
+                if features.label_name != LABEL:
+                    _write_name(labels, features.label_name)
+            for position, task in enumerate(features.targets.values()):
+                _write_target(task, position, out, **_summed(features))
             for name, values in (("splits", features.splits), ("groups", features.groups)):
                 if values is not None:
                     _write_strings(out, name, values.tolist())
@@ -193,6 +197,28 @@ def _write_strings(out: h5py.File, name: str, values: Sequence[str]) -> None:
     data = [encoded(value) for value in values]
     dataset = out.create_dataset(name, data=np.array(data, dtype=object), dtype=h5py.string_dtype())
     dataset.attrs["crc32"] = text_crc(data)
+
+
+def _write_classes(dataset: h5py.Dataset, classes: Sequence[str]) -> None:
+    names = [encoded(name) for name in classes]
+    dataset.attrs.create("classes", np.array(names, dtype=object), dtype=h5py.string_dtype())
+    dataset.attrs["crc32"] = text_crc(names)
+
+
+def _write_name(dataset: h5py.Dataset, name: str) -> None:
+    # Of fixed length, and so under the checksum of the object's own header.
+    dataset.attrs["name"] = np.bytes_(encoded(name))
+
+
+def _write_target(task: Task, position: int, out: h5py.File, **options: Any) -> None:
+    form = "<f8" if task.classes is None else "<i8"
+    # A name with a slash would be a path; the name as it is stands in the attribute.
+    place = f"targets/{quote(task.name, safe=' ').replace('.', '%2E')}"
+    dataset = out.create_dataset(place, data=task.values, dtype=form, **options)
+    dataset.attrs["position"] = np.int64(position)
+    _write_name(dataset, task.name)
+    if task.classes is not None:
+        _write_classes(dataset, task.classes)
 
 
 def _summed(features: Features) -> dict[str, Any]:

@@ -1,6 +1,15 @@
 """The page a person reads after a comparison: one self-contained HTML file."""
 
+from featx.report.index import render_index, write_index
 from featx.report.page import render, write_report
 from featx.report.plots import confusion_plot, cost_plot, curves_plot
 
-__all__ = ["confusion_plot", "cost_plot", "curves_plot", "render", "write_report"]
+__all__ = [
+    "confusion_plot",
+    "cost_plot",
+    "curves_plot",
+    "render",
+    "render_index",
+    "write_index",
+    "write_report",
+]

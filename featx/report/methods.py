@@ -77,7 +77,9 @@ def axis(scale: Scale, labels: int) -> str:
     return f'<span class="dw axis" aria-hidden="true">{spans}</span>'
 
 
-def dot_and_whisker(interval: Interval, kind: str, scale: Scale, band: Interval | None = None) -> str:
+def dot_and_whisker(
+    interval: Interval, kind: str, scale: Scale, band: Interval | None = None, what: str = "top-1"
+) -> str:
     """One interval on the scale, with grid lines and perhaps the band of the best one behind it."""
     parts = [f'<i class="grid" style="left:{scale.at(t):.2f}%"></i>' for t in scale.ticks]
     if band is not None and math.isfinite(band.low) and math.isfinite(band.high):
@@ -85,7 +87,7 @@ def dot_and_whisker(interval: Interval, kind: str, scale: Scale, band: Interval 
         parts.append(f'<i class="band" style="left:{left:.2f}%;width:{right - left:.2f}%"></i>')
     if math.isfinite(interval.value):
         parts.append(_mark(interval, kind, scale))
-    label = escape(f"top-1 {interval}")
+    label = escape(f"{what} {interval}")
     return f'<span class="dw" role="img" aria-label="{label}" title="{label}">{"".join(parts)}</span>'
 
 

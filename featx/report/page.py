@@ -7,25 +7,23 @@ import os
 from collections.abc import Mapping
 from html import escape
 
+from featx.report.document import document, figure
 from featx.report.methods import methods_table
 from featx.report.mistakes import confident_mistakes, frequent_confusions, recall_by_class
-from featx.report.plots import NAMED, Plot, confusion_plot, cost_plot, curves_plot, front
+from featx.report.plots import NAMED, confusion_plot, cost_plot, curves_plot, front
 from featx.report.provenance import how_it_was_done
-from featx.report.style import CSS
-from featx.report.svg import inline_svg
+from featx.report.regression import render_regression
 from featx.report.verdict import verdict
 from featx.results import (
     ComparisonResult,
     MethodResult,
+    RegressionResult,
     advise,
     best_method,
     recommended,
     write_atomically,
 )
 from featx.results.formats import format_seconds
-
-# The page itself forbids what it does not need; a class name that smuggles in a script finds it shut.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = None) -> str:
@@ -44,6 +42,8 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
     str
         The page.
     """
+    if isinstance(result, RegressionResult):
+        return render_regression(result, thumbnails or {})
     pick, best = recommended(result.methods), best_method(result.methods)
     sections = []
     if pick is None or best is None:
@@ -61,18 +61,8 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
         _training(result),
         f'<section class="card"><h2>How it was done</h2>{how_it_was_done(result)}</section>',
     ]
-    name = escape(str(result.dataset.get("name") or "comparison"))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{name}: which method to use</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        f"<header><h1>{name}</h1><small>{escape(_subtitle(result))}</small></header>\n"
-        + "\n".join(filter(None, sections))
-        + "\n<footer>Made by featx. The numbers are in results.json and results.csv beside this page."
-        "</footer>\n</main>\n</body>\n</html>\n"
-    )
+    name = str(result.dataset.get("name") or "comparison")
+    return document(f"{name}: which method to use", name, _subtitle(result), sections)
 
 
 def write_report(
@@ -124,7 +114,7 @@ def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> s
     return (
         '<section class="card"><h2>What accuracy costs</h2><p class="lead">Up is more accurate, left is '
         "faster to train. Point at a mark for its name.</p>"
-        f'<div class="two">{_figure(plot, "cost")}<div><h3>Worth their time</h3><p class="muted"><small>'
+        f'<div class="two">{figure(plot, "cost")}<div><h3>Worth their time</h3><p class="muted"><small>'
         "Nothing else here is both faster to train and more accurate.</small></p>"
         f"{_front_list(result)}</div></div></section>"
     )
@@ -155,7 +145,7 @@ def _errors(result: ComparisonResult, pick: MethodResult) -> str:
     for i, m in enumerate(shown):
         plot = confusion_plot(m, classes)
         assert plot is not None
-        figures.append(_figure(plot, f"confusion-{i}", m.title, wide=large))
+        figures.append(figure(plot, f"confusion-{i}", m.title, wide=large))
     layout = "figures" if not large else ""
     unnamed = "<p class='muted'>Too many classes to name; point at a cell.</p>" if n > NAMED else ""
     return (
@@ -200,7 +190,7 @@ def _training(result: ComparisonResult) -> str:
         if plot is not None:
             epochs = len((m.curves or {})["epoch"])
             took = f"{epochs} epoch{'s' if epochs != 1 else ''}"
-            figures.append(_figure(plot, f"curves-{i}", m.title, took))
+            figures.append(figure(plot, f"curves-{i}", m.title, took))
     if not figures:
         return ""
     return (
@@ -209,12 +199,3 @@ def _training(result: ComparisonResult) -> str:
         "The dotted line is the epoch that was kept.</p>"
         f'<div class="figures">{"".join(figures)}</div></section>'
     )
-
-
-def _figure(plot: Plot, name: str, title: str = "", subtitle: str = "", wide: bool = False) -> str:
-    svg = inline_svg(plot.figure, name, plot.alt, plot.tips)
-    if wide:
-        svg = svg.replace("<svg ", '<svg class="wide" ', 1)
-    small = f"<small>{escape(subtitle)}</small>" if subtitle else ""
-    caption = f"<figcaption>{escape(title)}{small}</figcaption>" if title else ""
-    return f'<figure>{caption}<div class="scroll">{svg}</div></figure>'

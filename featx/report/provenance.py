@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from featx.results import ALPHA, ComparisonResult, by_top1
+from featx.results import ALPHA, ComparisonResult, RegressionResult
 from featx.results.formats import format_seconds
 
 SHOWN_FAILURES = 200
@@ -16,11 +16,13 @@ SHOWN_FAILURES = 200
 def how_it_was_done(result: ComparisonResult) -> str:
     """The last section of the page."""
     data = result.dataset
+    number = isinstance(result, RegressionResult)
     n_classes = len(data.get("classes") or ())
-    split = {"given": "as the dataset gives it", "drawn": "drawn, stratified by class"}
+    what = f"{data.get('task')} is predicted" if number else f"{n_classes} classes"
+    split = {"given": "as the dataset gives it", "drawn": "drawn" if number else "drawn, stratified by class"}
     facts = {
         "Data": f"{data.get('name', '')}, {_count(data.get('n_train'))} training and "
-        f"{_count(data.get('n_test'))} test images, {n_classes} classes",
+        f"{_count(data.get('n_test'))} test images, {what}",
         "Split": split.get(str(data.get("split")), str(data.get("split") or "not recorded")),
         "Training images a class": _range(data.get("n_per_class_train")),
         "Test images a class": _range(data.get("n_per_class_test")),
@@ -29,11 +31,17 @@ def how_it_was_done(result: ComparisonResult) -> str:
         "Time, all together": "" if result.seconds_total is None else format_seconds(result.seconds_total),
         "Written": result.created,
     }
+    test = (
+        "paired sign-flip tests of the absolute errors against the lowest mean absolute error"
+        if number
+        else "exact paired tests (McNemar) against the highest method"
+    )
+    highest = "best" if number else "highest"
     method = (
         "<p class='lead'>Every method saw the same training images and was scored once on the same test "
         "images; hyperparameters were chosen on training images only. Intervals are 95 % intervals over test "
-        "images. p-values are of exact paired tests (McNemar) against the highest method, read at "
-        f"{ALPHA:.2f} and not corrected for the number of methods. The highest of several scores on the same "
+        f"images. p-values are of {test}, read at {ALPHA:.2f} and not corrected for the number of methods. "
+        f"The {highest} of several scores on the same "
         "images is slightly optimistic. Time to train is extraction and fit.</p>"
     )
     parts = [method, _facts(facts)]
@@ -69,7 +77,7 @@ def _methods(result: ComparisonResult) -> str:
             format_seconds(m.seconds.get("fit")),
             " ".join(m.notes),
         )
-        for m in by_top1(result.methods)
+        for m in result.ranked()
     ]
     return _table(rows, ("method", "hyperparameters", "extract", "fit", "notes"))
 

@@ -53,11 +53,22 @@ One method:
                           most confident first, classes by name
 ``notes``                 list of sentences about this method
 ========================  ==================================================================================
+
+Where a number is predicted, `RegressionResult` says what is different. Several tasks make a folder each with
+its own ``results.json``, and beside these folders one with ``schema``, ``tasks`` (a list of ``{name, kind,
+folder}``, ``kind`` being ``"classes"`` or ``"number"``) and ``forward_passes``, which counts the one
+extraction that all share.
 """
 
 from featx.results.advice import ALPHA, advise, recommended
 from featx.results.comparison import SCHEMA, ComparisonResult
 from featx.results.environment import describe_environment
+from featx.results.regression import (
+    NO_FINE_TUNING,
+    RegressionResult,
+    advise_numbers,
+    best_regressor,
+)
 from featx.results.types import (
     Curve,
     Interval,
@@ -71,14 +82,18 @@ from featx.results.writing import write_atomically
 
 __all__ = [
     "ALPHA",
+    "NO_FINE_TUNING",
     "SCHEMA",
     "ComparisonResult",
     "Curve",
     "Interval",
     "MethodResult",
     "Mistake",
+    "RegressionResult",
     "advise",
+    "advise_numbers",
     "best_method",
+    "best_regressor",
     "by_top1",
     "curves_from_history",
     "describe_environment",

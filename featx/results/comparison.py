@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from featx.errors import InputError
 from featx.results.formats import format_milliseconds, format_p
@@ -45,10 +45,16 @@ class ComparisonResult:
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     schema = SCHEMA
+    #: What was predicted.
+    kind: ClassVar[str] = "classes"
 
     def best(self) -> MethodResult | None:
         """The method with the highest top-1, floors excluded (see :func:`best_method`)."""
         return best_method(self.methods)
+
+    def ranked(self) -> list[MethodResult]:
+        """The methods from the best to the worst."""
+        return by_top1(self.methods)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; NaN and infinities become None."""
@@ -65,6 +71,8 @@ class ComparisonResult:
         InputError
             When ``content`` is no comparison, or one of another schema.
         """
+        if isinstance(content, Mapping) and content.get("kind", cls.kind) != cls.kind:
+            raise InputError(f"a result of kind {content['kind']!r}; expected one of {cls.kind}")
         if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
             found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
             raise InputError(
@@ -92,7 +100,7 @@ class ComparisonResult:
 
         metrics = dict.fromkeys(name for m in self.methods for name in m.metrics)
         rows = []
-        for m in by_top1(self.methods):
+        for m in self.ranked():
             row: dict[str, Any] = {
                 k: getattr(m, k) for k in ("name", "title", "kind", "backbone", "image_size")
             }
@@ -137,14 +145,7 @@ class ComparisonResult:
                     "best" if m is best else format_p(m.p_value),
                 ]
             )
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-        lines.insert(1, ["-" * w for w in widths])
-
-        def text(line: list[str]) -> str:
-            rest = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
-            return "  ".join([line[0].ljust(widths[0]), *rest]).rstrip()
-
-        return "\n".join([self._heading(), "", *map(text, lines)])
+        return "\n".join([self._heading(), "", *aligned(lines)])
 
     def _heading(self) -> str:
         """What was compared on what: ``flowers: 720 training and 240 test images, 12 classes, 224 px``."""
@@ -201,6 +202,17 @@ class ComparisonResult:
             When the place cannot be written.
         """
         write_atomically(path, self.to_frame().to_csv(index=False, lineterminator="\n"))
+
+
+def aligned(lines: list[list[str]]) -> list[str]:
+    """Rows of cells as lines of text, the first one underlined, the first column to the left."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+
+    def text(line: list[str]) -> str:
+        rest = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
+        return "  ".join([line[0].ljust(widths[0]), *rest]).rstrip()
+
+    return [text(line) for line in (lines[0], ["-" * w for w in widths], *lines[1:])]
 
 
 def _method(entry: Mapping[str, Any]) -> MethodResult:

@@ -244,3 +244,28 @@ def test_a_missing_image_to_predict_is_one_line(capsys, photos, tmp_path):
 
 def test_an_unknown_command_is_one_line(capsys):
     assert "extrct" in refused(capsys, "extrct")
+
+
+def test_columns_of_a_table_become_tasks(capsys, photos, tmp_path):
+    rows = ["path,species,size"]
+    for k, path in enumerate(sorted(photos.rglob("*.png"))):
+        rows.append(f"{path},{path.parent.name},{k if k % 5 else ''}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    columns = ["--label", "species", "--target", "size"]
+    options = ["--classifiers", "lda", "--regressors", "ridge", "--baseline", "none", *QUICK]
+    status, out, _ = run(capsys, "compare", tmp_path / "t.csv", "-o", tmp_path / "o", *columns, *options)
+    assert status == 0
+    assert "size is predicted" in out
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["forward_passes"] == 24
+    assert "featx" in json.loads((tmp_path / "o" / "size" / "results.json").read_text())["command"]
+    status, out, _ = run(capsys, "extract", tmp_path / "t.csv", "-o", tmp_path / "f.h5", *columns, *QUICK)
+    assert status == 0
+    _, out, _ = run(capsys, "inspect", tmp_path / "f.h5")
+    assert "size: numbers, 1 to 23, 5 images without" in out
+    one = ["compare", tmp_path / "f.h5", "-o", tmp_path / "p", "--target", "size", "--regressors", "ridge"]
+    status, out, _ = run(capsys, *one, "--quiet")
+    assert status == 0
+    assert "no fine-tuned baseline" in out
+    again = ["compare", tmp_path / "t.csv", "-o", tmp_path / "q", *QUICK]
+    assert "row 2, column size: no value" in refused(capsys, *again, "--target", "size")
+    assert "unknown column 'sizes'; did you mean size" in refused(capsys, *again, "--label", "sizes")

@@ -134,7 +134,7 @@ def test_splits_groups_and_ids_are_kept():
         ({"labels": [1, 2]}, "labels: expected one value for each of the 4 images, got 2"),
         ({"labels": "abcd"}, "labels: expected one value for each image, got str"),
         ({"labels": 3}, "labels: expected one value for each image, got int"),
-        ({"labels": np.eye(4)}, r"labels: expected shape \(4,\), got \(4, 4\)"),
+        ({"labels": np.zeros((4, 2, 2))}, r"labels: expected shape \(4,\), got \(4, 2, 2\)"),
         ({"labels": ["a", None, "b", "c"]}, r"labels\[1\] is None; expected a class name or a whole number"),
         ({"labels": ["a", "b", " ", "c"]}, r"labels\[2\] is ' '"),
         ({"labels": [0.0, 1.0, float("nan"), 1.0]}, r"labels\[2\] is nan"),

@@ -252,3 +252,61 @@ def test_parquet_without_pyarrow_names_the_extra(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtra, match=r"reading t.parquet needs .*pyarrow.*featx\[parquet\]"):
         load_dataset(folder / "t.parquet")
+
+
+# Several columns
+
+
+SEVERAL = "path,species,habitat,age\nimg/a.png,cat,wet,1.5\nimg/b.png,dog,,3\nimg/c.png,cat,dry,\n"
+
+
+def test_columns_are_chosen_by_name_and_may_have_gaps(folder):
+    dataset = read_table(table(folder, SEVERAL), label=["species", "habitat"], target="age")
+    assert {name: task.kind for name, task in dataset.tasks.items()} == {
+        "species": "classes",
+        "habitat": "classes",
+        "age": "number",
+    }
+    assert (dataset.classes, dataset.labels.tolist()) == (("cat", "dog"), [0, 1, 0])
+    assert dataset.tasks["habitat"].values.tolist() == [1, -1, 0]
+    assert dataset.tasks["age"].present.tolist() == [True, True, False]
+
+
+def test_one_column_is_the_label_by_another_name(folder):
+    dataset = read_table(table(folder, SEVERAL), label="species")
+    assert (dataset.labels.tolist(), dataset.targets, list(dataset.tasks)) == ([0, 1, 0], {}, ["species"])
+
+
+def test_a_column_of_a_parquet_file_is_chosen_too(folder):
+    path = parquet(folder, {"path": ["img/a.png", "img/b.png"], "age": [1, None], "kind": ["x", "y"]})
+    dataset = read_table(path, label="kind", target=["age"])
+    assert dataset.tasks["age"].values[0] == 1
+    assert not dataset.tasks["age"].present[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"label": "habitat"}, ", row 3, column habitat: no value; expected a class name or a whole number "),
+        ({"target": "age"}, ", row 4, column age: no value; expected a finite number (only of several"),
+        ({"label": ["specie"]}, ": unknown column 'specie'; did you mean species?"),
+        ({"target": ["species", "age"]}, ", row 2, column species: expected a finite number, got 'cat'"),
+        ({"label": "age", "target": "age"}, ": column 'age' is asked for twice"),
+        ({"label": "path"}, ": column path has a meaning of its own"),
+    ],
+)
+def test_columns_that_cannot_be_tasks_are_named(folder, asked, message):
+    assert error(folder, SEVERAL, **asked).startswith(message)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e999"])
+def test_a_target_that_is_not_finite_is_refused(folder, value):
+    text = SEVERAL.replace("1.5", value)
+    assert error(folder, text, label="species", target="age").startswith(
+        f", row 2, column age: expected a finite number, got '{value}'"
+    )
+
+
+def test_a_column_without_any_value_is_refused(folder):
+    text = "path,a,b\nimg/a.png,x,\nimg/b.png,y,\n"
+    assert error(folder, text, label=["a", "b"]) == ": no image has a value in column b"
