@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from pictures import write_photos
 
@@ -47,6 +49,14 @@ def _own_home(tmp_path_factory, monkeypatch):
     home = tmp_path_factory.mktemp("home")
     for name in ("FEATX_CACHE", "FEATX_DATA", "TORCH_HOME"):
         monkeypatch.setenv(name, str(home / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_warm():
+    """No test uses a network that another one built."""
+    yield
+    if "featx.extraction" in sys.modules:
+        sys.modules["featx.extraction"].forget()
 
 
 @pytest.fixture(autouse=True)

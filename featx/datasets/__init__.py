@@ -11,6 +11,7 @@ import numpy as np
 from featx.datasets.arrays import from_arrays, from_torch
 from featx.datasets.dataset import Dataset, require_labelled
 from featx.datasets.folder import read_folder
+from featx.datasets.images import images_of
 from featx.datasets.named import NAMES, canonical_name, data_root, named_dataset
 from featx.datasets.table import SUFFIXES, read_table
 from featx.errors import DatasetError, UnknownName
@@ -24,6 +25,7 @@ __all__ = [
     "data_root",
     "from_arrays",
     "from_torch",
+    "images_of",
     "load_dataset",
     "named_dataset",
     "read_folder",

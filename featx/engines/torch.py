@@ -56,7 +56,7 @@ class TorchEngine(CpuEngine):
         self.batch_size = self.share.batch_size
         self._device = torch.device(device)
         self._dtype = DTYPES[precision]
-        self._threads_before = torch.get_num_threads()
+        self._threads_before: int | None = None
         self._module = self._made(backbone)
         # (x / 255 - mean) / std as x * scale + shift, computed in double.
         std = np.asarray(backbone.preprocessing.std, np.float64)
@@ -102,11 +102,16 @@ class TorchEngine(CpuEngine):
 
     def enter(self) -> None:
         """The calling thread computes with its share of the cores."""
+        before = torch.get_num_threads()
+        if self._threads_before is None:  # the first lane of a run
+            self._threads_before = before
         torch.set_num_threads(self.share.threads)
 
     def leave(self) -> None:
         """torch counts threads per thread, but hands new ones the number that was set last."""
-        torch.set_num_threads(self._threads_before)
+        if self._threads_before is not None:
+            torch.set_num_threads(self._threads_before)
+            self._threads_before = None
 
     @torch.inference_mode()
     def _run(self, batch: np.ndarray) -> np.ndarray:

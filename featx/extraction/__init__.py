@@ -11,6 +11,7 @@ from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
 from featx.extraction.loop import embed, embed_together
 from featx.extraction.profile import Profile, profile_table
 from featx.extraction.rows import Rows
+from featx.extraction.warm import forget, warm_backbone
 from featx.features import Features
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "embed_together",
     "extract",
     "extract_features",
+    "forget",
     "network_embedder",
     "pixel_embedder",
     "profile_table",
+    "warm_backbone",
 ]
 
 

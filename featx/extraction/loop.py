@@ -29,6 +29,7 @@ from featx.extraction.profile import Profile
 from featx.extraction.rows import Member, Rows
 from featx.extraction.trial import calibrate, known_outcome, trusted_engine
 from featx.extraction.units import Unit, identify
+from featx.extraction.warm import give
 from featx.features import Failure
 from featx.progress import Progress
 
@@ -180,6 +181,8 @@ class _Run:
             member.profile = self.profile
             if member.computed:
                 remember_cost(member.shelf.path, self.profile.wall / self.profile.images)
+            if member.trusted is not None and member.trusted.key is not None:
+                give(member.trusted.key, member.trusted.engine)
         return self.members
 
     def _missing(self) -> list[int]:

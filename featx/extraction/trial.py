@@ -23,6 +23,7 @@ from featx.errors import CacheError, EngineError, ImageError, InputError
 from featx.extraction.embedder import Embedder
 from featx.extraction.shelf import Shelf
 from featx.extraction.units import identify
+from featx.extraction.warm import Key, engine_key, take
 from featx.machine import cpu_name
 
 #: Images that tell where the rows of a collection are.
@@ -48,6 +49,8 @@ class Trusted:
         `featx.engines.Parity` as plain data; empty for an engine that needs no comparison.
     building, comparing : float
         Seconds that it took to build engines, and to compare them.
+    key : tuple or None
+        Under which the engine may be given back when the run is over.
     """
 
     embedder: Embedder
@@ -55,6 +58,7 @@ class Trusted:
     parity: dict[str, Any]
     building: float
     comparing: float
+    key: Key | None = None
 
 
 def known_outcome(
@@ -139,13 +143,16 @@ def trusted_engine(
         outcome: dict[str, Any] = {}
         began = time.perf_counter()
         try:
-            engine = embedder.make_engine(count, threads)
+            key = None if embedder.plan is None else engine_key(embedder, count, threads)
+            engine = take(key) if key is not None else None
+            if engine is None:
+                engine = embedder.make_engine(count, threads)
             building += time.perf_counter() - began
             began = time.perf_counter()
             outcome = _compared(cache, embedder, engine, images)
             comparing += time.perf_counter() - began
             if outcome.get("passed", True):
-                return Trusted(embedder, engine, outcome, building, comparing)
+                return Trusted(embedder, engine, outcome, building, comparing, key)
             reason = outcome["reason"]
         except EngineError as error:
             if not embedder.fallbacks:

@@ -12,9 +12,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from featx.datasets import from_arrays
+from featx.datasets import images_of
 from featx.errors import InputError
-from featx.extraction import Rows, backbone_of, embed, network_embedder
+from featx.extraction import Rows, embed, network_embedder, warm_backbone
 from featx.finetuned.fitted import Fitted
 from featx.finetuned.targets import encoded, listed, seed_of
 from featx.splits import Split, validation_part
@@ -192,7 +192,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : sequence of shape (n_images,)
-            Paths, PIL images, bytes or uint8 arrays; or one uint8 array (n, h, w, 3) or (n, h, w).
+            Whatever `featx.datasets.images_of` takes.
         y : array-like of shape (n_images,)
             Strings, whole numbers or booleans, of two classes or more.
 
@@ -295,11 +295,11 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _images(self, X: Any) -> Sequence[Any]:
         """The one way from whatever is an image to sources."""
-        return from_arrays(X).images
+        return images_of(X)
 
     def _backbone(self) -> Any:
-        """The one way to the pretrained network."""
-        return backbone_of(self.backbone, weights=self.weights, image_size=self.image_size)
+        """The pretrained network, which classifiers of this process share."""
+        return warm_backbone(self.backbone, weights=self.weights, image_size=self.image_size)
 
     def _precision(self, fitted: Fitted) -> str:
         """That of the embeddings that the head was trained on; where this machine has not got it, fp32.
