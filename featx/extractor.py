@@ -17,10 +17,10 @@ from featx.extraction import embed_together, network_embedder, warm_backbone
 class FeatureExtractor(TransformerMixin, BaseEstimator):
     """Images in, embeddings of a frozen backbone out, each image through each network once.
 
-    There is nothing to learn: `fit` only checks the parameters and notes which weights they mean. Embeddings
-    come from the cache that all of featx shares, so cross-validation and searches over classifiers, layers and
-    backbones cost no second forward pass, in whichever process or thread they run. The network of a process is
-    built once for all clones.
+    There is nothing to learn: `fit` only checks the parameters and notes which weights they mean.
+    Embeddings come from the cache that all of featx shares, so cross-validation and searches over
+    classifiers, layers and backbones cost no second forward pass, in whichever process or thread they run.
+    The network of a process is built once for all clones.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     weights : str, path or None, default="default"
         See `featx.extract`. A path or another name than the default goes with a single backbone.
     layer : str, list of str, or None, default=None
-        Where the embedding is taken; None is the pooled penultimate layer. Several layers come from one forward
-        pass, and each is in the cache for itself: searched one by one they cost no other.
+        Where the embedding is taken; None is the pooled penultimate layer. Several layers come from one
+        forward pass, and each is in the cache for itself: searched one by one they cost no other.
     pooling : {"avg", "max", "none"}, optional
         For layers with spatial extent.
     image_size : int, optional
@@ -126,10 +126,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.weights_sha256_ = self._fingerprints(backbones)
         self._fitted_weights = self.weights
         self.n_features_in_ = 1
-        if hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self.__dict__.pop("feature_names_in_", None)
         if hasattr(X, "columns") and all(isinstance(name, str) for name in X.columns):
-            self.feature_names_in_ = np.array(list(X.columns), dtype=object)
+            self.feature_names_in_: Any = np.array(list(X.columns), dtype=object)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -193,13 +192,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             # The words are scikit-learn's own, which other tools look for.
             raise InputError(
                 "The feature names should match those that were passed during fit. "
-                f"Expected column {known[0]!r}, got {list(X.columns)[0]!r}"
+                f"Expected column {known[0]!r}, got {next(iter(X.columns))!r}"
             )
         return images
 
     def _layers(self) -> tuple[str | None, ...]:
-        several = isinstance(self.layer, (list, tuple))
-        layers = tuple(self.layer) if several else (self.layer,)  # type: ignore[arg-type]
+        asked: Any = self.layer
+        layers: tuple[str | None, ...] = tuple(asked) if isinstance(asked, (list, tuple)) else (asked,)
         if not layers:
             raise InputError("FeatureExtractor: layer: at least one is needed, got an empty list")
         return layers
@@ -211,8 +210,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             raise InputError("FeatureExtractor: backbone: at least one is needed, got an empty list")
         if len(names) > 1 and self.weights not in ("default", None):
             raise InputError(
-                f"FeatureExtractor: weights {self.weights!r} belong to one backbone, and {len(names)} are asked "
-                "for; use 'default', or a FeatureUnion of one extractor each"
+                f"FeatureExtractor: weights {self.weights!r} belong to one backbone, and {len(names)} are "
+                "asked for; use 'default', or a FeatureUnion of one extractor each"
             )
         if len(set(map(str, names))) < len(names):
             raise InputError(f"FeatureExtractor: a backbone is asked for twice: {', '.join(map(str, names))}")
@@ -255,15 +254,16 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return {member.name: member.weights_sha256 for member in members}
 
     def _check_unchanged(self, backbones: Sequence[Any]) -> None:
-        """Weights of another content behind the same name would give rows that `fit`'s classifier never saw."""
+        """Other weights behind the same name would give rows that no classifier was fitted on."""
         if not hasattr(self, "weights_sha256_") or repr(self._fitted_weights) != repr(self.weights):
             return
         for name, here in self._fingerprints(backbones).items():
             fitted = self.weights_sha256_.get(name, here)
             if fitted != here:
                 raise ModelMismatch(
-                    f"FeatureExtractor: it was fitted with weights of {name} whose sha256 is {fitted[:16]}..., "
-                    f"and those here have {here[:16]}...; give the same weights, or fit it again"
+                    f"FeatureExtractor: it was fitted with weights of {name} whose sha256 is "
+                    f"{fitted[:16]}..., and those here have {here[:16]}...; give the same weights, or fit "
+                    "it again"
                 )
 
     def __sklearn_is_fitted__(self) -> bool:

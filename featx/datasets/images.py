@@ -14,8 +14,8 @@ from featx.errors import DatasetError
 from featx.images import SOURCES, Source, as_source
 
 _EXPECTED = (
-    "a list, array or column of paths, of image files' bytes, of PIL images or of arrays; or one array of all "
-    "images (n, h, w) or (n, h, w, 1, 3 or 4), uint8 or floating in [0, 1]"
+    "a list, array or column of paths, of image files' bytes, of PIL images or of arrays; or one array of "
+    "all images (n, h, w) or (n, h, w, 1, 3 or 4), uint8 or floating in [0, 1]"
 )
 
 
@@ -113,7 +113,8 @@ def _source(row: Any, i: int, where: str, n: int) -> Source:
         row = _levels(row, at)
     elif not isinstance(row, (bytes, bytearray, memoryview)) and not hasattr(row, "getbands"):
         raise DatasetError(
-            f"{at}: expected a path, the bytes of an image file, a PIL image or an array; got {type(row).__name__}"
+            f"{at}: expected a path, the bytes of an image file, a PIL image or an array; got "
+            f"{type(row).__name__}"
         )
     return as_source(row, f"{i:0{len(str(n - 1))}d}")
 
@@ -126,8 +127,8 @@ def _levels(array: np.ndarray, where: str) -> np.ndarray:
         raise DatasetError(f"{where}: Complex data not supported: expected pixels, got {array.dtype}")
     if array.dtype.kind != "f":
         raise DatasetError(
-            f"{where}: expected pixels of dtype uint8 (0 to 255), or floating in [0, 1]; got {array.dtype} of "
-            f"shape {array.shape}; scale to 0..255 and use .astype('uint8')"
+            f"{where}: expected pixels of dtype uint8 (0 to 255), or floating in [0, 1]; got {array.dtype} "
+            f"of shape {array.shape}; scale to 0..255 and use .astype('uint8')"
         )
     low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
     if not (low >= 0 and high <= 1):  # NaN is neither

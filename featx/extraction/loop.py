@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from featx.cache import Cache
-from featx.cache.notes import remember_cost
+from featx.cache.notes import recall_cost, remember_cost
 from featx.errors import CacheError, ImageError, InputError
 from featx.extraction.commits import Commits
 from featx.extraction.embedder import Embedder
@@ -35,6 +35,8 @@ from featx.progress import Progress
 
 #: Images that are read at a time to see whether any must be computed.
 _LOOK = 32
+#: Images whose mean time is worth more than what was noted before.
+_WORTH_REMEMBERING = 32
 #: Between two looks at whether others have committed what they claimed.
 _WAIT_SECONDS = 0.05
 
@@ -179,7 +181,10 @@ class _Run:
             )
         for member in self.members:
             member.profile = self.profile
-            if member.computed:
+            # Of a handful it would say what starting cost, unless nothing better is known.
+            if member.computed and (
+                self.profile.images >= _WORTH_REMEMBERING or recall_cost(member.shelf.path) is None
+            ):
                 remember_cost(member.shelf.path, self.profile.wall / self.profile.images)
             if member.trusted is not None and member.trusted.key is not None:
                 give(member.trusted.key, member.trusted.engine)

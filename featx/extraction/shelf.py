@@ -10,6 +10,7 @@ import numpy as np
 
 from featx.cache import Cache, Claims
 from featx.extraction.embedder import Embedder
+from featx.extraction.warm import warm_store
 
 
 class Shelf:
@@ -32,7 +33,7 @@ class Shelf:
 
     def __init__(self, cache: Cache, embedder: Embedder) -> None:
         self._stores = [
-            cache.space(space, dim=dim) for space, dim in zip(embedder.spaces, embedder.dims, strict=True)
+            warm_store(cache, space, dim) for space, dim in zip(embedder.spaces, embedder.dims, strict=True)
         ]
         ends = list(accumulate(embedder.dims, initial=0))
         self._columns = [slice(a, b) for a, b in pairwise(ends)]

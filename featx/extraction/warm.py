@@ -1,10 +1,11 @@
-"""What stays ready in a process: backbones and engines that one call built, for the next that needs them.
+"""What stays ready in a process: backbones, stores and engines that one call made, for the next one.
 
 A clone of an estimator knows nothing of the others, and building a network takes longer than sending a few
 images through it. So backbones are found again by the arguments that they were loaded with, as long as the
-file of their weights is the same, and an engine whose run is over is lent to the next run of the same space
-and of about as many images. An engine serves one run at a time: a second run that comes meanwhile builds its
-own. Few are kept, those used last; nothing of this is pickled, and a forked child begins with nothing.
+file of their weights is the same; what is known of a space on disk is brought up to date rather than read
+anew; and an engine whose run is over is lent to the next run of the same space and of about as many images.
+An engine serves one run at a time: a second run that comes meanwhile builds its own. Few are kept, those
+used last; nothing of this is pickled, and a forked child begins with nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from featx.cache import Cache, Space, SpaceStore
 from featx.extraction.embedder import Embedder
 from featx.machine import cores
 
 _BACKBONES = 8
 _ENGINES = 4
+_STORES = 16
 #: From so many images on an engine is built alike.
 _MANY = 1024
 
@@ -34,6 +37,7 @@ class _Warm:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.backbones: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self.stores: OrderedDict[Any, SpaceStore] = OrderedDict()
         self.engines: OrderedDict[int, tuple[Key, Any]] = OrderedDict()  # idle ones, the last used at the end
 
 
@@ -54,6 +58,7 @@ def forget() -> None:
     """Let go of everything that is kept; what is in use goes on."""
     with _warm.lock:
         _warm.backbones.clear()
+        _warm.stores.clear()
         _warm.engines.clear()
 
 
@@ -88,6 +93,19 @@ def warm_backbone(
         while len(_warm.backbones) > _BACKBONES:
             _warm.backbones.popitem(last=False)
     return backbone
+
+
+def warm_store(cache: Cache, space: Space, dim: int) -> SpaceStore:
+    """The store of a space, with what this process has learned of it; it is thread-safe."""
+    key = (cache.root, space.id, dim)
+    with _warm.lock:
+        store = _warm.stores.get(key)
+        if store is None:
+            store = _warm.stores[key] = cache.space(space, dim=dim)
+        _warm.stores.move_to_end(key)
+        while len(_warm.stores) > _STORES:
+            _warm.stores.popitem(last=False)
+    return store
 
 
 def engine_key(embedder: Embedder, images: int, threads: int | None) -> Key:
