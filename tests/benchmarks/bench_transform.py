@@ -19,6 +19,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+import featx.extractor
+from featx import FeatureExtractor, load_backbone
+from featx.engines import make_engine
+from featx.extraction import embed_together
+from featx.images import FileImage
+
+#: Networks of the search, with the layers that are tried (None: the pooled penultimate one).
+LAYERS = {"mobilenet_v2": [None, "features.14"], "timm:tf_efficientnet_lite0": [None, "blocks.5"]}
 
 
 def files_of(folder: str) -> list[str]:
@@ -26,8 +40,6 @@ def files_of(folder: str) -> list[str]:
 
 
 def warm_transform(files: list[str], cache: str, rounds: int) -> float:
-    from featx import FeatureExtractor
-
     extractor = FeatureExtractor(cache=cache)
     many = (files * (1000 // len(files) + 1))[:1000]
     extractor.transform(many)
@@ -41,10 +53,6 @@ def warm_transform(files: list[str], cache: str, rounds: int) -> float:
 
 def single(files: list[str], cache: str) -> tuple[float, float, float]:
     """Seconds of a transform of one new image, of decoding it, and of its forward pass; medians."""
-    from featx import FeatureExtractor, load_backbone
-    from featx.engines import make_engine
-    from featx.images import FileImage
-
     backbone = load_backbone("mobilenet_v2")
     engine = make_engine(backbone, images=1)
     extractor = FeatureExtractor(cache=cache)
@@ -68,88 +76,64 @@ def single(files: list[str], cache: str) -> tuple[float, float, float]:
     return statistics.median(whole), statistics.median(decode), statistics.median(forward)
 
 
-class Uncached:
-    """The features of every fit and prediction anew: the same network, without the cache."""
+class Uncached(TransformerMixin, BaseEstimator):
+    """The same network, and the features of every fit and every prediction anew."""
 
-    def __new__(cls, backbone: str, layer: str | None):
-        from sklearn.base import BaseEstimator, TransformerMixin
+    def __init__(self, backbone: str = "mobilenet_v2", layer: str | None = None):
+        self.backbone, self.layer = backbone, layer
 
-        from featx import FeatureExtractor
+    def fit(self, X, y=None):
+        return self
 
-        class Anew(TransformerMixin, BaseEstimator):
-            def __init__(self, backbone=backbone, layer=layer):
-                self.backbone, self.layer = backbone, layer
-
-            def fit(self, X, y=None):
-                return self
-
-            def transform(self, X):
-                with tempfile.TemporaryDirectory() as fresh:
-                    return FeatureExtractor(self.backbone, layer=self.layer, cache=fresh).transform(X)
-
-        return Anew()
+    def transform(self, X):
+        with tempfile.TemporaryDirectory() as fresh:
+            return FeatureExtractor(self.backbone, layer=self.layer, cache=fresh).transform(X)
 
 
-def search(files: list[str], grid: dict[str, list], cache: str) -> None:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, ParameterGrid
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from featx import FeatureExtractor
-    from featx.extraction import loop
-
+def search(files: list[str], cache: str) -> None:
     y = np.array([Path(path).parent.name for path in files])
-    passes = []
-    original = loop.embed_together
-
-    def counted(*args, **options):
-        rows = original(*args, **options)
-        passes.append(sum(part.forward_passes for part in rows))
-        return rows
-
-    import featx.extractor
-
-    featx.extractor.embed_together = counted
-    layers = grid["layer"]
     grids = [
         {
-            "featureextractor__backbone": [backbone],
-            "featureextractor__layer": layers[backbone],
-            "logisticregression__C": grid["C"],
+            "features__backbone": [backbone],
+            "features__layer": layers,
+            "classifier__C": list(np.logspace(-3, 1, 8)),
         }
-        for backbone in grid["backbone"]
+        for backbone, layers in LAYERS.items()
     ]
 
-    def pipe(first):
-        return make_pipeline(first, StandardScaler(), LogisticRegression(max_iter=200, tol=1e-2))
+    def pipe(features):
+        classifier = LogisticRegression(max_iter=1000, tol=1e-3)
+        return Pipeline([("features", features), ("scaling", StandardScaler()), ("classifier", classifier)])
 
+    passes = []
+
+    def counted(*args, **options):
+        rows = embed_together(*args, **options)
+        passes.extend(part.forward_passes for part in rows)
+        return rows
+
+    featx.extractor.embed_together = counted
     began = time.perf_counter()
-    for backbone in grid["backbone"]:  # both layers in one pass over the images
-        FeatureExtractor(backbone, layer=layers[backbone], cache=cache).transform(files)
+    for backbone, layers in LAYERS.items():  # all layers of a network in one pass over the images
+        FeatureExtractor(backbone, layer=layers, cache=cache).transform(files)
     GridSearchCV(pipe(FeatureExtractor(cache=cache)), grids, cv=5).fit(files, y)
     with_cache = time.perf_counter() - began
-    print(f"search: {with_cache:.1f} s, {sum(passes)} forward passes of {len(files)} images")
+    featx.extractor.embed_together = embed_together
+    print(f"search: {with_cache:.1f} s, {sum(passes)} forward passes for {len(files)} images", flush=True)
 
     candidates = list(ParameterGrid(grids))
-    tenth = candidates[:: max(1, len(candidates) * 5 // (len(candidates) * 5 // 10) // 2)][:3]
-    featx.extractor.embed_together = original
     began, fits = time.perf_counter(), 0
-    from sklearn.model_selection import StratifiedKFold
-
-    for candidate in tenth:
+    for candidate in candidates[5::10]:
+        features = Uncached(candidate["features__backbone"], candidate["features__layer"])
         for train, test in StratifiedKFold(5).split(files, y):
-            estimator = pipe(
-                Uncached(candidate["featureextractor__backbone"], candidate["featureextractor__layer"])
-            )
-            estimator.set_params(logisticregression__C=candidate["logisticregression__C"])
+            estimator = pipe(features).set_params(classifier__C=candidate["classifier__C"])
             estimator.fit([files[i] for i in train], y[train])
             estimator.score([files[i] for i in test], y[test])
             fits += 1
     spent = time.perf_counter() - began
     whole = spent / fits * (len(candidates) * 5 + 1)
     print(
-        f"without a cache: {fits} of {len(candidates) * 5} fits in {spent:.1f} s; all of them and the refit "
+        f"without a cache: {fits} of {len(candidates) * 5} fits in {spent:.1f} s; with the refit "
         f"{spent:.1f} / {fits} x {len(candidates) * 5 + 1} = {whole:.0f} s: {whole / with_cache:.0f} times"
     )
 
@@ -171,15 +155,7 @@ def main() -> None:
         )
         print(f"1,000 images in the cache: {warm_transform(files, f'{cache}/many', args.rounds):.3f} s")
         if args.search:
-            grid = {
-                "backbone": ["mobilenet_v2", "timm:tf_efficientnet_lite0"],
-                "layer": {
-                    "mobilenet_v2": [None, "features.14"],
-                    "timm:tf_efficientnet_lite0": [None, "blocks.5"],
-                },
-                "C": list(np.logspace(-3, 1, 8)),
-            }
-            search(files, grid, f"{cache}/search")
+            search(files, f"{cache}/search")
 
 
 if __name__ == "__main__":
