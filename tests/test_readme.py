@@ -1,0 +1,95 @@
+"""What README.md shows is run: its Python as it stands, its commands through the parser.
+
+In place of pretrained weights, which no test may need, every named backbone gets seeded random ones and an
+image size of 32; the photos and tables that the examples take for granted are made up here. Nothing else is
+substituted.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import write_photos
+
+import featx.backbones
+from featx.cli.arguments import build_parser
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(language):
+    """(line, text) of each block of that language; the line is the first of its text."""
+    text = README.read_text(encoding="utf-8")
+    found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(text.count("\n", 0, match.start(1)) + 1, match[1]) for match in found]
+
+
+def commands():
+    lines = [line for _, block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("featx ")]
+
+
+@pytest.fixture
+def taken_for_granted(tmp_path, monkeypatch):
+    """The names that the examples use and do not make, in a folder with ``photos/`` and ``table.csv``."""
+    load = featx.backbones.load_backbone
+
+    def load_small(name, *, weights="default", **options):
+        assert weights == "default"
+        return load(name, weights=None, **(options | {"image_size": 32}))
+
+    monkeypatch.setattr("featx.backbones.load_backbone", load_small)
+    monkeypatch.setattr("featx.finetune.precision.cpu_has_bf16", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    paths = sorted(write_photos(Path("photos"), 8).rglob("*.png"))
+    labels = [path.parent.name for path in paths]
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "photo": list(map(str, paths)),
+            "height": rng.normal(10, 3, len(paths)),
+            "month": rng.integers(3, 10, len(paths)),
+            "habitat": rng.choice(["wood", "meadow"], len(paths)),
+        }
+    )
+    return {"paths": paths, "labels": labels, "frame": frame}
+
+
+def test_the_python_runs_as_it_stands(taken_for_granted):
+    names = dict(taken_for_granted)
+    for line, block in blocks("python"):
+        # Blank lines before it, so that a traceback shows the line of the README.
+        exec(compile("\n" * (line - 1) + block, str(README), "exec"), names)
+    assert names["features"].embeddings.shape == (24, 1280)
+    assert Path("out/report.html").is_file()
+    assert names["search"].best_score_ > 0.5
+    assert len(names["search"].cv_results_["params"]) == 18
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_parse(command):
+    args = build_parser().parse_args(shlex.split(command, comments=True)[1:])
+    assert args.command == command.split()[1]
+
+
+def test_the_search_sends_each_image_through_each_network_once(taken_for_granted, monkeypatch):
+    from featx.engines import EagerEngine
+
+    (block,) = [text for _, text in blocks("python") if "GridSearchCV" in text]
+    seen = []
+    run = EagerEngine.__call__
+
+    def counting(self, pixels, *args, **kwargs):
+        seen.append(len(pixels))
+        return run(self, pixels, *args, **kwargs)
+
+    # The reference itself, which is compared with nothing: all that it sees goes into rows.
+    monkeypatch.setattr("featx.engines.plan._fastest_on_cpu", lambda: "eager")
+    monkeypatch.setattr(EagerEngine, "__call__", counting)
+    exec(block, dict(taken_for_granted))
+    assert sum(seen) == 2 * len(taken_for_granted["paths"])
