@@ -1,8 +1,8 @@
 """What README.md shows is run: its Python as it stands, its commands through the parser.
 
 In place of pretrained weights, which no test may need, every named backbone gets seeded random ones and an
-image size of 32; the photos and tables that the examples take for granted are made up here. Nothing else is
-substituted.
+image size of 32; the photos and tables that the examples take for granted are made up here. Fine-tuning
+runs in fp32, whatever the machine has. Nothing else is substituted.
 """
 
 from __future__ import annotations
