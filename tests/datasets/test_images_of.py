@@ -220,7 +220,7 @@ def test_no_file_is_opened():
         (pd.DataFrame({"photo": []}, dtype=object), "column 'photo': no images: 0 rows"),
         (np.empty((0, 4, 4, 3), np.uint8), "X: no images: 0 rows"),
         ("a.png", "X: expected several images, got one str; put it into a list"),
-        (Path("a.png"), "X: expected several images, got one Pos|WindowsPath"),
+        (Path("a.png"), "X: expected several images, got one (Posix|Windows)Path"),
         (b"abc", "X: expected several images, got one bytes"),
         (Image.new("RGB", (4, 4)), "X: expected several images, got one Image"),
         ({"a.png": 1}, "X: expected a list, array or column of paths.*got dict"),
