@@ -33,3 +33,10 @@ def write_photos(root: Path, per_class: int, *, colours=COLOURS, seed: int = 0) 
         for i in range(per_class):
             picture(colour, seed + 1000 * k + i).save(folder / f"{i:03d}.png")
     return root
+
+
+def stripes(rows: np.ndarray) -> np.ndarray:
+    """Rows of numbers as grey pictures, uint8 (n, 16, 16): each number is the grey of a vertical stripe."""
+    greys = (255 / (1 + np.exp(-np.asarray(rows, np.float64).clip(-10, 10)))).round().astype(np.uint8)
+    lines = greys[:, np.arange(16) * greys.shape[1] // 16]
+    return np.repeat(lines[:, None, :], 16, axis=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pictures import stripes
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.validation import check_array
@@ -38,9 +39,7 @@ class OnRows(FineTunedClassifier):
             self.columns_ = rows.shape[1]
         elif rows.shape[1] != self.columns_:
             raise ValueError(f"X has {rows.shape[1]} features, expected {self.columns_}")
-        greys = (255 / (1 + np.exp(-rows.clip(-10, 10)))).round().astype(np.uint8)
-        stripes = greys[:, np.arange(16) * greys.shape[1] // 16]
-        return from_arrays(np.repeat(stripes[:, None, :], 16, axis=1)).images
+        return from_arrays(stripes(rows)).images
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
