@@ -116,7 +116,10 @@ def _source(row: Any, i: int, where: str, n: int) -> Source:
             f"{at}: expected a path, the bytes of an image file, a PIL image or an array; got "
             f"{type(row).__name__}"
         )
-    return as_source(row, f"{i:0{len(str(n - 1))}d}")
+    try:
+        return as_source(row, f"{i:0{len(str(n - 1))}d}")
+    except DatasetError as error:  # begins with the id, which is but the position
+        raise DatasetError(f"{at}: {str(error).partition(': ')[2]}") from None
 
 
 def _levels(array: np.ndarray, where: str) -> np.ndarray:

@@ -281,7 +281,7 @@ def test_a_row_that_is_no_image_is_named(bad, message):
 
 @pytest.mark.parametrize("shape", [(4,), (4, 4, 2), (3, 4, 4, 4), (0, 4, 3)])
 def test_a_row_of_another_shape_is_named(shape):
-    with pytest.raises(DatasetError, match=r"^2: expected an image of shape \(h, w\)"):
+    with pytest.raises(DatasetError, match=r"^X, row 2: expected an image of shape \(h, w\)"):
         images_of(["a.png", "b.png", np.zeros(shape, np.uint8)])
 
 
