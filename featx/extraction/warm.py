@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.cache import Cache, Space, SpaceStore
+from featx.errors import InputError
 from featx.extraction.embedder import Embedder
 from featx.machine import cores
 
@@ -75,10 +76,25 @@ def warm_backbone(
         As for `featx.backbones.load_backbone`.
     layers : tuple of str or None
         Where the embeddings are taken.
+
+    Raises
+    ------
+    InputError
+        An option goes with a backbone that is loaded already, which it would not change.
     """
     from featx.backbones import JointBackbone, load_backbone
 
     if not isinstance(name, str):
+        given = {
+            "weights": weights if weights != "default" else None,
+            "layer": layers if any(layers) else None,
+        }
+        for option, value in (given | options).items():
+            if value is not None:
+                raise InputError(
+                    f"backbone: {getattr(name, 'name', name)!r} is loaded already, and {option} cannot change "
+                    f"it any more; give its name, or leave {option} out"
+                )
         return name
     key = (name, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME"))
     with _warm.lock:

@@ -90,3 +90,14 @@ def test_names_of_the_columns(extractor, paths):
 def test_rows_cannot_be_skipped_in_a_pipeline(paths):
     with pytest.raises(InputError, match="on_error must be 'raise'"):
         FeatureExtractor(BACKBONE, weights=None, on_error="skip").fit(paths)
+
+
+def test_a_loaded_backbone_is_taken_and_options_that_could_not_change_it_are_refused(paths):
+    from featx import load_backbone
+
+    loaded = load_backbone(BACKBONE, weights=None, image_size=32)
+    by_name = FeatureExtractor(BACKBONE, weights=None, image_size=32).fit_transform(paths)
+    np.testing.assert_array_equal(FeatureExtractor(loaded).fit_transform(paths), by_name)
+    for option in ({"layer": "classifier"}, {"image_size": 64}, {"pooling": "max"}, {"weights": "other"}):
+        with pytest.raises(InputError, match=f"is loaded already, and {next(iter(option))} cannot change"):
+            FeatureExtractor(loaded, **option).fit(paths)
