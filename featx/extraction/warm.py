@@ -85,16 +85,14 @@ def warm_backbone(
     from featx.backbones import JointBackbone, load_backbone
 
     if not isinstance(name, str):
-        given = {
-            "weights": weights if weights != "default" else None,
-            "layer": layers if any(layers) else None,
-        }
-        for option, value in (given | options).items():
-            if value is not None:
-                raise InputError(
-                    f"backbone: {getattr(name, 'name', name)!r} is loaded already, and {option} cannot change "
-                    f"it any more; give its name, or leave {option} out"
-                )
+        given = [option for option, value in options.items() if value is not None]
+        given += ["layer"] if layers != (None,) else []
+        given += ["weights"] if weights != "default" else []
+        if given:
+            raise InputError(
+                f"backbone: {getattr(name, 'name', name)!r} is loaded already, and {given[0]} cannot change "
+                f"it any more; give its name, or leave {given[0]} out"
+            )
         return name
     key = (name, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME"))
     with _warm.lock:

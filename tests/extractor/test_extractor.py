@@ -98,6 +98,6 @@ def test_a_loaded_backbone_is_taken_and_options_that_could_not_change_it_are_ref
     loaded = load_backbone(BACKBONE, weights=None, image_size=32)
     by_name = FeatureExtractor(BACKBONE, weights=None, image_size=32).fit_transform(paths)
     np.testing.assert_array_equal(FeatureExtractor(loaded).fit_transform(paths), by_name)
-    for option in ({"layer": "classifier"}, {"image_size": 64}, {"pooling": "max"}, {"weights": "other"}):
+    for option in ({"layer": "classifier"}, {"image_size": 64}, {"pooling": "max"}, {"weights": None}):
         with pytest.raises(InputError, match=f"is loaded already, and {next(iter(option))} cannot change"):
             FeatureExtractor(loaded, **option).fit(paths)
