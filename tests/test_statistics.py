@@ -1,14 +1,29 @@
-"""Paired tests and bootstrap intervals."""
+"""Paired tests, effect sizes and intervals."""
 
+import math
 from math import comb
 
 import numpy as np
 import pytest
+import simulations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featx.errors import InputError
-from featx.statistics import bootstrap_interval, mcnemar_exact, paired_difference, sign_flip_test
+from featx.statistics import (
+    FEW_DRAWS,
+    bootstrap_interval,
+    cohens_d_z,
+    cohens_g,
+    cohens_h,
+    interval_over_draws,
+    matched_odds_ratio,
+    mcnemar_exact,
+    mcnemar_mid_p,
+    paired_difference,
+    sign_flip_test,
+    t_interval,
+)
 
 
 def slow_p_value(n_a, n_b):
@@ -39,9 +54,28 @@ def test_known_values():
     assert mcnemar_exact(*outcomes(10, 5, 5, 3)).p_value == 1.0
 
 
+def test_a_published_table_gives_the_published_p_values():
+    # Fagerland et al. (2013), table 1 and section "Examples": airway hyper-responsiveness before and after
+    # stem cell transplantation (Bentur et al. 2009), 1 and 7 discordant of 21 children.
+    a, b = outcomes(1, 1, 7, 12)
+    assert mcnemar_exact(a, b).p_value == pytest.approx(0.070, abs=0.0005)
+    assert mcnemar_mid_p(a, b).p_value == pytest.approx(0.039, abs=0.0005)
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(0, 0), (3, 3), (2, 9), (9, 2), (0, 1)])
+def test_the_mid_p_value_counts_half_of_what_was_observed(n_a, n_b):
+    a, b = outcomes(4, n_a, n_b, 4)
+    exact, mid = mcnemar_exact(a, b), mcnemar_mid_p(a, b)
+    n = n_a + n_b
+    likely = comb(n, n_a) / 2**n if n else 0.0
+    # Of two tails, both lose a half; a division in the middle is a single term.
+    assert exact.p_value - mid.p_value == pytest.approx(likely if n_a != n_b else likely / 2)
+    assert (mid.difference, mid.low, mid.high) == (exact.difference, exact.low, exact.high)
+
+
 def test_methods_that_never_disagree_do_not_differ():
     test = mcnemar_exact([True, False, True], [True, False, True])
-    assert test.to_dict() == {"p_value": 1.0, "difference": 0.0, "low": 0.0, "high": 0.0}
+    assert test.to_dict() == {"p_value": 1.0, "difference": 0.0, "low": 0.0, "high": 0.0, "effect": 0.0}
 
 
 def test_swapping_the_methods_swaps_the_signs():
@@ -163,3 +197,73 @@ def test_errors_that_never_differ_are_no_evidence():
 def test_errors_of_different_images_are_refused():
     with pytest.raises(InputError, match="compared on the same images"):
         sign_flip_test([1.0], [1.0, 2.0])
+
+
+def test_the_effect_sizes_of_worked_examples():
+    # Cohen (1988): g is the distance of a proportion from a half; h from table 6.2.2, phi(0.99) - phi(0.50).
+    assert cohens_g(65, 35) == pytest.approx(0.15)
+    assert cohens_h(0.99, 0.50) == pytest.approx(2.941 - 1.571, abs=0.001)
+    assert cohens_d_z([1.0, 2.0, 3.0, 4.0]) == pytest.approx(2.5 / np.std([1, 2, 3, 4], ddof=1))
+    assert matched_odds_ratio(21, 7) == 3
+
+
+@pytest.mark.parametrize("effect", [cohens_g, lambda a, b: cohens_h(a / 20, b / 20), lambda a, b: a - b])
+def test_effects_change_their_sign_with_the_methods(effect):
+    assert effect(12, 4) == pytest.approx(-effect(4, 12))
+    assert effect(12, 4) > 0
+
+
+def test_effects_at_their_ends():
+    assert cohens_g(0, 0) == 0
+    assert cohens_h(1, 0) == pytest.approx(math.pi)
+    assert cohens_d_z([0.0, 0.0]) == 0
+    assert cohens_d_z([-0.3, -0.3, -0.3]) == -math.inf
+    assert math.isnan(cohens_d_z([0.3]))
+    assert matched_odds_ratio(3, 0) == math.inf
+    assert math.isnan(matched_odds_ratio(0, 0))
+    for wrong in (lambda: cohens_h(1.2, 0), lambda: cohens_g(-1, 2), lambda: matched_odds_ratio(1, -1)):
+        with pytest.raises(InputError):
+            wrong()
+
+
+def test_the_paired_tests_carry_their_effects():
+    assert mcnemar_exact(*outcomes(50, 12, 4, 10)).effect == pytest.approx(0.25)
+    a, b = [3.0, 2.0, 5.0], [1.0, 1.0, 2.0]
+    assert sign_flip_test(a, b).effect == pytest.approx(2.0)
+
+
+def test_students_interval_is_that_of_scipy():
+    from scipy.stats import ttest_1samp
+
+    x = np.random.default_rng(0).normal(3, 2, 7)
+    for level in (0.5, 0.95):
+        reference = ttest_1samp(x, 0).confidence_interval(level)
+        interval = t_interval(x, level=level)
+        assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
+    assert math.isnan(t_interval([1.0]).low)
+
+
+def test_few_draws_get_students_interval_and_many_the_bootstrap():
+    x = np.random.default_rng(0).random(FEW_DRAWS)
+    assert interval_over_draws(x[:-1]) == t_interval(x[:-1])
+    assert interval_over_draws(x) == bootstrap_interval(x, n_boot=10_000)
+    assert t_interval([0.99, 1.0, 1.0]).high > 1
+    assert interval_over_draws([0.99, 1.0, 1.0], within=(0, 1)).high == 1
+    assert math.isnan(interval_over_draws([0.9], within=(0, 1)).low)
+
+
+def test_of_few_draws_the_bootstrap_is_too_narrow_and_students_interval_is_not():
+    bootstrap, student = simulations.coverage(lambda rng, n: rng.standard_normal(n), 0.0, 5, 600)
+    assert bootstrap < 0.88
+    assert student == pytest.approx(0.95, abs=0.025)
+
+
+def test_without_a_difference_the_paired_tests_reject_at_their_level():
+    exact, mid = simulations.mcnemar_rates(5000, 0.9, 2000)
+    assert 0.035 <= exact <= mid <= 0.065
+    assert simulations.sign_flip_rate(40, 1500, n_flips=499) == pytest.approx(0.05, abs=0.015)
+
+
+def test_of_few_disagreements_the_exact_test_is_the_more_cautious_one():
+    exact, mid = simulations.mcnemar_rates(240, 0.9, 1500)
+    assert exact < 0.035 <= mid <= 0.065

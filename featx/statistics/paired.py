@@ -1,4 +1,4 @@
-"""Is one method better than another on these test images, and how sure is a number?
+"""Is one method better than another on these test images?
 
 Two methods that are scored on the same images are compared image by image. Images that both get right, or
 both wrong, say nothing about the difference; of the others, half should fall to either side by chance.
@@ -7,14 +7,17 @@ both wrong, say nothing about the difference; of the others, half should fall to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from featx.errors import InputError
 from featx.results import Interval
+from featx.statistics.effects import cohens_d_z, cohens_g
+from featx.statistics.intervals import bootstrap_interval, check_bootstrap, percentiles
+
+_WRITTEN = ("p_value", "difference", "low", "high", "effect")
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class PairedTest:
     Attributes
     ----------
     p_value : float
-        Two-sided exact p-value of McNemar's test: how often chance alone would divide the images on
-        which the two disagree at least as unevenly.
+        Two-sided p-value of McNemar's test: how often chance alone would divide the images on which the two
+        disagree at least as unevenly.
     difference : float
         Top-1 accuracy of a less that of b.
     n_only_a, n_only_b : int
@@ -41,14 +44,14 @@ class PairedTest:
     low: float = math.nan
     high: float = math.nan
 
+    @property
+    def effect(self) -> float:
+        """Cohen's g: see `cohens_g`."""
+        return cohens_g(self.n_only_a, self.n_only_b)
+
     def to_dict(self) -> dict[str, float]:
-        """``p_value``, ``difference``, ``low`` and ``high``, as ``results.json`` has them."""
-        return {
-            "p_value": self.p_value,
-            "difference": self.difference,
-            "low": self.low,
-            "high": self.high,
-        }
+        """``p_value``, ``difference``, ``low``, ``high`` and ``effect``, as ``results.json`` has them."""
+        return {name: getattr(self, name) for name in _WRITTEN}
 
 
 def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
@@ -91,6 +94,49 @@ def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
     return PairedTest(p_value, interval.value, only_a, only_b, interval.low, interval.high)
 
 
+def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
+    """McNemar's test with the mid-p value: the exact p-value less half the probability of what was observed.
+
+    The exact test rejects less often than it says, because few disagreements leave few possible p-values:
+    with methods that disagree on 20 images it rejects 4.1 % of true null hypotheses at 5 %, on 50 images 3.3 %,
+    on 10 images 2.1 %. The mid-p value comes closer to 5 % on average, and may exceed it a little (6.5 % on 50
+    images).
+
+    Parameters
+    ----------
+    correct_a, correct_b, n_boot, seed
+        As in `mcnemar_exact`.
+
+    Returns
+    -------
+    PairedTest
+        Its p-value is 1 where the methods never disagree.
+
+    Raises
+    ------
+    InputError
+        As `mcnemar_exact`.
+
+    References
+    ----------
+    M. W. Fagerland, S. Lydersen and P. Laake, "The McNemar test for binary matched-pairs data: mid-p and
+    asymptotic are better than exact conditional", BMC Medical Research Methodology 13:91 (2013).
+
+    Examples
+    --------
+    >>> mcnemar_mid_p([True] * 6 + [False], [False] * 6 + [False]).p_value
+    0.015625
+    """
+    exact = mcnemar_exact(correct_a, correct_b, n_boot=n_boot, seed=seed)
+    disagree = exact.n_only_a + exact.n_only_b
+    if exact.n_only_a == exact.n_only_b:
+        # The observed division is the likeliest one, and its own mirror image: it is counted once.
+        p_value = 1.0 - float(binom.pmf(exact.n_only_a, disagree, 0.5)) / 2 if disagree else 1.0
+    else:
+        p_value = exact.p_value - float(binom.pmf(exact.n_only_a, disagree, 0.5))
+    return replace(exact, p_value=p_value)
+
+
 def paired_difference(
     correct_a, correct_b, *, n_boot: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> Interval:
@@ -118,13 +164,13 @@ def paired_difference(
         As `mcnemar_exact`, or `n_boot` or `level` is out of range.
     """
     a, b = _pair(correct_a, correct_b)
-    _check_bootstrap(n_boot, level)
+    check_bootstrap(n_boot, level)
     n = len(a)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     # An image adds 1, -1 or 0, so a resample is three counts, multinomial, whatever n is.
     shares = np.array([only_a, only_b, n - only_a - only_b]) / n
     counts = np.random.default_rng(seed).multinomial(n, shares, size=n_boot)
-    return _percentiles((only_a - only_b) / n, (counts[:, 0] - counts[:, 1]) / n, level)
+    return percentiles((only_a - only_b) / n, (counts[:, 0] - counts[:, 1]) / n, level)
 
 
 @dataclass(frozen=True)
@@ -139,16 +185,19 @@ class PairedErrors:
         Mean absolute error of a less that of b: above 0, a is worse.
     low, high : float
         Paired bootstrap interval of the difference, 95 %.
+    effect : float
+        Cohen's d_z of the differences: see `cohens_d_z`.
     """
 
     p_value: float
     difference: float
     low: float = math.nan
     high: float = math.nan
+    effect: float = math.nan
 
     def to_dict(self) -> dict[str, float]:
-        """``p_value``, ``difference``, ``low`` and ``high``, as ``results.json`` has them."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """The attributes, as ``results.json`` has them."""
+        return {name: getattr(self, name) for name in _WRITTEN}
 
 
 def sign_flip_test(
@@ -219,59 +268,7 @@ def sign_flip_test(
             signs = rng.integers(0, 2, (min(step, n_flips - done), n), dtype=np.int8)
             hits += int((np.abs(2 * (signs @ changing) - changing.sum()) >= least).sum())
         p_value = (hits + 1) / (n_flips + 1)
-    return PairedErrors(p_value, interval.value, interval.low, interval.high)
-
-
-def bootstrap_interval(
-    values,
-    statistic: Callable[..., np.ndarray] = np.mean,
-    *,
-    n_boot: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """A statistic of independent values with its percentile bootstrap interval.
-
-    Parameters
-    ----------
-    values : array-like of shape (n,)
-        Independent numbers, such as the scores of several seeds.
-    statistic : callable, default=numpy.mean
-        Takes an array and ``axis=-1``, as NumPy's reductions do.
-    n_boot : int, default=2000
-        Resamples.
-    level : float, default=0.95
-        Coverage.
-    seed : int, default=0
-        Seed of the resamples.
-
-    Returns
-    -------
-    Interval
-        Of a single value the bounds are NaN: nothing is known of how it varies.
-
-    Raises
-    ------
-    InputError
-        There are no values, some are not finite, or `n_boot` or `level` is out of range.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
-        raise InputError(f"values must be finite numbers of shape (n,), n at least 1, got shape {x.shape}")
-    _check_bootstrap(n_boot, level)
-    value = float(statistic(x, axis=-1))
-    if len(x) == 1:
-        return Interval(value, math.nan, math.nan)
-    rng = np.random.default_rng(seed)
-    step = max(1, 4_000_000 // len(x))
-    sizes = [min(step, n_boot - done) for done in range(0, n_boot, step)]
-    draws = [statistic(x[rng.integers(0, len(x), (b, len(x)))], axis=-1) for b in sizes]
-    return _percentiles(value, np.concatenate(draws), level)
-
-
-def _percentiles(value: float, draws: np.ndarray, level: float) -> Interval:
-    low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)])
-    return Interval(value, float(low), float(high))
+    return PairedErrors(p_value, interval.value, interval.low, interval.high, cohens_d_z(d))
 
 
 def _pair(correct_a, correct_b) -> tuple[np.ndarray, np.ndarray]:
@@ -284,10 +281,3 @@ def _pair(correct_a, correct_b) -> tuple[np.ndarray, np.ndarray]:
     if a.dtype != bool or b.dtype != bool:
         raise InputError(f"results must be boolean (right or wrong), got {a.dtype} and {b.dtype}")
     return a, b
-
-
-def _check_bootstrap(n_boot: int, level: float) -> None:
-    if n_boot < 1:
-        raise InputError(f"n_boot must be at least 1 resample, got {n_boot}")
-    if not 0 < level < 1:
-        raise InputError(f"level must lie between 0 and 1, got {level}")

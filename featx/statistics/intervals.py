@@ -1,0 +1,195 @@
+"""How sure a number is: over the test images, and over draws.
+
+The percentile bootstrap takes whatever distribution the values have, but of few values it is too narrow: it
+resamples with the variance of the n values about their mean, which is (n - 1)/n of what it should be, and
+knows nothing of how uncertain that variance is itself. In simulations with 20,000 samples (``python
+tests/benchmarks/bench_null.py``) its 95 % interval of a mean covered the truth in 81 % of samples of 5 normal
+values, 90 % of 10 and 93 % of 20; Student's interval in 95 %. Hence `interval_over_draws`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import t as student
+
+from featx.errors import InputError
+from featx.results import Interval
+
+#: Below so many draws Student's interval is taken, from so many on the bootstrap.
+FEW_DRAWS = 30
+
+
+def bootstrap_interval(
+    values,
+    statistic: Callable[..., np.ndarray] = np.mean,
+    *,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of independent values with its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        Independent numbers, such as what each test image adds to a mean.
+    statistic : callable, default=numpy.mean
+        Takes an array and ``axis=-1``, as NumPy's reductions do.
+    n_boot : int, default=2000
+        Resamples.
+    level : float, default=0.95
+        Coverage.
+    seed : int, default=0
+        Seed of the resamples.
+
+    Returns
+    -------
+    Interval
+        Of a single value the bounds are NaN: nothing is known of how it varies. Of few values it is too
+        narrow; see `interval_over_draws`.
+
+    Raises
+    ------
+    InputError
+        There are no values, some are not finite, or `n_boot` or `level` is out of range.
+
+    References
+    ----------
+    B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13, eq. 13.5.
+    """
+    x = finite_values(values)
+    check_bootstrap(n_boot, level)
+    value = float(statistic(x, axis=-1))
+    if len(x) == 1:
+        return Interval(value, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    step = max(1, 4_000_000 // len(x))
+    sizes = [min(step, n_boot - done) for done in range(0, n_boot, step)]
+    draws = [statistic(x[rng.integers(0, len(x), (b, len(x)))], axis=-1) for b in sizes]
+    return percentiles(value, np.concatenate(draws), level)
+
+
+def t_interval(values, *, level: float = 0.95) -> Interval:
+    """The mean of independent values with Student's interval.
+
+    With mean m and standard deviation s (n - 1 in its denominator) of n values, the bounds are
+    m -+ t(n - 1; (1 + level)/2) s / sqrt(n).
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        Independent numbers, such as the scores of several seeds.
+    level : float, default=0.95
+        Coverage: exact for normal values, close to it for others that are not very skewed.
+
+    Returns
+    -------
+    Interval
+        Of a single value the bounds are NaN.
+
+    Raises
+    ------
+    InputError
+        As `bootstrap_interval`.
+
+    References
+    ----------
+    Student, "The probable error of a mean", Biometrika 6 (1908).
+
+    Examples
+    --------
+    >>> print(t_interval([0.90, 0.92, 0.94]))
+    0.920 [0.870, 0.970]
+    """
+    x = finite_values(values)
+    check_level(level)
+    return student_interval(x, 1 / len(x), level)
+
+
+def interval_over_draws(
+    values, *, level: float = 0.95, within: tuple[float, float] = (-math.inf, math.inf), seed: int = 0
+) -> Interval:
+    """The mean over independent draws with an interval that suits their number.
+
+    Student's interval below `FEW_DRAWS` draws, where the percentile bootstrap is too narrow (see the
+    docstring of this module); the percentile bootstrap from there on, where it no longer is, and where it
+    follows skewed values better.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        One number a draw, such as the accuracy with each of several drawn training sets.
+    level : float, default=0.95
+        Coverage.
+    within : (float, float), optional
+        Bounds of what the number can be, such as (0, 1) of an accuracy; the interval is cut there.
+    seed : int, default=0
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Interval
+        Of a single draw the bounds are NaN. Draws that share most of their training images, as repeated
+        splits do, are not independent: for them there is `corrected_interval`.
+
+    Raises
+    ------
+    InputError
+        As `bootstrap_interval`.
+    """
+    x = finite_values(values)
+    found = (
+        t_interval(x, level=level)
+        if len(x) < FEW_DRAWS
+        else bootstrap_interval(x, n_boot=10_000, level=level, seed=seed)
+    )
+    return cut(found, within)
+
+
+def cut(interval: Interval, within: tuple[float, float]) -> Interval:
+    """The part of an interval that lies within bounds; undefined ones stay so."""
+    low, high = within
+    return (
+        Interval(interval.value, max(low, interval.low), min(high, interval.high))
+        if (math.isfinite(interval.low))
+        else interval
+    )
+
+
+def finite_values(values) -> np.ndarray:
+    """The values as float64 of shape (n,), n at least 1."""
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
+        raise InputError(f"values must be finite numbers of shape (n,), n at least 1, got shape {x.shape}")
+    return x
+
+
+def percentiles(value: float, draws: np.ndarray, level: float) -> Interval:
+    """A value with the percentiles of its resamples that leave out as much on either side."""
+    low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)])
+    return Interval(value, float(low), float(high))
+
+
+def check_bootstrap(n_boot: int, level: float) -> None:
+    """Refuse what no interval can be made with."""
+    if n_boot < 1:
+        raise InputError(f"n_boot must be at least 1 resample, got {n_boot}")
+    check_level(level)
+
+
+def check_level(level: float) -> None:
+    """Refuse a coverage that is none."""
+    if not 0 < level < 1:
+        raise InputError(f"level must lie between 0 and 1, got {level}")
+
+
+def student_interval(x: np.ndarray, share: float, level: float) -> Interval:
+    """Mean -+ t sqrt(share * s^2): of independent values the share is 1/n."""
+    mean = float(x.mean())
+    if len(x) == 1:
+        return Interval(mean, math.nan, math.nan)
+    half = float(student.ppf((1 + level) / 2, len(x) - 1)) * math.sqrt(share * float(x.var(ddof=1)))
+    return Interval(mean, mean - half, mean + half)

@@ -1,0 +1,280 @@
+"""Many methods on many datasets: average ranks, and which of them cannot be told apart.
+
+Accuracies on different datasets cannot be averaged: a point is much on one and nothing on another. Ranks can.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2, f, rankdata, studentized_range
+
+from featx.errors import InputError
+from featx.results import ComparisonResult
+
+
+@dataclass(frozen=True)
+class RankComparison:
+    """Several methods on several datasets.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        From the best average rank to the worst.
+    ranks : tuple of float
+        Average rank of each, 1 being the best.
+    datasets : tuple of str
+        What they were ranked on.
+    chi_square, p_value_chi_square : float
+        Friedman's statistic, and its p-value from the chi-square distribution.
+    f_statistic, p_value : float
+        Iman and Davenport's form of it, which is less conservative, and its p-value.
+    critical_difference : float
+        Average ranks that lie closer than this are not told apart (Nemenyi's test).
+    groups : tuple of tuples of str
+        The largest sets of methods of which no two are told apart, in the order of `methods`. All methods are
+        one group where `p_value` is not below `alpha`.
+    alpha : float
+        Of all tests.
+    """
+
+    methods: tuple[str, ...]
+    ranks: tuple[float, ...]
+    datasets: tuple[str, ...]
+    chi_square: float
+    p_value_chi_square: float
+    f_statistic: float
+    p_value: float
+    critical_difference: float
+    groups: tuple[tuple[str, ...], ...]
+    alpha: float = 0.05
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.methods)} methods on {len(self.datasets)} datasets: Friedman chi2 = "
+            f"{self.chi_square:.2f}, F = {self.f_statistic:.2f}, p = {self.p_value:.2g}; critical difference "
+            f"{self.critical_difference:.2f}"
+        ]
+        lines += [f"{rank:5.2f}  {name}" for name, rank in zip(self.methods, self.ranks, strict=True)]
+        lines += ["no difference shown: " + ", ".join(group) for group in self.groups]
+        return "\n".join(lines)
+
+
+def rank_methods(
+    scores,
+    methods: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+    *,
+    higher_is_better: bool = True,
+    alpha: float = 0.05,
+) -> RankComparison:
+    """Friedman's test in the form of Iman and Davenport, with Nemenyi's test after it.
+
+    With average ranks R_j of k methods on N datasets,
+
+        chi2 = 12 N / (k (k + 1)) (sum R_j^2 - k (k + 1)^2 / 4),    F = (N - 1) chi2 / (N (k - 1) - chi2),
+
+    F having k - 1 and (k - 1)(N - 1) degrees of freedom. Two methods are told apart where their average ranks
+    differ by `critical_difference` or more, and the F-test rejects at `alpha`.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_datasets, n_methods)
+        One score a dataset and method. Ties get their mean rank; chi2 is not corrected for them, which
+        is conservative.
+    methods, datasets : sequence of str, optional
+        Their names; default: ``"1"``, ``"2"``, ...
+    higher_is_better : bool, default=True
+        False for errors.
+    alpha : float, default=0.05
+        Level of both tests.
+
+    Returns
+    -------
+    RankComparison
+
+    Raises
+    ------
+    InputError
+        Fewer than two methods or datasets, scores that are not finite, names that do not fit, or `alpha` out
+        of range.
+
+    References
+    ----------
+    J. Demsar, "Statistical comparisons of classifiers over multiple data sets", Journal of Machine Learning
+    Research 7 (2006), section 3.2.2; R. L. Iman and J. M. Davenport, "Approximations of the critical region of
+    the Friedman statistic", Communications in Statistics A9 (1980).
+    """
+    x = np.asarray(scores, dtype=np.float64)
+    if x.ndim != 2 or min(x.shape) < 2 or not np.isfinite(x).all():
+        raise InputError(
+            "scores must be finite numbers of shape (n_datasets, n_methods), at least two of each, "
+            f"got shape {x.shape}"
+        )
+    n, k = x.shape
+    names = _names("methods", methods, k)
+    places = _names("datasets", datasets, n)
+    distance = critical_difference(k, n, alpha=alpha)
+    average = rankdata(-x if higher_is_better else x, axis=1).mean(axis=0)
+    statistic = 12 * n / (k * (k + 1)) * (float((average**2).sum()) - k * (k + 1) ** 2 / 4)
+    statistic = max(statistic, 0.0)
+    # All datasets agree on one order: F is infinite.
+    room = n * (k - 1) - statistic
+    ratio = (n - 1) * statistic / room if room > 1e-9 else math.inf
+    p_value = float(f.sf(ratio, k - 1, (k - 1) * (n - 1)))
+    order = np.argsort(average, kind="stable")
+    ranks = average[order]
+    ordered = [names[i] for i in order]
+    return RankComparison(
+        methods=tuple(ordered),
+        ranks=tuple(ranks.tolist()),
+        datasets=places,
+        chi_square=statistic,
+        p_value_chi_square=float(chi2.sf(statistic, k - 1)),
+        f_statistic=ratio,
+        p_value=p_value,
+        critical_difference=distance,
+        groups=_groups(ordered, ranks, distance if p_value < alpha else math.inf),
+        alpha=alpha,
+    )
+
+
+def critical_difference(n_methods: int, n_datasets: int, *, alpha: float = 0.05) -> float:
+    """Nemenyi's critical difference of average ranks, q sqrt(k (k + 1) / (6 N)).
+
+    q is the upper `alpha` point of the studentised range of k groups, with infinite degrees of freedom, over
+    sqrt(2).
+
+    Parameters
+    ----------
+    n_methods, n_datasets : int
+        k and N, two or more of each.
+    alpha : float, default=0.05
+        Level over all pairs together.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InputError
+        A number or `alpha` is out of range.
+
+    References
+    ----------
+    P. B. Nemenyi, "Distribution-free multiple comparisons" (1963), as in J. Demsar (2006), section 3.2.2 and
+    table 5a.
+
+    Examples
+    --------
+    >>> round(critical_difference(4, 14), 2)
+    1.25
+    """
+    if n_methods < 2 or n_datasets < 2:
+        raise InputError(
+            f"at least two methods and two datasets are compared, got {n_methods} and {n_datasets}"
+        )
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha must lie between 0 and 1, got {alpha}")
+    q = float(studentized_range.isf(alpha, n_methods, math.inf)) / math.sqrt(2)
+    return q * math.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets))
+
+
+def compare_over_datasets(
+    results: Sequence[str | os.PathLike[str] | ComparisonResult] | Mapping[str, ComparisonResult],
+    *,
+    metric: str = "top1",
+    floors: bool = False,
+    alpha: float = 0.05,
+) -> RankComparison:
+    """Ranks the methods of several comparisons, a dataset each.
+
+    Where a comparison was repeated over splits, the mean over them is what counts.
+
+    Parameters
+    ----------
+    results : sequence of paths and ComparisonResult, or mapping of str to ComparisonResult
+        ``results.json`` files, or what was read from them; a mapping names the datasets itself.
+    metric : str, default="top1"
+        Which metric ranks them: a higher one is better but of ``log_loss``, ``calibration_error``.
+    floors : bool, default=False
+        Whether floors are ranked too.
+    alpha : float, default=0.05
+        As in `rank_methods`.
+
+    Returns
+    -------
+    RankComparison
+        Of the methods that all the comparisons have. A method is its name and, where a comparison has several
+        backbones, its backbone.
+
+    Raises
+    ------
+    InputError
+        A file is no result, two are of a dataset of the same name, or fewer than two methods with that
+        metric are common to all.
+    """
+    if isinstance(results, Mapping):
+        named = dict(results)
+    else:
+        named = {}
+        for item in results:
+            result = item if isinstance(item, ComparisonResult) else ComparisonResult.read_json(item)
+            name = str(result.dataset.get("name") or "")
+            if name in named:
+                raise InputError(
+                    f"two results are of a dataset named {name!r}; give them as a mapping with a name each"
+                )
+            named[name] = result
+    tables = [_scores(result, metric, floors) for result in named.values()]
+    common = [m for m in tables[0] if all(m in table for table in tables)] if tables else []
+    if len(tables) < 2 or len(common) < 2:
+        raise InputError(
+            f"at least two datasets and two methods with {metric} on all of them are needed, "
+            f"got {len(tables)} and {len(common)}"
+        )
+    return rank_methods(
+        [[table[m] for m in common] for table in tables],
+        common,
+        list(named),
+        higher_is_better=metric not in ("log_loss", "calibration_error"),
+        alpha=alpha,
+    )
+
+
+def _scores(result: ComparisonResult, metric: str, floors: bool) -> dict[str, float]:
+    several = len({m.backbone for m in result.methods if m.backbone}) > 1
+    found = {}
+    for method in result.methods:
+        value = method.metric(metric).value
+        if getattr(result, "repeats", None) is not None:
+            value = result.repeats.mean(method.name, method.backbone, metric)
+        if math.isfinite(value) and (floors or method.kind != "floor"):
+            found[f"{method.name} · {method.backbone}" if several and method.backbone else method.name] = (
+                value
+            )
+    return found
+
+
+def _groups(names: Sequence[str], ranks: np.ndarray, distance: float) -> tuple[tuple[str, ...], ...]:
+    """Runs of neighbours in rank that span less than the critical difference, none inside another."""
+    found: list[tuple[str, ...]] = []
+    reached = 0
+    for start in range(len(names)):
+        end = start + int((ranks[start:] - ranks[start] < distance).sum())
+        if end > reached and end - start > 1:
+            found.append(tuple(names[start:end]))
+        reached = max(reached, end)
+    return tuple(found)
+
+
+def _names(what: str, given: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    names = tuple(str(i + 1) for i in range(count)) if given is None else tuple(map(str, given))
+    if len(names) != count or len(set(names)) < count:
+        raise InputError(f"{what}: expected {count} different names, got {list(names)}")
+    return names
