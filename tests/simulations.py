@@ -57,9 +57,9 @@ def split_differences(
 ) -> np.ndarray:
     """Differences (experiments, n_splits) in accuracy of two classifiers that are equally good by symmetry.
 
-    Each experiment draws a dataset of two classes, and two sets of features of it that are equally telling and
-    independent given the class. Two linear discriminants, each on a set of its own, are trained and tested on
-    the same random splits in 4 : 1, so that training sets overlap as they do in a real comparison.
+    Each experiment draws a dataset of two classes, and two sets of features of it that are equally telling
+    and independent given the class. Two linear discriminants, each on a set of its own, are trained and
+    tested on the same random splits in 4 : 1, so that training sets overlap as they do in a real comparison.
     """
     n_test = n_images // 5
     found = np.empty((experiments, n_splits))
@@ -86,7 +86,7 @@ def split_differences(
 def resampled_rates(
     n_images: int, n_splits: int, experiments: int, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Rejections by the corrected test, by the plain t-test, and how often the corrected interval has the 0."""
+    """Rejections by the corrected test, by the plain one, and how often the corrected interval has the 0."""
     rng = np.random.default_rng(seed)
     differences = split_differences(rng, n_images, n_splits, experiments)
     n_test = n_images // 5

@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 1,
     "durable": 1,
     "progress": 1,
+    "energy": 1,
     "tasks": 2,
     "images": 2,
     "cache": 2,

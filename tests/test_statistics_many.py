@@ -78,7 +78,7 @@ def test_groups_are_runs_of_methods_that_are_not_told_apart():
     noise = np.random.default_rng(0).normal(0, 0.6, (40, 6))
     found = rank_methods(order + noise, list("fedcba"))
     assert found.methods == tuple("abcdef")
-    place = {name: rank for name, rank in zip(found.methods, found.ranks, strict=True)}
+    place = dict(zip(found.methods, found.ranks, strict=True))
     for group in found.groups:
         assert place[group[-1]] - place[group[0]] < found.critical_difference
     near = {(a, b) for a in "abcdef" for b in "abcdef" if 0 < place[b] - place[a] < found.critical_difference}
@@ -117,9 +117,8 @@ def result(name: str, **top1: float) -> ComparisonResult:
 def test_result_files_are_ranked_by_the_methods_they_share(tmp_path):
     paths = []
     for i, row in enumerate(AUC):
-        one = result(
-            f"data {i}", **dict(zip(("a", "b", "c", "d"), row, strict=True)), **({"e": 0.5} if i else {})
-        )
+        scores = dict(zip(("a", "b", "c", "d"), row, strict=True)) | ({"e": 0.5} if i else {})
+        one = result(f"data {i}", **scores)
         one.write_json(tmp_path / f"{i}.json")
         paths.append(tmp_path / f"{i}.json")
     found = compare_over_datasets(paths)

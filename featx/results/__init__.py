@@ -24,6 +24,7 @@ under the same ``schema``, none is renamed or changes its meaning without a new 
 ``extraction``            object: backbone -> ``profile`` (where the time went: ``images`` computed, ``wall``,
                           ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (how near the engine
                           came to plain fp32; empty when all rows came from the cache)
+``repeats``               null, or the same comparison on several drawn splits (``--seeds``), as below
 ========================  ==================================================================================
 
 One method:
@@ -42,9 +43,17 @@ One method:
 ``seconds``               object: ``extract`` (all embeddings of the backbone, 0 from the cache), ``fit``
                           (selection and training), ``predict_per_image`` (one new image, the network
                           included); null where it was not measured
-``versus_best``           null for the best method, else ``{p_value, difference, low, high, method}``: an
-                          exact paired test of top-1 on the same test images; ``difference`` = this method's
-                          - the best one's, with its 95 % interval; ``method`` = the best one's name
+``joules``                object: ``extract`` and ``fit``, the energy that the machine's counters went on by
+                          meanwhile, whatever else it did; null where it cannot tell, and for embeddings that
+                          all came from the cache. ``energy`` of ``environment`` says what was counted
+``versus_best``           null for the best method, else ``{p_value, p_holm, difference, low, high, effect,
+                          method}``: an exact paired test of top-1 on the same test images (McNemar's);
+                          ``p_holm`` = the p-value adjusted by Holm's method for all pairs of methods that
+                          compete, as the best one is known from the same images (null for a floor, which
+                          does not compete); ``difference`` = this method's - the best one's, with its 95 %
+                          interval; ``effect`` = Cohen's g, the share of the images that this method alone
+                          has right, among those on which the two disagree, - 1/2; ``method`` = the best
+                          one's name. Where ``p_holm`` is 0.05 or more, no difference is shown
 ``confusion``             counts, rows true, columns predicted
 ``curves``                null, or lists of one length over epochs: ``epoch``, ``train_loss``,
                           ``train_accuracy``, ``val_loss``, ``val_accuracy``, perhaps ``phase``, ...; and
@@ -53,6 +62,23 @@ One method:
                           most confident first, classes by name
 ``notes``                 list of sentences about this method
 ========================  ==================================================================================
+
+``repeats``:
+
+========================  ==================================================================================
+``seeds``                 list of the seeds of the splits; the first is ``seed``, the split of ``methods``
+``n_train``, ``n_test``   lists of counts of images, one a split
+``metric``                the metric that ranks and that is tested, ``"top1"`` (of a number ``"mae"``)
+``methods``               list of ``{name, title, kind, backbone, metrics, means, seconds, versus_best}``, the
+                          best mean first: ``metrics`` = object of lists, a value a split; ``means`` = object
+                          of ``{value, low, high}``, the mean over splits with a 95 % interval; ``seconds`` =
+                          list, the fit on each split; ``versus_best`` = null for the best mean, else as
+                          above, of the corrected resampled t-test (Nadeau and Bengio 2003), ``effect`` being
+                          Cohen's d_z of the differences over splits
+========================  ==================================================================================
+
+The intervals of ``means`` carry the same correction: splits of one dataset share most of their training images,
+and an interval that took them for independent would be too narrow.
 
 Where a number is predicted, `RegressionResult` says what is different. Several tasks make a folder each with
 its own ``results.json``, and beside these folders one with ``schema``, ``tasks`` (a list of ``{name, kind,
@@ -69,6 +95,7 @@ from featx.results.regression import (
     advise_numbers,
     best_regressor,
 )
+from featx.results.repeats import RepeatedMethod, Repeats, said_of
 from featx.results.types import (
     Curve,
     Interval,
@@ -90,6 +117,8 @@ __all__ = [
     "MethodResult",
     "Mistake",
     "RegressionResult",
+    "RepeatedMethod",
+    "Repeats",
     "advise",
     "advise_numbers",
     "best_method",
@@ -98,5 +127,6 @@ __all__ = [
     "curves_from_history",
     "describe_environment",
     "recommended",
+    "said_of",
     "write_atomically",
 ]

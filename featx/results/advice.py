@@ -4,10 +4,13 @@ The rule, so that it can be argued with:
 
 1. The best method is the one with the highest top-1 (:func:`featx.results.best_method`).
 2. If that is a fine-tuned baseline, and some probe on frozen features cannot be told apart from it (exact
-   paired test on the same test images, p > 0.05) and is no slower to train, the most accurate such probe is
-   recommended instead: the cheaper of two that the data cannot separate.
+   paired test on the same test images; its p-value, adjusted by Holm's method for all pairs of competing
+   methods, is 0.05 or more) and is no slower to train, the most accurate such probe is recommended instead:
+   the cheaper of two that the data cannot separate.
 3. What is not significant is called "no difference shown", with the interval that the difference may lie in;
    it is never called equal.
+4. Where the comparison was repeated over splits, these say whether the recommendation holds: if another
+   method's mean is shown to be better (corrected resampled t-test, adjusted likewise), that is a warning.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from featx.results.formats import format_p, format_points, format_seconds
+from featx.results.formats import format_joules, format_p, format_points, format_seconds
+from featx.results.repeats import Repeats
 from featx.results.types import MethodResult, best_method, by_top1
 
-ALPHA = 0.05  # of the paired tests; two-sided, not corrected for the number of methods
+ALPHA = 0.05  # of the paired tests, two-sided, all together
 FEW_TEST_IMAGES = 100  # below this an interval of top-1 is often 10 points wide or more
 
 
@@ -45,7 +49,7 @@ def recommended(methods: Iterable[MethodResult]) -> MethodResult | None:
     return best
 
 
-def advise(methods: Iterable[MethodResult], n_test: int) -> str:
+def advise(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None) -> str:
     """What the measurements say, in a few plain sentences.
 
     Parameters
@@ -54,6 +58,8 @@ def advise(methods: Iterable[MethodResult], n_test: int) -> str:
         All methods of one comparison, with ``versus_best`` filled in for all but the best.
     n_test : int
         Test images.
+    repeats : Repeats, optional
+        The same methods over several splits.
 
     Returns
     -------
@@ -67,13 +73,14 @@ def advise(methods: Iterable[MethodResult], n_test: int) -> str:
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
     said.append(_on_fine_tuning(methods, best, pick))
     said.extend(_on_other_probes(methods, best, pick))
+    said.extend(_over_splits(repeats, pick))
     said.extend(_warnings(methods, best, pick, n_test))
     return " ".join(said)
 
 
 def tied(method: MethodResult, best: MethodResult) -> bool:
     """Whether the paired test shows no difference between a method and the best one."""
-    return method is best or method.p_value > ALPHA
+    return method is best or method.p_adjusted >= ALPHA
 
 
 def describe(method: MethodResult) -> str:
@@ -136,9 +143,13 @@ def _gap(test: MethodResult, flip: bool) -> str:
         parts.append(f"{format_points(difference)} points")
     if math.isfinite(low) and math.isfinite(high):
         parts.append(f"95 % interval {format_points(low)} to {format_points(high)}")
-    p = format_p(test.p_value)
-    parts.append(f"p {p[0]} {p[1:]}" if p.startswith("<") else f"p = {p}")
-    return ", ".join(parts)
+    return ", ".join([*parts, _p(test)])
+
+
+def _p(test: MethodResult) -> str:
+    """``p = 0.12``, and ``adjusted p`` where it was."""
+    name = "p" if (test.versus_best or {}).get("p_holm") is None else "adjusted p"
+    return f"{name} {_sign(test.p_adjusted)}"
 
 
 def _cost(tuned: MethodResult, probe: MethodResult) -> str:
@@ -146,7 +157,7 @@ def _cost(tuned: MethodResult, probe: MethodResult) -> str:
     if not (math.isfinite(slow) and fast > 0):
         return ""
     cached = "" if probe.seconds.get("extract") else ", embeddings from the cache"
-    times = f"({format_seconds(slow)} against {format_seconds(fast)}{cached})"
+    times = f"({format_seconds(slow)} against {format_seconds(fast)}{cached}{_joules(tuned, probe)})"
     ratio = slow / fast
     if ratio >= 1.5:
         return (
@@ -155,6 +166,38 @@ def _cost(tuned: MethodResult, probe: MethodResult) -> str:
             else (f"Fine-tuning took {ratio:.1f} times as long {times}.")
         )
     return f"Fine-tuning took {'about as long' if ratio > 1 / 1.5 else 'less time'} {times}."
+
+
+def _joules(tuned: MethodResult, probe: MethodResult) -> str:
+    """What both used, where the machine could tell."""
+    if math.isnan(tuned.energy) or math.isnan(probe.energy):
+        return ""
+    return f"; {format_joules(tuned.energy)} against {format_joules(probe.energy)}"
+
+
+def _over_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
+    best = None if repeats is None else repeats.best()
+    mine = None if repeats is None else repeats.of(pick.name, pick.backbone)
+    if repeats is None or best is None or mine is None:
+        return []
+    over = f"Over {len(repeats.seeds)} splits its mean top-1 is {mine.mean(repeats.metric)}"
+    others = [m for m in repeats.methods if m.kind != "floor" and m is not best]
+    same = sum(m.p_adjusted >= ALPHA for m in others)
+    if mine is best:
+        return [f"{over}, the highest; {same} of the {len(others)} other methods cannot be told apart from it."]
+    title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
+    highest = f"the highest is {title}'s, {best.mean(repeats.metric).value:.3f}"
+    if mine.p_adjusted < ALPHA:
+        return [
+            f"Warning: {over[0].lower()}{over[1:]}, and {highest}, shown to be better (adjusted p "
+            f"{_sign(mine.p_adjusted)}): this one split has favoured another."
+        ]
+    return [f"{over}; {highest}, no difference shown (adjusted p {_sign(mine.p_adjusted)})."]
+
+
+def _sign(p: float) -> str:
+    text = format_p(p)
+    return f"{text[0]} {text[1:]}" if text.startswith("<") else f"= {text}"
 
 
 def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
@@ -178,7 +221,7 @@ def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: Met
         return []
     times = pick.cost / cheap.cost if cheap.cost > 0 else math.inf
     return [
-        f"{cheap.title} is not shown to be worse ({cheap.top1:.3f}, p = {format_p(cheap.p_value)}) "
+        f"{cheap.title} is not shown to be worse ({cheap.top1:.3f}, {_p(cheap)}) "
         f"and {times:.0f} times faster to train."
     ]
 
@@ -187,7 +230,7 @@ def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResul
     said = []
     for floor in (m for m in methods if m.kind == "floor" and math.isfinite(m.top1)):
         if best is pick and math.isfinite(floor.p_value):
-            beaten = pick.top1 > floor.top1 and floor.p_value <= ALPHA
+            beaten = pick.top1 > floor.top1 and floor.p_value < ALPHA
         else:  # no paired test of these two: the intervals must not reach each other's value
             beaten = pick.top1 > floor.top1 and not pick.metric("top1").low <= floor.top1
         if not beaten:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from featx.errors import InputError
-from featx.results.formats import format_milliseconds, format_p
+from featx.results.advice import ALPHA
+from featx.results.formats import format_milliseconds
+from featx.results.repeats import Repeats, said_of
 from featx.results.types import Interval, MethodResult, Mistake, best_method, by_top1
 from featx.results.writing import plain, write_atomically
 
@@ -43,6 +45,7 @@ class ComparisonResult:
     command: str | None = None
     warnings: list[str] = field(default_factory=list)
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
+    repeats: Repeats | None = None
 
     schema = SCHEMA
     #: What was predicted.
@@ -81,8 +84,8 @@ class ComparisonResult:
         try:
             known = {f.name for f in fields(ComparisonResult)}
             methods = [_method(entry) for entry in content["methods"]]
-            rest = {k: v for k, v in content.items() if k in known and k != "methods"}
-            return cls(methods=methods, **rest)
+            rest = {k: v for k, v in content.items() if k in known and k not in ("methods", "repeats")}
+            return cls(methods=methods, repeats=Repeats.from_dict(content.get("repeats")), **rest)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"a damaged comparison result: {type(error).__name__}: {error}") from error
 
@@ -93,8 +96,9 @@ class ComparisonResult:
         -------
         pandas.DataFrame
             Columns ``name, title, kind, backbone, image_size``; for each metric ``top1, top1_low,
-            top1_high``, ...; ``seconds_extract, seconds_fit, seconds_predict_per_image``;
-            ``p_value_vs_best, difference_vs_best``; and ``params`` as JSON text.
+            top1_high``, ...; ``seconds_extract, seconds_fit, seconds_predict_per_image``; ``joules_extract,
+            joules_fit``; ``p_value_vs_best, p_holm_vs_best, difference_vs_best, effect_vs_best``; ``params``
+            as JSON text; and of repeats ``mean_top1, mean_top1_low, mean_top1_high``, ... over the splits.
         """
         import pandas
 
@@ -108,8 +112,14 @@ class ComparisonResult:
                 interval = m.metric(name)
                 row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
             row |= {f"seconds_{k}": m.seconds.get(k) for k in ("extract", "fit", "predict_per_image")}
-            row |= {f"{k}_vs_best": (m.versus_best or {}).get(k) for k in ("p_value", "difference")}
+            row |= {f"joules_{k}": m.joules.get(k) for k in ("extract", "fit")}
+            tested = ("p_value", "p_holm", "difference", "effect")
+            row |= {f"{k}_vs_best": (m.versus_best or {}).get(k) for k in tested}
             row["params"] = json.dumps(plain(m.params), ensure_ascii=False)
+            again = self.repeats.of(m.name, m.backbone) if self.repeats is not None else None
+            for name, mean in (again.means if again is not None else {}).items():
+                row |= {f"mean_{name}": mean.value}
+                row |= {f"mean_{name}_low": mean.low, f"mean_{name}_high": mean.high}
             rows.append(row)
         frame = pandas.DataFrame(rows)
         return frame.astype({"image_size": "Int64"}) if rows else frame
@@ -125,7 +135,7 @@ class ComparisonResult:
             "ECE",
             "fit s",
             "ms/image",
-            "p vs best",
+            "p vs best (Holm)",
         ]
         best = self.best()
         backbones = {m.backbone for m in self.methods if m.backbone}
@@ -142,10 +152,22 @@ class ComparisonResult:
                     _number(m.metric("calibration_error").value),
                     _number(m.seconds.get("fit"), "{:.1f}"),
                     format_milliseconds(per_image),
-                    "best" if m is best else format_p(m.p_value),
+                    "best" if m is best else said_of(m.p_adjusted, ALPHA),
                 ]
             )
-        return "\n".join([self._heading(), "", *aligned(lines)])
+        return "\n".join([self._heading(), "", *aligned(lines), *self._over_splits()])
+
+    def _over_splits(self) -> list[str]:
+        """Lines of the table over repeated splits, none where there is one split."""
+        if self.repeats is None:
+            return []
+        seeds = self.repeats.seeds
+        return [
+            "",
+            f"over {len(seeds)} splits (seeds {seeds[0]} to {seeds[-1]}):",
+            "",
+            *aligned(self.repeats.rows(ALPHA)),
+        ]
 
     def _heading(self) -> str:
         """What was compared on what: ``flowers: 720 training and 240 test images, 12 classes, 224 px``."""

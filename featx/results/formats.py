@@ -33,6 +33,17 @@ def format_seconds(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
 
 
+def format_joules(joules: float | None) -> str:
+    """An energy with two or three digits, in J, kJ or MJ; ``-`` when unknown."""
+    if joules is None or not math.isfinite(joules):
+        return "-"
+    for unit, size in (("MJ", 1e6), ("kJ", 1e3)):
+        if joules >= 0.9995 * size:
+            scaled = joules / size
+            return f"{scaled:.1f} {unit}" if scaled < 99.5 else f"{scaled:.0f} {unit}"
+    return f"{joules:.0f} J" if joules >= 9.95 else f"{joules:.1f} J"
+
+
 def format_points(difference: float, signed: bool = True) -> str:
     """A difference of accuracies in percentage points, with a real minus sign; ``-`` when unknown."""
     if not math.isfinite(difference):

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from featx.results.advice import ALPHA, FEW_TEST_IMAGES, describe, in_text
 from featx.results.comparison import ComparisonResult, _number, aligned
-from featx.results.formats import format_milliseconds, format_p
+from featx.results.formats import format_milliseconds
+from featx.results.repeats import Repeats, said_of
 from featx.results.types import MethodResult
 
 NO_FINE_TUNING = (
@@ -25,7 +26,7 @@ class RegressionResult(ComparisonResult):
     ``predictions`` (of the best method) and ``ids``, all over the test images. ``metrics`` of a method are
     ``r2``, ``mae``, ``rmse`` and ``spearman``; ``versus_best`` is a paired sign-flip test of absolute errors
     against the method with the lowest ``mae``, its ``difference`` that of the mean absolute errors (above 0:
-    worse); ``confusion`` and ``mistakes`` are empty, ``dataset`` has no classes.
+    worse), ``effect`` Cohen's d_z; ``confusion`` and ``mistakes`` are empty, ``dataset`` has no classes.
     """
 
     truth: list[float] = field(default_factory=list)
@@ -69,7 +70,7 @@ class RegressionResult(ComparisonResult):
 
     def table(self) -> str:
         """A plain-text table for a terminal, the best method first, floors included."""
-        lines = [["method", "MAE [95 %]", "RMSE", "R2 [95 %]", "Spearman", "fit s", "ms/image", "p vs best"]]
+        lines = [["method", "MAE [95 %]", "RMSE", "R2 [95 %]", "Spearman", "fit s", "ms/image", "p vs best (Holm)"]]
         best = self.best()
         several = len({m.backbone for m in self.methods if m.backbone}) > 1
         for m in self.ranked():
@@ -83,10 +84,10 @@ class RegressionResult(ComparisonResult):
                     _number(m.metric("spearman").value),
                     _number(m.seconds.get("fit"), "{:.1f}"),
                     format_milliseconds(m.seconds.get("predict_per_image")),
-                    "best" if m is best else format_p(m.p_value),
+                    "best" if m is best else said_of(m.p_adjusted, ALPHA),
                 ]
             )
-        return "\n".join([self._heading(), "", *aligned(lines)])
+        return "\n".join([self._heading(), "", *aligned(lines), *self._over_splits()])
 
     def _heading(self) -> str:
         data = self.dataset
@@ -106,7 +107,9 @@ def best_regressor(methods: Iterable[MethodResult]) -> MethodResult | None:
     return min(found, key=lambda m: (_mae(m), m.versus_best is not None), default=None)
 
 
-def advise_numbers(methods: Iterable[MethodResult], n_test: int) -> str:
+def advise_numbers(
+    methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None
+) -> str:
     """What the measurements of a regression say, in a few plain sentences.
 
     Parameters
@@ -115,6 +118,8 @@ def advise_numbers(methods: Iterable[MethodResult], n_test: int) -> str:
         All methods, with ``versus_best`` filled in for all but the best.
     n_test : int
         Test images.
+    repeats : Repeats, optional
+        The same methods over several splits.
     """
     methods = list(methods)
     best = best_regressor(methods)
@@ -125,11 +130,16 @@ def advise_numbers(methods: Iterable[MethodResult], n_test: int) -> str:
         f"{n_test} test images."
     ]
     others = [m for m in methods if m.kind == "probe" and m is not best]
-    same = sum(m.p_value > ALPHA for m in others)
+    same = sum(m.p_adjusted >= ALPHA for m in others)
     if same:
         said.append(f"{same} of the {len(others)} other regressors cannot be told apart from it.")
+    if repeats is not None and (leader := repeats.best()) is not None:
+        mean = repeats.digits(leader.mean("mae").value)
+        said.append(
+            f"Over {len(repeats.seeds)} splits the lowest mean absolute error is {leader.title}'s, {mean}."
+        )
     for floor in (m for m in methods if m.kind == "floor"):
-        if not (_mae(best) < _mae(floor) and floor.p_value <= ALPHA):
+        if not (_mae(best) < _mae(floor) and floor.p_adjusted < ALPHA):
             said.append(
                 f"Warning: it is not shown to be better than the floor, {in_text(floor)} "
                 f"({format_number(_mae(floor))}); do not rely on it."

@@ -79,6 +79,7 @@ class MethodResult:
     mistakes: list[Mistake] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     image_size: int | None = None
+    joules: dict[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -109,10 +110,22 @@ class MethodResult:
         return float(sum(times)) if times else math.nan
 
     @property
+    def energy(self) -> float:
+        """Joules to a trained method: extraction and fit. NaN unless both were measured."""
+        parts = [self.joules.get(k) for k in ("extract", "fit")]
+        return math.nan if None in parts else float(sum(p for p in parts if p))
+
+    @property
     def p_value(self) -> float:
         """Of the paired test against the best method; NaN when there is none."""
         p = (self.versus_best or {}).get("p_value")
         return math.nan if p is None else float(p)
+
+    @property
+    def p_adjusted(self) -> float:
+        """The same, adjusted for the number of tests; where it was not adjusted (a floor's), `p_value`."""
+        p = (self.versus_best or {}).get("p_holm")
+        return self.p_value if p is None else float(p)
 
 
 def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:

@@ -98,9 +98,9 @@ def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
     """McNemar's test with the mid-p value: the exact p-value less half the probability of what was observed.
 
     The exact test rejects less often than it says, because few disagreements leave few possible p-values:
-    with methods that disagree on 20 images it rejects 4.1 % of true null hypotheses at 5 %, on 50 images 3.3 %,
-    on 10 images 2.1 %. The mid-p value comes closer to 5 % on average, and may exceed it a little (6.5 % on 50
-    images).
+    with methods that disagree on 20 images it rejects 4.1 % of true null hypotheses at 5 %, on 50 images
+    3.3 %, on 10 images 2.1 %. The mid-p value comes closer to 5 % on average, and may exceed it a little
+    (6.5 % on 50 images).
 
     Parameters
     ----------

@@ -106,8 +106,8 @@ def rank_methods(
     References
     ----------
     J. Demsar, "Statistical comparisons of classifiers over multiple data sets", Journal of Machine Learning
-    Research 7 (2006), section 3.2.2; R. L. Iman and J. M. Davenport, "Approximations of the critical region of
-    the Friedman statistic", Communications in Statistics A9 (1980).
+    Research 7 (2006), section 3.2.2; R. L. Iman and J. M. Davenport, "Approximations of the critical region
+    of the Friedman statistic", Communications in Statistics A9 (1980).
     """
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim != 2 or min(x.shape) < 2 or not np.isfinite(x).all():
@@ -252,12 +252,11 @@ def _scores(result: ComparisonResult, metric: str, floors: bool) -> dict[str, fl
     found = {}
     for method in result.methods:
         value = method.metric(metric).value
-        if getattr(result, "repeats", None) is not None:
+        if result.repeats is not None:
             value = result.repeats.mean(method.name, method.backbone, metric)
         if math.isfinite(value) and (floors or method.kind != "floor"):
-            found[f"{method.name} · {method.backbone}" if several and method.backbone else method.name] = (
-                value
-            )
+            suffix = f" · {method.backbone}" if several and method.backbone else ""
+            found[method.name + suffix] = value
     return found
 
 

@@ -1,0 +1,153 @@
+"""Joules, where the machine counts them: processors by RAPL, NVIDIA devices by NVML.
+
+The counters belong to the machine, not to this process: what else runs meanwhile is counted too. Where there
+is no counter, or it may not be read (many systems reserve it for the administrator), nothing is said.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_POWERCAP = Path("/sys/class/powercap")
+#: A counter goes round after 262 kJ or less: 20 minutes of 200 W. It is looked at more often than that.
+_LOOK_SECONDS = 60.0
+
+
+@dataclass
+class Reading:
+    """What one measurement found.
+
+    Attributes
+    ----------
+    joules : float or None
+        None until the measurement is over, and where the machine cannot tell.
+    """
+
+    joules: float | None = None
+
+
+class Meter:
+    """Measures the energy of what is done inside ``with meter.measure() as reading``.
+
+    Parameters
+    ----------
+    powercap : Path, optional
+        Folder of the RAPL counters.
+
+    Attributes
+    ----------
+    parts : tuple of str
+        What is counted: ``"processor"``, ``"memory"``, ``"NVIDIA devices"``; empty where nothing can be.
+    """
+
+    def __init__(self, powercap: Path = _POWERCAP):
+        self._counters = [*_rapl(powercap), *_nvml()]
+        self.parts = tuple(dict.fromkeys(counter.part for counter in self._counters))
+
+    @contextmanager
+    def measure(self) -> Iterator[Reading]:
+        """A measurement; its ``joules`` are known when the block is left."""
+        reading = Reading()
+        sums = [_Sum(counter) for counter in self._counters]
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_LOOK_SECONDS):
+                for one in sums:
+                    one.look()
+
+        thread = threading.Thread(target=watch, daemon=True) if sums else None
+        if thread is not None:
+            thread.start()
+        try:
+            yield reading
+        finally:
+            if thread is not None:
+                over.set()
+                thread.join()
+        found = [one.look() for one in sums]
+        if found and None not in found:
+            reading.joules = sum(joules for joules in found if joules is not None)
+
+
+@dataclass
+class _Counter:
+    """A number that grows by the energy used, and goes round at `range` where that is given."""
+
+    part: str
+    read: Callable[[], float | None]
+    joules: float  # of one unit
+    range: float | None = None
+
+
+class _Sum:
+    """What a counter has gone on by since it was first looked at."""
+
+    def __init__(self, counter: _Counter):
+        self._counter, self._last, self._total = counter, counter.read(), 0.0
+
+    def look(self) -> float | None:
+        """Joules so far; None where the counter has failed."""
+        now, last = self._counter.read(), self._last
+        self._last = now
+        if now is None or last is None:
+            self._total = float("nan")
+        else:
+            step = now - last
+            if step < 0 and self._counter.range is not None:
+                step += self._counter.range
+            self._total += step
+        return None if self._total != self._total else self._total * self._counter.joules
+
+
+def _rapl(powercap: Path) -> list[_Counter]:
+    """Packages and, beside them, memory; ``psys`` and the parts of a package would count twice."""
+    found = []
+    for zone in sorted(powercap.glob("intel-rapl:*")):  # so named on AMD's processors, too
+        try:
+            name = (zone / "name").read_text().strip()
+            full = float((zone / "max_energy_range_uj").read_text())
+        except (OSError, ValueError):
+            continue
+        part = "processor" if name.startswith("package") else "memory" if name == "dram" else None
+        counter = zone / "energy_uj"
+        if part is not None and _number(counter) is not None:
+            found.append(_Counter(part, lambda counter=counter: _number(counter), 1e-6, full))
+    return found
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _nvml() -> list[_Counter]:
+    """All NVIDIA devices of the machine, where the package pynvml is installed and a driver answers."""
+    try:
+        nvml = importlib.import_module("pynvml")
+    except ImportError:
+        return []
+    try:
+        nvml.nvmlInit()
+        devices = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+    except nvml.NVMLError:
+        return []
+
+    def reader(device: object) -> Callable[[], float | None]:
+        def read() -> float | None:
+            try:
+                return float(nvml.nvmlDeviceGetTotalEnergyConsumption(device))
+            except nvml.NVMLError:  # a device older than Volta
+                return None
+
+        return read
+
+    counters = [_Counter("NVIDIA devices", reader(device), 1e-3) for device in devices]
+    return [counter for counter in counters if counter.read() is not None]
