@@ -129,6 +129,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "command",
         "warnings",
         "extraction",
+        "repeats",
     }
     assert set(content["methods"][0]) == {
         "name",
@@ -144,6 +145,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "curves",
         "mistakes",
         "notes",
+        "joules",
     }
     assert content["methods"][0]["metrics"]["top1"] == {"value": 0.8, "low": 0.75, "high": 0.8500000000000001}
     assert content["methods"][2]["metrics"]["log_loss"] == {"value": None, "low": None, "high": None}

@@ -83,6 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
     )
+    p.add_argument(
+        "--seeds",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="repeat on N drawn splits, N times the fitting; not for DATA that has a split (default: 1)",
+    )
     _network(p)
     _running(p)
 

@@ -57,6 +57,7 @@ def compare(args: Namespace) -> None:
         epochs=args.epochs,
         test_size=args.test_size,
         seed=args.seed,
+        seeds=args.seeds,
         limit=args.limit,
         **_network(args),
         **_running(args),

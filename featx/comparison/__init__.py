@@ -12,6 +12,7 @@ from featx.comparison.material import gather
 from featx.comparison.numbers import compare_numbers
 from featx.comparison.result import Comparison, RegressionComparison, prepare_output
 from featx.comparison.tasks import TaskComparisons
+from featx.energy import Meter
 from featx.errors import InputError, UnknownName
 from featx.tasks import names_of
 
@@ -45,6 +46,7 @@ def compare(
     batch_size: int | str = "auto",
     test_size: float = 0.25,
     seed: int = 0,
+    seeds: int = 1,
     epochs: int | None = None,
     cache: Any = None,
     limit: int | None = None,
@@ -75,6 +77,13 @@ def compare(
         Share of test images where the data has no split of its own.
     seed : int, default=0
         Seed of the split, the folds, the classifiers, the fine-tuning and the bootstrap.
+    seeds : int, default=1
+        Of more than one, everything is repeated on splits drawn with `seed`, `seed` + 1, ..., the same for
+        every method, for about so many times the time to fit; the embeddings are extracted once. The result
+        then has ``repeats``: each method's metrics on each split, their means with 95 % intervals over
+        splits, and corrected resampled t-tests against the best mean. The first split is the one that
+        everything else of the result is about. Data that comes with its own split is refused: there is one
+        split, and what would vary is the methods' own chance alone, which is not what the interval claims.
     epochs : int, optional
         Epochs of the fine-tuning modes that run the network; default: the recipe's.
     n_boot : int, default=1000
@@ -99,10 +108,13 @@ def compare(
     ------
     DatasetError
         No labels, one class only, a class with a single image, no images.
+    InputError
+        `seeds` is above 1 and the data comes with its own split.
     UnknownName, WeightsError, ImageError, CacheError
         See `featx.errors`.
     """
     started = time.perf_counter()
+    meter = Meter()
     modes = _baseline_modes(baseline)
     chosen = _chosen(classifiers, regressors)
     material = gather(
@@ -117,6 +129,8 @@ def compare(
         limit=limit,
         test_size=test_size,
         seed=seed,
+        seeds=seeds,
+        meter=meter,
     )
     options = Options(
         modes=modes,
@@ -124,8 +138,10 @@ def compare(
         epochs=epochs,
         test_size=test_size,
         seed=seed,
+        seeds=seeds,
         n_boot=n_boot,
         verbose=verbose,
+        meter=meter,
         **chosen,
     )
     results: dict[str, Comparison | RegressionComparison] = {}

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from featx.comparison.pairs import adjusted
 from featx.datasets import Dataset
+from featx.energy import Meter
 from featx.features import Features
 from featx.results import MethodResult, Mistake, curves_from_history
 from featx.splits import Split, validation_part
@@ -34,17 +36,20 @@ class Outcome:
     curves: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     image_size: int | None = None
+    joules: dict[str, float | None] = field(default_factory=dict)
 
 
 class Bench:
     """Runs every method on one split and scores them alike."""
 
-    def __init__(self, features: Features, split: Split, seed: int, verbose: bool):
+    def __init__(
+        self, features: Features, split: Split, seed: int, verbose: bool, meter: Meter | None = None
+    ):
         assert features.labels is not None  # `compare` has refused anything else
         assert features.classes is not None
         self.ids, self.y, self.classes = features.ids, features.labels, features.classes
         self.groups = features.groups
-        self.split, self.seed, self.verbose = split, seed, verbose
+        self.split, self.seed, self.verbose, self.meter = split, seed, verbose, meter or Meter()
         self.train, self.test = split.train, split.test
 
     def per_class(self, rows: np.ndarray) -> list[int]:
@@ -63,6 +68,7 @@ class Bench:
         outcome.image_size = size
         cost = (features.run or {}).get("seconds_per_image")
         outcome.seconds["extract"] = None if cost is None else cost * len(features)
+        outcome.joules["extract"] = _joules(features)
         if cost is not None:
             outcome.seconds["predict_per_image"] += cost
         return outcome, cv_score
@@ -72,7 +78,8 @@ class Bench:
 
         self._say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
         groups = None if self.groups is None else self.groups[self.train]
-        fitted = fit_probe(name, x[self.train], self.y[self.train], groups=groups, seed=self.seed)
+        with self.meter.measure() as reading:
+            fitted = fit_probe(name, x[self.train], self.y[self.train], groups=groups, seed=self.seed)
         began = time.perf_counter()
         probabilities = fitted.predict_proba(x[self.test])
         spent = time.perf_counter() - began
@@ -86,6 +93,7 @@ class Bench:
             seconds={"extract": 0.0, "fit": fitted.seconds, "predict_per_image": spent / len(self.test)},
             params=fitted.params,
             notes=list(fitted.notes),
+            joules={"extract": 0.0 if reading.joules is not None else None, "fit": reading.joules},
         )
         return outcome, fitted.cv_score if fitted.cv_score is not None else 0.0
 
@@ -108,19 +116,20 @@ class Bench:
             recipe = default_recipe(mode, n_train=len(train))
             if epochs is not None and mode != "head":
                 recipe = replace(recipe, epochs=epochs)
-            tuned = fine_tune(
-                backbone,
-                dataset.images,
-                self.y,
-                len(self.classes),
-                recipe=recipe,
-                train_idx=train,
-                val_idx=val,
-                embeddings=features.embeddings,
-                device=device,
-                seed=self.seed,
-                progress=self._epoch_line if self.verbose else None,
-            )
+            with self.meter.measure() as reading:
+                tuned = fine_tune(
+                    backbone,
+                    dataset.images,
+                    self.y,
+                    len(self.classes),
+                    recipe=recipe,
+                    train_idx=train,
+                    val_idx=val,
+                    embeddings=features.embeddings,
+                    device=device,
+                    seed=self.seed,
+                    progress=self._epoch_line if self.verbose else None,
+                )
             began = time.perf_counter()
             if mode == "head":
                 probabilities = tuned.predict_proba(features.embeddings[self.test])
@@ -148,6 +157,7 @@ class Bench:
                     curves=(curves_from_history(tuned.history) or {}) | {"best_epoch": tuned.best_epoch},
                     notes=list(tuned.notes),
                     image_size=backbone.preprocessing.size[0],
+                    joules={"extract": _joules(features), "fit": reading.joules},
                 )
             )
         return outcomes
@@ -169,10 +179,16 @@ class Bench:
         )
         best = ranked[0] if ranked else 0
         right = [o.labels == truth for o in outcomes]
+        # Only the p-values of the pairs are looked at, so nothing is resampled for them.
+        family = (
+            adjusted(best, ranked, lambda i, j: mcnemar_exact(right[i], right[j], n_boot=1).p_value)
+            if ranked
+            else {}
+        )
         results = []
         for i, outcome in enumerate(outcomes):
             test = mcnemar_exact(right[i], right[best], seed=self.seed)
-            versus = None if i == best else {"method": outcomes[best].name} | test.to_dict()
+            versus = {"method": outcomes[best].name, "p_holm": family.get(i)} | test.to_dict()
             results.append(
                 MethodResult(
                     name=outcome.name,
@@ -182,12 +198,13 @@ class Bench:
                     params=outcome.params,
                     metrics=metrics[i],
                     seconds=outcome.seconds,
-                    versus_best=versus,
+                    versus_best=None if i == best else versus,
                     confusion=_confusion(truth, outcome.labels, len(self.classes)),
                     curves=outcome.curves,
                     mistakes=self._mistakes(outcome) if outcome.kind != "floor" else [],
                     notes=outcome.notes,
                     image_size=outcome.image_size,
+                    joules=outcome.joules,
                 )
             )
         return results
@@ -216,6 +233,11 @@ class Bench:
             + ("" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}")
             + f" ({epoch['seconds']:.0f} s)"
         )
+
+
+def _joules(features: Features) -> float | None:
+    each = (features.run or {}).get("joules_per_image")
+    return None if each is None else each * len(features)
 
 
 def _confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> list[list[int]]:

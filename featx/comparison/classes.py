@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from featx.comparison.bench import Bench, Outcome
 from featx.comparison.material import Material
+from featx.comparison.repeats import over_splits
 from featx.comparison.result import Comparison, thumbnails_of
-from featx.results import advise, describe_environment
+from featx.energy import Meter
+from featx.results import MethodResult, advise, describe_environment
+from featx.splits import Split
 
 
 @dataclass(frozen=True)
@@ -27,35 +30,29 @@ class Options:
     seed: int
     n_boot: int
     verbose: bool
+    seeds: int = 1
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def all_seeds(self) -> range:
+        """One a split."""
+        return range(self.seed, self.seed + self.seeds)
 
 
 def compare_classes(material: Material, options: Options) -> Comparison:
     """Compares classifiers on the only task of `material`."""
     started = time.perf_counter()
-    split = material.split(options.test_size, options.seed)
-    bench = Bench(material.first, split, options.seed, options.verbose)
-    nets, dataset = material.nets, material.dataset
-    outcomes: list[Outcome] = [bench.majority()]
-    if material.pixels is not None:
-        outcomes.append(bench.pixels(material.pixels, material.pixel_size))
-    selection: dict[str, float] = {}
-    for name, features in material.sets.items():
-        size = nets[name].preprocessing.size[0] if nets else None
-        for classifier in options.classifiers:
-            outcome, cv_score = bench.probe(classifier, name, features, size)
-            outcomes.append(outcome)
-            selection[name] = max(selection.get(name, -np.inf), cv_score)
-    if options.modes and dataset is not None:
-        chosen = max(selection, key=lambda name: selection[name])
-        outcomes += bench.fine_tuned(
-            options.modes,
-            nets[chosen],
-            material.sets[chosen],
-            dataset,
-            device=options.device,
-            epochs=options.epochs,
-        )
+    dataset = material.dataset
+    bench = _bench(material, options, options.seed)
+    split = bench.split
+    outcomes, chosen = _outcomes(bench, material, options)
     methods = bench.scored(outcomes, options.n_boot)
+
+    def again(seed: int) -> tuple[Split, list[MethodResult]]:
+        other = _bench(material, options, seed)
+        return other.split, other.scored(_outcomes(other, material, options, chosen)[0], 0)
+
+    repeats = over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
     warnings = []
     if dataset is None:
         warnings.append(
@@ -73,10 +70,11 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         }
         | ({"task": material.task.name} if material.several else {}),
         methods=methods,
-        advice=advise(methods, n_test=len(split.test)),
+        advice=advise(methods, n_test=len(split.test), repeats=repeats),
         seed=options.seed,
+        repeats=repeats,
         warnings=warnings,
-        **common_parts(material),
+        **common_parts(material, options.meter),
     )
     if dataset is not None:
         shown = {mistake.id for method in methods for mistake in method.mistakes}
@@ -85,13 +83,47 @@ def compare_classes(material: Material, options: Options) -> Comparison:
     return result
 
 
-def common_parts(material: Material) -> dict[str, Any]:
+def _bench(material: Material, options: Options, seed: int) -> Bench:
+    split = material.split(options.test_size, seed)
+    return Bench(material.first, split, seed, options.verbose, options.meter)
+
+
+def _outcomes(
+    bench: Bench, material: Material, options: Options, chosen: str | None = None
+) -> tuple[list[Outcome], str]:
+    """What every method says on one split; and the backbone that was fine-tuned, if it was not given."""
+    nets, dataset = material.nets, material.dataset
+    outcomes: list[Outcome] = [bench.majority()]
+    if material.pixels is not None:
+        outcomes.append(bench.pixels(material.pixels, material.pixel_size))
+    selection: dict[str, float] = {}
+    for name, features in material.sets.items():
+        size = nets[name].preprocessing.size[0] if nets else None
+        for classifier in options.classifiers:
+            outcome, cv_score = bench.probe(classifier, name, features, size)
+            outcomes.append(outcome)
+            selection[name] = max(selection.get(name, -np.inf), cv_score)
+    # Over several splits it is the same method only on the same backbone.
+    chosen = chosen or max(selection, key=lambda name: selection[name])
+    if options.modes and dataset is not None:
+        outcomes += bench.fine_tuned(
+            options.modes,
+            nets[chosen],
+            material.sets[chosen],
+            dataset,
+            device=options.device,
+            epochs=options.epochs,
+        )
+    return outcomes, chosen
+
+
+def common_parts(material: Material, meter: Meter) -> dict[str, Any]:
     """What every result says of the embeddings and of the machine."""
     return {
         "spaces": {name: features.space for name, features in material.sets.items()},
         "forward_passes": material.forward_passes,
         "failures": [{"id": f.id, "reason": f.reason} for f in material.first.failures],
-        "environment": describe_environment(),
+        "environment": describe_environment() | ({"energy": ", ".join(meter.parts)} if meter.parts else {}),
         "extraction": {
             name: {"profile": features.run["profile"], "parity": features.run["parity"]}
             for name, features in material.sets.items()

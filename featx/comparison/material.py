@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from featx.comparison.repeats import require_drawn
 from featx.comparison.tasks import folders
 from featx.datasets import Dataset, load_dataset, require_labelled
+from featx.energy import Meter
 from featx.errors import DatasetError, InputError
-from featx.extraction import backbone_of, embed, extract_features, network_embedder, pixel_embedder
+from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.features import Features, load_features
 from featx.splits import Split, make_split
 from featx.tasks import Task
@@ -106,6 +108,8 @@ def gather(
     limit: int | None,
     test_size: float,
     seed: int,
+    seeds: int = 1,
+    meter: Meter | None = None,
 ) -> Material:
     """The embeddings, from a features file or extracted once for all tasks; see `compare`."""
     is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
@@ -120,6 +124,7 @@ def gather(
             features = features.select(label, target)
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
+        require_drawn(features.splits, seeds, place)
         tasks = _file_tasks(features, place)
         _require_finite(features, place)
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
@@ -128,12 +133,13 @@ def gather(
         return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, _passes([features]))
 
     dataset = load_dataset(data, labels, limit=limit, seed=seed, label=label, target=target)
+    require_drawn(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if not backbones:
         raise InputError("backbones: at least one is needed")
     nets = {net.name: net for net in (backbone_of(b, **network) for b in backbones)}
     embedders = {name: network_embedder(net, **engine) for name, net in nets.items()}
-    sets = {name: extract_features(dataset, e, **common) for name, e in embedders.items()}
+    sets = {name: _extracted(dataset, e, common, meter or Meter()) for name, e in embedders.items()}
     first = next(iter(sets.values()))
     if first.failures:
         bad = {failure.id for failure in first.failures}
@@ -152,6 +158,16 @@ def gather(
         len(dataset.tasks) > 1,
         _passes(list(sets.values())),
     )
+
+
+def _extracted(dataset: Dataset, embedder: Embedder, common: dict[str, Any], meter: Meter) -> Features:
+    """The embeddings, and the joules that each one took which was computed now."""
+    with meter.measure() as reading:
+        features = extract_features(dataset, embedder, **common)
+    run = features.run or {}
+    if reading.joules is not None and run.get("computed"):
+        run["joules_per_image"] = reading.joules / run["computed"]
+    return features
 
 
 def _passes(sets: list[Features]) -> int:

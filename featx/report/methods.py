@@ -78,13 +78,24 @@ def axis(scale: Scale, labels: int) -> str:
 
 
 def dot_and_whisker(
-    interval: Interval, kind: str, scale: Scale, band: Interval | None = None, what: str = "top-1"
+    interval: Interval,
+    kind: str,
+    scale: Scale,
+    band: Interval | None = None,
+    what: str = "top-1",
+    ticks: Sequence[float] = (),
 ) -> str:
-    """One interval on the scale, with grid lines and perhaps the band of the best one behind it."""
+    """One interval on the scale, with grid lines and perhaps the band of the best one behind it.
+
+    ``ticks`` are the single values that the interval is of.
+    """
     parts = [f'<i class="grid" style="left:{scale.at(t):.2f}%"></i>' for t in scale.ticks]
     if band is not None and math.isfinite(band.low) and math.isfinite(band.high):
         left, right = max(scale.at(band.low), 0), scale.at(band.high)
         parts.append(f'<i class="band" style="left:{left:.2f}%;width:{right - left:.2f}%"></i>')
+    for value in ticks:
+        if math.isfinite(value) and scale.at(value) >= 0:
+            parts.append(f'<i class="tick {kind}" style="left:{scale.at(value):.2f}%"></i>')
     if math.isfinite(interval.value):
         parts.append(_mark(interval, kind, scale))
     label = escape(f"{what} {interval}")
@@ -140,9 +151,13 @@ def _against(m: MethodResult, best: MethodResult) -> str:
     points = "" if difference is None else f"{format_points(float(difference))} "
     if math.isnan(m.p_value):
         return points or "–"
-    p = format_p(m.p_value)
-    said = f"p {escape(p)}" if p.startswith("<") else f"p {p}"
-    return f"{points}<small>{said}{', n.s.' if m.p_value > ALPHA else ''}</small>"
+    return points + verdict_of_test(m.p_adjusted)
+
+
+def verdict_of_test(p_adjusted: float) -> str:
+    """What a cell of a table says of an adjusted p-value."""
+    p = f"p {escape(format_p(p_adjusted))}"
+    return f"<small>{'no difference<br>shown, ' if p_adjusted >= ALPHA else ''}{p}</small>"
 
 
 def _number(x: float) -> str:

@@ -13,8 +13,10 @@ from featx.report.mistakes import confident_mistakes, frequent_confusions, recal
 from featx.report.plots import NAMED, confusion_plot, cost_plot, curves_plot, front
 from featx.report.provenance import how_it_was_done
 from featx.report.regression import render_regression
+from featx.report.repeats import over_splits
 from featx.report.verdict import verdict
 from featx.results import (
+    ALPHA,
     ComparisonResult,
     MethodResult,
     RegressionResult,
@@ -23,7 +25,7 @@ from featx.results import (
     recommended,
     write_atomically,
 )
-from featx.results.formats import format_seconds
+from featx.results.formats import format_joules, format_seconds
 
 
 def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = None) -> str:
@@ -53,6 +55,7 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
         sections += [
             verdict(result, best, pick),
             _all_methods(result, best, pick),
+            over_splits(result.repeats) if result.repeats is not None else "",
             _cost(result, best, pick),
             _errors(result, pick),
             _gallery(result, pick, thumbnails or {}),
@@ -99,8 +102,9 @@ def _all_methods(result: ComparisonResult, best: MethodResult, pick: MethodResul
     )
     return (
         f'<section class="card"><h2>All {len(result.methods)} methods, same test images</h2>'
-        '<p class="lead">Mark: top-1 accuracy; whisker: its 95 % interval. “n.s.”: the paired test against '
-        f"the highest shows no difference (p &gt; 0.05).</p>{legend}"
+        '<p class="lead">Mark: top-1 accuracy; whisker: its 95 % interval. “No difference shown”: the paired '
+        "test against the highest, adjusted for all pairs of competing methods, has p ≥ "
+        f"{ALPHA}.</p>{legend}"
         f"{methods_table(result.methods, best, pick)}"
         '<p class="narrow muted"><small>More metrics on a wider screen, all in results.csv.</small></p>'
         "</section>"
@@ -116,7 +120,7 @@ def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> s
         "faster to train. Point at a mark for its name.</p>"
         f'<div class="two">{figure(plot, "cost")}<div><h3>Worth their time</h3><p class="muted"><small>'
         "Nothing else here is both faster to train and more accurate.</small></p>"
-        f"{_front_list(result)}</div></div></section>"
+        f"{_front_list(result)}{_energy(result)}</div></div></section>"
     )
 
 
@@ -124,10 +128,26 @@ def _front_list(result: ComparisonResult) -> str:
     shown = [m for m in result.methods if m.kind != "floor" and m.cost > 0 and math.isfinite(m.top1)]
     lines = "".join(
         f'<li class="{m.kind}"><span class="grow"><span class="mark"></span>{escape(m.title)}</span>'
-        f'<span class="num muted">{escape(format_seconds(m.cost))}</span><b class="num">{m.top1:.3f}</b></li>'
+        f'<span class="num muted">{escape(_price(m))}</span><b class="num">{m.top1:.3f}</b></li>'
         for m in sorted(front(shown), key=lambda m: m.cost)
     )
     return f'<ul class="pairs">{lines}</ul>'
+
+
+def _price(m: MethodResult) -> str:
+    """Seconds to a trained method, and joules where they were counted."""
+    return ", ".join([format_seconds(m.cost), *([] if math.isnan(m.energy) else [format_joules(m.energy)])])
+
+
+def _energy(result: ComparisonResult) -> str:
+    """What the joules are of; nothing where there are none."""
+    if all(math.isnan(m.energy) for m in result.methods if m.kind != "floor"):
+        return ""
+    counted = result.environment.get("energy") or "what the machine counts"
+    return (
+        f'<p class="muted after"><small>Joules: {escape(str(counted))}, as the machine’s own counters have '
+        "it, with whatever else ran meanwhile.</small></p>"
+    )
 
 
 def _errors(result: ComparisonResult, pick: MethodResult) -> str:

@@ -27,7 +27,7 @@ def how_it_was_done(result: ComparisonResult) -> str:
         "Training images a class": _range(data.get("n_per_class_train")),
         "Test images a class": _range(data.get("n_per_class_test")),
         "Embeddings": _forward_passes(result),
-        "Seed": result.seed,
+        "Seed": result.seed if result.repeats is None else f"{result.seed}, of this page’s own split",
         "Time, all together": "" if result.seconds_total is None else format_seconds(result.seconds_total),
         "Written": result.created,
     }
@@ -40,7 +40,8 @@ def how_it_was_done(result: ComparisonResult) -> str:
     method = (
         "<p class='lead'>Every method saw the same training images and was scored once on the same test "
         "images; hyperparameters were chosen on training images only. Intervals are 95 % intervals over test "
-        f"images. p-values are of {test}, read at {ALPHA:.2f} and not corrected for the number of methods. "
+        f"images. p-values are of {test}, adjusted by Holm's method for all pairs of methods that compete (a "
+        f"floor’s is not adjusted), and read at {ALPHA:.2f}. "
         f"The {highest} of several scores on the same "
         "images is slightly optimistic. Time to train is extraction and fit.</p>"
     )

@@ -8,13 +8,14 @@ from html import escape
 import numpy as np
 
 from featx.report.document import document, figure
-from featx.report.methods import KIND, Scale, axis, dot_and_whisker
+from featx.report.methods import KIND, Scale, axis, dot_and_whisker, verdict_of_test
 from featx.report.mistakes import data_uri
 from featx.report.plots import COLOUR, Plot, _plain_axes
 from featx.report.provenance import how_it_was_done
+from featx.report.repeats import over_splits
 from featx.report.svg import INK, new_figure
 from featx.results import ALPHA, MethodResult, RegressionResult
-from featx.results.formats import format_milliseconds, format_p, format_seconds
+from featx.results.formats import format_milliseconds, format_seconds
 from featx.results.regression import format_number, in_digits
 
 SHOWN_ERRORS = 12
@@ -37,10 +38,13 @@ def render_regression(result: RegressionResult, thumbnails: Mapping[str, bytes])
         + "</section>",
         f'<section class="card"><h2>All {len(result.methods)} methods, same test images</h2>'
         '<p class="lead">Mark: R², the share of the variance that is explained (1 is perfect, 0 as good as '
-        "the mean of the test images); whisker: its 95 % interval. “n.s.”: the paired test of absolute "
-        f"errors against the best shows no difference (p &gt; {ALPHA}).</p>"
+        "the mean of the test images); whisker: its 95 % interval. “No difference shown”: the paired "
+        "test of absolute errors against the best, adjusted for all pairs of competing methods, has p ≥ "
+        f"{ALPHA}.</p>"
         f"{regression_table(result)}</section>",
     ]
+    if result.repeats is not None:
+        sections.append(over_splits(result.repeats))
     if best is not None and result.predictions:
         sections.append(
             f'<section class="card"><h2>Predicted against true, {escape(best.title)}</h2>'
@@ -105,8 +109,7 @@ def _row(m: MethodResult, best: MethodResult | None, scale: Scale, several: bool
     about = [KIND[m.kind], *([m.backbone] if several and m.backbone else [])]
     r2, mae = m.metric("r2"), m.metric("mae")
     band = best.metric("r2") if best is not None else None
-    p = format_p(m.p_value)
-    against = "–" if m is best else f"<small>p {escape(p)}{', n.s.' if m.p_value > ALPHA else ''}</small>"
+    against = "–" if m is best else verdict_of_test(m.p_adjusted)
     spans = [
         f"{form(i.low)}–{form(i.high)}" if np.isfinite(i.low) else ""
         for i, form in ((r2, _three), (mae, format_number))

@@ -61,7 +61,7 @@ def _fine_tuning(result: ComparisonResult, best: MethodResult, pick: MethodResul
         return _tile(name, "not measured", "no such method was run", words=True)
     test = other if best is pick else pick
     gap = pick.top1 - other.top1
-    p = "" if math.isnan(test.p_value) else f", p {_p(test.p_value)}"
+    p = "" if math.isnan(test.p_value) else f", p {_p(test.p_adjusted)}"
     points, way = format_points(abs(gap), signed=False), "below" if gap < 0 else "above"
     small = f"{points} points {way} {in_text(other)} ({100 * other.top1:.1f} %){p}"
     if math.isnan(test.p_value):

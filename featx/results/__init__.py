@@ -77,8 +77,8 @@ One method:
                           Cohen's d_z of the differences over splits
 ========================  ==================================================================================
 
-The intervals of ``means`` carry the same correction: splits of one dataset share most of their training images,
-and an interval that took them for independent would be too narrow.
+The intervals of ``means`` carry the same correction: splits of one dataset share most of their training
+images, and an interval that took them for independent would be too narrow.
 
 Where a number is predicted, `RegressionResult` says what is different. Several tasks make a folder each with
 its own ``results.json``, and beside these folders one with ``schema``, ``tasks`` (a list of ``{name, kind,

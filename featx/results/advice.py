@@ -184,7 +184,9 @@ def _over_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
     others = [m for m in repeats.methods if m.kind != "floor" and m is not best]
     same = sum(m.p_adjusted >= ALPHA for m in others)
     if mine is best:
-        return [f"{over}, the highest; {same} of the {len(others)} other methods cannot be told apart from it."]
+        return [
+            f"{over}, the highest; {same} of the {len(others)} other methods cannot be told apart from it."
+        ]
     title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
     highest = f"the highest is {title}'s, {best.mean(repeats.metric).value:.3f}"
     if mine.p_adjusted < ALPHA:

@@ -70,7 +70,9 @@ class RegressionResult(ComparisonResult):
 
     def table(self) -> str:
         """A plain-text table for a terminal, the best method first, floors included."""
-        lines = [["method", "MAE [95 %]", "RMSE", "R2 [95 %]", "Spearman", "fit s", "ms/image", "p vs best (Holm)"]]
+        lines = [
+            ["method", "MAE [95 %]", "RMSE", "R2 [95 %]", "Spearman", "fit s", "ms/image", "p vs best (Holm)"]
+        ]
         best = self.best()
         several = len({m.backbone for m in self.methods if m.backbone}) > 1
         for m in self.ranked():
@@ -107,9 +109,7 @@ def best_regressor(methods: Iterable[MethodResult]) -> MethodResult | None:
     return min(found, key=lambda m: (_mae(m), m.versus_best is not None), default=None)
 
 
-def advise_numbers(
-    methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None
-) -> str:
+def advise_numbers(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None) -> str:
     """What the measurements of a regression say, in a few plain sentences.
 
     Parameters

@@ -136,7 +136,9 @@ class Repeats:
         sizes = {k: list(content[k]) for k in ("seeds", "n_train", "n_test")}
         for m in methods:
             if any(len(values) != len(sizes["seeds"]) for values in m.metrics.values()):
-                raise InputError(f"repeats: {m.name} has not one value for each of {len(sizes['seeds'])} seeds")
+                raise InputError(
+                    f"repeats: {m.name} has not one value for each of {len(sizes['seeds'])} seeds"
+                )
         return cls(**sizes, metric=content["metric"], methods=methods)
 
 
