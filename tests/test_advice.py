@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from featx.results import Interval, MethodResult, advise, recommended
+from featx.results import (
+    ALPHA,
+    Interval,
+    MethodResult,
+    RepeatedMethod,
+    Repeats,
+    advise,
+    recommended,
+)
 
 
 def method(name: str, top1: float, kind="probe", p=None, best=None, cost=10.0):
@@ -70,6 +78,58 @@ def test_the_most_accurate_of_the_tied_probes_is_taken():
     tuned = method("full", 0.95, "finetune", cost=350.0)
     probes = [method("knn", 0.93, p=0.08, best=0.95), method("svm", 0.94, p=0.4, best=0.95)]
     assert recommended([*probes, tuned]).name == "svm"
+
+
+def repeated(name: str, mean: float, kind="probe", p=None) -> RepeatedMethod:
+    versus = None if p is None else {"p_value": p / 3, "p_holm": p, "method": "best"}
+    return RepeatedMethod(
+        name,
+        {"svm": "Linear SVM"}.get(name, name.title()),
+        kind,
+        "resnet50",
+        {"top1": [mean] * 3},
+        {"top1": Interval(mean, mean - 0.02, mean + 0.02)},
+        versus_best=versus,
+    )
+
+
+def test_the_adjusted_p_value_is_what_counts():
+    tuned = method("full", 0.95, "finetune", cost=350.0)
+    probe = method("svm", 0.93, p=0.01, best=0.95)
+    assert recommended([probe, tuned]) is tuned
+    probe.versus_best["p_holm"] = 0.06
+    assert recommended([probe, tuned]) is probe
+    said = advise([probe, tuned], 240)
+    assert "No difference from fine-tuning is shown" in said
+    assert "adjusted p = 0.060" in said
+    probe.versus_best["p_holm"] = ALPHA
+    assert recommended([probe, tuned]) is probe, "no difference is shown at 0.05 itself"
+
+
+def test_several_splits_confirm_or_contradict_the_one():
+    methods = [method("svm", 0.95), method("knn", 0.93, p=0.2, best=0.95)]
+    sizes = {"seeds": [0, 1, 2], "n_train": [75] * 3, "n_test": [25] * 3, "metric": "top1"}
+
+    def said(*over: RepeatedMethod) -> str:
+        return advise(methods, 240, Repeats(**sizes, methods=list(over)))
+
+    agreed = said(repeated("svm", 0.95), repeated("knn", 0.93, p=0.3))
+    assert "Over 3 splits its mean top-1 is 0.950 [0.930, 0.970], the highest; 1 of the 1 other" in agreed
+    open_ = said(repeated("knn", 0.95), repeated("svm", 0.93, p=0.3))
+    assert "the highest is Knn's, 0.950, no difference shown (adjusted p = 0.30)" in open_
+    assert "Warning" not in open_
+    against = said(repeated("knn", 0.95), repeated("svm", 0.93, p=0.01))
+    assert "Warning: over 3 splits its mean top-1 is 0.930" in against
+    assert "shown to be better (adjusted p = 0.010)" in against
+
+
+def test_joules_stand_beside_the_seconds_where_they_are_known():
+    tuned = method("full", 0.95, "finetune", cost=350.0)
+    probe = method("svm", 0.94, p=0.4, best=0.95)
+    tuned.joules, probe.joules = {"extract": 20.0, "fit": 9000.0}, {"extract": 20.0, "fit": 300.5}
+    assert "(5.8 min against 10 s; 9.0 kJ against 320 J)" in advise([probe, tuned], 240)
+    probe.joules["extract"] = None
+    assert "J against" not in advise([probe, tuned], 240)
 
 
 def test_a_much_cheaper_mode_that_ties_is_mentioned():

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from pictures import BACKBONE, QUICK, write_photos
 
+import featx.energy
 from featx import compare, extract
 from featx.errors import DatasetError, InputError, OutputError, UnknownName
+from featx.report import render
 from featx.splits import make_split
 
 SMALL = {"backbones": BACKBONE, "weights": None, "image_size": 32, "n_boot": 50}
@@ -68,6 +70,46 @@ def test_all_but_the_best_are_tested_against_it(result):
         if method is not best:
             assert method.versus_best["method"] == best.name
             assert 0 <= method.versus_best["p_value"] <= 1
+            assert -0.5 <= method.versus_best["effect"] <= 0.5
+
+
+def test_p_values_are_adjusted_for_all_pairs_of_competing_methods(result):
+    for method in result.methods:
+        if method.kind == "floor":
+            assert method.versus_best["p_holm"] is None
+        elif method.versus_best is not None:
+            p, adjusted = method.versus_best["p_value"], method.versus_best["p_holm"]
+            # Five compete, so ten pairs; nothing is adjusted by less than nothing or more than all of them.
+            assert min(1, p) <= adjusted <= min(1, 10 * max(p, 0.1))
+
+
+def test_joules_are_known_only_where_the_machine_counts_them(result, photos, monkeypatch, tmp_path):
+    assert all(set(m.joules) == {"extract", "fit"} for m in result.methods)
+    counter = tmp_path / "intel-rapl:0"
+    counter.mkdir()
+    (counter / "name").write_text("package-0")
+    (counter / "max_energy_range_uj").write_text("1000000000000")
+    (counter / "energy_uj").write_text("0")
+    read = featx.energy._number
+
+    def going_on(path):
+        path.write_text(str(int(read(path)) + 3_000_000))
+        return read(path)
+
+    monkeypatch.setattr("featx.energy._number", going_on)
+    monkeypatch.setattr("featx.energy._nvml", list)
+    monkeypatch.setattr("featx.comparison.Meter", lambda: featx.energy.Meter(tmp_path))
+    options = SMALL | {"classifiers": "lda", "baseline": "head"}
+    first, again = compare(photos, **options), compare(photos, **options)
+    assert first.environment["energy"] == "processor"
+    for method in first.methods:
+        extract = 0 if method.kind == "floor" else pytest.approx(3.0)
+        assert method.joules == {"extract": extract, "fit": pytest.approx(3.0)}
+    by_name = {m.name: m for m in again.methods}
+    assert by_name["lda"].joules["extract"] is None, "nothing was computed, so nothing was measured"
+    assert "J against" in first.advice
+    assert "Joules: processor" in render(first)
+    assert "Joules" not in render(again)
 
 
 def test_fine_tuned_modes_keep_their_curves(result):

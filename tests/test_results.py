@@ -21,7 +21,7 @@ from featx.results import (
     describe_environment,
     write_atomically,
 )
-from featx.results.formats import format_milliseconds, format_p, format_points, format_seconds
+from featx.results.formats import format_joules, format_milliseconds, format_p, format_points, format_seconds
 
 
 def method(name: str, top1: float, kind: str = "probe", **more) -> MethodResult:
@@ -301,6 +301,20 @@ def test_p_values_as_people_write_them(p, text):
 )
 def test_durations_as_people_write_them(seconds, text):
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("joules", "text"),
+    [(None, "-"), (3.21, "3.2 J"), (42, "42 J"), (999.7, "1.0 kJ"), (123456, "123 kJ"), (2.5e6, "2.5 MJ")],
+)
+def test_energies_as_people_write_them(joules, text):
+    assert format_joules(joules) == text
+
+
+def test_the_table_says_that_no_difference_is_shown(result):
+    result.methods[0].versus_best |= {"p_holm": 0.06}
+    assert "no difference shown (p 0.060)" in result.table()
+    assert result.methods[0].p_value == 0.03
 
 
 def test_other_numbers_as_people_write_them():

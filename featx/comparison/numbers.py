@@ -141,11 +141,7 @@ def _fitted(
         notes=list(fitted.notes),
         image_size=image_size,
         joules={
-            "extract": _times(costs.get("joules_per_image"), len(x))
-            if backbone
-            else 0.0
-            if reading.joules is not None
-            else None,
+            "extract": _times(costs.get("joules_per_image") if backbone else known, len(x)),
             "fit": reading.joules,
         },
     )

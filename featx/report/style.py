@@ -101,7 +101,7 @@ tbody tr { border-top: 1px solid var(--line); }
 .dw .dot.finetune { border-radius: 0; transform: rotate(45deg) scale(.82); }
 .dw .dot.floor { background: var(--card); border: 2.5px solid var(--c); border-radius: 0; width: 8px; height: 8px;
   margin: -6.5px 0 0 -6.5px; }
-.dw .tick { top: 50%; width: 1px; height: 16px; margin-top: -8px; background: var(--c); opacity: .6; }
+.dw .tick { top: 50%; width: 1px; height: 16px; margin-top: -8px; background: var(--c); opacity: .85; }
 .dw .off { top: 50%; left: 0; margin-top: -6px; border: 6px solid transparent; border-right: 9px solid var(--c);
   border-left: 0; }
 .dw .probe { --c: var(--probe); } .dw .finetune { --c: var(--tuned); } .dw .floor { --c: var(--floor); }
