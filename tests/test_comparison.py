@@ -71,6 +71,7 @@ def test_all_but_the_best_are_tested_against_it(result):
             assert method.versus_best["method"] == best.name
             assert 0 <= method.versus_best["p_value"] <= 1
             assert -0.5 <= method.versus_best["effect"] <= 0.5
+            assert method.versus_best["p_mid"] <= method.versus_best["p_value"]
 
 
 def test_p_values_are_adjusted_for_all_pairs_of_competing_methods(result):

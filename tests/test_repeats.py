@@ -139,7 +139,7 @@ def test_a_number_is_repeated_by_its_error(home):
     shown = [m.mean("mae").value for m in repeats.methods]
     assert shown == sorted(shown), "a lower error is better"
     assert "over 3 splits" in result.table()
-    assert "Over 3 splits the lowest mean absolute error is" in result.advice
+    assert "ver 3 splits its mean absolute error is" in result.advice
     assert "<h2>Over 3 splits</h2>" in render(result)
     assert RegressionResult.from_dict(result.to_dict()).to_dict() == result.to_dict()
 

@@ -164,7 +164,7 @@ class Bench:
 
     def scored(self, outcomes: Sequence[Outcome], n_boot: int) -> list[MethodResult]:
         from featx.classifiers import score
-        from featx.statistics import mcnemar_exact
+        from featx.statistics import mcnemar_exact, mcnemar_mid_p
 
         truth = self.y[self.test]
         metrics = [score(truth, o.probabilities, o.labels, n_boot=n_boot, seed=self.seed) for o in outcomes]
@@ -188,7 +188,8 @@ class Bench:
         results = []
         for i, outcome in enumerate(outcomes):
             test = mcnemar_exact(right[i], right[best], seed=self.seed)
-            versus = {"method": outcomes[best].name, "p_holm": family.get(i)} | test.to_dict()
+            mid = mcnemar_mid_p(right[i], right[best], n_boot=1).p_value
+            about = {"method": outcomes[best].name, "p_holm": family.get(i), "p_mid": mid}
             results.append(
                 MethodResult(
                     name=outcome.name,
@@ -198,7 +199,7 @@ class Bench:
                     params=outcome.params,
                     metrics=metrics[i],
                     seconds=outcome.seconds,
-                    versus_best=None if i == best else versus,
+                    versus_best=None if i == best else about | test.to_dict(),
                     confusion=_confusion(truth, outcome.labels, len(self.classes)),
                     curves=outcome.curves,
                     mistakes=self._mistakes(outcome) if outcome.kind != "floor" else [],

@@ -157,7 +157,7 @@ def _against(m: MethodResult, best: MethodResult) -> str:
 def verdict_of_test(p_adjusted: float) -> str:
     """What a cell of a table says of an adjusted p-value."""
     p = f"p {escape(format_p(p_adjusted))}"
-    return f"<small>{'no difference<br>shown, ' if p_adjusted >= ALPHA else ''}{p}</small>"
+    return f"<small>{'no difference <br>shown, ' if p_adjusted >= ALPHA else ''}{p}</small>"
 
 
 def _number(x: float) -> str:

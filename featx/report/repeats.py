@@ -30,9 +30,10 @@ def _table(repeats: Repeats) -> str:
     scale = Scale([m.mean(drawn) for m in shown] + [Interval(v) for m in shown for v in m.metrics[drawn]])
     several = len({m.backbone for m in repeats.methods if m.backbone}) > 1
     best = repeats.best()
+    column = "Mean" if repeats.metric == "top1" else "Mean abs.<br>error"
     head = (
         '<th scope="col">Method</th><th scope="col" class="plot" aria-label="Mean over splits, drawn">'
-        f'{axis(scale, 6)}</th><th scope="col" class="n">Mean</th>'
+        f'{axis(scale, 6)}</th><th scope="col" class="n">{column}</th>'
         '<th scope="col" class="n" title="this method - the best mean">Against<br>the best</th>'
         '<th scope="col" class="n" title="mean over splits">Time to<br>fit</th>'
     )
@@ -75,5 +76,9 @@ def _against(m: RepeatedMethod, best: RepeatedMethod | None, repeats: Repeats) -
     difference = (m.versus_best or {}).get("difference")
     if m is best or difference is None:
         return "–"
-    said = format_points(difference) if repeats.metric == "top1" else repeats.digits(difference)
+    said = (
+        format_points(difference)
+        if repeats.metric == "top1"
+        else repeats.digits(difference).replace("-", "−")
+    )
     return f"{said} {verdict_of_test(m.p_adjusted)}"

@@ -185,6 +185,7 @@ footer { color: var(--muted); font-size: .84rem; }
   .methods td.n:not(.top1) { order: 3; font-size: .82rem; color: var(--muted); }
   .methods td.n:not(.top1)::before { content: attr(data-label) " "; opacity: .85; }
   .methods td.n:not(.top1) small { display: inline; font-size: 1em; }
+  .methods td.n:not(.top1) br { display: none; }
   .methods td.minor { display: none; }
   .narrow { display: block; margin: 10px 0 0; }
   .mistakes { grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 14px 10px; }

@@ -46,11 +46,13 @@ One method:
 ``joules``                object: ``extract`` and ``fit``, the energy that the machine's counters went on by
                           meanwhile, whatever else it did; null where it cannot tell, and for embeddings that
                           all came from the cache. ``energy`` of ``environment`` says what was counted
-``versus_best``           null for the best method, else ``{p_value, p_holm, difference, low, high, effect,
-                          method}``: an exact paired test of top-1 on the same test images (McNemar's);
+``versus_best``           null for the best method, else ``{p_value, p_holm, p_mid, difference, low, high,
+                          effect, method}``: an exact paired test of top-1 on the same test images (McNemar's);
                           ``p_holm`` = the p-value adjusted by Holm's method for all pairs of methods that
                           compete, as the best one is known from the same images (null for a floor, which
-                          does not compete); ``difference`` = this method's - the best one's, with its 95 %
+                          does not compete); ``p_mid`` = the mid-p value in place of the exact one, not
+                          adjusted: the exact test is cautious where the methods disagree on few images, and
+                          nothing here rests on ``p_mid``; ``difference`` = this method's - the best one's, with its 95 %
                           interval; ``effect`` = Cohen's g, the share of the images that this method alone
                           has right, among those on which the two disagree, - 1/2; ``method`` = the best
                           one's name. Where ``p_holm`` is 0.05 or more, no difference is shown
@@ -73,8 +75,8 @@ One method:
                           best mean first: ``metrics`` = object of lists, a value a split; ``means`` = object
                           of ``{value, low, high}``, the mean over splits with a 95 % interval; ``seconds`` =
                           list, the fit on each split; ``versus_best`` = null for the best mean, else as
-                          above, of the corrected resampled t-test (Nadeau and Bengio 2003), ``effect`` being
-                          Cohen's d_z of the differences over splits
+                          above without ``p_mid``, of the corrected resampled t-test (Nadeau and Bengio
+                          2003), ``effect`` being Cohen's d_z of the differences over splits
 ========================  ==================================================================================
 
 The intervals of ``means`` carry the same correction: splits of one dataset share most of their training

@@ -73,7 +73,7 @@ def advise(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
     said.append(_on_fine_tuning(methods, best, pick))
     said.extend(_on_other_probes(methods, best, pick))
-    said.extend(_over_splits(repeats, pick))
+    said.extend(on_splits(repeats, pick))
     said.extend(_warnings(methods, best, pick, n_test))
     return " ".join(said)
 
@@ -175,26 +175,27 @@ def _joules(tuned: MethodResult, probe: MethodResult) -> str:
     return f"; {format_joules(tuned.energy)} against {format_joules(probe.energy)}"
 
 
-def _over_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
+def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
+    """What several splits say of the method that is recommended, none where there was one split."""
     best = None if repeats is None else repeats.best()
     mine = None if repeats is None else repeats.of(pick.name, pick.backbone)
     if repeats is None or best is None or mine is None:
         return []
-    over = f"Over {len(repeats.seeds)} splits its mean top-1 is {mine.mean(repeats.metric)}"
+    what, end = ("top-1", "highest") if repeats.metric == "top1" else ("absolute error", "lowest")
+    over = f"over {len(repeats.seeds)} splits its mean {what} is {repeats.said(mine)}"
     others = [m for m in repeats.methods if m.kind != "floor" and m is not best]
     same = sum(m.p_adjusted >= ALPHA for m in others)
     if mine is best:
-        return [
-            f"{over}, the highest; {same} of the {len(others)} other methods cannot be told apart from it."
-        ]
+        count = f"{same} of the {len(others)} other methods cannot be told apart from it"
+        return [f"O{over[1:]}, the {end}{f'; {count}' if others else ''}."]
     title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
-    highest = f"the highest is {title}'s, {best.mean(repeats.metric).value:.3f}"
+    other = f"the {end} is {title}'s, {repeats.digits(best.mean(repeats.metric).value)}"
     if mine.p_adjusted < ALPHA:
         return [
-            f"Warning: {over[0].lower()}{over[1:]}, and {highest}, shown to be better (adjusted p "
-            f"{_sign(mine.p_adjusted)}): this one split has favoured another."
+            f"Warning: {over}, and {other}, shown to be better (adjusted p {_sign(mine.p_adjusted)}): this "
+            "one split has favoured another."
         ]
-    return [f"{over}; {highest}, no difference shown (adjusted p {_sign(mine.p_adjusted)})."]
+    return [f"O{over[1:]}; {other}, no difference shown (adjusted p {_sign(mine.p_adjusted)})."]
 
 
 def _sign(p: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from featx.results.advice import ALPHA, FEW_TEST_IMAGES, describe, in_text
+from featx.results.advice import ALPHA, FEW_TEST_IMAGES, describe, in_text, on_splits
 from featx.results.comparison import ComparisonResult, _number, aligned
 from featx.results.formats import format_milliseconds
 from featx.results.repeats import Repeats, said_of
@@ -26,7 +26,7 @@ class RegressionResult(ComparisonResult):
     ``predictions`` (of the best method) and ``ids``, all over the test images. ``metrics`` of a method are
     ``r2``, ``mae``, ``rmse`` and ``spearman``; ``versus_best`` is a paired sign-flip test of absolute errors
     against the method with the lowest ``mae``, its ``difference`` that of the mean absolute errors (above 0:
-    worse), ``effect`` Cohen's d_z; ``confusion`` and ``mistakes`` are empty, ``dataset`` has no classes.
+    worse), ``effect`` Cohen's d_z, and no ``p_mid``; ``confusion`` and ``mistakes`` are empty, ``dataset`` has no classes.
     """
 
     truth: list[float] = field(default_factory=list)
@@ -133,11 +133,7 @@ def advise_numbers(methods: Iterable[MethodResult], n_test: int, repeats: Repeat
     same = sum(m.p_adjusted >= ALPHA for m in others)
     if same:
         said.append(f"{same} of the {len(others)} other regressors cannot be told apart from it.")
-    if repeats is not None and (leader := repeats.best()) is not None:
-        mean = repeats.digits(leader.mean("mae").value)
-        said.append(
-            f"Over {len(repeats.seeds)} splits the lowest mean absolute error is {leader.title}'s, {mean}."
-        )
+    said.extend(on_splits(repeats, best))
     for floor in (m for m in methods if m.kind == "floor"):
         if not (_mae(best) < _mae(floor) and floor.p_adjusted < ALPHA):
             said.append(

@@ -90,22 +90,25 @@ class Repeats:
         """A value of the metric: three decimals of an accuracy, four digits in the unit of a number."""
         return f"{value:.3f}" if self.metric == "top1" else f"{value:.4g}"
 
+    def said(self, method: RepeatedMethod) -> str:
+        """The mean of the metric of one method with its interval."""
+        mean = method.mean(self.metric)
+        bounds = f" [{self.digits(mean.low)}, {self.digits(mean.high)}]" if math.isfinite(mean.low) else ""
+        return self.digits(mean.value) + bounds
+
     def rows(self, alpha: float) -> list[list[str]]:
         """Cells of a text table, the head first."""
         several = len({m.backbone for m in self.methods if m.backbone}) > 1
         name = "top-1" if self.metric == "top1" else self.metric.upper()
         lines = [["method", f"mean {name} [95 %]", "lowest", "highest", "fit s", "p vs best (Holm)"]]
         for m in self.methods:
-            values, mean = m.metrics[self.metric], m.mean(self.metric)
+            values = m.metrics[self.metric]
             times = [t for t in m.seconds if t is not None]
-            bounds = ""
-            if math.isfinite(mean.low):
-                bounds = f" [{self.digits(mean.low)}, {self.digits(mean.high)}]"
             lines.append(
                 [
                     (f"{m.title} · {m.backbone}" if several and m.backbone else m.title)
                     + (" (floor)" if m.kind == "floor" else ""),
-                    self.digits(mean.value) + bounds,
+                    self.said(m),
                     self.digits(min(values)),
                     self.digits(max(values)),
                     f"{sum(times) / len(times):.1f}" if times else "-",

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.stats import chi2, f, rankdata, studentized_range
@@ -181,8 +182,11 @@ def critical_difference(n_methods: int, n_datasets: int, *, alpha: float = 0.05)
         )
     if not 0 < alpha < 1:
         raise InputError(f"alpha must lie between 0 and 1, got {alpha}")
-    q = float(studentized_range.isf(alpha, n_methods, math.inf)) / math.sqrt(2)
-    return q * math.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets))
+    return (
+        _range_point(alpha, n_methods)
+        / math.sqrt(2)
+        * math.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets))
+    )
 
 
 def compare_over_datasets(
@@ -258,6 +262,12 @@ def _scores(result: ComparisonResult, metric: str, floors: bool) -> dict[str, fl
             suffix = f" · {method.backbone}" if several and method.backbone else ""
             found[method.name + suffix] = value
     return found
+
+
+@cache
+def _range_point(alpha: float, n_methods: int) -> float:
+    """Upper `alpha` point of the studentised range, which takes SciPy milliseconds to integrate."""
+    return float(studentized_range.isf(alpha, n_methods, math.inf))
 
 
 def _groups(names: Sequence[str], ranks: np.ndarray, distance: float) -> tuple[tuple[str, ...], ...]:

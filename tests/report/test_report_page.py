@@ -177,6 +177,19 @@ def test_a_mistake_that_fine_tuning_shares_asks_to_check_the_label(comparison):
     assert confident_mistakes(pick, tuned, {}).count("check the label") == len(shared) > 0
 
 
+def test_what_the_adjusted_test_does_not_show_is_said_in_words(made_up):
+    result = made_up()
+    for m in result.methods:
+        if m.versus_best is not None:
+            m.versus_best |= {"p_value": 0.01, "p_holm": 0.2 if m.name == "logreg" else 0.01}
+    page = render(result)
+    table = page[page.index("same test images</h2>") : page.index("What accuracy costs")]
+    assert table.count("no difference <br>shown, p 0.20") == 1
+    assert table.count("no difference <br>shown") == 1
+    assert "n.s." not in page
+    assert "No difference shown 1.7 points below full fine-tuning (98.8 %), p = 0.20" in text_of(page)
+
+
 def test_when_fine_tuning_pays_the_page_says_so(made_up):
     result = made_up(ability={"logreg": 2.6, "svm": 2.5, "rbf-svm": 2.5, "lda": 2.4, "ridge": 2.3})
     text = text_of(render(result))
