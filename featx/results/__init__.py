@@ -47,15 +47,16 @@ One method:
                           meanwhile, whatever else it did; null where it cannot tell, and for embeddings that
                           all came from the cache. ``energy`` of ``environment`` says what was counted
 ``versus_best``           null for the best method, else ``{p_value, p_holm, p_mid, difference, low, high,
-                          effect, method}``: an exact paired test of top-1 on the same test images (McNemar's);
-                          ``p_holm`` = the p-value adjusted by Holm's method for all pairs of methods that
-                          compete, as the best one is known from the same images (null for a floor, which
-                          does not compete); ``p_mid`` = the mid-p value in place of the exact one, not
-                          adjusted: the exact test is cautious where the methods disagree on few images, and
-                          nothing here rests on ``p_mid``; ``difference`` = this method's - the best one's, with its 95 %
+                          effect, method}``: an exact paired test of top-1 on the same test images
+                          (McNemar's); ``p_holm`` = the p-value adjusted by Holm's method for all pairs of
+                          methods that compete, as the best one is known from the same images (null for a
+                          floor, which does not compete): where it is 0.05 or more, no difference is shown;
+                          ``p_mid`` = the mid-p value in place of the exact one, not adjusted, on which
+                          nothing here rests (the exact test is cautious where methods disagree on few
+                          images); ``difference`` = this method's - the best one's, with its 95 %
                           interval; ``effect`` = Cohen's g, the share of the images that this method alone
                           has right, among those on which the two disagree, - 1/2; ``method`` = the best
-                          one's name. Where ``p_holm`` is 0.05 or more, no difference is shown
+                          one's name
 ``confusion``             counts, rows true, columns predicted
 ``curves``                null, or lists of one length over epochs: ``epoch``, ``train_loss``,
                           ``train_accuracy``, ``val_loss``, ``val_accuracy``, perhaps ``phase``, ...; and
