@@ -26,8 +26,8 @@ class RegressionResult(ComparisonResult):
     ``predictions`` (of the best method) and ``ids``, all over the test images. ``metrics`` of a method are
     ``r2``, ``mae``, ``rmse`` and ``spearman``; ``versus_best`` is a paired sign-flip test of absolute errors
     against the method with the lowest ``mae``, its ``difference`` that of the mean absolute errors (above 0:
-    worse), ``effect`` Cohen's d_z, and no ``p_mid``; ``confusion`` and ``mistakes`` are empty, ``dataset`` has
-    no classes.
+    worse), ``effect`` Cohen's d_z, and no ``p_mid``; ``confusion`` and ``mistakes`` are empty, ``dataset``
+    has no classes.
     """
 
     truth: list[float] = field(default_factory=list)

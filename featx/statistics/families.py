@@ -60,7 +60,7 @@ def holm_over_pairs(p_values) -> np.ndarray:
     This is the family also where only the tests against the best method are looked at: which one is the best
     is known from the same results, so that any pair might have been looked at. Adjusted over the m - 1 tests
     against the best alone, 12 methods that are all alike were told apart somewhere in 13 % of simulated
-    comparisons, not 5 %; over all pairs in 2 to 3 % (``python tests/benchmarks/bench_null.py``).
+    comparisons, not 5 %; over all pairs in 3 % (``python tests/benchmarks/bench_null.py``).
 
     Parameters
     ----------

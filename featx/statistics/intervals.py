@@ -2,9 +2,21 @@
 
 The percentile bootstrap takes whatever distribution the values have, but of few values it is too narrow: it
 resamples with the variance of the n values about their mean, which is (n - 1)/n of what it should be, and
-knows nothing of how uncertain that variance is itself. In simulations with 20,000 samples (``python
-tests/benchmarks/bench_null.py``) its 95 % interval of a mean covered the truth in 81 % of samples of 5 normal
-values, 90 % of 10 and 93 % of 20; Student's interval in 95 %. Hence `interval_over_draws`.
+knows nothing of how uncertain that variance is itself. Coverage of the true mean by 95 % intervals, in 4,000
+simulated samples (``python tests/benchmarks/bench_null.py``), of normal values and of beta(20, 1), which is
+skewed as accuracies near 1 are:
+
+======  ==================  ==================  ==================  ==================
+values  normal, bootstrap   normal, Student     skewed, bootstrap   skewed, Student
+======  ==================  ==================  ==================  ==================
+5       83.8 %              94.9 %              78.7 %              88.8 %
+10      89.9 %              94.7 %              85.9 %              90.0 %
+20      92.2 %              94.8 %              89.8 %              91.7 %
+50      93.7 %              94.7 %              92.3 %              93.0 %
+100     94.2 %              94.8 %              93.5 %              93.7 %
+======  ==================  ==================  ==================  ==================
+
+Student's interval is the nearer one throughout, by much where there are few. Hence `interval_over_draws`.
 """
 
 from __future__ import annotations
@@ -19,7 +31,7 @@ from featx.errors import InputError
 from featx.results import Interval
 
 #: Below so many draws Student's interval is taken, from so many on the bootstrap.
-FEW_DRAWS = 30
+FEW_DRAWS = 100
 
 
 def bootstrap_interval(
@@ -115,8 +127,8 @@ def interval_over_draws(
     """The mean over independent draws with an interval that suits their number.
 
     Student's interval below `FEW_DRAWS` draws, where the percentile bootstrap is too narrow (see the
-    docstring of this module); the percentile bootstrap from there on, where it no longer is, and where it
-    follows skewed values better.
+    docstring of this module); the percentile bootstrap from there on, where the two hardly differ, as it asks
+    nothing of the values' distribution.
 
     Parameters
     ----------
