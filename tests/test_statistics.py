@@ -259,7 +259,7 @@ def test_of_few_draws_the_bootstrap_is_too_narrow_and_students_interval_is_not()
 
 
 def test_without_a_difference_the_paired_tests_reject_at_their_level():
-    exact, mid = simulations.mcnemar_rates(5000, 0.9, 2000)
+    exact, mid = simulations.mcnemar_rates(1000, 0.8, 2000)
     assert 0.035 <= exact <= mid <= 0.065
     assert simulations.sign_flip_rate(40, 1500, n_flips=499) == pytest.approx(0.05, abs=0.015)
 

@@ -222,7 +222,7 @@ def test_without_a_difference_the_corrected_test_rejects_at_its_level_and_the_pl
 
 
 def test_without_a_difference_a_family_over_pairs_keeps_its_level_and_one_against_the_best_does_not():
-    alone, against_best, over_pairs, beforehand = simulations.family_rates(8, 600, 200)
+    alone, against_best, over_pairs, beforehand = simulations.family_rates(8, 600, 300)
     assert alone > 0.3
     assert against_best > 0.065
     assert over_pairs <= 0.065
