@@ -80,6 +80,13 @@ class Trunk:
         rest = [p for p in self.module.parameters() if id(p) not in named]
         return [rest, *found] if rest else found
 
+    def pretrained(self, parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+        """The values that parameters of `module` have in the backbone, which no training has changed."""
+        names = {id(parameter): name for name, parameter in self.module.named_parameters()}
+        origin = dict(self._backbone.module.named_parameters())
+        device = self.arithmetic.device
+        return [origin[names[id(parameter)]].detach().to(device) for parameter in parameters]
+
     def unfreeze(self, mode: str, blocks: int) -> None:
         """Make the last `blocks` blocks (``"last"``) or every layer (other modes) trainable."""
         if mode == "last":
