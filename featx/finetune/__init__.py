@@ -1,8 +1,8 @@
 """The fine-tuned baseline: what training the network itself would give, on the same splits as the probes.
 
 `fine_tune` trains a new head, the last blocks or the whole network by a `Recipe`; `default_recipe` has
-sensible ones, and `fine_tune_seeds` repeats it with several seeds. `freeze`, `unfreeze`, `unfreeze_last` and `parameter_groups` serve training loops of one's
-own.
+sensible ones, and `fine_tune_seeds` repeats it with several seeds. `freeze`, `unfreeze`, `unfreeze_last` and
+`parameter_groups` serve training loops of one's own.
 """
 
 from featx.finetune.finetuned import FineTuned

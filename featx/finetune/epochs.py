@@ -24,7 +24,6 @@ from featx.finetune.pulls import Average, Pull, mixed
 from featx.finetune.recipe import Recipe
 from featx.finetune.trunk import Parts, Trunk, features, frozen_parts, pixel_parts
 
-
 #: Sets the chances of mixup apart from those of the crops.
 _MIXING = 7
 

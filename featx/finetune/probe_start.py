@@ -79,7 +79,7 @@ def logistic_head(
 def _fitted(
     head: Head, rows: np.ndarray, labels: np.ndarray, n_classes: int, c: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (k, d) and intercepts (k,) on the embeddings as they are, of a fit on standardised ones."""
+    """Coefficients (k, d) and intercepts (k,) on the embeddings, of a fit on standardised ones."""
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = head.mean.numpy().astype(np.float64), head.scale.numpy().astype(np.float64)

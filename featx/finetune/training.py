@@ -26,8 +26,8 @@ from featx.finetune.epochs import NetworkTraining, stopped_early
 from featx.finetune.finetuned import FineTuned
 from featx.finetune.head import train_head
 from featx.finetune.precision import choose
-from featx.finetune.problem import Problem
 from featx.finetune.probe_start import logistic_head
+from featx.finetune.problem import Problem
 from featx.finetune.recipe import Recipe, default_recipe
 from featx.finetune.search import searched
 from featx.finetune.trunk import Trunk, features
@@ -74,8 +74,8 @@ def fine_tune(
     precision : {"auto", "fp32", "bf16", "fp16"}
         See `featx.finetune.precision.choose`.
     seed : int, default=0
-        Order of the images, random crops and mixing. On a CPU the same seed gives the same history, bit for bit.
-        The caller's random state is neither read nor moved.
+        Order of the images, random crops and mixing. On a CPU the same seed gives the same history,
+        bit for bit. The caller's random state is neither read nor moved.
     progress : callable, optional
         Called with each entry of the history as it arises (mode ``"head"``: with the best one).
     start_from : FineTuned, optional
