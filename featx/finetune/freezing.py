@@ -12,7 +12,7 @@ These helpers stand alone, for training loops of one's own::
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -119,7 +119,7 @@ def unfreeze_last(backbone: Any, module: nn.Module, k: int) -> list[nn.Parameter
 
 
 def parameter_groups(
-    tuned: Iterable[nn.Parameter],
+    tuned: Iterable[nn.Parameter] | Sequence[Sequence[nn.Parameter]],
     head: Iterable[nn.Parameter],
     *,
     lr_backbone: float,

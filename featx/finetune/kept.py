@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,14 +47,16 @@ class Kept:
         self._row = np.full(int(positions.max()) + 1, -1, np.int64)
         self._row[positions] = np.arange(len(positions))
         self.on_disk = needed(sample, len(positions)) > MEMORY_BYTES
-        self._folder = tempfile.TemporaryDirectory(prefix="featx-") if self.on_disk else None
+        self._folder = Path(tempfile.mkdtemp(prefix="featx-")) if self.on_disk else None
+        if self._folder is not None:
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._parts = tuple(self._room(i, len(positions), part) for i, part in enumerate(sample))
 
     def _room(self, number: int, n: int, part: torch.Tensor) -> torch.Tensor:
         shape = (n, *part.shape[1:])
         if self._folder is None:
             return torch.empty(shape, dtype=part.dtype, device=part.device)
-        path = str(Path(self._folder.name, f"{number}"))
+        path = str(self._folder / f"{number}")
         size = n * part[0].numel()
         return torch.from_file(path, shared=True, size=size, dtype=part.dtype).view(shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -135,7 +135,7 @@ class Trunk:
 @torch.no_grad()
 def frozen_parts(
     trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int, view: View | None = None
-) -> Iterator[tuple[np.ndarray, Parts]]:
+) -> Generator[tuple[np.ndarray, Parts]]:
     """What `Trunk.before` gives for images in their plain view, or another: (positions, parts), in order.
 
     `batch_size` changes no result; where memory runs out, smaller batches come.

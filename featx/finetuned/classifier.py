@@ -50,8 +50,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Another input resolution than the published one.
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.finetune.Recipe`. None takes the value that `featx.finetune.default_recipe` has for
-        the mode and the number of training images; a given `lr_backbone` is used without a search. Mode ``"head"`` has no use for `lr_backbone`, `unfreeze`
-        and `augment`; the head from which the other modes set out is always trained by its own defaults.
+        the mode and the number of training images; a `lr_backbone` that is given is used without a search.
+        Mode ``"head"`` has no use for `lr_backbone`, `unfreeze` and `augment`; the head from which the other
+        modes set out is always trained by its own defaults.
     recipe : dict, optional
         Further fields of `featx.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True

@@ -1,4 +1,4 @@
-"""Training the last blocks on kept activations against the plain loop: seconds an epoch, and both loss curves.
+"""Training the last blocks on kept activations against the plain loop: seconds an epoch, and loss curves.
 
 ``python tests/benchmarks/bench_prefix.py FOLDER`` trains the last two blocks of MobileNetV2 and a head on a
 folder with one subfolder for each class, in float32 on the processor, without augmentation, twice:
