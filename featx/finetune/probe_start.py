@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ def _fitted(
     head: Head, rows: np.ndarray, labels: np.ndarray, n_classes: int, c: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients (k, d) and intercepts (k,) on the embeddings, of a fit on standardised ones."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = head.mean.numpy().astype(np.float64), head.scale.numpy().astype(np.float64)
@@ -87,8 +89,10 @@ def _fitted(
     coef = np.zeros((n_classes, rows.shape[1]))
     intercept = np.zeros(n_classes)
     if len(present) > 1:
-        with threadpool_limits(1):
-            model = LogisticRegression(C=c, max_iter=1000, tol=1e-3).fit((rows - mean) * scale, labels)
+        with threadpool_limits(1), warnings.catch_warnings():
+            # A weak penalty on separable classes converges slowly, and training goes on from here anyway.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = LogisticRegression(C=c, max_iter=1000).fit((rows - mean) * scale, labels)
         w, b = model.coef_, model.intercept_
         if len(present) == 2:  # one row of log-odds; half for each class is the same softmax
             w, b = np.vstack([-w, w]) / 2, np.concatenate([-b, b]) / 2

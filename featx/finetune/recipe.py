@@ -153,7 +153,7 @@ class Recipe:
         Values of `lr_backbone` of which a short training each decides, by its validation loss, which one is
         used; empty is no search. Needs a validation part. Unused by ``head``.
     search_epochs : int
-        Epochs of each of those trainings, each with a whole schedule of its own.
+        Epochs of each of those trainings, each with a whole schedule of its own; never more than `epochs`.
 
     Raises
     ------

@@ -43,7 +43,8 @@ def searched(
     """
     start = list(trunk.module.parameters())
     values = snapshot(start)
-    short = replace(recipe, epochs=recipe.search_epochs, patience=recipe.search_epochs)
+    epochs = min(recipe.search_epochs, recipe.epochs)
+    short = replace(recipe, epochs=epochs, patience=epochs)
     trials: list[dict[str, Any]] = []
     forwarded = 0
     for rate in recipe.lr_search:
@@ -59,7 +60,7 @@ def searched(
         trials.append(
             {
                 "lr_backbone": rate,
-                "epochs": recipe.search_epochs,
+                "epochs": epochs,
                 "val_loss": best["val_loss"],
                 "val_accuracy": best.get("val_accuracy"),
                 "seconds": time.perf_counter() - began,
