@@ -175,6 +175,17 @@ def test_unreadable_images_are_left_out_of_everything(split_photos):
     assert [m.name for m in result.methods] == ["majority", "pixels", "knn", "finetune-head"]
 
 
+def test_the_baseline_says_how_its_rate_was_found(photos):
+    result = compare(photos, **SMALL, classifiers=["knn"], baseline=["full", "gradual"], epochs=1)
+    tuned = [m for m in result.methods if m.kind == "finetune"]
+    assert [m.name for m in tuned] == ["finetune-gradual", "finetune-full"]
+    for method in tuned:
+        search = method.params["search"]
+        assert [trial["lr_backbone"] for trial in search] == method.params["lr_search"]
+        assert method.params["lr_backbone"] in method.params["lr_search"]
+        assert sum(trial["seconds"] for trial in search) < method.seconds["fit"]
+
+
 def test_two_backbones_stand_in_one_table(photos):
     result = compare(
         photos, **(SMALL | {"backbones": [BACKBONE, "squeezenet1_1"]}), classifiers="knn", baseline="none"

@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["finetune"],
         metavar="MODE",
-        help="finetune (all modes), none, or some of: head last full (default: finetune)",
+        help="finetune (head, last and full), none, or some of: head last gradual full (default: finetune)",
     )
     p.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the modes that train the network")
     p.add_argument(

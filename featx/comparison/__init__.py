@@ -26,7 +26,9 @@ __all__ = [
 ]
 
 #: Fine-tuning modes of the baseline, cheapest first.
-BASELINE_MODES = ("head", "last", "full")
+BASELINE_MODES = ("head", "last", "gradual", "full")
+#: Those of ``baseline="finetune"``.
+_DEFAULT_MODES = ("head", "last", "full")
 
 
 def compare(
@@ -69,8 +71,9 @@ def compare(
         One or several backbones.
     classifiers : str or sequence of str, optional
         Names of `featx.classifiers.PROBES`; default: all.
-    baseline : {"finetune", "none"} or sequence of {"head", "last", "full"}, default="finetune"
-        ``"finetune"`` runs all three modes on the backbone whose probes did best in cross-validation.
+    baseline : {"finetune", "none"} or sequence of {"head", "last", "gradual", "full"}, default="finetune"
+        ``"finetune"`` runs ``head``, ``last`` and ``full``. The modes run on the backbone whose probes did
+        best in cross-validation.
     weights, layer, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error, n_jobs
         As in `featx.extract`.
     test_size : float, default=0.25
@@ -180,7 +183,7 @@ def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
 
 def _baseline_modes(baseline: str | Sequence[str]) -> tuple[str, ...]:
     if baseline in ("finetune", "none"):
-        return BASELINE_MODES if baseline == "finetune" else ()
+        return _DEFAULT_MODES if baseline == "finetune" else ()
     modes = (baseline,) if isinstance(baseline, str) else tuple(baseline)
     for mode in modes:
         if mode == "none" or mode == "finetune":

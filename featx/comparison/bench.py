@@ -153,7 +153,8 @@ class Bench:
                         "fit": tuned.seconds,
                         "predict_per_image": predict,
                     },
-                    params=tuned.recipe.to_dict() | {"best_epoch": tuned.best_epoch},
+                    params=tuned.recipe.to_dict()
+                    | {"best_epoch": tuned.best_epoch, "precision": tuned.precision, "search": tuned.search},
                     curves=(curves_from_history(tuned.history) or {}) | {"best_epoch": tuned.best_epoch},
                     notes=list(tuned.notes),
                     image_size=backbone.preprocessing.size[0],

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.images.augment import augmented
+from featx.images.augment import SCALE, augmented
 from featx.images.preprocess import Preprocessing
 
 #: Batches that are decoded or being decoded beyond the one in use; bounds the memory.
@@ -30,15 +30,25 @@ def plain(preprocessing: Preprocessing) -> View:
     return view
 
 
-def random_crops(preprocessing: Preprocessing, seed: int, epoch: int) -> View:
-    """Random resized crops and flips, drawn for each image from (seed, epoch, position).
+def random_crops(
+    preprocessing: Preprocessing,
+    seed: int,
+    epoch: int,
+    *,
+    crop_scale: float = SCALE[0],
+    flip: float = 0.5,
+    jitter: float = 0.0,
+) -> View:
+    """Random resized crops, flips and colours, drawn for each image from (seed, epoch, position).
 
-    The crop an image gets does not depend on the order in which threads reach it.
+    What an image gets does not depend on the order in which threads reach it. `crop_scale` is the smallest
+    share of the area that a crop covers; the rest is as in `featx.images.augment.augmented`.
     """
 
     def view(source: Any, position: int) -> np.ndarray:
         rng = np.random.default_rng([seed, epoch, position])
-        return augmented(source.read().image(), rng, preprocessing)
+        image = source.read().image()
+        return augmented(image, rng, preprocessing, scale=(crop_scale, 1.0), flip=flip, jitter=jitter)
 
     return view
 

@@ -1,4 +1,4 @@
-"""The training of modes ``last`` and ``full``: steps, epochs, validation, and when to stop."""
+"""The training of all modes but ``head``: steps, epochs, validation, and when to stop."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from featx.finetune.batches import batches, plain, random_crops, workers
+from featx.finetune.batches import View, batches, plain, random_crops, workers
 from featx.finetune.freezing import parameter_groups
 from featx.finetune.head import Best, Head, measure, schedule
+from featx.finetune.kept import Kept, keep
 from featx.finetune.memory import release, too_large
 from featx.finetune.problem import Problem
+from featx.finetune.pulls import Average, Pull, mixed
 from featx.finetune.recipe import Recipe
 from featx.finetune.trunk import Parts, Trunk, features, frozen_parts, pixel_parts
 
-#: Bytes of frozen activations kept, at most, for images that come again unchanged.
-KEPT_BYTES = 1 << 30
+#: Sets the chances of mixup apart from those of the crops.
+_MIXING = 7
 
 
 def stopped_early(epoch: int, recipe: Recipe) -> str:
@@ -38,20 +40,8 @@ class _Diverged(Exception):
     """The loss or its gradient is no longer finite."""
 
 
-class _Kept:
-    """Frozen activations of images that come again unchanged, found by the image's position."""
-
-    def __init__(self, positions: np.ndarray, parts: Parts):
-        self._row = {position: row for row, position in enumerate(positions.tolist())}
-        self._parts = parts
-
-    def __getitem__(self, positions: np.ndarray) -> Parts:
-        rows = torch.tensor([self._row[p] for p in positions.tolist()], device=self._parts[0].device)
-        return tuple(part.index_select(0, rows) for part in self._parts)
-
-
-def _kept_parts(kept: _Kept, rows: np.ndarray, at: slice) -> Parts:
-    return kept[rows[at]]
+def _kept_parts(kept: Kept, rows: np.ndarray, device: torch.device, at: slice) -> Parts:
+    return kept.get(rows[at], device)
 
 
 class NetworkTraining:
@@ -66,7 +56,7 @@ class NetworkTraining:
     problem : Problem
         With images and embeddings.
     recipe : Recipe
-        Of mode ``"last"`` or ``"full"``.
+        Of another mode than ``"head"``.
     seed : int
         Of order and crops.
     progress : callable or None
@@ -97,15 +87,24 @@ class NetworkTraining:
         self.trunk, self.head, self.problem, self.recipe = trunk, head, problem, recipe
         self.images, self.seed, self.progress = problem.images, seed, progress
         self.notes: list[str] = []
+        blocks = trunk.blocks(recipe.mode, recipe.unfreeze)
+        pretrained = [parameter for block in blocks for parameter in block]
         trunk.unfreeze(recipe.mode, recipe.unfreeze)
-        self.parameters = trunk.tuned + list(head.linear.parameters())
+        self.n_blocks = len(blocks)
+        self.unfrozen = 0  # blocks, of mode "gradual"
+        self.parameters = pretrained + list(head.linear.parameters())
+        pulled = recipe.l2_sp > 0
         groups = parameter_groups(
-            trunk.tuned,
+            blocks,
             head.linear.parameters(),
             lr_backbone=recipe.lr_backbone,
             lr_head=recipe.lr_head,
-            weight_decay=recipe.weight_decay,
+            weight_decay=0.0 if pulled else recipe.weight_decay,
+            layer_decay=recipe.layer_decay,
+            head_decay=recipe.l2_sp_head if pulled else None,
         )
+        self.pull = Pull(pretrained, trunk.pretrained(pretrained), recipe.l2_sp) if pulled else None
+        self.average = Average(self.parameters, recipe.ema) if recipe.ema else None
         self.optimizer = torch.optim.SGD(
             groups, lr=recipe.lr_head, momentum=recipe.momentum, nesterov=recipe.momentum > 0
         )
@@ -124,27 +123,36 @@ class NetworkTraining:
         problem, recipe = self.problem, self.recipe
         rng = np.random.default_rng(self.seed)
         self._start()
-        val = self._keep(problem.val)
-        fit = None if recipe.augment else self._keep(problem.train)
+        val = self._keep(problem.val, None)
+        views: dict[int, Kept | None] = {}  # kept activations of the training images, by their view
         with ThreadPoolExecutor(workers(), "featx-decode") as pool:
             for epoch in range(1, recipe.epochs + 1):
                 began = time.perf_counter()
+                if recipe.mode == "gradual":
+                    self._unfreeze(epoch * recipe.unfreeze)
+                number = self._view_number(epoch)
+                if number not in views and (not recipe.augment or recipe.views is not None):
+                    views[number] = self._keep(problem.train, self._view(number))
+                fit = views.get(number)
                 order = problem.train[rng.permutation(len(problem.train))]
                 try:
-                    fitted = self._fit(order, epoch, fit, pool)
+                    fitted = self._fit(order, number, fit, pool)
                 except _Diverged:
                     self.notes.append(
                         f"stopped in epoch {epoch} of {recipe.epochs}: the loss was no longer finite; lower "
                         "lr_backbone or lr_head"
                     )
                     break
-                better = self._record(epoch, fitted, self._validate(val), began)
-                if not better and epoch - self.best.epoch >= recipe.patience:
+                better = self._averaged(epoch, fitted, val, began)
+                settled = recipe.mode != "gradual" or self.unfrozen == self.n_blocks
+                if not better and settled and epoch - self.best.epoch >= recipe.patience:
                     if epoch < recipe.epochs:
                         self.notes.append(stopped_early(epoch, recipe))
                     break
         self.best.put_back()
         self.optimizer.zero_grad(set_to_none=True)
+        if recipe.mode == "gradual":
+            self.trunk.unfreeze("gradual", self.n_blocks)  # it runs alike, however far the training came
         if self.best.epoch == 0:
             self.notes.append(
                 "no epoch improved on the frozen network with its new head, which was therefore kept"
@@ -158,6 +166,19 @@ class NetworkTraining:
             logits = self.head.logits(self.problem.rows()[rows])
             scores.append(measure(logits, self.labels[rows]) if len(rows) else (None, None))
         self._record(0, scores[0], scores[1], began)
+
+    def _unfreeze(self, blocks: int) -> None:
+        blocks = min(blocks, self.n_blocks)
+        if blocks != self.unfrozen:
+            self.unfrozen = blocks
+            self.trunk.unfreeze("last" if blocks < self.n_blocks else "gradual", blocks)
+
+    def _averaged(self, epoch: int, fitted: tuple, val: Kept | None, began: float) -> bool:
+        """Validate and offer the weights, or their moving average where there is one."""
+        if self.average is None:
+            return self._record(epoch, fitted, self._validate(val), began)
+        with self.average.in_place():
+            return self._record(epoch, fitted, self._validate(val), began)
 
     def _record(self, epoch: int, fitted: tuple, validated: tuple, began: float) -> bool:
         better = self.best.offer(epoch, validated[0])
@@ -177,28 +198,46 @@ class NetworkTraining:
 
     # One epoch
 
+    def _view_number(self, epoch: int) -> int:
+        """Which of the versions of each image an epoch takes: 1 and up, the same number the same pixels."""
+        if not self.recipe.augment:
+            return 1
+        return epoch if self.recipe.views is None else (epoch - 1) % self.recipe.views + 1
+
+    def _view(self, number: int) -> View:
+        recipe, preprocessing = self.recipe, self.trunk.preprocessing
+        if not recipe.augment:
+            return plain(preprocessing)
+        return random_crops(
+            preprocessing,
+            self.seed,
+            number,
+            crop_scale=recipe.crop_scale,
+            flip=recipe.flip,
+            jitter=recipe.jitter,
+        )
+
     def _fit(
-        self, order: np.ndarray, epoch: int, kept: _Kept | None, pool: ThreadPoolExecutor
+        self, order: np.ndarray, number: int, kept: Kept | None, pool: ThreadPoolExecutor
     ) -> tuple[float, float]:
         """Train on all images once; returns mean loss and accuracy."""
         size = self.recipe.batch_size
-        loss, right = 0.0, 0
+        loss, right = 0.0, 0.0
         if kept is not None:
+            device = self.trunk.arithmetic.device
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
-                step_loss, step_right = self._step(rows, partial(_kept_parts, kept, rows))
+                step_loss, step_right = self._step(rows, partial(_kept_parts, kept, rows, device))
                 loss, right = loss + step_loss, right + step_right
             return loss / len(order), right / len(order)
-        preprocessing = self.trunk.preprocessing
-        view = random_crops(preprocessing, self.seed, epoch) if self.recipe.augment else plain(preprocessing)
-        with closing(batches(self.images, order, size, view, pool)) as loader:
+        with closing(batches(self.images, order, size, self._view(number), pool)) as loader:
             for rows, pixels in loader:
                 self.forwarded += len(rows)
                 step_loss, step_right = self._step(rows, partial(pixel_parts, self.trunk, pixels))
                 loss, right = loss + step_loss, right + step_right
         return loss / len(order), right / len(order)
 
-    def _step(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, int]:
+    def _step(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
         """One step of the optimiser; returns the batch's summed loss and its number of right answers."""
         share = schedule(self.step, self.n_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -209,12 +248,16 @@ class NetworkTraining:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit).item()
         if not math.isfinite(loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             raise _Diverged
+        if self.pull is not None:
+            self.pull.add()
         self.scaler.step(self.optimizer)  # leaves a step out whose float16 gradient overflowed
         self.scaler.update()
+        if self.average is not None:
+            self.average.update(self.step)
         self.step += 1
         return loss, right
 
-    def _gradient(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, int]:
+    def _gradient(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
         """Leave the batch's gradient in the parameters, in as many parts as memory needs."""
         while True:
             self.optimizer.zero_grad(set_to_none=True)
@@ -226,42 +269,51 @@ class NetworkTraining:
             release()
             self.part = -(-min(self.part, len(rows)) // 2)
 
-    def _accumulate(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, int]:
-        total, right = 0.0, 0
+    def _accumulate(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
+        total, right, smoothing = 0.0, 0.0, self.recipe.label_smoothing
         for start in range(0, len(rows), self.part):
             at = slice(start, start + self.part)
-            y = self.labels[rows[at]]
-            logits = self.head(self.trunk.after(before(at)))
-            loss = F.cross_entropy(logits, y, label_smoothing=self.recipe.label_smoothing, reduction="sum")
+            parts, y = before(at), self.labels[rows[at]]
+            targets = [(1.0, y)]
+            if self.recipe.mixup:
+                rng = np.random.default_rng([self.seed, self.step, start, _MIXING])
+                parts, targets = mixed(parts, y, self.recipe.mixup, rng)
+            logits = self.head(self.trunk.after(parts))
+            loss = torch.stack(
+                [
+                    share * F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
+                    for share, target in targets
+                ]
+            ).sum()
             self.scaler.scale(loss / len(rows)).backward()
             total += loss.item()
-            right += int((logits.argmax(dim=1) == y).sum())
+            answers = logits.argmax(dim=1)
+            right += sum(share * int((answers == target).sum()) for share, target in targets)
         return total, right
 
     # Validation, and what is kept for images that come again unchanged
 
     @torch.no_grad()
-    def _validate(self, kept: _Kept | None) -> tuple[float | None, float | None]:
+    def _validate(self, kept: Kept | None) -> tuple[float | None, float | None]:
         val, size = self.problem.val, self.recipe.batch_size
         if not len(val):
             return None, None
         if kept is not None:
+            device = self.trunk.arithmetic.device
             starts = range(0, len(val), size)
-            logits = [self.head(self.trunk.after(kept[val[i : i + size]])) for i in starts]
+            logits = [self.head(self.trunk.after(kept.get(val[i : i + size], device))) for i in starts]
         else:
             logits = [self.head(rows) for _, rows in features(self.trunk, self.images, val, size)]
             self.forwarded += len(val)
         return measure(torch.cat(logits), self.labels[val])
 
-    def _keep(self, positions: np.ndarray) -> _Kept | None:
-        """The frozen part's output for these images, or None if there is none or it is too large."""
-        if not self.trunk.cut or not len(positions):
+    def _keep(self, positions: np.ndarray, view: View | None) -> Kept | None:
+        """The frozen part's output for these images, or None if there is none or no room for it."""
+        # What "gradual" unfreezes moves the cut from epoch to epoch.
+        if self.recipe.mode == "gradual" or not self.trunk.cut or not len(positions):
             return None
-        found: list[Parts] = []
-        for rows, parts in frozen_parts(self.trunk, self.images, positions, self.recipe.batch_size):
-            each = sum(part[0].numel() * part.element_size() for part in parts)
-            self.forwarded += len(rows)
-            if each * len(positions) > KEPT_BYTES:
-                return None
-            found.append(parts)
-        return _Kept(positions, tuple(torch.cat(column) for column in zip(*found, strict=True)))
+        found = frozen_parts(self.trunk, self.images, positions, self.recipe.batch_size, view)
+        with closing(found):
+            kept, images = keep(positions, found)
+        self.forwarded += images
+        return kept

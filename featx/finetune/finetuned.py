@@ -24,13 +24,13 @@ class FineTuned:
     Attributes
     ----------
     recipe : Recipe
-        How it was trained.
+        How it was trained; `lr_backbone` is the one that a search has chosen.
     history : list of dict
         One entry an epoch: ``epoch``, ``phase`` (``"head"`` or ``"network"``), ``train_loss``,
         ``train_accuracy``, ``val_loss``, ``val_accuracy`` (None without a validation part) and
         ``seconds``. Training values are means over the epoch's batches, taken before each step, and on
-        augmented images where the recipe augments. ``last`` and ``full`` begin with epoch 0: the frozen
-        network with the head trained on its embeddings, from which they set out.
+        augmented or mixed images where the recipe says so. All modes but ``head`` begin with epoch 0: the
+        frozen network with the head trained on its embeddings, from which they set out.
     best_epoch : int
         The epoch whose weights were kept: the one of lowest validation loss.
     head_history : list of dict
@@ -43,6 +43,9 @@ class FineTuned:
         ``"fp32"``, ``"bf16"`` or ``"fp16"``, and where.
     notes : list of str
         What a reader of the result should know, such as an early stop.
+    search : list of dict
+        What each learning rate of a search gave: ``lr_backbone``, ``epochs``, ``val_loss``,
+        ``val_accuracy`` and ``seconds``, which are among `seconds` as well.
     """
 
     recipe: Recipe
@@ -54,6 +57,7 @@ class FineTuned:
     precision: str
     device: str
     notes: list[str]
+    search: list[dict[str, Any]]
     _head: Head = field(repr=False)
     _backbone: Any = field(repr=False)
     _arithmetic: Arithmetic = field(repr=False)

@@ -12,7 +12,7 @@ These helpers stand alone, for training loops of one's own::
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -119,35 +119,51 @@ def unfreeze_last(backbone: Any, module: nn.Module, k: int) -> list[nn.Parameter
 
 
 def parameter_groups(
-    tuned: Iterable[nn.Parameter],
+    tuned: Iterable[nn.Parameter] | Sequence[Sequence[nn.Parameter]],
     head: Iterable[nn.Parameter],
     *,
     lr_backbone: float,
     lr_head: float,
     weight_decay: float = 0.0,
+    layer_decay: float = 1.0,
+    head_decay: float | None = None,
 ) -> list[dict[str, Any]]:
     """Parameter groups for a torch optimiser: pretrained layers and head, each with its own rate.
 
     Parameters
     ----------
-    tuned, head : iterable of torch.nn.Parameter
-        Pretrained parameters that are trained, and those of the new head.
+    tuned : iterable of torch.nn.Parameter, or list of lists of them
+        Pretrained parameters that are trained; lists are blocks, from input to output.
+    head : iterable of torch.nn.Parameter
+        Those of the new head.
     lr_backbone, lr_head : float
         Their learning rates.
     weight_decay : float
         For tensors of two or more axes; biases and normalisation parameters get none.
+    layer_decay : float
+        Layer-wise decay of the rate: the block that is `k` blocks below the last one learns at
+        ``lr_backbone * layer_decay ** k`` (Clark et al., *ELECTRA*, 2020, appendix A; BEiT has it for
+        images: Bao et al. 2022).
+    head_decay : float, optional
+        Weight decay of the head, where it differs.
 
     Returns
     -------
     list of dict
-        Up to four groups with `params`, `lr`, `weight_decay`; empty groups are left out.
+        Two groups for each block and for the head, with `params`, `lr`, `weight_decay`; empty groups are
+        left out.
     """
+    blocks: list[Any] = list(tuned)
+    if not blocks or isinstance(blocks[0], nn.Parameter):
+        blocks = [blocks]
+    rates = [lr_backbone * layer_decay**below for below in reversed(range(len(blocks)))]
+    decays = [weight_decay] * len(blocks) + [weight_decay if head_decay is None else head_decay]
     groups = []
-    for parameters, lr in ((list(tuned), lr_backbone), (list(head), lr_head)):
-        for decays in (True, False):
-            chosen = [p for p in parameters if (p.ndim > 1) == decays]
+    for parameters, lr, decay in zip([*blocks, list(head)], [*rates, lr_head], decays, strict=True):
+        for decaying in (True, False):
+            chosen = [p for p in parameters if (p.ndim > 1) == decaying]
             if chosen:
-                groups.append({"params": chosen, "lr": lr, "weight_decay": weight_decay if decays else 0.0})
+                groups.append({"params": chosen, "lr": lr, "weight_decay": decay if decaying else 0.0})
     return groups
 
 

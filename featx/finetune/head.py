@@ -77,6 +77,17 @@ class Head(nn.Module):
         restore(head.linear.parameters(), (weight, bias))
         return head
 
+    @torch.no_grad()
+    def take(self, coef: np.ndarray, intercept: np.ndarray) -> Head:
+        """Compute ``x @ coef.T + intercept`` from now on, with the standardisation that there is.
+
+        With z = (x - m) s, x @ w.T + b is z @ (w / s).T + (b + w m).
+        """
+        mean, scale = (t.cpu().double().numpy() for t in (self.mean, self.scale))
+        self.linear.weight.copy_(torch.from_numpy(coef / scale))
+        self.linear.bias.copy_(torch.from_numpy(intercept + coef @ mean))
+        return self
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of all that it consists of, by the names in `HEAD_TENSORS`."""
         tensors = (self.mean, self.scale, self.linear.weight, self.linear.bias)

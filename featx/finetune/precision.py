@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from featx.errors import InputError
+from featx.errors import InputError, UnknownName
 from featx.machine import cpu_has_bf16
 
 
@@ -40,26 +40,39 @@ class Arithmetic:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
 
-def choose(device: str | torch.device = "auto") -> Arithmetic:
+#: What `choose` takes as precision.
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def choose(device: str | torch.device = "auto", precision: str = "auto") -> Arithmetic:
     """The arithmetic for a device.
 
     Parameters
     ----------
     device : str or torch.device
         ``"auto"`` is CUDA, else MPS, else the CPU.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        Of convolutions and products. ``"auto"`` is bfloat16 on CUDA devices and processors that have it
+        natively, float16 on older CUDA devices, else float32. Processors that only emulate bfloat16 are
+        slower with it.
 
     Returns
     -------
     Arithmetic
-        bfloat16 on CUDA devices and processors that have it natively, float16 on older CUDA devices,
-        else float32. Processors that only emulate bfloat16 are slower with it.
 
     Raises
     ------
     InputError
         The device does not exist here.
+    UnknownName
+        There is no such precision.
     """
+    if precision not in PRECISIONS:
+        raise UnknownName("precision of fine-tuning", str(precision), PRECISIONS)
     chosen = _device(device)
+    if precision != "auto":
+        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        return Arithmetic(chosen, dtypes[precision])
     if chosen.type == "cuda":
         native = torch.cuda.get_device_capability(chosen) >= (8, 0)
         return Arithmetic(chosen, torch.bfloat16 if native else torch.float16)

@@ -1,7 +1,7 @@
 """The fine-tuned baseline: a pretrained network adapted to new classes, on the splits that probes get.
 
 Every mode begins alike: a linear head is trained on the frozen embeddings. Mode ``head`` ends there.
-``last`` and ``full`` go on from that head, because a random one would send large, meaningless gradients
+The others go on from that head, because a random one would send large, meaningless gradients
 into the pretrained layers and distort what they know (linear probing, then fine-tuning: Kumar et al.,
 *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*, 2022).
 
@@ -26,8 +26,10 @@ from featx.finetune.epochs import NetworkTraining, stopped_early
 from featx.finetune.finetuned import FineTuned
 from featx.finetune.head import train_head
 from featx.finetune.precision import choose
+from featx.finetune.probe_start import logistic_head
 from featx.finetune.problem import Problem
 from featx.finetune.recipe import Recipe, default_recipe
+from featx.finetune.search import searched
 from featx.finetune.trunk import Trunk, features
 
 
@@ -42,6 +44,7 @@ def fine_tune(
     val_idx: Any = None,
     embeddings: np.ndarray | None = None,
     device: str | torch.device = "auto",
+    precision: str = "auto",
     seed: int = 0,
     progress: Callable[[dict[str, Any]], object] | None = None,
     start_from: FineTuned | None = None,
@@ -58,7 +61,7 @@ def fine_tune(
         In ``range(n_classes)``.
     n_classes : int
         At least 2.
-    recipe : Recipe or {"head", "last", "full"}
+    recipe : Recipe or {"head", "last", "gradual", "full"}
         How; a mode stands for its `default_recipe`.
     train_idx, val_idx : array-like of int
         Which images are trained on, and which choose the epoch and stop the training. No other image
@@ -68,9 +71,11 @@ def fine_tune(
         The backbone's frozen features of all images. Without them they are computed here first.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        See `featx.finetune.precision.choose`.
     seed : int, default=0
-        Order of the images and random crops. On a CPU the same seed gives the same history, bit for bit.
-        The caller's random state is neither read nor moved.
+        Order of the images, random crops and mixing. On a CPU the same seed gives the same history,
+        bit for bit. The caller's random state is neither read nor moved.
     progress : callable, optional
         Called with each entry of the history as it arises (mode ``"head"``: with the best one).
     start_from : FineTuned, optional
@@ -99,7 +104,7 @@ def fine_tune(
         recipe = default_recipe(recipe, len(problem.train))
     if images is None and recipe.mode != "head":
         raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
-    arithmetic = choose(device)
+    arithmetic = choose(device, precision)
     changed = {} if start_from is None else _checked_start(start_from, backbone, problem.n_classes, recipe)
 
     trunk, forwarded = None, 0
@@ -116,6 +121,11 @@ def fine_tune(
     best_epoch = 0
     if start_from is not None and recipe.mode != "head":
         head = deepcopy(start_from._head).to(arithmetic.device)
+    elif recipe.mode != "head" and recipe.head_start == "logistic":
+        head, head_history, best_epoch = logistic_head(
+            problem.rows(), problem.labels, n_classes, problem.train, problem.val
+        )
+        head = head.to(arithmetic.device)
     else:
         head, head_history, best_epoch = train_head(
             problem.rows(),
@@ -130,6 +140,7 @@ def fine_tune(
         )
     notes = problem.notes()
     history = head_history
+    trials: list[dict[str, Any]] = []
     if recipe.mode == "head":
         if progress is not None:
             progress(next(entry for entry in history if entry["epoch"] == best_epoch))
@@ -137,6 +148,11 @@ def fine_tune(
             notes.append(stopped_early(history[-1]["epoch"], recipe))
     else:
         assert trunk is not None
+        if recipe.lr_search and not len(problem.val):
+            notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
+        elif recipe.lr_search:
+            recipe, trials, shown = searched(trunk, head, problem, recipe, seed)
+            forwarded += shown
         run = NetworkTraining(trunk, head, problem, recipe, seed, progress)
         run.train()
         history, best_epoch = run.history, run.best.epoch
@@ -152,11 +168,39 @@ def fine_tune(
         precision=arithmetic.precision,
         device=str(arithmetic.device),
         notes=notes,
+        search=trials,
         _head=head,
         _backbone=backbone,
         _arithmetic=arithmetic,
         _trunk=trunk,
     )
+
+
+def fine_tune_seeds(
+    backbone: Any, images: Any, labels: Any, n_classes: int, *, seeds: Sequence[int], **options: Any
+) -> list[FineTuned]:
+    """One training for each seed, all else alike: what of a result is chance.
+
+    Parameters
+    ----------
+    backbone, images, labels, n_classes, **options
+        As in `fine_tune`, `seed` excepted.
+    seeds : sequence of int
+        At least one.
+
+    Returns
+    -------
+    list of FineTuned
+        In the order of the seeds.
+
+    Raises
+    ------
+    InputError
+        No seed, or whatever `fine_tune` refuses.
+    """
+    if not len(seeds):
+        raise InputError("seeds: expected at least one, got none")
+    return [fine_tune(backbone, images, labels, n_classes, seed=seed, **options) for seed in seeds]
 
 
 def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from featx.finetune.batches import batches, plain, workers
+from featx.finetune.batches import View, batches, plain, workers
 from featx.finetune.folding import Split, fold, split_frozen, trace, whole
-from featx.finetune.freezing import freeze, unfreeze, unfreeze_last
+from featx.finetune.freezing import block_parameters, freeze, unfreeze, unfreeze_last
 from featx.finetune.memory import in_parts
 from featx.finetune.precision import Arithmetic
 from featx.images.preprocess import Preprocessing
@@ -68,8 +68,27 @@ class Trunk:
             parameters[name].copy_(torch.tensor(value))
         self._compiled = None
 
+    def blocks(self, mode: str, count: int) -> list[list[nn.Parameter]]:
+        """The parameters that a mode trains, in the end, block by block from input to output.
+
+        What belongs to no block is the first one, where a mode trains everything.
+        """
+        found = block_parameters(self._backbone, self.module)
+        if mode == "last":
+            return found[-count:]
+        named = {id(parameter) for block in found for parameter in block}
+        rest = [p for p in self.module.parameters() if id(p) not in named]
+        return [rest, *found] if rest else found
+
+    def pretrained(self, parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+        """The values that parameters of `module` have in the backbone, which no training has changed."""
+        names = {id(parameter): name for name, parameter in self.module.named_parameters()}
+        origin = dict(self._backbone.module.named_parameters())
+        device = self.arithmetic.device
+        return [origin[names[id(parameter)]].detach().to(device) for parameter in parameters]
+
     def unfreeze(self, mode: str, blocks: int) -> None:
-        """Make the last `blocks` blocks (``"last"``) or every layer (``"full"``) trainable."""
+        """Make the last `blocks` blocks (``"last"``) or every layer (other modes) trainable."""
         if mode == "last":
             self.tuned = unfreeze_last(self._backbone, self.module, blocks)
         else:
@@ -115,15 +134,15 @@ class Trunk:
 
 @torch.no_grad()
 def frozen_parts(
-    trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int
-) -> Iterator[tuple[np.ndarray, Parts]]:
-    """What `Trunk.before` gives for images in their plain view: (positions, parts), in order.
+    trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int, view: View | None = None
+) -> Generator[tuple[np.ndarray, Parts]]:
+    """What `Trunk.before` gives for images in their plain view, or another: (positions, parts), in order.
 
     `batch_size` changes no result; where memory runs out, smaller batches come.
     """
     with (
         ThreadPoolExecutor(workers(), "featx-decode") as pool,
-        closing(batches(images, positions, batch_size, plain(trunk.preprocessing), pool)) as loader,
+        closing(batches(images, positions, batch_size, view or plain(trunk.preprocessing), pool)) as loader,
     ):
         for rows, pixels in loader:
             begin = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,17 +41,20 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     ----------
     backbone : str, default="mobilenet_v2"
         A name of ``featx backbones`` or ``timm:NAME``.
-    mode : {"head", "last", "full"}, default="head"
-        What is trained: a new linear head on frozen embeddings; the head and the last blocks; or every
-        layer. Notes say when to use which.
+    mode : {"head", "last", "gradual", "full"}, default="head"
+        What is trained: a new linear head on frozen embeddings; the head and the last blocks; every layer,
+        unfrozen from the top epoch by epoch; or every layer from the start. Notes say when to use which.
     weights : str, path or None, default="default"
         See `featx.extract`.
     image_size : int, optional
         Another input resolution than the published one.
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.finetune.Recipe`. None takes the value that `featx.finetune.default_recipe` has for
-        the mode and the number of training images. Mode ``"head"`` has no use for `lr_backbone`, `unfreeze`
-        and `augment`; the head from which the other modes set out is always trained by its own defaults.
+        the mode and the number of training images; a `lr_backbone` that is given is used without a search.
+        Mode ``"head"`` has no use for `lr_backbone`, `unfreeze` and `augment`; the head from which the other
+        modes set out is always trained by its own defaults.
+    recipe : dict, optional
+        Further fields of `featx.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
         Set `validation_fraction` of the images aside, class by class, keep the epoch that is best on them
         and stop when it gets no better for `patience` epochs. With False, or where every class has a
@@ -152,6 +154,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         unfreeze: int | None = None,
         patience: int | None = None,
         augment: bool | None = None,
+        recipe: dict[str, Any] | None = None,
         early_stopping: bool = True,
         validation_fraction: float = 0.2,
         warm_start: bool = False,
@@ -175,6 +178,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.unfreeze = unfreeze
         self.patience = patience
         self.augment = augment
+        self.recipe = recipe
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
@@ -317,10 +321,19 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return embed(images, embedder, cache=self.cache, n_jobs=self.n_jobs, verbose=self.verbose)
 
     def _recipe(self, n_train: int) -> Recipe:
-        from featx.finetune import default_recipe
+        from featx.finetune import Recipe, default_recipe
 
         given = {name: getattr(self, name) for name in _RECIPE if getattr(self, name) is not None}
-        return replace(default_recipe(self.mode, n_train), **given)
+        if self.lr_backbone is not None:
+            given["lr_search"] = ()
+        further = dict(self.recipe or {})
+        for name in further:
+            if name in ("mode", *_RECIPE):
+                raise InputError(
+                    f"FineTunedClassifier: {name} is a parameter of its own, not a key of recipe"
+                )
+        default = default_recipe(self.mode, n_train)
+        return Recipe.from_dict(default.to_dict() | given | further)
 
     def _parts(self, codes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Images to train on, and images that choose the epoch."""

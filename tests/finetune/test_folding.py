@@ -167,3 +167,24 @@ def test_single_parameters_end_on_the_right_side_of_the_cut():
     assert split.cuts
     assert len(split.before(sample())) == 1
     torch.testing.assert_close(split.after(split.before(sample())), module(sample()))
+
+
+@pytest.mark.parametrize(("stride", "groups"), [(2, 8), (1, 8), (2, 1)])
+def test_strided_grouped_convolutions_alone_leave_bfloat16_and_keep_values_and_gradients(
+    stride, groups, monkeypatch
+):
+    conv, bn = nn.Conv2d(8, 8, 3, stride, 1, groups=groups), nn.BatchNorm2d(8).eval()
+    used, forward = [], conv._conv_forward
+    monkeypatch.setattr(conv, "_conv_forward", lambda x, *rest: used.append(x.dtype) or forward(x, *rest))
+    folded = FoldedConv(conv, bn)
+    x = torch.randn(4, 8, 10, 10, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    exact = folded(x)
+    wanted = torch.autograd.grad(exact.square().sum(), (x, conv.weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = folded(x.bfloat16())
+        found = torch.autograd.grad(rough.float().square().sum(), (x, conv.weight))
+    assert rough.dtype == torch.bfloat16
+    assert used[1] == (torch.float32 if stride > 1 and groups > 1 else torch.bfloat16)
+    torch.testing.assert_close(rough.float(), exact, rtol=0.05, atol=0.05)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.1, atol=0.1 * float(other.abs().max()))

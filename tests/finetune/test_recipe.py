@@ -53,7 +53,10 @@ def test_a_wrong_number_of_images_is_refused(n_train):
     ]
     + [("lr_head", 0), ("lr_head", float("nan")), ("lr_backbone", -1), ("lr_backbone", float("inf"))]
     + [("momentum", 1), ("momentum", -0.1), ("weight_decay", -1e-9), ("label_smoothing", 1), ("clip_norm", 0)]
-    + [("val_fraction", 0), ("val_fraction", 1), ("lr_head", "0.1"), ("lr_head", None), ("augment", 1)],
+    + [("val_fraction", 0), ("val_fraction", 1), ("lr_head", "0.1"), ("lr_head", None), ("augment", 1)]
+    + [("layer_decay", 0), ("layer_decay", 1.1), ("l2_sp", -1), ("l2_sp_head", -1), ("crop_scale", 0)]
+    + [("flip", 2), ("jitter", -0.1), ("mixup", -1), ("ema", 1), ("views", 0), ("search_epochs", 0)]
+    + [("lr_search", (0.1, 0)), ("lr_search", 0.1), ("lr_search", ("0.1",))],
 )
 def test_a_value_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(InputError, match=rf"recipe: {name} must be"):
@@ -62,6 +65,11 @@ def test_a_value_out_of_range_is_refused_by_name(name, value):
 
 def test_no_clipping_is_allowed():
     assert Recipe("full", epochs=1, clip_norm=None).clip_norm is None
+
+
+def test_an_unknown_start_of_the_head_is_refused():
+    with pytest.raises(UnknownName, match="did you mean logistic"):
+        replace(default_recipe("full", 100), head_start="logistics")
 
 
 def test_unknown_and_missing_fields_are_named():

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from featx.errors import ImageError, InputError, UnknownName
-from featx.finetune import FineTuned, Recipe, default_recipe, epochs, fine_tune
+from featx.finetune import FineTuned, Recipe, default_recipe, fine_tune
+from featx.finetune import kept as kept_module
 from featx.finetune.batches import plain
 from featx.finetune.trunk import Trunk
 from featx.images import EncodedImage
@@ -17,7 +18,7 @@ TRAIN, VAL, TEST = np.arange(36), np.arange(36, 48), np.arange(48, 60)
 
 
 def recipe(mode="full", **changes):
-    return replace(default_recipe(mode, 36), epochs=3, **changes)
+    return replace(default_recipe(mode, 36), **{"epochs": 3, "lr_search": ()} | changes)
 
 
 def frozen(backbone, images):
@@ -47,7 +48,7 @@ def numbers(history):
 # What is learned, and what is left as it was
 
 
-@pytest.mark.parametrize("mode", ["head", "last", "full"])
+@pytest.mark.parametrize("mode", ["head", "last", "gradual", "full"])
 def test_every_mode_gives_probabilities_and_a_history(tiny, stripes, mode):
     tuned = tune(tiny, stripes, recipe(mode, unfreeze=1))
     images, _ = stripes
@@ -237,7 +238,8 @@ def test_frozen_activations_are_kept_only_within_the_limit_and_change_nothing(ti
     rows = frozen(tiny, stripes[0])
     kept = tune(tiny, stripes, how, embeddings=rows)
     assert kept.images_forwarded == len(TRAIN) + len(VAL)
-    monkeypatch.setattr(epochs, "KEPT_BYTES", 100)
+    monkeypatch.setattr(kept_module, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(kept_module, "DISK_SHARE", 0)
     again = tune(tiny, stripes, how, embeddings=rows)
     assert again.images_forwarded > 3 * (len(TRAIN) + len(VAL))
     for one, other in zip(kept.history, again.history, strict=True):

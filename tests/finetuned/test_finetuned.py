@@ -59,7 +59,7 @@ def losses(fitted):
 # Fit and predict
 
 
-@pytest.mark.parametrize("mode", ["head", "last", "full"])
+@pytest.mark.parametrize("mode", ["head", "last", "gradual", "full"])
 def test_every_mode_learns_and_says_how(images, mode):
     X, y = images
     model = classifier(mode, epochs=None if mode == "head" else 2)
@@ -75,6 +75,16 @@ def test_every_mode_learns_and_says_how(images, mode):
     assert proba.shape == scores.shape == (30, 3)
     np.testing.assert_allclose(proba.sum(axis=1), 1)
     np.testing.assert_array_equal(model.predict(X), model.classes_[scores.argmax(axis=1)])
+
+
+def test_further_fields_of_the_recipe_are_given_as_a_dict(images):
+    model = classifier("full", epochs=1, lr_backbone=0.01, recipe={"ema": 0.5, "layer_decay": 0.7})
+    recipe = model.fit(*images).recipe_
+    assert (recipe.ema, recipe.layer_decay, recipe.lr_backbone, recipe.lr_search) == (0.5, 0.7, 0.01, ())
+    with pytest.raises(FeatxError, match="recipe field 'emma'; did you mean ema"):
+        classifier("full", recipe={"emma": 0.5}).fit(*images)
+    with pytest.raises(FeatxError, match="epochs is a parameter of its own"):
+        classifier("full", recipe={"epochs": 5}).fit(*images)
 
 
 def test_the_score_of_two_classes_is_the_log_odds(images):

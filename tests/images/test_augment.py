@@ -64,6 +64,26 @@ def test_flip_is_a_probability():
     assert 70 < sum(flips) < 130
 
 
+def test_jitter_multiplies_brightness_contrast_and_saturation_within_bounds():
+    grey = Image.new("RGB", (8, 8), (100, 100, 100))
+    means = [augmented(grey, np.random.default_rng(i), 8, jitter=0.3).mean() for i in range(200)]
+    assert min(means) >= 69
+    assert max(means) <= 131
+    assert max(means) - min(means) > 40
+    red = Image.new("RGB", (8, 8), (150, 80, 80))
+    spread = [
+        np.ptp(augmented(red, np.random.default_rng(i), 8, jitter=0.3)[0, 0].astype(int)) for i in range(200)
+    ]
+    assert min(spread) < 50 < 90 < max(spread)
+
+
+def test_without_jitter_the_crops_are_as_they_were():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
+    one, other = (np.random.default_rng(5) for _ in range(2))
+    np.testing.assert_array_equal(augmented(image, one, 8), augmented(image, other, 8, jitter=0.0))
+    assert one.bit_generator.state == other.bit_generator.state
+
+
 def test_bad_input_is_refused():
     with pytest.raises(InputError, match="mode RGB, got L"):
         augmented(Image.new("L", (4, 4)), rng(), 4)

@@ -1,0 +1,73 @@
+"""The search over learning rates: a short training for each, judged by its validation loss."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+from featx.finetune.epochs import NetworkTraining
+from featx.finetune.freezing import restore, snapshot
+from featx.finetune.head import Head
+from featx.finetune.problem import Problem
+from featx.finetune.recipe import Recipe
+from featx.finetune.trunk import Trunk
+
+
+def searched(
+    trunk: Trunk, head: Head, problem: Problem, recipe: Recipe, seed: int
+) -> tuple[Recipe, list[dict[str, Any]], int]:
+    """The recipe with the best of ``recipe.lr_search`` as `lr_backbone`.
+
+    Parameters
+    ----------
+    trunk, head
+        Where every training sets out from; they are as they were afterwards.
+    problem : Problem
+        With a validation part.
+    recipe : Recipe
+    seed : int
+        Of order and crops, the same for every rate.
+
+    Returns
+    -------
+    recipe : Recipe
+        Unchanged where every training diverged.
+    trials : list of dict
+        For each rate, in the order tried: ``lr_backbone``, ``epochs``, ``val_loss`` and ``val_accuracy`` of
+        its best epoch after the start (None where it diverged), ``seconds``.
+    forwarded : int
+        Images sent through the network.
+    """
+    start = list(trunk.module.parameters())
+    values = snapshot(start)
+    epochs = min(recipe.search_epochs, recipe.epochs)
+    short = replace(recipe, epochs=epochs, patience=epochs)
+    trials: list[dict[str, Any]] = []
+    forwarded = 0
+    for rate in recipe.lr_search:
+        began = time.perf_counter()
+        run = NetworkTraining(
+            trunk, copy.deepcopy(head), problem, replace(short, lr_backbone=rate), seed, None
+        )
+        run.train()
+        forwarded += run.forwarded
+        restore(start, values)
+        trained = [entry for entry in run.history[1:] if math.isfinite(entry["val_loss"])]
+        best = min(trained, key=lambda entry: entry["val_loss"], default={"val_loss": None})
+        trials.append(
+            {
+                "lr_backbone": rate,
+                "epochs": epochs,
+                "val_loss": best["val_loss"],
+                "val_accuracy": best.get("val_accuracy"),
+                "seconds": time.perf_counter() - began,
+            }
+        )
+    finished = [trial for trial in trials if trial["val_loss"] is not None]
+    if not finished:
+        return recipe, trials, forwarded
+    chosen = min(finished, key=lambda trial: trial["val_loss"])
+    return replace(recipe, lr_backbone=chosen["lr_backbone"]), trials, forwarded
