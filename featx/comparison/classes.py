@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from featx.comparison.bench import Bench, Outcome
+from featx.comparison.bench import Outcome
+from featx.comparison.kept import KeptBench
 from featx.comparison.material import Material
 from featx.comparison.result import Comparison, thumbnails_of
+from featx.journal import Journal
 from featx.results import advise, describe_environment
 
 
@@ -27,13 +29,14 @@ class Options:
     seed: int
     n_boot: int
     verbose: bool
+    journal: Journal = field(default_factory=Journal)
 
 
 def compare_classes(material: Material, options: Options) -> Comparison:
     """Compares classifiers on the only task of `material`."""
     started = time.perf_counter()
     split = material.split(options.test_size, options.seed)
-    bench = Bench(material.first, split, options.seed, options.verbose)
+    bench = KeptBench(options.journal, material.first, split, options.seed, options.verbose)
     nets, dataset = material.nets, material.dataset
     outcomes: list[Outcome] = [bench.majority()]
     if material.pixels is not None:

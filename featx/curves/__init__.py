@@ -158,7 +158,9 @@ def learning_curve(
     bench = Bench(first.labels, len(first.classes), split.test, first.groups)
     available = np.bincount(first.labels[split.train], minlength=len(first.classes))
     found, notes = levels(tried, available)
-    materials: dict[str | None, Material] = {name: Material(f.embeddings) for name, f in gathered.sets.items()}
+    materials: dict[str | None, Material] = {
+        name: Material(f.embeddings) for name, f in gathered.sets.items()
+    }
     if gathered.pixels is not None:
         materials[None] = Material(gathered.pixels)
     else:
@@ -255,9 +257,7 @@ def _check_task(gathered: Gathered, modes: Sequence[str]) -> None:
         known = ", ".join(gathered.tasks)
         raise InputError(f"{gathered.name}: has several tasks ({known}); choose one of classes with label")
     if gathered.task.classes is None:
-        raise InputError(
-            f"{gathered.name}: {gathered.task.name} is a number; a learning curve needs classes, chosen by label"
-        )
+        raise InputError(f"{gathered.name}: {gathered.task.name} is a number; a learning curve needs classes")
     if modes and gathered.dataset is None:
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
 
@@ -283,13 +283,13 @@ def _on_levels(found: Sequence[Level], split: Split, n_draws: int) -> list[str]:
         lacking = sum(level.shots != "all" and n < level.shots for n in level.counts)
         if lacking:
             notes.append(
-                f"{level.shots} shots: {lacking} of {len(level.counts)} classes have fewer images and give all "
-                f"they have ({level.n_train} training images)"
+                f"{level.shots} shots: {lacking} of {len(level.counts)} classes have fewer images and give "
+                f"all they have ({level.n_train} training images)"
             )
     if n_draws > 1 and found[-1].n_train == len(split.train):
         notes.append(
-            f"at {found[-1].per_class:.4g} images per class every draw is all the training images: the interval "
-            "there says how much seeds matter, not how much other images would"
+            f"at {found[-1].per_class:.4g} images per class every draw is all the training images: the "
+            "interval there says how much seeds matter, not how much other images would"
         )
     return notes
 

@@ -193,8 +193,8 @@ class Cell:
         bench = self.bench
         if probabilities.shape[1] != bench.n_classes:
             raise InputError(
-                f"{self.method.title} knows {probabilities.shape[1]} of {bench.n_classes} classes; each needs "
-                "a training image"
+                f"{self.method.title} knows {probabilities.shape[1]} of {bench.n_classes} classes; each "
+                "needs a training image"
             )
         scores = score(bench.y[bench.test], probabilities, probabilities.argmax(axis=1), n_boot=0)
         return {"metrics": {name: interval.value for name, interval in scores.items()}} | outcome

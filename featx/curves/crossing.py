@@ -116,11 +116,13 @@ def in_words(crossing: Crossing, title: str, fewest: float, most: float) -> str:
         return said + "."
     if crossing.status == "before":
         said = f"{title} is ahead of the best probe at all of {ends}; any crossing is below that range"
-        ahead = crossing.shares.get("before")
-        if ahead is not None and ahead < 0.975:
-            said += f", but in only {100 * ahead:.0f} % of the resampled draws: that is not shown"
+        always = crossing.shares.get("before", 1.0)
+        if always < 0.975:
+            said += f", but in only {100 * always:.0f} % of the resampled draws: that is not shown"
         return said + "."
-    said = f"{title} overtakes the best probe ({crossing.rival}) at about {crossing.shots:.2g} images per class"
+    said = (
+        f"{title} overtakes the best probe ({crossing.rival}) at about {crossing.shots:.2g} images per class"
+    )
     if not crossing.shares:
         return said + ", from one draw, so how sure that is cannot be told."
     low = "below the range tried" if crossing.low is None else f"{crossing.low:.2g}"

@@ -76,8 +76,8 @@ def checked_shots(shots: Any) -> tuple[Shots, ...]:
             raise InputError(f"shots: expected whole numbers of at least 1, or 'all', got {k!r}")
     if not given:
         raise InputError("shots: at least one number of images per class is needed, or 'all'")
-    found: list[Shots] = [*sorted(numbers)]
-    return tuple(found + ["all"]) if everything else tuple(found)
+    last: tuple[Shots, ...] = ("all",) if everything else ()
+    return (*sorted(numbers), *last)
 
 
 def levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level], list[str]]:

@@ -39,7 +39,9 @@ def interval_over_draws(values: Sequence[float], metric: str = "top1") -> Interv
     if len(x) < 2:
         return Interval(mean)
     half = float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
-    return Interval(mean, max(mean - half, 0.0), mean + half if metric == "log_loss" else min(mean + half, 1.0))
+    return Interval(
+        mean, max(mean - half, 0.0), mean + half if metric == "log_loss" else min(mean + half, 1.0)
+    )
 
 
 def points_of(
@@ -129,9 +131,7 @@ def _on_enough(result: CurveResult) -> list[str]:
     if probe is None:
         return []
     end = result.metric(probe, result.levels[-1]).value
-    near = next(
-        level for level in result.levels if result.metric(probe, level).value >= end - NEARLY
-    )
+    near = next(level for level in result.levels if result.metric(probe, level).value >= end - NEARLY)
     if near is result.levels[-1]:
         return []
     return [

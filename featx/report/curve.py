@@ -10,7 +10,7 @@ from html import escape
 
 from featx.report.curve_plot import LineStyle, learning_plot, line_styles
 from featx.report.document import document, figure
-from featx.report.provenance import _count, _details, _facts, _flat, _forward_passes, _range, _table
+from featx.report.provenance import _count, _details, _facts, _flat, _plural, _range, _table
 from featx.results import CurveLevel, CurveMethod, CurveResult, Interval, write_atomically
 from featx.results.formats import format_seconds
 
@@ -119,9 +119,7 @@ def _told(levels: Sequence[CurveLevel]) -> list[CurveLevel]:
 
 def _figure(result: CurveResult) -> str:
     styles = line_styles(result.methods)
-    keys = "".join(
-        f"<li>{_key(styles[m.id])}{escape(result.named(m))}</li>" for m in result.ranked()
-    )
+    keys = "".join(f"<li>{_key(styles[m.id])}{escape(result.named(m))}</li>" for m in result.ranked())
     hidden = ""
     if any(m.kind == "floor" for m in result.methods):
         hidden = " A floor that lies below is in the table only."
@@ -159,8 +157,8 @@ def _numbers(result: CurveResult) -> str:
         )
     return (
         '<section class="card"><h2>Every number</h2><p class="lead">Top-1 on the test images by images per '
-        "class, mean over draws with its 95 % interval below; highest mean of each column marked. The highest "
-        "of several is slightly optimistic.</p>"
+        "class, mean over draws with its 95 % interval below; highest mean of each column marked. The "
+        "highest of several is slightly optimistic.</p>"
         '<div class="scroll"><table class="grid-of-numbers"><caption hidden>Top-1 by method and images per '
         f'class</caption><thead><tr><th scope="col">images per class</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
@@ -200,7 +198,10 @@ def _median_fit(result: CurveResult, method: CurveMethod, level: CurveLevel) -> 
 def _provenance(result: CurveResult) -> str:
     data = result.dataset
     split = {"given": "as the dataset gives it", "drawn": "drawn, stratified by class"}
-    passes = _forward_passes(result)
+    n = result.forward_passes
+    passes = f"{_plural(n, 'image')} went through a frozen network in this run, once for all cells"
+    if not n:
+        passes = "all from the cache, no image went through a frozen network in this run"
     facts = {
         "Data": f"{data.get('name', '')}, {_count(data.get('n_train'))} images to draw from and "
         f"{_count(data.get('n_test'))} test images, {len(data.get('classes') or ())} classes",
@@ -217,9 +218,9 @@ def _provenance(result: CurveResult) -> str:
         "Written": result.created,
     }
     lead = (
-        "<p class='lead'>Intervals are Student's t over draws, on fixed test images: they say how the mean varies "
-        "with the images drawn from this data, not with other test images. The crossing of a fine-tuned method "
-        "is the last point from which it stays above the best probe of each number of images, between two of "
+        "<p class='lead'>Intervals are Student's t over draws, on fixed test images: they say how the mean "
+        "varies with the images drawn from this data, not with other test images. The crossing of a "
+        "fine-tuned method is the last point from which it stays above the best probe of each number of images, between two of "
         "them on the logarithm; its interval resamples the draws, the best probe chosen anew each time.</p>"
     )
     parts = [lead, _facts(facts)]

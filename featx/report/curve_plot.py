@@ -37,9 +37,7 @@ def line_styles(methods: Sequence[CurveMethod]) -> dict[tuple[str, str | None], 
     for method in methods:
         if method.kind == "probe":
             turn, place = divmod(n_probes, len(_COLOURS))
-            styles[method.id] = LineStyle(
-                _COLOURS[place], _PROBE_MARKS[place], _AGAIN[turn % len(_AGAIN)]
-            )
+            styles[method.id] = LineStyle(_COLOURS[place], _PROBE_MARKS[place], _AGAIN[turn % len(_AGAIN)])
             n_probes += 1
         elif method.kind == "finetune":
             styles[method.id] = LineStyle("--tuned", "D", _TUNED_DASHES[n_tuned % len(_TUNED_DASHES)])
@@ -71,7 +69,7 @@ def learning_plot(result: CurveResult, *, width: int = 900, height: int = 460) -
     )
     axes.set_xscale("log")
     low, high = _span(result)
-    tips = []
+    tips: list[str] = []
     shown = [m for m in reversed(result.ranked()) if m.kind != "floor" or _visible(result, m, low)]
     # Side by side where they would hide one another: a small share of the distance between two levels.
     spread = 0.012 if len(levels) > 1 else 0.0
@@ -121,17 +119,8 @@ def learning_plot(result: CurveResult, *, width: int = 900, height: int = 460) -
 
 def _span(result: CurveResult) -> tuple[float, float]:
     """The accuracies to show: of everything but floors."""
-    bounds = [
-        b
-        for m in result.methods
-        if m.kind != "floor"
-        for level in result.levels
-        for b in (
-            (p := result.metric(m, level)).low if math.isfinite(p.low) else p.value,
-            p.high if math.isfinite(p.high) else p.value,
-        )
-        if math.isfinite(b)
-    ]
+    shown = [result.metric(m, level) for m in result.methods if m.kind != "floor" for level in result.levels]
+    bounds = [b for p in shown for b in (p.low, p.value, p.high) if math.isfinite(b)]
     low, high = min(bounds, default=0.0), max(bounds, default=1.0)
     room = max(0.04 * (high - low), 0.01)
     return max(low - room, 0.0), min(high + room, 1.0 + 0.25 * room)
