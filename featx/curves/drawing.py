@@ -64,7 +64,8 @@ def checked_shots(shots: Any) -> tuple[Shots, ...]:
     InputError
         There are none, or one is neither a positive whole number nor ``"all"``.
     """
-    given = [shots] if isinstance(shots, int | str) else list(shots)
+    several = isinstance(shots, Iterable) and not isinstance(shots, str)
+    given = list(shots) if several else [shots]
     numbers: set[int] = set()
     everything = False
     for k in given:

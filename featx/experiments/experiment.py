@@ -12,12 +12,14 @@ from typing import Any
 
 from featx.comparison import Comparison, RegressionComparison, TaskComparisons, compare, prepare_output
 from featx.curves import LearningCurve, learning_curve
-from featx.errors import InputError
+from featx.errors import FeatxError, InputError
 from featx.experiments.schema import TABLES, check
 from featx.results import describe_environment, write_atomically
 
 #: What a run leaves beside its results: the experiment as it was run, and on what.
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
+#: Of names that are paths although no folder is named in them; names of weights have dots as well.
+_SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
 
 Result = Comparison | RegressionComparison | TaskComparisons | LearningCurve
 
@@ -84,10 +86,16 @@ class Experiment:
         """
         folder = prepare_output(self.output)
         copy = folder / EXPERIMENT
-        if self.origin is None or not copy.exists() or not os.path.samefile(copy, self.origin):
+        new = not copy.exists()
+        if new or self.origin is None or not os.path.samefile(copy, self.origin):
             write_atomically(copy, self.to_toml(beside=folder))
         work: Any = compare if self.kind == "compare" else learning_curve
-        result = work(self.tables["data"]["source"], resume=folder, verbose=verbose, **self.arguments)
+        try:
+            result = work(self.tables["data"]["source"], resume=folder, verbose=verbose, **self.arguments)
+        except FeatxError:
+            if new and not any(folder.glob("*.journal")):
+                copy.unlink(missing_ok=True)  # what cannot be begun leaves nothing behind
+            raise
         environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
         write_atomically(folder / ENVIRONMENT, environment + "\n")
         result.command = command or f"featx run {EXPERIMENT}"
@@ -172,8 +180,8 @@ def experiment_of(
 def _located(name: str, base: Path) -> str:
     """A path that exists, or is written as one, as an absolute one; any other word as it is."""
     path = base / Path(name).expanduser()
-    looks_so = path.exists() or "/" in name or os.sep in name or Path(name).suffix
-    return str(path.absolute()) if looks_so else name
+    written_so = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
+    return str(path.absolute()) if written_so or path.exists() else name
 
 
 def _toml(value: Any) -> str:
@@ -183,6 +191,5 @@ def _toml(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    # A JSON string in ASCII is a TOML basic string, but for characters beyond the BMP and the DEL.
-    text = json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-    return text
+    # A JSON string is a TOML basic string as long as only control characters are escaped; and DEL is one.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

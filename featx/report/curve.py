@@ -220,8 +220,9 @@ def _provenance(result: CurveResult) -> str:
     lead = (
         "<p class='lead'>Intervals are Student's t over draws, on fixed test images: they say how the mean "
         "varies with the images drawn from this data, not with other test images. The crossing of a "
-        "fine-tuned method is the last point from which it stays above the best probe of each number of images, between two of "
-        "them on the logarithm; its interval resamples the draws, the best probe chosen anew each time.</p>"
+        "fine-tuned method is the last point from which it stays above the best probe of each number of "
+        "images, between two of them on the logarithm; its interval resamples the draws, the best probe "
+        "chosen anew each time.</p>"
     )
     parts = [lead, _facts(facts)]
     if result.command:
