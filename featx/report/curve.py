@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from html import escape
 
-from featx.report.curve_plot import LineStyle, learning_plot, line_styles
+from featx.report.curve_plot import CLOSER, LineStyle, learning_plot, line_styles, worth_a_closer_look
 from featx.report.document import document, figure
 from featx.report.provenance import _count, _details, _facts, _flat, _plural, _range, _table
 from featx.results import CurveLevel, CurveMethod, CurveResult, Interval, write_atomically
@@ -75,13 +75,11 @@ def _verdict(result: CurveResult) -> str:
         if best is None:
             continue
         top1 = result.metric(best, level)
-        sure = ""
-        if math.isfinite(top1.low):
-            sure = f", 95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f} %"
+        sure = f", {top1.low:.3f} to {top1.high:.3f}" if math.isfinite(top1.low) else ""
         plural = "" if level.per_class == 1 else "s"
         tiles.append(
             f'<div class="tile"><dt>{level.per_class:.4g} image{plural} per class</dt>'
-            f'<dd><span class="big num">{100 * top1.value:.1f} %</span>'
+            f'<dd><span class="big num">{top1.value:.3f}</span>'
             f"<small>{escape(result.named(best))}{sure}</small></dd></div>"
         )
     warnings = "".join(f'<p class="warning" role="note">{escape(w)}</p>' for w in result.warnings)
@@ -125,11 +123,19 @@ def _figure(result: CurveResult) -> str:
         hidden = " A floor that lies below is in the table only."
     large = figure(learning_plot(result), "learning-large")
     small = figure(learning_plot(result, width=340, height=340), "learning-small")
+    near = ""
+    if worth_a_closer_look(result):
+        closer = learning_plot(result, height=360, last=CLOSER)
+        closer_small = learning_plot(result, width=340, height=300, last=CLOSER)
+        near = (
+            f'<h3>The upper end, closer</h3><div class="large-screen">{figure(closer, "closer-large")}</div>'
+            f'<div class="small-screen">{figure(closer_small, "closer-small")}</div>'
+        )
     return (
         '<section class="card learning"><h2>Accuracy by number of training images</h2>'
         '<p class="lead">Mean over the draws; bars and bands are 95 % intervals over draws. Every method has '
         f"the same images in each draw.{hidden} Point at a mark for its numbers.</p>"
-        f'<div class="large-screen">{large}</div><div class="small-screen">{small}</div>'
+        f'<div class="large-screen">{large}</div><div class="small-screen">{small}</div>{near}'
         f'<ul class="keys">{keys}</ul></section>'
     )
 

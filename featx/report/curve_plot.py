@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from featx.report.plots import Plot, _plain_axes
 from featx.report.svg import INK, new_figure
-from featx.results import CurveMethod, CurveResult
+from featx.results import CurveLevel, CurveMethod, CurveResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ _COLOURS = tuple(f"--line-{i}" for i in range(1, 7))
 _PROBE_MARKS = ("o", "s", "^", "v", "P", "X")
 _TUNED_DASHES = ((5.0, 2.0), (1.6, 1.6), (7.0, 2.0, 1.6, 2.0), (3.0, 3.0))
 _AGAIN = ((), (6.0, 2.0), (2.0, 2.0))
+#: Levels of the closer look.
+CLOSER = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def line_styles(methods: Sequence[CurveMethod]) -> dict[tuple[str, str | None], 
     return styles
 
 
-def learning_plot(result: CurveResult, *, width: int = 900, height: int = 460) -> Plot:
+def learning_plot(
+    result: CurveResult, *, width: int = 900, height: int = 460, last: int | None = None
+) -> Plot:
     """Mean top-1 over the draws against images per class (log scale), with 95 % bands.
 
     Floors that would squeeze the others into a corner are left to the table.
@@ -58,9 +62,11 @@ def learning_plot(result: CurveResult, *, width: int = 900, height: int = 460) -
         With at least one level.
     width, height : int
         In CSS pixels; below 600 a figure for a phone.
+    last : int, optional
+        Only so many levels, those with the most images.
     """
     styles = line_styles(result.methods)
-    levels, small = result.levels, width < 600
+    levels, small = result.levels[-(last or 0) :], width < 600
     x = [level.per_class for level in levels]
     figure = new_figure(width, height)
     left, bottom = (44, 46) if small else (58, 50)
@@ -68,9 +74,9 @@ def learning_plot(result: CurveResult, *, width: int = 900, height: int = 460) -
         (left / width, bottom / height, (width - left - 14) / width, (height - bottom - 14) / height)
     )
     axes.set_xscale("log")
-    low, high = _span(result)
+    low, high = _span(result, levels)
     tips: list[str] = []
-    shown = [m for m in reversed(result.ranked()) if m.kind != "floor" or _visible(result, m, low)]
+    shown = [m for m in reversed(result.ranked()) if m.kind != "floor" or _visible(result, m, levels, low)]
     # Side by side where they would hide one another: a small share of the distance between two levels.
     spread = 0.012 if len(levels) > 1 else 0.0
     for i, method in enumerate(shown):
@@ -117,17 +123,26 @@ def learning_plot(result: CurveResult, *, width: int = 900, height: int = 460) -
     return Plot(figure, _in_words(result), tips)
 
 
-def _span(result: CurveResult) -> tuple[float, float]:
+def worth_a_closer_look(result: CurveResult) -> bool:
+    """Whether the methods come so close in the end that the whole figure cannot tell them apart."""
+    if len(result.levels) <= CLOSER + 1:
+        return False
+    low, high = _span(result, result.levels)
+    end_low, end_high = _span(result, result.levels[-CLOSER:])
+    return 2.5 * (end_high - end_low) < high - low
+
+
+def _span(result: CurveResult, levels: Sequence[CurveLevel]) -> tuple[float, float]:
     """The accuracies to show: of everything but floors."""
-    shown = [result.metric(m, level) for m in result.methods if m.kind != "floor" for level in result.levels]
+    shown = [result.metric(m, level) for m in result.methods if m.kind != "floor" for level in levels]
     bounds = [b for p in shown for b in (p.low, p.value, p.high) if math.isfinite(b)]
     low, high = min(bounds, default=0.0), max(bounds, default=1.0)
     room = max(0.04 * (high - low), 0.01)
     return max(low - room, 0.0), min(high + room, 1.0 + 0.25 * room)
 
 
-def _visible(result: CurveResult, method: CurveMethod, low: float) -> bool:
-    return any(result.metric(method, level).value >= low for level in result.levels)
+def _visible(result: CurveResult, method: CurveMethod, levels: Sequence[CurveLevel], low: float) -> bool:
+    return any(result.metric(method, level).value >= low for level in levels)
 
 
 def _image_ticks(axes: Axes, x: Sequence[float], small: bool) -> None:

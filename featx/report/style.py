@@ -170,6 +170,7 @@ footer { color: var(--muted); font-size: .84rem; }
 .grid-of-numbers th, .grid-of-numbers td { white-space: nowrap; font-size: .9rem; padding: 6px 9px; }
 .grid-of-numbers td { text-align: right; font-variant-numeric: tabular-nums; }
 .grid-of-numbers td small { display: block; line-height: 1.3; }
+.grid-of-numbers small { font-weight: 400; }
 .grid-of-numbers thead th { text-align: right; }
 .grid-of-numbers th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); color: var(--ink);
   font-size: .9rem; white-space: normal; min-width: 132px; }
