@@ -18,10 +18,12 @@ _HOME = {
     "Features": "featx.features",
     "FeatxError": "featx.errors",
     "FineTunedClassifier": "featx.finetuned",
+    "LearningCurve": "featx.curves",
     "Model": "featx.model",
     "Preprocessing": "featx.images",
     "compare": "featx.comparison",
     "extract": "featx.extraction",
+    "learning_curve": "featx.curves",
     "list_backbones": "featx.backbones",
     "load_backbone": "featx.backbones",
     "load_dataset": "featx.datasets",
@@ -38,11 +40,13 @@ __all__ = [
     "Features",
     "FeatxError",
     "FineTunedClassifier",
+    "LearningCurve",
     "Model",
     "Preprocessing",
     "__version__",
     "compare",
     "extract",
+    "learning_curve",
     "list_backbones",
     "load_backbone",
     "load_dataset",
@@ -55,6 +59,7 @@ __all__ = [
 if TYPE_CHECKING:
     from featx.backbones import list_backbones, load_backbone
     from featx.comparison import Comparison, compare
+    from featx.curves import LearningCurve, learning_curve
     from featx.datasets import Dataset, load_dataset
     from featx.errors import FeatxError
     from featx.extraction import extract

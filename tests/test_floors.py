@@ -15,6 +15,7 @@ ROOT = Path(featx.__file__).parent
 FLOORS = {
     "errors": 1,
     "durable": 1,
+    "journal": 2,
     "progress": 1,
     "energy": 1,
     "tasks": 2,
@@ -37,6 +38,8 @@ FLOORS = {
     "finetuned": 6,
     "model": 6,
     "comparison": 6,
+    "curves": 6,
+    "experiments": 7,
     "cli": 7,
     "__main__": 8,
 }
@@ -46,6 +49,8 @@ NEIGHBOURS = {
     ("features", "cache"),
     ("classifiers", "statistics"),
     ("features", "tasks"),
+    ("curves", "comparison"),
+    ("cli", "experiments"),
 }
 
 
@@ -116,11 +121,13 @@ def test_public_names_are_the_documented_ones():
         "Features",
         "FeatxError",
         "FineTunedClassifier",
+        "LearningCurve",
         "Model",
         "Preprocessing",
         "__version__",
         "compare",
         "extract",
+        "learning_curve",
         "list_backbones",
         "load_backbone",
         "load_dataset",

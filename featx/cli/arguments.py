@@ -94,6 +94,63 @@ def build_parser() -> argparse.ArgumentParser:
     _running(p)
 
     p = commands.add_parser(
+        "curve",
+        help="low-data learning curves, with intervals",
+        description="How accuracy grows with the number of labelled images: every method on the same nested "
+        "draws; writes curve.json, curve.csv and report.html. A run that was stopped goes on where it was.",
+    )
+    p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file of featx extract")
+    p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    p.add_argument(
+        "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
+    )
+    p.add_argument(
+        "--shots",
+        nargs="+",
+        type=_shots,
+        metavar="K",
+        help="images of each class to train on, or all (default: 1 2 5 10 20 50 all)",
+    )
+    p.add_argument("--seeds", type=_positive, metavar="N", help="draws (default: 10)")
+    p.add_argument("--classifiers", nargs="+", metavar="C", help="probes (default: logreg svm knn lda ridge)")
+    p.add_argument(
+        "--baseline",
+        nargs="+",
+        default=["none"],
+        metavar="MODE",
+        help="fine-tune as well: some of head last full (default: none)",
+    )
+    p.add_argument("--protocol", metavar="P", help="shots, seeds and classifiers of a protocol: lsr-fewshot")
+    p.add_argument("--label", metavar="C", help="the column of classes of a table (default: label)")
+    p.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the modes that train the network")
+    p.add_argument(
+        "--augment", action="store_true", help="random crops and flips in fine-tuning: dearer by far"
+    )
+    p.add_argument(
+        "--test-size",
+        type=_share,
+        default=0.25,
+        metavar="F",
+        help="share of test images where DATA has no split",
+    )
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
+    )
+    _network(p)
+    _running(p)
+
+    p = commands.add_parser(
+        "run",
+        help="run an experiment that a TOML file describes, or go on with it",
+        description="Runs the comparison or learning curve that a TOML file describes, or goes on with it: "
+        "finished work in its output folder is not done again. compare and curve leave such a file, "
+        "experiment.toml, beside their results.",
+    )
+    p.add_argument("experiment", metavar="EXPERIMENT.toml", help="see featx.experiments.schema")
+    p.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    p.add_argument("--profile", action="store_true", help="show where the time of the extraction went")
+
+    p = commands.add_parser(
         "train", help="train a classifier to keep", description="Trains one probe on all labelled images."
     )
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; images of a test split are left out")
@@ -248,6 +305,10 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
     return value
+
+
+def _shots(text: str) -> int | str:
+    return text if text == "all" else _positive(text)
 
 
 def _size(text: str) -> int:

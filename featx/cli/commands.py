@@ -42,28 +42,72 @@ def extract(args: Namespace) -> None:
 
 def compare(args: Namespace) -> None:
     """``featx compare``"""
-    from featx.comparison import prepare_output
+    methods = {"regressors": args.regressors}
+    _experiment(args, "compare", {"target": args.target}, methods, {"seeds": args.seeds})
 
-    prepare_output(args.output)
-    baseline = args.baseline[0] if len(args.baseline) == 1 else args.baseline
-    result = featx.compare(
-        args.data,
-        backbones=args.backbone,
-        classifiers=args.classifiers,
-        regressors=args.regressors,
-        label=args.label,
-        target=args.target,
-        baseline=baseline,
-        epochs=args.epochs,
-        test_size=args.test_size,
-        seed=args.seed,
-        seeds=args.seeds,
-        limit=args.limit,
-        **_network(args),
-        **_running(args),
-    )
-    result.command = "featx " + " ".join(_quoted(word) for word in sys.argv[1:])
-    report = result.save(args.output)
+
+def curve(args: Namespace) -> None:
+    """``featx curve``"""
+    methods = {"protocol": args.protocol, "augment": args.augment}
+    _experiment(args, "curve", {}, methods, {"shots": args.shots, "seeds": args.seeds})
+
+
+def run(args: Namespace) -> None:
+    """``featx run``"""
+    from featx.experiments import load_experiment
+
+    _show(args, load_experiment(args.experiment))
+
+
+def _experiment(args: Namespace, kind: str, data: Any, methods: Any, draws: Any) -> None:
+    """Runs what the arguments say by way of an experiment, so that its file lies beside the results."""
+    from featx.experiments import experiment_of
+
+    tables = {
+        "experiment": {"kind": kind, "output": args.output},
+        "data": {
+            "source": args.data,
+            "label": args.label,
+            "test_size": args.test_size,
+            "limit": args.limit,
+            "on_error": args.on_error,
+            **data,
+        },
+        "network": {
+            "backbones": args.backbone,
+            "weights": None if args.weights == "default" else args.weights,
+            "layer": args.layer,
+            "pooling": args.pooling,
+            "image_size": args.image_size,
+            "precision": args.precision,
+        },
+        "methods": {
+            "classifiers": args.classifiers,
+            "baseline": args.baseline,
+            "epochs": args.epochs,
+            **methods,
+        },
+        "draws": draws,
+        "run": {
+            "seed": args.seed,
+            "engine": args.engine,
+            "device": args.device,
+            "batch_size": args.batch_size,
+            "cache": args.cache,
+        },
+    }
+    # A file has no word for "not given".
+    given = {
+        table: {key: value for key, value in keys.items() if value is not None}
+        for table, keys in tables.items()
+        if keys
+    }
+    command = "featx " + " ".join(_quoted(word) for word in sys.argv[1:])
+    _show(args, experiment_of(given, Path.cwd()), command)
+
+
+def _show(args: Namespace, experiment: Any, command: str | None = None) -> None:
+    result, report = experiment.run(verbose=not args.quiet, command=command)
     print(result.table())
     print()
     for warning in result.warnings:

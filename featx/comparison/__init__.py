@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from featx.comparison.classes import Options, compare_classes
+from featx.comparison.kept import JOURNAL
 from featx.comparison.material import gather
 from featx.comparison.numbers import compare_numbers
 from featx.comparison.result import Comparison, RegressionComparison, prepare_output
 from featx.comparison.tasks import TaskComparisons
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
+from featx.journal import Journal
 from featx.tasks import names_of
 
 __all__ = [
@@ -59,6 +62,7 @@ def compare(
     label: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
     regressors: str | Sequence[str] | None = None,
+    resume: str | Path | None = None,
 ) -> Comparison | RegressionComparison | TaskComparisons:
     """Compares classifiers on frozen embeddings with each other and with fine-tuning.
 
@@ -100,6 +104,10 @@ def compare(
         are extracted once.
     regressors : str or sequence of str, optional
         Names of `featx.classifiers.REGRESSORS`, for targets; default: all. Of no effect without a target.
+    resume : path-like, optional
+        A folder: the outcome of each method of classes is kept in it as soon as it is there, and found by the
+        next run, also after a kill, if it is the result of exactly the same work (images, labels, split,
+        parameters, seed, versions). Regressors, which take seconds, are fitted anew.
 
     Returns
     -------
@@ -120,6 +128,7 @@ def compare(
     meter = Meter()
     modes = _baseline_modes(baseline)
     chosen = _chosen(classifiers, regressors)
+    journal = Journal(None if resume is None else prepare_output(resume) / JOURNAL)
     material = gather(
         data,
         labels,
@@ -145,6 +154,7 @@ def compare(
         n_boot=n_boot,
         verbose=verbose,
         meter=meter,
+        journal=journal,
         **chosen,
     )
     results: dict[str, Comparison | RegressionComparison] = {}

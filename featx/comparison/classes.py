@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from featx.comparison.bench import Bench, Outcome
+from featx.comparison.bench import Outcome
+from featx.comparison.kept import KeptBench
 from featx.comparison.material import Material
 from featx.comparison.repeats import over_splits
 from featx.comparison.result import Comparison, thumbnails_of
 from featx.energy import Meter
+from featx.journal import Journal
 from featx.results import MethodResult, advise, describe_environment
 from featx.splits import Split
 
@@ -32,6 +34,7 @@ class Options:
     verbose: bool
     seeds: int = 1
     meter: Meter = field(default_factory=Meter)
+    journal: Journal = field(default_factory=Journal)
 
     @property
     def all_seeds(self) -> range:
@@ -83,13 +86,13 @@ def compare_classes(material: Material, options: Options) -> Comparison:
     return result
 
 
-def _bench(material: Material, options: Options, seed: int) -> Bench:
+def _bench(material: Material, options: Options, seed: int) -> KeptBench:
     split = material.split(options.test_size, seed)
-    return Bench(material.first, split, seed, options.verbose, options.meter)
+    return KeptBench(options.journal, material.first, split, seed, options.verbose, options.meter)
 
 
 def _outcomes(
-    bench: Bench, material: Material, options: Options, chosen: str | None = None
+    bench: KeptBench, material: Material, options: Options, chosen: str | None = None
 ) -> tuple[list[Outcome], str]:
     """What every method says on one split; and the backbone that was fine-tuned, if it was not given."""
     nets, dataset = material.nets, material.dataset

@@ -1,5 +1,6 @@
 """The page a person reads after a comparison: one self-contained HTML file."""
 
+from featx.report.curve import render_curve, write_curve_report
 from featx.report.index import render_index, write_index
 from featx.report.page import render, write_report
 from featx.report.plots import confusion_plot, cost_plot, curves_plot
@@ -9,7 +10,9 @@ __all__ = [
     "cost_plot",
     "curves_plot",
     "render",
+    "render_curve",
     "render_index",
+    "write_curve_report",
     "write_index",
     "write_report",
 ]

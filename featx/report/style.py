@@ -7,12 +7,14 @@ CSS = """
   --page: #f5f6f8; --card: #ffffff; --ink: #171b24; --muted: #58616f; --line: #e0e4ea; --soft: #f0f3f7;
   --probe: #2360d8; --tuned: #c0470b; --floor: #737c8a; --wrong: #d1362b; --good: #12733a; --goodsoft: #e3f4e9;
   --warnsoft: #fdf1d8; --warn: #7d5200;
+  --line-1: #2360d8; --line-2: #0b7f6e; --line-3: #8a3fc4; --line-4: #a3195b; --line-5: #4c7a05; --line-6: #006a9e;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0e1116; --card: #171b22; --ink: #e8ebf1; --muted: #a0aab8; --line: #2d343f; --soft: #1f252e;
     --probe: #74a7ff; --tuned: #ff9a5a; --floor: #8f99a8; --wrong: #ff7b70; --good: #6fd695;
     --goodsoft: #163323; --warnsoft: #372b11; --warn: #f2c463;
+    --line-1: #74a7ff; --line-2: #3fd0b8; --line-3: #c79bff; --line-4: #ff86b8; --line-5: #a9d35c; --line-6: #5cc8f5;
   }
 }
 * { box-sizing: border-box; }
@@ -161,6 +163,21 @@ pre { background: var(--soft); border-radius: 10px; padding: 12px 14px; overflow
   white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { color: var(--muted); font-size: .84rem; }
 
+/* learning curves */
+.keys { display: flex; flex-wrap: wrap; gap: 6px 20px; font-size: .88rem; margin: 12px 0 0; padding: 0; list-style: none; }
+.keys li { display: flex; align-items: center; gap: 8px; }
+.keys svg { width: 34px; height: 12px; flex: none; }
+.learning svg { max-width: 900px; }
+.grid-of-numbers th, .grid-of-numbers td { white-space: nowrap; font-size: .9rem; padding: 6px 9px; }
+.grid-of-numbers td { text-align: right; font-variant-numeric: tabular-nums; }
+.grid-of-numbers td small { display: block; line-height: 1.3; }
+.grid-of-numbers small { font-weight: 400; }
+.grid-of-numbers thead th { text-align: right; }
+.grid-of-numbers th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); color: var(--ink);
+  font-size: .9rem; white-space: normal; min-width: 132px; }
+.grid-of-numbers td.top { font-weight: 680; background: var(--goodsoft); }
+.small-screen { display: none; }
+
 @media (min-width: 761px) and (max-width: 1020px) {
   .methods .minor { display: none; }
 }
@@ -188,6 +205,7 @@ footer { color: var(--muted); font-size: .84rem; }
   .methods td.n:not(.top1) br { display: none; }
   .methods td.minor { display: none; }
   .narrow { display: block; margin: 10px 0 0; }
+  .large-screen { display: none; } .small-screen { display: block; }
   .mistakes { grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 14px 10px; }
   dl.facts { grid-template-columns: 1fr; gap: 0; } dl.facts dd { margin-bottom: 6px; }
 }

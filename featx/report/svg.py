@@ -26,6 +26,12 @@ INK = {
     "--tuned": "#0a0b06",
     "--floor": "#0a0b07",
     "--wrong": "#0a0b08",
+    "--line-1": "#0a0b09",
+    "--line-2": "#0a0b0a",
+    "--line-3": "#0a0b0b",
+    "--line-4": "#0a0b0c",
+    "--line-5": "#0a0b0d",
+    "--line-6": "#0a0b0e",
 }
 
 _RC: dict[Any, Any] = {"svg.fonttype": "none", "font.family": ["DejaVu Sans"], "font.size": 11.0}

@@ -92,6 +92,15 @@ extraction that all share.
 from featx.results.advice import ALPHA, advise, recommended
 from featx.results.comparison import SCHEMA, ComparisonResult
 from featx.results.environment import describe_environment
+from featx.results.learning import (
+    CURVE_SCHEMA,
+    Crossing,
+    CurveDraw,
+    CurveLevel,
+    CurveMethod,
+    CurvePoint,
+    CurveResult,
+)
 from featx.results.regression import (
     NO_FINE_TUNING,
     RegressionResult,
@@ -112,10 +121,17 @@ from featx.results.writing import write_atomically
 
 __all__ = [
     "ALPHA",
+    "CURVE_SCHEMA",
     "NO_FINE_TUNING",
     "SCHEMA",
     "ComparisonResult",
+    "Crossing",
     "Curve",
+    "CurveDraw",
+    "CurveLevel",
+    "CurveMethod",
+    "CurvePoint",
+    "CurveResult",
     "Interval",
     "MethodResult",
     "Mistake",

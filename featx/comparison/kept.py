@@ -1,0 +1,116 @@
+"""A bench whose finished methods are kept in a journal, so that a killed comparison goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from featx.comparison.bench import Bench, Outcome
+from featx.datasets import Dataset
+from featx.features import Features
+from featx.journal import Journal, digest_rows, key_of
+from featx.splits import validation_part
+
+#: The file of finished methods in the folder that is given as `resume`.
+JOURNAL = "methods.journal"
+_FORMAT = 1
+
+
+class KeptBench(Bench):
+    """As `Bench`; a method is fitted only where the journal has no outcome of exactly this work.
+
+    Parameters
+    ----------
+    journal : Journal
+        Where outcomes are found and kept.
+    *args, **kwargs
+        As for `Bench`.
+    """
+
+    def __init__(self, journal: Journal, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.journal = journal
+        self._digested: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> tuple[Outcome, float]:
+        def work() -> dict[str, Any]:
+            outcome, cv_score = super(KeptBench, self)._fitted(name, kind, backbone, x)
+            return {"outcome": _as_dict(outcome), "cv_score": cv_score}
+
+        key = self._key(x, self.train, method=name, packages=("numpy", "scipy", "scikit-learn"))
+        kept = self.journal.once(key, work)
+        return Outcome(**kept["outcome"]), kept["cv_score"]
+
+    def fine_tuned(
+        self,
+        modes: Sequence[str],
+        backbone: Any,
+        features: Features,
+        dataset: Dataset,
+        *,
+        device: str,
+        epochs: int | None,
+    ) -> list[Outcome]:
+        from featx.finetune import default_recipe
+        from featx.finetune.precision import choose
+
+        train, val = validation_part(self.split, self.y, groups=self.groups, seed=self.seed)
+        arithmetic = choose(device)
+        found = []
+        for mode in modes:
+
+            def work(mode: str = mode) -> dict[str, Any]:
+                tuned = super(KeptBench, self).fine_tuned(
+                    [mode], backbone, features, dataset, device=device, epochs=epochs
+                )
+                return _as_dict(tuned[0])
+
+            key = self._key(
+                features.embeddings,
+                train,
+                method=f"finetune-{mode}",
+                watched=self._digest(features.embeddings, val),
+                backbone=dict(backbone.identity),
+                preprocessing=backbone.preprocessing.to_dict(),
+                recipe=default_recipe(mode, len(train)).to_dict(),
+                epochs=epochs,
+                arithmetic=[arithmetic.device.type, arithmetic.precision],
+                packages=("numpy", "scipy", "scikit-learn", "torch"),
+            )
+            found.append(Outcome(**self.journal.once(key, work)))
+        return found
+
+    def _key(self, x: np.ndarray, train: np.ndarray, *, packages: tuple[str, ...], **parts: Any) -> str:
+        """A digest of everything that changes an outcome; what is fitted on is `train`."""
+        import featx
+
+        versions = {name: metadata.version(name) for name in packages} | {"featx": featx.__version__}
+        return key_of(
+            {
+                "format": _FORMAT,
+                "train": self._digest(x, train),
+                "test": self._digest(x, self.test),
+                "n_classes": len(self.classes),
+                "seed": self.seed,
+                "packages": versions,
+                **parts,
+            }
+        )
+
+    def _digest(self, x: np.ndarray, rows: np.ndarray) -> str:
+        """Of inputs, labels and groups of some rows."""
+        kept = self._digested.get(id(x))
+        if kept is None:
+            kept = self._digested[id(x)] = (x, digest_rows(x))
+        groups = [""] * len(rows) if self.groups is None else self.groups[rows].tolist()
+        about = "\n".join(f"{c} {g!r}" for c, g in zip(self.y[rows].tolist(), groups, strict=True))
+        return hashlib.blake2b(kept[1][rows].tobytes() + about.encode(), digest_size=16).hexdigest()
+
+
+def _as_dict(outcome: Outcome) -> dict[str, Any]:
+    return {f.name: getattr(outcome, f.name) for f in fields(outcome)}

@@ -1,0 +1,195 @@
+"""One experiment: read from a TOML file, written to one, and run into its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featx.comparison import Comparison, RegressionComparison, TaskComparisons, compare, prepare_output
+from featx.curves import LearningCurve, learning_curve
+from featx.errors import FeatxError, InputError
+from featx.experiments.schema import TABLES, check
+from featx.results import describe_environment, write_atomically
+
+#: What a run leaves beside its results: the experiment as it was run, and on what.
+EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
+#: Of names that are paths although no folder is named in them; names of weights have dots as well.
+_SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
+
+Result = Comparison | RegressionComparison | TaskComparisons | LearningCurve
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison or a learning curve, described completely.
+
+    Attributes
+    ----------
+    tables : dict of str to dict
+        As in the file (`schema`), with every path absolute.
+    origin : Path or None
+        The file it was read from.
+    """
+
+    tables: dict[str, dict[str, Any]]
+    origin: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        """``"compare"`` or ``"curve"``."""
+        return str(self.tables["experiment"]["kind"])
+
+    @property
+    def output(self) -> Path:
+        """Folder of the results."""
+        return Path(self.tables["experiment"]["output"])
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `featx.compare` or `featx.learning_curve` are called with, besides the data."""
+        found: dict[str, Any] = {}
+        for table in ("data", "network", "methods", "draws", "run"):
+            found |= self.tables.get(table, {})
+        del found["source"]
+        if found.get("weights") == "random":
+            found["weights"] = None
+        if isinstance(found.get("baseline"), list) and len(found["baseline"]) == 1:
+            (found["baseline"],) = found["baseline"]
+        return found
+
+    def run(self, *, verbose: bool = False, command: str | None = None) -> tuple[Result, Path]:
+        """Run it, or go on with it: what its folder holds of finished work is not done again.
+
+        Parameters
+        ----------
+        verbose : bool, default=False
+            Show progress on standard error.
+        command : str, optional
+            What the report names as the way to get it again; default: running the experiment file.
+
+        Returns
+        -------
+        result
+            As `featx.compare` or `featx.learning_curve` give it, saved into the folder.
+        report : Path
+            The page.
+
+        Raises
+        ------
+        FeatxError
+            As those do.
+        """
+        folder = prepare_output(self.output)
+        copy = folder / EXPERIMENT
+        new = not copy.exists()
+        if new or self.origin is None or not os.path.samefile(copy, self.origin):
+            write_atomically(copy, self.to_toml(beside=folder))
+        work: Any = compare if self.kind == "compare" else learning_curve
+        try:
+            result = work(self.tables["data"]["source"], resume=folder, verbose=verbose, **self.arguments)
+        except FeatxError:
+            if new and not any(folder.glob("*.journal")):
+                copy.unlink(missing_ok=True)  # what cannot be begun leaves nothing behind
+            raise
+        environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
+        write_atomically(folder / ENVIRONMENT, environment + "\n")
+        result.command = command or f"featx run {EXPERIMENT}"
+        return result, result.save(folder)
+
+    def to_toml(self, *, beside: Path) -> str:
+        """The experiment as a file in the folder `beside`, which is its output."""
+        experiment = self.tables["experiment"] | {
+            "output": os.path.relpath(self.output.resolve(), beside.resolve())
+        }
+        lines = ["# The experiment as it was run; to run it again, or to go on: featx run experiment.toml"]
+        for table in TABLES:
+            keys = experiment if table == "experiment" else self.tables.get(table, {})
+            known = [f"{key} = {_toml(keys[key])}" for key in TABLES[table] if key in keys]
+            lines += ["", f"[{table}]", *known] if known else []
+        return "\n".join(lines) + "\n"
+
+
+def load_experiment(path: str | os.PathLike[str]) -> Experiment:
+    """Read an experiment file.
+
+    Parameters
+    ----------
+    path : path-like
+        A TOML file, as in `schema`. Paths in it are relative to its folder.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or is no TOML, or says something that is not in the schema; the message names
+        file, table and key.
+    """
+    file = Path(path)
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8 text, so no TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file}: not valid TOML: {error}") from None
+    return experiment_of(content, file.resolve().parent, place=str(file), origin=file)
+
+
+def experiment_of(
+    content: Mapping[str, Any], base: Path, *, place: str = "experiment", origin: Path | None = None
+) -> Experiment:
+    """An experiment of plain data.
+
+    Parameters
+    ----------
+    content : mapping of str to mapping
+        As in a file.
+    base : Path
+        What relative paths are relative to.
+    place : str
+        How messages name it.
+    origin : Path, optional
+        The file it is from.
+
+    Raises
+    ------
+    InputError
+        As `load_experiment`.
+    """
+    check(content, place)
+    tables = {table: dict(keys) for table, keys in content.items()}
+    tables["experiment"]["output"] = str(base / Path(tables["experiment"]["output"]).expanduser())
+    tables["data"]["source"] = _located(tables["data"]["source"], base)
+    if "cache" in tables.get("run", {}):
+        tables["run"]["cache"] = str(base / Path(tables["run"]["cache"]).expanduser())
+    if "weights" in tables.get("network", {}):
+        tables["network"]["weights"] = _located(tables["network"]["weights"], base)
+    tables.setdefault("run", {}).setdefault("seed", 0)
+    return Experiment(tables, origin)
+
+
+def _located(name: str, base: Path) -> str:
+    """A path that exists, or is written as one, as an absolute one; any other word as it is."""
+    path = base / Path(name).expanduser()
+    written_so = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
+    return str(path.absolute()) if written_so or path.exists() else name
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # A JSON string is a TOML basic string as long as only control characters are escaped; and DEL is one.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

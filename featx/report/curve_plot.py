@@ -1,0 +1,173 @@
+"""The figure of a learning curve: top-1 against images per class, a line a method, with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from featx.report.plots import Plot, _plain_axes
+from featx.report.svg import INK, new_figure
+from featx.results import CurveLevel, CurveMethod, CurveResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Probes beyond these are drawn in the same colours again, with other dashes.
+_COLOURS = tuple(f"--line-{i}" for i in range(1, 7))
+_PROBE_MARKS = ("o", "s", "^", "v", "P", "X")
+_TUNED_DASHES = ((5.0, 2.0), (1.6, 1.6), (7.0, 2.0, 1.6, 2.0), (3.0, 3.0))
+_AGAIN = ((), (6.0, 2.0), (2.0, 2.0))
+#: Levels of the closer look.
+CLOSER = 4
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How a method is drawn, the same in the figure and in its key."""
+
+    variable: str
+    mark: str
+    dashes: tuple[float, ...]
+
+
+def line_styles(methods: Sequence[CurveMethod]) -> dict[tuple[str, str | None], LineStyle]:
+    """Probes are solid, each in its colour; fine-tuned baselines orange diamonds, dashed; floors grey."""
+    styles = {}
+    n_probes = n_tuned = 0
+    for method in methods:
+        if method.kind == "probe":
+            turn, place = divmod(n_probes, len(_COLOURS))
+            styles[method.id] = LineStyle(_COLOURS[place], _PROBE_MARKS[place], _AGAIN[turn % len(_AGAIN)])
+            n_probes += 1
+        elif method.kind == "finetune":
+            styles[method.id] = LineStyle("--tuned", "D", _TUNED_DASHES[n_tuned % len(_TUNED_DASHES)])
+            n_tuned += 1
+        else:
+            styles[method.id] = LineStyle("--floor", "s", ())
+    return styles
+
+
+def learning_plot(
+    result: CurveResult, *, width: int = 900, height: int = 460, last: int | None = None
+) -> Plot:
+    """Mean top-1 over the draws against images per class (log scale), with 95 % bands.
+
+    Floors that would squeeze the others into a corner are left to the table.
+
+    Parameters
+    ----------
+    result : CurveResult
+        With at least one level.
+    width, height : int
+        In CSS pixels; below 600 a figure for a phone.
+    last : int, optional
+        Only so many levels, those with the most images.
+    """
+    styles = line_styles(result.methods)
+    levels, small = result.levels[-(last or 0) :], width < 600
+    x = [level.per_class for level in levels]
+    figure = new_figure(width, height)
+    left, bottom = (44, 46) if small else (58, 50)
+    axes = figure.add_axes(
+        (left / width, bottom / height, (width - left - 14) / width, (height - bottom - 14) / height)
+    )
+    axes.set_xscale("log")
+    low, high = _span(result, levels)
+    tips: list[str] = []
+    shown = [m for m in reversed(result.ranked()) if m.kind != "floor" or _visible(result, m, levels, low)]
+    # Side by side where they would hide one another: a small share of the distance between two levels.
+    spread = 0.012 if len(levels) > 1 else 0.0
+    for i, method in enumerate(shown):
+        style = styles[method.id]
+        shift = math.exp(spread * (i - (len(shown) - 1) / 2))
+        points = [(k * shift, result.metric(method, level)) for k, level in zip(x, levels, strict=True)]
+        points = [(k, p) for k, p in points if math.isfinite(p.value)]
+        colour = INK[style.variable]
+        banded = [(k, p) for k, p in points if math.isfinite(p.low)]
+        if len(banded) > 1:
+            axes.fill_between(
+                [k for k, _ in banded],
+                [p.low for _, p in banded],
+                [p.high for _, p in banded],
+                color=colour,
+                alpha=0.1,
+                lw=0,
+            )
+        for k, p in banded:
+            axes.vlines(k, p.low, p.high, color=colour, lw=1.3, alpha=0.55)
+        axes.plot(
+            [k for k, _ in points],
+            [p.value for _, p in points],
+            color=colour,
+            lw=1.9,
+            dashes=style.dashes or (None, None),
+        )
+        for k, p in points:
+            level = levels[[value * shift for value in x].index(k)]
+            axes.plot(
+                k,
+                p.value,
+                style.mark,
+                ms=5 if small else 6.5,
+                mfc=colour,
+                mec=INK["--card"],
+                mew=1.0,
+                gid=f"tip-{len(tips)}",
+            )
+            tips.append(f"{result.named(method)}, {level.title} per class: top-1 {p}")
+    axes.set_ylim(low, high)
+    _image_ticks(axes, x, small)
+    _plain_axes(axes, "training images per class (log scale)", "top-1 accuracy")
+    return Plot(figure, _in_words(result), tips)
+
+
+def worth_a_closer_look(result: CurveResult) -> bool:
+    """Whether the methods come so close in the end that the whole figure cannot tell them apart."""
+    if len(result.levels) <= CLOSER + 1:
+        return False
+    low, high = _span(result, result.levels)
+    end_low, end_high = _span(result, result.levels[-CLOSER:])
+    return 2.5 * (end_high - end_low) < high - low
+
+
+def _span(result: CurveResult, levels: Sequence[CurveLevel]) -> tuple[float, float]:
+    """The accuracies to show: of everything but floors."""
+    shown = [result.metric(m, level) for m in result.methods if m.kind != "floor" for level in levels]
+    bounds = [b for p in shown for b in (p.low, p.value, p.high) if math.isfinite(b)]
+    low, high = min(bounds, default=0.0), max(bounds, default=1.0)
+    room = max(0.04 * (high - low), 0.01)
+    return max(low - room, 0.0), min(high + room, 1.0 + 0.25 * room)
+
+
+def _visible(result: CurveResult, method: CurveMethod, levels: Sequence[CurveLevel], low: float) -> bool:
+    return any(result.metric(method, level).value >= low for level in levels)
+
+
+def _image_ticks(axes: Axes, x: Sequence[float], small: bool) -> None:
+    """A tick at each level, but for those that would run into the one before."""
+    from matplotlib.ticker import NullLocator
+
+    least = 0.09 if small else 0.045
+    span = math.log(x[-1] / x[0]) if len(x) > 1 else 1.0
+    kept: list[float] = []
+    for k in x:
+        if not kept or math.log(k / kept[-1]) >= least * span:
+            kept.append(k)
+    axes.set_xlim(x[0] * math.exp(-0.04 * span), x[-1] * math.exp(0.04 * span))
+    axes.set_xticks(kept, [f"{k:.4g}" for k in kept])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _in_words(result: CurveResult) -> str:
+    first, last = result.levels[0], result.levels[-1]
+    lines = [
+        f"{result.named(m)} from {result.metric(m, first).value:.3f} to {result.metric(m, last).value:.3f}"
+        for m in result.ranked()
+    ]
+    return (
+        f"Top-1 accuracy from {first.per_class:.4g} to {last.per_class:.4g} training images per class: "
+        + "; ".join(lines)
+        + "."
+    )
