@@ -148,7 +148,8 @@ def _cosine(queries: np.ndarray, rows: np.ndarray, indices: np.ndarray, chords: 
     """1 - cosine from the distance of unit vectors, |a - b|^2 / 2; a row of zeros is no unit vector."""
     distances = chords**2 / 2
     distances[~queries.any(axis=1)] = 1.0
-    distances[~rows.any(axis=1)[indices]] = 1.0
+    nothing = np.flatnonzero(~rows.any(axis=1))
+    distances[np.isin(indices, nothing)] = 1.0
     return distances
 
 

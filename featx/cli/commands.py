@@ -65,7 +65,7 @@ def compare(args: Namespace) -> None:
     report = result.save(args.output)
     print(result.table())
     print()
-    for warning in result.warnings:
+    for warning in [*result.warnings, *result.findings]:
         print(f"note: {warning}")
     print(result.advice)
     _list_failures(result.failures)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.comparison.bench import Bench, Outcome
+from featx.comparison.hygiene import examine, shown, warnings_of
 from featx.comparison.material import Material
 from featx.comparison.result import Comparison, thumbnails_of
 from featx.results import advise, describe_environment
@@ -56,7 +57,8 @@ def compare_classes(material: Material, options: Options) -> Comparison:
             epochs=options.epochs,
         )
     methods = bench.scored(outcomes, options.n_boot)
-    warnings = []
+    hygiene = examine(material, bench, max(selection, key=lambda name: selection[name]), outcomes)
+    warnings = warnings_of(hygiene)
     if dataset is None:
         warnings.append(
             "compared from a features file: no raw-pixel floor and no fine-tuned baseline without the images"
@@ -76,11 +78,12 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         advice=advise(methods, n_test=len(split.test)),
         seed=options.seed,
         warnings=warnings,
+        hygiene=hygiene,
         **common_parts(material),
     )
     if dataset is not None:
-        shown = {mistake.id for method in methods for mistake in method.mistakes}
-        result.thumbnails = thumbnails_of(dataset, shown)
+        mistaken = {mistake.id for method in methods for mistake in method.mistakes}
+        result.thumbnails = thumbnails_of(dataset, mistaken | shown(hygiene))
     result.seconds_total = time.perf_counter() - started
     return result
 
