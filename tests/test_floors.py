@@ -29,6 +29,7 @@ FLOORS = {
     "classifiers": 3,
     "statistics": 3,
     "report": 3,
+    "labelling": 3,
     "similar": 3,
     "engines": 4,
     "hygiene": 4,

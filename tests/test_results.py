@@ -129,6 +129,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "command",
         "warnings",
         "extraction",
+        "hygiene",
     }
     assert set(content["methods"][0]) == {
         "name",

@@ -3,14 +3,15 @@
 What is near depends on the backbone and on the data: between unrelated images the cosine of two embeddings
 may be 0.2 or 0.95. So no cosine is written down here. Embeddings are centred, which removes what all images
 have in common, and the distance of each image to its nearest other image, 1 - cosine, is taken as the
-measure. Of the logarithms of these nearest distances m is the median and s the gap from the median to the
-84th percentile (one standard deviation of a normal distribution). The upper half is used because
-near-duplicates crowd the lower one. Two limits follow:
+measure. Two limits follow from these nearest distances:
 
-``agree_below``   exp(m): nearer than the nearest image usually is. Half of all images have such a neighbour,
-                  so on its own it says little.
-``alike_below``   exp(m - z s), z being the normal quantile that 0.1 / n lie beyond: were the logarithms
-                  normal, one set of images in ten would have one such pair by chance.
+``agree_below``   their median: nearer than the nearest image usually is. Half of all images have such a
+                  neighbour, so on its own it says little.
+``alike_below``   so near that among n images without near-duplicates one is expected to have such a
+                  neighbour by chance. The least of many distances follows a Weibull distribution, P(d < x) =
+                  1 - exp(-(x / a)^k) (Fisher and Tippett 1928), and is below a (1 / n)^(1 / k) with
+                  probability 1 / n. Both a and k come from the median and the 84th percentile, because
+                  near-duplicates crowd the lower half.
 
 And three kinds of pairs:
 
@@ -29,7 +30,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import norm
 
 from featx.errors import InputError
 from featx.images import hash_distance
@@ -44,8 +44,8 @@ KINDS = ("identical", "same", "alike")
 #: Most pairs that are kept, the surest and nearest ones.
 MOST_PAIRS = 1_000_000
 
-#: Chance pairs that `alike_below` would let pass in a set without near-duplicates.
-_BY_CHANCE = 0.1
+#: Where the distribution of nearest distances is measured.
+_LEVELS = (0.5, 0.84)
 #: Images whose nearest neighbour is looked for, to learn what is near.
 _SAMPLE = 2000
 #: Fewest different images from which anything can be learnt of nearest distances.
@@ -216,10 +216,11 @@ def _limits(unit: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     sample = np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64)
     _, distances = nearest(unit[sample], unit, 2)  # the nearest of all is the row itself
-    logs = np.log(np.maximum(distances[:, 1], _ROUNDING))
-    middle, upper = np.quantile(logs, [0.5, norm.cdf(1)])
-    z = norm.isf(_BY_CHANCE / n)
-    return float(np.exp(middle)), float(np.exp(middle - z * (upper - middle)))
+    middle, upper = np.log(np.maximum(np.quantile(distances[:, 1], _LEVELS), _ROUNDING))
+    # By the distribution log x = log a + log(-log(1 - P)) / k, a straight line through the two.
+    from_middle, from_upper = np.log(-np.log1p(-np.array(_LEVELS)))
+    slope = (upper - middle) / (from_upper - from_middle)  # 1 / k
+    return float(np.exp(middle)), float(np.exp(middle - slope * (np.log(n) + from_middle)))
 
 
 def _near(
