@@ -130,6 +130,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "warnings",
         "extraction",
         "repeats",
+        "hygiene",
     }
     assert set(content["methods"][0]) == {
         "name",

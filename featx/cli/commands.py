@@ -110,7 +110,7 @@ def _show(args: Namespace, experiment: Any, command: str | None = None) -> None:
     result, report = experiment.run(verbose=not args.quiet, command=command)
     print(result.table())
     print()
-    for warning in result.warnings:
+    for warning in [*result.warnings, *result.findings]:
         print(f"note: {warning}")
     print(result.advice)
     _list_failures(result.failures)

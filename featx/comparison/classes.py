@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.comparison.bench import Outcome
+from featx.comparison.hygiene import examine, shown, warnings_of
 from featx.comparison.kept import KeptBench
 from featx.comparison.material import Material
 from featx.comparison.repeats import over_splits
@@ -56,7 +57,8 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         return other.split, other.scored(_outcomes(other, material, options, chosen)[0], 0)
 
     repeats = over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
-    warnings = []
+    hygiene = examine(material, bench, chosen, outcomes)
+    warnings = warnings_of(hygiene)
     if dataset is None:
         warnings.append(
             "compared from a features file: no raw-pixel floor and no fine-tuned baseline without the images"
@@ -77,11 +79,12 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         seed=options.seed,
         repeats=repeats,
         warnings=warnings,
+        hygiene=hygiene,
         **common_parts(material, options.meter),
     )
     if dataset is not None:
-        shown = {mistake.id for method in methods for mistake in method.mistakes}
-        result.thumbnails = thumbnails_of(dataset, shown)
+        mistaken = {mistake.id for method in methods for mistake in method.mistakes}
+        result.thumbnails = thumbnails_of(dataset, mistaken | shown(hygiene))
     result.seconds_total = time.perf_counter() - started
     return result
 

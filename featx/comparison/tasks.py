@@ -47,6 +47,11 @@ class TaskComparisons:
         return [f"{name}: {warning}" for name, r in self.tasks.items() for warning in r.warnings]
 
     @property
+    def findings(self) -> list[str]:
+        """What was found to be amiss with images and labels, the task named."""
+        return [f"{name}: {line}" for name, r in self.tasks.items() for line in r.findings]
+
+    @property
     def failures(self) -> list[dict[str, str]]:
         """Images that could not be read, which are the same for all tasks."""
         return next((result.failures for result in self.tasks.values()), [])

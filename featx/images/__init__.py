@@ -10,6 +10,7 @@ from featx.images.decode import (
     is_ignored,
     is_image_file,
 )
+from featx.images.perceptual import hash_distance, perceptual_hash, perceptual_hashes
 from featx.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from featx.images.source import (
     SOURCES,
@@ -40,6 +41,9 @@ __all__ = [
     "augmented",
     "decode",
     "decode_pixels",
+    "hash_distance",
     "is_ignored",
     "is_image_file",
+    "perceptual_hash",
+    "perceptual_hashes",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from html import escape
 
 from featx.report.document import document, figure
+from featx.report.hygiene import leaks_and_labels
 from featx.report.methods import methods_table
 from featx.report.mistakes import confident_mistakes, frequent_confusions, recall_by_class
 from featx.report.plots import NAMED, confusion_plot, cost_plot, curves_plot, front
@@ -36,8 +37,8 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
     result : ComparisonResult
         What to show.
     thumbnails : mapping of str to bytes, optional
-        Image id -> a small JPEG (or PNG, WebP) file, for the images in ``mistakes``; 160 x 160 pixels
-        are enough. Mistakes without one are listed all the same.
+        Image id -> a small JPEG (or PNG, WebP) file, for the images in ``mistakes`` and ``hygiene``;
+        160 x 160 pixels are enough. Images without one are listed all the same.
 
     Returns
     -------
@@ -61,6 +62,7 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
             _gallery(result, pick, thumbnails or {}),
         ]
     sections += [
+        leaks_and_labels(result, thumbnails or {}),
         _training(result),
         f'<section class="card"><h2>How it was done</h2>{how_it_was_done(result)}</section>',
     ]

@@ -147,6 +147,11 @@ figure g:has(> title):hover { opacity: .75; }
 .mistakes .said { color: var(--wrong); font-weight: 600; }
 .mistakes small { display: block; }
 .mistakes .also { color: var(--warn); }
+.together { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 16px 22px; margin: 0 0 22px;
+  padding: 0; list-style: none; }
+.together li { min-width: 0; font-size: .88rem; line-height: 1.35; overflow-wrap: anywhere; }
+.together small { display: block; }
+.together .mistakes { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 6px; }
 
 /* how it was done */
 dl.facts { display: grid; grid-template-columns: minmax(110px, max-content) 1fr; gap: 4px 18px; margin: 0 0 14px;

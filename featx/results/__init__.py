@@ -25,6 +25,7 @@ under the same ``schema``, none is renamed or changes its meaning without a new 
                           ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (how near the engine
                           came to plain fp32; empty when all rows came from the cache)
 ``repeats``               null, or the same comparison on several drawn splits (``--seeds``), as below
+``hygiene``               null, or what may spoil the comparison, as below
 ========================  ==================================================================================
 
 One method:
@@ -82,6 +83,27 @@ One method:
 
 The intervals of ``means`` carry the same correction: splits of one dataset share most of their training
 images, and an interval that took them for independent would be too narrow.
+
+Hygiene (lists are cut after 100 entries, counts are not; a pair has ``kind``: ``"identical"``, ``"same"`` or
+``"alike"``, see `featx.hygiene`, its ``distance`` and the ``bits`` in which the hashes differ, or null):
+
+========================  ==================================================================================
+``hashed``                whether perceptual hashes were at hand; without the images embeddings decide alone
+``limits``                object: ``agree_below``, ``alike_below``, or null where there were too few images
+``leaks``                 object: ``test_images`` and ``share``, those of which a training image is the same
+                          picture; ``pairs``, a list of ``{test, train, kind, distance, bits}``; ``top1``, a
+                          list of ``{name, backbone, all, without}``, with all test images and with the others
+``copies_in_train``       training images that are a copy of another one
+``two_labels``            object: ``pictures``, how many come with more than one label; ``list`` of lists of
+                          ``{id, label, part}``
+``alike``                 object: ``pairs``, how many are alike on no more than one side's word; ``list`` of
+                          ``{first, second, kind, distance, bits}``; those across the split come first
+``label_errors``          null, or object: ``images``, how many labels are likely wrong; ``agreement``, the
+                          share of all labels that the judging model agrees with; ``list`` of ``{id, part,
+                          given, suggested, confidence, self_confidence}``, the likeliest first
+``notes``                 list of sentences, empty when nothing was found
+``seconds``               what it took
+========================  ==================================================================================
 
 Where a number is predicted, `RegressionResult` says what is different. Several tasks make a folder each with
 its own ``results.json``, and beside these folders one with ``schema``, ``tasks`` (a list of ``{name, kind,

@@ -46,6 +46,7 @@ class ComparisonResult:
     warnings: list[str] = field(default_factory=list)
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeats: Repeats | None = None
+    hygiene: dict[str, Any] | None = None
 
     schema = SCHEMA
     #: What was predicted.
@@ -58,6 +59,11 @@ class ComparisonResult:
     def ranked(self) -> list[MethodResult]:
         """The methods from the best to the worst."""
         return by_top1(self.methods)
+
+    @property
+    def findings(self) -> list[str]:
+        """What was found to be amiss with the images and labels, beyond the `warnings`."""
+        return [note for note in (self.hygiene or {}).get("notes", ()) if note not in self.warnings]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; NaN and infinities become None."""

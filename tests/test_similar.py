@@ -1,0 +1,75 @@
+"""Nearest neighbours in blocks are those of the plain computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from featx import similar
+from featx.errors import InputError, UnknownName
+from featx.features import Features
+from featx.similar import SimilarImages, nearest
+
+
+def plainly(queries, rows, k, metric):
+    q, r = queries.astype(np.float64), rows.astype(np.float64)
+    if metric == "cosine":
+        q, r = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, r))
+    apart = np.linalg.norm(q[:, None] - r[None], axis=2)
+    if metric == "cosine":
+        apart = 1 - q @ r.T
+    order = np.argsort(apart, axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(apart, order, 1)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 3, 90])
+def test_as_computed_plainly(metric, k, monkeypatch):
+    monkeypatch.setattr(similar, "_QUERIES", 7)
+    monkeypatch.setattr(similar, "_ROWS", 16)
+    rng = np.random.default_rng(3)
+    rows, queries = rng.normal(1, 1, (90, 12)), rng.normal(1, 1, (30, 12))
+    rows, queries = rows.astype(np.float32), queries.astype(np.float32)
+    indices, distances = nearest(queries, rows, k, metric=metric)
+    expected, apart = plainly(queries, rows, k, metric)
+    assert (indices == expected).all()
+    np.testing.assert_allclose(distances, apart, atol=1e-6)
+
+
+def test_a_copy_is_at_distance_zero_and_the_first_of_two_comes_first():
+    rows = np.random.default_rng(0).normal(100, 1, (50, 8)).astype(np.float32)
+    rows[40] = rows[10]
+    for metric in ("cosine", "euclidean"):
+        indices, distances = nearest(rows[40:41], rows, 2, metric=metric)
+        assert indices.tolist() == [[10, 40]]
+        assert distances.tolist() == [[0, 0]]
+
+
+def test_a_row_of_zeros_has_cosine_zero():
+    indices, distances = nearest(np.eye(3), np.array([[0, 0, 0], [-1, 0, 0], [0, 1, 1]]), 3)
+    assert indices[0, 2] == 1
+    np.testing.assert_allclose(distances[0], [1, 1, 2])
+
+
+def test_images_like_one_of_them():
+    embeddings = np.array([[1, 0], [0.9, 0.1], [0, 1], [-1, 0]], np.float32)
+    images = SimilarImages(Features(embeddings, ["a", "b", "c", "d"]))
+    assert [match.id for match in images.like("a", 2)] == ["b", "c"]
+    assert [match.id for match in images.like("a", 99)] == ["b", "c", "d"]
+    assert images.search(np.array([[0, 2.0]]), 1)[0][0] == similar.Match("c", 0.0)
+    with pytest.raises(UnknownName, match="unknown image 'e'"):
+        images.like("e")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nearest(np.ones((2, 3)), np.ones((4, 2))), "queries have 3 values and rows 2"),
+        (lambda: nearest(np.ones((2, 3)), np.ones((4, 3)), 5), "between 1 and the number of rows, 4; got 5"),
+        (lambda: nearest(np.ones((2, 3)), np.ones((4, 3)), metric="l1"), "unknown metric 'l1'"),
+        (lambda: nearest([[np.nan]], [[1.0]]), "queries: row 0 has values that are not finite"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
