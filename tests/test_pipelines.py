@@ -21,7 +21,18 @@ RUNS = {
     "resnet18_head.py": (["--image-size", "32", "--output", "c.png"], "test accuracy"),
     "resnet50_logreg.py": (["--backbone", "resnet18", "--image-size", "32"], "forward passes: 60"),
     "finetune_forms.py": (
-        "--backbone shufflenet_v2_x0_5 --image-size 32 --seeds 1 --epochs 1 --forms full-rich".split(),
+        [
+            "--backbone",
+            "shufflenet_v2_x0_5",
+            "--image-size",
+            "32",
+            "--seeds",
+            "1",
+            "--epochs",
+            "1",
+            "--forms",
+            "full-rich",
+        ],
         "full-rich: mean test accuracy",
     ),
     "cifar10_vgg16.py": (

@@ -61,6 +61,9 @@ class NetworkTraining:
         Of order and crops.
     progress : callable or None
         Called with each entry of `history`.
+    kept : dict, optional
+        Activations that another training of the same layers on the same images has kept, and that this one
+        adds to: by the number of the view, which is 0 for the validation images.
 
     Attributes
     ----------
@@ -82,11 +85,13 @@ class NetworkTraining:
         recipe: Recipe,
         seed: int,
         progress: Callable[[dict[str, Any]], object] | None,
+        kept: dict[int, Kept | None] | None = None,
     ):
         assert problem.images is not None
         self.trunk, self.head, self.problem, self.recipe = trunk, head, problem, recipe
         self.images, self.seed, self.progress = problem.images, seed, progress
         self.notes: list[str] = []
+        self.kept: dict[int, Kept | None] = {} if kept is None else kept
         blocks = trunk.blocks(recipe.mode, recipe.unfreeze)
         pretrained = [parameter for block in blocks for parameter in block]
         trunk.unfreeze(recipe.mode, recipe.unfreeze)
@@ -123,17 +128,15 @@ class NetworkTraining:
         problem, recipe = self.problem, self.recipe
         rng = np.random.default_rng(self.seed)
         self._start()
-        val = self._keep(problem.val, None)
-        views: dict[int, Kept | None] = {}  # kept activations of the training images, by their view
+        val = self._keep(0, problem.val, plain(self.trunk.preprocessing))
         with ThreadPoolExecutor(workers(), "featx-decode") as pool:
             for epoch in range(1, recipe.epochs + 1):
                 began = time.perf_counter()
                 if recipe.mode == "gradual":
                     self._unfreeze(epoch * recipe.unfreeze)
                 number = self._view_number(epoch)
-                if number not in views and (not recipe.augment or recipe.views is not None):
-                    views[number] = self._keep(problem.train, self._view(number))
-                fit = views.get(number)
+                anew = recipe.augment and recipe.views is None
+                fit = None if anew else self._keep(number, problem.train, self._view(number))
                 order = problem.train[rng.permutation(len(problem.train))]
                 try:
                     fitted = self._fit(order, number, fit, pool)
@@ -307,13 +310,15 @@ class NetworkTraining:
             self.forwarded += len(val)
         return measure(torch.cat(logits), self.labels[val])
 
-    def _keep(self, positions: np.ndarray, view: View | None) -> Kept | None:
+    def _keep(self, number: int, positions: np.ndarray, view: View) -> Kept | None:
         """The frozen part's output for these images, or None if there is none or no room for it."""
         # What "gradual" unfreezes moves the cut from epoch to epoch.
         if self.recipe.mode == "gradual" or not self.trunk.cut or not len(positions):
             return None
-        found = frozen_parts(self.trunk, self.images, positions, self.recipe.batch_size, view)
-        with closing(found):
-            kept, images = keep(positions, found)
-        self.forwarded += images
-        return kept
+        if number not in self.kept:
+            stores = (self.recipe.views or 1) if number else 1
+            found = frozen_parts(self.trunk, self.images, positions, self.recipe.batch_size, view)
+            with closing(found):
+                self.kept[number], images = keep(positions, found, stores=stores)
+            self.forwarded += images
+        return self.kept[number]

@@ -17,7 +17,7 @@ import torch
 
 Parts = tuple[torch.Tensor, ...]
 
-#: Bytes that one `Kept` holds in memory, at most.
+#: Bytes held in memory, at most: by the validation images, and as many by the training images.
 MEMORY_BYTES = 1 << 30
 #: Share of the free bytes of the temporary folder's disk that it takes, at most.
 DISK_SHARE = 0.5
@@ -32,9 +32,6 @@ class Kept:
         Of the images, each once.
     sample : tuple of torch.Tensor
         Some images' activations, batch first, which say what one image needs.
-
-    Attributes
-    ----------
     on_disk : bool
         Whether a temporary file holds them; it goes when this object does.
 
@@ -43,10 +40,10 @@ class Kept:
     Numbers are kept as the frozen part gave them: float32 stays float32.
     """
 
-    def __init__(self, positions: np.ndarray, sample: Parts):
+    def __init__(self, positions: np.ndarray, sample: Parts, *, on_disk: bool = False):
         self._row = np.full(int(positions.max()) + 1, -1, np.int64)
         self._row[positions] = np.arange(len(positions))
-        self.on_disk = needed(sample, len(positions)) > MEMORY_BYTES
+        self.on_disk = on_disk
         self._folder = Path(tempfile.mkdtemp(prefix="featx-")) if self.on_disk else None
         if self._folder is not None:
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -77,7 +74,9 @@ def needed(sample: Parts, n: int) -> int:
     return n * sum(part[0].numel() * part.element_size() for part in sample)
 
 
-def keep(positions: np.ndarray, found: Iterable[tuple[np.ndarray, Parts]]) -> tuple[Kept | None, int]:
+def keep(
+    positions: np.ndarray, found: Iterable[tuple[np.ndarray, Parts]], *, stores: int = 1
+) -> tuple[Kept | None, int]:
     """Keep what `found` gives for `positions`, unless there is no room; and how many images it gave.
 
     Parameters
@@ -85,17 +84,20 @@ def keep(positions: np.ndarray, found: Iterable[tuple[np.ndarray, Parts]]) -> tu
     positions : ndarray of shape (n,)
     found : iterable of (positions, parts)
         Is left after its first batch where the whole would find no room.
+    stores : int
+        How many of the kind there will be at once; they share the memory.
     """
     kept, images = None, 0
     for rows, parts in found:
         images += len(rows)
         if kept is None:
-            if not _has_room(needed(parts, len(positions))):
+            size, memory = needed(parts, len(positions)), MEMORY_BYTES // stores
+            if size > memory and not _disk_has(size):
                 return None, images
-            kept = Kept(positions, parts)
+            kept = Kept(positions, parts, on_disk=size > memory)
         kept.put(rows, parts)
     return kept, images
 
 
-def _has_room(size: int) -> bool:
-    return size <= MEMORY_BYTES or size <= DISK_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
+def _disk_has(size: int) -> bool:
+    return size <= DISK_SHARE * shutil.disk_usage(tempfile.gettempdir()).free

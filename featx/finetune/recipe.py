@@ -23,12 +23,14 @@ The defaults are textbook values and do not look at the data beyond its size:
   ones fewer, as in the size-dependent schedule of BiT (Kolesnikov et al. 2020).
 - The head's rate refers to an input of unit norm, where the loss curves so little that rates of 10 and
   more are stable (MoCo's linear probe uses 30: He et al. 2020). ``last`` and ``full`` set out from that
-  trained head, so it only has to follow the layers below it: 0.1, and a hundredth of that for them, the
-  0.001 that is customary for SGD on pretrained networks.
+  trained head, so it only has to follow the layers below it: 0.1. The rate of those layers is searched among
+  `RATES`, by a short training with each that the validation part judges: together they cost no more than
+  three quarters of the training that follows. Without a validation part it is 0.001, which is customary for
+  SGD on pretrained networks.
 - Weight decay on convolution and linear weights only, never on biases and normalisation; none for
   ``head``, as is usual for linear probes, where early stopping regularises.
-- Random resized crops and flips for ``last`` and ``full`` only: ``head`` works on embeddings, which are
-  taken once from the central crop.
+- Random resized crops and flips for all modes but ``head``: its embeddings are taken once, from the
+  central crop.
 """
 
 from __future__ import annotations

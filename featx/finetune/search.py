@@ -11,13 +11,19 @@ from typing import Any
 from featx.finetune.epochs import NetworkTraining
 from featx.finetune.freezing import restore, snapshot
 from featx.finetune.head import Head
+from featx.finetune.kept import Kept
 from featx.finetune.problem import Problem
 from featx.finetune.recipe import Recipe
 from featx.finetune.trunk import Trunk
 
 
 def searched(
-    trunk: Trunk, head: Head, problem: Problem, recipe: Recipe, seed: int
+    trunk: Trunk,
+    head: Head,
+    problem: Problem,
+    recipe: Recipe,
+    seed: int,
+    kept: dict[int, Kept | None],
 ) -> tuple[Recipe, list[dict[str, Any]], int]:
     """The recipe with the best of ``recipe.lr_search`` as `lr_backbone`.
 
@@ -30,6 +36,8 @@ def searched(
     recipe : Recipe
     seed : int
         Of order and crops, the same for every rate.
+    kept : dict
+        See `NetworkTraining`; what the trainings keep is here afterwards.
 
     Returns
     -------
@@ -49,9 +57,8 @@ def searched(
     forwarded = 0
     for rate in recipe.lr_search:
         began = time.perf_counter()
-        run = NetworkTraining(
-            trunk, copy.deepcopy(head), problem, replace(short, lr_backbone=rate), seed, None
-        )
+        trial = replace(short, lr_backbone=rate)
+        run = NetworkTraining(trunk, copy.deepcopy(head), problem, trial, seed, None, kept)
         run.train()
         forwarded += run.forwarded
         restore(start, values)

@@ -25,6 +25,7 @@ from featx.errors import InputError
 from featx.finetune.epochs import NetworkTraining, stopped_early
 from featx.finetune.finetuned import FineTuned
 from featx.finetune.head import train_head
+from featx.finetune.kept import Kept
 from featx.finetune.precision import choose
 from featx.finetune.probe_start import logistic_head
 from featx.finetune.problem import Problem
@@ -148,12 +149,13 @@ def fine_tune(
             notes.append(stopped_early(history[-1]["epoch"], recipe))
     else:
         assert trunk is not None
+        kept: dict[int, Kept | None] = {}  # which the search and the training after it share
         if recipe.lr_search and not len(problem.val):
             notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
         elif recipe.lr_search:
-            recipe, trials, shown = searched(trunk, head, problem, recipe, seed)
+            recipe, trials, shown = searched(trunk, head, problem, recipe, seed, kept)
             forwarded += shown
-        run = NetworkTraining(trunk, head, problem, recipe, seed, progress)
+        run = NetworkTraining(trunk, head, problem, recipe, seed, progress, kept)
         run.train()
         history, best_epoch = run.history, run.best.epoch
         forwarded += run.forwarded

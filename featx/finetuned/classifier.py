@@ -105,14 +105,15 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     -----
     *Cost.* ``"head"`` meets each image with the network once, ever: embeddings come from the cache that all
     of featx shares, and a fit on embeddings that are there is a matter of seconds (0.7 s for 1,000 images
-    and MobileNetV2). ``"last"`` and ``"full"`` send every image through the network and back in every epoch
-    (without augmentation, ``"last"`` goes through the frozen part once), in every fold and for every
-    candidate of a search: about 40 and 55 ms an image and epoch with MobileNetV2 on two cores that have
-    bfloat16, so minutes a fit.
+    and MobileNetV2). The other modes send every image through the network and back in every epoch (without
+    augmentation, or with ``recipe={"views": k}``, ``"last"`` goes through the frozen part once, or k times),
+    in every fold and for every candidate of a search: tens of milliseconds an image and epoch with
+    MobileNetV2 on two cores, so minutes a fit. Short trainings with three rates come first, at up to three
+    quarters of the cost of what follows; with a `lr_backbone` of one's own there are none.
 
-    *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. ``"last"`` and ``"full"``
+    *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. The others
     pay where the images are unlike those of the pretraining and there are more than a few dozen of each
-    class. Both train the head on frozen embeddings first, since gradients of a random head would distort
+    class. They train the head on frozen embeddings first, since gradients of a random head would distort
     the pretrained features; even so, fine-tuned layers can do worse than frozen ones on images that are
     unlike the training images [1]_.
 

@@ -44,14 +44,20 @@ def test_what_finds_no_room_is_not_kept_and_not_computed_to_the_end(monkeypatch)
 
 
 def test_the_temporary_file_goes_with_what_is_kept(monkeypatch, tmp_path):
-    monkeypatch.setattr(kept, "MEMORY_BYTES", 10)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     positions = np.arange(9)
-    store = Kept(positions, parts(positions))
+    store = Kept(positions, parts(positions), on_disk=True)
     (folder,) = tmp_path.iterdir()
     assert sum(path.stat().st_size for path in Path(folder).iterdir()) == 9 * 4 * 7
     del store
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_that_are_there_at_once_share_the_memory(monkeypatch):
+    positions = np.arange(9)
+    monkeypatch.setattr(kept, "MEMORY_BYTES", 3 * needed(parts(positions), 9))
+    assert not keep(positions, batches(positions), stores=3)[0].on_disk
+    assert keep(positions, batches(positions), stores=4)[0].on_disk
 
 
 # In the training
@@ -104,3 +110,9 @@ def test_views_repeat_in_the_whole_network_as_well(tiny, stripes):
     tuned = fine_tune(tiny, images, labels, 3, recipe=how, train_idx=TRAIN, val_idx=VAL, device="cpu")
     first, second = (e["train_loss"] for e in tuned.history[1:])
     assert first == pytest.approx(second, rel=1e-4)
+
+
+def test_a_search_and_the_training_after_it_share_what_they_keep(tiny, stripes):
+    tuned = tune(tiny, stripes, augment=False, lr_search=(0.01, 0.05), search_epochs=1)
+    assert len(tuned.search) == 2
+    assert tuned.images_forwarded == 2 * (len(TRAIN) + len(VAL))  # for the embeddings, and once to be kept
