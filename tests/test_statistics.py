@@ -267,3 +267,11 @@ def test_without_a_difference_the_paired_tests_reject_at_their_level():
 def test_of_few_disagreements_the_exact_test_is_the_more_cautious_one():
     exact, mid = simulations.mcnemar_rates(240, 0.9, 1500)
     assert exact < 0.035 <= mid <= 0.065
+
+
+def test_students_own_worked_example():
+    # Student (1908), section IX: 10 differences, mean 1.58, t = 4.06 with 9 degrees of freedom.
+    extra_sleep = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
+    found = interval_over_draws(extra_sleep / 10)
+    assert found.value == pytest.approx(0.158)
+    assert (found.low, found.high) == pytest.approx((0.07001142, 0.24598858), abs=1e-8)

@@ -8,46 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from featx.curves.crossing import find_crossing, in_words
-from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult, Interval
+from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
 from featx.results.advice import FEW_TEST_IMAGES
+from featx.statistics import interval_over_draws
 
 #: A level within this of the last one is worth naming: more images gain less than a point.
 NEARLY = 0.01
 
 
-def interval_over_draws(values: Sequence[float], metric: str = "top1") -> Interval:
-    """Mean over the draws and its 95 % interval.
-
-    Parameters
-    ----------
-    values : sequence of float
-        One a draw.
-    metric : str
-        Of which the bounds are kept: 0 to 1, or 0 and up for ``log_loss``.
-
-    Returns
-    -------
-    Interval
-        mean ± t s / sqrt(n), t the 0.975 quantile of Student's t with n - 1 degrees of freedom: with ten
-        draws or so a bootstrap would be too narrow. The draws of one data set share images, so this is how
-        the mean varies over draws from it, on these test images. Of a single draw the bounds are NaN.
-    """
-    from scipy.stats import t
-
-    x = np.asarray(values, np.float64)
-    mean = float(x.mean())
-    if len(x) < 2:
-        return Interval(mean)
-    half = float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
-    return Interval(
-        mean, max(mean - half, 0.0), mean + half if metric == "log_loss" else min(mean + half, 1.0)
-    )
-
-
 def points_of(
     draws: Sequence[CurveDraw], methods: Sequence[CurveMethod], levels: Sequence[CurveLevel]
 ) -> list[CurvePoint]:
-    """A point for each method and level."""
+    """A point for each method and level.
+
+    The draws of one dataset share images, so the intervals say how the mean varies over draws from it, on
+    these test images.
+    """
     cells: dict[tuple, list[CurveDraw]] = {}
     for one in draws:
         cells.setdefault((one.method, one.backbone, one.shots), []).append(one)
@@ -56,12 +32,17 @@ def points_of(
         for level in levels:
             found = cells[(*method.id, level.shots)]
             metrics = {
-                name: interval_over_draws([d.metrics[name] for d in found], name) for name in found[0].metrics
+                name: interval_over_draws([d.metrics[name] for d in found], within=_bounds(name))
+                for name in found[0].metrics
             }
             points.append(
                 CurvePoint(method.name, method.backbone, level.shots, level.per_class, len(found), metrics)
             )
     return points
+
+
+def _bounds(metric: str) -> tuple[float, float]:
+    return (0.0, math.inf if metric == "log_loss" else 1.0)
 
 
 def crossings_of(result: CurveResult) -> list[Crossing]:

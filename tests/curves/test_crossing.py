@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from featx.curves.crossing import find_crossing, in_words
-from featx.curves.summary import interval_over_draws
 
 K = np.array([1.0, 4.0, 16.0, 64.0])
 
@@ -88,14 +87,3 @@ def test_an_open_end_is_not_called_a_crossing_that_was_shown():
     assert found.high is None
     assert "not shown" in said or "No crossing shown" in said
     assert 0 < found.shares["none"] < 1
-
-
-def test_the_interval_over_draws_is_students_t():
-    # Student's own worked example (1908, section IX): 10 differences, mean 1.58, t = 4.06, 9 degrees.
-    extra_sleep = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
-    found = interval_over_draws(extra_sleep / 10, "log_loss")
-    assert found.value == pytest.approx(0.158)
-    assert found.low == pytest.approx(0.07001142, abs=1e-8)
-    assert found.high == pytest.approx(0.24598858, abs=1e-8)
-    assert interval_over_draws([0.99, 1.0, 1.0]).high == 1.0
-    assert math.isnan(interval_over_draws([0.5]).low)
