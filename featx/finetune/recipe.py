@@ -25,8 +25,8 @@ The defaults are textbook values and do not look at the data beyond its size:
   more are stable (MoCo's linear probe uses 30: He et al. 2020). ``last`` and ``full`` set out from that
   trained head, so it only has to follow the layers below it: 0.1. The rate of those layers is searched among
   `RATES`, by a short training with each that the validation part judges: together they cost at most
-  three fifths of the training that follows, and mostly three eighths. Without a validation part it is 0.001, which is customary for
-  SGD on pretrained networks.
+  three fifths of the training that follows, and mostly three eighths. Without a validation part it is
+  0.001, which is customary for SGD on pretrained networks.
 - Weight decay on convolution and linear weights only, never on biases and normalisation; none for
   ``head``, as is usual for linear probes, where early stopping regularises.
 - Random resized crops and flips for all modes but ``head``: its embeddings are taken once, from the
