@@ -109,7 +109,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     augmentation, or with ``recipe={"views": k}``, ``"last"`` goes through the frozen part once, or k times),
     in every fold and for every candidate of a search: tens of milliseconds an image and epoch with
     MobileNetV2 on two cores, so minutes a fit. Short trainings with three rates come first, at up to three
-    quarters of the cost of what follows; with a `lr_backbone` of one's own there are none.
+    fifths of the cost of what follows; with a `lr_backbone` of one's own there are none.
 
     *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. The others
     pay where the images are unlike those of the pretraining and there are more than a few dozen of each
