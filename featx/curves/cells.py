@@ -100,7 +100,8 @@ class Tuning:
         """The recipe for the images that are trained on.
 
         The default one for so many images. Unless asked for, its images are not augmented: they then come
-        again unchanged, and mode ``last`` sends each through the frozen part once and not once an epoch.
+        again unchanged, and mode ``last`` sends each through the frozen part once and not once an epoch. Nor
+        is a rate searched for: a few validation images could not tell which one is better.
         """
         from featx.finetune import default_recipe
 
@@ -109,7 +110,7 @@ class Tuning:
             return recipe
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs)
-        return replace(recipe, augment=self.augment)
+        return replace(recipe, augment=self.augment, lr_search=())
 
 
 @dataclass(frozen=True, eq=False)
