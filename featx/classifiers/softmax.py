@@ -72,7 +72,7 @@ class NumpyRows:
         self._stack.close()
 
     def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Weighted sum of losses and its gradient (p + 1, k); `hessian` is of these parameters from now on."""
+        """Weighted sum of losses and its gradient (p + 1, k); `hessian` is then of these parameters."""
         dtype = self._dtype
         W, b = theta[:-1].astype(dtype), theta[-1].astype(dtype)
         if self._p.dtype != dtype:
