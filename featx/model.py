@@ -2,7 +2,7 @@
 
 A model file is a zip archive of ``model.json`` (what it is, in clear) and ``classifier.skops`` (the fitted
 scikit-learn pipeline). Nothing in it is pickled: skops rebuilds only types that are known, and this module
-allows three private scikit-learn types beside skops' own list. A file with anything else is refused.
+allows a few types of scikit-learn and of this package beside skops' own list. Anything else is refused.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ from featx.features import Failure
 
 FORMAT = "featx model"
 FORMAT_VERSION = 1
-#: Types that scikit-learn's own estimators consist of and skops does not list.
+#: Types that the probes consist of and skops does not list.
 TRUSTED_TYPES = frozenset(
     {
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._TemperatureScaling",
         "sklearn.tree._tree.Tree",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "featx.classifiers.linear_probe.LogisticProbe",
+        "featx.classifiers.protocols.NeighbourVotes",
+        "featx.classifiers.protocols.Prototypes",
+        "featx.classifiers.ridge.LeastSquaresProbe",
     }
 )
 #: No member of a model file may unpack to more than this.
@@ -217,7 +221,7 @@ def train(
     data, labels, backbone, weights, layer, pooling, image_size, precision, engine, device, batch_size
         As in `featx.extract`.
     classifier : str, default="logreg"
-        A name of `featx.classifiers.probe_names`.
+        A name of ``featx.classifiers.probe_names(on_request=True)``.
     seed : int, default=0
         Seed of folds and classifier.
     cache, limit, on_error, verbose

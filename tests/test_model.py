@@ -45,7 +45,7 @@ def test_a_saved_model_predicts_the_same(model, split_photos, tmp_path):
         assert list(p.probabilities) == list(COLOURS)
 
 
-@pytest.mark.parametrize("name", probe_names())
+@pytest.mark.parametrize("name", probe_names(on_request=True))
 def test_every_classifier_survives_the_file(name, photos, tmp_path):
     model = train(photos, classifier=name, **QUICK)
     model.save(tmp_path / "m")

@@ -1,6 +1,7 @@
 """Classifiers on frozen embeddings: the probes, how they are fitted, and how their answers are scored."""
 
 from featx.classifiers.fitting import FittedProbe, fit_probe
+from featx.classifiers.linear_probe import LogisticProbe, fit_path
 from featx.classifiers.number_scoring import NUMBER_METRICS, score_numbers
 from featx.classifiers.probes import PROBES, Probe, floor_names, get_probe, probe_names
 from featx.classifiers.regressors import (
@@ -19,8 +20,10 @@ __all__ = [
     "REGRESSORS",
     "FittedProbe",
     "FittedRegressor",
+    "LogisticProbe",
     "Probe",
     "Regressor",
+    "fit_path",
     "fit_probe",
     "fit_regressor",
     "floor_names",

@@ -101,6 +101,8 @@ def fit_probe(
     estimator=None,
     grid: Mapping[str, Sequence[Any]] | None = None,
     groups=None,
+    validation=None,
+    metric: Literal["top1", "per-class"] = "top1",
     seed: int = 0,
     n_jobs: int | None = None,
 ) -> FittedProbe:
@@ -121,6 +123,11 @@ def fit_probe(
         Settings of `estimator` to choose from, the simplest model first.
     groups : array-like of shape (n,), default=None
         Rows that must not be on both sides of a fold.
+    validation : array-like of int, default=None
+        Positions of the rows that the data names as its validation part. Protocols choose their setting on
+        them; all rows are fitted in the end. Others make no difference between rows.
+    metric : {"top1", "per-class"}, default="top1"
+        By what a protocol chooses: accuracy, or its mean over the classes.
     seed : int, default=0
         Seed of folds and of random estimators of the registry.
     n_jobs : int, default=None
@@ -152,6 +159,9 @@ def fit_probe(
     name, estimator, grid = _requested(name, estimator, grid)
     rows = _feature_rows(X)
     labels, group_ids = _targets(rows, y, groups)
+    named = _validation(validation, len(labels))
+    if metric not in ("top1", "per-class"):
+        raise InputError(f"metric must be 'top1' or 'per-class', got {metric!r}")
     jobs = joblib.cpu_count() if n_jobs in (None, -1) else n_jobs
     if not isinstance(jobs, int) or jobs < 1:
         raise InputError(f"n_jobs must be a positive number of threads, -1 or None, got {n_jobs!r}")
@@ -182,7 +192,11 @@ def fit_probe(
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
         folds = make_folds(labels, group_ids, seed) if calibrated or len(candidates) > 1 else []
         best, score = dict(candidates[0]), None
-        if len(candidates) > 1 and folds:
+        start_at = None
+        if probe is not None and probe.choose is not None:
+            with threadpool_limits(_threads(rows, jobs)):
+                best, score, start_at = probe.choose(rows, labels, group_ids, named, seed, metric, notes)
+        elif len(candidates) > 1 and folds:
             best, score = _select(
                 probe, estimator, candidates, rows, labels, group_ids, folds, seed, jobs, notes
             )
@@ -194,6 +208,8 @@ def fit_probe(
         if calibrated:
             few = len(labels) > _FEW_FOLDS_ROWS or (probe is not None and probe.few_folds)
             model = _with_temperature(model, rows, labels, folds, jobs, notes, few=few)
+        elif start_at is not None:
+            model = _fit_from(model, rows, labels, jobs, *start_at)
         else:
             model = _fit(model, rows, labels, jobs, path=probe is not None and probe.path)
     _settle_warnings(caught, notes)
@@ -265,6 +281,21 @@ def _fit(model, rows, labels, jobs, *, path: bool = False):
         logistic.classes_ = solver.classes
         logistic.fit(rows, labels).set_params(warm_start=False)
         return model
+
+
+def _fit_from(model, rows, labels, jobs, coef, intercept):
+    """Fit a `LogisticProbe` to all rows from the solution for a part of them."""
+    model.coef_, model.intercept_, model.classes_ = coef, intercept, np.unique(labels)
+    return _fit(model.set_params(warm_start=True), rows, labels, jobs).set_params(warm_start=False)
+
+
+def _validation(validation, n: int) -> np.ndarray | None:
+    if validation is None or not len(validation):
+        return None
+    positions = np.unique(np.asarray(validation))
+    if positions.dtype.kind not in "iu" or positions[0] < 0 or positions[-1] >= n:
+        raise InputError(f"validation must be positions of rows, 0 to {n - 1}, got {validation!r}")
+    return positions
 
 
 def _threads(rows: np.ndarray, jobs: int | None) -> int | None:

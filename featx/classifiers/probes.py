@@ -32,6 +32,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from featx.classifiers import protocols
 from featx.errors import UnknownName
 
 Grid = dict[str, list[Any]]
@@ -95,6 +96,10 @@ class Probe:
         Most rows it is fitted on; of more, a stratified sample is taken.
     shown : tuple of str
         Settings worth reporting besides those that were selected.
+    on_request : bool
+        Only used when it is asked for by name.
+    choose : callable or None
+        A protocol's own way to its settings, instead of cross-validation over a grid (`protocols`).
     """
 
     name: str
@@ -106,6 +111,8 @@ class Probe:
     path: bool = False
     max_rows: int | None = None
     shown: tuple[str, ...] = ()
+    on_request: bool = False
+    choose: Callable[..., protocols.Choice] | None = None
 
     def make(
         self, n_train: int, n_classes: int, dim: int, seed: int = 0, *, imbalanced: bool = False
@@ -234,6 +241,43 @@ _ALL = (
     ),
     Probe("boosting", "Gradient boosting", _boosting, shown=(*_PCA, "boosting__max_iter")),
     Probe("naive-bayes", "Naive Bayes", _naive_bayes, calibrated=True),
+    Probe(
+        "linear-probe",
+        "Linear probe (Kornblith 2019)",
+        protocols.linear_probe,
+        on_request=True,
+        choose=protocols.choose_penalty(protocols.LINEAR_PROBE_CS, 0.2),
+    ),
+    Probe(
+        "dinov2-logreg",
+        "Logistic regression (DINOv2)",
+        protocols.linear_probe,
+        on_request=True,
+        choose=protocols.choose_penalty(protocols.DINOV2_CS, 0.1),
+    ),
+    Probe(
+        "dinov2-knn",
+        "Weighted neighbours (DINOv2)",
+        protocols.neighbours,
+        calibrated=True,
+        few_folds=True,
+        on_request=True,
+        choose=protocols.choose_neighbours,
+    ),
+    Probe(
+        "lsr-fewshot",
+        "Least squares (big_vision)",
+        protocols.few_shot,
+        calibrated=True,
+        on_request=True,
+    ),
+    Probe(
+        "nearest-centroid",
+        "Nearest class mean",
+        protocols.nearest_centroid,
+        calibrated=True,
+        on_request=True,
+    ),
     Probe("majority", "Most frequent class", _majority, kind="floor"),
     Probe("pixels", "Logistic regression on pixels", _pixels, kind="floor", path=True, shown=_PCA),
 )
@@ -242,14 +286,19 @@ _ALL = (
 PROBES: dict[str, Probe] = {probe.name: probe for probe in _ALL}
 
 
-def probe_names() -> tuple[str, ...]:
+def probe_names(*, on_request: bool = False) -> tuple[str, ...]:
     """Names of the probes that compete, in the order in which they are tried.
+
+    Parameters
+    ----------
+    on_request : bool, default=False
+        Also those that are only used when asked for: the protocols.
 
     Returns
     -------
     tuple of str
     """
-    return tuple(probe.name for probe in _ALL if probe.kind == "probe")
+    return tuple(p.name for p in _ALL if p.kind == "probe" and (on_request or not p.on_request))
 
 
 def floor_names() -> tuple[str, ...]:

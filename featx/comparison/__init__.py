@@ -74,7 +74,7 @@ def compare(
     backbones : str or sequence, default=("mobilenet_v2",)
         One or several backbones.
     classifiers : str or sequence of str, optional
-        Names of `featx.classifiers.PROBES`; default: all.
+        Names of `featx.classifiers.PROBES`; default: all but the protocols, which are used on request.
     baseline : {"finetune", "none"} or sequence of {"head", "last", "gradual", "full"}, default="finetune"
         ``"finetune"`` runs ``head``, ``last`` and ``full``. The modes run on the backbone whose probes did
         best in cross-validation.
@@ -179,11 +179,11 @@ def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
     from featx.classifiers import probe_names, regressor_names
 
     found = {}
-    for key, word, asked, known in (
-        ("classifiers", "classifier", classifiers, probe_names()),
-        ("regressors", "regressor", regressors, regressor_names()),
+    for key, word, asked, usual, known in (
+        ("classifiers", "classifier", classifiers, probe_names(), probe_names(on_request=True)),
+        ("regressors", "regressor", regressors, regressor_names(), regressor_names()),
     ):
-        names = names_of(asked) or known
+        names = names_of(asked) or usual
         for name in names:
             if name not in known:
                 raise UnknownName(word, name, known)

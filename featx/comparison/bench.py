@@ -78,8 +78,11 @@ class Bench:
 
         self._say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
         groups = None if self.groups is None else self.groups[self.train]
+        val = None if self.split.val is None else np.searchsorted(self.train, self.split.val)
         with self.meter.measure() as reading:
-            fitted = fit_probe(name, x[self.train], self.y[self.train], groups=groups, seed=self.seed)
+            fitted = fit_probe(
+                name, x[self.train], self.y[self.train], groups=groups, validation=val, seed=self.seed
+            )
         began = time.perf_counter()
         probabilities = fitted.predict_proba(x[self.test])
         spent = time.perf_counter() - began

@@ -42,7 +42,9 @@ class KeptBench(Bench):
             outcome, cv_score = super(KeptBench, self)._fitted(name, kind, backbone, x)
             return {"outcome": _as_dict(outcome), "cv_score": cv_score}
 
-        key = self._key(x, self.train, method=name, packages=("numpy", "scipy", "scikit-learn"))
+        watched = None if self.split.val is None else self._digest(x, self.split.val)
+        packages = ("numpy", "scipy", "scikit-learn")
+        key = self._key(x, self.train, method=name, watched=watched, packages=packages)
         kept = self.journal.once(key, work)
         return Outcome(**kept["outcome"]), kept["cv_score"]
 

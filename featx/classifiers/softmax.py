@@ -1,0 +1,166 @@
+"""The loss of a multinomial logistic regression, its gradient and its Hessian, block by block of rows.
+
+With scores z_i = x_i W + b, weights s_i and true class y, the loss of a row is written relative to the score
+of its own class, d_c = z_c - z_y, so that a row that is nearly certain keeps its relative precision also in
+float32, where log(1 + tiny) and 1 - p_y would lose it::
+
+    m = max_c d_c >= 0,   a_c = exp(d_c - m),   o = sum_{c != y} a_c,   t = o + exp(-m)
+    loss = m + log t,     dloss/dz_c = p_c = a_c / t  (c != y),         dloss/dz_y = p_y - 1 = -o / t
+
+The Hessian times V is X^T r with r_i = s_i (p_i u_i - p_i (p_i . u_i)), u = X V.
+
+The work is the two products with X. Both are done on one block of rows after the other, small enough to stay
+in the processor's cache between them, so that the rows come from memory once, and blocks run in threads.
+Sums over blocks are float64 and taken in order: the result does not depend on the number of threads.
+Parameters are one float64 array (p + 1, k), the intercept in the last row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+# What a block of rows may take of the processor's cache.
+_BLOCK_BYTES = 5_000_000
+# Entries of all classes' own blocks of the Hessian up to which each class gets its own.
+_OWN_BLOCKS = 50_000_000
+
+
+class NumpyRows:
+    """Training rows in memory; a context, within which blocks have their threads.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, p), float32 or float64
+        Rows; neither copied nor changed.
+    codes : ndarray of shape (n,), int
+        Class of each row, 0 to `n_classes` - 1.
+    weights : ndarray of shape (n,), float64
+        Weights of the rows.
+    n_classes : int
+
+    Attributes
+    ----------
+    double : bool
+        Products in float64, whatever the rows are.
+    """
+
+    def __init__(self, X: np.ndarray, codes: np.ndarray, weights: np.ndarray, n_classes: int):
+        self.X, self.codes, self.weights, self.n_classes = X, codes, weights, n_classes
+        self.double = X.dtype == np.float64
+        step = max(64, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
+        self._blocks = [slice(i, min(i + step, len(X))) for i in range(0, len(X), step)]
+        self._map: Callable[..., Iterable[Any]] = map
+        self._p = np.empty((n_classes, len(X)))
+
+    def __enter__(self) -> NumpyRows:
+        self._stack = ExitStack()
+        # As many threads as BLAS may use here, which is what callers and the environment limit.
+        allowed = max((lib["num_threads"] for lib in threadpool_info()), default=1)
+        if min(allowed, len(self._blocks)) > 1:
+            self._stack.enter_context(threadpool_limits(1))
+            self._map = self._stack.enter_context(ThreadPoolExecutor(allowed)).map
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._map = map
+        self._stack.close()
+
+    def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Weighted sum of losses and its gradient (p + 1, k); `hessian` is then of these parameters."""
+        dtype = self._dtype
+        W, b = theta[:-1].astype(dtype), theta[-1].astype(dtype)
+        if self._p.dtype != dtype:
+            self._p = np.empty(self._p.shape, dtype)
+
+        def block(rows: slice):
+            x, codes, s = self._rows(rows), self.codes[rows], self.weights[rows]
+            loss, error = _loss_and_error(np.ascontiguousarray((x @ W + b).T), codes)
+            p = self._p[:, rows]
+            p[...] = error
+            p[codes, np.arange(len(codes))] += 1
+            error *= s.astype(dtype)
+            return loss.astype(np.float64) @ s, x.T @ error.T, error.sum(axis=1, dtype=np.float64)
+
+        value, gradient = 0.0, np.zeros(theta.shape)
+        for loss, by_W, by_b in self._map(block, self._blocks):
+            value += float(loss)
+            gradient[:-1] += by_W
+            gradient[-1] += by_b
+        return value, gradient
+
+    def hessian(self, V: np.ndarray) -> np.ndarray:
+        """The Hessian of the sum of losses, at the last parameters asked for, times V (p + 1, k)."""
+        dtype = self._dtype
+        W, b = V[:-1].astype(dtype), V[-1].astype(dtype)
+
+        def block(rows: slice):
+            x, p = self._rows(rows), self._p[:, rows]
+            u = np.ascontiguousarray((x @ W + b).T)
+            u -= (p * u).sum(axis=0)
+            u *= p
+            u *= self.weights[rows].astype(dtype)
+            return x.T @ u.T, u.sum(axis=1, dtype=np.float64)
+
+        product = np.zeros(V.shape)
+        for by_W, by_b in self._map(block, self._blocks):
+            product[:-1] += by_W
+            product[-1] += by_b
+        return product
+
+    def diagonal_blocks(self) -> np.ndarray:
+        """The Hessian's blocks (p + 1, p + 1) of each class with itself, or their mean, from a sample.
+
+        Returns
+        -------
+        ndarray of shape (k or 1, p + 1, p + 1), float64
+            One for all classes where k would take too much memory.
+        """
+        n, p = self.X.shape
+        most = sample_size(n, p)
+        # Evenly spaced rows could all be of few classes.
+        rows = np.arange(n) if most == n else np.sort(np.random.default_rng(0).choice(n, most, False))
+        curvature = (self._p[:, rows] * (1 - self._p[:, rows])).astype(np.float64)
+        curvature *= self.weights[rows] * (self.weights.sum() / max(self.weights[rows].sum(), 1e-300))
+        if self.n_classes * (p + 1) ** 2 > _OWN_BLOCKS:
+            curvature = curvature.mean(axis=0, keepdims=True)
+        x = np.hstack([self.X[rows], np.ones((len(rows), 1), self.X.dtype)])
+
+        def one(w: np.ndarray) -> np.ndarray:
+            scaled = x * np.sqrt(w).astype(x.dtype)[:, None]
+            return (scaled.T @ scaled).astype(np.float64)
+
+        return np.stack(list(self._map(one, curvature)))
+
+    @property
+    def _dtype(self):
+        return np.float64 if self.double else self.X.dtype
+
+    def _rows(self, rows: slice) -> np.ndarray:
+        return self.X[rows].astype(self._dtype, copy=False)
+
+
+def sample_size(n: int, p: int) -> int:
+    """Rows from which `diagonal_blocks` are made."""
+    return min(n, max(5000, 4 * p))
+
+
+def _loss_and_error(z: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Losses (n,) and their gradient by the scores (k, n), which is written over the scores `z` (k, n)."""
+    own = codes, np.arange(len(codes))
+    z -= z[own]
+    most = z.max(axis=0)
+    z -= most
+    np.exp(z, out=z)
+    z[own] = 0
+    others = z.sum(axis=0)
+    # t by way of t - 1, which is exact in the limit of a sure row.
+    excess = others + np.expm1(-most)
+    z /= 1 + excess
+    z[own] = -others / (1 + excess)
+    return most + np.log1p(excess), z

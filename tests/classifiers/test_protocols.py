@@ -1,0 +1,126 @@
+"""The protocols of the literature: what they choose, on which rows, and that they say sound things."""
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from featx.classifiers import PROBES, fit_probe, probe_names, protocols
+from featx.classifiers.protocols import NeighbourVotes, Prototypes
+from featx.classifiers.ridge import LeastSquaresProbe
+from featx.errors import InputError
+from featx.model import TRUSTED_TYPES
+
+NAMES = tuple(set(probe_names(on_request=True)) - set(probe_names()))
+
+
+@parametrize_with_checks([NeighbourVotes(), Prototypes(), LeastSquaresProbe()])
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+def test_protocols_are_there_on_request_only():
+    assert set(NAMES) == {"linear-probe", "dinov2-logreg", "dinov2-knn", "lsr-fewshot", "nearest-centroid"}
+    assert all(name in protocols.__doc__ for name in NAMES)
+
+
+@pytest.fixture(scope="module", params=sorted(NAMES))
+def fitted(request, train):
+    return fit_probe(request.param, *train, n_jobs=1)
+
+
+def test_a_protocol_learns_and_its_probabilities_are_sound(fitted, held_out):
+    X, y = held_out
+    p = fitted.predict_proba(X)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(p.argmax(axis=1), fitted.predict(X))
+    assert (fitted.predict(X) == y).mean() > 0.7
+    assert -np.log(np.maximum(p[np.arange(len(y)), y], 1e-16)).mean() < np.log(3)
+
+
+def test_a_protocol_survives_a_model_file(fitted, held_out):
+    blob = skops.io.dumps(fitted.estimator)
+    assert set(skops.io.get_untrusted_types(data=blob)) <= TRUSTED_TYPES
+    again = skops.io.loads(blob, trusted=sorted(TRUSTED_TYPES))
+    np.testing.assert_allclose(again.predict_proba(held_out[0]), fitted.predict_proba(held_out[0]))
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("counts", [(1, 1), (2, 2, 9)])
+def test_a_class_of_one_or_two_images_is_enough(name, counts):
+    y = np.repeat(np.arange(len(counts)), counts)
+    X = np.random.default_rng(0).normal(size=(len(y), 6)) + y[:, None]
+    assert np.isfinite(fit_probe(name, X, y, n_jobs=1).predict_proba(X)).all()
+
+
+def slow_choice(Cs, X, y, fit, held):
+    scores = []
+    for C in sorted(Cs):
+        model = LogisticRegression(C=C, tol=1e-9, max_iter=10_000, solver="newton-cholesky")
+        scores.append((model.fit(X[fit], y[fit]).predict(X[held]) == y[held]).mean())
+    return sorted(Cs)[int(np.argmax(scores))], max(scores)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning:sklearn")
+@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")
+def test_the_linear_probe_chooses_on_the_validation_part_and_is_refitted_on_both(train, held_out):
+    X, y = (np.concatenate(pair) for pair in zip(train, held_out, strict=True))
+    X = X.astype(float)
+    held = np.arange(0, len(y), 4)
+    fit = np.setdiff1d(np.arange(len(y)), held)
+    probe = fit_probe("linear-probe", X, y, validation=held, n_jobs=1)
+    C, score = slow_choice(protocols.LINEAR_PROBE_CS, X, y, fit, held)
+    assert probe.params["C"] == pytest.approx(C)
+    assert probe.cv_score == pytest.approx(score)
+    refit = LogisticRegression(C=C, tol=1e-9, max_iter=10_000).fit(X, y)
+    np.testing.assert_allclose(probe.predict_proba(X), refit.predict_proba(X), atol=2e-3)
+
+
+def test_both_grids_are_those_of_their_sources():
+    for Cs, low, high in ((protocols.LINEAR_PROBE_CS, 1e-5, 1e6), (protocols.DINOV2_CS, 1e-6, 1e5)):
+        assert len(Cs) == 45
+        np.testing.assert_allclose([min(Cs), max(Cs)], [low, high])
+        np.testing.assert_allclose(np.diff(np.log10(np.sort(Cs))), 0.25)
+
+
+def test_mean_accuracy_over_classes_is_another_choice():
+    y, predicted = np.array([0, 0, 0, 1]), np.zeros(4, int)
+    assert protocols.accuracy(y, predicted, "top1") == 0.75
+    assert protocols.accuracy(y, predicted, "per-class") == 0.5
+    with pytest.raises(InputError, match="metric must be"):
+        fit_probe("linear-probe", np.eye(4), y, metric="f1")
+    with pytest.raises(InputError, match="positions of rows, 0 to 3"):
+        fit_probe("linear-probe", np.eye(4), y, validation=[4])
+
+
+def test_groups_are_not_torn_apart_by_the_choice(monkeypatch, train):
+    seen = []
+    real = protocols.validation_part
+    monkeypatch.setattr(protocols, "validation_part", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
+    groups = np.arange(60) // 4
+    fit_probe("dinov2-logreg", *train, groups=groups, n_jobs=1)
+    ((fit, held),) = seen
+    assert len(held)
+    assert not set(groups[fit]) & set(groups[held])
+
+
+def test_votes_are_those_of_a_loop(monkeypatch, train, held_out):
+    monkeypatch.setattr(protocols, "_QUERY_BYTES", 8 * 60 * 7)  # blocks of 7 rows
+    model = NeighbourVotes(10).fit(*train)
+    found = model.votes(held_out[0], [3, 10])
+    X = train[0] / np.linalg.norm(train[0], axis=1, keepdims=True)
+    for i, row in enumerate(held_out[0]):
+        similar = X @ (row / np.linalg.norm(row))
+        order = np.argsort(-similar)
+        for j, k in enumerate((3, 10)):
+            w = np.exp(similar[order[:k]] / 0.07)
+            expected = [w[train[1][order[:k]] == c].sum() / w.sum() for c in range(3)]
+            np.testing.assert_allclose(found[j, i], expected, atol=1e-4)
+
+
+def test_prototypes_are_nearest_means(train, held_out):
+    means = np.stack([train[0][train[1] == c].mean(axis=0) for c in range(3)])
+    nearest = ((held_out[0][:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(Prototypes().fit(*train).predict(held_out[0]), nearest)
+    assert PROBES["nearest-centroid"].on_request
