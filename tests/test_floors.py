@@ -25,6 +25,8 @@ FLOORS = {
     "vision": 2,
     "machine": 1,
     "datasets": 3,
+    "distances": 3,
+    "transferability": 3,
     "backbones": 3,
     "classifiers": 3,
     "statistics": 3,
@@ -36,6 +38,8 @@ FLOORS = {
     "finetuned": 6,
     "model": 6,
     "comparison": 6,
+    "drift": 6,
+    "ranking": 6,
     "cli": 7,
     "__main__": 8,
 }
