@@ -64,11 +64,20 @@ class Spectrum:
         one_hot = np.eye(k)[codes]
         squares, sums, _ = _decomposed(rows, np.zeros_like(mean), one_hot)
         centred_squares, centred_sums, fourth = _decomposed(rows, mean, one_hot)
-        return cls(*rows.shape, np.bincount(codes), squares, sums, centred_squares, centred_sums, fourth)
+        return cls(
+            n=len(rows),
+            d=rows.shape[1],
+            counts=np.bincount(codes),
+            squares=squares,
+            sums=sums,
+            centred_squares=centred_squares,
+            centred_sums=centred_sums,
+            fourth=fourth,
+        )
 
 
 def checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    """Rows, class codes 0 .. k - 1 of the classes that occur, and k; `InputError` where they cannot be used."""
+    """Rows, codes 0 .. k - 1 of the classes that occur, and k; `InputError` where they cannot be used."""
     rows = _rows(F)
     labels = np.asarray(y)
     if labels.shape != (len(rows),) or labels.dtype.kind not in "iub":
@@ -119,7 +128,7 @@ def _decomposed(rows: np.ndarray, mean: np.ndarray, Y: np.ndarray) -> tuple[np.n
 def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = None) -> float:
     """Logarithm of maximum evidence of a Bayesian linear model (LogME), per row.
 
-    For each target t (one-hot column of a class, or a column of numbers) the evidence of t ~ N(F w, 1 / beta),
+    For each target t (the indicator of a class, or a column of numbers) the evidence of t ~ N(F w, 1 / beta),
     w ~ N(0, I / alpha) is maximised over alpha and beta by the fixed point of You et al. (2022, algorithm 3),
     run to convergence::
 

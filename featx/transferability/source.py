@@ -51,8 +51,8 @@ def leep(P: Any, y: Any) -> float:
 def nce(source: Any, y: Any) -> float:
     """Negative conditional entropy of the target's labels, given the class the source model sees.
 
-    ``NCE = -H(Y | Z) = sum_{y, z} p(y, z) ln p(y | z)`` with z the most probable source class of an image and p
-    the shares of the images.
+    ``NCE = -H(Y | Z) = sum_{y, z} p(y, z) ln p(y | z)`` with z the most probable source class of an image and
+    p the shares of the images.
 
     Parameters
     ----------
