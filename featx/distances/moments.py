@@ -13,8 +13,8 @@ def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
     """Squared Frechet distance of the Gaussians with the sets' means and covariances.
 
     ``|m_x - m_y|^2 + tr S_x + tr S_y - 2 tr (S_x S_y)^(1/2)``. With any factors S = L^T L the last trace is
-    the sum of the singular values of L_x L_y^T: no square root of a product of nearly singular matrices is taken,
-    which is where the usual computation loses digits or turns complex.
+    the sum of the singular values of L_x L_y^T: no square root of a product of nearly singular matrices is
+    taken, which is where the usual computation loses digits or turns complex.
 
     Parameters
     ----------
@@ -57,8 +57,7 @@ def _factor(rows: np.ndarray, shrinkage: bool) -> np.ndarray:
     centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)
     if len(rows) <= rows.shape[1]:
         return centred
-    factor: np.ndarray = np.linalg.qr(centred, mode="r")
-    return factor
+    return np.asarray(np.linalg.qr(centred, mode="r"))
 
 
 def coral_distance(X: Any, Y: Any) -> float:
