@@ -22,12 +22,15 @@ _HOME = {
     "Preprocessing": "featx.images",
     "compare": "featx.comparison",
     "extract": "featx.extraction",
+    "layer_ablation": "featx.ranking",
     "list_backbones": "featx.backbones",
     "load_backbone": "featx.backbones",
     "load_dataset": "featx.datasets",
     "load_features": "featx.features",
     "load_model": "featx.model",
     "open_features": "featx.features",
+    "rank": "featx.ranking",
+    "similarity": "featx.drift",
     "train": "featx.model",
 }
 
@@ -43,12 +46,15 @@ __all__ = [
     "__version__",
     "compare",
     "extract",
+    "layer_ablation",
     "list_backbones",
     "load_backbone",
     "load_dataset",
     "load_features",
     "load_model",
     "open_features",
+    "rank",
+    "similarity",
     "train",
 ]
 
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
     from featx.backbones import list_backbones, load_backbone
     from featx.comparison import Comparison, compare
     from featx.datasets import Dataset, load_dataset
+    from featx.drift import similarity
     from featx.errors import FeatxError
     from featx.extraction import extract
     from featx.extractor import FeatureExtractor
@@ -63,6 +70,7 @@ if TYPE_CHECKING:
     from featx.finetuned import FineTunedClassifier
     from featx.images import Preprocessing
     from featx.model import Model, load_model, train
+    from featx.ranking import layer_ablation, rank
 
 
 def __getattr__(name: str) -> Any:

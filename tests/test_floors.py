@@ -49,6 +49,8 @@ NEIGHBOURS = {
     ("features", "cache"),
     ("classifiers", "statistics"),
     ("features", "tasks"),
+    ("ranking", "comparison"),
+    ("drift", "comparison"),
 }
 
 
@@ -124,12 +126,15 @@ def test_public_names_are_the_documented_ones():
         "__version__",
         "compare",
         "extract",
+        "layer_ablation",
         "list_backbones",
         "load_backbone",
         "load_dataset",
         "load_features",
         "load_model",
         "open_features",
+        "rank",
+        "similarity",
         "train",
     ]
     for name in featx.__all__:

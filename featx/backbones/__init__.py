@@ -6,7 +6,7 @@
 ('flatten', 512)
 """
 
-from featx.backbones.candidates import LayerInfo, joined, list_layers, load_layers
+from featx.backbones.candidates import LayerInfo, has_logits, joined, list_layers, load_layers
 from featx.backbones.joint import JointBackbone, columns_of
 from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
 from featx.backbones.spec import Backbone
@@ -19,6 +19,7 @@ __all__ = [
     "JointBackbone",
     "LayerInfo",
     "columns_of",
+    "has_logits",
     "joined",
     "list_backbones",
     "list_layers",

@@ -59,7 +59,7 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
     """
     base = load_backbone(name, weights=weights, image_size=image_size)
     asked = _candidates(base)
-    if getattr(_bare(base), "num_classes", None) != 0:
+    if has_logits(base):
         asked.append(LOGITS)
     found = _resolved(base, asked)
     return [
@@ -118,6 +118,11 @@ def load_layers(
             resolved, how, dim = found[layer]
             cuts.setdefault((resolved, how), replace(base, layer=resolved, pooling=how, dim=dim))
     return list(cuts.values())
+
+
+def has_logits(backbone: Backbone) -> bool:
+    """Whether the network has a classifier of its own."""
+    return getattr(_bare(backbone), "num_classes", None) != 0
 
 
 def joined(members: Sequence[Backbone]) -> Any:

@@ -5,7 +5,7 @@ Between sets X (n, d) and Y (m, d) of one space: `frechet_distance`, `mmd` and t
 representations of the same images, of any widths: `linear_cka`, `debiased_cka`.
 """
 
-from featx.distances.cka import debiased_cka, linear_cka
+from featx.distances.cka import cka_matrix, debiased_cka, linear_cka
 from featx.distances.domain import DomainClassifier, domain_classifier, proxy_a_distance
 from featx.distances.jensen_shannon import (
     density_divergence,
@@ -20,6 +20,7 @@ from featx.distances.moments import coral_distance, frechet_distance
 __all__ = [
     "DomainClassifier",
     "MMDTest",
+    "cka_matrix",
     "coral_distance",
     "debiased_cka",
     "density_divergence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,37 @@ def debiased_cka(X: Any, Y: Any) -> float:
     # Centring changes nothing but the rounding.
     K, L = (_without_diagonal(rows - rows.mean(axis=0)) for rows in (x, y))
     return float(_hsic(K, L) / _positive(_hsic(K, K) * _hsic(L, L)) ** 0.5)
+
+
+def cka_matrix(representations: Sequence[Any]) -> np.ndarray:
+    """`debiased_cka` between every two of several representations of the same images.
+
+    Parameters
+    ----------
+    representations : sequence of k array-likes of shape (n, d_i)
+        n at least 4. The memory needed is that of k n^2 numbers.
+
+    Returns
+    -------
+    ndarray of shape (k, k)
+        1 on the diagonal; NaN for a representation in which all rows are alike.
+
+    Raises
+    ------
+    InputError
+        They differ in length, or there are fewer than 4 rows.
+    """
+    rows = [rows_of(X, f"representation {i}", 4) for i, X in enumerate(representations)]
+    n = len(rows[0])
+    for X in rows:
+        _pair(rows[0], X, 4)
+    grams = np.stack([_without_diagonal(X - X.mean(axis=0)).ravel() for X in rows])
+    sums = grams.reshape(len(rows), n, n).sum(axis=2)
+    totals = sums.sum(axis=1)
+    hsic = grams @ grams.T + np.outer(totals, totals) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (sums @ sums.T)
+    own = np.diag(hsic)
+    lengths = np.sqrt(np.where(own > 0, own, np.nan))
+    return hsic / np.outer(lengths, lengths)
 
 
 def _without_diagonal(rows: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from featx.distances import debiased_cka, linear_cka
+from featx.distances import cka_matrix, debiased_cka, linear_cka
 from featx.errors import InputError
 
 
@@ -55,6 +55,15 @@ def test_few_rows_fool_the_plain_form_only():
     X, Y = rng.normal(size=(30, 400)), rng.normal(size=(30, 400))
     assert linear_cka(X, Y) > 0.9
     assert abs(debiased_cka(X, Y)) < 0.1
+
+
+def test_a_matrix_of_many_is_each_pair():
+    X, Y = pair(15, 4, 30)
+    many = [X, Y, Y[:, :3], np.ones((15, 2))]
+    found = cka_matrix(many)
+    for i, j in itertools.product(range(3), repeat=2):
+        assert found[i, j] == pytest.approx(debiased_cka(many[i], many[j]), abs=1e-9)
+    assert np.isnan(found[3]).all()
 
 
 @pytest.mark.parametrize("cka", [linear_cka, debiased_cka])
