@@ -32,7 +32,7 @@ def render_ranking(result: RankingResult) -> str:
     sections = [
         f'<section class="card verdict"><h2>{escape(result.verdict())}</h2>{notes}</section>',
         '<section class="card"><h2>Candidates</h2><p class="lead">Of every score more is better. The probe '
-        "is logistic regression on images it was not fitted on; the whisker in brackets is a 95 % interval over "
+        "is logistic regression on images it was not fitted on, with its 95 % interval over "
         f'images.</p><div class="scroll">{_table(result)}</div></section>',
     ]
     depth = depth_plot(result)
