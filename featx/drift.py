@@ -235,7 +235,7 @@ def _most_different(first: _Side, second: _Side, log_ratio: np.ndarray, top: int
 def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes]:
     from featx.comparison.result import thumbnails_of
 
-    found = {}
+    found: dict[tuple[str, str], bytes] = {}
     for side in (first, second):
         if side.dataset is not None:
             ids = {str(m["id"]) for m in named if m["set"] == side.name}

@@ -49,7 +49,7 @@ def rows(n, seed, shift=0.0, d=6, ids="r"):
 
 
 def test_the_verdict_is_that_of_the_test_and_odd_rows_are_named():
-    alike = featx.similarity(rows(60, 0), rows(50, 2), n_permutations=99)
+    alike = featx.similarity(rows(60, 3), rows(50, 4), n_permutations=99)
     assert not alike.drift
     assert "No drift found between features (A) and features (B)" in alike.verdict()
     far = rows(50, 1)

@@ -59,7 +59,7 @@ def depth_plot(result: RankingResult) -> Plot | None:
         return None
     drawing = new_figure(560, 320)
     axes = drawing.add_axes((50 / 560, 44 / 320, 500 / 560, 264 / 320))
-    tips = []
+    tips: list[str] = []
     backbones = list(dict.fromkeys(c.backbone for c in shown))
     for c in shown:
         assert c.probe is not None
@@ -97,11 +97,10 @@ def cka_plot(result: RankingResult) -> Plot | None:
     names = [shortened(f"{c.backbone.removeprefix('timm:')} {c.layer}", 30) for c in result.candidates]
     cell, margin = (34, 190) if n <= 12 else (18, 190)
     side = n * cell
-    drawing = new_figure(margin + side + 10, margin + side + 10)
-    axes = drawing.add_axes(
-        (margin / (margin + side + 10), margin / (margin + side + 10), *[side / (margin + side + 10)] * 2)
-    )
-    tips = []
+    whole = margin + side + 10
+    drawing = new_figure(whole, whole)
+    axes = drawing.add_axes((margin / whole, margin / whole, side / whole, side / whole))
+    tips: list[str] = []
     for i, line in enumerate(result.cka):
         for j, value in enumerate(line):
             if not math.isfinite(value):

@@ -106,7 +106,10 @@ def test_the_p_value_is_the_share_of_divisions_that_are_as_uneven():
 
 def test_chance_alone_is_significant_as_often_as_promised():
     rng = np.random.default_rng(0)
-    p = [mmd_test(*rng.normal(size=(2, 20, 4)), n_permutations=99, seed=i).p_value for i in range(400)]
+    p = [
+        mmd_test(rng.normal(size=(20, 4)), rng.normal(size=(14, 4)), n_permutations=99, seed=i).p_value
+        for i in range(400)
+    ]
     # 400 trials at 5 %: 20 expected, standard deviation 4.4.
     assert 7 <= sum(value <= 0.05 for value in p) <= 35
     assert 0.45 < np.mean(p) < 0.55
