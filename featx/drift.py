@@ -13,8 +13,8 @@ from featx.datasets import Dataset, load_dataset
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed, network_embedder
 from featx.features import Features, load_features
-from featx.ranking import softmax
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
+from featx.transferability import softmax
 
 #: Fewest images of a set: a domain classifier in 5 folds needs more than one in each.
 FEWEST = 10

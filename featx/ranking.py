@@ -17,6 +17,7 @@ from featx.extraction import embed, network_embedder
 from featx.results import Interval
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.splits import Split, make_split
+from featx.transferability import Spectrum, h_score, h_score_shrunk, leep, logme, nce, softmax, transrate
 
 #: Images that CKA is computed from at most: memory and time grow with the square.
 CKA_IMAGES = 1000
@@ -241,15 +242,6 @@ def _extracted(
     return parts, probabilities, rows.kept, lambda member: spaces[repr(member.identity)]
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Class probabilities (n, k), float64, of logits (n, k)."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=1, keepdims=True)
-    return shifted
-
-
 def _given_split(dataset: Dataset) -> Split | None:
     if dataset.splits is None:
         return None
@@ -258,8 +250,6 @@ def _given_split(dataset: Dataset) -> Split | None:
 
 
 def _scores(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> dict[str, float | None]:
-    from featx.transferability import Spectrum, h_score, h_score_shrunk, leep, logme, nce, transrate
-
     spectrum = Spectrum.of(X, y)
     alike = not len(spectrum.centred_squares)
     return {

@@ -13,7 +13,7 @@ from featx.cli import main
 from featx.distances import frechet_distance, mmd_test, profile_divergence
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.features import Features
-from featx.ranking import softmax
+from featx.transferability import softmax
 
 ODD = {"violet": (150, 20, 200)}
 

@@ -13,10 +13,9 @@ from scipy.stats import kendalltau, weightedtau
 import featx
 from featx.cli import main
 from featx.errors import InputError
-from featx.ranking import softmax
 from featx.results import Interval
 from featx.results.ranking import Candidate, RankingResult
-from featx.transferability import h_score, leep, logme, nce
+from featx.transferability import h_score, leep, logme, nce, softmax
 
 TINY = {"weights": None, "image_size": 32, "engine": "torch", "precision": "fp32"}
 

@@ -5,6 +5,6 @@ probabilities and labels: `leep`, `nce`. For all of them more is better; none is
 """
 
 from featx.transferability.embeddings import Spectrum, h_score, h_score_shrunk, logme, transrate
-from featx.transferability.source import leep, nce
+from featx.transferability.source import leep, nce, softmax
 
-__all__ = ["Spectrum", "h_score", "h_score_shrunk", "leep", "logme", "nce", "transrate"]
+__all__ = ["Spectrum", "h_score", "h_score_shrunk", "leep", "logme", "nce", "softmax", "transrate"]

@@ -9,6 +9,24 @@ import numpy as np
 from featx.errors import InputError
 
 
+def softmax(logits: Any) -> np.ndarray:
+    """Class probabilities of logits, in float64.
+
+    Parameters
+    ----------
+    logits : array-like of shape (n, k)
+
+    Returns
+    -------
+    ndarray of shape (n, k)
+    """
+    shifted = np.array(logits, dtype=np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    shifted /= shifted.sum(axis=1, keepdims=True)
+    return shifted
+
+
 def leep(P: Any, y: Any) -> float:
     """Log expected empirical prediction (LEEP).
 
