@@ -158,6 +158,8 @@ def rank(
             result.spaces.append(space_of(member))
             chosen = np.random.default_rng(seed).permutation(rows)[:CKA_IMAGES]
             scored.append(X[chosen])
+    if any(c.scores["h_score"] is None for c in result.candidates):
+        result.notes.append("no H-score where there are no more images than values; its shrunk form serves")
     _correlate(result)
     _compare_layers(result, scored)
     return result
@@ -254,7 +256,8 @@ def _scores(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> d
     alike = not len(spectrum.centred_squares)
     return {
         "logme": logme(X, y, spectrum=spectrum),
-        "h_score": h_score(X, y, spectrum=spectrum),
+        # With no more images than values it is the number of classes less 1, and its digits are rounding.
+        "h_score": h_score(X, y, spectrum=spectrum) if len(X) > X.shape[1] else None,
         "h_score_shrunk": None if alike else h_score_shrunk(X, y, spectrum=spectrum),
         "transrate": transrate(X, y, spectrum=spectrum),
         "leep": None if probabilities is None else leep(probabilities, y),
