@@ -12,7 +12,7 @@
                           logistic probe with its 95 % Wilson interval over images, or null), ``seconds``
                           (object: ``scores``, ``probe``)
 ``correlations``          object: score -> ``{tau, weighted_tau}``, its rank correlation with the probe over
-                          the candidates; null where fewer than 3 candidates have both
+                          the candidates; absent where fewer than 3 candidates have both
 ``cka``                   matrix in the order of ``candidates``: debiased linear CKA; null where undefined
 ``cka_images``            images it was computed from
 ``spaces``                list of spaces in the order of ``candidates``
