@@ -23,6 +23,7 @@ _HOME = {
     "Preprocessing": "featx.images",
     "compare": "featx.comparison",
     "extract": "featx.extraction",
+    "layer_ablation": "featx.ranking",
     "learning_curve": "featx.curves",
     "list_backbones": "featx.backbones",
     "load_backbone": "featx.backbones",
@@ -30,6 +31,8 @@ _HOME = {
     "load_features": "featx.features",
     "load_model": "featx.model",
     "open_features": "featx.features",
+    "rank": "featx.ranking",
+    "similarity": "featx.drift",
     "train": "featx.model",
 }
 
@@ -46,6 +49,7 @@ __all__ = [
     "__version__",
     "compare",
     "extract",
+    "layer_ablation",
     "learning_curve",
     "list_backbones",
     "load_backbone",
@@ -53,6 +57,8 @@ __all__ = [
     "load_features",
     "load_model",
     "open_features",
+    "rank",
+    "similarity",
     "train",
 ]
 
@@ -61,6 +67,7 @@ if TYPE_CHECKING:
     from featx.comparison import Comparison, compare
     from featx.curves import LearningCurve, learning_curve
     from featx.datasets import Dataset, load_dataset
+    from featx.drift import similarity
     from featx.errors import FeatxError
     from featx.extraction import extract
     from featx.extractor import FeatureExtractor
@@ -68,6 +75,7 @@ if TYPE_CHECKING:
     from featx.finetuned import FineTunedClassifier
     from featx.images import Preprocessing
     from featx.model import Model, load_model, train
+    from featx.ranking import layer_ablation, rank
 
 
 def __getattr__(name: str) -> Any:

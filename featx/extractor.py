@@ -30,8 +30,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     weights : str, path or None, default="default"
         See `featx.extract`. A path or another name than the default goes with a single backbone.
     layer : str, list of str, or None, default=None
-        Where the embedding is taken; None is the pooled penultimate layer. Several layers come from one
-        forward pass, and each is in the cache for itself: afterwards each alone costs no other pass.
+        Where the embedding is taken; None is the pooled penultimate layer, ``"logits"`` the scores of the
+        classes that the network was trained on. Several layers come from one forward pass, and each is in
+        the cache for itself: afterwards each alone costs no other pass.
     pooling : {"avg", "max", "none"}, optional
         For layers with spatial extent.
     image_size : int, optional

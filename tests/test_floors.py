@@ -27,6 +27,8 @@ FLOORS = {
     "vision": 2,
     "machine": 1,
     "datasets": 3,
+    "distances": 3,
+    "transferability": 3,
     "backbones": 3,
     "classifiers": 3,
     "statistics": 3,
@@ -43,6 +45,8 @@ FLOORS = {
     "comparison": 6,
     "curves": 6,
     "experiments": 7,
+    "drift": 6,
+    "ranking": 6,
     "cli": 7,
     "__main__": 8,
 }
@@ -54,6 +58,8 @@ NEIGHBOURS = {
     ("features", "tasks"),
     ("curves", "comparison"),
     ("cli", "experiments"),
+    ("ranking", "comparison"),
+    ("drift", "comparison"),
 }
 
 
@@ -130,6 +136,7 @@ def test_public_names_are_the_documented_ones():
         "__version__",
         "compare",
         "extract",
+        "layer_ablation",
         "learning_curve",
         "list_backbones",
         "load_backbone",
@@ -137,6 +144,8 @@ def test_public_names_are_the_documented_ones():
         "load_features",
         "load_model",
         "open_features",
+        "rank",
+        "similarity",
         "train",
     ]
     for name in featx.__all__:

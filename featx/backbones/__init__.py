@@ -6,6 +6,7 @@
 ('flatten', 512)
 """
 
+from featx.backbones.candidates import LayerInfo, has_logits, joined, list_layers, load_layers
 from featx.backbones.joint import JointBackbone, columns_of
 from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
 from featx.backbones.spec import Backbone
@@ -16,8 +17,13 @@ __all__ = [
     "BackboneInfo",
     "Checkpoint",
     "JointBackbone",
+    "LayerInfo",
     "columns_of",
+    "has_logits",
+    "joined",
     "list_backbones",
+    "list_layers",
     "load_backbone",
     "load_classifier",
+    "load_layers",
 ]

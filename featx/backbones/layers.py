@@ -6,12 +6,14 @@ a module stands for the last node inside it.
 
 The default layer is found from the graph and in no table: the last linear layer or convolution of the graph
 is the classifier (a squeezenet's is a convolution); its input, looked at through dropout, is the layer.
+The layer ``"logits"`` is what the whole network gives: the scores of the classes it was trained on.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +26,9 @@ from featx.errors import InputError, UnknownName
 from featx.vision import import_torchvision
 
 POOLINGS = ("avg", "max", "none", "identity")
+
+#: The layer that is the output of the classifier, in every network that has one.
+LOGITS = "logits"
 
 _DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Identity)
 _WEIGHTED = (nn.Linear, nn.Conv2d)
@@ -95,8 +100,8 @@ class HookedFeatures(nn.Module):
     network : torch.nn.Module
         The whole network.
     taps : sequence of (str, str)
-        Name of a module, whose output is taken, or with the suffix ``":input"`` its input; and one of
-        `POOLINGS`. The rows of several are put side by side.
+        Name of a module, whose output is taken, or with the suffix ``":input"`` its input, or `LOGITS`; and
+        one of `POOLINGS`. The rows of several are put side by side.
     """
 
     def __init__(self, network: nn.Module, taps: Sequence[tuple[str, str]]):
@@ -120,7 +125,8 @@ class HookedFeatures(nn.Module):
 
     def _listen(self, i: int, layer: str, heard: dict[int, Tensor]) -> Any:
         name, _, side = layer.partition(":")
-        module = self.network.get_submodule(name)
+        whole = name == LOGITS and not hasattr(self.network, LOGITS)
+        module = self.network if whole else self.network.get_submodule(name)
         # Cloned, because what follows may work in place.
         if side:
             return module.register_forward_pre_hook(lambda _, inputs: heard.update({i: inputs[0].clone()}))
@@ -148,7 +154,7 @@ def cut(
     name : str
         Of the network, for messages.
     layer : str, optional
-        Name of a node or module; by default the input of the classifier.
+        Name of a node or module, or ``"logits"``; by default the input of the classifier.
     pooling : {"avg", "max", "none", "identity"}, optional
         How a layer with positions becomes one vector. By default they are averaged. A layer that is a
         vector already has nothing to pool, whatever is asked: ``"identity"``.
@@ -163,7 +169,8 @@ def cut(
     UnknownName
         No such layer or pooling.
     InputError
-        The layer gives no tensor of numbers per image, or the network does not run at `size`.
+        The layer gives no tensor of numbers per image, the network does not run at `size`, or has no
+        classifier to give logits.
     """
     if pooling is not None and pooling not in POOLINGS:
         raise UnknownName("pooling", str(pooling), POOLINGS)
@@ -172,7 +179,7 @@ def cut(
     if traced is None:
         return _cut_by_hook(network, size, name, layer, pooling, dim)
     graph, names = traced
-    node = _default_node(graph, network, name) if layer is None else _named_node(names, layer, name)
+    node = _node(graph, names, network, layer, name)
     resolved = names[node]
     module = _end_at(network, graph, node)
     if dim is None or pooling is None:
@@ -184,6 +191,64 @@ def cut(
             node = graph.call_function(_POOLS[pooling], (node,))
         module = _end_at(network, graph, node)
     return Cut(module.eval(), resolved, pooling, dim, unused(network, module))
+
+
+def resolve(
+    network: nn.Module,
+    size: tuple[int, int],
+    layers: Sequence[str | None],
+    *,
+    name: str,
+    pooling: str | None = None,
+    timm: bool = False,
+) -> list[tuple[str, str, int]]:
+    """Layer, pooling and length of the embedding of each of several layers, as `cut` would find them.
+
+    The network is traced once and run once, for all of them.
+
+    Parameters
+    ----------
+    network, size, name, pooling, timm
+        As for `cut`. The network is not changed.
+    layers : sequence of str or None
+        As for `cut`, each.
+
+    Returns
+    -------
+    list of (str, str, int)
+
+    Raises
+    ------
+    UnknownName, InputError
+        As `cut`.
+    """
+    network.eval()
+    traced = _trace(network, timm)
+    if traced is None:
+        # Cutting may take the classifier off, so each is cut from a copy.
+        cuts = [_cut_by_hook(copy.deepcopy(network), size, name, layer, pooling, None) for layer in layers]
+        return [(part.layer, part.pooling, part.dim) for part in cuts]
+    graph, names = traced
+    nodes = [_node(graph, names, network, layer, name) for layer in layers]
+    whole = fx.GraphModule(network, graph)
+    wanted, shapes = set(nodes), {}
+
+    class Shapes(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            out = super().run_node(n)
+            if n in wanted:
+                shapes[n] = out.shape if isinstance(out, Tensor) else None
+            return out
+
+    _shape(Shapes(whole).run, network, size, name, LOGITS)
+    found = []
+    for node in nodes:
+        shape, resolved = shapes[node], names[node]
+        if shape is None or len(shape) < 2 or shape[0] != 2:
+            raise InputError(f"{name}: layer {resolved!r} gives no row of numbers per image")
+        how = _resolve_pooling(pooling, shape, name, resolved)
+        found.append((resolved, how, _dim(shape, how)))
+    return found
 
 
 def cut_several(
@@ -276,6 +341,25 @@ def _end_at(network: nn.Module, graph: fx.Graph, node: fx.Node) -> fx.GraphModul
     return fx.GraphModule(network, graph, class_name="Features")
 
 
+def _node(
+    graph: fx.Graph, names: dict[fx.Node, str], network: nn.Module, layer: str | None, name: str
+) -> fx.Node:
+    if layer is None:
+        return _default_node(graph, network, name)
+    if layer == LOGITS and not hasattr(network, LOGITS):
+        _require_classifier(network, name)
+        (out,) = next(node for node in reversed(graph.nodes) if node.op == "output").args
+        if not isinstance(out, fx.Node) or out not in names:
+            raise InputError(f"{name}: layer {LOGITS!r}: its output is no tensor; name a layer")
+        return out
+    return _named_node(names, layer, name)
+
+
+def _require_classifier(network: nn.Module, name: str) -> None:
+    if getattr(network, "num_classes", None) == 0:  # as timm says of networks without a head
+        raise InputError(f"{name}: layer {LOGITS!r}: this network has no classifier")
+
+
 def _default_node(graph: fx.Graph, network: nn.Module, name: str) -> fx.Node:
     for node in reversed(graph.nodes):
         if _is_call(network, node, _WEIGHTED, _WEIGHTED_FUNCTIONS):
@@ -329,6 +413,8 @@ def _cut_by_hook(
         if not heads:
             raise InputError(f"{name}: it cannot be traced and has no linear layer, so name a layer")
         layer = f"{heads[-1]}:input"
+    elif layer == LOGITS and not hasattr(network, LOGITS):
+        _require_classifier(network, name)
     elif layer.removesuffix(":input") not in modules:
         raise UnknownName(f"layer of {name}", layer, list(modules))
     if dim is None or pooling is None:
@@ -342,7 +428,9 @@ def _cut_by_hook(
     return Cut(module, layer, pooling, dim, (f"{head}.",) if side else ())
 
 
-def _shape(module: nn.Module, network: nn.Module, size: tuple[int, int], name: str, layer: str) -> torch.Size:
+def _shape(
+    module: Callable[[Tensor], Any], network: nn.Module, size: tuple[int, int], name: str, layer: str
+) -> torch.Size:
     first = next(network.parameters(), None)
     # Two images, so that a number which is not per image shows.
     images = torch.zeros((2, 3, *size), device="cpu" if first is None else first.device)

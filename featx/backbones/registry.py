@@ -114,7 +114,8 @@ def load_backbone(
         member (``"IMAGENET1K_V1"``), or a path to a state dict of this architecture, whose classifier may
         have any number of classes. None asks for random weights.
     layer : str, optional
-        Node or module whose output is the embedding; by default the input of the classifier.
+        Node or module whose output is the embedding, or ``"logits"`` for the scores of the classes that
+        the network was trained on; by default the input of the classifier.
     pooling : {"avg", "max", "none", "identity"}, optional
         How a layer with positions becomes one vector; by default ``"avg"``.
     preprocessing : Preprocessing or dict, optional

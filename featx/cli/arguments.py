@@ -181,12 +181,69 @@ def build_parser() -> argparse.ArgumentParser:
         "whether the weights are on this machine.",
     )
     p.add_argument("pattern", nargs="?", metavar="PATTERN", help="only names that contain this")
+    p.add_argument(
+        "--layers", action="store_true", help="the layers of the one backbone named PATTERN, with dimensions"
+    )
+
+    _rank(commands)
+    _similarity(commands)
 
     p = commands.add_parser("inspect", help="show what is in a features file")
     p.add_argument("file", metavar="F.h5")
 
     _cache(commands)
     return parser
+
+
+def _rank(commands: Any) -> None:
+    p = commands.add_parser(
+        "rank",
+        help="which backbone, which layer: transferability scores beside a linear probe",
+        description="Ranks backbones, or their layers, for a labelled collection: LogME, H-score, TransRate, "
+        "LEEP, NCE, the accuracy of a logistic probe with its interval, and the rank correlation of each "
+        "score with the probe. One forward pass an image and backbone.",
+    )
+    p.add_argument("data", metavar="DATA", help=DATA_HELP)
+    p.add_argument("-o", "--output", metavar="DIR", help="folder for results.json, results.csv, report.html")
+    p.add_argument(
+        "--backbones", nargs="+", default=["mobilenet_v2"], metavar="B", help="see featx backbones"
+    )
+    p.add_argument(
+        "--layers", nargs="+", metavar="L", help="layers of each, or all (default: the pooled penultimate)"
+    )
+    p.add_argument(
+        "--probe", action=argparse.BooleanOptionalAction, default=True, help="fit the probe (default: yes)"
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of folds and subsets (default: 0)")
+    p.add_argument("--label", metavar="C", help="column of classes in a table (default: label)")
+    _network(p, layer=False)
+    _running(p)
+
+
+def _similarity(commands: Any) -> None:
+    p = commands.add_parser(
+        "similarity",
+        help="do two sets of images differ, and which images most",
+        description="Compares two sets of images by their embeddings: a permutation test of the maximum mean "
+        "discrepancy decides, the other distances say how much. A and B are what DATA is elsewhere, or two "
+        ".h5 files of featx extract in one space.",
+    )
+    p.add_argument("a", metavar="A", help="the reference: a folder, table, named dataset or .h5 file")
+    p.add_argument("b", metavar="B", help="what is compared with it")
+    p.add_argument("-o", "--output", metavar="DIR", help="folder for results.json and report.html")
+    p.add_argument("--backbone", default="mobilenet_v2", metavar="B", help="(default: %(default)s)")
+    p.add_argument("--permutations", type=_positive, default=1000, metavar="N", help="(default: 1000)")
+    p.add_argument(
+        "--most",
+        type=_positive,
+        default=2000,
+        metavar="N",
+        help="images of each set at most, drawn with the seed (default: 2000)",
+    )
+    p.add_argument("--top", type=_positive, default=12, metavar="N", help="images to show (default: 12)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    _network(p)
+    _running(p, limit=False)
 
 
 def _cache(commands: Any) -> None:
@@ -249,7 +306,7 @@ def _columns(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _network(parser: argparse.ArgumentParser) -> None:
+def _network(parser: argparse.ArgumentParser, *, layer: bool = True) -> None:
     group = parser.add_argument_group("the frozen network")
     group.add_argument(
         "--weights",
@@ -257,9 +314,12 @@ def _network(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="another weights name, the path of a checkpoint, or 'random' for random weights",
     )
-    group.add_argument(
-        "--layer", metavar="L", help="where the embedding is taken (default: pooled penultimate)"
-    )
+    if layer:
+        group.add_argument(
+            "--layer",
+            metavar="L",
+            help="where the embedding is taken (default: pooled penultimate); logits: the class scores",
+        )
     group.add_argument("--pooling", choices=["avg", "max", "none"], help="for a layer with spatial extent")
     group.add_argument("--image-size", type=_positive, metavar="PX", help="another input resolution")
     group.add_argument(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import featx
-from featx.errors import DatasetError, OutputError
+from featx.errors import DatasetError, InputError, OutputError
 from featx.results import write_atomically
 
 
@@ -173,6 +173,9 @@ def predict(args: Namespace) -> None:
 
 def backbones(args: Namespace) -> None:
     """``featx backbones``"""
+    if args.layers:
+        _list_layers(args.pattern)
+        return
     rows = featx.list_backbones(args.pattern)
     print(f"{'name':<24}{'dim':>6}{'params':>9}{'top-1':>8}  weights")
     for row in rows:
@@ -181,6 +184,70 @@ def backbones(args: Namespace) -> None:
         numbers = f"{row.dim:>6}{row.parameters / 1e6:>8.1f}M{top1:>8}"
         print(f"{row.name:<24}{numbers}  {row.weights_name} {here}".rstrip())
     print("timm:NAME runs any CNN of timm (extra: timm)")
+
+
+def _list_layers(name: str | None) -> None:
+    from featx.backbones import list_layers
+
+    if name is None:
+        raise InputError("--layers lists the layers of one backbone: featx backbones NAME --layers")
+    # Layers are the same whatever the weights, which need not be on this machine.
+    print(f"{'depth':>5}  {'layer':<32}{'dim':>6}")
+    for layer in list_layers(name, weights=None):
+        print(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")
+
+
+def rank(args: Namespace) -> None:
+    """``featx rank``"""
+    from featx.comparison import prepare_output
+
+    if args.output:
+        prepare_output(args.output)
+    network = {key: value for key, value in _network(args).items() if key != "layer"}
+    result = featx.rank(
+        args.data,
+        backbones=args.backbones,
+        layers="all" if args.layers == ["all"] else args.layers,
+        probe=args.probe,
+        seed=args.seed,
+        limit=args.limit,
+        label=args.label,
+        **network,
+        **_running(args),
+    )
+    print(result.table())
+    print()
+    for note in result.notes:
+        print(f"note: {note}")
+    print(result.verdict())
+    if args.output:
+        print(f"report: {result.save(args.output)}")
+
+
+def similarity(args: Namespace) -> None:
+    """``featx similarity``"""
+    from featx.comparison import prepare_output
+
+    if args.output:
+        prepare_output(args.output)
+    result = featx.similarity(
+        args.a,
+        args.b,
+        backbone=args.backbone,
+        n_permutations=args.permutations,
+        most=args.most,
+        top=args.top,
+        seed=args.seed,
+        **_network(args),
+        **_running(args),
+    )
+    print(result.table())
+    print()
+    for note in result.notes:
+        print(f"note: {note}")
+    print(result.verdict())
+    if args.output:
+        print(f"report: {result.save(args.output)}")
 
 
 def inspect(args: Namespace) -> None:
@@ -208,7 +275,7 @@ def _show_profile(profile: dict[str, Any], name: str = "") -> None:
 def _network(args: Namespace) -> dict[str, Any]:
     return {
         "weights": None if args.weights == "random" else args.weights,
-        "layer": args.layer,
+        "layer": getattr(args, "layer", None),
         "pooling": args.pooling,
         "image_size": args.image_size,
         "precision": args.precision,

@@ -69,8 +69,9 @@ def extract(
         The published weights, the name of others of the same architecture, a local checkpoint, or None
         for random ones.
     layer, pooling : str, optional
-        Where the embedding is taken (default: the pooled penultimate layer), and ``"avg"``, ``"max"`` or
-        ``"none"`` for a layer with spatial extent.
+        Where the embedding is taken (default: the pooled penultimate layer; ``"logits"`` are the scores of
+        the classes that the network was trained on), and ``"avg"``, ``"max"`` or ``"none"`` for a layer
+        with spatial extent.
     image_size : int, optional
         Resolution to use in place of the one that the weights were published for.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"

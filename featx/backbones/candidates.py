@@ -1,0 +1,165 @@
+"""The layers an embedding may be taken from, in the order in which a network computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from featx.backbones.joint import JointBackbone
+from featx.backbones.layers import LOGITS, cut, resolve
+from featx.backbones.loading import one_at_a_time, random_network, skeleton
+from featx.backbones.registry import load_backbone
+from featx.backbones.spec import Backbone
+from featx.errors import InputError
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer of a network.
+
+    Attributes
+    ----------
+    name : str
+        For `layer`, in every function that takes one.
+    dim : int
+        Length of the embedding: channels where the layer has positions, which are then averaged.
+    depth : int
+        Its place among the candidates, from 1; the default layer is the last but the logits.
+    is_default : bool
+        Whether it is the layer that is taken when none is named.
+    """
+
+    name: str
+    dim: int
+    depth: int
+    is_default: bool
+
+
+def list_layers(name: str, *, weights: Any = "default", image_size: int | None = None) -> list[LayerInfo]:
+    """The candidate layers of a backbone: the output of each of its blocks, its default layer, its logits.
+
+    Parameters
+    ----------
+    name, weights, image_size
+        As for `load_backbone`.
+
+    Returns
+    -------
+    list of LayerInfo
+        In the order of computation. A network without a classifier has no ``"logits"``. Any other node or
+        module of the network is a layer too; these are those worth trying.
+
+    Raises
+    ------
+    UnknownName, WeightsError, InputError
+        As `load_backbone`.
+    """
+    base = load_backbone(name, weights=weights, image_size=image_size)
+    asked = _candidates(base)
+    if has_logits(base):
+        asked.append(LOGITS)
+    found = _resolved(base, asked)
+    return [
+        LayerInfo(layer or resolved, dim, depth, layer is None)
+        for depth, (layer, (resolved, _, dim)) in enumerate(zip(asked, found, strict=True), 1)
+    ]
+
+
+@one_at_a_time
+def load_layers(
+    name: str | Backbone,
+    layers: str | Sequence[str | None] = "all",
+    *,
+    weights: Any = "default",
+    pooling: str | None = None,
+    image_size: int | None = None,
+) -> list[Backbone]:
+    """The same backbone cut at each of several layers; `JointBackbone` of them is one forward pass.
+
+    Parameters
+    ----------
+    name : str or Backbone
+        A name, or a loaded backbone, of which the other options must then be left alone.
+    layers : "all" or sequence of str or None, default="all"
+        ``"all"`` are those of `list_layers` but the logits; None is the default layer, or that of the loaded
+        backbone.
+    weights, pooling, image_size
+        As for `load_backbone`; pooling for the layers that have positions.
+
+    Returns
+    -------
+    list of Backbone
+        In the order asked for; two names of one layer are one.
+
+    Raises
+    ------
+    UnknownName, WeightsError, InputError
+        As `load_backbone`, or there are no layers.
+    """
+    if isinstance(name, str):
+        base = load_backbone(name, weights=weights, image_size=image_size)
+    else:
+        base = name
+    if isinstance(layers, str):
+        layers = _candidates(base) if layers == "all" else [layers]
+    asked = list(layers)
+    if not asked:
+        raise InputError(f"{base.name}: at least one layer is needed, got none")
+    others = [layer for layer in asked if layer is not None]
+    found = dict(zip(others, _resolved(base, others, pooling), strict=True)) if others else {}
+    cuts: dict[tuple[str, str], Backbone] = {}
+    for layer in asked:
+        if layer is None:
+            cuts.setdefault((base.layer, base.pooling), base)
+        else:
+            resolved, how, dim = found[layer]
+            cuts.setdefault((resolved, how), replace(base, layer=resolved, pooling=how, dim=dim))
+    return list(cuts.values())
+
+
+def has_logits(backbone: Backbone) -> bool:
+    """Whether the network has a classifier of its own."""
+    return getattr(_bare(backbone), "num_classes", None) != 0
+
+
+def joined(members: Sequence[Backbone]) -> Any:
+    """What computes all of them in one forward pass: the backbone itself where there is one."""
+    return members[0] if len(members) == 1 else JointBackbone(members)
+
+
+def _bare(base: Backbone) -> nn.Module:
+    """The whole network, without its values."""
+    if base.checkpoint is None:
+        return random_network(base.architecture, base.seed)
+    return skeleton(base.architecture, base.pretrained, pretrained_style=True)
+
+
+def _resolved(
+    base: Backbone, layers: Sequence[str | None], pooling: str | None = None
+) -> list[tuple[str, str, int]]:
+    return resolve(
+        _bare(base),
+        base.preprocessing.size,
+        layers,
+        name=base.name,
+        pooling=pooling,
+        timm=base.architecture.source == "timm",
+    )
+
+
+def _candidates(base: Backbone) -> list[str | None]:
+    """The last module of every block before the layer of `base`, and that layer itself, as None."""
+    part = cut(
+        _bare(base),
+        base.preprocessing.size,
+        name=base.name,
+        layer=base.layer,
+        pooling=base.pooling,
+        dim=base.dim,
+        timm=base.architecture.source == "timm",
+    )
+    blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
+    return [*blocks, None]

@@ -1,0 +1,172 @@
+"""What a ranking of backbones or layers says, and its ``results.json``.
+
+========================  ==================================================================================
+``schema``                1
+``kind``                  ``"ranking"``
+``dataset``               object: ``name``, ``n`` (images that were scored), ``n_test`` (test images of the
+                          probe; null where it was cross-validated), ``n_classes``
+``candidates``            list of objects, one a backbone and layer: ``backbone``, ``layer``, ``depth`` (its
+                          place among the layers of the backbone, from 1), ``dim``, ``scores`` (object:
+                          ``logme``, ``h_score``, ``h_score_shrunk``, ``transrate``, ``leep``, ``nce``; null
+                          where there is none), ``probe`` (``{value, low, high}``: top-1 accuracy of the
+                          logistic probe with its 95 % Wilson interval over images, or null), ``seconds``
+                          (object: ``scores``, ``probe``)
+``correlations``          object: score -> ``{tau, weighted_tau}``, its rank correlation with the probe over
+                          the candidates; absent where fewer than 3 candidates have both
+``cka``                   matrix in the order of ``candidates``: debiased linear CKA; null where undefined
+``cka_images``            images it was computed from
+``spaces``                list of spaces in the order of ``candidates``
+``forward_passes``        images sent through a network in this run
+``seconds``               object: backbone -> seconds of extraction
+``notes``                 list of sentences
+========================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from featx.results.comparison import aligned
+from featx.results.types import Interval
+from featx.results.writing import plain, write_atomically
+
+if TYPE_CHECKING:
+    import pandas
+
+#: The scores by name, and what they are called.
+SCORES = {
+    "logme": "LogME",
+    "h_score": "H-score",
+    "h_score_shrunk": "H shrunk",
+    "transrate": "TransRate",
+    "leep": "LEEP",
+    "nce": "NCE",
+}
+
+
+@dataclass
+class Candidate:
+    """One backbone and layer; the fields are those of ``candidates`` above."""
+
+    backbone: str
+    layer: str
+    depth: int
+    dim: int
+    scores: dict[str, float | None]
+    probe: Interval | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class RankingResult:
+    """A ranking; the fields are those above."""
+
+    dataset: dict[str, Any]
+    candidates: list[Candidate]
+    correlations: dict[str, dict[str, float]] = field(default_factory=dict)
+    cka: list[list[float]] = field(default_factory=list)
+    cka_images: int = 0
+    spaces: list[dict[str, Any]] = field(default_factory=list)
+    forward_passes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def several_layers(self) -> bool:
+        """Whether any backbone was looked at in more than one layer."""
+        return len({c.backbone for c in self.candidates}) < len(self.candidates)
+
+    def ranked(self) -> list[Candidate]:
+        """The best first: by the probe where there is one, else by LogME; layers stay in their order."""
+        if self.several_layers:
+            return list(self.candidates)
+
+        def worth(c: Candidate) -> float:
+            found = c.probe.value if c.probe is not None else c.scores.get("logme")
+            return -math.inf if found is None else found
+
+        return sorted(self.candidates, key=worth, reverse=True)
+
+    def best(self, score: str | None = None) -> Candidate | None:
+        """The candidate with the best probe, or with the best of a score; None where none has it."""
+        found = {}
+        for i, c in enumerate(self.candidates):
+            value = (c.probe.value if c.probe is not None else None) if score is None else c.scores.get(score)
+            if value is not None and math.isfinite(value):
+                found[i] = value
+        return self.candidates[max(found, key=lambda i: found[i])] if found else None
+
+    def verdict(self) -> str:
+        """What the probe says, and how much would be lost by choosing with LogME."""
+        best, chosen = self.best(), self.best("logme")
+        if best is None or best.probe is None:
+            return "" if chosen is None else f"LogME is highest for {_named(chosen)}."
+        said = f"The probe is most accurate on {_named(best)}: {best.probe}."
+        if chosen is None or chosen.probe is None:
+            return said
+        if chosen is best:
+            return f"{said} LogME would have chosen it as well."
+        lost = 100 * (best.probe.value - chosen.probe.value)
+        return f"{said} LogME would have chosen {_named(chosen)}, {lost:.1f} points less."
+
+    def table(self) -> str:
+        """Plain text: the candidates, and below each score its rank correlation with the probe."""
+        shown = [s for s in SCORES if any(c.scores.get(s) is not None for c in self.candidates)]
+        lines = [["backbone", "layer", "dim", *(SCORES[s] for s in shown), "probe top-1 [95 %]"]]
+        for c in self.ranked():
+            values = [_number(c.scores.get(s)) for s in shown]
+            lines.append([c.backbone, c.layer, str(c.dim), *values, "-" if c.probe is None else str(c.probe)])
+        for key, title in (("tau", "Kendall tau"), ("weighted_tau", "weighted tau")):
+            values = [_number((self.correlations.get(s) or {}).get(key)) for s in shown]
+            if any(v != "-" for v in values):
+                lines.append([title, "", "", *values, ""])
+        data = self.dataset
+        tested = f", probe tested on {data['n_test']}" if data.get("n_test") else ""
+        head = f"{data['name']}: {data['n']} images{tested}, {data['n_classes']} classes"
+        return "\n".join([head, "", *aligned(lines)])
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row a candidate."""
+        import pandas
+
+        rows = []
+        for c in self.candidates:
+            row: dict[str, Any] = {k: getattr(c, k) for k in ("backbone", "layer", "depth", "dim")}
+            row |= {s: c.scores.get(s) for s in SCORES}
+            row |= {f"probe{k}": getattr(c.probe, a, None) for k, a in _PARTS}
+            rows.append(row)
+        return pandas.DataFrame(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        own = {name: getattr(self, name) for name in RankingResult.__dataclass_fields__}
+        found: dict[str, Any] = plain({"schema": 1, "kind": "ranking", **own})
+        return found
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``results.json`` and ``results.csv`` into a folder.
+
+        Raises
+        ------
+        OutputError
+            When the place cannot be written.
+        """
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(os.path.join(folder, "results.json"), text)
+        frame = self.to_frame().to_csv(index=False, lineterminator="\n")
+        write_atomically(os.path.join(folder, "results.csv"), frame)
+
+
+_PARTS = (("", "value"), ("_low", "low"), ("_high", "high"))
+
+
+def _named(c: Candidate) -> str:
+    return f"{c.backbone} ({c.layer})"
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None or not math.isfinite(x) else f"{x:.3f}"

@@ -1,0 +1,111 @@
+"""Which layers there are, the logits among them, and several of them from one pass."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pictures import BACKBONE
+
+from featx.backbones import JointBackbone, joined, list_layers, load_backbone, load_layers
+from featx.backbones.layers import cut, resolve
+from featx.errors import InputError, UnknownName, WeightsError
+from featx.vision import import_torchvision
+
+TINY = {"weights": None, "image_size": 32}
+
+
+def test_layers_are_listed_in_the_order_of_computation():
+    layers = list_layers(BACKBONE, **TINY)
+    assert [(layer.name, layer.dim) for layer in layers] == [
+        *(("conv1", 24), ("stage2", 48), ("stage3", 96), ("stage4", 192), ("conv5", 1024)),
+        *(("mean", 1024), ("logits", 1000)),
+    ]
+    assert [layer.depth for layer in layers] == [1, 2, 3, 4, 5, 6, 7]
+    assert [layer.name for layer in layers if layer.is_default] == ["mean"]
+
+
+def test_logits_are_what_the_whole_network_says():
+    backbone = load_backbone(BACKBONE, layer="logits", **TINY)
+    network = backbone.architecture.build(None, pretrained_style=False)
+    network.load_state_dict(backbone.module.state_dict(), strict=False)
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(backbone.module(x), network.eval()(x))
+    # One name for one thing: the same space as under the node's own name.
+    assert backbone.identity == load_backbone(BACKBONE, layer="fc", **TINY).identity
+
+
+def test_a_classifier_without_a_linear_layer_has_logits_too():
+    torch.manual_seed(0)
+    network = import_torchvision().models.squeezenet1_1(weights=None).eval()
+    part = cut(network, (64, 64), name="squeezenet1_1", layer="logits")
+    x = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(part.module(x), network(x))
+    assert (part.dim, part.pooling) == (1000, "identity")
+
+
+class Branching(torch.nn.Module):
+    """Cannot be traced: it looks at values."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(48, 5), torch.nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = self.body(torch.flatten(x, 1))
+        return self.head(x if x.sum() > 0 else -x)
+
+
+def test_a_network_that_cannot_be_traced_has_logits_and_several_layers():
+    network = Branching().eval()
+    part = cut(network, (4, 4), name="branching", layer="logits")
+    x = torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(part.module(x), network(x))
+    found = resolve(network, (4, 4), [None, "body", "logits"], name="branching")
+    assert found == [("head:input", "identity", 5), ("body", "identity", 5), ("logits", "identity", 3)]
+    assert isinstance(network.head, torch.nn.Linear)  # cutting took nothing off
+
+
+def test_several_layers_are_as_each_alone():
+    members = load_layers(BACKBONE, ["stage3", None, "logits"], **TINY)
+    alone = [load_backbone(BACKBONE, layer=layer, **TINY) for layer in ("stage3", None, "logits")]
+    assert [m.identity for m in members] == [m.identity for m in alone]
+    assert [m.dim for m in members] == [96, 1024, 1000]
+    x = torch.rand(2, 3, 32, 32)
+    together = joined(members).module(x)
+    torch.testing.assert_close(together, torch.cat([m.module(x) for m in alone], 1))
+
+
+def test_all_layers_and_a_loaded_backbone():
+    loaded = load_backbone(BACKBONE, layer="stage3", **TINY)
+    members = load_layers(loaded)
+    assert [m.layer.split(".")[0] for m in members] == ["conv1", "stage2", "stage3"]
+    assert members[-1].dim == loaded.dim == 96
+    assert joined(load_layers(loaded, [None])) is loaded
+    assert isinstance(joined(members), JointBackbone)
+    assert [m.dim for m in load_layers(BACKBONE, "stage2", pooling="max", **TINY)] == [48]
+    # Two names of one layer are one.
+    assert len(load_layers(BACKBONE, ["fc", "logits"], **TINY)) == 1
+
+
+def test_logits_that_are_not_to_be_had(tmp_path):
+    state = import_torchvision().models.get_model(BACKBONE, weights=None).state_dict()
+    path = tmp_path / "headless.pth"
+    torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, path)
+    assert load_backbone(BACKBONE, weights=path, image_size=32).module is not None
+    with pytest.raises(WeightsError, match=r"lacks fc.weight, fc.bias"):
+        load_backbone(BACKBONE, weights=path, layer="logits", image_size=32).build()
+    with pytest.raises(UnknownName, match="layer"):
+        load_layers(BACKBONE, ["stage9"], **TINY)
+    with pytest.raises(InputError, match="at least one layer"):
+        load_layers(BACKBONE, [], **TINY)
+
+
+def test_a_timm_network_has_logits_and_one_without_a_head_says_so():
+    pytest.importorskip("timm")
+    layers = list_layers("timm:test_resnet", weights=None, image_size=32)
+    assert [layers[-1].name, layers[-1].dim] == ["logits", 1000]
+    import timm
+
+    headless = timm.create_model("test_resnet", num_classes=0).eval()
+    with pytest.raises(InputError, match="no classifier"):
+        cut(headless, (32, 32), name="headless", layer="logits", timm=True)
