@@ -25,6 +25,7 @@ FLOORS = {
     "vision": 2,
     "machine": 1,
     "datasets": 3,
+    "adaptation": 3,
     "backbones": 3,
     "classifiers": 3,
     "statistics": 3,

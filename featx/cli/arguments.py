@@ -81,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of test images where DATA has no split",
     )
     p.add_argument(
+        "--target-domain",
+        metavar="DATA2",
+        help="train on DATA, test on this collection of the same classes: source-only, adapted without its "
+        "labels, and trained on its own training images (one backbone, one classifier, no fine-tuning)",
+    )
+    p.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
     )
     _network(p)

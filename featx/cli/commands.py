@@ -44,6 +44,11 @@ def compare(args: Namespace) -> None:
     """``featx compare``"""
     from featx.comparison import prepare_output
 
+    if args.target_domain is not None:
+        from featx.cli.domains import compare_domains
+
+        return compare_domains(args, **_network(args), **_running(args))
+
     prepare_output(args.output)
     baseline = args.baseline[0] if len(args.baseline) == 1 else args.baseline
     result = featx.compare(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from featx.comparison.classes import Options, compare_classes
+from featx.comparison.domains import DomainComparison, compare_domains
 from featx.comparison.material import gather
 from featx.comparison.numbers import compare_numbers
 from featx.comparison.result import Comparison, RegressionComparison, prepare_output
@@ -18,9 +19,11 @@ from featx.tasks import names_of
 __all__ = [
     "BASELINE_MODES",
     "Comparison",
+    "DomainComparison",
     "RegressionComparison",
     "TaskComparisons",
     "compare",
+    "compare_domains",
     "prepare_output",
 ]
 

@@ -1,5 +1,6 @@
 """The page a person reads after a comparison: one self-contained HTML file."""
 
+from featx.report.domains import render_domains, write_domains
 from featx.report.index import render_index, write_index
 from featx.report.page import render, write_report
 from featx.report.plots import confusion_plot, cost_plot, curves_plot
@@ -9,7 +10,9 @@ __all__ = [
     "cost_plot",
     "curves_plot",
     "render",
+    "render_domains",
     "render_index",
+    "write_domains",
     "write_index",
     "write_report",
 ]

@@ -62,6 +62,7 @@ extraction that all share.
 
 from featx.results.advice import ALPHA, advise, recommended
 from featx.results.comparison import SCHEMA, ComparisonResult
+from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
 from featx.results.regression import (
     NO_FINE_TUNING,
@@ -86,11 +87,14 @@ __all__ = [
     "SCHEMA",
     "ComparisonResult",
     "Curve",
+    "DomainMethod",
+    "DomainResult",
     "Interval",
     "MethodResult",
     "Mistake",
     "RegressionResult",
     "advise",
+    "advise_domains",
     "advise_numbers",
     "best_method",
     "best_regressor",
