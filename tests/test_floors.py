@@ -26,6 +26,7 @@ FLOORS = {
     "machine": 1,
     "datasets": 3,
     "adaptation": 3,
+    "anomaly": 3,
     "backbones": 3,
     "classifiers": 3,
     "statistics": 3,

@@ -117,6 +117,43 @@ def build_parser() -> argparse.ArgumentParser:
     _running(p, limit=False)
 
     p = commands.add_parser(
+        "anomaly",
+        help="find images unlike the normal ones",
+        description="With DATA by class: each class, or those of --normal, is normal, and detectors are "
+        "scored on how well they tell the test images of the others from it. With NORMAL and TEST: fits on "
+        "NORMAL and writes how anomalous each image of TEST is; with --normal, which needs the classes of "
+        "TEST, detectors are scored on that.",
+    )
+    p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file; with TEST: normal images")
+    p.add_argument("test", nargs="?", metavar="TEST", help="images to judge")
+    p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    p.add_argument(
+        "--normal", nargs="+", metavar="CLASS", help="the normal classes, together (default: each one once)"
+    )
+    p.add_argument(
+        "--detectors",
+        nargs="+",
+        metavar="D",
+        help="knn mahalanobis ocsvm isolation-forest (default: all; to score images, knn)",
+    )
+    p.add_argument(
+        "--contamination",
+        type=_share,
+        default=0.05,
+        metavar="F",
+        help="share of the normal training images that the threshold calls anomalous (default: 0.05)",
+    )
+    p.add_argument(
+        "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
+    )
+    p.add_argument(
+        "--test-size", type=_share, default=0.25, metavar="F", help="share of test images without a split"
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    _network(p)
+    _running(p)
+
+    p = commands.add_parser(
         "backbones",
         help="list the backbones",
         description="Lists backbones: dimension of the embedding, parameters, published ImageNet top-1, and "

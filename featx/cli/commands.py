@@ -131,6 +131,13 @@ def predict(args: Namespace) -> None:
         _show_profile(model.extraction)
 
 
+def anomaly(args: Namespace) -> None:
+    """``featx anomaly``"""
+    from featx.cli.anomaly import anomaly
+
+    _list_failures(anomaly(args, **_network(args), **_running(args)))
+
+
 def backbones(args: Namespace) -> None:
     """``featx backbones``"""
     rows = featx.list_backbones(args.pattern)

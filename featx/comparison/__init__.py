@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from featx.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.comparison.classes import Options, compare_classes
 from featx.comparison.domains import DomainComparison, compare_domains
 from featx.comparison.material import gather
@@ -18,12 +19,15 @@ from featx.tasks import names_of
 
 __all__ = [
     "BASELINE_MODES",
+    "AnomalyComparison",
     "Comparison",
     "DomainComparison",
     "RegressionComparison",
     "TaskComparisons",
     "compare",
+    "compare_detectors",
     "compare_domains",
+    "find_anomalies",
     "prepare_output",
 ]
 

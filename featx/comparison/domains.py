@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from featx.comparison.collections import embedded
 from featx.comparison.result import prepare_output
-from featx.datasets import load_dataset, require_labelled
-from featx.errors import DatasetError, InputError
-from featx.extraction import backbone_of, extract_features, network_embedder
-from featx.features import Features, load_features
+from featx.errors import DatasetError
+from featx.features import Features
 from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
 from featx.splits import Split, make_split
 from featx.tasks import names_of
@@ -121,17 +120,8 @@ def compare_domains(
         "network": {"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
         "engine": {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
         "common": {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
-        "limit": limit,
-        "seed": seed,
     }
-    # Both are read before any image goes through a network, so that bad input is refused at once.
-    opened = [_open(data, limit, seed) for data in (source, target)]
-    names = [name for name, _ in opened]
-    sets = [_features(material, backbone, options) for _, material in opened]
-    if sets[0].space != sets[1].space and not any(isinstance(material, Features) for _, material in opened):
-        # Reduced precision was near enough to fp32 on one of them only.
-        options["engine"]["precision"] = "fp32"
-        sets = [_features(material, backbone, options) for _, material in opened]
+    names, sets = embedded([source, target], backbone, limit=limit, seed=seed, **options)
     bench = _DomainBench(names, sets, probe.name, test_size, seed, n_boot, verbose)
 
     bench.run("source-only", "Source only", "source", None)
@@ -179,11 +169,6 @@ class _DomainBench:
     """Both domains, split and with labels that mean the same; every method is fitted and scored here."""
 
     def __init__(self, names, sets: list[Features], classifier, test_size, seed, n_boot, verbose):
-        if sets[0].space != sets[1].space:
-            raise InputError(
-                f"{names[0]} and {names[1]} are embeddings of different spaces; extract both with the same "
-                "backbone, weights, layer and precision"
-            )
         self.rows = [f.embeddings.astype(np.float32, copy=False) for f in sets]
         self.groups = [f.groups for f in sets]
         self.labels: list[np.ndarray] = []
@@ -267,22 +252,3 @@ def _all_names() -> tuple[str, ...]:
     from featx.adaptation import adaptation_names
 
     return adaptation_names()
-
-
-def _open(data: Any, limit: int | None, seed: int) -> tuple[str, Any]:
-    """Name and `Features` or `Dataset` of what stands for a domain."""
-    is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
-    if isinstance(data, Features) or is_file:
-        if limit is not None:
-            raise InputError("limit does not apply to features; give it to extract, or use Features.subset")
-        return (Path(data).stem, load_features(data)) if is_file else ("features", data)
-    dataset = load_dataset(data, limit=limit, seed=seed)
-    require_labelled(dataset)
-    return dataset.name, dataset
-
-
-def _features(material: Any, backbone: Any, options: dict[str, Any]) -> Features:
-    if isinstance(material, Features):
-        return material
-    net = backbone_of(backbone, **options["network"])
-    return extract_features(material, network_embedder(net, **options["engine"]), **options["common"])

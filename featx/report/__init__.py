@@ -1,5 +1,6 @@
 """The page a person reads after a comparison: one self-contained HTML file."""
 
+from featx.report.anomaly import render_anomaly, write_anomaly
 from featx.report.domains import render_domains, write_domains
 from featx.report.index import render_index, write_index
 from featx.report.page import render, write_report
@@ -10,8 +11,10 @@ __all__ = [
     "cost_plot",
     "curves_plot",
     "render",
+    "render_anomaly",
     "render_domains",
     "render_index",
+    "write_anomaly",
     "write_domains",
     "write_index",
     "write_report",

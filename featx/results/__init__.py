@@ -61,6 +61,7 @@ extraction that all share.
 """
 
 from featx.results.advice import ALPHA, advise, recommended
+from featx.results.anomaly import AnomalyResult, DetectorResult, advise_detectors
 from featx.results.comparison import SCHEMA, ComparisonResult
 from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
@@ -85,8 +86,10 @@ __all__ = [
     "ALPHA",
     "NO_FINE_TUNING",
     "SCHEMA",
+    "AnomalyResult",
     "ComparisonResult",
     "Curve",
+    "DetectorResult",
     "DomainMethod",
     "DomainResult",
     "Interval",
@@ -94,6 +97,7 @@ __all__ = [
     "Mistake",
     "RegressionResult",
     "advise",
+    "advise_detectors",
     "advise_domains",
     "advise_numbers",
     "best_method",
