@@ -2,9 +2,9 @@
 
     python pipelines/domain_shift.py --data photos/ --output out/
 
-The images are altered on the fly: grey, a low resolution, blur, noise, edges. Classifiers meet the altered test
-images that were trained on the photographs as they are; after adaptations, which see altered training images
-without their labels; and on labelled altered images, the upper bound.
+The images are altered on the fly: grey, a low resolution, blur, noise, edges. The altered test images are
+given to classifiers that were trained on the photographs as they are; after adaptations, which see altered
+training images without their labels; and on labelled altered images, the upper bound.
 """
 
 import argparse

@@ -29,6 +29,7 @@ FLOORS = {
     "anomaly": 3,
     "backbones": 3,
     "classifiers": 3,
+    "ensembles": 3,
     "statistics": 3,
     "report": 3,
     "engines": 4,

@@ -36,7 +36,7 @@ class SubspaceAlignment(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
     Notes
     -----
     B. Fernando, A. Habrard, M. Sebban and T. Tuytelaars, "Unsupervised visual domain adaptation using
-    subspace alignment", ICCV 2013, eq. 1 to 4 and algorithm 1.
+    subspace alignment", ICCV 2013, algorithm 1.
     """
 
     def __init__(self, n_components: int = 64):

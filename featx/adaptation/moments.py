@@ -25,7 +25,7 @@ class PerDomainStandardScaler(OneToOneFeatureMixin, DomainAdapter):
     Notes
     -----
     The simplest of the adaptations, as the per-domain batch normalisation of Y. Li et al., "Revisiting batch
-    normalization for practical domain adaptation" (2016), eq. 4, on embeddings.
+    normalization for practical domain adaptation" (2016), on embeddings.
     """
 
     def _fit(self, source, target):

@@ -52,7 +52,7 @@ class TransferComponentAnalysis(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
     Notes
     -----
     S. J. Pan, I. W. Tsang, J. T. Kwok and Q. Yang, "Domain adaptation via transfer component analysis", IEEE
-    Transactions on Neural Networks 22 (2011), eq. 7 to 9. Without `target` L is 0, and this is kernel
+    Transactions on Neural Networks 22 (2011). Without `target` L is 0, and this is kernel
     principal component analysis with a centred scatter.
     """
 

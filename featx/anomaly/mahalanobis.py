@@ -39,7 +39,7 @@ class MahalanobisDetector(ThresholdDetector):
     Notes
     -----
     O. Rippel, P. Mertens and D. Merhof, "Modeling the distribution of normal data in pre-trained deep
-    features for anomaly detection", ICPR 2020, eq. 1; O. Ledoit and M. Wolf, "A well-conditioned estimator
+    features for anomaly detection", ICPR 2020; O. Ledoit and M. Wolf, "A well-conditioned estimator
     for large-dimensional covariance matrices", Journal of Multivariate Analysis 88 (2004).
     """
 

@@ -38,7 +38,7 @@ class NeighborDetector(ThresholdDetector):
 
     Notes
     -----
-    L. Bergman, N. Cohen and Y. Hoshen, "Deep nearest neighbor anomaly detection" (2020), eq. 1, on pooled
+    L. Bergman, N. Cohen and Y. Hoshen, "Deep nearest neighbor anomaly detection" (2020), on pooled
     features; K. Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022 (PatchCore),
     does the same with features of patches.
     """

@@ -81,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of test images where DATA has no split",
     )
     p.add_argument(
+        "--no-ensemble",
+        dest="ensemble",
+        action="store_false",
+        help="with several backbones, leave out the ensemble of their best classifiers",
+    )
+    p.add_argument(
         "--target-domain",
         metavar="DATA2",
         help="train on DATA, test on this collection of the same classes: source-only, adapted without its "

@@ -63,6 +63,7 @@ def compare(args: Namespace) -> None:
         test_size=args.test_size,
         seed=args.seed,
         limit=args.limit,
+        ensemble=args.ensemble,
         **_network(args),
         **_running(args),
     )

@@ -62,6 +62,7 @@ def compare(
     label: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
     regressors: str | Sequence[str] | None = None,
+    ensemble: bool = True,
 ) -> Comparison | RegressionComparison | TaskComparisons:
     """Compares classifiers on frozen embeddings with each other and with fine-tuning.
 
@@ -95,6 +96,9 @@ def compare(
         are extracted once.
     regressors : str or sequence of str, optional
         Names of `featx.classifiers.REGRESSORS`, for targets; default: all. Of no effect without a target.
+    ensemble : bool, default=True
+        With several backbones, compare their weighted average, too: of each the probe that did best in
+        cross-validation, with weights from out-of-fold probabilities.
 
     Returns
     -------
@@ -133,6 +137,7 @@ def compare(
         seed=seed,
         n_boot=n_boot,
         verbose=verbose,
+        ensemble=ensemble,
         **chosen,
     )
     results: dict[str, Comparison | RegressionComparison] = {}

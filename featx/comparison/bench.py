@@ -36,6 +36,15 @@ class Outcome:
     image_size: int | None = None
 
 
+@dataclass
+class Member:
+    """The probe of a backbone that did best in cross-validation."""
+
+    outcome: Outcome
+    fitted: Any  # FittedProbe
+    cv_score: float
+
+
 class Bench:
     """Runs every method on one split and scores them alike."""
 
@@ -46,6 +55,7 @@ class Bench:
         self.groups = features.groups
         self.split, self.seed, self.verbose = split, seed, verbose
         self.train, self.test = split.train, split.test
+        self.members: dict[str, Member] = {}  # by backbone, as the probes are fitted
 
     def per_class(self, rows: np.ndarray) -> list[int]:
         return np.bincount(self.y[rows], minlength=len(self.classes)).tolist()
@@ -54,23 +64,26 @@ class Bench:
         return self._fitted("majority", "floor", None, np.zeros((len(self.y), 1), np.float32))[0]
 
     def pixels(self, rows: np.ndarray, size: int) -> Outcome:
-        outcome, _ = self._fitted("pixels", "floor", None, rows)
+        outcome = self._fitted("pixels", "floor", None, rows)[0]
         outcome.image_size = size
         return outcome
 
     def probe(self, name: str, backbone: str, features: Features, size: int | None) -> tuple[Outcome, float]:
-        outcome, cv_score = self._fitted(name, "probe", backbone, features.embeddings)
+        outcome, fitted = self._fitted(name, "probe", backbone, features.embeddings)
+        cv_score = fitted.cv_score if fitted.cv_score is not None else 0.0
         outcome.image_size = size
+        if backbone not in self.members or cv_score > self.members[backbone].cv_score:
+            self.members[backbone] = Member(outcome, fitted, cv_score)
         cost = (features.run or {}).get("seconds_per_image")
         outcome.seconds["extract"] = None if cost is None else cost * len(features)
         if cost is not None:
             outcome.seconds["predict_per_image"] += cost
         return outcome, cv_score
 
-    def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> tuple[Outcome, float]:
+    def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> tuple[Outcome, Any]:
         from featx.classifiers import fit_probe
 
-        self._say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
+        self.say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
         groups = None if self.groups is None else self.groups[self.train]
         fitted = fit_probe(name, x[self.train], self.y[self.train], groups=groups, seed=self.seed)
         began = time.perf_counter()
@@ -87,7 +100,7 @@ class Bench:
             params=fitted.params,
             notes=list(fitted.notes),
         )
-        return outcome, fitted.cv_score if fitted.cv_score is not None else 0.0
+        return outcome, fitted
 
     def fine_tuned(
         self,
@@ -104,7 +117,7 @@ class Bench:
         train, val = validation_part(self.split, self.y, groups=self.groups, seed=self.seed)
         outcomes = []
         for mode in modes:
-            self._say(f"fine-tuning {backbone.name}: {mode}")
+            self.say(f"fine-tuning {backbone.name}: {mode}")
             recipe = default_recipe(mode, n_train=len(train))
             if epochs is not None and mode != "head":
                 recipe = replace(recipe, epochs=epochs)
@@ -206,12 +219,13 @@ class Bench:
             for j in order
         ]
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """A line of progress on standard error."""
         if self.verbose:
             print(line, file=sys.stderr, flush=True)
 
     def _epoch_line(self, epoch: dict[str, Any]) -> None:
-        self._say(
+        self.say(
             f"  epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}"
             + ("" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}")
             + f" ({epoch['seconds']:.0f} s)"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.comparison.bench import Bench, Outcome
+from featx.comparison.ensemble import Ensemble
 from featx.comparison.material import Material
 from featx.comparison.result import Comparison, thumbnails_of
 from featx.results import advise, describe_environment
@@ -27,6 +28,7 @@ class Options:
     seed: int
     n_boot: int
     verbose: bool
+    ensemble: bool = True
 
 
 def compare_classes(material: Material, options: Options) -> Comparison:
@@ -45,6 +47,10 @@ def compare_classes(material: Material, options: Options) -> Comparison:
             outcome, cv_score = bench.probe(classifier, name, features, size)
             outcomes.append(outcome)
             selection[name] = max(selection.get(name, -np.inf), cv_score)
+    ensemble = None
+    if options.ensemble and len(bench.members) > 1:
+        ensemble = Ensemble(bench, material.sets)
+        outcomes.append(ensemble.outcome)
     if options.modes and dataset is not None:
         chosen = max(selection, key=lambda name: selection[name])
         outcomes += bench.fine_tuned(
@@ -73,7 +79,8 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         }
         | ({"task": material.task.name} if material.several else {}),
         methods=methods,
-        advice=advise(methods, n_test=len(split.test)),
+        advice=advise(methods, n_test=len(split.test)) + (f" {ensemble.advice}" if ensemble else ""),
+        ensemble=ensemble.content if ensemble else None,
         seed=options.seed,
         warnings=warnings,
         **common_parts(material),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from html import escape
 
 from featx.report.document import document, figure
+from featx.report.ensemble import ensemble_section
 from featx.report.methods import methods_table
 from featx.report.mistakes import confident_mistakes, frequent_confusions, recall_by_class
 from featx.report.plots import NAMED, confusion_plot, cost_plot, curves_plot, front
@@ -53,6 +54,7 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
         sections += [
             verdict(result, best, pick),
             _all_methods(result, best, pick),
+            ensemble_section(result.ensemble),
             _cost(result, best, pick),
             _errors(result, pick),
             _gallery(result, pick, thumbnails or {}),

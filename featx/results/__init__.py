@@ -24,6 +24,13 @@ under the same ``schema``, none is renamed or changes its meaning without a new 
 ``extraction``            object: backbone -> ``profile`` (where the time went: ``images`` computed, ``wall``,
                           ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (how near the engine
                           came to plain fp32; empty when all rows came from the cache)
+``ensemble``              null, or object: what each backbone adds to the method ``"ensemble"``, the weighted
+                          average of the best probe of each: ``members`` (list of ``backbone``,
+                          ``classifier``, ``weight``, ``top1``, and ``adds``: ``{p_value, difference, low,
+                          high}``, the ensemble against the one without that member), ``best_member`` (of the
+                          highest top-1) and ``versus_best_member`` (the ensemble against it, likewise),
+                          ``n_held_out`` (training images whose out-of-fold probabilities made the weights;
+                          0: equal weights) and ``seconds`` (finding the weights)
 ========================  ==================================================================================
 
 One method:

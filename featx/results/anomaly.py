@@ -15,10 +15,10 @@
                           and ``warnings`` are those of a comparison of classifiers
 ========================  ==================================================================================
 
-One detector: ``name``, ``title``; ``auroc`` and ``fpr95`` (``{value, low, high}``: means over problems, and
-`featx.anomaly.scoring` says how they are defined); ``false_alarms`` and ``found`` (shares of normal and of
-anomalous test images below its threshold, means); ``problems``, a list of ``{normal, n_train, auroc, fpr95}``;
-``seconds`` (fitting and scoring, all problems).
+One detector: ``name``, ``title``; ``auroc`` and ``fpr95`` (``{value, low, high}``: means over the problems,
+as `featx.anomaly.scoring` defines them); ``false_alarms`` and ``found`` (shares of the normal and of the
+anomalous test images below its threshold, means); ``problems``, a list of ``{normal, n_train, auroc,
+fpr95}``; ``seconds`` (fitting and scoring, all problems).
 """
 
 from __future__ import annotations

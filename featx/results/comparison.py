@@ -43,6 +43,7 @@ class ComparisonResult:
     command: str | None = None
     warnings: list[str] = field(default_factory=list)
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ensemble: dict[str, Any] | None = None
 
     schema = SCHEMA
     #: What was predicted.
