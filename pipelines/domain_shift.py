@@ -5,6 +5,11 @@
 The images are altered on the fly: grey, a low resolution, blur, noise, edges. The altered test images are
 given to classifiers that were trained on the photographs as they are; after adaptations, which see altered
 training images without their labels; and on labelled altered images, the upper bound.
+
+With MobileNetV2 on a few hundred photographs expect per-domain standardisation and CORAL to give back
+between a sixth and two thirds of what the alteration costs, and subspace alignment little. All of them take
+it that both domains hold the same classes in the same shares: with --target-classes 3 the target lacks most
+of them, and adapting does great harm, CORAL the most.
 """
 
 import argparse
@@ -51,7 +56,8 @@ parser.add_argument("--limit", type=int, help="a stratified subset of this many 
 parser.add_argument("--weights", default="default", help="'random' tries the code without pretrained weights")
 parser.add_argument("--image-size", type=int)
 parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="which alterations")
-parser.add_argument("--adaptations", nargs="+", default=["coral", "subspace"])
+parser.add_argument("--adaptations", nargs="+", default=["per-domain", "coral", "subspace"])
+parser.add_argument("--target-classes", type=int, help="only so many classes in the altered images")
 parser.add_argument("--cache", help="embedding cache (default: FEATX_CACHE or the user's cache folder)")
 parser.add_argument("--output", help="a folder for a report of each kind")
 
@@ -84,6 +90,8 @@ if __name__ == "__main__":
         if altered.space != photographs.space:  # reduced precision was near enough on one of them only
             precision = "fp32"
             photographs, altered = embedded(precision=precision), embedded(KINDS[kind], precision)
+        if args.target_classes:
+            altered = altered.subset(altered.labels < args.target_classes)
         result = compare_domains(photographs, altered, adaptations=args.adaptations)
         result.source["name"], result.target["name"] = dataset.name, kind
         print(f"{result.table()}\n{kind}: {result.advice}\n", flush=True)

@@ -22,9 +22,10 @@ class NeighborDetector(ThresholdDetector):
     Parameters
     ----------
     n_neighbors : int, default=2
-        k, as in the paper; fewer where there are not as many other rows.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        ``"cosine"`` takes rows of length 1.
+        k, as Bergman et al. have it; fewer where there are not as many other rows.
+    metric : {"euclidean", "cosine"}, default="cosine"
+        ``"cosine"`` takes the Euclidean distance of rows that are scaled to length 1, as Sun et al. do: the
+        length of a pooled embedding says how much there is in an image rather than what.
     contamination : float, default=0.05
         Share of the training rows below the threshold.
 
@@ -38,12 +39,13 @@ class NeighborDetector(ThresholdDetector):
 
     Notes
     -----
+    Y. Sun, Y. Ming, X. Zhu and Y. Li, "Out-of-distribution detection with deep nearest neighbors", ICML 2022;
     L. Bergman, N. Cohen and Y. Hoshen, "Deep nearest neighbor anomaly detection" (2020), on pooled
     features; K. Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022 (PatchCore),
     does the same with features of patches.
     """
 
-    def __init__(self, n_neighbors=2, metric="euclidean", contamination=0.05):
+    def __init__(self, n_neighbors=2, metric="cosine", contamination=0.05):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.contamination = contamination

@@ -20,7 +20,12 @@ from featx.errors import InputError, UnknownName
 
 
 @parametrize_with_checks(
-    [NeighborDetector(), NeighborDetector(metric="cosine"), MahalanobisDetector(), MahalanobisDetector(0.5)]
+    [
+        NeighborDetector(),
+        NeighborDetector(metric="euclidean"),
+        MahalanobisDetector(),
+        MahalanobisDetector(0.5),
+    ]
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
@@ -50,7 +55,7 @@ def test_neighbours_agree_with_all_distances(rows, metric, monkeypatch):
 def test_far_from_the_origin_neighbours_are_still_exact(rows):
     train, test = (part + 1e6 for part in rows)
     nearest = cdist(test, train).min(axis=1)
-    found = -NeighborDetector(n_neighbors=1).fit(train).score_samples(test)
+    found = -NeighborDetector(1, "euclidean").fit(train).score_samples(test)
     np.testing.assert_allclose(found, nearest, rtol=1e-2)
 
 
@@ -69,7 +74,8 @@ def test_mahalanobis_agrees_with_an_explicit_inverse(rows):
 @pytest.mark.parametrize("name", detector_names())
 def test_every_detector_finds_what_is_far_away(name):
     rng = np.random.default_rng(1)
-    normal, far = rng.normal(size=(300, 12)), rng.normal(size=(50, 12)) + 4
+    centre = np.repeat([5.0, 0.0], 6)
+    normal, far = rng.normal(size=(300, 12)) + centre, rng.normal(size=(50, 12)) + centre[::-1]
     detector = get_detector(name).build(200, 12, 0.05, 0).fit(normal[:200])
     scores = np.r_[detector.score_samples(normal[200:]), detector.score_samples(far)]
     found = score_anomalies(scores, np.arange(150) >= 100, n_boot=0)
