@@ -1,6 +1,7 @@
 """Classifiers on frozen embeddings: the probes, how they are fitted, and how their answers are scored."""
 
 from featx.classifiers.fitting import FittedProbe, fit_probe
+from featx.classifiers.held_out import held_out_probabilities
 from featx.classifiers.linear_probe import LogisticProbe, fit_path
 from featx.classifiers.number_scoring import NUMBER_METRICS, score_numbers
 from featx.classifiers.probes import PROBES, Probe, floor_names, get_probe, probe_names
@@ -28,6 +29,7 @@ __all__ = [
     "fit_regressor",
     "floor_names",
     "get_probe",
+    "held_out_probabilities",
     "probe_names",
     "regressor_names",
     "score",

@@ -172,7 +172,7 @@ def fit_probe(
         probe = get_probe(name)
         counts = np.unique(labels, return_counts=True)[1]
         if probe.max_rows is not None and len(labels) > probe.max_rows:
-            kept = _sample(labels, probe.max_rows, seed)
+            kept = stratified_sample(labels, probe.max_rows, seed)
             notes.append(f"fitted on a stratified sample of {len(kept)} of {len(labels)} training images")
             rows, labels = rows[kept], labels[kept]
             group_ids = None if group_ids is None else group_ids[kept]
@@ -211,7 +211,7 @@ def fit_probe(
         elif start_at is not None:
             model = _fit_from(model, rows, labels, jobs, *start_at)
         else:
-            model = _fit(model, rows, labels, jobs, path=probe is not None and probe.path)
+            model = fit_model(model, rows, labels, jobs, path=probe is not None and probe.path)
     _settle_warnings(caught, notes)
     return FittedProbe(
         name=probe.name if probe else name,
@@ -228,7 +228,7 @@ def fit_probe(
 def _select(probe, estimator, candidates, rows, labels, groups, folds, seed, jobs, notes):
     """The best candidate and its score."""
     if len(labels) > SELECTION_ROWS:
-        kept = _sample(labels, SELECTION_ROWS, seed)
+        kept = stratified_sample(labels, SELECTION_ROWS, seed)
         sampled = make_folds(labels[kept], None if groups is None else groups[kept], seed)
         # A sample that thins a class's groups out to one cannot be folded; then all rows are used.
         if sampled:
@@ -248,7 +248,7 @@ def _with_temperature(model, rows, labels, folds: Folds, jobs, notes, *, few: bo
     elif few:
         folds = _two_folds(folds, labels)
     calibrated = CalibratedClassifierCV(model, method="temperature", cv=folds, ensemble=False)
-    calibrated = _fit(calibrated, rows, labels, jobs)
+    calibrated = fit_model(calibrated, rows, labels, jobs)
     # The row numbers have done their work; a kept model should not carry them.
     return calibrated.set_params(cv=max(2, len(folds)))
 
@@ -265,7 +265,8 @@ def _two_folds(folds: Folds, labels) -> Folds:
     return [(second, first), (first, second)]
 
 
-def _fit(model, rows, labels, jobs, *, path: bool = False):
+def fit_model(model, rows, labels, jobs, *, path: bool = False):
+    """`model` fitted with as many threads as pay; `path`: its last step is a plain logistic regression."""
     with threadpool_limits(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
         if not path:
             return model.fit(rows, labels)
@@ -286,7 +287,7 @@ def _fit(model, rows, labels, jobs, *, path: bool = False):
 def _fit_from(model, rows, labels, jobs, coef, intercept):
     """Fit a `LogisticProbe` to all rows from the solution for a part of them."""
     model.coef_, model.intercept_, model.classes_ = coef, intercept, np.unique(labels)
-    return _fit(model.set_params(warm_start=True), rows, labels, jobs).set_params(warm_start=False)
+    return fit_model(model.set_params(warm_start=True), rows, labels, jobs).set_params(warm_start=False)
 
 
 def _validation(validation, n: int) -> np.ndarray | None:
@@ -302,7 +303,7 @@ def _threads(rows: np.ndarray, jobs: int | None) -> int | None:
     return 1 if rows.size < _SMALL else jobs
 
 
-def _sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
+def stratified_sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Sorted rows: about `most` of them, in the proportions of the classes, five of each if there are."""
     _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     takes = np.minimum(counts, np.maximum(5, np.round(counts * most / len(y)).astype(int)))

@@ -81,6 +81,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of test images where DATA has no split",
     )
     p.add_argument(
+        "--no-ensemble",
+        dest="ensemble",
+        action="store_false",
+        help="with several backbones, leave out the ensemble of their best classifiers",
+    )
+    p.add_argument(
+        "--target-domain",
+        metavar="DATA2",
+        help="train on DATA, test on this collection of the same classes: source-only, adapted without its "
+        "labels, and trained on its own training images (one backbone, one classifier, no fine-tuning)",
+    )
+    p.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
     )
     p.add_argument(
@@ -173,6 +185,43 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
     _machine(p)
     _running(p, limit=False)
+
+    p = commands.add_parser(
+        "anomaly",
+        help="find images unlike the normal ones",
+        description="With DATA by class: each class, or those of --normal, is normal, and detectors are "
+        "scored on how well they tell the test images of the others from it. With NORMAL and TEST: fits on "
+        "NORMAL and writes how anomalous each image of TEST is; with --normal, which needs the classes of "
+        "TEST, detectors are scored on that.",
+    )
+    p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file; with TEST: normal images")
+    p.add_argument("test", nargs="?", metavar="TEST", help="images to judge")
+    p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    p.add_argument(
+        "--normal", nargs="+", metavar="CLASS", help="the normal classes, together (default: each one once)"
+    )
+    p.add_argument(
+        "--detectors",
+        nargs="+",
+        metavar="D",
+        help="knn mahalanobis ocsvm isolation-forest (default: all; to score images, knn)",
+    )
+    p.add_argument(
+        "--contamination",
+        type=_share,
+        default=0.05,
+        metavar="F",
+        help="share of the normal training images that the threshold calls anomalous (default: 0.05)",
+    )
+    p.add_argument(
+        "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
+    )
+    p.add_argument(
+        "--test-size", type=_share, default=0.25, metavar="F", help="share of test images without a split"
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    _network(p)
+    _running(p)
 
     p = commands.add_parser(
         "backbones",

@@ -42,7 +42,12 @@ def extract(args: Namespace) -> None:
 
 def compare(args: Namespace) -> None:
     """``featx compare``"""
-    methods = {"regressors": args.regressors}
+    if args.target_domain is not None:
+        from featx.cli.domains import compare_domains
+
+        compare_domains(args, **_network(args), **_running(args))
+        return
+    methods = {"regressors": args.regressors, "ensemble": args.ensemble}
     _experiment(args, "compare", {"target": args.target}, methods, {"seeds": args.seeds})
 
 
@@ -169,6 +174,13 @@ def predict(args: Namespace) -> None:
     _list_failures(model.failures)
     if args.profile:
         _show_profile(model.extraction)
+
+
+def anomaly(args: Namespace) -> None:
+    """``featx anomaly``"""
+    from featx.cli.anomaly import anomaly
+
+    _list_failures(anomaly(args, **_network(args), **_running(args)))
 
 
 def backbones(args: Namespace) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from featx.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.comparison.classes import Options, compare_classes
+from featx.comparison.domains import DomainComparison, compare_domains
 from featx.comparison.kept import JOURNAL
 from featx.comparison.material import gather
 from featx.comparison.numbers import compare_numbers
@@ -21,10 +23,15 @@ from featx.tasks import names_of
 
 __all__ = [
     "BASELINE_MODES",
+    "AnomalyComparison",
     "Comparison",
+    "DomainComparison",
     "RegressionComparison",
     "TaskComparisons",
     "compare",
+    "compare_detectors",
+    "compare_domains",
+    "find_anomalies",
     "prepare_output",
 ]
 
@@ -63,6 +70,7 @@ def compare(
     target: str | Sequence[str] | None = None,
     regressors: str | Sequence[str] | None = None,
     resume: str | Path | None = None,
+    ensemble: bool = True,
 ) -> Comparison | RegressionComparison | TaskComparisons:
     """Compares classifiers on frozen embeddings with each other and with fine-tuning.
 
@@ -108,6 +116,9 @@ def compare(
         A folder: the outcome of each method of classes is kept in it as soon as it is there, and found by the
         next run, also after a kill, if it is the result of exactly the same work (images, labels, split,
         parameters, seed, versions). Regressors, which take seconds, are fitted anew.
+    ensemble : bool, default=True
+        With several backbones, compare their weighted average, too: of each the probe that did best in
+        cross-validation, with weights from out-of-fold probabilities.
 
     Returns
     -------
@@ -155,6 +166,7 @@ def compare(
         verbose=verbose,
         meter=meter,
         journal=journal,
+        ensemble=ensemble,
         **chosen,
     )
     results: dict[str, Comparison | RegressionComparison] = {}

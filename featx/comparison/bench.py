@@ -39,6 +39,15 @@ class Outcome:
     joules: dict[str, float | None] = field(default_factory=dict)
 
 
+@dataclass
+class Member:
+    """A fitted probe; of each backbone the one that did best in cross-validation is kept."""
+
+    outcome: Outcome
+    cv_score: float
+    fitted: Any  # FittedProbe, or None where the outcome was found in a journal
+
+
 class Bench:
     """Runs every method on one split and scores them alike."""
 
@@ -51,21 +60,25 @@ class Bench:
         self.groups = features.groups
         self.split, self.seed, self.verbose, self.meter = split, seed, verbose, meter or Meter()
         self.train, self.test = split.train, split.test
+        self.members: dict[str, Member] = {}  # by backbone, as the probes are fitted
 
     def per_class(self, rows: np.ndarray) -> list[int]:
         return np.bincount(self.y[rows], minlength=len(self.classes)).tolist()
 
     def majority(self) -> Outcome:
-        return self._fitted("majority", "floor", None, np.zeros((len(self.y), 1), np.float32))[0]
+        return self._fitted("majority", "floor", None, np.zeros((len(self.y), 1), np.float32)).outcome
 
     def pixels(self, rows: np.ndarray, size: int) -> Outcome:
-        outcome, _ = self._fitted("pixels", "floor", None, rows)
+        outcome = self._fitted("pixels", "floor", None, rows).outcome
         outcome.image_size = size
         return outcome
 
     def probe(self, name: str, backbone: str, features: Features, size: int | None) -> tuple[Outcome, float]:
-        outcome, cv_score = self._fitted(name, "probe", backbone, features.embeddings)
+        member = self._fitted(name, "probe", backbone, features.embeddings)
+        outcome, cv_score = member.outcome, member.cv_score
         outcome.image_size = size
+        if backbone not in self.members or cv_score > self.members[backbone].cv_score:
+            self.members[backbone] = member
         cost = (features.run or {}).get("seconds_per_image")
         outcome.seconds["extract"] = None if cost is None else cost * len(features)
         outcome.joules["extract"] = _joules(features)
@@ -73,10 +86,10 @@ class Bench:
             outcome.seconds["predict_per_image"] += cost
         return outcome, cv_score
 
-    def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> tuple[Outcome, float]:
+    def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> Member:
         from featx.classifiers import fit_probe
 
-        self._say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
+        self.say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
         groups = None if self.groups is None else self.groups[self.train]
         val = None if self.split.val is None else np.searchsorted(self.train, self.split.val)
         with self.meter.measure() as reading:
@@ -98,7 +111,17 @@ class Bench:
             notes=list(fitted.notes),
             joules={"extract": 0.0 if reading.joules is not None else None, "fit": reading.joules},
         )
-        return outcome, fitted.cv_score if fitted.cv_score is not None else 0.0
+        return Member(outcome, fitted.cv_score if fitted.cv_score is not None else 0.0, fitted)
+
+    def held_out(self, backbone: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Of a backbone's member, as `featx.classifiers.held_out_probabilities` gives them."""
+        from featx.classifiers import held_out_probabilities
+
+        groups = None if self.groups is None else self.groups[self.train]
+        fitted = self.members[backbone].fitted
+        return held_out_probabilities(
+            fitted, x[self.train], self.y[self.train], groups=groups, seed=self.seed
+        )
 
     def fine_tuned(
         self,
@@ -115,7 +138,7 @@ class Bench:
         train, val = validation_part(self.split, self.y, groups=self.groups, seed=self.seed)
         outcomes = []
         for mode in modes:
-            self._say(f"fine-tuning {backbone.name}: {mode}")
+            self.say(f"fine-tuning {backbone.name}: {mode}")
             recipe = default_recipe(mode, n_train=len(train))
             if epochs is not None and mode != "head":
                 recipe = replace(recipe, epochs=epochs)
@@ -228,12 +251,13 @@ class Bench:
             for j in order
         ]
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """A line of progress on standard error."""
         if self.verbose:
             print(line, file=sys.stderr, flush=True)
 
     def _epoch_line(self, epoch: dict[str, Any]) -> None:
-        self._say(
+        self.say(
             f"  epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}"
             + ("" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}")
             + f" ({epoch['seconds']:.0f} s)"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.comparison.bench import Outcome
+from featx.comparison.ensemble import Ensemble
 from featx.comparison.hygiene import examine, shown, warnings_of
 from featx.comparison.kept import KeptBench
 from featx.comparison.material import Material
@@ -34,6 +35,7 @@ class Options:
     n_boot: int
     verbose: bool
     seeds: int = 1
+    ensemble: bool = True
     meter: Meter = field(default_factory=Meter)
     journal: Journal = field(default_factory=Journal)
 
@@ -49,7 +51,7 @@ def compare_classes(material: Material, options: Options) -> Comparison:
     dataset = material.dataset
     bench = _bench(material, options, options.seed)
     split = bench.split
-    outcomes, chosen = _outcomes(bench, material, options)
+    outcomes, chosen, ensemble = _outcomes(bench, material, options)
     methods = bench.scored(outcomes, options.n_boot)
 
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
@@ -75,7 +77,9 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         }
         | ({"task": material.task.name} if material.several else {}),
         methods=methods,
-        advice=advise(methods, n_test=len(split.test), repeats=repeats),
+        advice=advise(methods, n_test=len(split.test), repeats=repeats)
+        + (f" {ensemble.advice}" if ensemble else ""),
+        ensemble=ensemble.content if ensemble else None,
         seed=options.seed,
         repeats=repeats,
         warnings=warnings,
@@ -96,8 +100,9 @@ def _bench(material: Material, options: Options, seed: int) -> KeptBench:
 
 def _outcomes(
     bench: KeptBench, material: Material, options: Options, chosen: str | None = None
-) -> tuple[list[Outcome], str]:
-    """What every method says on one split; and the backbone that was fine-tuned, if it was not given."""
+) -> tuple[list[Outcome], str, Ensemble | None]:
+    """What every method says on one split; the backbone that is fine-tuned, if it was not given; and the
+    ensemble of several backbones."""
     nets, dataset = material.nets, material.dataset
     outcomes: list[Outcome] = [bench.majority()]
     if material.pixels is not None:
@@ -109,6 +114,10 @@ def _outcomes(
             outcome, cv_score = bench.probe(classifier, name, features, size)
             outcomes.append(outcome)
             selection[name] = max(selection.get(name, -np.inf), cv_score)
+    ensemble = None
+    if options.ensemble and len(bench.members) > 1:
+        ensemble = Ensemble(bench, material.sets)
+        outcomes.append(ensemble.outcome)
     # Over several splits it is the same method only on the same backbone.
     chosen = chosen or max(selection, key=lambda name: selection[name])
     if options.modes and dataset is not None:
@@ -120,7 +129,7 @@ def _outcomes(
             device=options.device,
             epochs=options.epochs,
         )
-    return outcomes, chosen
+    return outcomes, chosen, ensemble
 
 
 def common_parts(material: Material, meter: Meter) -> dict[str, Any]:

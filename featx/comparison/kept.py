@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.comparison.bench import Bench, Outcome
+from featx.comparison.bench import Bench, Member, Outcome
 from featx.datasets import Dataset
 from featx.features import Features
 from featx.journal import Journal, digest_rows, key_of
@@ -37,16 +37,29 @@ class KeptBench(Bench):
         self.journal = journal
         self._digested: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> tuple[Outcome, float]:
-        def work() -> dict[str, Any]:
-            outcome, cv_score = super(KeptBench, self)._fitted(name, kind, backbone, x)
-            return {"outcome": _as_dict(outcome), "cv_score": cv_score}
+    def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> Member:
+        fitted = None
 
-        watched = None if self.split.val is None else self._digest(x, self.split.val)
-        packages = ("numpy", "scipy", "scikit-learn")
-        key = self._key(x, self.train, method=name, watched=watched, packages=packages)
-        kept = self.journal.once(key, work)
-        return Outcome(**kept["outcome"]), kept["cv_score"]
+        def work() -> dict[str, Any]:
+            nonlocal fitted
+            member = super(KeptBench, self)._fitted(name, kind, backbone, x)
+            fitted = member.fitted
+            return {"outcome": _as_dict(member.outcome), "cv_score": member.cv_score}
+
+        kept = self.journal.once(self._probe_key(x, name), work)
+        return Member(Outcome(**kept["outcome"]), kept["cv_score"], fitted)
+
+    def held_out(self, backbone: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        name = self.members[backbone].outcome.name
+
+        def work() -> dict[str, Any]:
+            member = self.members[backbone]
+            if member.fitted is None:
+                member.fitted = super(KeptBench, self)._fitted(name, "probe", backbone, x).fitted
+            return {"found": super(KeptBench, self).held_out(backbone, x)}
+
+        found = self.journal.once(self._probe_key(x, name, held_out=True), work)["found"]
+        return None if found is None else (found[0], found[1])
 
     def fine_tuned(
         self,
@@ -86,6 +99,11 @@ class KeptBench(Bench):
             )
             found.append(Outcome(**self.journal.once(key, work)))
         return found
+
+    def _probe_key(self, x: np.ndarray, name: str, **parts: Any) -> str:
+        watched = None if self.split.val is None else self._digest(x, self.split.val)
+        packages = ("numpy", "scipy", "scikit-learn")
+        return self._key(x, self.train, method=name, watched=watched, packages=packages, **parts)
 
     def _key(self, x: np.ndarray, train: np.ndarray, *, packages: tuple[str, ...], **parts: Any) -> str:
         """A digest of everything that changes an outcome; what is fitted on is `train`."""

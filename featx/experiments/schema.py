@@ -17,7 +17,7 @@
     [methods]
     classifiers = ["logreg", "lda"]
     baseline = ["head", "last"]    # or "none"
-    # epochs; compare: regressors; curve: protocol, augment
+    # epochs; compare: regressors, ensemble; curve: protocol, augment
 
     [draws]
     seeds = 10                     # compare: drawn splits; curve: draws
@@ -105,6 +105,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "regressors": Key(_texts, "a text or a list of texts", ("compare",)),
         "baseline": TEXTS,
         "epochs": WHOLE,
+        "ensemble": Key(_truth, "true or false", ("compare",)),
         "protocol": Key(_text, "a text", ("curve",)),
         "augment": Key(_truth, "true or false", ("curve",)),
     },

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from html import escape
 
 from featx.report.document import document, figure
+from featx.report.ensemble import ensemble_section
 from featx.report.hygiene import leaks_and_labels
 from featx.report.methods import methods_table
 from featx.report.mistakes import confident_mistakes, frequent_confusions, recall_by_class
@@ -57,6 +58,7 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
             verdict(result, best, pick),
             _all_methods(result, best, pick),
             over_splits(result.repeats) if result.repeats is not None else "",
+            ensemble_section(result.ensemble),
             _cost(result, best, pick),
             _errors(result, pick),
             _gallery(result, pick, thumbnails or {}),

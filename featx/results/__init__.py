@@ -26,6 +26,13 @@ under the same ``schema``, none is renamed or changes its meaning without a new 
                           came to plain fp32; empty when all rows came from the cache)
 ``repeats``               null, or the same comparison on several drawn splits (``--seeds``), as below
 ``hygiene``               null, or what may spoil the comparison, as below
+``ensemble``              null, or object: what each backbone adds to the method ``"ensemble"``, the weighted
+                          average of the best probe of each: ``members`` (list of ``backbone``,
+                          ``classifier``, ``weight``, ``top1``, and ``adds``: ``{p_value, difference, low,
+                          high}``, the ensemble against the one without that member), ``best_member`` (of the
+                          highest top-1) and ``versus_best_member`` (the ensemble against it, likewise),
+                          ``n_held_out`` (training images whose out-of-fold probabilities made the weights;
+                          0: equal weights) and ``seconds`` (finding the weights)
 ========================  ==================================================================================
 
 One method:
@@ -112,7 +119,9 @@ extraction that all share.
 """
 
 from featx.results.advice import ALPHA, advise, recommended
+from featx.results.anomaly import AnomalyResult, DetectorResult, advise_detectors
 from featx.results.comparison import SCHEMA, ComparisonResult
+from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
 from featx.results.learning import (
     CURVE_SCHEMA,
@@ -146,6 +155,7 @@ __all__ = [
     "CURVE_SCHEMA",
     "NO_FINE_TUNING",
     "SCHEMA",
+    "AnomalyResult",
     "ComparisonResult",
     "Crossing",
     "Curve",
@@ -154,6 +164,9 @@ __all__ = [
     "CurveMethod",
     "CurvePoint",
     "CurveResult",
+    "DetectorResult",
+    "DomainMethod",
+    "DomainResult",
     "Interval",
     "MethodResult",
     "Mistake",
@@ -161,6 +174,8 @@ __all__ = [
     "RepeatedMethod",
     "Repeats",
     "advise",
+    "advise_detectors",
+    "advise_domains",
     "advise_numbers",
     "best_method",
     "best_regressor",

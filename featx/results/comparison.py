@@ -47,6 +47,7 @@ class ComparisonResult:
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeats: Repeats | None = None
     hygiene: dict[str, Any] | None = None
+    ensemble: dict[str, Any] | None = None
 
     schema = SCHEMA
     #: What was predicted.

@@ -1,0 +1,141 @@
+"""What every adaptation shares: checked source and target rows, and the two maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from featx.errors import InputError
+
+_DTYPES = (np.float64, np.float32)
+
+
+class DomainAdapter(TransformerMixin, BaseEstimator):
+    """Base: `_fit` learns from both domains in float64, `_source` and `_target` are the two maps."""
+
+    def fit(self, X, y=None, target=None):
+        """Learn both maps.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_source, d)
+            Source rows.
+        y : ignored
+        target : array-like of shape (n_target, d), optional
+            Target rows, never their labels; None: the domains are one.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Rows are not finite numbers of shape (n, d), or fewer than two.
+        InputError
+            The domains have rows of different lengths, or a setting is out of range.
+        """
+        self._learn(X, target)
+        return self
+
+    def fit_transform(self, X, y=None, target=None):
+        """Learn both maps and move the source rows, which a classifier is then trained on.
+
+        Parameters
+        ----------
+        X, y, target
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_source, n_features_out)
+            Of the dtype of `X`.
+        """
+        rows = self._learn(X, target)
+        return self._source(rows.astype(np.float64, copy=False)).astype(rows.dtype, copy=False)
+
+    def transform(self, X):
+        """Rows of the target domain as the classifier is to see them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out)
+            Of the dtype of `X`.
+        """
+        return self._mapped(X, self._target)
+
+    def transform_source(self, X):
+        """Further rows of the source domain, moved as ``fit_transform`` moved those it was given.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out)
+        """
+        return self._mapped(X, self._source)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _learn(self, X, target) -> np.ndarray:
+        rows = validate_data(self, X, dtype=_DTYPES, ensure_min_samples=2)
+        source = rows.astype(np.float64, copy=False)
+        if target is None:
+            self._fit(source, source)
+            return rows
+        other = validate_data(_Rows(), target, dtype=_DTYPES, ensure_min_samples=2)
+        if other.shape[1] != rows.shape[1]:
+            raise InputError(
+                f"target rows have {other.shape[1]} features, source rows {rows.shape[1]}; "
+                "take both from the same backbone and layer"
+            )
+        self._fit(source, other.astype(np.float64, copy=False))
+        return rows
+
+    def _mapped(self, X, how) -> np.ndarray:
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=_DTYPES, reset=False)
+        return how(rows.astype(np.float64, copy=False)).astype(rows.dtype, copy=False)
+
+    def _fit(self, source: np.ndarray, target: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def _source(self, rows: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _target(self, rows: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class _Rows(BaseEstimator):
+    """Target rows are checked under a name of their own: feature names are remembered of the source."""
+
+    def __repr__(self) -> str:
+        return "target"
+
+
+def positive(name: str, value: Any, *, zero: bool = False) -> float:
+    """`value` as a number above 0 (or at least 0), or an error that names it."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise InputError(f"{name} must be a number {'of at least' if zero else 'above'} 0, got {value!r}")
+    return float(value)
+
+
+def whole(name: str, value: Any) -> int:
+    """`value` as a whole number of at least 1, or an error that names it."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)

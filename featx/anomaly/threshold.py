@@ -1,0 +1,61 @@
+"""What both detectors share: from scores to a threshold, and to labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from featx.errors import InputError
+
+
+class ThresholdDetector(OutlierMixin, BaseEstimator):
+    """Base: `_learn` takes the normal rows, `_score` gives each row a score, higher = more normal."""
+
+    contamination: float
+
+    def fit(self, X, y=None):
+        """Learn what is normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Embeddings of normal images, at least two.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Rows are not finite numbers of shape (n, d), or fewer than two.
+        InputError
+            A setting is out of range.
+        """
+        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        if not isinstance(self.contamination, int | float) or not 0 < self.contamination <= 0.5:
+            raise InputError(f"contamination must lie above 0 and up to 0.5, got {self.contamination!r}")
+        self._learn(rows)
+        self.offset_ = float(np.quantile(self._score(rows), self.contamination))
+        return self
+
+    def score_samples(self, X) -> np.ndarray:
+        """How normal each row is, ndarray of shape (n,); higher is more normal."""
+        check_is_fitted(self)
+        return self._score(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def decision_function(self, X) -> np.ndarray:
+        """`score_samples` less the threshold `offset_`: below 0 is anomalous."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X) -> np.ndarray:
+        """1 for normal rows, -1 for anomalous ones, ndarray of shape (n,)."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def _learn(self, rows: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def _score(self, rows: np.ndarray) -> np.ndarray:
+        raise NotImplementedError

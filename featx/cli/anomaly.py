@@ -1,0 +1,52 @@
+"""``featx anomaly``: detectors compared where the truth is known, or images scored where it is not."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from featx.errors import InputError
+
+
+def anomaly(args: Namespace, **options: Any) -> list[Any]:
+    """Does it; returns the images that could not be read."""
+    from featx.comparison import compare_detectors, find_anomalies, prepare_output
+
+    folder = prepare_output(args.output)
+    options |= {
+        "contamination": args.contamination,
+        "backbone": args.backbone,
+        "seed": args.seed,
+        "limit": args.limit,
+    }
+    if args.test is not None and not args.normal:
+        if args.detectors and len(args.detectors) > 1:
+            raise InputError("--detectors takes one name to score images with; several need --normal")
+        scored = find_anomalies(args.data, args.test, detector=(args.detectors or ["knn"])[0], **options)
+        scored.write_csv(folder / "scores.csv")
+        print(
+            f"{int(scored.anomalous.sum())} of {len(scored.ids)} images are unlike the {scored.n_train} "
+            f"normal ones ({scored.detector}); the most anomalous:"
+        )
+        for id, decision in list(zip(scored.ids, scored.decision, strict=True))[:10]:
+            print(f"  {decision:+.3g}  {id}")
+        print(f"all: {Path(folder) / 'scores.csv'}")
+        return scored.failures
+    result = compare_detectors(
+        args.data,
+        args.test,
+        normal=args.normal,
+        detectors=args.detectors,
+        test_size=args.test_size,
+        **options,
+    )
+    result.command = "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+    report = result.save(args.output)
+    print(result.table())
+    print()
+    print(result.advice)
+    print(f"report: {report}")
+    return result.failures

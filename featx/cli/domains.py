@@ -1,0 +1,41 @@
+"""``featx compare --target-domain``: trained on DATA, tested on another domain."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import Namespace
+from typing import Any
+
+from featx.errors import InputError
+
+
+def compare_domains(args: Namespace, **options: Any) -> None:
+    """Does it, after refusing what this protocol has no place for."""
+    from featx.comparison import compare_domains, prepare_output
+
+    for option in ("label", "target", "regressors"):
+        if getattr(args, option):
+            raise InputError(f"--{option} does not go with --target-domain: both domains are read by class")
+    for option, given in (("--backbone", args.backbone), ("--classifiers", args.classifiers)):
+        if given and len(given) > 1:
+            raise InputError(f"{option} takes one name with --target-domain, got {len(given)}")
+    prepare_output(args.output)
+    result = compare_domains(
+        args.data,
+        args.target_domain,
+        backbone=args.backbone[0],
+        classifier=(args.classifiers or ["logreg"])[0],
+        test_size=args.test_size,
+        seed=args.seed,
+        limit=args.limit,
+        **options,
+    )
+    result.command = "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+    report = result.save(args.output)
+    print(result.table())
+    print()
+    for warning in result.warnings:
+        print(f"note: {warning}")
+    print(result.advice)
+    print(f"report: {report}")

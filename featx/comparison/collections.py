@@ -1,0 +1,71 @@
+"""Embeddings of several collections of images, all in one space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from featx.datasets import load_dataset, require_labelled
+from featx.errors import InputError
+from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.features import Features, load_features
+
+
+def embedded(
+    collections: Sequence[Any],
+    backbone: Any,
+    *,
+    network: dict[str, Any],
+    engine: dict[str, Any],
+    common: dict[str, Any],
+    limit: int | None,
+    seed: int,
+    labelled: bool = True,
+) -> tuple[list[str], list[Features]]:
+    """Names and features of collections of images, of features files and of `Features`.
+
+    Raises
+    ------
+    InputError
+        Features are of different spaces, or `limit` is given for them.
+    """
+    # All are read before any image goes through a network, so that bad input is refused at once.
+    opened = [_open(data, limit, seed, labelled) for data in collections]
+    names = [name for name, _ in opened]
+
+    def extracted(material: Any) -> Features:
+        if isinstance(material, Features):
+            return material
+        return extract_features(
+            material, network_embedder(backbone_of(backbone, **network), **engine), **common
+        )
+
+    sets = [extracted(material) for _, material in opened]
+    if _differ(sets) and not any(isinstance(material, Features) for _, material in opened):
+        # Reduced precision was near enough to fp32 on some of them only.
+        engine = engine | {"precision": "fp32"}
+        sets = [extracted(material) for _, material in opened]
+    if _differ(sets):
+        raise InputError(
+            f"{' and '.join(names)} are embeddings of different spaces; extract both with the same "
+            "backbone, weights, layer and precision"
+        )
+    return names, sets
+
+
+def _differ(sets: list[Features]) -> bool:
+    return any(features.space != sets[0].space for features in sets)
+
+
+def _open(data: Any, limit: int | None, seed: int, labelled: bool) -> tuple[str, Any]:
+    """Name and `Features` or `Dataset` of what stands for a collection."""
+    is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
+    if isinstance(data, Features) or is_file:
+        if limit is not None:
+            raise InputError("limit does not apply to features; give it to extract, or use Features.subset")
+        return (Path(data).stem, load_features(data)) if is_file else ("features", data)
+    dataset = load_dataset(data, limit=limit, seed=seed, labelled=labelled)
+    if labelled:
+        require_labelled(dataset)
+    return dataset.name, dataset

@@ -1,0 +1,68 @@
+"""Weights of an average of probabilities, by the likelihood of held-out labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.errors import InputError
+
+_MOST_STEPS = 20_000
+
+
+def blend_weights(probabilities, y, *, tol: float = 1e-9) -> np.ndarray:
+    """The weights on the simplex whose average of probabilities has the least log loss.
+
+    With p_ji the probability that member j gives the true class of image i, the loss is convex in w::
+
+        min_w  -1/n sum_i log(sum_j w_j p_ji)    subject to    w >= 0, sum_j w_j = 1
+
+    It is solved by expectation maximisation for mixture proportions, w_j <- w_j g_j with
+    g_j = 1/n sum_i p_ji / (sum_l w_l p_li), which lowers the loss in every step; by convexity the loss lies
+    at most max_j g_j - 1 above its minimum, and it stops when that is below `tol`.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n_members, n, n_classes)
+        Of images that the members were not trained on: held-out or out-of-fold ones.
+    y : array-like of shape (n,), int
+        True classes, as columns.
+    tol : float, default=1e-9
+        How far above its minimum the loss may stay, in nats.
+
+    Returns
+    -------
+    ndarray of shape (n_members,)
+        Non-negative, summing to 1.
+
+    Raises
+    ------
+    InputError
+        Shapes disagree, or labels are no columns.
+
+    References
+    ----------
+    T. M. Cover, "An algorithm for maximizing expected log investment return", IEEE Transactions on
+    Information Theory 30 (1984), where the weights are a portfolio; for averages of
+    models: L. Breiman, "Stacked regressions", Machine Learning 24 (1996), whose weights are non-negative too.
+
+    Examples
+    --------
+    >>> blend_weights([[[0.9, 0.1]], [[0.5, 0.5]]], [0]).round(3).tolist()
+    [1.0, 0.0]
+    """
+    p, labels = np.asarray(probabilities, np.float64), np.asarray(y)
+    if p.ndim != 3 or 0 in p.shape or labels.shape != p.shape[1:2] or labels.dtype.kind not in "iu":
+        raise InputError(
+            "probabilities must have shape (n_members, n, n_classes) with n integer labels, "
+            f"got {p.shape} and {labels.dtype} of {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= p.shape[2]:
+        raise InputError(f"labels must lie in 0..{p.shape[2] - 1}, got {labels.min()}..{labels.max()}")
+    true = np.maximum(p[:, np.arange(len(labels)), labels], np.finfo(np.float64).eps)
+    weights = np.full(len(p), 1 / len(p))
+    for _ in range(_MOST_STEPS):
+        gains = (true / (weights @ true)).mean(axis=1)
+        if gains.max() - 1 < tol:
+            break
+        weights = weights * gains
+    return weights / weights.sum()
