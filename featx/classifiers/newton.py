@@ -30,7 +30,11 @@ from featx.classifiers.softmax import NumpyRows, sample_size
 _SMALL = 4_000_000
 # Relative rounding error of the objective.
 _NOISE = {False: 2e-8, True: 1e-13}
-_MOST_CG = 200
+_FEWEST_CG, _MOST_CG = 3, 200
+# More steps than that say that the preconditioner's sample of rows is too small.
+_MANY_CG = 20
+# Share by which the curvature of all rows changes before the preconditioner is made anew.
+_CHANGE = 0.2
 # Where rounding leaves no way down, this share of the objective counts as converged.
 _ENOUGH = 1e-7
 
@@ -76,7 +80,8 @@ class NewtonPath:
         self._rows = NumpyRows(X, codes, s, len(self.classes))
         self._intercept = fit_intercept
         self._blocks: np.ndarray | None = None
-        self._since = 0
+        self._since, self._at, self._sampled = 0, 0.0, 0
+        self._sample = sample_size(*self._rows.X.shape)
         self._past: list[tuple[float, np.ndarray]] = []
         self._start: np.ndarray | None = None
         self.products = 0
@@ -146,7 +151,7 @@ class NewtonPath:
         factors: list[Any] | None = None
         for n_iter in range(max_iter):
             factors = self._preconditioner(penalty, factors)
-            step, decrement = self._newton_step(gradient, penalty, factors, 100 * tol * value)
+            step, decrement = self._newton_step(gradient, penalty, factors, tol * value)
             found = self._search(theta, value, gradient, step, penalty)
             if found is not None:
                 theta, value, gradient = found
@@ -159,11 +164,11 @@ class NewtonPath:
                 value, gradient = self._value(theta, penalty)
         return theta, max_iter, False
 
-    def _newton_step(self, gradient, penalty, factors, negligible: float) -> tuple[np.ndarray, float]:
+    def _newton_step(self, gradient, penalty, factors, enough: float) -> tuple[np.ndarray, float]:
         """The minimum of the quadratic model, nearly, and by how much the model falls to it."""
         step, residual = np.zeros_like(gradient), -gradient
         fallen = 0.0
-        direction = solved = _divide(factors, residual)
+        direction = solved = self._divide(factors, residual)
         rho = float(np.vdot(residual, solved))
         for i in range(_MOST_CG):
             if rho <= 0:
@@ -181,12 +186,16 @@ class NewtonPath:
             residual = residual - a * product
             gained = a * rho / 2
             fallen += gained
-            # Far from the minimum the model is not worth more than this; near it, it is the truth.
-            if i and gained < (0.05 if fallen > negligible else 1e-3) * fallen:
+            # Far from the minimum the model is not worth more than this; where there is nothing left to gain,
+            # that is all that was to be found out.
+            share = 0.05 if fallen > 100 * enough else 0.02 if fallen > 0.1 * enough else 0.1
+            if i >= _FEWEST_CG and gained < share * fallen:
                 break
-            solved = _divide(factors, residual)
+            solved = self._divide(factors, residual)
             rho, before = float(np.vdot(residual, solved)), rho
             direction = solved + (rho / before) * direction
+        if i >= _MANY_CG:
+            self._sample = min(len(self._rows.X), 4 * self._sample)
         return step, fallen
 
     def _search(self, theta, value, gradient, step, penalty):
@@ -215,12 +224,28 @@ class NewtonPath:
         return value + float(np.vdot(penalty * theta, theta)) / 2, gradient
 
     def _preconditioner(self, penalty, factors: list[Any] | None) -> list[Any]:
-        """New blocks when the passes since the last ones have cost several times as much as they would."""
+        """New blocks where the Hessian has changed, and the passes since the last ones have cost as much."""
         n, p = self._rows.X.shape
-        most = sample_size(n, p)
-        if self._blocks is None or self._since >= max(3, most * p / (4 * n)):
-            self._blocks, self._since, factors = self._rows.diagonal_blocks(), 0, None
-        return factors or _factors(self._blocks, penalty, self._intercept, sampled=most < n)
+        curvature = self._rows.curvature()
+        aged = abs(curvature - self._at) > _CHANGE * self._at or self._sample > self._sampled
+        if self._blocks is None or (aged and self._since >= self._sample * p / (12 * n)):
+            self._directions = self._rows.class_directions()
+            self._blocks = self._rows.diagonal_blocks(self._directions, self._sample)
+            self._at, self._sampled, self._since, factors = curvature, self._sample, 0, None
+        return factors or _factors(self._blocks, penalty, self._intercept, sampled=self._sample < n)
+
+    def _divide(self, factors: list[Any], G: np.ndarray) -> np.ndarray:
+        G = G.astype(factors[0][0].dtype, copy=False)
+        if len(factors) == 1:
+            return cho_solve(factors[0], G, check_finite=False).astype(np.float64)
+        U = self._directions.astype(G.dtype)
+        G = np.asfortranarray(G @ U)
+
+        def solved(j: int) -> np.ndarray:
+            return cho_solve(factors[j], G[:, j], check_finite=False)
+
+        columns = list(self._rows.map(solved, range(len(factors))))
+        return (np.stack(columns, axis=1) @ U.T).astype(np.float64)
 
 
 def _factors(blocks, penalty, intercept: bool, *, sampled: bool) -> list[Any]:
@@ -245,11 +270,3 @@ def _factors(blocks, penalty, intercept: bool, *, sampled: bool) -> list[Any]:
             except LinAlgError:
                 jitter *= 100
     return found
-
-
-def _divide(factors: list[Any], G: np.ndarray) -> np.ndarray:
-    G = G.astype(factors[0][0].dtype, copy=False)
-    if len(factors) == 1:
-        return cho_solve(factors[0], G, check_finite=False).astype(np.float64)
-    columns = [cho_solve(factor, G[:, j], check_finite=False) for j, factor in enumerate(factors)]
-    return np.stack(columns, axis=1, dtype=np.float64)

@@ -59,7 +59,8 @@ LSR_ALPHAS = tuple(4.0**i for i in range(12, -4, -1))
 
 # What is done when nothing can be held out.
 _PLAIN_C = 1.0
-_TOLERANCE = 1e-7
+# Shares of the objective, for the choice and for what is kept.
+_SWEEP, _TOLERANCE = 1e-6, 1e-7
 _QUERY_BYTES = 100_000_000
 
 Choice = tuple[dict[str, Any], "float | None", "tuple[np.ndarray, np.ndarray] | None"]
@@ -177,7 +178,7 @@ def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
         x, best = rows[held], None
         score = -1.0
         for C in np.sort(Cs):
-            coef, intercept, _, _ = path.solve(C, tol=_TOLERANCE)
+            coef, intercept, _, _ = path.solve(C, tol=_SWEEP)
             z = x @ coef.T.astype(x.dtype) + intercept
             codes = z.argmax(axis=1) if len(intercept) > 1 else (z[:, 0] > 0).astype(int)
             new = accuracy(labels[held], path.classes[codes], metric)

@@ -55,7 +55,7 @@ class NumpyRows:
         self.double = X.dtype == np.float64
         step = max(64, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
         self._blocks = [slice(i, min(i + step, len(X))) for i in range(0, len(X), step)]
-        self._map: Callable[..., Iterable[Any]] = map
+        self.map: Callable[..., Iterable[Any]] = map
         self._p = np.empty((n_classes, len(X)))
 
     def __enter__(self) -> NumpyRows:
@@ -64,11 +64,11 @@ class NumpyRows:
         allowed = max((lib["num_threads"] for lib in threadpool_info()), default=1)
         if min(allowed, len(self._blocks)) > 1:
             self._stack.enter_context(threadpool_limits(1))
-            self._map = self._stack.enter_context(ThreadPoolExecutor(allowed)).map
+            self.map = self._stack.enter_context(ThreadPoolExecutor(allowed)).map
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._map = map
+        self.map = map
         self._stack.close()
 
     def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -88,7 +88,7 @@ class NumpyRows:
             return loss.astype(np.float64) @ s, x.T @ error.T, error.sum(axis=1, dtype=np.float64)
 
         value, gradient = 0.0, np.zeros(theta.shape)
-        for loss, by_W, by_b in self._map(block, self._blocks):
+        for loss, by_W, by_b in self.map(block, self._blocks):
             value += float(loss)
             gradient[:-1] += by_W
             gradient[-1] += by_b
@@ -108,13 +108,38 @@ class NumpyRows:
             return x.T @ u.T, u.sum(axis=1, dtype=np.float64)
 
         product = np.zeros(V.shape)
-        for by_W, by_b in self._map(block, self._blocks):
+        for by_W, by_b in self.map(block, self._blocks):
             product[:-1] += by_W
             product[-1] += by_b
         return product
 
-    def diagonal_blocks(self) -> np.ndarray:
-        """The Hessian's blocks (p + 1, p + 1) of each class with itself, or their mean, from a sample.
+    def curvature(self) -> float:
+        """Sum of s_i tr S_i, at the last parameters asked for; see `class_directions`."""
+        return float(self._row_curvature().sum())
+
+    def _row_curvature(self) -> np.ndarray:
+        return self.weights * (1 - np.square(self._p).sum(axis=0, dtype=np.float64))
+
+    def class_directions(self) -> np.ndarray:
+        """Orthonormal directions (k, k) of the classes, columns, in which the Hessian nearly falls apart.
+
+        With S_i = diag(p_i) - p_i p_i^T the Hessian is sum_i s_i S_i (x) x_i x_i^T; these are the
+        eigenvectors of sum_i s_i S_i, so that what couples two of them vanishes on average. One of them is
+        what all classes have in common, which no loss depends on.
+        """
+        p = self._p.astype(np.float64, copy=False)
+        weighted = p * self.weights
+        return np.linalg.eigh(np.diag(weighted.sum(axis=1)) - weighted @ p.T)[1]
+
+    def diagonal_blocks(self, directions: np.ndarray, most: int) -> np.ndarray:
+        """The Hessian's blocks (p + 1, p + 1) of each direction with itself, or their mean, from a sample.
+
+        Rows are drawn in proportion to their curvature, as those that are sure of their class have none.
+
+        Parameters
+        ----------
+        directions : ndarray of shape (k, k)
+            As from `class_directions`.
 
         Returns
         -------
@@ -122,20 +147,28 @@ class NumpyRows:
             One for all classes where k would take too much memory.
         """
         n, p = self.X.shape
-        most = sample_size(n, p)
-        # Evenly spaced rows could all be of few classes.
-        rows = np.arange(n) if most == n else np.sort(np.random.default_rng(0).choice(n, most, False))
-        curvature = (self._p[:, rows] * (1 - self._p[:, rows])).astype(np.float64)
-        curvature *= self.weights[rows] * (self.weights.sum() / max(self.weights[rows].sum(), 1e-300))
+        if most == n:
+            rows, share = np.arange(n), np.ones(n)
+        else:
+            curvature = self._row_curvature()
+            # Half by curvature, half evenly: no row may count for too much.
+            chance = 0.5 * curvature / max(curvature.sum(), 1e-300) + 0.5 / n
+            chance /= chance.sum()
+            rows, counts = np.unique(np.random.default_rng(0).choice(n, most, p=chance), return_counts=True)
+            share = counts / (most * chance[rows])
+        P = self._p[:, rows].astype(np.float64)
+        # u^T S u of each row and direction.
+        by_direction = np.square(directions).T @ P - np.square(directions.T @ P)
+        by_direction = np.maximum(by_direction, 0) * (self.weights[rows] * share)
         if self.n_classes * (p + 1) ** 2 > _OWN_BLOCKS:
-            curvature = curvature.mean(axis=0, keepdims=True)
+            by_direction = by_direction.mean(axis=0, keepdims=True)
         x = np.hstack([self.X[rows], np.ones((len(rows), 1), self.X.dtype)])
 
         def one(w: np.ndarray) -> np.ndarray:
             scaled = x * np.sqrt(w).astype(x.dtype)[:, None]
             return (scaled.T @ scaled).astype(np.float64)
 
-        return np.stack(list(self._map(one, curvature)))
+        return np.stack(list(self.map(one, by_direction)))
 
     @property
     def _dtype(self):
@@ -146,8 +179,8 @@ class NumpyRows:
 
 
 def sample_size(n: int, p: int) -> int:
-    """Rows from which `diagonal_blocks` are made."""
-    return min(n, max(5000, 4 * p))
+    """Rows from which `diagonal_blocks` are made at first."""
+    return min(n, max(5000, 8 * p))
 
 
 def _loss_and_error(z: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
