@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from featx.finetune.batches import View, batches, plain, random_crops, workers
 from featx.finetune.freezing import parameter_groups
-from featx.finetune.head import Best, Head, measure, schedule
+from featx.finetune.head import Best, Head, measure, schedule, tempered_loss
 from featx.finetune.kept import Kept, keep
 from featx.finetune.memory import release, too_large
 from featx.finetune.problem import Problem
@@ -42,6 +42,11 @@ class _Diverged(Exception):
 
 def _kept_parts(kept: Kept, rows: np.ndarray, device: torch.device, at: slice) -> Parts:
     return kept.get(rows[at], device)
+
+
+def _scored(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float, float]:
+    """Loss, accuracy, and the loss at the best temperature, by which epochs are compared."""
+    return *measure(logits, labels), tempered_loss(logits, labels)
 
 
 class NetworkTraining:
@@ -167,7 +172,7 @@ class NetworkTraining:
         scores = []
         for rows in (self.problem.train, self.problem.val):
             logits = self.head.logits(self.problem.rows()[rows])
-            scores.append(measure(logits, self.labels[rows]) if len(rows) else (None, None))
+            scores.append(_scored(logits, self.labels[rows]) if len(rows) else (None, None, None))
         self._record(0, scores[0], scores[1], began)
 
     def _unfreeze(self, blocks: int) -> None:
@@ -184,7 +189,7 @@ class NetworkTraining:
             return self._record(epoch, fitted, self._validate(val), began)
 
     def _record(self, epoch: int, fitted: tuple, validated: tuple, began: float) -> bool:
-        better = self.best.offer(epoch, validated[0])
+        better = self.best.offer(epoch, validated[2])
         entry = {
             "epoch": epoch,
             "phase": "network",
@@ -192,6 +197,7 @@ class NetworkTraining:
             "train_accuracy": fitted[1],
             "val_loss": validated[0],
             "val_accuracy": validated[1],
+            "val_tempered_loss": validated[2],
             "seconds": time.perf_counter() - began,
         }
         self.history.append(entry)
@@ -297,10 +303,10 @@ class NetworkTraining:
     # Validation, and what is kept for images that come again unchanged
 
     @torch.no_grad()
-    def _validate(self, kept: Kept | None) -> tuple[float | None, float | None]:
+    def _validate(self, kept: Kept | None) -> tuple[float | None, float | None, float | None]:
         val, size = self.problem.val, self.recipe.batch_size
         if not len(val):
-            return None, None
+            return None, None, None
         if kept is not None:
             device = self.trunk.arithmetic.device
             starts = range(0, len(val), size)
@@ -308,7 +314,7 @@ class NetworkTraining:
         else:
             logits = [self.head(rows) for _, rows in features(self.trunk, self.images, val, size)]
             self.forwarded += len(val)
-        return measure(torch.cat(logits), self.labels[val])
+        return _scored(torch.cat(logits), self.labels[val])
 
     def _keep(self, number: int, positions: np.ndarray, view: View) -> Kept | None:
         """The frozen part's output for these images, or None if there is none or no room for it."""

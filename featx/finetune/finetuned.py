@@ -32,7 +32,8 @@ class FineTuned:
         augmented or mixed images where the recipe says so. All modes but ``head`` begin with epoch 0: the
         frozen network with the head trained on its embeddings, from which they set out.
     best_epoch : int
-        The epoch whose weights were kept: the one of lowest validation loss.
+        The epoch whose weights were kept: the one of lowest validation loss, for modes that train the
+        network ``val_tempered_loss``, the loss at the best temperature (see `head.tempered_loss`).
     head_history : list of dict
         The epochs of the head's own training; for mode ``"head"`` the same as `history`.
     seconds : float

@@ -54,9 +54,8 @@ TITLES = {
     "full": "Fine-tuned, all layers",
 }
 
-#: Training images shown in all epochs together, within 5 to 30 epochs; fewer layers settle sooner. 12,000 are
-#: 375 steps of 32 images, the order of the 500 that BiT takes for small sets.
-IMAGES_SHOWN = {"last": 8_000, "gradual": 12_000, "full": 12_000}
+#: Training images shown in all epochs together, within 5 to 30 epochs; fewer layers settle sooner.
+IMAGES_SHOWN = {"last": 3_500, "gradual": 4_500, "full": 4_500}
 
 #: Rates of the pretrained layers that the default recipes try: what is customary for images like those of the
 #: pretraining, and ten and thirty times as much for others, whose layers have farther to go (Kornblith et al.
@@ -277,7 +276,7 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
     Examples
     --------
     >>> default_recipe("full", 576).epochs
-    21
+    8
     """
     if mode not in MODES:
         raise UnknownName("fine-tuning mode", str(mode), MODES)

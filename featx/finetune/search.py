@@ -1,4 +1,4 @@
-"""The search over learning rates: a short training for each, judged by its validation loss."""
+"""The search over learning rates: a short training for each, judged by its tempered validation loss."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def searched(
     recipe : Recipe
         Unchanged where every training diverged.
     trials : list of dict
-        For each rate, in the order tried: ``lr_backbone``, ``epochs``, ``val_loss`` and ``val_accuracy`` of
-        its best epoch after the start (None where it diverged), ``seconds``.
+        For each rate, in the order tried: ``lr_backbone``, ``epochs``, ``val_loss``, ``val_accuracy`` and
+        ``val_tempered_loss`` of its best epoch after the start (None where it diverged), ``seconds``.
     forwarded : int
         Images sent through the network.
     """
@@ -62,19 +62,18 @@ def searched(
         run.train()
         forwarded += run.forwarded
         restore(start, values)
-        trained = [entry for entry in run.history[1:] if math.isfinite(entry["val_loss"])]
-        best = min(trained, key=lambda entry: entry["val_loss"], default={"val_loss": None})
+        trained = [entry for entry in run.history[1:] if math.isfinite(entry["val_tempered_loss"])]
+        best = min(trained, key=lambda entry: entry["val_tempered_loss"], default={})
         trials.append(
             {
                 "lr_backbone": rate,
                 "epochs": epochs,
-                "val_loss": best["val_loss"],
-                "val_accuracy": best.get("val_accuracy"),
+                **{key: best.get(key) for key in ("val_loss", "val_accuracy", "val_tempered_loss")},
                 "seconds": time.perf_counter() - began,
             }
         )
-    finished = [trial for trial in trials if trial["val_loss"] is not None]
+    finished = [trial for trial in trials if trial["val_tempered_loss"] is not None]
     if not finished:
         return recipe, trials, forwarded
-    chosen = min(finished, key=lambda trial: trial["val_loss"])
+    chosen = min(finished, key=lambda trial: trial["val_tempered_loss"])
     return replace(recipe, lr_backbone=chosen["lr_backbone"]), trials, forwarded

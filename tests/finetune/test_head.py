@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from featx.finetune import default_recipe
-from featx.finetune.head import Best, Head, schedule, train_head
+from featx.finetune.head import Best, Head, schedule, tempered_loss, train_head
 
 CPU = torch.device("cpu")
 
@@ -119,3 +119,17 @@ def test_best_keeps_the_earlier_of_equals_and_never_nan_and_the_latest_without_v
     best = Best([weight])
     assert [best.offer(epoch, None) for epoch in range(3)] == [True] * 3
     assert best.epoch == 2
+
+
+def test_the_tempered_loss_is_the_least_over_temperatures():
+    rng = np.random.default_rng(0)
+    y = torch.from_numpy(rng.integers(0, 3, 80))
+    logits = 9 * (torch.from_numpy(rng.normal(size=(80, 3))) + torch.nn.functional.one_hot(y, 3))
+    grid = np.exp(np.linspace(-3, 3, 4001))
+    slow = min(torch.nn.functional.cross_entropy(logits / t, y).item() for t in grid)
+    found = tempered_loss(logits, y)
+    assert found == pytest.approx(slow, rel=1e-5)
+    assert found < 0.8 * torch.nn.functional.cross_entropy(logits, y).item()
+    # How sure it is does not count, only what it is sure of.
+    assert tempered_loss(logits / 4, y) == pytest.approx(found, rel=1e-5)
+    assert np.isnan(tempered_loss(logits * np.inf, y))

@@ -60,7 +60,16 @@ def test_every_mode_gives_probabilities_and_a_history(tiny, stripes, mode):
     counted = [entry["epoch"] for entry in tuned.history]
     assert counted == list(range(counted[0], counted[0] + len(counted)))
     assert counted[0] == (1 if mode == "head" else 0)
-    keys = {"epoch", "phase", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds"}
+    keys = {
+        "epoch",
+        "phase",
+        "train_loss",
+        "train_accuracy",
+        "val_loss",
+        "val_accuracy",
+        "val_tempered_loss",
+        "seconds",
+    }
     assert all(set(entry) == keys for entry in tuned.history)
     assert tuned.seconds > 0
     assert tuned.recipe.mode == mode
