@@ -262,6 +262,13 @@ def similarity(args: Namespace) -> None:
         print(f"report: {result.save(args.output)}")
 
 
+def search(args: Namespace) -> None:
+    """``featx search``"""
+    from featx.cli.search import search
+
+    search(args)
+
+
 def inspect(args: Namespace) -> None:
     """``featx inspect``"""
     from featx.features import describe
