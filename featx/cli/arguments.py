@@ -237,6 +237,7 @@ def build_parser() -> argparse.ArgumentParser:
     _rank(commands)
     _similarity(commands)
     _search(commands)
+    _label(commands)
 
     p = commands.add_parser("inspect", help="show what is in a features file")
     p.add_argument("file", metavar="F.h5")
@@ -314,6 +315,26 @@ def _search(commands: Any) -> None:
         "--cache", metavar="DIR", help="embedding cache (default: FEATX_CACHE or the user's cache folder)"
     )
     group.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _label(commands: Any) -> None:
+    p = commands.add_parser(
+        "label",
+        help="which images of a features file to label next",
+        description="Chooses among the images of F.h5 that have no label and prints their ids, the one to "
+        "label first in front.",
+    )
+    p.add_argument("file", metavar="F.h5", help="a file of featx extract")
+    p.add_argument("-n", type=_positive, default=20, metavar="N", help="how many (default: 20)")
+    p.add_argument(
+        "--strategy",
+        choices=["margin", "k-center", "badge"],
+        default="k-center",
+        help="margin: those that a probe of the labelled ones is least sure of; k-center: those unlike all that "
+        "have a label, if any has; badge: both at once (default: k-center)",
+    )
+    p.add_argument("--label", metavar="C", help="which labels, where F.h5 has several columns of them")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of folds and draws (default: 0)")
 
 
 def _cache(commands: Any) -> None:

@@ -269,6 +269,13 @@ def search(args: Namespace) -> None:
     search(args)
 
 
+def label(args: Namespace) -> None:
+    """``featx label``"""
+    from featx.cli.label import label
+
+    label(args)
+
+
 def inspect(args: Namespace) -> None:
     """``featx inspect``"""
     from featx.features import describe
