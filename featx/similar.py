@@ -51,7 +51,8 @@ class SimilarImages:
     index : {"exact", "faiss"}, default="exact"
         ``"faiss"`` (extra ``faiss``) first sorts a copy of the n rows into sqrt(n) cells of a k-means, and
         compares a query with the rows of the nearest sixteenth of the cells only. That pays for many queries
-        among very many rows. Some of the nearest may be missed; distances of those found are exact.
+        among very many rows. Some of the nearest are missed, and of rows that form no clusters most of them;
+        distances of those found are exact.
 
     Raises
     ------
