@@ -330,7 +330,7 @@ def _label(commands: Any) -> None:
         "--strategy",
         choices=["margin", "k-center", "badge"],
         default="k-center",
-        help="margin: those that a probe of the labelled ones is least sure of; k-center: those unlike all that "
+        help="margin: those a probe of the labelled ones is least sure of; k-center: those unlike all that "
         "have a label, if any has; badge: both at once (default: k-center)",
     )
     p.add_argument("--label", metavar="C", help="which labels, where F.h5 has several columns of them")
