@@ -19,7 +19,7 @@ import numpy as np
 
 from featx.durable import replacing
 from featx.errors import InputError, ModelMismatch, OutputError
-from featx.extraction import backbone_of, embed, extract_features, network_embedder
+from featx.extraction import backbone_of, embed, extract_features, matching_embedder, network_embedder
 from featx.features import Failure
 
 FORMAT = "featx model"
@@ -131,26 +131,17 @@ class Model:
         ModelMismatch
             The backbone that is installed here gives other embeddings than the model was trained on.
         """
-        from featx.backbones import load_backbone
-        from featx.cache import Space
         from featx.datasets import load_dataset
-        from featx.engines import resolve
 
-        chosen = {} if weights is None else {"weights": weights}
-        network = load_backbone(**(self.backbone | chosen))
-        trained_in = self.space["precision"]
-        here = resolve(engine=engine, device=device).precision
-        embedder = network_embedder(
-            network,
+        embedder = matching_embedder(
+            self.space,
+            self.backbone,
+            "the model",
+            weights=weights,
             engine=engine,
             device=device,
-            precision=trained_in if trained_in == here else "fp32",
             batch_size=batch_size,
         )
-        expected = Space(self.space | {"precision": embedder.space.fields["precision"]})
-        differences = expected.differences(embedder.space, here="in the model", there="installed")
-        if differences:
-            raise ModelMismatch(f"the model does not fit the installed backbone: {'; '.join(differences)}")
         dataset = load_dataset(images, labelled=False)
         rows = embed(dataset.images, embedder, cache=cache, on_error=on_error, verbose=verbose)
         self.failures, self.extraction = rows.failures, rows.profile.to_dict()

@@ -36,7 +36,7 @@ FLOORS = {
     "ensembles": 3,
     "statistics": 3,
     "report": 3,
-    "labelling": 3,
+    "labelling": 4,
     "similar": 3,
     "engines": 4,
     "hygiene": 4,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from featx import similar
-from featx.errors import InputError, UnknownName
+from featx.errors import InputError, MissingExtra, UnknownName
 from featx.features import Features
 from featx.similar import SimilarImages, nearest
 
@@ -59,6 +61,51 @@ def test_images_like_one_of_them():
     assert images.search(np.array([[0, 2.0]]), 1)[0][0] == similar.Match("c", 0.0)
     with pytest.raises(UnknownName, match="unknown image 'e'"):
         images.like("e")
+
+
+def clustered(n, dim=16, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = (3 * rng.normal(size=(20, dim)))[rng.integers(20, size=n)] + rng.normal(size=(n, dim))
+    return Features(rows.astype(np.float32), [f"{i}.jpg" for i in range(n)])
+
+
+@pytest.fixture
+def faiss():
+    return pytest.importorskip("faiss")
+
+
+@pytest.mark.parametrize("metric", similar.METRICS)
+def test_faiss_that_looks_everywhere_finds_the_same(faiss, metric, monkeypatch):
+    monkeypatch.setattr(similar, "_LOOKED_INTO", 1)
+    features = clustered(900)
+    features.embeddings[40] = features.embeddings[10]
+    queries = clustered(30, seed=1).embeddings
+    exact = SimilarImages(features, metric)
+    found = SimilarImages(features, metric, index="faiss")
+    assert found.search(queries, 7) == exact.search(queries, 7)
+    assert found.like("40.jpg", 3) == exact.like("40.jpg", 3)
+
+
+def test_faiss_misses_few_and_its_distances_are_exact(faiss):
+    features, queries = clustered(4000), clustered(100, seed=1).embeddings
+    exact = SimilarImages(features).search(queries, 10)
+    found = SimilarImages(features, index="faiss").search(queries, 10)
+    assert np.mean([len({*a} & {*b}) for a, b in zip(exact, found, strict=True)]) >= 9
+
+
+def test_where_the_cells_hold_too_few_all_rows_are_looked_at(faiss):
+    features = clustered(1000)
+    queries = features.embeddings[:3]
+    found = SimilarImages(features, index="faiss").search(queries, 1000)
+    assert found == SimilarImages(features).search(queries, 1000)
+
+
+def test_faiss_that_is_not_installed_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtra, match=r"index='faiss' needs the package 'faiss'.*featx\[faiss\]"):
+        SimilarImages(clustered(9), index="faiss")
+    with pytest.raises(UnknownName, match="unknown index 'fais'; did you mean faiss"):
+        SimilarImages(clustered(9), index="fais")
 
 
 @pytest.mark.parametrize(

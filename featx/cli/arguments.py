@@ -236,6 +236,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     _rank(commands)
     _similarity(commands)
+    _search(commands)
+    _label(commands)
 
     p = commands.add_parser("inspect", help="show what is in a features file")
     p.add_argument("file", metavar="F.h5")
@@ -293,6 +295,46 @@ def _similarity(commands: Any) -> None:
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
     _network(p)
     _running(p, limit=False)
+
+
+def _search(commands: Any) -> None:
+    p = commands.add_parser(
+        "search",
+        help="the images of a features file most similar to some",
+        description="Lists the images of F.h5 nearest to each QUERY, by the cosine of their embeddings. An "
+        "image file is embedded with the network that the rows of F.h5 come from.",
+    )
+    p.add_argument("file", metavar="F.h5", help="a file of featx extract")
+    p.add_argument("queries", nargs="+", metavar="QUERY", help="an id in F.h5, else an image file")
+    p.add_argument("-k", type=_positive, default=10, metavar="K", help="how many (default: 10)")
+    p.add_argument("--json", action="store_true", help="for programs, instead of a table")
+    p.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
+    _machine(p)
+    group = p.add_argument_group("the run")
+    group.add_argument(
+        "--cache", metavar="DIR", help="embedding cache (default: FEATX_CACHE or the user's cache folder)"
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _label(commands: Any) -> None:
+    p = commands.add_parser(
+        "label",
+        help="which images of a features file to label next",
+        description="Chooses among the images of F.h5 that have no label and prints their ids, the one to "
+        "label first in front.",
+    )
+    p.add_argument("file", metavar="F.h5", help="a file of featx extract")
+    p.add_argument("-n", type=_positive, default=20, metavar="N", help="how many (default: 20)")
+    p.add_argument(
+        "--strategy",
+        choices=["margin", "k-center", "badge"],
+        default="k-center",
+        help="margin: those a probe of the labelled ones is least sure of; k-center: those unlike all that "
+        "have a label, if any has; badge: both at once (default: k-center)",
+    )
+    p.add_argument("--label", metavar="C", help="which labels, where F.h5 has several columns of them")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of folds and draws (default: 0)")
 
 
 def _cache(commands: Any) -> None:

@@ -262,6 +262,20 @@ def similarity(args: Namespace) -> None:
         print(f"report: {result.save(args.output)}")
 
 
+def search(args: Namespace) -> None:
+    """``featx search``"""
+    from featx.cli.search import search
+
+    search(args)
+
+
+def label(args: Namespace) -> None:
+    """``featx label``"""
+    from featx.cli.label import label
+
+    label(args)
+
+
 def inspect(args: Namespace) -> None:
     """``featx inspect``"""
     from featx.features import describe

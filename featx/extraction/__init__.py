@@ -11,6 +11,7 @@ from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
 from featx.extraction.loop import embed, embed_together
 from featx.extraction.profile import Profile, profile_table
 from featx.extraction.rows import Rows
+from featx.extraction.same_space import backbone_arguments, matching_embedder
 from featx.extraction.warm import forget, warm_backbone
 from featx.features import Features
 
@@ -18,12 +19,14 @@ __all__ = [
     "Embedder",
     "Profile",
     "Rows",
+    "backbone_arguments",
     "backbone_of",
     "embed",
     "embed_together",
     "extract",
     "extract_features",
     "forget",
+    "matching_embedder",
     "network_embedder",
     "pixel_embedder",
     "profile_table",

@@ -90,7 +90,7 @@ def test_skipped_images_are_listed(capsys, photos, tmp_path):
     assert "sky/bad.png: empty" in err
 
 
-@pytest.mark.parametrize("command", [[], ["extract"], ["compare"], ["predict"]])
+@pytest.mark.parametrize("command", [[], ["extract"], ["compare"], ["predict"], ["search"], ["label"]])
 def test_help_is_there_and_imports_nothing_heavy(command):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "featx", *command, "--help"],

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx import labelling
 from featx.errors import InputError
-from featx.labelling import badge, k_center, margin
+from featx.labelling import active, badge, k_center, margin
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_margin_is_the_gap_between_the_two_greatest(probabilities):
 
 @pytest.mark.parametrize("n_labelled", [0, 4])
 def test_k_center_takes_the_furthest_each_time(rows, n_labelled, monkeypatch):
-    monkeypatch.setattr(labelling, "_BLOCK", 7)
+    monkeypatch.setattr(active, "_BLOCK", 7)
     labelled = np.random.default_rng(2).normal(size=(n_labelled, 5)).astype(np.float32)
     known = [row.astype(float) for row in labelled]
     expected = []

@@ -1,0 +1,65 @@
+"""``featx label``: which images of a features file to label next."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import numpy as np
+
+from featx.errors import InputError
+from featx.features import Features, load_features
+from featx.tasks import Task, choose
+
+
+def label(args: Namespace) -> None:
+    """Does it: one id a line, the one to label first in front."""
+    from featx.labelling import badge, k_center, margin
+
+    features = load_features(args.file)
+    task = _task(features, args)
+    present = np.zeros(len(features), bool) if task is None else task.present
+    known, pool = np.flatnonzero(present), np.flatnonzero(~present)
+    if not len(pool):
+        raise InputError(f"{args.file}: every image has a label; there is none to choose")
+    n = min(args.n, len(pool))
+    if args.strategy == "k-center":
+        chosen = k_center(features.embeddings[pool], n, labelled=features.embeddings[known])
+    else:
+        rows, probabilities = _probed(features, task, known, pool, args)
+        chosen = (
+            margin(probabilities, n)
+            if args.strategy == "margin"
+            else badge(rows, probabilities, n, seed=args.seed)
+        )
+    for i in pool[chosen]:
+        print(features.ids[i])
+
+
+def _task(features: Features, args: Namespace) -> Task | None:
+    """The classes that some images lack, or None where no image has one."""
+    if args.label is not None:
+        return choose(features.tasks, args.label, None, args.file)[0]
+    tasks = [task for task in features.tasks.values() if task.kind == "classes"]
+    lacking = [task for task in tasks if not task.present.all()] or tasks
+    if len(lacking) > 1:
+        names = " or ".join(task.name for task in lacking)
+        raise InputError(f"{args.file}: labels of several kinds; say which with --label {names}")
+    return lacking[0] if lacking else None
+
+
+def _probed(
+    features: Features, task: Task | None, known: np.ndarray, pool: np.ndarray, args: Namespace
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and outputs of the linear layer of a probe that was fitted on what is labelled."""
+    from featx.classifiers import fit_probe
+
+    y = np.empty(0, np.int64) if task is None else task.values[known]
+    if len(np.unique(y)) < 2:
+        raise InputError(
+            f"{args.file}: --strategy {args.strategy} needs images of two classes that are labelled, got "
+            f"{len(np.unique(y))}; start with --strategy k-center"
+        )
+    groups = None if features.groups is None else features.groups[known]
+    fitted = fit_probe("logreg", features.embeddings[known], y, groups=groups, seed=args.seed)
+    rows = features.embeddings[pool]
+    return fitted.estimator[:-1].transform(rows), fitted.predict_proba(rows)

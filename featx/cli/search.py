@@ -1,0 +1,81 @@
+"""``featx search``: the images of a features file that are most similar to some of them, or to new ones."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.errors import DatasetError, UnknownName
+from featx.features import Features, load_features
+from featx.similar import Match, SimilarImages
+
+
+def search(args: Namespace) -> None:
+    """Does it."""
+    features = load_features(args.file)
+    labels = _labels(features)
+    known = set(features.ids)
+    new = [query for query in dict.fromkeys(args.queries) if query not in known]
+    for query in new:
+        path = Path(query)
+        if path.is_dir():
+            raise DatasetError(f"{query}: a folder; QUERY is an id in {args.file} or an image file")
+        if not path.exists():
+            raise DatasetError(f"{UnknownName('image', query, features.ids)} (nor is there such a file)")
+    images = SimilarImages(features)
+    found: dict[str, list[Match]] = {}
+    if new:
+        k = min(args.k, len(features))
+        found.update(zip(new, images.search(_embedded(new, features, args), k), strict=True))
+    answers = [(query, found.get(query) or images.like(query, args.k)) for query in args.queries]
+    if args.json:
+        print(json.dumps([_record(query, matches, labels) for query, matches in answers], ensure_ascii=False))
+        return
+    for query, matches in answers:
+        print(query)
+        width = max((len(match.id) for match in matches), default=0)
+        for match in matches:
+            line = f"  {1 - match.distance:7.4f}  {match.id:<{width}}  {labels.get(match.id, '')}"
+            print(line.rstrip())
+
+
+def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarray:
+    """Rows of image files by the network that the rows of the file come from."""
+    from featx.datasets import from_arrays
+    from featx.extraction import backbone_arguments, embed, matching_embedder
+
+    where = Path(args.file).name
+    embedder = matching_embedder(
+        features.space,
+        backbone_arguments(features.space, where),
+        where,
+        weights=args.weights,
+        engine=args.engine,
+        device=args.device,
+        batch_size=args.batch_size,
+    )
+    images = from_arrays(paths, None).images
+    rows: np.ndarray = embed(images, embedder, cache=args.cache, verbose=not args.quiet).embeddings
+    return rows
+
+
+def _labels(features: Features) -> dict[str, str]:
+    """The class of each id; nothing where the file has no labels."""
+    if features.labels is None:
+        return {}
+    names = features.classes
+    values = features.labels.tolist()
+    return dict(zip(features.ids, [str(v) if names is None else names[v] for v in values], strict=True))
+
+
+def _record(query: str, matches: list[Match], labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "query": query,
+        "matches": [
+            {"id": m.id, "similarity": round(1 - m.distance, 6), "label": labels.get(m.id)} for m in matches
+        ],
+    }

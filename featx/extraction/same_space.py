@@ -1,0 +1,124 @@
+"""The embedder of rows that are there already, so that new images can stand beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from featx.cache import Space
+from featx.errors import InputError, ModelMismatch, WeightsError
+from featx.extraction.embedder import Embedder, network_embedder
+
+__all__ = ["backbone_arguments", "matching_embedder"]
+
+#: What a space calls them, whatever the file's name (`featx.backbones.Backbone.identity`).
+OWN_WEIGHTS = "checkpoint"
+
+
+def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Arguments of `featx.backbones.load_backbone` for the network that a space tells of.
+
+    Parameters
+    ----------
+    space : mapping
+        Of a features file.
+    where : str
+        The file, for messages.
+
+    Returns
+    -------
+    dict
+        Weights that were a file of the user's own are called ``"checkpoint"``: a space does not say where
+        that file is.
+
+    Raises
+    ------
+    InputError
+        The space tells of no network.
+    """
+    network, preprocessing = space.get("backbone"), space.get("preprocessing")
+    keys = ("architecture", "source", "weights", "layer", "pooling")
+    if not (
+        isinstance(network, Mapping)
+        and isinstance(preprocessing, Mapping)
+        and all(isinstance(network.get(key), str) for key in keys)
+        and all(isinstance(space.get(key), str) for key in ("precision", "dtype"))
+    ):
+        raise InputError(f"{where}: does not say which network its rows come from; expected a file of featx")
+    name = network["architecture"]
+    return {
+        "name": f"timm:{name}" if network["source"] == "timm" else name,
+        "weights": None if network["weights"] == "random" else network["weights"],
+        "layer": network["layer"],
+        "pooling": network["pooling"],
+        "preprocessing": {key: value for key, value in preprocessing.items() if key != "decoder"},
+    }
+
+
+def matching_embedder(
+    space: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    where: str,
+    *,
+    weights: Any = None,
+    engine: str = "auto",
+    device: str = "auto",
+    batch_size: int | str = "auto",
+) -> Embedder:
+    """An embedder whose rows are those of `space`.
+
+    Parameters
+    ----------
+    space : mapping
+        What must come out.
+    arguments : mapping
+        Of `featx.backbones.load_backbone`, as a model keeps them or `backbone_arguments` gives them.
+    where : str
+        Where the space is from, for messages: ``"the model"``, or a file.
+    weights : path, optional
+        Where the backbone's checkpoint is now, if it is the user's own.
+    engine, device, batch_size
+        As in `featx.extract`.
+
+    Returns
+    -------
+    Embedder
+        Where this machine does not have the precision of `space`, in fp32: nearer to the true embeddings.
+
+    Raises
+    ------
+    ModelMismatch
+        The backbone that is installed here gives other embeddings.
+    WeightsError
+        Its weights cannot be had.
+    InputError
+        The rows are in int8, which depends on the images that it was calibrated on.
+    """
+    from featx.backbones import load_backbone
+    from featx.engines import resolve
+
+    if "calibration" in space:
+        raise InputError(
+            f"{where}: its rows are in int8, which depends on the images that it was calibrated on; "
+            "no other image can be put beside them: extract in bf16 or fp32"
+        )
+    if weights is None and arguments["weights"] == OWN_WEIGHTS:
+        raise WeightsError(
+            f"{where}: its weights were a file of your own; say where it is with --weights PATH"
+        )
+    network = load_backbone(**(dict(arguments) | ({} if weights is None else {"weights": weights})))
+    made_in = space["precision"]
+    here = resolve(engine=engine, device=device).precision
+    embedder = network_embedder(
+        network,
+        engine=engine,
+        device=device,
+        precision=made_in if made_in == here else "fp32",
+        batch_size=batch_size,
+        dtype=space["dtype"],
+    )
+    expected = Space({**space, "precision": embedder.space.fields["precision"]})
+    differences = expected.differences(embedder.space, here=f"in {where}", there="installed")
+    if differences:
+        raise ModelMismatch(f"{where} does not fit the installed backbone: {'; '.join(differences)}")
+    return embedder

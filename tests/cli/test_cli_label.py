@@ -1,0 +1,82 @@
+"""``featx label``: the ids that the strategies choose among the images without a label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from featx.classifiers import fit_probe
+from featx.cli import main
+from featx.features import Features
+from featx.labelling import badge, k_center, margin
+from featx.tasks import Task
+
+
+def run(capsys, *argv):
+    status = main([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    return status, out.split(), err
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """60 images of three kinds; 12 of them have a label."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(60) % 3
+    rows = (np.eye(3, 6)[kinds] * 2 + rng.normal(size=(60, 6))).astype(np.float32)
+    values = np.where(np.arange(60) < 12, kinds, -1)
+    features = Features(
+        rows,
+        [f"{i}.png" for i in range(60)],
+        labels=np.zeros(60, int),
+        classes=("photo",),
+        targets={"kind": Task("kind", values, ("a", "b", "c"))},
+        space={"layer": "x"},
+    )
+    path = tmp_path_factory.mktemp("label") / "f.h5"
+    features.save(path)
+    return path, features
+
+
+@pytest.mark.parametrize("strategy", ["margin", "k-center", "badge"])
+def test_it_chooses_among_the_images_without_a_label(capsys, file, strategy):
+    path, features = file
+    known, pool = features.embeddings[:12], features.embeddings[12:]
+    probe = fit_probe("logreg", known, np.arange(12) % 3)
+    scaled = StandardScaler().fit(known).transform(pool)
+    probabilities = probe.predict_proba(pool)
+    expected = {
+        "margin": margin(probabilities, 9),
+        "k-center": k_center(pool, 9, labelled=known),
+        "badge": badge(scaled, probabilities, 9),
+    }[strategy]
+    status, ids, _ = run(capsys, "label", path, "-n", 9, "--strategy", strategy)
+    assert status == 0
+    assert ids == [f"{12 + i}.png" for i in expected]
+    assert run(capsys, "label", path, "-n", 9, "--strategy", strategy, "--label", "kind")[1] == ids
+
+
+def test_without_labels_k_center_chooses_and_more_than_there_are_is_all(capsys, file, tmp_path):
+    features = file[1]
+    Features(features.embeddings, features.ids, space=features.space).save(tmp_path / "bare.h5")
+    _, ids, _ = run(capsys, "label", tmp_path / "bare.h5", "-n", 99)
+    assert ids[:5] == [features.ids[i] for i in k_center(features.embeddings, 5)]
+    assert sorted(ids) == sorted(features.ids)
+    status, _, err = run(capsys, "label", tmp_path / "bare.h5", "--strategy", "margin")
+    assert status == 2
+    assert "needs images of two classes" in err
+    assert "got 0; start with --strategy k-center" in err
+
+
+def test_what_leaves_nothing_to_choose_is_one_line(capsys, file, tmp_path):
+    path, features = file
+    status, _, err = run(capsys, "label", path, "--label", "label")
+    assert status == 2
+    assert "every image has a label" in err
+    assert "unknown label 'kidn'; did you mean kind" in run(capsys, "label", path, "--label", "kidn")[2]
+    other = Task("other", np.where(np.arange(60) < 9, 0, -1), ("z",))
+    Features(
+        features.embeddings, features.ids, targets={**features.targets, "other": other}, space=features.space
+    ).save(tmp_path / "two.h5")
+    assert "say which with --label kind or other" in run(capsys, "label", tmp_path / "two.h5")[2]
