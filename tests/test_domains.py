@@ -140,6 +140,10 @@ def test_folders_on_the_command_line(capsys, tmp_path):
     assert "--classifiers takes one name with --target-domain, got 2" in capsys.readouterr().err
     assert main([*command, "--target", "age"]) == 2
     assert "--target does not go with --target-domain" in capsys.readouterr().err
+    # What has no place there is not passed over in silence.
+    for option in (["--seeds", "3"], ["--baseline", "head"], ["--epochs", "2"]):
+        assert main([*command, *option]) == 2
+        assert f"{option[0]} does not go with --target-domain" in capsys.readouterr().err
 
 
 def test_folders_from_python_share_the_cache(photos):

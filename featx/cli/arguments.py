@@ -60,7 +60,13 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
     )
-    p.add_argument("--classifiers", nargs="+", metavar="C", help="probes to compare (default: all nine)")
+    p.add_argument(
+        "--classifiers",
+        nargs="+",
+        metavar="C",
+        help="probes to compare (default: all nine); on request also the protocols linear-probe, "
+        "dinov2-logreg, dinov2-knn, lsr-fewshot and nearest-centroid",
+    )
     p.add_argument(
         "--regressors", nargs="+", metavar="R", help="what predicts the --target (default: all four)"
     )
@@ -167,7 +173,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; images of a test split are left out")
     p.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model file to write")
-    p.add_argument("--classifier", default="logreg", metavar="C", help="(default: logreg)")
+    p.add_argument(
+        "--classifier",
+        default="logreg",
+        metavar="C",
+        help="a probe, as in compare --classifiers (default: logreg)",
+    )
     p.add_argument(
         "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
     )

@@ -12,7 +12,7 @@ from pictures import BACKBONE, write_photos
 
 from featx.cli import main
 from featx.curves import cells
-from featx.errors import DatasetError, InputError
+from featx.errors import DatasetError, InputError, UnknownName
 from featx.experiments import TABLES, experiment_of, load_experiment
 from featx.results import CurveResult
 
@@ -200,3 +200,12 @@ def test_the_command_line_curves_and_runs(place, capsys):
     with pytest.raises(SystemExit):
         main([*argv[:5], "few", *options])
     assert "expected a positive whole number, got 'few'" in capsys.readouterr().err
+
+
+def test_what_cannot_begin_leaves_the_record_of_earlier_results_as_it_was(place):
+    load_experiment(written(place, COMPARE)).run()
+    before = (place / "out" / "experiment.toml").read_text()
+    wrong = COMPARE.replace('"naive-bayes"', '"naive-bays"')
+    with pytest.raises(UnknownName, match="naive-bays"):
+        load_experiment(written(place, wrong)).run()
+    assert (place / "out" / "experiment.toml").read_text() == before
