@@ -96,7 +96,7 @@ def test_what_it_leaves_runs_again_from_where_it_lies_and_does_nothing_twice(pla
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(cells.Cell, "run", refuse)
-    monkeypatch.setattr("featx.classifiers.fit_probe", refuse)
+    monkeypatch.setattr("featx.comparison.bench.Bench._fitted", refuse)
     monkeypatch.chdir(place)
     result, report = load_experiment(Path("moved") / "experiment.toml").run()
     assert report.parent.resolve() == place / "moved"
