@@ -93,7 +93,7 @@ def test_what_is_written_can_be_read(result, tmp_path):
     report = result.save(tmp_path / "out").read_text(encoding="utf-8")
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (data["schema"], data["kind"], len(data["methods"])) == (1, "domains", 6)
-    assert set(data["methods"][2]["versus_source"]) == {"p_value", "difference", "low", "high"}
+    assert set(data["methods"][2]["versus_source"]) == {"p_value", "difference", "low", "high", "effect"}
     assert data["methods"][0]["versus_source"] is None
     assert "<photos>" not in report
     assert "&lt;photos&gt;" in report

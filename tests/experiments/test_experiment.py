@@ -133,7 +133,7 @@ def test_all_that_can_be_said_survives_being_written(tmp_path):
     ("old", "new", "message"),
     [
         ("[data]", "[dta]", r"e\.toml: unknown table 'dta'; did you mean data"),
-        ("source =", "sorce =", r"e\.toml: \[data\] needs the key 'source'"),
+        ("source =", "sorce =", r"e\.toml: \[data\] unknown key 'sorce'; did you mean source"),
         ("seeds = 2", "seed = 2", r"e\.toml: \[draws\] unknown key 'seed'; did you mean seeds"),
         ("seeds = 2", 'seeds = "2"', r"e\.toml: \[draws\] seeds must be a whole number, got '2'"),
         ("seeds = 2", "seeds = true", r"\[draws\] seeds must be a whole number, got True"),
