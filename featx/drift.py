@@ -140,7 +140,9 @@ def similarity(
         asked = {"weights": weights, "pooling": pooling, "image_size": image_size}
         run = {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size}
         common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
-        first, second = (_from_images(g, backbone, layer, asked, run, common, most, seed) for g in (a, b))
+        # Both are read before any image goes through a network, so that bad input is refused at once.
+        opened = [_opened(given) for given in (a, b)]
+        first, second = (_from_images(d, backbone, layer, asked, run, common, most, seed) for d in opened)
     different = Space(first.space).differences(
         Space(second.space), here=f"in {first.name}", there=f"in {second.name}"
     )
@@ -263,8 +265,14 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
     return _Side(name, rows, ids, features.space, total=len(features))
 
 
+def _opened(given: Any) -> Dataset:
+    dataset = load_dataset(given, labelled=False)
+    _require_enough(dataset.name, len(dataset))
+    return dataset
+
+
 def _from_images(
-    given: Any,
+    dataset: Dataset,
     backbone: Any,
     layer: str | None,
     asked: dict[str, Any],
@@ -275,8 +283,6 @@ def _from_images(
 ) -> _Side:
     from featx.backbones import columns_of, has_logits, joined, load_layers
 
-    dataset = load_dataset(given, labelled=False)
-    _require_enough(dataset.name, len(dataset))
     total, dataset = len(dataset), dataset.subset(_sample(len(dataset), most, seed))
     members = load_layers(backbone, [layer], **(asked if isinstance(backbone, str) else {}))
     if has_logits(members[0]):

@@ -18,7 +18,7 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import numpy as np
 from featx.durable import fsync_folder
 from featx.errors import OutputError
 
-__all__ = ["Journal", "digest_rows", "key_of"]
+__all__ = ["Journal", "digest_images", "digest_rows", "key_of"]
 
 _FORMAT = b"1"
 _ARRAY = "__array__"
@@ -186,6 +186,22 @@ def digest_rows(rows: np.ndarray) -> np.ndarray:
         for row in rows
     ]
     return np.frombuffer(b"".join(found), "V16")
+
+
+def digest_images(images: Iterable[Any]) -> str:
+    """A digest of whole images, for work that sees more of them than their embeddings do: random crops.
+
+    Parameters
+    ----------
+    images : iterable of image sources
+        In the order of the work; each is read.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    return hashlib.blake2b(b"".join(image.read().digest for image in images), digest_size=16).hexdigest()
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -225,9 +225,12 @@ def train(
     import sklearn
 
     from featx import __version__
-    from featx.classifiers import fit_probe
+    from featx.classifiers import fit_probe, get_probe
     from featx.datasets import load_dataset, require_labelled
 
+    # A wrong name is told before the images go through the network.
+    if get_probe(classifier).kind == "floor":
+        raise InputError(f"classifier {classifier!r} is a floor, to compare with; train a probe")
     if precision == "int8":
         raise InputError(
             "precision 'int8' depends on the images that it was calibrated on, and a model meets others; "

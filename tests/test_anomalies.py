@@ -85,6 +85,8 @@ def test_what_is_written_can_be_read(result, tmp_path):
     report = result.save(tmp_path / "out").read_text(encoding="utf-8")
     assert "<photos>" not in report
     assert "hardest first" in report
+    # A narrow screen has no heads of columns.
+    assert 'data-label="Nearest neighbours"' in report
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (data["schema"], data["kind"], len(data["detectors"])) == (1, "anomaly", 4)
     assert set(data["detectors"][0]["problems"][0]) == {"normal", "n_train", "auroc", "fpr95"}

@@ -9,7 +9,7 @@ import pytest
 from pictures import BACKBONE, QUICK, write_photos
 
 import featx.energy
-from featx import compare, extract
+from featx import compare, extract, learning_curve
 from featx.errors import DatasetError, InputError, OutputError, UnknownName
 from featx.report import render
 from featx.splits import make_split
@@ -218,6 +218,22 @@ def test_groups_never_straddle_the_split(photos, tmp_path):
 def test_unknown_names_get_the_nearest_ones(photos, options, message):
     with pytest.raises(UnknownName, match=message):
         compare(photos, **(SMALL | options))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.0, True])
+def test_a_seed_that_no_generator_takes_is_refused(photos, seed):
+    with pytest.raises(InputError, match="seed must be a whole number from 0 to 2147483647"):
+        compare(photos, **SMALL | {"seed": seed})
+    with pytest.raises(InputError, match="seed must be a whole number from 0 to 2147483647"):
+        learning_curve(photos, backbones=SMALL["backbones"], seed=seed)
+
+
+def test_a_share_that_is_none_is_refused_before_any_work(photos, monkeypatch):
+    monkeypatch.setattr(
+        "featx.comparison.material.extract_features", lambda *a, **o: pytest.fail("extracted")
+    )
+    with pytest.raises(InputError, match="test_size must lie between 0 and 1"):
+        compare(photos, **SMALL | {"test_size": 3.5})
 
 
 def test_one_class_only_is_refused(tmp_path):

@@ -93,7 +93,7 @@ def test_what_is_written_can_be_read(result, tmp_path):
     report = result.save(tmp_path / "out").read_text(encoding="utf-8")
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (data["schema"], data["kind"], len(data["methods"])) == (1, "domains", 6)
-    assert set(data["methods"][2]["versus_source"]) == {"p_value", "difference", "low", "high"}
+    assert set(data["methods"][2]["versus_source"]) == {"p_value", "difference", "low", "high", "effect"}
     assert data["methods"][0]["versus_source"] is None
     assert "<photos>" not in report
     assert "&lt;photos&gt;" in report
@@ -140,6 +140,10 @@ def test_folders_on_the_command_line(capsys, tmp_path):
     assert "--classifiers takes one name with --target-domain, got 2" in capsys.readouterr().err
     assert main([*command, "--target", "age"]) == 2
     assert "--target does not go with --target-domain" in capsys.readouterr().err
+    # What has no place there is not passed over in silence.
+    for option in (["--seeds", "3"], ["--baseline", "head"], ["--epochs", "2"]):
+        assert main([*command, *option]) == 2
+        assert f"{option[0]} does not go with --target-domain" in capsys.readouterr().err
 
 
 def test_folders_from_python_share_the_cache(photos):

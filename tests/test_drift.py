@@ -109,6 +109,12 @@ def test_features_files_of_one_space(two, tmp_path, capsys):
     assert "preprocessing.crop" in err
 
 
+def test_both_sets_are_looked_at_before_any_work(two, tmp_path, monkeypatch):
+    monkeypatch.setattr("featx.drift.embed", lambda *args, **options: pytest.fail("extracted"))
+    with pytest.raises(DatasetError, match="nosuch"):
+        featx.similarity(two[0], tmp_path / "nosuch", **QUICK)
+
+
 def test_what_cannot_be_compared(two):
     with pytest.raises(InputError, match="one of the two is a features file"):
         featx.similarity(rows(20, 0), two[0])

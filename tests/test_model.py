@@ -11,7 +11,7 @@ from pictures import COLOURS, QUICK, picture
 
 from featx import load_model, train
 from featx.classifiers import probe_names
-from featx.errors import InputError, ModelMismatch, OutputError
+from featx.errors import InputError, ModelMismatch, OutputError, UnknownName
 
 
 @pytest.fixture
@@ -52,6 +52,13 @@ def test_every_classifier_survives_the_file(name, photos, tmp_path):
     again = load_model(tmp_path / "m")
     x = np.random.default_rng(0).normal(size=(5, 1024)).astype(np.float32)
     np.testing.assert_allclose(model.classifier.predict_proba(x), again.classifier.predict_proba(x))
+
+
+@pytest.mark.parametrize(("name", "error"), [("logrg", UnknownName), ("pixels", InputError)])
+def test_a_classifier_that_cannot_be_trained_is_told_before_any_work(name, error, photos, monkeypatch):
+    monkeypatch.setattr("featx.model.extract_features", lambda *args, **options: pytest.fail("extracted"))
+    with pytest.raises(error, match=name):
+        train(photos, classifier=name, **QUICK)
 
 
 def test_predict_skips_what_cannot_be_read(model, split_photos, tmp_path):

@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 import featx
 
+#: Largest seed: those of several splits, which count on from it, still suit every generator.
+MOST_SEED = 2**31 - 1
 DATA_HELP = (
     "a folder with one subfolder per class (optionally under train/ and test/ or val/), a .csv or .parquet "
     "with the columns path, label and optionally split and group, or a named dataset (digits, fashion-mnist, "
@@ -60,7 +62,13 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
     )
-    p.add_argument("--classifiers", nargs="+", metavar="C", help="probes to compare (default: all nine)")
+    p.add_argument(
+        "--classifiers",
+        nargs="+",
+        metavar="C",
+        help="probes to compare (default: all nine); on request also the protocols linear-probe, "
+        "dinov2-logreg, dinov2-knn, lsr-fewshot and nearest-centroid",
+    )
     p.add_argument(
         "--regressors", nargs="+", metavar="R", help="what predicts the --target (default: all four)"
     )
@@ -93,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         "labels, and trained on its own training images (one backbone, one classifier, no fine-tuning)",
     )
     p.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
+        "--seed", type=_seed, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
     )
     p.add_argument(
         "--seeds",
@@ -146,7 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of test images where DATA has no split",
     )
     p.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
+        "--seed", type=_seed, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
     )
     _network(p)
     _running(p)
@@ -167,11 +175,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; images of a test split are left out")
     p.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model file to write")
-    p.add_argument("--classifier", default="logreg", metavar="C", help="(default: logreg)")
+    p.add_argument(
+        "--classifier",
+        default="logreg",
+        metavar="C",
+        help="a probe, as in compare --classifiers (default: logreg)",
+    )
     p.add_argument(
         "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
     )
-    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--seed", type=_seed, default=0, metavar="N")
     _network(p)
     _running(p)
 
@@ -219,7 +232,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--test-size", type=_share, default=0.25, metavar="F", help="share of test images without a split"
     )
-    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--seed", type=_seed, default=0, metavar="N")
     _network(p)
     _running(p)
 
@@ -265,7 +278,7 @@ def _rank(commands: Any) -> None:
     p.add_argument(
         "--probe", action=argparse.BooleanOptionalAction, default=True, help="fit the probe (default: yes)"
     )
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of folds and subsets (default: 0)")
+    p.add_argument("--seed", type=_seed, default=0, metavar="N", help="of folds and subsets (default: 0)")
     p.add_argument("--label", metavar="C", help="column of classes in a table (default: label)")
     _network(p, layer=False)
     _running(p)
@@ -292,7 +305,7 @@ def _similarity(commands: Any) -> None:
         help="images of each set at most, drawn with the seed (default: 2000)",
     )
     p.add_argument("--top", type=_positive, default=12, metavar="N", help="images to show (default: 12)")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    p.add_argument("--seed", type=_seed, default=0, metavar="N", help="of all that is drawn (default: 0)")
     _network(p)
     _running(p, limit=False)
 
@@ -455,6 +468,13 @@ def _positive(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= value <= MOST_SEED:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {MOST_SEED}, got {text!r}")
     return value
 
 

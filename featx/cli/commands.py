@@ -115,7 +115,8 @@ def _show(args: Namespace, experiment: Any, command: str | None = None) -> None:
     result, report = experiment.run(verbose=not args.quiet, command=command)
     print(result.table())
     print()
-    for warning in [*result.warnings, *result.findings]:
+    # A learning curve does not look into images and labels.
+    for warning in [*result.warnings, *getattr(result, "findings", [])]:
         print(f"note: {warning}")
     print(result.advice)
     _list_failures(result.failures)

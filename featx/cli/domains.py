@@ -20,6 +20,12 @@ def compare_domains(args: Namespace, **options: Any) -> None:
     for option, given in (("--backbone", args.backbone), ("--classifiers", args.classifiers)):
         if given and len(given) > 1:
             raise InputError(f"{option} takes one name with --target-domain, got {len(given)}")
+    # A single split, whose methods train no network; what asks for more must not be passed over in silence.
+    if args.seeds > 1:
+        raise InputError(f"--seeds does not go with --target-domain: there is one split, got {args.seeds}")
+    if args.epochs is not None or args.baseline not in (["finetune"], ["none"]):
+        option = "--baseline" if args.epochs is None else "--epochs"
+        raise InputError(f"{option} does not go with --target-domain: nothing is fine-tuned")
     prepare_output(args.output)
     result = compare_domains(
         args.data,

@@ -199,7 +199,7 @@ def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
         for name in names:
             if name not in known:
                 raise UnknownName(word, name, known)
-        found[key] = tuple(names)
+        found[key] = tuple(dict.fromkeys(names))
     return found
 
 

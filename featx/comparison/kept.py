@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import fields
+from copy import copy
+from dataclasses import fields, replace
 from importlib import metadata
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from featx.comparison.bench import Bench, Member, Outcome
 from featx.datasets import Dataset
 from featx.features import Features
-from featx.journal import Journal, digest_rows, key_of
+from featx.journal import Journal, digest_images, digest_rows, key_of
 from featx.splits import validation_part
 
 #: The file of finished methods in the folder that is given as `resume`.
@@ -47,7 +48,9 @@ class KeptBench(Bench):
             return {"outcome": _as_dict(member.outcome), "cv_score": member.cv_score}
 
         kept = self.journal.once(self._probe_key(x, name), work)
-        return Member(Outcome(**kept["outcome"]), kept["cv_score"], fitted)
+        # The same rows may have been kept under another name of their backbone.
+        outcome = replace(_outcome(kept["outcome"]), kind=kind, backbone=backbone)
+        return Member(outcome, kept["cv_score"], fitted)
 
     def held_out(self, backbone: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         name = self.members[backbone].outcome.name
@@ -76,7 +79,7 @@ class KeptBench(Bench):
 
         train, val = validation_part(self.split, self.y, groups=self.groups, seed=self.seed)
         arithmetic = choose(device)
-        found = []
+        found, seen = [], None
         for mode in modes:
 
             def work(mode: str = mode) -> dict[str, Any]:
@@ -85,19 +88,24 @@ class KeptBench(Bench):
                 )
                 return _as_dict(tuned[0])
 
+            recipe = default_recipe(mode, len(train))
+            if recipe.augment and seen is None:
+                # Crops are drawn from the whole image, by its position.
+                seen = [digest_images(dataset.images[i] for i in train), train.tolist()]
             key = self._key(
                 features.embeddings,
                 train,
                 method=f"finetune-{mode}",
+                images=seen if recipe.augment else None,
                 watched=self._digest(features.embeddings, val),
                 backbone=dict(backbone.identity),
                 preprocessing=backbone.preprocessing.to_dict(),
-                recipe=default_recipe(mode, len(train)).to_dict(),
+                recipe=recipe.to_dict(),
                 epochs=epochs,
                 arithmetic=[arithmetic.device.type, arithmetic.precision],
-                packages=("numpy", "scipy", "scikit-learn", "torch"),
+                packages=("numpy", "scipy", "scikit-learn", "torch", backbone.identity["source"]),
             )
-            found.append(Outcome(**self.journal.once(key, work)))
+            found.append(replace(_outcome(self.journal.once(key, work)), backbone=backbone.name))
         return found
 
     def _probe_key(self, x: np.ndarray, name: str, **parts: Any) -> str:
@@ -130,6 +138,11 @@ class KeptBench(Bench):
         groups = [""] * len(rows) if self.groups is None else self.groups[rows].tolist()
         about = "\n".join(f"{c} {g!r}" for c, g in zip(self.y[rows].tolist(), groups, strict=True))
         return hashlib.blake2b(kept[1][rows].tobytes() + about.encode(), digest_size=16).hexdigest()
+
+
+def _outcome(kept: dict[str, Any]) -> Outcome:
+    """Of a record, which stays as it is: times of the extraction are added to an outcome later."""
+    return Outcome(**{name: copy(value) for name, value in kept.items()})
 
 
 def _as_dict(outcome: Outcome) -> dict[str, Any]:

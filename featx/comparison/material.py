@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,11 @@ def gather(
     meter: Meter | None = None,
 ) -> Material:
     """The embeddings, from a features file or extracted once for all tasks; see `compare`."""
+    # Before any image goes through a network; an experiment file may say anything here.
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**31:
+        raise InputError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed!r}")
+    if not 0 < test_size < 1:
+        raise InputError(f"test_size must lie between 0 and 1 (a share of the images), got {test_size!r}")
     is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
     if isinstance(data, Features) or is_file:
         if limit is not None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from featx.curves.drawing import Draw, Level
 from featx.errors import InputError
-from featx.journal import digest_rows, key_of
+from featx.journal import digest_images, digest_rows, key_of
 from featx.results import CurveMethod
 from featx.splits import Split, validation_part
 
@@ -162,11 +162,16 @@ class Cell:
             from featx.finetune.precision import choose
 
             arithmetic = choose(self.tuning.device)
-            packages.append("torch")
+            packages += ["torch", self.tuning.net.identity["source"]]
+            recipe = self.tuning.recipe(self.mode, len(self._parts[0]))
+            if recipe.augment:
+                # Crops are drawn from the whole image, by its position.
+                parts["images"] = digest_images(self.tuning.images[i] for i in self.rows)
+                parts["positions"] = self.rows.tolist()
             parts |= {
                 "backbone": dict(self.tuning.net.identity),
                 "preprocessing": self.tuning.net.preprocessing.to_dict(),
-                "recipe": self.tuning.recipe(self.mode, len(self._parts[0])).to_dict(),
+                "recipe": recipe.to_dict(),
                 "watched": len(self._parts[1]),
                 "arithmetic": [arithmetic.device.type, arithmetic.precision],
             }

@@ -86,15 +86,18 @@ class Experiment:
         """
         folder = prepare_output(self.output)
         copy = folder / EXPERIMENT
-        new = not copy.exists()
-        if new or self.origin is None or not os.path.samefile(copy, self.origin):
+        before, begun = _text_of(copy), _kept(folder)
+        if before is None or self.origin is None or not os.path.samefile(copy, self.origin):
             write_atomically(copy, self.to_toml(beside=folder))
         work: Any = compare if self.kind == "compare" else learning_curve
         try:
             result = work(self.tables["data"]["source"], resume=folder, verbose=verbose, **self.arguments)
         except FeatxError:
-            if new and not any(folder.glob("*.journal")):
-                copy.unlink(missing_ok=True)  # what cannot be begun leaves nothing behind
+            # What cannot be begun leaves nothing behind, and what was there as it was.
+            if _kept(folder) == begun and before is not None:
+                write_atomically(copy, before)
+            elif _kept(folder) == begun == 0:
+                copy.unlink(missing_ok=True)
             raise
         environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
         write_atomically(folder / ENVIRONMENT, environment + "\n")
@@ -175,6 +178,19 @@ def experiment_of(
         tables["network"]["weights"] = _located(tables["network"]["weights"], base)
     tables.setdefault("run", {}).setdefault("seed", 0)
     return Experiment(tables, origin)
+
+
+def _text_of(file: Path) -> str | None:
+    """None where there is no such file, or none that was written here."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _kept(folder: Path) -> int:
+    """Bytes of finished work."""
+    return sum(journal.stat().st_size for journal in folder.glob("*.journal"))
 
 
 def _located(name: str, base: Path) -> str:

@@ -147,6 +147,10 @@ def check(content: Mapping[str, Any], place: str) -> None:
             raise InputError(f"{place}: {UnknownName('table', table, TABLES)}")
         if not isinstance(keys, Mapping):
             raise InputError(f"{place}: {table} must be a table, [{table}], got {keys!r}")
+        # Before what is missing: a mistyped key is not there under its own name.
+        for key in keys:
+            if key not in TABLES[table]:
+                raise InputError(f"{place}: [{table}] {UnknownName('key', key, TABLES[table])}")
     for table, key in REQUIRED:
         if key not in content.get(table, {}):
             raise InputError(f"{place}: [{table}] needs the key {key!r}")
@@ -156,8 +160,6 @@ def check(content: Mapping[str, Any], place: str) -> None:
     for table, keys in content.items():
         for key, value in keys.items():
             known = TABLES[table]
-            if key not in known:
-                raise InputError(f"{place}: [{table}] {UnknownName('key', key, known)}")
             if kind not in known[key].kinds:
                 only = " and ".join(known[key].kinds)
                 raise InputError(f"{place}: [{table}] {key} is for kind {only}; this is {kind}")

@@ -78,7 +78,10 @@ def _by_class(result: AnomalyResult, ranked: list[DetectorResult]) -> str:
     order = sorted(range(len(result.normal)), key=lambda i: ranked[0].problems[i]["auroc"].value)
     rows = "".join(
         f'<tr class="probe"><th scope="row">{escape(result.normal[i])}</th>'
-        + "".join(f'<td class="n">{d.problems[i]["auroc"].value:.3f}</td>' for d in ranked)
+        + "".join(
+            f'<td class="n" data-label="{escape(d.title)}">{d.problems[i]["auroc"].value:.3f}</td>'
+            for d in ranked
+        )
         + "</tr>"
         for i in order
     )

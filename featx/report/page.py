@@ -123,7 +123,7 @@ def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> s
         '<section class="card"><h2>What accuracy costs</h2><p class="lead">Up is more accurate, left is '
         "faster to train. Point at a mark for its name.</p>"
         f'<div class="two">{figure(plot, "cost")}<div><h3>Worth their time</h3><p class="muted"><small>'
-        "Nothing else here is both faster to train and more accurate.</small></p>"
+        "Nothing else here is faster to train and at least as accurate.</small></p>"
         f"{_front_list(result)}{_energy(result)}</div></div></section>"
     )
 

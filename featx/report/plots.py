@@ -39,7 +39,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     """Top-1 against seconds to a trained method (log scale), with 95 % intervals.
 
     Labelled are the ``emphasised`` methods, the fine-tuned baselines, and those on the front: nothing
-    else is both faster and better. None when fewer than two methods have a cost.
+    else is faster and as good. None when fewer than two methods have a cost.
     """
     shown = [m for m in by_top1(methods) if m.kind != "floor" and m.cost > 0 and math.isfinite(m.top1)]
     if len(shown) < 2:
@@ -218,8 +218,8 @@ def _confusion_in_words(method: MethodResult, classes: Sequence[str]) -> str:
 
 
 def front(methods: Sequence[MethodResult]) -> list[MethodResult]:
-    """The methods for which nothing else is both faster to train and more accurate."""
-    return [m for m in methods if not any(o.cost < m.cost and o.top1 > m.top1 for o in methods)]
+    """The methods than which nothing else is faster to train and at least as accurate."""
+    return [m for m in methods if not any(o.cost < m.cost and o.top1 >= m.top1 for o in methods)]
 
 
 def _unique(methods: Iterable[MethodResult]) -> list[MethodResult]:

@@ -21,8 +21,8 @@
 One method: ``name`` (``"source-only"``, ``"coral"``, ..., ``"target-trained"``), ``title``, ``kind``
 (``"source"``, ``"adapted"`` or ``"bound"``), ``metrics`` (as in a comparison of classifiers, on the target's
 test images), ``seconds`` (adapting and fitting), ``params`` (of the classifier), ``versus_source`` (null for
-source-only, else ``{p_value, difference, low, high}``: an exact paired test of top-1 on the same test images;
-``difference`` = this method's - source-only's) and ``notes``.
+source-only, else ``{p_value, difference, low, high, effect}``: an exact paired test of top-1 on the same test
+images; ``difference`` = this method's - source-only's) and ``notes``.
 """
 
 from __future__ import annotations

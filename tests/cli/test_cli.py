@@ -269,3 +269,10 @@ def test_columns_of_a_table_become_tasks(capsys, photos, tmp_path):
     again = ["compare", tmp_path / "t.csv", "-o", tmp_path / "q", *QUICK]
     assert "row 2, column size: no value" in refused(capsys, *again, "--target", "size")
     assert "unknown column 'sizes'; did you mean size" in refused(capsys, *again, "--label", "sizes")
+
+
+@pytest.mark.parametrize("seed", ["-1", "2147483648", "1.5"])
+def test_a_seed_that_no_generator_takes_is_one_line(capsys, seed):
+    status, _, err = run(capsys, "train", "nowhere", "-o", "m", f"--seed={seed}")
+    assert status == 2
+    assert f"expected a whole number from 0 to 2147483647, got '{seed}'" in err

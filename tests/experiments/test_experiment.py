@@ -12,7 +12,7 @@ from pictures import BACKBONE, write_photos
 
 from featx.cli import main
 from featx.curves import cells
-from featx.errors import DatasetError, InputError
+from featx.errors import DatasetError, InputError, UnknownName
 from featx.experiments import TABLES, experiment_of, load_experiment
 from featx.results import CurveResult
 
@@ -96,7 +96,7 @@ def test_what_it_leaves_runs_again_from_where_it_lies_and_does_nothing_twice(pla
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(cells.Cell, "run", refuse)
-    monkeypatch.setattr("featx.classifiers.fit_probe", refuse)
+    monkeypatch.setattr("featx.comparison.bench.Bench._fitted", refuse)
     monkeypatch.chdir(place)
     result, report = load_experiment(Path("moved") / "experiment.toml").run()
     assert report.parent.resolve() == place / "moved"
@@ -133,7 +133,7 @@ def test_all_that_can_be_said_survives_being_written(tmp_path):
     ("old", "new", "message"),
     [
         ("[data]", "[dta]", r"e\.toml: unknown table 'dta'; did you mean data"),
-        ("source =", "sorce =", r"e\.toml: \[data\] needs the key 'source'"),
+        ("source =", "sorce =", r"e\.toml: \[data\] unknown key 'sorce'; did you mean source"),
         ("seeds = 2", "seed = 2", r"e\.toml: \[draws\] unknown key 'seed'; did you mean seeds"),
         ("seeds = 2", 'seeds = "2"', r"e\.toml: \[draws\] seeds must be a whole number, got '2'"),
         ("seeds = 2", "seeds = true", r"\[draws\] seeds must be a whole number, got True"),
@@ -200,3 +200,12 @@ def test_the_command_line_curves_and_runs(place, capsys):
     with pytest.raises(SystemExit):
         main([*argv[:5], "few", *options])
     assert "expected a positive whole number, got 'few'" in capsys.readouterr().err
+
+
+def test_what_cannot_begin_leaves_the_record_of_earlier_results_as_it_was(place):
+    load_experiment(written(place, COMPARE)).run()
+    before = (place / "out" / "experiment.toml").read_text()
+    wrong = COMPARE.replace('"naive-bayes"', '"naive-bays"')
+    with pytest.raises(UnknownName, match="naive-bays"):
+        load_experiment(written(place, wrong)).run()
+    assert (place / "out" / "experiment.toml").read_text() == before
