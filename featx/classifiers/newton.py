@@ -29,12 +29,16 @@ the rows are R^T, n numbers each.
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from featx.classifiers.softmax import NumpyRows, sample_size
+
+if TYPE_CHECKING:
+    from featx.classifiers.torch_rows import TorchRows
 
 # Entries of a training set up to which a float64 copy of it costs nothing worth saving.
 _SMALL = 4_000_000
@@ -61,6 +65,9 @@ class NewtonPath:
         Labels, of two classes or more.
     sample_weight : ndarray of shape (n,), default=None
     fit_intercept : bool, default=True
+    device : str, default="cpu"
+        Where the passes over the rows are done: "cpu" by NumPy, another by torch; "auto" is "cuda" for a
+        large set where torch is in use and sees a GPU.
 
     Attributes
     ----------
@@ -69,7 +76,15 @@ class NewtonPath:
         Passes over the rows so far.
     """
 
-    def __init__(self, X: np.ndarray, y: np.ndarray, *, sample_weight=None, fit_intercept: bool = True):
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        sample_weight=None,
+        fit_intercept: bool = True,
+        device: str = "cpu",
+    ):
         self.classes, codes = np.unique(y, return_inverse=True)
         n, p = X.shape
         s = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
@@ -78,6 +93,8 @@ class NewtonPath:
         means = X.mean(axis=0, dtype=np.float64)
         # A mean far from zero costs float32 its digits.
         far = np.abs(means) > 20 * X.std(axis=0, dtype=np.float64) + 1e-30
+        if device == "auto":
+            device = "cuda" if X.size > _SMALL and _gpu() else "cpu"
         small = X.size <= _SMALL or n <= p
         if small:
             X = X.astype(np.float64)
@@ -87,7 +104,7 @@ class NewtonPath:
         if n < p:
             self._basis, R = np.linalg.qr(X.T)
             X = np.ascontiguousarray(R.T)
-        self._rows = NumpyRows(X, codes, s, len(self.classes))
+        self._rows = _rows(X, codes, s, len(self.classes), device)
         self._intercept = fit_intercept
         self._blocks: np.ndarray | None = None
         self._since, self._at, self._sampled = 0, 0.0, 0
@@ -261,6 +278,20 @@ class NewtonPath:
         # be divided by nearly zero, and send the intercepts off together until they drown the scores.
         found[-1] -= found[-1].mean()
         return found
+
+
+def _gpu() -> bool:
+    """Whether torch, which takes seconds to import, is there already and sees a GPU."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available()
+
+
+def _rows(X, codes, weights, n_classes: int, device: str) -> NumpyRows | TorchRows:
+    if device == "cpu":
+        return NumpyRows(X, codes, weights, n_classes)
+    from featx.classifiers.torch_rows import TorchRows
+
+    return TorchRows(X, codes, weights, n_classes, device)
 
 
 def _factors(blocks, penalty, intercept: bool, *, sampled: bool) -> list[Any]:

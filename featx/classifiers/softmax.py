@@ -153,25 +153,15 @@ class NumpyRows:
 
         Notes
         -----
-        Rows are drawn with replacement and a chance q_i = (s_i tr S_i / sum_j s_j tr S_j + 1 / n) / 2, and
-        count 1 / (most q_i) times, so that the estimate is unbiased: rows that are sure of their class, on a
-        separable set nearly all, have no curvature to tell of.
+        Rows are drawn by their curvature (`draw`): those that are sure of their class, on a separable set
+        nearly all, have none to tell of.
         """
-        n, p = self.X.shape
-        if most == n:
-            rows, share = np.arange(n), np.ones(n)
-        else:
-            curvature = self._row_curvature()
-            # Half by curvature, half evenly: no row may count for too much.
-            chance = 0.5 * curvature / max(curvature.sum(), 1e-300) + 0.5 / n
-            chance /= chance.sum()
-            rows, counts = np.unique(np.random.default_rng(0).choice(n, most, p=chance), return_counts=True)
-            share = counts / (most * chance[rows])
+        rows, share = draw(self._row_curvature(), most)
         P = self._p[:, rows].astype(np.float64)
         # u^T S u of each row and direction.
         by_direction = np.square(directions).T @ P - np.square(directions.T @ P)
         by_direction = np.maximum(by_direction, 0) * (self.weights[rows] * share)
-        if self.n_classes * (p + 1) ** 2 > _OWN_BLOCKS:
+        if shares_block(self.n_classes, self.X.shape[1]):
             by_direction = by_direction.mean(axis=0, keepdims=True)
         x = np.hstack([self.X[rows], np.ones((len(rows), 1), self.X.dtype)])
 
@@ -187,6 +177,26 @@ class NumpyRows:
 
     def _rows(self, rows: slice) -> np.ndarray:
         return self.X[rows].astype(self._dtype, copy=False)
+
+
+def shares_block(k: int, p: int) -> bool:
+    """Whether one block has to do for all directions."""
+    return k * (p + 1) ** 2 > _OWN_BLOCKS
+
+
+def draw(curvature: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that stand for all, and how often each counts.
+
+    Drawn `most` times with replacement and the chance q_i = (curvature_i / sum + 1 / n) / 2, half evenly so
+    that no row counts for too much, a row counts 1 / (most q_i) each time: sums are estimated without bias.
+    """
+    n = len(curvature)
+    if most == n:
+        return np.arange(n), np.ones(n)
+    chance = 0.5 * curvature / max(curvature.sum(), 1e-300) + 0.5 / n
+    chance /= chance.sum()
+    rows, counts = np.unique(np.random.default_rng(0).choice(n, most, p=chance), return_counts=True)
+    return rows, counts / (most * chance[rows])
 
 
 def sample_size(n: int, p: int) -> int:
