@@ -139,13 +139,15 @@ def cross_validate(
             delayed(predict)(estimator, candidates, X, y, fold) for fold in folds
         )
     held = np.concatenate([fold[1] for fold in folds])
-    predicted = np.concatenate([part[0] for part in parts], axis=1)
-    accuracies = np.array([balanced_accuracy(y[held], row) for row in predicted])
-    losses = np.concatenate([part[1] for part in parts], axis=1).mean(axis=1) if path else None
-    return Validated(accuracies, losses)
+    losses = None
+    if path:
+        losses = np.concatenate([part[1] for part in parts], axis=1).mean(axis=1)
+        parts = [part[0] for part in parts]
+    predicted = np.concatenate(parts, axis=1)
+    return Validated(np.array([balanced_accuracy(y[held], row) for row in predicted]), losses)
 
 
-def _plain_fold(estimator, candidates, X, y, fold) -> tuple[np.ndarray, None]:
+def _plain_fold(estimator, candidates, X, y, fold) -> np.ndarray:
     train, held = fold
     X_train, X_held = X[train], X[held]
     model = clone(estimator)
@@ -163,7 +165,7 @@ def _plain_fold(estimator, candidates, X, y, fold) -> tuple[np.ndarray, None]:
     for candidate in candidates:
         settings = {key.removeprefix(prefix): value for key, value in candidate.items()}
         rows.append(clone(model).set_params(**settings).fit(X_train, y[train]).predict(X_held))
-    return np.stack(rows), None
+    return np.stack(rows)
 
 
 def _logistic_fold(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.ndarray]:
