@@ -147,7 +147,10 @@ def fit_probe(
     Notes
     -----
     Settings are selected by balanced accuracy over at most 5 stratified (and grouped) folds, on at most
-    4,000 rows; a tie goes to the simpler model. Classes are weighted, or not, by the same choice where
+    4,000 rows. A tie goes to the lower log loss of the same out-of-fold predictions for the logistic
+    regressions of the registry, whose stronger penalties may name every label and yet be sure of none; for
+    others, whose scores are no probabilities or get a temperature, and of what is still equal, to the simpler
+    model. Classes are weighted, or not, by the same choice where
     the largest class has more than 1.5 times the images of the smallest; the forest and boosting, which
     are not searched, then weight them always. With a class of one image (or one group) nothing can be
     selected and the settings are those that suit embeddings in general.
@@ -235,9 +238,9 @@ def _select(probe, estimator, candidates, rows, labels, groups, folds, seed, job
             notes.append(f"settings selected on a stratified sample of {len(kept)} training images")
             rows, labels, folds = rows[kept], labels[kept], sampled
     path = probe is not None and probe.path
-    scores = cross_validate(estimator, candidates, rows, labels, folds, path=path, n_jobs=jobs)
-    first = int(np.argmax(np.asarray(scores) >= max(scores) - 1e-12))
-    return candidates[first], scores[first]
+    validated = cross_validate(estimator, candidates, rows, labels, folds, path=path, n_jobs=jobs)
+    best = validated.best()
+    return candidates[best], float(validated.accuracies[best])
 
 
 def _with_temperature(model, rows, labels, folds: Folds, jobs, notes, *, few: bool):

@@ -38,6 +38,8 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
         Newton steps.
     warm_start : bool, default=False
         Start from `coef_` and `intercept_` of the last fit.
+    device : str, default="cpu"
+        Where to compute; another than "cpu" takes torch, and "auto" a GPU for large sets (see `NewtonPath`).
 
     Attributes
     ----------
@@ -56,7 +58,15 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, C=1.0, *, class_weight=None, fit_intercept=True, tol=1e-12, max_iter=200, warm_start=False
+        self,
+        C=1.0,
+        *,
+        class_weight=None,
+        fit_intercept=True,
+        tol=1e-12,
+        max_iter=200,
+        warm_start=False,
+        device="cpu",
     ):
         self.C = C
         self.class_weight = class_weight
@@ -64,6 +74,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start
+        self.device = device
 
     def fit(self, X, y, sample_weight=None):
         """Fit to rows (n, d), labels (n,) and, if given, weights (n,).
@@ -83,7 +94,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
         # In float64, whatever the rows are: weights may be large or small.
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
         weights = _with_classes(weights, self.class_weight, y)
-        path = NewtonPath(X, y, sample_weight=weights, fit_intercept=self.fit_intercept)
+        path = NewtonPath(X, y, sample_weight=weights, fit_intercept=self.fit_intercept, device=self.device)
         if self.warm_start and hasattr(self, "coef_"):
             expected = (1 if len(path.classes) == 2 else len(path.classes), X.shape[1])
             if np.shape(self.coef_) != expected:
@@ -122,7 +133,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
 
 
 def fit_path(
-    X, y, Cs: Sequence[float], *, sample_weight=None, class_weight=None, tol: float = 1e-7
+    X, y, Cs: Sequence[float], *, sample_weight=None, class_weight=None, tol: float = 1e-7, device="cpu"
 ) -> list[LogisticProbe]:
     """A fitted `LogisticProbe` for each of many penalties, for little more than a few of them cost.
 
@@ -132,7 +143,7 @@ def fit_path(
     y : ndarray of shape (n,)
     Cs : sequence of float
         In any order.
-    sample_weight, class_weight, tol
+    sample_weight, class_weight, tol, device
         As in `LogisticProbe`.
 
     Returns
@@ -142,13 +153,13 @@ def fit_path(
     """
     weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     weights = _with_classes(weights, class_weight, y)
-    path = NewtonPath(X, y, sample_weight=weights)
+    path = NewtonPath(X, y, sample_weight=weights, device=device)
     fitted: dict[int, LogisticProbe] = {}
     for i in sorted(range(len(Cs)), key=lambda i: Cs[i]):
         coef, intercept, n_iter, converged = path.solve(Cs[i], tol=tol)
         if not converged:
             warnings.warn(f"not converged for C={Cs[i]:.3g}", ConvergenceWarning, stacklevel=2)
-        probe = LogisticProbe(C=float(Cs[i]), class_weight=class_weight, tol=tol)
+        probe = LogisticProbe(C=float(Cs[i]), class_weight=class_weight, tol=tol, device=device)
         probe.classes_, probe.n_features_in_ = path.classes, X.shape[1]
         fitted[i] = probe._take(coef, intercept, n_iter, X.dtype)
     return [fitted[i] for i in range(len(Cs))]

@@ -6,10 +6,20 @@ Scikit-learn's objective, with the penalty lambda = 1 / C on the sum of losses::
 
 *Newton-CG* (Nocedal and Wright, "Numerical Optimization", 2006, section 7.1): every step minimises the
 quadratic model of F by conjugate gradients, whose products with the Hessian cost what a gradient costs.
-Preconditioned by the Hessian's own block of each class (from a sample of rows), they need few. Their model
-also says by how much F can still fall, g^T H^-1 g / 2, the Newton decrement, which is what the solver stops
-by: it holds where the curvature vanishes, as it does on separable data with a weak penalty, and where the
-size of the gradient, or the progress of a quasi-Newton method, says little.
+Their model also says by how much F can still fall, g^T H^-1 g / 2, the Newton decrement, which is what the
+solver stops by: it holds where the curvature vanishes, as it does on separable data with a weak penalty, and
+where the size of the gradient, or the progress of a quasi-Newton method, says little.
+
+*The preconditioner*. With S_i = diag(p_i) - p_i p_i^T the Hessian of the losses is H = sum_i s_i S_i (x) x_i
+x_i^T. Let U diag(mu) U^T = sum_i s_i S_i. Between two columns u, v of U the block sum_i s_i (u^T S_i v) x_i
+x_i^T has weights that sum to zero, and is small; the block of u with itself, H_u = sum_i s_i (u^T S_i u) x_i
+x_i^T, has weights of one sign. So H^-1 is about sum_u u u^T (x) (H_u + lambda)^-1. H_u comes from a sample of
+rows (`softmax.NumpyRows.diagonal_blocks`), four times as many after each step that took long; it is made anew
+when sum_i s_i tr S_i has changed by a fifth and the passes since have cost about as much.
+
+*The step* ends, after four products at least, when the last one gained a small share of the whole: 5 % far
+from the minimum, where the model is worth no more; 2 % near it; 10 % where all of it is less than a tenth of
+the tolerance, and only the decrement was to be known.
 
 *From penalty to penalty* a solution is a smooth function of log lambda: each starts from the line through
 the two before it. *Two classes* are two columns W = (-w/2, w/2), for which ||W||^2 = ||w||^2 / 2, so the
@@ -19,12 +29,16 @@ the rows are R^T, n numbers each.
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from featx.classifiers.softmax import NumpyRows, sample_size
+
+if TYPE_CHECKING:
+    from featx.classifiers.torch_rows import TorchRows
 
 # Entries of a training set up to which a float64 copy of it costs nothing worth saving.
 _SMALL = 4_000_000
@@ -51,6 +65,9 @@ class NewtonPath:
         Labels, of two classes or more.
     sample_weight : ndarray of shape (n,), default=None
     fit_intercept : bool, default=True
+    device : str, default="cpu"
+        Where the passes over the rows are done: "cpu" by NumPy, another by torch; "auto" is "cuda" for a
+        large set where torch is in use and sees a GPU.
 
     Attributes
     ----------
@@ -59,7 +76,15 @@ class NewtonPath:
         Passes over the rows so far.
     """
 
-    def __init__(self, X: np.ndarray, y: np.ndarray, *, sample_weight=None, fit_intercept: bool = True):
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        sample_weight=None,
+        fit_intercept: bool = True,
+        device: str = "cpu",
+    ):
         self.classes, codes = np.unique(y, return_inverse=True)
         n, p = X.shape
         s = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
@@ -68,6 +93,8 @@ class NewtonPath:
         means = X.mean(axis=0, dtype=np.float64)
         # A mean far from zero costs float32 its digits.
         far = np.abs(means) > 20 * X.std(axis=0, dtype=np.float64) + 1e-30
+        if device == "auto":
+            device = "cuda" if X.size > _SMALL and _gpu() else "cpu"
         small = X.size <= _SMALL or n <= p
         if small:
             X = X.astype(np.float64)
@@ -77,7 +104,7 @@ class NewtonPath:
         if n < p:
             self._basis, R = np.linalg.qr(X.T)
             X = np.ascontiguousarray(R.T)
-        self._rows = NumpyRows(X, codes, s, len(self.classes))
+        self._rows = _rows(X, codes, s, len(self.classes), device)
         self._intercept = fit_intercept
         self._blocks: np.ndarray | None = None
         self._since, self._at, self._sampled = 0, 0.0, 0
@@ -237,15 +264,34 @@ class NewtonPath:
     def _divide(self, factors: list[Any], G: np.ndarray) -> np.ndarray:
         G = G.astype(factors[0][0].dtype, copy=False)
         if len(factors) == 1:
-            return cho_solve(factors[0], G, check_finite=False).astype(np.float64)
-        U = self._directions.astype(G.dtype)
-        G = np.asfortranarray(G @ U)
+            found = cho_solve(factors[0], G, check_finite=False).astype(np.float64)
+        else:
+            U = self._directions.astype(G.dtype)
+            G = np.asfortranarray(G @ U)
 
-        def solved(j: int) -> np.ndarray:
-            return cho_solve(factors[j], G[:, j], check_finite=False)
+            def solved(j: int) -> np.ndarray:
+                return cho_solve(factors[j], G[:, j], check_finite=False)
 
-        columns = list(self._rows.map(solved, range(len(factors))))
-        return (np.stack(columns, axis=1) @ U.T).astype(np.float64)
+            columns = list(self._rows.map(solved, range(len(factors))))
+            found = (np.stack(columns, axis=1) @ U.T).astype(np.float64)
+        # Nothing, the penalty neither, depends on what the intercepts have in common: rounding errors would
+        # be divided by nearly zero, and send the intercepts off together until they drown the scores.
+        found[-1] -= found[-1].mean()
+        return found
+
+
+def _gpu() -> bool:
+    """Whether torch, which takes seconds to import, is there already and sees a GPU."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available()
+
+
+def _rows(X, codes, weights, n_classes: int, device: str) -> NumpyRows | TorchRows:
+    if device == "cpu":
+        return NumpyRows(X, codes, weights, n_classes)
+    from featx.classifiers.torch_rows import TorchRows
+
+    return TorchRows(X, codes, weights, n_classes, device)
 
 
 def _factors(blocks, penalty, intercept: bool, *, sampled: bool) -> list[Any]:

@@ -3,7 +3,8 @@
 Every probe is a `Pipeline` of scikit-learn's own estimators with its scaling inside, so that it can be
 fitted on any rows, kept in a file without pickle, and used without this package. Penalties are tried on
 standardised features, whose squared length is `dim` on average, and are therefore multiples of 1 / dim. The
-grids run from the simplest model to the most flexible one, and a tie goes to the simplest.
+grids run from the simplest model to the most flexible one, and a tie goes to the simplest (`fit_probe` says
+how else among logistic regressions).
 
 Some probes first turn to principal components. Support vectors, distances, the covariances of discriminant
 analysis and the histograms of boosting cost time in proportion to the number of features or its square,

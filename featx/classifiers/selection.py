@@ -1,19 +1,22 @@
 """Choosing a classifier's settings by cross-validation on its training rows.
 
 The score is the balanced accuracy of the out-of-fold predictions, pooled over the folds: every class counts
-the same however rare it is, and a fold without an image of some class does no harm. Folds are stratified,
-and no group is in two of them. Work that all settings share (scaling, principal components) is done once
-per fold, and folds run in threads: nothing is copied to other processes.
+the same however rare it is, and a fold without an image of some class does no harm. Where the classes are
+well apart many penalties of a logistic regression predict all the same labels, and the strongest of them with
+probabilities that are hardly above chance: among equals the mean log loss of the same out-of-fold predictions
+decides. Folds are stratified, and no group is in two of them. Work that all settings share (scaling,
+principal components) is done once per fold, and folds run in threads: nothing is copied to other processes.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -25,6 +28,26 @@ from featx.classifiers.logistic import LogisticPath
 MOST_FOLDS = 5
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
+
+
+class Validated(NamedTuple):
+    """What the out-of-fold predictions of each candidate are worth.
+
+    Attributes
+    ----------
+    accuracies : ndarray of shape (n_candidates,)
+        Balanced accuracies.
+    losses : ndarray of shape (n_candidates,), or None
+        Mean log losses; None where only labels were predicted.
+    """
+
+    accuracies: np.ndarray
+    losses: np.ndarray | None
+
+    def best(self) -> int:
+        """The candidate of the highest accuracy, of equals that of the lowest loss, of those the first."""
+        equals = np.flatnonzero(self.accuracies >= self.accuracies.max() - 1e-12)
+        return int(equals[0] if self.losses is None else equals[self.losses[equals].argmin()])
 
 
 def make_folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
@@ -85,8 +108,8 @@ def cross_validate(
     *,
     path: bool = False,
     n_jobs: int = 1,
-) -> list[float]:
-    """Pooled out-of-fold balanced accuracy of each candidate.
+) -> Validated:
+    """Pooled out-of-fold balanced accuracy of each candidate, and log loss where the path gives it.
 
     Parameters
     ----------
@@ -107,16 +130,21 @@ def cross_validate(
 
     Returns
     -------
-    list of float
+    Validated
+        With losses where `path`.
     """
-    fold_scores = _logistic_fold if path else _plain_fold
+    predict = _logistic_fold if path else _plain_fold
     with threadpool_limits(1):  # one thread a fold; more would fight for the same cores
         parts = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(fold_scores)(estimator, candidates, X, y, fold) for fold in folds
+            delayed(predict)(estimator, candidates, X, y, fold) for fold in folds
         )
     held = np.concatenate([fold[1] for fold in folds])
+    losses = None
+    if path:
+        losses = np.concatenate([part[1] for part in parts], axis=1).mean(axis=1)
+        parts = [part[0] for part in parts]
     predicted = np.concatenate(parts, axis=1)
-    return [balanced_accuracy(y[held], row) for row in predicted]
+    return Validated(np.array([balanced_accuracy(y[held], row) for row in predicted]), losses)
 
 
 def _plain_fold(estimator, candidates, X, y, fold) -> np.ndarray:
@@ -140,12 +168,15 @@ def _plain_fold(estimator, candidates, X, y, fold) -> np.ndarray:
     return np.stack(rows)
 
 
-def _logistic_fold(estimator, candidates, X, y, fold) -> np.ndarray:
+def _logistic_fold(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and losses, each (n_candidates, n_held)."""
     train, held = fold
     shared = clone(estimator)[:-1]
     solver = LogisticPath(shared.fit_transform(X[train], y[train]), y[train])
     X_held = shared.transform(X[held])
-    rows: list[Any] = [None] * len(candidates)
+    true = np.arange(len(held)), np.searchsorted(solver.classes, y[held])
+    predicted = np.empty((len(candidates), len(held)), y.dtype)
+    losses = np.empty((len(candidates), len(held)))
     settings = [{key.split("__")[-1]: value for key, value in c.items()} for c in candidates]
     # One kind of weights after the other, penalties in order: each solution is near the one before.
     for i in sorted(
@@ -154,6 +185,8 @@ def _logistic_fold(estimator, candidates, X, y, fold) -> np.ndarray:
         weights = compute_sample_weight(settings[i].get("class_weight"), y[train])
         coef, intercept = solver.solve(settings[i]["C"], sample_weight=weights, tol=1e-3)
         scores = X_held @ coef.T + intercept
-        codes = scores.argmax(axis=1) if len(intercept) > 1 else (scores[:, 0] > 0).astype(int)
-        rows[i] = solver.classes[codes]
-    return np.stack(rows)
+        if len(intercept) == 1:
+            scores = np.hstack([np.zeros_like(scores), scores])
+        predicted[i] = solver.classes[scores.argmax(axis=1)]
+        losses[i] = -log_softmax(scores, axis=1)[true]
+    return predicted, losses

@@ -7,7 +7,9 @@ float32, where log(1 + tiny) and 1 - p_y would lose it::
     m = max_c d_c >= 0,   a_c = exp(d_c - m),   o = sum_{c != y} a_c,   t = o + exp(-m)
     loss = m + log t,     dloss/dz_c = p_c = a_c / t  (c != y),         dloss/dz_y = p_y - 1 = -o / t
 
-The Hessian times V is X^T r with r_i = s_i (p_i u_i - p_i (p_i . u_i)), u = X V.
+With S_i = diag(p_i) - p_i p_i^T the Hessian is sum_i s_i S_i (x) x_i x_i^T: times V it is X^T r with
+r_i = s_i S_i u_i, u = X V. In directions U of the classes that make sum_i s_i S_i diagonal it nearly falls
+apart into one block sum_i s_i (u^T S_i u) x_i x_i^T for each, from which `newton` makes its preconditioner.
 
 The work is the two products with X. Both are done on one block of rows after the other, small enough to stay
 in the processor's cache between them, so that the rows come from memory once, and blocks run in threads.
@@ -27,7 +29,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 # What a block of rows may take of the processor's cache.
 _BLOCK_BYTES = 5_000_000
-# Entries of all classes' own blocks of the Hessian up to which each class gets its own.
+# Entries of all directions' blocks of the Hessian up to which each direction gets its own.
 _OWN_BLOCKS = 50_000_000
 
 
@@ -121,46 +123,45 @@ class NumpyRows:
         return self.weights * (1 - np.square(self._p).sum(axis=0, dtype=np.float64))
 
     def class_directions(self) -> np.ndarray:
-        """Orthonormal directions (k, k) of the classes, columns, in which the Hessian nearly falls apart.
+        """Orthonormal directions of the classes in which the Hessian nearly falls apart.
 
-        With S_i = diag(p_i) - p_i p_i^T the Hessian is sum_i s_i S_i (x) x_i x_i^T; these are the
-        eigenvectors of sum_i s_i S_i, so that what couples two of them vanishes on average. One of them is
-        what all classes have in common, which no loss depends on.
+        Returns
+        -------
+        ndarray of shape (k, k), float64
+            In columns, the eigenvectors of sum_i s_i S_i at the last parameters asked for, by rising
+            eigenvalue. The first, of eigenvalue 0, is what all classes have in common, which no loss
+            depends on.
         """
         p = self._p.astype(np.float64, copy=False)
         weighted = p * self.weights
         return np.linalg.eigh(np.diag(weighted.sum(axis=1)) - weighted @ p.T)[1]
 
     def diagonal_blocks(self, directions: np.ndarray, most: int) -> np.ndarray:
-        """The Hessian's blocks (p + 1, p + 1) of each direction with itself, or their mean, from a sample.
-
-        Rows are drawn in proportion to their curvature, as those that are sure of their class have none.
+        """The Hessian's block of each direction with itself, at the last parameters asked for.
 
         Parameters
         ----------
         directions : ndarray of shape (k, k)
             As from `class_directions`.
+        most : int
+            Rows that are drawn to estimate the blocks, all n for the blocks themselves.
 
         Returns
         -------
         ndarray of shape (k or 1, p + 1, p + 1), float64
-            One for all classes where k would take too much memory.
+            One, the mean, for all directions where k would take too much memory.
+
+        Notes
+        -----
+        Rows are drawn by their curvature (`draw`): those that are sure of their class, on a separable set
+        nearly all, have none to tell of.
         """
-        n, p = self.X.shape
-        if most == n:
-            rows, share = np.arange(n), np.ones(n)
-        else:
-            curvature = self._row_curvature()
-            # Half by curvature, half evenly: no row may count for too much.
-            chance = 0.5 * curvature / max(curvature.sum(), 1e-300) + 0.5 / n
-            chance /= chance.sum()
-            rows, counts = np.unique(np.random.default_rng(0).choice(n, most, p=chance), return_counts=True)
-            share = counts / (most * chance[rows])
+        rows, share = draw(self._row_curvature(), most)
         P = self._p[:, rows].astype(np.float64)
         # u^T S u of each row and direction.
         by_direction = np.square(directions).T @ P - np.square(directions.T @ P)
         by_direction = np.maximum(by_direction, 0) * (self.weights[rows] * share)
-        if self.n_classes * (p + 1) ** 2 > _OWN_BLOCKS:
+        if shares_block(self.n_classes, self.X.shape[1]):
             by_direction = by_direction.mean(axis=0, keepdims=True)
         x = np.hstack([self.X[rows], np.ones((len(rows), 1), self.X.dtype)])
 
@@ -176,6 +177,26 @@ class NumpyRows:
 
     def _rows(self, rows: slice) -> np.ndarray:
         return self.X[rows].astype(self._dtype, copy=False)
+
+
+def shares_block(k: int, p: int) -> bool:
+    """Whether one block has to do for all directions."""
+    return k * (p + 1) ** 2 > _OWN_BLOCKS
+
+
+def draw(curvature: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that stand for all, and how often each counts.
+
+    Drawn `most` times with replacement and the chance q_i = (curvature_i / sum + 1 / n) / 2, half evenly so
+    that no row counts for too much, a row counts 1 / (most q_i) each time: sums are estimated without bias.
+    """
+    n = len(curvature)
+    if most == n:
+        return np.arange(n), np.ones(n)
+    chance = 0.5 * curvature / max(curvature.sum(), 1e-300) + 0.5 / n
+    chance /= chance.sum()
+    rows, counts = np.unique(np.random.default_rng(0).choice(n, most, p=chance), return_counts=True)
+    return rows, counts / (most * chance[rows])
 
 
 def sample_size(n: int, p: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -51,6 +52,20 @@ def test_the_fitted_logistic_regression_is_scikit_learns(train, held_out):
     np.testing.assert_allclose(
         fitted.predict_proba(held_out[0]), reference.predict_proba(held_out[0]), atol=0.01
     )
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_of_penalties_that_name_every_label_logistic_regression_takes_the_one_that_is_sure(n_classes):
+    rng = np.random.default_rng(0)
+    y = np.arange(15 * n_classes * 2) % n_classes
+    X = 3 * rng.normal(size=(n_classes, 64))[y] + rng.normal(size=(len(y), 64))
+    (X, new), (y, true) = np.split(X, 2), np.split(y, 2)
+    fitted = fit_probe("logreg", X, y, n_jobs=1)
+    strongest = make_pipeline(StandardScaler(), LogisticRegression(C=0.1 / 64)).fit(X, y)
+    assert fitted.cv_score == 1
+    assert (fitted.predict(new) == true).all()
+    assert (strongest.predict(new) == true).all()
+    assert log_loss(true, fitted.predict_proba(new)) < 0.1 * log_loss(true, strongest.predict_proba(new))
 
 
 @pytest.mark.parametrize("name", probe_names())

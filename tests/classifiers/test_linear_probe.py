@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from scipy.special import log_softmax
+from scipy.special import softmax as softmax_of
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
-from featx.classifiers import LogisticProbe, fit_path, newton, softmax
+from featx.classifiers import LogisticProbe, fit_path, newton, protocols, softmax
 
 
 @parametrize_with_checks([LogisticProbe()])
@@ -45,16 +46,56 @@ def reference(C, X, y, **options):
 
 
 @pytest.mark.parametrize("C", [1e-5, 1e-2, 1.0, 1e3, 1e6])
-@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("k", [2, 3, 10])
 @pytest.mark.parametrize("shape", [(150, 8), (25, 40)])
 @pytest.mark.parametrize("kind", ["plain", "imbalanced", "unscaled", "separable"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning:sklearn")
 @pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")
 def test_the_optimum_is_scikit_learns_or_below(C, k, shape, kind):
     X, y, new = problem(*shape, k, kind)
-    model, theirs = LogisticProbe(C).fit(X, y), reference(C, X, y)
-    assert objective(model, X, y) <= objective(theirs, X, y) * (1 + 1e-6) + 1e-12
-    assert (model.predict(new) == theirs.predict(new)).mean() >= (0.97 if kind == "unscaled" else 0.995)
+    theirs = reference(C, X, y)
+    bound = objective(theirs, X, y)
+    for tol in (protocols._SWEEP, 1e-7):
+        model = LogisticProbe(C, tol=tol).fit(X, y)
+        reached = objective(model, X, y)
+        assert reached <= bound * (1 + 1e-6) + 1e-13
+        if bound <= reached * (1 + 1e-6):
+            assert (model.predict(new) == theirs.predict(new)).mean() >= 0.999
+        else:
+            # Scikit-learn gives up above the minimum; of its predictions then up to 7 % are others.
+            assert kind == "unscaled" or (kind == "separable" and C == 1e6)
+
+
+def excess(model, X, y):
+    """At most what the objective is above its minimum over `coef_`, which is strongly convex in it."""
+    z = X @ model.coef_.T + model.intercept_
+    own = np.arange(len(y)), np.unique(y, return_inverse=True)[1]
+    error = softmax_of(z, axis=1)
+    error[own] = 0
+    error[own] = -error.sum(axis=1)
+    gradient = error.T @ X + model.coef_ / model.C
+    np.testing.assert_allclose(error.sum(axis=0), 0, atol=1e-6)
+    return model.C / 2 * (gradient**2).sum()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning:sklearn")
+@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")
+def test_where_scikit_learn_ends_elsewhere_the_gradient_says_who_is_right():
+    X, y, _ = problem(150, 8, 3, "unscaled")
+    model, theirs = LogisticProbe(1e6).fit(X, y), reference(1e6, X, y)
+    reached = objective(model, X, y)
+    assert excess(model, X, y) < 1e-9 * reached
+    assert objective(theirs, X, y) > 2 * reached
+
+
+@pytest.mark.parametrize("kind", ["imbalanced", "separable"])
+@pytest.mark.parametrize("k", [2, 3])
+def test_intercepts_do_not_run_off_together(k, kind):
+    X, y, _ = problem(150, 8, k, kind)
+    path = newton.NewtonPath(X, y)
+    for C in (1.0, 1e3, 1e6):
+        path.solve(C)
+        assert abs(path._past[-1][1][-1].sum()) < 1e-6
 
 
 @pytest.fixture
@@ -66,7 +107,7 @@ def large(monkeypatch):
         monkeypatch.setattr(module, "sample_size", lambda n, p: min(n, 4 * p))
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["a block for each class", "one for all"])
+@pytest.mark.parametrize("own", [True, False], ids=["a block for each direction", "one for all"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["plain", "separable"])
 def test_a_path_over_a_large_set_is_at_the_optimum_everywhere(large, monkeypatch, kind, dtype, own):
@@ -127,23 +168,6 @@ def test_too_few_steps_are_told():
 def test_settings_must_be_positive(name):
     with pytest.raises(ValueError, match=f"{name} must be above 0, got 0"):
         LogisticProbe(**{name: 0}).fit(np.eye(2), [0, 1])
-
-
-def test_a_nearly_certain_row_keeps_its_loss_in_single_precision():
-    z = np.array([[30.0], [0.0], [-3.0]], np.float32)
-    loss, error = softmax._loss_and_error(z.copy(), np.array([0]))
-    exact = np.exp(-30) + np.exp(-33)
-    np.testing.assert_allclose(loss, exact, rtol=1e-5)
-    np.testing.assert_allclose(error[:, 0], [-exact, np.exp(-30), np.exp(-33)], rtol=1e-5)
-
-
-def test_the_hessian_is_the_change_of_the_gradient():
-    X, y, _ = problem(50, 5, 3)
-    rows = softmax.NumpyRows(X, np.unique(y, return_inverse=True)[1], np.linspace(0.5, 2, 50), 3)
-    theta, V = np.random.default_rng(0).normal(size=(2, 6, 3)) * 0.1
-    ahead, behind = (rows.loss_and_gradient(theta + s * 1e-5 * V)[1] for s in (1, -1))
-    rows.loss_and_gradient(theta)
-    np.testing.assert_allclose(rows.hessian(V), (ahead - behind) / 2e-5, rtol=1e-5, atol=1e-5)
 
 
 def test_path_of_one_thread_and_of_two_are_the_same_numbers(large):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from featx.classifiers.selection import balanced_accuracy, cross_validate, expand, make_folds
+from featx.classifiers.selection import Validated, balanced_accuracy, cross_validate, expand, make_folds
 
 
 @pytest.mark.parametrize(("smallest", "expected"), [(1, 0), (2, 2), (4, 4), (5, 5), (9, 5)])
@@ -75,7 +75,7 @@ def test_scores_are_those_of_refitting_everything_in_every_fold(train, jobs):
     folds = make_folds(y, None, 0)
     model = make_pipeline(StandardScaler(), KNeighborsClassifier())
     candidates = expand({"kneighborsclassifier__n_neighbors": [7, 3, 1]})
-    scores = cross_validate(model, candidates, X, y, folds, n_jobs=jobs)
+    scores = cross_validate(model, candidates, X, y, folds, n_jobs=jobs).accuracies
     for score, candidate in zip(scores, candidates, strict=True):
         slow = cross_val_predict(model.set_params(**candidate), X, y, cv=folds)
         assert score == pytest.approx(balanced_accuracy_score(y, slow))
@@ -86,7 +86,7 @@ def test_settings_of_earlier_steps_are_refitted_too(train):
     folds = make_folds(y, None, 0)
     model = make_pipeline(StandardScaler(), KNeighborsClassifier())
     candidates = expand({"standardscaler__with_std": [True, False]})
-    scores = cross_validate(model, candidates, X, y, folds)
+    scores = cross_validate(model, candidates, X, y, folds).accuracies
     for score, candidate in zip(scores, candidates, strict=True):
         slow = cross_val_predict(model.set_params(**candidate), X, y, cv=folds)
         assert score == pytest.approx(balanced_accuracy_score(y, slow))
@@ -104,7 +104,17 @@ def test_the_logistic_path_scores_as_plain_refitting_does(train, n_classes):
     }
     fast = cross_validate(model, expand(grid), X, y, folds, path=True)
     slow = cross_validate(model, expand(grid), X, y, folds)
-    np.testing.assert_allclose(fast, slow, atol=0.03)
+    np.testing.assert_allclose(fast.accuracies, slow.accuracies, atol=0.03)
+    assert slow.losses is None
+    for loss, candidate in zip(fast.losses, expand(grid), strict=True):
+        p = cross_val_predict(model.set_params(**candidate), X, y, cv=folds, method="predict_proba")
+        assert loss == pytest.approx(log_loss(y, p), rel=0.02)
+
+
+def test_the_best_is_the_most_accurate_then_the_one_of_the_lowest_loss_then_the_first():
+    accuracies = np.array([0.9, 1.0, 1.0 - 1e-15, 1.0, 0.99])
+    assert Validated(accuracies, None).best() == 1
+    assert Validated(accuracies, np.array([0.0, 0.5, 0.2, 0.2, 0.1])).best() == 2
 
 
 def test_the_estimator_itself_is_never_fitted(train):
