@@ -36,6 +36,13 @@ RUNS = {
         ],
         "full-rich: mean test accuracy",
     ),
+    "frozen_blocks.py": (
+        [
+            *("--backbone", "shufflenet_v2_x0_5", "--image-size", "32"),
+            *("--epochs", "1", "--trained", "0", "1"),
+        ],
+        "1 of 5 blocks trained: test accuracy",
+    ),
     "cifar10_vgg16.py": (
         ["--backbone", "vgg11", "--sizes", "32", "--epochs", "1"],
         "32 px, last: test accuracy",

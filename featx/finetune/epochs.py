@@ -22,6 +22,7 @@ from featx.finetune.memory import release, too_large
 from featx.finetune.problem import Problem
 from featx.finetune.pulls import Average, Pull, mixed
 from featx.finetune.recipe import Recipe
+from featx.finetune.replay import Replay
 from featx.finetune.trunk import Parts, Trunk, features, frozen_parts, pixel_parts
 
 #: Sets the chances of mixup apart from those of the crops.
@@ -69,6 +70,8 @@ class NetworkTraining:
     kept : dict, optional
         Activations that another training of the same layers on the same images has kept, and that this one
         adds to: by the number of the view, which is 0 for the validation images.
+    replay : Replay, optional
+        What keeps the trunk's source task.
 
     Attributes
     ----------
@@ -91,6 +94,7 @@ class NetworkTraining:
         seed: int,
         progress: Callable[[dict[str, Any]], object] | None,
         kept: dict[int, Kept | None] | None = None,
+        replay: Replay | None = None,
     ):
         assert problem.images is not None
         self.trunk, self.head, self.problem, self.recipe = trunk, head, problem, recipe
@@ -100,6 +104,9 @@ class NetworkTraining:
         blocks = trunk.blocks(recipe.mode, recipe.unfreeze)
         pretrained = [parameter for block in blocks for parameter in block]
         trunk.unfreeze(recipe.mode, recipe.unfreeze)
+        self.replay = replay
+        if replay is not None:
+            replay.follow()
         self.n_blocks = len(blocks)
         self.unfrozen = 0  # blocks, of mode "gradual"
         self.parameters = pretrained + list(head.linear.parameters())
@@ -180,6 +187,8 @@ class NetworkTraining:
         if blocks != self.unfrozen:
             self.unfrozen = blocks
             self.trunk.unfreeze("last" if blocks < self.n_blocks else "gradual", blocks)
+            if self.replay is not None:
+                self.replay.follow()
 
     def _averaged(self, epoch: int, fitted: tuple, val: Kept | None, began: float) -> bool:
         """Validate and offer the weights, or their moving average where there is one."""
@@ -271,7 +280,10 @@ class NetworkTraining:
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                return self._accumulate(rows, before)
+                found = self._accumulate(rows, before)
+                if self.replay is not None:
+                    self.replay.add_gradient(self.step, self.part, self.scaler)
+                return found
             except torch.OutOfMemoryError:
                 if self.part == 1:
                     raise too_large() from None

@@ -17,7 +17,7 @@ import torch
 
 Parts = tuple[torch.Tensor, ...]
 
-#: Bytes held in memory, at most: by the validation images, and as many by the training images.
+#: Bytes held in memory, at most: by the validation images, as many by the training and by the proxy images.
 MEMORY_BYTES = 1 << 30
 #: Share of the free bytes of the temporary folder's disk that it takes, at most.
 DISK_SHARE = 0.5

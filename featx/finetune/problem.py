@@ -56,7 +56,7 @@ class Problem:
             raise InputError(f"n_classes: expected a whole number of at least 2, got {n_classes!r}")
         if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
             raise InputError(f"seed: expected a whole number of at least 0, got {seed!r}")
-        y = _integers("labels", labels)
+        y = integers("labels", labels)
         n = len(y)
         if images is None and embeddings is None:
             raise InputError("fine-tuning needs images or embeddings, got neither")
@@ -102,7 +102,8 @@ class Problem:
         return found
 
 
-def _integers(name: str, values: Any) -> np.ndarray:
+def integers(name: str, values: Any) -> np.ndarray:
+    """Values as int64 of shape (n,); `InputError` names the argument that is something else."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(
@@ -112,7 +113,7 @@ def _integers(name: str, values: Any) -> np.ndarray:
 
 
 def _positions(name: str, values: Any, n: int) -> np.ndarray:
-    positions = _integers(name, values)
+    positions = integers(name, values)
     outside = positions[(positions < 0) | (positions >= n)]
     if len(outside):
         raise InputError(f"{name}: expected positions from 0 to {n - 1}, got {outside[0]}")

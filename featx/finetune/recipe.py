@@ -83,6 +83,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "jitter": (lambda v: 0 <= v <= 1, "in [0, 1]"),
     "mixup": (lambda v: v >= 0, "at least 0"),
     "ema": (lambda v: 0 <= v < 1, "in [0, 1)"),
+    "replay": (lambda v: v >= 0, "at least 0"),
+    "replay_temperature": (lambda v: v > 0, "above 0"),
 }
 
 
@@ -147,6 +149,16 @@ class Recipe:
         Decay d of an exponential moving average of the weights, which is then what is validated and kept
         (Polyak averaging); 0 is off. At step t the decay is min(d, (1 + t) / (10 + t)), so that the start
         is forgotten in time by short trainings as well.
+    replay : float
+        Weight of what the network has to keep of its source task (lambda_o in Li and Hoiem, *Learning without
+        Forgetting*, 2016, eq. 1, where it is 1); 0 is off. Above 0 each step also shows proxy images, which
+        `fine_tune` is given, and has the source classifier say what it said of them before: see
+        `featx.finetune.replay`. Unused by ``head``, which forgets nothing.
+    replay_temperature : float
+        T of that loss (Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015,
+        section 2); above 1 the less likely classes count for more. 2 is Li and Hoiem's.
+    replay_batch : int
+        Proxy images in each step.
     head_start : {"sgd", "logistic"}
         What the head is before the layers below it are trained (LP-FT: Kumar et al. 2022): trained by SGD
         on the frozen embeddings with early stopping, or scikit-learn's logistic regression on them, its C
@@ -187,6 +199,9 @@ class Recipe:
     l2_sp: float = 0.0
     l2_sp_head: float = 0.0
     ema: float = 0.0
+    replay: float = 0.0
+    replay_temperature: float = 2.0
+    replay_batch: int = 8
     head_start: str = "sgd"
     lr_search: tuple[float, ...] = ()
     search_epochs: int = 2
@@ -196,7 +211,15 @@ class Recipe:
             raise UnknownName("fine-tuning mode", str(self.mode), MODES)
         if self.head_start not in HEAD_STARTS:
             raise UnknownName("recipe: head_start", str(self.head_start), HEAD_STARTS)
-        for name in ("epochs", "batch_size", "unfreeze", "patience", "search_epochs", "views"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "unfreeze",
+            "patience",
+            "search_epochs",
+            "views",
+            "replay_batch",
+        ):
             value = getattr(self, name)
             if name == "views" and value is None:
                 continue

@@ -14,6 +14,7 @@ from featx.finetune.head import Head
 from featx.finetune.kept import Kept
 from featx.finetune.problem import Problem
 from featx.finetune.recipe import Recipe
+from featx.finetune.replay import Replay
 from featx.finetune.trunk import Trunk
 
 
@@ -24,6 +25,7 @@ def searched(
     recipe: Recipe,
     seed: int,
     kept: dict[int, Kept | None],
+    replay: Replay | None = None,
 ) -> tuple[Recipe, list[dict[str, Any]], int]:
     """The recipe with the best of ``recipe.lr_search`` as `lr_backbone`.
 
@@ -38,6 +40,8 @@ def searched(
         Of order and crops, the same for every rate.
     kept : dict
         See `NetworkTraining`; what the trainings keep is here afterwards.
+    replay : Replay, optional
+        See `NetworkTraining`.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def searched(
     for rate in recipe.lr_search:
         began = time.perf_counter()
         trial = replace(short, lr_backbone=rate)
-        run = NetworkTraining(trunk, copy.deepcopy(head), problem, trial, seed, None, kept)
+        run = NetworkTraining(trunk, copy.deepcopy(head), problem, trial, seed, None, kept, replay)
         run.train()
         forwarded += run.forwarded
         restore(start, values)

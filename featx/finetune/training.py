@@ -30,6 +30,7 @@ from featx.finetune.precision import choose
 from featx.finetune.probe_start import logistic_head
 from featx.finetune.problem import Problem
 from featx.finetune.recipe import Recipe, default_recipe
+from featx.finetune.replay import Replay
 from featx.finetune.search import searched
 from featx.finetune.trunk import Trunk, features
 
@@ -49,6 +50,7 @@ def fine_tune(
     seed: int = 0,
     progress: Callable[[dict[str, Any]], object] | None = None,
     start_from: FineTuned | None = None,
+    proxy_images: Sequence[Any] | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone on labelled images.
 
@@ -83,6 +85,10 @@ def fine_tune(
         Continue from its head and layers, in place of a new head and the pretrained layers; it is not
         changed. `embeddings` are then of use for mode ``"head"`` only, and the history begins with
         epoch 0, which is `start_from` on these images. Momentum and learning rates begin anew.
+    proxy_images : sequence of image sources, optional
+        What a recipe with `Recipe.replay` above 0 shows besides, lest the source task be forgotten; only such
+        a recipe takes them. Their labels are not needed. `featx.finetune.forgetting` on other proxy images
+        measures the effect.
 
     Returns
     -------
@@ -95,7 +101,9 @@ def fine_tune(
     InputError
         Labels, indices or embeddings do not fit together, or the device does not exist; or `start_from`
         has other classes or another backbone, or has changed the layers that mode ``"head"`` takes as
-        they are.
+        they are; or there are proxy images without replay, none with it, or no source classifier.
+    WeightsError
+        Replay needs the source classifier, and the checkpoint has none.
     ImageError
         An image cannot be decoded.
     """
@@ -105,6 +113,7 @@ def fine_tune(
         recipe = default_recipe(recipe, len(problem.train))
     if images is None and recipe.mode != "head":
         raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
+    _check_proxies(recipe, proxy_images)
     arithmetic = choose(device, precision)
     changed = {} if start_from is None else _checked_start(start_from, backbone, problem.n_classes, recipe)
 
@@ -150,15 +159,18 @@ def fine_tune(
     else:
         assert trunk is not None
         kept: dict[int, Kept | None] = {}  # which the search and the training after it share
+        replay = None
+        if proxy_images is not None:
+            replay = Replay(backbone, trunk, proxy_images, recipe, seed)
         if recipe.lr_search and not len(problem.val):
             notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
         elif recipe.lr_search:
-            recipe, trials, shown = searched(trunk, head, problem, recipe, seed, kept)
+            recipe, trials, shown = searched(trunk, head, problem, recipe, seed, kept, replay)
             forwarded += shown
-        run = NetworkTraining(trunk, head, problem, recipe, seed, progress, kept)
+        run = NetworkTraining(trunk, head, problem, recipe, seed, progress, kept, replay)
         run.train()
         history, best_epoch = run.history, run.best.epoch
-        forwarded += run.forwarded
+        forwarded += run.forwarded + (0 if replay is None else replay.forwarded)
         notes += run.notes
     return FineTuned(
         recipe=recipe,
@@ -203,6 +215,17 @@ def fine_tune_seeds(
     if not len(seeds):
         raise InputError("seeds: expected at least one, got none")
     return [fine_tune(backbone, images, labels, n_classes, seed=seed, **options) for seed in seeds]
+
+
+def _check_proxies(recipe: Recipe, images: Sequence[Any] | None) -> None:
+    if images is not None and not len(images):
+        raise InputError("proxy_images: expected at least one image, got none")
+    if recipe.replay and images is None:
+        raise InputError(f"recipe: replay is {recipe.replay:g}, which needs proxy_images; got None")
+    if images is not None and not recipe.replay:
+        raise InputError(
+            "proxy_images: the recipe's replay is 0, so they would not be shown; set it to 1, say"
+        )
 
 
 def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:

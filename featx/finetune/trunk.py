@@ -80,6 +80,17 @@ class Trunk:
         rest = [p for p in self.module.parameters() if id(p) not in named]
         return [rest, *found] if rest else found
 
+    def follow(self, other: Trunk) -> None:
+        """Have the parameters of another trunk, whose names are among one's own, and train what it trains.
+
+        From then on what trains the one trains both.
+        """
+        for name, parameter in other.module.named_parameters(remove_duplicate=False):
+            parent, _, last = name.rpartition(".")
+            setattr(self.module.get_submodule(parent), last, parameter)
+        self.tuned = other.tuned
+        self._compiled = None
+
     def pretrained(self, parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
         """The values that parameters of `module` have in the backbone, which no training has changed."""
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from featx.backbones import Backbone
 from featx.images import PixelImage, Preprocessing
 
 
@@ -57,6 +58,54 @@ class TinyBackbone:
 
     def blocks(self, module):
         return [["stem"], ["middle"], [module.top]]
+
+
+class TinyClassifier(TinyNet):
+    """TinyNet with a classifier of five source classes, whose scores differ from image to image."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 5)
+        nn.init.normal_(self.fc.weight, std=3.0)
+        for layer in self.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_mean.uniform_(-0.1, 0.1)
+                layer.running_var.uniform_(0.05, 0.2)
+
+    def forward(self, x):
+        return self.fc(super().forward(x))
+
+
+class TinyArchitecture:
+    name, source, extras = "tiny", "torchvision", ()
+
+    def build(self, pretrained, *, pretrained_style):
+        return TinyClassifier()
+
+
+@pytest.fixture
+def classifier():
+    """A backbone cut below the classifier that its network has."""
+    return Backbone(
+        name="tiny",
+        weights_name=None,
+        weights_sha256="0",
+        layer="mean",
+        pooling="identity",
+        dim=8,
+        preprocessing=Preprocessing(resize=(16, 16), crop=None),
+        architecture=TinyArchitecture(),
+        seed=7,
+    )
+
+
+@pytest.fixture(scope="session")
+def proxies():
+    """40 images unlike the stripes, of one noisy colour each."""
+    rng = np.random.default_rng(5)
+    colours = rng.integers(30, 226, (40, 1, 1, 3))
+    pixels = (colours + rng.normal(0, 30, (40, 20, 20, 3))).clip(0, 255).astype(np.uint8)
+    return [PixelImage(f"proxy {i}", one) for i, one in enumerate(pixels)]
 
 
 @pytest.fixture(autouse=True)

@@ -56,6 +56,7 @@ def test_a_wrong_number_of_images_is_refused(n_train):
     + [("val_fraction", 0), ("val_fraction", 1), ("lr_head", "0.1"), ("lr_head", None), ("augment", 1)]
     + [("layer_decay", 0), ("layer_decay", 1.1), ("l2_sp", -1), ("l2_sp_head", -1), ("crop_scale", 0)]
     + [("flip", 2), ("jitter", -0.1), ("mixup", -1), ("ema", 1), ("views", 0), ("search_epochs", 0)]
+    + [("replay", -1), ("replay", None), ("replay_temperature", 0), ("replay_batch", 0)]
     + [("lr_search", (0.1, 0)), ("lr_search", 0.1), ("lr_search", ("0.1",))],
 )
 def test_a_value_out_of_range_is_refused_by_name(name, value):
