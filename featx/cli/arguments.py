@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from typing import Any, NoReturn
 
 import featx
+from featx.cli.groups import (
+    add_columns,
+    add_machine,
+    add_network,
+    add_running,
+    positive,
+    seed,
+    share,
+    shots,
+    size,
+)
 
-#: Largest seed: those of several splits, which count on from it, still suit every generator.
-MOST_SEED = 2**31 - 1
 DATA_HELP = (
     "a folder with one subfolder per class (optionally under train/ and test/ or val/), a .csv or .parquet "
     "with the columns path, label and optionally split and group, or a named dataset (digits, fashion-mnist, "
@@ -41,15 +49,15 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
     )
-    _columns(p)
-    _network(p)
+    add_columns(p)
+    add_network(p)
     p.add_argument(
         "--dtype",
         choices=["float32", "float16"],
         default="float32",
         help="in which embeddings are kept: float16 takes half the bytes",
     )
-    _running(p)
+    add_running(p)
 
     p = commands.add_parser(
         "compare",
@@ -72,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--regressors", nargs="+", metavar="R", help="what predicts the --target (default: all four)"
     )
-    _columns(p)
+    add_columns(p)
     p.add_argument(
         "--baseline",
         nargs="+",
@@ -80,10 +88,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODE",
         help="finetune (head, last and full), none, or some of: head last gradual full (default: finetune)",
     )
-    p.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the modes that train the network")
+    p.add_argument("--epochs", type=positive, metavar="N", help="epochs of the modes that train the network")
     p.add_argument(
         "--test-size",
-        type=_share,
+        type=share,
         default=0.25,
         metavar="F",
         help="share of test images where DATA has no split",
@@ -101,17 +109,17 @@ def build_parser() -> argparse.ArgumentParser:
         "labels, and trained on its own training images (one backbone, one classifier, no fine-tuning)",
     )
     p.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
+        "--seed", type=seed, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
     )
     p.add_argument(
         "--seeds",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="N",
         help="repeat on N drawn splits, N times the fitting; not for DATA that has a split (default: 1)",
     )
-    _network(p)
-    _running(p)
+    add_network(p)
+    add_running(p)
 
     p = commands.add_parser(
         "curve",
@@ -127,11 +135,11 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--shots",
         nargs="+",
-        type=_shots,
+        type=shots,
         metavar="K",
         help="images of each class to train on, or all (default: 1 2 5 10 20 50 all)",
     )
-    p.add_argument("--seeds", type=_positive, metavar="N", help="draws (default: 10)")
+    p.add_argument("--seeds", type=positive, metavar="N", help="draws (default: 10)")
     p.add_argument("--classifiers", nargs="+", metavar="C", help="probes (default: logreg svm knn lda ridge)")
     p.add_argument(
         "--baseline",
@@ -142,22 +150,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--protocol", metavar="P", help="shots, seeds and classifiers of a protocol: lsr-fewshot")
     p.add_argument("--label", metavar="C", help="the column of classes of a table (default: label)")
-    p.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the modes that train the network")
+    p.add_argument("--epochs", type=positive, metavar="N", help="epochs of the modes that train the network")
     p.add_argument(
         "--augment", action="store_true", help="random crops and flips in fine-tuning: dearer by far"
     )
     p.add_argument(
         "--test-size",
-        type=_share,
+        type=share,
         default=0.25,
         metavar="F",
         help="share of test images where DATA has no split",
     )
     p.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
+        "--seed", type=seed, default=0, metavar="N", help="seed of everything that is drawn (default: 0)"
     )
-    _network(p)
-    _running(p)
+    add_network(p)
+    add_running(p)
 
     p = commands.add_parser(
         "run",
@@ -184,9 +192,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
     )
-    p.add_argument("--seed", type=_seed, default=0, metavar="N")
-    _network(p)
-    _running(p)
+    p.add_argument("--seed", type=seed, default=0, metavar="N")
+    add_network(p)
+    add_running(p)
 
     p = commands.add_parser(
         "predict", help="use a kept classifier", description="Label and probability of each image."
@@ -196,8 +204,8 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("-o", "--output", metavar="FILE", help="write here instead of standard output")
     p.add_argument("--format", choices=["csv", "jsonl"], help="default: by the ending of FILE, else csv")
     p.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
-    _machine(p)
-    _running(p, limit=False)
+    add_machine(p)
+    add_running(p, limit=False)
 
     p = commands.add_parser(
         "anomaly",
@@ -221,7 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--contamination",
-        type=_share,
+        type=share,
         default=0.05,
         metavar="F",
         help="share of the normal training images that the threshold calls anomalous (default: 0.05)",
@@ -230,11 +238,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
     )
     p.add_argument(
-        "--test-size", type=_share, default=0.25, metavar="F", help="share of test images without a split"
+        "--test-size", type=share, default=0.25, metavar="F", help="share of test images without a split"
     )
-    p.add_argument("--seed", type=_seed, default=0, metavar="N")
-    _network(p)
-    _running(p)
+    p.add_argument("--seed", type=seed, default=0, metavar="N")
+    add_network(p)
+    add_running(p)
 
     p = commands.add_parser(
         "backbones",
@@ -278,10 +286,10 @@ def _rank(commands: Any) -> None:
     p.add_argument(
         "--probe", action=argparse.BooleanOptionalAction, default=True, help="fit the probe (default: yes)"
     )
-    p.add_argument("--seed", type=_seed, default=0, metavar="N", help="of folds and subsets (default: 0)")
+    p.add_argument("--seed", type=seed, default=0, metavar="N", help="of folds and subsets (default: 0)")
     p.add_argument("--label", metavar="C", help="column of classes in a table (default: label)")
-    _network(p, layer=False)
-    _running(p)
+    add_network(p, layer=False)
+    add_running(p)
 
 
 def _similarity(commands: Any) -> None:
@@ -296,18 +304,18 @@ def _similarity(commands: Any) -> None:
     p.add_argument("b", metavar="B", help="what is compared with it")
     p.add_argument("-o", "--output", metavar="DIR", help="folder for results.json and report.html")
     p.add_argument("--backbone", default="mobilenet_v2", metavar="B", help="(default: %(default)s)")
-    p.add_argument("--permutations", type=_positive, default=1000, metavar="N", help="(default: 1000)")
+    p.add_argument("--permutations", type=positive, default=1000, metavar="N", help="(default: 1000)")
     p.add_argument(
         "--most",
-        type=_positive,
+        type=positive,
         default=2000,
         metavar="N",
         help="images of each set at most, drawn with the seed (default: 2000)",
     )
-    p.add_argument("--top", type=_positive, default=12, metavar="N", help="images to show (default: 12)")
-    p.add_argument("--seed", type=_seed, default=0, metavar="N", help="of all that is drawn (default: 0)")
-    _network(p)
-    _running(p, limit=False)
+    p.add_argument("--top", type=positive, default=12, metavar="N", help="images to show (default: 12)")
+    p.add_argument("--seed", type=seed, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    add_network(p)
+    add_running(p, limit=False)
 
 
 def _search(commands: Any) -> None:
@@ -319,10 +327,10 @@ def _search(commands: Any) -> None:
     )
     p.add_argument("file", metavar="F.h5", help="a file of featx extract")
     p.add_argument("queries", nargs="+", metavar="QUERY", help="an id in F.h5, else an image file")
-    p.add_argument("-k", type=_positive, default=10, metavar="K", help="how many (default: 10)")
+    p.add_argument("-k", type=positive, default=10, metavar="K", help="how many (default: 10)")
     p.add_argument("--json", action="store_true", help="for programs, instead of a table")
     p.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
-    _machine(p)
+    add_machine(p)
     group = p.add_argument_group("the run")
     group.add_argument(
         "--cache", metavar="DIR", help="embedding cache (default: FEATX_CACHE or the user's cache folder)"
@@ -338,7 +346,7 @@ def _label(commands: Any) -> None:
         "label first in front.",
     )
     p.add_argument("file", metavar="F.h5", help="a file of featx extract")
-    p.add_argument("-n", type=_positive, default=20, metavar="N", help="how many (default: 20)")
+    p.add_argument("-n", type=positive, default=20, metavar="N", help="how many (default: 20)")
     p.add_argument(
         "--strategy",
         choices=["margin", "k-center", "badge"],
@@ -378,7 +386,7 @@ def _cache(commands: Any) -> None:
     )
     p.add_argument(
         "--max-size",
-        type=_size,
+        type=size,
         metavar="S",
         help="remove whole spaces too, the least recently used first, until S is kept (500MB, 20GB, 1.5TB); "
         "the one used last stays",
@@ -397,108 +405,3 @@ def _root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", metavar="DIR", help="which (default: FEATX_CACHE or the user's cache folder)"
     )
-
-
-def _columns(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("columns of a table (or tasks of an .h5 file)")
-    group.add_argument("--label", nargs="+", metavar="C", help="columns of classes (default: label)")
-    group.add_argument(
-        "--target",
-        nargs="+",
-        metavar="C",
-        help="columns of numbers; of several columns, an image with a blank in one is not part of that task",
-    )
-
-
-def _network(parser: argparse.ArgumentParser, *, layer: bool = True) -> None:
-    group = parser.add_argument_group("the frozen network")
-    group.add_argument(
-        "--weights",
-        default="default",
-        metavar="W",
-        help="another weights name, the path of a checkpoint, or 'random' for random weights",
-    )
-    if layer:
-        group.add_argument(
-            "--layer",
-            metavar="L",
-            help="where the embedding is taken (default: pooled penultimate); logits: the class scores",
-        )
-    group.add_argument("--pooling", choices=["avg", "max", "none"], help="for a layer with spatial extent")
-    group.add_argument("--image-size", type=_positive, metavar="PX", help="another input resolution")
-    group.add_argument(
-        "--precision",
-        choices=["auto", "fp32", "bf16", "fp16", "int8"],
-        default="auto",
-        help="auto is bf16 where the CPU or GPU has it, fp16 on older GPUs, else fp32",
-    )
-    _machine(parser)
-
-
-def _machine(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("this machine")
-    group.add_argument(
-        "--engine", default="auto", metavar="E", help="auto, torch, openvino, compile or eager"
-    )
-    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
-    group.add_argument("--batch-size", type=_batch, default="auto", metavar="N", help="auto or a number")
-
-
-def _running(parser: argparse.ArgumentParser, *, limit: bool = True) -> None:
-    group = parser.add_argument_group("the run")
-    group.add_argument(
-        "--on-error",
-        choices=["raise", "skip"],
-        default="raise",
-        help="stop at an unreadable image (default), or skip it and list it",
-    )
-    if limit:
-        group.add_argument("--limit", type=_positive, metavar="N", help="a stratified subset of N images")
-    group.add_argument(
-        "--cache", metavar="DIR", help="embedding cache (default: FEATX_CACHE or the user's cache folder)"
-    )
-    group.add_argument("--quiet", action="store_true", help="no progress on standard error")
-    group.add_argument("--profile", action="store_true", help="show where the time of the extraction went")
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdigit() else -1
-    if not 0 <= value <= MOST_SEED:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {MOST_SEED}, got {text!r}")
-    return value
-
-
-def _shots(text: str) -> int | str:
-    return text if text == "all" else _positive(text)
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*(?:([kMGT])(i?)B?|B)", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected a size such as 500MB or 20GB, got {text!r}")
-    number, prefix, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index((prefix or " ").lower()))
-
-
-def _batch(text: str) -> int | str:
-    return text if text == "auto" else _positive(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, got {text!r}")
-    return value
