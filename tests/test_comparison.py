@@ -193,6 +193,7 @@ def test_two_backbones_stand_in_one_table(photos):
     assert [(m.name, m.backbone) for m in result.methods if m.kind == "probe"] == [
         ("knn", BACKBONE),
         ("knn", "squeezenet1_1"),
+        ("ensemble", None),
     ]
     assert set(result.spaces) == {BACKBONE, "squeezenet1_1"}
 

@@ -44,7 +44,7 @@ def taken_for_granted(tmp_path, monkeypatch):
         return load(name, weights=None, **(options | {"image_size": 32}))
 
     monkeypatch.setattr("featx.backbones.load_backbone", load_small)
-    monkeypatch.setattr("featx.finetune.precision.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
     monkeypatch.chdir(tmp_path)
     paths = sorted(write_photos(Path("photos"), 8).rglob("*.png"))
     labels = [path.parent.name for path in paths]

@@ -131,6 +131,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "extraction",
         "repeats",
         "hygiene",
+        "ensemble",
     }
     assert set(content["methods"][0]) == {
         "name",

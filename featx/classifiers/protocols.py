@@ -23,7 +23,8 @@ NeurIPS 2017.
 LDA with shrinkage is the probe ``lda``, a linear SVM with an inner choice of C the probe ``svm``. The test
 part has no say in any choice. Features enter the first three as they are, apart from `dinov2-knn`'s length.
 Where something is held out to choose by and the data has no validation part, the draw is stratified and
-keeps groups together. A tie goes to the stronger penalty, or to the larger k.
+keeps groups together. Of penalties that are as often right there the strongest one whose log loss is
+within 1 / n of the lowest is taken, n being the rows held out; of numbers of neighbours the largest.
 
 Departures: `lsr-fewshot` takes its penalty by exact leave-one-out on the training rows (the original tries
 several and reports them on test) and leaves its intercept free. Votes of neighbours, squared distances and
@@ -36,6 +37,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.pipeline import Pipeline
@@ -175,17 +177,26 @@ def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
         if not len(held):
             return {}, None, None
         path = NewtonPath(rows[fit], labels[fit])
-        x, best = rows[held], None
-        score = -1.0
+        x, truth = rows[held], labels[held]
+        score, best = -1.0, []
+        known = np.flatnonzero(np.isin(truth, path.classes))
+        at = np.searchsorted(path.classes, truth[known])
         for C in np.sort(Cs):
             coef, intercept, _, _ = path.solve(C, tol=_SWEEP)
             z = x @ coef.T.astype(x.dtype) + intercept
             codes = z.argmax(axis=1) if len(intercept) > 1 else (z[:, 0] > 0).astype(int)
-            new = accuracy(labels[held], path.classes[codes], metric)
+            new = accuracy(truth, path.classes[codes], metric)
+            columns = z if len(intercept) > 1 else np.hstack([np.zeros_like(z), z])
+            new_loss = -float(log_softmax(columns[known], axis=1)[np.arange(len(known)), at].mean())
             if new > score + 1e-12:
-                score, best = new, (float(C), coef, intercept)
-        assert best is not None
-        return {"C": best[0]}, score, best[1:]
+                score, best = new, []
+            if new > score - 1e-12:
+                best.append((new_loss, float(C), coef, intercept))
+        # n rows cannot tell apart losses that differ by less than 1 / n: where all are right, the loss falls
+        # for ever with a weaker penalty, and the model would be sure beyond what it has seen.
+        enough = min(loss for loss, *_ in best) + 1 / len(held)
+        _, chosen, coef, intercept = next(one for one in best if one[0] <= enough)
+        return {"C": chosen}, score, (coef, intercept)
 
     return choose
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from featx import machine
 from featx.errors import InputError, UnknownName
-from featx.machine import cpu_has_bf16
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def choose(device: str | torch.device = "auto", precision: str = "auto") -> Arit
     if chosen.type == "cuda":
         native = torch.cuda.get_device_capability(chosen) >= (8, 0)
         return Arithmetic(chosen, torch.bfloat16 if native else torch.float16)
-    if chosen.type == "cpu" and cpu_has_bf16():
+    if chosen.type == "cpu" and machine.cpu_has_bf16():
         return Arithmetic(chosen, torch.bfloat16)
     return Arithmetic(chosen, torch.float32)
 

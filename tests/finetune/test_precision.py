@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from featx.errors import InputError
-from featx.finetune import precision
 from featx.finetune.precision import choose
 
 
@@ -17,9 +16,9 @@ def test_auto_takes_the_cpu_when_there_is_nothing_else(no_accelerator):
 
 
 def test_a_cpu_with_native_bf16_uses_it_and_another_does_not(no_accelerator, monkeypatch):
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: True)
     assert choose("cpu").precision == "bf16"
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
     assert choose("cpu").precision == "fp32"
 
 

@@ -298,11 +298,10 @@ def test_memory_for_not_even_one_image_is_one_clear_error(tiny, stripes, monkeyp
 
 
 def test_bf16_training_runs_and_stays_close(tiny, stripes, monkeypatch):
-    from featx.finetune import precision
 
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
     exact = tune(tiny, stripes, recipe("full"))
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: True)
     rough = tune(tiny, stripes, recipe("full"))
     assert (exact.precision, rough.precision) == ("fp32", "bf16")
     assert rough.history[-1]["val_loss"] == pytest.approx(exact.history[-1]["val_loss"], abs=0.1)

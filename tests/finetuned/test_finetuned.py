@@ -33,7 +33,7 @@ SQUEEZE = QUICK | {"backbone": "squeezenet1_1", "device": "cpu", "random_state":
 @pytest.fixture(autouse=True)
 def _float32(monkeypatch):
     """Layers are trained in float32, also on a machine with bfloat16."""
-    monkeypatch.setattr("featx.finetune.precision.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
 
 
 def classifier(mode="head", **options):
