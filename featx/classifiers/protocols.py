@@ -178,7 +178,8 @@ def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
             return {}, None, None
         path = NewtonPath(rows[fit], labels[fit])
         x, truth = rows[held], labels[held]
-        score, best = -1.0, []
+        score = -1.0
+        best: list[tuple[float, float, np.ndarray, np.ndarray]] = []
         known = np.flatnonzero(np.isin(truth, path.classes))
         at = np.searchsorted(path.classes, truth[known])
         for C in np.sort(Cs):
