@@ -125,11 +125,13 @@ def test_the_tempered_loss_is_the_least_over_temperatures():
     rng = np.random.default_rng(0)
     y = torch.from_numpy(rng.integers(0, 3, 80))
     logits = 9 * (torch.from_numpy(rng.normal(size=(80, 3))) + torch.nn.functional.one_hot(y, 3))
-    grid = np.exp(np.linspace(-3, 3, 4001))
+    grid = np.exp(np.linspace(0, 5, 8001))
     slow = min(torch.nn.functional.cross_entropy(logits / t, y).item() for t in grid)
     found = tempered_loss(logits, y)
     assert found == pytest.approx(slow, rel=1e-5)
     assert found < 0.8 * torch.nn.functional.cross_entropy(logits, y).item()
-    # How sure it is does not count, only what it is sure of.
-    assert tempered_loss(logits / 4, y) == pytest.approx(found, rel=1e-5)
+    # Being too sure does not count; being less sure than one might be does.
+    assert tempered_loss(4 * logits, y) == pytest.approx(found, rel=1e-5)
+    modest = torch.nn.functional.cross_entropy(logits / 90, y).item()
+    assert tempered_loss(logits / 90, y) == pytest.approx(modest)
     assert np.isnan(tempered_loss(logits * np.inf, y))
