@@ -373,7 +373,7 @@ def test_ctrl_c_on_the_command_line_is_one_line_with_status_2(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 2, err
     assert len(err.strip().splitlines()) == 1
     assert "interrupted" in err
     assert not (tmp_path / "f.h5").exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -22,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     warnings.showwarning = _one_line_warning
+    hook, sys.unraisablehook = sys.unraisablehook, _insist
     try:
         from featx.cli import commands
 
@@ -36,6 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`featx backbones | head`): not an error of anybody's.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        sys.unraisablehook = hook
+
+
+def _insist(unraisable: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that fell into a destructor or a callback of the interpreter is lost there: it comes again."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.05, _thread.interrupt_main)
+    again.daemon = True
+    again.start()
 
 
 def _stop(line: str) -> int:

@@ -276,3 +276,23 @@ def test_a_seed_that_no_generator_takes_is_one_line(capsys, seed):
     status, _, err = run(capsys, "train", "nowhere", "-o", "m", f"--seed={seed}")
     assert status == 2
     assert f"expected a whole number from 0 to 2147483647, got '{seed}'" in err
+
+
+def test_ctrl_c_that_falls_into_a_callback_is_not_lost():
+    code = (
+        "import sys, time, weakref\n"
+        "from featx.cli import commands, main\n"
+        "class Thing: pass\n"
+        "def interrupted(reference): raise KeyboardInterrupt\n"
+        "def backbones(args):\n"
+        "    thing = Thing()\n"
+        "    reference = weakref.ref(thing, interrupted)\n"
+        "    del thing\n"
+        "    for _ in range(1000): time.sleep(0.01)\n"
+        "commands.backbones = backbones\n"
+        "sys.exit(main(['backbones']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("featx: interrupted")
+    assert len(done.stderr.splitlines()) == 1
