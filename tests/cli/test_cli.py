@@ -280,8 +280,9 @@ def test_a_seed_that_no_generator_takes_is_one_line(capsys, seed):
 
 def test_ctrl_c_that_falls_into_a_callback_is_not_lost():
     code = (
-        "import sys, time, weakref\n"
+        "import signal, sys, time, weakref\n"
         "from featx.cli import commands, main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whoever runs the tests may ignore it
         "class Thing: pass\n"
         "def interrupted(reference): raise KeyboardInterrupt\n"
         "def backbones(args):\n"
