@@ -48,7 +48,11 @@ def examine(material: Material, bench: Bench, backbone: str, outcomes: Sequence[
     groups = found.groups()[bench.train]
     return {
         "hashed": found.hashed,
-        "limits": {"agree_below": found.agree_below, "alike_below": found.alike_below},
+        "limits": {
+            "agree_below": found.agree_below,
+            "alike_below": found.alike_below,
+            "hash_bits": found.hash_bits,
+        },
         "leaks": leaks,
         "copies_in_train": len(groups) - len(np.unique(groups)),
         "two_labels": copied,

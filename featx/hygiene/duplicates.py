@@ -19,6 +19,8 @@ And three kinds of pairs:
                   is such a pair, as both have one row in the cache.
 ``same``          the perceptual hashes differ in few bits, *and* the distance is below ``agree_below``. Each
                   errs in its own way, hashes on skies and silhouettes, embeddings on things of one kind.
+                  Where hashes often agree although the embeddings do not (plain shapes on a plain ground),
+                  fewer bits are allowed, until of all pairs no more than a few do so by chance.
 ``alike``         the distance is below ``alike_below``, and the hashes say nothing or disagree: mirrored,
                   cropped or redrawn copies, the next picture of a series, or two things that look alike.
 """
@@ -53,6 +55,8 @@ _FEWEST = 20
 _TILE = 2048
 #: Directions in which all pairs are compared, and rows from which they are found.
 _DIRECTIONS, _BASIS_ROWS = 128, 4096
+#: Random pairs on which hashes are tried, and how many of all pairs may agree by chance.
+_RANDOM_PAIRS, _AT_ONCE, _BY_CHANCE = 4_000_000, 500_000, 3.0
 #: float32 rounding of a cosine.
 _ROUNDING = 1e-5
 
@@ -77,6 +81,8 @@ class NearDuplicates:
         In how many bits the hashes differ; -1 without hashes.
     agree_below, alike_below : float
         The limits of distance, learnt from the data; NaN where there were too few images to learn from.
+    hash_bits : int
+        Most bits in which the hashes of a picture may differ here; -1 where no hash can be believed.
     hashed : bool
         Whether there were perceptual hashes. Without them no pair is of the kind ``same``.
     truncated : bool
@@ -92,6 +98,7 @@ class NearDuplicates:
     alike_below: float
     hashed: bool
     truncated: bool = False
+    hash_bits: int = HASH_BITS
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -128,7 +135,7 @@ def near_duplicates(
     hashes : array-like of shape (n,), uint64, optional
         Of `featx.images.perceptual_hashes`. Without them nothing but identity and ``alike`` can be said.
     hash_bits : int, default=8
-        Most bits in which the hashes of one picture differ.
+        Most bits in which the hashes of one picture differ; fewer where that says little (see above).
 
     Returns
     -------
@@ -164,6 +171,8 @@ def near_duplicates(
     firsts, copies = _identical(rows)
     unit = _centred(rows[firsts] if len(copies) else rows)
     limits = _limits(unit)
+    if hashes is not None:
+        hash_bits = _believable_bits(unit, hashes[firsts], limits[0], hash_bits)
     found, truncated = _near(unit, None if hashes is None else hashes[firsts], limits, hash_bits)
     pairs, distances = found
     pairs = firsts[pairs]
@@ -184,6 +193,7 @@ def near_duplicates(
         bits=bits[order],
         agree_below=limits[0],
         alike_below=limits[1],
+        hash_bits=hash_bits,
         hashed=hashes is not None,
         truncated=truncated,
     )
@@ -221,6 +231,25 @@ def _limits(unit: np.ndarray) -> tuple[float, float]:
     from_middle, from_upper = np.log(-np.log1p(-np.array(_LEVELS)))
     slope = (upper - middle) / (from_upper - from_middle)  # 1 / k
     return float(np.exp(middle)), float(np.exp(middle - slope * (np.log(n) + from_middle)))
+
+
+def _believable_bits(unit: np.ndarray, hashes: np.ndarray, agree: float, most: int) -> int:
+    """The most bits, at most `most`, at which few pairs have hashes that agree and embeddings that do not."""
+    n = len(unit)
+    if np.isnan(agree):
+        return most
+    rng = np.random.default_rng(0)
+    wrong = [0] * (most + 1)  # by the number of bits
+    for _ in range(_RANDOM_PAIRS // _AT_ONCE):
+        first, second = rng.integers(0, n, _AT_ONCE), rng.integers(0, n - 1, _AT_ONCE)
+        second += second >= first
+        bits = hash_distance(hashes[first], hashes[second])
+        few = bits <= most
+        apart = _distances(unit, np.column_stack([first[few], second[few]])) > agree
+        for b, count in enumerate(np.bincount(bits[few][apart], minlength=most + 1)):
+            wrong[b] += int(count)
+    expected = np.cumsum(wrong) * (n * (n - 1) / 2 / _RANDOM_PAIRS)
+    return int((expected <= _BY_CHANCE).sum()) - 1
 
 
 def _near(

@@ -96,7 +96,8 @@ Hygiene (lists are cut after 100 entries, counts are not; a pair has ``kind``: `
 
 ========================  ==================================================================================
 ``hashed``                whether perceptual hashes were at hand; without the images embeddings decide alone
-``limits``                object: ``agree_below``, ``alike_below``, or null where there were too few images
+``limits``                object: ``agree_below``, ``alike_below``, null where there were too few images; and
+                          ``hash_bits``, the most bits in which hashes of one picture may differ
 ``leaks``                 object: ``test_images`` and ``share``, those of which a training image is the same
                           picture; ``pairs``, a list of ``{test, train, kind, distance, bits}``; ``top1``, a
                           list of ``{name, backbone, all, without}``, with all test images and with the others

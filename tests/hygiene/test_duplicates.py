@@ -137,3 +137,20 @@ def test_what_does_not_fit_is_refused():
     rows[2, 0] = np.inf
     with pytest.raises(InputError, match="row 2 have values that are not finite"):
         near_duplicates(rows)
+
+
+def test_hashes_that_agree_on_everything_are_not_believed():
+    # Silhouettes: the embeddings tell the images apart, the hashes hardly do.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 32)).astype(np.float32)
+    alike = rng.integers(0, 8, 200).astype(np.uint64)  # no two differ in more than 3 bits
+    found = near_duplicates(X, alike)
+    assert found.hash_bits == -1
+    assert not found.of("same").any()
+    # Hashes that tell unrelated images apart are believed as far as was asked for.
+    X[1] = X[0] + rng.normal(scale=0.05, size=32)
+    apart = rng.integers(0, 2**63, 200).astype(np.uint64)
+    apart[1] = apart[0] ^ np.uint64(7)
+    found = near_duplicates(X, apart)
+    assert found.hash_bits == 8
+    assert found.pairs[found.of("same")].tolist() == [[0, 1]]
