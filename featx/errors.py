@@ -20,8 +20,9 @@ The command line prints any of them as one line and leaves with status 2.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 
 class FeatxError(Exception):
@@ -63,17 +64,21 @@ class UnknownName(InputError):
     ----------
     kind : str
         What was looked for, such as ``"backbone"``.
-    name : str
-        The name as given.
+    name : object
+        The name as given; anything but a text is no name, and the message says so.
     known : iterable of str
         The names that exist.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]):
+    def __init__(self, kind: str, name: object, known: Iterable[str]):
         super().__init__(kind, name, tuple(known))
         self.kind, self.name, self.known = self.args
 
     def __str__(self) -> str:
+        if not isinstance(self.name, str):
+            got = repr(self.name)
+            got = got if len(got) <= 60 else f"{got[:59]}…"
+            return f"{self.kind} must be a name, got {got} ({type(self.name).__name__})"
         near = difflib.get_close_matches(self.name, self.known, n=3, cutoff=0.5)
         if near:
             hint = "did you mean " + " or ".join(near) + "?"
@@ -129,3 +134,43 @@ class MissingExtra(FeatxError, ImportError):
 
     def __reduce__(self):
         return type(self), (self.package, self.extra, self.purpose)
+
+
+@contextlib.contextmanager
+def as_one_error(make: Callable[[str], FeatxError]) -> Iterator[None]:
+    """Turn whatever the body raises into one error of featx.
+
+    For the code that reads a file which anybody may have written: its bytes can make a library fail in any
+    way, `MemoryError`, `RecursionError` and `OverflowError` included. Errors of featx pass unchanged, and so
+    does Ctrl-C.
+
+    Parameters
+    ----------
+    make : callable
+        Takes the reason, one short line, and returns the error; it names the file.
+
+    Raises
+    ------
+    FeatxError
+        What `make` returned.
+    """
+    try:
+        yield
+    except FeatxError:
+        raise
+    except Exception as error:  # any library, any bytes: the caller promises one kind of error
+        raise make(reason_of(error)) from error
+
+
+def reason_of(error: BaseException, limit: int = 160) -> str:
+    """Return what an error of another library says, on one line of at most `limit` characters.
+
+    A system error gives its text alone (``"Permission denied"``), an error without a text its type, and a
+    `KeyError` its type and the key.
+    """
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    if isinstance(error, MemoryError):
+        text = "it asks for more memory than there is"
+    elif isinstance(error, KeyError) or not text:
+        text = f"{type(error).__name__} {text}".strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
