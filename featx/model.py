@@ -1,15 +1,11 @@
 """A classifier to keep: the fitted probe, and the identity of the backbone whose embeddings it expects.
 
-A model file is a zip archive of ``model.json`` (what it is, in clear) and ``classifier.skops`` (the fitted
-scikit-learn pipeline). Nothing in it is pickled: skops rebuilds only types that are known, and this module
-allows a few types of scikit-learn and of this package beside skops' own list. Anything else is refused.
+`featx.model_file` says what a model file is. Nothing in it is pickled, and whoever wrote it, reading it gives
+the classifier that it describes or one error that says what is wrong.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,28 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from featx.durable import replacing
-from featx.errors import InputError, ModelMismatch, OutputError
+from featx.errors import InputError, as_one_error
 from featx.extraction import backbone_of, embed, extract_features, matching_embedder, network_embedder
+from featx.extraction.same_space import backbone_arguments
 from featx.features import Failure
-
-FORMAT = "featx model"
-FORMAT_VERSION = 1
-#: Types that the probes consist of and skops does not list.
-TRUSTED_TYPES = frozenset(
-    {
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._TemperatureScaling",
-        "sklearn.tree._tree.Tree",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "featx.classifiers.linear_probe.LogisticProbe",
-        "featx.classifiers.protocols.NeighbourVotes",
-        "featx.classifiers.protocols.Prototypes",
-        "featx.classifiers.ridge.LeastSquaresProbe",
-    }
-)
-#: No member of a model file may unpack to more than this.
-MAX_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -147,7 +125,7 @@ class Model:
         self.failures, self.extraction = rows.failures, rows.profile.to_dict()
         if not len(rows.kept):
             return []
-        probabilities = self.classifier.predict_proba(rows.embeddings)
+        probabilities = self.predict_proba(rows.embeddings)
         ids = dataset.ids
         return [
             Prediction(
@@ -159,26 +137,61 @@ class Model:
             for i, row in zip(rows.kept, probabilities, strict=True)
         ]
 
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        """Return the probabilities of the classes for embeddings of this model's backbone.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n, d)
+            Finite numbers.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+
+        Raises
+        ------
+        InputError
+            If these rows cannot be used, or the model has no finite answer to them.
+        """
+        rows = np.asarray(rows)
+        if rows.ndim != 2 or rows.shape[1] != self.classifier.n_features_in_:
+            raise InputError(
+                f"the model expects embeddings of {self.classifier.n_features_in_} numbers, got an array of "
+                f"shape {rows.shape}; use the backbone, layer and image size that it was trained with"
+            )
+        # The numbers of a model may be a stranger's: what overflows is told by what comes out.
+        with (
+            as_one_error(lambda reason: InputError(f"the model cannot classify these embeddings ({reason})")),
+            np.errstate(all="ignore"),
+        ):
+            found = np.asarray(self.classifier.predict_proba(rows))
+        if not np.isfinite(found).all():
+            raise InputError("the model gives probabilities that are no numbers; train it again")
+        return found
+
     def save(self, path: str | Path) -> Path:
-        """Writes the model to `path`, whole or not at all."""
-        import skops.io
+        """Write the model to `path`, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        InputError
+            If its classifier is none that `train` makes.
+        """
+        from featx.model_file import describe, write_model_file
 
         path = Path(path)
+        description, arrays = describe(self.classifier, len(self.classes))
         meta = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
             "classes": list(self.classes),
             "space": self.space,
             "backbone": self.backbone,
             "info": self.info,
+            "classifier": description,
         }
-        blob = skops.io.dumps(self.classifier)
-        try:
-            with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr("model.json", json.dumps(meta, indent=1, ensure_ascii=False))
-                archive.writestr("classifier.skops", blob)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        write_model_file(path, meta, arrays)
         return path
 
 
@@ -275,60 +288,46 @@ def train(
 
 
 def load_model(path: str | Path) -> Model:
-    """Reads a model file without unpickling anything.
+    """Read a model file, which may be a stranger's: nothing in it is executed, or believed unchecked.
+
+    Parameters
+    ----------
+    path : path-like
+        What `Model.save` or ``featx train`` wrote.
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
     InputError
-        Not a model file, damaged, or holding types that no featx model consists of.
+        Not a model file, damaged, or holding anything that no featx model consists of.
     ModelMismatch
-        Written with another minor version of scikit-learn, whose fitted estimators are not interchangeable.
+        Written by a featx with another format, or trained with another minor version of scikit-learn.
+
+    Notes
+    -----
+    Memory stays below a small multiple of the file's size (see `featx.model_file.container`).
     """
-    import sklearn
-    import skops.io
+    from featx.model_file import check_description, read_model_file, rebuild
 
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            meta = json.loads(_member(archive, "model.json", path))
-            blob = _member(archive, "classifier.skops", path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a model file of featx, or damaged ({error})") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise InputError(f"{path}: not a model file of featx")
-    if meta.get("format_version") != FORMAT_VERSION:
-        raise ModelMismatch(
-            f"{path}: model format {meta.get('format_version')}; this featx reads format {FORMAT_VERSION}"
-        )
-    trained_with = str(meta["info"].get("scikit-learn"))
-    if trained_with.split(".")[:2] != sklearn.__version__.split(".")[:2]:
-        raise ModelMismatch(
-            f"{path}: trained with scikit-learn {trained_with}, installed is {sklearn.__version__}; "
-            f"install scikit-learn {trained_with} or train the model again"
-        )
-    unknown = set(skops.io.get_untrusted_types(data=blob)) - TRUSTED_TYPES
-    if unknown:
-        raise InputError(
-            f"{path}: refused, it holds types that no featx model has: {', '.join(sorted(unknown))}"
-        )
-    classifier = skops.io.load(io.BytesIO(blob), trusted=sorted(TRUSTED_TYPES))
-    return Model(
-        classifier=classifier,
-        classes=tuple(meta["classes"]),
-        space=meta["space"],
-        backbone=meta["backbone"],
-        info=meta["info"],
-    )
-
-
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    if archive.getinfo(name).file_size > MAX_BYTES:
-        raise InputError(f"{path}: {name} claims {archive.getinfo(name).file_size} bytes; refused")
-    return archive.read(name)
+    meta, arrays = read_model_file(path)
+    # The inner block says what is wrong, this one in which file.
+    with as_one_error(lambda reason: InputError(f"{path}: not a model file of featx, or damaged ({reason})")):
+        try:
+            classes = check_description(meta)
+            backbone_arguments(meta["space"], "space of model.json")
+            return Model(
+                classifier=rebuild(meta["classifier"], arrays, len(classes)),
+                classes=classes,
+                space=meta["space"],
+                backbone=meta["backbone"],
+                info=meta["info"],
+            )
+        except InputError as error:
+            raise type(error)(f"{path}: {error}") from None
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ FLOORS = {
     "extraction": 5,
     "extractor": 6,
     "finetuned": 6,
+    "model_file": 4,
     "model": 6,
     "comparison": 6,
     "curves": 6,

@@ -1,7 +1,7 @@
 """The probes: which classifiers are tried on frozen embeddings, and which of their settings.
 
 Every probe is a `Pipeline` of scikit-learn's own estimators with its scaling inside, so that it can be
-fitted on any rows, kept in a file without pickle, and used without this package. Penalties are tried on
+fitted on any rows, and kept in a file of plain arrays (`featx.model_file`). Penalties are tried on
 standardised features, whose squared length is `dim` on average, and are therefore multiples of 1 / dim. The
 grids run from the simplest model to the most flexible one, and a tie goes to the simplest (`fit_probe` says
 how else among logistic regressions).

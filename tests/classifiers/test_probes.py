@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import skops.io
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -87,16 +86,6 @@ def test_a_fitted_probe_says_what_was_chosen(fitted):
         assert fitted.cv_score is None
     else:
         assert 0.6 < fitted.cv_score <= 1
-
-
-def test_every_probe_survives_a_file_without_pickle(fitted, held_out):
-    data = skops.io.dumps(fitted.estimator)
-    types = skops.io.get_untrusted_types(data=data)
-    assert all(name.startswith("sklearn.") for name in types)
-    again = skops.io.loads(data, trusted=types)
-    np.testing.assert_allclose(
-        again.predict_proba(held_out[0]), fitted.predict_proba(held_out[0]), rtol=1e-6, atol=1e-9
-    )
 
 
 def test_rows_of_another_width_are_refused(fitted):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -11,7 +10,6 @@ from featx.classifiers import PROBES, fit_probe, probe_names, protocols
 from featx.classifiers.protocols import NeighbourVotes, Prototypes
 from featx.classifiers.ridge import LeastSquaresProbe
 from featx.errors import InputError
-from featx.model import TRUSTED_TYPES
 
 NAMES = tuple(set(probe_names(on_request=True)) - set(probe_names()))
 
@@ -38,13 +36,6 @@ def test_a_protocol_learns_and_its_probabilities_are_sound(fitted, held_out):
     np.testing.assert_array_equal(p.argmax(axis=1), fitted.predict(X))
     assert (fitted.predict(X) == y).mean() > 0.7
     assert -np.log(np.maximum(p[np.arange(len(y)), y], 1e-16)).mean() < np.log(3)
-
-
-def test_a_protocol_survives_a_model_file(fitted, held_out):
-    blob = skops.io.dumps(fitted.estimator)
-    assert set(skops.io.get_untrusted_types(data=blob)) <= TRUSTED_TYPES
-    again = skops.io.loads(blob, trusted=sorted(TRUSTED_TYPES))
-    np.testing.assert_allclose(again.predict_proba(held_out[0]), fitted.predict_proba(held_out[0]))
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))

@@ -1,0 +1,205 @@
+"""The container of a model file: one description in clear, and plain arrays.
+
+A model file is a zip archive. ``model.json`` (stored as it is) says what the model is; every other member is
+an array in NumPy's format, of little-endian float32, float64 or int32. Nothing in it is code, and nothing is
+unpickled. Any tool opens it: ``numpy.load`` reads the arrays.
+
+A file of a stranger may claim anything. What is read is therefore bounded by the file's own size before it
+is read: all members together may unpack to `GROWTH` times the file and 1 MiB, and an array has exactly the
+bytes that its shape says. Reading takes about that memory, twice for the largest array.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.durable import replacing
+from featx.errors import InputError, ModelMismatch, OutputError, as_one_error, reason_of
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "read_model_file", "write_model_file"]
+
+FORMAT = "featx model"
+FORMAT_VERSION = 2
+DESCRIPTION = "model.json"
+#: How far a file may grow when it is unpacked. Arrays of numbers shrink to a half, trees to a fifth.
+GROWTH = 8
+_FREE_BYTES = 2**20
+#: JSON in memory is some twenty times as large as its text.
+_MOST_DESCRIPTION = 16 * 2**20
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    r"\{'descr': '(<f4|<f8|<i4)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
+)
+
+
+def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a model file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Where to; an older file is replaced.
+    description : mapping
+        JSON data. Its format and version are added.
+    arrays : mapping of str to ndarray
+        Of float32, float64 or int32, by name.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, **description}
+    text = _encoded(json.dumps(head, indent=1, ensure_ascii=False, allow_nan=False))
+    members = {f"{name}.npy": _npy(array) for name, array in arrays.items()}
+    packed = io.BytesIO()
+    for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr(DESCRIPTION, text)
+            for name, data in members.items():
+                archive.writestr(name, data, compression)
+        # Zeros shrink to nothing: then the arrays are stored as they are, or no reader would believe them.
+        if sum(map(len, members.values())) + len(text) <= _room(packed.tell()):
+            break
+    try:
+        with replacing(path) as file:
+            file.write(packed.getbuffer())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read the description and the arrays of a model file, which may be anybody's.
+
+    Returns
+    -------
+    description : dict
+        Some JSON object of this format and version; its content is not checked.
+    arrays : dict of str to ndarray
+        By name; whatever shapes and values they have.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is no model file, or is damaged.
+    ModelMismatch
+        If it is one of another version of the format.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: cannot be read ({'not a file' if path.exists() else 'no such file'})")
+        file = open(path, "rb")  # noqa: SIM115 (closed below)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from None
+    with (
+        as_one_error(lambda reason: InputError(f"{path}: not a model file of featx, or damaged ({reason})")),
+        file,
+        zipfile.ZipFile(file) as archive,
+    ):
+        members = _members(archive, path)
+        description = _description(archive, members.pop(DESCRIPTION), path)
+        arrays = {}
+        for name, member in members.items():
+            if not name.endswith(".npy"):
+                raise InputError(f"{path}: holds {name!r}, which no model file has")
+            arrays[name.removesuffix(".npy")] = _array(_content(archive, member), f"{path}: {name}")
+        return description, arrays
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by name, when all that they claim can be so."""
+    entries = archive.infolist()
+    members = {entry.filename: entry for entry in entries}
+    if "classifier.skops" in members:
+        raise ModelMismatch(
+            f"{path}: written by an older featx, in a format that is not read any more; train the model again"
+        )
+    if DESCRIPTION not in members:
+        raise InputError(f"{path}: not a model file of featx (it has no {DESCRIPTION})")
+    if len(members) < len(entries):
+        raise InputError(f"{path}: damaged: a member comes twice")
+    size = path.stat().st_size
+    if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+        raise InputError(f"{path}: damaged: a member is compressed in a way that no model file is")
+    if sum(entry.compress_size for entry in entries) > size:
+        raise InputError(f"{path}: damaged: its members claim more bytes than the file has ({size})")
+    claimed = sum(entry.file_size for entry in entries)
+    if claimed > _room(size):
+        raise InputError(f"{path}: refused: {size} bytes that would grow to {claimed}; no model file does")
+    if (
+        members[DESCRIPTION].compress_type != zipfile.ZIP_STORED
+        or members[DESCRIPTION].file_size > _MOST_DESCRIPTION
+    ):
+        raise InputError(f"{path}: refused: {DESCRIPTION} is compressed or above {_MOST_DESCRIPTION} bytes")
+    return members
+
+
+def _room(size: int) -> int:
+    return GROWTH * size + _FREE_BYTES
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    with archive.open(member) as stream:
+        # Asking for so many bytes is what keeps a stream that goes on and on from being unpacked.
+        data = stream.read(member.file_size)
+    if len(data) != member.file_size:
+        raise InputError(f"{archive.filename}: damaged: {member.filename} is shorter than it claims")
+    return data
+
+
+def _description(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> dict[str, Any]:
+    text = _content(archive, member).decode("utf-8", "surrogateescape")
+    found = json.loads(text, parse_constant=_no_number)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise InputError(f"{path}: not a model file of featx")
+    version = found.get("format_version")
+    if version != FORMAT_VERSION or not isinstance(version, int):
+        raise ModelMismatch(f"{path}: model format {version!r:.20}; this featx reads format {FORMAT_VERSION}")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _encoded(text: str) -> bytes:
+    """Return UTF-8; a class named after a folder whose name is no UTF-8 keeps its bytes."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _npy(array: np.ndarray) -> bytes:
+    """Return an array as a .npy file.
+
+    Columns that lie together stay together: a product of matrices depends on it in its last bits.
+    """
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    by_columns = array.ndim == 2 and array.strides[0] < array.strides[1]
+    array = np.asarray(array, order="F" if by_columns else "C")
+    out = io.BytesIO()
+    np.lib.format.write_array(out, array, version=(1, 0), allow_pickle=False)
+    return out.getvalue()
+
+
+def _array(data: bytes, where: str) -> np.ndarray:
+    start = 10 + int.from_bytes(data[8:10], "little")
+    header = _HEADER.fullmatch(data[10:start].decode("latin-1"))
+    if data[:8] != _MAGIC or header is None:
+        raise InputError(f"{where} is damaged, or no array of float32, float64 or int32")
+    dtype, fortran, lengths = np.dtype(header[1]), header[2] == "True", header[3]
+    shape = tuple(int(length) for length in lengths.split(",") if length.strip())
+    if len(data) != start + dtype.itemsize * math.prod(shape):
+        raise InputError(f"{where} is damaged: {len(data) - start} bytes are no array of shape {shape}")
+    flat = np.frombuffer(data, np.uint8)[start:].copy().view(dtype)  # aligned, and free to be written to
+    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
