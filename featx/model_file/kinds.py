@@ -200,13 +200,8 @@ def _finish_svc(svc: SVC, numbers: dict[str, int]) -> None:
 
 
 def _finish_trees(trees: Any, numbers: dict[str, int]) -> None:
-    for name in ("sizes_", "feature_", "counts_", "codes_"):
-        if hasattr(trees, name):
-            setattr(trees, name, getattr(trees, name).astype(np.int32))
-    if (
-        np.count_nonzero(trees.feature_ == LEAF) != numbers["l"]
-        or numbers["l"] + numbers["i"] != numbers["n"]
-    ):
+    leaves = np.count_nonzero(trees.feature_ == LEAF)
+    if (leaves, numbers["n"] - leaves) != (numbers["l"], numbers["i"]):
         raise InputError("its thresholds and leaves are not as many as its nodes say")
     trees.link()
 
