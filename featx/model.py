@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import InputError, as_one_error
+from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.extraction import backbone_of, embed, extract_features, matching_embedder, network_embedder
 from featx.extraction.same_space import backbone_arguments
 from featx.features import Failure
@@ -326,8 +326,9 @@ def load_model(path: str | Path) -> Model:
                 backbone=meta["backbone"],
                 info=meta["info"],
             )
-        except InputError as error:
-            raise type(error)(f"{path}: {error}") from None
+        except FeatxError as error:
+            kind = ModelMismatch if isinstance(error, ModelMismatch) else InputError
+            raise kind(f"{path}: {error}") from None
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.weights import Checkpoint
-from featx.errors import WeightsError
+from featx.errors import WeightsError, as_one_error
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _building = threading.RLock()
@@ -135,8 +135,11 @@ def fill(
     """
     own = network.state_dict()
     needed = own.keys() if needed is None else needed
-    given = {architecture.rename(key): value for key, value in checkpoint.state_dict().items()}
     label = f"{checkpoint.path} does not fit {architecture.name}"
+    stored = checkpoint.state_dict()
+    given = {architecture.rename(key): value for key, value in stored.items()}
+    if len(given) < len(stored):
+        raise WeightsError(f"{label}: two of its tensors have the same name once old names are replaced")
     if pretrained is not None and pretrained.in_order:
         given = _in_order(own, given, label)
     missing = [key for key in own if key in needed and key not in given and not key.endswith(_COUNTER)]
@@ -150,6 +153,8 @@ def fill(
     for key, value in given.items():
         if key not in own:
             continue
+        if value.is_floating_point() != own[key].is_floating_point() and not key.endswith(_COUNTER):
+            raise WeightsError(f"{label}: {key} holds {value.dtype} and should hold {own[key].dtype}")
         if value.shape == own[key].shape:
             fitting[key] = value
         elif key in needed:
@@ -159,7 +164,8 @@ def fill(
             )
     # MNASNet asks for the version of the layout, which only a network's own state dict carries.
     fitting._metadata = own._metadata  # type: ignore[attr-defined]
-    network.load_state_dict(fitting, strict=False)
+    with as_one_error(lambda reason: WeightsError(f"{label} ({reason})")):
+        network.load_state_dict(fitting, strict=False)
 
 
 def _in_order(own: dict[str, Tensor], given: dict[str, Tensor], label: str) -> dict[str, Tensor]:

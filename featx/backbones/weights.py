@@ -3,6 +3,9 @@
 The order is: a path the user gives, the torch hub cache, an installed Python package that carries the file,
 a download. The sha256 that a file's name states (``-0676ba61.pth``) is checked wherever the file came from,
 and the bytes that are hashed are the bytes that are loaded.
+
+A file may come from anybody. No code in it is run, and what it claims is held against its own size before
+anything is unpacked: reading takes about three times the file's size in memory, whatever is in it.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ import http.client
 import importlib.metadata
 import io
 import pickle
+import pickletools
 import re
 import sys
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +26,7 @@ from typing import Any
 
 import torch
 
-from featx.errors import MissingExtra, WeightsError
+from featx.errors import MissingExtra, WeightsError, as_one_error, reason_of
 
 #: Packages of the index that carry weights: file name to what pip should install.
 PACKAGES = {
@@ -32,6 +37,14 @@ PACKAGES = {
 }
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
+# What a pickled state dict, or the checkpoint around it, is made with. PyTorch lets more be called, among
+# it functions that fill as much memory as they are told to.
+_CALLED = re.compile(
+    r"collections (OrderedDict|Counter)|builtins (set|complex)|__builtin__ (set|complex)|_codecs encode"
+    r"|torch\._utils _rebuild_(tensor(_v[23])?|parameter(_with_state)?)|torch\._tensor _rebuild_from_type_v2"
+    r"|torch\.nn\.parameter Parameter|torch\.serialization _get_layout"
+    r"|torch(\.cuda|\.storage)? (\w+Storage|Tensor|Size|device|[a-z]\w*\d\w*|bool|float|double|half|int|long)"
+)
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
@@ -171,9 +184,13 @@ def one_line(error: BaseException, limit: int = 160) -> str:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device read for ever
+            raise WeightsError(f"{path}: weights cannot be read (not a file)")
         data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: weights cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{path}: weights cannot be read ({reason_of(error)})") from error
     if not data:
         raise WeightsError(f"{path}: empty file (0 bytes), not weights")
     return data
@@ -185,19 +202,46 @@ def _parse(path: Path, data: bytes) -> Any:
             import safetensors.torch
         except ImportError as error:
             raise MissingExtra("safetensors", "timm", "reading .safetensors weights") from error
-        try:
+        with as_one_error(lambda why: WeightsError(f"{path}: damaged or no safetensors file ({why})")):
             return safetensors.torch.load(data)
-        except (safetensors.SafetensorError, ValueError) as error:
-            raise WeightsError(f"{path}: damaged or no safetensors file ({one_line(error)})") from error
-    try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    with as_one_error(lambda why: WeightsError(f"{path}: truncated, damaged or no file of weights ({why})")):
+        stranger = _first_stranger(data)
+        if stranger is None:
+            try:
+                return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                stranger = reason_of(error)
         raise WeightsError(
             f"{path}: no plain state dict: it is damaged or holds other Python objects, which are not "
-            "loaded; expected what torch.save(model.state_dict(), path) writes"
-        ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, AttributeError, IndexError, TypeError) as error:
-        raise WeightsError(f"{path}: truncated, damaged or no file of weights ({one_line(error)})") from error
+            f"loaded ({stranger}); expected what torch.save(model.state_dict(), path) writes"
+        )
+
+
+def _first_stranger(data: bytes) -> str | None:
+    """Look through the pickles of a file for anything that no state dict calls, without loading them.
+
+    Raises
+    ------
+    ValueError
+        If the file is an archive whose parts grow when they are unpacked, or a pickle is cut.
+    """
+    pickles = [io.BytesIO(data)]
+    if data.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            grown = sum(entry.file_size for entry in entries)
+            if grown > len(data) or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ValueError(
+                    f"{len(data)} bytes that would grow to {grown}; torch.save compresses nothing"
+                )
+            pickles = [io.BytesIO(archive.read(e)) for e in entries if e.filename.endswith("/data.pkl")]
+    for stream in pickles:
+        # Files of before 2020 begin with a magic number, a version and a description of the machine.
+        for _ in range(1 if data.startswith(b"PK") else 4):
+            for operation, argument, _ in pickletools.genops(stream):
+                if operation.name == "GLOBAL" and not _CALLED.fullmatch(str(argument)):
+                    return f"{argument!r:.80}"
+    return None
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -214,9 +258,25 @@ def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
             f"{path}: expected a state dict (names and tensors), but {strangers[0]!r} holds "
             f"a {type(content[strangers[0]]).__name__}"
         )
+    for key, value in content.items():
+        if (odd := _oddity(value)) is not None:
+            raise WeightsError(f"{path}: {key!r:.80} is a tensor {odd}; expected plain numbers on the CPU")
     stripped = dict(content)
     for _ in _PREFIXES:
         for prefix in _PREFIXES:
             if all(key.startswith(prefix) for key in stripped):
                 stripped = {key[len(prefix) :]: value for key, value in stripped.items()}
     return stripped
+
+
+def _oddity(value: torch.Tensor) -> str | None:
+    """What keeps a tensor from being an array of numbers that all lie in the file."""
+    if value.layout != torch.strided or value.is_quantized or value.is_nested:
+        return f"of layout {value.layout}" if not value.is_quantized else "that is quantised"
+    if value.device.type != "cpu":
+        return f"on the device {value.device}"
+    if value.is_complex():
+        return f"of dtype {value.dtype}"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "whose elements lie over one another"
+    return None
