@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 
 import h5py
 import numpy as np
@@ -149,7 +150,7 @@ def test_many_classes_and_long_spaces_fit(path):
         ids=[str(i) for i in range(n)],
         labels=np.arange(n),
         classes=[f"class number {i}" for i in range(n)],
-        space={"note": "x" * 200_000},
+        space={"note": "x" * 30_000},
     )
     features.save(path)
     assert_equal(load_features(path), features)
@@ -547,6 +548,57 @@ def test_many_texts_that_are_one_long_text_are_refused(path):
     data[offset : offset + 16 * n] = data[offset : offset + 16] * n  # all refer to the same heap object
     path.write_bytes(data)
     with pytest.raises(FeaturesError, match="/ids claims more text than the file is long"):
+        load_features(path)
+
+
+def test_one_long_group_is_not_made_the_width_of_all(path):
+    n = 20_000
+    texts = np.array(["y" * 2000, *[""] * (n - 1)], dtype=object)
+    Features(np.zeros((n, 1), np.float16), [str(i) for i in range(n)]).save(path)
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("groups", data=texts, dtype=h5py.string_dtype(), chunks=(n,), compression=9)
+    with pytest.raises(FeaturesError, match="/groups has a text so long"):
+        load_features(path)
+
+
+def test_a_stream_within_a_stream_is_not_unpacked(path):
+    """Gzip of gzip: 10 kB could become 10 GB; nor are filters of others called."""
+    made().save(path)
+
+    def twice(file):
+        del file["labels"]
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((N,))
+        plist.set_deflate(9)
+        plist.set_deflate(9)
+        space = h5py.h5s.create_simple((N,))
+        h5py.h5d.create(file.id, b"labels", h5py.h5t.STD_I64LE, space, plist)
+        file["labels"][...] = 0
+
+    edited(path, twice)
+    with pytest.raises(FeaturesError, match=r"/labels is filtered by .*: expected gzip or lzf, once"):
+        load_features(path)
+
+
+def test_a_chunk_that_grows_beyond_its_size_is_not_unpacked(path):
+    n, chunk = 10, 4_000_000
+    with h5py.File(path, "w") as file:
+        file.attrs["space"] = "{}"
+        file["ids"] = np.array([str(i) for i in range(n)], dtype=object)
+        rows = file.create_dataset("embeddings", (n, 1), "f4", chunks=(n, 1), compression=9)
+        stream = zlib.compress(bytes(chunk * 60), 9)
+        rows.id.write_direct_chunk((0, 0), stream)
+    assert path.stat().st_size < 300_000
+    with pytest.raises(FeaturesError, match="a chunk that would grow beyond its 40 bytes"):
+        load_features(path)
+
+
+def test_an_attribute_of_one_text_many_times_is_not_read(path, monkeypatch):
+    monkeypatch.setattr("featx.features.stored._ATTRIBUTE_BYTES", 0)
+    monkeypatch.setattr("featx.features.stored._SPARE_BYTES", 0)
+    classes = [f"{i}" for i in range(5000)]
+    Features(np.zeros((2, 1), np.float32), ["a", "z" * 20_000], [0, 1], classes).save(path)
+    with pytest.raises(FeaturesError, match="attribute classes claims more than the file can hold"):
         load_features(path)
 
 

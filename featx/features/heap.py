@@ -24,8 +24,8 @@ _HEADER = 16  # of a collection, and of each object in it
 _BLOCK = 2**24
 
 
-def check_heaps(path: Path, rows: h5py.Dataset) -> None:
-    """Refuse a file in which a collection of texts is not what it must be.
+def check_heaps(path: Path, rows: h5py.Dataset) -> int:
+    """Refuse a file in which a collection of texts is not what it must be; return its longest text's length.
 
     Parameters
     ----------
@@ -34,16 +34,23 @@ def check_heaps(path: Path, rows: h5py.Dataset) -> None:
     rows : h5py.Dataset
         Its largest dataset, whose bytes need not be searched.
 
+    Returns
+    -------
+    int
+        No text of the file has more bytes.
+
     Raises
     ------
     FeaturesError
         If a collection, or an object in it, claims a size that it cannot have.
     """
+    longest = 0
     with open(path, "rb") as file:
         size = path.stat().st_size
         for start, stop in _gaps(rows, size):
             for at in _collections(file, start, stop):
-                _check(file, at, size)
+                longest = max(longest, _check(file, at, size))
+    return longest
 
 
 def _collections(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
@@ -76,19 +83,22 @@ def _gaps(rows: h5py.Dataset, size: int) -> Iterator[tuple[int, int]]:
         yield position, size
 
 
-def _check(file: BinaryIO, start: int, file_size: int) -> None:
-    """Walk from object to object as HDF5 does, and see that every step leads on and stays inside."""
+def _check(file: BinaryIO, start: int, file_size: int) -> int:
+    """Walk from object to object as HDF5 does; each step leads on and stays inside. Return the longest."""
     file.seek(start)
     header = file.read(_HEADER)
     size = int.from_bytes(header[8:], "little") if len(header) == _HEADER else 0
     if not _HEADER <= size <= file_size - start:
         raise FeaturesError(f"damaged: a collection of texts claims {size} bytes")
     collection = file.read(size - _HEADER)
-    at = 0
+    at = longest = 0
     while at + _HEADER <= len(collection):
         index, _, _, length = struct.unpack_from("<HHIQ", collection, at)
         # Object 0 is the free space, its length counts its header; the others are padded to 8 bytes.
         step = length if index == 0 else _HEADER + (length + 7) // 8 * 8
         if step < _HEADER or at + step > len(collection):
             raise FeaturesError(f"damaged: a text in a collection of {size} bytes claims {length} bytes")
+        if index != 0:
+            longest = max(longest, length)
         at += step
+    return longest

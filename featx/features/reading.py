@@ -1,4 +1,7 @@
-"""Read a features file, believing nothing that it says about itself."""
+"""Read a features file, believing nothing that it says about itself.
+
+Whatever is in a file, reading it takes a multiple of its size that `featx.features.stored` bounds.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,10 @@ import h5py
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.errors import CacheError, FeaturesError
+from featx.errors import CacheError, FeaturesError, FeatxError, as_one_error
 from featx.features.collection import Features
 from featx.features.heap import check_heaps
-from featx.features.stored import (
-    read_failures,
-    read_label_name,
-    read_labels,
-    read_strings,
-    read_targets,
-    stored_dataset,
-    text_attribute,
-)
+from featx.features.stored import StoredParts, stored_dataset
 from featx.features.writing import FORMAT_VERSION
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
@@ -108,13 +103,13 @@ class FeaturesFile:
                 "not a features file: expected /embeddings and the attribute space, "
                 f"found {', '.join(sorted(file)) or 'nothing'}"
             )
-        version = file.attrs.get("format_version", FORMAT_VERSION)
+        rows = stored_dataset(file, "embeddings", None)
+        parts = StoredParts(file, check_heaps(self.path, rows))
+        version = parts.attribute("format_version") if "format_version" in file.attrs else FORMAT_VERSION
         if not isinstance(version, int | np.integer):
             raise FeaturesError("attribute format_version is not an integer")
         if version > FORMAT_VERSION:
             raise FeaturesError(f"format version {version}, this featx reads {FORMAT_VERSION}: update featx")
-        rows = stored_dataset(file, "embeddings", None)
-        check_heaps(self.path, rows)
         self.embeddings = LazyRows(rows, self.path)
         if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
             raise FeaturesError(f"/embeddings has shape {self.embeddings.shape}: expected (n, d) with d >= 1")
@@ -124,20 +119,19 @@ class FeaturesFile:
             )
         n = len(self.embeddings)
         try:
-            self.space = Space.from_json(text_attribute(file, "space")).fields
+            self.space = Space.from_json(parts.text_attribute("space")).fields
         except CacheError as error:
             raise FeaturesError(f"attribute space: {error}") from error
-        if file.attrs.get("space_id", (id := Space(self.space).id).encode()) != id.encode():
+        if "space_id" in file.attrs and parts.attribute("space_id") != Space(self.space).id.encode():
             raise FeaturesError("attribute space was changed or is damaged: it has another id than space_id")
-        self.featx_version = text_attribute(file, "featx_version") if "featx_version" in file.attrs else ""
-        self.created = text_attribute(file, "created") if "created" in file.attrs else ""
-        self.ids = read_strings(file, "ids", n)
-        self.labels, self.classes = read_labels(file, n)
-        self.label_name = read_label_name(file)
-        self.targets = read_targets(file, n)
-        self.splits = np.array(read_strings(file, "splits", n), dtype=np.str_) if "splits" in file else None
-        self.groups = np.array(read_strings(file, "groups", n), dtype=np.str_) if "groups" in file else None
-        self.failures = read_failures(file)
+        self.featx_version = parts.text_attribute("featx_version") if "featx_version" in file.attrs else ""
+        self.created = parts.text_attribute("created") if "created" in file.attrs else ""
+        self.ids = parts.read_strings("ids", n)
+        self.labels, self.classes = parts.read_labels(n)
+        self.label_name = parts.read_label_name()
+        self.targets = parts.read_targets(n)
+        self.splits, self.groups = parts.read_names("splits", n), parts.read_names("groups", n)
+        self.failures = parts.read_failures()
         # The rules for the parts are those of Features; an array of no memory stands for the rows.
         checked = self._features(np.broadcast_to(np.float32(0), self.embeddings.shape))
         self.ids, self.labels, self.classes = checked.ids, checked.labels, checked.classes
@@ -241,9 +235,7 @@ def load_features(path: str | os.PathLike[str]) -> Features:
 def _reading(path: Path) -> Iterator[None]:
     """Turn whatever h5py raises for a bad file into one line that names it."""
     try:
-        yield
-    except FeaturesError as error:
+        with as_one_error(lambda reason: FeaturesError(f"damaged or not an HDF5 file ({reason})")):
+            yield
+    except FeatxError as error:
         raise FeaturesError(f"{path}: {error}") from error
-    except (ArithmeticError, OSError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        first = [*(getattr(error, "strerror", None) or str(error)).splitlines(), type(error).__name__][0]
-        raise FeaturesError(f"{path}: damaged or not an HDF5 file ({first})") from error
