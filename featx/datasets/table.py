@@ -15,12 +15,15 @@ import numpy as np
 from featx.datasets.columns import check_not_empty, class_task, number_task
 from featx.datasets.dataset import Dataset, check_evaluated_classes
 from featx.datasets.labels import class_name, encode, groups_of, is_missing, split_name
-from featx.errors import DatasetError, InputError, MissingExtra, UnknownName
+from featx.errors import DatasetError, InputError, MissingExtra, UnknownName, as_one_error
 from featx.images import FileImage
 from featx.tasks import LABEL, Task, check_asked, names_of
 
 SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("path", "label", "split", "group")
+# How far a parquet file may grow in memory, in rows and in bytes.
+_GROWTH = 100
+_FREE_BYTES = 10**6
 
 
 @dataclass
@@ -154,19 +157,37 @@ def _records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
 
 def _read_parquet(file: Path, asked: list[str]) -> _Table:
     try:
-        import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtra("pyarrow", "parquet", f"reading {file.name}") from error
-    try:
-        with parquet.ParquetFile(file) as opened:
-            names = list(opened.schema_arrow.names)
-            where = _positions(file, names, asked)
-            data = opened.read(columns=[names[position] for position in where.values()])
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DatasetError(f"{file}: not a readable parquet file ({' '.join(str(error).split())})") from error
-    columns = {name: data.column(names[position]).to_pylist() for name, position in where.items()}
+    with (
+        as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})")),
+        parquet.ParquetFile(file) as opened,
+    ):
+        names = list(opened.schema_arrow.names)
+        where = _positions(file, names, asked)
+        wanted = [names[position] for position in where.values()]
+        _check_growth(file, opened.metadata, wanted)
+        data = opened.read(columns=wanted)
+        columns = {name: data.column(names[position]).to_pylist() for name, position in where.items()}
     return _Table(file, "row", list(range(1, data.num_rows + 1)), columns, names)
+
+
+def _check_growth(file: Path, metadata: Any, columns: list[str]) -> None:
+    """Refuse a parquet file that says of itself that it grows beyond what a table of images can be.
+
+    One value repeated takes no room in a file, and paths differ from row to row.
+    """
+    size = file.stat().st_size
+    claimed = 0
+    for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
+        for column in (group.column(i) for i in range(group.num_columns)):
+            if column.path_in_schema.split(".")[0] in columns:
+                claimed += column.total_uncompressed_size
+    if max(claimed, metadata.num_rows) > _GROWTH * size + _FREE_BYTES:
+        raise DatasetError(
+            f"{file}: refused: {size} bytes that would grow to {metadata.num_rows} rows of {claimed} bytes"
+        )
 
 
 def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:

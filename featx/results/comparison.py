@@ -8,12 +8,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from featx.errors import InputError
 from featx.results.advice import ALPHA
 from featx.results.formats import format_milliseconds
+from featx.results.reading import check_types, read_result
 from featx.results.repeats import Repeats, said_of
 from featx.results.types import Interval, MethodResult, Mistake, best_method, by_top1
 from featx.results.writing import plain, write_atomically
@@ -92,7 +92,9 @@ class ComparisonResult:
             known = {f.name for f in fields(ComparisonResult)}
             methods = [_method(entry) for entry in content["methods"]]
             rest = {k: v for k, v in content.items() if k in known and k not in ("methods", "repeats")}
-            return cls(methods=methods, repeats=Repeats.from_dict(content.get("repeats")), **rest)
+            result = cls(methods=methods, repeats=Repeats.from_dict(content.get("repeats")), **rest)
+            check_types(result, cls, "the result")
+            return result
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"a damaged comparison result: {type(error).__name__}: {error}") from error
 
@@ -213,14 +215,7 @@ class ComparisonResult:
         InputError
             When the file cannot be read, or is no comparison result of this schema.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{os.fspath(path)}: not a readable results.json: {error}") from error
-        try:
-            return cls.from_dict(content)
-        except InputError as error:
-            raise InputError(f"{os.fspath(path)}: {error}") from error
+        return read_result(path, "results.json", cls.from_dict)
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_frame` as CSV (UTF-8), all of it or nothing.

@@ -36,11 +36,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import InputError
 from featx.results.comparison import aligned
+from featx.results.reading import check_types, read_result
 from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
 
@@ -231,7 +231,9 @@ class CurveResult:
                 for point in content["points"]
             ]
             rest["crossings"] = [Crossing(**crossing) for crossing in content["crossings"]]
-            return cls(**rest)
+            result = cls(**rest)
+            check_types(result, cls, "the result")
+            return result
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"a damaged learning curve: {type(error).__name__}: {error}") from error
 
@@ -310,14 +312,7 @@ class CurveResult:
         InputError
             When the file cannot be read, or is no learning curve of this schema.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{os.fspath(path)}: not a readable curve.json: {error}") from error
-        try:
-            return cls.from_dict(content)
-        except InputError as error:
-            raise InputError(f"{os.fspath(path)}: {error}") from error
+        return read_result(path, "curve.json", cls.from_dict)
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write `to_frame` as CSV (UTF-8), all of it or nothing.
