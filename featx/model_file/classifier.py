@@ -24,7 +24,7 @@ __all__ = ["describe", "rebuild"]
 
 _MOST_STEPS = 10
 _BY_NAME = {kind.name: kind for kind in KINDS}
-_BY_TYPE = {kind.type: kind for kind in KINDS} | {kind.of: kind for kind in KINDS if kind.of}
+_BY_TYPE = {kind.cls: kind for kind in KINDS} | {kind.of: kind for kind in KINDS if kind.of}
 
 
 def describe(classifier: Any, n_classes: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -202,7 +202,7 @@ class _Builder:
         for key, setting in kind.settings.items():
             if not setting.fits(settings[key]):
                 raise InputError(f"{where}: {key} of a {name} is {settings[key]!r:.40}")
-        fitted = kind.type()
+        fitted = kind.cls()
         for key, setting in settings.items():
             setattr(fitted, key, setting)
         for key, values in kind.arrays.items():

@@ -128,7 +128,7 @@ class Kind:
     ----------
     name : str
         In the file.
-    type : type
+    cls : type
         Its class.
     arrays : mapping of str to Values
         Fitted attributes.
@@ -146,7 +146,7 @@ class Kind:
     """
 
     name: str
-    type: type
+    cls: type
     arrays: Mapping[str, Values] = field(default_factory=dict)
     settings: Mapping[str, Number | Choice] = field(default_factory=dict)
     finish: Callable[[Any, dict[str, int]], None] | None = None
@@ -207,7 +207,7 @@ def _finish_trees(trees: Any, numbers: dict[str, int]) -> None:
 
 
 _WEIGHT = Choice((None, "balanced"))
-_PENALTY = {"C": Number(), "class_weight": _WEIGHT}
+_PENALTY: dict[str, Number | Choice] = {"C": Number(), "class_weight": _WEIGHT}
 _LINEAR = {"coef_": Values("sd"), "intercept_": Values("s")}
 _TREES = {
     "sizes_": Values("t", low=1, counts=True),

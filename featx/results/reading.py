@@ -7,7 +7,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,8 @@ from featx.errors import InputError, as_one_error
 __all__ = ["check_types", "read_result"]
 
 _Result = TypeVar("_Result")
+# Long lists of these are looked through at once.
+_PLAIN: dict[Any, set[type]] = {int: {int}, float: {int, float}, str: {str}}
 
 
 def read_result(path: str | os.PathLike[str], what: str, make: Callable[[Any], _Result]) -> _Result:
@@ -72,7 +74,7 @@ def check_types(value: Any, form: Any, where: str) -> None:
         if value not in inner:
             raise InputError(f"{where} is {value!r:.40}")
         return
-    expected = {float: (int, float), None: type(None)}.get(form, origin or form)
+    expected: Any = {float: (int, float), None: type(None)}.get(form, origin or form)
     if not isinstance(value, expected) or (
         form is not bool and form is not object and isinstance(value, bool)
     ):
@@ -84,11 +86,11 @@ def check_types(value: Any, form: Any, where: str) -> None:
     elif isinstance(value, Mapping) and len(inner) == 2:
         for key, entry in value.items():
             check_types(entry, inner[1], f"{where}.{key!s:.40}")
-    elif isinstance(value, Sequence) and not isinstance(value, str) and inner:
+    elif isinstance(value, list) and len(inner) == 1 and inner[0] is not Any:
+        if set(map(type, value)) <= _PLAIN.get(inner[0], set()):
+            return
         for i, entry in enumerate(value):
-            check_types(
-                entry, inner[0] if origin is not tuple or inner[-1:] == (...,) else Any, f"{where}[{i}]"
-            )
+            check_types(entry, inner[0], f"{where}[{i}]")
 
 
 def _fits(value: Any, form: Any, where: str) -> bool:

@@ -3,6 +3,8 @@
 import hashlib
 import importlib.metadata
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,61 @@ def test_a_whole_pickled_model_is_refused_with_advice(save):
 )
 def test_what_is_no_state_dict_is_refused(save, content, part):
     refused(open_checkpoint(save(content)).state_dict, "small.pth", part)
+
+
+def rewritten(path, change, compression=zipfile.ZIP_STORED):
+    """Change members of an archive, whose checksums stay in order."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, change(name, data))
+    return path
+
+
+def test_an_archive_that_grows_is_not_unpacked(save):
+    path = rewritten(save({"w": torch.zeros(100_000)}), lambda name, data: data, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 5000
+    refused(open_checkpoint(path).state_dict, path, "bytes that would grow to")
+
+
+def test_numbers_that_are_not_in_the_file_are_not_read(save):
+    path = rewritten(
+        save({"w": torch.ones(1000)}), lambda name, data: data[:16] if name.endswith("data/0") else data
+    )
+    refused(open_checkpoint(path).state_dict, path)
+
+
+class Room:
+    def __reduce__(self):
+        return bytearray, (10**10,)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_call_that_only_takes_memory_is_not_made(tmp_path, new_format):
+    path = tmp_path / "w.pth"
+    torch.save({"w": torch.ones(2), "more": Room()}, path, _use_new_zipfile_serialization=new_format)
+    refused(open_checkpoint(path).state_dict, path, "builtin", "bytearray", "torch.save(model.state_dict()")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (torch.eye(3).to_sparse(), "sparse"),
+        (torch.ones(3, dtype=torch.complex64), "complex64"),
+        (torch.ones(1).expand(1000), "over one another"),
+        (torch.ones(3, device="meta"), "meta"),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused(save, tensor, said):
+    refused(open_checkpoint(save({"w": tensor})).state_dict, said)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "w.pth")
+    refused(lambda: open_checkpoint(tmp_path / "w.pth"), "not a file")
+    refused(lambda: open_checkpoint("nul\0.pth"), "cannot be read")
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])

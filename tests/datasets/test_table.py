@@ -247,6 +247,29 @@ def test_bad_values_in_parquet_are_named(folder, columns, says):
         read_table(parquet(folder, columns))
 
 
+def test_parquet_text_that_is_no_utf_8_is_refused(folder):
+    path = parquet(folder, {"path": ["img/a.png", "img/b.png"], "label": ["naïve!", "x"]})
+    data = path.read_bytes()
+    assert "naïve!".encode() in data
+    path.write_bytes(data.replace("naïve!".encode(), b"na\xff\xfeve!"))
+    with pytest.raises(DatasetError, match=r"t.parquet: not a readable parquet file"):
+        read_table(path)
+
+
+def test_one_value_repeated_in_a_small_parquet_file_is_not_unpacked(folder):
+    path = parquet(folder, {"path": ["img/a.png"] * 3_000_000, "label": ["x"] * 3_000_000})
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DatasetError, match=r"t.parquet: refused: \d+ bytes that would grow to 3000000 rows"):
+        read_table(path)
+
+
+def test_one_long_value_repeated_in_a_parquet_file_is_not_unpacked(folder):
+    path = parquet(folder, {"path": ["img/a.png"] * 5000, "label": ["x" * 10_000] * 5000})
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DatasetError, match=r"t.parquet: refused: column label would grow to 50000000 bytes"):
+        read_table(path)
+
+
 def test_parquet_without_pyarrow_names_the_extra(folder, monkeypatch):
     (folder / "t.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
