@@ -22,7 +22,7 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.notes import recall_cost, remember_cost
 from featx.errors import CacheError, ImageError, InputError
-from featx.extraction.commits import Commits
+from featx.extraction.commits import COMMIT_SECONDS, Commits
 from featx.extraction.embedder import Embedder
 from featx.extraction.pipeline import READERS, Pipeline
 from featx.extraction.profile import Profile
@@ -39,6 +39,10 @@ _LOOK = 32
 _WORTH_REMEMBERING = 32
 #: Between two looks at whether others have committed what they claimed.
 _WAIT_SECONDS = 0.05
+#: A run that shows no sign of life for so long, and as long as a few batches take, is not waited for.
+_PATIENCE_SECONDS = 3 * COMMIT_SECONDS
+_MOST_PATIENCE_SECONDS = 600.0
+_PATIENCE_BATCHES = 8
 
 
 def embed(
@@ -305,13 +309,24 @@ class _Run:
     def _others_left(
         self, working: list[Member], elsewhere: list[dict[int, bytes]], progress: Any
     ) -> list[int]:
-        """Wait for the rows that other runs have claimed; those that they gave up are to be computed here."""
+        """Wait for the rows that other runs have claimed; those that they gave up are to be computed here.
+
+        So are those of a run that shows no sign of life, because it was stopped or hangs.
+        """
+        patience = [self._patience(member) for member in working]
         while True:
             left: set[int] = set()
             waiting = False
-            for member, others in zip(working, elsewhere, strict=True):
+            for member, others, seconds in zip(working, elsewhere, patience, strict=True):
                 if others:
                     member.shelf.refresh()
+                    if silent := member.shelf.claims.void_silent(seconds):
+                        warnings.warn(
+                            f"{', '.join(silent)} has claimed rows and shown no sign of life for "
+                            f"{seconds:.0f} s; what it leaves undone is computed here",
+                            RuntimeWarning,
+                            stacklevel=5,
+                        )
                 for i, digest in list(others.items()):
                     if member.shelf.holds(digest):
                         del others[i]
@@ -322,6 +337,15 @@ class _Run:
                 return sorted(left)
             progress.update(0, "waiting for rows that another run computes")
             time.sleep(_WAIT_SECONDS)
+
+    def _patience(self, member: Member) -> float:
+        """Seconds in which a healthy run claims another unit, or commits, if rows cost there what they do here."""
+        profile, engine = self.profile, member.trusted.engine if member.trusted is not None else None
+        cost = profile.wall / profile.images if profile.images else recall_cost(member.shelf.path)
+        if engine is None or not cost:
+            return _PATIENCE_SECONDS
+        images = _PATIENCE_BATCHES * engine.batch_size * max(1, engine.lanes)
+        return min(_PATIENCE_SECONDS + images * cost, _MOST_PATIENCE_SECONDS)
 
     def _take(self, unit: Unit, commits: Commits) -> None:
         commits.add(unit)
