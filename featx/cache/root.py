@@ -9,7 +9,7 @@ from pathlib import Path
 
 from featx.errors import CacheError
 
-__all__ = ["ADVICE", "absolute", "default_root", "is_file", "listed"]
+__all__ = ["ADVICE", "absolute", "content_of", "default_root", "is_file", "listed"]
 
 ADVICE = "choose another folder with --cache or FEATX_CACHE"
 
@@ -69,3 +69,15 @@ def is_file(path: Path | os.DirEntry[str]) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def content_of(path: Path, most: int) -> bytes | None:
+    """The bytes of a small file; None when there is none, it cannot be read, or it is larger than `most`."""
+    if not is_file(path):
+        return None
+    try:
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+    except OSError:
+        return None
+    return content if len(content) <= most else None

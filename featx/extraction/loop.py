@@ -43,6 +43,8 @@ _WAIT_SECONDS = 0.05
 _PATIENCE_SECONDS = 3 * COMMIT_SECONDS
 _MOST_PATIENCE_SECONDS = 600.0
 _PATIENCE_BATCHES = 8
+#: Times that what is missing is computed; each one after the first means that rows were damaged or removed.
+_ROUNDS = 8
 
 
 def embed(
@@ -163,8 +165,9 @@ class _Run:
         for member, is_new in zip(self.members, new, strict=True):
             if todo and is_new:
                 member.mismatch = _mismatch(self.cache, member.embedder, self.verbose)
-        # Damaged shards are found while reading; their rows are then missing and come through once more.
-        for _ in range(3):
+        # Damaged shards are found while reading; their rows are then missing and come through once more. From
+        # then on rows are kept in memory too, so that only those of other runs can be missing again.
+        for _ in range(_ROUNDS):
             self._compute(todo)
             kept = [i for i in range(len(self.images)) if i not in self.failed]
             todo = sorted({int(i) for member in self.members for i in member.read(self.digests, kept)})
@@ -177,6 +180,8 @@ class _Run:
                 RuntimeWarning,
                 stacklevel=4,
             )
+            for member in self.members:
+                member.shelf.keep_rows()
         else:
             raise CacheError(
                 f"{self.members[0].shelf.path}: {len(todo)} rows are damaged or gone again right after they "
