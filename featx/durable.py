@@ -187,7 +187,11 @@ def is_left_over(part: Path, *, older_than: float = _PART_LIFETIME) -> bool:
     """
     match = PART_NAME.fullmatch(part.name)
     assert match is not None
-    return _writer_is_gone(match) or part.stat().st_mtime < time.time() - older_than
+    lives = _writer_lives(match)
+    if lives is None:
+        return part.stat().st_mtime < time.time() - older_than
+    # A process of that number: after a day it is taken to be another one.
+    return not lives or part.stat().st_mtime < time.time() - _PART_LIFETIME
 
 
 def _part_name() -> str:
@@ -198,20 +202,20 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
 
 
-def _writer_is_gone(match: re.Match[str]) -> bool:
-    """Whether a part was written by a process of this machine that is no more.
+def _writer_lives(match: re.Match[str]) -> bool | None:
+    """Whether there is a process of the number that wrote a part; None where that cannot be seen.
 
-    Should it live after all (containers that share a host name), its rename fails and it writes again.
+    Should the writer live after all (containers that share a host name), its rename fails and it writes again.
     """
     if match["host"] != _host() or os.name == "nt":  # there, signal 0 would end it
-        return False
+        return None
     try:
         os.kill(int(match["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
         pass
-    return False
+    return True
 
 
 def _fsync_file(descriptor: int) -> None:

@@ -58,7 +58,7 @@ class Cache:
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self.root = default_root() if root is None else absolute(root)
         try:
-            if not stat.S_ISDIR(os.stat(self.root).st_mode):
+            if not stat.S_ISDIR(self.root.stat().st_mode):
                 raise CacheError(f"the cache {self.root} is not a folder; {ADVICE}")
         except CacheError:
             raise
