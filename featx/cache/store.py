@@ -24,7 +24,7 @@ from featx.cache.maintenance import (
     survey,
     verify,
 )
-from featx.cache.root import ADVICE, absolute, content_of, default_root, is_file, listed
+from featx.cache.root import ADVICE, absolute, content_of, default_root, enough_memory, is_file, listed
 from featx.cache.space_store import SpaceStore
 from featx.cache.stats import StatCache
 from featx.errors import CacheError
@@ -117,7 +117,8 @@ class Cache:
 
     def info(self) -> list[SpaceInfo]:
         """What is in it: one entry for each space, the one used last first. Nothing is changed."""
-        infos = [survey(self.space(space)) for space in self.spaces()]
+        with enough_memory(self.root):
+            infos = [survey(self.space(space)) for space in self.spaces()]
         return sorted(infos, key=lambda info: info.last_used or 0.0, reverse=True)
 
     def verify(self, *, on_file: Callable[[int], None] | None = None) -> Verification:
@@ -137,8 +138,9 @@ class Cache:
         RuntimeWarning
             For each damaged file, naming it.
         """
-        spaces = self.spaces()
-        found = verify([self.space(space) for space in spaces], on_file=on_file)
+        with enough_memory(self.root):
+            spaces = self.spaces()
+            found = verify([self.space(space) for space in spaces], on_file=on_file)
         for folder in self._folders():
             if folder.name not in {space.id for space in spaces} and listed(folder / "shards"):
                 found.damaged.append((folder, "nothing in it says readably which space it is"))
@@ -167,12 +169,13 @@ class Cache:
         """
         spaces = self.spaces()
         known = {space.id for space in spaces}
-        done = collect(
-            [self.space(space) for space in spaces],
-            [folder for folder in self._folders() if folder.name not in known],
-            max_bytes=max_bytes,
-            older_than=older_than,
-        )
+        with enough_memory(self.root):
+            done = collect(
+                [self.space(space) for space in spaces],
+                [folder for folder in self._folders() if folder.name not in known],
+                max_bytes=max_bytes,
+                older_than=older_than,
+            )
         done.forgotten = self.stats.prune()
         return done
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 import traceback
 import warnings
 
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from pictures import QUICK, write_photos
 
-from faults.actors import Nursery, check
+from faults.actors import BATCH, Nursery, check_extracted
 from featx import extract, load_backbone
 from featx.cache import Cache
 
@@ -71,3 +70,24 @@ def test_no_extraction_fails_beside_it_and_its_rows_are_right(tmp_path, action, 
             np.testing.assert_array_equal(rows.embeddings, expected)
             computed += rows.run["forward_passes"]
     counted(extractions=runs, failed=0, computed_again=computed - 6 * runs)
+
+
+COMPANY = {
+    "gc": lambda at: [("extractor", at, at + 50), ("extractor", at + 25, at + 75), ("collector",)],
+    "clear": lambda at: [("extractor", at, at + 50), ("collector",), ("clearer",)],
+}
+
+
+@pytest.mark.parametrize("company", COMPANY)
+def test_kills_beside_them_lose_nothing_and_no_extraction_fails(tmp_path, company, thorough, counted):
+    with Nursery(tmp_path / "cache", seed=7) as nursery:
+        for number in range(180 if thorough else 4):
+            nursery.round(*COMPANY[company](75 * (number % 40)))
+            committed = nursery.committed()  # fails where an extraction did
+            if company == "gc":
+                check_extracted(nursery.root, committed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what the dead left behind is no damage
+            assert Cache(nursery.root).verify().damaged == []
+        counted(kills=nursery.kills, committed=len(committed) * BATCH, failed=0, lost=0)
+        assert committed
