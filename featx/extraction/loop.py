@@ -39,7 +39,7 @@ _LOOK = 32
 _WORTH_REMEMBERING = 32
 #: Between two looks at whether others have committed what they claimed.
 _WAIT_SECONDS = 0.05
-#: A run that shows no sign of life for so long, and as long as a few batches take, is not waited for.
+#: A run that shows no sign of life for so long, and as long as some batches take, is not waited for.
 _PATIENCE_SECONDS = 3 * COMMIT_SECONDS
 _MOST_PATIENCE_SECONDS = 600.0
 _PATIENCE_BATCHES = 8
@@ -345,12 +345,14 @@ class _Run:
 
     def _patience(self, member: Member) -> float:
         """Seconds in which a healthy run claims another unit, or commits, if rows cost there what they do here."""
-        profile, engine = self.profile, member.trusted.engine if member.trusted is not None else None
-        cost = profile.wall / profile.images if profile.images else recall_cost(member.shelf.path)
-        if engine is None or not cost:
+        if member.trusted is None:
             return _PATIENCE_SECONDS
-        images = _PATIENCE_BATCHES * engine.batch_size * max(1, engine.lanes)
-        return min(_PATIENCE_SECONDS + images * cost, _MOST_PATIENCE_SECONDS)
+        engine, profile = member.trusted.engine, self.profile
+        if profile.images:
+            cost = sum(spent for stage, spent in profile.stages.items() if stage != "commit") / profile.images
+        else:
+            cost = max(1, engine.lanes) * (recall_cost(member.shelf.path) or 0.0)
+        return min(_PATIENCE_SECONDS + _PATIENCE_BATCHES * engine.batch_size * cost, _MOST_PATIENCE_SECONDS)
 
     def _take(self, unit: Unit, commits: Commits) -> None:
         commits.add(unit)

@@ -258,9 +258,9 @@ class Pipeline:
 
     def _prepare(self, unit: Unit) -> None:
         """Decode and resize what has no row yet."""
-        now = time.perf_counter()
         pixels = np.empty((len(unit.items), *self._preprocessing.size, 3), np.uint8)
         lacking = [self._taken(unit, number) for number in range(len(self._engines))]
+        now = time.perf_counter()  # waiting for others' claims is no decoding
         unit.wanted = [[] for _ in self._engines]
         for item in unit.items:
             content, item.content = item.content, None
