@@ -61,6 +61,7 @@ class Claims:
         self._others: dict[str, _Other] = {}
         self._shared = fcntl is not None
         self._stalled = False  # the gate was held for longer than anybody needs it
+        self._hurried = False
         self._lock = threading.Lock()
 
     def take(self, digests: Sequence[bytes]) -> list[bool]:
@@ -138,10 +139,15 @@ class Claims:
         with self._lock:
             self._mine.difference_update(digests)
 
+    def hurry(self) -> None:
+        """Let threads that wait at the gate go on without it: the run is being ended."""
+        self._hurried = True
+
     def drop_all(self) -> None:
         """What this run has claimed is committed, or anybody's to compute."""
         with self._lock:
             self._give_back()
+            self._hurried = False
 
     def close(self) -> None:
         """As `drop_all`, and look after the claims of others no longer."""
@@ -179,13 +185,25 @@ class Claims:
             raise
         try:
             try:
-                self._stalled = not _locked(gate, 0.0 if self._stalled else _GATE_SECONDS)
+                self._stalled = not self._locked(gate)
             except OSError:
                 self._shared = False  # a file system without locks
                 raise
             yield
         finally:
             os.close(gate)
+
+    def _locked(self, file: int) -> bool:
+        """Lock a file if that is possible in time; whether it is locked."""
+        deadline = time.monotonic() + (0.0 if self._stalled else _GATE_SECONDS)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if self._hurried or time.monotonic() >= deadline:
+                    return False
+                time.sleep(_POLL_SECONDS)
 
     def _look(self) -> None:
         """Take notice of what others have claimed, and of those that are gone."""
@@ -228,19 +246,6 @@ class Claims:
                 raise
             self._file, self._path = file, path
         os.write(self._file, b"".join(digests))
-
-
-def _locked(file: int, seconds: float) -> bool:
-    """Lock a file if that is possible within so many seconds; whether it is locked."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLL_SECONDS)
 
 
 class _Other:

@@ -167,6 +167,8 @@ class Pipeline:
             with self._room:
                 self._ending = True
                 self._room.notify_all()
+            for keeper in self._keepers:
+                keeper.claims.hurry()
             if workers is not None:
                 workers.close()
             readers.shutdown(wait=True, cancel_futures=True)
