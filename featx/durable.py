@@ -11,17 +11,21 @@ import errno
 import os
 import re
 import socket
+import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-__all__ = ["PART_NAME", "fsync_folder", "make_folder", "replacing", "sweep_parts"]
+__all__ = ["PART_NAME", "fsync_folder", "is_left_over", "make_folder", "replacing", "sweep_parts"]
 
 PART_NAME = re.compile(r"(\.featx-)?[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]*)\.(?P<pid>\d+)\.part")
 _PART_LIFETIME = 24 * 3600.0
 """Seconds after which an unfinished file of another machine is taken for dead."""
+_ATTEMPTS = 64  # each one after the first means that a folder was removed in the same moment
+
+_T = TypeVar("_T")
 
 
 def fsync_folder(folder: Path) -> None:
@@ -58,14 +62,13 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
-    if not folder.is_dir():
-        folder.stat()  # removed by another process in this moment: FileNotFoundError
+    if not stat.S_ISDIR(folder.stat().st_mode):  # FileNotFoundError when another process has removed it
         raise NotADirectoryError(errno.ENOTDIR, "exists and is not a folder", str(folder))
     fsync_folder(folder.parent)
 
 
 @contextlib.contextmanager
-def replacing(target: Path, *, parts: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(target: Path, *, parts: Path | None = None, insist: bool = False) -> Iterator[BinaryIO]:
     """Write a file that appears at `target` whole and durable, or not at all.
 
     Parameters
@@ -74,6 +77,9 @@ def replacing(target: Path, *, parts: Path | None = None) -> Iterator[BinaryIO]:
         Where the file shall be; an older one is replaced.
     parts : Path, optional
         Folder of the temporary file, on the same file system. Default: hidden, beside the target.
+    insist : bool, default=False
+        Whether to make the folders again that another process removes meanwhile. A target that is removed
+        together with its folder right after it got its name is no error then.
 
     Yields
     ------
@@ -92,18 +98,50 @@ def replacing(target: Path, *, parts: Path | None = None) -> Iterator[BinaryIO]:
     else:
         part = parts / _part_name()
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(part, flags, 0o666)
+    made: list[Path] = []
+    again = made if insist else None
+    descriptor = _insisting(lambda: os.open(part, flags, 0o666), part.parent, again)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
             _fsync_file(file.fileno())
-        os.replace(part, target)
+        _insisting(lambda: os.replace(part, target), target.parent, again)
     except BaseException:  # also of Ctrl-C nothing half-written may stay
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
-    fsync_folder(target.parent)
+    with contextlib.suppress(*(FileNotFoundError,) * insist):
+        for folder in (target.parent, *reversed(made)):
+            fsync_folder(folder)
+
+
+def _insisting(act: Callable[[], _T], folder: Path, made: list[Path] | None) -> _T:
+    """What `act` gives in a folder, which is made again as often as it is gone.
+
+    With None as `made` it is not; else the folders in which one was made are added to that.
+    """
+    for _ in range(0 if made is None else _ATTEMPTS):
+        try:
+            return act()
+        except FileNotFoundError:
+            _make_again(folder, made)  # type: ignore[arg-type]
+    return act()
+
+
+def _make_again(folder: Path, made: list[Path]) -> None:
+    """Make a folder and its parents in no time, for who is quicker than those that remove them."""
+    for _ in range(2):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            if folder.parent != folder:
+                _make_again(folder.parent, made)
+        else:
+            made.append(folder.parent)
+            return
 
 
 def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
@@ -123,15 +161,37 @@ def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
         Number of files removed.
     """
     removed = 0
-    limit = time.time() - older_than
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                match = PART_NAME.fullmatch(entry.name)
-                if match and (_writer_is_gone(match) or entry.stat().st_mtime < limit):
+                if PART_NAME.fullmatch(entry.name) and is_left_over(Path(entry.path), older_than=older_than):
                     os.unlink(entry.path)
                     removed += 1
     return removed
+
+
+def is_left_over(part: Path, *, older_than: float = _PART_LIFETIME) -> bool:
+    """Whether an unfinished file is one that nobody will finish.
+
+    Parameters
+    ----------
+    part : Path
+        A file with a name that fits `PART_NAME`.
+    older_than : float, default=86400
+        As for `sweep_parts`.
+
+    Raises
+    ------
+    OSError
+        If the file is gone.
+    """
+    match = PART_NAME.fullmatch(part.name)
+    assert match is not None
+    lives = _writer_lives(match)
+    if lives is None:
+        return part.stat().st_mtime < time.time() - older_than
+    # A process of that number: after a day it is taken to be another one.
+    return not lives or part.stat().st_mtime < time.time() - _PART_LIFETIME
 
 
 def _part_name() -> str:
@@ -142,20 +202,20 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
 
 
-def _writer_is_gone(match: re.Match[str]) -> bool:
-    """Whether a part was written by a process of this machine that is no more.
+def _writer_lives(match: re.Match[str]) -> bool | None:
+    """Whether there is a process of the number that wrote a part; None where that cannot be seen.
 
-    Should it live after all (containers that share a host name), its rename fails and it writes again.
+    Should the writer live after all (containers that share a host name), its rename fails and it writes again.
     """
     if match["host"] != _host() or os.name == "nt":  # there, signal 0 would end it
-        return False
+        return None
     try:
         os.kill(int(match["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
         pass
-    return False
+    return True
 
 
 def _fsync_file(descriptor: int) -> None:

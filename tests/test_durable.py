@@ -112,3 +112,50 @@ def test_what_a_killed_process_of_this_machine_left_is_swept_at_once(tmp_path):
         writer.wait()
         assert sweep_parts(tmp_path) == 1
         assert sorted(os.listdir(tmp_path)) == sorted([living, elsewhere])
+
+
+def test_what_a_living_process_of_this_machine_writes_is_never_swept_however_young_is_asked_for(tmp_path):
+    with replacing(tmp_path / "a", parts=tmp_path) as file:
+        file.write(b"x")
+        assert sweep_parts(tmp_path, older_than=0) == 0
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_folders_that_vanish_are_made_again_for_who_insists(tmp_path):
+    target = tmp_path / "space" / "shards" / "a.bin"
+    (tmp_path / "parts").mkdir()
+    with replacing(target, parts=tmp_path / "parts", insist=True) as file:
+        file.write(b"x")
+    assert target.read_bytes() == b"x"
+    with (
+        pytest.raises(FileNotFoundError),
+        replacing(tmp_path / "none" / "b", parts=tmp_path / "parts") as file,
+    ):
+        file.write(b"x")
+    assert os.listdir(tmp_path / "parts") == []
+
+
+def test_a_name_whose_folder_is_removed_right_after_is_no_error_for_who_insists(tmp_path, monkeypatch):
+    """It was there, and somebody has cleared it."""
+    target = tmp_path / "shards" / "a.bin"
+    real = os.replace
+
+    def removed_after(part, name):
+        real(part, name)
+        os.unlink(name)
+        os.rmdir(target.parent)
+
+    monkeypatch.setattr(os, "replace", removed_after)
+    with replacing(target, parts=tmp_path, insist=True) as file:
+        file.write(b"x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_for_who_insists_too(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with (
+        pytest.raises(FileNotFoundError),
+        replacing(tmp_path / "link" / "a" / "b", parts=tmp_path, insist=True) as file,
+    ):
+        file.write(b"x")
+    assert os.listdir(tmp_path) == ["link"]

@@ -3,9 +3,11 @@
 Whoever is about to compute a row claims its digest first, in a file of its own in the space's ``tmp`` folder.
 The others read these files and leave such rows alone, until they are committed or their owner is gone. A file
 is locked by its owner as long as it runs, so the claims of one that was killed are void the moment it dies.
+Those of one that was stopped, or hangs, are void for whoever has waited long enough for a sign of life: a new
+claim or a commit, both of which change the file's time.
 
 Claims spare work and guard nothing: where a file system has no locks, or another machine does not see them,
-the same row is computed twice, and both are right.
+or a lock is not to be had in time, the same row is computed twice, and both are right.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import contextlib
 import os
 import re
 import socket
+import stat
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +36,10 @@ __all__ = ["CLAIM_NAME", "Claims"]
 CLAIM_NAME = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9-]*\.\d+\.claim|claims\.lock")
 
 _GATE = "claims.lock"
+#: Who is at the gate needs some milliseconds; after so many seconds it is taken to be stopped.
+_GATE_SECONDS = 5.0
+#: Between two looks at whether a lock is free.
+_POLL_SECONDS = 0.002
 
 
 class Claims:
@@ -52,6 +60,8 @@ class Claims:
         self._path: Path | None = None
         self._others: dict[str, _Other] = {}
         self._shared = fcntl is not None
+        self._stalled = False  # the gate was held for longer than anybody needs it
+        self._hurried = False
         self._lock = threading.Lock()
 
     def take(self, digests: Sequence[bytes]) -> list[bool]:
@@ -73,10 +83,10 @@ class Claims:
             if any(free) and self._shared:
                 with contextlib.suppress(OSError), self._gate():
                     self._look()
-                    for i, digest in enumerate(digests):
-                        free[i] = free[i] and not any(
-                            digest in other.claims for other in self._others.values()
-                        )
+                    free = [
+                        is_free and not self._claimed(digest)
+                        for digest, is_free in zip(digests, free, strict=True)
+                    ]
                     self._write([digest for digest, is_free in zip(digests, free, strict=True) if is_free])
             taken = []
             for digest, is_free in zip(digests, free, strict=True):
@@ -91,46 +101,91 @@ class Claims:
             if self._shared:
                 with contextlib.suppress(OSError), self._gate():
                     self._look()
-            return [
-                digest not in self._mine
-                and not any(digest in other.claims for other in self._others.values())
-                for digest in digests
-            ]
+            return [digest not in self._mine and not self._claimed(digest) for digest in digests]
+
+    def void_silent(self, seconds: float) -> list[str]:
+        """Regard the claims of others as void who have given no sign of life for so long.
+
+        Parameters
+        ----------
+        seconds : float
+            That have passed since a change of their claims, or their last commit, was seen here.
+
+        Returns
+        -------
+        list of str
+            Who they are, as far as that was not said before: ``"process 4711 on somehost"``. A later sign
+            of life makes their claims valid again.
+        """
+        with self._lock:
+            now = time.monotonic()
+            silent = {
+                name: other
+                for name, other in self._others.items()
+                if not other.void and now - other.last_sign >= seconds
+            }
+            for other in silent.values():
+                other.void = True
+        return [f"process {pid} on {host}" for _, host, pid, _ in (name.split(".") for name in silent)]
+
+    def show_life(self) -> None:
+        """Let others see that this run goes on: it has committed something."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._file is not None:
+                os.utime(self._file)
 
     def drop(self, digests: Iterable[bytes]) -> None:
         """This run has not computed them, and may be asked again; others learn of that at the end."""
         with self._lock:
             self._mine.difference_update(digests)
 
+    def hurry(self) -> None:
+        """Let threads that wait at the gate go on without it: the run is being ended."""
+        self._hurried = True
+
     def drop_all(self) -> None:
-        """What this run has claimed is committed, or may be asked for again."""
+        """What this run has claimed is committed, or anybody's to compute."""
         with self._lock:
-            self._mine.clear()
+            self._give_back()
+            self._hurried = False
 
     def close(self) -> None:
-        """Give everything back: what is committed speaks for itself."""
+        """As `drop_all`, and look after the claims of others no longer."""
         with self._lock:
             for other in self._others.values():
                 os.close(other.file)
             self._others.clear()
-            if self._file is not None and self._path is not None:
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
-                os.close(self._file)
-            self._file = self._path = None
-            self._mine.clear()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._file is not None and self._path is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            os.close(self._file)
+        self._file = self._path = None
+        self._mine.clear()
+
+    def _claimed(self, digest: bytes) -> bool:
+        """Whether another run has it, as far as was seen."""
+        return any(digest in other.claims for other in self._others.values() if not other.void)
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
-        """One at a time, of all who claim in this space."""
+        """One at a time, of all who claim in this space; without the lock when it is not to be had in time.
+
+        Then two may take the same row. The wait is made once: from then on nobody is waited for, until the
+        lock was free again.
+        """
         try:
             gate = os.open(self._folder / _GATE, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the folder is not there yet, or somebody clears the cache
+            raise
         except OSError:
-            self._shared = False  # a place that cannot be written, or is not there
+            self._shared = False  # a place that cannot be written
             raise
         try:
             try:
-                fcntl.flock(gate, fcntl.LOCK_EX)
+                self._stalled = not self._locked(gate)
             except OSError:
                 self._shared = False  # a file system without locks
                 raise
@@ -138,14 +193,32 @@ class Claims:
         finally:
             os.close(gate)
 
+    def _locked(self, file: int) -> bool:
+        """Lock a file if that is possible in time; whether it is locked."""
+        deadline = time.monotonic() + (0.0 if self._stalled else _GATE_SECONDS)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if self._hurried or time.monotonic() >= deadline:
+                    return False
+                time.sleep(_POLL_SECONDS)
+
     def _look(self) -> None:
         """Take notice of what others have claimed, and of those that are gone."""
-        names = {name for name in os.listdir(self._folder) if name.endswith(".claim")}
+        names = {
+            name for name in os.listdir(self._folder) if name != _GATE and CLAIM_NAME.fullmatch(name)
+        }
         if self._path is not None:
             names.discard(self._path.name)
         for name in names - self._others.keys():
             with contextlib.suppress(OSError):
-                self._others[name] = _Other(os.open(self._folder / name, os.O_RDWR))
+                file = os.open(self._folder / name, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+                if stat.S_ISREG(os.fstat(file).st_mode):
+                    self._others[name] = _Other(file)
+                else:
+                    os.close(file)
         for name, other in list(self._others.items()):
             if name not in names or other.is_gone():
                 os.close(other.file)
@@ -159,11 +232,19 @@ class Claims:
         if not digests:
             return
         if self._file is None:
-            host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+            host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
             path = self._folder / f"{uuid.uuid4().hex}.{host}.{os.getpid()}.claim"
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            self._path = path
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            part = path.with_suffix(".part")  # until it is locked nobody is to find it, and take it for void
+            file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.replace(part, path)
+            except OSError:
+                os.close(file)
+                with contextlib.suppress(OSError):
+                    part.unlink()
+                raise
+            self._file, self._path = file, path
         os.write(self._file, b"".join(digests))
 
 
@@ -173,7 +254,10 @@ class _Other:
     def __init__(self, file: int) -> None:
         self.file = file
         self.claims: set[bytes] = set()
+        self.void = False
+        self.last_sign = time.monotonic()
         self._rest = b""
+        self._changed: tuple[int, int] | None = None
 
     def is_gone(self) -> bool:
         """Whether its owner has ended: only then can it be locked."""
@@ -186,7 +270,11 @@ class _Other:
         return True
 
     def read_on(self) -> None:
-        """What was added since."""
+        """What was added since, and whether its owner has given a sign of life."""
+        status = os.fstat(self.file)
+        if self._changed != (status.st_size, status.st_mtime_ns):
+            self._changed = status.st_size, status.st_mtime_ns
+            self.last_sign, self.void = time.monotonic(), False
         while chunk := os.read(self.file, 1 << 20):
             data = self._rest + chunk
             whole = len(data) - len(data) % DIGEST_SIZE

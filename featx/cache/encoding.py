@@ -14,6 +14,7 @@ those covers its row *with its key*, so that an intact row of another image is n
 from __future__ import annotations
 
 import hashlib
+import mmap
 import re
 import uuid
 import zlib
@@ -24,7 +25,7 @@ import numpy as np
 
 from featx.cache.checksums import row_crcs
 from featx.cache.identity import DIGEST_SIZE, Space
-from featx.errors import CacheError
+from featx.errors import CacheError, as_one_error
 
 __all__ = [
     "DTYPES",
@@ -35,6 +36,7 @@ __all__ = [
     "SHARD_NAME",
     "encode_file",
     "encode_shard",
+    "room_for_hdf5",
     "shard_name",
 ]
 
@@ -43,6 +45,7 @@ FORMAT_VERSION = 1
 DTYPES = ("<f4", "<f2")
 SHARD_NAME = re.compile(r"[0-9a-f]{32}\.h5")
 MAX_FILE_BYTES = 2**34
+_HDF5_BYTES = 8 * 2**20
 MAX_SPACE_BYTES = 32 * 1024  # an attribute lives in the checksummed object header up to 64 KiB
 
 
@@ -112,19 +115,37 @@ def encode_file(attributes: Mapping[str, bytes | int], datasets: Mapping[str, np
         Stored as text of fixed length and as 64-bit integers.
     datasets : mapping of str to ndarray
         Stored contiguously, as they are.
+
+    Raises
+    ------
+    CacheError
+        If HDF5 cannot make it, for lack of memory.
     """
     # In memory, not on disk: a full disk then fails in a plain write, where h5py would lose every
     # row and crash in close. HDF5 knows open files by name, those in memory too: one name each.
     name = f"memory-{uuid.uuid4().hex}"
     options = {"driver": "core", "backing_store": False, "block_size": 2**20, "libver": ("v108", "v108")}
-    with h5py.File(name, "w", **options) as file:
-        for name, value in attributes.items():
-            file.attrs[name] = np.bytes_(value) if isinstance(value, bytes) else np.int64(value)
-        for name, data in datasets.items():
-            file.create_dataset(name, data=data, track_times=False)
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+    with as_one_error(lambda reason: CacheError(f"cannot make a file of the cache: {reason}")):
+        room_for_hdf5()
+        with h5py.File(name, "w", **options) as file:
+            for name, value in attributes.items():
+                file.attrs[name] = np.bytes_(value) if isinstance(value, bytes) else np.int64(value)
+            for name, data in datasets.items():
+                file.create_dataset(name, data=data, track_times=False)
+            file.flush()
+            image: bytes = file.id.get_file_image()
+        return image
+
+
+def room_for_hdf5() -> None:
+    """Raise `MemoryError` unless there is as much memory as HDF5 needs for a small file.
+
+    HDF5 does not survive that it gets none: it ends the process.
+    """
+    try:
+        mmap.mmap(-1, _HDF5_BYTES).close()
+    except OSError as error:
+        raise MemoryError("no memory to open a file of the cache") from error
 
 
 def shard_name(image: bytes) -> str:

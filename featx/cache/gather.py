@@ -71,7 +71,12 @@ def gather(
         yield from map(read, pieces)
     else:
         with ThreadPoolExecutor(threads, thread_name_prefix="featx-read") as pool:
-            yield from pool.map(read, pieces)
+            try:
+                results = pool.map(read, pieces)
+            except RuntimeError:  # there is no room for another thread
+                pool.shutdown(cancel_futures=True)
+                results = map(read, pieces)
+            yield from results
 
 
 def _cut(part: _Piece) -> Iterator[_Piece]:

@@ -9,10 +9,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from featx.cache.encoding import DTYPES, FORMAT, FORMAT_VERSION, MAX_FILE_BYTES, MAX_SPACE_BYTES
+from featx.cache.encoding import (
+    DTYPES,
+    FORMAT,
+    FORMAT_VERSION,
+    MAX_FILE_BYTES,
+    MAX_SPACE_BYTES,
+    encode_file,
+    room_for_hdf5,
+)
 from featx.cache.identity import DIGEST_SIZE, Space
+from featx.cache.root import enough_memory
 from featx.cache.shard import DamagedShard, Shard
-from featx.errors import CacheError
+from featx.errors import CacheError, reason_of
 
 __all__ = [
     "Malformed",
@@ -51,25 +60,28 @@ def open_shard(path: Path, space: Space | None = None) -> Shard:
         If the file is damaged, or intact and of another space.
     CacheError
         If the file is intact by its hash and cannot be opened all the same: no permission, no
-        file descriptors left, or a format newer than this version of featx.
+        file descriptors or memory left, or a format newer than this version of featx.
     """
     try:
+        room_for_hdf5()
         with h5py.File(path, "r", locking=False) as file:  # it never changes: no lock is needed
             shard = _described(file, path)
     except FileNotFoundError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         # h5py meets a damaged header with any of these, but also a healthy file on an ailing
         # machine. The bytes and the name decide which of the two it is.
-        reason = file_damage(path)
+        with enough_memory(path):
+            reason = file_damage(path)
         if reason is not None:
             raise DamagedShard(path, reason) from error
-        if isinstance(error, Malformed):
-            raise DamagedShard(path, str(error)) from error
         if isinstance(error, CacheError):
             raise
-        if isinstance(error, OSError) and error.errno is not None:
-            raise CacheError(f"{path}: intact, but it cannot be opened: {error}") from error
+        ails = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+        if ails or not _hdf5_works():
+            raise CacheError(f"{path}: intact, but it cannot be opened: {reason_of(error)}") from error
+        if isinstance(error, Malformed):
+            raise DamagedShard(path, str(error)) from error
         raise DamagedShard(path, f"no shard, though its name fits ({error})") from error
     if space is not None and shard.space_json != space.canonical_json:
         differences = Space.from_json(shard.space_json).differences(space)
@@ -101,9 +113,10 @@ def verify_shard(path: Path, space: Space | None = None) -> Shard:
         raise DamagedShard(path, reason)
     shard = open_shard(path, space)
     try:
-        shard.read_keys()
-        intact = len(shard.salvage()[0])
-    except FileNotFoundError:
+        with enough_memory(path):
+            shard.read_keys()
+            intact = len(shard.salvage()[0])
+    except (FileNotFoundError, CacheError):
         raise
     except OSError as error:
         raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -151,6 +164,15 @@ def file_damage(path: Path) -> str | None:
     if state.hexdigest()[:32] != path.name.split(".")[0]:
         return f"its {size} bytes do not have the SHA-256 in its name"
     return None
+
+
+def _hdf5_works() -> bool:
+    """Whether HDF5 can work at all: without memory it says of any file that it is none, or lacks something."""
+    try:
+        encode_file({"n": 1}, {"a": np.zeros(1, dtype=np.uint8)})
+    except (CacheError, MemoryError):
+        return False
+    return True
 
 
 def _described(file: h5py.File, path: Path) -> Shard:

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from featx.cache.encoding import DTYPES, SHARD_NAME, encode_file
+from featx.cache.encoding import DTYPES, SHARD_NAME, encode_file, room_for_hdf5
 from featx.cache.header import contiguous_offset, integer_attribute, text_attribute
 from featx.cache.identity import DIGEST_SIZE, Space
 from featx.cache.root import is_file
@@ -111,6 +111,7 @@ def load_index(path: Path, shards: Path, space: Space) -> StoredIndex | None:
     if not is_file(path):
         return None
     try:
+        room_for_hdf5()
         with h5py.File(path, "r", locking=False) as file:
             arrays = _read(file, path, space)
         described = json.loads(arrays["shards"].tobytes())

@@ -6,6 +6,7 @@ Only files that featx names are counted or removed; whatever else lies in the fo
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +23,13 @@ from featx.cache.quarantine import SET_ASIDE
 from featx.cache.root import is_file, listed
 from featx.cache.shard import DamagedShard
 from featx.cache.space_store import SpaceStore
-from featx.durable import PART_NAME, sweep_parts
+from featx.durable import PART_NAME, is_left_over, sweep_parts
 from featx.errors import CacheError
 
-__all__ = ["Collection", "SpaceInfo", "Verification", "clear_space", "collect", "survey", "verify"]
+__all__ = ["YOUNG_SECONDS", "Collection", "SpaceInfo", "Verification", "clear_space", "collect", "survey", "verify"]
+
+#: What is younger may belong to somebody who has just begun.
+YOUNG_SECONDS = 3600.0
 
 _OWN_FILES = ("index.h5", *NOTES, "space.json")
 
@@ -187,16 +191,27 @@ def _verify_file(store: SpaceStore, path: Path, found: Verification) -> None:
     found.shards += 1
 
 
-def collect(stores: Sequence[SpaceStore], *, max_bytes: int | None = None) -> Collection:
+def collect(
+    stores: Sequence[SpaceStore],
+    unnamed: Sequence[Path] = (),
+    *,
+    max_bytes: int | None = None,
+    older_than: float = YOUNG_SECONDS,
+) -> Collection:
     """Remove what no one needs, merge small shards, and keep within a size.
 
     Parameters
     ----------
     stores : sequence of SpaceStore
         All spaces of a cache.
+    unnamed : sequence of Path
+        Folders of spaces in which nothing says which space it is.
     max_bytes : int, optional
         Remove whole spaces, the least recently used first, until the rest is no larger. The space that
         was used last stays in any case.
+    older_than : float, default=3600
+        Age in seconds from which on a space without rows, and an unfinished file whose writer cannot be
+        seen, are left-overs.
 
     Returns
     -------
@@ -210,14 +225,18 @@ def collect(stores: Sequence[SpaceStore], *, max_bytes: int | None = None) -> Co
     done = Collection(bytes_before=sum(survey(store).bytes for store in stores))
     for store in stores:
         store.refresh()  # settles what stopped processes left behind
-        done.removed_files += sweep_parts(store.path / "tmp")
+        done.removed_files += sweep_parts(store.path / "tmp", older_than=older_than)
         merged, into = compact(store)
         done.merged, done.into = done.merged + merged, done.into + into
         for name in listed(store.path / "quarantine", SET_ASIDE):
             if name.endswith(".h5"):  # not those that are still to be settled: they have rows
                 done.removed_files += _removed(store.path / "quarantine" / name)
-        if survey(store).shards == 0:
+        if survey(store).shards == 0 and _age(store.path) >= older_than:
             _remove_if_empty(store.path)
+    for folder in unnamed:
+        done.removed_files += sweep_parts(folder / "tmp", older_than=older_than)
+        if _age(folder) >= older_than:
+            _remove_if_empty(folder)
     infos = [survey(store) for store in stores]
     done.bytes_after = sum(info.bytes for info in infos)
     for info in sorted((info for info in infos if info.shards), key=_last_used)[:-1]:
@@ -230,6 +249,11 @@ def collect(stores: Sequence[SpaceStore], *, max_bytes: int | None = None) -> Co
 
 def _last_used(info: SpaceInfo) -> float:
     return info.last_used or 0.0
+
+
+def _age(folder: Path) -> float:
+    """Seconds since anything was made in the folder of a space."""
+    return time.time() - max(_changed(folder / part) for part in ("", "shards", "tmp", "space.json"))
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -248,6 +272,8 @@ def _remove_if_empty(folder: Path) -> None:
 def clear_space(folder: Path) -> None:
     """Remove one space: its own files, and its folders where nothing else is left in them.
 
+    What somebody is writing at this moment stays: it is published into the space as if that were new.
+
     Raises
     ------
     CacheError
@@ -259,7 +285,11 @@ def clear_space(folder: Path) -> None:
 def _remove(folder: Path, files: list[Path]) -> None:
     for path in files:
         try:
-            path.unlink(missing_ok=True)
+            if PART_NAME.fullmatch(path.name) and not is_left_over(path, older_than=YOUNG_SECONDS):
+                continue
+            path.unlink()
+        except FileNotFoundError:
+            continue
         except OSError as error:
             raise CacheError(f"{path}: cannot be removed: {error.strerror or error}") from error
     for part in ("shards", "tmp", "quarantine", ""):

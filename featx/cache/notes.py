@@ -14,15 +14,28 @@ import math
 from pathlib import Path
 from typing import Any
 
+from featx.cache.root import content_of
 from featx.durable import replacing
 
-__all__ = ["CALIBRATION", "NOTES", "recall", "recall_cost", "remember", "remember_cost"]
+__all__ = [
+    "CALIBRATION",
+    "NOTES",
+    "recall",
+    "recall_calibration",
+    "recall_cost",
+    "remember",
+    "remember_cost",
+]
 
 CALIBRATION = "calibration.bin"
 _COST = "cost"
 
 #: Files that may be in a space's folder.
 NOTES = ("cost.json", "parity.json", "calibration.json", CALIBRATION)
+
+#: A note is a few lines, and the scales of a network are a few numbers for each of its channels.
+_MOST_BYTES = 2**20
+_MOST_CALIBRATION_BYTES = 2**26
 
 
 def remember(folder: Path, name: str, note: dict[str, Any]) -> None:
@@ -36,11 +49,17 @@ def remember(folder: Path, name: str, note: dict[str, Any]) -> None:
 
 def recall(folder: Path, name: str) -> dict[str, Any]:
     """A note of a space's folder, empty where there is none or it is damaged."""
+    content = content_of(folder / f"{name}.json", _MOST_BYTES)
     try:
-        note = json.loads((folder / f"{name}.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        note = json.loads(content or b"{}")
+    except (ValueError, RecursionError, MemoryError):
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def recall_calibration(folder: Path) -> bytes | None:
+    """The scales of a space in int8, which its hash tells from damaged ones; None where there are none."""
+    return content_of(folder / CALIBRATION, _MOST_CALIBRATION_BYTES)
 
 
 def remember_cost(folder: Path, seconds_per_image: float) -> None:

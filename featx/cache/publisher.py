@@ -12,7 +12,7 @@ import numpy as np
 
 from featx.cache.encoding import encode_shard, shard_name
 from featx.cache.identity import Space
-from featx.cache.root import ADVICE
+from featx.cache.root import ADVICE, content_of
 from featx.durable import fsync_folder, make_folder, replacing, sweep_parts
 from featx.errors import CacheError
 
@@ -48,25 +48,46 @@ class Publisher:
             If the place cannot be written, saying where and what to do.
         """
         with self._writing():
-            for folder in (self.shards, self.parts):
-                make_folder(folder)
-            # Another process may have made them a moment ago and not have come to its own fsync.
-            for folder in (self.path, self.root):
-                fsync_folder(folder)
-            self.describe()
-            for folder in (self.shards, self.parts):
-                if not os.access(folder, os.W_OK):
-                    folder.stat()  # cleared meanwhile: then it is no question of permission
-                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            for _ in range(_ATTEMPTS):
+                with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
+                    self._make_folders()
+                    break
+            else:
+                # Others clear the cache all the time. What is put into it brings its folders with it, so
+                # that all there is to be known is whether that works.
+                self.describe(insist=True)
         sweep_parts(self.parts)
         self._prepared = True
 
-    def describe(self) -> None:
-        """Say in ``space.json`` what space this is, if it does not say so already; OSError if that fails."""
+    def _make_folders(self) -> None:
+        for folder in (self.shards, self.parts):
+            make_folder(folder)
+        # Another process may have made them a moment ago and not have come to its own fsync.
+        for folder in (self.path, self.root):
+            fsync_folder(folder)
+        self.describe()
+        for folder in (self.shards, self.parts):
+            if not os.access(folder, os.W_OK):
+                folder.stat()  # cleared meanwhile: then it is no question of permission
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def describe(self, *, insist: bool = False) -> None:
+        """Say in ``space.json`` what space this is, if it does not say so already.
+
+        Parameters
+        ----------
+        insist : bool, default=False
+            Whether to make the folders that are not there.
+
+        Raises
+        ------
+        OSError
+            If that fails.
+        """
         described = self.path / "space.json"
         text = self.space.canonical_json.encode("utf-8")
-        if not described.is_file() or described.read_bytes() != text:
-            with replacing(described, parts=self.parts) as file:
+        if content_of(described, len(text)) != text:
+            with replacing(described, parts=self.parts, insist=insist) as file:
                 file.write(text)
 
     def write(self, keys: np.ndarray, rows: np.ndarray, *, nonce: str = "") -> Path:
@@ -89,31 +110,44 @@ class Publisher:
         """
         image = encode_shard(keys, rows, self.space, nonce=nonce)
         path = self.shards / shard_name(image)
-        for attempt in range(_ATTEMPTS):
-            try:
-                if not self._prepared:
-                    self.prepare()
-                with self._writing(), replacing(path, parts=self.parts) as file:
-                    file.write(image)
-            except _Cleared:
-                # Someone cleared the cache between two batches: that is no reason to lose this one.
-                self._prepared = False
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                break
+        self.put(path, image)
         return path
+
+    def put(self, path: Path, content: bytes) -> None:
+        """Put a file into the space's folder, whoever clears the cache meanwhile.
+
+        Parameters
+        ----------
+        path : Path
+            Where, within the folder of the space.
+        content : bytes
+            What it holds; when this returns it survives a power cut.
+
+        Raises
+        ------
+        CacheError
+            If it cannot be written; nothing is left behind then.
+        """
+        if not self._prepared:
+            self.prepare()
+        with self._writing():
+            for attempt in range(_ATTEMPTS):
+                try:
+                    with replacing(path, parts=self.parts, insist=True) as file:
+                        file.write(content)
+                    break
+                except FileNotFoundError:  # the unfinished file was removed with everything else
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+        with contextlib.suppress(OSError):
+            if not (self.path / "space.json").exists():
+                self.describe(insist=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            kind = _Cleared if isinstance(error, FileNotFoundError) else CacheError
-            raise kind(
+            raise CacheError(
                 f"cannot write to the cache {self.root}: {error.strerror or error}; {ADVICE}"
             ) from error
-
-
-class _Cleared(CacheError):
-    """A folder of the cache vanished while it was written to."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from featx.errors import CacheError
 
-__all__ = ["ADVICE", "absolute", "default_root", "is_file", "listed"]
+__all__ = ["ADVICE", "absolute", "content_of", "default_root", "enough_memory", "is_file", "listed"]
 
 ADVICE = "choose another folder with --cache or FEATX_CACHE"
 
@@ -69,3 +71,24 @@ def is_file(path: Path | os.DirEntry[str]) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def content_of(path: Path, most: int) -> bytes | None:
+    """The bytes of a small file; None when there is none, it cannot be read, or it is larger than `most`."""
+    if not is_file(path):
+        return None
+    try:
+        with open(path, "rb") as file:
+            content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+    except (OSError, MemoryError):
+        return None
+    return content if len(content) <= most else None
+
+
+@contextlib.contextmanager
+def enough_memory(path: Path) -> Iterator[None]:
+    """Turn a lack of memory into a `CacheError`: it says nothing against the file that was being read."""
+    try:
+        yield
+    except MemoryError as error:
+        raise CacheError(f"{path}: there is not enough memory to read or write it") from error

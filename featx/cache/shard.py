@@ -172,10 +172,7 @@ class Shard:
         return self._read(file, self.key_offset, self.n_rows * DIGEST_SIZE, "u1").reshape(-1, DIGEST_SIZE)
 
     def _read(self, file: io.RawIOBase, offset: int, size: int, dtype: str) -> np.ndarray:
-        try:
-            block = np.empty(size, dtype=np.uint8)  # not zeroed: it is filled, or given to nobody
-        except MemoryError:
-            raise DamagedShard(self.path, f"claims {size} bytes, more than there is memory") from None
+        block = np.empty(size, dtype=np.uint8)  # not zeroed: it is filled, or given to nobody
         self._fill(file, offset, block)
         return block.view(dtype)
 

@@ -24,7 +24,7 @@ from featx.cache.identity import DIGEST_SIZE, Space
 from featx.cache.key_index import as_keys
 from featx.cache.publisher import Publisher
 from featx.cache.quarantine import Quarantine
-from featx.cache.root import absolute
+from featx.cache.root import absolute, enough_memory
 from featx.cache.view import View
 from featx.errors import CacheError
 
@@ -104,13 +104,14 @@ class SpaceStore:
         CacheError
             If a digest is not 32 bytes, or the folder cannot be read.
         """
-        given = np.array([digest is not None for digest in digests], dtype=bool)
-        keys = _checked_keys([digest for digest in digests if digest is not None])
-        with self._lock:
-            self.refresh()
-            given[given] = self._view.catalogue.holds(keys)
-        missing: list[int] = np.flatnonzero(~given).tolist()
-        return missing
+        with enough_memory(self.path):
+            given = np.array([digest is not None for digest in digests], dtype=bool)
+            keys = _checked_keys([digest for digest in digests if digest is not None])
+            with self._lock:
+                self.refresh()
+                given[given] = self._view.catalogue.holds(keys)
+            missing: list[int] = np.flatnonzero(~given).tolist()
+            return missing
 
     def holds(self, digest: bytes) -> bool:
         """Whether a digest had a row when the disk was last looked at; any thread may ask."""
@@ -118,7 +119,7 @@ class SpaceStore:
 
     def keys(self) -> np.ndarray:
         """All digests that have a row, of shape (n, 32), dtype uint8, ascending, as the disk stands now."""
-        with self._lock:
+        with self._lock, enough_memory(self.path):
             self.refresh()
             return self._view.catalogue.keys()
 
@@ -138,7 +139,7 @@ class SpaceStore:
         CacheError
             If the folder cannot be read.
         """
-        with self._lock:
+        with self._lock, enough_memory(self.path):
             self._view.refresh()
 
     def catch_up(self) -> None:
@@ -198,9 +199,10 @@ class SpaceStore:
             return
         first = {digest: i for i, digest in reversed(list(enumerate(digests)))}
         keep = np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
-        path = self.publisher.write(keys[keep], rows[keep])
+        with enough_memory(self.path):
+            path = self.publisher.write(keys[keep], rows[keep])
         self._note_use()
-        with self._lock:
+        with self._lock, enough_memory(self.path):
             self._view.add(path.name)
 
     # Reading
@@ -233,7 +235,10 @@ class SpaceStore:
             When a damaged file is met, naming it. It is moved to ``quarantine/``, and those of its
             rows that are intact are kept.
         """
-        keys = _checked_keys(digests)
+        with enough_memory(self.path):
+            return self._read(_checked_keys(digests), out)
+
+    def _read(self, keys: np.ndarray, out: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         found, mine = np.zeros(len(keys), dtype=bool), False
         self._note_use()
         for attempt in range(_READ_ATTEMPTS):

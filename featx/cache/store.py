@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.cache.encoding import SHARD_NAME
+from featx.cache.encoding import MAX_SPACE_BYTES, SHARD_NAME
 from featx.cache.header import open_shard
 from featx.cache.identity import Space
-from featx.cache.maintenance import Collection, SpaceInfo, Verification, clear_space, collect, survey, verify
-from featx.cache.root import ADVICE, absolute, default_root, is_file, listed
+from featx.cache.maintenance import (
+    YOUNG_SECONDS,
+    Collection,
+    SpaceInfo,
+    Verification,
+    clear_space,
+    collect,
+    survey,
+    verify,
+)
+from featx.cache.root import ADVICE, absolute, content_of, default_root, enough_memory, is_file, listed
 from featx.cache.space_store import SpaceStore
 from featx.cache.stats import StatCache
 from featx.errors import CacheError
@@ -47,10 +58,13 @@ class Cache:
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self.root = default_root() if root is None else absolute(root)
         try:
-            if self.root.exists() and not self.root.is_dir():
+            if not stat.S_ISDIR(self.root.stat().st_mode):
                 raise CacheError(f"the cache {self.root} is not a folder; {ADVICE}")
-        except PermissionError as error:
-            raise CacheError(f"cannot read the cache {self.root}: {error.strerror}; {ADVICE}") from error
+        except CacheError:
+            raise
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # it is made when it is needed
+                raise CacheError(f"cannot read the cache {self.root}: {error.strerror}; {ADVICE}") from error
         self.stats = StatCache(self.root)
 
     def space(self, space: Space | Mapping[str, Any], dim: int | None = None) -> SpaceStore:
@@ -103,7 +117,8 @@ class Cache:
 
     def info(self) -> list[SpaceInfo]:
         """What is in it: one entry for each space, the one used last first. Nothing is changed."""
-        infos = [survey(self.space(space)) for space in self.spaces()]
+        with enough_memory(self.root):
+            infos = [survey(self.space(space)) for space in self.spaces()]
         return sorted(infos, key=lambda info: info.last_used or 0.0, reverse=True)
 
     def verify(self, *, on_file: Callable[[int], None] | None = None) -> Verification:
@@ -123,14 +138,15 @@ class Cache:
         RuntimeWarning
             For each damaged file, naming it.
         """
-        spaces = self.spaces()
-        found = verify([self.space(space) for space in spaces], on_file=on_file)
+        with enough_memory(self.root):
+            spaces = self.spaces()
+            found = verify([self.space(space) for space in spaces], on_file=on_file)
         for folder in self._folders():
             if folder.name not in {space.id for space in spaces} and listed(folder / "shards"):
                 found.damaged.append((folder, "nothing in it says readably which space it is"))
         return found
 
-    def collect(self, *, max_bytes: int | None = None) -> Collection:
+    def collect(self, *, max_bytes: int | None = None, older_than: float = YOUNG_SECONDS) -> Collection:
         """Remove what no one needs, merge small shards, and keep within a size.
 
         Parameters
@@ -138,6 +154,9 @@ class Cache:
         max_bytes : int, optional
             Remove whole spaces, the least recently used first, until the rest is no larger. The space
             that was used last stays in any case.
+        older_than : float, default=3600
+            Age in seconds from which on a space without rows, and an unfinished file whose writer cannot
+            be seen, are left-overs. What is younger may belong to an extraction that has just begun.
 
         Returns
         -------
@@ -148,7 +167,15 @@ class Cache:
         CacheError
             If the cache cannot be written.
         """
-        done = collect([self.space(space) for space in self.spaces()], max_bytes=max_bytes)
+        spaces = self.spaces()
+        known = {space.id for space in spaces}
+        with enough_memory(self.root):
+            done = collect(
+                [self.space(space) for space in spaces],
+                [folder for folder in self._folders() if folder.name not in known],
+                max_bytes=max_bytes,
+                older_than=older_than,
+            )
         done.forgotten = self.stats.prune()
         return done
 
@@ -187,9 +214,10 @@ class Cache:
 
 def _space_of(folder: Path) -> Space | None:
     """The space of a folder, if something in it says so and agrees with the folder's name."""
-    with contextlib.suppress(OSError, ValueError):
-        if is_file(folder / "space.json"):
-            space = Space.from_json((folder / "space.json").read_text(encoding="utf-8"))
+    text = content_of(folder / "space.json", MAX_SPACE_BYTES)
+    if text is not None:
+        with contextlib.suppress(CacheError, ValueError):
+            space = Space.from_json(text.decode("utf-8"))
             if space.id == folder.name:
                 return space
     for name in sorted(listed(folder / "shards", SHARD_NAME)):

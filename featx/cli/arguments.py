@@ -12,6 +12,7 @@ from featx.cli.groups import (
     add_machine,
     add_network,
     add_running,
+    age,
     positive,
     seed,
     share,
@@ -390,6 +391,14 @@ def _cache(commands: Any) -> None:
         metavar="S",
         help="remove whole spaces too, the least recently used first, until S is kept (500MB, 20GB, 1.5TB); "
         "the one used last stays",
+    )
+    p.add_argument(
+        "--older-than",
+        type=age,
+        default="1h",
+        metavar="AGE",
+        help="from which age on an empty space is taken for left over, and not for that of an extraction that "
+        "has just begun (0, 30m, 2h, 7d; default: 1h)",
     )
     _root(p)
 

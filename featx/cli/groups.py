@@ -108,6 +108,14 @@ def size(text: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index((prefix or " ").lower()))
 
 
+def age(text: str) -> float:
+    """Seconds, of a text such as ``30m``."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([smhd])|0", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected an age such as 30m, 2h or 7d, got {text!r}")
+    return float(match[1] or 0) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2] or "s"]
+
+
 def batch(text: str) -> int | str:
     """A batch size, or ``auto``."""
     return text if text == "auto" else positive(text)

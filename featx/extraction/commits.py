@@ -62,6 +62,7 @@ class Commits:
         for member, (digests, kept) in zip(self._members, self._waiting, strict=True):
             if kept:
                 member.shelf.publish(digests, np.concatenate(kept))
+                member.shelf.claims.show_life()
                 member.shelf.refresh()  # what another process has committed need not be computed here
         self._waiting = [([], []) for _ in self._members]
         self._bytes = 0

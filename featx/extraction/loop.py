@@ -22,7 +22,7 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.notes import recall_cost, remember_cost
 from featx.errors import CacheError, ImageError, InputError
-from featx.extraction.commits import Commits
+from featx.extraction.commits import COMMIT_SECONDS, Commits
 from featx.extraction.embedder import Embedder
 from featx.extraction.pipeline import READERS, Pipeline
 from featx.extraction.profile import Profile
@@ -39,6 +39,12 @@ _LOOK = 32
 _WORTH_REMEMBERING = 32
 #: Between two looks at whether others have committed what they claimed.
 _WAIT_SECONDS = 0.05
+#: A run that shows no sign of life for so long, and as long as some batches take, is not waited for.
+_PATIENCE_SECONDS = 3 * COMMIT_SECONDS
+_MOST_PATIENCE_SECONDS = 600.0
+_PATIENCE_BATCHES = 8
+#: Times that what is missing is computed; each one after the first means that rows were damaged or removed.
+_ROUNDS = 8
 
 
 def embed(
@@ -159,8 +165,9 @@ class _Run:
         for member, is_new in zip(self.members, new, strict=True):
             if todo and is_new:
                 member.mismatch = _mismatch(self.cache, member.embedder, self.verbose)
-        # Damaged shards are found while reading; their rows are then missing and come through once more.
-        for _ in range(3):
+        # Damaged shards are found while reading; their rows are then missing and come through once more. From
+        # then on rows are kept in memory too, so that only those of other runs can be missing again.
+        for _ in range(_ROUNDS):
             self._compute(todo)
             kept = [i for i in range(len(self.images)) if i not in self.failed]
             todo = sorted({int(i) for member in self.members for i in member.read(self.digests, kept)})
@@ -173,6 +180,8 @@ class _Run:
                 RuntimeWarning,
                 stacklevel=4,
             )
+            for member in self.members:
+                member.shelf.keep_rows()
         else:
             raise CacheError(
                 f"{self.members[0].shelf.path}: {len(todo)} rows are damaged or gone again right after they "
@@ -305,13 +314,24 @@ class _Run:
     def _others_left(
         self, working: list[Member], elsewhere: list[dict[int, bytes]], progress: Any
     ) -> list[int]:
-        """Wait for the rows that other runs have claimed; those that they gave up are to be computed here."""
+        """Wait for the rows that other runs have claimed; those that they gave up are to be computed here.
+
+        So are those of a run that shows no sign of life, because it was stopped or hangs.
+        """
+        patience = [self._patience(member) for member in working]
         while True:
             left: set[int] = set()
             waiting = False
-            for member, others in zip(working, elsewhere, strict=True):
+            for member, others, seconds in zip(working, elsewhere, patience, strict=True):
                 if others:
                     member.shelf.refresh()
+                    if silent := member.shelf.claims.void_silent(seconds):
+                        warnings.warn(
+                            f"{', '.join(silent)} has claimed rows and shown no sign of life for "
+                            f"{seconds:.0f} s; what it leaves undone is computed here",
+                            RuntimeWarning,
+                            stacklevel=5,
+                        )
                 for i, digest in list(others.items()):
                     if member.shelf.holds(digest):
                         del others[i]
@@ -322,6 +342,17 @@ class _Run:
                 return sorted(left)
             progress.update(0, "waiting for rows that another run computes")
             time.sleep(_WAIT_SECONDS)
+
+    def _patience(self, member: Member) -> float:
+        """Seconds in which a healthy run claims another unit, or commits, if rows cost there what they do here."""
+        if member.trusted is None:
+            return _PATIENCE_SECONDS
+        engine, profile = member.trusted.engine, self.profile
+        if profile.images:
+            cost = sum(spent for stage, spent in profile.stages.items() if stage != "commit") / profile.images
+        else:
+            cost = max(1, engine.lanes) * (recall_cost(member.shelf.path) or 0.0)
+        return min(_PATIENCE_SECONDS + _PATIENCE_BATCHES * engine.batch_size * cost, _MOST_PATIENCE_SECONDS)
 
     def _take(self, unit: Unit, commits: Commits) -> None:
         commits.add(unit)

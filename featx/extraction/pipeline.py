@@ -167,6 +167,8 @@ class Pipeline:
             with self._room:
                 self._ending = True
                 self._room.notify_all()
+            for keeper in self._keepers:
+                keeper.claims.hurry()
             if workers is not None:
                 workers.close()
             readers.shutdown(wait=True, cancel_futures=True)
@@ -258,9 +260,9 @@ class Pipeline:
 
     def _prepare(self, unit: Unit) -> None:
         """Decode and resize what has no row yet."""
-        now = time.perf_counter()
         pixels = np.empty((len(unit.items), *self._preprocessing.size, 3), np.uint8)
         lacking = [self._taken(unit, number) for number in range(len(self._engines))]
+        now = time.perf_counter()  # waiting for others' claims is no decoding
         unit.wanted = [[] for _ in self._engines]
         for item in unit.items:
             content, item.content = item.content, None

@@ -39,6 +39,7 @@ class Shelf:
         self._columns = [slice(a, b) for a, b in pairwise(ends)]
         self.path: Path = self._stores[0].path
         self.claims = Claims(self.path / "tmp")
+        self._kept: dict[bytes, np.ndarray] | None = None
 
     def missing(self, digests: Sequence[bytes | None]) -> list[int]:
         """Positions of the digests that lack a row, as the disk stands now, ascending."""
@@ -60,8 +61,15 @@ class Shelf:
         for store in self._stores:
             store.prepare()
 
+    def keep_rows(self) -> None:
+        """Keep in memory too what is committed from now on: on the disk it does not last."""
+        if self._kept is None:
+            self._kept = {}
+
     def publish(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
         """Commit rows; a layer that has its part already is left alone."""
+        if self._kept is not None:
+            self._kept.update(zip(digests, rows, strict=True))
         for store, at in zip(self._stores, self._columns, strict=True):
             lacking = [i for i, digest in enumerate(digests) if not store.holds(digest)]
             if len(lacking) == len(digests):
@@ -71,11 +79,16 @@ class Shelf:
 
     def read(self, digests: Sequence[bytes], out: np.ndarray) -> np.ndarray:
         """Read rows into `out` (n, dim); whether each was there and intact, (n,) bool."""
-        if len(self._stores) == 1:
-            return self._stores[0].read(digests, out)[1]
         found = np.ones(len(digests), dtype=bool)
         for store, at in zip(self._stores, self._columns, strict=True):
+            if len(self._stores) == 1:
+                found = store.read(digests, out)[1]  # the common case: no copy
+                break
             part = np.empty((len(digests), at.stop - at.start), out.dtype)
             found &= store.read(digests, part)[1]
             out[:, at] = part
+        for i in np.flatnonzero(~found) if self._kept else ():
+            row = self._kept.get(digests[i])  # type: ignore[union-attr]
+            if row is not None:
+                out[i], found[i] = row, True
         return found

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from featx.cache import Cache, SpaceStore
-from featx.cache.notes import CALIBRATION, recall, remember
-from featx.durable import replacing
+from featx.cache.notes import CALIBRATION, recall, recall_calibration, remember
 from featx.errors import CacheError, EngineError, ImageError, InputError
 from featx.extraction.embedder import Embedder
 from featx.extraction.shelf import Shelf
@@ -235,11 +234,7 @@ def calibrate(cache: Cache, embedder: Embedder, images: Sequence[Any]) -> Embedd
     store = cache.space(settled.space, dim=settled.dims[0])
     store.prepare()
     remember(store.path, _CALIBRATED, {"images": len(pixels)})
-    try:
-        with replacing(store.path / CALIBRATION, parts=store.path / "tmp") as file:
-            file.write(calibration)
-    except OSError as error:
-        raise CacheError(f"cannot write to the cache {cache.root}: {error.strerror or error}") from error
+    store.publisher.put(store.path / CALIBRATION, calibration)
     return settled
 
 
@@ -269,11 +264,8 @@ def _calibrated(cache: Cache, embedder: Embedder) -> Iterator[tuple[int, Embedde
         if fields.pop("calibration", None) is None or fields != wanted:
             continue
         folder = cache.space(space).path
-        try:
-            data = (folder / CALIBRATION).read_bytes()
-        except OSError:
-            continue
-        if hashlib.sha256(data).hexdigest() == space.fields["calibration"]:
+        data = recall_calibration(folder)
+        if data is not None and hashlib.sha256(data).hexdigest() == space.fields["calibration"]:
             count = recall(folder, _CALIBRATED).get("images")
             yield (count if isinstance(count, int) else 0), embedder.calibrated(data)
 

@@ -183,7 +183,7 @@ def test_left_overs_go_and_foreign_files_stay(filled, cache, space, batch):
     os.utime(part, (0, 0))
     (filled.path / "tmp" / "mine.txt").write_bytes(b"x")
     cache.space({"backbone": "empty"}).prepare()
-    done = cache.collect()
+    done = cache.collect(older_than=0)
     assert (done.removed_files, done.merged, done.into) == (2, 6, 1)
     assert os.listdir(filled.path / "tmp") == ["mine.txt"]
     assert os.listdir(filled.path / "quarantine") == []
@@ -191,6 +191,35 @@ def test_left_overs_go_and_foreign_files_stay(filled, cache, space, batch):
     assert done.bytes_after < done.bytes_before
     assert done.bytes_after == sum(i.bytes for i in cache.info())
     assert np.count_nonzero(cache.space(space).read(batch(0, 30)[0])[1]) == 29
+
+
+def test_a_space_and_an_unfinished_file_that_are_young_stay(cache, space, batch):
+    """An extraction may have just made the space, and another machine may be writing the file."""
+    store = cache.space(space)
+    store.prepare()
+    part = store.path / "tmp" / ("0" * 32 + ".elsewhere.1.part")
+    part.write_bytes(b"x")
+    assert cache.collect().removed_files == 0
+    assert part.exists()
+    assert cache.spaces() == [space]
+    hours_ago = time.time() - 2 * 3600
+    os.utime(part, (hours_ago, hours_ago))
+    assert cache.collect().removed_files == 1
+    assert cache.spaces() == [space]
+    for folder in (store.path, store.shards, store.path / "tmp", store.path / "space.json"):
+        os.utime(folder, (hours_ago, hours_ago))
+    cache.collect()
+    assert not store.path.exists()
+
+
+def test_a_folder_in_which_nothing_says_what_it_is_goes_when_it_is_old_and_has_no_rows(cache):
+    folder = cache.root / ("ab" * 32)
+    (folder / "tmp").mkdir(parents=True)
+    (folder / "cost.json").write_text("{}")
+    cache.collect()
+    assert folder.exists()
+    cache.collect(older_than=0)
+    assert not folder.exists()
 
 
 def test_the_least_recently_used_space_goes_first_and_the_last_one_stays(filled, cache, space):
@@ -234,7 +263,7 @@ def test_a_row_that_is_published_while_its_space_looks_empty_is_kept(cache, spac
         real(folder)
 
     monkeypatch.setattr(maintenance, "_remove_if_empty", published_first)
-    cache.collect()
+    cache.collect(older_than=0)
     assert cache.space(space).missing(batch(0, 3)[0]) == []
 
 
@@ -243,7 +272,7 @@ def test_publishing_is_a_use_and_an_empty_space_is_not_the_one_that_stays(filled
         os.utime(store.path / "space.json", (1e9, 1e9))
     cache.space(space).publish(*batch(50, 51))
     cache.space({"backbone": "empty"}).prepare()
-    assert cache.collect(max_bytes=1).removed_spaces == [OTHER]
+    assert cache.collect(max_bytes=1, older_than=0).removed_spaces == [OTHER]
     assert cache.spaces() == [space]
 
 
@@ -289,6 +318,23 @@ def test_clearing_removes_all_that_is_ours_and_nothing_else(filled, cache):
     cache.clear()
     assert os.listdir(cache.root) == ["mine.txt"]
     cache.clear()
+
+
+def test_what_is_being_written_survives_that_everything_is_cleared(filled, cache, space, batch, monkeypatch):
+    real = os.replace
+
+    def cleared_first(part, target):
+        if str(target).endswith(".h5"):
+            monkeypatch.setattr(os, "replace", real)
+            cache.clear()
+            assert os.listdir(filled.path) == ["tmp"]  # with the file that is about to get its name
+        real(part, target)
+
+    monkeypatch.setattr(os, "replace", cleared_first)
+    filled.publish(*batch(50, 55))
+    assert cache.space(space).missing(batch(0, 30)[0] + batch(50, 55)[0]) == list(range(30))
+    assert cache.spaces() == [space]
+    assert (filled.path / "space.json").exists()
 
 
 def test_some_spaces_can_be_cleared(filled, cache, space):
@@ -351,7 +397,7 @@ def test_a_row_that_is_published_while_an_empty_space_is_removed_is_kept(cache, 
         real(folder, files)
 
     monkeypatch.setattr(maintenance, "_remove", published_first)
-    cache.collect()
+    cache.collect(older_than=0)
     assert cache.space(space).missing(batch(0, 3)[0]) == []
 
 

@@ -224,10 +224,125 @@ def test_a_view_in_place_of_the_table_is_not_asked(stats):
     assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
 
 
-def test_an_entry_whose_path_is_no_path_is_passed_over(stats):
+@pytest.mark.parametrize("entry", ["7, 1, 1, 1, x'00', x'00'", "x'2f', 1, 1, 1, zeroblob(32), zeroblob(8)"])
+def test_a_database_with_a_damaged_entry_is_forgotten_by_prune(stats, entry):
+    """Its order may be damaged too, and then some entries would not be found any more."""
     stats.store(entries(1))
     connection = sqlite3.connect(stats.path)
-    connection.execute("INSERT INTO entries_2 VALUES (7, 1, 1, 1, x'00', x'00')")
+    connection.execute(f"INSERT INTO entries_2 VALUES ({entry})")
     connection.commit()
     connection.close()
-    assert stats.prune() == 1
+    assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
+    assert stats.prune() == 0
+    assert not stats.path.exists()
+
+
+def damaged_schema(path):
+    """A bit of the text that says what the table is; what SQLite says of it is no UTF-8 either."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"NOT NULL") + 7] ^= 0x80
+    path.write_bytes(data)
+
+
+def another_text_encoding(path):
+    data = bytearray(path.read_bytes())
+    data[59] ^= 2  # UTF-16 in the header
+    path.write_bytes(data)
+
+
+def said_to_be_read_only(path):
+    data = bytearray(path.read_bytes())
+    data[18] = 9  # a version of the format that this SQLite may read and not write
+    path.write_bytes(data)
+
+
+def with_a_trigger(path):
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "CREATE TRIGGER endless BEFORE INSERT ON entries_2 BEGIN WITH RECURSIVE n(i) AS "
+        "(SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n; END"
+    )
+    connection.close()
+
+
+def pages_in_a_circle(path):
+    """An inner page whose children are all the page itself."""
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    root = data[size : 2 * size]
+    assert root[0] == 2, "one entry too few for an inner page"
+    root[8:12] = (2).to_bytes(4, "big")
+    cells = int.from_bytes(root[3:5], "big")
+    for i in range(cells):
+        at = int.from_bytes(root[12 + 2 * i : 14 + 2 * i], "big")
+        root[at : at + 4] = (2).to_bytes(4, "big")
+    data[size : 2 * size] = root
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "harm", [damaged_schema, another_text_encoding, said_to_be_read_only, with_a_trigger, pages_in_a_circle]
+)
+@pytest.mark.parametrize("first", ["lookup", "store", "prune"])
+def test_whatever_harms_the_database_a_fresh_one_takes_its_place(stats, harm, first):
+    stats.store(entries(200))
+    harm(stats.path)
+    if first == "lookup":
+        known = stats.lookup([key(i) for i in range(200)])
+        assert all(digest in (None, digest_bytes(b"%d" % i)) for i, digest in enumerate(known))
+    elif first == "prune":
+        stats.prune()
+    stats.store(entries(200))
+    assert None not in stats.lookup([key(i) for i in range(200)])
+
+
+def test_a_value_that_claims_to_be_huge_is_not_read(stats):
+    stats.store(entries(1))
+    connection = sqlite3.connect(stats.path)
+    connection.execute("UPDATE entries_2 SET digest = zeroblob(8000000)")
+    connection.commit()
+    connection.close()
+    assert stats.lookup([key(0)]) == [None]
+    stats.store(entries(1))
+    assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
+
+
+@pytest.mark.parametrize("name", ["stat.sqlite", "stat.sqlite-journal"])
+@pytest.mark.parametrize("make", [os.mkdir, getattr(os, "mkfifo", os.mkdir)])
+def test_what_is_no_file_is_neither_opened_nor_an_error(stats, name, make):
+    if name.endswith("journal"):
+        stats.store(entries(1))
+    else:
+        stats.path.parent.mkdir()
+    make(stats.path.with_name(name))
+    assert stats.lookup([key(0)]) == [None]
+    stats.store(entries(1))
+    assert stats.prune() == 0
+    assert stats.lookup([key(0)]) == [None]
+
+
+def test_a_lock_that_is_never_given_up_is_waited_for_once(stats, monkeypatch):
+    stats.store(entries(1))
+    monkeypatch.setattr("featx.cache.stats._BUSY_SECONDS", 0.3)
+    other = sqlite3.connect(stats.path)
+    other.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    for _ in range(20):
+        stats.lookup([key(0)])
+        stats.store(entries(1))
+    assert time.monotonic() - began < 2
+    other.rollback()
+    other.close()
+    assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
+
+
+def test_no_memory_is_nothing_known_and_leaves_the_database(stats, monkeypatch):
+    stats.store(entries(1))
+
+    def none_left(*_args):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("featx.cache.stats._trusted", none_left)
+        assert stats.lookup([key(0)]) == [None]
+    assert stats.lookup([key(0)]) == [digest_bytes(b"0")]

@@ -376,10 +376,10 @@ def test_a_publisher_lives_with_a_cache_that_is_cleared_all_the_time(cache, spac
 
 
 def test_a_root_in_a_place_that_cannot_be_looked_into_is_a_cache_error(tmp_path, monkeypatch):
-    def forbidden(_self):
+    def forbidden(_self, **_options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "exists", forbidden)
+    monkeypatch.setattr(Path, "stat", forbidden)
     with pytest.raises(CacheError, match=r"cannot read the cache .*: Permission denied; choose another"):
         Cache(tmp_path / "x")
 

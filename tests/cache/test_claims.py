@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -95,3 +96,90 @@ def test_where_there_are_no_locks_each_works_alone(tmp_path, monkeypatch):
     a, b = Claims(tmp_path), Claims(tmp_path)
     assert a.take(DIGESTS[:2]) == b.take(DIGESTS[:2]) == [True, True]
     assert list(tmp_path.iterdir()) == []
+
+
+# Nobody is waited for without an end
+
+
+@needs_locks
+def test_a_gate_that_is_not_given_up_is_waited_for_once_and_the_claims_still_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "_GATE_SECONDS", 0.3)
+    a, b = Claims(tmp_path), Claims(tmp_path)
+    a.take(DIGESTS[:1])
+    with open(tmp_path / "claims.lock") as gate:
+        claims.fcntl.flock(gate, claims.fcntl.LOCK_EX)
+        began = time.monotonic()
+        assert b.take(DIGESTS[:2]) == [False, True]
+        assert 0.3 <= time.monotonic() - began < 2
+        for digest in DIGESTS[2:]:
+            assert b.take([digest]) == [True]
+        assert b.free(DIGESTS[:2]) == [False, False]
+        assert time.monotonic() - began < 2
+    assert a.take(DIGESTS[:5]) == [False] * 5  # what was claimed without the gate is seen by others
+
+
+@needs_locks
+def test_ctrl_c_ends_the_wait_at_the_gate(tmp_path):
+    Claims(tmp_path).take(DIGESTS[:1])
+    with open(tmp_path / "claims.lock") as gate:
+        claims.fcntl.flock(gate, claims.fcntl.LOCK_EX)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            Claims(tmp_path).take(DIGESTS[:2])
+        assert time.monotonic() - began < 2
+
+
+@needs_locks
+def test_the_claims_of_one_that_gives_no_sign_of_life_are_void_until_it_does(tmp_path):
+    a, b = Claims(tmp_path), Claims(tmp_path)
+    a.take(DIGESTS[:2])
+    assert b.free(DIGESTS[:2]) == [False, False]
+    assert b.void_silent(60) == []
+    assert b.void_silent(0) == [f"process {os.getpid()} on {a._path.name.split('.')[1]}"]
+    assert b.void_silent(0) == []  # said once
+    assert b.free(DIGESTS[:2]) == [True, True]
+    assert b.take(DIGESTS[:1]) == [True]
+    time.sleep(0.02)  # a file system's clock ticks slowly
+    a.show_life()
+    assert b.free(DIGESTS[:2]) == [False, False]
+    assert b.void_silent(0)
+    a.take(DIGESTS[2:3])
+    assert b.free(DIGESTS[1:3]) == [False, False]
+
+
+@needs_locks
+def test_after_a_pass_nothing_is_claimed_any_longer(tmp_path):
+    """What could not be decoded too: two runs would wait for one another's until the end of both."""
+    a, b = Claims(tmp_path), Claims(tmp_path)
+    a.take(DIGESTS[:2])
+    a.drop(DIGESTS[:1])
+    assert b.free(DIGESTS[:2]) == [False, False]
+    a.drop_all()
+    assert b.free(DIGESTS[:2]) == [True, True]
+    assert a.take(DIGESTS[:1]) == [True]
+    assert b.free(DIGESTS[:2]) == [False, True]
+
+
+@needs_locks
+def test_what_has_the_name_of_a_claim_and_is_no_file_is_passed_over(tmp_path):
+    os.mkfifo(tmp_path / f"{'0' * 32}.host.1.claim")
+    (tmp_path / f"{'1' * 32}.host.1.claim").mkdir()
+    (tmp_path / "mine.claim").write_bytes(DIGESTS[0])
+    assert Claims(tmp_path).take(DIGESTS[:1]) == [True]
+    assert (tmp_path / "mine.claim").exists()
+
+
+@needs_locks
+def test_a_folder_that_is_cleared_and_made_again_has_claims_again(tmp_path):
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    a, b = Claims(folder), Claims(folder)
+    a.take(DIGESTS[:1])
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert b.take(DIGESTS[:1]) == [True]
+    folder.mkdir()
+    assert b.take(DIGESTS[1:2]) == [True]
+    assert a.take(DIGESTS[1:3]) == [False, True]

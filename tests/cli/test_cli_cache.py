@@ -73,6 +73,23 @@ def test_verify_tells_by_its_status(cache, capsys):
     assert "1 file in quarantine" in run(capsys, "info", "--cache", cache.root)[1]
 
 
+def test_gc_leaves_a_space_that_was_just_made_unless_it_is_told_its_age(cache, capsys):
+    cache.space({"backbone": "about to be extracted"}).prepare()
+    assert run(capsys, "gc", "--cache", cache.root)[0] == 0
+    assert len(cache.spaces()) == 3
+    assert run(capsys, "gc", "--older-than", "30m", "--cache", cache.root)[0] == 0
+    assert len(cache.spaces()) == 3
+    assert run(capsys, "gc", "--older-than", "0", "--cache", cache.root)[0] == 0
+    assert len(cache.spaces()) == 2
+
+
+@pytest.mark.parametrize("age", ["soon", "-1h", "1", "1y"])
+def test_an_age_that_is_none_is_refused(cache, capsys, age):
+    with pytest.raises(SystemExit):
+        run(capsys, "gc", f"--older-than={age}", "--cache", cache.root)
+    assert f"expected an age such as 30m, 2h or 7d, got {age!r}" in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("always:cache file:RuntimeWarning")
 def test_gc_says_what_it_did(cache, capsys):
     damage(cache)

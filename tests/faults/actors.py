@@ -6,6 +6,7 @@ each line that it reads, so that hundreds of kills take seconds.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -14,11 +15,14 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from featx.cache import Cache, Space, SpaceStore, compaction, digest_bytes, view
+from featx.extraction import embed, pixel_embedder
+from featx.images import PixelImage
 
 SPACE = Space({"backbone": "killed"})
 DIM, BATCH = 64, 5
@@ -60,6 +64,50 @@ def indexer(store: SpaceStore, log: int) -> None:
         (store.path / "index.h5").unlink(missing_ok=True)
 
 
+def collector(store: SpaceStore, log: int) -> None:
+    while True:
+        Cache(store.root).collect()
+        os.write(log, b"-1\n")
+
+
+def clearer(store: SpaceStore, log: int) -> None:
+    while True:
+        Cache(store.root).clear()
+        os.write(log, b"-1\n")
+
+
+def extractor(store: SpaceStore, log: int, first: int, stop: int) -> None:
+    warnings.filterwarnings("ignore", "the cached rows of .* were damaged or removed")
+    for start in range(first, stop, BATCH):
+        numbers = range(start, start + BATCH)
+        rows = embed([picture(i) for i in numbers], pixel_embedder(8), cache=store.root, n_jobs=2).embeddings
+        np.testing.assert_array_equal(rows, pixels(numbers))
+        os.write(log, b"%d\n" % start)
+
+
+def picture(number: int) -> PixelImage:
+    """A picture of a size at which nothing is resized; no two are alike."""
+    drawn = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return PixelImage(str(number), drawn)
+
+
+def pixels(numbers: Iterable[int]) -> np.ndarray:
+    """What an extractor must get."""
+    drawn = np.stack([np.asarray(picture(number).pixels) for number in numbers])
+    return drawn.reshape(len(drawn), -1).astype(np.float32) / 255
+
+
+def check_extracted(root: Path, committed: set[int]) -> int:
+    """As `check`, for what extractors reported; number of rows that are there."""
+    store = Cache(root).space(pixel_embedder(8).space)
+    numbers = [number for start in sorted(committed) for number in range(start, start + BATCH)]
+    rows, found = store.read([picture(number).read().digest for number in numbers])
+    assert found.all(), f"lost: {np.flatnonzero(~found)[:5]}"
+    if numbers:
+        np.testing.assert_array_equal(rows, pixels(numbers))
+    return len(store)
+
+
 # The nursery
 
 
@@ -68,6 +116,8 @@ def serve() -> None:
     compaction._TARGET_BYTES = 8000  # two or three batches
     for line in sys.stdin:
         role, root, log, *rest = json.loads(line)
+        if role == "extractor":
+            importlib.import_module("featx.engines")  # once, and not in each of them
         pid = os.fork()
         if pid == 0:
             warnings.simplefilter("error")
@@ -111,7 +161,7 @@ class Nursery:
             print(line, file=self._process.stdin, flush=True)
             pids.append(int(self._process.stdout.readline()))
         deadline = time.monotonic() + 30
-        writers = sum(role == "writer" for role, *_ in actors)
+        writers = sum(role in ("writer", "extractor") for role, *_ in actors)
         while time.monotonic() < deadline:
             new = self._reports()[len(before) :]
             if len(new) >= len(pids) and sum(line != "-1" for line in new) >= writers:
