@@ -31,6 +31,7 @@ from featx.extraction.trial import calibrate, known_outcome, trusted_engine
 from featx.extraction.units import Unit, identify
 from featx.extraction.warm import give
 from featx.features import Failure
+from featx.forks import uninterrupted
 from featx.progress import Progress
 
 #: Images that are read at a time to see whether any must be computed.
@@ -93,7 +94,9 @@ def embed_together(
         raise InputError(f"n_jobs must be a positive whole number or None, got {n_jobs!r}")
     start = time.perf_counter()
     root = cache if isinstance(cache, Cache) else Cache(cache)
-    digests = root.stats.lookup([image.stat_key() for image in images])
+    keys = [image.stat_key() for image in images]
+    with uninterrupted():
+        digests = root.stats.lookup(keys)
     failed: dict[int, Failure] = {}
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
@@ -224,7 +227,10 @@ class _Run:
                 seen = list(read_all(identify, [self.images[i] for i in part]))
                 contents = [item.digest for item in seen]
                 missing = {part[j] for member in self.members for j in member.shelf.missing(contents)}
-                self.cache.stats.store([(item.key, item.digest) for item in seen if item.key and item.digest])
+                with uninterrupted():
+                    self.cache.stats.store(
+                        [(item.key, item.digest) for item in seen if item.key and item.digest]
+                    )
                 for at, (i, item) in enumerate(zip(part, seen, strict=True)):
                     if item.error is None and i in missing:
                         try:
@@ -315,7 +321,8 @@ class _Run:
                 for i, digest in list(others.items()):
                     if member.shelf.holds(digest):
                         del others[i]
-                free = member.shelf.claims.free(list(others.values()))
+                with uninterrupted():
+                    free = member.shelf.claims.free(list(others.values()))
                 left |= {i for i, is_free in zip(others, free, strict=True) if is_free}
                 waiting |= not all(free)
             if left or not waiting:
