@@ -23,11 +23,12 @@ from featx.cache import Cache
 from featx.cache.notes import recall_cost, remember_cost
 from featx.errors import CacheError, ImageError, InputError
 from featx.extraction.commits import Commits
+from featx.extraction.calibration import calibrate
 from featx.extraction.embedder import Embedder
+from featx.extraction.parity_check import checked_engine, decided_embedder
 from featx.extraction.pipeline import READERS, Pipeline
 from featx.extraction.profile import Profile
 from featx.extraction.rows import Member, Rows
-from featx.extraction.trial import calibrate, known_outcome, trusted_engine
 from featx.extraction.units import Unit, identify
 from featx.extraction.warm import give
 from featx.features import Failure
@@ -155,8 +156,8 @@ class _Run:
     def complete(self, embedders: Sequence[Embedder]) -> list[Member]:
         """All rows of all embedders, computed where they are not in the cache."""
         for asked in embedders:
-            known = known_outcome(self.cache, asked, self.images, self.digests)
-            self.members.append(Member(self.cache, known))
+            decided = decided_embedder(self.cache, asked, self.images, self.digests)
+            self.members.append(Member(self.cache, decided))
         new = [not os.path.exists(member.shelf.path) for member in self.members]
         todo = self._plan()
         for member, is_new in zip(self.members, new, strict=True):
@@ -189,8 +190,8 @@ class _Run:
                 self.profile.images >= _WORTH_REMEMBERING or recall_cost(member.shelf.path) is None
             ):
                 remember_cost(member.shelf.path, self.profile.wall / self.profile.images)
-            if member.trusted is not None and member.trusted.key is not None:
-                give(member.trusted.key, member.trusted.engine)
+            if member.checked is not None and member.checked.key is not None:
+                give(member.checked.key, member.checked.engine)
         return self.members
 
     def _missing(self) -> list[int]:
@@ -199,7 +200,7 @@ class _Run:
         return sorted(i for i in lacking if i not in self.failed)
 
     def _plan(self) -> list[int]:
-        """The images to be computed, once it is settled which engines can be trusted with them.
+        """The images to be computed, once it is settled which engines compute them.
 
         Another engine may mean another space, in which other rows are missing.
         """
@@ -209,7 +210,7 @@ class _Run:
                 member.settle(calibrate(self.cache, member.embedder, self.images))
                 self.profile.building += time.perf_counter() - began
         todo = self._to_compute()
-        if todo and self._trust(todo):
+        if todo and self._check_engines(todo):
             todo = self._to_compute()
         return todo
 
@@ -245,21 +246,21 @@ class _Run:
                         self.digests[i] = item.digest
         return []
 
-    def _trust(self, todo: list[int]) -> bool:
+    def _check_engines(self, todo: list[int]) -> bool:
         """An engine for every member that lacks rows of `todo`; whether one went to another space."""
         moved = False
         for member in self.members:
             lacking = member.shelf.missing([self.digests[i] for i in todo])
             if not lacking:
                 continue
-            images = [self.images[todo[j]] for j in lacking]
-            trusted = trusted_engine(self.cache, member.embedder, images, len(lacking), self.n_jobs)
-            member.trusted = trusted
-            self.profile.building += trusted.building
-            self.profile.comparing += trusted.comparing
-            if trusted.embedder is not member.embedder:
-                moved |= trusted.embedder.space != member.embedder.space
-                member.settle(trusted.embedder)
+            new = [todo[j] for j in lacking]
+            checked = checked_engine(self.cache, member.embedder, self.images, new, self.n_jobs)
+            member.checked = checked
+            self.profile.building += checked.building
+            self.profile.comparing += checked.comparing
+            if checked.embedder is not member.embedder:
+                moved |= checked.embedder.space != member.embedder.space
+                member.settle(checked.embedder)
         return moved
 
     def _compute(self, todo: list[int]) -> None:
@@ -267,12 +268,12 @@ class _Run:
         if not todo:
             return
         # Without an engine every row was there when the plan was made, and some were damaged.
-        if all(member.trusted is None for member in self.members) and self._trust(todo):
+        if all(member.checked is None for member in self.members) and self._check_engines(todo):
             raise CacheError(
                 f"{self.cache.root}: damaged rows cannot be computed as they were, because another "
                 "engine is needed now; run again"
             )
-        working = [member for member in self.members if member.trusted is not None]
+        working = [member for member in self.members if member.checked is not None]
         for member in working:
             member.shelf.prepare()  # a place that cannot be written is known before any work
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
@@ -281,7 +282,7 @@ class _Run:
 
     def _pass(self, todo: list[int], working: list[Member], progress: Any) -> list[dict[int, bytes]]:
         """Once through the pipeline; what was left to others, for each member."""
-        engines = [member.trusted.engine for member in working if member.trusted is not None]
+        engines = [member.checked.engine for member in working if member.checked is not None]
         pipeline = Pipeline(
             self.images,
             working[0].embedder.preprocessing,
