@@ -29,11 +29,10 @@ REMEDY = (
 
 #: Why a device is refused where `cuda_is_lost`.
 CUDA_LOST = (
-    "this process was forked from one that had used CUDA, and cannot use it; "
-    f"{REMEDY}, or use device='cpu'"
+    f"this process was forked from one that had used CUDA, and cannot use it; {REMEDY}, or use device='cpu'"
 )
 
-#: Seconds that a fork waits for others at most. A network is compiled in half a minute, and is not waited for.
+#: Seconds that a fork waits for others at most: not for a network that is compiled for half a minute.
 _PATIENCE = 10.0
 
 #: `omp_pause_soft` of OpenMP 5.0, section 3.1: end the threads, keep what was set.

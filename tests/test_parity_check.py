@@ -100,7 +100,8 @@ def test_the_outcome_is_in_the_run_and_kept_with_the_space(photos, tmp_path, bac
 def test_an_engine_that_is_refused_is_not_used_and_that_is_said(photos, tmp_path, embedder, backbone):
     images = load_dataset(photos).images
     with pytest.warns(
-        RuntimeWarning, match=r"torch bf16 on cpu is not used \(.*32 images.*cosine.*\); falling back to torch"
+        RuntimeWarning,
+        match=r"torch bf16 on cpu is not used \(.*32 images.*cosine.*\); falling back to torch",
     ):
         rows = embed(images, spoilt(embedder), cache=tmp_path / "c")
     assert rows.embedder.space.fields["precision"] == "fp32"
@@ -115,7 +116,9 @@ def test_later_calls_follow_a_refusal_without_building_the_engine(photos, tmp_pa
         first = embed(load_dataset(photos).images, spoilt(embedder), cache=tmp_path / "c")
     unbuilt = replace(embedder, make_engine=never)
     for images in (load_dataset(write_photos(tmp_path / "others", 1, seed=77)).images, flat(3)):
-        with pytest.warns(RuntimeWarning, match=r"torch bf16 on cpu is not used \(.*cosine.*\); falling back"):
+        with pytest.warns(
+            RuntimeWarning, match=r"torch bf16 on cpu is not used \(.*cosine.*\); falling back"
+        ):
             rows = embed(images, unbuilt, cache=tmp_path / "c")
         assert rows.forward_passes == len(images)
         assert rows.embedder.space == first.embedder.space

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from featx.backbones.loading import OneThread
+from featx.backbones.loading import OneThread, one_at_a_time
 from featx.errors import InputError, UnknownName
 from featx.vision import import_torchvision
 
@@ -315,6 +315,7 @@ def unused(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
     return tuple(prefixes)
 
 
+@one_at_a_time
 def _trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
     """The graph in eval mode and the name of each node; None when the network cannot be traced."""
     torchvision = import_torchvision()

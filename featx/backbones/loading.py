@@ -67,6 +67,7 @@ class OneThread:
         return super().call_module(m, forward, args, kwargs)  # type: ignore[misc]
 
 
+@one_at_a_time
 def random_network(architecture: Architecture, seed: int) -> nn.Module:
     """A network with random values, the same for the same seed; the caller's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
@@ -83,6 +84,7 @@ class _NoChance(TorchFunctionMode):
         return args[0] if func in self._SKIPPED else func(*args, **(kwargs or {}))
 
 
+@one_at_a_time
 def unfilled_network(architecture: Architecture, pretrained: Pretrained | None) -> nn.Module:
     """A network for `fill`; until then it holds whatever was in memory."""
     with torch.random.fork_rng(devices=[]), _NoChance():
@@ -99,6 +101,7 @@ class _EmptyIsMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@one_at_a_time
 def skeleton(
     architecture: Architecture, pretrained: Pretrained | None, *, pretrained_style: bool
 ) -> nn.Module:

@@ -123,7 +123,7 @@ class Claims:
             self._mine.clear()
 
     def leave_to_parent(self) -> None:
-        """In a forked child: close what was inherited, or these claims would hold as long as the child runs."""
+        """In a forked child, close what was inherited, or the claims would hold as long as the child runs."""
         self._lock = threading.Lock()
         for file in (self._file, *(other.file for other in self._others.values())):
             if file is not None:

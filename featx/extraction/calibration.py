@@ -1,4 +1,4 @@
-"""The scales of int8: measured on the first images of a collection, and kept with the space that they make."""
+"""The scales of int8: measured on the first images of a collection, kept with the space that they make."""
 
 from __future__ import annotations
 

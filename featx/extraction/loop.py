@@ -22,8 +22,8 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.notes import recall_cost, remember_cost
 from featx.errors import CacheError, ImageError, InputError
-from featx.extraction.commits import Commits
 from featx.extraction.calibration import calibrate
+from featx.extraction.commits import Commits
 from featx.extraction.embedder import Embedder
 from featx.extraction.parity_check import checked_engine, decided_embedder
 from featx.extraction.pipeline import READERS, Pipeline

@@ -56,8 +56,8 @@ class Checked:
         Whose engine it is: the one asked for, or one of its fallbacks.
     engine : Engine
     parity : dict
-        `featx.engines.Parity` as plain data, and ``on``: ``"reference images"``, or ``"collection"`` where the
-        images of this run were compared. Empty for an engine that needs no comparison.
+        `featx.engines.Parity` as plain data, and ``on``: ``"reference images"``, or ``"collection"`` where
+        the images of this run were compared. Empty for an engine that needs no comparison.
     building, comparing : float
         Seconds that it took to build engines, and to compare them.
     key : tuple or None
@@ -75,7 +75,9 @@ class Checked:
 def decided_embedder(
     cache: Cache, embedder: Embedder, images: Sequence[Any], digests: Sequence[bytes | None]
 ) -> Embedder:
-    """Return the embedder that is used in place of `embedder`, as far as kept decisions say; nothing is built.
+    """Return the embedder that is used in place of `embedder`, as far as kept decisions say.
+
+    Nothing is built for that.
 
     Parameters
     ----------
@@ -162,7 +164,7 @@ def _next(embedder: Embedder, reason: str) -> Embedder:
 def _decision(
     cache: Cache, embedder: Embedder, engine: Any, images: Sequence[Any], new: Sequence[int]
 ) -> dict[str, Any]:
-    """Whether the engine's rows are used, as it was kept or is found now; empty where nothing can be compared."""
+    """Whether the rows are used, as was kept or is found now; empty where nothing can be compared."""
     kept = _kept(cache, embedder, engine.version)
     if kept:
         return _told(kept) | {"inherited": True}
