@@ -164,7 +164,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 _switching = fresh_in_child(threading.Lock())
 #: Threads that compute in full fp32, and what the switches were before the first of them came.
-_in_full, _before = 0, []
+_in_full = 0
+_before: list[Any] = []
 
 
 @contextlib.contextmanager
