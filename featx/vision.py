@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from featx.errors import MissingExtra
+from featx.forks import fresh_in_child
 
 # As torchvision's own C++ declares them (csrc/ops/nms.cpp, csrc/ops/quantized/cpu/qnms_kernel.cpp).
 _SCHEMAS = {
@@ -23,7 +24,7 @@ _SCHEMAS = {
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 
-_lock = threading.Lock()
+_lock = fresh_in_child(threading.Lock())
 _library: Any = None  # torch forgets the schemas when the Library object is collected, so it is kept
 
 

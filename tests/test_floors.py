@@ -15,6 +15,7 @@ ROOT = Path(featx.__file__).parent
 FLOORS = {
     "errors": 1,
     "durable": 1,
+    "forks": 1,
     "journal": 2,
     "progress": 1,
     "energy": 1,

@@ -230,19 +230,20 @@ def test_a_loaded_backbone_is_not_kept():
 # A forked child
 
 _FORK = """
-import os, sys
+import os, signal, sys
 import numpy as np
 from featx import FeatureExtractor
 from featx.engines.torch import TorchEngine
 from featx.extraction import warm
 
-pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-options = {"weights": None, "image_size": 32, "engine": "torch", "precision": "fp32", "n_jobs": 1}
-extractor = FeatureExtractor("shufflenet_v2_x0_5", **options)
+pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+options = {"weights": None, "image_size": 64, "engine": "torch", "precision": "fp32", "n_jobs": 1}
+extractor = FeatureExtractor("mobilenet_v2", **options)  # large enough for OpenMP to start threads
 here = extractor.transform(pixels[:2])
 assert len(warm._warm.backbones) == len(warm._warm.engines) == 1
 child = os.fork()
 if child == 0:
+    signal.alarm(60)  # a hang ends as a failure
     try:
         assert not warm._warm.backbones and not warm._warm.engines
         os.environ["FEATX_CACHE"] = sys.argv[1]
@@ -260,5 +261,6 @@ assert extractor.transform(pixels[2:]).shape == here.shape
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_begins_with_nothing(tmp_path):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _FORK, str(tmp_path / "child")]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    env = os.environ | {"OMP_NUM_THREADS": "2"}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     assert ran.returncode == 0, ran.stderr

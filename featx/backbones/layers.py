@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from featx.backbones.loading import OneThread
+from featx.backbones.loading import OneThread, one_at_a_time
 from featx.errors import InputError, UnknownName
 from featx.vision import import_torchvision
 
@@ -92,8 +94,14 @@ class Cut:
     after: tuple[str, ...] = field(default=())
 
 
+#: What the hooks of `HookedFeatures` heard in the calling thread, by layer; absent while none is running.
+_hearing = threading.local()
+
+
 class HookedFeatures(nn.Module):
     """A network that cannot be traced: run as it is, its layers overheard by hooks.
+
+    Any number of threads may run it at once: the hooks are put on when it is made, and stay.
 
     Parameters
     ----------
@@ -107,30 +115,38 @@ class HookedFeatures(nn.Module):
     def __init__(self, network: nn.Module, taps: Sequence[tuple[str, str]]):
         super().__init__()
         self.network, self.taps = network, tuple(taps)
+        for layer in dict.fromkeys(layer for layer, _ in self.taps):
+            name, _, side = layer.partition(":")
+            whole = name == LOGITS and not hasattr(network, LOGITS)
+            module = network if whole else network.get_submodule(name)
+            if side:
+                module.register_forward_pre_hook(partial(_hear_input, layer))
+            else:
+                module.register_forward_hook(partial(_hear_output, layer))
 
     def forward(self, x: Tensor) -> Tensor:
-        heard: dict[int, Tensor] = {}
-        # The hooks live for one call, so that copies and pickles of this module carry none.
-        handles = [self._listen(i, layer, heard) for i, (layer, _) in enumerate(self.taps)]
+        heard: dict[str, Tensor] = {}
+        _hearing.now = heard
         try:
             self.network(x)
         finally:
-            for handle in handles:
-                handle.remove()
-        rows = [
-            _POOLS[pooling](heard[i]) if pooling in _POOLS else heard[i]
-            for i, (_, pooling) in enumerate(self.taps)
-        ]
+            del _hearing.now
+        rows = [_POOLS[how](heard[layer]) if how in _POOLS else heard[layer] for layer, how in self.taps]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
-    def _listen(self, i: int, layer: str, heard: dict[int, Tensor]) -> Any:
-        name, _, side = layer.partition(":")
-        whole = name == LOGITS and not hasattr(self.network, LOGITS)
-        module = self.network if whole else self.network.get_submodule(name)
-        # Cloned, because what follows may work in place.
-        if side:
-            return module.register_forward_pre_hook(lambda _, inputs: heard.update({i: inputs[0].clone()}))
-        return module.register_forward_hook(lambda _, inputs, output: heard.update({i: output.clone()}))
+
+# Plain functions, so that copies and pickles of a network carry its hooks. What is heard is cloned, because
+# what follows may work in place.
+
+
+def _hear_input(layer: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    if (heard := getattr(_hearing, "now", None)) is not None:
+        heard[layer] = inputs[0].clone()
+
+
+def _hear_output(layer: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    if (heard := getattr(_hearing, "now", None)) is not None:
+        heard[layer] = output.clone()
 
 
 def cut(
@@ -299,6 +315,7 @@ def unused(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
     return tuple(prefixes)
 
 
+@one_at_a_time
 def _trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
     """The graph in eval mode and the name of each node; None when the network cannot be traced."""
     torchvision = import_torchvision()
@@ -418,7 +435,9 @@ def _cut_by_hook(
     elif layer.removesuffix(":input") not in modules:
         raise UnknownName(f"layer of {name}", layer, list(modules))
     if dim is None or pooling is None:
-        shape = _shape(HookedFeatures(network, [(layer, "identity")]), network, size, name, layer)
+        # On a copy, because the hooks stay.
+        probed = HookedFeatures(copy.deepcopy(network), [(layer, "identity")])
+        shape = _shape(probed, network, size, name, layer)
         pooling = _resolve_pooling(pooling, shape, name, layer)
         dim = _dim(shape, pooling)
     head, _, side = layer.partition(":")

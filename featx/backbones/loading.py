@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import threading
@@ -10,39 +11,54 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.weights import Checkpoint
 from featx.errors import WeightsError, as_one_error
+from featx.forks import fresh_in_child, uninterrupted
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_building = threading.RLock()
+_building = fresh_in_child(threading.RLock())
 
 _COUNTER = "num_batches_tracked"  # of BatchNorm: never read in eval mode, and missing in old files
 
 
 def one_at_a_time(function: _Function) -> _Function:
-    """Of all functions so marked only one runs at a time: tracing and copying networks bears no threads."""
+    """Let only one thread at a time run any of the functions so marked, and no other fork meanwhile.
+
+    Building a network is not thread-safe: torch draws from one random state, and while it traces one network
+    it routes the calls of all modules, in every thread, through the tracer.
+    """
 
     @functools.wraps(function)
     def alone(*args: Any, **kwargs: Any) -> Any:
-        with _building:
+        with uninterrupted(), _building:
             return function(*args, **kwargs)
 
     return alone  # type: ignore[return-value]
 
 
 class OneThread:
-    """Mixed into a `torch.fx.Tracer`: what other threads compute meanwhile is no part of the trace.
+    """Mixed into a `torch.fx.Tracer`, keeps out of the trace what other threads compute meanwhile.
 
-    While a network is traced, torch calls modules by way of the tracer, in every thread of the process.
+    While a network is traced, torch calls modules by way of the tracer, in every thread of the process. So
+    the network that is traced must be one that no other thread runs: see `without_values`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._thread = threading.get_ident()
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch has it, and what other threads have compiled does not take itself for traced.
+
+        The mark is one for the whole process, and a compiled network that sees it refuses to run.
+        """
+        if hasattr(fx._symbolic_trace, "_is_fx_tracing_flag"):
+            fx._symbolic_trace._is_fx_tracing_flag = False
+        return super().create_args_for_root(*args, **kwargs)  # type: ignore[misc]
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """The node of the call, or just its result in another thread."""
@@ -51,6 +67,7 @@ class OneThread:
         return super().call_module(m, forward, args, kwargs)  # type: ignore[misc]
 
 
+@one_at_a_time
 def random_network(architecture: Architecture, seed: int) -> nn.Module:
     """A network with random values, the same for the same seed; the caller's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
@@ -67,6 +84,7 @@ class _NoChance(TorchFunctionMode):
         return args[0] if func in self._SKIPPED else func(*args, **(kwargs or {}))
 
 
+@one_at_a_time
 def unfilled_network(architecture: Architecture, pretrained: Pretrained | None) -> nn.Module:
     """A network for `fill`; until then it holds whatever was in memory."""
     with torch.random.fork_rng(devices=[]), _NoChance():
@@ -83,6 +101,7 @@ class _EmptyIsMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@one_at_a_time
 def skeleton(
     architecture: Architecture, pretrained: Pretrained | None, *, pretrained_style: bool
 ) -> nn.Module:
@@ -90,6 +109,26 @@ def skeleton(
     with torch.random.fork_rng(devices=[]), _EmptyIsMeta():
         network = architecture.build(pretrained, pretrained_style=pretrained_style)
     return network.to("meta")
+
+
+def without_values(module: nn.Module) -> nn.Module:
+    """A copy of a network on the meta device: its layers and shapes, none of its numbers.
+
+    For whatever would disturb the threads that run `module` meanwhile, such as tracing it.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        It is only read.
+    """
+    tensors = (*module.parameters(), *module.buffers())
+    empty: dict[int, Any] = {
+        id(tensor): nn.Parameter(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
+        if isinstance(tensor, nn.Parameter)
+        else tensor.to("meta")
+        for tensor in tensors
+    }
+    return copy.deepcopy(module, empty)
 
 
 def values_sha256(network: nn.Module) -> str:

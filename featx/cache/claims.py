@@ -20,6 +20,7 @@ import stat
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -63,6 +64,7 @@ class Claims:
         self._stalled = False  # the gate was held for longer than anybody needs it
         self._hurried = False
         self._lock = threading.Lock()
+        _all.add(self)
 
     def take(self, digests: Sequence[bytes]) -> list[bool]:
         """Claim what is free.
@@ -168,6 +170,17 @@ class Claims:
     def _claimed(self, digest: bytes) -> bool:
         """Whether another run has it, as far as was seen."""
         return any(digest in other.claims for other in self._others.values() if not other.void)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child, close what was inherited, or the claims would hold as long as the child runs."""
+        self._lock = threading.Lock()
+        for file in (self._file, *(other.file for other in self._others.values())):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    os.close(file)
+        self._file = self._path = None
+        self._others.clear()
+        self._mine.clear()
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
@@ -280,3 +293,15 @@ class _Other:
             whole = len(data) - len(data) % DIGEST_SIZE
             self.claims.update(data[i : i + DIGEST_SIZE] for i in range(0, whole, DIGEST_SIZE))
             self._rest = data[whole:]
+
+
+_all: weakref.WeakSet[Claims] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for claims in list(_all):
+        claims.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -128,6 +128,18 @@ def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:
     return TorchEngine, TorchEngine.preferred if plan.device == "cpu" else 64
 
 
+def version_of(plan: Plan) -> str | None:
+    """The version that the engine of a plan would have, or None where its library does not load."""
+    if plan.engine != "openvino":
+        return str(torch.__version__)
+    from featx.engines.openvino import import_openvino
+
+    try:
+        return str(import_openvino().__version__)
+    except FeatxError:
+        return None
+
+
 def _budget(device: str) -> int | None:
     """Bytes that the network's activations may take."""
     if device.partition(":")[0] == "cuda":

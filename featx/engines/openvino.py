@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sys
 import tempfile
@@ -14,16 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from featx.backbones.loading import one_at_a_time
 from featx.backbones.spec import Backbone
 from featx.engines.folding import folded
 from featx.engines.interface import CpuEngine, check_batch, failed, padded
 from featx.engines.plan import installed
 from featx.engines.share import Share
 from featx.errors import EngineError, InputError, MissingExtra
+from featx.forks import REMEDY, fresh_in_child, uninterrupted
 from featx.machine import cores
 
 _TELEMETRY = "openvino_telemetry"
-_importing = threading.Lock()
+_importing = fresh_in_child(threading.Lock())
 
 
 def import_openvino(purpose: str = "engine 'openvino'") -> Any:
@@ -81,7 +84,8 @@ class OpenVINOEngine(CpuEngine):
     Notes
     -----
     Normalisation is part of the network, so uint8 goes in. The batch is fixed: what is smaller is padded.
-    Each lane has a stream of OpenVINO's, whose threads work while the lane waits.
+    Each lane has a stream of OpenVINO's, whose threads work while the lane waits. A forked child has none of
+    these threads, so it builds an engine of its own.
     """
 
     name = "openvino"
@@ -114,13 +118,20 @@ class OpenVINOEngine(CpuEngine):
             self._compiled = ov.Core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise _refused(backbone, error) from error
+        self._process = os.getpid()
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(share.lanes):
             self._requests.put(self._compiled.create_infer_request())
 
+    @uninterrupted()
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """uint8 (b, h, w, 3) to float32 (b, dim)."""
         check_batch(batch, self.backbone)
+        if self._process != os.getpid():
+            raise EngineError(
+                f"{self.backbone.name}: this engine was built before the process was forked, and its threads "
+                f"are not in the child; build one here, or {REMEDY}"
+            )
         out = np.empty((len(batch), self.backbone.dim), np.float32)
         request = self._requests.get()
         try:
@@ -139,6 +150,7 @@ class OpenVINOEngine(CpuEngine):
         return out
 
 
+@one_at_a_time
 def to_openvino(backbone: Backbone) -> Any:
     """The network as an OpenVINO model: uint8 (b, h, w, 3) to (b, dim), with normalisation inside.
 

@@ -1,4 +1,4 @@
-"""Are an accelerated engine's rows to be trusted? They are compared with plain fp32 on real images."""
+"""How near an accelerated engine's rows are to those of the network as it is, in fp32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from featx.engines.torch import EagerEngine
 from featx.errors import FeatxError
 
 #: Images of the comparison, and of the second one that must confirm a refusal.
-FEW, MANY = 8, 32
+FEW, MANY = 4, 32
 
 #: Largest relative error of a row in fp32.
 RELATIVE_ERROR = 1e-3
@@ -31,7 +31,7 @@ class Parity:
     engine, device, precision : str
         Of what was compared.
     images : int
-        Real images that both computed.
+        That both computed.
     relative_error : float
         Largest of any row: ``|a - b| / |b|``.
     cosine_min, cosine_mean : float
@@ -71,7 +71,7 @@ def compare(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
     backbone : Backbone or JointBackbone
         Of several layers each is compared on its own, and what is farthest away counts.
     pixels : ndarray of shape (n, h, w, 3), uint8
-        Preprocessed images of the collection, n at least 1.
+        Preprocessed images, n at least 1.
 
     Raises
     ------

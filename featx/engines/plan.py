@@ -9,6 +9,7 @@ import torch
 
 from featx import machine
 from featx.errors import InputError, MissingExtra, UnknownName
+from featx.forks import CUDA_LOST, cuda_is_lost
 
 ENGINES = ("torch", "openvino", "compile", "eager")
 DEVICES = ("cpu", "cuda", "mps")
@@ -136,6 +137,9 @@ def _precision(device: str) -> str:
 
 def _device(device: str) -> str:
     kind, colon, number = device.partition(":")
+    if (device == "auto" or kind == "cuda") and cuda_is_lost():
+        # With "auto" too: the CPU in its place would be slow, and give other rows, in silence.
+        raise InputError(f"device {device!r}: {CUDA_LOST}")
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from featx.backbones.loading import without_values
+
 #: Images of 224 x 224 pixels for which an engine states its preferred batch.
 _PIXELS = 224 * 224
 
@@ -94,18 +96,18 @@ def bytes_per_image(module: nn.Module, size: tuple[int, int], element: int = 4) 
     Parameters
     ----------
     module : torch.nn.Module
-        float (n, 3, h, w) to (n, dim). Its shapes are followed on the meta device; it is not changed.
+        float (n, 3, h, w) to (n, dim). The shapes of a copy are followed on the meta device; other threads
+        may run it meanwhile.
     size : (int, int)
         (height, width).
     element : int, default=4
         Bytes of a number.
     """
     largest = _Largest()
-    values = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    meta = {name: value.detach().to("meta") for name, value in values.items()}
+    shapes = without_values(module)
     try:
         with torch.no_grad(), largest:
-            torch.func.functional_call(module, meta, (torch.empty(1, 3, *size, device="meta"),))
+            shapes(torch.empty(1, 3, *size, device="meta"))
     except (RuntimeError, TypeError, NotImplementedError):
         pass  # an operator without a rule for shapes: what was seen until there
     return _COPIES * element * max(largest.numel, 3 * size[0] * size[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from featx.engines.folding import folded
 from featx.engines.interface import CpuEngine, check_batch
 from featx.engines.share import Share
 from featx.errors import InputError
+from featx.forks import fresh_in_child, threads_here, uninterrupted
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -70,6 +72,7 @@ class TorchEngine(CpuEngine):
         module: Any = folded(backbone.module)  # Module.to's stub lacks memory_format
         return module.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
 
+    @uninterrupted()
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """uint8 (b, h, w, 3) to float32 (b, dim)."""
         check_batch(batch, self.backbone)
@@ -105,7 +108,7 @@ class TorchEngine(CpuEngine):
         before = torch.get_num_threads()
         if self._threads_before is None:  # the first lane of a run
             self._threads_before = before
-        torch.set_num_threads(self.share.threads)
+        torch.set_num_threads(threads_here(self.share.threads))
 
     def leave(self) -> None:
         """torch counts threads per thread, but hands new ones the number that was set last."""
@@ -159,20 +162,36 @@ def out_of_memory(error: BaseException) -> bool:
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
+_switching = fresh_in_child(threading.Lock())
+#: Threads that compute in full fp32, and what the switches were before the first of them came.
+_in_full = 0
+_before: list[Any] = []
+
+
 @contextlib.contextmanager
 def full_fp32() -> Iterator[None]:
-    """Full fp32 in convolutions and matrix products on CUDA, whatever the process is set to."""
+    """Full fp32 in convolutions and matrix products on CUDA, whatever the process is set to.
+
+    The switches belong to the process, so of several threads the last one to leave puts them back.
+    """
+    global _in_full, _before
     matmul: Any = torch.backends.cuda.matmul
     convolution: Any = getattr(torch.backends.cudnn, "conv", None)
     name, value = "fp32_precision", "ieee"
     if not hasattr(convolution, name):  # torch before 2.9
         convolution, name, value = torch.backends.cudnn, "allow_tf32", False  # type: ignore[assignment]
     backends = (convolution, matmul)
-    before = [getattr(backend, name) for backend in backends]
-    try:
+    with _switching:
+        if not _in_full:
+            _before = [getattr(backend, name) for backend in backends]
+        _in_full += 1
         for backend in backends:
             setattr(backend, name, value)
+    try:
         yield
     finally:
-        for backend, old in zip(backends, before, strict=True):
-            setattr(backend, name, old)
+        with _switching:
+            _in_full -= 1
+            if not _in_full:
+                for backend, old in zip(backends, _before, strict=True):
+                    setattr(backend, name, old)

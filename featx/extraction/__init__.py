@@ -79,9 +79,10 @@ def extract(
         Resolution to use in place of the one that the weights were published for.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
         Arithmetic of the network. ``"auto"`` is bf16 where the CPU or GPU has it natively, fp16 on GPUs
-        before those, else fp32. Part of the space, as it changes the numbers. Before rows in reduced
-        precision are trusted, they are compared with plain fp32 on the first images, and fp32 is used where
-        they are too far away. ``"int8"`` is calibrated on the first images (extra ``int8``).
+        before those, else fp32. Part of the space, as it changes the numbers. Whether reduced precision is
+        used with a network is decided once on images of featx's own (`featx.extraction.parity_check`), so
+        that the same image gives the same row whatever it is extracted with; a warning says where your
+        images suffer from it. ``"int8"`` is calibrated on the first images (extra ``int8``).
     dtype : {"float32", "float16"}, default="float32"
         In which the embeddings are kept, in the cache and in what is returned: half the bytes, three
         significant digits.

@@ -13,6 +13,7 @@ from featx.errors import InputError
 from featx.extraction.profile import Profile
 from featx.extraction.rows import Member
 from featx.extraction.units import Unit
+from featx.forks import uninterrupted
 
 #: A commit is made when this many bytes of rows wait, or this many seconds have passed.
 COMMIT_BYTES = 4 * 2**20
@@ -67,7 +68,8 @@ class Commits:
         self._waiting = [([], []) for _ in self._members]
         self._bytes = 0
         if self._seen:
-            self._stats.store(self._seen)
+            with uninterrupted():
+                self._stats.store(self._seen)
             self._seen = []
         self._last = time.monotonic()
         self._profile.add({"commit": time.perf_counter() - began})

@@ -43,11 +43,9 @@ class Embedder:
         How the network is run; None for the raw-pixel floor, whose rows are no forward passes.
     backbone : Backbone, JointBackbone or None
     fallbacks : tuple of Embedder
-        What takes its place where its rows are too far from plain fp32, in order.
+        What takes its place where the parity check refuses its engine, or that cannot be built, in order.
     batch_size : int or "auto"
         As it was asked for.
-    trusted : bool
-        Whether its engine has been compared with plain fp32 for the images at hand.
     """
 
     spaces: tuple[Space, ...]
@@ -59,7 +57,6 @@ class Embedder:
     backbone: Any = None
     fallbacks: tuple[Embedder, ...] = ()
     batch_size: int | str = "auto"
-    trusted: bool = False
 
     @property
     def space(self) -> Space:

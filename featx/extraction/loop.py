@@ -22,15 +22,17 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.notes import recall_cost, remember_cost
 from featx.errors import CacheError, ImageError, InputError
+from featx.extraction.calibration import calibrate
 from featx.extraction.commits import COMMIT_SECONDS, Commits
 from featx.extraction.embedder import Embedder
+from featx.extraction.parity_check import checked_engine, decided_embedder
 from featx.extraction.pipeline import READERS, Pipeline
 from featx.extraction.profile import Profile
 from featx.extraction.rows import Member, Rows
-from featx.extraction.trial import calibrate, known_outcome, trusted_engine
 from featx.extraction.units import Unit, identify
 from featx.extraction.warm import give
 from featx.features import Failure
+from featx.forks import uninterrupted
 from featx.progress import Progress
 
 #: Images that are read at a time to see whether any must be computed.
@@ -40,7 +42,7 @@ _WORTH_REMEMBERING = 32
 #: Between two looks at whether others have committed what they claimed.
 _WAIT_SECONDS = 0.05
 #: A run that shows no sign of life for so long, and as long as some batches take, is not waited for.
-_PATIENCE_SECONDS = 3 * COMMIT_SECONDS
+_PATIENCE_SECONDS = 1.5 * COMMIT_SECONDS
 _MOST_PATIENCE_SECONDS = 600.0
 _PATIENCE_BATCHES = 8
 #: Times that what is missing is computed; each one after the first means that rows were damaged or removed.
@@ -99,7 +101,9 @@ def embed_together(
         raise InputError(f"n_jobs must be a positive whole number or None, got {n_jobs!r}")
     start = time.perf_counter()
     root = cache if isinstance(cache, Cache) else Cache(cache)
-    digests = root.stats.lookup([image.stat_key() for image in images])
+    keys = [image.stat_key() for image in images]
+    with uninterrupted():
+        digests = root.stats.lookup(keys)
     failed: dict[int, Failure] = {}
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
@@ -158,8 +162,8 @@ class _Run:
     def complete(self, embedders: Sequence[Embedder]) -> list[Member]:
         """All rows of all embedders, computed where they are not in the cache."""
         for asked in embedders:
-            known = known_outcome(self.cache, asked, self.images, self.digests)
-            self.members.append(Member(self.cache, known))
+            decided = decided_embedder(self.cache, asked, self.images, self.digests)
+            self.members.append(Member(self.cache, decided))
         new = [not os.path.exists(member.shelf.path) for member in self.members]
         todo = self._plan()
         for member, is_new in zip(self.members, new, strict=True):
@@ -195,8 +199,8 @@ class _Run:
                 self.profile.images >= _WORTH_REMEMBERING or recall_cost(member.shelf.path) is None
             ):
                 remember_cost(member.shelf.path, self.profile.wall / self.profile.images)
-            if member.trusted is not None and member.trusted.key is not None:
-                give(member.trusted.key, member.trusted.engine)
+            if member.checked is not None and member.checked.key is not None:
+                give(member.checked.key, member.checked.engine)
         return self.members
 
     def _missing(self) -> list[int]:
@@ -205,7 +209,7 @@ class _Run:
         return sorted(i for i in lacking if i not in self.failed)
 
     def _plan(self) -> list[int]:
-        """The images to be computed, once it is settled which engines can be trusted with them.
+        """The images to be computed, once it is settled which engines compute them.
 
         Another engine may mean another space, in which other rows are missing.
         """
@@ -215,7 +219,7 @@ class _Run:
                 member.settle(calibrate(self.cache, member.embedder, self.images))
                 self.profile.building += time.perf_counter() - began
         todo = self._to_compute()
-        if todo and self._trust(todo):
+        if todo and self._check_engines(todo):
             todo = self._to_compute()
         return todo
 
@@ -233,7 +237,10 @@ class _Run:
                 seen = list(read_all(identify, [self.images[i] for i in part]))
                 contents = [item.digest for item in seen]
                 missing = {part[j] for member in self.members for j in member.shelf.missing(contents)}
-                self.cache.stats.store([(item.key, item.digest) for item in seen if item.key and item.digest])
+                with uninterrupted():
+                    self.cache.stats.store(
+                        [(item.key, item.digest) for item in seen if item.key and item.digest]
+                    )
                 for at, (i, item) in enumerate(zip(part, seen, strict=True)):
                     if item.error is None and i in missing:
                         try:
@@ -248,21 +255,21 @@ class _Run:
                         self.digests[i] = item.digest
         return []
 
-    def _trust(self, todo: list[int]) -> bool:
+    def _check_engines(self, todo: list[int]) -> bool:
         """An engine for every member that lacks rows of `todo`; whether one went to another space."""
         moved = False
         for member in self.members:
             lacking = member.shelf.missing([self.digests[i] for i in todo])
             if not lacking:
                 continue
-            images = [self.images[todo[j]] for j in lacking]
-            trusted = trusted_engine(self.cache, member.embedder, images, len(lacking), self.n_jobs)
-            member.trusted = trusted
-            self.profile.building += trusted.building
-            self.profile.comparing += trusted.comparing
-            if trusted.embedder is not member.embedder:
-                moved |= trusted.embedder.space != member.embedder.space
-                member.settle(trusted.embedder)
+            new = [todo[j] for j in lacking]
+            checked = checked_engine(self.cache, member.embedder, self.images, new, self.n_jobs)
+            member.checked = checked
+            self.profile.building += checked.building
+            self.profile.comparing += checked.comparing
+            if checked.embedder is not member.embedder:
+                moved |= checked.embedder.space != member.embedder.space
+                member.settle(checked.embedder)
         return moved
 
     def _compute(self, todo: list[int]) -> None:
@@ -270,12 +277,12 @@ class _Run:
         if not todo:
             return
         # Without an engine every row was there when the plan was made, and some were damaged.
-        if all(member.trusted is None for member in self.members) and self._trust(todo):
+        if all(member.checked is None for member in self.members) and self._check_engines(todo):
             raise CacheError(
                 f"{self.cache.root}: damaged rows cannot be computed as they were, because another "
                 "engine is needed now; run again"
             )
-        working = [member for member in self.members if member.trusted is not None]
+        working = [member for member in self.members if member.checked is not None]
         for member in working:
             member.shelf.prepare()  # a place that cannot be written is known before any work
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
@@ -284,7 +291,7 @@ class _Run:
 
     def _pass(self, todo: list[int], working: list[Member], progress: Any) -> list[dict[int, bytes]]:
         """Once through the pipeline; what was left to others, for each member."""
-        engines = [member.trusted.engine for member in working if member.trusted is not None]
+        engines = [member.checked.engine for member in working if member.checked is not None]
         pipeline = Pipeline(
             self.images,
             working[0].embedder.preprocessing,
@@ -335,7 +342,8 @@ class _Run:
                 for i, digest in list(others.items()):
                     if member.shelf.holds(digest):
                         del others[i]
-                free = member.shelf.claims.free(list(others.values()))
+                with uninterrupted():
+                    free = member.shelf.claims.free(list(others.values()))
                 left |= {i for i, is_free in zip(others, free, strict=True) if is_free}
                 waiting |= not all(free)
             if left or not waiting:
@@ -345,9 +353,9 @@ class _Run:
 
     def _patience(self, member: Member) -> float:
         """Seconds in which a healthy run claims another unit, or commits, if rows cost there what they do here."""
-        if member.trusted is None:
+        if member.checked is None:
             return _PATIENCE_SECONDS
-        engine, profile = member.trusted.engine, self.profile
+        engine, profile = member.checked.engine, self.profile
         if profile.images:
             cost = sum(spent for stage, spent in profile.stages.items() if stage != "commit") / profile.images
         else:

@@ -23,6 +23,7 @@ from featx.cache import Claims
 from featx.errors import FeatxError, ImageError, InputError
 from featx.extraction.units import Item, Unit, read
 from featx.extraction.workers import Chunk, Workers
+from featx.forks import uninterrupted
 from featx.images import FileImage, Preprocessing
 
 #: Pixels that wait for the network, and files that were read ahead, in bytes each.
@@ -325,7 +326,8 @@ class Pipeline:
             if item.error is None and item.digest is not None and not keeper.holds(item.digest)
         }
         digests = list(dict.fromkeys(open_.values()))
-        free = keeper.claims.take(digests)
+        with uninterrupted():
+            free = keeper.claims.take(digests)
         taken = {digest for digest, is_free in zip(digests, free, strict=True) if is_free}
         if taken:  # of a run that has ended since the last look there are rows, and no claims
             keeper.refresh()

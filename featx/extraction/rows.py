@@ -11,9 +11,9 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.notes import recall_cost
 from featx.extraction.embedder import Embedder
+from featx.extraction.parity_check import Checked
 from featx.extraction.profile import Profile
 from featx.extraction.shelf import Shelf
-from featx.extraction.trial import Trusted
 from featx.features import Failure
 
 
@@ -43,7 +43,8 @@ class Rows:
     embedder : Embedder
         Whose space the rows are in: the one asked for, or one of its fallbacks.
     parity : dict
-        How near the engine came to plain fp32 (`featx.engines.Parity`); empty when nothing was computed.
+        How near the engine came to plain fp32 (`featx.engines.Parity`), and ``on`` which images: the
+        reference images, or for 64 new rows or more the collection. Empty when nothing was computed.
     """
 
     embeddings: np.ndarray
@@ -64,7 +65,7 @@ class Member:
 
     def __init__(self, cache: Cache, embedder: Embedder) -> None:
         self.cache = cache
-        self.trusted: Trusted | None = None
+        self.checked: Checked | None = None
         self.computed = 0
         self.mismatch: list[str] = []
         self.profile = Profile()
@@ -102,5 +103,5 @@ class Member:
             seconds_per_image=recall_cost(self.shelf.path),
             mismatch=self.mismatch,
             profile=self.profile,
-            parity=self.trusted.parity if self.trusted is not None else {},
+            parity=self.checked.parity if self.checked is not None else {},
         )

@@ -24,6 +24,7 @@ from featx.finetune.pulls import Average, Pull, mixed
 from featx.finetune.recipe import Recipe
 from featx.finetune.replay import Replay
 from featx.finetune.trunk import Parts, Trunk, features, frozen_parts, pixel_parts
+from featx.forks import uninterrupted
 
 #: Sets the chances of mixup apart from those of the crops.
 _MIXING = 7
@@ -275,6 +276,7 @@ class NetworkTraining:
         self.step += 1
         return loss, right
 
+    @uninterrupted()
     def _gradient(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
         """Leave the batch's gradient in the parameters, in as many parts as memory needs."""
         while True:

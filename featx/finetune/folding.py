@@ -25,7 +25,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from featx.backbones.loading import OneThread, one_at_a_time
+from featx.backbones.loading import OneThread, one_at_a_time, without_values
 
 #: What torch.fx raises on networks whose Python cannot be traced (branches on values, unknown types).
 _UNTRACEABLE = (
@@ -95,7 +95,8 @@ class _Tracer(OneThread, fx.Tracer):
 
 @one_at_a_time
 def _symbolic_trace(module: nn.Module) -> fx.GraphModule:
-    return fx.GraphModule(module, _Tracer().trace(module))
+    # The graph of a copy, as other threads may be running the module itself.
+    return fx.GraphModule(module, _Tracer().trace(without_values(module)))
 
 
 def fold(graph: fx.GraphModule) -> fx.GraphModule:

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from featx.finetune.freezing import restore, snapshot
 from featx.finetune.recipe import Recipe
+from featx.forks import fresh_in_child
 
 #: Rows standardised and scored at a time, which bounds the memory for large sets.
 _CHUNK = 8_192
@@ -197,7 +198,7 @@ class Best:
             restore(self.parameters, self.values)
 
 
-_training = threading.Lock()
+_training = fresh_in_child(threading.Lock())
 _trainings = 0
 _threads_before = 1
 

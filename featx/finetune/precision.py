@@ -9,6 +9,7 @@ import torch
 
 from featx import machine
 from featx.errors import InputError, UnknownName
+from featx.forks import CUDA_LOST, cuda_is_lost
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def choose(device: str | torch.device = "auto", precision: str = "auto") -> Arit
 
 
 def _device(device: str | torch.device) -> torch.device:
+    if (device == "auto" or str(device).startswith("cuda")) and cuda_is_lost():
+        raise InputError(f"device {str(device)!r}: {CUDA_LOST}")
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from featx.backbones.loading import one_at_a_time
 from featx.finetune.batches import View, batches, plain, workers
 from featx.finetune.folding import Split, fold, split_frozen, trace, whole
 from featx.finetune.freezing import block_parameters, freeze, unfreeze, unfreeze_last
 from featx.finetune.memory import in_parts
 from featx.finetune.precision import Arithmetic
+from featx.forks import uninterrupted
 from featx.images.preprocess import Preprocessing
 
 Parts = tuple[torch.Tensor, ...]
@@ -112,6 +114,7 @@ class Trunk:
             self._compiled = self._compile()
         return self._compiled
 
+    @one_at_a_time
     def _compile(self) -> Split:
         sample = torch.randn((2, 3, *self.preprocessing.size), generator=torch.Generator().manual_seed(0))
         sample = sample.to(self.arithmetic.device, memory_format=torch.channels_last)
@@ -129,6 +132,7 @@ class Trunk:
         """Whether a frozen lower part was cut off, whose output is worth keeping."""
         return self._split.cuts
 
+    @uninterrupted()
     def before(self, pixels: np.ndarray) -> Parts:
         """The frozen part's output for uint8 pixels (b, h, w, 3)."""
         batch = torch.from_numpy(pixels).to(self.arithmetic.device, non_blocking=True)
@@ -137,6 +141,7 @@ class Trunk:
         with torch.no_grad(), self.arithmetic.autocast():
             return self._split.before(x)
 
+    @uninterrupted()
     def after(self, parts: Parts) -> torch.Tensor:
         """Features (b, d) in float32 from the frozen part's output; gradients flow if they are on."""
         with self.arithmetic.autocast():

@@ -1,6 +1,9 @@
 """Cutting networks at layers, against forward hooks, which are slow and obvious."""
 
+import copy
+import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -175,12 +178,44 @@ def test_a_network_without_any_classifier_asks_for_a_layer(base):
         cut(Bare(), (8, 8), name="net")
 
 
-def test_overhearing_leaves_no_hook_behind_even_after_an_error(net):
+def test_overhearing_leaves_nothing_behind_even_after_an_error(net):
     module = HookedFeatures(net, [("conv", "avg")])
     with pytest.raises(RuntimeError):
         module(torch.zeros(1, 4, 8, 8))
+    hooks = list(net.conv._forward_hooks)
     module(IMAGES)
-    assert not net.conv._forward_hooks
+    assert list(net.conv._forward_hooks) == hooks
+    assert not hasattr(layers._hearing, "now")
+
+
+def test_copies_and_pickles_overhear_too(net):
+    module = HookedFeatures(net, [("conv", "avg"), ("head:input", "identity")]).eval()
+    expected = module(IMAGES)
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        torch.testing.assert_close(other(IMAGES), expected)
+
+
+def test_threads_that_run_one_network_at_once_hear_their_own_images():
+    """Each thread is held behind the tapped layer until the other one has passed it."""
+    both = threading.Barrier(2, timeout=30)
+
+    class Held(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            out = self.conv(x)
+            both.wait()
+            both.wait()
+            return out
+
+    module = HookedFeatures(Held(), [("conv", "avg")]).eval()
+    batches = [torch.full((1, 3, 4, 4), float(value)) for value in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        rows = list(pool.map(module, batches))
+    for row, batch in zip(rows, batches, strict=True):
+        torch.testing.assert_close(row, module.network.conv(batch).mean(dim=(2, 3)))
 
 
 def test_what_another_thread_computes_is_no_part_of_a_trace():

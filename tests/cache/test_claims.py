@@ -183,3 +183,24 @@ def test_a_folder_that_is_cleared_and_made_again_has_claims_again(tmp_path):
     folder.mkdir()
     assert b.take(DIGESTS[1:2]) == [True]
     assert a.take(DIGESTS[1:3]) == [False, True]
+
+
+@needs_locks
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_keeps_no_claim_of_a_parent_that_dies(tmp_path):
+    parent = Claims(tmp_path)
+    assert parent.take(DIGESTS[:2]) == [True, True]
+    ended, end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        os.close(end)
+        os.read(ended, 1)  # it lives on
+        os._exit(0)
+    try:
+        os.close(parent._file)  # what a kill does
+        assert Claims(tmp_path).free(DIGESTS[:2]) == [True, True]
+    finally:
+        os.close(end)
+        os.waitpid(child, 0)
+        parent._file = None

@@ -9,6 +9,7 @@ from featx.backbones import load_backbone
 from featx.engines import Plan, build, build_engine, fallbacks, plan, resolve
 from featx.engines.openvino import import_openvino
 from featx.errors import EngineError, InputError, MissingExtra, UnknownName
+from featx.finetune import precision as fine_tuning
 
 FASTEST = plan._fastest_on_cpu
 
@@ -140,6 +141,16 @@ def test_a_device_beyond_those_there_is_refused(machine):
     machine(cuda=2)
     with pytest.raises(InputError, match=r"device 'cuda:2' is not available here: .* sees 2 CUDA devices"):
         resolve(device="cuda:2")
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+def test_a_child_that_was_forked_after_cuda_was_used_is_told_so(machine, monkeypatch, device):
+    machine(cuda=1)
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    for choose in (resolve, fine_tuning.choose):
+        with pytest.raises(InputError, match=rf"device '{device}'.*forked.*'spawn' or 'forkserver'.*loky"):
+            choose(device=device)
+        assert choose(device="cpu")
 
 
 def test_bfloat16_needs_a_device_that_has_it(machine):

@@ -93,6 +93,13 @@ def test_a_network_that_openvino_cannot_take_is_one_line(backbone, monkeypatch):
     assert "\n" not in str(e.value)
 
 
+def test_an_engine_that_a_child_inherited_is_refused(backbone, pixels):
+    engine = OpenVINOEngine(backbone, share=Share(1, 1, 3))
+    engine._process = -1  # as after a fork
+    with pytest.raises(EngineError, match=r"built before the process was forked.*'spawn' or 'forkserver'"):
+        engine(pixels)
+
+
 @pytest.mark.parametrize("package", ["openvino", "nncf"])
 def test_no_usage_data_is_sent(package):
     """Both send some when they are imported, if their telemetry package can be."""

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from featx.backbones import load_backbone
+from featx.engines import share as share_module
 from featx.engines.share import Share, bytes_per_image, share
 
 USUAL = {
@@ -52,6 +53,23 @@ def test_memory_is_estimated_from_shapes_without_running_anything():
     network = nn.Sequential(nn.Conv2d(3, 10, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert bytes_per_image(network, (20, 30)) == 3 * 4 * 10 * 20 * 30
     assert all(p.device.type == "cpu" for p in network.parameters())
+
+
+def test_the_estimate_leaves_a_network_to_the_threads_that_run_it(monkeypatch):
+    """At every operator, the network has its own parameters and buffers."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten()).eval()
+    before, seen = [*network.parameters(), *network.buffers()], []
+
+    def watched(self, func, types, args=(), kwargs=None):
+        now = [*network.parameters(), *network.buffers()]
+        seen.append(all(a is b for a, b in zip(now, before, strict=True)))
+        return original(self, func, types, args, kwargs)
+
+    original = share_module._Largest.__torch_dispatch__
+    monkeypatch.setattr(share_module._Largest, "__torch_dispatch__", watched)
+    bytes_per_image(network, (20, 30))
+    assert len(seen) >= 3
+    assert all(seen)
 
 
 def test_the_estimate_is_of_the_order_of_what_a_real_network_needs():

@@ -1,9 +1,8 @@
-"""Engines are compared with plain fp32 before their rows are trusted, and give way."""
+"""Engines are compared with plain fp32 before their rows are used, and give way."""
 
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +14,8 @@ from featx import extract, load_backbone, load_dataset
 from featx.cache import Cache
 from featx.engines import TorchEngine
 from featx.errors import EngineError, InputError
-from featx.extraction import embed, network_embedder
+from featx.extraction import embed, network_embedder, parity_check
+from featx.images import PixelImage
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +51,57 @@ def notes(cache, embedder):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def never(images, threads):
+    raise AssertionError("an engine was built")
+
+
+def flat(count, first=0):
+    """Images of one grey each."""
+    return [PixelImage(f"grey {first + i}", np.full((32, 32, 3), first + i, np.uint8)) for i in range(count)]
+
+
+def wrong_on_flat(embedder):
+    """`embedder`, whose engine is wrong on images of one grey."""
+    make = embedder.make_engine
+
+    class Wrong(TorchEngine):
+        def __call__(self, batch):
+            rows = super().__call__(batch)
+            wrong = batch.reshape(len(batch), -1).std(axis=1) == 0
+            rows[wrong] = np.roll(rows[wrong], 1, axis=1)
+            return rows
+
+    def make_wrong(images, threads):
+        engine = make(images, threads)
+        engine.__class__ = Wrong
+        return engine
+
+    return replace(embedder, make_engine=make_wrong)
+
+
+# Decided once, on images that are nobody's
+
+
 def test_the_outcome_is_in_the_run_and_kept_with_the_space(photos, tmp_path, backbone):
-    features = extract(photos, backbone=backbone, cache=tmp_path / "c", precision="bf16", engine="torch")
+    options = {"backbone": backbone, "cache": tmp_path / "c", "precision": "bf16", "engine": "torch"}
+    features = extract(photos, **options)
     parity = features.run["parity"]
     assert parity["passed"]
-    assert (parity["engine"], parity["precision"], parity["images"]) == ("torch", "bf16", 8)
+    assert (parity["engine"], parity["precision"], parity["images"]) == ("torch", "bf16", 4)
+    assert parity["on"] == "reference images"
     assert 0.999 <= parity["cosine_mean"] < 1
     assert features.space["precision"] == "bf16"
     (note,) = notes(tmp_path / "c", network_embedder(backbone, engine="torch", precision="bf16")).values()
     assert note["passed"]
-    assert not note["refused"]
+    picture((9, 99, 199), 3).save(photos / "sky" / "new.png")
+    assert extract(photos, **options).run["parity"] == parity | {"inherited": True}
 
 
-def test_rows_too_far_from_fp32_are_not_used_and_that_is_said(photos, tmp_path, embedder, backbone):
+def test_an_engine_that_is_refused_is_not_used_and_that_is_said(photos, tmp_path, embedder, backbone):
     images = load_dataset(photos).images
     with pytest.warns(
-        RuntimeWarning, match=r"torch bf16 on cpu is not used \(.*24 images.*cosine.*\); falling"
+        RuntimeWarning,
+        match=r"torch bf16 on cpu is not used \(.*32 images.*cosine.*\); falling back to torch",
     ):
         rows = embed(images, spoilt(embedder), cache=tmp_path / "c")
     assert rows.embedder.space.fields["precision"] == "fp32"
@@ -76,38 +111,81 @@ def test_rows_too_far_from_fp32_are_not_used_and_that_is_said(photos, tmp_path, 
     assert not list(Cache(tmp_path / "c").space(embedder.space).shard_paths())
 
 
-def test_images_whose_engine_was_refused_go_on_where_they_are(photos, tmp_path, embedder):
-    images, bad = load_dataset(photos).images, spoilt(embedder)
+def test_later_calls_follow_a_refusal_without_building_the_engine(photos, tmp_path, embedder):
     with pytest.warns(RuntimeWarning, match="is not used"):
-        first = embed(images, bad, cache=tmp_path / "c")
-    picture((9, 99, 199), 3).save(photos / "sky" / "new.png")
-    with pytest.warns(
-        RuntimeWarning, match="too far from plain fp32 for these images before; using torch fp32"
-    ):
-        again = embed(load_dataset(photos).images, bad, cache=tmp_path / "c")
-    assert again.forward_passes == 1
-    assert again.embedder.space == first.embedder.space
+        first = embed(load_dataset(photos).images, spoilt(embedder), cache=tmp_path / "c")
+    unbuilt = replace(embedder, make_engine=never)
+    for images in (load_dataset(write_photos(tmp_path / "others", 1, seed=77)).images, flat(3)):
+        with pytest.warns(
+            RuntimeWarning, match=r"torch bf16 on cpu is not used \(.*cosine.*\); falling back"
+        ):
+            rows = embed(images, unbuilt, cache=tmp_path / "c")
+        assert rows.forward_passes == len(images)
+        assert rows.embedder.space == first.embedder.space
 
 
-def test_other_images_get_a_comparison_of_their_own(photos, tmp_path, embedder):
+def test_a_row_does_not_depend_on_the_images_beside_it_nor_on_the_order_of_calls(photos, tmp_path, embedder):
+    images, odd, engine = load_dataset(photos).images, flat(30), wrong_on_flat(embedder)
+    alone = embed(images, engine, cache=tmp_path / "a")
+    beside = embed([*odd, *images], engine, cache=tmp_path / "b")
+    embed(odd, engine, cache=tmp_path / "c")
+    later = embed(images, engine, cache=tmp_path / "c")
+    for other in (beside, later):
+        assert other.embedder.space == alone.embedder.space == embedder.space
+        np.testing.assert_allclose(other.embeddings[-24:], alone.embeddings, rtol=1e-5)
+
+
+def test_another_version_of_the_library_is_checked_again(photos, tmp_path, embedder, monkeypatch):
     with pytest.warns(RuntimeWarning, match="is not used"):
         embed(load_dataset(photos).images, spoilt(embedder), cache=tmp_path / "c")
-    others = load_dataset(write_photos(tmp_path / "others", 4, seed=77)).images
-    rows = embed(others, embedder, cache=tmp_path / "c")  # nothing is wrong with the engine any more
-    assert rows.embedder.space.fields["precision"] == "bf16"
-    with pytest.warns(RuntimeWarning, match="for these images before"):
-        assert embed(load_dataset(photos).images, embedder, cache=tmp_path / "c").forward_passes == 0
-    assert embed(others, embedder, cache=tmp_path / "c").forward_passes == 0
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    others = load_dataset(write_photos(tmp_path / "others", 1, seed=77)).images
+    assert embed(others, embedder, cache=tmp_path / "c").embedder.space == embedder.space
 
 
-def test_a_handful_of_images_does_not_undo_what_was_found_with_more(photos, tmp_path, embedder):
-    embed(load_dataset(photos).images, embedder, cache=tmp_path / "c")
-    few = load_dataset(write_photos(tmp_path / "few", 1, seed=99)).images
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        rows = embed(few, spoilt(embedder), cache=tmp_path / "c")
+@pytest.mark.parametrize("note", [{"passed": False, "refused": True}, {"references": 1}, [], "x", None])
+def test_what_earlier_versions_noted_or_damage_left_decides_nothing(photos, tmp_path, embedder, note):
+    images = load_dataset(photos).images
+    embed(images[:1], embedder, cache=tmp_path / "c")
+    path = Cache(tmp_path / "c").space(embedder.space).path / "parity.json"
+    path.write_text(json.dumps(dict.fromkeys(json.loads(path.read_text()), note)))
+    rows = embed(images, embedder, cache=tmp_path / "c")
+    assert (rows.embedder.space, rows.parity.get("inherited")) == (embedder.space, None)
+
+
+# What the images at hand show is a finding
+
+
+def test_a_run_of_some_size_says_how_its_own_images_fare(photos, tmp_path, embedder, monkeypatch):
+    monkeypatch.setattr(parity_check, "_WORTH_COMPARING", 20)
+    parity = embed(load_dataset(photos).images, embedder, cache=tmp_path / "c").parity
+    assert (parity["on"], parity["passed"], parity["images"]) == ("collection", True, 4)
+
+
+def test_images_that_suffer_more_than_others_keep_their_precision_and_the_remedy_is_named(
+    tmp_path, embedder, monkeypatch
+):
+    monkeypatch.setattr(parity_check, "_WORTH_COMPARING", 40)
+    compared = []
+    original = parity_check._compared
+    monkeypatch.setattr(
+        parity_check, "_compared", lambda *args: compared.append(len(args)) or original(*args)
+    )
+    engine = wrong_on_flat(embedder)
+    message = r"farther from plain fp32 than most \(.*32 images.*cosine.*\).*ask for precision='fp32'"
+    with pytest.warns(RuntimeWarning, match=message):
+        rows = embed(flat(60), engine, cache=tmp_path / "c")
     assert rows.embedder.space == embedder.space
-    assert (rows.parity["inherited"], rows.parity["images"]) == (True, 8)
+    assert (rows.parity["on"], rows.parity["passed"]) == ("collection", False)
+    assert compared == [2, 3]
+    # The collection grows: its finding is told again, and not made again.
+    with pytest.warns(RuntimeWarning, match=message):
+        again = embed([*flat(60), *flat(50, 100)], engine, cache=tmp_path / "c")
+    assert (again.forward_passes, again.parity) == (50, rows.parity | {"inherited": True})
+    assert compared == [2, 3]
+
+
+# Giving way
 
 
 def test_an_engine_that_cannot_be_built_gives_way_too(photos, tmp_path, embedder):
@@ -137,11 +215,8 @@ def test_nothing_is_built_for_images_that_are_known_by_their_content(photos, tmp
     copies = write_photos(tmp_path / "copies", 8)
     (copies / "sky" / "broken.png").write_bytes(b"no image")
 
-    def refuse(images, threads):
-        raise AssertionError("an engine was built")
-
     images = load_dataset(copies).images
-    rows = embed(images, replace(embedder, make_engine=refuse), cache=tmp_path / "c", on_error="skip")
+    rows = embed(images, replace(embedder, make_engine=never), cache=tmp_path / "c", on_error="skip")
     assert (len(rows.kept), len(rows.failures), rows.forward_passes) == (24, 1, 0)
 
 
@@ -202,12 +277,12 @@ def test_an_engine_in_int8_that_was_refused_before_is_not_calibrated_for_nothing
     space = next(space for space in Cache(tmp_path / "c").spaces() if space.fields.get("calibration"))
     path = Cache(tmp_path / "c").space(space).path / "parity.json"
     path.write_text(
-        json.dumps({name: note | {"refused": True} for name, note in json.loads(path.read_text()).items()})
+        json.dumps({name: note | {"passed": False} for name, note in json.loads(path.read_text()).items()})
     )
     others = load_dataset(write_photos(tmp_path / "others", 1, seed=77)).images
     fp32 = embedder.fallbacks[0]
     embed(others, fp32, cache=tmp_path / "c")
-    with pytest.warns(RuntimeWarning, match="for these images before"):
+    with pytest.warns(RuntimeWarning, match="openvino int8 on cpu is not used"):
         rows = embed(others, embedder, cache=tmp_path / "c")
     assert rows.embedder.space == fp32.space
     assert rows.forward_passes == 0
