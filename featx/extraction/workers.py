@@ -185,9 +185,10 @@ def _prepare(
             content = image.read()
             item.digest = content.digest
             read = time.perf_counter()
-            decoded, size = content.pixels(preprocessing.reduction)
-            done = time.perf_counter()
-            preprocessing(decoded, size, out=pixels[used])
+            with content.decoding(preprocessing.reduction) as (decoded, size):
+                done = time.perf_counter()
+                preprocessing(decoded, size, out=pixels[used])
+                del decoded
         except ImageError as error:
             item.error = error
             continue
