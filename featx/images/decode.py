@@ -222,9 +222,10 @@ def _orientation(image: Image.Image) -> int:
     if isinstance(image, TiffImageFile):
         return 1  # Pillow turns these itself when it loads them
     exif = image.info.get("exif")
-    if exif is None and isinstance(raw := image.info.get("Raw profile type exif"), str):
-        with contextlib.suppress(ValueError):  # of a PNG: a name, a length, and hexadecimal digits
-            exif = bytes.fromhex("".join(raw.split("\n")[3:]))
+    for kind in ("exif", "APP1"):  # of a PNG: a name, a length, and hexadecimal digits
+        if exif is None and isinstance(raw := image.info.get(f"Raw profile type {kind}"), str):
+            with contextlib.suppress(ValueError):
+                exif = bytes.fromhex(raw.split(maxsplit=2)[2])
     return exif_orientation(exif) if isinstance(exif, bytes) else 1
 
 

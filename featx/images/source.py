@@ -47,7 +47,7 @@ class Content:
     payload : bytes or ndarray of shape (h, w, 3), uint8
         An image file's bytes, or pixels.
     name : str or None
-        The file's name where its suffix must not contradict the content, else None.
+        The file's name where its suffix must not contradict the content, else None or ``""``.
     """
 
     digest: bytes
@@ -121,7 +121,8 @@ class FileImage:
     id : str
     path : str or Path
     check_suffix : bool, default=False
-        Whether a suffix that contradicts the content is an error. Otherwise the content alone counts.
+        Whether a suffix that contradicts the content is an error. The web serves WebP as ``.jpg``, and what
+        is in a file is told by its first bytes.
     """
 
     id: str
@@ -141,7 +142,7 @@ class FileImage:
             raise ImageError(self.id, f"no such file: {self.path}") from error
         except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
             raise ImageError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
-        name = os.path.basename(self.path) if self.check_suffix else None
+        name = os.path.basename(self.path) if self.check_suffix else ""
         # Now and not when it is decoded: the same bytes may have a row already, from a file whose name
         # does not lie, and whether this one is refused must not hang on that.
         format_of(data, self.id, name)

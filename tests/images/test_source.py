@@ -100,12 +100,15 @@ def test_a_file_that_is_no_image_is_refused_when_it_is_read(tmp_path):
         FileImage("x", path).read()
 
 
-def test_the_suffix_of_the_file_counts_whatever_the_id(tmp_path):
+def test_the_suffix_of_the_file_counts_where_that_is_asked_for(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(png())
     with pytest.raises(ImageError, match=r"photo 7: mislabelled: PNG data in a file named .jpg"):
-        FileImage("photo 7", path).read()
-    assert np.array_equal(image_array(FileImage("a.jpg", path, check_suffix=False)), PIXELS)
+        FileImage("photo 7", path, check_suffix=True).read()
+    assert np.array_equal(image_array(FileImage("a.jpg", path)), PIXELS)
+    path.write_bytes(b"<!DOCTYPE html><html>")
+    with pytest.raises(ImageError, match="an HTML page"):
+        FileImage("a.jpg", path).read()
 
 
 # Bytes and pixels
@@ -150,7 +153,9 @@ def test_pixels_that_differ_in_shape_alone_differ():
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (PIXELS.astype(np.float32), "dtype uint8 .*got an array of dtype float32 and shape .*astype"),
+        (PIXELS.astype(np.float32), r"floating pixels with values in \[0, 1\], got 0 to .*give uint8"),
+        (np.where(PIXELS > 3, PIXELS / 255, np.nan), "got NaN"),
+        (np.where(PIXELS > 3, PIXELS / 255, np.inf), "got .* to inf"),
         (PIXELS.astype(np.int64), "dtype uint8 .*int64"),
         (PIXELS > 3, "dtype uint8 .*bool"),
         (np.zeros((4, 4, 2), np.uint8), r"shape \(h, w\).*\(4, 4, 2\)"),
