@@ -9,6 +9,7 @@ part of the budget each; of pictures beyond that part they decode one at a time 
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import threading
@@ -28,8 +29,11 @@ __all__ = [
     "is_out_of_memory",
 ]
 
+# It takes milliseconds, and decoding so much a tenth of a second.
+_WORTH_TRIMMING = 64 * 2**20
+
 #: What is said of an image for which there was no memory.
-OUT_OF_MEMORY = "needs more memory than there is; shrink it, or let fewer images be decoded at a time (n_jobs)"
+OUT_OF_MEMORY = "needs more memory than there is; shrink it, or decode fewer images at a time (n_jobs)"
 
 #: Bytes that all decoding of large pictures may take together, where a quarter of the free memory is more.
 LARGEST_BUDGET = 2 * 2**30
@@ -104,6 +108,8 @@ class Budget:
                 yield
             finally:
                 self._mine.depth = max(0, getattr(self._mine, "depth", 0) - 1)
+                if n_bytes >= _WORTH_TRIMMING:
+                    _trim()
                 with self._changed:
                     self._holders.pop(holder, None)
                     self._changed.notify_all()
@@ -123,6 +129,22 @@ class Budget:
 
     def _fits(self, n_bytes: int, size: int) -> bool:
         return not self._holders or self.used + n_bytes <= size
+
+
+def _trim() -> None:
+    """Give freed memory back to the system, where the C library keeps it: glibc up to 64 MiB a thread."""
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+    except (ImportError, OSError, AttributeError, TypeError):  # not glibc
+        return None
 
 
 class Hold:

@@ -103,6 +103,7 @@ _READERS: dict[str, type[ImageFile]] = {
     "BMP": BmpImageFile,
 }
 
+
 def is_image_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file counts as an image of a dataset, by its name.
 
@@ -329,10 +330,13 @@ def _check_size(size: tuple[int, int], id: str) -> None:
 
 def _check_room(n_bytes: int, id: str) -> None:
     """Refuse what cannot be decoded here even when nothing else is."""
-    free = free_memory() if n_bytes > SMALLEST_BUDGET else None
-    if n_bytes > MAX_BYTES or (free is not None and n_bytes > free):
-        room = f"the limit is {in_mb(MAX_BYTES)}" if n_bytes > MAX_BYTES else f"{in_mb(free)} are free"
-        raise ImageError(id, f"needs {in_mb(n_bytes)} of memory to be decoded, {room}; shrink it")
+    if n_bytes > MAX_BYTES:
+        room = f"the limit is {in_mb(MAX_BYTES)}"
+    elif n_bytes > SMALLEST_BUDGET and (free := free_memory()) is not None and n_bytes > free:
+        room = f"{in_mb(free)} are free"
+    else:
+        return
+    raise ImageError(id, f"needs {in_mb(n_bytes)} of memory to be decoded, {room}; shrink it")
 
 
 def _reason(container: Container | None, format: str, error: BaseException) -> str:

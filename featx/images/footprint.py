@@ -1,4 +1,4 @@
-"""What decoding a picture takes, told by its header: bytes of memory, and whether the file can hold it at all.
+"""What decoding a picture takes, told by its header: bytes of memory, and whether its file can hold it.
 
 Memory is stated as bytes a pixel. A picture of Pillow's has 1 (palette, grey, 1-bit), 2 (16-bit grey) or 4
 (all else), the result 3, and each format's decoder has buffers of its own:
@@ -81,7 +81,8 @@ class Footprint:
         out = pixels / reduction**2
         decoding = self.decoder * pixels + self.picture * out
         # Then either the picture and its RGB, or the RGB and Pillow's copy of it that is resized.
-        return int(max(decoding, (self.picture + 3) * out, 7 * out)) + self.buffers + 2 * file_bytes + OVERHEAD
+        most = int(max(decoding, (self.picture + 3) * out, 7 * out))
+        return most + self.buffers + 2 * file_bytes + OVERHEAD
 
 
 def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footprint:

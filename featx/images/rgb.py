@@ -127,7 +127,7 @@ def _conversion(image: Image.Image, id: str) -> Callable[[Image.Image], Image.Im
 
 
 def _number_range(image: Image.Image) -> tuple[int | None, bool]:
-    """The value of white in an image of whole numbers, None if unknown, and whether 0 is white in its place."""
+    """The value of white in an image of whole numbers, None if unknown, and whether 0 is white instead."""
     if image.mode not in (*_SIXTEEN_BIT, "I"):
         return None, False
     if isinstance(image, TiffImageFile):
@@ -139,9 +139,7 @@ def _number_range(image: Image.Image) -> tuple[int | None, bool]:
     return None, False
 
 
-def _from_whole_numbers(
-    full_scale: int, inverted: bool, key: object
-) -> Callable[[Image.Image], Image.Image]:
+def _from_whole_numbers(full_scale: int, inverted: bool, key: object) -> Callable[[Image.Image], Image.Image]:
     values = np.arange(full_scale + 1, dtype=np.int64)
     levels = ((values * 255 + full_scale // 2) // full_scale).astype(np.uint8)
     if inverted:
@@ -167,9 +165,7 @@ def _cut(
     return part
 
 
-def _assembled(
-    size: tuple[int, int], part: Callable[[Box], Image.Image], orientation: int
-) -> np.ndarray:
+def _assembled(size: tuple[int, int], part: Callable[[Box], Image.Image], orientation: int) -> np.ndarray:
     width, height = _upright_size(size, orientation)
     out = np.empty((height, width, 3), np.uint8)
     for (left, top, right, bottom), tile in _parts(size, part, orientation):

@@ -1,8 +1,8 @@
 import importlib
 import io
-import re
 import os
 import random
+import re
 import struct
 import threading
 import warnings

@@ -1,4 +1,4 @@
-"""What a header tells of memory: never less than decoding takes, and whether the file can hold its picture."""
+"""What a header tells of memory: never less than decoding takes, and whether a file can hold its picture."""
 
 from __future__ import annotations
 

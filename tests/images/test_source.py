@@ -399,7 +399,7 @@ def test_a_picture_that_cannot_be_loaded_is_an_image_error(tmp_path):
         PixelImage("a", image).read()
     closed = Image.open(saved(tmp_path, Image.fromarray(PIXELS), "b.png"))
     closed.close()
-    with pytest.raises(ImageError, match="^a: "):
+    with pytest.raises(ImageError, match=r"^a: "):
         PixelImage("a", closed).read()
 
 
