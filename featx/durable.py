@@ -2,6 +2,8 @@
 
 The order is what makes it so: write under a temporary name, fsync the file, rename it over the
 target, fsync the folder. Only then has the content a name that survives.
+
+Reading is guarded as well: a pipe, a device or a file without an end never makes a reader wait.
 """
 
 from __future__ import annotations
@@ -18,7 +20,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-__all__ = ["PART_NAME", "fsync_folder", "is_left_over", "make_folder", "replacing", "sweep_parts"]
+__all__ = [
+    "PART_NAME",
+    "check_regular",
+    "fsync_folder",
+    "is_left_over",
+    "make_folder",
+    "read_regular",
+    "replacing",
+    "sweep_parts",
+]
 
 PART_NAME = re.compile(r"(\.featx-)?[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]*)\.(?P<pid>\d+)\.part")
 _PART_LIFETIME = 24 * 3600.0
@@ -26,6 +37,85 @@ _PART_LIFETIME = 24 * 3600.0
 _ATTEMPTS = 64  # each one after the first means that a folder was removed in the same moment
 
 _T = TypeVar("_T")
+
+_READINGS = 3
+"""How often a file that changes under the reader's hands is read before it is refused."""
+
+_KINDS = (
+    (stat.S_ISDIR, errno.EISDIR, os.strerror(errno.EISDIR)),
+    (stat.S_ISFIFO, errno.EINVAL, "a named pipe, not a file"),
+    (stat.S_ISSOCK, errno.EINVAL, "a socket, not a file"),
+    (stat.S_ISCHR, errno.EINVAL, "a device, not a file"),
+    (stat.S_ISBLK, errno.EINVAL, "a device, not a file"),
+)
+
+
+def check_regular(path: str | os.PathLike[str], *, at_most: int | None = None) -> os.stat_result:
+    """Refuse what is no regular file, or is too large, before a library opens it by its name.
+
+    Parameters
+    ----------
+    path : str or path
+        Links are followed.
+    at_most : int, optional
+        Bytes that the file may have.
+
+    Returns
+    -------
+    os.stat_result
+
+    Raises
+    ------
+    OSError
+        If there is no such file, if it is a folder, a pipe, a socket or a device, or if it is larger; its
+        ``strerror`` says which.
+    """
+    seen = os.stat(path)
+    _check(seen, path, at_most)
+    return seen
+
+
+def read_regular(path: str | os.PathLike[str], *, at_most: int) -> bytes:
+    """Read a whole regular file, never waiting for one that has no end.
+
+    Parameters
+    ----------
+    path : str or path
+        Links are followed.
+    at_most : int
+        Bytes that the file may have; a larger one is refused before any are read.
+
+    Raises
+    ------
+    OSError
+        As of `check_regular`, and when the file changes while it is read.
+    """
+    check_regular(path, at_most=at_most)  # before opening, which alone can make a device act
+    # Should a pipe have taken the file's place by now, opening must not wait for its other end.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    for _ in range(_READINGS):
+        with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            _check(before, path, at_most)
+            size = before.st_size
+            # As many bytes as the file says it has: a log that grows and a file of /proc end here, too.
+            data = file.read(size) or b""
+            while len(data) < size and (more := file.read(size - len(data))):
+                data += more
+            after = os.fstat(file.fileno())
+        if len(data) == size == after.st_size and before.st_mtime_ns == after.st_mtime_ns:
+            return data
+    raise OSError(errno.EAGAIN, "it changes while it is read; try again when it is complete", os.fspath(path))
+
+
+def _check(seen: os.stat_result, path: str | os.PathLike[str], at_most: int | None) -> None:
+    for is_kind, code, text in _KINDS:
+        if is_kind(seen.st_mode):
+            raise OSError(code, text, os.fspath(path))
+    if at_most is not None and seen.st_size > at_most:
+        raise OSError(
+            errno.EFBIG, f"a file of {seen.st_size:,} bytes, the limit is {at_most:,}", os.fspath(path)
+        )
 
 
 def fsync_folder(folder: Path) -> None:

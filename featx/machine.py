@@ -9,6 +9,7 @@ from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_STATM = Path("/proc/self/statm")
 
 #: Limit, use, statistics, and what is only kept for files there: of cgroup v2, and of v1.
 _CGROUP_FILES = (
@@ -34,10 +35,10 @@ def cores() -> int:
 def free_memory() -> int | None:
     """Bytes of memory that can still be used without swapping, None where that cannot be told.
 
-    Linux's own estimate, and where a container has a limit, what is left of it. Files that are only kept in
-    memory until something else needs it count as free.
+    Linux's own estimate, and where a container or this process has a limit (``ulimit -v``), what is left of
+    it. Files that are only kept in memory until something else needs it count as free.
     """
-    left = [free for free in (_available(), _left_of_limit()) if free is not None]
+    left = [free for free in (_available(), _left_of_limit(), _left_of_process()) if free is not None]
     return min(left, default=None)
 
 
@@ -58,6 +59,19 @@ def _left_of_limit() -> int | None:
         if limit is not None and used is not None:
             return max(0, limit - used + _stated(_CGROUP / stat_file, reclaimable))
     return None
+
+
+def _left_of_process() -> int | None:
+    """Bytes that this process may still map, None where nothing limits it."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit == resource.RLIM_INFINITY:
+            return None
+        return max(0, limit - int(_STATM.read_text().split()[0]) * resource.getpagesize())
+    except (ImportError, OSError, ValueError, IndexError):  # not on Windows
+        return None
 
 
 def _stated(path: Path, key: str) -> int:

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -6,7 +7,7 @@ import time
 import pytest
 
 from featx import durable
-from featx.durable import make_folder, replacing, sweep_parts
+from featx.durable import check_regular, make_folder, read_regular, replacing, sweep_parts
 
 
 def test_the_file_appears_whole_and_nothing_else_stays(tmp_path):
@@ -159,3 +160,72 @@ def test_a_folder_that_cannot_be_made_is_an_error_for_who_insists_too(tmp_path):
     ):
         file.write(b"x")
     assert os.listdir(tmp_path) == ["link"]
+
+
+def test_a_regular_file_is_read_up_to_a_limit(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert read_regular(path, at_most=5) == b"12345"
+    with pytest.raises(OSError, match="a file of 5 bytes, the limit is 4"):
+        read_regular(path, at_most=4)
+    assert check_regular(path).st_size == 5
+    path.write_bytes(b"")
+    assert read_regular(path, at_most=4) == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files")
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "device").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        for name, says in (
+            ("pipe", "named pipe"),
+            ("folder", "Is a directory"),
+            ("device", "a device"),
+            ("socket", "a socket"),
+        ):
+            for refuse in (check_regular, lambda path: read_regular(path, at_most=10)):
+                with pytest.raises(OSError, match=says):
+                    refuse(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "none", at_most=10)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes in folders")
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(durable, "check_regular", lambda *args, **options: None)
+    with pytest.raises(OSError, match="named pipe"):
+        read_regular(tmp_path / "pipe", at_most=10)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="Linux only")
+def test_a_file_that_states_no_size_is_empty():
+    assert read_regular("/proc/self/maps", at_most=10) == b""
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_file_that_changes_while_it_is_read_is_read_again_and_refused_if_it_goes_on(
+    tmp_path, monkeypatch, times
+):
+    path = tmp_path / "a"
+    path.write_bytes(b"1" * 10)
+    stats = iter(range(100))
+    real = os.fstat
+
+    def fstat(descriptor):
+        seen = real(descriptor)
+        n = next(stats)
+        if n % 2 == 0 and n // 2 < times:  # between the look before and the one after
+            path.write_bytes(b"2" * (5 if n == 0 else 10 + n))
+        return seen
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    if times == 1:
+        assert read_regular(path, at_most=100) == b"2" * 5
+    else:
+        with pytest.raises(OSError, match="changes while it is read"):
+            read_regular(path, at_most=100)

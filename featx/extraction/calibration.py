@@ -32,7 +32,7 @@ def first_pixels(embedder: Embedder, images: Sequence[Any], most: int) -> np.nda
             if content.digest in seen:
                 continue
             seen.add(content.digest)
-            found.append(embedder.preprocessing(*content.pixels(embedder.preprocessing.reduction)))
+            found.append(content.resized(embedder.preprocessing))
         except ImageError:
             continue  # named when its turn comes
         if len(found) == most:

@@ -276,13 +276,14 @@ class Pipeline:
             if not any(digest in digests for digests in lacking):
                 continue
             try:
-                decoded, size = content.pixels(self._preprocessing.reduction)
+                with content.decoding(self._preprocessing.reduction) as (decoded, size):
+                    now = unit.spend("decode", now)
+                    self._preprocessing(decoded, size, out=pixels[len(unit.digests)])
+                    del decoded
             except ImageError as error:
                 item.error = error
                 now = unit.spend("decode", now)
                 continue
-            now = unit.spend("decode", now)
-            self._preprocessing(decoded, size, out=pixels[len(unit.digests)])
             unit.add(digest, lacking)
             now = unit.spend("preprocess", now)
         self._give_up(lacking)

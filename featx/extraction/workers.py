@@ -7,6 +7,7 @@ both sides see.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import queue
@@ -14,7 +15,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,12 @@ import numpy as np
 
 from featx.errors import ImageError, InputError
 from featx.images import Preprocessing
+from featx.images.budget import DECODING
+
+try:
+    import fcntl
+except ImportError:  # not on Windows; each process then keeps to its own part of the budget
+    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(slots=True)
@@ -87,7 +94,7 @@ class Workers:
         self._pool = ProcessPoolExecutor(
             count,
             initializer=_begin,
-            initargs=(preprocessing, _path(self._file), self._slot_bytes * chunks),
+            initargs=(preprocessing, _path(self._file), self._slot_bytes * chunks, count),
             env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         )
 
@@ -151,12 +158,22 @@ def _path(file: Any) -> str:
 _here: tuple[Preprocessing, mmap.mmap] | None = None
 
 
-def _begin(preprocessing: Preprocessing, path: str, size: int) -> None:
+def _begin(preprocessing: Preprocessing, path: str, size: int, count: int) -> None:
     global _here
+    DECODING.share(count, lambda: _alone(path))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run ends its processes itself
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with open(path, "r+b") as file:
         _here = preprocessing, mmap.mmap(file.fileno(), size)
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Only one process is in it at a time; one that dies lets the next in."""
+    with open(path, "rb") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _end_with(parent: int) -> None:
@@ -185,9 +202,10 @@ def _prepare(
             content = image.read()
             item.digest = content.digest
             read = time.perf_counter()
-            decoded, size = content.pixels(preprocessing.reduction)
-            done = time.perf_counter()
-            preprocessing(decoded, size, out=pixels[used])
+            with content.decoding(preprocessing.reduction) as (decoded, size):
+                done = time.perf_counter()
+                preprocessing(decoded, size, out=pixels[used])
+                del decoded
         except ImageError as error:
             item.error = error
             continue

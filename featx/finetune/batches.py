@@ -24,8 +24,8 @@ def plain(preprocessing: Preprocessing) -> View:
     """The view that extraction takes of an image: the backbone's own preprocessing."""
 
     def view(source: Any, position: int) -> np.ndarray:
-        pixels, full_size = source.read().pixels(preprocessing.reduction)
-        return preprocessing(pixels, full_size)
+        pixels: np.ndarray = source.read().resized(preprocessing)
+        return pixels
 
     return view
 

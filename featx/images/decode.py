@@ -3,24 +3,30 @@
 The rules, whose name `DECODER` is part of a space because they change pixels:
 
 - JPEG, PNG, WebP, GIF, TIFF and BMP; of an animation or a multi-page file the first picture.
-- The content decides. What is no such image is refused, and so is an image of one format in a file named as
-  another: something went wrong with it.
+- The content decides, whatever the file's name; what is no such image is refused.
 - A JPEG that will be shrunk much may be decoded at 1/2, 1/4 or 1/8 of its size (`featx.images.jpeg`).
 - EXIF orientation is applied (JPEG, PNG, WebP and TIFF); all other metadata is ignored.
 - Colours as `featx.images.rgb` says.
 - Empty, truncated and damaged files are refused, and so is an image of more than `MAX_PIXELS` pixels, by its
-  header, before anything is decoded.
+  header, before anything is decoded; a file of more than `MAX_FILE_BYTES`; and one whose bytes cannot hold
+  the pixels that its header claims.
+- Memory: what decoding takes is known beforehand (`featx.images.footprint`), at most `MAX_BYTES`. Pictures of
+  more than 2**20 pixels share a budget over all threads (`featx.images.budget`) and wait for each other. What
+  finds no memory all the same is an `ImageError`, too.
 
 No global state of Pillow or of the warnings module is touched, so decoding works from many threads at once.
 """
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import io
 import os
-import struct
-import zlib
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -32,16 +38,41 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from featx.errors import ImageError
+from featx.errors import ImageError, reason_of
+from featx.images.budget import DECODING, OUT_OF_MEMORY, SMALLEST_BUDGET, Hold, in_mb, is_out_of_memory
 from featx.images.containers import SUFFIXES, Container, Damaged, exif_orientation, sniff, unpack, what_else
+from featx.images.footprint import OVERHEAD, footprint, frame_of_gif
 from featx.images.jpeg import Reduce, jpeg_pixels
-from featx.images.rgb import to_rgb
+from featx.images.rgb import rgb_of_array, rgb_pixels, to_rgb
+from featx.machine import free_memory
 
 #: Name of the rules above.
 DECODER = "rgb-2"
 
 #: Larger images are refused; it is the size that Pillow itself takes for an attack (2**29 / 3, rounded down).
 MAX_PIXELS = 178_956_970
+
+#: Larger files are refused; the largest picture has as many bytes as RGB.
+MAX_FILE_BYTES = 3 * MAX_PIXELS
+
+#: What needs more memory than this while it is decoded is refused, whatever there is.
+MAX_BYTES = 4 * 2**30
+
+# Pixels up to which neither budget nor free memory are asked: 16 MiB in each thread at most.
+_SMALL = 2**20
+
+_Made = TypeVar("_Made")
+
+_loading: list[threading.Lock] = []
+
+
+def _renew_locks() -> None:
+    _loading[:] = [threading.Lock() for _ in range(64)]
+
+
+_renew_locks()
+if hasattr(os, "register_at_fork"):  # in a child no other thread lives on to open them
+    os.register_at_fork(after_in_child=_renew_locks)
 
 #: Suffixes of the formats that are decoded, in lower case.
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
@@ -70,33 +101,6 @@ _READERS: dict[str, type[ImageFile]] = {
     "GIF": GifImageFile,
     "TIFF": _Tiff,
     "BMP": BmpImageFile,
-}
-
-# What Pillow's readers raise on damaged data.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
 }
 
 
@@ -128,8 +132,7 @@ def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
     id : str
         Which image, for the error.
     name : str, optional
-        The file's name, whose suffix must not contradict the content; `id` when not given, and ``""`` to
-        leave that out.
+        The file's name where its suffix must not contradict the content; by default only the content counts.
 
     Returns
     -------
@@ -140,9 +143,8 @@ def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
     ImageError
         With the reason, when the bytes do not make an image.
     """
-    image, orientation, _ = _decoded(data, id, name, None)
-    rgb = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+    with DECODING.hold() as hold:
+        return _decoded(data, id, name, None, hold, _as_image)[0]
 
 
 def decode_pixels(
@@ -169,87 +171,177 @@ def decode_pixels(
     ImageError
         With the reason, when the bytes do not make an image.
     """
-    image, orientation, (height, width) = _decoded(data, id, name, reduce)
-    if orientation in _UPRIGHT:
-        upright = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        image = upright.transpose(_UPRIGHT[orientation])
-    size = (width, height) if orientation >= 5 else (height, width)
-    return (image if isinstance(image, np.ndarray) else np.array(image)), size
+    with decoding(data, id, name=name, reduce=reduce) as made:
+        return made
 
 
-def format_of(data: bytes, id: str, name: str | None) -> str:
+@contextlib.contextmanager
+def decoding(
+    data: bytes, id: str, *, name: str | None = None, reduce: Reduce | None = None
+) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    """What `decode_pixels` returns, for use within the block alone.
+
+    Until its end the pixels count for the budget that all threads share (`featx.images.budget`), and when the
+    block itself finds no memory, that is an `ImageError`, too.
+    """
+    try:
+        with DECODING.hold() as hold:
+            yield _decoded(data, id, name, reduce, hold, _as_pixels)
+    except MemoryError as error:
+        raise ImageError(id, OUT_OF_MEMORY) from error
+
+
+def pixels_of_image(image: Image.Image, id: str) -> np.ndarray:
+    """RGB pixels of a PIL image, uint8 (h, w, 3), as they are when its file is decoded.
+
+    Turned upright by the EXIF orientation that it carries: Pillow keeps that in ``info``, through conversions
+    and resizing, until ``ImageOps.exif_transpose`` turns the picture. One made in memory carries none.
+    `ImageError` when it cannot be loaded or has no defined RGB; the budget for decoding holds.
+    """
+    width, height = image.size
+    _check_size((width, height), id)
+    peak = width * height * (16 if isinstance(image, ImageFile) else 4) + OVERHEAD
+    try:
+        with DECODING.hold() as hold:
+            if width * height > _SMALL:
+                _check_room(peak, id)
+                hold.need(peak)
+            # One object may stand for several rows, and Pillow's reading of a file is not thread-safe.
+            with _loading[(builtins.id(image) >> 4) % len(_loading)]:
+                image.load()
+            return rgb_pixels(image, id, orientation=_orientation(image))
+    except (ImageError, Warning):
+        raise
+    except Exception as error:  # a file that anybody may have written, loaded only now
+        if is_out_of_memory(error, peak):
+            raise ImageError(id, OUT_OF_MEMORY) from error
+        raise ImageError(id, reason_of(error)) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """By the EXIF block that a loaded PIL image carries."""
+    if isinstance(image, TiffImageFile):
+        return 1  # Pillow turns these itself when it loads them
+    exif = image.info.get("exif")
+    for kind in ("exif", "APP1"):  # of a PNG: a name, a length, and hexadecimal digits
+        if exif is None and isinstance(raw := image.info.get(f"Raw profile type {kind}"), str):
+            with contextlib.suppress(ValueError):
+                exif = bytes.fromhex(raw.split(maxsplit=2)[2])
+    return exif_orientation(exif) if isinstance(exif, bytes) else 1
+
+
+def format_of(data: bytes, id: str, name: str | None = None) -> str:
     """The format of the bytes of an image file; arguments and `ImageError` as for `decode`."""
     if not data:
         raise ImageError(id, "empty file (0 bytes)")
     format = sniff(data)
     if format is None:
         raise ImageError(id, f"not an image: {what_else(data)}; expected {', '.join(SUFFIXES)}")
-    suffix = PurePath(id if name is None else name).suffix.lower()
-    if suffix not in SUFFIXES[format] and (suffix in IMAGE_SUFFIXES or suffix in _FOREIGN_SUFFIXES):
-        raise ImageError(id, f"mislabelled: {format} data in a file named {suffix}; rename or replace it")
+    if name is not None and (wrong := wrong_suffix(format, name)):
+        raise ImageError(id, f"mislabelled: {format} data in a file named {wrong}; rename or replace it")
     return format
 
 
+def wrong_suffix(format: str, name: str) -> str | None:
+    """The suffix of a file's name where it is that of another format of images, else None."""
+    suffix = PurePath(name).suffix.lower()
+    known = suffix in IMAGE_SUFFIXES or suffix in _FOREIGN_SUFFIXES
+    return suffix if known and suffix not in SUFFIXES[format] else None
+
+
+def _as_image(stored: Image.Image | np.ndarray, id: str, orientation: int) -> Image.Image:
+    if isinstance(stored, np.ndarray):
+        return Image.fromarray(rgb_of_array(stored, orientation=orientation))
+    return to_rgb(stored, id, orientation=orientation)
+
+
+def _as_pixels(stored: Image.Image | np.ndarray, id: str, orientation: int) -> np.ndarray:
+    if isinstance(stored, np.ndarray):
+        return rgb_of_array(stored, orientation=orientation)
+    return rgb_pixels(stored, id, orientation=orientation)
+
+
 def _decoded(
-    data: bytes, id: str, name: str | None, reduce: Reduce | None
-) -> tuple[Image.Image | np.ndarray, int, tuple[int, int]]:
-    """An image as it is stored, its EXIF orientation, and its (height, width) at full scale."""
+    data: bytes,
+    id: str,
+    name: str | None,
+    reduce: Reduce | None,
+    hold: Hold,
+    finish: Callable[[Image.Image | np.ndarray, str, int], _Made],
+) -> tuple[_Made, tuple[int, int]]:
+    """What `finish` makes of the stored picture, and the upright one's (height, width) at full scale."""
     format = format_of(data, id, name)
+    container, peak = None, 2 * len(data) + OVERHEAD
     try:
         container = unpack(data, format)
-    except Damaged as error:
-        raise ImageError(id, str(error)) from error
-    _check_size(container.size, id)
-    orientation = container.orientation
+        orientation = container.orientation
 
-    def factor(height: int, width: int) -> int:
-        """For the image as it is stored."""
-        _check_size((width, height), id)
-        if reduce is None:
-            return 1
-        return reduce(width, height) if orientation >= 5 else reduce(height, width)
+        def upright(height: int, width: int) -> tuple[int, int]:
+            return (width, height) if orientation >= 5 else (height, width)
 
-    if format == "JPEG" and (fast := jpeg_pixels(container.data, factor)) is not None:
-        pixels, size = fast
-        return pixels, orientation, size
-    try:
+        def factor(height: int, width: int, image: ImageFile | None = None) -> int:
+            """For the image as it is stored: its scale, once it is known that there is room for it."""
+            nonlocal peak
+            _check_size((width, height), id)
+            by = 1 if reduce is None else reduce(*upright(height, width))
+            if height * width <= _SMALL and format != "TIFF":
+                return by
+            taken = footprint(format, container.data, image)
+            if not taken.fits(height * width, len(data)):
+                raise Damaged(f"damaged {format}: {len(data):,} bytes cannot hold {width} x {height} pixels")
+            peak = taken.peak(height * width, len(data), by)
+            _check_room(peak, id)
+            hold.need(peak)
+            return by
+
+        if format == "JPEG" and (fast := jpeg_pixels(container.data, factor)) is not None:
+            stored, (height, width) = fast
+            return finish(stored, id, orientation), upright(height, width)
+        # These two allocate when they are opened.
+        early = frame_of_gif(container.data) if format == "GIF" else container.size
+        if early is not None:
+            factor(early[1], early[0])
         image = _READERS[format](io.BytesIO(container.data))
         width, height = image.size
-        by = factor(height, width)
+        by = factor(height, width, image)
         if by > 1 and format == "JPEG":
             image.draft(None, (max(1, width // by), max(1, height // by)))
         image.load()
         if format == "WebP":
             orientation = exif_orientation(image.info.get("exif", b""))
-        return to_rgb(image, id, **_number_range(image)), orientation, (height, width)
-    except ImageError:
+        return finish(image, id, orientation), upright(height, width)
+    except Damaged as error:
+        raise ImageError(id, str(error)) from error
+    except (ImageError, Warning):  # a warning is one only where the program asked for it
         raise
-    except _DECODING_ERRORS as error:
-        raise ImageError(id, _reason(container, error)) from error
+    except Exception as error:  # of any library, over any bytes
+        if is_out_of_memory(error, peak):
+            raise ImageError(id, OUT_OF_MEMORY) from error
+        raise ImageError(id, _reason(container, format, error)) from error
 
 
-def _check_size(size: tuple[int, int] | None, id: str) -> None:
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
+def _check_size(size: tuple[int, int], id: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
         w, h = size
         raise ImageError(
             id, f"too large: {w} x {h} = {w * h:,} pixels, the limit is {MAX_PIXELS:,}; shrink it"
         )
 
 
-def _number_range(image: Image.Image) -> dict:
-    """What white and black are in an image of whole numbers, as its header says."""
-    if isinstance(image, TiffImageFile):
-        return {
-            "full_scale": 4095 if image.tag_v2.get(258) == (12,) and image.mode.startswith("I;16") else None,
-            "inverted": image.tag_v2.get(262) == 0,
-        }
-    if isinstance(image, PngImageFile) and image.mode == "I":
-        return {"full_scale": 65535}
-    return {}
+def _check_room(n_bytes: int, id: str) -> None:
+    """Refuse what cannot be decoded here even when nothing else is."""
+    if n_bytes > MAX_BYTES:
+        room = f"the limit is {in_mb(MAX_BYTES)}"
+    elif n_bytes > SMALLEST_BUDGET and (free := free_memory()) is not None and n_bytes > free:
+        room = f"{in_mb(free)} are free"
+    else:
+        return
+    raise ImageError(id, f"needs {in_mb(n_bytes)} of memory to be decoded, {room}; shrink it")
 
 
-def _reason(container: Container, error: BaseException) -> str:
-    format, text = container.format, " ".join(str(error).split())
-    if container.cut or "truncated" in text.lower() or isinstance(error, EOFError):
+def _reason(container: Container | None, format: str, error: BaseException) -> str:
+    text = reason_of(error)
+    cut = container is not None and container.cut
+    if cut or "truncated" in text.lower() or isinstance(error, EOFError):
         return f"truncated {format}: the file ends before its image does"
-    return f"damaged {format}: {text or type(error).__name__}"
+    return f"damaged {format}: {text}"

@@ -25,8 +25,9 @@ RESAMPLING = {
 # Half the width of each filter, in pixels of the coarser grid.
 _SUPPORT = {Image.Resampling.BILINEAR: 1.0, Image.Resampling.BICUBIC: 2.0, Image.Resampling.LANCZOS: 3.0}
 
-# Pillow's crop warns about results beyond 89 million pixels; there, all rows are resized.
-_CROP_LIMIT = 50_000_000
+# Nearest is done over the whole grid, as Pillow rounds, up to as many pixels; a grid that a picture of one
+# row stretches to can have billions.
+_WHOLE_GRID = 2**24
 
 # torch computes the whole grid; where that is this much more than the window, Pillow's boxes are faster.
 _WASTE = 3.0
@@ -68,11 +69,21 @@ def resized_window(
     if interpolation == "bilinear" and grid[0] * grid[1] <= _WASTE * kept:
         return _by_torch(pixels, grid)[top:bottom, left:right]
     method = RESAMPLING[interpolation]
-    image = Image.fromarray(pixels)
+    if interpolation == "nearest" and grid[0] * grid[1] > _WHOLE_GRID:
+        return _nearest(pixels, grid, window)
     if interpolation == "nearest" or kept == grid[0] * grid[1]:
         # Nearest picks single pixels: a rounded box would pick a neighbour, not a close value.
-        return np.asarray(image.resize(grid, method).crop(window))
-    return np.asarray(_by_boxes(image, grid, window, method))
+        return np.asarray(Image.fromarray(pixels).resize(grid, method).crop(window))
+    return np.asarray(_by_boxes(pixels, grid, window, method))
+
+
+def _nearest(pixels: np.ndarray, grid: tuple[int, int], window: Window) -> np.ndarray:
+    """The pixels in which the centres of the window's columns and rows lie."""
+    left, top, right, bottom = window
+    height, width = pixels.shape[:2]
+    columns = ((np.arange(left, right) + 0.5) * (width / grid[0])).astype(np.int64)
+    rows = ((np.arange(top, bottom) + 0.5) * (height / grid[1])).astype(np.int64)
+    return pixels[np.minimum(rows, height - 1)[:, None], np.minimum(columns, width - 1)]
 
 
 def _by_torch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -81,12 +92,18 @@ def _by_torch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     if not pixels.flags.writeable:  # torch warns of tensors on memory that must not be written
         pixels = pixels.copy()
     image = torch.from_numpy(pixels).unsqueeze(0).permute(0, 3, 1, 2)  # channels last: half the time
-    resized = torch.nn.functional.interpolate(image, size=(grid[1], grid[0]), mode="bilinear", antialias=True)
+    size = grid[1], grid[0]
+    try:
+        resized = torch.nn.functional.interpolate(image, size=size, mode="bilinear", antialias=True)
+    except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise MemoryError("resizing an image") from error
+        raise
     return resized[0].permute(1, 2, 0).numpy()
 
 
 def _by_boxes(
-    image: Image.Image, grid: tuple[int, int], window: Window, method: Image.Resampling
+    pixels: np.ndarray, grid: tuple[int, int], window: Window, method: Image.Resampling
 ) -> Image.Image:
     """Two passes of Pillow over the part of the image that the window needs.
 
@@ -100,17 +117,14 @@ def _by_boxes(
     Columns are resized before rows, in two calls: left to itself, Pillow 13 may turn the order round for a
     tall image and a small box, and as each pass rounds and clips, that changes the pixels.
     """
-    width, height = image.size
+    height, width = pixels.shape[:2]
     step_x, step_y = width / grid[0], height / grid[1]
     left, top, right, bottom = window
     # The rows that the vertical filter can reach, and one to spare for rounding.
     reach = _SUPPORT[method] * max(step_y, 1.0) + 1.0
     first = max(0, math.floor(top * step_y - reach))
     last = min(height, math.ceil(bottom * step_y + reach))
-    if width * (last - first) > _CROP_LIMIT:
-        first, last = 0, height
-    rows = image.crop((0, first, width, last)) if (first, last) != (0, height) else image
-    narrow = rows.resize(
+    narrow = Image.fromarray(pixels[first:last]).resize(
         (right - left, last - first),
         method,
         box=(left * step_x, 0, min(right * step_x, width), last - first),

@@ -7,8 +7,10 @@ as long as what they were made of can.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,15 +19,19 @@ import numpy as np
 from PIL import Image
 
 from featx.cache.identity import digest_array, digest_bytes
-from featx.errors import DatasetError, ImageError
-from featx.images.decode import MAX_PIXELS, decode, decode_pixels, format_of
+from featx.durable import read_regular
+from featx.errors import DatasetError, ImageError, reason_of
+from featx.images.decode import MAX_FILE_BYTES, MAX_PIXELS, decode, decoding, format_of, pixels_of_image
 from featx.images.jpeg import Reduce
-from featx.images.rgb import over_white, to_rgb
+from featx.images.preprocess import Preprocessing
+from featx.images.rgb import rgb_of_array
 
 EXPECTED = (
-    "a path, the bytes of an image file, a PIL image, or a uint8 array of shape (h, w), (h, w, 1), (h, w, 3) "
-    "or (h, w, 4)"
+    "a path, the bytes of an image file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) "
+    "or (h, w, 4), uint8 or floating in [0, 1]"
 )
+
+_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Content:
     payload : bytes or ndarray of shape (h, w, 3), uint8
         An image file's bytes, or pixels.
     name : str or None
-        The file's name; None where `id` stands for it, ``""`` where its suffix does not matter.
+        The file's name where its suffix must not contradict the content, else None or ``""``.
     """
 
     digest: bytes
@@ -73,9 +79,22 @@ class Content:
         ImageError
             When it cannot be decoded.
         """
+        with self.decoding(reduce) as made:
+            return made
+
+    @contextlib.contextmanager
+    def decoding(self, reduce: Reduce | None = None) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        """What `pixels` returns, for use within the block alone: see `featx.images.decode.decoding`."""
         if isinstance(self.payload, np.ndarray):
-            return self.payload, (self.payload.shape[0], self.payload.shape[1])
-        return decode_pixels(self.payload, self.id, name=self.name, reduce=reduce)
+            yield self.payload, (self.payload.shape[0], self.payload.shape[1])
+            return
+        with decoding(self.payload, self.id, name=self.name, reduce=reduce) as made:
+            yield made
+
+    def resized(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The image as `preprocessing` makes it, uint8 (h, w, 3); `ImageError` when it cannot be decoded."""
+        with self.decoding(preprocessing.reduction) as (pixels, full_size):
+            return preprocessing(pixels, full_size)
 
 
 @runtime_checkable
@@ -101,16 +120,16 @@ class FileImage:
     ----------
     id : str
     path : str or Path
-    check_suffix : bool, default=True
-        Whether a suffix that contradicts the content is an error. False for a published dataset, which has
-        the files that it has.
+    check_suffix : bool, default=False
+        Whether a suffix that contradicts the content is an error. The web serves WebP as ``.jpg``, and what
+        is in a file is told by its first bytes.
     """
 
     id: str
     path: str
     check_suffix: bool
 
-    def __init__(self, id: str, path: str | os.PathLike[str], *, check_suffix: bool = True):
+    def __init__(self, id: str, path: str | os.PathLike[str], *, check_suffix: bool = False):
         object.__setattr__(self, "id", id)
         object.__setattr__(self, "path", os.fspath(path))
         object.__setattr__(self, "check_suffix", check_suffix)
@@ -118,13 +137,11 @@ class FileImage:
     def read(self) -> Content:
         """The file's bytes, read now."""
         try:
-            with open(self.path, "rb") as file:
-                data = file.read()
+            data = read_regular(self.path, at_most=MAX_FILE_BYTES)
         except FileNotFoundError as error:
             raise ImageError(self.id, f"no such file: {self.path}") from error
-        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ImageError(self.id, f"cannot be read ({reason}): {self.path}") from error
+        except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
+            raise ImageError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
         name = os.path.basename(self.path) if self.check_suffix else ""
         # Now and not when it is decoded: the same bytes may have a row already, from a file whose name
         # does not lie, and whether this one is refused must not hang on that.
@@ -132,10 +149,12 @@ class FileImage:
         return Content(digest_bytes(data), self.id, data, name)
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
-        """(absolute path, size, mtime in ns, ctime in ns), or None when there is no such file."""
+        """(absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
         try:
             seen = os.stat(self.path)
         except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(seen.st_mode):
             return None
         return os.path.abspath(self.path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
@@ -158,12 +177,17 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelImage:
-    """Pixels in memory: a uint8 array or a PIL image.
+    """Pixels in memory: an array, or a PIL image.
+
+    An array is uint8, or floating in [0, 1] and rounded to the nearest of 256 levels. A PIL image is what it
+    would be if its file were read: turned upright by the EXIF orientation that it carries, and converted by
+    the same rules. One that was made in memory carries none, nor does what ``ImageOps.exif_transpose``
+    returns.
 
     Raises
     ------
     DatasetError
-        When it is made, if dtype or shape are not those of an image.
+        When it is made, if dtype, values or shape are not those of an image.
     """
 
     id: str
@@ -171,12 +195,13 @@ class PixelImage:
 
     def __post_init__(self) -> None:
         if isinstance(self.pixels, np.ndarray):
+            object.__setattr__(self, "pixels", levels_of(self.pixels, self.id))
             _check_array(self.pixels, self.id)
         elif not isinstance(self.pixels, Image.Image):
             raise DatasetError(f"{self.id}: expected {EXPECTED}, got {_describe(self.pixels)}")
 
     def read(self) -> Content:
-        """The pixels as RGB, with their digest."""
+        """The pixels as RGB, upright, with their digest; `ImageError` when a PIL image cannot be loaded."""
         rgb = _rgb_array(self.pixels, self.id)
         return Content(digest_array(rgb), self.id, rgb)
 
@@ -193,7 +218,8 @@ class LazyImage:
     ----------
     id : str
     load : callable
-        Returns a PIL image, a uint8 array, or a torch tensor (CHW or HW; uint8, or floating in [0, 1]).
+        Returns a PIL image, an array, or a torch tensor (CHW or HW); pixels are uint8, or floating in
+        [0, 1].
     """
 
     id: str
@@ -201,18 +227,18 @@ class LazyImage:
 
     def read(self) -> Content:
         """Call `load`: `DatasetError` when it gives no image, `ImageError` when a file is broken."""
-        made: object = None
         try:
             made = self.load()
-            if isinstance(made, Image.Image):
-                made.load()
-        except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            if isinstance(made, Image.Image):
-                made.close()  # Pillow leaves a file open whose picture it could not load
-            raise ImageError(self.id, " ".join(str(error).split()) or type(error).__name__) from error
+        except (OSError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+            raise ImageError(self.id, reason_of(error)) from error
         if _is_tensor(made):
             made = _from_tensor(made, self.id)
-        return PixelImage(self.id, made).read()  # type: ignore[arg-type]
+        try:
+            return PixelImage(self.id, made).read()  # type: ignore[arg-type]
+        except ImageError:
+            if isinstance(made, Image.Image):
+                made.close()  # Pillow leaves a file open whose picture it could not load
+            raise
 
     def stat_key(self) -> None:
         """None: there is no file that stands for it."""
@@ -228,7 +254,7 @@ def as_source(obj: object, id: str) -> Source:
 
     Parameters
     ----------
-    obj : str, Path, bytes, PIL image, uint8 ndarray, torch tensor or a source
+    obj : str, Path, bytes, PIL image, ndarray, torch tensor or a source
         A source is returned under the new id.
     id : str
 
@@ -250,8 +276,11 @@ def as_source(obj: object, id: str) -> Source:
 
 def _check_array(array: np.ndarray, id: str) -> None:
     if array.dtype != np.uint8:
-        hint = "; scale to 0..255 and use .astype('uint8')" if array.dtype.kind in "fiu" else ""
-        raise DatasetError(f"{id}: expected pixels of dtype uint8 (0..255), got {_describe(array)}{hint}")
+        hint = "; scale to 0..255 and use .astype('uint8')" if array.dtype.kind in "iu" else ""
+        raise DatasetError(
+            f"{id}: expected pixels of dtype uint8 (0..255), or floating in [0, 1], got "
+            f"{_describe(array)}{hint}"
+        )
     grey_or_colour = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not grey_or_colour or array.size == 0:
         hint = "; move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
@@ -264,15 +293,30 @@ def _check_array(array: np.ndarray, id: str) -> None:
 
 
 def _rgb_array(pixels: np.ndarray | Image.Image, id: str) -> np.ndarray:
-    """(h, w, 3) uint8, C-contiguous; alpha is composited over white as it is for files."""
+    """(h, w, 3) uint8, C-contiguous, upright; alpha is composited over white as it is for files."""
     if isinstance(pixels, Image.Image):
-        return np.array(to_rgb(pixels, id))
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return np.array(over_white(Image.fromarray(np.ascontiguousarray(pixels))))
-    grey = pixels if pixels.ndim == 2 else pixels[:, :, 0] if pixels.shape[2] == 1 else None
-    if grey is not None:
-        return np.ascontiguousarray(np.broadcast_to(grey[:, :, None], (*grey.shape, 3)))
-    return np.ascontiguousarray(pixels)
+        return pixels_of_image(pixels, id)
+    return rgb_of_array(pixels)
+
+
+def levels_of(array: np.ndarray, id: str) -> np.ndarray:
+    """Floating pixels in [0, 1] as the nearest of 256 levels; other arrays as they are.
+
+    ``pixels / 255`` becomes `pixels` again. `DatasetError` for values outside, NaN among them.
+    """
+    if array.dtype.kind != "f" or array.size == 0:
+        return array
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0.0 and high <= 1.0):  # NaN is neither
+        got = "NaN" if np.isnan(low) else f"{low:.3g} to {high:.3g}"
+        raise DatasetError(
+            f"{id}: expected floating pixels with values in [0, 1], got {got}; give uint8 for 0 to 255, and "
+            "leave normalisation to featx (drop Normalize from a dataset's transform)"
+        )
+    levels = np.empty(array.shape, np.uint8)
+    for start in range(0, len(array), _ROWS):  # no second array of floats
+        levels[start : start + _ROWS] = np.rint(array[start : start + _ROWS] * 255.0)
+    return levels
 
 
 def _is_tensor(obj: object) -> bool:
@@ -281,21 +325,13 @@ def _is_tensor(obj: object) -> bool:
 
 
 def _from_tensor(tensor: Any, id: str) -> np.ndarray:
-    """CHW or HW of a tensor as an HWC uint8 array."""
+    """CHW or HW of a tensor as an HWC array."""
     try:
         array = np.asarray(tensor.detach().cpu().numpy())
     except TypeError:  # bfloat16 has no numpy dtype
         array = np.asarray(tensor.detach().cpu().float().numpy())
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         array = np.moveaxis(array, 0, -1)
-    if array.dtype.kind == "f" and array.size:
-        low, high = float(array.min()), float(array.max())
-        if not (low >= 0.0 and high <= 1.0):
-            raise DatasetError(
-                f"{id}: expected a floating tensor with values in [0, 1], got {low:.3g} to {high:.3g}; "
-                "leave normalisation to featx (drop Normalize from the dataset's transform)"
-            )
-        array = np.rint(array * 255.0).astype(np.uint8)
     return array
 
 

@@ -1,6 +1,8 @@
+import importlib
 import io
 import os
 import random
+import re
 import struct
 import threading
 import warnings
@@ -291,19 +293,18 @@ def test_what_is_no_image_is_named(data, says):
     assert "expected JPEG, PNG" in said
 
 
-def test_content_of_one_format_in_a_file_of_another_is_mislabelled():
-    said = reason(encoded(photo(), "PNG"), "cats/a.JPG")
+def test_content_of_one_format_in_a_file_of_another_is_mislabelled_where_the_name_is_to_count():
+    said = reason(encoded(photo(), "PNG"), "photo 3", name="cats/a.JPG")
     assert said == "mislabelled: PNG data in a file named .jpg; rename or replace it"
-    assert "GIF data in a file named .webp" in reason(encoded(photo(), "GIF"), "a.webp")
-    assert "JPEG data in a file named .heic" in reason(encoded(photo(), "JPEG"), "a.heic")
+    assert "GIF data in a file named .webp" in reason(encoded(photo(), "GIF"), name="a.webp")
+    assert "JPEG data in a file named .heic" in reason(encoded(photo(), "JPEG"), name="a.heic")
 
 
 def test_only_a_suffix_that_contradicts_is_mislabelled():
     jpeg = encoded(photo(), "JPEG")
-    for id in ("a.jpeg", "a.JPE", "a.jfif", "a", "image 7", "a.orig", "v1.2", "a.png.jpg"):
-        decode(jpeg, id)
-    assert "mislabelled" in reason(jpeg, "photo 3", name="photo.png")
-    decode(jpeg, "a.png", name="")
+    for name in ("a.jpeg", "a.JPE", "a.jfif", "a", "image 7", "a.orig", "v1.2", "a.png.jpg", ""):
+        decode(jpeg, "photo 3", name=name)
+    decode(jpeg, "a.png")  # the content decides
 
 
 @pytest.mark.parametrize(("suffix", "format"), FORMATS.items())
@@ -410,7 +411,47 @@ def test_an_absurdly_large_image_is_refused_by_its_header():
     for tag, value in ((324, 8), (325, 100)):
         tiled = tiff_with_entry(tiled, tag, 4, 1, value)
     tiled = tiled.replace(struct.pack("<HH", 273, 4), struct.pack("<HH", 65001, 4))
-    assert "TIFF" in reason(tiled)
+    assert re.match(r"needs 2.,... MB of memory to be decoded, the limit is 4,295 MB", reason(tiled))
+
+
+def test_a_file_that_cannot_hold_its_picture_is_refused_before_memory_is_taken():
+    # One colour in 34 bytes: valid by its format, and 178 million pixels.
+    webp = b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 13)
+    webp += b"\x2f" + struct.pack("<I", 16_382 | 10_899 << 14) + bytes.fromhex("071011118888fe0700")
+    assert reason(webp) == "damaged WebP: 34 bytes cannot hold 16383 x 10900 pixels"
+    ihdr = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + ihdr + png_chunk(b"IDAT", zlib.compress(bytes(4000)))
+    assert "PNG" in reason(png + png_chunk(b"IEND", b""))
+    gif = bytearray(encoded(photo(), "GIF"))
+    gif[6:10] = struct.pack("<HH", 12_000, 12_000)
+    assert "cannot hold 12000 x 12000 pixels" in reason(bytes(gif))
+    jpeg = bytearray(encoded(photo(), "JPEG"))
+    at = jpeg.index(b"\xff\xc0")
+    jpeg[at + 5 : at + 9] = struct.pack(">HH", 12_000, 12_000)
+    assert "cannot hold 12000 x 12000 pixels" in reason(bytes(jpeg))
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("PNG", {"compress_level": 9}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"lossless": True, "quality": 0, "method": 0}),
+        ("WEBP", {"quality": 0}),
+        ("JPEG", {"quality": 1}),
+        ("JPEG", {"quality": 1, "progressive": True}),
+        ("GIF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("TIFF", {"compression": "group4"}),
+    ],
+)
+def test_a_picture_of_one_colour_is_read_however_few_bytes_it_takes(monkeypatch, format, options):
+    monkeypatch.setattr("featx.images.footprint.ANY_SIZE", 0)
+    monkeypatch.setattr(importlib.import_module("featx.images.decode"), "_SMALL", 0)
+    for mode in ("1",) if "group4" in options.values() else ("L", "RGB"):
+        one_colour = Image.new(mode, (1500, 1000))
+        assert np.asarray(decode(encoded(one_colour, format, **options), "a")).max() <= 4
 
 
 def test_a_large_image_below_the_limit_does_not_warn(monkeypatch):

@@ -1,13 +1,16 @@
 import functools
+import importlib
 import io
 import os
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from featx.cache.identity import digest_array, digest_bytes
 from featx.errors import DatasetError, ImageError
@@ -100,12 +103,15 @@ def test_a_file_that_is_no_image_is_refused_when_it_is_read(tmp_path):
         FileImage("x", path).read()
 
 
-def test_the_suffix_of_the_file_counts_whatever_the_id(tmp_path):
+def test_the_suffix_of_the_file_counts_where_that_is_asked_for(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(png())
     with pytest.raises(ImageError, match=r"photo 7: mislabelled: PNG data in a file named .jpg"):
-        FileImage("photo 7", path).read()
-    assert np.array_equal(image_array(FileImage("a.jpg", path, check_suffix=False)), PIXELS)
+        FileImage("photo 7", path, check_suffix=True).read()
+    assert np.array_equal(image_array(FileImage("a.jpg", path)), PIXELS)
+    path.write_bytes(b"<!DOCTYPE html><html>")
+    with pytest.raises(ImageError, match="an HTML page"):
+        FileImage("a.jpg", path).read()
 
 
 # Bytes and pixels
@@ -150,7 +156,9 @@ def test_pixels_that_differ_in_shape_alone_differ():
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (PIXELS.astype(np.float32), "dtype uint8 .*got an array of dtype float32 and shape .*astype"),
+        (PIXELS.astype(np.float32), r"floating pixels with values in \[0, 1\], got 0 to .*give uint8"),
+        (np.where(PIXELS > 3, PIXELS / 255, np.nan), "got NaN"),
+        (np.where(PIXELS > 3, PIXELS / 255, np.inf), "got .* to inf"),
         (PIXELS.astype(np.int64), "dtype uint8 .*int64"),
         (PIXELS > 3, "dtype uint8 .*bool"),
         (np.zeros((4, 4, 2), np.uint8), r"shape \(h, w\).*\(4, 4, 2\)"),
@@ -264,6 +272,201 @@ def test_a_broken_file_behind_a_lazy_image_is_an_image_error(tmp_path):
 def test_an_error_in_the_users_own_code_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         LazyImage("a", lambda: 1 / 0).read()
+
+
+# Pictures of Pillow's: as if their files were read
+
+
+def saved(tmp_path, image, name, **options):
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+def ways_of(path):
+    """The pixels of an image file on every way that Pillow opens it first."""
+
+    def loaded():
+        with Image.open(path) as image:
+            image.load()
+        return PixelImage("a", image)
+
+    opened = [Image.open(path) for _ in range(4)]  # of several frames they stay open when they are loaded
+    yield "opened", as_source(opened[0], "a")
+    yield "loaded", loaded()
+    yield "lazy", LazyImage("a", functools.partial(first_of, [opened[1]], 0))
+    yield "copied", PixelImage("a", opened[2].copy())
+    yield "turned", PixelImage("a", ImageOps.exif_transpose(opened[3]))
+    for image in opened:
+        image.close()
+
+
+def exif(orientation):
+    made = Image.Exif()
+    made[0x0112] = orientation
+    return made
+
+
+def check_ways(path):
+    expected = FileImage("a", path).read().pixels()[0]
+    for name, source in ways_of(path):
+        assert np.array_equal(source.read().payload, expected), (path.name, name)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_a_picture_is_turned_upright_as_its_file_is_and_never_twice(tmp_path, suffix, orientation):
+    path = saved(tmp_path, Image.fromarray(PIXELS), f"a.{suffix}", exif=exif(orientation))
+    check_ways(path)
+    upright = FileImage("a", path).read().pixels()[0]
+    with Image.open(path) as image:
+        again = PixelImage("a", Image.fromarray(np.array(ImageOps.exif_transpose(image).convert("RGB"))))
+    assert np.array_equal(again.read().payload, upright)
+
+
+def test_a_picture_keeps_its_orientation_through_a_conversion(tmp_path):
+    path = saved(tmp_path, Image.fromarray(PIXELS), "a.jpg", exif=exif(6))
+    with Image.open(path) as image:
+        converted = image.convert("RGB")  # as torchvision's datasets do
+    upright = FileImage("a", path).read().pixels()[0]
+    assert np.array_equal(PixelImage("a", converted).read().payload, upright)
+
+
+def test_the_text_profile_of_a_png_turns_a_picture(tmp_path):
+    text = PngInfo()
+    raw = exif(6).tobytes()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(raw):8}\n{raw.hex()}\n", zip=True)
+    path = saved(tmp_path, Image.fromarray(PIXELS), "a.png", pnginfo=text)
+    with Image.open(path) as image:
+        assert np.array_equal(PixelImage("a", image).read().payload, np.rot90(PIXELS, -1))
+    with Image.open(path) as image:
+        turned = PixelImage("a", ImageOps.exif_transpose(image))
+        assert np.array_equal(turned.read().payload, np.rot90(PIXELS, -1))
+
+
+def modes():
+    rgb = Image.fromarray(PIXELS)
+    grey = rgb.getchannel(0)
+    rgba = rgb.copy()
+    rgba.putalpha(grey)
+    sixteen = Image.fromarray(PIXELS[:, :, 0].astype(np.uint16) * 200 + 7)
+    palette = rgb.quantize(16)
+    return {
+        "cmyk.jpg": (rgb.convert("CMYK"), {}),
+        "grey.jpg": (grey, {}),
+        "i16.png": (sixteen, {}),
+        "i16.tif": (sixteen, {}),
+        "la.png": (rgba.convert("LA"), {}),
+        "rgba.webp": (rgba, {}),
+        "rgba.png": (rgba, {}),
+        "palette.png": (palette, {"transparency": bytes(range(0, 160, 10))}),
+        "palette.gif": (palette, {"transparency": 3}),
+        "animation.gif": (palette, {"save_all": True, "append_images": [palette.transpose(0)]}),
+        "pages.tif": (rgb, {"save_all": True, "append_images": [rgb.transpose(0)]}),
+        "animation.webp": (rgb, {"save_all": True, "append_images": [rgb.transpose(0)]}),
+        "one.png": (grey.convert("1"), {}),
+        "keyed.png": (rgb, {"transparency": rgb.getpixel((1, 1))}),
+    }
+
+
+@pytest.mark.parametrize("name", modes())
+def test_pictures_of_every_mode_have_the_pixels_of_their_files(tmp_path, name):
+    image, options = modes()[name]
+    check_ways(saved(tmp_path, image, name, **options))
+
+
+def test_a_sixteen_bit_picture_whose_zero_is_white_is_read_as_its_file(tmp_path):
+    values = PIXELS[:, :, 0].astype(np.uint16) * 200
+    path = saved(tmp_path, Image.fromarray(values), "a.tif", tiffinfo={262: 0})
+    with Image.open(path) as image:
+        assert np.array_equal(PixelImage("a", image).read().payload, FileImage("a", path).read().pixels()[0])
+
+
+def test_premultiplied_and_palette_alpha_of_memory_are_over_white():
+    rgba = Image.fromarray(np.dstack([PIXELS, PIXELS[:, :, 0]]))
+    for mode in ("RGBa", "La", "PA"):
+        made = rgba.convert("LA" if mode != "RGBa" else "RGBA").convert(mode)
+        white = Image.new("RGBA", made.size, "white")
+        plain = made.convert({"RGBa": "RGBA", "La": "LA"}.get(mode, mode)).convert("RGBA")
+        expected = Image.alpha_composite(white, plain).convert("RGB")
+        assert np.array_equal(PixelImage("a", made).read().payload, np.asarray(expected))
+
+
+def test_a_picture_that_cannot_be_loaded_is_an_image_error(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png()[:60])
+    with Image.open(path) as image, pytest.raises(ImageError, match="a: image file is truncated"):
+        PixelImage("a", image).read()
+    closed = Image.open(saved(tmp_path, Image.fromarray(PIXELS), "b.png"))
+    closed.close()
+    with pytest.raises(ImageError, match=r"^a: "):
+        PixelImage("a", closed).read()
+
+
+def test_a_picture_that_is_too_large_is_an_image_error(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("featx.images.decode"), "MAX_PIXELS", 10)
+    with pytest.raises(ImageError, match="a: too large: 5 x 6 = 30 pixels"):
+        PixelImage("a", Image.fromarray(PIXELS)).read()
+
+
+def test_one_picture_that_stands_for_several_rows_is_loaded_once(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (300, 300, 3), np.uint8)
+    path = saved(tmp_path, Image.fromarray(pixels), "a.png")
+    for _ in range(5):
+        with Image.open(path) as image, ThreadPoolExecutor(4) as pool:
+            rows = list(pool.map(lambda i, image=image: PixelImage(str(i), image).read().payload, range(4)))
+        assert all(np.array_equal(row, pixels) for row in rows)
+
+
+# Floating pixels
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floating_pixels_are_levels_on_every_way_in(dtype):
+    floats = (PIXELS / 255).astype(dtype)
+    tensor = Tensor(floats.transpose(2, 0, 1))
+    expected = PixelImage("a", PIXELS).read()
+    for source in (
+        as_source(floats, "a"),
+        PixelImage("a", floats),
+        LazyImage("a", lambda: floats),
+        as_source(tensor, "a"),
+        LazyImage("a", lambda: tensor),
+    ):
+        content = source.read()
+        assert np.array_equal(content.payload, PIXELS)
+        assert content.digest == expected.digest
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, 255.0, np.nan, np.inf, -np.inf])
+def test_floating_pixels_out_of_range_are_refused_on_every_way_in(value):
+    floats = np.full((4, 4, 3), 0.5)
+    floats[1, 2, 0] = value
+    tensor = Tensor(floats.transpose(2, 0, 1))
+    for make in (
+        lambda: as_source(floats, "a"),
+        lambda: LazyImage("a", lambda: floats).read(),
+        lambda: as_source(tensor, "a"),
+        lambda: LazyImage("a", lambda: tensor).read(),
+    ):
+        with pytest.raises(DatasetError, match=r"^a: expected floating pixels with values in \[0, 1\], got "):
+            make()
+
+
+# What is no file
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files")
+def test_pipes_devices_and_endless_files_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    with open(tmp_path / "sparse.jpg", "wb") as sparse:
+        sparse.truncate(10 * 2**30)
+    for name, says in (("pipe", "named pipe"), ("zero", "device"), ("sparse", "limit is 536,870,910")):
+        source = FileImage(name, tmp_path / f"{name}.jpg")
+        with pytest.raises(ImageError, match=f"{name}: cannot be read .*{says}"):
+            source.read()
+        assert (source.stat_key() is None) == (name != "sparse")
 
 
 # All of them

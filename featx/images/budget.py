@@ -1,0 +1,187 @@
+"""A budget of memory that all threads share which decode large pictures.
+
+A thread says how many bytes it needs and waits until others have given back enough. Threads are served in
+the order in which they came, so that a large picture is not overtaken for ever by small ones. What alone
+needs more than the budget runs when nothing else does. The processes that decode for one run have an equal
+part of the budget each; of pictures beyond that part they decode one at a time among them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from featx.machine import free_memory
+
+__all__ = [
+    "DECODING",
+    "LARGEST_BUDGET",
+    "OUT_OF_MEMORY",
+    "SMALLEST_BUDGET",
+    "Budget",
+    "Hold",
+    "in_mb",
+    "is_out_of_memory",
+]
+
+# It takes milliseconds, and decoding so much a tenth of a second.
+_WORTH_TRIMMING = 64 * 2**20
+
+#: What is said of an image for which there was no memory.
+OUT_OF_MEMORY = "needs more memory than there is; shrink it, or decode fewer images at a time (n_jobs)"
+
+#: Bytes that all decoding of large pictures may take together, where a quarter of the free memory is more.
+LARGEST_BUDGET = 2 * 2**30
+#: And where it is less; a budget of nothing would let only one thread work.
+SMALLEST_BUDGET = 128 * 2**20
+
+
+class Budget:
+    """Bytes that threads take and give back, first come first served.
+
+    Parameters
+    ----------
+    size : int, optional
+        By default a quarter of the memory that is free when it is first needed, between 128 MiB and 2 GiB.
+    """
+
+    def __init__(self, size: int | None = None) -> None:
+        self._size = size
+        self._gate: Callable[[], contextlib.AbstractContextManager] | None = None
+        self._start()
+        if hasattr(os, "register_at_fork"):
+            # In a child no other thread lives on that could give back what it took.
+            os.register_at_fork(after_in_child=self._start)
+
+    def _start(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._holders: dict[object, int] = {}
+        self._queue: deque[object] = deque()
+        self._mine = threading.local()
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        if self._size is None:
+            free = free_memory()
+            quarter = LARGEST_BUDGET if free is None else free // 4
+            self._size = max(SMALLEST_BUDGET, min(LARGEST_BUDGET, quarter))
+        return self._size
+
+    @property
+    def used(self) -> int:
+        """Bytes that are taken now."""
+        return sum(self._holders.values())
+
+    def share(self, processes: int, gate: Callable[[], contextlib.AbstractContextManager]) -> None:
+        """Use this process's part of what `processes` processes share.
+
+        Parameters
+        ----------
+        processes : int
+        gate : callable
+            Returns a context manager that only one of them is in at a time.
+        """
+        self._size, self._gate = max(1, self.size // processes), gate
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[Hold]:
+        """Within it bytes may be taken, all of which are given back at its end."""
+        with contextlib.ExitStack() as stack:
+            yield Hold(self, stack)
+
+    @contextlib.contextmanager
+    def _taken(self, n_bytes: int) -> Iterator[None]:
+        # A thread that has some and waits for more could wait for itself.
+        nested = getattr(self._mine, "depth", 0) > 0
+        large = self._gate is not None and n_bytes > self.size and not nested
+        holder = object()
+        with self._gate() if large and self._gate is not None else contextlib.nullcontext():
+            self._mine.depth = getattr(self._mine, "depth", 0) + 1
+            try:
+                self._take(holder, n_bytes, wait=not nested)
+                yield
+            finally:
+                self._mine.depth = max(0, getattr(self._mine, "depth", 0) - 1)
+                if n_bytes >= _WORTH_TRIMMING:
+                    _trim()
+                with self._changed:
+                    self._holders.pop(holder, None)
+                    self._changed.notify_all()
+
+    def _take(self, holder: object, n_bytes: int, *, wait: bool) -> None:
+        size = self.size
+        with self._changed:
+            if wait and (self._queue or not self._fits(n_bytes, size)):
+                self._queue.append(holder)
+                try:
+                    while self._queue[0] is not holder or not self._fits(n_bytes, size):
+                        self._changed.wait()
+                finally:  # also after Ctrl-C the others must go on
+                    self._queue.remove(holder)
+                    self._changed.notify_all()
+            self._holders[holder] = n_bytes
+
+    def _fits(self, n_bytes: int, size: int) -> bool:
+        return not self._holders or self.used + n_bytes <= size
+
+
+def _trim() -> None:
+    """Give freed memory back to the system, where the C library keeps it: glibc up to 64 MiB a thread."""
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+    except (ImportError, OSError, AttributeError, TypeError):  # not glibc
+        return None
+
+
+class Hold:
+    """What one decoding has taken of a budget."""
+
+    def __init__(self, budget: Budget, stack: contextlib.ExitStack) -> None:
+        self._budget, self._stack, self._n_bytes = budget, stack, 0
+
+    def need(self, n_bytes: int) -> None:
+        """Have at least so many bytes from here on, waiting for them if need be.
+
+        The first call takes them, so it is made before anything large is allocated.
+        """
+        if n_bytes > self._n_bytes:
+            self._stack.enter_context(self._budget._taken(n_bytes - self._n_bytes))
+            self._n_bytes = n_bytes
+
+
+#: The budget of this process.
+DECODING = Budget()
+
+
+def is_out_of_memory(error: BaseException, n_bytes: int) -> bool:
+    """Whether a decoder failed for want of memory, of which it needed about `n_bytes`.
+
+    Decoders seldom say so: libwebp fails as it does over damaged data. So it is tried whether there is as
+    much now.
+    """
+    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        return True
+    try:
+        mmap.mmap(-1, max(1, n_bytes)).close()
+    except (OSError, MemoryError):
+        return True
+    return False
+
+
+def in_mb(n_bytes: int) -> str:
+    """A number of bytes, for a message."""
+    return f"{n_bytes / 1e6:,.0f} MB"
