@@ -2,14 +2,16 @@
 
 The rules, whose name `DECODER` is part of a space because they change pixels:
 
-- JPEG, PNG, WebP, GIF, TIFF and BMP; of an animation or a multi-page file the first picture.
+- JPEG (MPO too), PNG, WebP, GIF, TIFF, BMP and netpbm's PPM, PGM and PBM; of an animation or a file of several
+  pictures the first.
 - The content decides. What is no such image is refused, and so is an image of one format in a file named as
   another: something went wrong with it.
 - A JPEG that will be shrunk much may be decoded at 1/2, 1/4 or 1/8 of its size (`featx.images.jpeg`).
-- EXIF orientation is applied (JPEG, PNG, WebP and TIFF); all other metadata is ignored.
+- EXIF orientation is applied (`featx.images.exif`); all other metadata is ignored.
 - Colours as `featx.images.rgb` says.
-- Empty, truncated and damaged files are refused, and so is an image of more than `MAX_PIXELS` pixels, by its
-  header, before anything is decoded.
+- Empty, truncated and damaged files are refused as far as their format can tell (checksums, structure, the
+  decoder's warnings, the zeros of a lost sector), and so is an image of more than `MAX_PIXELS` pixels, by its
+  header, before anything is decoded. Whatever a file's bytes are, the outcome is an image or an `ImageError`.
 
 No global state of Pillow or of the warnings module is touched, so decoding works from many threads at once.
 """
@@ -18,8 +20,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from pathlib import PurePath
 
 import numpy as np
@@ -32,13 +32,15 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from featx.errors import ImageError
-from featx.images.containers import SUFFIXES, Container, Damaged, exif_orientation, sniff, unpack, what_else
-from featx.images.jpeg import Reduce, jpeg_pixels
+from featx.errors import ImageError, as_one_error
+from featx.images.containers import SUFFIXES, sniff, unpack, what_else
+from featx.images.jpeg import Reduce, check_end, jpeg_pixels
+from featx.images.pnm import pnm_pixels
 from featx.images.rgb import to_rgb
+from featx.images.structure import Container, Damaged
 
 #: Name of the rules above.
-DECODER = "rgb-2"
+DECODER = "rgb-3"
 
 #: Larger images are refused; it is the size that Pillow itself takes for an attack (2**29 / 3, rounded down).
 MAX_PIXELS = 178_956_970
@@ -71,23 +73,6 @@ _READERS: dict[str, type[ImageFile]] = {
     "TIFF": _Tiff,
     "BMP": BmpImageFile,
 }
-
-# What Pillow's readers raise on damaged data.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -195,11 +180,26 @@ def _decoded(
 ) -> tuple[Image.Image | np.ndarray, int, tuple[int, int]]:
     """An image as it is stored, its EXIF orientation, and its (height, width) at full scale."""
     format = format_of(data, id, name)
-    try:
-        container = unpack(data, format)
-    except Damaged as error:
-        raise ImageError(id, str(error)) from error
+    cut = False
+    with as_one_error(lambda reason: ImageError(id, _reason(format, reason, cut))):
+        try:
+            container = unpack(data, format)
+            cut = container.cut
+            return _pixels_of(container, id, reduce)
+        except Damaged as error:
+            raise ImageError(id, str(error)) from error
+        except MemoryError as error:
+            raise ImageError(id, "too large: decoding it takes more memory than there is") from error
+
+
+def _pixels_of(
+    container: Container, id: str, reduce: Reduce | None
+) -> tuple[Image.Image | np.ndarray, int, tuple[int, int]]:
+    """What `_decoded` returns; raises `ImageError`, `Damaged` or whatever the libraries do."""
+    format = container.format
     _check_size(container.size, id)
+    if len(container.data) < container.least:
+        raise Damaged(f"truncated {format}: {len(container.data):,} bytes cannot hold its picture")
     orientation = container.orientation
 
     def factor(height: int, width: int) -> int:
@@ -209,23 +209,21 @@ def _decoded(
             return 1
         return reduce(width, height) if orientation >= 5 else reduce(height, width)
 
+    if format == "PNM":
+        pixels = pnm_pixels(container.data, lambda height, width: _check_size((width, height), id))
+        return pixels, orientation, (pixels.shape[0], pixels.shape[1])
     if format == "JPEG" and (fast := jpeg_pixels(container.data, factor)) is not None:
         pixels, size = fast
         return pixels, orientation, size
-    try:
-        image = _READERS[format](io.BytesIO(container.data))
-        width, height = image.size
-        by = factor(height, width)
-        if by > 1 and format == "JPEG":
-            image.draft(None, (max(1, width // by), max(1, height // by)))
-        image.load()
-        if format == "WebP":
-            orientation = exif_orientation(image.info.get("exif", b""))
-        return to_rgb(image, id, **_number_range(image)), orientation, (height, width)
-    except ImageError:
-        raise
-    except _DECODING_ERRORS as error:
-        raise ImageError(id, _reason(container, error)) from error
+    image = _READERS[format](io.BytesIO(container.data))
+    width, height = image.size
+    by = factor(height, width)
+    if by > 1 and format == "JPEG":
+        image.draft(None, (max(1, width // by), max(1, height // by)))
+    image.load()
+    if isinstance(image, JpegImageFile):
+        check_end(container.data, image, by)
+    return to_rgb(image, id, **_number_range(image)), orientation, (height, width)
 
 
 def _check_size(size: tuple[int, int] | None, id: str) -> None:
@@ -248,8 +246,7 @@ def _number_range(image: Image.Image) -> dict:
     return {}
 
 
-def _reason(container: Container, error: BaseException) -> str:
-    format, text = container.format, " ".join(str(error).split())
-    if container.cut or "truncated" in text.lower() or isinstance(error, EOFError):
+def _reason(format: str, text: str, cut: bool) -> str:
+    if cut or "truncated" in text.lower() or text == "EOFError":
         return f"truncated {format}: the file ends before its image does"
-    return f"damaged {format}: {text or type(error).__name__}"
+    return f"damaged {format}: {text}"

@@ -486,6 +486,6 @@ def test_hidden_files_and_what_systems_leave_behind_do_not(name):
 
 
 def test_the_rules_have_a_name_and_the_suffixes_are_lower_case():
-    assert DECODER == "rgb-2"
+    assert DECODER == "rgb-3"
     assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"} <= IMAGE_SUFFIXES
     assert all(s == s.lower() and s.startswith(os.extsep) for s in IMAGE_SUFFIXES)
