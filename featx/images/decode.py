@@ -2,8 +2,8 @@
 
 The rules, whose name `DECODER` is part of a space because they change pixels:
 
-- JPEG (MPO too), PNG, WebP, GIF, TIFF, BMP and netpbm's PPM, PGM and PBM; of an animation or a file of several
-  pictures the first.
+- JPEG (MPO too), PNG, WebP, GIF, TIFF, BMP and netpbm's PPM, PGM and PBM; of an animation or a file of
+  several pictures the first.
 - The content decides. What is no such image is refused, and so is an image of one format in a file named as
   another: something went wrong with it.
 - A JPEG that will be shrunk much may be decoded at 1/2, 1/4 or 1/8 of its size (`featx.images.jpeg`).
@@ -169,7 +169,7 @@ def format_of(data: bytes, id: str, name: str | None) -> str:
     format = sniff(data)
     if format is None:
         raise ImageError(id, f"not an image: {what_else(data)}; expected {', '.join(SUFFIXES)}")
-    suffix = PurePath(id if name is None else name).suffix.lower()
+    suffix = os.path.splitext(id if name is None else name)[1].lower()
     if suffix not in SUFFIXES[format] and (suffix in IMAGE_SUFFIXES or suffix in _FOREIGN_SUFFIXES):
         raise ImageError(id, f"mislabelled: {format} data in a file named {suffix}; rename or replace it")
     return format

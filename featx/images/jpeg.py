@@ -15,6 +15,7 @@ inconsistent progression           damaged: a scan refines what was not sent.
 extraneous bytes before a marker   damaged before any marker but the last: a scan or interval was complete
                                    and data are left. Harmless before the end marker: cameras pad there,
                                    and published datasets (Oxford-IIIT Pet, Cats and Dogs) have such files.
+unsupported marker                 damaged: noise looks like this, and nothing else does.
 Premature end of JPEG file         truncated: there is no end marker.
 unknown JFIF revision, Adobe       harmless: they concern numbers of the header that change no pixel.
 transform code or SOS parameters   Where they can be put right they are (`featx.images.jpeg_stream`), as
@@ -53,7 +54,7 @@ _INKS = ("CMYK", "YCCK")
 # See the table above.
 _DAMAGE = re.compile(
     r"premature end of data|bad (Huffman|arithmetic) code|instead of RST|Inconsistent progression"
-    r"|extraneous bytes before marker 0x(?!d9)"
+    r"|extraneous bytes before marker 0x(?!d9)|Unsupported marker"
 )
 
 

@@ -87,7 +87,8 @@ def unpack_jpeg(data: bytes) -> Container:
     if frame is None:
         raise Damaged("damaged JPEG: a scan comes before the frame's header")
     head = b"".join(kept)
-    body = head + _with_known_band(data[at:], frame)
+    scan, at = _scan_header(data, at, frame)
+    body = b"".join([head, scan, memoryview(data)[at:]])
     zeros = _zeros_within(body, len(head))
     if zeros is not None and body.startswith(b"\xff\xd9", zeros[1]):
         # Cameras pad there. Without the padding a whole picture is complete, and the decoder misses nothing.
@@ -135,12 +136,15 @@ def _with_known_version(segment: bytes) -> bytes:
     return segment
 
 
-def _with_known_band(scan: bytes, frame: _Frame) -> bytes:
-    """A sequential scan is of all coefficients: the decoder ignores what else it says, and warns."""
-    (length,) = struct.unpack_from(">H", scan, 2)
-    if frame.marker not in (0xC0, 0xC1) or length < 6:
-        return scan
-    return scan[: length - 1] + b"\0\x3f\0" + scan[length + 2 :]
+def _scan_header(data: bytes, at: int, frame: _Frame) -> tuple[bytes, int]:
+    """The header of the scan at `at`, and where it ends.
+
+    A sequential scan is one of all coefficients: the decoder ignores what else it says, and warns.
+    """
+    (length,) = struct.unpack_from(">H", data, at + 2)
+    end = at + 2 + length
+    header = data[at:end]
+    return (header[:-3] + b"\0\x3f\0" if frame.marker in (0xC0, 0xC1) else header), end
 
 
 def _zeros_within(data: bytes, first: int) -> tuple[int, int] | None:

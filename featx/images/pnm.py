@@ -94,7 +94,7 @@ def _plain(data: bytes, start: int, count: int, bitmap: bool) -> np.ndarray:
         values = np.array([int(word) for word in words], np.int64)
     if len(values) < count:
         raise Damaged("truncated PNM: the file ends before its image does")
-    if bitmap and not (0 <= values.min() and values.max() <= 1):
+    if bitmap and not (values.min() >= 0 and values.max() <= 1):
         raise Damaged("damaged PNM: what stands for a pixel is neither 0 nor 1")
     return values
 
