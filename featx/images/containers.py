@@ -67,7 +67,7 @@ def sniff(data: bytes) -> str | None:
     if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:
         return "BMP"
     # Two letters open many a text, too: a number must follow, with nothing but comments between.
-    return "PNM" if _PNM_HEADER.match(data) else None
+    return "PNM" if _PNM_HEADER.match(data, 0, 4096) else None
 
 
 _PNM_HEADER = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+\d")
@@ -266,7 +266,7 @@ def _after_sub_blocks(data: bytes, at: int) -> int:
 
 
 # Pillow decodes run lengths in Python, at about 60 ns a pixel.
-_MAX_RLE_PIXELS = 2**24
+_MAX_RLE_PIXELS = 2**23
 
 
 def _bmp(data: bytes) -> Container:

@@ -212,9 +212,10 @@ def _pixels_of(
     if format == "PNM":
         pixels = pnm_pixels(container.data, lambda height, width: _check_size((width, height), id))
         return pixels, orientation, (pixels.shape[0], pixels.shape[1])
-    if format == "JPEG" and (fast := jpeg_pixels(container.data, factor)) is not None:
-        pixels, size = fast
-        return pixels, orientation, size
+    if format == "JPEG":
+        fast = jpeg_pixels(container.data, factor, doubtful=container.doubtful)
+        if fast is not None:
+            return fast[0], orientation, fast[1]
     image = _READERS[format](io.BytesIO(container.data))
     width, height = image.size
     by = factor(height, width)

@@ -15,6 +15,7 @@ inconsistent progression           damaged: a scan refines what was not sent.
 extraneous bytes before a marker   damaged before any marker but the last: a scan or interval was complete
                                    and data are left. Harmless before the end marker: cameras pad there,
                                    and published datasets (Oxford-IIIT Pet, Cats and Dogs) have such files.
+                                   Not so where a run of zeros in the data may have been a lost sector.
 unsupported marker                 damaged: noise looks like this, and nothing else does.
 Premature end of JPEG file         truncated: there is no end marker.
 unknown JFIF revision, Adobe       harmless: they concern numbers of the header that change no pixel.
@@ -58,7 +59,9 @@ _DAMAGE = re.compile(
 )
 
 
-def jpeg_pixels(data: bytes, factor: Callable[[int, int], int]) -> tuple[np.ndarray, tuple[int, int]] | None:
+def jpeg_pixels(
+    data: bytes, factor: Callable[[int, int], int], *, doubtful: bool = False
+) -> tuple[np.ndarray, tuple[int, int]] | None:
     """RGB pixels of a JPEG, or None where Pillow must decide.
 
     Parameters
@@ -67,19 +70,26 @@ def jpeg_pixels(data: bytes, factor: Callable[[int, int], int]) -> tuple[np.ndar
         The whole file.
     factor : callable
         Given the stored (height, width), by which of 1, 2, 4, 8 it is shrunk, sides rounded up.
+    doubtful : bool, default=False
+        As in `featx.images.structure.Container`.
 
     Returns
     -------
     pixels : ndarray of shape (ceil(h / factor), ceil(w / factor), 3), uint8
     size : (int, int)
         The stored (height, width).
+
+    Raises
+    ------
+    Damaged
+        If the decoder says so.
     """
     if simplejpeg is None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in _COLOURS:  # Pillow knows what Adobe's inks mean
-            check_stream(data)
+            check_stream(data, doubtful)
             return None
         by = factor(height, width)
         if by == 1:
@@ -87,12 +97,12 @@ def jpeg_pixels(data: bytes, factor: Callable[[int, int], int]) -> tuple[np.ndar
         least = -(-height // by), -(-width // by)
         pixels = simplejpeg.decode_jpeg(data, min_height=least[0], min_width=least[1])
     except ValueError as error:
-        refuse_damage(str(error))
+        refuse_damage(str(error), doubtful)
         return None
     return (pixels, (height, width)) if pixels.shape[:2] == least else None
 
 
-def check_stream(data: bytes) -> None:
+def check_stream(data: bytes, doubtful: bool = False) -> None:
     """Raise `Damaged` when the decoder warns of damage; decodes at 1/8 of the size, only for its word."""
     if simplejpeg is None:
         return
@@ -100,13 +110,13 @@ def check_stream(data: bytes) -> None:
         colours = simplejpeg.decode_jpeg_header(data)[2]
         simplejpeg.decode_jpeg(data, colorspace="CMYK" if colours in _INKS else "RGB", min_factor=8)
     except ValueError as error:
-        refuse_damage(str(error))
+        refuse_damage(str(error), doubtful)
 
 
-def refuse_damage(warning: str) -> None:
+def refuse_damage(warning: str, doubtful: bool = False) -> None:
     """Raise `Damaged` when what the decoder warned of is damage, by the table of this module."""
     text = warning.removeprefix("Corrupt JPEG data: ")
-    if _DAMAGE.search(text):
+    if _DAMAGE.search(text) or (doubtful and "extraneous bytes" in text):
         raise Damaged(f"damaged JPEG: {text}")
 
 
@@ -136,5 +146,5 @@ def check_end(data: bytes, image: JpegImageFile, by: int) -> None:
             raise Damaged("truncated JPEG: its data end before its image does")
 
 
-# Any bytes that are no marker and no zeros.
-_MORE = bytes(range(17, 251, 3))
+# No marker, no zeros, and from its first bits on unlike the zeros that the decoder fills up with.
+_MORE = bytes.fromhex("b5a6d9cb5a9d6cb3") * 8

@@ -21,7 +21,9 @@ MAX_SCANS = 100
 #: Each scan visits every block again, at about 1 ns a pixel: more than this would take over 2 s.
 MAX_SCANNED_PIXELS = 2**31
 
-# More zero bytes in a row than Huffman codes give (`_check_zeros` says why); 970 photographs had at most 5.
+_EOI = b"\xff\xd9"
+
+# More zero bytes in a row than Huffman codes give (`_may_be_zeros` says why); 970 photographs had at most 5.
 _ZEROS = 64
 
 # Ends a scan: neither a stuffed 0xFF, nor a restart marker, nor a fill byte.
@@ -29,6 +31,7 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 # Begins a segment: neither a stuffed 0xFF nor a fill byte.
 _SEGMENT = re.compile(rb"\xff[^\x00\xff]")
+_NO_MARKERS = (0x00, 0xFF)
 
 _FRAMES = frozenset([*range(0xC0, 0xD0)]) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN_FRAMES = frozenset([0xC0, 0xC1, 0xC2])
@@ -66,7 +69,8 @@ def unpack_jpeg(data: bytes) -> Container:
     kept, orientation, seen_exif, frame = [data[:2]], 1, False, None
     at = 2
     while True:
-        at = _next_segment(data, at)  # stray bytes between segments are common and harmless
+        if data[at] != 0xFF or data[at + 1] in _NO_MARKERS:
+            at = _next_segment(data, at)  # stray bytes between segments are common and harmless
         marker = data[at + 1]
         if marker == 0xDA:
             break
@@ -75,7 +79,7 @@ def unpack_jpeg(data: bytes) -> Container:
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 2
         else:
-            (length,) = struct.unpack_from(">H", data, at + 2)
+            length = data[at + 2] << 8 | data[at + 3]
             segment = data[at : at + 2 + length]
             if marker == 0xE1 and segment[4:10] == b"Exif\0\0" and not seen_exif:
                 orientation, seen_exif = exif_orientation(segment[4:]), True
@@ -90,16 +94,12 @@ def unpack_jpeg(data: bytes) -> Container:
     scan, at = _scan_header(data, at, frame)
     body = b"".join([head, scan, memoryview(data)[at:]])
     zeros = _zeros_within(body, len(head))
-    if zeros is not None and body.startswith(b"\xff\xd9", zeros[1]):
-        # Cameras pad there. Without the padding a whole picture is complete, and the decoder misses nothing.
-        body = body[: zeros[0]] + body[zeros[1] :]
-        zeros = None
-    _check_scans(body, len(head), frame, zeros)
-    # Every block of 8 x 8 takes at least one bit of Huffman code (where the coding has no loss, every pixel),
-    # and one component or two cover the picture.
-    bits = {0xC3: 1, **dict.fromkeys(_HUFFMAN_FRAMES, 1 / 64)}.get(frame.marker, 0)
-    least = int(frame.size[0] * frame.size[1] * bits / 16)
-    return Container("JPEG", body, orientation, size=frame.size, least=least)
+    if _check_scans(body, len(head), frame, zeros):
+        body, zeros = _without_padding(body, zeros), None
+    # Every block of 8 x 8 takes at least one bit of Huffman code, and one component or two cover the picture.
+    least = frame.size[0] * frame.size[1] // 1024 if frame.marker in _HUFFMAN_FRAMES else 0
+    doubtful = zeros is not None and not body.startswith(_EOI, zeros[1])
+    return Container("JPEG", body, orientation, frame.size, least=least, doubtful=doubtful)
 
 
 def _next_segment(data: bytes, at: int) -> int:
@@ -150,10 +150,10 @@ def _scan_header(data: bytes, at: int, frame: _Frame) -> tuple[bytes, int]:
 def _zeros_within(data: bytes, first: int) -> tuple[int, int] | None:
     """Where more zeros lie than an encoder writes, if they do; refuses a file that ends in them."""
     zeros = find_zeros(data, _ZEROS, first)
-    if zeros is not None and data.find(b"\xff\xd9", first, zeros[0]) >= 0:
+    if zeros is not None and data.find(_EOI, first, zeros[0]) >= 0:
         zeros = None  # behind the end of the picture anything may stand
     # A download that stopped in a preallocated file ends in zeros, which libjpeg decodes to grey in silence.
-    if zeros is None and not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", first) < 0:
+    if zeros is None and not data.endswith(_EOI) and data.find(_EOI, first) < 0:
         tail = len(data) - len(data.rstrip(b"\0"))
         zeros = (len(data) - tail, len(data)) if tail >= 32 else None
     if zeros is not None and zeros[1] == len(data):
@@ -161,23 +161,36 @@ def _zeros_within(data: bytes, first: int) -> tuple[int, int] | None:
     return zeros
 
 
-def _check_scans(data: bytes, first: int, frame: _Frame, zeros: tuple[int, int] | None) -> None:
-    """Refuse scans that are too many, do not fit together, or hold the zeros of a lost sector."""
+def _without_padding(data: bytes, zeros: tuple[int, int] | None) -> bytes:
+    """The data without zeros before the end marker; zeros elsewhere that no encoder writes are damage.
+
+    Cameras pad there. Without the padding a whole picture is complete, and from another the decoder will
+    miss something.
+    """
+    start, end = zeros or (0, 0)
+    if not data.startswith(_EOI, end):
+        raise Damaged(f"damaged JPEG: {end - start} zero bytes within its image data")
+    return data[:start] + data[end:]
+
+
+def _check_scans(data: bytes, first: int, frame: _Frame, zeros: tuple[int, int] | None) -> bool:
+    """Refuse scans that are too many or do not fit together; whether the zeros cannot be a part of them."""
     # A sequential picture nearly always has one scan for all components: there is nothing to walk over.
     several = frame.marker in _PROGRESSIVE_FRAMES or data[first + 4] < len(frame.components)
     if not several and zeros is None:
-        return
-    tables = _huffman_tables(data, 2, first)
+        return False
+    lost, tables = False, _huffman_tables(data, 2, first)
     sent: dict[tuple[int, int], int] = {}
     for number, scan in enumerate(_scans(data, first, tables), 1):
         if number > MAX_SCANS or number * frame.size[0] * frame.size[1] > MAX_SCANNED_PIXELS:
             raise Damaged(f"too slow to decode: a JPEG of {number} or more scans; save it again")
         if zeros is not None and scan.start <= zeros[0] < scan.end:
-            _check_zeros(scan, zeros, tables, frame)
+            lost = not _may_be_zeros(scan, tables, frame)
         if several:
             _send(scan, sent, frame)
     if several:
         _check_complete(sent, frame)
+    return lost
 
 
 def _huffman_tables(
@@ -221,8 +234,8 @@ def _scans(data: bytes, at: int, tables: dict[int, int]) -> Iterator[_Scan]:
         at = found.start()
 
 
-def _check_zeros(scan: _Scan, zeros: tuple[int, int], tables: dict[int, int], frame: _Frame) -> None:
-    """Refuse a run of zero bytes that no encoder writes.
+def _may_be_zeros(scan: _Scan, tables: dict[int, int], frame: _Frame) -> bool:
+    """Whether an encoder may write many zero bytes in a row into a scan.
 
     The code of zero bits stands for the commonest symbol of a table. Where that is "end of block" for every
     component, zeros are a flat area and prove nothing; the correction bits of a refining scan and the
@@ -232,12 +245,10 @@ def _check_zeros(scan: _Scan, zeros: tuple[int, int], tables: dict[int, int], fr
     arithmetic_or_lossless = frame.marker not in _HUFFMAN_FRAMES
     progressive = frame.marker in _PROGRESSIVE_FRAMES
     if arithmetic_or_lossless or (progressive and (scan.band[0] == 0 or scan.bits[0] > 0)):
-        return
+        return True
     symbols = [tables.get(16 + table, 0) for _, table in scan.components]
     # Low bits 0: end of one block, or (progressive) of many. 0xF0 is a run of 16 zero coefficients.
-    flat = [s == 0 or (progressive and s & 15 == 0 and s != 0xF0) for s in symbols]
-    if not all(flat):
-        raise Damaged(f"damaged JPEG: {zeros[1] - zeros[0]} zero bytes within its image data")
+    return all(s == 0 or (progressive and s & 15 == 0 and s != 0xF0) for s in symbols)
 
 
 def _send(scan: _Scan, sent: dict[tuple[int, int], int], frame: _Frame) -> None:

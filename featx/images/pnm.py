@@ -20,6 +20,8 @@ _NUMBER = _SPACE + rb"(\d{1,9})"
 _END = rb"(?:#[^\r\n]*)?\s"
 _HEADER = re.compile(rb"P[2356]" + 3 * _NUMBER + _END)
 _BITMAP_HEADER = re.compile(rb"P[14]" + 2 * _NUMBER + _END)
+# With comments; a search for its end must not read on through a large file.
+_LONGEST_HEADER = 2**16
 
 # Plain numbers become Python objects for a moment, some 100 ns and 40 bytes each.
 _MAX_PLAIN = 2**23
@@ -48,7 +50,7 @@ def pnm_pixels(data: bytes, check_size: Callable[[int, int], None]) -> np.ndarra
     """
     kind = data[1:2]
     bitmap = kind in b"14"
-    header = (_BITMAP_HEADER if bitmap else _HEADER).match(data)
+    header = (_BITMAP_HEADER if bitmap else _HEADER).match(data, 0, _LONGEST_HEADER)
     if header is None:
         raise Damaged("damaged PNM: its header does not give width, height and largest value")
     width, height, top = int(header[1]), int(header[2]), 1 if bitmap else int(header[3])

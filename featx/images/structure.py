@@ -31,6 +31,9 @@ class Container:
     least : int
         Fewest bytes that can hold a picture of this size. A file with fewer is refused before memory is
         taken for its pixels.
+    doubtful : bool
+        Whether zeros lie in its data that may be a flat area or a lost sector: a decoder that has data left
+        over in the end was misled by them.
     """
 
     format: str
@@ -39,6 +42,7 @@ class Container:
     size: tuple[int, int] | None = None
     cut: bool = False
     least: int = 0
+    doubtful: bool = False
 
 
 def find_zeros(data: bytes, count: int, start: int = 0, end: int | None = None) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """Valid pictures of every format that is read, and seeded mutations of them.
 
-``python tests/faults/mutations.py --count 50000`` decodes that many and prints what came of them, with whatever
-featx is on the path, so that two versions can be compared on the same bytes.
+``python tests/faults/mutations.py --count 50000`` decodes that many and prints what came of them, with
+whatever featx is on the path, so that two versions can be compared on the same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import struct
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -103,7 +104,7 @@ MAGICS = [
     b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", b"P6\n", b"P5 9 9 65535\n", b"P4\n9 ", b"P3\n3 3 255\n",
 ]  # fmt: skip
 
-EXTREMES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 13_377, 100_000]
+EXTREMES = [0, 1, 2, 0x7F, 0x80, 0xFF, 13_377, 0x7FFF, 0x8000, 0xFFFF, 100_000, 2**31 - 1, 2**31, 2**32 - 1]
 
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82", "GIF": b"\0;"}
 
@@ -172,7 +173,7 @@ def repeated(data: bytes, chance: random.Random, format: str) -> bytes:
 
 
 def extreme_field(data: bytes, chance: random.Random, format: str) -> bytes:
-    """A number of the header, or behind it, is as large or small as it can be; checksums of PNG are made good."""
+    """A number of the header is as large or small as it can be; the checksum of a PNG's is made good."""
     torn = bytearray(data)
     for _ in range(chance.choice([1, 1, 2])):
         code = chance.choice("BHIQ")
@@ -184,8 +185,6 @@ def extreme_field(data: bytes, chance: random.Random, format: str) -> bytes:
         value = chance.choice(EXTREMES) & ((1 << 8 * size) - 1)
         torn[at : at + size] = struct.pack(chance.choice("<>") + code, value)
     if format == "PNG":
-        import zlib
-
         torn[29:33] = struct.pack(">I", zlib.crc32(torn[12:29]))
     return bytes(torn)
 
@@ -229,9 +228,9 @@ def decode_mutants(count: int, seed: int, by_picture: bool = False) -> dict:
     Returns
     -------
     dict
-        ``table`` counts by "format, mutation" (or by picture) what was ``refused``, came out the ``same`` or ``other`` than the
-        original; ``raised`` lists whatever was no `ImageError`, ``slowest`` is in seconds, ``peak_mb`` what
-        decoding added to the memory of the process.
+        ``table`` counts by format (or by picture) and mutation what was ``refused``, came out the ``same``
+        or ``other`` than the original; ``raised`` lists whatever was no `ImageError`, ``slowest`` is in
+        seconds, ``peak_mb`` what decoding added to the memory of the process.
     """
     from featx.errors import ImageError
     from featx.images import decode_pixels
@@ -286,9 +285,8 @@ def in_words(told: dict) -> str:
     for mutation in [m.__name__ for m in MUTATIONS]:
         cells = [f"{counts[f, mutation, 'other']}/{counts[f, mutation, 'all']}" for f in formats]
         lines.append(f"{mutation:16}" + "".join(f"{c:>12}" for c in cells))
-    lines.append(
-        f"raised {len(told['raised'])}, slowest {told['slowest']} s ({told['slow_case']}), peak {told['peak_mb']} MB"
-    )
+    slowest = f"slowest {told['slowest']} s ({told['slow_case']})"
+    lines.append(f"raised {len(told['raised'])}, {slowest}, peak {told['peak_mb']} MB")
     return "\n".join(lines + told["raised"][:10])
 
 
