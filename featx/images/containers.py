@@ -126,7 +126,8 @@ _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 def _png(data: bytes) -> Container:
     """Critical chunks and transparency; colour profiles, texts and animation are left out."""
-    kept, orientation, raw_orientation, profiles, ended = [_PNG_SIGNATURE], None, None, 0, False
+    kept, orientation, raw_orientation, profiles = [_PNG_SIGNATURE], None, None, 0
+    size, least, ended = None, 0, False
     at = len(_PNG_SIGNATURE)
     whole = memoryview(data)
     while at + 8 <= len(data) and not ended:
@@ -134,6 +135,10 @@ def _png(data: bytes) -> Container:
         kind, end = data[at + 4 : at + 8], at + 12 + length
         if not kind.isalpha():
             raise Damaged(f"damaged PNG: a chunk named {kind!r}")
+        if kind == b"IHDR":
+            width, height, depth, colours = struct.unpack_from(">IIBB", data, at + 8)
+            size = width, height
+            least = width * height * depth * _PNG_SAMPLES.get(colours, 0) // (8 * _DEFLATE)
         if kind in _PNG_KEPT:
             kept.append(data[at:end])
             # Pillow checks those before the first IDAT alone. An IEND has nothing in it that could be wrong.
@@ -154,25 +159,27 @@ def _png(data: bytes) -> Container:
             raise Damaged(f"damaged PNG: unknown critical chunk {kind.decode('ascii')}")
         at = end
         ended = kind == b"IEND"
-    width, height, depth, colours = struct.unpack_from(">IIBB", data, 16)
-    least = width * height * depth * _PNG_SAMPLES.get(colours, 0) // (8 * _DEFLATE)
     cut = not ended or at > len(data)
-    return Container("PNG", b"".join(kept), orientation or raw_orientation or 1, (width, height), cut, least)
+    return Container("PNG", b"".join(kept), orientation or raw_orientation or 1, size, cut, least)
 
 
 def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start, end) of the data of each chunk of a RIFF file; the last may end beyond the file."""
+    """(name, start, end) of the data of each chunk of a WebP, and of those within its frames.
+
+    The last may end beyond the file.
+    """
     while at + 8 <= end:
         (length,) = struct.unpack_from("<I", data, at + 4)
         yield data[at : at + 4], at + 8, at + 8 + length
-        at += 8 + length + length % 2
+        # A frame of an animation holds chunks behind 16 bytes of its own.
+        at += 24 if data[at : at + 4] == b"ANMF" else 8 + length + length % 2
 
 
 def _webp(data: bytes) -> Container:
     """The size is needed early: libwebp allocates the canvas when it opens a file."""
     (riff,) = struct.unpack_from("<I", data, 4)
     kind = data[12:16]
-    size, orientation, least, pictures = (0, 0), 1, 0, 0
+    size, orientation, least, seen = (0, 0), 1, 0, False
     if kind == b"VP8X":
         size = (
             1 + int.from_bytes(data[24:27], "little"),
@@ -180,22 +187,15 @@ def _webp(data: bytes) -> Container:
         )
     elif kind not in (b"VP8L", b"VP8 "):
         raise Damaged(f"damaged WebP: it begins with a chunk named {kind!r}")
-    end = min(len(data), riff + 8)
-    chunks = list(_chunks(data, 12, end))
-    for name, start, stop in chunks:
-        if name == b"ANMF" and not pictures:  # the first frame, behind 16 bytes of its own
-            inner = [*_chunks(data, start + 16, min(stop, end))]
-        else:
-            inner = [(name, start, stop)]
-        for name, start, stop in inner:
-            if name in (b"VP8 ", b"VP8L") and not pictures:
-                pictures += 1
-                picture_size, least = _webp_picture(data, name, start, stop)
-                size = picture_size if kind != b"VP8X" else size
-            elif name == b"ALPH" and not pictures and data[start] & 3 == 1:  # 0 is uncompressed
-                _refuse_zeros(data, start, min(stop, len(data)), _WEBP_ZEROS)
-            elif name == b"EXIF":
-                orientation = exif_orientation(data[start:stop])
+    for name, start, stop in _chunks(data, 12, min(len(data), riff + 8)):
+        if name in (b"VP8 ", b"VP8L") and not seen:
+            seen = True
+            picture_size, least = _webp_picture(data, name, start, stop)
+            size = picture_size if kind != b"VP8X" else size
+        elif name == b"ALPH" and not seen and data[start] & 3 == 1:  # 0 is uncompressed
+            _refuse_zeros(data, start, min(stop, len(data)), _WEBP_ZEROS)
+        elif name == b"EXIF":
+            orientation = exif_orientation(data[start:stop])
     return Container("WebP", data, orientation, size, len(data) < riff + 8, least)
 
 

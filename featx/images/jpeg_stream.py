@@ -219,7 +219,8 @@ def _scans(data: bytes, at: int, tables: dict[int, int]) -> Iterator[_Scan]:
         if data[at + 1] == 0xDA:
             count = data[at + 4]
             components = [(data[at + 5 + 2 * i], data[at + 6 + 2 * i] & 15) for i in range(count)]
-            first, last, bits = data[at + 5 + 2 * count : at + 8 + 2 * count]
+            band = at + 5 + 2 * count
+            first, last, bits = data[band], data[band + 1], data[band + 2]
             end = _MARKER.search(data, after)
             stop = len(data) if end is None else end.start()
             yield _Scan(components, (first, last), (bits >> 4, bits & 15), after, stop)
