@@ -40,3 +40,11 @@ def stripes(rows: np.ndarray) -> np.ndarray:
     greys = (255 / (1 + np.exp(-np.asarray(rows, np.float64).clip(-10, 10)))).round().astype(np.uint8)
     lines = greys[:, np.arange(16) * greys.shape[1] // 16]
     return np.repeat(lines[:, None, :], 16, axis=1)
+
+
+def scene(width: int = 150, height: int = 110, seed: int = 0) -> Image.Image:
+    """A picture that compresses as a photograph does: soft shades with some noise."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8)).resize((width, height))
+    noisy = np.array(coarse) + rng.normal(0, 6, (height, width, 1))
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))

@@ -7,19 +7,27 @@ an image whose pixels are sound, and Python's warnings cannot be silenced in one
 
 from __future__ import annotations
 
+import re
 import struct
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterator
+
+from featx.images.exif import exif_orientation, png_text_orientation
+from featx.images.jpeg_stream import unpack_jpeg
+from featx.images.structure import Container, Damaged, find_zeros
+from featx.images.tiff import unpack_tiff
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 #: Suffixes of each format that is decoded.
 SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WebP": (".webp",),
     "GIF": (".gif",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
+    "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 
 # Formats that are recognised only to be named: (offset, bytes, name).
@@ -43,35 +51,6 @@ _OTHERS = (
 )
 
 
-class Damaged(ValueError):
-    """The container is broken; the text says how, such as ``"truncated TIFF: ..."``."""
-
-
-@dataclass(frozen=True)
-class Container:
-    """An image file without its metadata.
-
-    Attributes
-    ----------
-    format : str
-        A key of `SUFFIXES`.
-    data : bytes
-        The file, without what is not needed to decode its pixels.
-    orientation : int
-        EXIF orientation, 1 (upright) to 8.
-    size : (int, int) or None
-        (width, height) where it must be known before Pillow opens the file.
-    cut : bool
-        Whether the file ends before its own structure says so.
-    """
-
-    format: str
-    data: bytes
-    orientation: int = 1
-    size: tuple[int, int] | None = None
-    cut: bool = False
-
-
 def sniff(data: bytes) -> str | None:
     """The format that the first bytes of a file show, or None."""
     if data.startswith(b"\xff\xd8\xff"):
@@ -87,9 +66,11 @@ def sniff(data: bytes) -> str | None:
     # "BM" alone opens many a text; the size of the header that follows belongs to a bitmap.
     if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:
         return "BMP"
-    return None
+    # Two letters open many a text, too: a number must follow, with nothing but comments between.
+    return "PNM" if _PNM_HEADER.match(data, 0, 4096) else None
 
 
+_PNM_HEADER = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+\d")
 _BMP_HEADERS = {struct.pack("<I", n) for n in (12, 16, 40, 52, 56, 64, 108, 124)}
 
 
@@ -133,164 +114,185 @@ def unpack(data: bytes, format: str) -> Container:
         raise Damaged(f"truncated {format}: it ends inside its header") from error
 
 
-def exif_orientation(exif: bytes) -> int:
-    """Orientation in an EXIF block, 1 when it states none or is broken (as viewers show such an image)."""
-    exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
-    if order is None:
-        return 1
-    try:
-        (ifd,) = struct.unpack_from(order + "I", exif, 4)
-        (count,) = struct.unpack_from(order + "H", exif, ifd)
-        for i in range(count):
-            tag, kind = struct.unpack_from(order + "HH", exif, ifd + 2 + 12 * i)
-            if tag == 0x0112 and kind in (3, 4):
-                (value,) = struct.unpack_from(order + ("H" if kind == 3 else "I"), exif, ifd + 10 + 12 * i)
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
+# deflate gives at most 1032 bytes for one.
+_DEFLATE = 1032
 
-
-def _jpeg(data: bytes) -> Container:
-    """Segments up to the first scan; of the application segments only JFIF and Adobe change pixels."""
-    kept, orientation, seen_exif = [data[:2]], 1, False
-    at = 2
-    while True:
-        if data[at] != 0xFF:  # stray bytes between segments are common and harmless
-            at += 1
-            continue
-        marker = data[at + 1]
-        if marker in (0x00, 0xFF):
-            at += 1
-        elif marker == 0xDA:
-            break
-        elif marker == 0xD9:
-            raise Damaged("damaged JPEG: it holds no image data")
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
-        else:
-            (length,) = struct.unpack_from(">H", data, at + 2)
-            segment = data[at : at + 2 + length]
-            if marker == 0xE1 and segment[4:10] == b"Exif\0\0" and not seen_exif:
-                orientation, seen_exif = exif_orientation(segment[4:]), True
-            if not (0xE1 <= marker <= 0xEF or marker == 0xFE) or marker == 0xEE:
-                kept.append(segment)
-            at += 2 + length
-    scan = data[at:]
-    # A download that stopped in a preallocated file ends in zeros, which libjpeg decodes to grey in silence.
-    if not scan.endswith(b"\xff\xd9") and b"\xff\xd9" not in scan:
-        zeros = len(scan) - len(scan.rstrip(b"\0"))
-        if zeros >= 32:
-            raise Damaged(f"truncated JPEG: its last {zeros} bytes are zero")
-    return Container("JPEG", b"".join([*kept, scan]), orientation)
+_PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# A file may hold thousands, each of which takes time to unpack; a tool writes one or two.
+_PNG_MOST_PROFILES = 4
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def _png(data: bytes) -> Container:
     """Critical chunks and transparency; colour profiles, texts and animation are left out."""
-    kept, orientation, ended = [_PNG_SIGNATURE], 1, False
+    kept, orientation, raw_orientation, profiles = [_PNG_SIGNATURE], None, None, 0
+    size, least, ended = None, 0, False
     at = len(_PNG_SIGNATURE)
+    whole = memoryview(data)
     while at + 8 <= len(data) and not ended:
         (length,) = struct.unpack_from(">I", data, at)
-        kind = data[at + 4 : at + 8]
+        kind, end = data[at + 4 : at + 8], at + 12 + length
         if not kind.isalpha():
             raise Damaged(f"damaged PNG: a chunk named {kind!r}")
-        if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"):
-            kept.append(data[at : at + 12 + length])
+        if kind == b"IHDR":
+            width, height, depth, colours = struct.unpack_from(">IIBB", data, at + 8)
+            size = width, height
+            least = width * height * depth * _PNG_SAMPLES.get(colours, 0) // (8 * _DEFLATE)
+        if kind in _PNG_KEPT:
+            kept.append(data[at:end])
+            # Pillow checks those before the first IDAT alone. An IEND has nothing in it that could be wrong.
+            if kind != b"IEND":
+                if end > len(data):
+                    raise Damaged("truncated PNG: the file ends before its image does")
+                (checksum,) = struct.unpack_from(">I", data, end - 4)
+                if zlib.crc32(whole[at + 4 : end - 4]) != checksum:
+                    raise Damaged(f"damaged PNG: the checksum of a chunk {kind.decode('ascii')} is wrong")
         elif kind == b"eXIf":
-            orientation = exif_orientation(data[at + 8 : at + 8 + length])
+            orientation = exif_orientation(data[at + 8 : end - 4])
+        elif kind in _PNG_TEXTS and raw_orientation is None and profiles < _PNG_MOST_PROFILES:
+            raw_orientation = png_text_orientation(kind, data[at + 8 : end - 4])
+            profiles += data.startswith(b"Raw profile type ", at + 8)
         elif kind == b"CgBI":
             raise Damaged("Apple's private PNG variant (CgBI), not a standard PNG")
         elif kind[:1].isupper():
             raise Damaged(f"damaged PNG: unknown critical chunk {kind.decode('ascii')}")
-        at += 12 + length
+        at = end
         ended = kind == b"IEND"
-    return Container("PNG", b"".join(kept), orientation, cut=not ended or at > len(data))
+    cut = not ended or at > len(data)
+    return Container("PNG", b"".join(kept), orientation or raw_orientation or 1, size, cut, least)
+
+
+def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of the data of each chunk of a WebP, and of those within its frames.
+
+    The last may end beyond the file.
+    """
+    while at + 8 <= end:
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        yield data[at : at + 4], at + 8, at + 8 + length
+        # A frame of an animation holds chunks behind 16 bytes of its own.
+        at += 24 if data[at : at + 4] == b"ANMF" else 8 + length + length % 2
 
 
 def _webp(data: bytes) -> Container:
     """The size is needed early: libwebp allocates the canvas when it opens a file."""
     (riff,) = struct.unpack_from("<I", data, 4)
     kind = data[12:16]
+    size, orientation, least, seen = (0, 0), 1, 0, False
     if kind == b"VP8X":
         size = (
             1 + int.from_bytes(data[24:27], "little"),
             1 + int.from_bytes(data[27:30], "little"),
         )
-    elif kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        size = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    elif kind == b"VP8 ":
-        w, h = struct.unpack_from("<HH", data, 26)
-        size = w & 0x3FFF, h & 0x3FFF
-    else:
+    elif kind not in (b"VP8L", b"VP8 "):
         raise Damaged(f"damaged WebP: it begins with a chunk named {kind!r}")
-    return Container("WebP", data, 1, size, cut=len(data) < riff + 8)
+    for name, start, stop in _chunks(data, 12, min(len(data), riff + 8)):
+        if name in (b"VP8 ", b"VP8L") and not seen:
+            seen = True
+            picture_size, least = _webp_picture(data, name, start, stop)
+            size = picture_size if kind != b"VP8X" else size
+        elif name == b"ALPH" and not seen and data[start] & 3 == 1:  # 0 is uncompressed
+            _refuse_zeros(data, start, min(stop, len(data)), _WEBP_ZEROS)
+        elif name == b"EXIF":
+            orientation = exif_orientation(data[start:stop])
+    return Container("WebP", data, orientation, size, len(data) < riff + 8, least)
 
 
-# Tags that say how the samples of a TIFF are stored; and those of them that have exactly one value.
-_TIFF_SINGLE = frozenset([256, 257, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323])
-_TIFF_TAGS = (
-    _TIFF_SINGLE
-    | frozenset(
-        # bits, strips, colour map, tiles, inks, extra samples, sample format
-        (258, 273, 279, 320, 324, 325, 332, 338, 339)
-    )
-    | frozenset(
-        # JPEG tables (new and old), YCbCr, LERC
-        (347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674)
-    )
-)
-_TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8}
+def _webp_picture(data: bytes, name: bytes, start: int, stop: int) -> tuple[tuple[int, int], int]:
+    """Size of a picture, and fewest bytes that can hold it; `Damaged` when a sector of it was lost.
+
+    A lossy picture (RFC 6386) costs at least 1.6 bits for each macroblock of 16 x 16 pixels: its modes have
+    fixed probabilities, of which the largest are 145/256 (luma) and 142/256 (chroma). And its encoder writes
+    zeros only for macroblocks without any coefficient, at less than a bit for each.
+    """
+    if name == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, start + 1)
+        size = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        least, most_zeros = 0, _WEBP_ZEROS
+    else:
+        w, h = struct.unpack_from("<HH", data, start + 6)
+        size = w & 0x3FFF, h & 0x3FFF
+        macroblocks = -(-size[0] // 16) * -(-size[1] // 16)
+        least, most_zeros = macroblocks // 5, _WEBP_ZEROS + macroblocks // 8
+        (tag,) = struct.unpack_from("<H", data, start)
+        first_part = (tag | data[start + 2] << 16) >> 5
+        if start + 10 + first_part > min(stop, len(data)):
+            raise Damaged("truncated WebP: the file ends before its image does")
+    _refuse_zeros(data, start, min(stop, len(data)), most_zeros)
+    return size, least
 
 
-def _tiff(data: bytes) -> Container:
-    """Only the first page, with a directory of its own (appended) that holds only what decoding needs."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    # Classic: counts of 2, offsets of 4 and entries of 12 bytes. BigTIFF: 8, 8 and 20.
-    head, count_code, code, entry_size = (8, "Q", "Q", 20) if big else (4, "H", "I", 12)
-    (ifd,) = struct.unpack_from(order + code, data, head)
-    (count,) = struct.unpack_from(order + count_code, data, ifd)
-    first = ifd + struct.calcsize(count_code)
-    if first + count * entry_size > len(data):
-        raise Damaged("truncated TIFF: its directory lies beyond the end of the file")
-    kept, orientation = {}, 1
-    for at in range(first, first + count * entry_size, entry_size):
-        tag, kind, n = struct.unpack_from(order + "HH" + code, data, at)
-        value_at = at + 4 + struct.calcsize(code)
-        if tag == 274 and kind == 3:
-            (value,) = struct.unpack_from(order + "H", data, value_at)
-            orientation = value if 1 <= value <= 8 else 1
-        if tag not in _TIFF_TAGS:
-            continue
-        if kind not in _TIFF_BYTES or n == 0 or (tag in _TIFF_SINGLE and n != 1):
-            raise Damaged(f"damaged TIFF: tag {tag} has {n} values of type {kind}")
-        n_bytes = n * _TIFF_BYTES[kind]
-        if n_bytes > struct.calcsize(code):
-            (offset,) = struct.unpack_from(order + code, data, value_at)
-            if offset + n_bytes > len(data):
-                raise Damaged(f"truncated TIFF: tag {tag} lies beyond the end of the file")
-        kept[tag] = data[at : at + entry_size]
-    entries = [kept[tag] for tag in sorted(kept)]
-    where = len(data) + len(data) % 2
-    directory = (
-        struct.pack(order + count_code, len(entries)) + b"".join(entries) + struct.pack(order + code, 0)
-    )
-    header = data[:head] + struct.pack(order + code, where)
-    body = data[len(header) :] + b"\0" * (where - len(data))
-    return Container("TIFF", header + body + directory, orientation)
+# More zero bytes in a row than the lossless encoder writes, which had at most 5 in photographs and drawings.
+_WEBP_ZEROS = 32
 
 
-def _as_it_is(format: str):
-    return lambda data: Container(format, data)
+def _refuse_zeros(data: bytes, start: int, stop: int, most: int) -> None:
+    zeros = find_zeros(data, most + 1, start, stop)
+    if zeros is not None:
+        raise Damaged(f"damaged WebP: {zeros[1] - zeros[0]} zero bytes within its image data")
 
 
-_READERS = {
-    "JPEG": _jpeg,
+def _gif(data: bytes) -> Container:
+    """The first picture alone, with the transparency and palettes that belong to it."""
+    flags = data[10]
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    kept = [data[:at]]
+    while (found := _GIF_BLOCK.search(data, at)) is not None:
+        start, kind = found.start(), data[found.start()]
+        if kind == 0x21:
+            at = _after_sub_blocks(data, start + 2)
+            if data[start + 1] == 0xF9:
+                kept = [kept[0], data[start:at]]
+        elif kind == 0x2C:
+            flags = data[start + 9]
+            at = start + 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+            at = _after_sub_blocks(data, at)
+            return Container("GIF", b"".join([*kept, data[start:at], b";"]), cut=at > len(data))
+        else:
+            break
+    raise Damaged("damaged GIF: it holds no picture")
+
+
+# Between blocks anything else is passed over, as viewers do.
+_GIF_BLOCK = re.compile(b"[!,;]")
+
+
+def _after_sub_blocks(data: bytes, at: int) -> int:
+    """Where a chain of sub-blocks ends; beyond the end of the file when the chain does not end in it."""
+    while at < len(data) and data[at]:
+        at += 1 + data[at]
+    return at + 1
+
+
+# Pillow decodes run lengths in Python, at about 60 ns a pixel.
+_MAX_RLE_PIXELS = 2**23
+
+
+def _bmp(data: bytes) -> Container:
+    """As it is; but run lengths of a large picture would take minutes."""
+    (header,) = struct.unpack_from("<I", data, 14)
+    if header >= 40:
+        width, height = struct.unpack_from("<ii", data, 18)
+        (compression,) = struct.unpack_from("<I", data, 30)
+        if compression in (1, 2) and abs(width * height) > _MAX_RLE_PIXELS:
+            raise Damaged(
+                f"too large: {width} x {abs(height)} pixels of a run-length BMP, the limit is "
+                f"{_MAX_RLE_PIXELS:,}; save it as PNG"
+            )
+    return Container("BMP", data)
+
+
+def _pnm(data: bytes) -> Container:
+    return Container("PNM", data)
+
+
+_READERS: dict[str, Callable[[bytes], Container]] = {
+    "JPEG": unpack_jpeg,
     "PNG": _png,
     "WebP": _webp,
-    "TIFF": _tiff,
-    "GIF": _as_it_is("GIF"),
-    "BMP": _as_it_is("BMP"),
+    "TIFF": unpack_tiff,
+    "GIF": _gif,
+    "BMP": _bmp,
+    "PNM": _pnm,
 }

@@ -2,14 +2,16 @@
 
 The rules, whose name `DECODER` is part of a space because they change pixels:
 
-- JPEG, PNG, WebP, GIF, TIFF and BMP; of an animation or a multi-page file the first picture.
+- JPEG (MPO too), PNG, WebP, GIF, TIFF, BMP and netpbm's PPM, PGM and PBM; of an animation or a file of
+  several pictures the first.
 - The content decides, whatever the file's name; what is no such image is refused.
 - A JPEG that will be shrunk much may be decoded at 1/2, 1/4 or 1/8 of its size (`featx.images.jpeg`).
-- EXIF orientation is applied (JPEG, PNG, WebP and TIFF); all other metadata is ignored.
+- EXIF orientation is applied (`featx.images.exif`); all other metadata is ignored.
 - Colours as `featx.images.rgb` says.
-- Empty, truncated and damaged files are refused, and so is an image of more than `MAX_PIXELS` pixels, by its
+- Empty, truncated and damaged files are refused as far as their format can tell (checksums, structure, the
+  decoder's warnings, the zeros of a lost sector). So are an image of more than `MAX_PIXELS` pixels, by its
   header, before anything is decoded; a file of more than `MAX_FILE_BYTES`; and one whose bytes cannot hold
-  the pixels that its header claims.
+  the pixels that its header claims. Whatever the bytes are, the outcome is an image or an `ImageError`.
 - Memory: what decoding takes is known beforehand (`featx.images.footprint`), at most `MAX_BYTES`. Pictures of
   more than 2**20 pixels share a budget over all threads (`featx.images.budget`) and wait for each other. What
   finds no memory all the same is an `ImageError`, too.
@@ -40,14 +42,17 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from featx.errors import ImageError, reason_of
 from featx.images.budget import DECODING, OUT_OF_MEMORY, SMALLEST_BUDGET, Hold, in_mb, is_out_of_memory
-from featx.images.containers import SUFFIXES, Container, Damaged, exif_orientation, sniff, unpack, what_else
+from featx.images.containers import SUFFIXES, sniff, unpack, what_else
+from featx.images.exif import exif_orientation
 from featx.images.footprint import OVERHEAD, footprint, frame_of_gif
-from featx.images.jpeg import Reduce, jpeg_pixels
+from featx.images.jpeg import Reduce, check_end, jpeg_pixels
+from featx.images.pnm import pnm_pixels
 from featx.images.rgb import rgb_of_array, rgb_pixels, to_rgb
+from featx.images.structure import Container, Damaged
 from featx.machine import free_memory
 
 #: Name of the rules above.
-DECODER = "rgb-2"
+DECODER = "rgb-3"
 
 #: Larger images are refused; it is the size that Pillow itself takes for an attack (2**29 / 3, rounded down).
 MAX_PIXELS = 178_956_970
@@ -274,41 +279,51 @@ def _decoded(
     container, peak = None, 2 * len(data) + OVERHEAD
     try:
         container = unpack(data, format)
+        if container.size is not None:
+            _check_size(container.size, id)
+        if len(container.data) < container.least:
+            raise Damaged(f"truncated {format}: {len(container.data):,} bytes cannot hold its picture")
         orientation = container.orientation
 
         def upright(height: int, width: int) -> tuple[int, int]:
             return (width, height) if orientation >= 5 else (height, width)
 
-        def factor(height: int, width: int, image: ImageFile | None = None) -> int:
+        def factor(height: int, width: int, image: ImageFile | None = None, *, times: int = 1) -> int:
             """For the image as it is stored: its scale, once it is known that there is room for it."""
             nonlocal peak
             _check_size((width, height), id)
             by = 1 if reduce is None else reduce(*upright(height, width))
-            if height * width <= _SMALL and format != "TIFF":
+            if height * width <= _SMALL and format not in ("TIFF", "PNM"):
                 return by
             taken = footprint(format, container.data, image)
             if not taken.fits(height * width, len(data)):
                 raise Damaged(f"damaged {format}: {len(data):,} bytes cannot hold {width} x {height} pixels")
-            peak = taken.peak(height * width, len(data), by)
+            peak = times * taken.peak(height * width, len(data), by)
             _check_room(peak, id)
             hold.need(peak)
             return by
 
-        if format == "JPEG" and (fast := jpeg_pixels(container.data, factor)) is not None:
-            stored, (height, width) = fast
-            return finish(stored, id, orientation), upright(height, width)
+        if format == "PNM":
+            stored = pnm_pixels(container.data, factor)
+            return finish(stored, id, orientation), upright(*stored.shape[:2])
+        if format == "JPEG":
+            fast = jpeg_pixels(container.data, factor, doubtful=container.doubtful)
+            if fast is not None:
+                stored, (height, width) = fast
+                return finish(stored, id, orientation), upright(height, width)
         # These two allocate when they are opened.
         early = frame_of_gif(container.data) if format == "GIF" else container.size
-        if early is not None:
+        if early is not None and format in ("GIF", "WebP"):
             factor(early[1], early[0])
         image = _READERS[format](io.BytesIO(container.data))
         width, height = image.size
-        by = factor(height, width, image)
+        # Pillow decodes a JPEG twice, to tell whether it is whole.
+        by = factor(height, width, image, times=2 if format == "JPEG" else 1)
         if by > 1 and format == "JPEG":
             image.draft(None, (max(1, width // by), max(1, height // by)))
         image.load()
-        if format == "WebP":
-            orientation = exif_orientation(image.info.get("exif", b""))
+        if isinstance(image, JpegImageFile):
+            check_end(container.data, image, by)
         return finish(image, id, orientation), upright(height, width)
     except Damaged as error:
         raise ImageError(id, str(error)) from error

@@ -9,6 +9,7 @@ PNG, BMP               none (2 for BMP with run lengths)
 GIF                    1
 WebP                   12: two canvases and the bytes that come from them
 TIFF                   one strip or tile as it is stored, which may be the whole picture
+PNM                    none; 330 for plain numbers, which become Python objects and are few
 =====================  =================================================================================
 
 Above all this comes `OVERHEAD`, and the file itself twice. Together that is at most 16 bytes a pixel: five
@@ -104,6 +105,8 @@ def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footp
         return Footprint(_UNBOUNDED if b"VP8L" in data[:4096] else 2048, 12, 4)
     if format == "GIF":
         return Footprint(_LZW, 1, 1)
+    if format == "PNM":
+        return Footprint(8, 330 if data[1:2] in b"123" else 0, 4)
     picture = 4 if image is None else _BYTES.get(image.mode, 4)
     if format == "PNG":
         return Footprint(_DEFLATE * 8 / (data[24] * _PNG_CHANNELS.get(data[25], 1) or 1), 0, picture)

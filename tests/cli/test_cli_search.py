@@ -107,7 +107,7 @@ def test_what_cannot_be_searched_for_is_one_line(capsys, folder, options, tmp_pa
             {"backbone": {"weights_sha256": "0" * 64}},
             ["does not fit the installed backbone", "weights_sha256"],
         ),
-        ({"preprocessing": {"decoder": "rgb-1"}}, ["preprocessing.decoder: rgb-1 in f.h5, rgb-2 installed"]),
+        ({"preprocessing": {"decoder": "rgb-1"}}, ["preprocessing.decoder: rgb-1 in f.h5, rgb-3 installed"]),
     ],
 )
 def test_a_network_that_cannot_be_had_is_one_line(

@@ -498,6 +498,38 @@ def test_threads_decode_at_once_without_touching_the_filters_of_warnings():
     assert warnings.filters == before
 
 
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (MemoryError(), "too large: decoding it takes more memory than there is"),
+        (OverflowError("Python int too large to convert to C ssize_t"), "damaged PNG: Python int too large"),
+        (RecursionError("maximum recursion depth exceeded"), "damaged PNG: maximum recursion depth"),
+        (SyntaxError("not a\nPNG  file"), "damaged PNG: not a PNG file"),
+        (struct.error("unpack requires a buffer"), "damaged PNG: unpack requires a buffer"),
+        (zlib.error("Error -3"), "damaged PNG: Error -3"),
+        (Image.DecompressionBombError("bomb"), "damaged PNG: bomb"),
+        (EOFError(), "truncated PNG: the file ends before its image does"),
+        (OSError("image file is truncated (3 bytes not processed)"), "truncated PNG: the file ends"),
+        (KeyError(7), "damaged PNG: KeyError 7"),
+    ],
+)
+def test_whatever_a_library_raises_is_one_error(raised, says, monkeypatch):
+    def load(self):
+        raise raised
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    assert reason(encoded(photo(), "PNG")).startswith(says)
+
+
+def test_control_c_is_not_taken_for_damage(monkeypatch):
+    def load(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(KeyboardInterrupt):
+        decode(encoded(photo(), "PNG"), "a")
+
+
 # Which files count
 
 
@@ -527,6 +559,6 @@ def test_hidden_files_and_what_systems_leave_behind_do_not(name):
 
 
 def test_the_rules_have_a_name_and_the_suffixes_are_lower_case():
-    assert DECODER == "rgb-2"
+    assert DECODER == "rgb-3"
     assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"} <= IMAGE_SUFFIXES
     assert all(s == s.lower() and s.startswith(os.extsep) for s in IMAGE_SUFFIXES)

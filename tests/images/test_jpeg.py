@@ -9,6 +9,7 @@ from PIL import Image
 from featx.errors import ImageError
 from featx.images import Preprocessing, decode_pixels, jpeg
 from featx.images.jpeg import jpeg_pixels
+from featx.images.structure import Damaged
 
 pytest.importorskip("simplejpeg", reason="simplejpeg has no wheel for this machine")
 
@@ -73,7 +74,10 @@ def test_damage_that_pillow_refuses_is_never_decoded():
             broken[rng.integers(2, len(broken))] = rng.integers(256)
         if rng.random() < 0.3:
             broken = broken[: rng.integers(4, len(broken))]
-        decoded = jpeg_pixels(bytes(broken), lambda *_: 1)
+        try:
+            decoded = jpeg_pixels(bytes(broken), lambda *_: 1)
+        except Damaged:
+            continue
         if decoded is None:
             continue
         passed += 1

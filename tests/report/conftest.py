@@ -121,7 +121,7 @@ def make_comparison(seed: int = 3, ability: dict[str, float] | None = None) -> C
         "pooling": "avg",
         "preprocessing": {"resize": 256, "crop": [224, 224], "interpolation": "bilinear", "antialias": True},
         "precision": "fp32",
-        "decoder": "rgb-2",
+        "decoder": "rgb-3",
     }
     return ComparisonResult(
         dataset={
