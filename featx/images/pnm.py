@@ -7,6 +7,7 @@ in a file the first is read.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -56,8 +57,12 @@ def pnm_pixels(data: bytes, check_size: Callable[[int, int], object]) -> np.ndar
     width, height, top = int(header[1]), int(header[2]), 1 if bitmap else int(header[3])
     if width == 0 or height == 0 or not 0 < top < 2**16:
         raise Damaged(f"damaged PNM: {width} x {height} pixels of values up to {top}")
-    check_size(height, width)
     shape = (height, width, 3 if kind in b"36" else 1)
+    if kind in b"123" and (count := math.prod(shape)) > _MAX_PLAIN:
+        raise Damaged(
+            f"too large: {count:,} numbers of a plain PNM, the limit is {_MAX_PLAIN:,}; save it as binary"
+        )
+    check_size(height, width)
     if kind in b"123":
         values = _plain(data, header.end(), height * width * shape[2], bitmap)
     elif bitmap:
@@ -79,10 +84,6 @@ def _raw(data: bytes, start: int, count: int, dtype: np.dtype) -> np.ndarray:
 
 def _plain(data: bytes, start: int, count: int, bitmap: bool) -> np.ndarray:
     """Numbers in decimal, apart by white space; the digits of a bitmap may stand close together."""
-    if count > _MAX_PLAIN:
-        raise Damaged(
-            f"too large: {count:,} numbers of a plain PNM, the limit is {_MAX_PLAIN:,}; save it as binary"
-        )
     if (count if bitmap else 2 * count - 1) > len(data) - start:
         raise Damaged("truncated PNM: the file ends before its image does")
     body = re.sub(rb"#[^\r\n]*", b"", data[start:])
