@@ -12,7 +12,7 @@ import numpy as np
 
 from featx.comparison.repeats import require_drawn
 from featx.comparison.tasks import folders
-from featx.datasets import Dataset, load_dataset, require_labelled
+from featx.datasets import Dataset, announce, load_dataset, require_labelled
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
@@ -111,6 +111,7 @@ def gather(
     seed: int,
     seeds: int = 1,
     meter: Meter | None = None,
+    split_by: str | None = None,
 ) -> Material:
     """The embeddings, from a features file or extracted once for all tasks; see `compare`."""
     # Before any image goes through a network; an experiment file may say anything here.
@@ -124,6 +125,8 @@ def gather(
             raise InputError(
                 "limit does not apply to a features file; give it to extract, or use Features.subset"
             )
+        if split_by is not None:
+            raise InputError("split_by divides a folder, and a features file has its groups already")
         place = str(data) if is_file else "features"
         features = data if isinstance(data, Features) else load_features(data)
         try:
@@ -136,9 +139,21 @@ def gather(
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         name = features.space.get("backbone", {}).get("architecture", "features")
         stem = Path(data).stem if is_file else "features"
+        if common["verbose"]:
+            announce(features, stem)
         return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, _passes([features]))
 
-    dataset = load_dataset(data, labels, limit=limit, seed=seed, label=label, target=target)
+    dataset = load_dataset(
+        data,
+        labels,
+        limit=limit,
+        seed=seed,
+        label=label,
+        target=target,
+        split_by=split_by,
+        on_error=common["on_error"],
+        verbose=common["verbose"],
+    )
     require_drawn(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if not backbones:

@@ -3,7 +3,7 @@ import sys
 import pytest
 from PIL import Image
 
-from featx.datasets import load_dataset, read_table
+from featx.datasets import SKIP_HINT, load_dataset, read_table
 from featx.errors import DatasetError, MissingExtra
 
 
@@ -126,7 +126,8 @@ def test_parquet_categories_and_whole_floats_are_labels(folder):
 def test_a_missing_column_lists_those_found(folder):
     said = error(folder, "file,label\nimg/a.png,x\n")
     assert said == (
-        ": missing column path; found: file, label; expected path, label and optionally split and group"
+        ": missing column path; found: file, label; expected path, label and optionally split and group; "
+        "rename 'file' to path"
     )
     assert "missing column path and label; found: none" in error(folder, "")
     assert "missing column path and label; found: a|b" in error(folder, "a|b\n1|2\n")
@@ -147,7 +148,7 @@ def test_a_missing_label_is_named_by_its_line_in_an_editor(folder):
 
 
 def test_a_missing_path_split_or_group_is_named(folder):
-    assert error(folder, "path,label\n,x\n") == ", row 2, column path: no value"
+    assert error(folder, "path,label\n,x\n") == f", row 2, column path: no value; {SKIP_HINT}"
     head = "path,label,split,group\n"
     assert error(folder, head + "img/a.png,x,,g\n") == ", row 2, column split: no value"
     assert error(folder, head + "img/a.png,x,train,\n") == ", row 2, column group: no value"
@@ -155,7 +156,7 @@ def test_a_missing_path_split_or_group_is_named(folder):
 
 def test_paths_that_do_not_exist_are_named_and_counted(folder):
     said = error(folder, "path,label\nimg/a.png,x\nimg/y.png,x\n")
-    assert said == f", row 3, column path: no such file: {folder}/img/y.png"
+    assert said == f", row 3, column path: no such file: {folder}/img/y.png; {SKIP_HINT}"
     rows = "".join(f"img/{i}.png,x\n" for i in range(5))
     said = error(folder, "path,label\nimg/a.png,x\n" + rows)
     assert f"no such file: {folder}/img/0.png (5 rows: img/0.png, img/1.png, img/2.png, ...)" in said
