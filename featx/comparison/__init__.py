@@ -181,6 +181,7 @@ def compare(
         results[name] = run(material.of(task), options)
     if not material.several:
         (result,) = results.values()
+        result.warnings[:0] = material.notes
         result.seconds_total = time.perf_counter() - started
         return result
     return TaskComparisons(

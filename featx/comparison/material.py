@@ -12,7 +12,7 @@ import numpy as np
 
 from featx.comparison.repeats import require_drawn
 from featx.comparison.tasks import folders
-from featx.datasets import Dataset, announce, load_dataset, require_labelled
+from featx.datasets import Dataset, announce, load_dataset, require_labelled, study_notes
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
@@ -47,6 +47,8 @@ class Material:
         Whether the whole has more than one task.
     forward_passes : int
         Images sent through a network for all of it.
+    notes : tuple of str
+        What a reader of the result should know of the data (`featx.datasets.study_notes`).
     """
 
     name: str
@@ -58,6 +60,7 @@ class Material:
     tasks: dict[str, Task]
     several: bool
     forward_passes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def first(self) -> Features:
@@ -178,6 +181,7 @@ def gather(
         dataset.tasks,
         len(dataset.tasks) > 1,
         _passes(list(sets.values())),
+        tuple(study_notes(dataset)),
     )
 
 

@@ -203,7 +203,7 @@ def learning_curve(
         failures=[{"id": f.id, "reason": f.reason} for f in first.failures],
         environment=describe_environment(),
         seed=seed,
-        warnings=notes + _on_levels(found, split, n_draws),
+        warnings=[*gathered.notes, *notes, *_on_levels(found, split, n_draws)],
         extraction={
             name: {"profile": f.run["profile"], "parity": f.run["parity"]}
             for name, f in gathered.sets.items()

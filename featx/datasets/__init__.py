@@ -12,14 +12,14 @@ import numpy as np
 from featx.datasets.arrays import from_arrays, from_torch
 from featx.datasets.dataset import Dataset, require_labelled
 from featx.datasets.folder import read_folder
-from featx.datasets.images import images_of
+from featx.datasets.images import images_of, is_encoded
 from featx.datasets.layout import check_split_by
-from featx.datasets.listing import list_images, not_data
+from featx.datasets.listing import format_of_file, list_images, not_data
 from featx.datasets.named import NAMES, canonical_name, data_root, named_dataset
 from featx.datasets.paths import Finder
 from featx.datasets.reading import SKIP_HINT, LeftOut, Reading
 from featx.datasets.records import has_columns, read_frame, read_records
-from featx.datasets.summary import announce, notes_of, suffix_notes, summary_lines
+from featx.datasets.summary import announce, notes_of, study_notes, suffix_notes, summary_lines
 from featx.datasets.table import SUFFIXES, read_table
 from featx.errors import DatasetError, InputError, UnknownName
 from featx.images import as_source, is_image_file
@@ -48,6 +48,7 @@ __all__ = [
     "read_records",
     "read_table",
     "require_labelled",
+    "study_notes",
     "suffix_notes",
     "summary_lines",
 ]
@@ -165,7 +166,7 @@ def _holds_dicts(data: Any) -> bool:
     if isinstance(data, np.ndarray) or hasattr(data, "detach") or hasattr(data, "to_numpy"):
         return False
     first = data[0]
-    return isinstance(first, Mapping) and not first.keys() <= {"bytes", "path"}
+    return isinstance(first, Mapping) and not is_encoded(first)
 
 
 def _load_path(
@@ -185,7 +186,7 @@ def _load_path(
     if path.exists() or canonical_name(str(data)) is not None:
         _refuse_columns(columns, str(data))
     if path.is_file():
-        if is_image_file(path.name):
+        if is_image_file(path.name) or format_of_file(str(path)) is not None:
             return Dataset(path.name, [as_source(path, path.name)])
         if suffix in (".h5", ".hdf5"):
             raise DatasetError(f"{path}: a file of features, not of images; open it with open_features")

@@ -184,8 +184,13 @@ def pixels_of(image: Any, where: str) -> Any:
     return _levels(image, where) if isinstance(image, np.ndarray) else image
 
 
+def is_encoded(row: Any) -> bool:
+    """Whether `row` is a file as Hugging Face keeps one, a dict of ``bytes`` and ``path``."""
+    return isinstance(row, Mapping) and "bytes" in row and row.keys() <= {"bytes", "path"}
+
+
 def _source(row: Any, at: str, id: str, finder: Finder) -> Source:
-    if isinstance(row, Mapping) and row.keys() <= {"bytes", "path"}:  # how Hugging Face keeps a file
+    if is_encoded(row):
         row = row["bytes"] if row.get("bytes") is not None else row.get("path")
     if is_missing(row):
         raise DatasetError(f"{at}: no image, got {row!r}; every row needs one")
@@ -206,10 +211,10 @@ def _source(row: Any, at: str, id: str, finder: Finder) -> Source:
 
 def _image_in(row: Mapping[str, Any], at: str) -> Any:
     """The image in a row that is a dict."""
+    if is_encoded(row):
+        return row
     found = next((key for key in IMAGE_KEYS if key in row), None)
     if found is None:
-        if row.keys() <= {"bytes", "path"} and row:
-            return row
         raise DatasetError(f"{at}: a dict without an image; found: {', '.join(map(str, row)) or 'nothing'}")
     return row[found]
 

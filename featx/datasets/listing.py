@@ -74,6 +74,7 @@ def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Lis
     """
     walk = _Walk(os.fspath(root))
     walk.visit_all()
+    walk.failures.sort(key=lambda error: error.id)
     if walk.failures and on_error == "raise":
         first = walk.failures[0]
         more = f" (and {len(walk.failures) - 1} more)" if len(walk.failures) > 1 else ""

@@ -45,6 +45,7 @@ def read_frame(
     given = list(getattr(frame, "column_names", None) or frame.columns)
     names = [str(name) for name in given]
     if len(names) == 1 and names[0].strip().lower() not in COLUMNS:
+        labelled = False
         columns = {"image": _values(frame, given[0])}
     else:
         asked = check_asked_columns("data frame", label, target)

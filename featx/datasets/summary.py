@@ -79,6 +79,15 @@ def notes_of(collection: Any) -> list[str]:
     return notes
 
 
+def study_notes(dataset: Dataset) -> list[str]:
+    """Return what belongs into the result of a study: `notes_of`, and what was left out."""
+    left_out = dataset.reading.left_out
+    # That hidden files and featx's own are no part of the data goes without saying.
+    silent = ("hidden", "folder", "file of macOS")
+    telling = left_out.suffixes or any(not kind.startswith(silent) for kind in left_out.others)
+    return notes_of(dataset) + ([f"left out: {left_out}"] if telling else [])
+
+
 def suffix_notes(dataset: Dataset) -> list[str]:
     """Return a note on files whose suffix is another format's than their first bytes show, if there are any.
 

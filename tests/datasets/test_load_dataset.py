@@ -36,6 +36,19 @@ def test_a_folder_a_table_and_an_image_are_read(folder):
     assert np.array_equal(np.asarray(single.images[0].read().image()), BATCH[0])
 
 
+def test_an_image_may_have_any_name_when_it_is_named_itself(folder):
+    (folder / "a" / "0.png").rename(folder / "a" / "photo")
+    assert load_dataset(folder / "a" / "photo").images[0].read().image().size == (5, 6)
+
+
+def test_the_summary_is_printed_when_asked_for(folder, capsys):
+    load_dataset(folder)
+    assert capsys.readouterr() == ("", "")
+    load_dataset(folder, verbose=True)
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"{folder.name}: 6 images; 2 classes of 3 images (a, b)\n")
+
+
 def test_labelled_reaches_the_readers(folder):
     (folder / "t.csv").write_text("path\na/0.png\n")
     with pytest.raises(DatasetError, match="missing column label"):
