@@ -114,7 +114,7 @@ def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[
     empty = _empty(listed, layout)
     if empty and labelled and layout.splits is layout.groups is None:
         raise DatasetError(f"{root}: no images in the class folder {listing(empty)}; add some or remove it")
-    return [f"no images in the class folder {listing(empty)}"] if empty else []
+    return [f"no images in the folder {listing(empty)}"] if empty else []
 
 
 def _empty(listed: Listing, layout: Layout) -> list[str]:

@@ -6,7 +6,7 @@ import heapq
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from featx.datasets.reading import SKIP_HINT, LeftOut
 from featx.errors import DatasetError, ImageError
@@ -78,7 +78,8 @@ def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Lis
     if walk.failures and on_error == "raise":
         first = walk.failures[0]
         more = f" (and {len(walk.failures) - 1} more)" if len(walk.failures) > 1 else ""
-        raise DatasetError(f"{os.path.join(root, first.id)}: {first.reason}{more}; {SKIP_HINT}")
+        place = os.path.normpath(os.path.join(root, first.id))
+        raise DatasetError(f"{place}: {first.reason}{more}; {SKIP_HINT}")
     left_out = LeftOut(dict(walk.suffixes), walk.images, dict(walk.others), walk.first)
     return Listing(sorted(walk.files), walk.folders, left_out, walk.failures)
 
@@ -184,7 +185,7 @@ class _Walk:
 
     def _fail(self, parts: Parts, reason: str) -> None:
         id = "/".join(parts).encode("utf-8", "backslashreplace").decode()
-        self.failures.append(ImageError(id or Path(self.root).name, reason))
+        self.failures.append(ImageError(id or ".", reason))
 
     def _leave_out(self, kind: str, parts: Parts) -> None:
         self.others[kind] += 1

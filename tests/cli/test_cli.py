@@ -100,7 +100,7 @@ def test_missing_files_of_a_table_are_skipped_and_listed(capsys, photos, tmp_pat
     assert status == 0
     assert "8 embeddings" in out
     assert f"gone.png: no such file: {photos}" in err
-    assert "row 10: no value in column path" in err
+    assert "row 11: no value in column path" in err
 
 
 def test_the_first_bad_image_names_the_option(capsys, photos, tmp_path):

@@ -149,7 +149,7 @@ def test_images_beside_groups_are_named(tmp_path):
 def test_empty_class_folders_in_splits_are_said(tmp_path):
     classes(tmp_path, "train", "test")
     (tmp_path / "train" / "cows").mkdir()
-    assert read_folder(tmp_path).reading.notes == ("no images in the class folder 'train/cows'",)
+    assert read_folder(tmp_path).reading.notes == ("no images in the folder 'train/cows'",)
 
 
 def test_split_by_is_for_folders(tmp_path):
