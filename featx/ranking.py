@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.datasets import Dataset, load_dataset, require_labelled
+from featx.datasets import Dataset, load_dataset, require_labelled, study_notes
 from featx.errors import DatasetError, InputError
 from featx.extraction import embed_dataset, network_embedder
 from featx.results import Interval
@@ -137,6 +137,7 @@ def rank(
     cuts = [_cuts(name, layers, asked) for name in names]
 
     result = Ranking({}, [])
+    result.notes += study_notes(dataset)
     scored: list[np.ndarray] = []
     for members, logits in cuts:
         embeddings, probabilities, kept, space_of = _extracted(dataset, members, logits, run, common, result)

@@ -12,7 +12,7 @@ import numpy as np
 
 from featx.comparison.repeats import require_drawn
 from featx.comparison.tasks import folders
-from featx.datasets import Dataset, announce, load_dataset, require_labelled, study_notes
+from featx.datasets import Dataset, announce, load_dataset, notes_of, require_labelled, study_notes
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
@@ -144,7 +144,9 @@ def gather(
         stem = Path(data).stem if is_file else "features"
         if common["verbose"]:
             announce(features, stem)
-        return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, _passes([features]))
+        notes = tuple(notes_of(features))
+        passes = _passes([features])
+        return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, passes, notes)
 
     dataset = load_dataset(
         data,

@@ -21,7 +21,7 @@ from featx.datasets.reading import SKIP_HINT, LeftOut, Reading
 from featx.datasets.records import has_columns, read_frame, read_records
 from featx.datasets.summary import announce, notes_of, study_notes, suffix_notes, summary_lines
 from featx.datasets.table import SUFFIXES, read_table
-from featx.errors import DatasetError, InputError, UnknownName
+from featx.errors import DatasetError, InputError, UnknownName, reason_of
 from featx.images import as_source, is_image_file
 from featx.tasks import Task, names_of
 
@@ -141,7 +141,7 @@ def _load(
         return from_arrays(frame.images, labels, **columns)
     if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbands"):
         _refuse_columns(columns, type(data).__name__)
-        return from_arrays([data], labels)  # one image, encoded or of Pillow
+        return from_arrays([data], labels, on_error=on_error)  # one image, encoded or of Pillow
     sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping)
     of_columns = hasattr(data, "column_names")  # a dataset of Hugging Face, also an empty one
     if sequence and (of_columns or (len(data) and _holds_dicts(data))):
@@ -149,7 +149,7 @@ def _load(
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy") or hasattr(data, "detach"):
         if labels is None:
             _refuse_columns(columns, "images without labels")
-        return from_arrays(data, labels, **columns)
+        return from_arrays(data, labels, on_error=on_error, **columns)
     _refuse_columns(columns, type(data).__name__)
     if sequence:
         _refuse_labels(labels, type(data).__name__)
@@ -172,9 +172,12 @@ def _holds_dicts(data: Any) -> bool:
 def _load_path(
     data: str | Path, labelled: bool, columns: dict[str, Any], split_by: str | None, on_error: str
 ) -> Dataset:
-    path = Path(data).expanduser()
-    if not path.exists():
-        path = Path(Finder().find(str(path)))
+    try:
+        path = Path(data).expanduser()
+        if not path.exists():
+            path = Path(Finder().find(str(path)))
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, no home
+        raise DatasetError(f"{data}: cannot be read ({reason_of(error)})") from error
     suffix = path.suffix.lower()
     if path.is_dir():
         _refuse_columns(columns, str(data))

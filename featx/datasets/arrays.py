@@ -13,7 +13,7 @@ import numpy as np
 
 from featx.datasets.columns import check_not_empty, tasks_of
 from featx.datasets.dataset import Dataset
-from featx.datasets.images import pixels_of, rows_of, sources_of
+from featx.datasets.images import image_of_item, rows_of, sources_of
 from featx.datasets.labels import groups_of, indexed, labels_of, one_per_image, splits_of
 from featx.errors import DatasetError
 from featx.images import SOURCES, LazyImage
@@ -30,6 +30,7 @@ def from_arrays(
     name: str = "arrays",
     label: Any = None,
     target: Any = None,
+    on_error: str = "raise",
 ) -> Dataset:
     """A dataset of images in memory or of paths.
 
@@ -51,6 +52,8 @@ def from_arrays(
     name : str, default="arrays"
     label, target : str or sequence of str, optional
         Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
+    on_error : {"raise", "skip"}, default="raise"
+        What a row that is no image does: raise now, or fail when it is read, as a broken file does.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def from_arrays(
         encoded = None if labels is None else encoded
     dataset = Dataset(
         name,
-        sources_of(listed, name, names),
+        sources_of(listed, name, names, on_error=on_error),
         encoded,
         class_list,
         None if splits is None else splits_of(splits, n),
@@ -119,7 +122,10 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
         if labels is None or len(labels) != n:
             labels = [_item_label(dataset[i], i, name) for i in range(n)]
     width = len(str(n - 1))
-    images = [LazyImage(f"{i:0{width}d}", functools.partial(_item_image, dataset, i, name)) for i in range(n)]
+    images = [
+        LazyImage(f"{i:0{width}d}", functools.partial(_item_image, dataset, i, f"{i:0{width}d}"))
+        for i in range(n)
+    ]
     if labels is None:
         return Dataset(name, list(images))
     labels = [label.item() if hasattr(label, "item") else label for label in labels]
@@ -149,9 +155,9 @@ def _ids(images: list) -> list[str]:
     return [f"{name}#{i}" if counts[name] > 1 else name for i, name in enumerate(names)]
 
 
-def _item_image(dataset: Any, i: int, name: str) -> object:
+def _item_image(dataset: Any, i: int, id: str) -> object:
     item = dataset[i]
-    return pixels_of(item[0] if isinstance(item, (tuple, list)) else item, f"{name}, item {i}")
+    return image_of_item(item[0] if isinstance(item, (tuple, list)) else item, id)
 
 
 def _item_label(item: Any, i: int, name: str) -> Any:

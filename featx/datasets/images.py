@@ -6,6 +6,7 @@ two ways is refused, and the message says how to write either.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 from featx.datasets.dataset import Dataset
 from featx.datasets.labels import is_missing
 from featx.datasets.paths import Finder
-from featx.errors import DatasetError
-from featx.images import SOURCES, Source, as_source
+from featx.errors import DatasetError, ImageError
+from featx.images import SOURCES, LazyImage, Source, as_source
 
 _EXPECTED = (
     "a list, array or column of paths, of image files' bytes, of PIL images or of arrays; or one array of "
@@ -84,14 +85,15 @@ def rows_of(X: Any, where: str) -> list[Any]:
     DatasetError
         If `X` is no collection, or can be read in two ways.
     """
-    if is_tensor(X):
+    from_tensor = is_tensor(X)
+    if from_tensor:
         X = _array_of(X)
         if X.ndim == 4 and X.shape[1] in _CHANNELS:
             X = np.moveaxis(X, 1, -1)
     elif not isinstance(X, np.ndarray) and hasattr(X, "to_numpy"):
         X = X.to_numpy()
     if isinstance(X, np.ndarray):
-        return _rows_of_array(X, where)
+        return _rows_of_array(X, where, from_tensor)
     if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(X, "getbands"):
         raise DatasetError(
             f"{where}: expected several images, got one {type(X).__name__}; put it into a list"
@@ -104,7 +106,7 @@ def rows_of(X: Any, where: str) -> list[Any]:
     return rows
 
 
-def _rows_of_array(array: np.ndarray, where: str) -> list[Any]:
+def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool) -> list[Any]:
     if array.dtype.kind in "OUT":
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
@@ -125,20 +127,19 @@ def _rows_of_array(array: np.ndarray, where: str) -> list[Any]:
         raise DatasetError(f"{where}: expected {_EXPECTED}; got {array.dtype} of shape {shape}{hint}")
     levels = _levels(array, where)
     if array.ndim == 3 and (shape[-1] in _CHANNELS or shape[0] in (3, 4)):
-        one = "(h, w, channels)" if shape[-1] in _CHANNELS else "(channels, h, w)"
-        put = (
-            "put it into a list"
-            if shape[-1] in _CHANNELS
-            else "move the channels last and put it into a list"
-        )
+        last = shape[-1] in _CHANNELS
+        put = "put it into a list" if last or from_tensor else "move the channels last and put it into a list"
         raise DatasetError(
-            f"{where}: an array of shape {shape} may be one image {one} or {shape[0]} grey images (n, h, w); "
-            f"{put} if it is one image, and add an axis, (n, h, w, 1), if it is several"
+            f"{where}: an array of shape {shape} may be one image "
+            f"{'(h, w, channels)' if last else '(channels, h, w)'} or {shape[0]} grey images (n, h, w); {put} "
+            "if it is one image, and add an axis, (n, h, w, 1), if it is several"
         )
     return list(levels)
 
 
-def sources_of(rows: list[Any], where: str, ids: list[str] | None = None) -> list[Source]:
+def sources_of(
+    rows: list[Any], where: str, ids: list[str] | None = None, *, on_error: str = "raise"
+) -> list[Source]:
     """Return the source of each row.
 
     Parameters
@@ -149,6 +150,8 @@ def sources_of(rows: list[Any], where: str, ids: list[str] | None = None) -> lis
         What they are called in messages.
     ids : list of str, optional
         Default: the path, or the position.
+    on_error : {"raise", "skip"}, default="raise"
+        What a row that is no image does: raise now, or fail when it is read, as a broken file does.
 
     Raises
     ------
@@ -161,12 +164,22 @@ def sources_of(rows: list[Any], where: str, ids: list[str] | None = None) -> lis
         id = None if ids is None else ids[i]
         if isinstance(row, SOURCES):
             return row if id is None else as_source(row, id)
-        made = _source(row, f"{where}, row {i}", f"{i:0{width}d}" if id is None else id, finder)
+        position = f"{i:0{width}d}" if id is None else id
+        try:
+            made = _source(row, f"{where}, row {i}", position, finder)
+        except DatasetError as error:
+            if on_error == "raise":
+                raise
+            return LazyImage(position, functools.partial(_fail, position, str(error)))
         if id is None and isinstance(row, (str, os.PathLike)):
             return as_source(made, Path(row).as_posix())
         return made
 
     return [source(row, i) for i, row in enumerate(rows)]
+
+
+def _fail(id: str, reason: str) -> object:
+    raise ImageError(id, reason)
 
 
 def pixels_of(image: Any, where: str) -> Any:
@@ -182,6 +195,21 @@ def pixels_of(image: Any, where: str) -> Any:
         if image.ndim == 3 and image.shape[0] in _CHANNELS:
             image = np.moveaxis(image, 0, -1)
     return _levels(image, where) if isinstance(image, np.ndarray) else image
+
+
+def image_of_item(image: Any, id: str) -> object:
+    """Return the image in an item that was fetched, as `featx.images.LazyImage` takes it.
+
+    Raises
+    ------
+    ImageError
+        If there is none in it.
+    """
+    if is_missing(image):
+        raise ImageError(id, f"no image, got {image!r}")
+    if isinstance(image, (Mapping, str, os.PathLike, bytes)):
+        return _source(image, id, id, Finder()).read().image()
+    return pixels_of(image, id)
 
 
 def is_encoded(row: Any) -> bool:

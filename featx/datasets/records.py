@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from featx.datasets.dataset import Dataset, listing
-from featx.datasets.images import IMAGE_KEYS, is_frame, pixels_of, sources_of
+from featx.datasets.images import IMAGE_KEYS, image_of_item, is_frame
 from featx.datasets.labels import is_missing
 from featx.datasets.tabular import COLUMNS, Table, check_asked_columns, dataset_of, label_candidates
 from featx.errors import DatasetError
@@ -179,16 +179,12 @@ def _images(rows: Any, key: Any, n: int) -> list[Any]:
     """Images of a list as they are; those of a dataset are fetched when they are read."""
     if isinstance(rows, (list, tuple)):
         return [row[key] for row in rows]
-    width = len(str(n - 1))
-    place = type(rows).__name__
-    return [LazyImage(f"{i:0{width}d}", functools.partial(_fetch, rows, i, key, place)) for i in range(n)]
+    ids = [f"{i:0{len(str(n - 1))}d}" for i in range(n)]
+    return [LazyImage(id, functools.partial(_fetch, rows, i, key, id)) for i, id in enumerate(ids)]
 
 
-def _fetch(rows: Any, i: int, key: Any, place: str) -> object:
-    image = rows[i][key]
-    if isinstance(image, (Mapping, str, bytes)):
-        return sources_of([image], f"{place}, item {i}")[0].read().image()
-    return pixels_of(image, f"{place}, item {i}")
+def _fetch(rows: Any, i: int, key: Any, id: str) -> object:
+    return image_of_item(rows[i][key], id)
 
 
 def _column(rows: Any, name: Any, n: int) -> list[Any]:

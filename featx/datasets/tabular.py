@@ -208,7 +208,8 @@ def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
         raise DatasetError(f"{table.place}: no row has an image that is there; the first: {failures[0]}")
     table.keep(kept)
     ids = [ids[i] if isinstance(images[i], FileImage) else f"{table.rows[k]}" for k, i in enumerate(kept)]
-    return sources_of([images[i] for i in kept], f"{table.place}, column {column}", ids), failures
+    where = f"{table.place}, column {column}"
+    return sources_of([images[i] for i in kept], where, ids, on_error=on_error), failures
 
 
 def _absent(table: Table, column: str, absent: dict[int, str]) -> DatasetError:
