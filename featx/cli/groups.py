@@ -22,7 +22,7 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 
 def add_split_by(parser: argparse.ArgumentParser) -> None:
-    """What the top folders are."""
+    """Ask what the top folders are."""
     parser.add_argument(
         "--split-by",
         choices=["folder", "none"],

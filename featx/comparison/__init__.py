@@ -179,9 +179,9 @@ def compare(
             print(f"task {name}", file=sys.stderr, flush=True)
         run = compare_classes if task.kind == "classes" else compare_numbers
         results[name] = run(material.of(task), options)
+    next(iter(results.values())).warnings[:0] = material.notes
     if not material.several:
         (result,) = results.values()
-        result.warnings[:0] = material.notes
         result.seconds_total = time.perf_counter() - started
         return result
     return TaskComparisons(

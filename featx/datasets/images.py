@@ -92,6 +92,8 @@ def rows_of(X: Any, where: str) -> list[Any]:
             X = np.moveaxis(X, 1, -1)
     elif not isinstance(X, np.ndarray) and hasattr(X, "to_numpy"):
         X = X.to_numpy()
+    elif hasattr(X, "column_names") and hasattr(X, "to_pylist"):  # a table of pyarrow, as dicts
+        X = X.to_pylist()
     if isinstance(X, np.ndarray):
         return _rows_of_array(X, where, from_tensor)
     if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(X, "getbands"):
@@ -128,11 +130,11 @@ def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool) -> list[Any
     levels = _levels(array, where)
     if array.ndim == 3 and (shape[-1] in _CHANNELS or shape[0] in (3, 4)):
         last = shape[-1] in _CHANNELS
+        one = "(h, w, channels)" if last else "(channels, h, w)"
         put = "put it into a list" if last or from_tensor else "move the channels last and put it into a list"
         raise DatasetError(
-            f"{where}: an array of shape {shape} may be one image "
-            f"{'(h, w, channels)' if last else '(channels, h, w)'} or {shape[0]} grey images (n, h, w); {put} "
-            "if it is one image, and add an axis, (n, h, w, 1), if it is several"
+            f"{where}: an array of shape {shape} may be one image {one} or {shape[0]} grey images (n, h, w); "
+            f"{put} if it is one image, and add an axis, (n, h, w, 1), if it is several"
         )
     return list(levels)
 

@@ -105,7 +105,7 @@ def layout_of(place: str, found: Sequence[Parts], folders: Iterable[Parts], spli
         raise DatasetError(
             f"{place}: images lie beside the folders of the {what}: {listing(beside)}; move them"
         )
-    depth = {name: _depth(name, found, folders) for name in divided}
+    depth = _depths(divided, found, folders)
     level = [depth.get(parts[0], 0) for parts in found]
     layout = Layout(None, origin=", ".join(map(repr, divided[:5])) + (", ..." if len(divided) > 5 else ""))
     if splits:
@@ -194,14 +194,19 @@ def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> No
     )
 
 
-def _depth(name: str, found: Sequence[Parts], folders: set[Parts]) -> int:
-    """How many folders lie above the class folders in a split or group: 2 where it holds itself once more."""
-    inside = [parts for parts in folders if len(parts) == 2 and parts[0] == name]
-    if len(inside) != 1 or any(len(parts) == 2 and parts[0] == name for parts in found):
-        return 1
-    inner = inside[0][1]
-    return (
-        2
-        if inner.lower() == name.lower() or (split_role(inner) and split_role(inner) == split_role(name))
-        else 1
-    )
+def _depths(divided: Sequence[str], found: Sequence[Parts], folders: set[Parts]) -> dict[str, int]:
+    """How many folders lie above the class folders in each split or group: 2 where it holds itself."""
+    inside: dict[str, list[str]] = {name: [] for name in divided}
+    for parts in folders:
+        if len(parts) == 2 and parts[0] in inside:
+            inside[parts[0]].append(parts[1])
+    direct = {parts[0] for parts in found if len(parts) == 2}
+
+    def is_twice(name: str) -> bool:
+        if name in direct or len(inside[name]) != 1:
+            return False
+        (inner,) = inside[name]
+        role = split_role(inner)
+        return inner.lower() == name.lower() or (role is not None and role == split_role(name))
+
+    return {name: 2 if is_twice(name) else 1 for name in divided}

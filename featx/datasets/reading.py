@@ -1,4 +1,4 @@
-"""What reading a dataset found besides its images: what was passed over, what failed, whence the splits."""
+"""What was found while a dataset was read: what was passed over, what failed, where splits come from."""
 
 from __future__ import annotations
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featx.datasets.arrays import from_arrays
 from featx.datasets.dataset import Dataset, listing
 from featx.datasets.images import IMAGE_KEYS, image_of_item, is_frame
 from featx.datasets.labels import is_missing
 from featx.datasets.tabular import COLUMNS, Table, check_asked_columns, dataset_of, label_candidates
 from featx.errors import DatasetError
 from featx.images import LazyImage
-from featx.tasks import names_of
 
 #: What the column of labels is called in rows that are dicts; ``label`` comes first.
 LABEL_KEYS = ("label", "labels", "class", "category", "target", "y")
@@ -105,7 +105,8 @@ def read_records(
     if n == 0:
         raise DatasetError(f"{place}: no images")
     first = rows[0]
-    kinds = {name: type(kind).__name__ for name, kind in (getattr(rows, "features", None) or {}).items()}
+    features = _features(rows)
+    kinds = {name: type(kind).__name__ for name, kind in features.items()}
     names = list(first)
     image = _chosen(place, names, [name for name in names if kinds.get(name) == "Image"], IMAGE_KEYS, "image")
     if image is None:
@@ -113,14 +114,15 @@ def read_records(
             f"{place}: its rows have no image; found: {', '.join(map(str, names))}; "
             f"expected one of {', '.join(IMAGE_KEYS[:3])}, ..."
         )
-    asked = check_asked_columns(place, label, target)
+    # With labels of their own, label and target choose among those.
+    asked = check_asked_columns(place, label, target) if labels is None else []
     columns: dict[str, list[Any]] = {"image": _images(rows, image, n)}
     orders: dict[str, Sequence[str]] = {}
 
     def take(name: str, under: str) -> None:
         values = _column(rows, name, n)
         if kinds.get(name) == "ClassLabel":
-            orders[under] = list(rows.features[name].names)
+            orders[under] = list(features[name].names)
             values = [_named(value, orders[under]) for value in values]
         columns[under] = values
 
@@ -146,19 +148,28 @@ def read_records(
         if name in names and name not in columns:
             take(name, name)
     table = Table(place, "", list(range(n)), columns, [str(name) for name in names], orders=orders)
-    if labels is not None:
-        if "label" in columns or asked:
-            raise DatasetError(f"{place} brings its own labels; give either them or labels")
-        columns["label"] = labels
-        table.found.append("label")
-    return dataset_of(
-        table,
-        place,
-        labelled=False,
-        label=names_of(label) or None,
-        target=names_of(target) or None,
-        on_error=on_error,
+    if labels is None:
+        return dataset_of(table, place, labelled=False, label=label, target=target, on_error=on_error)
+    if "label" in columns:
+        raise DatasetError(f"{place} brings its own labels; give either them or labels")
+    bare = dataset_of(table, place, labelled=False, label=None, target=None, on_error=on_error)
+    return from_arrays(
+        bare.images,
+        labels,
+        splits=bare.splits,
+        groups=bare.groups,
+        name=place,
+        label=label,
+        target=target,
     )
+
+
+def _features(rows: Any) -> Mapping[str, Any]:
+    """What each column is, where a dataset of Hugging Face says so, also through a Subset."""
+    while not getattr(rows, "features", None) and hasattr(rows, "dataset"):
+        rows = rows.dataset
+    features = getattr(rows, "features", None)
+    return features if isinstance(features, Mapping) else {}
 
 
 def _chosen(
@@ -216,4 +227,4 @@ def _named(value: Any, names: Sequence[str]) -> Any:
 
 
 def _plain(value: Any) -> bool:
-    return isinstance(value, (str, int, bool)) or hasattr(value, "dtype")
+    return isinstance(value, (str, int, bool)) or getattr(value, "ndim", None) == 0

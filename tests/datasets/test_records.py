@@ -214,6 +214,18 @@ def test_labels_are_never_dropped_in_silence():
         load_dataset(hub(), list("abab"))
 
 
+def test_a_subset_has_the_names_of_its_whole():
+    dataset = load_dataset(torch.utils.data.Subset(hub(), [3, 0]))
+    assert (dataset.classes, dataset.labels.tolist()) == (("zebra", "ant"), [1, 0])
+
+
+def test_labels_of_several_columns_beside_the_rows():
+    given = {"kind": list("abab"), "age": [1.5, 2, 3, 4]}
+    dataset = load_dataset([{"image": image, "split": "train"} for image in BATCH], given, target="age")
+    assert list(dataset.tasks) == ["age"]
+    assert dataset.splits.tolist() == ["train"] * 4
+
+
 def test_several_datasets_by_split_are_refused_with_the_remedy():
     with pytest.raises(DatasetError, match=r"got dict; give one of its parts, as in data\['train'\]"):
         load_dataset({"train": hub(), "test": hub()})
