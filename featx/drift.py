@@ -274,7 +274,11 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
 def _opened(given: Any, common: dict[str, Any]) -> Dataset:
     # Labels are not looked at, so what the top folders are does not matter.
     dataset = load_dataset(
-        given, labelled=False, split_by="none", on_error=common["on_error"], verbose=common["verbose"]
+        given,
+        labelled=False,
+        split_by="none",
+        on_error=common.get("on_error", "raise"),
+        verbose=common.get("verbose", False),
     )
     _require_enough(dataset.name, len(dataset))
     return dataset

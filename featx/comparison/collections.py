@@ -75,7 +75,7 @@ def _open(
         if split_by == "folder":
             raise InputError("split_by divides a folder, and a features file has its groups already")
         name, features = (Path(data).stem, load_features(data)) if is_file else ("features", data)
-        if common["verbose"]:
+        if common.get("verbose", False):
             announce(features, name)
         return name, features
     dataset = load_dataset(
@@ -84,8 +84,8 @@ def _open(
         seed=seed,
         labelled=labelled,
         split_by=split_by,
-        on_error=common["on_error"],
-        verbose=common["verbose"],
+        on_error=common.get("on_error", "raise"),
+        verbose=common.get("verbose", False),
     )
     if labelled:
         require_labelled(dataset)

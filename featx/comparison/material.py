@@ -142,7 +142,7 @@ def gather(
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         name = features.space.get("backbone", {}).get("architecture", "features")
         stem = Path(data).stem if is_file else "features"
-        if common["verbose"]:
+        if common.get("verbose", False):
             announce(features, stem)
         notes = tuple(notes_of(features))
         passes = _passes([features])
@@ -156,8 +156,8 @@ def gather(
         label=label,
         target=target,
         split_by=split_by,
-        on_error=common["on_error"],
-        verbose=common["verbose"],
+        on_error=common.get("on_error", "raise"),
+        verbose=common.get("verbose", False),
     )
     require_drawn(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
