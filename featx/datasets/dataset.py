@@ -265,8 +265,9 @@ def require_labelled(dataset: Dataset) -> None:
     present = np.flatnonzero(counts)
     if len(present) < 2:
         names = ", ".join(repr(dataset.classes[i]) for i in present) or "none"
+        notes = "".join(f"; {note}" for note in dataset.reading.notes)
         raise DatasetError(
-            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}"
+            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}{notes}"
         )
     small = np.flatnonzero(counts < 2)
     if len(small):

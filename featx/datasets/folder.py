@@ -111,10 +111,19 @@ def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[
         return [
             f"no labels: {len(stray)} images are not in a class folder, {n} others are: {listing(stray, 3)}"
         ]
+    notes = []
+    top = {parts[0] for parts in listed.files}
+    inside = {parts[1] for parts in listed.files if len(parts) > 2}
+    if layout.splits is layout.groups is None and len(top) == 1 and len(inside) > 1:
+        (only,) = top
+        notes = [
+            f"all images lie in the one folder {only!r}, which holds folders itself: if those are the "
+            f"classes, give {root / only}"
+        ]
     empty = _empty(listed, layout)
     if empty and labelled and layout.splits is layout.groups is None:
         raise DatasetError(f"{root}: no images in the class folder {listing(empty)}; add some or remove it")
-    return [f"no images in the folder {listing(empty)}"] if empty else []
+    return [*notes, f"no images in the folder {listing(empty)}"] if empty else notes
 
 
 def _empty(listed: Listing, layout: Layout) -> list[str]:

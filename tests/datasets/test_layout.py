@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.datasets import load_dataset, read_folder
+from featx.datasets import load_dataset, read_folder, require_labelled
 from featx.datasets.layout import split_role
 from featx.errors import DatasetError, InputError
 from featx.splits import make_split
@@ -123,6 +123,25 @@ def test_a_single_shared_name_and_a_stray_file_are_asked_about_too(tmp_path):
 def test_folders_that_only_store_files_are_not_asked_about(tmp_path, inner):
     dataset = read_folder(put(tmp_path, f"cats/{inner}/1.png", f"dogs/{inner}/1.png"))
     assert dataset.classes == ("cats", "dogs")
+
+
+def test_splits_inside_the_classes_are_not_dropped_in_silence(tmp_path):
+    put(tmp_path, *(f"{name}/{split}/1.png" for name in ("cats", "dogs") for split in ("train", "test")))
+    with pytest.raises(
+        DatasetError, match=r"the splits \('test', 'train'\) lie inside the folders 'cats', 'dogs'; put"
+    ):
+        read_folder(tmp_path)
+    assert read_folder(tmp_path, split_by="none").classes == ("cats", "dogs")
+
+
+@pytest.mark.parametrize("inner", [("cats", "dogs"), ("train/cats", "train/dogs", "test/cats", "test/dogs")])
+def test_one_folder_around_all_is_said(tmp_path, inner):
+    dataset = read_folder(classes(tmp_path, "archive", inner=inner))
+    said = "all images lie in the one folder 'archive', which holds folders itself"
+    assert dataset.reading.notes[0].startswith(said)
+    with pytest.raises(DatasetError, match=rf"at least 2 classes, got 1: 'archive'; {said}.*archive$"):
+        require_labelled(dataset)
+    assert read_folder(tmp_path / "archive").classes == ("cats", "dogs")
 
 
 def test_folders_of_other_names_are_not_asked_about(tmp_path):
