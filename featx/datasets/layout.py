@@ -188,9 +188,9 @@ def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> No
     holders = [name for name in top if within.get(name, set()) & set(shared)]
     if all(split_role(name) for name in shared):
         raise DatasetError(
-            f"{place}: the splits ({listing(shared, 3)}) lie inside the folders {listing(holders, 3)}; put them "
-            "on top, as in train/CLASS and test/CLASS, or take the outer folders for the classes and forget the "
-            "splits with --split-by none (split_by='none')"
+            f"{place}: the splits ({listing(shared, 3)}) lie inside the folders {listing(holders, 3)}; "
+            "put them on top, as in train/CLASS and test/CLASS, or forget them and take the outer folders "
+            "for the classes with --split-by none (split_by='none')"
         )
     raise DatasetError(
         f"{place}: the folders {listing(holders, 3)} hold folders of the same names ({listing(shared, 3)}), "
