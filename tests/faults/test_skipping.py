@@ -10,6 +10,8 @@ from featx.comparison import compare_detectors, find_anomalies
 from featx.datasets import SKIP_HINT
 from featx.errors import DatasetError, InputError
 
+pytestmark = pytest.mark.faults
+
 GONE = ["gone.png", "row 3", "sky/cut.png", "sky/page.jpg"]
 
 
@@ -25,11 +27,14 @@ def table(photos):
     return photos / "t.csv"
 
 
-def test_every_function_goes_on_and_lists_what_it_left_out(table, tmp_path):
+def test_every_function_goes_on_and_lists_what_it_left_out(table, tmp_path, thorough):
     options = QUICK | {"on_error": "skip", "cache": tmp_path / "cache"}
     extracted = featx.extract(table, **options)
     assert len(extracted) == 24
     assert sorted(f.id for f in extracted.failures) == GONE
+    assert sorted(f.id for f in find_anomalies(table, table, **options).failures) == sorted(2 * GONE)
+    if not thorough:
+        return
     network = {name: value for name, value in options.items() if name != "backbone"}
     compared = featx.compare(
         table, backbones=QUICK["backbone"], classifiers="lda", baseline="none", n_boot=10, **network
@@ -37,7 +42,6 @@ def test_every_function_goes_on_and_lists_what_it_left_out(table, tmp_path):
     assert sorted(f["id"] for f in compared.failures) == GONE
     found = compare_detectors(table, detectors="knn", n_boot=10, **options)
     assert sorted(f["id"] for f in found.failures) == GONE
-    assert sorted(f.id for f in find_anomalies(table, table, **options).failures) == sorted(2 * GONE)
     model = featx.train(table, classifier="lda", **options)
     assert sorted(f.id for f in model.failures) == GONE
     assert len(model.predict(table, on_error="skip", cache=tmp_path / "cache")) == 24
@@ -56,7 +60,7 @@ def test_a_run_that_stops_names_the_option_wherever_the_first_bad_image_is(table
     assert str(caught.value).endswith(SKIP_HINT)
     text = table.read_text().replace("gone.png,sky\n,sky\n", "")
     table.write_text(text)
-    for run in (featx.extract, featx.train, lambda data, **options: featx.similarity(data, data, **options)):
+    for run in (featx.extract, featx.train):
         with pytest.raises(InputError, match=r"sky/(cut.png|page.jpg): .*") as caught:
             run(table, **QUICK)
         assert str(caught.value).endswith(SKIP_HINT)
