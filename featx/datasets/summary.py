@@ -116,7 +116,9 @@ def suffix_notes(dataset: Dataset) -> list[str]:
 def announce(collection: Any, name: str | None = None) -> None:
     """Print `summary_lines` on standard error."""
     for line in summary_lines(collection, name):
-        print(line, file=sys.stderr, flush=True)
+        # Names of files and classes may hold anything, also what moves a terminal's cursor.
+        plain = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        print("".join(plain), file=sys.stderr, flush=True)
 
 
 def _tasks(collection: Any) -> Iterator[str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.datasets import from_arrays, load_dataset, study_notes, suffix_notes, summary_lines
+from featx.datasets import announce, from_arrays, load_dataset, study_notes, suffix_notes, summary_lines
 from featx.features import Features
 from featx.tasks import Task
 
@@ -72,6 +72,11 @@ def test_other_classes_are_not(name):
 def test_classes_that_are_called_like_splits_are_noted():
     (said,) = study_notes(from_arrays(images(2), ["trainA", "testA"]))
     assert said == "the classes 'testA', 'trainA' are called like splits, and are read as classes"
+
+
+def test_control_characters_of_names_are_escaped(capsys):
+    announce(from_arrays(images(2), ["a\x1b[2J", "b\nc"]))
+    assert capsys.readouterr().err == "arrays: 2 images; 2 classes of 1 image (a\\x1b[2J, b\\nc)\n"
 
 
 def test_a_class_in_train_only_is_noted():
