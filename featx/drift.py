@@ -11,8 +11,8 @@ import numpy as np
 from featx.cache import Space
 from featx.datasets import Dataset, load_dataset
 from featx.errors import DatasetError, FeaturesError, InputError
-from featx.extraction import embed, network_embedder
-from featx.features import Features, load_features
+from featx.extraction import embed_dataset, network_embedder
+from featx.features import Failure, Features, load_features
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.transferability import softmax
 
@@ -60,6 +60,7 @@ class _Side:
     dataset: Dataset | None = None
     total: int = 0
     passes: int = 0
+    failures: list[Failure] = field(default_factory=list)
 
 
 def similarity(
@@ -141,7 +142,7 @@ def similarity(
         run = {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size}
         common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
         # Both are read before any image goes through a network, so that bad input is refused at once.
-        opened = [_opened(given) for given in (a, b)]
+        opened = [_opened(given, common) for given in (a, b)]
         first, second = (_from_images(d, backbone, layer, asked, run, common, most, seed) for d in opened)
     different = Space(first.space).differences(
         Space(second.space), here=f"in {first.name}", there=f"in {second.name}"
@@ -167,6 +168,11 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
     x, y = first.rows, second.rows
     notes = []
     for side in (first, second):
+        if side.failures:
+            named = "; ".join(map(str, side.failures[:5])) + ("; ..." if len(side.failures) > 5 else "")
+            notes.append(
+                f"{side.name}: {len(side.failures)} images could not be read and are left out: {named}"
+            )
         if len(side.rows) < x.shape[1]:
             notes.append(
                 f"{side.name}: {len(side.rows)} images for {x.shape[1]} values: the Frechet distance is "
@@ -265,8 +271,15 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
     return _Side(name, rows, ids, features.space, total=len(features))
 
 
-def _opened(given: Any) -> Dataset:
-    dataset = load_dataset(given, labelled=False)
+def _opened(given: Any, common: dict[str, Any]) -> Dataset:
+    # Labels are not looked at, so what the top folders are does not matter.
+    dataset = load_dataset(
+        given,
+        labelled=False,
+        split_by="none",
+        on_error=common.get("on_error", "raise"),
+        verbose=common.get("verbose", False),
+    )
     _require_enough(dataset.name, len(dataset))
     return dataset
 
@@ -289,7 +302,7 @@ def _from_images(
         logits = load_layers(members[0], ["logits"])[0]
         members += [logits] if logits.identity != members[0].identity else []
     network = joined(members)
-    found = embed(dataset.images, network_embedder(network, **run), **common)
+    found = embed_dataset(dataset, network_embedder(network, **run), **common)
     _require_enough(dataset.name, len(found.kept))
     dataset = dataset.subset(found.kept)
     columns = columns_of(network)
@@ -298,7 +311,9 @@ def _from_images(
     profile = softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None
     space = found.embedder.spaces[0].fields
     ids = list(dataset.ids)
-    return _Side(dataset.name, rows, ids, space, profile, dataset, total, found.forward_passes)
+    side = _Side(dataset.name, rows, ids, space, profile, dataset, total, found.forward_passes)
+    side.failures = found.failures
+    return side
 
 
 def _require_enough(name: str, n: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
-from featx.extraction import backbone_of, embed, extract_features, matching_embedder, network_embedder
+from featx.extraction import backbone_of, embed_dataset, extract_features, matching_embedder, network_embedder
 from featx.extraction.same_space import backbone_arguments
 from featx.features import Failure
 
@@ -120,8 +120,9 @@ class Model:
             device=device,
             batch_size=batch_size,
         )
-        dataset = load_dataset(images, labelled=False)
-        rows = embed(dataset.images, embedder, cache=cache, on_error=on_error, verbose=verbose)
+        # Classes do not matter here, so what the top folders are does not either.
+        dataset = load_dataset(images, labelled=False, split_by="none", on_error=on_error)
+        rows = embed_dataset(dataset, embedder, cache=cache, on_error=on_error, verbose=verbose)
         self.failures, self.extraction = rows.failures, rows.profile.to_dict()
         if not len(rows.kept):
             return []
@@ -214,6 +215,7 @@ def train(
     limit: int | None = None,
     on_error: str = "raise",
     verbose: bool = False,
+    split_by: str | None = None,
 ) -> Model:
     """Trains one probe on every labelled image of `data`, to keep and to use.
 
@@ -228,7 +230,7 @@ def train(
         A name of ``featx.classifiers.probe_names(on_request=True)``.
     seed : int, default=0
         Seed of folds and classifier.
-    cache, limit, on_error, verbose
+    cache, limit, on_error, verbose, split_by
         As in `featx.extract`.
 
     Returns
@@ -249,7 +251,9 @@ def train(
             "precision 'int8' depends on the images that it was calibrated on, and a model meets others; "
             "train with 'bf16' or 'fp32'"
         )
-    dataset = load_dataset(data, labels, limit=limit, seed=seed)
+    dataset = load_dataset(
+        data, labels, limit=limit, seed=seed, split_by=split_by, on_error=on_error, verbose=verbose
+    )
     if dataset.splits is not None:
         dataset = dataset.subset(np.flatnonzero(dataset.splits != "test"))
     require_labelled(dataset)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from featx.datasets import Dataset, load_dataset, require_labelled
+from featx.datasets import Dataset, load_dataset, require_labelled, study_notes
 from featx.errors import DatasetError, InputError
-from featx.extraction import embed, network_embedder
+from featx.extraction import embed_dataset, network_embedder
 from featx.results import Interval
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.splits import Split, make_split
@@ -70,6 +70,7 @@ def rank(
     n_jobs: int | None = None,
     verbose: bool = False,
     label: str | None = None,
+    split_by: str | None = None,
 ) -> Ranking:
     """Ranks backbones, or layers of them, by scores from the literature and by a linear probe.
 
@@ -95,6 +96,8 @@ def rank(
         Show progress on standard error.
     label : str, optional
         Column of classes.
+    split_by : {"folder", "none"}, optional
+        As in `featx.extract`.
 
     Returns
     -------
@@ -114,7 +117,16 @@ def rank(
     See `featx.transferability` and `featx.distances.debiased_cka`; for the weighted tau: S. Vigna, "A
     weighted correlation index for rankings with ties", WWW 2015.
     """
-    dataset = load_dataset(data, labels, limit=limit, seed=seed, label=label)
+    dataset = load_dataset(
+        data,
+        labels,
+        limit=limit,
+        seed=seed,
+        label=label,
+        split_by=split_by,
+        on_error=on_error,
+        verbose=verbose,
+    )
     require_labelled(dataset)
     names = [backbones] if isinstance(backbones, str) or hasattr(backbones, "identity") else list(backbones)  # type: ignore[arg-type]
     if not names:
@@ -125,6 +137,7 @@ def rank(
     cuts = [_cuts(name, layers, asked) for name in names]
 
     result = Ranking({}, [])
+    result.notes += study_notes(dataset)
     scored: list[np.ndarray] = []
     for members, logits in cuts:
         embeddings, probabilities, kept, space_of = _extracted(dataset, members, logits, run, common, result)
@@ -221,7 +234,7 @@ def _extracted(
     if logits is not None and logits.identity not in [member.identity for member in members]:
         together.append(logits)
     backbone = joined(together)
-    rows = embed(dataset.images, network_embedder(backbone, **run), **common)
+    rows = embed_dataset(dataset, network_embedder(backbone, **run), **common)
     places = {repr(member.identity): at for member, at in zip(together, columns_of(backbone), strict=True)}
     spaces = {
         repr(member.identity): space.fields
@@ -234,7 +247,8 @@ def _extracted(
         at = dataset.ids[int(rows.kept[int(np.argmax(bad))])]
         raise InputError(f"{backbone.name}: the embedding of {at} is not finite; use precision fp32")
     if rows.failures:
-        result.notes.append(f"{len(rows.failures)} images could not be read and were left out")
+        named = "; ".join(map(str, rows.failures[:5])) + ("; ..." if len(rows.failures) > 5 else "")
+        result.notes.append(f"{len(rows.failures)} images could not be read and were left out: {named}")
     probabilities = None
     if logits is None:
         result.notes.append(f"{backbone.name} has no classifier: no LEEP and no NCE")

@@ -110,7 +110,7 @@ def test_features_files_of_one_space(two, tmp_path, capsys):
 
 
 def test_both_sets_are_looked_at_before_any_work(two, tmp_path, monkeypatch):
-    monkeypatch.setattr("featx.drift.embed", lambda *args, **options: pytest.fail("extracted"))
+    monkeypatch.setattr("featx.drift.embed_dataset", lambda *args, **options: pytest.fail("extracted"))
     with pytest.raises(DatasetError, match="nosuch"):
         featx.similarity(two[0], tmp_path / "nosuch", **QUICK)
 

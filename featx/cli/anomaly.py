@@ -22,6 +22,8 @@ def anomaly(args: Namespace, **options: Any) -> list[Any]:
         "seed": args.seed,
         "limit": args.limit,
     }
+    if args.split_by is not None:
+        options["split_by"] = args.split_by
     if args.test is not None and not args.normal:
         if args.detectors and len(args.detectors) > 1:
             raise InputError("--detectors takes one name to score images with; several need --normal")

@@ -12,6 +12,7 @@ from featx.cli.groups import (
     add_machine,
     add_network,
     add_running,
+    add_split_by,
     age,
     positive,
     seed,
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("extract", help="images to embeddings", description="Images to embeddings.")
     p.add_argument("data", metavar="DATA", help=DATA_HELP)
+    add_split_by(p)
     p.add_argument("-o", "--output", required=True, metavar="F.h5", help="the HDF5 file to write")
     p.add_argument(
         "--backbone", default="mobilenet_v2", metavar="B", help="see featx backbones (default: %(default)s)"
@@ -67,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         "results.json, results.csv and report.html.",
     )
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file of featx extract")
+    add_split_by(p)
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     p.add_argument(
         "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
@@ -129,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
         "draws; writes curve.json, curve.csv and report.html. A run that was stopped goes on where it was.",
     )
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file of featx extract")
+    add_split_by(p)
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     p.add_argument(
         "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
@@ -183,6 +187,7 @@ def build_parser() -> argparse.ArgumentParser:
         "train", help="train a classifier to keep", description="Trains one probe on all labelled images."
     )
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; images of a test split are left out")
+    add_split_by(p)
     p.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model file to write")
     p.add_argument(
         "--classifier",
@@ -218,6 +223,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file; with TEST: normal images")
     p.add_argument("test", nargs="?", metavar="TEST", help="images to judge")
+    add_split_by(p)
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     p.add_argument(
         "--normal", nargs="+", metavar="CLASS", help="the normal classes, together (default: each one once)"
@@ -277,6 +283,7 @@ def _rank(commands: Any) -> None:
         "score with the probe. One forward pass an image and backbone.",
     )
     p.add_argument("data", metavar="DATA", help=DATA_HELP)
+    add_split_by(p)
     p.add_argument("-o", "--output", metavar="DIR", help="folder for results.json, results.csv, report.html")
     p.add_argument(
         "--backbones", nargs="+", default=["mobilenet_v2"], metavar="B", help="see featx backbones"

@@ -26,6 +26,7 @@ def extract(args: Namespace) -> None:
         dtype=args.dtype,
         label=args.label,
         target=args.target,
+        split_by=args.split_by,
         **_network(args),
         **_running(args),
     )
@@ -76,6 +77,7 @@ def _experiment(args: Namespace, kind: str, data: Any, methods: Any, draws: Any)
             "test_size": args.test_size,
             "limit": args.limit,
             "on_error": args.on_error,
+            "split_by": args.split_by,
             **data,
         },
         "network": {
@@ -135,6 +137,7 @@ def train(args: Namespace) -> None:
         backbone=args.backbone,
         seed=args.seed,
         limit=args.limit,
+        split_by=args.split_by,
         **_network(args),
         **_running(args),
     )
@@ -155,7 +158,7 @@ def predict(args: Namespace) -> None:
     if args.output:
         _writable(args.output)
     model = featx.load_model(args.model)
-    paths = _image_paths(args.images)
+    paths, unlisted = _image_paths(args)
     running = _running(args)
     predictions = model.predict(
         paths,
@@ -172,7 +175,7 @@ def predict(args: Namespace) -> None:
         write_atomically(args.output, text.getvalue())
     else:
         _write_predictions(predictions, form, sys.stdout)
-    _list_failures(model.failures)
+    _list_failures([*unlisted, *model.failures])
     if args.profile:
         _show_profile(model.extraction)
 
@@ -225,6 +228,7 @@ def rank(args: Namespace) -> None:
         seed=args.seed,
         limit=args.limit,
         label=args.label,
+        split_by=args.split_by,
         **network,
         **_running(args),
     )
@@ -316,23 +320,27 @@ def _running(args: Namespace) -> dict[str, Any]:
     return {"cache": args.cache, "on_error": args.on_error, "verbose": not args.quiet}
 
 
-def _image_paths(given: list[str]) -> list[str]:
-    """Files as they are, folders replaced by the images below them."""
-    from featx.images import is_image_file
+def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
+    """Files as they are, folders replaced by the images below them; and what could not be listed."""
+    from featx.datasets import SKIP_HINT, list_images
 
     paths: list[str] = []
-    for item in given:
+    failures: list[Any] = []
+    for item in args.images:
         path = Path(item)
         if path.is_dir():
-            inside = [str(p) for p in sorted(path.rglob("*")) if p.is_file() and is_image_file(p)]
-            if not inside:
+            listed = list_images(path, on_error=args.on_error)
+            if listed.left_out and not args.quiet:
+                print(f"{item}: left out: {listed.left_out}", file=sys.stderr)
+            if not listed.files:
                 raise DatasetError(f"{item}: no images in this folder")
-            paths += inside
-        elif path.exists():
+            paths += [str(path.joinpath(*parts)) for parts in listed.files]
+            failures += listed.failures
+        elif path.exists() or args.on_error == "skip":
             paths.append(item)
         else:
-            raise DatasetError(f"{item}: no such file or folder")
-    return list(dict.fromkeys(paths))
+            raise DatasetError(f"{item}: no such file or folder; {SKIP_HINT}")
+    return list(dict.fromkeys(paths)), failures
 
 
 def _write_predictions(predictions: list[Any], form: str, file: IO[str]) -> None:

@@ -35,6 +35,7 @@ def compare_domains(args: Namespace, **options: Any) -> None:
         test_size=args.test_size,
         seed=args.seed,
         limit=args.limit,
+        split_by=args.split_by,
         **options,
     )
     result.command = "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])

@@ -21,6 +21,16 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split_by(parser: argparse.ArgumentParser) -> None:
+    """Ask what the top folders are."""
+    parser.add_argument(
+        "--split-by",
+        choices=["folder", "none"],
+        help="what the folders in DATA are, where their names do not tell: folder, groups (sites, cameras) "
+        "that are never on both sides of a split, with the classes inside them; none, the classes",
+    )
+
+
 def add_network(parser: argparse.ArgumentParser, *, layer: bool = True) -> None:
     """The frozen network and how it is run."""
     group = parser.add_argument_group("the frozen network")

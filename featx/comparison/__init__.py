@@ -71,6 +71,7 @@ def compare(
     regressors: str | Sequence[str] | None = None,
     resume: str | Path | None = None,
     ensemble: bool = True,
+    split_by: str | None = None,
 ) -> Comparison | RegressionComparison | TaskComparisons:
     """Compares classifiers on frozen embeddings with each other and with fine-tuning.
 
@@ -119,6 +120,8 @@ def compare(
     ensemble : bool, default=True
         With several backbones, compare their weighted average, too: of each the probe that did best in
         cross-validation, with weights from out-of-fold probabilities.
+    split_by : {"folder", "none"}, optional
+        As in `featx.extract`.
 
     Returns
     -------
@@ -154,6 +157,7 @@ def compare(
         seed=seed,
         seeds=seeds,
         meter=meter,
+        split_by=split_by,
     )
     options = Options(
         modes=modes,
@@ -175,6 +179,7 @@ def compare(
             print(f"task {name}", file=sys.stderr, flush=True)
         run = compare_classes if task.kind == "classes" else compare_numbers
         results[name] = run(material.of(task), options)
+    next(iter(results.values())).warnings[:0] = material.notes
     if not material.several:
         (result,) = results.values()
         result.seconds_total = time.perf_counter() - started

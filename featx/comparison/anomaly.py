@@ -121,7 +121,7 @@ def find_anomalies(
     seed : int, default=0
         Of detectors with chance in them.
     **options
-        ``weights``, ``layer``, ..., ``cache``, ``on_error``, ``limit``: as in `featx.extract`.
+        ``weights``, ``layer``, ..., ``cache``, ``on_error``, ``limit``, ``split_by``: as in `featx.extract`.
 
     Returns
     -------
@@ -137,6 +137,8 @@ def find_anomalies(
     from featx.anomaly import get_detector
 
     wanted = get_detector(detector)
+    # Labels do not matter, so what the top folders are does not either.
+    options = {"split_by": "none"} | options
     names, sets = embedded([normal, images], backbone, seed=seed, labelled=False, **_grouped(options))
     known, judged = sets
     _require_rows(len(known), names[0])
@@ -182,7 +184,7 @@ def compare_detectors(
     test_size, seed, n_boot, verbose
         As in `featx.compare`.
     **options
-        ``weights``, ``layer``, ..., ``cache``, ``on_error``, ``limit``: as in `featx.extract`.
+        ``weights``, ``layer``, ..., ``cache``, ``on_error``, ``limit``, ``split_by``: as in `featx.extract`.
 
     Returns
     -------
@@ -334,6 +336,7 @@ def _grouped(options: dict[str, Any]) -> dict[str, Any]:
             if name in rest:
                 defaults[name] = rest.pop(name)
     groups["limit"] = rest.pop("limit", None)
+    groups["split_by"] = rest.pop("split_by", None)
     if rest:
         raise TypeError(f"unexpected option {next(iter(rest))!r}")
     return groups

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from featx.datasets import load_dataset, require_labelled
+from featx.datasets import announce, load_dataset, require_labelled
 from featx.errors import InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.features import Features, load_features
@@ -22,6 +22,7 @@ def embedded(
     limit: int | None,
     seed: int,
     labelled: bool = True,
+    split_by: str | None = None,
 ) -> tuple[list[str], list[Features]]:
     """Names and features of collections of images, of features files and of `Features`.
 
@@ -31,7 +32,7 @@ def embedded(
         Features are of different spaces, or `limit` is given for them.
     """
     # All are read before any image goes through a network, so that bad input is refused at once.
-    opened = [_open(data, limit, seed, labelled) for data in collections]
+    opened = [_open(data, limit, seed, labelled, split_by, common) for data in collections]
     names = [name for name, _ in opened]
 
     def extracted(material: Any) -> Features:
@@ -58,14 +59,34 @@ def _differ(sets: list[Features]) -> bool:
     return any(features.space != sets[0].space for features in sets)
 
 
-def _open(data: Any, limit: int | None, seed: int, labelled: bool) -> tuple[str, Any]:
+def _open(
+    data: Any,
+    limit: int | None,
+    seed: int,
+    labelled: bool,
+    split_by: str | None,
+    common: dict[str, Any],
+) -> tuple[str, Any]:
     """Name and `Features` or `Dataset` of what stands for a collection."""
     is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
     if isinstance(data, Features) or is_file:
         if limit is not None:
             raise InputError("limit does not apply to features; give it to extract, or use Features.subset")
-        return (Path(data).stem, load_features(data)) if is_file else ("features", data)
-    dataset = load_dataset(data, limit=limit, seed=seed, labelled=labelled)
+        if split_by == "folder":
+            raise InputError("split_by divides a folder, and a features file has its groups already")
+        name, features = (Path(data).stem, load_features(data)) if is_file else ("features", data)
+        if common.get("verbose", False):
+            announce(features, name)
+        return name, features
+    dataset = load_dataset(
+        data,
+        limit=limit,
+        seed=seed,
+        labelled=labelled,
+        split_by=split_by,
+        on_error=common.get("on_error", "raise"),
+        verbose=common.get("verbose", False),
+    )
     if labelled:
         require_labelled(dataset)
     return dataset.name, dataset

@@ -70,6 +70,7 @@ def compare_domains(
     n_boot: int = 1000,
     n_jobs: int | None = None,
     verbose: bool = False,
+    split_by: str | None = None,
 ) -> DomainComparison:
     """Trains on the labelled images of one domain and tests on another one.
 
@@ -87,7 +88,7 @@ def compare_domains(
         Names of `featx.adaptation.ADAPTATIONS`; default: all that the number of images allows.
     weights, layer, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error, n_jobs
         As in `featx.extract`.
-    test_size, seed, n_boot, verbose
+    test_size, seed, n_boot, verbose, split_by
         As in `featx.compare`.
 
     Returns
@@ -121,7 +122,7 @@ def compare_domains(
         "engine": {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
         "common": {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
     }
-    names, sets = embedded([source, target], backbone, limit=limit, seed=seed, **options)
+    names, sets = embedded([source, target], backbone, limit=limit, seed=seed, split_by=split_by, **options)
     bench = _DomainBench(names, sets, probe.name, test_size, seed, n_boot, verbose)
 
     bench.run("source-only", "Source only", "source", None)

@@ -12,7 +12,7 @@ import numpy as np
 
 from featx.comparison.repeats import require_drawn
 from featx.comparison.tasks import folders
-from featx.datasets import Dataset, load_dataset, require_labelled
+from featx.datasets import Dataset, announce, load_dataset, notes_of, require_labelled, study_notes
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
@@ -47,6 +47,8 @@ class Material:
         Whether the whole has more than one task.
     forward_passes : int
         Images sent through a network for all of it.
+    notes : tuple of str
+        What a reader of the result should know of the data (`featx.datasets.study_notes`).
     """
 
     name: str
@@ -58,6 +60,7 @@ class Material:
     tasks: dict[str, Task]
     several: bool
     forward_passes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def first(self) -> Features:
@@ -111,6 +114,7 @@ def gather(
     seed: int,
     seeds: int = 1,
     meter: Meter | None = None,
+    split_by: str | None = None,
 ) -> Material:
     """The embeddings, from a features file or extracted once for all tasks; see `compare`."""
     # Before any image goes through a network; an experiment file may say anything here.
@@ -124,6 +128,8 @@ def gather(
             raise InputError(
                 "limit does not apply to a features file; give it to extract, or use Features.subset"
             )
+        if split_by is not None:
+            raise InputError("split_by divides a folder, and a features file has its groups already")
         place = str(data) if is_file else "features"
         features = data if isinstance(data, Features) else load_features(data)
         try:
@@ -136,9 +142,23 @@ def gather(
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         name = features.space.get("backbone", {}).get("architecture", "features")
         stem = Path(data).stem if is_file else "features"
-        return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, _passes([features]))
+        if common.get("verbose", False):
+            announce(features, stem)
+        notes = tuple(notes_of(features))
+        passes = _passes([features])
+        return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, passes, notes)
 
-    dataset = load_dataset(data, labels, limit=limit, seed=seed, label=label, target=target)
+    dataset = load_dataset(
+        data,
+        labels,
+        limit=limit,
+        seed=seed,
+        label=label,
+        target=target,
+        split_by=split_by,
+        on_error=common.get("on_error", "raise"),
+        verbose=common.get("verbose", False),
+    )
     require_drawn(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if not backbones:
@@ -163,6 +183,7 @@ def gather(
         dataset.tasks,
         len(dataset.tasks) > 1,
         _passes(list(sets.values())),
+        tuple(study_notes(dataset)),
     )
 
 

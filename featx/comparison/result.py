@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featx.datasets import Dataset
+from featx.datasets import Dataset, not_data
 from featx.errors import OutputError
 from featx.results import ComparisonResult, RegressionResult
 
@@ -65,6 +65,7 @@ def prepare_output(directory: str | Path) -> Path:
         probe = folder / ".featx-write-test"
         probe.write_bytes(b"")
         probe.unlink()
+        not_data(folder)
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written ({error.strerror or error}); choose another -o"

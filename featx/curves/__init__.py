@@ -61,6 +61,7 @@ def learning_curve(
     n_jobs: int | None = None,
     verbose: bool = False,
     label: str | None = None,
+    split_by: str | None = None,
 ) -> LearningCurve:
     """How accuracy grows with the number of labelled images, for several methods on the same draws.
 
@@ -108,6 +109,8 @@ def learning_curve(
         Show progress on standard error.
     label : str, optional
         Column of classes, as in `featx.load_dataset`.
+    split_by : {"folder", "none"}, optional
+        As in `featx.extract`.
 
     Returns
     -------
@@ -149,6 +152,7 @@ def learning_curve(
         limit=limit,
         test_size=test_size,
         seed=seed,
+        split_by=split_by,
     )
     _check_task(gathered, modes)
     split = gathered.split(test_size, seed)
@@ -199,7 +203,7 @@ def learning_curve(
         failures=[{"id": f.id, "reason": f.reason} for f in first.failures],
         environment=describe_environment(),
         seed=seed,
-        warnings=notes + _on_levels(found, split, n_draws),
+        warnings=[*gathered.notes, *notes, *_on_levels(found, split, n_draws)],
         extraction={
             name: {"profile": f.run["profile"], "parity": f.run["parity"]}
             for name, f in gathered.sets.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,45 @@ import numpy as np
 from featx.datasets.arrays import from_arrays, from_torch
 from featx.datasets.dataset import Dataset, require_labelled
 from featx.datasets.folder import read_folder
-from featx.datasets.images import images_of
+from featx.datasets.images import images_of, is_encoded
+from featx.datasets.layout import check_split_by
+from featx.datasets.listing import format_of_file, list_images, not_data
 from featx.datasets.named import NAMES, canonical_name, data_root, named_dataset
+from featx.datasets.paths import Finder
+from featx.datasets.reading import SKIP_HINT, LeftOut, Reading
+from featx.datasets.records import has_columns, read_frame, read_records
+from featx.datasets.summary import announce, notes_of, study_notes, suffix_notes, summary_lines
 from featx.datasets.table import SUFFIXES, read_table
-from featx.errors import DatasetError, UnknownName
+from featx.errors import DatasetError, InputError, UnknownName, reason_of
 from featx.images import as_source, is_image_file
 from featx.tasks import Task, names_of
 
 __all__ = [
     "NAMES",
+    "SKIP_HINT",
     "Dataset",
+    "LeftOut",
+    "Reading",
     "Task",
+    "announce",
+    "check_split_by",
     "data_root",
     "from_arrays",
     "from_torch",
     "images_of",
+    "list_images",
     "load_dataset",
     "named_dataset",
+    "not_data",
+    "notes_of",
     "read_folder",
+    "read_frame",
+    "read_records",
     "read_table",
     "require_labelled",
+    "study_notes",
+    "suffix_notes",
+    "summary_lines",
 ]
 
 _TAKEN = (
@@ -47,15 +67,19 @@ def load_dataset(
     seed: int = 0,
     label: Any = None,
     target: Any = None,
+    split_by: str | None = None,
+    on_error: str = "raise",
+    verbose: bool = False,
 ) -> Dataset:
     """A dataset of whatever stands for one.
 
     Parameters
     ----------
-    data : Dataset, str, Path, sequence, ndarray, PIL image or torch Dataset
+    data : Dataset, str, Path, sequence, ndarray, data frame, PIL image, torch or Hugging Face Dataset
         A dataset as it is; a folder (see `read_folder`), a table (`read_table`) or an image file; a name
         out of `NAMES`, where no such file or folder exists; paths or images in memory (`from_arrays`); a
-        map-style torch Dataset (`from_torch`).
+        data frame (`read_frame`); rows that are dicts (`read_records`); a map-style torch Dataset
+        (`from_torch`).
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
         Only for images in memory and lists of paths; the others bring their own. Several columns are
         several tasks (see `from_arrays`).
@@ -69,6 +93,13 @@ def load_dataset(
         Columns of classes and of numbers, by name: in a table (default: the column ``label``), in `labels`,
         or among the tasks of a Dataset. Several make several tasks (`Dataset.tasks`); an image that has no
         value in one of several is not part of that task.
+    split_by : {"folder", "none"}, optional
+        What the top folders of a folder are: groups with the classes inside them, or the classes (see
+        `read_folder`). Nothing but a folder can be divided by ``"folder"``.
+    on_error : {"raise", "skip"}, default="raise"
+        What is missing or cannot be listed: stop, or leave it out and list it in `Dataset.reading`.
+    verbose : bool, default=False
+        Print on standard error what was found: images, classes, splits, groups, and what was left out.
 
     Returns
     -------
@@ -79,47 +110,92 @@ def load_dataset(
     DatasetError
         Saying what is wrong, where, and what was expected.
     """
-    dataset = _load(data, labels, labelled, label, target)
-    return dataset if limit is None else dataset.limit(limit, seed)
+    if on_error not in ("raise", "skip"):
+        raise InputError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    check_split_by(split_by)
+    columns = {"label": label, "target": target}
+    dataset = _load(data, labels, labelled, columns, split_by, on_error)
+    if limit is not None:
+        dataset = dataset.limit(limit, seed)
+    if verbose:
+        announce(dataset)
+    return dataset
 
 
-def _load(data: Any, labels: Any, labelled: bool, label: Any, target: Any) -> Dataset:
+def _load(
+    data: Any, labels: Any, labelled: bool, columns: dict[str, Any], split_by: str | None, on_error: str
+) -> Dataset:
     if isinstance(data, (str, Path)):
         _refuse_labels(labels, f"{data}")
-        return _load_path(data, labelled, label, target)
+        return _load_path(data, labelled, columns, split_by, on_error)
+    if split_by == "folder":
+        raise InputError(f"split_by divides a folder by the folders in it; got {type(data).__name__}")
     if isinstance(data, Dataset):
         _refuse_labels(labels, data.name)
-        return data.select(label, target)
-    if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy"):
+        return data.select(**columns)
+    if has_columns(data):
         if labels is None:
-            _refuse_columns(label, target, "images without labels")
-        return from_arrays(data, labels, label=label, target=target)
-    _refuse_columns(label, target, type(data).__name__)
-    if isinstance(data, (bytes, bytearray)) or hasattr(data, "getbands"):  # one image, encoded or of Pillow
-        return from_arrays([data], labels)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, dict):
-        if hasattr(data, "detach"):  # a tensor is indexed like a sequence of images
-            return from_arrays([data[i] for i in range(len(data))], labels)
+            return read_frame(data, labelled=labelled, on_error=on_error, **columns)
+        frame = read_frame(data, labelled=False, on_error=on_error)
+        _refuse_labels(labels if frame.tasks else None, "the data frame")
+        return from_arrays(frame.images, labels, splits=frame.splits, groups=frame.groups, **columns)
+    if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbands"):
+        _refuse_columns(columns, type(data).__name__)
+        return from_arrays([data], labels, on_error=on_error)  # one image, encoded or of Pillow
+    sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping)
+    of_columns = hasattr(data, "column_names")  # a dataset of Hugging Face, also an empty one
+    if sequence and (of_columns or (len(data) and _holds_dicts(data))):
+        return read_records(data, labels, on_error=on_error, **columns)
+    if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy") or hasattr(data, "detach"):
+        if labels is None:
+            _refuse_columns(columns, "images without labels")
+        return from_arrays(data, labels, on_error=on_error, **columns)
+    _refuse_columns(columns, type(data).__name__)
+    if sequence:
         _refuse_labels(labels, type(data).__name__)
         return from_torch(data)
-    raise DatasetError(f"expected {_TAKEN}; got {type(data).__name__}")
+    hint = ""
+    if isinstance(data, Mapping) and data and all(hasattr(part, "column_names") for part in data.values()):
+        first = next(iter(data))
+        hint = f"; give one of its parts, as in data[{first!r}]"
+    raise DatasetError(f"expected {_TAKEN}; got {type(data).__name__}{hint}")
 
 
-def _load_path(data: str | Path, labelled: bool, label: Any, target: Any) -> Dataset:
-    path = Path(data).expanduser()
+def _holds_dicts(data: Any) -> bool:
+    """Whether the rows are dicts with an image in them; one of bytes and path is an image itself."""
+    if isinstance(data, np.ndarray) or hasattr(data, "detach") or hasattr(data, "to_numpy"):
+        return False
+    first = data[0]
+    return isinstance(first, Mapping) and not is_encoded(first)
+
+
+def _load_path(
+    data: str | Path, labelled: bool, columns: dict[str, Any], split_by: str | None, on_error: str
+) -> Dataset:
+    try:
+        path = Path(data).expanduser()
+        if not path.exists():
+            path = Path(Finder().find(str(path)))
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, no home
+        raise DatasetError(f"{data}: cannot be read ({reason_of(error)})") from error
     suffix = path.suffix.lower()
-    if path.is_file() and suffix in SUFFIXES:
-        return read_table(path, labelled=labelled, label=label, target=target)
-    if path.exists() or canonical_name(str(data)) is not None:
-        _refuse_columns(label, target, str(data))
     if path.is_dir():
-        return read_folder(path, labelled=labelled)
+        _refuse_columns(columns, str(data))
+        return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error)
+    if split_by == "folder":
+        raise InputError(f"{data}: is no folder; split_by (--split-by) divides a folder by the folders in it")
+    if path.is_file() and suffix in SUFFIXES:
+        return read_table(path, labelled=labelled, on_error=on_error, **columns)
+    if path.exists() or canonical_name(str(data)) is not None:
+        _refuse_columns(columns, str(data))
     if path.is_file():
-        if is_image_file(path.name):
+        if is_image_file(path.name) or format_of_file(str(path)) is not None:
             return Dataset(path.name, [as_source(path, path.name)])
         if suffix in (".h5", ".hdf5"):
             raise DatasetError(f"{path}: a file of features, not of images; open it with open_features")
         raise DatasetError(f"{path}: neither a table (.csv, .parquet) nor an image, by its suffix")
+    if path.exists():
+        raise DatasetError(f"{path}: neither a folder nor a file, but a pipe, socket or device")
     if canonical_name(str(data)) is not None:
         return named_dataset(str(data))
     # A word is a misspelt name; anything that looks like a path is a path.
@@ -137,7 +213,8 @@ def _refuse_labels(labels: Any, what: str) -> None:
         )
 
 
-def _refuse_columns(label: Any, target: Any, what: str) -> None:
+def _refuse_columns(columns: dict[str, Any], what: str) -> None:
+    label, target = columns["label"], columns["target"]
     if label is not None or target is not None:
         raise DatasetError(
             f"{what}: label and target choose columns of a table, and this is none; "

@@ -13,9 +13,10 @@ import numpy as np
 
 from featx.datasets.columns import check_not_empty, tasks_of
 from featx.datasets.dataset import Dataset
-from featx.datasets.labels import groups_of, labels_of, one_per_image, splits_of
+from featx.datasets.images import image_of_item, rows_of, sources_of
+from featx.datasets.labels import groups_of, indexed, labels_of, one_per_image, splits_of
 from featx.errors import DatasetError
-from featx.images import SOURCES, LazyImage, as_source
+from featx.images import SOURCES, LazyImage
 
 
 def from_arrays(
@@ -29,13 +30,14 @@ def from_arrays(
     name: str = "arrays",
     label: Any = None,
     target: Any = None,
+    on_error: str = "raise",
 ) -> Dataset:
     """A dataset of images in memory or of paths.
 
     Parameters
     ----------
-    images : sequence of str, Path, bytes, PIL image or uint8 array; or ndarray of shape (n, h, w), \
-(n, h, w, 1), (n, h, w, 3) or (n, h, w, 4), uint8
+    images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
+        As `images_of` takes them.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
         Class names or whole numbers; with `classes`, indices into them. Of several columns each is a task:
         floats of which any is no whole number are targets to predict, all others are classes, and an image
@@ -50,13 +52,15 @@ def from_arrays(
     name : str, default="arrays"
     label, target : str or sequence of str, optional
         Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
+    on_error : {"raise", "skip"}, default="raise"
+        What a row that is no image does: raise now, or fail when it is read, as a broken file does.
 
     Raises
     ------
     DatasetError
         If lengths disagree or a value is not what it should be; it names the parameter and the position.
     """
-    listed = _listed(images, name)
+    listed = rows_of(images, name)
     n = len(listed)
     if n == 0:
         raise DatasetError(f"{name}: no images")
@@ -70,11 +74,11 @@ def from_arrays(
     elif classes is None:
         encoded, class_list = (None, None) if labels is None else labels_of(labels, n)
     else:
-        class_list = tuple(classes)
-        encoded = None if labels is None else np.asarray(one_per_image(labels, n, "labels"))
+        encoded, class_list = indexed([] if labels is None else one_per_image(labels, n, "labels"), classes)
+        encoded = None if labels is None else encoded
     dataset = Dataset(
         name,
-        [as_source(image, id) for image, id in zip(listed, names, strict=True)],
+        sources_of(listed, name, names, on_error=on_error),
         encoded,
         class_list,
         None if splits is None else splits_of(splits, n),
@@ -118,39 +122,19 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
         if labels is None or len(labels) != n:
             labels = [_item_label(dataset[i], i, name) for i in range(n)]
     width = len(str(n - 1))
-    images = [LazyImage(f"{i:0{width}d}", functools.partial(_item_image, dataset, i)) for i in range(n)]
+    images = [
+        LazyImage(f"{i:0{width}d}", functools.partial(_item_image, dataset, i, f"{i:0{width}d}"))
+        for i in range(n)
+    ]
     if labels is None:
         return Dataset(name, list(images))
     labels = [label.item() if hasattr(label, "item") else label for label in labels]
     classes = _classes(dataset)
     indices = all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
     if classes and indices and min(labels) >= 0 and max(labels) < len(classes):
-        return Dataset(name, list(images), np.array(labels, np.int64), tuple(str(c) for c in classes))
+        return Dataset(name, list(images), *indexed(np.array(labels, np.int64), classes))
     encoded, names = labels_of(labels, n)
     return Dataset(name, list(images), encoded, names)
-
-
-def _listed(images: Any, name: str) -> list:
-    if isinstance(images, np.ndarray):
-        if images.dtype.kind in "OU":
-            if images.ndim != 1:
-                raise DatasetError(
-                    f"{name}: expected a one-dimensional array of paths, got shape {images.shape}"
-                )
-            return images.tolist()
-        if images.ndim not in (3, 4) or images.dtype != np.uint8:
-            raise DatasetError(
-                f"{name}: expected images as uint8 of shape (n, h, w), (n, h, w, 1), (n, h, w, 3) or "
-                f"(n, h, w, 4), got dtype {images.dtype} and shape {images.shape}"
-            )
-        return list(images)
-    if isinstance(images, (list, tuple)):
-        return list(images)
-    if isinstance(images, (str, bytes, Path)) or not hasattr(images, "__len__"):
-        raise DatasetError(f"{name}: expected a list or an array of images, got {type(images).__name__}")
-    if hasattr(images, "to_numpy"):  # a column of a data frame
-        return list(images.to_numpy())
-    return [images[i] for i in range(len(images))]
 
 
 def _ids(images: list) -> list[str]:
@@ -171,9 +155,9 @@ def _ids(images: list) -> list[str]:
     return [f"{name}#{i}" if counts[name] > 1 else name for i, name in enumerate(names)]
 
 
-def _item_image(dataset: Any, i: int) -> object:
+def _item_image(dataset: Any, i: int, id: str) -> object:
     item = dataset[i]
-    return item[0] if isinstance(item, (tuple, list)) else item
+    return image_of_item(item[0] if isinstance(item, (tuple, list)) else item, id)
 
 
 def _item_label(item: Any, i: int, name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.datasets.labels import SPLITS
+from featx.datasets.reading import Reading
 from featx.errors import DatasetError, InputError
 from featx.images import Source
 from featx.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
@@ -41,6 +42,8 @@ class Dataset:
         What else is known of the images: further classes, numbers; some images may have no value in it.
     label_name : str, default="label"
         What the labels are called among the `tasks`.
+    reading : Reading
+        What was found when it was read: what was left out, what failed, where the splits come from.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Dataset:
     groups: np.ndarray | None = field(default=None, repr=False)
     targets: dict[str, Task] = field(default_factory=dict, repr=False)
     label_name: str = LABEL
+    reading: Reading = field(default_factory=Reading, repr=False)
 
     def __post_init__(self) -> None:
         self.images = list(self.images)
@@ -168,6 +172,7 @@ class Dataset:
             pick(self.groups),
             {name: task.subset(chosen) for name, task in self.targets.items()},
             self.label_name,
+            self.reading,
         )
 
     def limit(self, n: int, seed: int = 0) -> Dataset:
@@ -260,8 +265,9 @@ def require_labelled(dataset: Dataset) -> None:
     present = np.flatnonzero(counts)
     if len(present) < 2:
         names = ", ".join(repr(dataset.classes[i]) for i in present) or "none"
+        notes = "".join(f"; {note}" for note in dataset.reading.notes)
         raise DatasetError(
-            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}"
+            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}{notes}"
         )
     small = np.flatnonzero(counts < 2)
     if len(small):

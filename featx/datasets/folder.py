@@ -8,138 +8,127 @@ from pathlib import Path
 import numpy as np
 
 from featx.datasets.dataset import Dataset, check_evaluated_classes, listing
-from featx.datasets.labels import encode, split_name
+from featx.datasets.labels import encode
+from featx.datasets.layout import Layout, layout_of
+from featx.datasets.listing import Listing, Parts, list_images
+from featx.datasets.paths import Finder
+from featx.datasets.reading import Reading
 from featx.errors import DatasetError
-from featx.images import FileImage, is_ignored, is_image_file
-
-# One image: its path below the root, as parts.
-_Parts = tuple[str, ...]
+from featx.images import FileImage
 
 
-def read_folder(path: str | os.PathLike[str], *, labelled: bool = True) -> Dataset:
+def read_folder(
+    path: str | os.PathLike[str],
+    *,
+    labelled: bool = True,
+    split_by: str | None = None,
+    on_error: str = "raise",
+) -> Dataset:
     """Read a folder of images.
 
     Parameters
     ----------
     path : str or Path
-        Holds one folder per class, whose images may lie in further folders; or ``train/`` and ``test/`` or
-        ``val/`` (also ``valid``, ``validation``), each with the folders of the classes; or just images,
-        which are then unlabelled.
+        Holds one folder per class, whose images may lie in further folders; or folders that are splits by
+        their names, such as ``train/`` and ``test/`` or ``training_set/`` and ``val_images/``, each with the
+        folders of the classes; or just images, which are then unlabelled.
     labelled : bool, default=True
         With False, a folder whose images lie partly beside the class folders is read as unlabelled
         instead of being refused, and class folders may be empty.
+    split_by : {"folder", "none"}, optional
+        What the top folders are, whatever their names. ``"folder"``: groups, such as sites or cameras, never
+        on both sides of a split; the folders inside them are the classes. ``"none"``: the classes.
+    on_error : {"raise", "skip"}, default="raise"
+        What a folder that cannot be listed, or a pipe or device that is called like an image, does: stop, or
+        be listed in `Dataset.reading`. An image that cannot be opened is told when it is read.
 
     Returns
     -------
     Dataset
-        In sorted order; ids are POSIX paths below `path`.
+        In sorted order; ids are POSIX paths below `path`. Its `reading` says what was left out.
 
     Raises
     ------
     DatasetError
         If there is no such folder, no image in it, an image beside the class folders, a class folder
-        without images, or a class in test that is not in train.
+        without images, or a class in test that is not in train; or if the top folders hold folders of the
+        same names, are no splits by their names, and `split_by` is not given.
 
     Notes
     -----
-    Hidden files and folders, ``__MACOSX`` and files that are no images by their suffix are left out.
-    Symbolic links are followed; a link back to a folder that is being read is not followed again.
+    Left out are hidden files and folders, ``__MACOSX``, files that are no images by their suffix (those
+    without a suffix are looked into), and folders of results that featx wrote. A folder is visited once, by
+    its real path, however many links lead to it.
     """
     root = Path(path).expanduser()
+    if not root.exists():
+        root = Path(Finder().find(os.fspath(root)))
     if not root.exists():
         raise DatasetError(f"{root}: no such folder")
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder")
-    found = _image_files(root)
-    if not found:
-        raise DatasetError(f"{root}: no images in this folder (or below it)")
-    splits = _splits(root, found)
-    classes = _classes(root, found, splits, labelled)
-
-    images = [FileImage("/".join(parts), os.path.join(root, *parts)) for parts in found]
-    labels, names = (None, None) if classes is None else encode(classes)
-    name = root.name or root.resolve().name
-    dataset = Dataset(name, list(images), labels, names, None if splits is None else np.array(splits, "U5"))
+    listed = list_images(root, on_error=on_error)
+    if not listed.files:
+        found = f"; left out: {listed.left_out}" if listed.left_out else ""
+        failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
+        raise DatasetError(f"{root}: no images in this folder (or below it){found}{failed}")
+    layout = layout_of(str(root), listed.files, listed.folders, split_by)
+    notes = _check(root, listed, layout, labelled)
+    origin = f"the folders {layout.origin}"
+    reading = Reading(
+        splits_from=origin if layout.splits else "",
+        groups_from=origin if layout.groups else "",
+        left_out=listed.left_out,
+        failures=tuple(listed.failures),
+        notes=tuple(notes),
+    )
+    home = os.path.realpath(root)
+    images = [FileImage("/".join(parts), os.path.join(root, *parts), tree=home) for parts in listed.files]
+    labels, names = (None, None) if layout.classes is None else encode(layout.classes)
+    dataset = Dataset(
+        root.name or root.resolve().name,
+        list(images),
+        labels,
+        names,
+        None if layout.splits is None else np.array(layout.splits, "U5"),
+        None if layout.groups is None else np.array(layout.groups),
+        reading=reading,
+    )
     check_evaluated_classes(dataset, str(root))
     return dataset
 
 
-def _image_files(root: Path) -> list[_Parts]:
-    """Images below `root`, sorted; a pile of folders, so that no depth is too deep."""
-    found: list[_Parts] = []
-    pile: list[tuple[_Parts, frozenset[str]]] = [((), frozenset([os.path.realpath(root)]))]
-    while pile:
-        parts, above = pile.pop()
-        folder = os.path.join(root, *parts)
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if is_ignored(entry.name):
-                        continue
-                    if entry.is_dir():
-                        real = os.path.realpath(entry.path)
-                        if real not in above:  # a link upwards would never end
-                            pile.append(((*parts, entry.name), above | {real}))
-                    elif is_image_file(entry.name):
-                        found.append((*parts, entry.name))
-        except OSError as error:
-            raise DatasetError(f"{folder}: cannot be listed ({error.strerror or error})") from error
-    for parts in found:
-        try:
-            "/".join(parts).encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise DatasetError(
-                f"{root}: the file name {'/'.join(parts)!a} is not UTF-8; rename it"
-            ) from error
-    return sorted(found)
-
-
-def _splits(root: Path, found: list[_Parts]) -> list[str] | None:
-    """The split of every image, or None when the top folders are not those of splits."""
-    top = {parts[0] for parts in found if len(parts) > 1}
-    by_name = {name: split_name(name) for name in top}
-    given = {name for name, split in by_name.items() if split is not None}
-    others = sorted(top - given)
-    if not given:
-        return None
-    # A class may well be called "train", but then it holds images and not folders.
-    if others and len(given) == 1 and any(len(parts) == 2 and parts[0] in given for parts in found):
-        return None
-    if others:
+def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[str]:
+    """Refuse stray images and empty class folders where labels are needed; else say which there are."""
+    stray = ["/".join(parts) for parts in layout.stray]
+    if stray and labelled:
         raise DatasetError(
-            f"{root}: holds both splits ({listing(sorted(given))}) and other folders with images "
-            f"({listing(others)}); move the latter into a split or away"
+            f"{root}: {len(stray)} image{'s' * (len(stray) > 1)} not in a class folder, while others are: "
+            f"{listing(stray)}; move them into a class folder or away"
         )
-    beside = [parts[0] for parts in found if len(parts) == 1]
-    if beside:
-        raise DatasetError(
-            f"{root}: images lie beside the folders of the splits: {listing(beside)}; move them"
-        )
-    return [by_name[parts[0]] or "" for parts in found]
+    if stray:
+        n = len(listed.files) - len(stray)
+        return [
+            f"no labels: {len(stray)} images are not in a class folder, {n} others are: {listing(stray, 3)}"
+        ]
+    notes = []
+    top = {parts[0] for parts in listed.files}
+    inside = {parts[1] for parts in listed.files if len(parts) > 2}
+    if layout.splits is layout.groups is None and len(top) == 1 and len(inside) > 1:
+        (only,) = top
+        notes = [
+            f"all images lie in the one folder {only!r}, which holds folders itself: if those are the "
+            f"classes, give {root / only}"
+        ]
+    empty = _empty(listed, layout)
+    if empty and labelled and layout.splits is layout.groups is None:
+        raise DatasetError(f"{root}: no images in the class folder {listing(empty)}; add some or remove it")
+    return [*notes, f"no images in the folder {listing(empty)}"] if empty else notes
 
 
-def _classes(root: Path, found: list[_Parts], splits: list[str] | None, labelled: bool) -> list[str] | None:
-    """The class of every image, or None when there are no class folders."""
-    level = 0 if splits is None else 1
-    direct = ["/".join(parts) for parts in found if len(parts) == level + 1]
-    if len(direct) == len(found):
-        return None
-    if direct:
-        if not labelled:
-            return None
-        raise DatasetError(
-            f"{root}: {len(direct)} image{'s' * (len(direct) > 1)} not in a class folder, while others are: "
-            f"{listing(direct)}; move them into a class folder or away"
-        )
-    classes = [parts[level] for parts in found]
-    if labelled and splits is None:
-        empty = sorted(
-            entry.name
-            for entry in os.scandir(root)
-            if entry.is_dir() and not is_ignored(entry.name) and entry.name not in set(classes)
-        )
-        if empty:
-            raise DatasetError(
-                f"{root}: no images in the class folder {listing(empty)}; add some or remove it"
-            )
-    return classes
+def _empty(listed: Listing, layout: Layout) -> list[str]:
+    """Class folders without an image anywhere in them."""
+    depths = {len(folder) for folder in layout.class_folders}
+    full: set[Parts] = {parts[:depth] for parts in listed.files for depth in depths}
+    failed = {tuple(error.id.split("/"))[:depth] for error in listed.failures for depth in depths}
+    return sorted("/".join(folder) for folder in layout.class_folders - full - failed)

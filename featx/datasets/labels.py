@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -23,28 +25,51 @@ _SPLIT_NAMES = {
 }
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+# How a table writes a whole number that went through a column of floats.
+_WHOLE_FLOAT = re.compile(r"([+-]?[0-9]+)\.0+")
 
 
 def split_name(name: object) -> str | None:
-    """ "train", "val" or "test" for any common way to write them; None for anything else."""
+    """Return "train", "val" or "test" for any common way to write them; None for anything else."""
     return _SPLIT_NAMES.get(str(name).strip().lower())
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a label, path, split or group is absent: None, NaN, NaT or blank text."""
+    """Whether a label, path, split or group is absent: None, NaN, NA, NaT or blank text."""
     if value is None or (isinstance(value, str) and not value.strip()):
+        return True
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return bool(np.isnat(value))
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas, which need not be installed
         return True
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
+def same_form(text: str) -> str:
+    """Return `text` in Unicode's composed form (NFC), in which names that look alike are alike."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def class_name(value: Any) -> str | None:
-    """A label as the name of its class, or None when it can be none (a fraction, a list)."""
+    """Return a label as the name of its class, or None when it can be none (a fraction, a list).
+
+    One rule, wherever a label comes from. Text is a name: without white space around it, in composed form,
+    and what reads as a whole number of floats is that number (``"3.0"`` is ``"3"``, as a table writes a
+    column that once held a gap). A number is a class if it is whole (``3`` and ``3.0`` are ``"3"``); True
+    and False are ``"True"`` and ``"False"``, as tables write them.
+    """
+    if not isinstance(value, (str, np.generic)) and getattr(value, "ndim", None) == 0:
+        value = value.item()  # one number of an array or a tensor
     if isinstance(value, str):
-        return str(value).strip()
+        text = same_form(str(value)).strip()
+        whole = _WHOLE_FLOAT.fullmatch(text)
+        return str(int(whole[1])) if whole else text
     if isinstance(value, (bool, np.bool_, int, np.integer)):
         return str(value)
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))  # a column of whole numbers that once held a gap
+        return str(int(value))
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return str(int(value))
     return None
 
 
@@ -73,6 +98,22 @@ def encode(names: Sequence[str], classes: Sequence[str] | None = None) -> tuple[
     classes = class_names(names) if classes is None else tuple(classes)
     index = {name: i for i, name in enumerate(classes)}
     return np.fromiter((index[name] for name in names), np.int64, len(names)), classes
+
+
+def indexed(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return indices into `names`, and the names, as indices and classes.
+
+    Names that are one class by the rule of `class_name` become one. An index beyond the names is left for
+    the dataset to refuse.
+    """
+    spelt = [class_name(name) or str(name) for name in names]
+    classes = tuple(dict.fromkeys(spelt))
+    labels = np.asarray(labels)
+    if len(classes) < len(spelt) and labels.dtype.kind in "iu" and labels.size:
+        if not 0 <= labels.min() <= labels.max() < len(spelt):
+            raise DatasetError(f"labels: expected indices into {len(spelt)} classes, got {labels.max()}")
+        labels = np.array([classes.index(name) for name in spelt])[labels]
+    return labels, classes
 
 
 def labels_of(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
@@ -120,7 +161,7 @@ def groups_of(values: Any, n: int, what: str = "groups") -> np.ndarray:
             raise DatasetError(f"{what}[{i}] is missing; expected the group of every image")
     if all(isinstance(v, (int, np.integer)) and not isinstance(v, (bool, np.bool_)) for v in listed):
         return np.array(listed, dtype=np.int64)
-    return np.array([str(v) for v in listed])
+    return np.array([class_name(v) or str(v) for v in listed])
 
 
 def one_per_image(values: Any, n: int, what: str) -> list:

@@ -8,7 +8,7 @@
 
     [data]
     source = "photos"              # as DATA on the command line; a path is relative to this file
-    # label, target, test_size, limit, on_error
+    # label, target, test_size, limit, on_error, split_by ("folder" or "none")
 
     [network]
     backbones = ["mobilenet_v2"]
@@ -91,6 +91,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "test_size": NUMBER,
         "limit": WHOLE,
         "on_error": TEXT,
+        "split_by": TEXT,
     },
     "network": {
         "backbones": TEXTS,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from featx.datasets import Dataset, load_dataset
-from featx.errors import DatasetError
+from featx.datasets import SKIP_HINT, Dataset, load_dataset, suffix_notes
+from featx.errors import DatasetError, ImageError
 from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
 from featx.extraction.loop import embed, embed_together
 from featx.extraction.profile import Profile, profile_table
 from featx.extraction.rows import Rows
 from featx.extraction.same_space import backbone_arguments, matching_embedder
 from featx.extraction.warm import forget, warm_backbone
-from featx.features import Features
+from featx.features import Failure, Features
 
 __all__ = [
     "Embedder",
@@ -22,6 +23,7 @@ __all__ = [
     "backbone_arguments",
     "backbone_of",
     "embed",
+    "embed_dataset",
     "embed_together",
     "extract",
     "extract_features",
@@ -55,6 +57,7 @@ def extract(
     verbose: bool = False,
     label: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
+    split_by: str | None = None,
 ) -> Features:
     """Embeddings of a collection of images by a frozen, pretrained network.
 
@@ -62,8 +65,9 @@ def extract(
     ----------
     data : str, path, Dataset, sequence, array or torch Dataset
         A folder with one subfolder per class (optionally below ``train/`` and ``test/`` or ``val/``), a
-        ``.csv`` or ``.parquet`` table, the name of a dataset, or images themselves: paths, PIL images,
-        bytes, uint8 arrays (h, w, 3) or (h, w).
+        ``.csv`` or ``.parquet`` table, a data frame with the columns of one, the name of a dataset, a
+        dataset of torch or Hugging Face, or images themselves: a list of paths, PIL images, bytes or arrays
+        (h, w, 3) or (h, w).
     labels : array-like of shape (n_images,) or (n_images, k), DataFrame or dict of columns, optional
         Labels, where `data` is a sequence of images; several columns are several tasks.
     backbone : str or Backbone, default="mobilenet_v2"
@@ -96,13 +100,16 @@ def extract(
     limit : int, optional
         Use a stratified subset of this many images.
     on_error : {"raise", "skip"}, default="raise"
-        What an unreadable image does: stop the run, or be left out and listed in `Features.failures`.
+        What an unreadable image, a missing file of a table or a folder that cannot be listed does: stop the
+        run, or be left out and listed in `Features.failures`.
     n_jobs : int, optional
         Cores to use; default: all that this process may.
     verbose : bool, default=False
         Show progress on standard error.
     label, target : str or sequence of str, optional
         Columns of classes and of numbers, as in `featx.load_dataset`; several make several tasks.
+    split_by : {"folder", "none"}, optional
+        What the top folders of a folder are: groups, with the classes inside them, or the classes.
 
     Returns
     -------
@@ -121,7 +128,17 @@ def extract(
     >>> features.embeddings.shape  # doctest: +SKIP
     (960, 1280)
     """
-    dataset = load_dataset(data, labels, limit=limit, labelled=False, label=label, target=target)
+    dataset = load_dataset(
+        data,
+        labels,
+        limit=limit,
+        labelled=False,
+        label=label,
+        target=target,
+        split_by=split_by,
+        on_error=on_error,
+        verbose=verbose,
+    )
     network = backbone_of(backbone, weights=weights, layer=layer, pooling=pooling, image_size=image_size)
     embedder = network_embedder(
         network, engine=engine, device=device, precision=precision, batch_size=batch_size, dtype=dtype
@@ -136,6 +153,33 @@ def backbone_of(backbone: Any, **options: Any) -> Any:
     return load_backbone(backbone, **options) if isinstance(backbone, str) else backbone
 
 
+def embed_dataset(dataset: Dataset, embedder: Embedder, *, on_error: str = "raise", **options: Any) -> Rows:
+    """Embed the images of a dataset, with what could not be read of it among the failures.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    embedder : Embedder
+    on_error : {"raise", "skip"}, default="raise"
+    **options
+        ``cache``, ``n_jobs``, ``verbose``: as for `embed`.
+
+    Raises
+    ------
+    ImageError
+        Of the first image that cannot be read; it names the option that goes on without.
+    """
+    try:
+        rows = embed(dataset.images, embedder, on_error=on_error, **options)
+    except ImageError as error:
+        raise ImageError(error.id, f"{error.reason}; {SKIP_HINT}") from error
+    rows.failures = [*(Failure(e.id, e.reason) for e in dataset.reading.failures), *rows.failures]
+    if options.get("verbose") and rows.computed:
+        for note in suffix_notes(dataset):
+            print(f"note: {note}", file=sys.stderr, flush=True)
+    return rows
+
+
 def extract_features(
     dataset: Dataset,
     embedder: Embedder,
@@ -146,7 +190,7 @@ def extract_features(
     verbose: bool = False,
 ) -> Features:
     """The rows of `dataset` in the space of `embedder`, with ids, labels and splits beside them."""
-    rows = embed(dataset.images, embedder, cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
+    rows = embed_dataset(dataset, embedder, cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
     if not len(rows.kept):
         raise DatasetError(
             f"{dataset.name}: none of its {len(dataset)} images could be read; the first: {rows.failures[0]}"

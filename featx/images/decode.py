@@ -25,6 +25,7 @@ import builtins
 import contextlib
 import io
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
@@ -85,6 +86,9 @@ IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix i
 # Images too, but not decoded. They count as images so that they are named and not silently left out.
 _FOREIGN_SUFFIXES = frozenset([".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"])
 
+# A suffix and what may follow it: a query, a size such as ":large", blanks and dots.
+_TRAILED = re.compile(r"(\.[a-z0-9]+)(?:[?!&;#=].*|:\w+|%(?:3f|26).*|[\s.]+)$", re.IGNORECASE)
+
 
 class _Tiff(TiffImageFile):
     """Pillow's reader without its warning about large images; `MAX_PIXELS` holds for tiles, too."""
@@ -113,13 +117,16 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file counts as an image of a dataset, by its name.
 
     Hidden files, files in a hidden folder or in ``__MACOSX``, and files whose suffix is no image's (such as
-    ``Thumbs.db``) do not. HEIC, AVIF, JPEG XL and JPEG 2000 do, although they cannot be decoded: they are
-    then named, with the reason, and not silently left out.
+    ``Thumbs.db``) do not. What crawlers leave behind a suffix is not part of it (``photo.jpg?w=200``). HEIC,
+    AVIF, JPEG XL and JPEG 2000 do, although they cannot be decoded: they are then named, with the reason, and
+    not silently left out.
     """
     path = PurePath(path)
     if any(is_ignored(part) for part in path.parts):
         return False
-    return path.suffix.lower() in IMAGE_SUFFIXES or path.suffix.lower() in _FOREIGN_SUFFIXES
+    trailed = _TRAILED.search(path.name)
+    suffixes = {path.suffix.lower(), trailed[1].lower() if trailed else ""}
+    return not suffixes.isdisjoint(IMAGE_SUFFIXES | _FOREIGN_SUFFIXES)
 
 
 def is_ignored(name: str) -> bool:

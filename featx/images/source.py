@@ -123,16 +123,28 @@ class FileImage:
     check_suffix : bool, default=False
         Whether a suffix that contradicts the content is an error. The web serves WebP as ``.jpg``, and what
         is in a file is told by its first bytes.
+    tree : str, optional
+        The real path of the folder that the file belongs to. What a file outside of it holds is not quoted in
+        a message: a link or a path in somebody else's dataset may lead anywhere.
     """
 
     id: str
     path: str
     check_suffix: bool
+    tree: str | None = field(compare=False)
 
-    def __init__(self, id: str, path: str | os.PathLike[str], *, check_suffix: bool = False):
+    def __init__(
+        self,
+        id: str,
+        path: str | os.PathLike[str],
+        *,
+        check_suffix: bool = False,
+        tree: str | None = None,
+    ):
         object.__setattr__(self, "id", id)
         object.__setattr__(self, "path", os.fspath(path))
         object.__setattr__(self, "check_suffix", check_suffix)
+        object.__setattr__(self, "tree", tree)
 
     def read(self) -> Content:
         """The file's bytes, read now."""
@@ -145,8 +157,19 @@ class FileImage:
         name = os.path.basename(self.path) if self.check_suffix else ""
         # Now and not when it is decoded: the same bytes may have a row already, from a file whose name
         # does not lie, and whether this one is refused must not hang on that.
-        format_of(data, self.id, name)
+        try:
+            format_of(data, self.id, name)
+        except ImageError as error:
+            if self._lies_outside():
+                reason = "not an image, and not in the folder of its dataset: what it holds is not shown"
+                raise ImageError(self.id, reason) from None
+            raise error
         return Content(digest_bytes(data), self.id, data, name)
+
+    def _lies_outside(self) -> bool:
+        return self.tree is not None and not os.path.realpath(self.path).startswith(
+            self.tree.rstrip(os.sep) + os.sep
+        )
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
         """(absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
@@ -168,7 +191,7 @@ class EncodedImage:
 
     def read(self) -> Content:
         """The bytes with their digest."""
-        return Content(digest_bytes(self.data), self.id, self.data)
+        return Content(digest_bytes(self.data), self.id, self.data, "")
 
     def stat_key(self) -> None:
         """None: there is no file."""

@@ -11,6 +11,7 @@ import pytest
 from pictures import BACKBONE, COLOURS, write_photos
 
 from featx.cli import main
+from featx.datasets import SKIP_HINT, load_dataset
 
 QUICK = ["--backbone", BACKBONE, "--weights", "random", "--image-size", "32", "--quiet"]
 
@@ -88,6 +89,78 @@ def test_skipped_images_are_listed(capsys, photos, tmp_path):
     status, _, err = run(capsys, "extract", photos, "-o", tmp_path / "f.h5", "--on-error", "skip", *QUICK)
     assert status == 0
     assert "sky/bad.png: empty" in err
+
+
+def test_missing_files_of_a_table_are_skipped_and_listed(capsys, photos, tmp_path):
+    rows = "".join(f"sky/00{i}.png,sky\nleaf/00{i}.png,leaf\n" for i in range(4))
+    (photos / "t.csv").write_text(f"path,label\ngone.png,sky\n{rows},leaf\n")
+    options = [photos / "t.csv", "-o", tmp_path / "f.h5", *QUICK]
+    assert "--on-error skip" in refused(capsys, "extract", *options)
+    status, out, err = run(capsys, "extract", *options, "--on-error", "skip")
+    assert status == 0
+    assert "8 embeddings" in out
+    assert f"gone.png: no such file: {photos}" in err
+    assert "row 11: no value in column path" in err
+
+
+def test_the_first_bad_image_names_the_option(capsys, photos, tmp_path):
+    (photos / "sky" / "bad.png").write_bytes(b"")
+    (photos / "sky" / "worse.jpg").write_text("404 Not Found")
+    options = ["extract", photos, "-o", tmp_path / "f.h5", *QUICK]
+    assert refused(capsys, *options).endswith(SKIP_HINT)
+    _, _, err = run(capsys, *options, "--on-error", "skip")
+    assert "2 images could not be read" in err
+    assert "sky/bad.png: empty file" in err
+    assert "sky/worse.jpg: not an image: text that begins with '404 Not Found'" in err
+
+
+def test_sites_are_asked_about_and_are_groups_on_request(capsys, tmp_path):
+    for site in ("site1", "site2", "site3"):
+        write_photos(tmp_path / "data" / site, 4, seed=sum(map(ord, site)))
+    out = tmp_path / "o"
+    options = [tmp_path / "data", "-o", out, "--classifiers", "lda", "--baseline", "none", *QUICK[:-1]]
+    assert "--split-by" in refused(capsys, "compare", *options, "--quiet")
+    status, _, err = run(capsys, "compare", *options, "--split-by", "folder")
+    assert status == 0
+    assert "classes of 12 images" in err
+    assert "3 groups (from the folders 'site1', 'site2', 'site3')" in err
+    assert 'split_by = "folder"' in (out / "experiment.toml").read_text()
+    data = json.loads((out / "results.json").read_text())
+    assert sorted(data["dataset"]["classes"]) == sorted(COLOURS)
+    status, out, err = run(
+        capsys, "extract", tmp_path / "data", "-o", tmp_path / "f.h5", "--split-by", "none", *QUICK
+    )
+    assert (status, err) == (0, "")
+    status, out, _ = run(capsys, "inspect", tmp_path / "f.h5")
+    assert "site3" in out
+
+
+def test_results_inside_the_data_are_not_part_of_it(capsys, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    options = ["--classifiers", "lda", "--baseline", "none", *QUICK]
+    status, _, _ = run(capsys, "compare", ".", "-o", "out", *options)
+    assert status == 0
+    data = json.loads((photos / "out" / "results.json").read_text())
+    assert sorted(data["dataset"]["classes"]) == sorted(COLOURS)
+    assert len(load_dataset(".")) == 24
+
+
+def test_predict_lists_folders_as_extract_does(capsys, photos, tmp_path):
+    assert run(capsys, "train", photos, "-o", tmp_path / "m", "--classifier", "lda", *QUICK)[0] == 0
+    (photos / "sky" / "000.png").rename(photos / "sky" / "0f3a")
+    (photos / "sky" / "x.tga").write_bytes(b"x")
+    (photos / "sky" / "again").symlink_to(photos / "leaf", target_is_directory=True)
+    status, out, err = run(capsys, "predict", tmp_path / "m", photos)
+    assert status == 0
+    assert f"{photos}: left out: 1 file that is no image by suffix: 1 .tga (first: sky/x.tga)" in err
+    rows = list(csv.DictReader(out.splitlines()))
+    assert len(rows) == 24
+    assert str(photos / "sky" / "0f3a") in [row["id"] for row in rows]
+    status, out, err = run(
+        capsys, "predict", tmp_path / "m", photos / "gone.png", photos, "--on-error", "skip"
+    )
+    assert status == 0
+    assert "gone.png: no such file" in err
 
 
 @pytest.mark.parametrize("command", [[], ["extract"], ["compare"], ["predict"], ["search"], ["label"]])

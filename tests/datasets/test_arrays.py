@@ -26,7 +26,9 @@ def png():
 # Arrays and lists
 
 
-@pytest.mark.parametrize("batch", [BATCH, BATCH[..., 0], BATCH[..., :1], list(BATCH), tuple(BATCH)])
+@pytest.mark.parametrize(
+    "batch", [BATCH, BATCH / 255, list(BATCH[..., 0]), BATCH[..., :1], list(BATCH), tuple(BATCH)]
+)
 def test_an_array_of_images_is_taken_apart(batch):
     dataset = from_arrays(batch, ["b", "a", "b", "a"])
     assert dataset.ids == ["0", "1", "2", "3"]
@@ -124,13 +126,13 @@ def test_splits_groups_and_ids_are_kept():
     [
         ({"images": []}, "arrays: no images"),
         ({"images": np.zeros((0, 4, 4, 3), np.uint8)}, "arrays: no images"),
-        ({"images": "a.png"}, "expected a list or an array of images, got str"),
-        ({"images": 3}, "expected a list or an array of images, got int"),
-        ({"images": BATCH / 255.0}, r"uint8 of shape \(n, h, w\).*float64 and shape \(4, 6, 5, 3\)"),
-        ({"images": BATCH[0, 0]}, r"got dtype uint8 and shape \(5, 3\)"),
-        ({"images": np.array([["a"]])}, "one-dimensional array of paths"),
-        ({"images": [BATCH[0], BATCH[0] + 0.5]}, r"1: expected floating pixels"),
-        ({"images": [BATCH[0], None]}, "^1: expected a path"),
+        ({"images": "a.png"}, "expected several images, got one str; put it into a list"),
+        ({"images": 3}, "arrays: expected a list, array or column of paths.*got int"),
+        ({"images": BATCH / 2.0}, r"arrays: expected floating pixels in \[0, 1\], got 0 to 128; give uint8"),
+        ({"images": BATCH[0, 0]}, r"uint8 of shape \(5, 3\); put it into a list if it is one grey image"),
+        ({"images": np.array([["a", "b"]])}, "expected one column of images"),
+        ({"images": [BATCH[0], BATCH[0] / 2]}, "^arrays, row 1: expected floating pixels"),
+        ({"images": [BATCH[0], None]}, "^arrays, row 1: no image, got None"),
         ({"labels": [1, 2]}, "labels: expected one value for each of the 4 images, got 2"),
         ({"labels": "abcd"}, "labels: expected one value for each image, got str"),
         ({"labels": 3}, "labels: expected one value for each image, got int"),

@@ -64,7 +64,7 @@ def test_one_array_of_all_images(dtype):
 
     assert same(images_of(as_given(RGB)))
     grey = np.repeat(GREY[..., None], 3, axis=3)
-    assert same(images_of(as_given(GREY)), grey)
+    assert same(images_of(as_given(GREY[:2])), grey[:2])
     assert same(images_of(as_given(GREY[..., None])), grey)
     opaque = np.concatenate([RGB, np.full_like(RGB[..., :1], 255)], axis=3)
     assert same(images_of(as_given(opaque)))
@@ -76,7 +76,7 @@ def test_one_tensor_of_all_images_has_its_channels_first(dtype):
     tensor = tensor if dtype == torch.uint8 else tensor.to(dtype) / 255
     assert same(images_of(tensor))
     assert same(images_of(list(tensor)))
-    assert same(images_of(tensor[:, 0]), np.repeat(GREY[..., None], 3, axis=3))
+    assert same(images_of(tensor[:2, 0]), np.repeat(GREY[:2, ..., None], 3, axis=3))
 
 
 def test_a_tensor_may_have_its_channels_last_or_need_gradients():
@@ -86,7 +86,7 @@ def test_a_tensor_may_have_its_channels_last_or_need_gradients():
 
 
 def test_a_tensor_without_a_numpy_dtype():
-    levels = torch.tensor([0.0, 0.5, 1.0], dtype=torch.bfloat16).reshape(1, 1, 3)
+    levels = torch.tensor([0.0, 0.5, 1.0], dtype=torch.bfloat16).reshape(1, 1, 1, 3)
     assert read(images_of(levels))[0][..., 0].tolist() == [[0, 128, 255]]
 
 
@@ -261,7 +261,7 @@ BAD_ROWS = [
     (pd.NA, "no image, got <NA>; every row needs one"),
     (pd.NaT, "no image, got NaT; every row needs one"),
     (7, "expected a path, the bytes of an image file, a PIL image or an array; got int"),
-    ({"path": "a.png"}, "expected a path, .*got dict"),
+    ({"picture": "a.png"}, "expected a path, .*got dict"),
     (np.full((4, 4), 2.0), r"expected floating pixels in \[0, 1\], got 2 to 2"),
     (np.full((4, 4), np.nan), r"expected floating pixels in \[0, 1\], got NaN"),
     (np.zeros((4, 4), np.int32), "expected pixels of dtype uint8.*got int32"),
@@ -283,6 +283,64 @@ def test_a_row_that_is_no_image_is_named(bad, message):
 def test_a_row_of_another_shape_is_named(shape):
     with pytest.raises(DatasetError, match=r"^X, row 2: expected an image of shape \(h, w\)"):
         images_of(["a.png", "b.png", np.zeros(shape, np.uint8)])
+
+
+# What can be read in two ways
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    "shape", [(48, 64, 3), (48, 64, 4), (48, 64, 1), (3, 48, 64), (4, 48, 64), (3, 48, 3)]
+)
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy], ids=["array", "tensor"])
+def test_an_array_that_may_be_one_image_or_several_is_refused(shape, dtype, make):
+    given_as = make(np.zeros(shape, dtype))
+    for read_as in (images_of, load_dataset, from_arrays):
+        with pytest.raises(
+            DatasetError, match=r"may be one image .* or \d+ grey images .*put it into a list"
+        ):
+            read_as(given_as)
+
+
+def test_the_remedies_of_that_message_work():
+    photo = RGB[0]
+    for read_as in (images_of, lambda X: load_dataset(X).images):
+        assert same(read_as([photo]), [photo])
+        assert same(read_as(photo[None]), [photo])
+        assert same(read_as([torch.from_numpy(photo).permute(2, 0, 1)]), [photo])
+        assert same(read_as(GREY[..., None]), np.repeat(GREY[..., None], 3, axis=3))
+        assert same(read_as(GREY[:1]), np.repeat(GREY[:1, ..., None], 3, axis=3))  # one, either way
+
+
+def test_a_batch_with_its_channels_first_is_a_tensor_or_refused():
+    batch = RGB.transpose(0, 3, 1, 2).copy()
+    for read_as in (images_of, lambda X: load_dataset(X).images):
+        assert same(read_as(torch.from_numpy(batch)))
+        with pytest.raises(DatasetError, match=r"shape \(3, 3, 8, 6\); move the channels last"):
+            read_as(batch)
+        with pytest.raises(DatasetError, match=r"row 0: .*move the channels last"):
+            read_as(list(batch))
+
+
+def test_all_ways_in_take_the_same_rows(files):
+    for kind in KINDS:
+        if kind != "source":
+            dataset = load_dataset(rows_of(kind, files), ["a", "b", "a"])
+            assert same(dataset.images), kind
+            assert dataset.classes == ("a", "b")
+
+
+def test_rows_that_are_dicts_give_their_image(files):
+    for key in ("image", "img", "path"):
+        assert same(images_of([{key: str(file), "label": 1} for file in files]))
+    assert same(images_of([{"bytes": file.read_bytes(), "path": None} for file in files]))
+    with pytest.raises(DatasetError, match="X, row 0: a dict without an image; found: label"):
+        images_of([{"label": 1}])
+
+
+def test_a_frame_of_several_columns_says_which_to_choose():
+    with pytest.raises(DatasetError, match=r"got 2 \('path', 'label'\); choose one, as in X\[\['path'\]\]"):
+        images_of(pd.DataFrame({"path": ["a.png"], "label": ["x"]}))
 
 
 # One picture in any form

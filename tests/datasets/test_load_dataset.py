@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from featx.datasets import from_arrays, load_dataset
-from featx.errors import DatasetError
+from featx.errors import DatasetError, ImageError
 
 BATCH = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
 
@@ -34,6 +34,19 @@ def test_a_folder_a_table_and_an_image_are_read(folder):
     assert single.ids == ["0.png"]
     assert single.labels is None
     assert np.array_equal(np.asarray(single.images[0].read().image()), BATCH[0])
+
+
+def test_an_image_may_have_any_name_when_it_is_named_itself(folder):
+    (folder / "a" / "0.png").rename(folder / "a" / "photo")
+    assert load_dataset(folder / "a" / "photo").images[0].read().image().size == (5, 6)
+
+
+def test_the_summary_is_printed_when_asked_for(folder, capsys):
+    load_dataset(folder)
+    assert capsys.readouterr() == ("", "")
+    load_dataset(folder, verbose=True)
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"{folder.name}: 6 images; 2 classes of 3 images (a, b)\n")
 
 
 def test_labelled_reaches_the_readers(folder):
@@ -83,6 +96,40 @@ def test_torch_datasets_and_tensors_are_taken():
     tensor = load_dataset(images, [0, 1, 0, 1])
     for made in (dataset, tensor):
         assert np.array_equal(np.asarray(made.images[2].read().image()), BATCH[2])
+
+
+def test_rows_that_are_no_images_fail_when_they_are_read_if_asked():
+    rows = [BATCH[0], None, 7, BATCH[1] / 2, BATCH[1]]
+    with pytest.raises(DatasetError, match="arrays, row 1: no image"):
+        load_dataset(rows, list("ababa"))
+    dataset = load_dataset(rows, list("ababa"), on_error="skip")
+    assert len(dataset) == 5
+    for i, image in enumerate(dataset.images):
+        if i in (1, 2, 3):
+            with pytest.raises(ImageError, match=f"^{i}: arrays, row {i}: "):
+                image.read()
+        else:
+            assert image.read().image().size == (5, 6)
+
+
+def test_an_item_without_an_image_fails_when_it_is_read():
+    class Items:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return (None if i else BATCH[0] / 255), i
+
+    images = load_dataset(Items()).images
+    assert np.array_equal(np.asarray(images[0].read().image()), BATCH[0])
+    with pytest.raises(ImageError, match=r"^1: no image, got None"):
+        images[1].read()
+
+
+@pytest.mark.parametrize("data", ["x" * 5000, "a/" + "x" * 5000 + ".csv", "~nobody-of-that-name/x"])
+def test_a_path_that_no_system_takes_is_one_error(data):
+    with pytest.raises(DatasetError):
+        load_dataset(data)
 
 
 def test_a_limit_is_stratified_and_seeded(folder):

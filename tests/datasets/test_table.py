@@ -1,10 +1,11 @@
 import sys
+from unicodedata import normalize
 
 import pytest
 from PIL import Image
 
-from featx.datasets import load_dataset, read_table
-from featx.errors import DatasetError, MissingExtra
+from featx.datasets import SKIP_HINT, from_arrays, load_dataset, read_table
+from featx.errors import DatasetError, ImageError, MissingExtra
 
 
 @pytest.fixture
@@ -126,7 +127,8 @@ def test_parquet_categories_and_whole_floats_are_labels(folder):
 def test_a_missing_column_lists_those_found(folder):
     said = error(folder, "file,label\nimg/a.png,x\n")
     assert said == (
-        ": missing column path; found: file, label; expected path, label and optionally split and group"
+        ": missing column path; found: file, label; expected path, label and optionally split and group; "
+        "rename 'file' to path"
     )
     assert "missing column path and label; found: none" in error(folder, "")
     assert "missing column path and label; found: a|b" in error(folder, "a|b\n1|2\n")
@@ -147,7 +149,7 @@ def test_a_missing_label_is_named_by_its_line_in_an_editor(folder):
 
 
 def test_a_missing_path_split_or_group_is_named(folder):
-    assert error(folder, "path,label\n,x\n") == ", row 2, column path: no value"
+    assert error(folder, "path,label\n,x\n") == f", row 2, column path: no value; {SKIP_HINT}"
     head = "path,label,split,group\n"
     assert error(folder, head + "img/a.png,x,,g\n") == ", row 2, column split: no value"
     assert error(folder, head + "img/a.png,x,train,\n") == ", row 2, column group: no value"
@@ -155,7 +157,7 @@ def test_a_missing_path_split_or_group_is_named(folder):
 
 def test_paths_that_do_not_exist_are_named_and_counted(folder):
     said = error(folder, "path,label\nimg/a.png,x\nimg/y.png,x\n")
-    assert said == f", row 3, column path: no such file: {folder}/img/y.png"
+    assert said == f", row 3, column path: no such file: {folder}/img/y.png; {SKIP_HINT}"
     rows = "".join(f"img/{i}.png,x\n" for i in range(5))
     said = error(folder, "path,label\nimg/a.png,x\n" + rows)
     assert f"no such file: {folder}/img/0.png (5 rows: img/0.png, img/1.png, img/2.png, ...)" in said
@@ -275,6 +277,109 @@ def test_parquet_without_pyarrow_names_the_extra(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtra, match=r"reading t.parquet needs .*pyarrow.*featx\[parquet\]"):
         load_dataset(folder / "t.parquet")
+
+
+# Going on without bad rows
+
+
+def test_rows_without_a_file_are_left_out_and_listed(folder):
+    rows = "img/a.png,x\ngone.png,x\n ,y\nimg/b.png,y\nimg,x\n"
+    dataset = read_table(table(folder, "path,label\n" + rows), on_error="skip")
+    assert dataset.ids == ["img/a.png", "img/b.png"]
+    assert dataset.classes == ("x", "y")
+    assert list(map(str, dataset.reading.failures)) == [
+        f"gone.png: no such file: {folder}/gone.png",
+        "row 4: no value in column path",
+        f"img: no such file: {folder}/img",
+    ]
+
+
+def test_a_table_of_which_nothing_is_left_is_refused(folder):
+    said = error(folder, "path,label\ngone.png,x\n", on_error="skip")
+    assert (
+        said == f": no row has an image that is there; the first: gone.png: no such file: {folder}/gone.png"
+    )
+
+
+# Unicode forms
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_paths_are_found_in_either_unicode_form(folder, on_disk, in_table):
+    there, here = (normalize(form, "Größe/ä.png") for form in (on_disk, in_table))
+    mixed = normalize(in_table, "Größe/") + normalize(on_disk, "é.png")
+    for name in (there, normalize(on_disk, "Größe/é.png")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (2, 2)).save(folder / name)
+    dataset = read_table(table(folder, f"path,label\n{here},x\n{mixed},y\n"))
+    assert dataset.ids == [here, mixed]
+    assert [image.read().image().size for image in dataset.images] == [(2, 2)] * 2
+    other = folder / normalize(on_disk, "Tür")
+    (other / "a").mkdir(parents=True)
+    (other / "b").mkdir()
+    for name in "ab":
+        Image.new("RGB", (2, 2)).save(other / name / "1.png")
+    assert len(load_dataset(folder / normalize(in_table, "Tür"))) == 2
+    (image,) = from_arrays([str(folder / here)]).images
+    assert image.read().image().size == (2, 2)
+
+
+def test_columns_are_asked_for_in_either_unicode_form(folder):
+    path = table(folder, f"path,{normalize('NFD', 'größe')}\nimg/a.png,x\nimg/b.png,y\n")
+    assert list(read_table(path, label=normalize("NFC", "größe")).tasks) == [normalize("NFC", "größe")]
+
+
+# What the table does not have
+
+
+def test_columns_that_would_do_as_labels_are_named(folder):
+    head, rows = (
+        "path,id,kind,share\n",
+        [f"img/{name}.png,{i},{'uv'[i % 2]},0.{i}1\n" for i, name in enumerate("abcd")],
+    )
+    said = error(folder, head + "".join(rows))
+    assert said == (
+        ": missing column label; found: path, id, kind, share; expected path, label and optionally split and "
+        "group; 'kind' (2 values) would do: label='kind' (--label kind)"
+    )
+    dataset = read_table(folder / "t.csv", labelled=False)
+    assert dataset.reading.notes == (
+        "no column label, so no labels; found: path, id, kind, share; 'kind' (2 values) would do: "
+        "label='kind' (--label kind)",
+    )
+    assert read_table(folder / "t.csv", label="kind").classes == ("u", "v")
+    columns = {"path": ["img/a.png", "img/b.png"], "kind": ["u", "v"], "vector": [[1.0], [2.0]]}
+    with pytest.raises(DatasetError, match=r"'kind' \(2 values\) would do"):
+        read_table(parquet(folder, columns))
+
+
+# What lies elsewhere
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_what_a_file_elsewhere_holds_is_not_quoted(folder):
+    secret = folder / "secret.txt"
+    secret.write_text("root:x:0:0:top secret")
+    (folder / "data" / "a").mkdir(parents=True)
+    (folder / "data" / "a" / "own.png").write_text("hello from inside")
+    (folder / "data" / "a" / "link.png").symlink_to(secret)
+    path = folder / "data" / "t.csv"
+    path.write_text(
+        f"path\n../secret.txt\n{secret}/../secret.txt\na/own.png\na/link.png\n".replace(
+            f"{secret}/../", f"{folder}/./"
+        )
+    )
+    with pytest.raises(DatasetError, match="already in row 2"):
+        read_table(path, labelled=False)
+    path.write_text("path\n../secret.txt\na/own.png\na/link.png\n")
+    images = [*read_table(path, labelled=False).images, *load_dataset(folder / "data").images]
+    for image in images:
+        with pytest.raises(ImageError) as caught:
+            image.read()
+        inside = image.id == "a/own.png"
+        assert ("hello" in str(caught.value)) == inside
+        assert "root" not in str(caught.value)
+        assert ("what it holds is not shown" in str(caught.value)) != inside
 
 
 # Several columns

@@ -103,15 +103,25 @@ def test_a_file_that_is_no_image_is_refused_when_it_is_read(tmp_path):
         FileImage("x", path).read()
 
 
-def test_the_suffix_of_the_file_counts_where_that_is_asked_for(tmp_path):
+def test_a_suffix_that_lies_is_an_error_only_when_asked(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(png())
     with pytest.raises(ImageError, match=r"photo 7: mislabelled: PNG data in a file named .jpg"):
         FileImage("photo 7", path, check_suffix=True).read()
     assert np.array_equal(image_array(FileImage("a.jpg", path)), PIXELS)
+    assert np.array_equal(image_array(EncodedImage("a.jpg", png())), PIXELS)
     path.write_bytes(b"<!DOCTYPE html><html>")
     with pytest.raises(ImageError, match="an HTML page"):
         FileImage("a.jpg", path).read()
+
+
+def test_what_a_file_outside_of_its_tree_holds_is_not_quoted(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"a secret")
+    for tree, quoted in ((None, True), (str(tmp_path), True), (str(tmp_path / "sub"), False)):
+        with pytest.raises(ImageError, match="x: not an image") as caught:
+            FileImage("x", path, tree=tree).read()
+        assert ("secret" in str(caught.value)) == quoted
 
 
 # Bytes and pixels
