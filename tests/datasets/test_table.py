@@ -209,13 +209,11 @@ def test_only_tables_are_read(folder):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions differ")
 def test_a_table_that_cannot_be_read_is_named(folder, monkeypatch):
-    from pathlib import Path
-
-    def refuse(self):
+    def refuse(path, **limits):
         raise PermissionError(13, "Permission denied")
 
     path = table(folder, "path,label\n")
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("featx.datasets.table.read_regular", refuse)
     with pytest.raises(DatasetError, match=r"t.csv: cannot be read \(Permission denied\)"):
         read_table(path)
 
