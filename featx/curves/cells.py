@@ -7,12 +7,13 @@ restart.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -20,11 +21,21 @@ from featx.curves.drawing import Draw, Level
 from featx.errors import InputError
 from featx.journal import digest_images, digest_rows, key_of
 from featx.results import CurveMethod
+from featx.results.reading import built
 from featx.splits import Split, validation_part
 
 #: Up to so many images of a class, none is spared to watch the fine-tuning: it runs all its epochs.
 NO_VALIDATION = 2
-_FORMAT = 1
+_FORMAT = 2
+
+
+class _Said(TypedDict):
+    """What a cell says."""
+
+    metrics: dict[str, float]
+    seconds: dict[str, float]
+    params: dict[str, Any]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -175,7 +186,33 @@ class Cell:
                 "watched": len(self._parts[1]),
                 "arithmetic": [arithmetic.device.type, arithmetic.precision],
             }
+        else:
+            from featx.classifiers import definition_of
+
+            y = bench.y[self.rows]
+            dim = self.material.x.shape[1]
+            parts["definition"] = definition_of(self.method.name, y, dim, seed=self.draw.seed)
         return key_of(parts | {"packages": {name: _version(name) for name in packages}})
+
+    @staticmethod
+    def fits(outcome: Any) -> bool:
+        """Whether what an earlier run left in a journal is what `run` returns, field by field."""
+        from featx.classifiers import METRICS
+
+        try:
+            if not isinstance(outcome, dict) or outcome.keys() != _Said.__annotations__.keys():
+                return False
+            said = built(_Said, outcome, "cell")
+        except InputError:
+            return False
+        within = [value if name != "log_loss" else 0.0 for name, value in said["metrics"].items()]
+        numbers = [*said["metrics"].values(), *said["seconds"].values()]
+        return (
+            said["metrics"].keys() == set(METRICS)
+            and said["seconds"].keys() == {"fit", "predict_per_image"}
+            and all(math.isfinite(x) and x >= 0 for x in numbers)
+            and max(within) <= 1 + 1e-9
+        )
 
     @cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:

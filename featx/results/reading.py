@@ -1,0 +1,162 @@
+"""Reading results back: what anybody may have written becomes plain data of the right types, or an error.
+
+`read_json` reads the file, `built` makes of it what a type says: a dataclass of this package, with everything
+in it. Fields whose content is a table of its own say with ``metadata={"json": ...}`` what it holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import stat
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NoReturn, Union
+
+from featx.errors import InputError, as_one_error
+
+#: Larger than any count or size that is in a result.
+_LARGEST = 2**53
+
+
+def read_json(path: str | os.PathLike[str], what: str) -> Any:
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    path : path-like
+        A regular file, UTF-8.
+    what : str
+        What it should be, for the message: ``"results.json"``.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or is no JSON; the message names it.
+    """
+    place = os.fspath(path)
+    with as_one_error(lambda reason: InputError(f"{place}: not a readable {what}: {reason}")):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"{place}: not a readable {what}: it is not a regular file")
+        with open(path, "rb") as file:
+            return json.loads(file.read().decode("utf-8"), parse_constant=_no_number)
+
+
+def built(kind: Any, value: Any, place: str) -> Any:
+    """Make of plain JSON what a type says.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass, a `TypedDict`, ``list[...]``, ``dict[str, ...]``, a union, ``int``, ``float``, ``str``,
+        ``bool``, ``None`` or ``Any``.
+    value : object
+        Of a parsed file. Where a number is expected, null is NaN; what a dataclass does not know is left out.
+    place : str
+        How messages name it: ``"methods[2].metrics"``.
+
+    Raises
+    ------
+    InputError
+        A value is of another type, is missing, or is no finite number.
+    """
+    if kind is Any:
+        return value
+    if kind is None or kind is type(None):
+        return value if value is None else _refuse(place, "null", value)
+    origin = typing.get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _either(typing.get_args(kind), value, place)
+    if origin is Literal:
+        known = typing.get_args(kind)
+        return value if value in known else _refuse(place, " or ".join(map(repr, known)), value)
+    if origin is list:
+        (inner,) = typing.get_args(kind)
+        items = value if isinstance(value, list | tuple) else _refuse(place, "a list", value)
+        if inner is int and all(type(item) is int and abs(item) <= _LARGEST for item in items):
+            return list(items)  # the rows of a large confusion matrix, without a name for each number
+        return [built(inner, item, f"{place}[{i}]") for i, item in enumerate(items)]
+    if origin is dict:
+        inner = typing.get_args(kind)[1]
+        items = _mapping(value, place)
+        return {name: built(inner, item, f"{place}.{name}") for name, item in items.items()}
+    if typing.is_typeddict(kind):
+        known = _hints(kind)
+        return {
+            name: built(known.get(name, Any), item, f"{place}.{name}")
+            for name, item in _mapping(value, place).items()
+        }
+    if dataclasses.is_dataclass(kind):
+        return kind(**built_fields(kind, value, place))  # type: ignore[operator]
+    return _number_or_text(kind, value, place)
+
+
+def built_fields(
+    kind: Any, value: Any, place: str = "", names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """As `built` of a dataclass, its fields alone; `names` of them, or all."""
+    content, hints, found = _mapping(value, place), _hints(kind), {}
+    for field in dataclasses.fields(kind):
+        if names is not None and field.name not in names:
+            continue
+        inside = f"{place}.{field.name}".lstrip(".")
+        if field.name in content:
+            found[field.name] = built(hints[field.name], content[field.name], inside)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{inside} is missing")
+    return found
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    if dataclasses.is_dataclass(kind):
+        hints |= {f.name: f.metadata["json"] for f in dataclasses.fields(kind) if "json" in f.metadata}
+    return hints
+
+
+def _either(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
+    """The first of several types that the value is of; of a single one besides null, its own message."""
+    if value is None and type(None) in kinds:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    for kind in kinds[:-1]:
+        try:
+            return built(kind, value, place)
+        except InputError:
+            continue
+    return built(kinds[-1], value, place)
+
+
+def _mapping(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        _refuse(place or "it", "an object", value)
+    return typing.cast("Mapping[str, Any]", value)
+
+
+def _number_or_text(kind: type, value: Any, place: str) -> Any:
+    if kind is bool:
+        return value if isinstance(value, bool) else _refuse(place, "true or false", value)
+    if kind is str:
+        return value if isinstance(value, str) else _refuse(place, "a text", value)
+    if kind is int:
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+        return value if whole else _refuse(place, "a whole number", value)
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LARGEST**8:
+        _refuse(place, "a number", value)
+    return float(value) if not math.isinf(value) else _refuse(place, "a finite number", value)
+
+
+def _refuse(place: str, expected: str, value: Any) -> NoReturn:
+    got = type(value).__name__ if isinstance(value, Mapping | list | int) else repr(value)
+    raise InputError(f"{place} must be {expected}, got {got if len(got) <= 60 else got[:59] + '…'}")
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
