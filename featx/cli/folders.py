@@ -1,4 +1,4 @@
-"""Commands that leave their results in a folder: whether they may is decided first, and nothing is left else."""
+"""Commands that leave their results in a folder: whether they may is decided before they begin."""
 
 from __future__ import annotations
 

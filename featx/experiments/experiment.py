@@ -138,7 +138,7 @@ class Experiment:
             cache = self.tables.get("run", {}).get("cache")
             for option, place in (("[experiment] output", str(self.output)), ("[run] cache", cache)):
                 # A cache that is in use already is as good a place as it was.
-                if place is None or (option == "[run] cache" and os.path.isdir(place)):
+                if place is None or (option == "[run] cache" and _in_use(place)):
                     continue
                 if not Path(os.path.realpath(place)).is_relative_to(home):
                     raise OutputError(
@@ -245,6 +245,14 @@ def _text_of(file: Path) -> str | None:
 def _kept(folder: Path) -> int:
     """Bytes of finished work."""
     return sum(journal.stat().st_size for journal in folder.glob("*.journal"))
+
+
+def _in_use(cache: str) -> bool:
+    """Whether this is the folder of a cache."""
+    from featx.cache import Cache
+
+    with as_one_error(lambda reason: OutputError(f"{cache}: cannot be looked at ({reason})")):
+        return os.path.isdir(cache) and not Cache(cache).is_empty()
 
 
 def _located(name: str, base: Path) -> str:
