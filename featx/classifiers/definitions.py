@@ -9,6 +9,7 @@ its work is then done again, which is right, if slow.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import sys
 import uuid
@@ -72,6 +73,8 @@ class _Writer:
             return self._function(value, depth)
         if isinstance(value, MethodType):
             return {"method": value.__name__, "of": self.write(value.__self__, depth + 1)}
+        if isinstance(value, functools.partial):
+            return {"partial": self._all([value.func, value.args, value.keywords], depth)}
         if isinstance(value, BuiltinFunctionType | np.ufunc):
             return {"function": value.__name__, "module": _module(value)}
         parameters = _parameters(value)
