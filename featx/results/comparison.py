@@ -14,7 +14,7 @@ from featx.errors import InputError
 from featx.results.advice import ALPHA
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds
-from featx.results.reading import built_fields, read_json
+from featx.results.reading import built_fields, read_json, shown
 from featx.results.repeats import Repeats, said_of
 from featx.results.types import MethodResult, best_method, by_top1
 from featx.results.writing import plain, write_atomically
@@ -102,11 +102,11 @@ class ComparisonResult:
             When ``content`` is no comparison, or one of another schema.
         """
         if isinstance(content, Mapping) and content.get("kind", cls.kind) != cls.kind:
-            raise InputError(f"a result of kind {content['kind']!r}; expected one of {cls.kind}")
+            raise InputError(f"a result of kind {shown(content['kind'])}; expected one of {cls.kind}")
         if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
             found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
             raise InputError(
-                f"not a comparison result this featx can read: schema {SCHEMA} expected, got {found!r}"
+                f"not a comparison result this featx can read: schema {SCHEMA} expected, got {shown(found)}"
             )
         try:
             found = built_fields(ComparisonResult, content)
@@ -268,11 +268,13 @@ def _require_square(methods: list[MethodResult], classes: list[str] | None) -> N
     for method in methods:
         matrix, n = method.confusion, len(method.confusion)
         if classes and n not in (0, len(classes)):
-            raise InputError(f"{method.name}: a confusion matrix of {n} classes, of {len(classes)} there are")
+            raise InputError(
+                f"{shown(method.name)}: a confusion matrix of {n} classes, of {len(classes)} there are"
+            )
         if isinstance(matrix, Confusion):
             matrix.check()
         elif any(len(row) != n or min(row) < 0 for row in matrix):
-            raise InputError(f"{method.name}: a confusion matrix that is no square of counts")
+            raise InputError(f"{shown(method.name)}: a confusion matrix that is no square of counts")
 
 
 def _number(x: float | None, form: str = "{:.3f}") -> str:

@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.errors import InputError
 from featx.results.comparison import DatasetFacts, aligned
-from featx.results.reading import built_fields, read_json
+from featx.results.reading import built_fields, read_json, shown
 from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
 
@@ -221,7 +221,8 @@ class CurveResult:
         found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
         if found != CURVE_SCHEMA or content.get("kind") != "curve":
             raise InputError(
-                f"not a learning curve this featx can read: schema {CURVE_SCHEMA} expected, got {found!r}"
+                f"not a learning curve this featx can read: schema {CURVE_SCHEMA} expected, got "
+                f"{shown(found)}"
             )
         try:
             found = cls(**built_fields(CurveResult, content))
@@ -237,7 +238,9 @@ class CurveResult:
         methods, shots = {m.id for m in self.methods}, {level.shots for level in self.levels}
         for entry in (*self.draws, *self.points):
             if (entry.method, entry.backbone) not in methods or entry.shots not in shots:
-                raise InputError(f"an entry of {entry.method} at {entry.shots} shots, which is not there")
+                raise InputError(
+                    f"an entry of {shown(entry.method)} at {shown(entry.shots)} shots, which is not there"
+                )
 
     def to_frame(self, *, draws: bool = False) -> pandas.DataFrame:
         """One row a method and level; or one a method, level and draw.

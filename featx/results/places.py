@@ -128,14 +128,14 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
     if not given or "\0" in given:
         raise OutputError(f"{option} {given!r}: not the name of a file")
     target = Path(os.path.realpath(os.path.expanduser(given)))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise OutputError(f"{given}: is a folder; {option} needs the name of a file")
     if target.suffix.lower() not in ("", *known):
         raise OutputError(
             f"{given}: a {kind} file ends in {' or '.join(known)}, not in {target.suffix}; choose another "
             f"{option}"
         )
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise OutputError(f"{given}: the folder {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK):
         raise OutputError(f"{given}: the folder {target.parent} cannot be written; choose another {option}")

@@ -107,7 +107,7 @@ def built_fields(
         if field.name in content:
             found[field.name] = built(hints[field.name], content[field.name], inside)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise InputError(f"{inside} is missing")
+            raise InputError(f"{inside[:200]} is missing")
     return found
 
 
@@ -153,9 +153,19 @@ def _number_or_text(kind: type, value: Any, place: str) -> Any:
     return float(value) if not math.isinf(value) else _refuse(place, "a finite number", value)
 
 
+def shown(value: Any, most: int = 60) -> str:
+    """A value of a file as a message quotes it: on one line, of at most `most` characters."""
+    if isinstance(value, Mapping | list):
+        return type(value).__name__
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
+        return "int"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _refuse(place: str, expected: str, value: Any) -> NoReturn:
-    got = type(value).__name__ if isinstance(value, Mapping | list | int) else repr(value)
-    raise InputError(f"{place} must be {expected}, got {got if len(got) <= 60 else got[:59] + '…'}")
+    place = place if len(place) <= 200 else f"{place[:199]}…"
+    raise InputError(f"{place} must be {expected}, got {shown(value)}")
 
 
 def _no_number(text: str) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Any
 
 from featx.errors import InputError
 from featx.results.formats import format_p
-from featx.results.reading import built
+from featx.results.reading import built, shown
 from featx.results.types import Interval, Test
 
 
@@ -136,7 +136,7 @@ class Repeats:
         n = len(found.seeds)
         for m in found.methods:
             if found.metric not in m.metrics or any(len(values) != n for values in m.metrics.values()):
-                raise InputError(f"repeats: {m.name} has not one value for each of {n} seeds")
+                raise InputError(f"repeats: {shown(m.name)} has not one value for each of {n} seeds")
         if not n:
             raise InputError("repeats: there are no seeds")
         return found

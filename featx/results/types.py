@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from featx.errors import InputError
 from featx.results.confusion import DENSE_CLASSES, Confusion
+from featx.results.reading import shown
 
 KINDS = ("probe", "finetune", "floor")
 
@@ -101,7 +102,7 @@ class MethodResult:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(
-                f"method {self.name!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}"
+                f"method {shown(self.name)}: kind must be one of {', '.join(KINDS)}, got {shown(self.kind)}"
             )
         if isinstance(self.curves, Sequence):
             self.curves = curves_from_history(self.curves)
