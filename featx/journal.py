@@ -246,6 +246,8 @@ class Journal:
         if self._torn:
             line = b"\n" + line
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        # A folder of a stranger may hold a link of this name to any file.
+        flags |= getattr(os, "O_NOFOLLOW", 0)
         try:
             new = not path.exists()
             descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)

@@ -12,7 +12,7 @@ from featx.classifiers.regressors import (
     fit_regressor,
     regressor_names,
 )
-from featx.classifiers.scoring import METRICS, Answers, answers, score, score_answers
+from featx.classifiers.scoring import METRICS, Answers, answers, answers_in_parts, score, score_answers
 
 __all__ = [
     "METRICS",
@@ -26,6 +26,7 @@ __all__ = [
     "Probe",
     "Regressor",
     "answers",
+    "answers_in_parts",
     "definition_of",
     "fit_path",
     "fit_probe",

@@ -16,6 +16,7 @@ all resamples are one product W @ M with a sparse M.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ METRICS = (
 
 CALIBRATION_BINS = 15
 _CHUNK = 2_000_000  # counts held at a time
+_TOGETHER = 4_000_000  # probabilities predicted at a time
 
 
 def score(y_true, proba, predictions, *, n_boot: int = 1000, seed: int = 0) -> dict[str, Interval]:
@@ -112,6 +114,50 @@ def answers(y_true, proba, predictions) -> Answers:
     y, p, predicted = _checked(y_true, proba, predictions)
     rows = np.arange(len(y))
     return Answers(predicted, p[rows, predicted], p[rows, y], p.shape[1])
+
+
+def answers_in_parts(
+    y: np.ndarray, rows: np.ndarray, n_classes: int, predict: Callable[[np.ndarray], np.ndarray]
+) -> Answers:
+    """`answers` for some rows, of which a part is predicted at a time where there are many classes.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,), int
+        True classes of all rows.
+    rows : ndarray of int
+        Those to predict.
+    n_classes : int
+    predict : callable
+        Takes some of `rows`, gives their probabilities, (len, n_classes).
+
+    Returns
+    -------
+    Answers
+        With the most probable class as the predicted one.
+
+    Raises
+    ------
+    InputError
+        As `score`; the probabilities are not of so many classes.
+    """
+    step = max(1, _TOGETHER // n_classes)
+    parts = []
+    for at in range(0, len(rows), step):
+        some = rows[at : at + step]
+        probabilities = predict(some)
+        if probabilities.shape[1] != n_classes:
+            raise InputError(
+                f"the classifier knows {probabilities.shape[1]} of {n_classes} classes; each needs a "
+                "training image"
+            )
+        parts.append(answers(y[some], probabilities, probabilities.argmax(axis=1)))
+    return Answers(
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.sure for part in parts]),
+        np.concatenate([part.true for part in parts]),
+        n_classes,
+    )
 
 
 def score_answers(

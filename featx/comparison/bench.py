@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Mistakes kept for each method, most confident first.
 MISTAKES = 12
-#: Probabilities that are predicted at a time.
-_TOGETHER = 4_000_000
 
 
 @dataclass
@@ -97,7 +95,7 @@ class Bench:
         return outcome, cv_score
 
     def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> Member:
-        from featx.classifiers import fit_probe
+        from featx.classifiers import answers_in_parts, fit_probe
 
         self.say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
         groups = None if self.groups is None else self.groups[self.train]
@@ -107,7 +105,9 @@ class Bench:
                 name, x[self.train], self.y[self.train], groups=groups, validation=val, seed=self.seed
             )
         began = time.perf_counter()
-        answers = self._answers(lambda rows: fitted.predict_proba(x[rows]))
+        answers = answers_in_parts(
+            self.y, self.test, len(self.classes), lambda rows: fitted.predict_proba(x[rows])
+        )
         spent = time.perf_counter() - began
         outcome = Outcome(
             name=name,
@@ -121,19 +121,6 @@ class Bench:
             joules={"extract": 0.0 if reading.joules is not None else None, "fit": reading.joules},
         )
         return Member(outcome, fitted.cv_score if fitted.cv_score is not None else 0.0, fitted)
-
-    def _answers(self, predict: Callable[[np.ndarray], np.ndarray]) -> Answers:
-        """What `predict` says of the test images, some rows at a time where there are many classes."""
-        from featx.classifiers import Answers, answers
-
-        step = max(1, _TOGETHER // len(self.classes))
-        parts = []
-        for at in range(0, len(self.test), step):
-            rows = self.test[at : at + step]
-            probabilities = predict(rows)
-            parts.append(answers(self.y[rows], probabilities, probabilities.argmax(axis=1)))
-        labels, sure, true = (np.concatenate(same) for same in list(zip(*parts, strict=True))[:3])
-        return Answers(labels, sure, true, len(self.classes))
 
     def test_probabilities(self, backbone: str, x: np.ndarray) -> np.ndarray:
         """All that a backbone's member says of the test images, ndarray of shape (n_test, n_classes)."""

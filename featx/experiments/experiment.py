@@ -237,14 +237,14 @@ def experiment_of(
 def _text_of(file: Path) -> str | None:
     """None where there is no such file, or none that was written here."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8") if file.is_file() else None
     except (OSError, UnicodeDecodeError):
         return None
 
 
 def _kept(folder: Path) -> int:
     """Bytes of finished work."""
-    return sum(journal.stat().st_size for journal in folder.glob("*.journal"))
+    return sum(journal.stat().st_size for journal in folder.glob("*.journal") if journal.is_file())
 
 
 def _in_use(cache: str) -> bool:

@@ -82,12 +82,11 @@ def built(kind: Any, value: Any, place: str) -> Any:
         return [built(inner, item, f"{place}[{i}]") for i, item in enumerate(items)]
     if origin is dict:
         inner = typing.get_args(kind)[1]
-        items = _mapping(value, place)
-        return {name: built(inner, item, f"{place}.{name}") for name, item in items.items()}
+        return {name: built(inner, item, f"{place}.{name}") for name, item in _mapping(value, place).items()}
     if typing.is_typeddict(kind):
-        known = _hints(kind)
+        hints = _hints(kind)
         return {
-            name: built(known.get(name, Any), item, f"{place}.{name}")
+            name: built(hints.get(name, Any), item, f"{place}.{name}")
             for name, item in _mapping(value, place).items()
         }
     if dataclasses.is_dataclass(kind):
