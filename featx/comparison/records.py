@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeGuard
 
 import numpy as np
 
@@ -133,5 +133,5 @@ def _are_probabilities(value: Any, shape: tuple[int, ...]) -> bool:
     )
 
 
-def _is_array(value: Any, shape: tuple[int, ...], kinds: str) -> bool:
+def _is_array(value: Any, shape: tuple[int, ...], kinds: str) -> TypeGuard[np.ndarray]:
     return isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in kinds

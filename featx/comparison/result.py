@@ -15,7 +15,8 @@ from featx.datasets import Dataset
 from featx.errors import OutputError, reason_of
 from featx.results import ComparisonResult, RegressionResult
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 #: Edge of a thumbnail in the report, in pixels.
 THUMBNAIL = 224
 

@@ -236,7 +236,8 @@ class CurveResult:
         if not self.levels:
             raise InputError("there are no levels")
         methods, shots = {m.id for m in self.methods}, {level.shots for level in self.levels}
-        for entry in (*self.draws, *self.points):
+        entries: list[CurveDraw | CurvePoint] = [*self.draws, *self.points]
+        for entry in entries:
             if (entry.method, entry.backbone) not in methods or entry.shots not in shots:
                 raise InputError(
                     f"an entry of {shown(entry.method)} at {shown(entry.shots)} shots, which is not there"
