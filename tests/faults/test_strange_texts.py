@@ -128,7 +128,7 @@ def test_results_of_any_content(rows, tmp_path, thorough, counted, kind):
     good = json.loads(json.dumps(result.to_dict()))
     path = tmp_path / "results.json"
     accepted, said = 0, []
-    for text in texts(good, 4_000 if thorough else 90, rng):
+    for text in texts(good, 1_500 if thorough else 90, rng):
         path.write_bytes(text)
         try:
             read = reader.read_json(path)
@@ -169,7 +169,7 @@ def test_experiments_of_any_content(tmp_path, thorough, counted):
     rng = random.Random(1)
     path = tmp_path / "e.toml"
     accepted, said = 0, []
-    for text in texts(good, 6_000 if thorough else 250, rng, toml):
+    for text in texts(good, 4_000 if thorough else 250, rng, toml):
         path.write_bytes(text)
         try:
             experiment = load_experiment(path)
@@ -229,7 +229,7 @@ def test_journals_of_any_content(tmp_path, thorough, counted):
     )
     path = tmp_path / "j"
     lines = []
-    for text in texts(good, 6_000 if thorough else 300, rng):
+    for text in texts(good, 4_000 if thorough else 300, rng):
         if rng.random() < 0.5:
             content = copy.deepcopy(good)
             for name in ("labels", "sure", "true", "probabilities"):
@@ -259,11 +259,11 @@ def test_a_whole_comparison_with_a_spoiled_journal(rows, tmp_path, thorough, cou
     options = OPTIONS | {"ensemble": False}
     first = compare(bare, **options, resume=tmp_path)
     good = (tmp_path / JOURNAL).read_bytes()
-    for _ in range(60 if thorough else 3):
+    for _ in range(25 if thorough else 3):
         (tmp_path / JOURNAL).write_bytes(spoiled(good, rng))
         again = compare(bare, **options, resume=tmp_path)
         assert [m.metrics for m in again.methods] == [m.metrics for m in first.methods]
-    counted(journals=60 if thorough else 3, other_numbers=0)
+    counted(journals=25 if thorough else 3, other_numbers=0)
 
 
 def test_folders_and_files_of_any_content_are_judged(tmp_path, thorough, counted):
@@ -271,7 +271,7 @@ def test_folders_and_files_of_any_content_are_judged(tmp_path, thorough, counted
     study = Study.of("compare", "digits")
     good = {"schema": 1, "kind": "anomaly", "dataset": {"name": "x", "source": ["a"]}, "methods": [{}]}
     allowed, said = 0, []
-    for text in texts(good, 1_500 if thorough else 150, rng):
+    for text in texts(good, 500 if thorough else 100, rng):
         for name in ("results.json", "curve.json", "experiment.toml", "scores.json", "report.html"):
             (tmp_path / name).write_bytes(text)
             try:
