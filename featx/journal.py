@@ -121,7 +121,7 @@ class Journal:
         place = self._places.get(key)
         if found is None and place is not None:
             found = self._decoded(place, most)
-            if found is None or (fits is not None and not fits(found)):
+            if found is None or not _fits(found, fits):
                 with self._lock:
                     self._places.pop(key, None)
                     self.damaged += 1
@@ -264,6 +264,15 @@ class Journal:
                 fsync_folder(path.parent)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _fits(found: Any, fits: Callable[[Any], bool] | None) -> bool:
+    """Whether a record is what it should be; a check that cannot cope with it says that it is not."""
+    try:
+        with as_one_error(InputError):
+            return fits is None or fits(found)
+    except InputError:
+        return False
 
 
 class _Line(NamedTuple):

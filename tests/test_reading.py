@@ -61,7 +61,7 @@ def changed(content, place, value):
         ("methods.0.image_size", 10**30, "must be a whole number"),
         ("methods.0.image_size", True, "must be a whole number"),
         ("methods.0.notes", [None], r"notes\[0\] must be a text"),
-        ("methods.0.curves", {"epoch": {}}, r"curves\.epoch must be"),
+        ("methods.0.curves", {"epoch": {}}, r"curves\.epoch must be a list"),
         ("methods.0.confusion", [[1, 2]], "a confusion matrix of 1 classes, of 2 there are"),
         ("methods.0.confusion", [[1, 2], [3]], "no square of counts"),
         ("methods.0.confusion", [[1, -2], [3, 4]], "no square of counts"),

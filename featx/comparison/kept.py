@@ -63,7 +63,7 @@ class KeptBench(Bench):
             return record_of(member.outcome) | {"cv_score": member.cv_score}
 
         key = self._probe_key(x, name)
-        kept = self._once(key, work, self._fits)
+        kept = self._once(key, work, lambda found: self._fits(found) and "cv_score" in found)
         outcome = outcome_of(kept, name, get_probe(name).title, kind, backbone, len(self.classes))
         outcome.earlier_run = self.journal.made(key)
         return Member(outcome, kept["cv_score"], fitted)

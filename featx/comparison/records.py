@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from typing import Any, TypedDict, TypeGuard
 
@@ -9,20 +10,25 @@ import numpy as np
 
 from featx.comparison.bench import Outcome
 from featx.errors import InputError
-from featx.results import Curve
 from featx.results.reading import built
-from featx.results.types import MethodResult, _Epochs
+from featx.results.types import Epochs
 
 #: Rounding of a sum of probabilities, and of two ways to the same one.
 _ROUNDING = 1e-3
 
 
+class _Seconds(TypedDict):
+    extract: float | None
+    fit: float | None
+    predict_per_image: float
+
+
 class _Said(TypedDict):
     """Fields of a record besides its arrays, each of the type that a method's result has."""
 
-    seconds: dict[str, float | None]
+    seconds: _Seconds
     params: dict[str, Any]
-    curves: Any
+    curves: Epochs | None
     notes: list[str]
     image_size: int | None
     joules: dict[str, float | None]
@@ -89,14 +95,14 @@ def fits_outcome(kept: Any, truth: np.ndarray, n_classes: int) -> bool:
     if (together > 1 + _ROUNDING).any() or (sure < 1 / n_classes - _ROUNDING).any():
         return False
     try:
-        said = {name: kept[name] for name in _Said.__annotations__}
-        built(_Said, said, "record")
-        # As they stand in a result: what fits there can be shown.
-        MethodResult("kept", "kept", "probe", curves=_curves(said["curves"]))
+        said = built(_Said, {name: kept[name] for name in _Said.__annotations__}, "record")
+        score = built(float, kept.get("cv_score", 0.0), "cv_score")
     except (InputError, KeyError):
         return False
-    score = kept.get("cv_score", 0.0)
-    return isinstance(score, int | float) and bool(np.isfinite(score))
+    lengths = {len(values) for values in (said["curves"] or {}).values() if isinstance(values, list)}
+    timed = said["seconds"].keys() == _Seconds.__annotations__.keys()
+    known = timed and math.isfinite(said["seconds"]["predict_per_image"])
+    return known and len(lengths) <= 1 and math.isfinite(score)
 
 
 def fits_probabilities(kept: Any, shape: tuple[int, int]) -> bool:
@@ -119,10 +125,6 @@ def fits_held_out(kept: Any, shape: tuple[int, int]) -> bool:
     if rows.min() < 0 or rows.max() >= n_train or (np.diff(rows) <= 0).any():
         return False
     return _are_probabilities(probabilities, (len(rows), n_classes))
-
-
-def _curves(value: Any) -> Curve | None:
-    return built(dict[str, _Epochs] | None, value, "curves")
 
 
 def _are_probabilities(value: Any, shape: tuple[int, ...]) -> bool:

@@ -15,7 +15,17 @@ KINDS = ("probe", "finetune", "floor")
 
 # A method's training history: lists over epochs (and the number "best_epoch").
 Curve = dict[str, Any]
-_Epochs = list[int | float | str | bool | None] | int | float | None
+
+
+class Epochs(TypedDict, total=False):
+    """A training history as it stands in a file: what is shown of it; other lists may be there."""
+
+    epoch: list[int | float]
+    train_loss: list[float | None]
+    train_accuracy: list[float | None]
+    val_loss: list[float | None]
+    val_accuracy: list[float | None]
+    best_epoch: int | float | None
 
 
 class Test(TypedDict, total=False):
@@ -92,7 +102,7 @@ class MethodResult:
     seconds: dict[str, float | None] = field(default_factory=dict)
     versus_best: dict[str, Any] | None = field(default=None, metadata={"json": Test | None})
     confusion: list[list[int]] | Confusion = field(default_factory=list)
-    curves: Curve | None = field(default=None, metadata={"json": dict[str, _Epochs] | None})
+    curves: Curve | None = field(default=None, metadata={"json": Epochs | None})
     mistakes: list[Mistake] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     image_size: int | None = None
