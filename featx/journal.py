@@ -51,7 +51,7 @@ _PIECE = 1 << 20
 #: Bytes that the arrays of an outcome may take, where its reader does not say.
 _MOST = 64 << 20
 #: Bytes of the rest of a record: names, notes, parameters.
-_REST = 16 << 20
+_REST = 4 << 20
 
 
 class _Place(NamedTuple):

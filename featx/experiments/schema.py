@@ -4,7 +4,7 @@
 
     [experiment]
     kind = "curve"                 # or "compare"
-    output = "out"                 # folder of the results, beside this file
+    output = "out"                 # folder of the results, below this file's (elsewhere: --force)
 
     [data]
     source = "photos"              # as DATA on the command line; a path is relative to this file
