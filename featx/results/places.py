@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tomllib
 import zipfile
@@ -204,8 +205,9 @@ def output_folder(
                 f"{given}: holds {other}; this is {study}; choose another {option}, or write over it with "
                 "--force"
             )
-    foreign = sorted(there.intersection(FILES[study.kind]))
-    if foreign and not studies:
+    written = sorted(there.intersection(FILES[study.kind]))
+    foreign = [] if studies else [name for name in written if not _is_journal(folder / name)]
+    if foreign:
         raise OutputError(
             f"{folder / foreign[0]}: is there, and is not of featx; choose another {option}, or write over "
             "it with --force"
@@ -270,6 +272,18 @@ def _about(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _sources(about: Mapping[str, Any]) -> list[str]:
     found = about.get("sources", about.get("source"))
     return [str(one) for one in (found if isinstance(found, list) else [found]) if one is not None]
+
+
+def _is_journal(path: Path) -> bool:
+    """Whether this is finished work, which is only ever added to and found by what it is of."""
+    try:
+        with as_one_error(InputError):
+            if path.suffix != ".journal" or not path.is_file() or path.is_symlink():
+                return False
+            with open(path, "rb") as file:
+                return re.match(rb"\d{1,4} [0-9a-f]{8} ", file.read(16)) is not None
+    except InputError:
+        return False
 
 
 def _is_own(path: Path, kind: str) -> bool:

@@ -109,6 +109,17 @@ def test_files_of_others_with_the_same_names_are_not_written_over(home, capsys, 
         assert main(["compare", "a.h5", "-o", "out", "--force", *COMPARE]) == 0
 
 
+def test_finished_work_alone_is_gone_on_with(home, capsys):
+    from featx import compare
+
+    compare("a.h5", classifiers="lda", baseline="none", resume="out")
+    assert main(["compare", "a.h5", "-o", "out", *COMPARE]) == 0
+    assert "2 of 2 methods were taken from an earlier run" in capsys.readouterr().out
+    Path("other").mkdir()
+    Path("other/methods.journal").write_text("mine")
+    assert "is not of featx" in refused(capsys, "compare", "a.h5", "-o", "other", *COMPARE)
+
+
 def test_other_files_in_a_folder_are_no_hindrance(home):
     Path("out").mkdir()
     Path("out/notes.txt").write_text("mine")
