@@ -115,14 +115,18 @@ def test_what_cannot_be_done_is_refused(call, error, message):
 
 def test_folders_on_the_command_line(capsys, tmp_path):
     photos = write_photos(tmp_path / "photos", 12)
-    common = ["-o", str(tmp_path / "out"), "--quiet", *QUICK_OPTIONS]
-    assert main(["anomaly", str(photos), "--normal", "sky", "--detectors", "knn", *common]) == 0
+    common = ["--quiet", *QUICK_OPTIONS, "-o"]
+    out = str(tmp_path / "out")
+    assert main(["anomaly", str(photos), "--normal", "sky", "--detectors", "knn", *common, out]) == 0
     out = capsys.readouterr().out
     assert "normal: sky; 9 training and 9 test images" in out
     assert (tmp_path / "out" / "report.html").is_file()
-    assert main(["anomaly", str(photos / "sky"), str(photos / "leaf"), *common]) == 0
+    new = str(tmp_path / "new")
+    assert main(["anomaly", str(photos / "sky"), str(photos / "leaf"), *common, new]) == 0
     out = capsys.readouterr().out
     assert "of 12 images are unlike the 12 normal ones (knn)" in out
-    assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 13
-    assert main(["anomaly", str(photos / "sky"), str(photos), "--detectors", "knn", "ocsvm", *common]) == 2
+    assert len((tmp_path / "new" / "scores.csv").read_text().splitlines()) == 13
+    many = ["--detectors", "knn", "ocsvm", *common, str(tmp_path / "none")]
+    assert main(["anomaly", str(photos / "sky"), str(photos), *many]) == 2
+    assert not (tmp_path / "none").exists()
     assert "--detectors takes one name to score images with" in capsys.readouterr().err

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -102,3 +106,104 @@ def test_keys_and_digests_tell_contents_apart():
     assert len(set(digests.tolist())) == 3
     assert (digest_rows(x[::-1]) == digests[::-1]).all()
     assert (digest_rows(x.astype(np.float64)) != digests).all()
+
+
+def line(key: str, text: str, version: str = "2") -> bytes:
+    """A record that passes its checksum, whatever it says."""
+    covered = f"{key} 2026-01-02T03:04:05+00:00 {text}".encode()
+    return f"{version} {zlib.crc32(covered):08x} ".encode() + covered + b"\n"
+
+
+def packed(raw: bytes, kind: str, shape: object) -> str:
+    text = base64.b64encode(zlib.compress(raw)).decode()
+    return json.dumps({"p": {"__array__": text, "dtype": kind, "shape": shape}})
+
+
+STRANGE = {
+    "no JSON": "{",
+    "not finite nesting": "[" * 100_000,
+    "huge number": "1" * 5_000,
+    "shape too small": packed(bytes(800), "<f8", [10]),
+    "shape too large": packed(bytes(80), "<f8", [100]),
+    "shape of terabytes": packed(bytes(80), "<f8", [2**20, 2**20]),
+    "shape beyond numbers": packed(bytes(80), "<f8", [10**30]),
+    "negative shape": packed(bytes(80), "<f8", [-1, 10]),
+    "shape no list": packed(bytes(80), "<f8", "10"),
+    "objects": packed(bytes(80), "|O8", [10]),
+    "void": packed(bytes(80), "|V8", [10]),
+    "no dtype": packed(bytes(80), "spam", [10]),
+    "no base64": '{"p": {"__array__": "***", "dtype": "<f8", "shape": [1]}}',
+    "array is a number": '{"p": {"__array__": 3, "dtype": "<f8", "shape": [1]}}',
+    "keys missing": '{"p": {"__array__": ""}}',
+    "null": "null",
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_record_of_any_content_is_damaged_and_no_traceback(tmp_path, what):
+    path = tmp_path / "j"
+    path.write_bytes(line("k", STRANGE[what]) + line("other", '{"x": 1}'))
+    journal = Journal(path)
+    assert journal.once("k", lambda: {"x": 2}) == {"x": 2}
+    assert journal.damaged == 1
+    assert journal.get("other") == {"x": 1}
+    assert Journal(path).get("k") == {"x": 2}
+
+
+def test_no_more_is_unpacked_than_the_record_may_hold(tmp_path):
+    path = tmp_path / "j"
+    bomb = packed(bytes(200_000_000), "<f8", [25_000_000])
+    assert len(bomb) < 1_000_000
+    path.write_bytes(line("k", bomb) + line("lies", bomb.replace("25000000", "2")))
+    tracemalloc.start()
+    journal = Journal(path)
+    assert journal.get("k", most=1_000_000) is None
+    assert journal.get("lies", most=1_000_000) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
+    assert journal.damaged == 2
+
+
+def test_what_is_not_what_was_asked_for_is_said_once_and_computed_again(tmp_path):
+    path = tmp_path / "j"
+    Journal(path).add("k", {"x": "forged"})
+    journal = Journal(path)
+    for _ in range(2):
+        assert journal.once("k", lambda: {"x": 1}, lambda kept: kept["x"] == 1) == {"x": 1}
+    assert journal.damaged == 1
+    (said,) = journal.notes([journal.made("k")], "methods")
+    assert "damaged" in said
+    assert journal.notes([journal.made("k")], "methods") == []
+
+
+def test_what_an_earlier_run_computed_is_told_by_its_time(tmp_path, monkeypatch):
+    path = tmp_path / "out" / "j"
+    path.parent.mkdir()
+    path.write_bytes(line("old", '{"x": 1}'))
+    journal = Journal(path)
+    assert journal.notes([None], "methods") == []
+    journal.add("new", {"x": 2})
+    made = [journal.made(key) for key in ("old", "new")]
+    assert made == ["2026-01-02T03:04:05+00:00", None]
+    monkeypatch.chdir(tmp_path)
+    assert journal.notes(made, "methods") == [
+        f"1 of 2 methods were taken from an earlier run in out{os.sep} (2026-01-02); delete "
+        f"out{os.sep}j to compute them again"
+    ]
+    assert Journal().notes(made, "methods") == []
+
+
+def test_records_of_another_format_are_not_found(tmp_path):
+    path = tmp_path / "j"
+    path.write_bytes(line("k", '{"x": 1}', version="1") + line("k", '{"x": 1}', version="3"))
+    journal = Journal(path)
+    assert journal.get("k") is None
+    assert journal.damaged == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "j")
+    with pytest.raises(OutputError, match="not a regular file"):
+        Journal(tmp_path / "j")

@@ -91,6 +91,7 @@ def test_results_json_keeps_every_split(result, tmp_path):
     assert set(content) == {"seeds", "n_train", "n_test", "metric", "methods"}
     assert set(content["methods"][0]) == {
         "name", "title", "kind", "backbone", "metrics", "means", "seconds", "versus_best",
+        "earlier_run",
     }  # fmt: skip
     again = ComparisonResult.read_json(tmp_path / "results.json")
     assert again.to_dict() == result.to_dict()

@@ -148,6 +148,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "mistakes",
         "notes",
         "joules",
+        "earlier_run",
     }
     assert content["methods"][0]["metrics"]["top1"] == {"value": 0.8, "low": 0.75, "high": 0.8500000000000001}
     assert content["methods"][2]["metrics"]["log_loss"] == {"value": None, "low": None, "high": None}

@@ -8,7 +8,6 @@ import pytest
 
 from featx.errors import InputError
 from featx.results import ComparisonResult, CurveResult
-from featx.results.reading import check_types
 
 
 def result():
@@ -51,32 +50,3 @@ def test_what_is_no_result_is_refused(tmp_path, kind, content):
         kind.read_json(tmp_path / "r.json")
     with pytest.raises(InputError, match="no such file"):
         kind.read_json(tmp_path / "none.json")
-
-
-@pytest.mark.parametrize(
-    ("value", "form"),
-    [
-        (1, float),
-        (None, int | None),
-        ([1, 2.5], list[float]),
-        ({"a": [1]}, dict[str, list[int]]),
-        ([{"a": 1}], list[dict[str, int]]),
-    ],
-)
-def test_values_of_their_type_pass(value, form):
-    check_types(value, form, "it")
-
-
-@pytest.mark.parametrize(
-    ("value", "form", "said"),
-    [
-        (True, float, "it is a bool"),
-        ("1", int | None, "it is a str"),
-        ([1, "a"], list[float], r"it\[1\] is a str"),
-        ({"a": [None]}, dict[str, list[int]], r"it\.a\[0\] is a NoneType"),
-        (1, list[int], "it is a int"),
-    ],
-)
-def test_values_of_another_type_are_named(value, form, said):
-    with pytest.raises(InputError, match=said):
-        check_types(value, form, "it")

@@ -1,6 +1,6 @@
 """Classifiers on frozen embeddings: the probes, how they are fitted, and how their answers are scored."""
 
-from featx.classifiers.fitting import FittedProbe, fit_probe
+from featx.classifiers.fitting import FittedProbe, definition_of, fit_probe
 from featx.classifiers.held_out import held_out_probabilities
 from featx.classifiers.linear_probe import LogisticProbe, fit_path
 from featx.classifiers.number_scoring import NUMBER_METRICS, score_numbers
@@ -12,18 +12,22 @@ from featx.classifiers.regressors import (
     fit_regressor,
     regressor_names,
 )
-from featx.classifiers.scoring import METRICS, score
+from featx.classifiers.scoring import METRICS, Answers, answers, answers_in_parts, score, score_answers
 
 __all__ = [
     "METRICS",
     "NUMBER_METRICS",
     "PROBES",
     "REGRESSORS",
+    "Answers",
     "FittedProbe",
     "FittedRegressor",
     "LogisticProbe",
     "Probe",
     "Regressor",
+    "answers",
+    "answers_in_parts",
+    "definition_of",
     "fit_path",
     "fit_probe",
     "fit_regressor",
@@ -33,5 +37,6 @@ __all__ = [
     "probe_names",
     "regressor_names",
     "score",
+    "score_answers",
     "score_numbers",
 ]

@@ -6,6 +6,7 @@ Everything happens on the training rows that are given, with seeds, in threads o
 from __future__ import annotations
 
 import difflib
+import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
+from featx.classifiers.definitions import define
 from featx.classifiers.logistic import LogisticPath
-from featx.classifiers.probes import get_probe
-from featx.classifiers.selection import Folds, cross_validate, expand, make_folds
+from featx.classifiers.newton import _gpu
+from featx.classifiers.probes import Probe, Task, get_probe
+from featx.classifiers.selection import MOST_FOLDS, Folds, cross_validate, expand, make_folds
 from featx.errors import DatasetError, InputError
 
 #: Most rows that settings are selected on; of more, a stratified sample is taken.
@@ -173,19 +176,12 @@ def fit_probe(
     probe = None
     if estimator is None:
         probe = get_probe(name)
-        counts = np.unique(labels, return_counts=True)[1]
-        if probe.max_rows is not None and len(labels) > probe.max_rows:
-            kept = stratified_sample(labels, probe.max_rows, seed)
+        task, kept = _problem(probe, labels, rows.shape[1], seed)
+        if kept is not None:
             notes.append(f"fitted on a stratified sample of {len(kept)} of {len(labels)} training images")
             rows, labels = rows[kept], labels[kept]
             group_ids = None if group_ids is None else group_ids[kept]
-        estimator, grid = probe.make(
-            len(labels),
-            len(counts),
-            rows.shape[1],
-            seed,
-            imbalanced=bool(counts.max() > _IMBALANCE * counts.min()),
-        )
+        estimator, grid = probe.build(task)
     candidates = expand(grid or {})
     calibrated = probe.calibrated if probe else not hasattr(estimator, "predict_proba")
 
@@ -226,6 +222,56 @@ def fit_probe(
         kind=probe.kind if probe else "probe",
         notes=notes,
     )
+
+
+def definition_of(name: str, y: np.ndarray, dim: int, *, seed: int = 0) -> dict[str, Any]:
+    """What `fit_probe` would do with so many rows of these labels, as plain JSON.
+
+    Parameters
+    ----------
+    name : str
+        A probe or floor of the registry.
+    y : ndarray of shape (n,), int
+        Training labels.
+    dim : int
+        Features of a row.
+    seed : int, default=0
+
+    Returns
+    -------
+    dict
+        `Probe.definition` for this problem, and the rules of the choice: folds, rows, metrics. Two fits of
+        the same rows with equal definitions give the same outcome, up to the versions of what computes.
+
+    Raises
+    ------
+    UnknownName
+        No probe has this name.
+    """
+    probe = get_probe(name)
+    task, _ = _problem(probe, np.asarray(y), dim, seed)
+    return probe.definition(task) | {
+        "task": define(task),
+        "choice": {
+            "by": ["balanced accuracy out of fold", "log loss out of fold", "first"],
+            "of a protocol": "top1",
+            "folds": MOST_FOLDS,
+            "rows": SELECTION_ROWS,
+            "two folds for the temperature from": _FEW_FOLDS_ROWS,
+        },
+        "computed by": ["numpy", *([f"torch {sys.modules['torch'].__version__}"] if _gpu() else [])],
+    }
+
+
+def _problem(probe: Probe, labels: np.ndarray, dim: int, seed: int) -> tuple[Task, np.ndarray | None]:
+    """What a probe is told of its training rows, and which of them it is fitted on; None: all."""
+    counts = np.unique(labels, return_counts=True)[1]
+    kept = None
+    if probe.max_rows is not None and len(labels) > probe.max_rows:
+        kept = stratified_sample(labels, probe.max_rows, seed)
+    n_train = len(labels) if kept is None else len(kept)
+    imbalanced = bool(counts.max() > _IMBALANCE * counts.min())
+    return Task(n_train, len(counts), dim, seed, imbalanced), kept
 
 
 def _select(probe, estimator, candidates, rows, labels, groups, folds, seed, jobs, notes):

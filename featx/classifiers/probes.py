@@ -34,6 +34,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from featx.classifiers import protocols
+from featx.classifiers.definitions import define
 from featx.errors import UnknownName
 
 Grid = dict[str, list[Any]]
@@ -120,6 +121,28 @@ class Probe:
     ) -> tuple[ClassifierMixin, Grid]:
         """The unfitted estimator and its grid for a problem of this size."""
         return self.build(Task(n_train, n_classes, dim, seed, imbalanced))
+
+    def definition(self, task: Task) -> dict[str, Any]:
+        """All that makes its outcome on a problem of this size, as plain JSON.
+
+        Parameters
+        ----------
+        task : Task
+
+        Returns
+        -------
+        dict
+            The estimator with every parameter, the grid, and how a setting is chosen from it; equal only
+            where the same is fitted. See `featx.classifiers.definitions`.
+        """
+        estimator, grid = self.build(task)
+        return {
+            "name": self.name,
+            "estimator": define(estimator),
+            "grid": define(grid),
+            "choose": define(self.choose),
+            "rules": define([self.calibrated, self.few_folds, self.path, self.max_rows, self.shown]),
+        }
 
 
 def _logreg(task: Task):

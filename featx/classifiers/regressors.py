@@ -29,6 +29,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVR
 from threadpoolctl import threadpool_limits
 
+from featx.classifiers.definitions import define
 from featx.classifiers.fitting import SELECTION_ROWS, _feature_rows, _plain, _settle_warnings, _threads
 from featx.classifiers.probes import Grid, Task, _pca
 from featx.classifiers.selection import MOST_FOLDS, Folds, _plain_fold, expand
@@ -56,6 +57,17 @@ class Regressor:
     build: Callable[[Task], tuple[Any, Grid]]
     kind: Literal["probe", "floor"] = "probe"
     max_rows: int | None = None
+
+    def definition(self, task: Task) -> dict[str, Any]:
+        """All that makes its outcome on a problem of this size, as plain JSON; see `Probe.definition`."""
+        model, grid = self.build(task)
+        rules = [self.max_rows, MOST_FOLDS, SELECTION_ROWS]
+        return {
+            "name": self.name,
+            "estimator": define(model),
+            "grid": define(grid),
+            "rules": define(rules),
+        }
 
 
 @dataclass

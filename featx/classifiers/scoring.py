@@ -16,6 +16,9 @@ all resamples are one product W @ M with a sparse M.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
@@ -36,6 +39,7 @@ METRICS = (
 
 CALIBRATION_BINS = 15
 _CHUNK = 2_000_000  # counts held at a time
+_TOGETHER = 4_000_000  # probabilities predicted at a time
 
 
 def score(y_true, proba, predictions, *, n_boot: int = 1000, seed: int = 0) -> dict[str, Interval]:
@@ -69,11 +73,115 @@ def score(y_true, proba, predictions, *, n_boot: int = 1000, seed: int = 0) -> d
     InputError
         Shapes disagree, labels are out of range, or rows are no probabilities.
     """
+    return score_answers(y_true, answers(y_true, proba, predictions), n_boot=n_boot, seed=seed)
+
+
+class Answers(NamedTuple):
+    """What scoring looks at of a method's answers: of thousands of classes a small part.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n,), int64
+        Predicted classes.
+    sure, true : ndarray of shape (n,), float64
+        Probability of the predicted class, and of the true one.
+    n_classes : int
+    """
+
+    labels: np.ndarray
+    sure: np.ndarray
+    true: np.ndarray
+    n_classes: int
+
+
+def answers(y_true, proba, predictions) -> Answers:
+    """Take of all probabilities those that scoring looks at.
+
+    Parameters
+    ----------
+    y_true, proba, predictions
+        As of `score`.
+
+    Returns
+    -------
+    Answers
+
+    Raises
+    ------
+    InputError
+        As `score`.
+    """
     y, p, predicted = _checked(y_true, proba, predictions)
+    rows = np.arange(len(y))
+    return Answers(predicted, p[rows, predicted], p[rows, y], p.shape[1])
+
+
+def answers_in_parts(
+    y: np.ndarray, rows: np.ndarray, n_classes: int, predict: Callable[[np.ndarray], np.ndarray]
+) -> Answers:
+    """`answers` for some rows, of which a part is predicted at a time where there are many classes.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,), int
+        True classes of all rows.
+    rows : ndarray of int
+        Those to predict.
+    n_classes : int
+    predict : callable
+        Takes some of `rows`, gives their probabilities, (len, n_classes).
+
+    Returns
+    -------
+    Answers
+        With the most probable class as the predicted one.
+
+    Raises
+    ------
+    InputError
+        As `score`; the probabilities are not of so many classes.
+    """
+    step = max(1, _TOGETHER // n_classes)
+    parts = []
+    for at in range(0, len(rows), step):
+        some = rows[at : at + step]
+        probabilities = predict(some)
+        if probabilities.shape[1] != n_classes:
+            raise InputError(
+                f"the classifier knows {probabilities.shape[1]} of {n_classes} classes; each needs a "
+                "training image"
+            )
+        parts.append(answers(y[some], probabilities, probabilities.argmax(axis=1)))
+    return Answers(
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.sure for part in parts]),
+        np.concatenate([part.true for part in parts]),
+        n_classes,
+    )
+
+
+def score_answers(
+    y_true: np.ndarray, given: Answers, *, n_boot: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """As `score`, from `answers`.
+
+    Parameters
+    ----------
+    y_true : ndarray of shape (n,), int
+        True classes.
+    given : Answers
+    n_boot, seed
+        As of `score`.
+
+    Returns
+    -------
+    dict of str to Interval
+    """
     if n_boot < 0:
         raise InputError(f"n_boot must be 0 or more resamples, got {n_boot}")
-    n, k = p.shape
-    sums = _summands(y, p, predicted)
+    y, predicted = np.asarray(y_true).astype(np.int64), given.labels
+    n, k = len(y), given.n_classes
+    sums = _summands(y, given)
     value = _metrics(sums.sum(axis=0).reshape(1, -1), n, k)
     low, high = {}, {}
     if n_boot:
@@ -102,13 +210,12 @@ def score(y_true, proba, predictions, *, n_boot: int = 1000, seed: int = 0) -> d
     return result
 
 
-def _summands(y: np.ndarray, p: np.ndarray, predicted: np.ndarray) -> csr_matrix:
+def _summands(y: np.ndarray, given: Answers) -> csr_matrix:
     """What each image adds: (right, loss, true class, predicted class, right in class, bin gap)."""
-    n, k = p.shape
-    rows = np.arange(n)
+    n, k = len(y), given.n_classes
+    rows, predicted, confidence = np.arange(n), given.labels, given.sure
     right = (y == predicted).astype(np.float64)
-    confidence = p[rows, predicted]
-    loss = -np.log(np.clip(p[rows, y], np.finfo(np.float64).eps, 1.0))
+    loss = -np.log(np.clip(given.true, np.finfo(np.float64).eps, 1.0))
     # Bins are open on the left, as in the paper; a confidence of 0 belongs to the first. What rounding
     # adds to a confidence on an edge (0.6, say) must not move it.
     above = np.ceil(confidence * CALIBRATION_BINS - 1e-9).astype(np.int64)

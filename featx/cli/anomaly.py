@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from featx.cli.folders import into_folder
 from featx.errors import InputError
+from featx.results import write_atomically
+from featx.results.places import located
 
 
 def anomaly(args: Namespace, **options: Any) -> list[Any]:
     """Does it; returns the images that could not be read."""
-    from featx.comparison import compare_detectors, find_anomalies, prepare_output
+    judging = args.test is not None and not args.normal
+    work = into_folder("scores" if judging else "anomaly", "data", "test")(_score if judging else _compare)
+    found: list[Any] = work(args, **options)
+    return found
 
-    folder = prepare_output(args.output)
-    options |= {
+
+def _score(args: Namespace, **options: Any) -> list[Any]:
+    from featx.comparison import find_anomalies
+
+    folder = Path(args.output)
+    options |= _options(args)
+    if args.detectors and len(args.detectors) > 1:
+        raise InputError("--detectors takes one name to score images with; several need --normal")
+    scored = find_anomalies(args.data, args.test, detector=(args.detectors or ["knn"])[0], **options)
+    scored.write_csv(folder / "scores.csv")
+    about = {
+        "schema": 1,
+        "kind": "scores",
+        "dataset": {"source": [located(args.data), located(args.test)]},
+        "scores": "scores.csv",
+    }
+    write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
+    print(
+        f"{int(scored.anomalous.sum())} of {len(scored.ids)} images are unlike the {scored.n_train} "
+        f"normal ones ({scored.detector}); the most anomalous:"
+    )
+    for id, decision in list(zip(scored.ids, scored.decision, strict=True))[:10]:
+        print(f"  {decision:+.3g}  {id}")
+    print(f"all: {folder / 'scores.csv'}")
+    return scored.failures
+
+
+def _options(args: Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = {
         "contamination": args.contamination,
         "backbone": args.backbone,
         "seed": args.seed,
@@ -24,19 +58,12 @@ def anomaly(args: Namespace, **options: Any) -> list[Any]:
     }
     if args.split_by is not None:
         options["split_by"] = args.split_by
-    if args.test is not None and not args.normal:
-        if args.detectors and len(args.detectors) > 1:
-            raise InputError("--detectors takes one name to score images with; several need --normal")
-        scored = find_anomalies(args.data, args.test, detector=(args.detectors or ["knn"])[0], **options)
-        scored.write_csv(folder / "scores.csv")
-        print(
-            f"{int(scored.anomalous.sum())} of {len(scored.ids)} images are unlike the {scored.n_train} "
-            f"normal ones ({scored.detector}); the most anomalous:"
-        )
-        for id, decision in list(zip(scored.ids, scored.decision, strict=True))[:10]:
-            print(f"  {decision:+.3g}  {id}")
-        print(f"all: {Path(folder) / 'scores.csv'}")
-        return scored.failures
+    return options
+
+
+def _compare(args: Namespace, **options: Any) -> list[Any]:
+    from featx.comparison import compare_detectors
+
     result = compare_detectors(
         args.data,
         args.test,
@@ -44,7 +71,9 @@ def anomaly(args: Namespace, **options: Any) -> list[Any]:
         detectors=args.detectors,
         test_size=args.test_size,
         **options,
+        **_options(args),
     )
+    result.dataset["source"] = [located(data) for data in (args.data, args.test) if data is not None]
     result.command = "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
     report = result.save(args.output)
     print(result.table())

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import featx
 from featx.cli.groups import (
     add_columns,
+    add_force,
     add_machine,
     add_network,
     add_running,
@@ -180,6 +181,7 @@ def build_parser() -> argparse.ArgumentParser:
         "experiment.toml, beside their results.",
     )
     p.add_argument("experiment", metavar="EXPERIMENT.toml", help="see featx.experiments.schema")
+    add_force(p)
     p.add_argument("--quiet", action="store_true", help="no progress on standard error")
     p.add_argument("--profile", action="store_true", help="show where the time of the extraction went")
 

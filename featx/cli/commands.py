@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import IO, Any
 
 import featx
-from featx.errors import DatasetError, InputError, OutputError
+from featx.cli.folders import into_folder
+from featx.errors import DatasetError, InputError
 from featx.results import write_atomically
+from featx.results.places import located, output_file
 
 
 def extract(args: Namespace) -> None:
     """``featx extract``"""
-    _writable(args.output)
+    target = output_file(args.output, "features", force=args.force)
     features = featx.extract(
         args.data,
         backbone=args.backbone,
@@ -30,7 +31,7 @@ def extract(args: Namespace) -> None:
         **_network(args),
         **_running(args),
     )
-    features.save(args.output)
+    features.save(target)
     run = features.run or {}
     print(
         f"{args.output}: {len(features)} embeddings of {features.dim} values "
@@ -114,7 +115,7 @@ def _experiment(args: Namespace, kind: str, data: Any, methods: Any, draws: Any)
 
 
 def _show(args: Namespace, experiment: Any, command: str | None = None) -> None:
-    result, report = experiment.run(verbose=not args.quiet, command=command)
+    result, report = experiment.run(verbose=not args.quiet, command=command, force=args.force)
     print(result.table())
     print()
     # A learning curve does not look into images and labels.
@@ -130,7 +131,7 @@ def _show(args: Namespace, experiment: Any, command: str | None = None) -> None:
 
 def train(args: Namespace) -> None:
     """``featx train``"""
-    _writable(args.output)
+    target = output_file(args.output, "model", force=args.force)
     model = featx.train(
         args.data,
         classifier=args.classifier,
@@ -141,7 +142,7 @@ def train(args: Namespace) -> None:
         **_network(args),
         **_running(args),
     )
-    model.save(args.output)
+    model.save(target)
     score = model.info["cv_score"]
     estimate = "" if score is None else f", cross-validated score {score:.3f}"
     print(
@@ -155,8 +156,7 @@ def train(args: Namespace) -> None:
 
 def predict(args: Namespace) -> None:
     """``featx predict``"""
-    if args.output:
-        _writable(args.output)
+    target = output_file(args.output, "predictions", force=args.force) if args.output else None
     model = featx.load_model(args.model)
     paths, unlisted = _image_paths(args)
     running = _running(args)
@@ -169,10 +169,10 @@ def predict(args: Namespace) -> None:
         **running,
     )
     form = args.format or ("jsonl" if args.output and args.output.endswith((".jsonl", ".json")) else "csv")
-    if args.output:
+    if target is not None:
         text = io.StringIO()
         _write_predictions(predictions, form, text)
-        write_atomically(args.output, text.getvalue())
+        write_atomically(target, text.getvalue())
     else:
         _write_predictions(predictions, form, sys.stdout)
     _list_failures([*unlisted, *model.failures])
@@ -213,12 +213,9 @@ def _list_layers(name: str | None) -> None:
         print(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")
 
 
+@into_folder("ranking", "data")
 def rank(args: Namespace) -> None:
     """``featx rank``"""
-    from featx.comparison import prepare_output
-
-    if args.output:
-        prepare_output(args.output)
     network = {key: value for key, value in _network(args).items() if key != "layer"}
     result = featx.rank(
         args.data,
@@ -238,15 +235,13 @@ def rank(args: Namespace) -> None:
         print(f"note: {note}")
     print(result.verdict())
     if args.output:
+        result.dataset["source"] = located(args.data)
         print(f"report: {result.save(args.output)}")
 
 
+@into_folder("similarity", "a", "b")
 def similarity(args: Namespace) -> None:
     """``featx similarity``"""
-    from featx.comparison import prepare_output
-
-    if args.output:
-        prepare_output(args.output)
     result = featx.similarity(
         args.a,
         args.b,
@@ -264,6 +259,8 @@ def similarity(args: Namespace) -> None:
         print(f"note: {note}")
     print(result.verdict())
     if args.output:
+        for side, given in zip(result.sets, (args.a, args.b), strict=True):
+            side["source"] = located(given)
         print(f"report: {result.save(args.output)}")
 
 
@@ -360,17 +357,6 @@ def _write_predictions(predictions: list[Any], form: str, file: IO[str]) -> None
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["id", "label", "probability"])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _writable(output: str) -> None:
-    """Proves that `output` can be written before the work starts."""
-    path = Path(output)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; -o needs the name of a file")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path}: the folder {path.parent} cannot be written; choose another -o")
 
 
 def _list_failures(failures: list[Any]) -> None:

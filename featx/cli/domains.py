@@ -7,12 +7,15 @@ import sys
 from argparse import Namespace
 from typing import Any
 
+from featx.cli.folders import into_folder
 from featx.errors import InputError
+from featx.results.places import located
 
 
+@into_folder("domains", "data", "target_domain")
 def compare_domains(args: Namespace, **options: Any) -> None:
     """Does it, after refusing what this protocol has no place for."""
-    from featx.comparison import compare_domains, prepare_output
+    from featx.comparison import compare_domains
 
     for option in ("label", "target", "regressors"):
         if getattr(args, option):
@@ -26,7 +29,6 @@ def compare_domains(args: Namespace, **options: Any) -> None:
     if args.epochs is not None or args.baseline not in (["finetune"], ["none"]):
         option = "--baseline" if args.epochs is None else "--epochs"
         raise InputError(f"{option} does not go with --target-domain: nothing is fine-tuned")
-    prepare_output(args.output)
     result = compare_domains(
         args.data,
         args.target_domain,
@@ -39,6 +41,8 @@ def compare_domains(args: Namespace, **options: Any) -> None:
         **options,
     )
     result.command = "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+    for side, given in ((result.source, args.data), (result.target, args.target_domain)):
+        side["source"] = located(given)
     report = result.save(args.output)
     print(result.table())
     print()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from typing import Any
 
 #: Largest seed: those of several splits, which count on from it, still suit every generator.
 MOST_SEED = 2**31 - 1
@@ -83,6 +84,16 @@ def add_running(parser: argparse.ArgumentParser, *, limit: bool = True) -> None:
     )
     group.add_argument("--quiet", action="store_true", help="no progress on standard error")
     group.add_argument("--profile", action="store_true", help="show where the time of the extraction went")
+    add_force(group)
+
+
+def add_force(parser: Any) -> None:
+    """Write over what is not this command's own."""
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write over another study's results, and over files that featx did not write",
+    )
 
 
 def positive(text: str) -> int:

@@ -14,7 +14,13 @@ from featx.comparison.domains import DomainComparison, compare_domains
 from featx.comparison.kept import JOURNAL
 from featx.comparison.material import gather
 from featx.comparison.numbers import compare_numbers
-from featx.comparison.result import Comparison, RegressionComparison, prepare_output
+from featx.comparison.result import (
+    Comparison,
+    RegressionComparison,
+    leaving_nothing,
+    prepare_output,
+    tidying,
+)
 from featx.comparison.tasks import TaskComparisons
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
@@ -32,7 +38,9 @@ __all__ = [
     "compare_detectors",
     "compare_domains",
     "find_anomalies",
+    "leaving_nothing",
     "prepare_output",
+    "tidying",
 ]
 
 #: Fine-tuning modes of the baseline, cheapest first.
@@ -41,6 +49,7 @@ BASELINE_MODES = ("head", "last", "gradual", "full")
 _DEFAULT_MODES = ("head", "last", "full")
 
 
+@tidying
 def compare(
     data: Any,
     labels: Any = None,

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from featx.comparison.pairs import adjusted
 from featx.datasets import Dataset
 from featx.energy import Meter
 from featx.features import Features
-from featx.results import MethodResult, Mistake, curves_from_history
+from featx.results import MethodResult, Mistake, confusion_of, curves_from_history
 from featx.splits import Split, validation_part
+
+if TYPE_CHECKING:
+    from featx.classifiers import Answers
 
 #: Mistakes kept for each method, most confident first.
 MISTAKES = 12
@@ -29,14 +32,19 @@ class Outcome:
     title: str
     kind: str
     backbone: str | None
-    probabilities: np.ndarray  # (n_test, n_classes)
-    labels: np.ndarray  # (n_test,) predicted
+    answers: Answers  # on the test images; not all probabilities, which of many classes are many
     seconds: dict[str, float | None]
     params: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     image_size: int | None = None
     joules: dict[str, float | None] = field(default_factory=dict)
+    earlier_run: str | None = None  # when it was computed, where an earlier run did
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Predicted classes, ndarray of shape (n_test,)."""
+        return self.answers.labels
 
 
 @dataclass
@@ -87,7 +95,7 @@ class Bench:
         return outcome, cv_score
 
     def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> Member:
-        from featx.classifiers import fit_probe
+        from featx.classifiers import answers_in_parts, fit_probe
 
         self.say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
         groups = None if self.groups is None else self.groups[self.train]
@@ -97,21 +105,26 @@ class Bench:
                 name, x[self.train], self.y[self.train], groups=groups, validation=val, seed=self.seed
             )
         began = time.perf_counter()
-        probabilities = fitted.predict_proba(x[self.test])
+        answers = answers_in_parts(
+            self.y, self.test, len(self.classes), lambda rows: fitted.predict_proba(x[rows])
+        )
         spent = time.perf_counter() - began
         outcome = Outcome(
             name=name,
             title=fitted.title,
             kind=kind,
             backbone=backbone,
-            probabilities=probabilities,
-            labels=probabilities.argmax(axis=1),
+            answers=answers,
             seconds={"extract": 0.0, "fit": fitted.seconds, "predict_per_image": spent / len(self.test)},
             params=fitted.params,
             notes=list(fitted.notes),
             joules={"extract": 0.0 if reading.joules is not None else None, "fit": reading.joules},
         )
         return Member(outcome, fitted.cv_score if fitted.cv_score is not None else 0.0, fitted)
+
+    def test_probabilities(self, backbone: str, x: np.ndarray) -> np.ndarray:
+        """All that a backbone's member says of the test images, ndarray of shape (n_test, n_classes)."""
+        return self.members[backbone].fitted.predict_proba(x[self.test])
 
     def held_out(self, backbone: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Of a backbone's member, as `featx.classifiers.held_out_probabilities` gives them."""
@@ -133,6 +146,7 @@ class Bench:
         device: str,
         epochs: int | None,
     ) -> list[Outcome]:
+        from featx.classifiers import answers
         from featx.finetune import default_recipe, fine_tune
 
         train, val = validation_part(self.split, self.y, groups=self.groups, seed=self.seed)
@@ -161,6 +175,7 @@ class Bench:
                 probabilities = tuned.predict_proba(features.embeddings[self.test])
             else:
                 probabilities = tuned.predict_proba([dataset.images[i] for i in self.test])
+            said = answers(self.y[self.test], probabilities, probabilities.argmax(axis=1))
             predict = (time.perf_counter() - began) / len(self.test)
             cost = (features.run or {}).get("seconds_per_image")
             if mode == "head":
@@ -171,8 +186,7 @@ class Bench:
                     title=tuned.recipe.title,
                     kind="finetune",
                     backbone=backbone.name,
-                    probabilities=probabilities,
-                    labels=probabilities.argmax(axis=1),
+                    answers=said,
                     # Every mode sets out from a head that was trained on the frozen embeddings.
                     seconds={
                         "extract": None if cost is None else cost * len(features),
@@ -190,11 +204,11 @@ class Bench:
         return outcomes
 
     def scored(self, outcomes: Sequence[Outcome], n_boot: int) -> list[MethodResult]:
-        from featx.classifiers import score
+        from featx.classifiers import score_answers
         from featx.statistics import mcnemar_exact, mcnemar_mid_p
 
         truth = self.y[self.test]
-        metrics = [score(truth, o.probabilities, o.labels, n_boot=n_boot, seed=self.seed) for o in outcomes]
+        metrics = [score_answers(truth, o.answers, n_boot=n_boot, seed=self.seed) for o in outcomes]
         ranked = sorted(
             (i for i, o in enumerate(outcomes) if o.kind != "floor"),
             key=lambda i: (
@@ -227,26 +241,27 @@ class Bench:
                     metrics=metrics[i],
                     seconds=outcome.seconds,
                     versus_best=None if i == best else about | test.to_dict(),
-                    confusion=_confusion(truth, outcome.labels, len(self.classes)),
+                    confusion=confusion_of(truth, outcome.labels, len(self.classes)),
                     curves=outcome.curves,
                     mistakes=self._mistakes(outcome) if outcome.kind != "floor" else [],
                     notes=outcome.notes,
                     image_size=outcome.image_size,
                     joules=outcome.joules,
+                    earlier_run=outcome.earlier_run,
                 )
             )
         return results
 
     def _mistakes(self, outcome: Outcome) -> list[Mistake]:
         wrong = np.flatnonzero(outcome.labels != self.y[self.test])
-        sure = outcome.probabilities[wrong, outcome.labels[wrong]]
+        sure = outcome.answers.sure[wrong]
         order = wrong[np.argsort(-sure, kind="stable")[:MISTAKES]]
         return [
             Mistake(
                 id=self.ids[self.test[j]],
                 true=self.classes[self.y[self.test[j]]],
                 predicted=self.classes[outcome.labels[j]],
-                probability=float(outcome.probabilities[j, outcome.labels[j]]),
+                probability=float(outcome.answers.sure[j]),
             )
             for j in order
         ]
@@ -267,12 +282,3 @@ class Bench:
 def _joules(features: Features) -> float | None:
     each = (features.run or {}).get("joules_per_image")
     return None if each is None else each * len(features)
-
-
-def _confusion(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> list[list[int]]:
-    """Rows are the true classes."""
-    return (
-        np.bincount(truth * n_classes + predicted, minlength=n_classes**2)
-        .reshape(n_classes, n_classes)
-        .tolist()
-    )

@@ -17,7 +17,7 @@ from featx.comparison.repeats import over_splits
 from featx.comparison.result import Comparison, thumbnails_of
 from featx.energy import Meter
 from featx.journal import Journal
-from featx.results import MethodResult, advise, describe_environment
+from featx.results import MethodResult, Repeats, advise, describe_environment
 from featx.splits import Split
 
 
@@ -60,7 +60,7 @@ def compare_classes(material: Material, options: Options) -> Comparison:
 
     repeats = over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
     hygiene = examine(material, bench, chosen, outcomes)
-    warnings = warnings_of(hygiene)
+    warnings = warnings_of(hygiene) + _earlier(options.journal, methods, repeats)
     if dataset is None:
         warnings.append(
             "compared from a features file: no raw-pixel floor and no fine-tuned baseline without the images"
@@ -91,6 +91,14 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         result.thumbnails = thumbnails_of(dataset, mistaken | shown(hygiene))
     result.seconds_total = time.perf_counter() - started
     return result
+
+
+def _earlier(journal: Journal, methods: list[MethodResult], repeats: Repeats | None) -> list[str]:
+    """What was taken from an earlier run, of all splits together."""
+    if repeats is None:
+        return journal.notes([m.earlier_run for m in methods], "methods")
+    fits = [made for m in repeats.methods for made in m.earlier_run]
+    return journal.notes(fits, f"fits ({len(repeats.methods)} methods on {len(repeats.seeds)} splits)")
 
 
 def _bench(material: Material, options: Options, seed: int) -> KeptBench:

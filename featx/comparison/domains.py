@@ -240,13 +240,16 @@ class _DomainBench:
         )
 
     def _scored(self, fitted, rows, truth):
-        from featx.classifiers import score
+        from featx.classifiers import answers_in_parts, score_answers
 
-        # A target may lack classes of the source; then its own classifier has no column for them.
-        probabilities = np.zeros((len(rows), len(self.classes)))
-        probabilities[:, fitted.classes] = fitted.predict_proba(rows)
-        predicted = probabilities.argmax(axis=1)
-        return score(truth, probabilities, predicted, n_boot=self.n_boot, seed=self.seed), predicted
+        def predict(at: np.ndarray) -> np.ndarray:
+            # A target may lack classes of the source; then its own classifier has no column for them.
+            probabilities = np.zeros((len(at), len(self.classes)))
+            probabilities[:, fitted.classes] = fitted.predict_proba(rows[at])
+            return probabilities
+
+        said = answers_in_parts(truth, np.arange(len(rows)), len(self.classes), predict)
+        return score_answers(truth, said, n_boot=self.n_boot, seed=self.seed), said.labels
 
 
 def _all_names() -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Ensemble:
     """
 
     def __init__(self, bench: Bench, sets: dict[str, Features]):
+        from featx.classifiers import answers
         from featx.statistics import mcnemar_exact
 
         began = time.perf_counter()
@@ -44,7 +45,7 @@ class Ensemble:
         weighable = len(held) == len(names)
         rows = held[0][0] if weighable else np.zeros(0, np.int64)
         out_of_fold = np.stack([p for _, p in held]) if weighable else None
-        tests = np.stack([member.outcome.probabilities for member in members])
+        tests = np.stack([bench.test_probabilities(name, sets[name].embeddings) for name in names])
         truth = bench.y[bench.test]
 
         def averaged(chosen: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -64,8 +65,8 @@ class Ensemble:
             title=f"Ensemble of {len(names)} backbones",
             kind="probe",
             backbone=None,
-            probabilities=probabilities,
-            labels=probabilities.argmax(axis=1),
+            answers=answers(truth, probabilities, probabilities.argmax(axis=1)),
+            earlier_run=max((m.outcome.earlier_run for m in members if m.outcome.earlier_run), default=None),
             seconds=_together([member.outcome.seconds for member in members], seconds),
             params={
                 name: {"classifier": member.outcome.name, "weight": float(weight)}

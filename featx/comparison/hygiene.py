@@ -168,7 +168,9 @@ def _label_errors(embeddings: np.ndarray, bench: Bench, parts: np.ndarray) -> di
     if probabilities is None:
         return None
     rows = np.flatnonzero(parts != "")
-    found = label_errors(bench.y[rows], probabilities[rows])
+    if len(rows) < len(probabilities):
+        probabilities = probabilities[rows]
+    found = label_errors(bench.y[rows], probabilities)
     entries = [
         {
             "id": bench.ids[rows[i]],
@@ -187,7 +189,7 @@ def _label_errors(embeddings: np.ndarray, bench: Bench, parts: np.ndarray) -> di
             strict=True,
         )
     ]
-    agreement = float((probabilities[rows].argmax(axis=1) == bench.y[rows]).mean())
+    agreement = float((probabilities.argmax(axis=1) == bench.y[rows]).mean())
     return {"images": len(entries), "agreement": agreement, "list": entries[:LISTED]}
 
 

@@ -1,17 +1,28 @@
-"""A bench whose finished methods are kept in a journal, so that a killed comparison goes on where it was."""
+"""A bench whose finished methods are kept in a journal, so that a killed comparison goes on where it was.
+
+A method is found by its definition (`featx.classifiers.definition_of`, or the recipe of a fine-tuned mode),
+the rows it is fitted and scored on, the seed and the versions of what computes. What a record says is checked
+before it is used; one that was made up so that it fits cannot be told, so every method that was found carries
+the time at which it was computed (`Outcome.earlier_run`).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from copy import copy
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from featx.comparison.bench import Bench, Member, Outcome
+from featx.comparison.records import (
+    fits_held_out,
+    fits_outcome,
+    fits_probabilities,
+    outcome_of,
+    record_of,
+)
 from featx.datasets import Dataset
 from featx.features import Features
 from featx.journal import Journal, digest_images, digest_rows, key_of
@@ -19,7 +30,9 @@ from featx.splits import validation_part
 
 #: The file of finished methods in the folder that is given as `resume`.
 JOURNAL = "methods.journal"
-_FORMAT = 1
+_FORMAT = 2
+#: Bytes of a probability, and of a number that is kept for each image.
+_EACH = 8
 
 
 class KeptBench(Bench):
@@ -39,30 +52,51 @@ class KeptBench(Bench):
         self._digested: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> Member:
+        from featx.classifiers import get_probe
+
         fitted = None
 
         def work() -> dict[str, Any]:
             nonlocal fitted
             member = super(KeptBench, self)._fitted(name, kind, backbone, x)
             fitted = member.fitted
-            return {"outcome": _as_dict(member.outcome), "cv_score": member.cv_score}
+            return record_of(member.outcome) | {"cv_score": member.cv_score}
 
-        kept = self.journal.once(self._probe_key(x, name), work)
-        # The same rows may have been kept under another name of their backbone.
-        outcome = replace(_outcome(kept["outcome"]), kind=kind, backbone=backbone)
+        key = self._probe_key(x, name)
+        kept = self._once(key, work, lambda found: self._fits(found) and "cv_score" in found)
+        outcome = outcome_of(kept, name, get_probe(name).title, kind, backbone, len(self.classes))
+        outcome.earlier_run = self.journal.made(key)
         return Member(outcome, kept["cv_score"], fitted)
+
+    def test_probabilities(self, backbone: str, x: np.ndarray) -> np.ndarray:
+        name = self.members[backbone].outcome.name
+
+        def work() -> dict[str, Any]:
+            self._fit_member(backbone, name, x)
+            return {"probabilities": super(KeptBench, self).test_probabilities(backbone, x)}
+
+        shape = len(self.test), len(self.classes)
+        key = self._probe_key(x, name, all_of="test")
+        found = self._once(key, work, lambda kept: fits_probabilities(kept, shape), rows=len(self.test))
+        return np.asarray(found["probabilities"])
 
     def held_out(self, backbone: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         name = self.members[backbone].outcome.name
 
         def work() -> dict[str, Any]:
-            member = self.members[backbone]
-            if member.fitted is None:
-                member.fitted = super(KeptBench, self)._fitted(name, "probe", backbone, x).fitted
+            self._fit_member(backbone, name, x)
             return {"found": super(KeptBench, self).held_out(backbone, x)}
 
-        found = self.journal.once(self._probe_key(x, name, held_out=True), work)["found"]
+        shape = len(self.train), len(self.classes)
+        key = self._probe_key(x, name, held_out=True)
+        found = self._once(key, work, lambda kept: fits_held_out(kept, shape), rows=len(self.train))["found"]
         return None if found is None else (found[0], found[1])
+
+    def _fit_member(self, backbone: str, name: str, x: np.ndarray) -> None:
+        """Fit the member of a backbone again, where its outcome came from the journal."""
+        member = self.members[backbone]
+        if member.fitted is None:
+            member.fitted = super()._fitted(name, "probe", backbone, x).fitted
 
     def fine_tuned(
         self,
@@ -74,7 +108,7 @@ class KeptBench(Bench):
         device: str,
         epochs: int | None,
     ) -> list[Outcome]:
-        from featx.finetune import default_recipe
+        from featx.finetune import TITLES, default_recipe
         from featx.finetune.precision import choose
 
         train, val = validation_part(self.split, self.y, groups=self.groups, seed=self.seed)
@@ -86,7 +120,7 @@ class KeptBench(Bench):
                 tuned = super(KeptBench, self).fine_tuned(
                     [mode], backbone, features, dataset, device=device, epochs=epochs
                 )
-                return _as_dict(tuned[0])
+                return record_of(tuned[0])
 
             recipe = default_recipe(mode, len(train))
             if recipe.augment and seen is None:
@@ -105,13 +139,33 @@ class KeptBench(Bench):
                 arithmetic=[arithmetic.device.type, arithmetic.precision],
                 packages=("numpy", "scipy", "scikit-learn", "torch", backbone.identity["source"]),
             )
-            found.append(replace(_outcome(self.journal.once(key, work)), backbone=backbone.name))
+            kept = self._once(key, work, self._fits)
+            name = f"finetune-{mode}"
+            outcome = outcome_of(kept, name, TITLES[mode], "finetune", backbone.name, len(self.classes))
+            outcome.earlier_run = self.journal.made(key)
+            found.append(outcome)
         return found
 
+    def _once(
+        self, key: str, work: Callable[[], Any], fits: Callable[[Any], bool], *, rows: int | None = None
+    ) -> Any:
+        """Return what the journal has, or the outcome of `work`: numbers for the test images, or for `rows`
+        images and all classes."""
+        most = _EACH * (3 * len(self.test) if rows is None else rows * (len(self.classes) + 1))
+        return self.journal.once(key, work, fits, most)
+
+    def _fits(self, kept: Any) -> bool:
+        return fits_outcome(kept, self.y[self.test], len(self.classes))
+
     def _probe_key(self, x: np.ndarray, name: str, **parts: Any) -> str:
+        from featx.classifiers import definition_of
+
         watched = None if self.split.val is None else self._digest(x, self.split.val)
+        definition = definition_of(name, self.y[self.train], x.shape[1], seed=self.seed)
         packages = ("numpy", "scipy", "scikit-learn")
-        return self._key(x, self.train, method=name, watched=watched, packages=packages, **parts)
+        return self._key(
+            x, self.train, method=name, definition=definition, watched=watched, packages=packages, **parts
+        )
 
     def _key(self, x: np.ndarray, train: np.ndarray, *, packages: tuple[str, ...], **parts: Any) -> str:
         """A digest of everything that changes an outcome; what is fitted on is `train`."""
@@ -138,12 +192,3 @@ class KeptBench(Bench):
         groups = [""] * len(rows) if self.groups is None else self.groups[rows].tolist()
         about = "\n".join(f"{c} {g!r}" for c, g in zip(self.y[rows].tolist(), groups, strict=True))
         return hashlib.blake2b(kept[1][rows].tobytes() + about.encode(), digest_size=16).hexdigest()
-
-
-def _outcome(kept: dict[str, Any]) -> Outcome:
-    """Of a record, which stays as it is: times of the extraction are added to an outcome later."""
-    return Outcome(**{name: copy(value) for name, value in kept.items()})
-
-
-def _as_dict(outcome: Outcome) -> dict[str, Any]:
-    return {f.name: getattr(outcome, f.name) for f in fields(outcome)}

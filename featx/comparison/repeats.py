@@ -93,6 +93,7 @@ def _summed_up(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], 
                     if np.isfinite(v).all()
                 },
                 seconds=[m.seconds.get("fit") for m in same],
+                earlier_run=[m.earlier_run for m in same],
             )
         )
     lower = metric == "mae"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.comparison import prepare_output
+from featx.comparison import prepare_output, tidying
 from featx.comparison.material import Material as Gathered
 from featx.comparison.material import gather
 from featx.curves.cells import NO_VALIDATION, Bench, Cell, Material, Tuning
@@ -32,6 +32,7 @@ JOURNAL = "cells.journal"
 DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
 
 
+@tidying
 def learning_curve(
     data: Any,
     labels: Any = None,
@@ -188,7 +189,14 @@ def learning_curve(
     outcomes = run_cells(cells, journal, n_jobs=n_jobs, verbose=verbose)
     shown = [CurveLevel(v.shots, v.n_train, v.per_class, v.short(first.classes)) for v in found]
     draws = [
-        CurveDraw(c.method.name, c.method.backbone, c.level.shots, c.draw.number, **outcome)
+        CurveDraw(
+            c.method.name,
+            c.method.backbone,
+            c.level.shots,
+            c.draw.number,
+            **outcome,
+            earlier_run=journal.made(c.key),
+        )
         for c, outcome in zip(cells, outcomes, strict=True)
     ]
     result = LearningCurve(
@@ -203,7 +211,12 @@ def learning_curve(
         failures=[{"id": f.id, "reason": f.reason} for f in first.failures],
         environment=describe_environment(),
         seed=seed,
-        warnings=[*gathered.notes, *notes, *_on_levels(found, split, n_draws)],
+        warnings=[
+            *gathered.notes,
+            *notes,
+            *_on_levels(found, split, n_draws),
+            *journal.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
+        ],
         extraction={
             name: {"profile": f.run["profile"], "parity": f.run["parity"]}
             for name, f in gathered.sets.items()

@@ -7,12 +7,13 @@ restart.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -20,11 +21,24 @@ from featx.curves.drawing import Draw, Level
 from featx.errors import InputError
 from featx.journal import digest_images, digest_rows, key_of
 from featx.results import CurveMethod
+from featx.results.reading import built
 from featx.splits import Split, validation_part
+
+if TYPE_CHECKING:
+    from featx.classifiers import Answers
 
 #: Up to so many images of a class, none is spared to watch the fine-tuning: it runs all its epochs.
 NO_VALIDATION = 2
-_FORMAT = 1
+_FORMAT = 2
+
+
+class _Said(TypedDict):
+    """What a cell says."""
+
+    metrics: dict[str, float]
+    seconds: dict[str, float]
+    params: dict[str, Any]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -175,7 +189,33 @@ class Cell:
                 "watched": len(self._parts[1]),
                 "arithmetic": [arithmetic.device.type, arithmetic.precision],
             }
+        else:
+            from featx.classifiers import definition_of
+
+            y = bench.y[self.rows]
+            dim = self.material.x.shape[1]
+            parts["definition"] = definition_of(self.method.name, y, dim, seed=self.draw.seed)
         return key_of(parts | {"packages": {name: _version(name) for name in packages}})
+
+    @staticmethod
+    def fits(outcome: Any) -> bool:
+        """Whether what an earlier run left in a journal is what `run` returns, field by field."""
+        from featx.classifiers import METRICS
+
+        try:
+            if not isinstance(outcome, dict) or outcome.keys() != _Said.__annotations__.keys():
+                return False
+            said = built(_Said, outcome, "cell")
+        except InputError:
+            return False
+        within = [value if name != "log_loss" else 0.0 for name, value in said["metrics"].items()]
+        numbers = [*said["metrics"].values(), *said["seconds"].values()]
+        return (
+            said["metrics"].keys() == set(METRICS)
+            and said["seconds"].keys() == {"fit", "predict_per_image"}
+            and all(math.isfinite(x) and x >= 0 for x in numbers)
+            and max(within) <= 1 + 1e-9
+        )
 
     @cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
@@ -193,19 +233,13 @@ class Cell:
         dict
             ``metrics``, ``seconds``, ``params`` and ``notes``, as `featx.results.CurveDraw` has them.
         """
-        from featx.classifiers import score
+        from featx.classifiers import score_answers
 
-        probabilities, outcome = self._fitted() if self.tuning is None else self._tuned(self.tuning)
-        bench = self.bench
-        if probabilities.shape[1] != bench.n_classes:
-            raise InputError(
-                f"{self.method.title} knows {probabilities.shape[1]} of {bench.n_classes} classes; each "
-                "needs a training image"
-            )
-        scores = score(bench.y[bench.test], probabilities, probabilities.argmax(axis=1), n_boot=0)
+        said, outcome = self._fitted() if self.tuning is None else self._tuned(self.tuning)
+        scores = score_answers(self.bench.y[self.bench.test], said, n_boot=0)
         return {"metrics": {name: interval.value for name, interval in scores.items()}} | outcome
 
-    def _fitted(self) -> tuple[np.ndarray, dict[str, Any]]:
+    def _fitted(self) -> tuple[Answers, dict[str, Any]]:
         from featx.classifiers import fit_probe
 
         bench, x, rows = self.bench, self.material.x, self.rows
@@ -214,15 +248,21 @@ class Cell:
             self.method.name, x[rows], bench.y[rows], groups=groups, seed=self.draw.seed, n_jobs=1
         )
         began = time.perf_counter()
-        probabilities = fitted.predict_proba(x[bench.test])
+        said = self._answers(lambda rows: fitted.predict_proba(x[rows]))
         per_image = (time.perf_counter() - began) / len(bench.test)
-        return probabilities, {
+        return said, {
             "seconds": {"fit": fitted.seconds, "predict_per_image": per_image},
             "params": fitted.params,
             "notes": list(fitted.notes),
         }
 
-    def _tuned(self, tuning: Tuning) -> tuple[np.ndarray, dict[str, Any]]:
+    def _answers(self, predict: Callable[[np.ndarray], np.ndarray]) -> Answers:
+        from featx.classifiers import answers_in_parts
+
+        bench = self.bench
+        return answers_in_parts(bench.y, bench.test, bench.n_classes, predict)
+
+    def _tuned(self, tuning: Tuning) -> tuple[Answers, dict[str, Any]]:
         from featx.finetune import fine_tune
 
         bench, (fit, val) = self.bench, self._parts
@@ -241,12 +281,12 @@ class Cell:
         )
         began = time.perf_counter()
         if self.mode == "head":
-            probabilities = tuned.predict_proba(self.material.x[bench.test])
+            said = self._answers(lambda rows: tuned.predict_proba(self.material.x[rows]))
         else:
-            probabilities = tuned.predict_proba([tuning.images[i] for i in bench.test])
+            said = self._answers(lambda rows: tuned.predict_proba([tuning.images[i] for i in rows]))
         per_image = (time.perf_counter() - began) / len(bench.test)
         about = {"best_epoch": tuned.best_epoch, "n_fit": len(fit), "n_watched": len(val)}
-        return probabilities, {
+        return said, {
             "seconds": {"fit": tuned.seconds, "predict_per_image": per_image},
             "params": tuned.recipe.to_dict() | about,
             "notes": list(tuned.notes),

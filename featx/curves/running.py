@@ -33,7 +33,7 @@ def run_cells(
     list of dict
         As `Cell.run` gives them.
     """
-    outcomes = {cell.key: journal.get(cell.key) for cell in cells}
+    outcomes = {cell.key: journal.get(cell.key, Cell.fits) for cell in cells}
     # Levels of the same images make the same cell; and the longest first, so that none is left to the end.
     missing = {cell.key: cell for cell in cells if outcomes[cell.key] is None}
     order = sorted(missing.values(), key=_effort, reverse=True)

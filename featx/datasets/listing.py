@@ -19,7 +19,10 @@ Parts = tuple[str, ...]
 # How many files of an unknown suffix are looked into to tell whether they hold images.
 _LOOKED_INTO = 20
 # Files that featx writes into a folder of results, and how each begins; and what lies in a cache.
-_RESULTS = {"results.json": b'"schema"', "curve.json": b'"schema"', "experiment.toml": b"# The experiment as"}
+_RESULTS = {
+    **dict.fromkeys(("results.json", "curve.json", "scores.json"), b'"schema"'),
+    "experiment.toml": b"# The experiment as",
+}
 _CACHE = "stat.sqlite"
 # Folders into which this process writes results; they may still be empty when its data is listed.
 _outputs: set[str] = set()

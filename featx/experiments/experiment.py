@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.comparison import Comparison, RegressionComparison, TaskComparisons, compare, prepare_output
+from featx.comparison import Comparison, RegressionComparison, TaskComparisons, compare, leaving_nothing
 from featx.curves import LearningCurve, learning_curve
 from featx.durable import read_regular
-from featx.errors import FeatxError, InputError
+from featx.errors import FeatxError, InputError, OutputError, as_one_error, reason_of
 from featx.experiments.schema import TABLES, check
 from featx.results import describe_environment, write_atomically
+from featx.results.places import Study, output_folder
 
 #: What a run leaves beside its results: the experiment as it was run, and on what.
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
 #: Of names that are paths although no folder is named in them; names of weights have dots as well.
 _SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
 
-#: Larger files are no experiments.
+#: An experiment file has a few lines.
 _MOST_BYTES = 2**20
 
 Result = Comparison | RegressionComparison | TaskComparisons | LearningCurve
@@ -66,7 +67,9 @@ class Experiment:
             (found["baseline"],) = found["baseline"]
         return found
 
-    def run(self, *, verbose: bool = False, command: str | None = None) -> tuple[Result, Path]:
+    def run(
+        self, *, verbose: bool = False, command: str | None = None, force: bool = False
+    ) -> tuple[Result, Path]:
         """Run it, or go on with it: what its folder holds of finished work is not done again.
 
         Parameters
@@ -75,6 +78,8 @@ class Experiment:
             Show progress on standard error.
         command : str, optional
             What the report names as the way to get it again; default: running the experiment file.
+        force : bool, default=False
+            Write where `check_output` would refuse to.
 
         Returns
         -------
@@ -85,10 +90,16 @@ class Experiment:
 
         Raises
         ------
+        OutputError
+            As `check_output`.
         FeatxError
             As those do.
         """
-        folder = prepare_output(self.output)
+        self.check_output(force=force)
+        with leaving_nothing(self.output) as folder:
+            return self._run_into(folder, verbose, command)
+
+    def _run_into(self, folder: Path, verbose: bool, command: str | None) -> tuple[Result, Path]:
         copy = folder / EXPERIMENT
         before, begun = _text_of(copy), _kept(folder)
         if before is None or self.origin is None or not os.path.samefile(copy, self.origin):
@@ -107,6 +118,37 @@ class Experiment:
         write_atomically(folder / ENVIRONMENT, environment + "\n")
         result.command = command or f"featx run {EXPERIMENT}"
         return result, result.save(folder)
+
+    def check_output(self, *, force: bool = False) -> None:
+        """Refuse to write where an experiment must not without being told to; nothing is written here.
+
+        Parameters
+        ----------
+        force : bool, default=False
+            Refuse nothing but what cannot be a folder.
+
+        Raises
+        ------
+        OutputError
+            The output, or a cache that is not there yet, lies outside of the folder of the file that the
+            experiment was read from; or the output holds what another study, or somebody else, has written.
+        """
+        if self.origin is not None and not force:
+            home = self.origin.resolve().parent
+            cache = self.tables.get("run", {}).get("cache")
+            for option, place in (("[experiment] output", str(self.output)), ("[run] cache", cache)):
+                # A cache that is in use already is as good a place as it was.
+                if place is None or (option == "[run] cache" and _in_use(place)):
+                    continue
+                if not Path(os.path.realpath(place)).is_relative_to(home):
+                    raise OutputError(
+                        f"{self.origin}: {option} lies outside of the folder of the experiment, "
+                        f"{os.path.realpath(place)}; change it, or write there with --force"
+                    )
+        option = "-o" if self.origin is None else "output"
+        output_folder(
+            self.output, Study.of(self.kind, self.tables["data"]["source"]), force=force, option=option
+        )
 
     def to_toml(self, *, beside: Path) -> str:
         """The experiment as a file in the folder `beside`, which is its output."""
@@ -140,14 +182,15 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
         file, table and key.
     """
     file = Path(path)
-    try:
-        content = tomllib.loads(read_regular(file, at_most=_MOST_BYTES).decode("utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: not UTF-8 text, so no TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: not valid TOML: {error}") from None
+    with as_one_error(lambda reason: InputError(f"{file}: {reason}")):
+        try:
+            content = tomllib.loads(read_regular(file, at_most=_MOST_BYTES).decode("utf-8"))
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+        except UnicodeDecodeError:
+            raise InputError(f"{file}: not UTF-8 text, so no TOML file") from None
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise InputError(f"{file}: not valid TOML: {reason_of(error)}") from None
     return experiment_of(content, file.resolve().parent, place=str(file), origin=file)
 
 
@@ -174,10 +217,10 @@ def experiment_of(
     """
     check(content, place)
     tables = {table: dict(keys) for table, keys in content.items()}
-    tables["experiment"]["output"] = str(base / Path(tables["experiment"]["output"]).expanduser())
+    tables["experiment"]["output"] = str(base / os.path.expanduser(tables["experiment"]["output"]))
     tables["data"]["source"] = _located(tables["data"]["source"], base)
     if "cache" in tables.get("run", {}):
-        tables["run"]["cache"] = str(base / Path(tables["run"]["cache"]).expanduser())
+        tables["run"]["cache"] = str(base / os.path.expanduser(tables["run"]["cache"]))
     if "weights" in tables.get("network", {}):
         tables["network"]["weights"] = _located(tables["network"]["weights"], base)
     tables.setdefault("run", {}).setdefault("seed", 0)
@@ -194,14 +237,22 @@ def _text_of(file: Path) -> str | None:
 
 def _kept(folder: Path) -> int:
     """Bytes of finished work."""
-    return sum(journal.stat().st_size for journal in folder.glob("*.journal"))
+    return sum(journal.stat().st_size for journal in folder.glob("*.journal") if journal.is_file())
+
+
+def _in_use(cache: str) -> bool:
+    """Whether this is the folder of a cache."""
+    from featx.cache import Cache
+
+    with as_one_error(lambda reason: OutputError(f"{cache}: cannot be looked at ({reason})")):
+        return os.path.isdir(cache) and not Cache(cache).is_empty()
 
 
 def _located(name: str, base: Path) -> str:
     """A path that exists, or is written as one, as an absolute one; any other word as it is."""
-    path = base / Path(name).expanduser()
+    path = base / os.path.expanduser(name)
     written_so = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
-    return str(path.absolute()) if written_so or path.exists() else name
+    return str(path.absolute()) if written_so or os.path.exists(path) else name
 
 
 def _toml(value: Any) -> str:

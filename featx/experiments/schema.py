@@ -4,7 +4,7 @@
 
     [experiment]
     kind = "curve"                 # or "compare"
-    output = "out"                 # folder of the results, beside this file
+    output = "out"                 # folder of the results, below this file's (elsewhere: --force)
 
     [data]
     source = "photos"              # as DATA on the command line; a path is relative to this file
@@ -40,18 +40,21 @@ from typing import Any
 from featx.errors import InputError, UnknownName
 
 KINDS = ("compare", "curve")
+#: A number beyond this is none that any option takes.
+LARGEST = 2**31 - 1
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str)
+    # A null byte is no part of any path or name.
+    return isinstance(value, str) and "\0" not in value
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _truth(value: Any) -> bool:
@@ -147,7 +150,7 @@ def check(content: Mapping[str, Any], place: str) -> None:
         if table not in TABLES:
             raise InputError(f"{place}: {UnknownName('table', table, TABLES)}")
         if not isinstance(keys, Mapping):
-            raise InputError(f"{place}: {table} must be a table, [{table}], got {keys!r}")
+            raise InputError(f"{place}: {table} must be a table, [{table}], got {_said(keys)}")
         # Before what is missing: a mistyped key is not there under its own name.
         for key in keys:
             if key not in TABLES[table]:
@@ -157,7 +160,8 @@ def check(content: Mapping[str, Any], place: str) -> None:
             raise InputError(f"{place}: [{table}] needs the key {key!r}")
     kind = content["experiment"]["kind"]
     if kind not in KINDS:
-        raise InputError(f"{place}: [experiment] kind: {UnknownName('kind', str(kind), KINDS)}")
+        named = kind if isinstance(kind, str) else _said(kind)
+        raise InputError(f"{place}: [experiment] kind: {UnknownName('kind', named, KINDS)}")
     for table, keys in content.items():
         for key, value in keys.items():
             known = TABLES[table]
@@ -165,4 +169,14 @@ def check(content: Mapping[str, Any], place: str) -> None:
                 only = " and ".join(known[key].kinds)
                 raise InputError(f"{place}: [{table}] {key} is for kind {only}; this is {kind}")
             if not known[key].right(value):
-                raise InputError(f"{place}: [{table}] {key} must be {known[key].expected}, got {value!r}")
+                raise InputError(
+                    f"{place}: [{table}] {key} must be {known[key].expected}, got {_said(value)}"
+                )
+
+
+def _said(value: Any) -> str:
+    """A value for a message: not all of a long one, and a whole number of any length."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
+        return f"a number beyond {LARGEST}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

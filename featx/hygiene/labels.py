@@ -18,6 +18,7 @@ itself; and to many classes. What it cannot see is an error that a model makes a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,10 @@ _ROUNDING = 1e-6
 #: Most rows that a fold's model is fitted on.
 _MOST_ROWS = 10_000
 _COMPONENTS = 128
+#: Probabilities that are looked at together, and that one fold's model is asked for.
+_TOGETHER = 4_000_000
+#: From so many on they are kept in single precision.
+_MANY = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,9 @@ class LabelErrors:
         The label, and the most probable other one.
     confidence, self_confidence : ndarray of shape (n_errors,), float64
         Probabilities of the suggested label and of the given one.
-    joint : ndarray of shape (n_classes, n_classes), int64
-        The confident joint: given labels in rows, confident ones in columns.
+    labels, confident : ndarray of shape (n,), int64
+        Of all images the given label, and the class that it confidently belongs to; -1 for none.
+    n_classes : int
     """
 
     rows: np.ndarray
@@ -55,10 +61,19 @@ class LabelErrors:
     suggested: np.ndarray
     confidence: np.ndarray
     self_confidence: np.ndarray
-    joint: np.ndarray
+    labels: np.ndarray
+    confident: np.ndarray
+    n_classes: int
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def joint(self) -> np.ndarray:
+        """The confident joint, ndarray of shape (n_classes, n_classes), int64: given labels in rows."""
+        counted = self.confident >= 0
+        cells = self.labels[counted] * self.n_classes + self.confident[counted]
+        return np.bincount(cells, minlength=self.n_classes**2).reshape(self.n_classes, self.n_classes)
 
 
 def label_errors(
@@ -103,28 +118,27 @@ def label_errors(
         raise UnknownName("ranking", str(ranked_by), RANKINGS)
     if implementation not in ("featx", "cleanlab"):
         raise UnknownName("implementation", str(implementation), ("featx", "cleanlab"))
-    every = np.arange(len(labels))
-    own = p[every, labels]
-    confident = _confident(labels, p, own)
-    counted = confident >= 0
-    n_classes = p.shape[1]
-    joint = np.bincount(labels[counted] * n_classes + confident[counted], minlength=n_classes**2)
-    others = p.copy()
-    others[every, labels] = -1
-    suggested = others.argmax(axis=1)
+    own = p[np.arange(len(labels)), labels].astype(np.float64)
+    thresholds = _thresholds(labels, own, p.shape[1])
+    # Some rows at a time: of thousands of classes a few copies of all probabilities are gigabytes.
+    step = max(1, _TOGETHER // p.shape[1])
+    parts = [_judged(labels[at : at + step], p[at : at + step], thresholds) for at in range(0, len(p), step)]
+    confident, first, suggested, best = (np.concatenate(same) for same in zip(*parts, strict=True))
     if implementation == "cleanlab":
         rows = _by_cleanlab(labels, p, ranked_by)
     else:
-        rows = np.flatnonzero(counted & (confident != labels) & (p.argmax(axis=1) != labels))
-        score = own - others.max(axis=1) if ranked_by == "normalized_margin" else own
+        rows = np.flatnonzero((confident >= 0) & (confident != labels) & (first != labels))
+        score = own - best if ranked_by == "normalized_margin" else own
         rows = rows[np.argsort(score[rows], kind="stable")]
     return LabelErrors(
         rows=rows,
         given=labels[rows],
         suggested=suggested[rows],
-        confidence=p[rows, suggested[rows]],
+        confidence=best[rows],
         self_confidence=own[rows],
-        joint=joint.reshape(n_classes, n_classes),
+        labels=labels,
+        confident=confident,
+        n_classes=p.shape[1],
     )
 
 
@@ -151,9 +165,9 @@ def out_of_sample(
 
     Returns
     -------
-    ndarray of shape (n, n_classes), float64, or None
-        NaN in rows on neither side. None where some class has one training image (or group), of which none
-        could be held out.
+    ndarray of shape (n, n_classes), or None
+        float64, of 20 million values and more float32. NaN in rows on neither side. None where some class has
+        one training image (or group), of which none could be held out.
 
     Notes
     -----
@@ -169,17 +183,25 @@ def out_of_sample(
     if not folds:
         return None
     n_classes = int(y.max()) + 1
-    found = np.full((len(X), n_classes), np.nan)
+    dtype = np.float64 if len(X) * n_classes < _MANY else np.float32
+    found = np.full((len(X), n_classes), np.nan, dtype)
     found[np.concatenate([train, test])] = 0.0  # as it stays for a class without training images
     place = np.random.default_rng(seed).permutation(len(train))
     for learnt, held in folds:
         rows = train[_spread(y[train], learnt, place)]
         fitted = fit_probe("out-of-sample", X[rows], y[rows], estimator=_model(len(rows), X.shape[1], seed))
         columns = fitted.classes
-        found[np.ix_(train[held], columns)] = fitted.predict_proba(X[train[held]])
-        if len(test):
-            found[np.ix_(test, columns)] += fitted.predict_proba(X[test]) / len(folds)
+        step = max(1, _TOGETHER // n_classes)
+        for part in _parts(train[held], step):
+            found[np.ix_(part, columns)] = fitted.predict_proba(X[part])
+        for part in _parts(test, step):
+            found[np.ix_(part, columns)] += fitted.predict_proba(X[part]) / len(folds)
     return found
+
+
+def _parts(rows: np.ndarray, step: int) -> Iterator[np.ndarray]:
+    for at in range(0, len(rows), step):
+        yield rows[at : at + step]
 
 
 def _model(n: int, dim: int, seed: int):
@@ -211,14 +233,22 @@ def _spread(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
     return np.sort(order[rank < np.repeat(takes, counts)])
 
 
-def _confident(labels: np.ndarray, p: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """For each image the class it confidently belongs to; -1 for none."""
-    counts = np.bincount(labels, minlength=p.shape[1])
-    sums = np.bincount(labels, weights=own, minlength=p.shape[1])
-    # Nothing is confidently of a class that no image is labelled with.
-    thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+def _thresholds(labels: np.ndarray, own: np.ndarray, n_classes: int) -> np.ndarray:
+    """The mean self-confidence of each class; infinite of one without images: none is confidently of it."""
+    counts = np.bincount(labels, minlength=n_classes)
+    sums = np.bincount(labels, weights=own, minlength=n_classes)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+
+
+def _judged(labels: np.ndarray, p: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of each image the class it confidently belongs to (-1 for none), the most probable one, the most
+    probable other than its label, and the probability of that."""
+    p = p.astype(np.float64)
     above = np.where(p >= thresholds - _ROUNDING, p, -1.0)
-    return np.where(above.max(axis=1) >= 0, above.argmax(axis=1), -1)
+    confident = np.where(above.max(axis=1) >= 0, above.argmax(axis=1), -1)
+    first = p.argmax(axis=1)
+    p[np.arange(len(p)), labels] = -1
+    return confident, first, p.argmax(axis=1), p.max(axis=1)
 
 
 def _by_cleanlab(labels: np.ndarray, p: np.ndarray, ranked_by: str) -> np.ndarray:
@@ -233,14 +263,15 @@ def _by_cleanlab(labels: np.ndarray, p: np.ndarray, ranked_by: str) -> np.ndarra
 
 
 def _checked(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
-    labels, p = np.asarray(labels), np.asarray(probabilities, np.float64)
+    labels, p = np.asarray(labels), np.asarray(probabilities)
+    p = p if p.dtype in (np.float32, np.float64) else p.astype(np.float64)
     if p.ndim != 2 or p.shape[1] < 2 or labels.shape != (len(p),) or not len(p):
         raise InputError(
             f"expected labels (n,) and probabilities (n, n_classes), got {labels.shape} and {p.shape}"
         )
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= p.shape[1]:
         raise InputError(f"labels must be whole numbers from 0 to {p.shape[1] - 1}, one a column")
-    finite = np.isfinite(p).all(axis=1)
+    finite = np.isfinite(p.sum(axis=1))
     if not finite.all():
         raise InputError(f"probabilities of row {int(np.argmin(finite))} are not finite")
     if p.min() < 0 or p.max() > 1 + _ROUNDING:

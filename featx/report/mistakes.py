@@ -9,7 +9,7 @@ from html import escape
 
 from featx.report.methods import Scale, axis
 from featx.report.plots import confusions
-from featx.results import Interval, MethodResult
+from featx.results import Confusion, Interval, MethodResult
 
 SHOWN_MISTAKES = 24
 SHOWN_CLASSES = 20
@@ -18,7 +18,9 @@ SHOWN_PAIRS = 8
 
 def recalls(method: MethodResult) -> list[float]:
     """The share of each class's test images that the method got right; NaN for a class without any."""
-    return [line[i] / total if (total := sum(line)) else math.nan for i, line in enumerate(method.confusion)]
+    counts = Confusion.of(method.confusion)
+    pairs = zip(counts.right(), counts.totals(), strict=True)
+    return [right / total if total else math.nan for right, total in pairs]
 
 
 def recall_by_class(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
@@ -34,10 +36,13 @@ def recall_by_class(shown: Sequence[MethodResult], classes: Sequence[str]) -> st
     drawn, rest = order[:SHOWN_CLASSES], len(order) - SHOWN_CLASSES
     scale = Scale([Interval(r[i]) for r in by_method for i in drawn])
     grid = "".join(f'<i class="grid" style="left:{scale.at(t):.2f}%"></i>' for t in scale.ticks)
+    rights = [Confusion.of(m.confusion).right() for m in shown]
+    totals = Confusion.of(shown[0].confusion).totals()
     lines = []
     for i in drawn:
-        total = sum(shown[0].confusion[i])
-        said = "; ".join(f"{m.title}: {m.confusion[i][i]} of {total}" for m in shown)
+        said = "; ".join(
+            f"{m.title}: {right[i]} of {totals[i]}" for m, right in zip(shown, rights, strict=True)
+        )
         marks = "".join(
             f'<i class="dot {m.kind}" style="left:{scale.at(r[i]):.1f}%;top:{top}%"></i>'
             for m, r, top in zip(shown, by_method, (36, 68), strict=False)
@@ -45,7 +50,7 @@ def recall_by_class(shown: Sequence[MethodResult], classes: Sequence[str]) -> st
         lines.append(
             f'<span>{escape(classes[i])}</span><span class="dw" role="img" aria-label="{escape(said)}" '
             f'title="{escape(said)}">{grid}{marks}</span>'
-            f'<span class="num muted">{shown[0].confusion[i][i]}/{total}</span>'
+            f'<span class="num muted">{rights[0][i]}/{totals[i]}</span>'
         )
     if lines:
         lines.append(f'<span></span><span class="muted">{axis(scale, 4)}</span><span></span>')

@@ -168,14 +168,20 @@ def _errors(result: ComparisonResult, pick: MethodResult) -> str:
     figures = []
     for i, m in enumerate(shown):
         plot = confusion_plot(m, classes)
-        assert plot is not None
+        if plot is None:
+            continue
         figures.append(figure(plot, f"confusion-{i}", m.title, wide=large))
     layout = "figures" if not large else ""
     unnamed = "<p class='muted'>Too many classes to name; point at a cell.</p>" if n > NAMED else ""
+    lead = (
+        "Rows are the true class, columns the predicted one; blue cells are right, red ones wrong, darker "
+        "is a larger share of the class."
+    )
+    if not figures:
+        unnamed, lead = "", f"All {n:,} classes are too many to draw; every confusion is in results.json."
     return (
         '<section class="card"><h2>Where they go wrong</h2>'
-        '<p class="lead">Rows are the true class, columns the predicted one; '
-        "blue cells are right, red ones wrong, darker is a larger share of the class.</p>"
+        f'<p class="lead">{lead}</p>'
         f'<div class="two"><div><h3>Recall by class, worst first</h3>{recall_by_class(shown, classes)}</div>'
         f"<div><h3>Frequent confusions of {escape(shown[0].title)}</h3>"
         f"{frequent_confusions(shown[0], classes)}</div></div>"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from featx.report.svg import INK, new_figure
-from featx.results import MethodResult, by_top1
+from featx.results import Confusion, MethodResult, by_top1
 from featx.results.formats import format_seconds
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COLOUR = {"probe": INK["--probe"], "finetune": INK["--tuned"], "floor": INK["--floor"]}
 MARKER = {"probe": "o", "finetune": "D", "floor": "s"}
 NUMBERED = 30  # up to so many classes, the cells of a confusion matrix carry their counts
+DRAWN = 500  # up to so many classes, it is drawn at all
 NAMED = 100  # up to so many classes, its rows and columns carry their names
 
 
@@ -86,12 +87,13 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
 def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
     """The confusion matrix of one method: rows true, columns predicted; right cells and wrong ones differ.
 
-    Shade is the share of the true class. None when the method carries no matrix.
+    Shade is the share of the true class. None when the method carries no matrix, or one of more than `DRAWN`
+    classes, whose cells would be smaller than a pixel.
     """
-    counts = method.confusion
-    n = len(counts)
-    if not n:
+    n = len(method.confusion)
+    if not n or n > DRAWN:
         return None
+    counts = Confusion.of(method.confusion)
     from matplotlib.patches import Rectangle
 
     names = [shortened(c) for c in classes]
@@ -104,30 +106,28 @@ def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
     figure = new_figure(width, height)
     axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
     tips: list[str] = []
-    for row, line in enumerate(counts):
-        total = sum(line)
-        for column, count in enumerate(line):
-            if not count:
-                continue
-            right, share = row == column, count / total
-            shade = 0.12 + 0.78 * share if right else 0.25 + 0.6 * share
-            colour = INK["--probe"] if right else INK["--wrong"]
-            axes.add_patch(
-                Rectangle(
-                    (column - 0.47, row - 0.47),
-                    0.94,
-                    0.94,
-                    fc=colour,
-                    alpha=shade,
-                    lw=0,
-                    gid=f"tip-{len(tips)}",
-                )
+    totals = counts.totals()
+    for row, column, count in counts.cells():
+        total = totals[row]
+        right, share = row == column, count / total
+        shade = 0.12 + 0.78 * share if right else 0.25 + 0.6 * share
+        colour = INK["--probe"] if right else INK["--wrong"]
+        axes.add_patch(
+            Rectangle(
+                (column - 0.47, row - 0.47),
+                0.94,
+                0.94,
+                fc=colour,
+                alpha=shade,
+                lw=0,
+                gid=f"tip-{len(tips)}",
             )
-            what = "right" if right else f"taken for {classes[column]}"
-            tips.append(f"{classes[row]}: {count} of {total} {what}")
-            if n <= NUMBERED:
-                ink = INK["--card"] if shade > 0.6 else INK["--ink"]
-                axes.text(column, row, str(count), ha="center", va="center", fontsize=text, color=ink)
+        )
+        what = "right" if right else f"taken for {classes[column]}"
+        tips.append(f"{classes[row]}: {count} of {total} {what}")
+        if n <= NUMBERED:
+            ink = INK["--card"] if shade > 0.6 else INK["--ink"]
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=text, color=ink)
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
     for spine in axes.spines.values():
         spine.set_color(INK["--line"])
@@ -200,18 +200,13 @@ def shortened(name: str, length: int = 22) -> str:
 
 def confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, str, str]]:
     """The confusions of a method as (count, true, predicted), the most frequent first."""
-    wrong = [
-        (count, classes[row], classes[column])
-        for row, line in enumerate(method.confusion)
-        for column, count in enumerate(line)
-        if count and row != column
-    ]
-    return sorted(wrong, key=lambda w: -w[0])
+    wrong = Confusion.of(method.confusion).wrong()
+    return [(count, classes[row], classes[column]) for count, row, column in wrong]
 
 
 def _confusion_in_words(method: MethodResult, classes: Sequence[str]) -> str:
-    total = sum(map(sum, method.confusion))
-    right = sum(method.confusion[i][i] for i in range(len(method.confusion)))
+    counts = Confusion.of(method.confusion)
+    total, right = sum(counts.counts), sum(counts.right())
     most = "; ".join(f"{t} taken for {p} ({c})" for c, t, p in confusions(method, classes)[:3])
     alt = f"Confusion matrix of {method.title}: {right} of {total} test images right."
     return alt + (f" Most frequent confusions: {most}." if most else "")

@@ -11,6 +11,7 @@ from featx.results import ALPHA, ComparisonResult, RegressionResult
 from featx.results.formats import format_seconds
 
 SHOWN_FAILURES = 200
+SHOWN_TEXT = 1_000
 
 
 def how_it_was_done(result: ComparisonResult) -> str:
@@ -76,7 +77,7 @@ def _methods(result: ComparisonResult) -> str:
             ", ".join(f"{k} = {_value(v)}" for k, v in m.params.items()) or "–",
             format_seconds(m.seconds.get("extract")),
             format_seconds(m.seconds.get("fit")),
-            " ".join(m.notes),
+            " ".join(m.notes + ([f"Computed by an earlier run, {m.earlier_run}."] if m.earlier_run else [])),
         )
         for m in result.ranked()
     ]
@@ -113,7 +114,9 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    # A prior for each of thousands of classes is for results.json.
+    return said if len(said) <= SHOWN_TEXT else f"{said[:SHOWN_TEXT]} …"
 
 
 def _range(counts: list[int] | None) -> str:

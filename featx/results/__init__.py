@@ -65,13 +65,17 @@ One method:
                           interval; ``effect`` = Cohen's g, the share of the images that this method alone
                           has right, among those on which the two disagree, - 1/2; ``method`` = the best
                           one's name
-``confusion``             counts, rows true, columns predicted
+``confusion``             counts, rows true, columns predicted; of more than 200 classes an object of the
+                          cells that are not 0: ``n_classes``, and the lists ``rows`` (true), ``columns``
+                          (predicted) and ``counts``
 ``curves``                null, or lists of one length over epochs: ``epoch``, ``train_loss``,
                           ``train_accuracy``, ``val_loss``, ``val_accuracy``, perhaps ``phase``, ...; and
                           perhaps the number ``best_epoch``, the epoch whose weights were kept
 ``mistakes``              list of ``{id, true, predicted, probability}``: test images that were wrong, the
                           most confident first, classes by name
 ``notes``                 list of sentences about this method
+``earlier_run``           null where this run computed it; else when (ISO 8601) the run did whose outcome was
+                          found in the folder, under exactly the same definition (``methods.journal``)
 ========================  ==================================================================================
 
 ``repeats``:
@@ -80,12 +84,13 @@ One method:
 ``seeds``                 list of the seeds of the splits; the first is ``seed``, the split of ``methods``
 ``n_train``, ``n_test``   lists of counts of images, one a split
 ``metric``                the metric that ranks and that is tested, ``"top1"`` (of a number ``"mae"``)
-``methods``               list of ``{name, title, kind, backbone, metrics, means, seconds, versus_best}``, the
-                          best mean first: ``metrics`` = object of lists, a value a split; ``means`` = object
-                          of ``{value, low, high}``, the mean over splits with a 95 % interval; ``seconds`` =
-                          list, the fit on each split; ``versus_best`` = null for the best mean, else as
-                          above without ``p_mid``, of the corrected resampled t-test (Nadeau and Bengio
-                          2003), ``effect`` being Cohen's d_z of the differences over splits
+``methods``               list of ``{name, title, kind, backbone, metrics, means, seconds, versus_best,
+                          earlier_run}``, the best mean first: ``metrics`` = object of lists, a value a split;
+                          ``means`` = object of ``{value, low, high}``, the mean over splits with a 95 %
+                          interval; ``seconds`` = list, the fit on each split; ``earlier_run`` = list, as
+                          above for each split; ``versus_best`` = null for the best mean, else as above
+                          without ``p_mid``, of the corrected resampled t-test (Nadeau and Bengio 2003),
+                          ``effect`` being Cohen's d_z of the differences over splits
 ========================  ==================================================================================
 
 The intervals of ``means`` carry the same correction: splits of one dataset share most of their training
@@ -122,6 +127,7 @@ extraction that all share.
 from featx.results.advice import ALPHA, advise, recommended
 from featx.results.anomaly import AnomalyResult, DetectorResult, advise_detectors
 from featx.results.comparison import SCHEMA, ComparisonResult
+from featx.results.confusion import DENSE_CLASSES, Confusion, confusion_of
 from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
 from featx.results.learning import (
@@ -154,10 +160,12 @@ from featx.results.writing import write_atomically
 __all__ = [
     "ALPHA",
     "CURVE_SCHEMA",
+    "DENSE_CLASSES",
     "NO_FINE_TUNING",
     "SCHEMA",
     "AnomalyResult",
     "ComparisonResult",
+    "Confusion",
     "Crossing",
     "Curve",
     "CurveDraw",
@@ -181,6 +189,7 @@ __all__ = [
     "best_method",
     "best_regressor",
     "by_top1",
+    "confusion_of",
     "curves_from_history",
     "describe_environment",
     "recommended",

@@ -4,6 +4,7 @@
 ``schema``                1
 ``kind``                  ``"anomaly"``
 ``dataset``               object: ``name``, ``n_train`` (normal images that trained, all problems), ``n_test``
+                          and, from the command line, ``source``, the paths of the data (list)
 ``protocol``              ``"one-class"`` (each class is normal once, all others are anomalies) or ``"given"``
                           (the classes of ``normal`` are, together)
 ``normal``                names of the normal classes

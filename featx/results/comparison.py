@@ -8,14 +8,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.results.advice import ALPHA
+from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds
-from featx.results.reading import check_types, read_result
+from featx.results.reading import built_fields, read_json, shown
 from featx.results.repeats import Repeats, said_of
-from featx.results.types import Interval, MethodResult, Mistake, best_method, by_top1
+from featx.results.types import MethodResult, best_method, by_top1
 from featx.results.writing import plain, write_atomically
 
 if TYPE_CHECKING:
@@ -28,11 +29,30 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+class DatasetFacts(TypedDict, total=False):
+    """What a file says of the images; see ``dataset`` in the package's docstring."""
+
+    name: str
+    task: str
+    n_train: int | None
+    n_test: int | None
+    classes: list[str]
+    split: str | None
+    n_per_class_train: list[int]
+    n_per_class_test: list[int]
+
+
+class HygieneFacts(TypedDict, total=False):
+    """The part of ``hygiene`` that is read without its tables."""
+
+    notes: list[str]
+
+
 @dataclass
 class ComparisonResult:
     """All methods of one comparison, on one split. The fields are those of the package's docstring."""
 
-    dataset: dict[str, Any]
+    dataset: dict[str, Any] = field(metadata={"json": DatasetFacts})
     methods: list[MethodResult]
     spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     forward_passes: int = 0
@@ -46,7 +66,7 @@ class ComparisonResult:
     warnings: list[str] = field(default_factory=list)
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeats: Repeats | None = None
-    hygiene: dict[str, Any] | None = None
+    hygiene: dict[str, Any] | None = field(default=None, metadata={"json": HygieneFacts | None})
     ensemble: dict[str, Any] | None = None
 
     schema = SCHEMA
@@ -82,21 +102,19 @@ class ComparisonResult:
             When ``content`` is no comparison, or one of another schema.
         """
         if isinstance(content, Mapping) and content.get("kind", cls.kind) != cls.kind:
-            raise InputError(f"a result of kind {content['kind']!r}; expected one of {cls.kind}")
+            raise InputError(f"a result of kind {shown(content['kind'])}; expected one of {cls.kind}")
         if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
             found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
             raise InputError(
-                f"not a comparison result this featx can read: schema {SCHEMA} expected, got {found!r}"
+                f"not a comparison result this featx can read: schema {SCHEMA} expected, got {shown(found)}"
             )
         try:
-            known = {f.name for f in fields(ComparisonResult)}
-            methods = [_method(entry) for entry in content["methods"]]
-            rest = {k: v for k, v in content.items() if k in known and k not in ("methods", "repeats")}
-            result = cls(methods=methods, repeats=Repeats.from_dict(content.get("repeats")), **rest)
-            check_types(result, cls, "the result")
-            return result
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"a damaged comparison result: {type(error).__name__}: {error}") from error
+            found = built_fields(ComparisonResult, content)
+            found["repeats"] = Repeats.from_dict(content.get("repeats"))
+            _require_square(found["methods"], found["dataset"].get("classes"))
+        except InputError as error:
+            raise InputError(f"a damaged comparison result: {error}") from error
+        return cls(**found)
 
     def to_frame(self) -> pandas.DataFrame:
         """One row a method, the best first.
@@ -107,7 +125,8 @@ class ComparisonResult:
             Columns ``name, title, kind, backbone, image_size``; for each metric ``top1, top1_low,
             top1_high``, ...; ``seconds_extract, seconds_fit, seconds_predict_per_image``; ``joules_extract,
             joules_fit``; ``p_value_vs_best, p_holm_vs_best, difference_vs_best, effect_vs_best``; ``params``
-            as JSON text; and of repeats ``mean_top1, mean_top1_low, mean_top1_high``, ... over the splits.
+            as JSON text; ``earlier_run``; and of repeats ``mean_top1, mean_top1_low, mean_top1_high``, ...
+            over the splits.
         """
         import pandas
 
@@ -125,6 +144,7 @@ class ComparisonResult:
             tested = ("p_value", "p_holm", "difference", "effect")
             row |= {f"{k}_vs_best": (m.versus_best or {}).get(k) for k in tested}
             row["params"] = json.dumps(plain(m.params), ensure_ascii=False)
+            row["earlier_run"] = m.earlier_run
             again = self.repeats.of(m.name, m.backbone) if self.repeats is not None else None
             for name, mean in (again.means if again is not None else {}).items():
                 row |= {f"mean_{name}": mean.value}
@@ -215,7 +235,11 @@ class ComparisonResult:
         InputError
             When the file cannot be read, or is no comparison result of this schema.
         """
-        return read_result(path, "results.json", cls.from_dict)
+        content = read_json(path, "results.json")
+        try:
+            return cls.from_dict(content)
+        except InputError as error:
+            raise InputError(f"{os.fspath(path)}: {error}") from error
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_frame` as CSV (UTF-8), all of it or nothing.
@@ -239,20 +263,18 @@ def aligned(lines: list[list[str]]) -> list[str]:
     return [text(line) for line in (lines[0], ["-" * w for w in widths], *lines[1:])]
 
 
-def _method(entry: Mapping[str, Any]) -> MethodResult:
-    known = {k: v for k, v in entry.items() if k in MethodResult.__dataclass_fields__}
-    known["metrics"] = {
-        k: Interval(**{b: _float(x) for b, x in v.items()}) for k, v in entry["metrics"].items()
-    }
-    known["mistakes"] = [
-        Mistake(m["id"], m["true"], m["predicted"], _float(m["probability"]))
-        for m in entry.get("mistakes", ())
-    ]
-    return MethodResult(**known)
-
-
-def _float(x: float | None) -> float:
-    return math.nan if x is None else float(x)
+def _require_square(methods: list[MethodResult], classes: list[str] | None) -> None:
+    """Refuse a confusion matrix that is no square of counts, or of other classes."""
+    for method in methods:
+        matrix, n = method.confusion, len(method.confusion)
+        if classes and n not in (0, len(classes)):
+            raise InputError(
+                f"{shown(method.name)}: a confusion matrix of {n} classes, of {len(classes)} there are"
+            )
+        if isinstance(matrix, Confusion):
+            matrix.check()
+        elif any(len(row) != n or min(row) < 0 for row in matrix):
+            raise InputError(f"{shown(method.name)}: a confusion matrix that is no square of counts")
 
 
 def _number(x: float | None, form: str = "{:.3f}") -> str:

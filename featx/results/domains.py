@@ -5,7 +5,8 @@
 ``kind``                  ``"domains"``
 ``source``                object: ``name``, ``n_train`` and ``n_test`` (labelled images that trained, and
                           those held out from them), ``top1`` (``{value, low, high}``: the source-only
-                          classifier on these held-out images of its own domain)
+                          classifier on these held-out images of its own domain); from the command line also
+                          ``source``, the path of the data, here and in ``target``
 ``target``                object: ``name``, ``n_train`` (images whose labels no method but
                           ``target-trained`` has seen), ``n_test`` (images that all methods are scored on)
 ``classes``               names of the classes, those of the source

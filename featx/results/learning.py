@@ -13,7 +13,8 @@ changes its meaning without a new one.
 ``methods``           list of ``{name, title, kind, backbone}``; ``kind`` as in ``results.json``
 ``draws``             list, one entry a method, level and draw: ``method, backbone, shots, draw, metrics``
                       (as in ``results.json``, plain numbers), ``seconds`` (``fit``, ``predict_per_image``),
-                      ``params``, ``notes``
+                      ``params``, ``notes``, ``earlier_run`` (when an earlier run computed it, ISO 8601; null
+                      of what this run did)
 ``points``            list, one entry a method and level: ``method, backbone, shots, per_class, n_draws,
                       metrics`` of ``{value, low, high}``: mean over the draws and its 95 % interval
                       (Student's t over draws); null bounds of a single draw
@@ -33,14 +34,15 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import InputError
-from featx.results.comparison import aligned
-from featx.results.reading import check_types, read_result
+from featx.results.comparison import DatasetFacts, aligned
+from featx.results.reading import built_fields, read_json, shown
 from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
 
@@ -92,6 +94,7 @@ class CurveDraw:
     seconds: dict[str, float]
     params: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    earlier_run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def _now() -> str:
 class CurveResult:
     """Learning curves of several methods on the same draws; the fields are those of this module's table."""
 
-    dataset: dict[str, Any]
+    dataset: dict[str, Any] = field(metadata={"json": DatasetFacts})
     levels: list[CurveLevel]
     methods: list[CurveMethod]
     draws: list[CurveDraw]
@@ -218,24 +221,27 @@ class CurveResult:
         found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
         if found != CURVE_SCHEMA or content.get("kind") != "curve":
             raise InputError(
-                f"not a learning curve this featx can read: schema {CURVE_SCHEMA} expected, got {found!r}"
+                f"not a learning curve this featx can read: schema {CURVE_SCHEMA} expected, got "
+                f"{shown(found)}"
             )
         try:
-            known = {f.name for f in fields(CurveResult)}
-            rest = {k: v for k, v in content.items() if k in known}
-            rest["levels"] = [CurveLevel(**level) for level in content["levels"]]
-            rest["methods"] = [CurveMethod(**method) for method in content["methods"]]
-            rest["draws"] = [CurveDraw(**draw) for draw in content["draws"]]
-            rest["points"] = [
-                CurvePoint(**(point | {"metrics": {k: _interval(v) for k, v in point["metrics"].items()}}))
-                for point in content["points"]
-            ]
-            rest["crossings"] = [Crossing(**crossing) for crossing in content["crossings"]]
-            result = cls(**rest)
-            check_types(result, cls, "the result")
-            return result
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"a damaged learning curve: {type(error).__name__}: {error}") from error
+            found = cls(**built_fields(CurveResult, content))
+            found._require_known()
+        except InputError as error:
+            raise InputError(f"a damaged learning curve: {error}") from error
+        return found
+
+    def _require_known(self) -> None:
+        """Refuse entries of methods and levels that are not there."""
+        if not self.levels:
+            raise InputError("there are no levels")
+        methods, shots = {m.id for m in self.methods}, {level.shots for level in self.levels}
+        entries: list[CurveDraw | CurvePoint] = [*self.draws, *self.points]
+        for entry in entries:
+            if (entry.method, entry.backbone) not in methods or entry.shots not in shots:
+                raise InputError(
+                    f"an entry of {shown(entry.method)} at {shown(entry.shots)} shots, which is not there"
+                )
 
     def to_frame(self, *, draws: bool = False) -> pandas.DataFrame:
         """One row a method and level; or one a method, level and draw.
@@ -248,14 +254,16 @@ class CurveResult:
         Returns
         -------
         pandas.DataFrame
-            Columns ``method, title, kind, backbone, shots, per_class, n_train`` and then ``n_draws``, and
-            for each metric ``top1, top1_low, top1_high``; or ``draw``, the metrics, ``seconds_fit``,
-            ``seconds_predict_per_image`` and ``params`` as JSON text.
+            Columns ``method, title, kind, backbone, shots, per_class, n_train`` and then ``n_draws``,
+            ``n_earlier`` (draws that an earlier run computed), and for each metric ``top1, top1_low,
+            top1_high``; or ``draw``, the metrics, ``seconds_fit``, ``seconds_predict_per_image``, ``params``
+            as JSON text and ``earlier_run``.
         """
         import pandas
 
         methods = {m.id: m for m in self.methods}
         levels = {level.shots: level for level in self.levels}
+        earlier = Counter((d.method, d.backbone, d.shots) for d in self.draws if d.earlier_run)
         rows = []
         for entry in self.draws if draws else self.points:
             method, level = methods[entry.method, entry.backbone], levels[entry.shots]
@@ -272,8 +280,10 @@ class CurveResult:
                 row |= {"draw": entry.draw} | entry.metrics
                 row |= {f"seconds_{k}": v for k, v in entry.seconds.items()}
                 row["params"] = json.dumps(plain(entry.params), ensure_ascii=False)
+                row["earlier_run"] = entry.earlier_run
             else:
                 row["n_draws"] = entry.n_draws
+                row["n_earlier"] = earlier[entry.method, entry.backbone, entry.shots]
                 for name, interval in entry.metrics.items():
                     row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
             rows.append(row)
@@ -312,7 +322,11 @@ class CurveResult:
         InputError
             When the file cannot be read, or is no learning curve of this schema.
         """
-        return read_result(path, "curve.json", cls.from_dict)
+        content = read_json(path, "curve.json")
+        try:
+            return cls.from_dict(content)
+        except InputError as error:
+            raise InputError(f"{os.fspath(path)}: {error}") from error
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write `to_frame` as CSV (UTF-8), all of it or nothing.
@@ -323,10 +337,6 @@ class CurveResult:
             When the place cannot be written.
         """
         write_atomically(path, self.to_frame().to_csv(index=False, lineterminator="\n"))
-
-
-def _interval(bounds: Mapping[str, float | None]) -> Interval:
-    return Interval(**{k: math.nan if v is None else float(v) for k, v in bounds.items()})
 
 
 def _short(interval: Interval) -> str:

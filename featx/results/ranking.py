@@ -4,7 +4,8 @@
 ``schema``                1
 ``kind``                  ``"ranking"``
 ``dataset``               object: ``name``, ``n`` (images that were scored), ``n_test`` (test images of the
-                          probe; null where it was cross-validated), ``n_classes``
+                          probe; null where it was cross-validated), ``n_classes``; from the command line
+                          also ``source``, the path of the data
 ``candidates``            list of objects, one a backbone and layer: ``backbone``, ``layer``, ``depth`` (its
                           place among the layers of the backbone, from 1), ``dim``, ``scores`` (object:
                           ``logme``, ``h_score``, ``h_score_shrunk``, ``transrate``, ``leep``, ``nce``; null

@@ -1,101 +1,171 @@
-"""Reading results back: a file of JSON, and whether its values are of the types that a result has."""
+"""Reading results back: what anybody may have written becomes plain data of the right types, or an error.
+
+`read_json` reads the file, `built` makes of it what a type says: a dataclass of this package, with everything
+in it. Fields whose content is a table of its own say with ``metadata={"json": ...}`` what it holds.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
 import os
+import stat
 import types
 import typing
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NoReturn, Union
 
 from featx.errors import InputError, as_one_error
 
-__all__ = ["check_types", "read_result"]
-
-_Result = TypeVar("_Result")
-# Long lists of these are looked through at once.
-_PLAIN: dict[Any, set[type]] = {int: {int}, float: {int, float}, str: {str}}
+#: Larger than any count or size that is in a result.
+_LARGEST = 2**53
 
 
-def read_result(path: str | os.PathLike[str], what: str, make: Callable[[Any], _Result]) -> _Result:
-    """Read a JSON file and make a result of it.
+def read_json(path: str | os.PathLike[str], what: str) -> Any:
+    """Read a JSON file.
 
     Parameters
     ----------
     path : path-like
+        A regular file, UTF-8.
     what : str
-        Its usual name, for messages.
-    make : callable
-        Takes the JSON data; raises `InputError` where it is no such result.
+        What it should be, for the message: ``"results.json"``.
 
     Raises
     ------
     InputError
-        One line that names the file, whatever is in it.
+        The file cannot be read or is no JSON; the message names it.
     """
-    where = os.fspath(path)
-    with as_one_error(lambda reason: InputError(f"{where!s}: not a readable {what}: {reason}")):
-        if not Path(path).is_file():
-            raise InputError(f"{where!s}: not a readable {what}: no such file")
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        try:
-            return make(content)
-        except InputError as error:
-            raise InputError(f"{where!s}: {error}") from error
+    place = os.fspath(path)
+    with as_one_error(lambda reason: InputError(f"{place}: not a readable {what}: {reason}")):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"{place}: not a readable {what}: it is not a regular file")
+        with open(path, "rb") as file:
+            return json.loads(file.read().decode("utf-8"), parse_constant=_no_number)
 
 
-def check_types(value: Any, form: Any, where: str) -> None:
-    """Check that data is of an annotated type, through all dataclasses, lists and mappings in it.
+def built(kind: Any, value: Any, place: str) -> Any:
+    """Make of plain JSON what a type says.
 
     Parameters
     ----------
+    kind : type
+        A dataclass, a `TypedDict`, ``list[...]``, ``dict[str, ...]``, a union, ``int``, ``float``, ``str``,
+        ``bool``, ``None`` or ``Any``.
     value : object
-    form : type or annotation
-        Numbers that are whole stand for numbers that need not be.
-    where : str
-        What the value is, for messages.
+        Of a parsed file. Where a number is expected, null is NaN; what a dataclass does not know is left out.
+    place : str
+        How messages name it: ``"methods[2].metrics"``.
 
     Raises
     ------
     InputError
-        Naming the first place where it is of another type.
+        A value is of another type, is missing, or is no finite number.
     """
-    origin, inner = typing.get_origin(form), typing.get_args(form)
-    if form is Any:
-        return
-    if origin in (typing.Union, types.UnionType):
-        if not any(_fits(value, choice, where) for choice in inner):
-            raise InputError(f"{where} is a {type(value).__name__}")
-        return
-    if origin is typing.Literal:
-        if value not in inner:
-            raise InputError(f"{where} is {value!r:.40}")
-        return
-    expected: Any = {float: (int, float), None: type(None)}.get(form, origin or form)
-    if not isinstance(value, expected) or (
-        form is not bool and form is not object and isinstance(value, bool)
-    ):
-        raise InputError(f"{where} is a {type(value).__name__}")
-    if dataclasses.is_dataclass(form):
-        hints = typing.get_type_hints(form)
-        for field in dataclasses.fields(form):
-            check_types(getattr(value, field.name), hints[field.name], f"{where}.{field.name}")
-    elif isinstance(value, Mapping) and len(inner) == 2:
-        for key, entry in value.items():
-            check_types(entry, inner[1], f"{where}.{key!s:.40}")
-    elif isinstance(value, list) and len(inner) == 1 and inner[0] is not Any:
-        if set(map(type, value)) <= _PLAIN.get(inner[0], set()):
-            return
-        for i, entry in enumerate(value):
-            check_types(entry, inner[0], f"{where}[{i}]")
+    if kind is Any:
+        return value
+    if kind is None or kind is type(None):
+        return value if value is None else _refuse(place, "null", value)
+    origin = typing.get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _either(typing.get_args(kind), value, place)
+    if origin is Literal:
+        known = typing.get_args(kind)
+        return value if value in known else _refuse(place, " or ".join(map(repr, known)), value)
+    if origin is list:
+        (inner,) = typing.get_args(kind)
+        items = value if isinstance(value, list | tuple) else _refuse(place, "a list", value)
+        if inner is int and all(type(item) is int and abs(item) <= _LARGEST for item in items):
+            return list(items)  # the rows of a large confusion matrix, without a name for each number
+        return [built(inner, item, f"{place}[{i}]") for i, item in enumerate(items)]
+    if origin is dict:
+        inner = typing.get_args(kind)[1]
+        return {name: built(inner, item, f"{place}.{name}") for name, item in _mapping(value, place).items()}
+    if typing.is_typeddict(kind):
+        hints = _hints(kind)
+        return {
+            name: built(hints.get(name, Any), item, f"{place}.{name}")
+            for name, item in _mapping(value, place).items()
+        }
+    if dataclasses.is_dataclass(kind):
+        return kind(**built_fields(kind, value, place))  # type: ignore[operator]
+    return _number_or_text(kind, value, place)
 
 
-def _fits(value: Any, form: Any, where: str) -> bool:
-    try:
-        check_types(value, form, where)
-    except InputError:
-        return False
-    return True
+def built_fields(
+    kind: Any, value: Any, place: str = "", names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """As `built` of a dataclass, its fields alone; `names` of them, or all."""
+    content, hints, found = _mapping(value, place), _hints(kind), {}
+    for field in dataclasses.fields(kind):
+        if names is not None and field.name not in names:
+            continue
+        inside = f"{place}.{field.name}".lstrip(".")
+        if field.name in content:
+            found[field.name] = built(hints[field.name], content[field.name], inside)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{inside[:200]} is missing")
+    return found
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    if dataclasses.is_dataclass(kind):
+        hints |= {f.name: f.metadata["json"] for f in dataclasses.fields(kind) if "json" in f.metadata}
+    return hints
+
+
+def _either(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
+    """The first of several types that the value is of; of a single one besides null, its own message."""
+    if value is None and type(None) in kinds:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    for kind in kinds[:-1]:
+        try:
+            return built(kind, value, place)
+        except InputError:
+            continue
+    return built(kinds[-1], value, place)
+
+
+def _mapping(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        _refuse(place or "it", "an object", value)
+    return typing.cast("Mapping[str, Any]", value)
+
+
+def _number_or_text(kind: type, value: Any, place: str) -> Any:
+    if kind is bool:
+        return value if isinstance(value, bool) else _refuse(place, "true or false", value)
+    if kind is str:
+        return value if isinstance(value, str) else _refuse(place, "a text", value)
+    if kind is int:
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+        return value if whole else _refuse(place, "a whole number", value)
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LARGEST**8:
+        _refuse(place, "a number", value)
+    return float(value) if not math.isinf(value) else _refuse(place, "a finite number", value)
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value of a file as a message quotes it: on one line, of at most `most` characters."""
+    if isinstance(value, Mapping | list):
+        return type(value).__name__
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
+        return "int"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _refuse(place: str, expected: str, value: Any) -> NoReturn:
+    place = place if len(place) <= 200 else f"{place[:199]}…"
+    raise InputError(f"{place} must be {expected}, got {shown(value)}")
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")

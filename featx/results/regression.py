@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from featx.errors import InputError
 from featx.results.advice import ALPHA, FEW_TEST_IMAGES, describe, in_text, on_splits
 from featx.results.comparison import ComparisonResult, _number, aligned
 from featx.results.formats import format_milliseconds
+from featx.results.reading import built_fields
 from featx.results.repeats import Repeats, said_of
 from featx.results.types import MethodResult
 
@@ -65,8 +67,12 @@ class RegressionResult(ComparisonResult):
         """
         result = super().from_dict(content)
         assert isinstance(result, cls)
-        for name in ("truth", "predictions", "ids"):
-            setattr(result, name, list(content.get(name, ())))
+        try:
+            rest = built_fields(RegressionResult, content, names=("truth", "predictions", "ids"))
+        except InputError as error:
+            raise InputError(f"a damaged comparison result: {error}") from error
+        for name, values in rest.items():
+            setattr(result, name, values)
         return result
 
     def table(self) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from featx.errors import InputError
 from featx.results.formats import format_p
-from featx.results.types import Interval
+from featx.results.reading import built, shown
+from featx.results.types import Interval, Test
 
 
 @dataclass
@@ -28,6 +29,8 @@ class RepeatedMethod:
         The fit on each split.
     versus_best : dict or None
         None for the best one, else as `MethodResult.versus_best`, but of the corrected resampled t-test.
+    earlier_run : list of str or None
+        For each split when an earlier run computed it; None of what this run did.
     """
 
     name: str
@@ -37,7 +40,8 @@ class RepeatedMethod:
     metrics: dict[str, list[float]]
     means: dict[str, Interval]
     seconds: list[float | None] = field(default_factory=list)
-    versus_best: dict[str, Any] | None = None
+    versus_best: dict[str, Any] | None = field(default=None, metadata={"json": Test | None})
+    earlier_run: list[str | None] = field(default_factory=list)
 
     def mean(self, metric: str) -> Interval:
         """The mean of that metric, or an undefined interval (NaN) when it was not measured."""
@@ -128,28 +132,17 @@ class Repeats:
         """
         if content is None:
             return None
-        methods = []
-        for entry in content["methods"]:
-            known = {k: v for k, v in entry.items() if k in RepeatedMethod.__dataclass_fields__}
-            known["metrics"] = {k: [_float(x) for x in v] for k, v in entry["metrics"].items()}
-            known["means"] = {
-                k: Interval(**{b: _float(x) for b, x in v.items()}) for k, v in entry["means"].items()
-            }
-            methods.append(RepeatedMethod(**known))
-        sizes = {k: list(content[k]) for k in ("seeds", "n_train", "n_test")}
-        for m in methods:
-            if any(len(values) != len(sizes["seeds"]) for values in m.metrics.values()):
-                raise InputError(
-                    f"repeats: {m.name} has not one value for each of {len(sizes['seeds'])} seeds"
-                )
-        return cls(**sizes, metric=content["metric"], methods=methods)
+        found = built(cls, content, "repeats")
+        n = len(found.seeds)
+        for m in found.methods:
+            if found.metric not in m.metrics or any(len(values) != n for values in m.metrics.values()):
+                raise InputError(f"repeats: {shown(m.name)} has not one value for each of {n} seeds")
+        if not n:
+            raise InputError("repeats: there are no seeds")
+        return found
 
 
 def said_of(p_adjusted: float, alpha: float) -> str:
     """What an adjusted p-value says in a table: that no difference is shown, or how sure one is."""
     p = format_p(p_adjusted)
     return f"no difference shown (p {p})" if p_adjusted >= alpha else p
-
-
-def _float(x: float | None) -> float:
-    return math.nan if x is None else float(x)

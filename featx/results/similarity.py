@@ -4,7 +4,8 @@
 ``schema``                1
 ``kind``                  ``"similarity"``
 ``sets``                  list of two objects, the reference first: ``name``, ``n`` (images), ``used`` (images
-                          that were compared: a random sample where there are more than the cap)
+                          that were compared: a random sample where there are more than the cap); from the
+                          command line also ``source``, the path of the data
 ``space``                 the space of both
 ``measures``              list of ``{name, title, value, chance}``: a distance, and the mean of the same
                           distance over `CHANCE_DRAWS` random divisions of the union into sets of these sizes,

@@ -5,14 +5,40 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from featx.errors import InputError
+from featx.results.confusion import DENSE_CLASSES, Confusion
+from featx.results.reading import shown
 
 KINDS = ("probe", "finetune", "floor")
 
 # A method's training history: lists over epochs (and the number "best_epoch").
 Curve = dict[str, Any]
+
+
+class Epochs(TypedDict, total=False):
+    """A training history as it stands in a file: what is shown of it; other lists may be there."""
+
+    epoch: list[int | float]
+    train_loss: list[float | None]
+    train_accuracy: list[float | None]
+    val_loss: list[float | None]
+    val_accuracy: list[float | None]
+    best_epoch: int | float | None
+
+
+class Test(TypedDict, total=False):
+    """A paired test against another method, as it stands in a file."""
+
+    method: str
+    p_value: float | None
+    p_holm: float | None
+    p_mid: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    effect: float | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +89,8 @@ class MethodResult:
 
     ``curves`` may be given as a history, a list of one dict an epoch, or as ``{"epochs": history,
     "best_epoch": ...}``; it is kept as lists over epochs.
-    ``confusion`` may be an integer array (n_classes, n_classes).
+    ``confusion`` may be an integer array (n_classes, n_classes); of more than `DENSE_CLASSES` classes it is
+    kept as a `Confusion`, which holds the cells that are not 0.
     """
 
     name: str
@@ -73,18 +100,19 @@ class MethodResult:
     params: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Interval] = field(default_factory=dict)
     seconds: dict[str, float | None] = field(default_factory=dict)
-    versus_best: dict[str, Any] | None = None
-    confusion: list[list[int]] = field(default_factory=list)
-    curves: Curve | None = None
+    versus_best: dict[str, Any] | None = field(default=None, metadata={"json": Test | None})
+    confusion: list[list[int]] | Confusion = field(default_factory=list)
+    curves: Curve | None = field(default=None, metadata={"json": Epochs | None})
     mistakes: list[Mistake] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     image_size: int | None = None
     joules: dict[str, float | None] = field(default_factory=dict)
+    earlier_run: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(
-                f"method {self.name!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}"
+                f"method {shown(self.name)}: kind must be one of {', '.join(KINDS)}, got {shown(self.kind)}"
             )
         if isinstance(self.curves, Sequence):
             self.curves = curves_from_history(self.curves)
@@ -93,6 +121,8 @@ class MethodResult:
             self.curves = (curves_from_history(self.curves["epochs"]) or {}) | rest
         if hasattr(self.confusion, "tolist"):
             self.confusion = self.confusion.tolist()
+        if len(self.confusion) > DENSE_CLASSES:
+            self.confusion = Confusion.of(self.confusion)
 
     def metric(self, name: str) -> Interval:
         """The metric of that name, or an undefined interval (NaN) when it was not measured."""

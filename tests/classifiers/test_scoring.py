@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from featx.classifiers import METRICS, score
+from featx.classifiers import METRICS, score, scoring
 from featx.classifiers.scoring import _metrics, _summands
 from featx.errors import InputError
 
@@ -86,7 +86,7 @@ def test_every_resample_is_scored_as_if_it_were_the_test_set():
     rng = np.random.default_rng(3)
     drawn = rng.integers(0, 25, (20, 25))
     counts = np.stack([np.bincount(d, minlength=25) for d in drawn]).astype(float)
-    fast = _metrics(counts @ _summands(y, p, predicted), 25, 6)
+    fast = _metrics(counts @ _summands(y, scoring.answers(y, p, predicted)), 25, 6)
     for b, rows in enumerate(drawn):
         slow = slow_scores(y[rows], p[rows], predicted[rows])
         for name in METRICS:

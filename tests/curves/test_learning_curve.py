@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,7 +108,9 @@ def test_a_rerun_fits_nothing_and_gives_the_same(noisy, tmp_path, no_work):
     again = learning_curve(noisy, **FAST, resume=tmp_path / "out")
     assert again.cells == {"computed": 0, "resumed": 27}
     assert metrics(again) == metrics(first)
-    assert again.draws == first.draws  # seconds, parameters and notes as well
+    assert all(draw.earlier_run for draw in again.draws)
+    # Seconds, parameters and notes as well.
+    assert [replace(draw, earlier_run=None) for draw in again.draws] == first.draws
     fewer = learning_curve(noisy, **FAST | {"shots": (1, 3), "seeds": 2}, resume=tmp_path / "out")
     assert fewer.cells == {"computed": 0, "resumed": 12}
 
