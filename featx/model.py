@@ -20,7 +20,8 @@ import numpy as np
 from featx.durable import replacing
 from featx.errors import InputError, ModelMismatch, OutputError
 from featx.extraction import backbone_of, embed, extract_features, matching_embedder, network_embedder
-from featx.features import Failure
+from featx.features import Failure, check_rows
+from featx.options import checked
 
 FORMAT = "featx model"
 FORMAT_VERSION = 1
@@ -93,6 +94,7 @@ class Model:
     failures: list[Failure] = field(default_factory=list)
     extraction: dict[str, Any] = field(default_factory=dict)
 
+    @checked()
     def predict(
         self,
         images: Any,
@@ -159,6 +161,7 @@ class Model:
             for i, row in zip(rows.kept, probabilities, strict=True)
         ]
 
+    @checked(path="file")
     def save(self, path: str | Path) -> Path:
         """Writes the model to `path`, whole or not at all."""
         import skops.io
@@ -182,6 +185,7 @@ class Model:
         return path
 
 
+@checked()
 def train(
     data: Any,
     labels: Any = None,
@@ -247,6 +251,7 @@ def train(
     features = extract_features(dataset, embedder, cache=cache, on_error=on_error, verbose=verbose)
     if features.failures:
         require_labelled(dataset.subset([i for i, id in enumerate(dataset.ids) if id in set(features.ids)]))
+    notes = check_rows(features.embeddings, features.ids, dataset.name)
     assert features.labels is not None
     assert features.classes is not None
     fitted = fit_probe(
@@ -268,12 +273,14 @@ def train(
             "n_train": len(features),
             "featx": __version__,
             "scikit-learn": sklearn.__version__,
-        },
+        }
+        | ({"notes": notes} if notes else {}),
         failures=features.failures,
         extraction=(features.run or {})["profile"],
     )
 
 
+@checked(path="file")
 def load_model(path: str | Path) -> Model:
     """Reads a model file without unpickling anything.
 

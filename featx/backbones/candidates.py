@@ -14,6 +14,7 @@ from featx.backbones.loading import one_at_a_time, random_network, skeleton
 from featx.backbones.registry import load_backbone
 from featx.backbones.spec import Backbone
 from featx.errors import InputError
+from featx.options import checked
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class LayerInfo:
     is_default: bool
 
 
+@checked()
 def list_layers(name: str, *, weights: Any = "default", image_size: int | None = None) -> list[LayerInfo]:
     """The candidate layers of a backbone: the output of each of its blocks, its default layer, its logits.
 
@@ -68,6 +70,7 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
     ]
 
 
+@checked()
 @one_at_a_time
 def load_layers(
     name: str | Backbone,

@@ -16,7 +16,8 @@ import numpy as np
 from featx.comparison.collections import embedded
 from featx.comparison.result import prepare_output
 from featx.errors import DatasetError, InputError
-from featx.features import Features
+from featx.features import Features, check_rows
+from featx.options import DEFAULT_TEST_SIZE, checked
 from featx.results import (
     AnomalyResult,
     DetectorResult,
@@ -97,6 +98,7 @@ class ScoredImages:
         write_atomically(path, text.getvalue())
 
 
+@checked(normal="data")
 def find_anomalies(
     normal: Any,
     images: Any,
@@ -140,6 +142,8 @@ def find_anomalies(
     names, sets = embedded([normal, images], backbone, seed=seed, labelled=False, **_grouped(options))
     known, judged = sets
     _require_rows(len(known), names[0])
+    for name, features in zip(names, sets, strict=True):
+        check_rows(features.embeddings, features.ids, name)
     model = wanted.build(len(known), known.dim, contamination, seed).fit(known.embeddings)
     decision = model.decision_function(judged.embeddings)
     order = np.argsort(decision, kind="stable")
@@ -147,6 +151,7 @@ def find_anomalies(
     return ScoredImages([judged.ids[i] for i in order], decision[order], wanted.name, len(known), failures)
 
 
+@checked()
 def compare_detectors(
     data: Any,
     test: Any = None,
@@ -213,6 +218,9 @@ def compare_detectors(
     for name in wanted:
         if name not in classes:
             raise DatasetError(f"{names[-1]}: there is no class {name!r}; classes: {', '.join(classes[:20])}")
+    own = test is not None or (judged.splits is not None and set(judged.splits.tolist()) != {"train"})
+    if own and test_size != DEFAULT_TEST_SIZE:
+        raise InputError(f"test_size={test_size:g} has no effect: the test images are given; leave it out")
     if test is None:
         split = make_split(
             judged.labels,
@@ -229,6 +237,8 @@ def compare_detectors(
     for problem in problems:
         _require_rows(len(problem.rows), f"{names[0]}, class {problem.name}")
 
+    for place, features in zip(names, sets, strict=True):
+        check_rows(features.embeddings, features.ids, place)
     results = [
         _detected(detector, problems, train, held, contamination, seed, n_boot, verbose)
         for detector in chosen

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from featx.comparison.classes import unused_share
 from featx.comparison.collections import embedded
 from featx.comparison.result import prepare_output
 from featx.errors import DatasetError
-from featx.features import Features
+from featx.features import Features, check_rows
+from featx.options import checked
 from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
 from featx.splits import Split, make_split
 from featx.tasks import names_of
@@ -47,6 +49,7 @@ class DomainComparison(DomainResult):
         return folder / "report.html"
 
 
+@checked(source="data", target="data")
 def compare_domains(
     source: Any,
     target: Any,
@@ -124,8 +127,10 @@ def compare_domains(
     names, sets = embedded([source, target], backbone, limit=limit, seed=seed, **options)
     bench = _DomainBench(names, sets, probe.name, test_size, seed, n_boot, verbose)
 
-    bench.run("source-only", "Source only", "source", None)
     warnings = []
+    for name, features, split in zip(names, sets, bench.splits, strict=True):
+        warnings += check_rows(features.embeddings, features.ids, name) + unused_share(split, test_size)
+    bench.run("source-only", "Source only", "source", None)
     n_rows = len(bench.splits[0].train) + len(bench.splits[1].train)
     for adaptation in chosen:
         if adaptation.max_rows is not None and n_rows > adaptation.max_rows:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.comparison.classes import Options, common_parts
+from featx.comparison.classes import Options, common_parts, unused_share
 from featx.comparison.material import Material
 from featx.comparison.pairs import adjusted
 from featx.comparison.repeats import over_splits
@@ -53,7 +53,7 @@ def compare_numbers(material: Material, options: Options) -> RegressionCompariso
 
     repeats = over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
 
-    warnings = [NO_FINE_TUNING]
+    warnings = [NO_FINE_TUNING, *material.notes, *unused_share(split, options.test_size)]
     if material.dataset is None:
         warnings.append("compared from a features file: no raw-pixel floor without the images")
     ids = [material.first.ids[i] for i in split.test]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from featx.datasets import Dataset
 from featx.errors import OutputError
+from featx.options import check_options
 from featx.results import ComparisonResult, RegressionResult
 
 #: Edge of a thumbnail in the report, in pixels.
@@ -59,6 +60,7 @@ def _save(result: Comparison | RegressionComparison, directory: str | Path) -> P
 
 def prepare_output(directory: str | Path) -> Path:
     """Makes `directory` and proves that it can be written, before hours of work depend on it."""
+    check_options(directory=directory)
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from featx.datasets.named import NAMES, canonical_name, data_root, named_dataset
 from featx.datasets.table import SUFFIXES, read_table
 from featx.errors import DatasetError, UnknownName
 from featx.images import as_source, is_image_file
+from featx.options import checked
 from featx.tasks import Task, names_of
 
 __all__ = [
@@ -38,6 +39,7 @@ _TAKEN = (
 )
 
 
+@checked()
 def load_dataset(
     data: Any,
     labels: Any = None,
@@ -102,7 +104,7 @@ def _load(data: Any, labels: Any, labelled: bool, label: Any, target: Any) -> Da
             return from_arrays([data[i] for i in range(len(data))], labels)
         _refuse_labels(labels, type(data).__name__)
         return from_torch(data)
-    raise DatasetError(f"expected {_TAKEN}; got {type(data).__name__}")
+    raise DatasetError(f"data: expected {_TAKEN}; got {type(data).__name__}")
 
 
 def _load_path(data: str | Path, labelled: bool, label: Any, target: Any) -> Dataset:

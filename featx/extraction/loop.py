@@ -21,7 +21,7 @@ import numpy as np
 
 from featx.cache import Cache
 from featx.cache.notes import recall_cost, remember_cost
-from featx.errors import CacheError, ImageError, InputError
+from featx.errors import CacheError, ImageError
 from featx.extraction.commits import Commits
 from featx.extraction.embedder import Embedder
 from featx.extraction.pipeline import READERS, Pipeline
@@ -31,6 +31,7 @@ from featx.extraction.trial import calibrate, known_outcome, trusted_engine
 from featx.extraction.units import Unit, identify
 from featx.extraction.warm import give
 from featx.features import Failure
+from featx.options import check_options
 from featx.progress import Progress
 
 #: Images that are read at a time to see whether any must be computed.
@@ -54,10 +55,6 @@ def embed(
 
     What was computed when an error or Ctrl-C ends the loop is committed before it propagates.
     """
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
-        raise InputError(f"n_jobs must be a positive whole number or None, got {n_jobs!r}")
     return embed_together(images, [embedder], cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)[
         0
     ]
@@ -87,10 +84,8 @@ def embed_together(
         In the order of `embedders`; all of the same images, those that could be read for every one of them.
         Those that went through the pipeline together share a profile.
     """
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
-        raise InputError(f"n_jobs must be a positive whole number or None, got {n_jobs!r}")
+    check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
+    n_jobs = None if n_jobs == -1 else n_jobs  # as scikit-learn says all cores
     start = time.perf_counter()
     root = cache if isinstance(cache, Cache) else Cache(cache)
     digests = root.stats.lookup([image.stat_key() for image in images])
