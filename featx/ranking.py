@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from featx.options import checked, listed
 from featx.results import Interval
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.splits import Split, make_split
+from featx.terminal import tell
 from featx.transferability import Spectrum, h_score, h_score_shrunk, leep, logme, nce, softmax, transrate
 
 #: Images that CKA is computed from at most: memory and time grow with the square.
@@ -143,7 +143,7 @@ def rank(
         }
         for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
             if verbose:
-                print(f"scoring {member.name} {member.layer}", file=sys.stderr, flush=True)
+                tell(f"scoring {member.name} {member.layer}")
             candidate = Candidate(member.name, member.layer, depth, member.dim, {})
             began = time.perf_counter()
             y = np.asarray(used.labels)

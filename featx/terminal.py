@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sys
 import unicodedata
+from typing import Any
 
 #: Characters that join letters of Persian, Hindi or an emoji: invisible, harmless, and part of real names.
 _JOINERS = "\u200c\u200d"
@@ -25,6 +29,35 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return `text` as `printable` does, line by line: its line feeds are kept."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def say(text: str) -> None:
+    """Print text of one or several lines on standard output, none of which a terminal obeys.
+
+    Its line feeds are kept; a name in it that may hold one must have gone through `printable`.
+    """
+    print(printable_lines(text))
+
+
+def tell(text: str) -> None:
+    """Print text on standard error, as `say` does; what cannot be written there is lost.
+
+    There is no other place to say it, and no work is given up for want of a message.
+    """
+    if sys.stderr is not None:  # as it is where it was closed when the process began
+        with contextlib.suppress(OSError, ValueError):
+            print(printable_lines(text), file=sys.stderr, flush=True)
+
+
+def json_line(value: Any) -> str:
+    """Return `value` as JSON on one line, in which what `printable` escapes is escaped as JSON does.
+
+    Whoever parses it gets every name back exactly.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(json.dumps(c)[1:-1] if _escaped(c) != c else c for c in text)
 
 
 def _escaped(c: str) -> str:

@@ -18,7 +18,7 @@ LARGER = 64
 
 
 def channels_known(
-    shape: Sequence[int], size: tuple[int, int], other: Sequence[int] | None, tokens: int | None
+    shape: Sequence[int], size: tuple[int, int], other: Sequence[int] | None, tokens: Sequence[int]
 ) -> bool:
     """Whether the channels of a layer are where pooling expects them.
 
@@ -30,8 +30,8 @@ def channels_known(
         Height and width of the images.
     other : the same for larger images, or None
         Where the network runs at another size.
-    tokens : int or None
-        What the network states.
+    tokens : sequence of int
+        How many there may be, by what the network states.
     """
     positions, channels = ((2, 3), 1) if len(shape) == 4 else ((1,), 2)
     if all(shape[axis] == 1 for axis in positions):
@@ -42,20 +42,22 @@ def channels_known(
             return moved == list(positions)
     if len(shape) == 4:
         return size[0] == size[1] and shape[2] == shape[3] != shape[channels]
-    return tokens is not None and shape[1] == tokens != shape[channels]
+    return shape[1] in tokens and shape[1] != shape[channels]
 
 
 def obvious(shape: Sequence[int], size: tuple[int, int]) -> bool:
     """Whether a map from square images shows its channels without another run."""
-    return len(shape) == 4 and channels_known(shape, size, None, None)
+    return len(shape) == 4 and channels_known(shape, size, None, ())
 
 
-def stated_tokens(network: Any) -> int | None:
-    """How many tokens a network says that it computes; None where it does not."""
-    if isinstance(length := getattr(network, "seq_length", None), int):  # torchvision
-        return length
-    patches = getattr(getattr(network, "patch_embed", None), "num_patches", None)
-    if not isinstance(patches, int):
-        return None
-    prefix = getattr(network, "num_prefix_tokens", 0)
-    return patches + (prefix if isinstance(prefix, int) else 0)
+def stated_tokens(network: Any) -> tuple[int, ...]:
+    """How many tokens a network says that it computes, without and with those of no patch."""
+    length = getattr(network, "seq_length", None)
+    if isinstance(length, int):  # torchvision
+        return (length,)
+    # Of timm; an MLP-Mixer calls it the stem.
+    embedding = getattr(network, "patch_embed", None) or getattr(network, "stem", None)
+    patches, prefix = getattr(embedding, "num_patches", None), getattr(network, "num_prefix_tokens", 0)
+    if not isinstance(patches, int) or not isinstance(prefix, int):
+        return ()
+    return patches, patches + prefix

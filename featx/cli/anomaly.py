@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import InputError
+from featx.terminal import printable, say
 
 
 def anomaly(args: Namespace, **options: Any) -> list[Any]:
@@ -27,13 +28,13 @@ def anomaly(args: Namespace, **options: Any) -> list[Any]:
             raise InputError("--detectors takes one name to score images with; several need --normal")
         scored = find_anomalies(args.data, args.test, detector=(args.detectors or ["knn"])[0], **options)
         scored.write_csv(folder / "scores.csv")
-        print(
+        say(
             f"{int(scored.anomalous.sum())} of {len(scored.ids)} images are unlike the {scored.n_train} "
             f"normal ones ({scored.detector}); the most anomalous:"
         )
         for id, decision in list(zip(scored.ids, scored.decision, strict=True))[:10]:
-            print(f"  {decision:+.3g}  {id}")
-        print(f"all: {Path(folder) / 'scores.csv'}")
+            say(f"  {decision:+.3g}  {printable(id)}")
+        say(f"all: {Path(folder) / 'scores.csv'}")
         return scored.failures
     result = compare_detectors(
         args.data,
@@ -45,8 +46,8 @@ def anomaly(args: Namespace, **options: Any) -> list[Any]:
     )
     result.command = "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
     report = result.save(args.output)
-    print(result.table())
-    print()
-    print(result.advice)
-    print(f"report: {report}")
+    say(result.table())
+    say("")
+    say(result.advice)
+    say(f"report: {report}")
     return result.failures

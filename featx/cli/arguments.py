@@ -18,6 +18,7 @@ from featx.cli.groups import (
     shots,
     size,
 )
+from featx.terminal import printable, tell
 
 DATA_HELP = (
     "a folder with one subfolder per class (optionally under train/ and test/ or val/), a .csv or .parquet "
@@ -30,7 +31,8 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, like every other error of featx."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
+        line = printable(" ".join(message.split()))
+        tell(f"{self.prog}: {line} (see {self.prog} --help)")
         sys.exit(2)
 
 

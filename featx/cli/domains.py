@@ -8,6 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from featx.errors import InputError
+from featx.terminal import printable, say
 
 
 def compare_domains(args: Namespace, **options: Any) -> None:
@@ -39,9 +40,9 @@ def compare_domains(args: Namespace, **options: Any) -> None:
     )
     result.command = "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
     report = result.save(args.output)
-    print(result.table())
-    print()
+    say(result.table())
+    say("")
     for warning in result.warnings:
-        print(f"note: {warning}")
-    print(result.advice)
-    print(f"report: {report}")
+        say(f"note: {printable(warning)}")
+    say(result.advice)
+    say(f"report: {report}")

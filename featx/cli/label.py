@@ -9,6 +9,7 @@ import numpy as np
 from featx.errors import InputError
 from featx.features import Features, load_features
 from featx.tasks import Task, choose
+from featx.terminal import printable, say
 
 
 def label(args: Namespace) -> None:
@@ -32,7 +33,7 @@ def label(args: Namespace) -> None:
             else badge(rows, probabilities, n, seed=args.seed)
         )
     for i in pool[chosen]:
-        print(features.ids[i])
+        say(printable(features.ids[i]))
 
 
 def _task(features: Features, args: Namespace) -> Task | None:

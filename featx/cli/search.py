@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from featx.errors import DatasetError, UnknownName
 from featx.features import Features, load_features
 from featx.similar import Match, SimilarImages
+from featx.terminal import json_line, printable, say
 
 
 def search(args: Namespace) -> None:
@@ -33,14 +33,15 @@ def search(args: Namespace) -> None:
         found.update(zip(new, images.search(_embedded(new, features, args), k), strict=True))
     answers = [(query, found.get(query) or images.like(query, args.k)) for query in args.queries]
     if args.json:
-        print(json.dumps([_record(query, matches, labels) for query, matches in answers], ensure_ascii=False))
+        say(json_line([_record(query, matches, labels) for query, matches in answers]))
         return
     for query, matches in answers:
-        print(query)
-        width = max((len(match.id) for match in matches), default=0)
-        for match in matches:
-            line = f"  {1 - match.distance:7.4f}  {match.id:<{width}}  {labels.get(match.id, '')}"
-            print(line.rstrip())
+        say(printable(query))
+        shown = [(printable(match.id), match) for match in matches]
+        width = max((len(id) for id, _ in shown), default=0)
+        for id, match in shown:
+            label = printable(labels.get(match.id, ""))
+            say(f"  {1 - match.distance:7.4f}  {id:<{width}}  {label}".rstrip())
 
 
 def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from featx.errors import InputError, UnknownName
 from featx.journal import Journal
 from featx.options import checked, modes_in
 from featx.tasks import Task, names_of
+from featx.terminal import tell
 
 __all__ = [
     "BASELINE_MODES",
@@ -195,7 +195,7 @@ def compare(
     results: dict[str, Comparison | RegressionComparison] = {}
     for name, task in material.tasks.items():
         if verbose and material.several:
-            print(f"task {name}", file=sys.stderr, flush=True)
+            tell(f"task {name}")
         run = compare_classes if task.kind == "classes" else compare_numbers
         results[name] = run(material.of(task), options)
     if not material.several:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +23,9 @@ from featx.results import (
     write_atomically,
 )
 from featx.splits import make_split
+from featx.spreadsheet import csv_text, frame_csv
 from featx.tasks import names_of
+from featx.terminal import tell
 
 
 @dataclass
@@ -50,7 +49,7 @@ class AnomalyComparison(AnomalyResult):
 
         folder = prepare_output(directory)
         self.write_json(folder / "results.json")
-        write_atomically(folder / "results.csv", self.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
         write_anomaly(folder / "report.html", self)
         return folder / "report.html"
 
@@ -90,12 +89,12 @@ class ScoredImages:
         OutputError
             When the place cannot be written.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["id", "decision", "anomalous"])
-        for id, decision, anomalous in zip(self.ids, self.decision, self.anomalous, strict=True):
-            writer.writerow([id, f"{decision:.6g}", int(anomalous)])
-        write_atomically(path, text.getvalue())
+        rows = [
+            # A decision is a number, whatever its sign.
+            [id, float(f"{decision:.6g}"), int(anomalous)]
+            for id, decision, anomalous in zip(self.ids, self.decision, self.anomalous, strict=True)
+        ]
+        write_atomically(path, csv_text(["id", "decision", "anomalous"], rows))
 
 
 @checked(normal="data")
@@ -298,7 +297,7 @@ def _detected(detector, problems, train, held, contamination, seed, n_boot, verb
     scores, flagged = [], []
     for problem in problems:
         if verbose:
-            print(f"fitting {detector.name}: normal is {problem.name}", file=sys.stderr, flush=True)
+            tell(f"fitting {detector.name}: normal is {problem.name}")
         rows = train.embeddings[problem.rows]
         model = detector.build(len(rows), train.dim, contamination, seed).fit(rows)
         decision = model.decision_function(held.embeddings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from featx.features import Features, check_rows
 from featx.options import checked
 from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
 from featx.splits import Split, make_split
+from featx.spreadsheet import frame_csv
 from featx.tasks import names_of
+from featx.terminal import tell
 
 
 @dataclass
@@ -44,7 +45,7 @@ class DomainComparison(DomainResult):
 
         folder = prepare_output(directory)
         self.write_json(folder / "results.json")
-        write_atomically(folder / "results.csv", self.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
         write_domains(folder / "report.html", self)
         return folder / "report.html"
 
@@ -212,7 +213,7 @@ class _DomainBench:
         from featx.statistics import mcnemar_exact
 
         if self.verbose:
-            print(f"fitting {self.classifier}: {name}", file=sys.stderr, flush=True)
+            tell(f"fitting {self.classifier}: {name}")
         began = time.perf_counter()
         domain = 1 if kind == "bound" else 0
         train = self.splits[domain].train

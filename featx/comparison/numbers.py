@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from featx.comparison.repeats import over_splits
 from featx.comparison.result import RegressionComparison, thumbnails_of
 from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_regressor
 from featx.splits import Split
+from featx.terminal import tell
 
 #: Largest errors whose pictures the report shows.
 SHOWN = 12
@@ -118,7 +118,7 @@ def _fitted(
     from featx.classifiers import fit_regressor, score_numbers
 
     if options.verbose:
-        print(f"fitting {name}" + (f" on {backbone}" if backbone else ""), file=sys.stderr, flush=True)
+        tell(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
     y, groups = material.task.values, material.first.groups
     with options.meter.measure() as reading:
         fitted = fit_regressor(

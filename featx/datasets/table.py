@@ -17,6 +17,7 @@ from featx.datasets.dataset import Dataset, check_evaluated_classes
 from featx.datasets.labels import class_name, encode, groups_of, is_missing, split_name
 from featx.errors import DatasetError, InputError, MissingExtra, UnknownName
 from featx.images import FileImage
+from featx.spreadsheet import original_cell
 from featx.tasks import LABEL, Task, check_asked, names_of
 
 SUFFIXES = (".csv", ".parquet")
@@ -123,7 +124,7 @@ def _read_csv(file: Path, asked: list[str]) -> _Table:
     delimiter = max(",;\t", key=first.count)
     records = _records(file, text, delimiter)
     header = next(records, (1, []))[1]
-    names = [name.strip() for name in header]
+    names = [original_cell(name.strip()) for name in header]
     where = _positions(file, names, asked)
     rows: list[int] = []
     columns: dict[str, list[Any]] = {name: [] for name in where}
@@ -135,7 +136,7 @@ def _read_csv(file: Path, asked: list[str]) -> _Table:
             )
         rows.append(line)
         for name, position in where.items():
-            columns[name].append(record[position].strip())
+            columns[name].append(original_cell(record[position].strip()))
     return _Table(file, "row", rows, columns, names)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +32,7 @@ from featx.extraction.warm import give
 from featx.features import Failure
 from featx.options import check_options
 from featx.progress import Progress
+from featx.terminal import tell
 
 #: Images that are read at a time to see whether any must be computed.
 _LOOK = 32
@@ -117,7 +117,7 @@ def _mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
     if near is None or len(near[1]) > 3:  # so much that it is no slip
         return []
     if verbose:
-        print(f"cache: no rows yet ({'; '.join(near[1])})", file=sys.stderr)
+        tell(f"cache: no rows yet ({'; '.join(near[1])})")
     return near[1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from featx.finetuned.fitted import Fitted
 from featx.finetuned.targets import encoded, listed, seed_of
 from featx.options import check_options
 from featx.splits import Split, validation_part
+from featx.terminal import tell
 
 if TYPE_CHECKING:
     from featx.finetune import Recipe
@@ -400,8 +400,4 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
 def _say_epoch(epoch: dict[str, Any]) -> None:
     validated = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
-    print(
-        f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}",
-        file=sys.stderr,
-        flush=True,
-    )
+    tell(f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}")

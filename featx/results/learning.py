@@ -43,6 +43,7 @@ from featx.errors import InputError
 from featx.results.comparison import aligned
 from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
+from featx.spreadsheet import frame_csv
 
 if TYPE_CHECKING:
     import pandas
@@ -327,7 +328,7 @@ class CurveResult:
         OutputError
             When the place cannot be written.
         """
-        write_atomically(path, self.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_atomically(path, frame_csv(self.to_frame()))
 
 
 def _interval(bounds: Mapping[str, float | None]) -> Interval:

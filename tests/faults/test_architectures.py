@@ -11,6 +11,7 @@ from featx.backbones import load_backbone
 from featx.backbones.layers import cut
 from featx.backbones.loading import random_network, skeleton
 from featx.backbones.registry import _architecture
+from featx.backbones.timm import import_timm
 from featx.errors import InputError
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
@@ -68,10 +69,8 @@ def names(thorough: bool) -> list[str]:
     """Those of the short form, or all; FEATX_SHARD=1/2 is the second half of them."""
     if not thorough:
         return list(FEW)
-    import timm
-
     number, _, of = os.environ.get("FEATX_SHARD", "0/1").partition("/")
-    return timm.list_models()[int(number) :: int(of)]
+    return import_timm().list_models()[int(number) :: int(of)]
 
 
 def test_every_architecture_gives_the_librarys_own_embedding_or_is_refused(thorough, counted):
