@@ -13,7 +13,14 @@ from featx.datasets import Dataset, load_dataset
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed, network_embedder, require_loaded_as_it_is
 from featx.features import Features, check_rows, load_features
-from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, checked, require_no_effect
+from featx.options import (
+    DEFAULT_BACKBONES,
+    FROM_A_FILE,
+    NETWORK_DEFAULTS,
+    checked,
+    is_features,
+    require_no_effect,
+)
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.transferability import softmax
 
@@ -250,8 +257,7 @@ def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dic
 
 
 def _is_features(given: Any) -> bool:
-    is_file = isinstance(given, str | Path) and Path(given).suffix.lower() in (".h5", ".hdf5")
-    return is_file or isinstance(given, Features)
+    return is_features(given) or isinstance(given, Features)
 
 
 def _sample(n: int, most: int, seed: int) -> np.ndarray:

@@ -123,6 +123,13 @@ def names_in(name: str, value: Any, *, empty: str = "leave it out for the defaul
     return names
 
 
+def is_features(data: Any) -> bool:
+    """Whether `data` names a features file, by its suffix."""
+    if not isinstance(data, (str, os.PathLike)):
+        return False
+    return os.fsdecode(data).lower().endswith((".h5", ".hdf5"))
+
+
 def modes_in(baseline: Any) -> list[str]:
     """The names in a `baseline`; none of them for None, ``"none"`` and an empty list."""
     if baseline is None or (_is_list(baseline) and not isinstance(baseline, str) and not len(baseline)):
@@ -167,6 +174,10 @@ NETWORK_DEFAULTS: dict[str, Any] = {
 #: Of functions that take several backbones. A tuple: one that was asked for is a text or a list.
 DEFAULT_BACKBONES = ("mobilenet_v2",)
 DEFAULT_TEST_SIZE = 0.25
+#: What stands for a collection of images.
+DATA = (
+    "a folder, a .csv or .parquet table, an image file, a list or array of images, or the name of a dataset"
+)
 FROM_A_FILE = "the embeddings come from a features file, and no network runs"
 
 
@@ -197,18 +208,19 @@ def _word(known: Sequence[str], *, optional: bool = False) -> Callable[[str, Any
 
 
 def _whole(
-    low: int, high: int, *, optional: bool = False, also: tuple[Any, ...] = ()
+    low: int, high: int | None = None, *, optional: bool = False, also: tuple[Any, ...] = ()
 ) -> Callable[[str, Any], None]:
     def check(name: str, value: Any) -> None:
         if optional and value is None:
             return
         if isinstance(value, Integral) and not isinstance(value, bool):
-            if low <= value <= high or int(value) in also:
+            if (low <= value and (high is None or value <= high)) or int(value) in also:
                 return
         elif isinstance(value, str) and value in also:
             return
         words = ["None"] * optional + [repr(word) for word in also]
-        expected = " or ".join([*words, f"a whole number from {low} to {high}"])
+        span = f"of at least {low}" if high is None else f"from {low} to {high}"
+        expected = " or ".join([*words, f"a whole number {span}"])
         raise InputError(f"{name} must be {expected}, got {shown(value)}")
 
     return check
@@ -315,9 +327,9 @@ def _device(name: str, value: Any) -> None:
 
 def _data(name: str, value: Any) -> None:
     if value is None or isinstance(value, (bool, Real)):
-        raise DatasetError(f"{name} must be images or where they are, got {shown(value)}")
+        raise DatasetError(f"{name}: expected {DATA}; got {type(value).__name__}")
     if isinstance(value, str) and (not value or "\0" in value):
-        raise DatasetError(f"{name} must be the name of a file, a folder or a dataset, got {value!r}")
+        raise DatasetError(f"{name}: expected {DATA}; got {value!r}")
 
 
 def _backbone(name: str, value: Any) -> None:
@@ -360,7 +372,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "batch_size": _whole(1, 65_536, also=("auto",)),
     "dtype": _word(DTYPES),
     "cache": _cache,
-    "limit": _whole(1, 2**62, optional=True),
+    "limit": _whole(1, optional=True),
     "on_error": _word(ON_ERROR),
     "n_jobs": _whole(1, 4096, optional=True, also=(-1,)),
     "verbose": _verbose,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import InputError
+from featx.options import DEFAULT_TEST_SIZE
 from featx.terminal import printable, say
 
 
@@ -26,6 +27,8 @@ def anomaly(args: Namespace, **options: Any) -> list[Any]:
     if args.test is not None and not args.normal:
         if args.detectors and len(args.detectors) > 1:
             raise InputError("--detectors takes one name to score images with; several need --normal")
+        if args.test_size != DEFAULT_TEST_SIZE:
+            raise InputError("--test-size has no effect: all of TEST is judged; leave it out")
         scored = find_anomalies(args.data, args.test, detector=(args.detectors or ["knn"])[0], **options)
         scored.write_csv(folder / "scores.csv")
         say(

@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file of featx extract")
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     p.add_argument(
-        "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
+        "--backbone", nargs="+", metavar="B", help="one or several backbones (default: mobilenet_v2)"
     )
     p.add_argument(
         "--classifiers",
@@ -132,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("data", metavar="DATA", help=f"{DATA_HELP}; or an .h5 file of featx extract")
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     p.add_argument(
-        "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
+        "--backbone", nargs="+", metavar="B", help="one or several backbones (default: mobilenet_v2)"
     )
     p.add_argument(
         "--shots",
@@ -357,7 +357,7 @@ def _label(commands: Any) -> None:
         "have a label, if any has; badge: both at once (default: k-center)",
     )
     p.add_argument("--label", metavar="C", help="which labels, where F.h5 has several columns of them")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of folds and draws (default: 0)")
+    p.add_argument("--seed", type=seed, metavar="N", help="of folds and draws (default: 0)")
 
 
 def _cache(commands: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import featx
 from featx.errors import DatasetError, InputError, OutputError
+from featx.options import DEFAULT_BACKBONES, is_features
 from featx.results import write_atomically
 from featx.spreadsheet import csv_text
 from featx.terminal import json_line, printable, say, tell
@@ -78,7 +79,7 @@ def _experiment(args: Namespace, kind: str, data: Any, methods: Any, draws: Any)
             **data,
         },
         "network": {
-            "backbones": args.backbone,
+            "backbones": args.backbone or (None if is_features(args.data) else list(DEFAULT_BACKBONES)),
             "weights": None if args.weights == "default" else args.weights,
             "layer": args.layer,
             "pooling": args.pooling,

@@ -27,11 +27,13 @@ def compare_domains(args: Namespace, **options: Any) -> None:
     if args.epochs is not None or args.baseline not in (["finetune"], ["none"]):
         option = "--baseline" if args.epochs is None else "--epochs"
         raise InputError(f"{option} does not go with --target-domain: nothing is fine-tuned")
+    if not args.ensemble:
+        raise InputError("--no-ensemble does not go with --target-domain: there is one backbone")
     prepare_output(args.output)
     result = compare_domains(
         args.data,
         args.target_domain,
-        backbone=args.backbone[0],
+        backbone=(args.backbone or ["mobilenet_v2"])[0],
         classifier=(args.classifiers or ["logreg"])[0],
         test_size=args.test_size,
         seed=args.seed,

@@ -24,13 +24,15 @@ def label(args: Namespace) -> None:
         raise InputError(f"{args.file}: every image has a label; there is none to choose")
     n = min(args.n, len(pool))
     if args.strategy == "k-center":
+        if args.seed is not None:
+            raise InputError("--seed has no effect: --strategy k-center draws nothing; leave it out")
         chosen = k_center(features.embeddings[pool], n, labelled=features.embeddings[known])
     else:
         rows, probabilities = _probed(features, task, known, pool, args)
         chosen = (
             margin(probabilities, n)
             if args.strategy == "margin"
-            else badge(rows, probabilities, n, seed=args.seed)
+            else badge(rows, probabilities, n, seed=args.seed or 0)
         )
     for i in pool[chosen]:
         say(printable(features.ids[i]))
@@ -61,6 +63,6 @@ def _probed(
             f"{len(np.unique(y))}; start with --strategy k-center"
         )
     groups = None if features.groups is None else features.groups[known]
-    fitted = fit_probe("logreg", features.embeddings[known], y, groups=groups, seed=args.seed)
+    fitted = fit_probe("logreg", features.embeddings[known], y, groups=groups, seed=args.seed or 0)
     rows = features.embeddings[pool]
     return fitted.estimator[:-1].transform(rows), fitted.predict_proba(rows)

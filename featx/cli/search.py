@@ -10,6 +10,7 @@ import numpy as np
 
 from featx.errors import DatasetError, UnknownName
 from featx.features import Features, load_features
+from featx.options import NETWORK_DEFAULTS, require_no_effect
 from featx.similar import Match, SimilarImages
 from featx.terminal import json_line, printable, say
 
@@ -26,6 +27,13 @@ def search(args: Namespace) -> None:
             raise DatasetError(f"{query}: a folder; QUERY is an id in {args.file} or an image file")
         if not path.exists():
             raise DatasetError(f"{UnknownName('image', query, features.ids)} (nor is there such a file)")
+    if not new:
+        given = {name: getattr(args, name) for name in ("weights", "engine", "device", "batch_size")}
+        require_no_effect(
+            given,
+            NETWORK_DEFAULTS | {"weights": None},
+            "every QUERY is an id of the file, and no network runs",
+        )
     images = SimilarImages(features)
     found: dict[str, list[Match]] = {}
     if new:

@@ -10,7 +10,7 @@ from featx.datasets import load_dataset, require_labelled
 from featx.errors import InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.features import Features, load_features
-from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, require_no_effect
+from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, is_features, require_no_effect
 
 
 def embedded(
@@ -67,7 +67,7 @@ def _differ(sets: list[Features]) -> bool:
 
 def _open(data: Any, limit: int | None, seed: int, labelled: bool) -> tuple[str, Any]:
     """Name and `Features` or `Dataset` of what stands for a collection."""
-    is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
+    is_file = is_features(data)
     if isinstance(data, Features) or is_file:
         if limit is not None:
             raise InputError("limit does not apply to features; give it to extract, or use Features.subset")

@@ -16,7 +16,14 @@ from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.features import Features, check_rows, load_features
-from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, listed, require_no_effect
+from featx.options import (
+    DEFAULT_BACKBONES,
+    FROM_A_FILE,
+    NETWORK_DEFAULTS,
+    is_features,
+    listed,
+    require_no_effect,
+)
 from featx.splits import Split, make_split
 from featx.tasks import Task
 
@@ -120,7 +127,7 @@ def gather(
 
     `check_methods` is given the tasks, and whether the images are at hand, before any image is opened.
     """
-    is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
+    is_file = is_features(data)
     if isinstance(data, Features) or is_file:
         if limit is not None:
             raise InputError(

@@ -16,7 +16,7 @@ from featx.datasets.named import NAMES, canonical_name, data_root, named_dataset
 from featx.datasets.table import SUFFIXES, read_table
 from featx.errors import DatasetError, UnknownName
 from featx.images import as_source, is_image_file
-from featx.options import checked
+from featx.options import DATA, checked
 from featx.tasks import Task, names_of
 
 __all__ = [
@@ -33,10 +33,6 @@ __all__ = [
     "read_table",
     "require_labelled",
 ]
-
-_TAKEN = (
-    "a folder, a .csv or .parquet table, an image file, a list or array of images, or the name of a dataset"
-)
 
 
 @checked()
@@ -104,7 +100,7 @@ def _load(data: Any, labels: Any, labelled: bool, label: Any, target: Any) -> Da
             return from_arrays([data[i] for i in range(len(data))], labels)
         _refuse_labels(labels, type(data).__name__)
         return from_torch(data)
-    raise DatasetError(f"data: expected {_TAKEN}; got {type(data).__name__}")
+    raise DatasetError(f"data: expected {DATA}; got {type(data).__name__}")
 
 
 def _load_path(data: str | Path, labelled: bool, label: Any, target: Any) -> Dataset:
@@ -126,7 +122,7 @@ def _load_path(data: str | Path, labelled: bool, label: Any, target: Any) -> Dat
         return named_dataset(str(data))
     # A word is a misspelt name; anything that looks like a path is a path.
     if suffix or os.sep in str(data) or "/" in str(data) or str(data).startswith("~"):
-        raise DatasetError(f"{data}: no such file or folder; expected {_TAKEN}")
+        raise DatasetError(f"{data}: no such file or folder; expected {DATA}")
     raise DatasetError(
         f"{data!r} is no folder, no table and no named dataset: {UnknownName('dataset', str(data), NAMES)}"
     )
