@@ -214,7 +214,8 @@ def _whole(
         if optional and value is None:
             return
         if isinstance(value, Integral) and not isinstance(value, bool):
-            if (low <= value and (high is None or value <= high)) or int(value) in also:
+            number = int(value)
+            if (low <= number and (high is None or number <= high)) or number in also:
                 return
         elif isinstance(value, str) and value in also:
             return

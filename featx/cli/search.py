@@ -10,13 +10,13 @@ import numpy as np
 
 from featx.errors import DatasetError, UnknownName
 from featx.features import Features, load_features
-from featx.options import NETWORK_DEFAULTS, require_no_effect
+from featx.options import require_no_effect
 from featx.similar import Match, SimilarImages
 from featx.terminal import json_line, printable, say
 
 
 def search(args: Namespace) -> None:
-    """Does it."""
+    """Print the images that are most similar to each query."""
     features = load_features(args.file)
     labels = _labels(features)
     known = set(features.ids)
@@ -28,10 +28,10 @@ def search(args: Namespace) -> None:
         if not path.exists():
             raise DatasetError(f"{UnknownName('image', query, features.ids)} (nor is there such a file)")
     if not new:
-        given = {name: getattr(args, name) for name in ("weights", "engine", "device", "batch_size")}
+        given = {"weights": args.weights}
         require_no_effect(
             given,
-            NETWORK_DEFAULTS | {"weights": None},
+            {"weights": None},
             "every QUERY is an id of the file, and no network runs",
         )
     images = SimilarImages(features)

@@ -364,8 +364,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _unused(self) -> list[str]:
         """What was given and had no effect."""
-        idle = ("lr_backbone", "unfreeze", "augment") if self.mode == "head" else ()
-        idle += () if self.early_stopping else ("patience",)
+        idle = ["lr_backbone", "unfreeze", "augment"] if self.mode == "head" else []
+        idle += [] if self.early_stopping else ["patience"]
         return [f"{name} had no effect here" for name in idle if getattr(self, name) is not None]
 
     def _check_parameters(self) -> None:
