@@ -11,8 +11,16 @@ import numpy as np
 from featx.cache import Space
 from featx.datasets import Dataset, load_dataset
 from featx.errors import DatasetError, FeaturesError, InputError
-from featx.extraction import embed_dataset, network_embedder
-from featx.features import Failure, Features, load_features
+from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.features import Failure, Features, check_rows, load_features
+from featx.options import (
+    DEFAULT_BACKBONES,
+    FROM_A_FILE,
+    NETWORK_DEFAULTS,
+    checked,
+    is_features,
+    require_no_effect,
+)
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.transferability import softmax
 
@@ -63,6 +71,7 @@ class _Side:
     failures: list[Failure] = field(default_factory=list)
 
 
+@checked()
 def similarity(
     a: Any,
     b: Any,
@@ -127,8 +136,6 @@ def similarity(
     ----------
     Those of `featx.distances`.
     """
-    if most < FEWEST:
-        raise InputError(f"most must be at least {FEWEST} images, got {most}")
     stored = [_is_features(given) for given in (a, b)]
     if stored[0] != stored[1]:
         raise InputError(
@@ -136,6 +143,10 @@ def similarity(
             "of one space, or images twice"
         )
     if all(stored):
+        given = {"backbone": backbone, "weights": weights, "layer": layer, "pooling": pooling}
+        given |= {"image_size": image_size, "precision": precision, "engine": engine, "device": device}
+        given |= {"batch_size": batch_size}
+        require_no_effect(given, {**NETWORK_DEFAULTS, "backbone": DEFAULT_BACKBONES[0]}, FROM_A_FILE)
         first, second = (_from_features(given, most, seed) for given in (a, b))
     else:
         asked = {"weights": weights, "pooling": pooling, "image_size": image_size}
@@ -166,7 +177,8 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
     )
 
     x, y = first.rows, second.rows
-    notes = []
+    union = np.concatenate([x, y])
+    notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}")
     for side in (first, second):
         if side.failures:
             named = "; ".join(map(str, side.failures[:5])) + ("; ..." if len(side.failures) > 5 else "")
@@ -187,7 +199,6 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
         distances["js_density"] = density_divergence
     values: dict[str, float | None] = {name: call(x, y) for name, call in distances.items()}
     rng = np.random.default_rng(seed)
-    union = np.concatenate([x, y])
     profiles = None
     if first.profile is not None and second.profile is not None:
         profiles = np.concatenate([first.profile, second.profile])
@@ -252,8 +263,7 @@ def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dic
 
 
 def _is_features(given: Any) -> bool:
-    is_file = isinstance(given, str | Path) and Path(given).suffix.lower() in (".h5", ".hdf5")
-    return is_file or isinstance(given, Features)
+    return is_features(given) or isinstance(given, Features)
 
 
 def _sample(n: int, most: int, seed: int) -> np.ndarray:
@@ -297,7 +307,11 @@ def _from_images(
     from featx.backbones import columns_of, has_logits, joined, load_layers
 
     total, dataset = len(dataset), dataset.subset(_sample(len(dataset), most, seed))
-    members = load_layers(backbone, [layer], **(asked if isinstance(backbone, str) else {}))
+    if isinstance(backbone, str):
+        members = load_layers(backbone, [layer], **asked)
+    else:
+        require_loaded_as_it_is(backbone, {**asked, "layer": layer})
+        members = [backbone]
     if has_logits(members[0]):
         logits = load_layers(members[0], ["logits"])[0]
         members += [logits] if logits.identity != members[0].identity else []

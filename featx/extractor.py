@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from featx.datasets import images_of
 from featx.errors import InputError, ModelMismatch
 from featx.extraction import embed_together, network_embedder, warm_backbone
+from featx.options import check_options
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -120,6 +121,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         DatasetError
             `X` holds no images.
         """
+        self._check_parameters()
         backbones = self._backbones()
         self._embedders(backbones)
         self._images(X)
@@ -154,6 +156,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         ModelMismatch
             The weights are not those of `fit`.
         """
+        self._check_parameters()
         backbones = self._backbones()
         self._check_unchanged(backbones)
         rows = embed_together(
@@ -196,6 +199,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 f"Expected column {known[0]!r}, got {next(iter(X.columns))!r}"
             )
         return images
+
+    def _check_parameters(self) -> None:
+        several = isinstance(self.backbone, (list, tuple))
+        named = {"backbones" if several else "backbone": self.backbone, "layers": self._layers()}
+        shared = ("weights", "pooling", "image_size", "precision", "dtype", "engine", "device", "batch_size")
+        others = {name: getattr(self, name) for name in (*shared, "cache", "n_jobs", "verbose")}
+        check_options(**named, **others)
 
     def _layers(self) -> tuple[str | None, ...]:
         asked: Any = self.layer

@@ -16,7 +16,8 @@ import numpy as np
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.extraction import backbone_of, embed_dataset, extract_features, matching_embedder, network_embedder
 from featx.extraction.same_space import backbone_arguments
-from featx.features import Failure
+from featx.features import Failure, check_rows
+from featx.options import checked
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Model:
     failures: list[Failure] = field(default_factory=list)
     extraction: dict[str, Any] = field(default_factory=dict)
 
+    @checked()
     def predict(
         self,
         images: Any,
@@ -171,6 +173,7 @@ class Model:
             raise InputError("the model gives probabilities that are no numbers; train it again")
         return found
 
+    @checked(path="file")
     def save(self, path: str | Path) -> Path:
         """Write the model to `path`, whole or not at all.
 
@@ -196,6 +199,7 @@ class Model:
         return path
 
 
+@checked()
 def train(
     data: Any,
     labels: Any = None,
@@ -264,6 +268,7 @@ def train(
     features = extract_features(dataset, embedder, cache=cache, on_error=on_error, verbose=verbose)
     if features.failures:
         require_labelled(dataset.subset([i for i, id in enumerate(dataset.ids) if id in set(features.ids)]))
+    notes = check_rows(features.embeddings, features.ids, dataset.name)
     assert features.labels is not None
     assert features.classes is not None
     fitted = fit_probe(
@@ -285,12 +290,14 @@ def train(
             "n_train": len(features),
             "featx": __version__,
             "scikit-learn": sklearn.__version__,
-        },
+        }
+        | ({"notes": notes} if notes else {}),
         failures=features.failures,
         extraction=(features.run or {})["profile"],
     )
 
 
+@checked(path="file")
 def load_model(path: str | Path) -> Model:
     """Read a model file, which may be a stranger's: nothing in it is executed, or believed unchecked.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from featx.terminal import printable, tell
+
 #: Seconds between two plain lines where the output is no terminal.
 INTERVAL = 10.0
 
@@ -30,12 +32,12 @@ class Progress:
     """
 
     def __init__(self, total: int, label: str, *, unit: str = "img", enabled: bool = True):
-        self.total, self.label, self.unit = total, label, unit
+        self.total, self.label, self.unit = total, printable(label), unit
         self._done = 0
         self._start = self._last = time.monotonic()
         self._enabled = enabled and total > 0
         self._bar = None
-        if self._enabled and sys.stderr.isatty():
+        if self._enabled and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -47,18 +49,16 @@ class Progress:
         self._done += n
         if self._bar is not None:
             if note:
-                self._bar.set_postfix_str(note, refresh=False)
+                self._bar.set_postfix_str(printable(note), refresh=False)
             self._bar.update(n)
         elif self._enabled and time.monotonic() - self._last >= INTERVAL:
             self._last = time.monotonic()
             rate = self._done / (self._last - self._start)
             left = (self.total - self._done) / rate if rate else float("inf")
             tail = f", {note}" if note else ""
-            print(
+            tell(
                 f"{self.label}: {self._done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, "
-                f"{left:.0f} s left{tail}",
-                file=sys.stderr,
-                flush=True,
+                f"{left:.0f} s left{tail}"
             )
 
     def __enter__(self) -> Progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from featx.datasets import Dataset, load_dataset, require_labelled, study_notes
-from featx.errors import DatasetError, InputError
-from featx.extraction import embed_dataset, network_embedder
+from featx.errors import DatasetError
+from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.features import check_rows
+from featx.options import checked, listed
 from featx.results import Interval
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.splits import Split, make_split
+from featx.terminal import tell
 from featx.transferability import Spectrum, h_score, h_score_shrunk, leep, logme, nce, softmax, transrate
 
 #: Images that CKA is computed from at most: memory and time grow with the square.
@@ -49,6 +51,7 @@ class Ranking(RankingResult):
         return folder / "report.html"
 
 
+@checked()
 def rank(
     data: Any,
     labels: Any = None,
@@ -128,9 +131,7 @@ def rank(
         verbose=verbose,
     )
     require_labelled(dataset)
-    names = [backbones] if isinstance(backbones, str) or hasattr(backbones, "identity") else list(backbones)  # type: ignore[arg-type]
-    if not names:
-        raise InputError("backbones: at least one is needed")
+    names = listed(backbones)
     asked = {"weights": weights, "pooling": pooling, "image_size": image_size}
     run = {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size}
     common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
@@ -155,7 +156,7 @@ def rank(
         }
         for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
             if verbose:
-                print(f"scoring {member.name} {member.layer}", file=sys.stderr, flush=True)
+                tell(f"scoring {member.name} {member.layer}")
             candidate = Candidate(member.name, member.layer, depth, member.dim, {})
             began = time.perf_counter()
             y = np.asarray(used.labels)
@@ -178,6 +179,7 @@ def rank(
     return result
 
 
+@checked()
 def layer_ablation(
     data: Any,
     labels: Any = None,
@@ -213,6 +215,8 @@ def _cuts(name: Any, layers: Any, asked: dict[str, Any]) -> tuple[list[Any], Any
     """The backbone cut at each layer, and at its logits; None where it has none."""
     from featx.backbones import has_logits, load_layers
 
+    if not isinstance(name, str):
+        require_loaded_as_it_is(name, asked)
     options = asked if isinstance(name, str) else {}
     members = load_layers(name, [None] if layers is None else layers, **options)
     logits = load_layers(members[0], ["logits"])[0] if has_logits(members[0]) else None
@@ -242,10 +246,8 @@ def _extracted(
     }
     result.forward_passes += rows.forward_passes
     result.seconds[backbone.name] = rows.seconds["total"]
-    bad = ~np.isfinite(rows.embeddings).all(axis=1)
-    if bad.any():
-        at = dataset.ids[int(rows.kept[int(np.argmax(bad))])]
-        raise InputError(f"{backbone.name}: the embedding of {at} is not finite; use precision fp32")
+    ids = [dataset.ids[i] for i in rows.kept]
+    result.notes += check_rows(rows.embeddings, ids, f"{dataset.name}, {backbone.name}")
     if rows.failures:
         named = "; ".join(map(str, rows.failures[:5])) + ("; ..." if len(rows.failures) > 5 else "")
         result.notes.append(f"{len(rows.failures)} images could not be read and were left out: {named}")

@@ -120,7 +120,7 @@ def test_what_cannot_be_compared(two):
         featx.similarity(rows(20, 0), two[0])
     with pytest.raises(DatasetError, match="9 images; at least 10"):
         featx.similarity(rows(20, 0), rows(9, 0))
-    with pytest.raises(InputError, match="most must be at least 10"):
+    with pytest.raises(InputError, match="most must be a whole number from 10"):
         featx.similarity(rows(20, 0), rows(20, 0), most=5)
     bad = rows(20, 0)
     bad.embeddings[3] = np.nan

@@ -13,13 +13,16 @@ import featx
 
 ROOT = Path(featx.__file__).parent
 FLOORS = {
-    "errors": 1,
+    "errors": 0,
     "durable": 1,
     "forks": 1,
     "journal": 2,
     "progress": 1,
     "energy": 1,
     "tasks": 2,
+    "options": 1,
+    "spreadsheet": 1,
+    "terminal": 1,
     "images": 2,
     "cache": 2,
     "features": 2,
@@ -61,6 +64,8 @@ NEIGHBOURS = {
     ("features", "cache"),
     ("classifiers", "statistics"),
     ("features", "tasks"),
+    ("spreadsheet", "terminal"),
+    ("progress", "terminal"),
     ("curves", "comparison"),
     ("cli", "experiments"),
     ("ranking", "comparison"),

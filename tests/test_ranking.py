@@ -111,7 +111,7 @@ def test_the_command_ranks_and_lists_layers(capsys, photos, tmp_path):
 def test_what_cannot_be_ranked(photos, capsys):
     with pytest.raises(InputError, match="at least one"):
         featx.rank(photos, backbones=[], **TINY)
-    with pytest.raises(InputError, match="at least one layer"):
+    with pytest.raises(InputError, match="layers: at least one"):
         featx.rank(photos, backbones=BACKBONE, layers=[], **TINY)
     flat = photos / "sky"
     assert main(["rank", str(flat), "--quiet"]) == 2

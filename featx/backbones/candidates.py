@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from featx.backbones.loading import one_at_a_time, random_network, skeleton
 from featx.backbones.registry import load_backbone
 from featx.backbones.spec import Backbone
 from featx.errors import InputError
+from featx.options import checked
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class LayerInfo:
     is_default: bool
 
 
+@checked()
 def list_layers(name: str, *, weights: Any = "default", image_size: int | None = None) -> list[LayerInfo]:
     """The candidate layers of a backbone: the output of each of its blocks, its default layer, its logits.
 
@@ -50,7 +53,8 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
     -------
     list of LayerInfo
         In the order of computation. A network without a classifier has no ``"logits"``. Any other node or
-        module of the network is a layer too; these are those worth trying.
+        module of the network is a layer too; these are those worth trying. A warning names the blocks that
+        are left out because it is not known which axis of their output holds the channels.
 
     Raises
     ------
@@ -61,13 +65,14 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
     asked = _candidates(base)
     if has_logits(base):
         asked.append(LOGITS)
-    found = _resolved(base, asked)
+    found = _usable(base, asked)
     return [
         LayerInfo(layer or resolved, dim, depth, layer is None)
-        for depth, (layer, (resolved, _, dim)) in enumerate(zip(asked, found, strict=True), 1)
+        for depth, (layer, (resolved, _, dim)) in enumerate(found, 1)
     ]
 
 
+@checked()
 @one_at_a_time
 def load_layers(
     name: str | Backbone,
@@ -103,13 +108,14 @@ def load_layers(
         base = load_backbone(name, weights=weights, image_size=image_size)
     else:
         base = name
-    if isinstance(layers, str):
-        layers = _candidates(base) if layers == "all" else [layers]
-    asked = list(layers)
-    if not asked:
-        raise InputError(f"{base.name}: at least one layer is needed, got none")
-    others = [layer for layer in asked if layer is not None]
-    found = dict(zip(others, _resolved(base, others, pooling), strict=True)) if others else {}
+    if isinstance(layers, str) and layers == "all":
+        asked = _candidates(base)
+        found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
+        asked = [layer for layer in asked if layer is None or layer in found]
+    else:
+        asked = [layers] if isinstance(layers, str) else list(layers)
+        others = [layer for layer in asked if layer is not None]
+        found = dict(zip(others, _resolved(base, others, pooling), strict=True)) if others else {}
     cuts: dict[tuple[str, str], Backbone] = {}
     for layer in asked:
         if layer is None:
@@ -138,8 +144,8 @@ def _bare(base: Backbone) -> nn.Module:
 
 
 def _resolved(
-    base: Backbone, layers: Sequence[str | None], pooling: str | None = None
-) -> list[tuple[str, str, int]]:
+    base: Backbone, layers: Sequence[str | None], pooling: str | None = None, *, strict: bool = True
+) -> list[Any]:
     return resolve(
         _bare(base),
         base.preprocessing.size,
@@ -147,7 +153,23 @@ def _resolved(
         name=base.name,
         pooling=pooling,
         timm=base.architecture.source == "timm",
+        strict=strict,
     )
+
+
+def _usable(
+    base: Backbone, layers: Sequence[str | None], pooling: str | None = None
+) -> list[tuple[Any, tuple[str, str, int]]]:
+    """The layers that can be pooled, each with what `resolve` says; the others are named in a warning."""
+    found = list(zip(layers, _resolved(base, layers, pooling, strict=False), strict=True)) if layers else []
+    left_out = [str(layer) for layer, told in found if isinstance(told, InputError)]
+    if left_out:
+        warnings.warn(
+            f"{base.name}: {len(left_out)} of its layers are left out, since it is not known which axis of "
+            f"their output holds the channels: {', '.join(left_out)}; pooling='none' takes one whole",
+            stacklevel=4,
+        )
+    return [(layer, told) for layer, told in found if not isinstance(told, InputError)]
 
 
 def _candidates(base: Backbone) -> list[str | None]:

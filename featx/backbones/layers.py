@@ -21,23 +21,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.proxy import TraceError
 
-from featx.backbones.loading import OneThread, one_at_a_time
-from featx.errors import InputError, UnknownName
-from featx.vision import import_torchvision
-
-POOLINGS = ("avg", "max", "none", "identity")
+from featx.backbones.heads import require_classifier_input, require_dim, require_hooked_head
+from featx.backbones.positions import LARGER, channels_known, obvious, stated_tokens
+from featx.backbones.tracing import before_dropout, classifier_node, trace
+from featx.errors import InputError, UnknownName, reason_of
+from featx.options import POOLINGS
 
 #: The layer that is the output of the classifier, in every network that has one.
 LOGITS = "logits"
-
-_DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Identity)
-_WEIGHTED = (nn.Linear, nn.Conv2d)
-_WEIGHTED_FUNCTIONS = (nn.functional.linear, nn.functional.conv2d)  # timm's own Linear is traced into
-_DROPOUT_FUNCTIONS = (nn.functional.dropout, torch.dropout)
-# What tracing arbitrary forward code raises when it branches on values or unpacks them.
-_UNTRACEABLE = (TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
 
 
 def pool_average(x: Tensor) -> Tensor:
@@ -65,6 +57,7 @@ def own_copy_of_all(x: Tensor) -> Tensor:
     return torch.flatten(x, 1).clone()
 
 
+_AVERAGED = ("avg", "max")  # over positions, which must be known from channels
 _POOLS = {"avg": pool_average, "max": pool_maximum, "none": pool_nothing}
 
 # For a layer in the middle of what is computed.
@@ -191,17 +184,26 @@ def cut(
     if pooling is not None and pooling not in POOLINGS:
         raise UnknownName("pooling", str(pooling), POOLINGS)
     network.eval()
-    traced = _trace(network, timm)
+    traced = trace(network, timm)
     if traced is None:
-        return _cut_by_hook(network, size, name, layer, pooling, dim)
+        return _cut_by_hook(network, size, name, layer, pooling, dim, timm)
     graph, names = traced
     node = _node(graph, names, network, layer, name)
     resolved = names[node]
+    classifier = None
+    if layer is None:
+        require_classifier_input(network, graph, names, node, name, timm)
+        classifier = classifier_node(graph, network)
     module = _end_at(network, graph, node)
     if dim is None or pooling is None:
         shape = _shape(module, network, size, name, resolved)
         pooling = _resolve_pooling(pooling, shape, name, resolved)
         dim = _dim(shape, pooling)
+        if layer is None and pooling != "none":
+            require_dim(network, classifier, dim, resolved, name, timm)
+        elif layer is not None and pooling in _AVERAGED and not obvious(shape, size):
+            other = _try_larger(module, network, size)
+            _require_channels(shape, other, size, network, name, resolved)
     if pooling != "identity":
         with graph.inserting_after(node):
             node = graph.call_function(_POOLS[pooling], (node,))
@@ -217,7 +219,8 @@ def resolve(
     name: str,
     pooling: str | None = None,
     timm: bool = False,
-) -> list[tuple[str, str, int]]:
+    strict: bool = True,
+) -> list[tuple[str, str, int] | InputError]:
     """Layer, pooling and length of the embedding of each of several layers, as `cut` would find them.
 
     The network is traced once and run once, for all of them.
@@ -228,6 +231,8 @@ def resolve(
         As for `cut`. The network is not changed.
     layers : sequence of str or None
         As for `cut`, each.
+    strict : bool, default=True
+        With False, a layer whose channels are not known has the error in its place.
 
     Returns
     -------
@@ -239,32 +244,52 @@ def resolve(
         As `cut`.
     """
     network.eval()
-    traced = _trace(network, timm)
+    traced = trace(network, timm)
     if traced is None:
         # Cutting may take the classifier off, so each is cut from a copy.
-        cuts = [_cut_by_hook(copy.deepcopy(network), size, name, layer, pooling, None) for layer in layers]
-        return [(part.layer, part.pooling, part.dim) for part in cuts]
+        return [
+            _resolved_by_hook(copy.deepcopy(network), size, name, layer, pooling, timm, strict)
+            for layer in layers
+        ]
     graph, names = traced
     nodes = [_node(graph, names, network, layer, name) for layer in layers]
-    whole = fx.GraphModule(network, graph)
-    wanted, shapes = set(nodes), {}
-
-    class Shapes(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            out = super().run_node(n)
-            if n in wanted:
-                shapes[n] = out.shape if isinstance(out, Tensor) else None
-            return out
-
-    _shape(Shapes(whole).run, network, size, name, LOGITS)
-    found = []
-    for node in nodes:
-        shape, resolved = shapes[node], names[node]
+    seen = _Shapes(fx.GraphModule(network, graph), set(nodes))
+    _shape(seen.run, network, size, name, LOGITS)
+    shapes = [seen.found[node] for node in nodes]
+    larger: list[torch.Size | None] = [None] * len(nodes)
+    if not all(shape is None or obvious(shape, size) for shape in shapes):
+        seen = _Shapes(fx.GraphModule(network, graph), set(nodes))
+        if _try_larger(seen.run, network, size) is not None:
+            larger = [seen.found[node] for node in nodes]
+    found: list[tuple[str, str, int] | InputError] = []
+    for layer, node, shape, other in zip(layers, nodes, shapes, larger, strict=True):
+        resolved = names[node]
         if shape is None or len(shape) < 2 or shape[0] != 2:
             raise InputError(f"{name}: layer {resolved!r} gives no row of numbers per image")
         how = _resolve_pooling(pooling, shape, name, resolved)
         found.append((resolved, how, _dim(shape, how)))
+        if layer is not None and how in _AVERAGED:
+            try:
+                _require_channels(shape, other, size, network, name, layer)
+            except InputError as error:
+                if strict:
+                    raise
+                found[-1] = error
     return found
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph and notes the shapes of what some of its nodes give."""
+
+    def __init__(self, module: fx.GraphModule, wanted: set[fx.Node]) -> None:
+        super().__init__(module)
+        self.wanted, self.found = wanted, dict[fx.Node, torch.Size | None]()
+
+    def run_node(self, n: fx.Node) -> Any:
+        out = super().run_node(n)
+        if n in self.wanted:
+            self.found[n] = out.shape if isinstance(out, Tensor) else None
+        return out
 
 
 def cut_several(
@@ -288,7 +313,7 @@ def cut_several(
         Normalised float (n, 3, h, w) to the embeddings of all layers side by side, in eval mode.
     """
     network.eval()
-    traced = _trace(network, timm)
+    traced = trace(network, timm)
     if traced is None:
         return HookedFeatures(network, taps).eval()
     graph, names = traced
@@ -313,36 +338,6 @@ def unused(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
         if name and own and not below and not used.intersection(own):
             prefixes.append(f"{name}.")
     return tuple(prefixes)
-
-
-@one_at_a_time
-def _trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
-    """The graph in eval mode and the name of each node; None when the network cannot be traced."""
-    torchvision = import_torchvision()
-    from torchvision.models.feature_extraction import NodePathTracer
-    from torchvision.ops.misc import FrozenBatchNorm2d
-    from torchvision.ops.stochastic_depth import StochasticDepth
-
-    leaves: list[Any] = [StochasticDepth, FrozenBatchNorm2d]
-    functions: list[Any] = []
-    if timm:
-        from timm.layers import get_notrace_functions, get_notrace_modules
-
-        leaves += get_notrace_modules()
-        functions += get_notrace_functions()
-
-    class Tracer(OneThread, NodePathTracer):
-        pass
-
-    tracer = Tracer(
-        autowrap_modules=(math, torchvision.ops), autowrap_functions=tuple(functions), leaf_modules=leaves
-    )
-    try:
-        graph = tracer.trace(network)
-    except _UNTRACEABLE:
-        return None
-    names = {node: name for node, name in tracer.node_to_qualname.items() if node.op != "placeholder"}
-    return graph, names
 
 
 def _end_at(network: nn.Module, graph: fx.Graph, node: fx.Node) -> fx.GraphModule:
@@ -378,23 +373,11 @@ def _require_classifier(network: nn.Module, name: str) -> None:
 
 
 def _default_node(graph: fx.Graph, network: nn.Module, name: str) -> fx.Node:
-    for node in reversed(graph.nodes):
-        if _is_call(network, node, _WEIGHTED, _WEIGHTED_FUNCTIONS):
-            break
-    else:
+    classifier = classifier_node(graph, network)
+    if classifier is None:
         raise InputError(f"{name}: no linear layer or convolution found, so name a layer")
-    node = node.args[0]
-    while _is_call(network, node, _DROPOUTS, _DROPOUT_FUNCTIONS):
-        node = node.args[0]
-    return node
-
-
-def _is_call(
-    network: nn.Module, node: fx.Node, modules: tuple[type, ...], functions: tuple[Any, ...]
-) -> bool:
-    if node.op == "call_module":
-        return isinstance(network.get_submodule(str(node.target)), modules)
-    return node.op == "call_function" and node.target in functions
+    found: fx.Node = before_dropout(network, classifier.args[0])
+    return found
 
 
 def _named_node(names: dict[fx.Node, str], layer: str, name: str) -> fx.Node:
@@ -422,6 +405,7 @@ def _cut_by_hook(
     layer: str | None,
     pooling: str | None,
     dim: int | None,
+    timm: bool,
 ) -> Cut:
     modules = dict(network.named_modules())
     del modules[""]
@@ -430,21 +414,66 @@ def _cut_by_hook(
         if not heads:
             raise InputError(f"{name}: it cannot be traced and has no linear layer, so name a layer")
         layer = f"{heads[-1]}:input"
+        require_hooked_head(network, heads[-1], name, timm)
     elif layer == LOGITS and not hasattr(network, LOGITS):
         _require_classifier(network, name)
     elif layer.removesuffix(":input") not in modules:
         raise UnknownName(f"layer of {name}", layer, list(modules))
     if dim is None or pooling is None:
         # On a copy, because the hooks stay.
-        probed = HookedFeatures(copy.deepcopy(network), [(layer, "identity")])
-        shape = _shape(probed, network, size, name, layer)
+        whole = HookedFeatures(copy.deepcopy(network), [(layer, "identity")])
+        shape = _shape(whole, network, size, name, layer)
         pooling = _resolve_pooling(pooling, shape, name, layer)
         dim = _dim(shape, pooling)
+        if pooling in _AVERAGED and not obvious(shape, size):
+            _require_channels(shape, _try_larger(whole, network, size), size, network, name, layer)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):
         network.set_submodule(head, nn.Identity())  # so that no classifier is run or trained for nothing
     module = HookedFeatures(network, [(layer, pooling)]).eval()
     return Cut(module, layer, pooling, dim, (f"{head}.",) if side else ())
+
+
+def _resolved_by_hook(
+    network: nn.Module,
+    size: tuple[int, int],
+    name: str,
+    layer: str | None,
+    pooling: str | None,
+    timm: bool,
+    strict: bool,
+) -> tuple[str, str, int] | InputError:
+    try:
+        part = _cut_by_hook(network, size, name, layer, pooling, None, timm)
+    except InputError as error:
+        if strict:
+            raise
+        return error
+    return part.layer, part.pooling, part.dim
+
+
+def _try_larger(module: Callable[[Tensor], Any], network: nn.Module, size: tuple[int, int]) -> Any:
+    """Shape of what larger images give; None where the network does not run on them."""
+    try:
+        return _shape(module, network, (size[0] + LARGER, size[1] + LARGER), "", "")
+    except InputError:
+        return None
+
+
+def _require_channels(
+    shape: torch.Size,
+    other: Sequence[int] | None,
+    size: tuple[int, int],
+    network: nn.Module,
+    name: str,
+    layer: str,
+) -> None:
+    if not channels_known(shape, size, other, stated_tokens(network)):
+        raise InputError(
+            f"{name}: layer {layer!r} gives {tuple(shape[1:])} per image, of which the axis of the channels "
+            "is not known to be where pooling expects it, (c, h, w) or (tokens, c); use pooling='none', the "
+            f"default layer, or another one (featx backbones {name} --layers)"
+        )
 
 
 def _shape(
@@ -456,10 +485,9 @@ def _shape(
     try:
         with torch.inference_mode():
             out = module(images)
-    except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception as error:  # any library's code, and what tracing made of it
         raise InputError(
-            f"{name}: does not run on images of {size[0]} x {size[1]} pixels ({lines[0]})"
+            f"{name}: does not run on images of {size[0]} x {size[1]} pixels ({reason_of(error)})"
         ) from error
     if not isinstance(out, Tensor) or out.dim() < 2 or len(out) != 2 or not out.is_floating_point():
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__

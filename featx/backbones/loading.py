@@ -106,8 +106,11 @@ def skeleton(
     architecture: Architecture, pretrained: Pretrained | None, *, pretrained_style: bool
 ) -> nn.Module:
     """The network without values, on the meta device: its layers and shapes for next to nothing."""
-    with torch.random.fork_rng(devices=[]), _EmptyIsMeta():
-        network = architecture.build(pretrained, pretrained_style=pretrained_style)
+    try:
+        with torch.random.fork_rng(devices=[]), _EmptyIsMeta():
+            network = architecture.build(pretrained, pretrained_style=pretrained_style)
+    except (RuntimeError, NotImplementedError):  # its constructor computes with its own parameters
+        network = unfilled_network(architecture, pretrained)
     return network.to("meta")
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from featx.backbones import timm, torchvision
 from featx.backbones.architectures import Architecture, Pretrained
-from featx.backbones.layers import POOLINGS, Cut, cut
+from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import (
     fill,
     one_at_a_time,
@@ -29,6 +29,7 @@ from featx.backbones.torchvision import TorchvisionArchitecture
 from featx.backbones.weights import PACKAGES, Checkpoint, open_checkpoint, packaged_files, stated_hash
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.images.preprocess import Preprocessing
+from featx.options import checked
 
 _FILE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar")
 
@@ -61,6 +62,7 @@ class BackboneInfo:
     weights_name: str
 
 
+@checked()
 def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
     """The backbones whose facts are known; any other network of timm works too, as ``timm:NAME``.
 
@@ -91,6 +93,7 @@ def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
     return sorted(infos, key=lambda info: info.name)
 
 
+@checked()
 @one_at_a_time
 def load_backbone(
     name: str,
@@ -145,10 +148,6 @@ def load_backbone(
     """
     architecture, tag = _architecture(name)
     name = f"timm:{architecture.name}" if architecture.source == "timm" else architecture.name
-    if pooling is not None and pooling not in POOLINGS:
-        raise UnknownName("pooling", str(pooling), POOLINGS)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise InputError(f"seed must be a whole number, got {seed!r}")
     pretrained, checkpoint = _weights(architecture, name, _wanted(weights, tag))
     prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
     standard = layer is None and pooling is None and preprocessing is None and image_size is None

@@ -11,8 +11,10 @@ from typing import Any
 
 from featx.cli.folders import into_folder
 from featx.errors import InputError
+from featx.options import DEFAULT_TEST_SIZE
 from featx.results import write_atomically
 from featx.results.places import located
+from featx.terminal import printable, say
 
 
 def anomaly(args: Namespace, **options: Any) -> list[Any]:
@@ -30,6 +32,8 @@ def _score(args: Namespace, **options: Any) -> list[Any]:
     options |= _options(args)
     if args.detectors and len(args.detectors) > 1:
         raise InputError("--detectors takes one name to score images with; several need --normal")
+    if args.test_size != DEFAULT_TEST_SIZE:
+        raise InputError("--test-size has no effect: all of TEST is judged; leave it out")
     scored = find_anomalies(args.data, args.test, detector=(args.detectors or ["knn"])[0], **options)
     scored.write_csv(folder / "scores.csv")
     about = {
@@ -39,13 +43,13 @@ def _score(args: Namespace, **options: Any) -> list[Any]:
         "scores": "scores.csv",
     }
     write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
-    print(
+    say(
         f"{int(scored.anomalous.sum())} of {len(scored.ids)} images are unlike the {scored.n_train} "
         f"normal ones ({scored.detector}); the most anomalous:"
     )
     for id, decision in list(zip(scored.ids, scored.decision, strict=True))[:10]:
-        print(f"  {decision:+.3g}  {id}")
-    print(f"all: {folder / 'scores.csv'}")
+        say(f"  {decision:+.3g}  {printable(id)}")
+    say(f"all: {folder / 'scores.csv'}")
     return scored.failures
 
 
@@ -76,8 +80,8 @@ def _compare(args: Namespace, **options: Any) -> list[Any]:
     result.dataset["source"] = [located(data) for data in (args.data, args.test) if data is not None]
     result.command = "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
     report = result.save(args.output)
-    print(result.table())
-    print()
-    print(result.advice)
-    print(f"report: {report}")
+    say(result.table())
+    say("")
+    say(result.advice)
+    say(f"report: {report}")
     return result.failures

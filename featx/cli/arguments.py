@@ -21,6 +21,7 @@ from featx.cli.groups import (
     shots,
     size,
 )
+from featx.terminal import printable, tell
 
 DATA_HELP = (
     "a folder with one subfolder per class (optionally under train/ and test/ or val/), a .csv or .parquet "
@@ -33,7 +34,8 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, like every other error of featx."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)", file=sys.stderr)
+        line = printable(" ".join(message.split()))
+        tell(f"{self.prog}: {line} (see {self.prog} --help)")
         sys.exit(2)
 
 
@@ -73,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_split_by(p)
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     p.add_argument(
-        "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
+        "--backbone", nargs="+", metavar="B", help="one or several backbones (default: mobilenet_v2)"
     )
     p.add_argument(
         "--classifiers",
@@ -136,7 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_split_by(p)
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     p.add_argument(
-        "--backbone", nargs="+", default=["mobilenet_v2"], metavar="B", help="one or several backbones"
+        "--backbone", nargs="+", metavar="B", help="one or several backbones (default: mobilenet_v2)"
     )
     p.add_argument(
         "--shots",
@@ -365,7 +367,7 @@ def _label(commands: Any) -> None:
         "have a label, if any has; badge: both at once (default: k-center)",
     )
     p.add_argument("--label", metavar="C", help="which labels, where F.h5 has several columns of them")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of folds and draws (default: 0)")
+    p.add_argument("--seed", type=seed, metavar="N", help="of folds and draws (default: 0)")
 
 
 def _cache(commands: Any) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import featx
 from featx.cli.folders import into_folder
 from featx.errors import DatasetError, InputError
+from featx.options import DEFAULT_BACKBONES, is_features
 from featx.results import write_atomically
 from featx.results.places import located, output_file
+from featx.spreadsheet import csv_text
+from featx.terminal import json_line, printable, say, tell
 
 
 def extract(args: Namespace) -> None:
@@ -33,7 +33,7 @@ def extract(args: Namespace) -> None:
     )
     features.save(target)
     run = features.run or {}
-    print(
+    say(
         f"{args.output}: {len(features)} embeddings of {features.dim} values "
         f"({run.get('forward_passes', 0)} forward passes, {run['seconds']['total']:.1f} s)"
     )
@@ -82,7 +82,7 @@ def _experiment(args: Namespace, kind: str, data: Any, methods: Any, draws: Any)
             **data,
         },
         "network": {
-            "backbones": args.backbone,
+            "backbones": args.backbone or (None if is_features(args.data) else list(DEFAULT_BACKBONES)),
             "weights": None if args.weights == "default" else args.weights,
             "layer": args.layer,
             "pooling": args.pooling,
@@ -116,14 +116,14 @@ def _experiment(args: Namespace, kind: str, data: Any, methods: Any, draws: Any)
 
 def _show(args: Namespace, experiment: Any, command: str | None = None) -> None:
     result, report = experiment.run(verbose=not args.quiet, command=command, force=args.force)
-    print(result.table())
-    print()
+    say(result.table())
+    say("")
     # A learning curve does not look into images and labels.
     for warning in [*result.warnings, *getattr(result, "findings", [])]:
-        print(f"note: {warning}")
-    print(result.advice)
+        say(f"note: {printable(warning)}")
+    say(result.advice)
     _list_failures(result.failures)
-    print(f"report: {report}")
+    say(f"report: {report}")
     if args.profile:
         for name, extraction in result.extraction.items():
             _show_profile(extraction["profile"], name)
@@ -145,7 +145,7 @@ def train(args: Namespace) -> None:
     model.save(target)
     score = model.info["cv_score"]
     estimate = "" if score is None else f", cross-validated score {score:.3f}"
-    print(
+    say(
         f"{args.output}: {model.info['classifier']} on {model.info['n_train']} images, "
         f"{len(model.classes)} classes{estimate}"
     )
@@ -170,11 +170,9 @@ def predict(args: Namespace) -> None:
     )
     form = args.format or ("jsonl" if args.output and args.output.endswith((".jsonl", ".json")) else "csv")
     if target is not None:
-        text = io.StringIO()
-        _write_predictions(predictions, form, text)
-        write_atomically(target, text.getvalue())
+        write_atomically(target, _predictions(predictions, form))
     else:
-        _write_predictions(predictions, form, sys.stdout)
+        sys.stdout.write(_predictions(predictions, form))
     _list_failures([*unlisted, *model.failures])
     if args.profile:
         _show_profile(model.extraction)
@@ -193,13 +191,13 @@ def backbones(args: Namespace) -> None:
         _list_layers(args.pattern)
         return
     rows = featx.list_backbones(args.pattern)
-    print(f"{'name':<24}{'dim':>6}{'params':>9}{'top-1':>8}  weights")
+    say(f"{'name':<24}{'dim':>6}{'params':>9}{'top-1':>8}  weights")
     for row in rows:
         top1 = "" if row.top1 is None else f"{row.top1:.1f}"
         here = "on this machine" if row.weights_available else ""
         numbers = f"{row.dim:>6}{row.parameters / 1e6:>8.1f}M{top1:>8}"
-        print(f"{row.name:<24}{numbers}  {row.weights_name} {here}".rstrip())
-    print("timm:NAME runs any CNN of timm (extra: timm)")
+        say(f"{row.name:<24}{numbers}  {row.weights_name} {here}".rstrip())
+    say("timm:NAME runs any CNN of timm (extra: timm)")
 
 
 def _list_layers(name: str | None) -> None:
@@ -208,9 +206,9 @@ def _list_layers(name: str | None) -> None:
     if name is None:
         raise InputError("--layers lists the layers of one backbone: featx backbones NAME --layers")
     # Layers are the same whatever the weights, which need not be on this machine.
-    print(f"{'depth':>5}  {'layer':<32}{'dim':>6}")
+    say(f"{'depth':>5}  {'layer':<32}{'dim':>6}")
     for layer in list_layers(name, weights=None):
-        print(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")
+        say(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")
 
 
 @into_folder("ranking", "data")
@@ -229,14 +227,14 @@ def rank(args: Namespace) -> None:
         **network,
         **_running(args),
     )
-    print(result.table())
-    print()
+    say(result.table())
+    say("")
     for note in result.notes:
-        print(f"note: {note}")
-    print(result.verdict())
+        say(f"note: {printable(note)}")
+    say(result.verdict())
     if args.output:
         result.dataset["source"] = located(args.data)
-        print(f"report: {result.save(args.output)}")
+        say(f"report: {result.save(args.output)}")
 
 
 @into_folder("similarity", "a", "b")
@@ -253,15 +251,15 @@ def similarity(args: Namespace) -> None:
         **_network(args),
         **_running(args),
     )
-    print(result.table())
-    print()
+    say(result.table())
+    say("")
     for note in result.notes:
-        print(f"note: {note}")
-    print(result.verdict())
+        say(f"note: {printable(note)}")
+    say(result.verdict())
     if args.output:
         for side, given in zip(result.sets, (args.a, args.b), strict=True):
             side["source"] = located(given)
-        print(f"report: {result.save(args.output)}")
+        say(f"report: {result.save(args.output)}")
 
 
 def search(args: Namespace) -> None:
@@ -282,7 +280,7 @@ def inspect(args: Namespace) -> None:
     """``featx inspect``"""
     from featx.features import describe
 
-    print(describe(args.file))
+    say(describe(args.file))
 
 
 def cache(args: Namespace) -> int:
@@ -297,7 +295,7 @@ def _show_profile(profile: dict[str, Any], name: str = "") -> None:
     """On standard error: standard output belongs to results."""
     from featx.extraction import profile_table
 
-    print((f"{name}: " if name else "") + profile_table(profile), file=sys.stderr)
+    tell((f"{name}: " if name else "") + profile_table(profile))
 
 
 def _network(args: Namespace) -> dict[str, Any]:
@@ -328,7 +326,7 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
         if path.is_dir():
             listed = list_images(path, on_error=args.on_error)
             if listed.left_out and not args.quiet:
-                print(f"{item}: left out: {listed.left_out}", file=sys.stderr)
+                tell(printable(f"{item}: left out: {listed.left_out}"))
             if not listed.files:
                 raise DatasetError(f"{item}: no images in this folder")
             paths += [str(path.joinpath(*parts)) for parts in listed.files]
@@ -340,36 +338,39 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
     return list(dict.fromkeys(paths)), failures
 
 
-def _write_predictions(predictions: list[Any], form: str, file: IO[str]) -> None:
+def _predictions(predictions: list[Any], form: str) -> str:
+    """A CSV file, whose cells are safe in a spreadsheet, or exact JSON lines."""
     from featx.model import prediction_rows
 
     if form == "jsonl":
-        for p in predictions:
-            record = {
-                "id": p.id,
-                "label": p.label,
-                "probability": p.probability,
-                "probabilities": p.probabilities,
-            }
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    else:
-        rows = prediction_rows(predictions)
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["id", "label", "probability"])
-        writer.writeheader()
-        writer.writerows(rows)
+        return "".join(
+            json_line(
+                {
+                    "id": p.id,
+                    "label": p.label,
+                    "probability": p.probability,
+                    "probabilities": p.probabilities,
+                }
+            )
+            + "\n"
+            for p in predictions
+        )
+    rows = prediction_rows(predictions)
+    header = list(rows[0]) if rows else ["id", "label", "probability"]
+    return csv_text(header, (row.values() for row in rows))
 
 
 def _list_failures(failures: list[Any]) -> None:
     if not failures:
         return
-    print(f"{len(failures)} images could not be read and were skipped:", file=sys.stderr)
+    tell(f"{len(failures)} images could not be read and were skipped:")
     for failure in failures[:20]:
         id, reason = (
             (failure["id"], failure["reason"]) if isinstance(failure, dict) else (failure.id, failure.reason)
         )
-        print(f"  {id}: {reason}", file=sys.stderr)
+        tell(f"  {printable(id)}: {printable(reason)}")
     if len(failures) > 20:
-        print(f"  and {len(failures) - 20} more", file=sys.stderr)
+        tell(f"  and {len(failures) - 20} more")
 
 
 def _quoted(word: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from featx.cli.folders import into_folder
 from featx.errors import InputError
 from featx.results.places import located
+from featx.terminal import printable, say
 
 
 @into_folder("domains", "data", "target_domain")
@@ -29,10 +30,12 @@ def compare_domains(args: Namespace, **options: Any) -> None:
     if args.epochs is not None or args.baseline not in (["finetune"], ["none"]):
         option = "--baseline" if args.epochs is None else "--epochs"
         raise InputError(f"{option} does not go with --target-domain: nothing is fine-tuned")
+    if not args.ensemble:
+        raise InputError("--no-ensemble does not go with --target-domain: there is one backbone")
     result = compare_domains(
         args.data,
         args.target_domain,
-        backbone=args.backbone[0],
+        backbone=(args.backbone or ["mobilenet_v2"])[0],
         classifier=(args.classifiers or ["logreg"])[0],
         test_size=args.test_size,
         seed=args.seed,
@@ -44,9 +47,9 @@ def compare_domains(args: Namespace, **options: Any) -> None:
     for side, given in ((result.source, args.data), (result.target, args.target_domain)):
         side["source"] = located(given)
     report = result.save(args.output)
-    print(result.table())
-    print()
+    say(result.table())
+    say("")
     for warning in result.warnings:
-        print(f"note: {warning}")
-    print(result.advice)
-    print(f"report: {report}")
+        say(f"note: {printable(warning)}")
+    say(result.advice)
+    say(f"report: {report}")

@@ -9,6 +9,7 @@ import numpy as np
 from featx.errors import InputError
 from featx.features import Features, load_features
 from featx.tasks import Task, choose
+from featx.terminal import printable, say
 
 
 def label(args: Namespace) -> None:
@@ -23,16 +24,18 @@ def label(args: Namespace) -> None:
         raise InputError(f"{args.file}: every image has a label; there is none to choose")
     n = min(args.n, len(pool))
     if args.strategy == "k-center":
+        if args.seed is not None:
+            raise InputError("--seed has no effect: --strategy k-center draws nothing; leave it out")
         chosen = k_center(features.embeddings[pool], n, labelled=features.embeddings[known])
     else:
         rows, probabilities = _probed(features, task, known, pool, args)
         chosen = (
             margin(probabilities, n)
             if args.strategy == "margin"
-            else badge(rows, probabilities, n, seed=args.seed)
+            else badge(rows, probabilities, n, seed=args.seed or 0)
         )
     for i in pool[chosen]:
-        print(features.ids[i])
+        say(printable(features.ids[i]))
 
 
 def _task(features: Features, args: Namespace) -> Task | None:
@@ -60,6 +63,6 @@ def _probed(
             f"{len(np.unique(y))}; start with --strategy k-center"
         )
     groups = None if features.groups is None else features.groups[known]
-    fitted = fit_probe("logreg", features.embeddings[known], y, groups=groups, seed=args.seed)
+    fitted = fit_probe("logreg", features.embeddings[known], y, groups=groups, seed=args.seed or 0)
     rows = features.embeddings[pool]
     return fitted.estimator[:-1].transform(rows), fitted.predict_proba(rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import numpy as np
 
 from featx.errors import DatasetError, UnknownName
 from featx.features import Features, load_features
+from featx.options import require_no_effect
 from featx.similar import Match, SimilarImages
+from featx.terminal import json_line, printable, say
 
 
 def search(args: Namespace) -> None:
-    """Does it."""
+    """Print the images that are most similar to each query."""
     features = load_features(args.file)
     labels = _labels(features)
     known = set(features.ids)
@@ -26,6 +27,13 @@ def search(args: Namespace) -> None:
             raise DatasetError(f"{query}: a folder; QUERY is an id in {args.file} or an image file")
         if not path.exists():
             raise DatasetError(f"{UnknownName('image', query, features.ids)} (nor is there such a file)")
+    if not new:
+        given = {"weights": args.weights}
+        require_no_effect(
+            given,
+            {"weights": None},
+            "every QUERY is an id of the file, and no network runs",
+        )
     images = SimilarImages(features)
     found: dict[str, list[Match]] = {}
     if new:
@@ -33,14 +41,15 @@ def search(args: Namespace) -> None:
         found.update(zip(new, images.search(_embedded(new, features, args), k), strict=True))
     answers = [(query, found.get(query) or images.like(query, args.k)) for query in args.queries]
     if args.json:
-        print(json.dumps([_record(query, matches, labels) for query, matches in answers], ensure_ascii=False))
+        say(json_line([_record(query, matches, labels) for query, matches in answers]))
         return
     for query, matches in answers:
-        print(query)
-        width = max((len(match.id) for match in matches), default=0)
-        for match in matches:
-            line = f"  {1 - match.distance:7.4f}  {match.id:<{width}}  {labels.get(match.id, '')}"
-            print(line.rstrip())
+        say(printable(query))
+        shown = [(printable(match.id), match) for match in matches]
+        width = max((len(id) for id, _ in shown), default=0)
+        for id, match in shown:
+            label = printable(labels.get(match.id, ""))
+            say(f"  {1 - match.distance:7.4f}  {id:<{width}}  {label}".rstrip())
 
 
 def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarray:

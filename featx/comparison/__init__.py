@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,9 @@ from featx.comparison.tasks import TaskComparisons
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
 from featx.journal import Journal
-from featx.tasks import names_of
+from featx.options import checked, modes_in
+from featx.tasks import Task, names_of
+from featx.terminal import tell
 
 __all__ = [
     "BASELINE_MODES",
@@ -49,6 +50,7 @@ BASELINE_MODES = ("head", "last", "gradual", "full")
 _DEFAULT_MODES = ("head", "last", "full")
 
 
+@checked()
 @tidying
 def compare(
     data: Any,
@@ -56,7 +58,7 @@ def compare(
     *,
     backbones: str | Sequence[Any] = ("mobilenet_v2",),
     classifiers: str | Sequence[str] | None = None,
-    baseline: str | Sequence[str] = "finetune",
+    baseline: str | Sequence[str] | None = "finetune",
     weights: Any = "default",
     layer: str | None = None,
     pooling: str | None = None,
@@ -94,8 +96,8 @@ def compare(
     classifiers : str or sequence of str, optional
         Names of `featx.classifiers.PROBES`; default: all but the protocols, which are used on request.
     baseline : {"finetune", "none"} or sequence of {"head", "last", "gradual", "full"}, default="finetune"
-        ``"finetune"`` runs ``head``, ``last`` and ``full``. The modes run on the backbone whose probes did
-        best in cross-validation.
+        ``"finetune"`` runs ``head``, ``last`` and ``full``; None is ``"none"``. The modes run on the backbone
+        whose probes did best in cross-validation.
     weights, layer, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error, n_jobs
         As in `featx.extract`.
     test_size : float, default=0.25
@@ -121,7 +123,7 @@ def compare(
         several each is compared on its own, on a split of the images that have a value in it; the images
         are extracted once.
     regressors : str or sequence of str, optional
-        Names of `featx.classifiers.REGRESSORS`, for targets; default: all. Of no effect without a target.
+        Names of `featx.classifiers.REGRESSORS`, for targets; default: all. Refused without a target.
     resume : path-like, optional
         A folder: the outcome of each method of classes is kept in it as soon as it is there, and found by the
         next run, also after a kill, if it is the result of exactly the same work (images, labels, split,
@@ -143,7 +145,9 @@ def compare(
     DatasetError
         No labels, one class only, a class with a single image, no images.
     InputError
-        `seeds` is above 1 and the data comes with its own split.
+        `seeds` is above 1 and the data comes with its own split; an option cannot have its value, or would
+        have no effect: those of the network for a features file, `epochs` where no network is trained, the
+        methods of classes for numbers.
     UnknownName, WeightsError, ImageError, CacheError
         See `featx.errors`.
     """
@@ -151,13 +155,31 @@ def compare(
     meter = Meter()
     modes = _baseline_modes(baseline)
     chosen = _chosen(classifiers, regressors)
+    if epochs is not None and not set(modes) - {"head"}:
+        raise InputError(
+            f"epochs={epochs} has no effect: no mode of the baseline trains the network; leave it out, or "
+            "choose last, gradual or full"
+        )
+
+    def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
+        kinds = {task.kind for task in tasks.values()}
+        tuned = "classes" in kinds and images
+        for option, given, used, why in (
+            ("classifiers", classifiers is not None, "classes" in kinds, "every task is a number"),
+            ("regressors", regressors is not None, "number" in kinds, "no task is a number; see target"),
+            ("baseline", baseline not in (None, "none", "finetune"), tuned, "nothing here can be fine-tuned"),
+            ("epochs", epochs is not None, tuned, "nothing here can be fine-tuned"),
+        ):
+            if given and not used:
+                raise InputError(f"{option} has no effect: {why}; leave it out")
+
     journal = Journal(None if resume is None else prepare_output(resume) / JOURNAL)
     material = gather(
         data,
         labels,
         label=label,
         target=target,
-        backbones=[backbones] if isinstance(backbones, str) else list(backbones),
+        backbones=backbones,
         network={"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
         engine={"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
         common={"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
@@ -167,6 +189,7 @@ def compare(
         seeds=seeds,
         meter=meter,
         split_by=split_by,
+        check_methods=check_methods,
     )
     options = Options(
         modes=modes,
@@ -185,7 +208,7 @@ def compare(
     results: dict[str, Comparison | RegressionComparison] = {}
     for name, task in material.tasks.items():
         if verbose and material.several:
-            print(f"task {name}", file=sys.stderr, flush=True)
+            tell(f"task {name}")
         run = compare_classes if task.kind == "classes" else compare_numbers
         results[name] = run(material.of(task), options)
     next(iter(results.values())).warnings[:0] = material.notes
@@ -217,10 +240,10 @@ def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _baseline_modes(baseline: str | Sequence[str]) -> tuple[str, ...]:
-    if baseline in ("finetune", "none"):
-        return _DEFAULT_MODES if baseline == "finetune" else ()
-    modes = (baseline,) if isinstance(baseline, str) else tuple(baseline)
+def _baseline_modes(baseline: str | Sequence[str] | None) -> tuple[str, ...]:
+    modes = modes_in(baseline)
+    if modes == ["finetune"]:
+        return _DEFAULT_MODES
     for mode in modes:
         if mode == "none" or mode == "finetune":
             raise InputError(f"baseline {mode!r} stands alone; got {', '.join(modes)}")

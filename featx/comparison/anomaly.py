@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +13,8 @@ import numpy as np
 from featx.comparison.collections import embedded
 from featx.comparison.result import prepare_output
 from featx.errors import DatasetError, InputError
-from featx.features import Features
+from featx.features import Features, check_rows
+from featx.options import DEFAULT_TEST_SIZE, checked
 from featx.results import (
     AnomalyResult,
     DetectorResult,
@@ -25,7 +23,9 @@ from featx.results import (
     write_atomically,
 )
 from featx.splits import make_split
+from featx.spreadsheet import csv_text, frame_csv
 from featx.tasks import names_of
+from featx.terminal import tell
 
 
 @dataclass
@@ -49,7 +49,7 @@ class AnomalyComparison(AnomalyResult):
 
         folder = prepare_output(directory)
         self.write_json(folder / "results.json")
-        write_atomically(folder / "results.csv", self.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
         write_anomaly(folder / "report.html", self)
         return folder / "report.html"
 
@@ -89,14 +89,15 @@ class ScoredImages:
         OutputError
             When the place cannot be written.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["id", "decision", "anomalous"])
-        for id, decision, anomalous in zip(self.ids, self.decision, self.anomalous, strict=True):
-            writer.writerow([id, f"{decision:.6g}", int(anomalous)])
-        write_atomically(path, text.getvalue())
+        rows = [
+            # A decision is a number, whatever its sign.
+            [id, float(f"{decision:.6g}"), int(anomalous)]
+            for id, decision, anomalous in zip(self.ids, self.decision, self.anomalous, strict=True)
+        ]
+        write_atomically(path, csv_text(["id", "decision", "anomalous"], rows))
 
 
+@checked(normal="data")
 def find_anomalies(
     normal: Any,
     images: Any,
@@ -142,6 +143,8 @@ def find_anomalies(
     names, sets = embedded([normal, images], backbone, seed=seed, labelled=False, **_grouped(options))
     known, judged = sets
     _require_rows(len(known), names[0])
+    for name, features in zip(names, sets, strict=True):
+        check_rows(features.embeddings, features.ids, name)
     model = wanted.build(len(known), known.dim, contamination, seed).fit(known.embeddings)
     decision = model.decision_function(judged.embeddings)
     order = np.argsort(decision, kind="stable")
@@ -149,6 +152,7 @@ def find_anomalies(
     return ScoredImages([judged.ids[i] for i in order], decision[order], wanted.name, len(known), failures)
 
 
+@checked()
 def compare_detectors(
     data: Any,
     test: Any = None,
@@ -215,6 +219,9 @@ def compare_detectors(
     for name in wanted:
         if name not in classes:
             raise DatasetError(f"{names[-1]}: there is no class {name!r}; classes: {', '.join(classes[:20])}")
+    own = test is not None or (judged.splits is not None and set(judged.splits.tolist()) != {"train"})
+    if own and test_size != DEFAULT_TEST_SIZE:
+        raise InputError(f"test_size={test_size:g} has no effect: the test images are given; leave it out")
     if test is None:
         split = make_split(
             judged.labels,
@@ -231,6 +238,8 @@ def compare_detectors(
     for problem in problems:
         _require_rows(len(problem.rows), f"{names[0]}, class {problem.name}")
 
+    for place, features in zip(names, sets, strict=True):
+        check_rows(features.embeddings, features.ids, place)
     results = [
         _detected(detector, problems, train, held, contamination, seed, n_boot, verbose)
         for detector in chosen
@@ -290,7 +299,7 @@ def _detected(detector, problems, train, held, contamination, seed, n_boot, verb
     scores, flagged = [], []
     for problem in problems:
         if verbose:
-            print(f"fitting {detector.name}: normal is {problem.name}", file=sys.stderr, flush=True)
+            tell(f"fitting {detector.name}: normal is {problem.name}")
         rows = train.embeddings[problem.rows]
         model = detector.build(len(rows), train.dim, contamination, seed).fit(rows)
         decision = model.decision_function(held.embeddings)

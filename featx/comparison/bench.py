@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from featx.energy import Meter
 from featx.features import Features
 from featx.results import MethodResult, Mistake, confusion_of, curves_from_history
 from featx.splits import Split, validation_part
+from featx.terminal import tell
 
 if TYPE_CHECKING:
     from featx.classifiers import Answers
@@ -269,7 +269,7 @@ class Bench:
     def say(self, line: str) -> None:
         """A line of progress on standard error."""
         if self.verbose:
-            print(line, file=sys.stderr, flush=True)
+            tell(line)
 
     def _epoch_line(self, epoch: dict[str, Any]) -> None:
         self.say(

@@ -17,6 +17,7 @@ from featx.comparison.repeats import over_splits
 from featx.comparison.result import Comparison, thumbnails_of
 from featx.energy import Meter
 from featx.journal import Journal
+from featx.options import DEFAULT_TEST_SIZE
 from featx.results import MethodResult, Repeats, advise, describe_environment
 from featx.splits import Split
 
@@ -60,7 +61,8 @@ def compare_classes(material: Material, options: Options) -> Comparison:
 
     repeats = over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
     hygiene = examine(material, bench, chosen, outcomes)
-    warnings = warnings_of(hygiene) + _earlier(options.journal, methods, repeats)
+    warnings = warnings_of(hygiene) + unused_share(split, options.test_size)
+    warnings += _earlier(options.journal, methods, repeats)
     if dataset is None:
         warnings.append(
             "compared from a features file: no raw-pixel floor and no fine-tuned baseline without the images"
@@ -99,6 +101,13 @@ def _earlier(journal: Journal, methods: list[MethodResult], repeats: Repeats | N
         return journal.notes([m.earlier_run for m in methods], "methods")
     fits = [made for m in repeats.methods for made in m.earlier_run]
     return journal.notes(fits, f"fits ({len(repeats.methods)} methods on {len(repeats.seeds)} splits)")
+
+
+def unused_share(split: Split, test_size: float) -> list[str]:
+    """What to say of a `test_size` that was asked for where the data has its own split."""
+    if split.origin != "given" or test_size == DEFAULT_TEST_SIZE:
+        return []
+    return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
 
 
 def _bench(material: Material, options: Options, seed: int) -> KeptBench:

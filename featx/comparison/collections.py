@@ -10,6 +10,7 @@ from featx.datasets import announce, load_dataset, require_labelled
 from featx.errors import InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.features import Features, load_features
+from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, is_features, require_no_effect
 
 
 def embedded(
@@ -29,11 +30,17 @@ def embedded(
     Raises
     ------
     InputError
-        Features are of different spaces, or `limit` is given for them.
+        Features are of different spaces, or `limit` or options of the network are given for them.
     """
     # All are read before any image goes through a network, so that bad input is refused at once.
     opened = [_open(data, limit, seed, labelled, split_by, common) for data in collections]
     names = [name for name, _ in opened]
+    if all(isinstance(material, Features) for _, material in opened):
+        require_no_effect(
+            {**network, **engine, "backbone": backbone},
+            {**NETWORK_DEFAULTS, "backbone": DEFAULT_BACKBONES[0]},
+            FROM_A_FILE,
+        )
 
     def extracted(material: Any) -> Features:
         if isinstance(material, Features):
@@ -68,7 +75,7 @@ def _open(
     common: dict[str, Any],
 ) -> tuple[str, Any]:
     """Name and `Features` or `Dataset` of what stands for a collection."""
-    is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
+    is_file = is_features(data)
     if isinstance(data, Features) or is_file:
         if limit is not None:
             raise InputError("limit does not apply to features; give it to extract, or use Features.subset")

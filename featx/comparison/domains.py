@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from featx.comparison.classes import unused_share
 from featx.comparison.collections import embedded
 from featx.comparison.result import prepare_output
 from featx.errors import DatasetError
-from featx.features import Features
+from featx.features import Features, check_rows
+from featx.options import checked
 from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
 from featx.splits import Split, make_split
+from featx.spreadsheet import frame_csv
 from featx.tasks import names_of
+from featx.terminal import tell
 
 
 @dataclass
@@ -42,11 +45,12 @@ class DomainComparison(DomainResult):
 
         folder = prepare_output(directory)
         self.write_json(folder / "results.json")
-        write_atomically(folder / "results.csv", self.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
         write_domains(folder / "report.html", self)
         return folder / "report.html"
 
 
+@checked(source="data", target="data")
 def compare_domains(
     source: Any,
     target: Any,
@@ -125,8 +129,10 @@ def compare_domains(
     names, sets = embedded([source, target], backbone, limit=limit, seed=seed, split_by=split_by, **options)
     bench = _DomainBench(names, sets, probe.name, test_size, seed, n_boot, verbose)
 
-    bench.run("source-only", "Source only", "source", None)
     warnings = []
+    for name, features, split in zip(names, sets, bench.splits, strict=True):
+        warnings += check_rows(features.embeddings, features.ids, name) + unused_share(split, test_size)
+    bench.run("source-only", "Source only", "source", None)
     n_rows = len(bench.splits[0].train) + len(bench.splits[1].train)
     for adaptation in chosen:
         if adaptation.max_rows is not None and n_rows > adaptation.max_rows:
@@ -208,7 +214,7 @@ class _DomainBench:
         from featx.statistics import mcnemar_exact
 
         if self.verbose:
-            print(f"fitting {self.classifier}: {name}", file=sys.stderr, flush=True)
+            tell(f"fitting {self.classifier}: {name}")
         began = time.perf_counter()
         domain = 1 if kind == "bound" else 0
         train = self.splits[domain].train

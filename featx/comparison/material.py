@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from numbers import Integral
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,15 @@ from featx.datasets import Dataset, announce, load_dataset, notes_of, require_la
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
-from featx.features import Features, load_features
+from featx.features import Features, check_rows, load_features
+from featx.options import (
+    DEFAULT_BACKBONES,
+    FROM_A_FILE,
+    NETWORK_DEFAULTS,
+    is_features,
+    listed,
+    require_no_effect,
+)
 from featx.splits import Split, make_split
 from featx.tasks import Task
 
@@ -47,8 +54,8 @@ class Material:
         Whether the whole has more than one task.
     forward_passes : int
         Images sent through a network for all of it.
-    notes : tuple of str
-        What a reader of the result should know of the data (`featx.datasets.study_notes`).
+    notes : list of str
+        What a reader of the results should know of the data (`featx.datasets.study_notes`) and embeddings.
     """
 
     name: str
@@ -60,7 +67,7 @@ class Material:
     tasks: dict[str, Task]
     several: bool
     forward_passes: int
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
     @property
     def first(self) -> Features:
@@ -105,7 +112,7 @@ def gather(
     *,
     label: Any,
     target: Any,
-    backbones: Sequence[Any],
+    backbones: Any,
     network: dict[str, Any],
     engine: dict[str, Any],
     common: dict[str, Any],
@@ -115,14 +122,13 @@ def gather(
     seeds: int = 1,
     meter: Meter | None = None,
     split_by: str | None = None,
+    check_methods: Callable[[dict[str, Task], bool], None] | None = None,
 ) -> Material:
-    """The embeddings, from a features file or extracted once for all tasks; see `compare`."""
-    # Before any image goes through a network; an experiment file may say anything here.
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**31:
-        raise InputError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed!r}")
-    if not 0 < test_size < 1:
-        raise InputError(f"test_size must lie between 0 and 1 (a share of the images), got {test_size!r}")
-    is_file = isinstance(data, str | Path) and Path(data).suffix.lower() in (".h5", ".hdf5")
+    """The embeddings, from a features file or extracted once for all tasks; see `compare`.
+
+    `check_methods` is given the tasks, and whether the images are at hand, before any image is opened.
+    """
+    is_file = is_features(data)
     if isinstance(data, Features) or is_file:
         if limit is not None:
             raise InputError(
@@ -131,6 +137,13 @@ def gather(
         if split_by is not None:
             raise InputError("split_by divides a folder, and a features file has its groups already")
         place = str(data) if is_file else "features"
+        if labels is not None:
+            raise InputError(f"{place} brings its own labels; labels can be given only with images")
+        require_no_effect(
+            {**network, **engine, "backbones": backbones},
+            {**NETWORK_DEFAULTS, "backbones": DEFAULT_BACKBONES},
+            FROM_A_FILE,
+        )
         features = data if isinstance(data, Features) else load_features(data)
         try:
             features = features.select(label, target)
@@ -138,13 +151,15 @@ def gather(
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
         require_drawn(features.splits, seeds, place)
         tasks = _file_tasks(features, place)
-        _require_finite(features, place)
+        if check_methods is not None:
+            check_methods(tasks, False)
+        notes = check_rows(features.embeddings, features.ids, place)
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         name = features.space.get("backbone", {}).get("architecture", "features")
         stem = Path(data).stem if is_file else "features"
         if common.get("verbose", False):
             announce(features, stem)
-        notes = tuple(notes_of(features))
+        notes = [*notes_of(features), *notes]
         passes = _passes([features])
         return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, passes, notes)
 
@@ -161,11 +176,16 @@ def gather(
     )
     require_drawn(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
-    if not backbones:
-        raise InputError("backbones: at least one is needed")
-    nets = {net.name: net for net in (backbone_of(b, **network) for b in backbones)}
+    if check_methods is not None:
+        check_methods(dataset.tasks, True)
+    nets = _named([backbone_of(backbone, **network) for backbone in listed(backbones)])
     embedders = {name: network_embedder(net, **engine) for name, net in nets.items()}
     sets = {name: _extracted(dataset, e, common, meter or Meter()) for name, e in embedders.items()}
+    notes = [
+        note
+        for name, f in sets.items()
+        for note in check_rows(f.embeddings, f.ids, f"{dataset.name}, {name}")
+    ]
     first = next(iter(sets.values()))
     if first.failures:
         bad = {failure.id for failure in first.failures}
@@ -183,8 +203,20 @@ def gather(
         dataset.tasks,
         len(dataset.tasks) > 1,
         _passes(list(sets.values())),
-        tuple(study_notes(dataset)),
+        [*study_notes(dataset), *notes],
     )
+
+
+def _named(backbones: list[Any]) -> dict[str, Any]:
+    nets: dict[str, Any] = {}
+    for backbone in backbones:
+        if backbone.name in nets:  # two sets of weights of one network of timm have one name
+            raise InputError(
+                f"backbones: two of them are {backbone.name!r}, and results go by name; "
+                "compare them in two runs"
+            )
+        nets[backbone.name] = backbone
+    return nets
 
 
 def _extracted(dataset: Dataset, embedder: Embedder, common: dict[str, Any], meter: Meter) -> Features:
@@ -274,15 +306,6 @@ def _require_numbers(task: Task, place: str) -> None:
         raise DatasetError(
             f"{place}, column {task.name}: a number is predicted from at least {FEWEST_NUMBERS} images that "
             f"differ in it; {found}"
-        )
-
-
-def _require_finite(features: Features, name: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(features.embeddings).all(axis=1))
-    if len(bad):
-        raise InputError(
-            f"{name}: row {bad[0]} ({features.ids[bad[0]]}) has values that are not finite ({len(bad)} in "
-            "all); leave such rows out with Features.subset, or extract them again"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from featx.comparison.classes import Options, common_parts
+from featx.comparison.classes import Options, common_parts, unused_share
 from featx.comparison.material import Material
 from featx.comparison.pairs import adjusted
 from featx.comparison.repeats import over_splits
 from featx.comparison.result import RegressionComparison, thumbnails_of
 from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_regressor
 from featx.splits import Split
+from featx.terminal import tell
 
 #: Largest errors whose pictures the report shows.
 SHOWN = 12
@@ -53,7 +53,7 @@ def compare_numbers(material: Material, options: Options) -> RegressionCompariso
 
     repeats = over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
 
-    warnings = [NO_FINE_TUNING]
+    warnings = [NO_FINE_TUNING, *unused_share(split, options.test_size)]
     if material.dataset is None:
         warnings.append("compared from a features file: no raw-pixel floor without the images")
     ids = [material.first.ids[i] for i in split.test]
@@ -118,7 +118,7 @@ def _fitted(
     from featx.classifiers import fit_regressor, score_numbers
 
     if options.verbose:
-        print(f"fitting {name}" + (f" on {backbone}" if backbone else ""), file=sys.stderr, flush=True)
+        tell(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
     y, groups = material.task.values, material.first.groups
     with options.meter.measure() as reading:
         fitted = fit_regressor(

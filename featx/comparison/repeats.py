@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from featx.comparison.pairs import adjusted
 from featx.errors import InputError
 from featx.results import MethodResult, RepeatedMethod, Repeats
 from featx.splits import Split
+from featx.terminal import tell
 
 #: Within which bounds a mean can lie; of a metric that is not here, between 0 and 1.
 _WITHIN = {
@@ -50,7 +50,7 @@ def over_splits(
     draws = [first]
     for number, seed in enumerate(seeds[1:], start=2):
         if verbose:
-            print(f"split {number} of {len(seeds)}", file=sys.stderr, flush=True)
+            tell(f"split {number} of {len(seeds)}")
         draws.append(run(seed))
     return _summed_up(draws, list(seeds), metric)
 

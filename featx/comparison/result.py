@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from featx.datasets import Dataset, not_data
 from featx.errors import OutputError, reason_of
+from featx.options import check_options
 from featx.results import ComparisonResult, RegressionResult
 
 P = ParamSpec("P")
@@ -66,6 +67,7 @@ def _save(result: Comparison | RegressionComparison, directory: str | Path) -> P
 
 def prepare_output(directory: str | Path) -> Path:
     """Makes `directory` and proves that it can be written, before hours of work depend on it."""
+    check_options(directory=directory)
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featx.comparison import prepare_output, tidying
+from featx.comparison.classes import unused_share
 from featx.comparison.material import Material as Gathered
 from featx.comparison.material import gather
 from featx.curves.cells import NO_VALIDATION, Bench, Cell, Material, Tuning
@@ -20,9 +21,10 @@ from featx.curves.running import run_cells
 from featx.curves.summary import advise, crossings_of, points_of
 from featx.errors import InputError, UnknownName
 from featx.journal import Journal
+from featx.options import checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, describe_environment
 from featx.splits import Split
-from featx.tasks import names_of
+from featx.tasks import Task, names_of
 
 __all__ = ["DEFAULT_SHOTS", "JOURNAL", "PROTOCOLS", "LearningCurve", "Protocol", "Shots", "learning_curve"]
 
@@ -32,6 +34,7 @@ JOURNAL = "cells.journal"
 DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
 
 
+@checked(seeds="draws")
 @tidying
 def learning_curve(
     data: Any,
@@ -40,7 +43,7 @@ def learning_curve(
     shots: Shots | Iterable[Shots] | None = None,
     seeds: int | None = None,
     classifiers: str | Sequence[str] | None = None,
-    baseline: str | Sequence[str] = "none",
+    baseline: str | Sequence[str] | None = "none",
     protocol: str | None = None,
     backbones: str | Sequence[Any] = ("mobilenet_v2",),
     weights: Any = "default",
@@ -136,17 +139,21 @@ def learning_curve(
     preset = None if protocol is None else get_protocol(protocol)
     tried = checked_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
     n_draws = seeds if seeds is not None else preset.seeds if preset else 10
-    if not isinstance(n_draws, int) or isinstance(n_draws, bool) or n_draws < 1:
-        raise InputError(f"seeds must be a whole number of draws, at least 1, got {n_draws!r}")
     names = _classifiers(classifiers if classifiers is not None else preset.classifiers if preset else None)
     modes = _modes(baseline)
+    for option, given in (("epochs", epochs is not None), ("augment", augment)):
+        if given and not set(modes) - {"head"}:
+            raise InputError(
+                f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
+                "choose last, gradual or full"
+            )
     journal = Journal(None if resume is None else prepare_output(resume) / JOURNAL)
     gathered = gather(
         data,
         labels,
         label=label,
         target=None,
-        backbones=[backbones] if isinstance(backbones, str) else list(backbones),
+        backbones=backbones,
         network={"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
         engine={"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
         common={"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
@@ -154,8 +161,8 @@ def learning_curve(
         test_size=test_size,
         seed=seed,
         split_by=split_by,
+        check_methods=lambda tasks, images: _check_task(tasks, images, data, modes),
     )
-    _check_task(gathered, modes)
     split = gathered.split(test_size, seed)
     first = gathered.first
     assert first.labels is not None  # the task has classes
@@ -212,8 +219,9 @@ def learning_curve(
         environment=describe_environment(),
         seed=seed,
         warnings=[
-            *gathered.notes,
             *notes,
+            *gathered.notes,
+            *unused_share(split, test_size),
             *_on_levels(found, split, n_draws),
             *journal.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
         ],
@@ -243,10 +251,8 @@ def _classifiers(asked: Any) -> list[str]:
     return [probe.name for probe in probes]
 
 
-def _modes(baseline: str | Sequence[str]) -> list[str]:
-    asked = [baseline] if isinstance(baseline, str) else list(baseline)
-    if asked in (["none"], []):
-        return []
+def _modes(baseline: str | Sequence[str] | None) -> list[str]:
+    asked = modes_in(baseline)
     from featx.finetune import MODES
 
     for mode in asked:
@@ -269,13 +275,15 @@ def _methods(
     return found
 
 
-def _check_task(gathered: Gathered, modes: Sequence[str]) -> None:
-    if gathered.several:
-        known = ", ".join(gathered.tasks)
-        raise InputError(f"{gathered.name}: has several tasks ({known}); choose one of classes with label")
-    if gathered.task.classes is None:
-        raise InputError(f"{gathered.name}: {gathered.task.name} is a number; a learning curve needs classes")
-    if modes and gathered.dataset is None:
+def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Sequence[str]) -> None:
+    name = str(data) if isinstance(data, str | Path) else getattr(data, "name", type(data).__name__)
+    if len(tasks) > 1:
+        known = ", ".join(tasks)
+        raise InputError(f"{name}: has several tasks ({known}); choose one of classes with label")
+    for task in tasks.values():
+        if task.classes is None:
+            raise InputError(f"{name}: {task.name} is a number; a learning curve needs classes")
+    if modes and not images:
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
 
 

@@ -23,6 +23,7 @@ from featx.datasets.summary import announce, notes_of, study_notes, suffix_notes
 from featx.datasets.table import SUFFIXES, read_table
 from featx.errors import DatasetError, InputError, UnknownName, reason_of
 from featx.images import as_source, is_image_file
+from featx.options import DATA, checked
 from featx.tasks import Task, names_of
 
 __all__ = [
@@ -53,11 +54,8 @@ __all__ = [
     "summary_lines",
 ]
 
-_TAKEN = (
-    "a folder, a .csv or .parquet table, an image file, a list or array of images, or the name of a dataset"
-)
 
-
+@checked()
 def load_dataset(
     data: Any,
     labels: Any = None,
@@ -158,7 +156,7 @@ def _load(
     if isinstance(data, Mapping) and data and all(hasattr(part, "column_names") for part in data.values()):
         first = next(iter(data))
         hint = f"; give one of its parts, as in data[{first!r}]"
-    raise DatasetError(f"expected {_TAKEN}; got {type(data).__name__}{hint}")
+    raise DatasetError(f"data: expected {DATA}; got {type(data).__name__}{hint}")
 
 
 def _holds_dicts(data: Any) -> bool:
@@ -200,7 +198,7 @@ def _load_path(
         return named_dataset(str(data))
     # A word is a misspelt name; anything that looks like a path is a path.
     if suffix or os.sep in str(data) or "/" in str(data) or str(data).startswith("~"):
-        raise DatasetError(f"{data}: no such file or folder; expected {_TAKEN}")
+        raise DatasetError(f"{data}: no such file or folder; expected {DATA}")
     raise DatasetError(
         f"{data!r} is no folder, no table and no named dataset: {UnknownName('dataset', str(data), NAMES)}"
     )

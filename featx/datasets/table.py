@@ -16,6 +16,7 @@ from featx.datasets.labels import same_form
 from featx.datasets.tabular import COLUMNS, Table, check_asked_columns, dataset_of
 from featx.durable import read_regular
 from featx.errors import DatasetError, MissingExtra, as_one_error
+from featx.spreadsheet import original_cell
 
 SUFFIXES = (".csv", ".parquet")
 # How far a parquet file may grow in memory, in rows and in bytes.
@@ -91,7 +92,7 @@ def _read_csv(file: Path, asked: list[str]) -> Table:
     delimiter = max(",;\t", key=first.count)
     records = _records(file, text, delimiter)
     header = next(records, (1, []))[1]
-    names = [same_form(name.strip()) for name in header]
+    names = [same_form(original_cell(name.strip())) for name in header]
     where = _positions(file, names, asked)
     rows: list[int] = []
     columns: dict[str, list[Any]] = {name: [] for name in where}
@@ -103,7 +104,7 @@ def _read_csv(file: Path, asked: list[str]) -> Table:
             )
         rows.append(line)
         for name, position in where.items():
-            columns[name].append(record[position].strip())
+            columns[name].append(original_cell(record[position].strip()))
     return Table(
         str(file), str(file.parent), rows, columns, names, lambda: _csv_columns(text, file, delimiter, names)
     )

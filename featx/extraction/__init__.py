@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from featx.datasets import SKIP_HINT, Dataset, load_dataset, suffix_notes
-from featx.errors import DatasetError, ImageError
+from featx.errors import DatasetError, ImageError, InputError
 from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
 from featx.extraction.loop import embed, embed_together
 from featx.extraction.profile import Profile, profile_table
@@ -15,6 +15,7 @@ from featx.extraction.rows import Rows
 from featx.extraction.same_space import backbone_arguments, matching_embedder
 from featx.extraction.warm import forget, warm_backbone
 from featx.features import Failure, Features
+from featx.options import NETWORK_DEFAULTS, checked
 
 __all__ = [
     "Embedder",
@@ -32,10 +33,12 @@ __all__ = [
     "network_embedder",
     "pixel_embedder",
     "profile_table",
+    "require_loaded_as_it_is",
     "warm_backbone",
 ]
 
 
+@checked()
 def extract(
     data: Any,
     labels: Any = None,
@@ -147,10 +150,35 @@ def extract(
 
 
 def backbone_of(backbone: Any, **options: Any) -> Any:
-    """`backbone` itself, or the one of that name with the given options."""
+    """The backbone of that name with the given options, or `backbone` itself, which no option can change.
+
+    Raises
+    ------
+    InputError
+        An option is given with a backbone that is loaded already.
+    """
     from featx.backbones import load_backbone
 
-    return load_backbone(backbone, **options) if isinstance(backbone, str) else backbone
+    if isinstance(backbone, str):
+        return load_backbone(backbone, **options)
+    require_loaded_as_it_is(backbone, options)
+    return backbone
+
+
+def require_loaded_as_it_is(backbone: Any, options: dict[str, Any]) -> None:
+    """Refuse options of `load_backbone` for a backbone that is loaded already.
+
+    Raises
+    ------
+    InputError
+        Naming the first option that is not as by default.
+    """
+    for name, value in options.items():
+        if value is not NETWORK_DEFAULTS[name] and value != NETWORK_DEFAULTS[name]:
+            raise InputError(
+                f"backbone: {getattr(backbone, 'name', backbone)!r} is loaded already, and {name} cannot "
+                f"change it any more; give its name, or leave {name} out"
+            )
 
 
 def embed_dataset(dataset: Dataset, embedder: Embedder, *, on_error: str = "raise", **options: Any) -> Rows:

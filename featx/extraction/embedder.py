@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.cache import Space
-from featx.errors import InputError, UnknownName
 from featx.images import DECODER, Preprocessing
+from featx.options import check_options
 
 if TYPE_CHECKING:
     from featx.engines import Plan
 
 #: Version of everything in this package that changes a row. Part of every space.
 FORMAT_VERSION = 1
-
-#: In which rows can be kept.
-DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -111,12 +108,7 @@ def network_embedder(
     """The embedder of a frozen `backbone`: what `load_backbone` gave, or a `JointBackbone`."""
     from featx.engines import fallbacks, resolve
 
-    if dtype not in DTYPES:
-        raise UnknownName("dtype", str(dtype), DTYPES)
-    if batch_size != "auto" and (
-        not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1
-    ):
-        raise InputError(f"batch_size must be 'auto' or a positive integer, got {batch_size!r}")
+    check_options(engine=engine, device=device, precision=precision, batch_size=batch_size, dtype=dtype)
     plan = resolve(engine=engine, device=device, precision=precision)
     others = [_embedder(backbone, p, dtype=dtype, batch_size=batch_size) for p in fallbacks(plan)]
     for i in reversed(range(len(others))):

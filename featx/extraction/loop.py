@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ import numpy as np
 
 from featx.cache import Cache
 from featx.cache.notes import recall_cost, remember_cost
-from featx.errors import CacheError, ImageError, InputError
+from featx.errors import CacheError, ImageError
 from featx.extraction.calibration import calibrate
 from featx.extraction.commits import COMMIT_SECONDS, Commits
 from featx.extraction.embedder import Embedder
@@ -33,7 +32,9 @@ from featx.extraction.units import Unit, identify
 from featx.extraction.warm import give
 from featx.features import Failure
 from featx.forks import uninterrupted
+from featx.options import check_options
 from featx.progress import Progress
+from featx.terminal import tell
 
 #: Images that are read at a time to see whether any must be computed.
 _LOOK = 32
@@ -62,10 +63,6 @@ def embed(
 
     What was computed when an error or Ctrl-C ends the loop is committed before it propagates.
     """
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
-        raise InputError(f"n_jobs must be a positive whole number or None, got {n_jobs!r}")
     return embed_together(images, [embedder], cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)[
         0
     ]
@@ -95,10 +92,8 @@ def embed_together(
         In the order of `embedders`; all of the same images, those that could be read for every one of them.
         Those that went through the pipeline together share a profile.
     """
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    if n_jobs is not None and (isinstance(n_jobs, bool) or n_jobs < 1):
-        raise InputError(f"n_jobs must be a positive whole number or None, got {n_jobs!r}")
+    check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
+    n_jobs = None if n_jobs == -1 else n_jobs  # as scikit-learn says all cores
     start = time.perf_counter()
     root = cache if isinstance(cache, Cache) else Cache(cache)
     keys = [image.stat_key() for image in images]
@@ -132,7 +127,7 @@ def _mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
     if near is None or len(near[1]) > 3:  # so much that it is no slip
         return []
     if verbose:
-        print(f"cache: no rows yet ({'; '.join(near[1])})", file=sys.stderr)
+        tell(f"cache: no rows yet ({'; '.join(near[1])})")
     return near[1]
 
 

@@ -23,5 +23,6 @@ anything is allocated for it.
 from featx.features.collection import Failure, Features
 from featx.features.description import describe
 from featx.features.reading import FeaturesFile, load_features, open_features
+from featx.features.soundness import check_rows
 
-__all__ = ["Failure", "Features", "FeaturesFile", "describe", "load_features", "open_features"]
+__all__ = ["Failure", "Features", "FeaturesFile", "check_rows", "describe", "load_features", "open_features"]

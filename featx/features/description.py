@@ -10,6 +10,7 @@ from featx.cache.identity import Space
 from featx.features.collection import SPLITS
 from featx.features.reading import FeaturesFile, open_features
 from featx.tasks import LABEL, Task
+from featx.terminal import printable
 
 __all__ = ["describe", "printable"]
 
@@ -86,8 +87,3 @@ def _task(task: Task) -> str:
         return f"{task.name}: {len(task.classes)} classes{gaps}"
     span = f", {values.min():.4g} to {values.max():.4g}" if len(values) else ""
     return f"{task.name}: numbers{span}{gaps}"
-
-
-def printable(text: str) -> str:
-    """One line that a terminal takes as text: control characters and lone bytes are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

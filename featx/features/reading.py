@@ -20,6 +20,7 @@ from featx.features.collection import Features
 from featx.features.heap import check_heaps
 from featx.features.stored import StoredParts, stored_dataset
 from featx.features.writing import FORMAT_VERSION
+from featx.options import checked
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
 
@@ -189,6 +190,7 @@ class FeaturesFile:
         return f"FeaturesFile({str(self.path)!r})"
 
 
+@checked(path="file")
 def open_features(path: str | os.PathLike[str]) -> FeaturesFile:
     """Open a features file and read rows when they are needed.
 
@@ -210,6 +212,7 @@ def open_features(path: str | os.PathLike[str]) -> FeaturesFile:
     return FeaturesFile(path)
 
 
+@checked(path="file")
 def load_features(path: str | os.PathLike[str]) -> Features:
     """Read a features file into memory.
 

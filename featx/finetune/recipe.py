@@ -68,10 +68,11 @@ HEAD_STARTS = ("sgd", "logistic")
 
 #: Ranges of the numbers of a recipe: whether a value lies within, and how a message says so.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "lr_head": (lambda v: v > 0, "above 0"),
-    "lr_backbone": (lambda v: v > 0, "above 0"),
+    # The head's input is standardised, so that rates about 10 are usual; far above, nothing is learned.
+    "lr_head": (lambda v: 0 < v <= 1000, "above 0, at most 1000"),
+    "lr_backbone": (lambda v: 0 < v <= 100, "above 0, at most 100"),
     "momentum": (lambda v: 0 <= v < 1, "in [0, 1)"),
-    "weight_decay": (lambda v: v >= 0, "at least 0"),
+    "weight_decay": (lambda v: 0 <= v <= 100, "from 0 to 100"),
     "label_smoothing": (lambda v: 0 <= v < 1, "in [0, 1)"),
     "clip_norm": (lambda v: v > 0, "above 0, or None"),
     "val_fraction": (lambda v: 0 < v < 1, "in (0, 1)"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,9 @@ from featx.errors import InputError
 from featx.extraction import Rows, embed, network_embedder, warm_backbone
 from featx.finetuned.fitted import Fitted
 from featx.finetuned.targets import encoded, listed, seed_of
+from featx.options import check_options
 from featx.splits import Split, validation_part
+from featx.terminal import tell
 
 if TYPE_CHECKING:
     from featx.finetune import Recipe
@@ -252,7 +253,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ = tuned.history[-1]["epoch"]
         self.best_epoch_ = tuned.best_epoch
         self.recipe_ = tuned.recipe
-        self.notes_ = tuned.notes
+        self.notes_ = [*tuned.notes, *self._unused()]
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -361,6 +362,12 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             )
         return self._fitted
 
+    def _unused(self) -> list[str]:
+        """What was given and had no effect."""
+        idle = ["lr_backbone", "unfreeze", "augment"] if self.mode == "head" else []
+        idle += [] if self.early_stopping else ["patience"]
+        return [f"{name} had no effect here" for name in idle if getattr(self, name) is not None]
+
     def _check_parameters(self) -> None:
         if self.precision == "int8":
             raise InputError(
@@ -375,6 +382,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(
                 f"FineTunedClassifier: validation_fraction must lie between 0 and 1, got {fraction!r}"
             )
+        shared = ("backbone", "weights", "image_size", "precision", "engine", "device", "cache", "n_jobs")
+        check_options(**{name: getattr(self, name) for name in (*shared, "verbose")})
         self._recipe(1)  # names and ranges of the others
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -391,8 +400,4 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
 def _say_epoch(epoch: dict[str, Any]) -> None:
     validated = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
-    print(
-        f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}",
-        file=sys.stderr,
-        flush=True,
-    )
+    tell(f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}")

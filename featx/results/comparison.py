@@ -18,6 +18,8 @@ from featx.results.reading import built_fields, read_json, shown
 from featx.results.repeats import Repeats, said_of
 from featx.results.types import MethodResult, best_method, by_top1
 from featx.results.writing import plain, write_atomically
+from featx.spreadsheet import frame_csv
+from featx.terminal import printable
 
 if TYPE_CHECKING:
     import pandas
@@ -249,11 +251,12 @@ class ComparisonResult:
         OutputError
             When the place cannot be written.
         """
-        write_atomically(path, self.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_atomically(path, frame_csv(self.to_frame()))
 
 
 def aligned(lines: list[list[str]]) -> list[str]:
     """Rows of cells as lines of text, the first one underlined, the first column to the left."""
+    lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
 
     def text(line: list[str]) -> str:

@@ -45,6 +45,7 @@ from featx.results.comparison import DatasetFacts, aligned
 from featx.results.reading import built_fields, read_json, shown
 from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
+from featx.spreadsheet import frame_csv
 
 if TYPE_CHECKING:
     import pandas
@@ -336,7 +337,7 @@ class CurveResult:
         OutputError
             When the place cannot be written.
         """
-        write_atomically(path, self.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_atomically(path, frame_csv(self.to_frame()))
 
 
 def _short(interval: Interval) -> str:

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from featx.results.comparison import aligned
 from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
+from featx.spreadsheet import frame_csv
 
 if TYPE_CHECKING:
     import pandas
@@ -158,7 +159,7 @@ class RankingResult:
         """
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(os.path.join(folder, "results.json"), text)
-        frame = self.to_frame().to_csv(index=False, lineterminator="\n")
+        frame = frame_csv(self.to_frame())
         write_atomically(os.path.join(folder, "results.csv"), frame)
 
 

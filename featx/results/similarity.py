@@ -38,6 +38,7 @@ from typing import Any
 from featx.results.comparison import aligned
 from featx.results.formats import format_p
 from featx.results.writing import plain, write_atomically
+from featx.terminal import printable
 
 #: Random divisions behind the column ``chance``.
 CHANCE_DRAWS = 3
@@ -101,7 +102,7 @@ class SimilarityResult:
             f"{s['name']}: {s['n']} images" + (f" ({s['used']} compared)" if s["used"] < s["n"] else "")
             for s in self.sets
         )
-        shown = [f"  {m['log_ratio']:+.1f}  {m['set']}: {m['id']}" for m in self.most_different]
+        shown = [printable(f"  {m['log_ratio']:+.1f}  {m['set']}: {m['id']}") for m in self.most_different]
         return "\n".join(
             [sizes, "", *aligned(lines), "", "least like the other set (log density ratio):", *shown]
         )

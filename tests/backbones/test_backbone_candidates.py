@@ -96,7 +96,7 @@ def test_logits_that_are_not_to_be_had(tmp_path):
         load_backbone(BACKBONE, weights=path, layer="logits", image_size=32).build()
     with pytest.raises(UnknownName, match="layer"):
         load_layers(BACKBONE, ["stage9"], **TINY)
-    with pytest.raises(InputError, match="at least one layer"):
+    with pytest.raises(InputError, match="layers: at least one"):
         load_layers(BACKBONE, [], **TINY)
 
 

@@ -3,13 +3,14 @@
 import copy
 import pickle
 import threading
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 
-from featx.backbones import layers
+from featx.backbones import tracing
 from featx.backbones.layers import HookedFeatures, cut
 from featx.errors import InputError, UnknownName
 
@@ -128,11 +129,17 @@ def test_a_convolution_can_be_the_classifier():
     class Squeeze(nn.Sequential):
         def __init__(self):
             super().__init__(
-                nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Dropout(), nn.Conv2d(5, 9, 1), nn.AdaptiveAvgPool2d(1)
+                OrderedDict(
+                    features=nn.Conv2d(3, 5, 3),
+                    relu=nn.ReLU(),
+                    dropout=nn.Dropout(),
+                    classifier=nn.Conv2d(5, 9, 1),
+                    pool=nn.AdaptiveAvgPool2d(1),
+                )
             )
 
     part = cut(Squeeze(), (8, 8), name="net")
-    assert (part.layer, part.pooling, part.dim, part.after) == ("1", "avg", 5, ("3.",))
+    assert (part.layer, part.pooling, part.dim, part.after) == ("relu", "avg", 5, ("classifier.",))
 
 
 @pytest.mark.parametrize("layer", ["hed", "", "x", "conv.weight"])
@@ -232,6 +239,6 @@ def test_what_another_thread_computes_is_no_part_of_a_trace():
             thread.join()
             return self.conv(x)
 
-    graph, _ = layers._trace(Busy(), timm=False)
+    graph, _ = tracing.trace(Busy(), timm=False)
     assert [node.target for node in graph.nodes if node.op == "call_module"] == ["conv"]
     torch.testing.assert_close(seen[0], other(torch.ones(1, 2)))

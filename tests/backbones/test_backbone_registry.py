@@ -287,7 +287,7 @@ def test_preprocessing_can_be_replaced_and_the_resolution_changed():
     assert small.dim == 24 * 48 * 48
     with pytest.raises(InputError, match="preprocessing must be a Preprocessing or its dict, got int"):
         load_backbone(SMALL, weights=None, preprocessing=3)
-    with pytest.raises(InputError, match="image size"):
+    with pytest.raises(InputError, match="image_size"):
         load_backbone(SMALL, weights=None, image_size=0)
 
 

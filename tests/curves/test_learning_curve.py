@@ -285,7 +285,7 @@ def test_a_number_is_no_class(noisy, tmp_path):
     ("options", "error", "message"),
     [
         ({"shots": 0}, InputError, "shots: expected whole numbers of at least 1"),
-        ({"seeds": 0}, InputError, "seeds must be a whole number of draws"),
+        ({"seeds": 0}, InputError, "seeds must be None or a whole number"),
         ({"classifiers": "logrek"}, UnknownName, "did you mean logreg"),
         ({"classifiers": "pixels"}, InputError, "is a floor"),
         ({"baseline": "fullest"}, UnknownName, "did you mean full"),

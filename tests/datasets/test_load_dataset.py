@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from featx.datasets import from_arrays, load_dataset
-from featx.errors import DatasetError, ImageError
+from featx.errors import DatasetError, ImageError, InputError
 
 BATCH = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
 
@@ -136,7 +136,7 @@ def test_a_limit_is_stratified_and_seeded(folder):
     assert np.bincount(load_dataset(folder, limit=4).labels).tolist() == [2, 2]
     assert load_dataset(folder, limit=4, seed=1).ids == load_dataset(folder, limit=4, seed=1).ids
     assert len(load_dataset(folder, limit=99)) == 6
-    with pytest.raises(DatasetError, match="limit must be"):
+    with pytest.raises(InputError, match="limit must be"):
         load_dataset(folder, limit=0)
 
 

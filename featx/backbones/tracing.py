@@ -1,0 +1,86 @@
+"""Trace a network into a graph whose nodes have names that users can say."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.proxy import TraceError
+
+from featx.backbones.loading import OneThread, one_at_a_time
+from featx.vision import import_torchvision
+
+# What tracing arbitrary forward code raises when it branches on values or unpacks them.
+_UNTRACEABLE = (TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
+
+WEIGHTED = (nn.Linear, nn.Conv2d)
+WEIGHTED_FUNCTIONS = (nn.functional.linear, nn.functional.conv2d)  # timm's own Linear is traced into
+DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Identity)
+DROPOUT_FUNCTIONS = (nn.functional.dropout, torch.dropout)
+_FLATTENS = (nn.Flatten,)
+_FLATTEN_FUNCTIONS = (torch.flatten,)
+
+
+@one_at_a_time
+def trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
+    """Return the graph in eval mode and the name of each node; None when the network cannot be traced.
+
+    `timm` keeps whole the modules that timm marks as untraceable.
+    """
+    torchvision = import_torchvision()
+    from torchvision.models.feature_extraction import NodePathTracer
+    from torchvision.ops.misc import FrozenBatchNorm2d
+    from torchvision.ops.stochastic_depth import StochasticDepth
+
+    leaves: list[Any] = [StochasticDepth, FrozenBatchNorm2d]
+    functions: list[Any] = []
+    if timm:
+        from timm.layers import get_notrace_functions, get_notrace_modules
+
+        leaves += get_notrace_modules()
+        functions += get_notrace_functions()
+
+    class Tracer(OneThread, NodePathTracer):
+        pass
+
+    tracer = Tracer(
+        autowrap_modules=(math, torchvision.ops), autowrap_functions=tuple(functions), leaf_modules=leaves
+    )
+    try:
+        graph = tracer.trace(network)
+    except _UNTRACEABLE:
+        return None
+    names = {node: name for node, name in tracer.node_to_qualname.items() if node.op != "placeholder"}
+    return graph, names
+
+
+def is_call(network: nn.Module, node: fx.Node, modules: tuple[type, ...], functions: tuple[Any, ...]) -> bool:
+    """Whether a node calls a module of one of these types, or one of these functions."""
+    if node.op == "call_module":
+        return isinstance(network.get_submodule(str(node.target)), modules)
+    return node.op == "call_function" and node.target in functions
+
+
+def classifier_node(graph: fx.Graph, network: nn.Module) -> fx.Node | None:
+    """Return the last linear layer or convolution of a graph."""
+    for node in reversed(graph.nodes):
+        if is_call(network, node, WEIGHTED, WEIGHTED_FUNCTIONS):
+            return node
+    return None
+
+
+def before_dropout(network: nn.Module, node: Any, *, flattened: bool = False) -> Any:
+    """Return the node whose values `node` has in eval mode: looked at through dropout.
+
+    With `flattened` also through what only gives the values another shape.
+    """
+    modules = (*DROPOUTS, *_FLATTENS) if flattened else DROPOUTS
+    functions = (*DROPOUT_FUNCTIONS, *_FLATTEN_FUNCTIONS) if flattened else DROPOUT_FUNCTIONS
+    while isinstance(node, fx.Node):
+        method = flattened and node.op == "call_method" and node.target == "flatten"
+        if not method and not is_call(network, node, modules, functions):
+            break
+        node = node.args[0]
+    return node

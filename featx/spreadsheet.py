@@ -1,0 +1,59 @@
+"""CSV that a spreadsheet shows and does not compute.
+
+A cell of text that begins with ``=``, ``+``, ``-`` or ``@`` is a formula to a spreadsheet, and the name of a
+file can be one that sends data away. Such cells get a leading apostrophe, as is usual; numbers are left
+alone, and control characters are written as escapes (`featx.terminal.printable`). Tables that featx reads
+lose that apostrophe again, so what it writes it reads back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from featx.terminal import printable
+
+if TYPE_CHECKING:
+    import pandas
+
+#: What begins a formula, also in the full-width forms that spreadsheets take for the same.
+_FORMULA = tuple("=+-@＝＋－＠")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def safe_cell(value: Any) -> Any:
+    """Return what stands in a CSV file for `value`; anything but text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if _is_formula(text) else text
+
+
+def original_cell(text: str) -> str:
+    """Return the text that `safe_cell` was given, from what it made of it (escapes stay escapes)."""
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a CSV file of these columns and rows, with every cell safe."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([safe_cell(name) for name in header])
+    writer.writerows([safe_cell(value) for value in row] for row in rows)
+    return file.getvalue()
+
+
+def frame_csv(frame: pandas.DataFrame) -> str:
+    """Return a data frame as a CSV file, with every cell safe."""
+    safe = frame.map(safe_cell).rename(columns=safe_cell)
+    text: str = safe.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _is_formula(text: str) -> bool:
+    # One that begins with apostrophes already gets another, so that none is lost on the way back.
+    bare = text.lstrip("'")
+    return bare.startswith(_FORMULA) and (bare != text or _NUMBER.fullmatch(text) is None)

@@ -1,0 +1,92 @@
+"""Every network of timm: its row is the embedding that timm itself gives, or it is refused by name."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from featx.backbones import load_backbone
+from featx.backbones.layers import cut
+from featx.backbones.loading import random_network, skeleton
+from featx.backbones.registry import _architecture
+from featx.backbones.timm import import_timm
+from featx.errors import InputError
+
+pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
+
+#: One of each kind: what is right, and what was wrong.
+FEW = {
+    "resnet18": True,
+    "mobilenetv3_small_050": True,
+    "convnext_atto": True,
+    "vit_tiny_patch16_224": True,
+    "deit_tiny_distilled_patch16_224": False,  # the mean of two tokens
+    "vit_small_patch14_dinov2": False,  # no classifier
+    "resnet50_clip_gap": False,
+    "vit_base_patch16_siglip_224": False,
+    "swin_tiny_patch4_window7_224": True,
+    "hiera_tiny_224": False,
+    "crossvit_9_240": False,  # two classifiers
+    "levit_128s": False,  # norms before the classifier
+}
+#: Largest network whose values are compared, in parameters, and by --thorough how many are.
+LARGEST, COMPARED = 40e6, 150
+
+
+def pooled(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The embedding that timm itself gives."""
+    with torch.inference_mode():
+        return network.forward_head(network.forward_features(images), pre_logits=True)
+
+
+def standing(name: str) -> tuple[InputError | None, int]:
+    """The error that refuses `name`, if one does, and its parameters; lengths are compared without values."""
+    architecture, _ = _architecture(f"timm:{name}")
+    network = skeleton(architecture, None, pretrained_style=True).eval()
+    parameters = sum(p.numel() for p in network.parameters())
+    preprocessing = architecture.preprocessing()
+    size = preprocessing.size if preprocessing is not None else (224, 224)
+    try:
+        part = cut(network, size, name=f"timm:{name}", timm=True)
+    except InputError as error:
+        return error, parameters
+    expected = pooled(network, torch.zeros((2, 3, *size), device="meta"))
+    assert part.dim == (network.head_hidden_size or network.num_features) == expected.shape[1]
+    return None, parameters
+
+
+def assert_equal_rows(name: str) -> None:
+    backbone = load_backbone(f"timm:{name}", weights=None)
+    network = random_network(backbone.architecture, 0).eval()
+    images = torch.rand((2, 3, *backbone.preprocessing.size), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone.module(images), pooled(network, images), rtol=1e-4, atol=1e-5)
+
+
+def names(thorough: bool) -> list[str]:
+    """Those of the short form, or all; FEATX_SHARD=1/2 is the second half of them."""
+    if not thorough:
+        return list(FEW)
+    number, _, of = os.environ.get("FEATX_SHARD", "0/1").partition("/")
+    return import_timm().list_models()[int(number) :: int(of)]
+
+
+def test_every_architecture_gives_the_librarys_own_embedding_or_is_refused(thorough, counted):
+    pytest.importorskip("timm")
+    accepted, refused, small = [], [], []
+    for name in names(thorough):
+        error, parameters = standing(name)
+        (refused if error else accepted).append(name)
+        if error is not None:
+            assert f"timm:{name}" in str(error)
+            assert len(str(error).splitlines()) == 1
+        elif parameters <= LARGEST:
+            small.append(name)
+    compared = small[:: max(1, len(small) // COMPARED)] if thorough else small[:3]
+    for name in compared:
+        assert_equal_rows(name)
+    if not thorough:
+        assert accepted == [name for name, right in FEW.items() if right]
+    counted(accepted=len(accepted), refused=len(refused), rows_compared=len(compared), wrong=0)
