@@ -82,6 +82,8 @@ def trace(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule | None:
             graph = fx.GraphModule(module, copy.deepcopy(module.graph))
         else:
             graph = _symbolic_trace(module)
+            with torch.no_grad():
+                module(sample)  # one that keeps count of its calls is then ahead of its trace
         with torch.no_grad():
             same = torch.allclose(graph(sample), module(sample), rtol=1e-3, atol=1e-5)
     except _UNTRACEABLE:
