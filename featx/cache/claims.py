@@ -207,9 +207,7 @@ class Claims:
 
     def _look(self) -> None:
         """Take notice of what others have claimed, and of those that are gone."""
-        names = {
-            name for name in os.listdir(self._folder) if name != _GATE and CLAIM_NAME.fullmatch(name)
-        }
+        names = {name for name in os.listdir(self._folder) if name != _GATE and CLAIM_NAME.fullmatch(name)}
         if self._path is not None:
             names.discard(self._path.name)
         for name in names - self._others.keys():

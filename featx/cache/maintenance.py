@@ -26,7 +26,16 @@ from featx.cache.space_store import SpaceStore
 from featx.durable import PART_NAME, is_left_over, sweep_parts
 from featx.errors import CacheError
 
-__all__ = ["YOUNG_SECONDS", "Collection", "SpaceInfo", "Verification", "clear_space", "collect", "survey", "verify"]
+__all__ = [
+    "YOUNG_SECONDS",
+    "Collection",
+    "SpaceInfo",
+    "Verification",
+    "clear_space",
+    "collect",
+    "survey",
+    "verify",
+]
 
 #: What is younger may belong to somebody who has just begun.
 YOUNG_SECONDS = 3600.0
