@@ -295,7 +295,8 @@ def _host() -> str:
 def _writer_lives(match: re.Match[str]) -> bool | None:
     """Whether there is a process of the number that wrote a part; None where that cannot be seen.
 
-    Should the writer live after all (containers that share a host name), its rename fails and it writes again.
+    Should the writer live after all (containers that share a host name), its rename fails, and a writer of
+    the cache writes again.
     """
     if match["host"] != _host() or os.name == "nt":  # there, signal 0 would end it
         return None

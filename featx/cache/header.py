@@ -167,7 +167,7 @@ def file_damage(path: Path) -> str | None:
 
 
 def _hdf5_works() -> bool:
-    """Whether HDF5 can work at all: without memory it says of any file that it is none, or lacks something."""
+    """Whether HDF5 can work at all: without memory it finds no file in order."""
     try:
         encode_file({"n": 1}, {"a": np.zeros(1, dtype=np.uint8)})
     except (CacheError, MemoryError):

@@ -408,8 +408,8 @@ def _cache(commands: Any) -> None:
         type=age,
         default="1h",
         metavar="AGE",
-        help="from which age on an empty space is taken for left over, and not for that of an extraction that "
-        "has just begun (0, 30m, 2h, 7d; default: 1h)",
+        help="remove empty spaces only from this age on: a younger one may be that of an extraction that has "
+        "just begun (0, 30m, 2h, 7d; default: 1h)",
     )
     _root(p)
 

@@ -347,7 +347,7 @@ class _Run:
             time.sleep(_WAIT_SECONDS)
 
     def _patience(self, member: Member) -> float:
-        """Seconds in which a healthy run claims another unit, or commits, if rows cost there what they do here."""
+        """Seconds in which a healthy run claims or commits, if rows cost there what they cost here."""
         if member.checked is None:
             return _PATIENCE_SECONDS
         engine, profile = member.checked.engine, self.profile

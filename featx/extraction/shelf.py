@@ -87,8 +87,8 @@ class Shelf:
             part = np.empty((len(digests), at.stop - at.start), out.dtype)
             found &= store.read(digests, part)[1]
             out[:, at] = part
-        for i in np.flatnonzero(~found) if self._kept else ():
-            row = self._kept.get(digests[i])  # type: ignore[union-attr]
-            if row is not None:
+        kept = self._kept or {}
+        for i in np.flatnonzero(~found).tolist() if kept else ():
+            if (row := kept.get(digests[i])) is not None:
                 out[i], found[i] = row, True
         return found

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from featx.backbones import tracing
+from featx.backbones import layers
 from featx.backbones.layers import HookedFeatures, cut
 from featx.errors import InputError, UnknownName
 

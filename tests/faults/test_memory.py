@@ -1,4 +1,4 @@
-"""Every reader of the cache with less memory than it needs: one clear error or what is right, nothing lost."""
+"""Every reader of the cache with less memory than it needs: one clear error or what is right."""
 
 from __future__ import annotations
 

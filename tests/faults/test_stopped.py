@@ -68,6 +68,11 @@ def rows_beside(root):
     return embed([picture(i) for i in NUMBERS], pixel_embedder(8), cache=root, n_jobs=2)
 
 
+def again_and_again(root):
+    while True:  # the wait for the database is short, and none for a second time
+        rows_beside(root)
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(loop, "_PATIENCE_SECONDS", 1.0)
@@ -124,6 +129,5 @@ def test_ctrl_c_ends_the_wait(tmp_path, monkeypatch, held):
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            while True:  # the wait for the database is short, and none for a second time
-                rows_beside(tmp_path / "cache")
+            again_and_again(tmp_path / "cache")
         assert time.monotonic() - began < 4
