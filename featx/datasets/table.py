@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,7 @@ def _read_parquet(file: Path, asked: list[str]) -> Table:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtra("pyarrow", "parquet", f"reading {file.name}") from error
-    # Text in it need not be UTF-8 either, which shows only when it becomes Python's.
-    with (
-        as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})")),
-        parquet.ParquetFile(file) as opened,
-    ):
+    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
         stored = list(opened.schema_arrow.names)
         names = [same_form(name) for name in stored]
         where = _positions(file, names, asked)
@@ -148,10 +145,15 @@ def _parquet_columns(file: Path) -> dict[str, list[Any]]:
     from pyarrow import parquet, types
 
     plain = (types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_dictionary)
-    with parquet.ParquetFile(file) as opened:
+    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
         names = [field.name for field in opened.schema_arrow if any(is_kind(field.type) for is_kind in plain)]
         data = opened.read(columns=names)
-    return {name: data.column(name).to_pylist() for name in names}
+        return {name: data.column(name).to_pylist() for name in names}
+
+
+def _parquet_errors(file: Path) -> AbstractContextManager[None]:
+    """Turn what pyarrow raises into one error; text need not be UTF-8, which shows once it is Python's."""
+    return as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})"))
 
 
 def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:
