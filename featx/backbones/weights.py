@@ -234,7 +234,7 @@ def _first_stranger(data: bytes) -> str | None:
                 raise ValueError(
                     f"{len(data)} bytes that would grow to {grown}; torch.save compresses nothing"
                 )
-            pickles = [io.BytesIO(archive.read(e)) for e in entries if e.filename.endswith("/data.pkl")]
+            pickles = [io.BytesIO(archive.read(e)) for e in entries if e.filename.endswith("data.pkl")]
     for stream in pickles:
         # Files of before 2020 begin with a magic number, a version and a description of the machine.
         for _ in range(1 if data.startswith(b"PK") else 4):
@@ -252,6 +252,9 @@ def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
         got = f"a {type(content).__name__}" if not isinstance(content, dict) else "a dict without names"
         raise WeightsError(f"{path}: expected a state dict (names and tensors), got {got}")
+    odd_names = [key for key in content if not key.isprintable()]
+    if odd_names:
+        raise WeightsError(f"{path}: {odd_names[0]!r:.80} is no name of a tensor")
     strangers = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
     if strangers:
         raise WeightsError(

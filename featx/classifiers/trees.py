@@ -25,6 +25,7 @@ __all__ = ["KeptBoosting", "KeptForest", "keep_boosting", "keep_forest"]
 
 LEAF = -1
 _MOST_NODES = 2**30
+_MOST_LEVELS = 5000
 # Leaves that are looked up at a time: rows times trees.
 _AT_ONCE = 500_000
 
@@ -88,8 +89,19 @@ class _Trees(ClassifierMixin, BaseEstimator):
         self._roots = ends - self.sizes_
         self._right = after  # of a leaf: never looked at
         # Which threshold an inner node has, and which value a leaf.
+        self._check_depth()
         counted = np.cumsum(inner, dtype=np.int32)
         self._number = np.where(inner, counted - 1, np.arange(n, dtype=np.int32) - counted)
+
+    def _check_depth(self) -> None:
+        """Go down all trees level by level: as many steps take a row to its leaf."""
+        nodes = self._roots
+        for _ in range(_MOST_LEVELS):
+            nodes = nodes[self.feature_[nodes] != LEAF]
+            if not len(nodes):
+                return
+            nodes = np.concatenate([nodes + 1, self._right[nodes]])
+        raise InputError(f"a tree has more than {_MOST_LEVELS} levels")
 
     def _leaves(self, X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield some rows and the number of the leaf (n_trees, n_rows) to which each tree leads them."""

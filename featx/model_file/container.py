@@ -6,7 +6,8 @@ unpickled. Any tool opens it: ``numpy.load`` reads the arrays.
 
 A file of a stranger may claim anything. What is read is therefore bounded by the file's own size before it
 is read: all members together may unpack to `GROWTH` times the file and 1 MiB, and an array has exactly the
-bytes that its shape says. Reading takes about that memory, twice for the largest array.
+bytes that its shape says. Reading takes about that memory, twice for the largest array, and building a
+classifier of trees three times as much again.
 """
 
 from __future__ import annotations

@@ -206,6 +206,7 @@ def _finish_trees(trees: Any, numbers: dict[str, int]) -> None:
     trees.link()
 
 
+_SHARE = 1.001  # a share of all, and how it may be rounded
 _WEIGHT = Choice((None, "balanced"))
 _PENALTY: dict[str, Number | Choice] = {"C": Number(), "class_weight": _WEIGHT}
 _LINEAR = {"coef_": Values("sd"), "intercept_": Values("s")}
@@ -242,7 +243,7 @@ KINDS = (
     Kind(
         "naive-bayes",
         GaussianNB,
-        {"theta_": Values("kd"), "var_": Values("kd", low=0), "class_prior_": Values("k", 0, 1)},
+        {"theta_": Values("kd"), "var_": Values("kd", low=0), "class_prior_": Values("k", 0, _SHARE)},
         {"var_smoothing": Number()},
     ),
     Kind(
@@ -283,7 +284,7 @@ KINDS = (
             **_TREES,
             "counts_": Values("l", low=1, counts=True),
             "codes_": Values("m", low=0, codes="k"),
-            "value_": Values("m", 0, 1),
+            "value_": Values("m", 0, _SHARE),
         },
         finish=_finish_trees,
         keep=keep_forest,

@@ -383,6 +383,10 @@ class TestCheckpoints:
                 lambda s: s.update({"conv1.0.weight": torch.ones(4, 3, 3, 3)}),
                 "conv1.0.weight has shape (4, 3, 3, 3)",
             ),
+            (
+                lambda s: s.update({"conv5.0.weight": s["conv5.0.weight"].to(torch.int64)}),
+                "conv5.0.weight holds torch.int64 and should hold torch.float32",
+            ),
         ],
     )
     def test_another_architecture_is_refused_and_names_a_tensor(self, save, small_state, change, part):

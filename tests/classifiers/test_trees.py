@@ -83,6 +83,15 @@ def test_nodes_that_are_no_tree_are_refused(features, sizes):
         forest_of(features, sizes).link()
 
 
+@pytest.mark.parametrize("features", [[0] * 6000 + [-1] * 6001, [0, -1] * 6000 + [-1]])
+def test_a_tree_that_is_a_chain_is_refused(features):
+    with pytest.raises(InputError, match="more than 5000 levels"):
+        forest_of(features, [len(features)]).link()
+    short = forest_of(features[3000:-3000] if features[1] == 0 else features[4000:], [1])
+    short.sizes_ = np.array([len(short.feature_)])
+    short.link()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_right_children_are_those_of_a_walk(seed):
     rng = np.random.default_rng(seed)
