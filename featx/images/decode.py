@@ -290,8 +290,9 @@ def _decoded(
             if not taken.fits(height * width, len(data)):
                 raise Damaged(f"damaged {format}: {len(data):,} bytes cannot hold {width} x {height} pixels")
             peak = taken.peak(height * width, len(data), by)
-            _check_room(peak, id)
-            hold.need(peak)
+            if height * width > _SMALL or peak > 2 * OVERHEAD:  # a strip may be larger than the picture
+                _check_room(peak, id)
+                hold.need(peak)
             return by
 
         if format == "JPEG" and (fast := jpeg_pixels(container.data, factor)) is not None:
