@@ -171,8 +171,8 @@ def decode_pixels(
     ImageError
         With the reason, when the bytes do not make an image.
     """
-    with decoding(data, id, name=name, reduce=reduce) as made:
-        return made
+    with DECODING.hold() as hold:
+        return _decoded(data, id, name, reduce, hold, _as_pixels)
 
 
 @contextlib.contextmanager
