@@ -94,14 +94,12 @@ def read_regular(path: str | os.PathLike[str], *, at_most: int) -> bytes:
     # Should a pipe have taken the file's place by now, opening must not wait for its other end.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     for _ in range(_READINGS):
-        with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb", buffering=0) as file:
+        with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
             before = os.fstat(file.fileno())
             _check(before, path, at_most)
             size = before.st_size
             # As many bytes as the file says it has: a log that grows and a file of /proc end here, too.
             data = file.read(size) or b""
-            while len(data) < size and (more := file.read(size - len(data))):
-                data += more
             after = os.fstat(file.fileno())
         if len(data) == size == after.st_size and before.st_mtime_ns == after.st_mtime_ns:
             return data

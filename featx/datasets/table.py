@@ -129,18 +129,9 @@ def _read_parquet(file: Path, asked: list[str]) -> Table:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtra("pyarrow", "parquet", f"reading {file.name}") from error
-<<<<<<< HEAD
-    # Text in it need not be UTF-8 either, which shows only when it becomes Python's.
-    with (
-        as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})")),
-        parquet.ParquetFile(file) as opened,
-    ):
+    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
         schema = opened.schema_arrow
         stored = list(schema.names)
-=======
-    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
-        stored = list(opened.schema_arrow.names)
->>>>>>> part-D
         names = [same_form(name) for name in stored]
         where = _positions(file, names, asked)
         wanted = [stored[position] for position in where.values()]
@@ -174,9 +165,13 @@ def _parquet_columns(file: Path) -> dict[str, list[Any]]:
     plain = (types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_dictionary)
     with _parquet_errors(file), parquet.ParquetFile(file) as opened:
         names = [field.name for field in opened.schema_arrow if any(is_kind(field.type) for is_kind in plain)]
-<<<<<<< HEAD
         first = next(opened.iter_batches(batch_size=_LOOKED_AT, columns=names), None)
-    return {} if first is None else {name: first.column(name).to_pylist() for name in names}
+        return {} if first is None else {name: first.column(name).to_pylist() for name in names}
+
+
+def _parquet_errors(file: Path) -> AbstractContextManager[None]:
+    """Turn what pyarrow raises into one error; text need not be UTF-8, which shows once it is Python's."""
+    return as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})"))
 
 
 def _check_growth(file: Path, metadata: Any) -> None:
@@ -203,15 +198,6 @@ def _check_texts(file: Path, name: str, column: Any) -> None:
             total += int(np.bincount(codes, minlength=len(lengths)) @ lengths) if len(lengths) else 0
     if total > _GROWTH * file.stat().st_size + _FREE_BYTES:
         raise DatasetError(f"{file}: refused: column {name} would grow to {total} bytes")
-=======
-        data = opened.read(columns=names)
-        return {name: data.column(name).to_pylist() for name in names}
-
-
-def _parquet_errors(file: Path) -> AbstractContextManager[None]:
-    """Turn what pyarrow raises into one error; text need not be UTF-8, which shows once it is Python's."""
-    return as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})"))
->>>>>>> part-D
 
 
 def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:

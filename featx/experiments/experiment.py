@@ -230,7 +230,7 @@ def experiment_of(
 def _text_of(file: Path) -> str | None:
     """None where there is no such file, or none that was written here."""
     try:
-        return read_regular(file, at_most=_MOST_BYTES).decode("utf-8")
+        return read_regular(file, at_most=_MOST_BYTES).decode("utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError):
         return None
 

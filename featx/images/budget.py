@@ -89,19 +89,17 @@ class Budget:
         """
         self._size, self._gate = max(1, self.size // processes), gate
 
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[Hold]:
-        """Within it bytes may be taken, all of which are given back at its end."""
-        with contextlib.ExitStack() as stack:
-            yield Hold(self, stack)
+    def hold(self) -> Hold:
+        """A context within which bytes may be taken, all of which are given back at its end."""
+        return Hold(self)
 
     @contextlib.contextmanager
     def _taken(self, n_bytes: int) -> Iterator[None]:
         # A thread that has some and waits for more could wait for itself.
         nested = getattr(self._mine, "depth", 0) > 0
-        large = self._gate is not None and n_bytes > self.size and not nested
+        gate = self._gate if n_bytes > self.size and not nested else None
         holder = object()
-        with self._gate() if large and self._gate is not None else contextlib.nullcontext():
+        with contextlib.nullcontext() if gate is None else gate():
             self._mine.depth = getattr(self._mine, "depth", 0) + 1
             try:
                 self._take(holder, n_bytes, wait=not nested)
@@ -150,8 +148,18 @@ def _malloc_trim() -> Callable[[int], int] | None:
 class Hold:
     """What one decoding has taken of a budget."""
 
-    def __init__(self, budget: Budget, stack: contextlib.ExitStack) -> None:
-        self._budget, self._stack, self._n_bytes = budget, stack, 0
+    __slots__ = ("_budget", "_n_bytes", "_stack")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget, self._n_bytes = budget, 0
+        self._stack: contextlib.ExitStack | None = None  # of most pictures nothing is taken
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._stack is not None:
+            self._stack.close()
 
     def need(self, n_bytes: int) -> None:
         """Have at least so many bytes from here on, waiting for them if need be.
@@ -159,6 +167,7 @@ class Hold:
         The first call takes them, so it is made before anything large is allocated.
         """
         if n_bytes > self._n_bytes:
+            self._stack = self._stack or contextlib.ExitStack()
             self._stack.enter_context(self._budget._taken(n_bytes - self._n_bytes))
             self._n_bytes = n_bytes
 

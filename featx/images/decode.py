@@ -183,8 +183,8 @@ def decode_pixels(
     ImageError
         With the reason, when the bytes do not make an image.
     """
-    with decoding(data, id, name=name, reduce=reduce) as made:
-        return made
+    with DECODING.hold() as hold:
+        return _decoded(data, id, name, reduce, hold, _as_pixels)
 
 
 @contextlib.contextmanager
@@ -306,8 +306,9 @@ def _decoded(
             if not taken.fits(height * width, len(data)):
                 raise Damaged(f"damaged {format}: {len(data):,} bytes cannot hold {width} x {height} pixels")
             peak = times * taken.peak(height * width, len(data), by)
-            _check_room(peak, id)
-            hold.need(peak)
+            if height * width > _SMALL or peak > 2 * OVERHEAD:  # a strip may be larger than the picture
+                _check_room(peak, id)
+                hold.need(peak)
             return by
 
         if format == "PNM":

@@ -102,7 +102,7 @@ def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footp
         return _jpeg(data, 3 if image is None else _BYTES.get(image.mode, 4))
     if format == "WebP":
         # A block of 16 x 16 pixels of the lossy kind takes at least 1.6 bits for its modes.
-        return Footprint(_UNBOUNDED if b"VP8L" in data[:4096] else 2048, 12, 4)
+        return Footprint(_UNBOUNDED if b"VP8L" in data else 2048, 12, 4)
     if format == "GIF":
         return Footprint(_LZW, 1, 1)
     if format == "PNM":
@@ -119,16 +119,20 @@ def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footp
 
 def frame_of_gif(data: bytes) -> tuple[int, int]:
     """(width, height) that Pillow gives a GIF: of its screen, or more where the first picture sticks out."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    while data[at : at + 1] == b"!":  # an extension: its kind, and blocks that begin with their length
-        at += 2
-        while length := data[at]:
-            at += 1 + length
-        at += 1
-    if data[at : at + 1] == b",":
-        left, top, w, h = struct.unpack_from("<HHHH", data, at + 1)
-        width, height = max(width, left + w), max(height, top + h)
+    width = height = 0
+    try:
+        width, height, flags = struct.unpack_from("<HHB", data, 6)
+        at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+        while data[at : at + 1] == b"!":  # an extension: its kind, and blocks that begin with their length
+            at += 2
+            while length := data[at]:
+                at += 1 + length
+            at += 1
+        if data[at : at + 1] == b",":
+            left, top, w, h = struct.unpack_from("<HHHH", data, at + 1)
+            width, height = max(width, left + w), max(height, top + h)
+    except (IndexError, struct.error):  # cut off in its header: for Pillow to tell
+        pass
     return width, height
 
 

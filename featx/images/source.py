@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,7 +21,15 @@ from PIL import Image
 from featx.cache.identity import digest_array, digest_bytes
 from featx.durable import read_regular
 from featx.errors import DatasetError, ImageError, reason_of
-from featx.images.decode import MAX_FILE_BYTES, MAX_PIXELS, decode, decoding, format_of, pixels_of_image
+from featx.images.decode import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    decode,
+    decode_pixels,
+    decoding,
+    format_of,
+    pixels_of_image,
+)
 from featx.images.jpeg import Reduce
 from featx.images.preprocess import Preprocessing
 from featx.images.rgb import rgb_of_array
@@ -79,17 +87,17 @@ class Content:
         ImageError
             When it cannot be decoded.
         """
-        with self.decoding(reduce) as made:
-            return made
-
-    @contextlib.contextmanager
-    def decoding(self, reduce: Reduce | None = None) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-        """What `pixels` returns, for use within the block alone: see `featx.images.decode.decoding`."""
         if isinstance(self.payload, np.ndarray):
-            yield self.payload, (self.payload.shape[0], self.payload.shape[1])
-            return
-        with decoding(self.payload, self.id, name=self.name, reduce=reduce) as made:
-            yield made
+            return self.payload, (self.payload.shape[0], self.payload.shape[1])
+        return decode_pixels(self.payload, self.id, name=self.name, reduce=reduce)
+
+    def decoding(
+        self, reduce: Reduce | None = None
+    ) -> contextlib.AbstractContextManager[tuple[np.ndarray, tuple[int, int]]]:
+        """What `pixels` returns, for use within a block alone: see `featx.images.decode.decoding`."""
+        if isinstance(self.payload, np.ndarray):
+            return contextlib.nullcontext(self.pixels())
+        return decoding(self.payload, self.id, name=self.name, reduce=reduce)
 
     def resized(self, preprocessing: Preprocessing) -> np.ndarray:
         """The image as `preprocessing` makes it, uint8 (h, w, 3); `ImageError` when it cannot be decoded."""
@@ -327,7 +335,7 @@ def levels_of(array: np.ndarray, id: str) -> np.ndarray:
 
     ``pixels / 255`` becomes `pixels` again. `DatasetError` for values outside, NaN among them.
     """
-    if array.dtype.kind != "f" or array.size == 0:
+    if array.dtype.kind != "f" or array.size == 0 or array.ndim == 0:
         return array
     low, high = float(array.min()), float(array.max())
     if not (low >= 0.0 and high <= 1.0):  # NaN is neither

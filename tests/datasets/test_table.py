@@ -247,16 +247,6 @@ def test_bad_values_in_parquet_are_named(folder, columns, says):
         read_table(parquet(folder, columns))
 
 
-<<<<<<< HEAD
-def test_parquet_text_that_is_no_utf_8_is_refused(folder):
-    path = parquet(folder, {"path": ["img/a.png", "img/b.png"], "label": ["naïve!", "x"]})
-    data = path.read_bytes()
-    assert "naïve!".encode() in data
-    path.write_bytes(data.replace("naïve!".encode(), b"na\xff\xfeve!"))
-    with pytest.raises(DatasetError, match=r"t.parquet: not a readable parquet file"):
-        read_table(path)
-
-
 def test_one_value_repeated_in_a_small_parquet_file_is_not_unpacked(folder):
     path = parquet(folder, {"path": ["img/a.png"] * 3_000_000, "label": ["x"] * 3_000_000})
     assert path.stat().st_size < 20_000
@@ -269,7 +259,8 @@ def test_one_long_value_repeated_in_a_parquet_file_is_not_unpacked(folder):
     assert path.stat().st_size < 20_000
     with pytest.raises(DatasetError, match=r"t.parquet: refused: column label would grow to 50000000 bytes"):
         read_table(path)
-=======
+
+
 def test_text_in_parquet_that_is_no_utf_8_is_refused(folder):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet as format
@@ -282,7 +273,6 @@ def test_text_in_parquet_that_is_no_utf_8_is_refused(folder):
     format.write_table(pyarrow.table({"path": ["img/a.png", "img/b.png"], "kind": bad}), folder / "t.parquet")
     with pytest.raises(DatasetError, match=r"t.parquet: not a readable parquet file \(.*utf-8"):
         read_table(folder / "t.parquet")
->>>>>>> part-D
 
 
 def test_parquet_without_pyarrow_names_the_extra(folder, monkeypatch):
