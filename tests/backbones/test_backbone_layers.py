@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from featx.backbones import tracing
-from featx.backbones import layers
+from featx.backbones import layers, tracing
 from featx.backbones.layers import HookedFeatures, cut
 from featx.errors import InputError, UnknownName
 
