@@ -59,7 +59,7 @@ def test_no_extraction_fails_beside_it_and_its_rows_are_right(tmp_path, action, 
     backbone = load_backbone(QUICK["backbone"], weights=None, image_size=32)
     options = {"backbone": backbone, "engine": "eager", "precision": "fp32"}
     expected = extract(photos, **options, cache=tmp_path / "alone").embeddings
-    runs = (300 if action == "gc" else 60) if thorough else 6
+    runs = (300 if action == "gc" else 60) if thorough else 3
     root, computed = tmp_path / "cache", 0
     with looping(ACTIONS[action], root, tmp_path / "log"):
         for _ in range(runs):
@@ -81,7 +81,7 @@ COMPANY = {
 @pytest.mark.parametrize("company", COMPANY)
 def test_kills_beside_them_lose_nothing_and_no_extraction_fails(tmp_path, company, thorough, counted):
     with Nursery(tmp_path / "cache", seed=7) as nursery:
-        for number in range(180 if thorough else 4):
+        for number in range(180 if thorough else 2):
             nursery.round(*COMPANY[company](75 * (number % 40)))
             committed = nursery.committed()  # fails where an extraction did
             if company == "gc":

@@ -155,7 +155,7 @@ print("all there")
 
 def test_without_memory_a_reader_ends_with_one_error_and_takes_nothing_away(tmp_path, thorough, counted):
     done = subprocess.run(
-        [sys.executable, "-c", STARVED, str(tmp_path / "cache"), "100" if thorough else "8"],
+        [sys.executable, "-c", STARVED, str(tmp_path / "cache"), "100" if thorough else "5"],
         capture_output=True,
         text=True,
         timeout=600,

@@ -96,7 +96,7 @@ def test_a_run_beside_it_comes_to_its_end(tmp_path, impatient, monkeypatch, held
 
 
 def test_one_that_gives_signs_of_life_is_waited_for(tmp_path, impatient):
-    """Four times as long as one is waited for that gives none."""
+    """Twice as long as one is waited for that gives none."""
     root, embedder = tmp_path / "cache", pixel_embedder(8)
     store = Cache(root).space(embedder.space)
     store.prepare()
@@ -108,7 +108,7 @@ def test_one_that_gives_signs_of_life_is_waited_for(tmp_path, impatient):
         status = 1
         try:
             for start in range(0, 20, 5):
-                time.sleep(0.8)
+                time.sleep(0.5)
                 store.publish(digests[start : start + 5], pixels(range(start, start + 5)))
                 other.show_life()
             other.close()

@@ -140,7 +140,7 @@ def test_strange_bytes_in_any_file_of_the_cache(filled, tmp_path, thorough, coun
     assert len({p.suffix for p in files}) >= 7
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     longest = 0.0
-    for _ in range(60 if thorough else 2):
+    for _ in range(60 if thorough else 1):
         for file in files:
             shutil.rmtree(root)
             shutil.copytree(kept, root)
