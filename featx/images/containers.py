@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from featx.images.exif import exif_orientation, png_text_orientation
 from featx.images.jpeg_stream import unpack_jpeg
-from featx.images.structure import Container, Damaged, find_zeros
+from featx.images.structure import Container, Damaged, find_lost_sectors, find_zeros
 from featx.images.tiff import unpack_tiff
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -193,7 +193,7 @@ def _webp(data: bytes) -> Container:
             picture_size, least = _webp_picture(data, name, start, stop)
             size = picture_size if kind != b"VP8X" else size
         elif name == b"ALPH" and not seen and data[start] & 3 == 1:  # 0 is uncompressed
-            _refuse_zeros(data, start, min(stop, len(data)), _WEBP_ZEROS)
+            _refuse_lost_sectors(data, start, min(stop, len(data)))
         elif name == b"EXIF":
             orientation = exif_orientation(data[start:stop])
     return Container("WebP", data, orientation, size, len(data) < riff + 8, least)
@@ -209,26 +209,30 @@ def _webp_picture(data: bytes, name: bytes, start: int, stop: int) -> tuple[tupl
     if name == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, start + 1)
         size = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        least, most_zeros = 0, _WEBP_ZEROS
-    else:
-        w, h = struct.unpack_from("<HH", data, start + 6)
-        size = w & 0x3FFF, h & 0x3FFF
-        macroblocks = -(-size[0] // 16) * -(-size[1] // 16)
-        least, most_zeros = macroblocks // 5, _WEBP_ZEROS + macroblocks // 8
-        (tag,) = struct.unpack_from("<H", data, start)
-        first_part = (tag | data[start + 2] << 16) >> 5
-        if start + 10 + first_part > min(stop, len(data)):
-            raise Damaged("truncated WebP: the file ends before its image does")
-    _refuse_zeros(data, start, min(stop, len(data)), most_zeros)
-    return size, least
+        _refuse_lost_sectors(data, start, min(stop, len(data)))
+        return size, 0
+    w, h = struct.unpack_from("<HH", data, start + 6)
+    size = w & 0x3FFF, h & 0x3FFF
+    macroblocks = -(-size[0] // 16) * -(-size[1] // 16)
+    (tag,) = struct.unpack_from("<H", data, start)
+    first_part = (tag | data[start + 2] << 16) >> 5
+    if start + 10 + first_part > min(stop, len(data)):
+        raise Damaged("truncated WebP: the file ends before its image does")
+    _refuse(find_zeros(data, _WEBP_ZEROS + macroblocks // 8, start, min(stop, len(data))))
+    return size, macroblocks // 5
 
 
-# More zero bytes in a row than the lossless encoder writes, which had at most 5 in photographs and drawings.
-_WEBP_ZEROS = 32
+# So many zero bytes may stand in a row, or at an end, beside those of flat areas.
+_WEBP_ZEROS = 33
 
 
-def _refuse_zeros(data: bytes, start: int, stop: int, most: int) -> None:
-    zeros = find_zeros(data, most + 1, start, stop)
+def _refuse_lost_sectors(data: bytes, start: int, stop: int) -> None:
+    """For lossless data, where the fastest setting of the encoder writes flat areas as hundreds of zeros."""
+    _refuse(find_lost_sectors(data, start, stop))
+    _refuse(find_zeros(data, _WEBP_ZEROS, stop - _WEBP_ZEROS, stop))
+
+
+def _refuse(zeros: tuple[int, int] | None) -> None:
     if zeros is not None:
         raise Damaged(f"damaged WebP: {zeros[1] - zeros[0]} zero bytes within its image data")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_NOT_ZERO = re.compile(rb"[^\0]")
 
 #: A sector of a disk. A lost or never written part of a file reads as zeros, in multiples of it.
 SECTOR = 512
@@ -54,4 +57,19 @@ def find_zeros(data: bytes, count: int, start: int = 0, end: int | None = None) 
     at = data.find(bytes(count), start, end)
     if at < 0:
         return None
-    return at, end - len(data[at:end].lstrip(b"\0"))
+    after = _NOT_ZERO.search(data, at, end)
+    return at, end if after is None else after.start()
+
+
+def find_lost_sectors(data: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Return start and end of the first zeros that fill whole sectors of the file and little more, or None.
+
+    For data in which zeros may be a flat area: that begins and ends where it likes.
+    """
+    while (zeros := find_zeros(data, SECTOR, start, end)) is not None:
+        before, behind = -zeros[0] % SECTOR, zeros[1] % SECTOR
+        # A neighbouring byte may be zero by chance.
+        if before <= 3 and (behind <= 3 or zeros[1] == end):
+            return zeros
+        start = zeros[1]
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 from featx.images.jpeg import check_stream
 from featx.images.jpeg_stream import unpack_jpeg
@@ -83,6 +84,8 @@ def unpack_tiff(data: bytes) -> Container:
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _LZW, _JPEG, _PACKBITS, _DEFLATE = 5, 7, 32773, (8, 32946)
 
+# Pixels of a picture whose strips are looked at; `featx.images.MAX_PIXELS` is less.
+_MOST_CHECKED = 2**28
 # So many bytes are unpacked for their checksum, at about 2 ns each; what comes after them is not looked at.
 _MOST_DEFLATED = 2**29
 # A strip of more pixels is left to libtiff, which compares its size with that of the picture.
@@ -103,6 +106,11 @@ def _check_strips(data: bytes, order: str, values: dict[int, tuple[int, int, int
         return struct.unpack_from(f"{order}{count}{_INTEGERS[kind]}", data, at) if kind in _INTEGERS else ()
 
     compression = (numbers(259) or (1,))[0]
+    width, height = (numbers(256) or (0,))[0], (numbers(257) or (0,))[0]
+    if width * height > _MOST_CHECKED:  # refused for its size later on, with the better reason
+        return
+    if compression == 1 and numbers(284) in ((), (1,)) and numbers(262) != (6,):
+        _check_raw_strips(len(data), width, height, numbers)
     if compression not in (_LZW, _JPEG, _PACKBITS, *_DEFLATE):
         return
     _, size, at = values.get(347, (7, 0, 0))
@@ -122,6 +130,19 @@ def _check_strips(data: bytes, order: str, values: dict[int, tuple[int, int, int
             _check_jpeg(tables[:-2] + data[offset + 2 : end] if tables else data[offset:end])
         elif (zeros := find_zeros(data, SECTOR, offset, end)) is not None:
             raise Damaged(f"damaged TIFF: {zeros[1] - zeros[0]} zero bytes within its image data")
+
+
+def _check_raw_strips(
+    file_size: int, width: int, height: int, numbers: Callable[[int], tuple[int, ...]]
+) -> None:
+    """Refuse strips that end behind the file: the directory that is appended would be taken for pixels."""
+    bits, samples = (numbers(258) or (1,))[0], (numbers(277) or (1,))[0]
+    rows_of_strip = (numbers(278) or (height,))[0]
+    row = -(-width * bits * samples // 8)
+    for i, offset in enumerate(numbers(273)):
+        rows = min(rows_of_strip, height - i * rows_of_strip)
+        if offset + rows * row > file_size:
+            raise Damaged("truncated TIFF: the file ends before its image does")
 
 
 def _check_deflate(strip: bytes, most: int) -> int:

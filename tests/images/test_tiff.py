@@ -58,6 +58,14 @@ def test_flat_pictures_of_all_compressions_are_read(compression, mode):
     assert np.array_equal(np.asarray(decode(data, "a")), expected)
 
 
+@pytest.mark.parametrize("missing", [1, 19, 300])
+def test_what_a_cut_took_from_the_last_strip_is_not_read_from_elsewhere(missing):
+    data = encoded(scene(), "raw")
+    with Image.open(io.BytesIO(data)) as image:
+        end = image.tag_v2[273][-1] + image.tag_v2[279][-1]
+    assert reason(data[: end - missing]).startswith("truncated TIFF")
+
+
 @pytest.mark.parametrize("offset", [2**63, 2**64 - 1, 2**64 - 8, 2**32])
 def test_offsets_that_no_file_has_are_refused(offset):
     assert "directory lies beyond the end" in reason(b"II+\0\x08\0\0\0" + struct.pack("<Q", offset))
