@@ -76,7 +76,7 @@ class UnknownName(InputError):
 
     def __str__(self) -> str:
         if not isinstance(self.name, str):
-            got = repr(self.name)
+            got = " ".join(repr(self.name).split())
             got = got if len(got) <= 60 else f"{got[:59]}…"
             return f"{self.kind} must be a name, got {got} ({type(self.name).__name__})"
         near = difflib.get_close_matches(self.name, self.known, n=3, cutoff=0.5)

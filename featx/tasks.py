@@ -108,6 +108,10 @@ def check_targets(label_name: str | None, targets: Mapping[str, Task], n: int) -
     InputError
         If one is not, or is named as the labels are.
     """
+    if not isinstance(targets, Mapping):
+        raise InputError(f"targets: expected a dict of tasks, got {type(targets).__name__}")
+    if label_name is not None and (not isinstance(label_name, str) or not label_name):
+        raise InputError(f"label_name must be a name, got {label_name!r}")
     for name, task in targets.items():
         if not isinstance(task, Task) or task.name != name:
             raise InputError(f"targets: expected tasks under their own names, got {task!r} under {name!r}")

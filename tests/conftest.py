@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -14,6 +15,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="as many kills, replays and flips as the promises were made with",
     )
+
+
+def pytest_configure(config):
+    """Ctrl-C works as in a terminal, also where a script started the tests in its background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -240,8 +240,8 @@ def test_non_finite_rows_are_refused(photos):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"on_error": "ignore"}, "on_error must be 'raise' or 'skip', got 'ignore'"),
-        ({"batch_size": 0}, "batch_size must be 'auto' or a positive integer, got 0"),
+        ({"on_error": "ignore"}, "unknown on_error 'ignore'; known: raise, skip"),
+        ({"batch_size": 0}, "batch_size must be 'auto' or a whole number from 1 to 65536, got 0"),
         ({"batch_size": "big"}, "batch_size"),
     ],
 )

@@ -187,7 +187,6 @@ def test_and_so_they_are_where_two_of_them_are_compared(option):
         ({"epochs": 3}, "epochs"),
         ({"epochs": 3, "baseline": "none"}, "epochs=3 has no effect: no mode of the baseline trains"),
         ({"baseline": ["full"]}, "baseline has no effect: nothing here can be fine-tuned"),
-        ({"regressors": "ridge"}, "regressors has no effect: no task is a number"),
         ({"classifiers": ["svc"]}, "unknown classifier 'svc'"),
         ({"classifiers": [object()]}, "classifiers must be a name"),
         ({"baseline": ["none", "full"]}, "stands alone"),
@@ -200,8 +199,9 @@ def test_what_would_have_no_effect_is_refused(given, message):
         featx.compare(features(), **given)
 
 
-def test_no_baseline_is_none():
-    result = featx.compare(features(), classifiers="knn", baseline=None)
+def test_no_baseline_is_none_and_regressors_without_a_target_are_a_finding():
+    result = featx.compare(features(), classifiers="knn", regressors="ridge", baseline=None)
+    assert "regressors had no effect: no task is a number; see target" in result.warnings
     assert [m.name for m in result.methods if m.kind == "finetune"] == []
 
 
@@ -272,3 +272,57 @@ def test_estimators_name_the_parameter(parameter, junk):
 def test_a_recipe_that_makes_no_sense_is_refused(parameter, junk):
     with pytest.raises(FeatxError, match=parameter):
         featx.FineTunedClassifier(**{parameter: junk}).fit(["nowhere.png"] * 4, [0, 1, 0, 1])
+
+
+ANYTHING = (5, 3.5, True, "x", [1, 2], {}, object(), b"", NAN, np.zeros(3), np.zeros((2, 2, 2)), "a\0b")
+
+
+def test_what_holds_data_names_the_part_that_does_not_fit():
+    rows = features().embeddings
+    given = {
+        "embeddings": rows,
+        "ids": list("abcdefghijkl"),
+        "labels": np.arange(12) % 2,
+        "classes": ("a", "b"),
+    }
+    images = featx.load_dataset([np.zeros((8, 8, 3), np.uint8)] * 4, [0, 1, 0, 1])
+    own = {"name": "d", "images": images.images, "labels": images.labels, "classes": images.classes}
+    made = [(Features, given, name) for name in (*given, "splits", "groups", "targets")]
+    made += [(featx.Dataset, own, name) for name in ("images", "labels", "splits", "groups", "targets")]
+    made += [(featx.Preprocessing, {}, name) for name in ("interpolation", "std")]
+    wrong = []
+    for kind, parts, name in made:
+        for junk in ANYTHING:
+            try:
+                kind(**(parts | {name: junk}))
+            except FeatxError as error:
+                if "\n" in str(error):
+                    wrong.append(f"{kind.__name__}({name}={junk!r}): {error}")
+            except Exception as error:
+                wrong.append(f"{kind.__name__}({name}={junk!r}): {type(error).__name__}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("junk", [None, 5, True, [], ""])
+def test_places_to_write_are_named(junk):
+    with pytest.raises(FeatxError, match="path"):
+        features().save(junk)
+    with pytest.raises(FeatxError, match="directory"):
+        comparison.prepare_output(junk)
+
+
+@pytest.mark.parametrize("junk", ["x", [], {}, object(), b"", NAN, [0], np.zeros((2, 2))])
+def test_shots_that_make_no_sense_are_refused(junk):
+    with pytest.raises(InputError, match="shots"):
+        featx.learning_curve(features(), shots=junk)
+
+
+@pytest.mark.parametrize("labels", [[0], [0] * 5, "ab", 5, {}, object()])
+def test_labels_that_do_not_fit_the_images_are_refused(labels):
+    with pytest.raises(FeatxError, match="label"):
+        featx.compare([np.zeros((8, 8, 3), np.uint8)] * 4, labels)
+
+
+def test_what_a_mode_has_no_use_for_is_a_note():
+    classifier = featx.FineTunedClassifier(lr_backbone=0.1, patience=3, early_stopping=False)
+    assert classifier._unused() == ["lr_backbone had no effect here", "patience had no effect here"]

@@ -189,11 +189,11 @@ def cut(
         return _cut_by_hook(network, size, name, layer, pooling, dim, timm)
     graph, names = traced
     node = _node(graph, names, network, layer, name)
-    resolved = names[node]
     classifier = None
     if layer is None:
         require_classifier_input(network, graph, names, node, name, timm)
         classifier = classifier_node(graph, network)
+    resolved = names[node]
     module = _end_at(network, graph, node)
     if dim is None or pooling is None:
         shape = _shape(module, network, size, name, resolved)

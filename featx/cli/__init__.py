@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         args = build_parser().parse_args(argv)
-    except SystemExit as stop:  # of --help and --version, and of arguments that make no sense
-        return stop.code if isinstance(stop.code, int) else 2
+    except SystemExit:  # of --help and --version, and of arguments that make no sense
+        sys.stdout.flush()
+        raise
     warnings.showwarning = _one_line_warning
     from featx.cli import commands
 

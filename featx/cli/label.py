@@ -16,6 +16,8 @@ def label(args: Namespace) -> None:
     """Does it: one id a line, the one to label first in front."""
     from featx.labelling import badge, k_center, margin
 
+    if args.strategy == "k-center" and args.seed is not None:
+        raise InputError("--seed has no effect: --strategy k-center draws nothing; leave it out")
     features = load_features(args.file)
     task = _task(features, args)
     present = np.zeros(len(features), bool) if task is None else task.present
@@ -24,8 +26,6 @@ def label(args: Namespace) -> None:
         raise InputError(f"{args.file}: every image has a label; there is none to choose")
     n = min(args.n, len(pool))
     if args.strategy == "k-center":
-        if args.seed is not None:
-            raise InputError("--seed has no effect: --strategy k-center draws nothing; leave it out")
         chosen = k_center(features.embeddings[pool], n, labelled=features.embeddings[known])
     else:
         rows, probabilities = _probed(features, task, known, pool, args)

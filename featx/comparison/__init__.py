@@ -123,7 +123,8 @@ def compare(
         several each is compared on its own, on a split of the images that have a value in it; the images
         are extracted once.
     regressors : str or sequence of str, optional
-        Names of `featx.classifiers.REGRESSORS`, for targets; default: all. Refused without a target.
+        Names of `featx.classifiers.REGRESSORS`, for targets; default: all. Without a target the result
+        says that they had no effect, as it does of classifiers without classes.
     resume : path-like, optional
         A folder: the outcome of each method of classes is kept in it as soon as it is there, and found by the
         next run, also after a kill, if it is the result of exactly the same work (images, labels, split,
@@ -146,8 +147,8 @@ def compare(
         No labels, one class only, a class with a single image, no images.
     InputError
         `seeds` is above 1 and the data comes with its own split; an option cannot have its value, or would
-        have no effect: those of the network for a features file, `epochs` where no network is trained, the
-        methods of classes for numbers.
+        have no effect: those of the network for a features file, `epochs` and modes of `baseline` where no
+        network is trained.
     UnknownName, WeightsError, ImageError, CacheError
         See `featx.errors`.
     """
@@ -165,8 +166,6 @@ def compare(
         kinds = {task.kind for task in tasks.values()}
         tuned = "classes" in kinds and images
         for option, given, used, why in (
-            ("classifiers", classifiers is not None, "classes" in kinds, "every task is a number"),
-            ("regressors", regressors is not None, "number" in kinds, "no task is a number; see target"),
             ("baseline", baseline not in (None, "none", "finetune"), tuned, "nothing here can be fine-tuned"),
             ("epochs", epochs is not None, tuned, "nothing here can be fine-tuned"),
         ):
@@ -206,11 +205,21 @@ def compare(
         **chosen,
     )
     results: dict[str, Comparison | RegressionComparison] = {}
+    kinds = {task.kind for task in material.tasks.values()}
+    unused = [
+        f"{option} had no effect: {why}"
+        for option, given, kind, why in (
+            ("classifiers", classifiers, "classes", "every task is a number"),
+            ("regressors", regressors, "number", "no task is a number; see target"),
+        )
+        if given is not None and kind not in kinds
+    ]
     for name, task in material.tasks.items():
         if verbose and material.several:
             tell(f"task {name}")
         run = compare_classes if task.kind == "classes" else compare_numbers
         results[name] = run(material.of(task), options)
+        results[name].warnings += unused
     next(iter(results.values())).warnings[:0] = material.notes
     if not material.several:
         (result,) = results.values()

@@ -140,7 +140,7 @@ def gather(
         if labels is not None:
             raise InputError(f"{place} brings its own labels; labels can be given only with images")
         require_no_effect(
-            {**network, **engine, "backbones": backbones},
+            {**network, **engine, **({"backbones": backbones} if backbones else {})},
             {**NETWORK_DEFAULTS, "backbones": DEFAULT_BACKBONES},
             FROM_A_FILE,
         )

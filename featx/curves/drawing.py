@@ -69,7 +69,7 @@ def checked_shots(shots: Any) -> tuple[Shots, ...]:
     numbers: set[int] = set()
     everything = False
     for k in given:
-        if k == "all":
+        if isinstance(k, str) and k == "all":
             everything = True
         elif isinstance(k, int) and not isinstance(k, bool) and k >= 1:
             numbers.add(k)

@@ -62,6 +62,12 @@ class Dataset:
     reading: Reading = field(default_factory=Reading, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise DatasetError(f"name must be a text, got {self.name!r}")
+        for what in ("images", "classes"):
+            value = getattr(self, what)
+            if not isinstance(value, (Sequence, np.ndarray)) and not (what == "classes" and value is None):
+                raise DatasetError(f"{self.name}: {what} must be a list, got {type(value).__name__}")
         self.images = list(self.images)
         for what in ("labels", "splits", "groups"):
             value = getattr(self, what)

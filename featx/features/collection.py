@@ -11,6 +11,7 @@ import numpy as np
 from featx.cache.identity import Space
 from featx.errors import CacheError, FeaturesError, InputError
 from featx.features.writing import encoded, write_features
+from featx.options import checked
 from featx.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
 
 __all__ = ["SPLITS", "Failure", "Features"]
@@ -113,7 +114,11 @@ class Features:
                 raise FeaturesError(f"splits: {unknown[0]!r} is not one of {', '.join(SPLITS)}")
         if self.groups is not None:
             self.groups = np.array(_strings("groups", _as_text(self.groups), n), dtype=np.str_)
+        if not isinstance(self.failures, (list, tuple)):
+            raise FeaturesError(f"failures: expected a list, got {type(self.failures).__name__}")
         self.failures = list(self.failures)
+        if wrong := [one for one in self.failures if not isinstance(one, Failure)]:
+            raise FeaturesError(f"failures: expected Failure(id, reason), got {wrong[0]!r}")
         try:
             self.targets = check_targets(None if self.labels is None else self.label_name, self.targets, n)
             for task in self.targets.values():
@@ -200,6 +205,7 @@ class Features:
             label_name=self.label_name,
         )
 
+    @checked(path="file")
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one HDF5 file, durably; an older one of that name is replaced.
 
@@ -238,7 +244,9 @@ def _strings(name: str, values: Any, n: int | None = None) -> list[str]:
 
 def _as_text(groups: Any) -> Any:
     array = np.asarray(groups)
-    return [str(value) for value in array.tolist()] if array.dtype.kind in "iu" else groups
+    return (
+        [str(value) for value in array.tolist()] if array.ndim == 1 and array.dtype.kind in "iu" else groups
+    )
 
 
 def _checked_labels(labels: Any, n: int, classes: tuple[str, ...] | None) -> np.ndarray:

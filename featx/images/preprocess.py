@@ -16,6 +16,7 @@ from PIL import Image
 
 from featx.errors import InputError
 from featx.images.resize import resampling, resized_window
+from featx.options import shown
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -212,5 +213,5 @@ def _triple(name: str, value: Any) -> tuple[float, float, float]:
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != 3 or not np.isfinite(numbers).all():
-        raise InputError(f"preprocessing: {name} must be three numbers, one a channel; got {value!r}")
+        raise InputError(f"preprocessing: {name} must be three numbers, one a channel; got {shown(value)}")
     return numbers[0], numbers[1], numbers[2]

@@ -37,8 +37,8 @@ Window = tuple[int, int, int, int]
 
 def resampling(name: str) -> Image.Resampling:
     """Pillow's filter for the interpolation `name`; `UnknownName` when there is none."""
-    if name not in RESAMPLING:
-        raise UnknownName("interpolation", str(name), RESAMPLING)
+    if not isinstance(name, str) or name not in RESAMPLING:
+        raise UnknownName("interpolation", name, RESAMPLING)
     return RESAMPLING[name]
 
 

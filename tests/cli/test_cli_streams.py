@@ -91,7 +91,9 @@ def test_names_are_escaped_in_whatever_is_printed(capsys, stored, tmp_path):
     assert printed(capsys, "inspect", stored)[0] == 0
     assert printed(capsys, "search", stored, "no\x1bsuch")[0] == 2
     assert printed(capsys, "compare", f"no\x1b{EVIL}", "-o", tmp_path / "o")[0] == 2
-    assert printed(capsys, "bad\x1bcommand")[0] == 2
+    with pytest.raises(SystemExit):
+        printed(capsys, "bad\x1bcommand")
+    assert "\x1b" not in capsys.readouterr().err
     command = ["compare", stored, "-o", tmp_path / "o", "--classifiers", "knn", "--baseline", "none"]
     assert printed(capsys, *command)[0] == 0
 
@@ -124,7 +126,6 @@ def test_predictions_are_safe_in_a_spreadsheet(capsys):
         (["--engine", "torch"], "engine"),
         (["--epochs", "3"], "epochs"),
         (["--baseline", "full"], "baseline"),
-        (["--regressors", "ridge"], "regressors"),
         (["--epochs", "3", "--baseline", "none"], "epochs"),
         (["--image-size", "1000000"], "image_size"),
         (["--label", "nothing"], "nothing"),
@@ -133,5 +134,32 @@ def test_predictions_are_safe_in_a_spreadsheet(capsys):
 def test_options_without_effect_are_one_line(capsys, stored, tmp_path, options, message):
     status, out, err = printed(capsys, "compare", stored, "-o", tmp_path / "o", "--quiet", *options)
     assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["label", "F", "--seed", "1"], "--seed has no effect"),
+        (["label", "F", "--seed", "-1"], "expected a whole number from 0"),
+        (["search", "F", "=cmd", "--weights", "w.pth"], "weights"),
+        (["anomaly", "F", "F", "-o", "o", "--test-size", "0.4"], "--test-size has no effect"),
+        (["compare", "F", "-o", "o", "--target-domain", "F", "--no-ensemble"], "--no-ensemble"),
+        (["similarity", "F", "F", "--image-size", "96"], "image_size"),
+        (["anomaly", "F", "F", "-o", "o", "--layer", "x"], "layer"),
+        (["curve", "F", "-o", "o", "--epochs", "3"], "epochs"),
+        (["curve", "F", "-o", "o", "--augment"], "augment"),
+        (["curve", "F", "-o", "o", "--backbone", "mobilenet_v2"], "backbones"),
+    ],
+)
+def test_flags_without_effect_are_one_line(capsys, stored, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    given = [str(stored) if word == "F" else word for word in arguments]
+    try:
+        status, _, err = printed(capsys, *given)
+    except SystemExit as stop:
+        status, err = stop.code, capsys.readouterr().err
+    assert status == 2
     assert len(err.splitlines()) == 1
     assert message in err

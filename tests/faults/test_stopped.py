@@ -69,7 +69,9 @@ def rows_beside(root):
 
 
 def again_and_again(root):
-    while True:  # the wait for the database is short, and none for a second time
+    """For 10 s at most: the wait for the database is short, and none for a second time."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
         rows_beside(root)
 
 
