@@ -25,6 +25,8 @@ ENGINES = ("auto", "torch", "openvino", "compile", "eager")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("float32", "float16")
 ON_ERROR = ("raise", "skip")
+#: What the top folders of a folder are: groups, or the classes.
+SPLIT_BY = ("folder", "none")
 
 #: Largest seed: those of several splits, which count on from it, still suit every generator.
 MOST_SEED = 2**31 - 1
@@ -375,6 +377,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "cache": _cache,
     "limit": _whole(1, optional=True),
     "on_error": _word(ON_ERROR),
+    "split_by": _word(SPLIT_BY, optional=True),
     "n_jobs": _whole(1, 4096, optional=True, also=(-1,)),
     "verbose": _verbose,
     "label": _columns,

@@ -25,6 +25,7 @@ from featx.results import ComparisonResult, CurveResult
 
 SMALL = {key: value for key, value in QUICK.items() if key != "backbone"} | {"backbones": BACKBONE}
 ONE = SMALL | {"classifiers": "lda", "baseline": "none", "n_boot": 20}
+STORED = {"classifiers": "lda", "baseline": "none", "n_boot": 20}
 TUNED = SMALL | {"classifiers": "lda", "baseline": ["head", "last"], "epochs": 1, "n_boot": 20}
 
 
@@ -67,9 +68,9 @@ def paint(root: Path) -> None:
 
 def test_the_same_rows_under_another_name_are_told_by_it(tmp_path):
     features = extract(write_photos(tmp_path / "photos", 8), **QUICK)
-    compare(features, **ONE, resume=tmp_path / "out")
+    compare(features, **STORED, resume=tmp_path / "out")
     space = features.space | {"backbone": features.space["backbone"] | {"architecture": "renamed"}}
-    again = compare(replace(features, space=space), **ONE, resume=tmp_path / "out")
+    again = compare(replace(features, space=space), **STORED, resume=tmp_path / "out")
     assert [m.backbone for m in again.methods if m.kind == "probe"] == ["renamed"]
 
 

@@ -25,6 +25,7 @@ JUNK: dict[str, tuple] = {
     "layer": WORD,
     "layers": (5, True, [], [5], {}, object(), "", iter(["x"])),
     "pooling": (*WORD, "mean"),
+    "split_by": (*WORD, "class"),
     "image_size": (*COUNT, 1, 1_000_000),
     "precision": (*WORD, None, "fp64"),
     "dtype": (*WORD, None, "float64", np.float32),

@@ -147,7 +147,7 @@ def test_a_number_is_repeated_by_its_error(home):
 
 @pytest.mark.parametrize("seeds", [0, -1, True, 2.0])
 def test_numbers_of_splits_that_are_none_are_refused(photos, seeds):
-    with pytest.raises(InputError, match="seeds must be a positive whole number"):
+    with pytest.raises(InputError, match="seeds must be a whole number from 1"):
         compare(photos, **SMALL, **FAST, seeds=seeds)
 
 

@@ -13,8 +13,9 @@ from featx.results import ComparisonResult, CurveResult
 def result():
     value = {"value": 0.5, "low": None, "high": 1}
     method = {"name": "m", "title": "t", "kind": "probe", "backbone": "b", "image_size": 3, "params": {}}
-    method |= {"metrics": {"top1": value}, "seconds": {"fit": 1.0}, "confusion": [[1, 0]]}
-    return {"schema": 1, "dataset": {"name": "d"}, "spaces": {}, "methods": [method], "seed": 0}
+    method |= {"metrics": {"top1": value}, "seconds": {"fit": 1.0}, "confusion": [[1, 0], [0, 1]]}
+    dataset = {"name": "d", "classes": ["a", "b"]}
+    return {"schema": 1, "dataset": dataset, "spaces": {}, "methods": [method], "seed": 0}
 
 
 @pytest.mark.parametrize("junk", [None, True, -1, 0.5, 10**400, "", "x", [], [1], [[]], {}, {"a": 1}])
@@ -48,5 +49,5 @@ def test_what_is_no_result_is_refused(tmp_path, kind, content):
     (tmp_path / "r.json").write_bytes(content)
     with pytest.raises(InputError, match=r"r\.json: not a "):
         kind.read_json(tmp_path / "r.json")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         kind.read_json(tmp_path / "none.json")

@@ -69,7 +69,7 @@ def test_a_layer_that_has_its_rows_keeps_them(photos, joint):
 
 
 def test_layers_of_a_network_that_cannot_be_traced(photos, monkeypatch):
-    monkeypatch.setattr("featx.backbones.layers._trace", lambda network, timm: None)
+    monkeypatch.setattr("featx.backbones.layers.trace", lambda network, timm: None)
     both = JointBackbone([layer("layer1"), layer(None)])
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     rows = embedder_of(both, engine="eager").make_engine(3, 1)(pixels)
@@ -203,7 +203,7 @@ def test_rows_that_another_run_gave_up_are_computed_here(tmp_path):
 def test_the_same_bytes_under_a_name_that_lies_do_not_cost_the_honest_one(tmp_path):
     photos = write_photos(tmp_path / "p", 20)
     images = load_dataset(photos).images
-    lying = [FileImage(f"{i}.jpg", image.path) for i, image in enumerate(images)]
+    lying = [FileImage(f"{i}.jpg", image.path, check_suffix=True) for i, image in enumerate(images)]
     for image in lying:
         object.__setattr__(image, "path", str(tmp_path / image.id))
         (tmp_path / image.id).write_bytes((photos / images[int(image.id[:-4])].id).read_bytes())

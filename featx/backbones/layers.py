@@ -13,55 +13,20 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.heads import require_classifier_input, require_dim, require_hooked_head
+from featx.backbones.hooks import LOGITS, HookedFeatures
+from featx.backbones.pooling import AVERAGED, POOLS, POOLS_BETWEEN
 from featx.backbones.positions import LARGER, channels_known, obvious, stated_tokens
 from featx.backbones.tracing import before_dropout, classifier_node, trace
 from featx.errors import InputError, UnknownName, reason_of
 from featx.options import POOLINGS
-
-#: The layer that is the output of the classifier, in every network that has one.
-LOGITS = "logits"
-
-
-def pool_average(x: Tensor) -> Tensor:
-    """Mean over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
-    return x.mean(dim=(2, 3)) if x.dim() == 4 else x.mean(dim=1)
-
-
-def pool_maximum(x: Tensor) -> Tensor:
-    """Maximum over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
-    return x.amax(dim=(2, 3)) if x.dim() == 4 else x.amax(dim=1)
-
-
-def pool_nothing(x: Tensor) -> Tensor:
-    """All of it in one row: (n, ...) to (n, product)."""
-    return torch.flatten(x, 1)
-
-
-def own_copy(x: Tensor) -> Tensor:
-    """A vector that stays as it is when a later layer works in place."""
-    return x.clone()
-
-
-def own_copy_of_all(x: Tensor) -> Tensor:
-    """All of it in one row that stays as it is: (n, ...) to (n, product)."""
-    return torch.flatten(x, 1).clone()
-
-
-_AVERAGED = ("avg", "max")  # over positions, which must be known from channels
-_POOLS = {"avg": pool_average, "max": pool_maximum, "none": pool_nothing}
-
-# For a layer in the middle of what is computed.
-_POOLS_BETWEEN = {"avg": pool_average, "max": pool_maximum, "none": own_copy_of_all, "identity": own_copy}
 
 
 @dataclass
@@ -85,61 +50,6 @@ class Cut:
     pooling: str
     dim: int
     after: tuple[str, ...] = field(default=())
-
-
-#: What the hooks of `HookedFeatures` heard in the calling thread, by layer; absent while none is running.
-_hearing = threading.local()
-
-
-class HookedFeatures(nn.Module):
-    """A network that cannot be traced: run as it is, its layers overheard by hooks.
-
-    Any number of threads may run it at once: the hooks are put on when it is made, and stay.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        The whole network.
-    taps : sequence of (str, str)
-        Name of a module, whose output is taken, or with the suffix ``":input"`` its input, or `LOGITS`; and
-        one of `POOLINGS`. The rows of several are put side by side.
-    """
-
-    def __init__(self, network: nn.Module, taps: Sequence[tuple[str, str]]):
-        super().__init__()
-        self.network, self.taps = network, tuple(taps)
-        for layer in dict.fromkeys(layer for layer, _ in self.taps):
-            name, _, side = layer.partition(":")
-            whole = name == LOGITS and not hasattr(network, LOGITS)
-            module = network if whole else network.get_submodule(name)
-            if side:
-                module.register_forward_pre_hook(partial(_hear_input, layer))
-            else:
-                module.register_forward_hook(partial(_hear_output, layer))
-
-    def forward(self, x: Tensor) -> Tensor:
-        heard: dict[str, Tensor] = {}
-        _hearing.now = heard
-        try:
-            self.network(x)
-        finally:
-            del _hearing.now
-        rows = [_POOLS[how](heard[layer]) if how in _POOLS else heard[layer] for layer, how in self.taps]
-        return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
-
-
-# Plain functions, so that copies and pickles of a network carry its hooks. What is heard is cloned, because
-# what follows may work in place.
-
-
-def _hear_input(layer: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    if (heard := getattr(_hearing, "now", None)) is not None:
-        heard[layer] = inputs[0].clone()
-
-
-def _hear_output(layer: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-    if (heard := getattr(_hearing, "now", None)) is not None:
-        heard[layer] = output.clone()
 
 
 def cut(
@@ -201,12 +111,12 @@ def cut(
         dim = _dim(shape, pooling)
         if layer is None and pooling != "none":
             require_dim(network, classifier, dim, resolved, name, timm)
-        elif layer is not None and pooling in _AVERAGED and not obvious(shape, size):
+        elif layer is not None and pooling in AVERAGED and not obvious(shape, size):
             other = _try_larger(module, network, size)
             _require_channels(shape, other, size, network, name, resolved)
     if pooling != "identity":
         with graph.inserting_after(node):
-            node = graph.call_function(_POOLS[pooling], (node,))
+            node = graph.call_function(POOLS[pooling], (node,))
         module = _end_at(network, graph, node)
     return Cut(module.eval(), resolved, pooling, dim, unused(network, module))
 
@@ -268,7 +178,7 @@ def resolve(
             raise InputError(f"{name}: layer {resolved!r} gives no row of numbers per image")
         how = _resolve_pooling(pooling, shape, name, resolved)
         found.append((resolved, how, _dim(shape, how)))
-        if layer is not None and how in _AVERAGED:
+        if layer is not None and how in AVERAGED:
             try:
                 _require_channels(shape, other, size, network, name, layer)
             except InputError as error:
@@ -321,7 +231,7 @@ def cut_several(
     for layer, pooling in taps:
         node = _named_node(names, layer, name)
         with graph.inserting_after(node):
-            rows.append(graph.call_function(_POOLS_BETWEEN[pooling], (node,)))
+            rows.append(graph.call_function(POOLS_BETWEEN[pooling], (node,)))
     last = [node for node in graph.nodes if node in rows][-1]
     with graph.inserting_after(last):
         joined = graph.call_function(torch.cat, (rows, 1))
@@ -425,7 +335,7 @@ def _cut_by_hook(
         shape = _shape(whole, network, size, name, layer)
         pooling = _resolve_pooling(pooling, shape, name, layer)
         dim = _dim(shape, pooling)
-        if pooling in _AVERAGED and not obvious(shape, size):
+        if pooling in AVERAGED and not obvious(shape, size):
             _require_channels(shape, _try_larger(whole, network, size), size, network, name, layer)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):

@@ -32,15 +32,15 @@ def embedded(
     InputError
         Features are of different spaces, or `limit` or options of the network are given for them.
     """
-    # All are read before any image goes through a network, so that bad input is refused at once.
-    opened = [_open(data, limit, seed, labelled, split_by, common) for data in collections]
-    names = [name for name, _ in opened]
-    if all(isinstance(material, Features) for _, material in opened):
+    if all(isinstance(data, Features) or is_features(data) for data in collections):
         require_no_effect(
             {**network, **engine, "backbone": backbone},
             {**NETWORK_DEFAULTS, "backbone": DEFAULT_BACKBONES[0]},
             FROM_A_FILE,
         )
+    # All are read before any image goes through a network, so that bad input is refused at once.
+    opened = [_open(data, limit, seed, labelled, split_by, common) for data in collections]
+    names = [name for name, _ in opened]
 
     def extracted(material: Any) -> Features:
         if isinstance(material, Features):
@@ -51,7 +51,7 @@ def embedded(
 
     sets = [extracted(material) for _, material in opened]
     if _differ(sets) and not any(isinstance(material, Features) for _, material in opened):
-        # Reduced precision was near enough to fp32 on some of them only.
+        # In int8 the network is calibrated on each collection, which makes spaces of their own.
         engine = engine | {"precision": "fp32"}
         sets = [extracted(material) for _, material in opened]
     if _differ(sets):

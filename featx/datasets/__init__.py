@@ -13,7 +13,6 @@ from featx.datasets.arrays import from_arrays, from_torch
 from featx.datasets.dataset import Dataset, require_labelled
 from featx.datasets.folder import read_folder
 from featx.datasets.images import images_of, is_encoded
-from featx.datasets.layout import check_split_by
 from featx.datasets.listing import format_of_file, list_images, not_data
 from featx.datasets.named import NAMES, canonical_name, data_root, named_dataset
 from featx.datasets.paths import Finder
@@ -34,7 +33,6 @@ __all__ = [
     "Reading",
     "Task",
     "announce",
-    "check_split_by",
     "data_root",
     "from_arrays",
     "from_torch",
@@ -108,9 +106,6 @@ def load_dataset(
     DatasetError
         Saying what is wrong, where, and what was expected.
     """
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    check_split_by(split_by)
     columns = {"label": label, "target": target}
     dataset = _load(data, labels, labelled, columns, split_by, on_error)
     if limit is not None:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from featx.datasets.dataset import listing
 from featx.datasets.labels import class_name, same_form, split_name
 from featx.datasets.listing import Parts
-from featx.errors import DatasetError, InputError
-
-#: What `split_by` may be.
-SPLIT_BY = ("folder", "none")
+from featx.errors import DatasetError
+from featx.options import check_options
 
 # Words that say which split a folder is, among others in its name.
 _SPLIT_WORDS = {
@@ -58,17 +56,6 @@ class Layout:
     stray: Sequence[Parts] = ()
 
 
-def check_split_by(split_by: object) -> None:
-    """Refuse what is no value of `split_by`.
-
-    Raises
-    ------
-    InputError
-    """
-    if split_by is not None and split_by not in SPLIT_BY:
-        raise InputError(f"split_by must be 'folder' or 'none' (--split-by), got {split_by!r}")
-
-
 def layout_of(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
     """Say what the folders above the images mean.
 
@@ -90,7 +77,7 @@ def layout_of(place: str, found: Sequence[Parts], folders: Iterable[Parts], spli
         Top folders that hold the same names and are no splits, splits beside other folders, or images
         beside the folders of splits or groups.
     """
-    check_split_by(split_by)
+    check_options(split_by=split_by)
     folders = set(folders)
     top = sorted({parts[0] for parts in found if len(parts) > 1})
     splits: dict[str, str] = {}

@@ -295,7 +295,7 @@ def _decoded(
         def upright(height: int, width: int) -> tuple[int, int]:
             return (width, height) if orientation >= 5 else (height, width)
 
-        def factor(height: int, width: int, image: ImageFile | None = None, *, times: int = 1) -> int:
+        def factor(height: int, width: int, image: ImageFile | None = None) -> int:
             """For the image as it is stored: its scale, once it is known that there is room for it."""
             nonlocal peak
             _check_size((width, height), id)
@@ -305,7 +305,9 @@ def _decoded(
             taken = footprint(format, container.data, image)
             if not taken.fits(height * width, len(data)):
                 raise Damaged(f"damaged {format}: {len(data):,} bytes cannot hold {width} x {height} pixels")
-            peak = times * taken.peak(height * width, len(data), by)
+            peak = taken.peak(height * width, len(data), by)
+            if format == "JPEG" and image is not None:  # Pillow decodes it again, to tell whether it is whole
+                peak += taken.picture * height * width // by**2 + 2 * len(data)
             if height * width > _SMALL or peak > 2 * OVERHEAD:  # a strip may be larger than the picture
                 _check_room(peak, id)
                 hold.need(peak)
@@ -325,8 +327,7 @@ def _decoded(
             factor(early[1], early[0])
         image = _READERS[format](io.BytesIO(container.data))
         width, height = image.size
-        # Pillow decodes a JPEG twice, to tell whether it is whole.
-        by = factor(height, width, image, times=2 if format == "JPEG" else 1)
+        by = factor(height, width, image)
         if by > 1 and format == "JPEG":
             image.draft(None, (max(1, width // by), max(1, height // by)))
         image.load()

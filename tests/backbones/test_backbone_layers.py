@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from featx.backbones import layers, tracing
-from featx.backbones.layers import HookedFeatures, cut
+from featx.backbones import hooks, tracing
+from featx.backbones.hooks import HookedFeatures
+from featx.backbones.layers import cut
 from featx.errors import InputError, UnknownName
 
 
@@ -189,10 +190,10 @@ def test_overhearing_leaves_nothing_behind_even_after_an_error(net):
     module = HookedFeatures(net, [("conv", "avg")])
     with pytest.raises(RuntimeError):
         module(torch.zeros(1, 4, 8, 8))
-    hooks = list(net.conv._forward_hooks)
+    before = list(net.conv._forward_hooks)
     module(IMAGES)
-    assert list(net.conv._forward_hooks) == hooks
-    assert not hasattr(layers._hearing, "now")
+    assert list(net.conv._forward_hooks) == before
+    assert not hasattr(hooks._hearing, "now")
 
 
 def test_copies_and_pickles_overhear_too(net):

@@ -191,16 +191,20 @@ def test_a_forked_child_keeps_no_claim_of_a_parent_that_dies(tmp_path):
     parent = Claims(tmp_path)
     assert parent.take(DIGESTS[:2]) == [True, True]
     ended, end = os.pipe()
+    begun, begin = os.pipe()
     child = os.fork()
     if child == 0:
         signal.alarm(30)
         os.close(end)
+        os.write(begin, b"x")
         os.read(ended, 1)  # it lives on
         os._exit(0)
     try:
+        os.read(begun, 1)
         os.close(parent._file)  # what a kill does
         assert Claims(tmp_path).free(DIGESTS[:2]) == [True, True]
     finally:
-        os.close(end)
+        for pipe in (end, ended, begun, begin):
+            os.close(pipe)
         os.waitpid(child, 0)
         parent._file = None

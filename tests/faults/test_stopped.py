@@ -102,13 +102,15 @@ def test_one_that_gives_signs_of_life_is_waited_for(tmp_path, impatient):
     root, embedder = tmp_path / "cache", pixel_embedder(8)
     store = Cache(root).space(embedder.space)
     store.prepare()
-    other = Claims(store.path / "tmp")
     digests = [picture(i).read().digest for i in NUMBERS]
-    other.take(digests[:20])
+    begun, begin = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
+            other = Claims(store.path / "tmp")
+            other.take(digests[:20])
+            os.write(begin, b"x")
             for start in range(0, 20, 5):
                 time.sleep(0.5)
                 store.publish(digests[start : start + 5], pixels(range(start, start + 5)))
@@ -117,7 +119,9 @@ def test_one_that_gives_signs_of_life_is_waited_for(tmp_path, impatient):
             status = 0
         finally:
             os._exit(status)
-    other._file = None  # the child's
+    os.read(begun, 1)
+    os.close(begun)
+    os.close(begin)
     rows = rows_beside(root)
     assert os.waitpid(pid, 0)[1] == 0
     np.testing.assert_array_equal(rows.embeddings, pixels(NUMBERS))
