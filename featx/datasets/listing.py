@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from featx.datasets.reading import SKIP_HINT, LeftOut
+from featx.durable import check_regular
 from featx.errors import DatasetError, ImageError
 from featx.images import is_ignored, is_image_file
 from featx.images.containers import sniff
@@ -215,6 +216,7 @@ def _is_own(folder: str, names: set[str]) -> bool:
         return True
     for name in _RESULTS.keys() & names:
         try:
+            check_regular(os.path.join(folder, name))  # a pipe would be waited for
             with open(os.path.join(folder, name), "rb") as file:
                 if _RESULTS[name] in file.read(64):
                     return True
