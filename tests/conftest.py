@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 
 import pytest
 from pictures import write_photos
@@ -17,10 +18,26 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_configure(config):
-    """Ctrl-C works as in a terminal, also where a script started the tests in its background."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.fixture
+def ctrl_c():
+    """``ctrl_c(0.5)`` presses Ctrl-C after so many seconds, but not when the test is over.
+
+    It works as in a terminal, whatever the process that runs the tests does with it: a shell lets programs in
+    its background ignore it.
+    """
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timers = []
+
+    def press(seconds):
+        timer = threading.Timer(seconds, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        timers.append(timer)
+        timer.start()
+
+    yield press
+    for timer in timers:
+        timer.cancel()
+        timer.join()
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture

@@ -119,11 +119,11 @@ def test_a_gate_that_is_not_given_up_is_waited_for_once_and_the_claims_still_cou
 
 
 @needs_locks
-def test_ctrl_c_ends_the_wait_at_the_gate(tmp_path):
+def test_ctrl_c_ends_the_wait_at_the_gate(tmp_path, ctrl_c):
     Claims(tmp_path).take(DIGESTS[:1])
     with open(tmp_path / "claims.lock") as gate:
         claims.fcntl.flock(gate, claims.fcntl.LOCK_EX)
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        ctrl_c(0.2)
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             Claims(tmp_path).take(DIGESTS[:2])

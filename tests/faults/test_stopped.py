@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sqlite3
-import threading
 import time
 import warnings
 
@@ -129,10 +128,10 @@ def test_one_that_gives_signs_of_life_is_waited_for(tmp_path, impatient):
 
 
 @pytest.mark.parametrize("held", ["claims", "gate", "stat.sqlite"])
-def test_ctrl_c_ends_the_wait(tmp_path, monkeypatch, held):
+def test_ctrl_c_ends_the_wait(tmp_path, monkeypatch, ctrl_c, held):
     """With the deadlines as they are."""
     with stopped(tmp_path / "cache", held, monkeypatch):
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        ctrl_c(0.5)
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             again_and_again(tmp_path / "cache")

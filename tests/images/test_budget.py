@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -102,7 +101,7 @@ def test_what_fails_gives_back_what_it_had():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
-def test_ctrl_c_ends_the_wait_and_the_others_go_on():
+def test_ctrl_c_ends_the_wait_and_the_others_go_on(ctrl_c):
     shared, ran = Budget(100), []
     release = threading.Event()
 
@@ -114,8 +113,7 @@ def test_ctrl_c_ends_the_wait_and_the_others_go_on():
     keeper = in_thread(keep)
     while not shared.used:
         time.sleep(0.001)
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    ctrl_c(0.2)
     with pytest.raises(KeyboardInterrupt), shared.hold() as hold:
         hold.need(50)
     release.set()
