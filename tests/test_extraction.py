@@ -19,7 +19,7 @@ from featx import extract, load_backbone, load_dataset, load_features
 from featx.cache import Cache
 from featx.engines import Plan
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
-from featx.extraction import embed, network_embedder, pixel_embedder
+from featx.extraction import embed, forget, network_embedder, pixel_embedder
 
 
 class Fake:
@@ -385,3 +385,28 @@ def test_an_unwritable_cache_is_named(photos, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         extract(photos, **QUICK, cache=Cache(tmp_path / "file" / "cache"))
+
+
+def test_rows_that_another_run_commits_after_the_plan_was_made_are_read(photos, tmp_path, monkeypatch):
+    from featx.extraction import loop
+
+    images, embedder = load_dataset(photos).images, pixel_embedder(4)
+    digests = [image.read().digest for image in images]
+    # Known by their paths, as files are that have not changed for a while.
+    monkeypatch.setattr("featx.cache.stats.StatCache.lookup", lambda self, keys: list(digests))
+    expected = embed(images, embedder, cache=tmp_path / "c").embeddings
+    (shard,) = Cache(tmp_path / "c").space(embedder.space).shard_paths()
+    shard.rename(tmp_path / "away.h5")
+    check = loop._Run._check_engines
+
+    def check_late(run, todo):
+        if not shard.exists():
+            (tmp_path / "away.h5").rename(shard)
+        return check(run, todo)
+
+    monkeypatch.setattr(loop._Run, "_check_engines", check_late)
+    forget()
+    rows = embed(images, embedder, cache=tmp_path / "c")
+    assert shard.exists()
+    assert rows.computed == 0
+    np.testing.assert_array_equal(rows.embeddings, expected)

@@ -278,6 +278,8 @@ class _Run:
                 "engine is needed now; run again"
             )
         working = [member for member in self.members if member.checked is not None]
+        if not working:  # another run has committed all of it since the plan was made
+            return
         for member in working:
             member.shelf.prepare()  # a place that cannot be written is known before any work
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
