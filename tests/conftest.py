@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import threading
 
@@ -18,12 +20,24 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Run a test that presses Ctrl-C in a process of its own: a worker of xdist does not survive each one."""
+    if "ctrl_c" not in pyfuncitem.fixturenames or "PYTEST_XDIST_WORKER" not in os.environ:
+        return None
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", pyfuncitem.nodeid]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    root = pyfuncitem.config.rootpath
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+    return True
+
+
 @pytest.fixture
 def ctrl_c():
     """``ctrl_c(0.5)`` presses Ctrl-C after so many seconds, but not when the test is over.
 
-    It works as in a terminal, whatever the process that runs the tests does with it: a shell lets programs in
-    its background ignore it.
+    It works as in a terminal, also where a shell has the tests in its background, and lets them ignore it.
     """
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     timers = []
