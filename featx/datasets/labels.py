@@ -14,7 +14,8 @@ from featx.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
 
-_SPLIT_NAMES = {
+#: Words that say which split something is.
+SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -31,7 +32,7 @@ _WHOLE_FLOAT = re.compile(r"([+-]?[0-9]+)\.0+")
 
 def split_name(name: object) -> str | None:
     """Return "train", "val" or "test" for any common way to write them; None for anything else."""
-    return _SPLIT_NAMES.get(str(name).strip().lower())
+    return SPLIT_WORDS.get(str(name).strip().lower())
 
 
 def is_missing(value: Any) -> bool:

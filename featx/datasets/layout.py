@@ -8,24 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from featx.datasets.dataset import listing
-from featx.datasets.labels import class_name, same_form, split_name
+from featx.datasets.labels import SPLIT_WORDS, class_name, same_form, split_name
 from featx.datasets.listing import Parts
 from featx.errors import DatasetError
 from featx.options import check_options
 
-# Words that say which split a folder is, among others in its name.
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 # Words beside them that say nothing.
 _FILLER = r"sets?|data|datasets?|images?|imgs?|pics?|pictures?|photos?|splits?|folders?|dir|samples?|files"
-_WRITTEN_TOGETHER = re.compile(f"({'|'.join(sorted(_SPLIT_WORDS, key=len, reverse=True))})({_FILLER})")
+_WRITTEN_TOGETHER = re.compile(f"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})({_FILLER})")
 # Names of folders inside a class that divide it by nothing but where its files are kept.
 _STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IGNORECASE)
 
@@ -122,11 +112,11 @@ def split_role(name: str) -> tuple[str, tuple[str, ...]] | None:
     for word in re.findall(r"[^\W\d_]+|\d+", spaced.lower()):
         together = _WRITTEN_TOGETHER.fullmatch(word)
         words += together.groups() if together else [word]
-    said = [_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS]
+    said = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
     if len(said) != 1:
         return None
     return said[0], tuple(
-        word for word in words if word not in _SPLIT_WORDS and not re.fullmatch(_FILLER, word)
+        word for word in words if word not in SPLIT_WORDS and not re.fullmatch(_FILLER, word)
     )
 
 
