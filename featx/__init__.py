@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Comparison": "featx.comparison",
-    "Dataset": "featx.datasets",
-    "FeatureExtractor": "featx.extractor",
-    "Features": "featx.features",
+    "Comparison": "featx.studies.comparison",
+    "Dataset": "featx.data",
+    "FeatureExtractor": "featx.estimators.extractor",
+    "Features": "featx.data.features",
     "FeatxError": "featx.errors",
-    "FineTunedClassifier": "featx.finetuned",
-    "LearningCurve": "featx.curves",
-    "Model": "featx.model",
-    "Preprocessing": "featx.images",
-    "compare": "featx.comparison",
+    "FineTunedClassifier": "featx.estimators.finetuned",
+    "LearningCurve": "featx.studies.curves",
+    "Model": "featx.estimators.model",
+    "Preprocessing": "featx.inputs.image",
+    "compare": "featx.studies.comparison",
     "extract": "featx.extraction",
-    "layer_ablation": "featx.ranking",
-    "learning_curve": "featx.curves",
+    "layer_ablation": "featx.studies.ranking",
+    "learning_curve": "featx.studies.curves",
     "list_backbones": "featx.backbones",
     "load_backbone": "featx.backbones",
-    "load_dataset": "featx.datasets",
-    "load_features": "featx.features",
-    "load_model": "featx.model",
-    "open_features": "featx.features",
-    "rank": "featx.ranking",
-    "similarity": "featx.drift",
-    "train": "featx.model",
+    "load_dataset": "featx.data",
+    "load_features": "featx.data.features",
+    "load_model": "featx.estimators.model",
+    "open_features": "featx.data.features",
+    "rank": "featx.studies.ranking",
+    "similarity": "featx.studies.drift",
+    "train": "featx.estimators.model",
 }
 
 __all__ = [
@@ -64,18 +64,18 @@ __all__ = [
 
 if TYPE_CHECKING:
     from featx.backbones import list_backbones, load_backbone
-    from featx.comparison import Comparison, compare
-    from featx.curves import LearningCurve, learning_curve
-    from featx.datasets import Dataset, load_dataset
-    from featx.drift import similarity
+    from featx.data import Dataset, load_dataset
+    from featx.data.features import Features, load_features, open_features
     from featx.errors import FeatxError
+    from featx.estimators.extractor import FeatureExtractor
+    from featx.estimators.finetuned import FineTunedClassifier
+    from featx.estimators.model import Model, load_model, train
     from featx.extraction import extract
-    from featx.extractor import FeatureExtractor
-    from featx.features import Features, load_features, open_features
-    from featx.finetuned import FineTunedClassifier
-    from featx.images import Preprocessing
-    from featx.model import Model, load_model, train
-    from featx.ranking import layer_ablation, rank
+    from featx.inputs.image import Preprocessing
+    from featx.studies.comparison import Comparison, compare
+    from featx.studies.curves import LearningCurve, learning_curve
+    from featx.studies.drift import similarity
+    from featx.studies.ranking import layer_ablation, rank
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from featx import extract, load_backbone, load_dataset
-from featx.finetune import default_recipe, fine_tune
-from featx.splits import make_split, validation_part
+from featx.data.splits import make_split, validation_part
+from featx.methods.finetune import default_recipe, fine_tune
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--backbone", default="vgg16")

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from featx import extract, load_dataset
-from featx.comparison import compare_domains
-from featx.splits import make_split
+from featx.data.splits import make_split
+from featx.studies.comparison import compare_domains
 
 
 def grey(image, rng):

@@ -15,9 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from featx import extract, load_backbone, load_dataset
-from featx.classifiers import fit_probe
-from featx.finetune import default_recipe, fine_tune_seeds
-from featx.splits import make_split, validation_part
+from featx.data.splits import make_split, validation_part
+from featx.methods.finetune import default_recipe, fine_tune_seeds
+from featx.methods.probes import fit_probe
 
 FORMS = {
     "last": ("last", {}),

@@ -18,9 +18,9 @@ import argparse
 from dataclasses import replace
 
 from featx import extract, load_backbone, load_dataset
-from featx.finetune import block_parameters, default_recipe, fine_tune
-from featx.splits import make_split, validation_part
-from featx.statistics import bootstrap_interval, mcnemar_exact
+from featx.data.splits import make_split, validation_part
+from featx.methods.finetune import block_parameters, default_recipe, fine_tune
+from featx.metrics import bootstrap_interval, mcnemar_exact
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--backbone", default="mobilenet_v2")

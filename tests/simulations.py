@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from featx.statistics import (
+from featx.metrics import (
     bootstrap_interval,
     corrected_interval,
     corrected_resampled_t_test,

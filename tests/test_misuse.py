@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import featx
-from featx import comparison, options
+from featx import options
+from featx.data.features import Features
 from featx.errors import FeatxError, InputError
-from featx.features import Features
+from featx.studies import comparison
 
 NAN, INFINITE = float("nan"), float("inf")
 WORD = (5, 3.5, True, b"resnet18", [], {}, object(), "", "a\0b")

@@ -9,8 +9,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from featx.classifiers import answers, score, score_answers
 from featx.errors import InputError
+from featx.methods.probes import answers, score, score_answers
 from featx.report.page import render
 from featx.results import (
     DENSE_CLASSES,

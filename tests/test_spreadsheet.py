@@ -8,7 +8,7 @@ import io
 import pandas
 import pytest
 
-from featx.datasets import read_table
+from featx.data import read_table
 from featx.spreadsheet import csv_text, frame_csv, original_cell, safe_cell
 
 

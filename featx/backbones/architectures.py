@@ -10,7 +10,7 @@ from torch import nn
 
 from featx.backbones.weights import download, find_local, hash_in_name, hub_folder
 from featx.errors import WeightsError
-from featx.images.preprocess import Preprocessing
+from featx.inputs.image.preprocess import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from featx.backbones.layers import cut_several, unused
 from featx.backbones.loading import fill, one_at_a_time, random_network, unfilled_network
 from featx.backbones.spec import Backbone
 from featx.errors import InputError
-from featx.images.preprocess import Preprocessing
+from featx.inputs.image.preprocess import Preprocessing
 
 
 @dataclass

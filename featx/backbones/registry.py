@@ -28,7 +28,7 @@ from featx.backbones.table import DEFAULT_LAYERS, PARAMETERS
 from featx.backbones.torchvision import TorchvisionArchitecture
 from featx.backbones.weights import PACKAGES, Checkpoint, open_checkpoint, packaged_files, stated_hash
 from featx.errors import InputError, UnknownName, WeightsError
-from featx.images.preprocess import Preprocessing
+from featx.inputs.image.preprocess import Preprocessing
 from featx.options import checked
 
 _FILE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar")

@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from featx.backbones.layers import cut
 from featx.backbones.loading import fill, one_at_a_time, random_network, unfilled_network
-from featx.images.preprocess import Preprocessing
+from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from featx.backbones.architectures import Architecture, Pretrained

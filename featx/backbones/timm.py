@@ -13,7 +13,7 @@ from torch import nn
 from featx.backbones.architectures import Pretrained
 from featx.backbones.weights import one_line
 from featx.errors import MissingExtra, UnknownName, WeightsError
-from featx.images.preprocess import Preprocessing
+from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
 #: Architectures whose weights a package of the index carries: the file, and the top-1 accuracy that the

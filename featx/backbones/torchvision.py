@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from featx.backbones.architectures import Pretrained
-from featx.images.preprocess import Preprocessing
+from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
 # Since names of modules may hold no dot, torchvision reads "norm.1" in DenseNet's files as "norm1".

@@ -26,7 +26,7 @@ def anomaly(args: Namespace, **options: Any) -> list[Any]:
 
 
 def _score(args: Namespace, **options: Any) -> list[Any]:
-    from featx.comparison import find_anomalies
+    from featx.studies.comparison import find_anomalies
 
     folder = Path(args.output)
     options |= _options(args)
@@ -66,7 +66,7 @@ def _options(args: Namespace) -> dict[str, Any]:
 
 
 def _compare(args: Namespace, **options: Any) -> list[Any]:
-    from featx.comparison import compare_detectors
+    from featx.studies.comparison import compare_detectors
 
     result = compare_detectors(
         args.data,

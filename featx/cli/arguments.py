@@ -182,7 +182,7 @@ def build_parser() -> argparse.ArgumentParser:
         "finished work in its output folder is not done again. compare and curve leave such a file, "
         "experiment.toml, beside their results.",
     )
-    p.add_argument("experiment", metavar="EXPERIMENT.toml", help="see featx.experiments.schema")
+    p.add_argument("experiment", metavar="EXPERIMENT.toml", help="see featx.studies.experiments.schema")
     add_force(p)
     p.add_argument("--quiet", action="store_true", help="no progress on standard error")
     p.add_argument("--profile", action="store_true", help="show where the time of the extraction went")

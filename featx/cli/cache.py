@@ -10,8 +10,8 @@ from argparse import Namespace
 from typing import Any
 
 from featx.cache import Cache, Space, SpaceInfo
+from featx.data.features.description import printable
 from featx.errors import InputError
-from featx.features.description import printable
 from featx.progress import Progress
 
 DAMAGED = 3

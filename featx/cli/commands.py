@@ -61,14 +61,14 @@ def curve(args: Namespace) -> None:
 
 def run(args: Namespace) -> None:
     """``featx run``"""
-    from featx.experiments import load_experiment
+    from featx.studies.experiments import load_experiment
 
     _show(args, load_experiment(args.experiment))
 
 
 def _experiment(args: Namespace, kind: str, data: Any, methods: Any, draws: Any) -> None:
     """Runs what the arguments say by way of an experiment, so that its file lies beside the results."""
-    from featx.experiments import experiment_of
+    from featx.studies.experiments import experiment_of
 
     tables = {
         "experiment": {"kind": kind, "output": args.output},
@@ -278,7 +278,7 @@ def label(args: Namespace) -> None:
 
 def inspect(args: Namespace) -> None:
     """``featx inspect``"""
-    from featx.features import describe
+    from featx.data.features import describe
 
     say(describe(args.file))
 
@@ -317,7 +317,7 @@ def _running(args: Namespace) -> dict[str, Any]:
 
 def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
     """Files as they are, folders replaced by the images below them; and what could not be listed."""
-    from featx.datasets import SKIP_HINT, list_images
+    from featx.data import SKIP_HINT, list_images
 
     paths: list[str] = []
     failures: list[Any] = []
@@ -340,7 +340,7 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
 
 def _predictions(predictions: list[Any], form: str) -> str:
     """A CSV file, whose cells are safe in a spreadsheet, or exact JSON lines."""
-    from featx.model import prediction_rows
+    from featx.estimators.model import prediction_rows
 
     if form == "jsonl":
         return "".join(

@@ -16,7 +16,7 @@ from featx.terminal import printable, say
 @into_folder("domains", "data", "target_domain")
 def compare_domains(args: Namespace, **options: Any) -> None:
     """Does it, after refusing what this protocol has no place for."""
-    from featx.comparison import compare_domains
+    from featx.studies.comparison import compare_domains
 
     for option in ("label", "target", "regressors"):
         if getattr(args, option):

@@ -32,7 +32,7 @@ def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callabl
         def run(args: Namespace, **options: Any) -> Any:
             if not args.output:
                 return command(args, **options)
-            from featx.comparison import leaving_nothing
+            from featx.studies.comparison import leaving_nothing
 
             study = Study.of(kind, *(getattr(args, name) for name in data))
             with leaving_nothing(output_folder(args.output, study, force=args.force)):

@@ -6,15 +6,15 @@ from argparse import Namespace
 
 import numpy as np
 
+from featx.data.features import Features, load_features
+from featx.data.tasks import Task, choose
 from featx.errors import InputError
-from featx.features import Features, load_features
-from featx.tasks import Task, choose
 from featx.terminal import printable, say
 
 
 def label(args: Namespace) -> None:
     """Does it: one id a line, the one to label first in front."""
-    from featx.labelling import badge, k_center, margin
+    from featx.analysis.labelling import badge, k_center, margin
 
     if args.strategy == "k-center" and args.seed is not None:
         raise InputError("--seed has no effect: --strategy k-center draws nothing; leave it out")
@@ -54,7 +54,7 @@ def _probed(
     features: Features, task: Task | None, known: np.ndarray, pool: np.ndarray, args: Namespace
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and outputs of the linear layer of a probe that was fitted on what is labelled."""
-    from featx.classifiers import fit_probe
+    from featx.methods.probes import fit_probe
 
     y = np.empty(0, np.int64) if task is None else task.values[known]
     if len(np.unique(y)) < 2:

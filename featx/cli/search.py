@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from featx.analysis.neighbours import Match, SimilarImages
+from featx.data.features import Features, load_features
 from featx.errors import DatasetError, UnknownName
-from featx.features import Features, load_features
 from featx.options import require_no_effect
-from featx.similar import Match, SimilarImages
 from featx.terminal import json_line, printable, say
 
 
@@ -54,7 +54,7 @@ def search(args: Namespace) -> None:
 
 def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarray:
     """Rows of image files by the network that the rows of the file come from."""
-    from featx.datasets import from_arrays
+    from featx.data import from_arrays
     from featx.extraction import backbone_arguments, embed, matching_embedder
 
     where = Path(args.file).name

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from featx.datasets import SKIP_HINT, Dataset, load_dataset, suffix_notes
+from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
+from featx.data.features import Failure, Features
 from featx.errors import DatasetError, ImageError, InputError
 from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
 from featx.extraction.loop import embed, embed_together
@@ -14,7 +15,6 @@ from featx.extraction.profile import Profile, profile_table
 from featx.extraction.rows import Rows
 from featx.extraction.same_space import backbone_arguments, matching_embedder
 from featx.extraction.warm import forget, warm_backbone
-from featx.features import Failure, Features
 from featx.options import NETWORK_DEFAULTS, checked
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.cache import Space
-from featx.images import DECODER, Preprocessing
+from featx.inputs.image import DECODER, Preprocessing
 from featx.options import check_options
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ import numpy as np
 
 from featx.cache import Cache
 from featx.cache.notes import recall_cost, remember_cost
+from featx.data.features import Failure
 from featx.errors import CacheError, ImageError
 from featx.extraction.calibration import calibrate
 from featx.extraction.commits import COMMIT_SECONDS, Commits
@@ -30,7 +31,6 @@ from featx.extraction.profile import Profile
 from featx.extraction.rows import Member, Rows
 from featx.extraction.units import Unit, identify
 from featx.extraction.warm import give
-from featx.features import Failure
 from featx.forks import uninterrupted
 from featx.options import check_options
 from featx.progress import Progress
@@ -59,7 +59,7 @@ def embed(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Rows:
-    """Rows of image sources (`featx.images`), from the cache or through the network.
+    """Rows of image sources (`featx.inputs.image`), from the cache or through the network.
 
     What was computed when an error or Ctrl-C ends the loop is committed before it propagates.
     """

@@ -24,7 +24,7 @@ from featx.errors import FeatxError, ImageError, InputError
 from featx.extraction.units import Item, Unit, read
 from featx.extraction.workers import Chunk, Workers
 from featx.forks import uninterrupted
-from featx.images import FileImage, Preprocessing
+from featx.inputs.image import FileImage, Preprocessing
 
 #: Pixels that wait for the network, and files that were read ahead, in bytes each.
 PIXELS_AHEAD = 64 * 2**20
@@ -68,7 +68,7 @@ class Pipeline:
     Parameters
     ----------
     images : sequence of sources
-        See `featx.images.source`.
+        See `featx.inputs.image.source`.
     preprocessing : Preprocessing
         The networks' own, alike for all.
     engines : sequence of Engine

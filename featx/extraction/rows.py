@@ -10,11 +10,11 @@ import numpy as np
 
 from featx.cache import Cache
 from featx.cache.notes import recall_cost
+from featx.data.features import Failure
 from featx.extraction.embedder import Embedder
 from featx.extraction.parity_check import Checked
 from featx.extraction.profile import Profile
 from featx.extraction.shelf import Shelf
-from featx.features import Failure
 
 
 @dataclass

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from featx.errors import ImageError, InputError
-from featx.images import Preprocessing
-from featx.images.budget import DECODING
+from featx.inputs.image import Preprocessing
+from featx.inputs.image.budget import DECODING
 
 try:
     import fcntl

@@ -97,7 +97,8 @@ The intervals of ``means`` carry the same correction: splits of one dataset shar
 images, and an interval that took them for independent would be too narrow.
 
 Hygiene (lists are cut after 100 entries, counts are not; a pair has ``kind``: ``"identical"``, ``"same"`` or
-``"alike"``, see `featx.hygiene`, its ``distance`` and the ``bits`` in which the hashes differ, or null):
+``"alike"``, see `featx.analysis.data_checks`, its ``distance`` and the ``bits`` in which the hashes differ,
+or null):
 
 ========================  ==================================================================================
 ``hashed``                whether perceptual hashes were at hand; without the images embeddings decide alone

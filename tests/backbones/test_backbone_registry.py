@@ -15,7 +15,7 @@ from featx.backbones.loading import skeleton
 from featx.backbones.table import DEFAULT_LAYERS, PARAMETERS
 from featx.backbones.weights import hub_folder
 from featx.errors import InputError, UnknownName, WeightsError
-from featx.images.preprocess import Preprocessing
+from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
 SMALL = "shufflenet_v2_x0_5"

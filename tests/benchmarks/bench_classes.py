@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from featx import compare
-from featx.features import Features
+from featx.data.features import Features
 from featx.results import ComparisonResult
 
 

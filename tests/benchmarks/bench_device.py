@@ -114,7 +114,7 @@ def published_way(name: str, size: tuple[int, int], batch: int) -> float:
 def preparing_alone(files: list[str], preprocessing, count: int) -> float:
     """Images a second that some processes read, decode and resize."""
     from featx.extraction.workers import Workers
-    from featx.images import FileImage
+    from featx.inputs.image import FileImage
 
     chunks = [[FileImage(path, path) for path in files[i : i + 16]] for i in range(0, len(files), 16)]
     workers = Workers(count, preprocessing, 16, 4 * count)
@@ -158,7 +158,7 @@ class Busy:
 
 def end_to_end(backbone, engine: str, precision: str, files: list[str]) -> dict:
     from featx.extraction import embed, network_embedder
-    from featx.images import FileImage
+    from featx.inputs.image import FileImage
 
     images = [FileImage(path, path) for path in files]
     with tempfile.TemporaryDirectory(dir=Path(files[0]).parent.parent) as cache:

@@ -53,7 +53,7 @@ def network(name: str):
 
 def run_featx(method: str, files: list[str], name: str) -> dict:
     from featx.extraction import embed, network_embedder
-    from featx.images import FileImage
+    from featx.inputs.image import FileImage
 
     backbone = network(name)
     images = [FileImage(path, path) for path in files]
@@ -114,7 +114,7 @@ def run_bound(method: str, files: list[str], name: str) -> dict:
     import torch
 
     from featx.engines import make_engine
-    from featx.images import FileImage
+    from featx.inputs.image import FileImage
     from featx.machine import cores
 
     backbone = network(name)

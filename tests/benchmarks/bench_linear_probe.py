@@ -17,7 +17,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from featx import load_features
-from featx.classifiers import LogisticProbe, fit_path, fit_probe
+from featx.methods.probes import LogisticProbe, fit_path, fit_probe
 
 
 def objective(coef: np.ndarray, intercept: np.ndarray, X: np.ndarray, y: np.ndarray, C: float) -> float:

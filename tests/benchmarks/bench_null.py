@@ -1,4 +1,4 @@
-"""What the tests and intervals of featx.statistics do when no method is better than another.
+"""What the tests and intervals of featx.metrics do when no method is better than another.
 
 ``python tests/benchmarks/bench_null.py [--experiments 4000]`` prints how often each test rejects at 5 %, and
 how often 95 % intervals have the true value. Expect 5 % +- 1.5 for the tests, less from the exact McNemar

@@ -6,7 +6,7 @@ folder with one subfolder for each class, in float32 on the processor, without a
 - *plain*: what one writes by hand. Every epoch decodes every image and sends it through the whole network,
   in eval mode and channels_last, with gradients for the last two blocks and the head alone; validation
   likewise.
-- *kept*: `featx.finetune.fine_tune`, where the frozen part's output is computed once.
+- *kept*: `featx.methods.finetune.fine_tune`, where the frozen part's output is computed once.
 
 Both take the same images in the same order, the same head to set out from and the same optimiser. The
 time in which activations are computed once is printed apart, and the epochs after which it is earned back.
@@ -30,9 +30,9 @@ def plain(backbone: Any, dataset: Any, head: Any, recipe: Any, train: np.ndarray
     import torch
     from torch.nn import functional as F
 
-    from featx.finetune import parameter_groups, unfreeze_last
-    from featx.finetune.batches import batches, plain, workers
-    from featx.finetune.head import schedule
+    from featx.methods.finetune import parameter_groups, unfreeze_last
+    from featx.methods.finetune.batches import batches, plain, workers
+    from featx.methods.finetune.head import schedule
 
     network = backbone.build().to(memory_format=torch.channels_last)
     tuned = unfreeze_last(backbone, network, recipe.unfreeze)
@@ -96,8 +96,8 @@ def main() -> None:
     args = parser.parse_args()
 
     from featx import load_backbone, load_dataset
-    from featx.finetune import Recipe, fine_tune
-    from featx.splits import make_split, validation_part
+    from featx.data.splits import make_split, validation_part
+    from featx.methods.finetune import Recipe, fine_tune
 
     dataset = load_dataset(args.folder, limit=args.limit)
     split = make_split(dataset.labels, splits=dataset.splits, groups=dataset.groups)

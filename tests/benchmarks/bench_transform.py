@@ -26,11 +26,11 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-import featx.extractor
+import featx.estimators.extractor
 from featx import FeatureExtractor, load_backbone
 from featx.engines import make_engine
 from featx.extraction import embed_together
-from featx.images import FileImage
+from featx.inputs.image import FileImage
 
 #: Networks of the search, with the layers that are tried (None: the pooled penultimate one).
 LAYERS = {"mobilenet_v2": [None, "features.14"], "timm:tf_efficientnet_lite0": [None, "blocks.5"]}
@@ -131,13 +131,13 @@ def search(files: list[str], cache: str) -> None:
         passes.extend(part.forward_passes for part in rows)
         return rows
 
-    featx.extractor.embed_together = counted
+    featx.estimators.extractor.embed_together = counted
     began = time.perf_counter()
     for backbone, layers in LAYERS.items():  # all layers of a network in one pass over the images
         FeatureExtractor(backbone, layer=layers, cache=cache).transform(files)
     GridSearchCV(pipe(FeatureExtractor(cache=cache)), grids, cv=5).fit(files, y)
     with_cache = time.perf_counter() - began
-    featx.extractor.embed_together = embed_together
+    featx.estimators.extractor.embed_together = embed_together
     print(f"search: {with_cache:.1f} s, {sum(passes)} forward passes for {len(files)} images", flush=True)
 
     candidates = list(ParameterGrid(grids))

@@ -10,7 +10,7 @@ import pytest
 
 import featx
 from featx.cache import StatCache, digest_bytes
-from featx.images import FileImage
+from featx.inputs.image import FileImage
 
 SECOND = 10**9
 OLD = time.time_ns() - 100 * SECOND

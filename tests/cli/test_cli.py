@@ -11,7 +11,7 @@ import pytest
 from pictures import BACKBONE, COLOURS, write_photos
 
 from featx.cli import main
-from featx.datasets import SKIP_HINT, load_dataset
+from featx.data import SKIP_HINT, load_dataset
 
 QUICK = ["--backbone", BACKBONE, "--weights", "random", "--image-size", "32", "--quiet"]
 

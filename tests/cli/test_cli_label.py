@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from featx.classifiers import fit_probe
+from featx.analysis.labelling import badge, k_center, margin
 from featx.cli import main
-from featx.features import Features
-from featx.labelling import badge, k_center, margin
-from featx.tasks import Task
+from featx.data.features import Features
+from featx.data.tasks import Task
+from featx.methods.probes import fit_probe
 
 
 def run(capsys, *argv):

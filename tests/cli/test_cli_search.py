@@ -11,7 +11,7 @@ from pictures import BACKBONE, COLOURS, QUICK, picture, write_photos
 from featx import extract, load_features
 from featx.backbones import load_backbone
 from featx.cli import main
-from featx.features import Features
+from featx.data.features import Features
 
 
 def run(capsys, *argv):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from featx.cli import main
-from featx.features import Features
+from featx.data.features import Features
 
 EVIL = "a\x1b[2J\u202e\nb"
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
@@ -106,7 +106,7 @@ def test_what_is_printed_need_not_fit_the_encoding(stored):
 
 def test_predictions_are_safe_in_a_spreadsheet(capsys):
     from featx.cli.commands import _predictions
-    from featx.model import Prediction
+    from featx.estimators.model import Prediction
 
     found = [Prediction(EVIL, "=1+1", 0.9, {"=1+1": 0.9, "b": 0.1}), Prediction("-x", "b", 0.5, {})]
     rows = list(csv.reader(_predictions(found, "csv").splitlines()))

@@ -12,8 +12,8 @@ import pytest
 from featx import Features
 from featx.cli import main
 from featx.errors import OutputError
-from featx.experiments import load_experiment
 from featx.results.places import Study, output_file, output_folder
+from featx.studies.experiments import load_experiment
 
 
 def rows(seed=0, n=36):
@@ -32,7 +32,7 @@ def rows(seed=0, n=36):
 def home(tmp_path, monkeypatch):
     """A folder with two features files, a photo, and a study of the first file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("featx.comparison.classes.examine", lambda *_: {"notes": []})
+    monkeypatch.setattr("featx.studies.comparison.classes.examine", lambda *_: {"notes": []})
     rows().save("a.h5")
     rows(1).save("b.h5")
     Path("photo.jpg").write_bytes(b"\xff\xd8\xff photo")
@@ -223,7 +223,7 @@ def test_a_link_stays_a_link_and_what_it_leads_to_decides(home):
 def test_a_model_is_known_by_its_container(home, capsys):
     from sklearn.linear_model import LogisticRegression
 
-    from featx.model import Model
+    from featx.estimators.model import Model
 
     features = rows()
     fitted = LogisticRegression().fit(features.embeddings, features.labels)

@@ -9,7 +9,7 @@ from featx.backbones import load_backbone
 from featx.engines import Plan, build, build_engine, fallbacks, plan, resolve
 from featx.engines.openvino import import_openvino
 from featx.errors import EngineError, InputError, MissingExtra, UnknownName
-from featx.finetune import precision as fine_tuning
+from featx.methods.finetune import precision as fine_tuning
 
 FASTEST = plan._fastest_on_cpu
 

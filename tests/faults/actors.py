@@ -22,7 +22,7 @@ import numpy as np
 
 from featx.cache import Cache, Space, SpaceStore, compaction, digest_bytes, view
 from featx.extraction import embed, pixel_embedder
-from featx.images import PixelImage
+from featx.inputs.image import PixelImage
 
 SPACE = Space({"backbone": "killed"})
 DIM, BATCH = 64, 5

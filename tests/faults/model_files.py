@@ -35,8 +35,8 @@ def write_models(folder: Path, names) -> list[Path]:
     """A model file of every probe, of 4 classes; of every other one also of 2."""
     from sklearn import __version__
 
-    from featx.classifiers import fit_probe
-    from featx.model import Model
+    from featx.estimators.model import Model
+    from featx.methods.probes import fit_probe
 
     space = {
         "backbone": dict.fromkeys(("architecture", "source", "weights", "layer", "pooling"), "x"),

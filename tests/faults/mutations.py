@@ -233,7 +233,7 @@ def decode_mutants(count: int, seed: int, by_picture: bool = False) -> dict:
         seconds, ``peak_mb`` the most memory that the process ever had.
     """
     from featx.errors import ImageError
-    from featx.images import decode_pixels
+    from featx.inputs.image import decode_pixels
 
     originals: dict[str, np.ndarray | None] = {}
     table: Counter = Counter()

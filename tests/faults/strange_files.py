@@ -39,7 +39,7 @@ def write_sound_file(loader: str, path: Path) -> Any:
             return safetensors.torch.save_file(tensors, path)
         return torch.save({"model": tensors}, path, _use_new_zipfile_serialization=loader == "pth")
     if loader == "h5":
-        from featx.features import Failure, Features
+        from featx.data.features import Failure, Features
 
         ids, groups = [f"{i}.jpg" for i in range(12)], ["g", "h"] * 6
         rows = np.arange(36, dtype=np.float32).reshape(12, 3)
@@ -81,11 +81,11 @@ def read(loader: str, path: Path) -> Any:
         tensors = open_checkpoint(path).state_dict()
         return [tensor.clone() for tensor in tensors.values()]
     if loader == "h5":
-        from featx.features import describe, load_features
+        from featx.data.features import describe, load_features
 
         return load_features(path), describe(path)
     if loader in ("parquet", "csv"):
-        from featx.datasets import load_dataset
+        from featx.data import load_dataset
 
         return load_dataset(path)
     if loader == "json":

@@ -126,7 +126,7 @@ def test_a_killed_extraction_goes_on_without_reading_unchanged_images_again(tmp_
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     read = []
-    monkeypatch.setattr("featx.images.source.digest_bytes", _noting(read))
+    monkeypatch.setattr("featx.inputs.image.source.digest_bytes", _noting(read))
     features = extract(photos, **QUICK, batch_size=4, cache=tmp_path / "cache")
     assert 0 < features.run["forward_passes"] <= 60 - 12
     assert len(read) < 60  # those of the killed run that were committed were recognised by their stat

@@ -17,8 +17,8 @@ from featx.cache import Cache, Space, compaction, view
 from featx.cache.encoding import encode_shard, shard_name
 from featx.cache.header import open_shard
 from featx.cache.key_index import as_keys
+from featx.data.features import Features, load_features
 from featx.errors import FeaturesError
-from featx.features import Features, load_features
 
 pytestmark = pytest.mark.faults
 

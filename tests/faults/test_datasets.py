@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from featx.datasets import load_dataset, read_table, summary_lines
+from featx.data import load_dataset, read_table, summary_lines
 from featx.errors import FeatxError
 
 pytestmark = pytest.mark.faults

@@ -86,10 +86,10 @@ def mark():
 """
 
 PEAKS = """
-from featx.images import decode_pixels
+from featx.inputs.image import decode_pixels
 held = []
 try:
-    from featx.images.budget import Hold
+    from featx.inputs.image.budget import Hold
     Hold.need, need = lambda self, n: (held.append(n), need(self, n)), Hold.need
 except ImportError:
     pass
@@ -138,8 +138,8 @@ def test_decoding_takes_no_more_than_its_header_tells(tmp_path, thorough, counte
 LIMITED = """
 import ctypes, resource
 from featx.errors import ImageError
-from featx.images import Preprocessing, decode_pixels, decode
-from featx.images.source import EncodedImage
+from featx.inputs.image import Preprocessing, decode_pixels, decode
+from featx.inputs.image.source import EncodedImage
 prepare = Preprocessing()
 def whole(data):
     return EncodedImage("a", data).read().resized(prepare)
@@ -177,8 +177,8 @@ def test_where_there_is_less_memory_every_format_gives_an_image_error(tmp_path, 
 
 TOGETHER = """
 import threading
-from featx.images.budget import DECODING
-from featx.images.decode import decoding
+from featx.inputs.image.budget import DECODING
+from featx.inputs.image.decode import decoding
 DECODING._size = int(sys.argv[2]) * 2**20
 data = Path(sys.argv[1]).read_bytes()
 with decoding(data, "warm"):
@@ -216,7 +216,7 @@ PIPELINE = """
 import resource
 import numpy as np
 from featx.extraction import pixel_embedder, pipeline
-from featx.images import FileImage
+from featx.inputs.image import FileImage
 pipeline._IMAGES_FOR_PROCESSES, pipeline._CORES_FOR_PROCESSES = 1, 2
 class Engine:
     name, device, precision, version, batch_size = "fake", "cpu", "fp32", "1", 4

@@ -12,7 +12,7 @@ import pytest
 
 import featx
 from faults import model_files
-from featx.classifiers import probe_names
+from featx.methods.probes import probe_names
 
 pytestmark = pytest.mark.faults
 

@@ -6,9 +6,9 @@ import pytest
 from pictures import QUICK
 
 import featx
-from featx.comparison import compare_detectors, find_anomalies
-from featx.datasets import SKIP_HINT
+from featx.data import SKIP_HINT
 from featx.errors import DatasetError, InputError
+from featx.studies.comparison import compare_detectors, find_anomalies
 
 pytestmark = pytest.mark.faults
 

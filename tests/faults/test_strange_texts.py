@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 
 from featx import learning_curve
-from featx.comparison import compare
-from featx.comparison.kept import JOURNAL
-from featx.comparison.records import fits_held_out, fits_outcome, fits_probabilities
-from featx.curves.cells import Cell
+from featx.data.features import Features
+from featx.data.tasks import Task
 from featx.errors import FeatxError
-from featx.experiments import load_experiment
-from featx.features import Features
-from featx.journal import Journal
 from featx.results import ComparisonResult, CurveResult, RegressionResult
 from featx.results.places import Study, output_file, output_folder
-from featx.tasks import Task
+from featx.studies.checkpoints import Journal
+from featx.studies.comparison import compare
+from featx.studies.comparison.kept import JOURNAL
+from featx.studies.comparison.records import fits_held_out, fits_outcome, fits_probabilities
+from featx.studies.curves.cells import Cell
+from featx.studies.experiments import load_experiment
 
 pytestmark = pytest.mark.faults
 
@@ -145,7 +145,7 @@ def test_results_of_any_content(rows, tmp_path, thorough, counted, kind):
 
 
 def test_experiments_of_any_content(tmp_path, thorough, counted):
-    from featx.experiments.experiment import _toml
+    from featx.studies.experiments.experiment import _toml
 
     def toml(value):
         if not isinstance(value, dict):

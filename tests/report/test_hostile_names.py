@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import featx
-from featx.comparison import compare_detectors, compare_domains
-from featx.features import Features
+from featx.data.features import Features
+from featx.studies.comparison import compare_detectors, compare_domains
 
 NAMES = ('"><img src=x onerror=alert(1)>', "</title></svg><script>alert(2)</script>", "a&b' onload='c")
 

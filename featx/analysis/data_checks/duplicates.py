@@ -1,0 +1,313 @@
+"""Near-duplicates: pairs of images that are the same picture, or so alike that a person should look.
+
+What is near depends on the backbone and on the data: between unrelated images the cosine of two embeddings
+may be 0.2 or 0.95. So no cosine is written down here. Embeddings are centred, which removes what all images
+have in common, and the distance of each image to its nearest other image, 1 - cosine, is taken as the
+measure. Two limits follow from these nearest distances:
+
+``agree_below``   their median: nearer than the nearest image usually is. Half of all images have such a
+                  neighbour, so on its own it says little.
+``alike_below``   so near that among n images without near-duplicates one is expected to have such a
+                  neighbour by chance. The least of many distances follows a Weibull distribution, P(d < x) =
+                  1 - exp(-(x / a)^k) (Fisher and Tippett 1928), and is below a (1 / n)^(1 / k) with
+                  probability 1 / n. Both a and k come from the median and the 84th percentile, because
+                  near-duplicates crowd the lower half.
+
+And three kinds of pairs:
+
+``identical``     the embeddings are equal to the last bit: the network saw the same pixels. One file twice
+                  is such a pair, as both have one row in the cache.
+``same``          the perceptual hashes differ in few bits, *and* the distance is below ``agree_below``. Each
+                  errs in its own way, hashes on skies and silhouettes, embeddings on things of one kind.
+                  Where hashes often agree although the embeddings do not (plain shapes on a plain ground),
+                  fewer bits are allowed, until of all pairs no more than a few do so by chance.
+``alike``         the distance is below ``alike_below``, and the hashes say nothing or disagree: mirrored,
+                  cropped or redrawn copies, the next picture of a series, or two things that look alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from featx.analysis.neighbours import nearest
+from featx.errors import InputError
+from featx.inputs.image import hash_distance
+
+__all__ = ["HASH_BITS", "KINDS", "NearDuplicates", "near_duplicates"]
+
+#: Hashes that differ in no more bits than this agree.
+HASH_BITS = 8
+#: What a pair can be, the surest first.
+KINDS = ("identical", "same", "alike")
+#: Most pairs that are kept, the surest and nearest ones.
+MOST_PAIRS = 1_000_000
+
+#: Where the distribution of nearest distances is measured.
+_LEVELS = (0.5, 0.84)
+#: Images whose nearest neighbour is looked for, to learn what is near.
+_SAMPLE = 2000
+#: Fewest different images from which anything can be learnt of nearest distances.
+_FEWEST = 20
+_TILE = 2048
+#: Directions in which all pairs are compared, and rows from which they are found.
+_DIRECTIONS, _BASIS_ROWS = 128, 4096
+#: Random pairs on which hashes are tried, and how many of all pairs may agree by chance.
+_RANDOM_PAIRS, _AT_ONCE, _BY_CHANCE = 4_000_000, 500_000, 3.0
+#: float32 rounding of a cosine.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Pairs of near-duplicate images among n.
+
+    Attributes
+    ----------
+    n : int
+        Images that were compared.
+    pairs : ndarray of shape (n_pairs, 2), int64
+        Their positions, the lower one first; the surest kind first, the nearest pair of a kind first. Of g
+        identical images there are g - 1 pairs, each with the first of them, which also stands for the
+        others in pairs of other kinds.
+    kinds : ndarray of shape (n_pairs,), str
+        One of `KINDS`.
+    distances : ndarray of shape (n_pairs,), float64
+        1 - cosine of the centred embeddings.
+    bits : ndarray of shape (n_pairs,), int64
+        In how many bits the hashes differ; -1 without hashes.
+    agree_below, alike_below : float
+        The limits of distance, learnt from the data; NaN where there were too few images to learn from.
+    hash_bits : int
+        Most bits in which the hashes of a picture may differ here; -1 where no hash can be believed.
+    hashed : bool
+        Whether there were perceptual hashes. Without them no pair is of the kind ``same``.
+    truncated : bool
+        Whether there were more pairs than `MOST_PAIRS`.
+    """
+
+    n: int
+    pairs: np.ndarray
+    kinds: np.ndarray
+    distances: np.ndarray
+    bits: np.ndarray
+    agree_below: float
+    alike_below: float
+    hashed: bool
+    truncated: bool = False
+    hash_bits: int = HASH_BITS
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def of(self, *kinds: str) -> np.ndarray:
+        """Which pairs are of these kinds, bool (n_pairs,)."""
+        return np.isin(self.kinds, kinds)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The kinds that make two images one picture; without hashes ``alike`` must do."""
+        return KINDS[:2] if self.hashed else KINDS
+
+    def groups(self) -> np.ndarray:
+        """A number for each picture, ndarray of shape (n,): images of one number are one picture.
+
+        A copy's copy is a copy: the pairs of the kinds in `pictures` are followed from image to image.
+        """
+        first, second = self.pairs[self.of(*self.pictures)].T
+        links = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(self.n, self.n))
+        labels: np.ndarray = connected_components(links, directed=False)[1]
+        return labels
+
+
+def near_duplicates(
+    embeddings: np.ndarray, hashes: np.ndarray | None = None, *, hash_bits: int = HASH_BITS
+) -> NearDuplicates:
+    """Find the images that are nearly the same, among all pairs.
+
+    Parameters
+    ----------
+    embeddings : array-like of shape (n, d)
+        Of one backbone and layer.
+    hashes : array-like of shape (n,), uint64, optional
+        Of `featx.inputs.image.perceptual_hashes`. Without them nothing but identity and ``alike`` can be
+        said.
+    hash_bits : int, default=8
+        Most bits in which the hashes of one picture differ; fewer where that says little (see above).
+
+    Returns
+    -------
+    NearDuplicates
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, or values that are not finite.
+
+    Notes
+    -----
+    No pair is missed: embeddings are compared in an orthonormal basis of their 128 main directions, in which
+    two rows are never further apart than they are, and what is near there is then measured in full. Time is
+    that of n² / 2 products of 128 values; memory that of one copy of the embeddings and some tens of MB.
+
+    The limits need fewer than half of all images (identical ones counted once) to have a near-duplicate.
+    """
+    rows = np.asarray(embeddings)
+    if rows.ndim != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
+        raise InputError(f"embeddings must be numbers of shape (n, d), got {rows.dtype}, shape {rows.shape}")
+    rows = np.ascontiguousarray(rows, np.float32)
+    if not np.isfinite(rows).all():
+        bad = int(np.argmin(np.isfinite(rows).all(axis=1)))
+        raise InputError(f"embeddings of row {bad} have values that are not finite")
+    if hashes is not None:
+        hashes = np.asarray(hashes)
+        if hashes.shape != (len(rows),) or hashes.dtype != np.uint64:
+            raise InputError(
+                f"hashes must be uint64, one for each of {len(rows)} rows; got {hashes.dtype}, "
+                f"shape {hashes.shape}"
+            )
+    firsts, copies = _identical(rows)
+    unit = _centred(rows[firsts] if len(copies) else rows)
+    limits = _limits(unit)
+    if hashes is not None:
+        hash_bits = _believable_bits(unit, hashes[firsts], limits[0], hash_bits)
+    found, truncated = _near(unit, None if hashes is None else hashes[firsts], limits, hash_bits)
+    pairs, distances = found
+    pairs = firsts[pairs]
+    bits = np.full(len(pairs), -1) if hashes is None else hash_distance(*hashes[pairs.T])
+    confirmed = (bits >= 0) & (bits <= hash_bits)
+    kinds = np.where(confirmed, "same", "alike")
+    pairs = np.concatenate([copies, pairs])
+    kinds = np.concatenate([np.full(len(copies), "identical"), kinds])
+    distances = np.concatenate([np.zeros(len(copies)), distances])
+    bits = np.concatenate([np.full(len(copies), -1 if hashes is None else 0), bits])
+    surest = np.select([kinds == kind for kind in KINDS], range(len(KINDS)))
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], distances, surest))
+    return NearDuplicates(
+        n=len(rows),
+        pairs=pairs[order],
+        kinds=kinds[order],
+        distances=distances[order],
+        bits=bits[order],
+        agree_below=limits[0],
+        alike_below=limits[1],
+        hash_bits=hash_bits,
+        hashed=hashes is not None,
+        truncated=truncated,
+    )
+
+
+def _identical(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each set of equal rows, in order; and a pair (first, other) for each of the others."""
+    seen: dict[bytes, int] = {}
+    firsts, copies = [], []
+    for i, row in enumerate(rows):
+        first = seen.setdefault(row.tobytes(), i)
+        if first == i:
+            firsts.append(i)
+        else:
+            copies.append((first, i))
+    return np.array(firsts, np.int64), np.array(copies, np.int64).reshape(-1, 2)
+
+
+def _centred(rows: np.ndarray) -> np.ndarray:
+    """Rows about their mean, of length 1."""
+    unit = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    norms = np.linalg.norm(unit, axis=1, keepdims=True)
+    return np.divide(unit, norms, out=unit, where=norms > 0)
+
+
+def _limits(unit: np.ndarray) -> tuple[float, float]:
+    """(agree_below, alike_below), from the nearest distances of some rows, evenly spread."""
+    n = len(unit)
+    if n < _FEWEST:
+        return float("nan"), float("nan")
+    sample = np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64)
+    _, distances = nearest(unit[sample], unit, 2)  # the nearest of all is the row itself
+    middle, upper = np.log(np.maximum(np.quantile(distances[:, 1], _LEVELS), _ROUNDING))
+    # By the distribution log x = log a + log(-log(1 - P)) / k, a straight line through the two.
+    from_middle, from_upper = np.log(-np.log1p(-np.array(_LEVELS)))
+    slope = (upper - middle) / (from_upper - from_middle)  # 1 / k
+    return float(np.exp(middle)), float(np.exp(middle - slope * (np.log(n) + from_middle)))
+
+
+def _believable_bits(unit: np.ndarray, hashes: np.ndarray, agree: float, most: int) -> int:
+    """The most bits, at most `most`, at which few pairs have hashes that agree and embeddings that do not."""
+    n = len(unit)
+    if np.isnan(agree):
+        return most
+    rng = np.random.default_rng(0)
+    wrong = [0] * (most + 1)  # by the number of bits
+    for _ in range(_RANDOM_PAIRS // _AT_ONCE):
+        first, second = rng.integers(0, n, _AT_ONCE), rng.integers(0, n - 1, _AT_ONCE)
+        second += second >= first
+        bits = hash_distance(hashes[first], hashes[second])
+        few = bits <= most
+        apart = _distances(unit, np.column_stack([first[few], second[few]])) > agree
+        for b, count in enumerate(np.bincount(bits[few][apart], minlength=most + 1)):
+            wrong[b] += int(count)
+    expected = np.cumsum(wrong) * (n * (n - 1) / 2 / _RANDOM_PAIRS)
+    return int((expected <= _BY_CHANCE).sum()) - 1
+
+
+def _near(
+    unit: np.ndarray, hashes: np.ndarray | None, limits: tuple[float, float], hash_bits: int
+) -> tuple[tuple[np.ndarray, np.ndarray], bool]:
+    """((pairs, distances), whether some were left out): all that are alike, or agree and hash alike."""
+    agree, alike = limits
+    pairs, distances = np.empty((0, 2), np.int64), np.empty(0)
+    truncated = False
+    if np.isnan(agree):
+        return (pairs, distances), truncated
+    short = _main_directions(unit)
+    half = np.einsum("ij,ij->i", short, short) / 2
+    reach = (alike if hashes is None else agree) + _ROUNDING
+    for top in range(0, len(unit), _TILE):
+        for left in range(top, len(unit), _TILE):
+            # Half the squared distance, |a|^2 / 2 + |b|^2 / 2 - a.b, which in full is 1 - cosine.
+            tile = short[top : top + _TILE] @ short[left : left + _TILE].T
+            tile -= half[top : top + _TILE, None]
+            tile -= half[left : left + _TILE]
+            i, j = np.divmod(np.flatnonzero(tile >= -reach), tile.shape[1])
+            near = tile[i, j] >= -(alike + _ROUNDING)
+            i, j = i + top, j + left
+            if hashes is not None:
+                near |= hash_distance(hashes[i], hashes[j]) <= hash_bits
+            near &= i < j
+            found = np.column_stack([i[near], j[near]])
+            gaps = _distances(unit, found)
+            sure = gaps <= alike
+            if hashes is not None:
+                agreed = hash_distance(hashes[found[:, 0]], hashes[found[:, 1]]) <= hash_bits
+                sure |= agreed & (gaps <= agree)
+            pairs = np.concatenate([pairs, found[sure]])
+            distances = np.concatenate([distances, gaps[sure]])
+            if len(pairs) > MOST_PAIRS:
+                truncated = True
+                kept = np.sort(np.argsort(distances, kind="stable")[:MOST_PAIRS])
+                pairs, distances = pairs[kept], distances[kept]
+    return (pairs, distances), truncated
+
+
+def _main_directions(unit: np.ndarray) -> np.ndarray:
+    """Coordinates in which no two rows are further apart than they are."""
+    if len(unit) <= _TILE or unit.shape[1] <= _DIRECTIONS:
+        return unit
+    # Any orthonormal basis will do; one that holds much of the distances leaves little to measure in full.
+    # One step of subspace iteration from seeded directions (Halko, Martinsson and Tropp 2011) finds such.
+    sample = unit[np.linspace(0, len(unit) - 1, min(len(unit), _BASIS_ROWS)).astype(np.int64)]
+    start = np.random.default_rng(0).standard_normal((unit.shape[1], _DIRECTIONS), np.float32)
+    basis = np.linalg.qr(sample.T @ (sample @ np.linalg.qr(sample.T @ (sample @ start))[0]))[0]
+    return unit @ basis
+
+
+def _distances(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """1 - cosine of each pair, float64."""
+    gaps = np.empty(len(pairs))
+    for start in range(0, len(pairs), _TILE):
+        first, second = unit[pairs[start : start + _TILE].T].astype(np.float64)
+        gaps[start : start + _TILE] = ((first - second) ** 2).sum(axis=1) / 2
+    return gaps

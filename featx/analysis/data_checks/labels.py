@@ -1,0 +1,279 @@
+"""Likely label errors, by confident learning on out-of-sample probabilities.
+
+C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels" (JAIR
+2021). Let p(j | x) be a probability from a model that has not seen x, and y its given label. The threshold
+of class j is the mean self-confidence of its images (their equation 2)
+
+    t_j = mean over {x : y = j} of p(j | x),
+
+an image counts confidently for the most probable class among those with p(j | x) >= t_j (equation 1), and
+the counts by given and by confident label are the confident joint. What lies off its diagonal is a likely
+error (the paper's method "C_confusion" drawn from the joint itself), unless the model too finds the given
+label the most probable. The first of them are those with the lowest self-confidence p(y | x), or the lowest
+normalised margin p(y | x) - max over j != y of p(j | x).
+
+The thresholds make it robust to a model that is too sure of some classes, as each class is measured by
+itself; and to many classes. What it cannot see is an error that a model makes as well, of all images alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.errors import InputError, MissingExtra, UnknownName
+
+__all__ = ["LabelErrors", "label_errors", "out_of_sample"]
+
+RANKINGS = ("self_confidence", "normalized_margin")
+#: A probability this little below its threshold is at it: sums of floats.
+_ROUNDING = 1e-6
+#: Most rows that a fold's model is fitted on.
+_MOST_ROWS = 10_000
+_COMPONENTS = 128
+#: Probabilities that are looked at together, and that one fold's model is asked for.
+_TOGETHER = 4_000_000
+#: From so many on they are kept in single precision.
+_MANY = 20_000_000
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """Images whose label is likely wrong.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_errors,), int64
+        Which, the likeliest error first.
+    given, suggested : ndarray of shape (n_errors,), int64
+        The label, and the most probable other one.
+    confidence, self_confidence : ndarray of shape (n_errors,), float64
+        Probabilities of the suggested label and of the given one.
+    labels, confident : ndarray of shape (n,), int64
+        Of all images the given label, and the class that it confidently belongs to; -1 for none.
+    n_classes : int
+    """
+
+    rows: np.ndarray
+    given: np.ndarray
+    suggested: np.ndarray
+    confidence: np.ndarray
+    self_confidence: np.ndarray
+    labels: np.ndarray
+    confident: np.ndarray
+    n_classes: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def joint(self) -> np.ndarray:
+        """The confident joint, ndarray of shape (n_classes, n_classes), int64: given labels in rows."""
+        counted = self.confident >= 0
+        cells = self.labels[counted] * self.n_classes + self.confident[counted]
+        return np.bincount(cells, minlength=self.n_classes**2).reshape(self.n_classes, self.n_classes)
+
+
+def label_errors(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    ranked_by: str = "self_confidence",
+    implementation: str = "featx",
+) -> LabelErrors:
+    """Find labels that are likely wrong.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,), int
+        The given labels.
+    probabilities : array-like of shape (n, n_classes)
+        Out of sample: each row from a model that was not trained on that image.
+    ranked_by : {"self_confidence", "normalized_margin"}, default="self_confidence"
+    implementation : {"featx", "cleanlab"}, default="featx"
+        ``"cleanlab"`` asks that package (extra ``cleanlab``) for the rows and their order.
+
+    Returns
+    -------
+    LabelErrors
+
+    Raises
+    ------
+    InputError
+        Labels or probabilities that do not fit, or are not finite.
+    UnknownName, MissingExtra
+        No such ranking or implementation, or the package is not installed.
+
+    Examples
+    --------
+    >>> from featx.analysis.data_checks import label_errors
+    >>> found = label_errors([0, 0, 1, 1, 1], [[.9, .1], [.8, .2], [.1, .9], [.9, .1], [.2, .8]])
+    >>> found.rows.tolist(), found.suggested.tolist()
+    ([3], [0])
+    """
+    labels, p = _checked(labels, probabilities)
+    if ranked_by not in RANKINGS:
+        raise UnknownName("ranking", str(ranked_by), RANKINGS)
+    if implementation not in ("featx", "cleanlab"):
+        raise UnknownName("implementation", str(implementation), ("featx", "cleanlab"))
+    own = p[np.arange(len(labels)), labels].astype(np.float64)
+    thresholds = _thresholds(labels, own, p.shape[1])
+    # Some rows at a time: of thousands of classes a few copies of all probabilities are gigabytes.
+    step = max(1, _TOGETHER // p.shape[1])
+    parts = [_judged(labels[at : at + step], p[at : at + step], thresholds) for at in range(0, len(p), step)]
+    confident, first, suggested, best = (np.concatenate(same) for same in zip(*parts, strict=True))
+    if implementation == "cleanlab":
+        rows = _by_cleanlab(labels, p, ranked_by)
+    else:
+        rows = np.flatnonzero((confident >= 0) & (confident != labels) & (first != labels))
+        score = own - best if ranked_by == "normalized_margin" else own
+        rows = rows[np.argsort(score[rows], kind="stable")]
+    return LabelErrors(
+        rows=rows,
+        given=labels[rows],
+        suggested=suggested[rows],
+        confidence=best[rows],
+        self_confidence=own[rows],
+        labels=labels,
+        confident=confident,
+        n_classes=p.shape[1],
+    )
+
+
+def out_of_sample(
+    X: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, *, groups=None, seed: int = 0
+) -> np.ndarray | None:
+    """Probabilities of each image's classes from models that were not trained on it.
+
+    Logistic regression on the principal components of standardised embeddings. A training image is judged by
+    the model of the other folds, a test image by the mean of all folds' models.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d)
+        Embeddings.
+    y : array-like of shape (n,), int
+        Labels.
+    train, test : ndarray of int
+        Positions of the rows on either side; the models learn from `train` alone.
+    groups : array-like of shape (n,), optional
+        Images of one group are in one fold.
+    seed : int, default=0
+        Seed of the folds.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes), or None
+        float64, of 20 million values and more float32. NaN in rows on neither side. None where some class has
+        one training image (or group), of which none could be held out.
+
+    Notes
+    -----
+    A fold's model is fitted on at most 10,000 rows, the first of each class in a shuffled order, which on
+    frozen embeddings is enough to find what is out of place.
+    """
+    from featx.methods.probes import fit_probe
+    from featx.methods.probes.selection import make_folds
+
+    X, y = np.asarray(X), np.asarray(y)
+    groups = None if groups is None else np.asarray(groups)[train]
+    folds = make_folds(y[train], groups, seed)
+    if not folds:
+        return None
+    n_classes = int(y.max()) + 1
+    dtype = np.float64 if len(X) * n_classes < _MANY else np.float32
+    found = np.full((len(X), n_classes), np.nan, dtype)
+    found[np.concatenate([train, test])] = 0.0  # as it stays for a class without training images
+    place = np.random.default_rng(seed).permutation(len(train))
+    for learnt, held in folds:
+        rows = train[_spread(y[train], learnt, place)]
+        fitted = fit_probe("out-of-sample", X[rows], y[rows], estimator=_model(len(rows), X.shape[1], seed))
+        columns = fitted.classes
+        step = max(1, _TOGETHER // n_classes)
+        for part in _parts(train[held], step):
+            found[np.ix_(part, columns)] = fitted.predict_proba(X[part])
+        for part in _parts(test, step):
+            found[np.ix_(part, columns)] += fitted.predict_proba(X[part]) / len(folds)
+    return found
+
+
+def _parts(rows: np.ndarray, step: int) -> Iterator[np.ndarray]:
+    for at in range(0, len(rows), step):
+        yield rows[at : at + step]
+
+
+def _model(n: int, dim: int, seed: int):
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    components = max(1, min(_COMPONENTS, dim, n // 2))
+    return Pipeline(
+        [
+            ("scale", StandardScaler()),
+            ("pca", PCA(components, random_state=seed)),
+            # Standardised features have a squared length of about `dim`. A model that is held back more than
+            # the most accurate one follows wrong labels less.
+            ("logreg", LogisticRegression(C=1 / dim, tol=1e-3, max_iter=1000)),
+        ]
+    )
+
+
+def _spread(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """At most about `_MOST_ROWS` of `rows`, the first by `place`: of every class the same share, but five."""
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    order = rows[np.lexsort((place[rows], y[rows]))]
+    counts = np.bincount(y[rows])
+    takes = np.minimum(counts, np.maximum(5, counts * _MOST_ROWS // len(rows)))
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(order[rank < np.repeat(takes, counts)])
+
+
+def _thresholds(labels: np.ndarray, own: np.ndarray, n_classes: int) -> np.ndarray:
+    """The mean self-confidence of each class; infinite of one without images: none is confidently of it."""
+    counts = np.bincount(labels, minlength=n_classes)
+    sums = np.bincount(labels, weights=own, minlength=n_classes)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+
+
+def _judged(labels: np.ndarray, p: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of each image the class it confidently belongs to (-1 for none), the most probable one, the most
+    probable other than its label, and the probability of that."""
+    p = p.astype(np.float64)
+    above = np.where(p >= thresholds - _ROUNDING, p, -1.0)
+    confident = np.where(above.max(axis=1) >= 0, above.argmax(axis=1), -1)
+    first = p.argmax(axis=1)
+    p[np.arange(len(p)), labels] = -1
+    return confident, first, p.argmax(axis=1), p.max(axis=1)
+
+
+def _by_cleanlab(labels: np.ndarray, p: np.ndarray, ranked_by: str) -> np.ndarray:
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError as error:
+        raise MissingExtra("cleanlab", "cleanlab", "implementation='cleanlab'") from error
+    found = find_label_issues(
+        labels, p, filter_by="confident_learning", return_indices_ranked_by=ranked_by, n_jobs=1
+    )
+    return np.asarray(found, np.int64)
+
+
+def _checked(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
+    labels, p = np.asarray(labels), np.asarray(probabilities)
+    p = p if p.dtype in (np.float32, np.float64) else p.astype(np.float64)
+    if p.ndim != 2 or p.shape[1] < 2 or labels.shape != (len(p),) or not len(p):
+        raise InputError(
+            f"expected labels (n,) and probabilities (n, n_classes), got {labels.shape} and {p.shape}"
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= p.shape[1]:
+        raise InputError(f"labels must be whole numbers from 0 to {p.shape[1] - 1}, one a column")
+    finite = np.isfinite(p.sum(axis=1))
+    if not finite.all():
+        raise InputError(f"probabilities of row {int(np.argmin(finite))} are not finite")
+    if p.min() < 0 or p.max() > 1 + _ROUNDING:
+        raise InputError(f"probabilities must be between 0 and 1, got {p.min():.3g} to {p.max():.3g}")
+    return labels.astype(np.int64), p

@@ -1,0 +1,109 @@
+"""Leaks: test images whose picture was trained on; and pictures that carry two labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from featx.analysis.data_checks.duplicates import NearDuplicates
+from featx.errors import InputError
+
+__all__ = ["Leaks", "find_leaks", "two_labels"]
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Test images of which a training image is the same picture.
+
+    Attributes
+    ----------
+    test : ndarray of shape (n_leaks,), int64
+        Positions of those test images, in the order of `find_leaks`'s `test`.
+    train : ndarray of shape (n_leaks,), int64
+        For each, a training image of that picture.
+    leaked : ndarray of shape (n_test,), bool
+        Which of the test images they are.
+    """
+
+    test: np.ndarray
+    train: np.ndarray
+    leaked: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.test)
+
+    @property
+    def share(self) -> float:
+        """Of the test images."""
+        return float(self.leaked.mean()) if len(self.leaked) else 0.0
+
+
+def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) -> Leaks:
+    """The test images that a method has met in training.
+
+    Parameters
+    ----------
+    duplicates : NearDuplicates
+        Of all images. What counts as the same picture is `NearDuplicates.pictures`.
+    train, test : array-like of int
+        Positions of the images on either side.
+
+    Returns
+    -------
+    Leaks
+
+    Raises
+    ------
+    InputError
+        If a position is on both sides, or is none.
+    """
+    train, test = np.asarray(train, np.int64), np.asarray(test, np.int64)
+    rows = np.concatenate([train, test])
+    if len(rows) and (rows.min() < 0 or rows.max() >= duplicates.n):
+        raise InputError(f"train and test must be positions below {duplicates.n}, got {rows.max()}")
+    both = np.intersect1d(train, test)
+    if len(both):
+        raise InputError(f"image {both[0]} is in train and in test; expected no image in both")
+    groups = duplicates.groups()
+    trained = np.full(duplicates.n, -1)
+    trained[groups[train[::-1]]] = train[::-1]  # of several the first
+    partner = trained[groups[test]]
+    leaked = partner >= 0
+    partners = dict(zip(test[leaked].tolist(), partner[leaked].tolist(), strict=True))
+    # A direct pair, the nearest one last, is a better witness than a copy of a copy.
+    is_train = np.zeros(duplicates.n, bool)
+    is_train[train] = True
+    for a, b in duplicates.pairs[duplicates.of(*duplicates.pictures)][::-1].tolist():
+        for one, other in ((a, b), (b, a)):
+            if one in partners and is_train[other]:
+                partners[one] = other
+    found = test[leaked]
+    return Leaks(found, np.array([partners[i] for i in found.tolist()], np.int64), leaked)
+
+
+def two_labels(duplicates: NearDuplicates, labels: np.ndarray) -> list[np.ndarray]:
+    """Pictures that come with more than one label: one of them at least is wrong, or a picture shows both.
+
+    Parameters
+    ----------
+    duplicates : NearDuplicates
+    labels : array-like of shape (n,)
+
+    Returns
+    -------
+    list of ndarray of int64
+        For each such picture the positions of its images.
+
+    Raises
+    ------
+    InputError
+        If there is not one label for each image.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (duplicates.n,):
+        raise InputError(f"expected one label for each of {duplicates.n} images, got shape {labels.shape}")
+    groups = duplicates.groups()
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    return sorted((m for m in members if len(np.unique(labels[m])) > 1), key=lambda m: int(m[0]))

@@ -1,0 +1,87 @@
+"""Distances of the first two moments: Frechet and CORAL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from featx.analysis.distances.rows import two_sets
+
+
+def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
+    """Squared Frechet distance of the Gaussians with the sets' means and covariances.
+
+    ``|m_x - m_y|^2 + tr S_x + tr S_y - 2 tr (S_x S_y)^(1/2)``. With any factors S = L^T L the last trace is
+    the sum of the singular values of L_x L_y^T: no square root of a product of nearly singular matrices is
+    taken, which is where the usual computation loses digits or turns complex.
+
+    Parameters
+    ----------
+    X, Y : array-like of shape (n, d) and (m, d)
+        n and m at least 2.
+    shrinkage : bool, default=False
+        Covariances by Ledoit and Wolf's shrinkage in place of the unbiased ones, for few rows.
+
+    Returns
+    -------
+    float
+        At least 0. The estimate is biased upwards, the more the fewer rows there are for d: compare only
+        values of sets of the same sizes, such as that of a random division of the union.
+
+    Raises
+    ------
+    InputError
+        The sets cannot be used, or differ in width.
+
+    References
+    ----------
+    M. Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium",
+    NeurIPS 2017, eq. 6; D. C. Dowson and B. V. Landau, "The Frechet distance between multivariate normal
+    distributions", J. Multivariate Analysis 12 (1982).
+    """
+    x, y = two_sets(X, Y)
+    factors = [_factor(rows, shrinkage) for rows in (x, y)]
+    apart = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
+    overlap = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
+    return max(float(apart + sum((L**2).sum() for L in factors) - 2 * overlap), 0.0)
+
+
+def _factor(rows: np.ndarray, shrinkage: bool) -> np.ndarray:
+    """L with L^T L the covariance."""
+    if shrinkage:
+        from sklearn.covariance import ledoit_wolf
+
+        values, V = np.linalg.eigh(ledoit_wolf(rows)[0])
+        return np.sqrt(values.clip(0))[:, None] * V.T
+    centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)
+    if len(rows) <= rows.shape[1]:
+        return centred
+    return np.asarray(np.linalg.qr(centred, mode="r"))
+
+
+def coral_distance(X: Any, Y: Any) -> float:
+    """Squared Frobenius distance of the covariances, ``|S_x - S_y|^2 / (4 d^2)``.
+
+    Parameters
+    ----------
+    X, Y : array-like of shape (n, d) and (m, d)
+        n and m at least 2.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InputError
+        The sets cannot be used, or differ in width.
+
+    References
+    ----------
+    B. Sun and K. Saenko, "Deep CORAL: Correlation alignment for deep domain adaptation", ECCV 2016, eq. 1.
+    """
+    x, y = two_sets(X, Y)
+    d = x.shape[1]
+    S_x, S_y = (np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (x, y))
+    return float(((S_x - S_y) ** 2).sum() / (4 * d * d))

@@ -1,0 +1,10 @@
+"""How well will a linear probe do on these embeddings? Scores from the literature, without training one.
+
+From embeddings and labels: `logme`, `h_score`, `h_score_shrunk`, `transrate`. From the source model's class
+probabilities and labels: `leep`, `nce`. For all of them more is better; none is comparable across datasets.
+"""
+
+from featx.analysis.transferability.embeddings import Spectrum, h_score, h_score_shrunk, logme, transrate
+from featx.analysis.transferability.source import leep, nce, softmax
+
+__all__ = ["Spectrum", "h_score", "h_score_shrunk", "leep", "logme", "nce", "softmax", "transrate"]

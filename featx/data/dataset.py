@@ -1,0 +1,313 @@
+"""A dataset: images that can be opened, with what is known about each of them."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx.data.labels import SPLITS
+from featx.data.reading import Reading
+from featx.data.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
+from featx.errors import DatasetError, InputError
+from featx.inputs.image import Source
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(eq=False)
+class Dataset:
+    """Images in order, with labels, splits and groups where they are known.
+
+    Parameters
+    ----------
+    name : str
+        For titles and messages.
+    images : list of Source
+        Where the pixels come from; each has a distinct ``id``.
+    labels : ndarray of shape (n,), int64, or None
+        Indices into `classes`.
+    classes : tuple of str or None
+        Names of the classes; ``"0"``, ``"1"``, ... when there are labels and no names are given.
+    splits : ndarray of shape (n,), str, or None
+        "train", "val" or "test".
+    groups : ndarray of shape (n,), int64 or str, or None
+        Images of one group (a patient, a scene) are never on both sides of a split.
+    targets : dict of str to Task
+        What else is known of the images: further classes, numbers; some images may have no value in it.
+    label_name : str, default="label"
+        What the labels are called among the `tasks`.
+    reading : Reading
+        What was found when it was read: what was left out, what failed, where the splits come from.
+
+    Raises
+    ------
+    DatasetError
+        If lengths disagree, an id occurs twice or a value is impossible.
+    """
+
+    name: str
+    images: list[Source] = field(repr=False)
+    labels: np.ndarray | None = field(default=None, repr=False)
+    classes: tuple[str, ...] | None = None
+    splits: np.ndarray | None = field(default=None, repr=False)
+    groups: np.ndarray | None = field(default=None, repr=False)
+    targets: dict[str, Task] = field(default_factory=dict, repr=False)
+    label_name: str = LABEL
+    reading: Reading = field(default_factory=Reading, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise DatasetError(f"name must be a text, got {self.name!r}")
+        for what in ("images", "classes"):
+            value = getattr(self, what)
+            if not isinstance(value, (Sequence, np.ndarray)) and not (what == "classes" and value is None):
+                raise DatasetError(f"{self.name}: {what} must be a list, got {type(value).__name__}")
+        self.images = list(self.images)
+        for what in ("labels", "splits", "groups"):
+            value = getattr(self, what)
+            if value is None:
+                continue
+            value = np.asarray(value)
+            if value.shape != (len(self.images),):
+                raise DatasetError(
+                    f"{self.name}: {what} must have one value for each of the {len(self.images)} images, "
+                    f"got shape {value.shape}"
+                )
+            setattr(self, what, value)
+        self._check_ids()
+        self._check_labels()
+        try:
+            name = None if self.labels is None else self.label_name
+            self.targets = check_targets(name, self.targets, len(self.images))
+        except InputError as error:
+            raise DatasetError(f"{self.name}: {error}") from error
+        if self.splits is not None and (unknown := sorted(set(self.splits.tolist()) - set(SPLITS))):
+            raise DatasetError(
+                f"{self.name}: unknown split {unknown[0]!r}; expected one of {', '.join(SPLITS)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the images, in order."""
+        return [image.id for image in self.images]
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Every task by name: that of the labels, if there are any, and then the `targets`."""
+        return all_tasks(self.label_name, self.labels, self.classes, self.targets)
+
+    def with_tasks(self, tasks: Sequence[Task]) -> Dataset:
+        """The same images with these tasks.
+
+        The labels become the first task of classes that has one for every image.
+        """
+        first, others = divide(tasks)
+        return replace(
+            self,
+            labels=None if first is None else first.values,
+            classes=None if first is None else first.classes,
+            targets=others,
+            label_name=LABEL if first is None else first.name,
+        )
+
+    def select(self, label: Any = None, target: Any = None) -> Dataset:
+        """The same images with the tasks of these names only.
+
+        Parameters
+        ----------
+        label, target : str or sequence of str, optional
+            Tasks of classes, and of numbers.
+
+        Raises
+        ------
+        DatasetError
+            If there is none of that name, or it is of the other kind.
+        """
+        if label is None and target is None:
+            return self
+        try:
+            return self.with_tasks(choose(self.tasks, label, target, self.name))
+        except InputError as error:
+            raise DatasetError(str(error)) from error
+
+    def targets_frame(self) -> pandas.DataFrame:
+        """All tasks as columns, for estimators that predict several things at once.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row an image, under its id. A task of classes is a column of names (None where an image has
+            none), a number a column of float64 (NaN).
+        """
+        import pandas
+
+        index = pandas.Index(self.ids, name="id")
+        columns = {name: task.column() for name, task in self.tasks.items()}
+        # With its dtype said, pandas keeps None and does not make it NaN.
+        return pandas.DataFrame(
+            {name: pandas.Series(c, index=index, dtype=c.dtype) for name, c in columns.items()}, index=index
+        )
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """The images at `indices` (whole numbers or a mask), in that order, of the same classes."""
+        chosen = np.asarray(indices)
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise DatasetError(f"{self.name}: a mask must have shape ({len(self)},), got {chosen.shape}")
+            chosen = np.flatnonzero(chosen)
+        chosen = chosen.astype(np.int64)
+
+        def pick(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[chosen]
+
+        return Dataset(
+            self.name,
+            [self.images[i] for i in chosen.tolist()],
+            pick(self.labels),
+            self.classes,
+            pick(self.splits),
+            pick(self.groups),
+            {name: task.subset(chosen) for name, task in self.targets.items()},
+            self.label_name,
+            self.reading,
+        )
+
+    def limit(self, n: int, seed: int = 0) -> Dataset:
+        """At most `n` images, drawn in proportion from every class of every split; their order is kept.
+
+        Of several tasks, the classes are those of the first that has any.
+
+        Parameters
+        ----------
+        n : int
+            At least 1. With `n` not less than the number of images nothing changes.
+        seed : int, default=0
+            The images of a smaller limit are among those of a larger one with the same seed.
+
+        Notes
+        -----
+        Places are given out one by one: first one to each stratum, the largest first, and then by the
+        method of Webster and Sainte-Laguë: to the stratum with the largest ``size / (2 k + 1)``, with k the
+        places that it has. Unlike rounded quotas this never takes a place back as `n` grows.
+        """
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise DatasetError(f"limit must be a whole number of at least 1, got {n!r}")
+        if n >= len(self):
+            return self
+        members = self._strata()
+        places = [0] * len(members)
+        queue = [(-float("inf"), -len(rows), s) for s, rows in enumerate(members)]
+        heapq.heapify(queue)
+        for _ in range(int(n)):
+            _, minus_size, s = heapq.heappop(queue)
+            places[s] += 1
+            if places[s] < -minus_size:
+                heapq.heappush(queue, (minus_size / (2 * places[s] + 1), minus_size, s))
+        rng = np.random.default_rng(seed)
+        drawn = [rng.permutation(rows)[:k] for rows, k in zip(members, places, strict=True)]
+        return self.subset(np.sort(np.concatenate(drawn)))
+
+    def _strata(self) -> list[np.ndarray]:
+        """Row numbers of every class of every split."""
+        of_classes = (task.values for task in self.tasks.values() if task.classes is not None)
+        label = next(of_classes, np.zeros(len(self), np.int64))
+        split = np.zeros(len(self), np.int64)
+        if self.splits is not None:
+            split = np.array([SPLITS.index(name) for name in self.splits.tolist()], np.int64)
+        _, stratum = np.unique(label * len(SPLITS) + split, return_inverse=True)
+        order = np.argsort(stratum, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(stratum[order])) + 1)
+
+    def _check_ids(self) -> None:
+        if len(set(self.ids)) != len(self.images):
+            (first, count), *_ = Counter(self.ids).most_common(1)
+            raise DatasetError(f"{self.name}: {count} images have the id {first!r}; ids must be distinct")
+
+    def _check_labels(self) -> None:
+        if self.classes is not None:
+            self.classes = tuple(str(name) for name in self.classes)
+            if len(set(self.classes)) != len(self.classes):
+                (first, _), *_ = Counter(self.classes).most_common(1)
+                raise DatasetError(f"{self.name}: two classes are named {first!r}")
+        if self.labels is None:
+            return
+        if self.labels.dtype.kind not in "iu" and self.labels.size:
+            raise DatasetError(
+                f"{self.name}: labels must be indices of classes (int64), got dtype {self.labels.dtype}; "
+                "from_arrays and load_dataset take class names"
+            )
+        self.labels = self.labels.astype(np.int64)
+        low, high = (int(self.labels.min()), int(self.labels.max())) if self.labels.size else (0, -1)
+        if self.classes is None:
+            self.classes = tuple(str(i) for i in range(high + 1))
+        if low < 0 or high >= len(self.classes):
+            wrong = low if low < 0 else high
+            raise DatasetError(f"{self.name}: label {wrong} is no index into the {len(self.classes)} classes")
+
+
+def require_labelled(dataset: Dataset) -> None:
+    """Check that classifiers can be trained: labels, two or more classes, two or more images in each.
+
+    Raises
+    ------
+    DatasetError
+        Naming the classes that are too small.
+    """
+    if dataset.labels is None or dataset.classes is None:
+        raise DatasetError(
+            f"{dataset.name}: the images have no labels; put them into one folder per class, "
+            "or give a table with the columns path and label"
+        )
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    present = np.flatnonzero(counts)
+    if len(present) < 2:
+        names = ", ".join(repr(dataset.classes[i]) for i in present) or "none"
+        notes = "".join(f"; {note}" for note in dataset.reading.notes)
+        raise DatasetError(
+            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}{notes}"
+        )
+    small = np.flatnonzero(counts < 2)
+    if len(small):
+        named = ", ".join(f"{dataset.classes[i]!r} has {counts[i]}" for i in small[:5])
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        raise DatasetError(
+            f"{dataset.name}: every class needs at least 2 images to train and to test; {named}{more}"
+        )
+
+
+def check_evaluated_classes(dataset: Dataset, place: str) -> None:
+    """Check that every class of the test split (of val, where there is no test) can be trained.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    place : str
+        The folder or table, for the message.
+    """
+    if dataset.splits is None or dataset.labels is None or dataset.classes is None:
+        return
+    held_out = "test" if (dataset.splits == "test").any() else "val"
+    evaluated = dataset.splits == held_out
+    if evaluated.all() or not evaluated.any():
+        return
+    unseen = sorted(set(dataset.labels[evaluated].tolist()) - set(dataset.labels[~evaluated].tolist()))
+    if unseen:
+        raise DatasetError(
+            f"{place}: in {held_out} but not in train: {listing([dataset.classes[i] for i in unseen])}; "
+            "every class needs training images"
+        )
+
+
+def listing(names: Sequence[Any], shown: int = 5) -> str:
+    """The first names, quoted, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(repr(str(name)) for name in names[:shown]) + more

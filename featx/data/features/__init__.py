@@ -1,0 +1,28 @@
+"""Embeddings with their ids and labels: in memory, and as one HDF5 file that a user owns.
+
+The file is plain HDF5 that any tool reads::
+
+    /embeddings   (n, d) float32 or float16, chunked by rows; row i is image i
+    /ids          (n,) UTF-8 strings
+    /labels       (n,) int64, with the attribute classes (UTF-8 strings); absent when unlabelled;
+                  an attribute name where they are called something else than label
+    /targets/NAME (n,) further tasks: int64 with the attribute classes, -1 where an image has none, or
+                  float64, NaN where an image has none; absent when there is one task
+    /splits       (n,) UTF-8 strings train, val, test; absent when the data has none
+    /groups       (n,) UTF-8 strings; absent when the data has none
+    /failures     (m,) table of id, reason: images that could not be read
+    attributes    format_version, featx_version, space (JSON), created (ISO 8601, UTC)
+
+A file is written whole or not at all, and whatever a file claims about itself is checked before
+anything is allocated for it.
+
+`collection` is the features in memory, `writing` and `reading` are the two ways of the file, and
+`description` is what ``featx inspect`` says.
+"""
+
+from featx.data.features.collection import Failure, Features
+from featx.data.features.description import describe
+from featx.data.features.reading import FeaturesFile, load_features, open_features
+from featx.data.features.soundness import check_rows
+
+__all__ = ["Failure", "Features", "FeaturesFile", "check_rows", "describe", "load_features", "open_features"]

@@ -1,0 +1,157 @@
+"""What a study works on, in a line or two: images, classes, splits, groups, and what looks odd about them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from featx.data.dataset import Dataset, listing
+from featx.data.labels import SPLITS
+from featx.data.layout import split_role
+from featx.data.listing import format_of_file
+from featx.data.reading import Reading
+from featx.inputs.image import IMAGE_SUFFIXES, FileImage
+from featx.inputs.image.containers import SUFFIXES
+
+# Names, letters only, that people give to a pile of images that have no class.
+_NO_CLASS = re.compile(
+    r"unlabell?ed|unlabel|nolabels?|unknown|unsorted|unclassified|unsup|background(google)?|undefined|none|null|"
+    r"nan|na|todo|tbd"
+)
+
+
+def summary_lines(collection: Any, name: str | None = None) -> list[str]:
+    """Describe a collection, the way it stands at the start of a study.
+
+    Parameters
+    ----------
+    collection : Dataset or Features
+    name : str, optional
+        In place of its own.
+
+    Returns
+    -------
+    list of str
+        What it consists of; then, where there is any, what was left out, and a line for each note.
+    """
+    reading = getattr(collection, "reading", None) or Reading()
+    n = len(collection)
+    parts = [f"{n} image{'s' * (n != 1)}", *_tasks(collection)]
+    if collection.splits is not None:
+        counts = [(split, int((collection.splits == split).sum())) for split in SPLITS]
+        came = f" (from {reading.splits_from})" if reading.splits_from else ""
+        parts.append("splits: " + ", ".join(f"{split} {count}" for split, count in counts if count) + came)
+    if collection.groups is not None:
+        came = f" (from {reading.groups_from})" if reading.groups_from else ""
+        parts.append(f"{len(np.unique(collection.groups))} groups{came}")
+    lines = [f"{name or getattr(collection, 'name', 'features')}: {'; '.join(parts)}"]
+    if reading.left_out:
+        lines.append(f"left out: {reading.left_out}")
+    if reading.failures:
+        n, first = len(reading.failures), reading.failures[0]
+        lines.append(f"left out with an error: {n} (first: {first})")
+    return lines + [f"note: {note}" for note in notes_of(collection)]
+
+
+def notes_of(collection: Any) -> list[str]:
+    """Return what a user should know of the classes and of how the data was read."""
+    reading = getattr(collection, "reading", None) or Reading()
+    notes = list(reading.notes)
+    if collection.labels is None or collection.classes is None:
+        return notes
+    counts = np.bincount(collection.labels, minlength=len(collection.classes))
+    for name, count in zip(collection.classes, counts.tolist(), strict=True):
+        if name == "-1" or _NO_CLASS.fullmatch(re.sub(r"[\W\d_]+", "", name).lower()):
+            notes.append(
+                f"the class {name!r} ({count} images) is called like images that have none; it is trained on "
+                "like any other: take it away if it is no class"
+            )
+    named = {name: role[0] for name in collection.classes if (role := split_role(name)) is not None}
+    if len(set(named.values())) > 1:
+        notes.append(f"the classes {listing(sorted(named))} are called like splits, and are read as classes")
+    notes += _one_split_only(collection)
+    return notes
+
+
+def study_notes(dataset: Dataset) -> list[str]:
+    """Return what belongs into the result of a study: `notes_of`, and what was left out."""
+    left_out = dataset.reading.left_out
+    # That hidden files and featx's own are no part of the data goes without saying.
+    silent = ("hidden", "folder", "file of macOS")
+    telling = left_out.suffixes or any(not kind.startswith(silent) for kind in left_out.others)
+    return notes_of(dataset) + ([f"left out: {left_out}"] if telling else [])
+
+
+def suffix_notes(dataset: Dataset) -> list[str]:
+    """Return a note on files whose suffix is another format's than their first bytes show, if there are any.
+
+    They are read as what they are. Every file is opened, which is cheap only beside reading them all.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    first = ""
+    for image in dataset.images:
+        if not isinstance(image, FileImage):
+            continue
+        suffix = PurePath(image.path).suffix.lower()
+        format = format_of_file(image.path) if suffix in IMAGE_SUFFIXES else None
+        if format is not None and suffix not in SUFFIXES.get(format, (suffix,)):
+            found[format, suffix] += 1
+            first = first or image.id
+    if not found:
+        return []
+    kinds = ", ".join(f"{n} {format} in {suffix}" for (format, suffix), n in found.most_common(5))
+    n = sum(found.values())
+    return [
+        f"{n} file{'s' * (n > 1)} of another format than the suffix says, read as what the content is: "
+        f"{kinds} (first: {first})"
+    ]
+
+
+def announce(collection: Any, name: str | None = None) -> None:
+    """Print `summary_lines` on standard error."""
+    for line in summary_lines(collection, name):
+        # Names of files and classes may hold anything, also what moves a terminal's cursor.
+        plain = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        print("".join(plain), file=sys.stderr, flush=True)
+
+
+def _tasks(collection: Any) -> Iterator[str]:
+    if collection.labels is not None and collection.classes is not None:
+        yield _classes(collection.labels, collection.classes)
+    elif not collection.targets:
+        yield "no labels"
+    for task in collection.targets.values():
+        if task.classes is None:
+            values = task.values[task.present]
+            yield f"{task.name}: {len(values)} numbers from {values.min():.4g} to {values.max():.4g}"
+        else:
+            yield f"{task.name}: {_classes(task.values[task.present], task.classes)}"
+
+
+def _classes(labels: np.ndarray, classes: tuple[str, ...]) -> str:
+    counts = np.bincount(labels, minlength=len(classes))
+    low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
+    size = f"{low} to {high}" if low < high else f"{low}"
+    first = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
+    noun = "class" if len(classes) == 1 else "classes"
+    return f"{len(classes)} {noun} of {size} image{'s' * (high != 1)} ({first})"
+
+
+def _one_split_only(collection: Any) -> Iterator[str]:
+    """Classes that are trained on and never tested."""
+    if collection.splits is None:
+        return
+    held_out = "test" if (collection.splits == "test").any() else "val"
+    evaluated = collection.splits == held_out
+    if not evaluated.any() or evaluated.all():
+        return
+    only = sorted(set(collection.labels[~evaluated].tolist()) - set(collection.labels[evaluated].tolist()))
+    if only:
+        named = listing([collection.classes[i] for i in only])
+        yield f"in train only, with no image in {held_out}: {named}"

@@ -1,0 +1,1 @@
+"""Hold what users of scikit-learn work with: FeatureExtractor, FineTunedClassifier, Model."""

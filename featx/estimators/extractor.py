@@ -1,0 +1,291 @@
+"""`FeatureExtractor`: the frozen network as a step of a scikit-learn pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from featx.data import images_of
+from featx.errors import InputError, ModelMismatch
+from featx.extraction import embed_together, network_embedder, warm_backbone
+from featx.options import check_options
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """Images in, embeddings of a frozen backbone out, each image through each network once.
+
+    There is nothing to learn: `fit` only checks the parameters and notes which weights they mean.
+    Embeddings come from the cache that all of featx shares, so cross-validation and searches over
+    classifiers, layers and backbones cost no second forward pass, in whichever process or thread they run.
+    The network of a process is built once for all clones.
+
+    Parameters
+    ----------
+    backbone : str or list of str, default="mobilenet_v2"
+        A name of ``featx backbones`` or ``timm:NAME``. The embeddings of several stand side by side, and an
+        image is decoded once for those that prepare it alike.
+    weights : str, path or None, default="default"
+        See `featx.extract`. A path or another name than the default goes with a single backbone.
+    layer : str, list of str, or None, default=None
+        Where the embedding is taken; None is the pooled penultimate layer, ``"logits"`` the scores of the
+        classes that the network was trained on. Several layers come from one forward pass, and each is in
+        the cache for itself: afterwards each alone costs no other pass.
+    pooling : {"avg", "max", "none"}, optional
+        For layers with spatial extent.
+    image_size : int, optional
+        Another input resolution than the published one.
+    precision, dtype, engine, device, batch_size
+        See `featx.extract`. Precision ``"int8"`` is refused: it depends on the images of its calibration.
+    on_error : {"raise"}, default="raise"
+        A row cannot be left out inside a pipeline, so an unreadable image always stops it.
+    cache : path, optional
+        Root of the embedding cache; None is ``FEATX_CACHE`` or the user's cache folder at the time of use.
+    n_jobs : int, optional
+        Cores to use; default: all that this process may.
+    verbose : bool, default=False
+
+    Attributes
+    ----------
+    dim_ : int
+        Length of an embedding.
+    weights_sha256_ : dict of str to str
+        The weights of each backbone as they were at `fit`. A later `transform` refuses others.
+    n_features_in_ : int
+        1: a column of images.
+    feature_names_in_ : ndarray of shape (1,)
+        Name of the column, where `fit` was given a data frame.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> pipe = make_pipeline(FeatureExtractor("resnet50"), LogisticRegression())
+    """
+
+    def __init__(
+        self,
+        backbone: str | Sequence[str] = "mobilenet_v2",
+        *,
+        weights: Any = "default",
+        layer: str | Sequence[str | None] | None = None,
+        pooling: str | None = None,
+        image_size: int | None = None,
+        precision: str = "auto",
+        dtype: str = "float32",
+        engine: str = "auto",
+        device: str = "auto",
+        batch_size: int | str = "auto",
+        on_error: str = "raise",
+        cache: Any = None,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.layer = layer
+        self.pooling = pooling
+        self.image_size = image_size
+        self.precision = precision
+        self.dtype = dtype
+        self.engine = engine
+        self.device = device
+        self.batch_size = batch_size
+        self.on_error = on_error
+        self.cache = cache
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
+        """Check that the backbone, its weights and the layer exist; no image is opened.
+
+        Parameters
+        ----------
+        X : of n_images rows
+            Whatever `featx.data.images_of` takes: paths, PIL images, bytes, pixels, a data frame of one
+            column.
+        y : ignored
+
+        Returns
+        -------
+        FeatureExtractor
+            Itself.
+
+        Raises
+        ------
+        UnknownName, InputError, WeightsError
+            A parameter cannot be used; the message names it.
+        DatasetError
+            `X` holds no images.
+        """
+        self._check_parameters()
+        backbones = self._backbones()
+        self._embedders(backbones)
+        self._images(X)
+        self.dim_ = sum(backbone.dim for backbone in backbones)
+        self.weights_sha256_ = self._fingerprints(backbones)
+        self._fitted_weights = self.weights
+        self.n_features_in_ = 1
+        self.__dict__.pop("feature_names_in_", None)
+        if hasattr(X, "columns") and all(isinstance(name, str) for name in X.columns):
+            self.feature_names_in_: Any = np.array(list(X.columns), dtype=object)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embeddings of images.
+
+        Parameters
+        ----------
+        X : of n_images rows
+            As for `fit`, which need not have been called.
+
+        Returns
+        -------
+        ndarray of shape (n_images, dim)
+            Of `dtype`; a data frame where `set_output` says so.
+
+        Raises
+        ------
+        ImageError
+            An image cannot be read.
+        DatasetError
+            `X` holds no images, or another column than the one of `fit`.
+        ModelMismatch
+            The weights are not those of `fit`.
+        """
+        self._check_parameters()
+        backbones = self._backbones()
+        self._check_unchanged(backbones)
+        rows = embed_together(
+            self._images(X),
+            self._embedders(backbones),
+            cache=self.cache,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+        return rows[0].embeddings if len(rows) == 1 else np.hstack([part.embeddings for part in rows])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns: ``BACKBONE_0`` ..., with ``BACKBONE.LAYER_0`` for a layer that was asked for.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        names: list[str] = []
+        asked = self._layers()
+        for backbone in self._backbones():
+            for member, layer in zip(getattr(backbone, "members", (backbone,)), asked, strict=True):
+                stem = backbone.name if layer is None else f"{backbone.name}.{layer}"
+                names += [f"{stem}_{i}" for i in range(member.dim)]
+        return np.array(names, dtype=object)
+
+    def _images(self, X: Any) -> list[Any]:
+        """The one way from whatever is an image to sources."""
+        images = images_of(X)
+        known = getattr(self, "feature_names_in_", None)
+        if known is not None and hasattr(X, "columns") and list(X.columns) != list(known):
+            # The words are scikit-learn's own, which other tools look for.
+            raise InputError(
+                "The feature names should match those that were passed during fit. "
+                f"Expected column {known[0]!r}, got {next(iter(X.columns))!r}"
+            )
+        return images
+
+    def _check_parameters(self) -> None:
+        several = isinstance(self.backbone, (list, tuple))
+        named = {"backbones" if several else "backbone": self.backbone, "layers": self._layers()}
+        shared = ("weights", "pooling", "image_size", "precision", "dtype", "engine", "device", "batch_size")
+        others = {name: getattr(self, name) for name in (*shared, "cache", "n_jobs", "verbose")}
+        check_options(**named, **others)
+
+    def _layers(self) -> tuple[str | None, ...]:
+        asked: Any = self.layer
+        layers: tuple[str | None, ...] = tuple(asked) if isinstance(asked, (list, tuple)) else (asked,)
+        if not layers:
+            raise InputError("FeatureExtractor: layer: at least one is needed, got an empty list")
+        return layers
+
+    def _backbones(self) -> list[Any]:
+        """The frozen networks, which all clones of this process share."""
+        names = list(self.backbone) if isinstance(self.backbone, (list, tuple)) else [self.backbone]
+        if not names:
+            raise InputError("FeatureExtractor: backbone: at least one is needed, got an empty list")
+        if len(names) > 1 and self.weights not in ("default", None):
+            raise InputError(
+                f"FeatureExtractor: weights {self.weights!r} belong to one backbone, and {len(names)} are "
+                "asked for; use 'default', or a FeatureUnion of one extractor each"
+            )
+        if len(set(map(str, names))) < len(names):
+            raise InputError(f"FeatureExtractor: a backbone is asked for twice: {', '.join(map(str, names))}")
+        return [
+            warm_backbone(
+                name,
+                weights=self.weights,
+                layers=self._layers(),
+                pooling=self.pooling,
+                image_size=self.image_size,
+            )
+            for name in names
+        ]
+
+    def _embedders(self, backbones: Sequence[Any]) -> list[Any]:
+        if self.on_error != "raise":
+            raise InputError(
+                f"FeatureExtractor: on_error must be 'raise', got {self.on_error!r}; "
+                "a pipeline cannot lose rows"
+            )
+        if self.precision == "int8":
+            raise InputError(
+                "FeatureExtractor: precision 'int8' depends on the images that it was calibrated on, and a "
+                "pipeline meets others later; use 'bf16' or 'fp32'"
+            )
+        return [
+            network_embedder(
+                backbone,
+                engine=self.engine,
+                device=self.device,
+                precision=self.precision,
+                batch_size=self.batch_size,
+                dtype=self.dtype,
+            )
+            for backbone in backbones
+        ]
+
+    def _fingerprints(self, backbones: Sequence[Any]) -> dict[str, str]:
+        members = [getattr(backbone, "members", (backbone,))[0] for backbone in backbones]
+        return {member.name: member.weights_sha256 for member in members}
+
+    def _check_unchanged(self, backbones: Sequence[Any]) -> None:
+        """Other weights behind the same name would give rows that no classifier was fitted on."""
+        if not hasattr(self, "weights_sha256_") or repr(self._fitted_weights) != repr(self.weights):
+            return
+        for name, here in self._fingerprints(backbones).items():
+            fitted = self.weights_sha256_.get(name, here)
+            if fitted != here:
+                raise ModelMismatch(
+                    f"FeatureExtractor: it was fitted with weights of {name} whose sha256 is "
+                    f"{fitted[:16]}..., and those here have {here[:16]}...; give the same weights, or fit "
+                    "it again"
+                )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "dim_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True  # grey images (n, h, w)
+        tags.input_tags.string = True
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags

@@ -1,0 +1,230 @@
+"""A fitted classifier as JSON data and arrays, and back.
+
+An object of a kind that is not in the table is refused by name, when it is written as well as when it is
+read. What is read is checked before it is built: types, shapes, that every number is finite and in its
+range. Scikit-learn gets only what is consistent, because its compiled code follows indices without looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _TemperatureScaling
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.svm import SVC
+
+from featx.errors import InputError
+from featx.estimators.model_file.kinds import KINDS, Number, Values
+
+__all__ = ["describe", "rebuild"]
+
+_MOST_STEPS = 10
+_BY_NAME = {kind.name: kind for kind in KINDS}
+_BY_TYPE = {kind.cls: kind for kind in KINDS} | {kind.of: kind for kind in KINDS if kind.of}
+
+
+def describe(classifier: Any, n_classes: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Say in JSON data and arrays what a fitted classifier is.
+
+    Parameters
+    ----------
+    classifier : scikit-learn classifier
+        Fitted on labels 0 to `n_classes` - 1.
+    n_classes : int
+
+    Returns
+    -------
+    description : dict
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    InputError
+        If it, or a part of it, is of a kind that no model file holds, or would be refused by `rebuild`.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    described = _described(classifier, "classifier", arrays)
+    description = {"features": int(classifier.n_features_in_), "classes": n_classes, **described}
+    rebuild(description, arrays, n_classes)  # what is written can be read
+    return description, arrays
+
+
+def _described(fitted: Any, where: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    if type(fitted) is Pipeline:
+        steps = [{"name": name, **_described(step, f"{where}.{name}", arrays)} for name, step in fitted.steps]
+        return {"kind": "pipeline", "steps": steps}
+    if type(fitted) is CalibratedClassifierCV and fitted.method == "temperature" and not fitted.ensemble:
+        (held,) = fitted.calibrated_classifiers_
+        arrays[f"{where}.temperature.beta"] = np.asarray(held.calibrators[0].beta_)
+        return {"kind": "temperature", "estimator": _described(held.estimator, where, arrays)}
+    if type(fitted) is OneVsRestClassifier:
+        parts = [_described(part, f"{where}.{i}", arrays) for i, part in enumerate(fitted.estimators_)]
+        return {"kind": "one-against-rest", "estimators": parts}
+    kind = _BY_TYPE.get(type(fitted))
+    if kind is None:
+        raise InputError(f"a {type(fitted).__name__} cannot be kept in a model file")
+    kept = kind.keep(fitted) if kind.keep is not None and type(fitted) is kind.of else fitted
+    for name, values in kind.arrays.items():
+        array = np.asarray(getattr(kept, name))
+        if array.dtype.kind in "iu":
+            array = array.astype(np.int32)
+        missing = len(values.shape) - array.ndim  # some drop the axis of the one score of two classes
+        arrays[f"{where}.{name.strip('_')}"] = array.reshape((1,) * missing + array.shape)
+    settings = {name: _plain(getattr(kept, name)) for name in kind.settings}
+    return {"kind": kind.name, **({"settings": settings} if settings else {})}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def rebuild(description: Any, arrays: Mapping[str, np.ndarray], n_classes: int) -> Any:
+    """Build the classifier that `describe` described, believing nothing of it.
+
+    Parameters
+    ----------
+    description : object
+        JSON data, perhaps of a stranger.
+    arrays : mapping of str to ndarray
+        All of them must be used.
+    n_classes : int
+        As the model has names for.
+
+    Returns
+    -------
+    scikit-learn classifier
+        Fitted on labels 0 to `n_classes` - 1.
+
+    Raises
+    ------
+    InputError
+        If any part is not exactly what its kind consists of; says which.
+    """
+    builder = _Builder(dict(arrays))
+    top = builder.fields(description, "classifier", None)
+    features, classes = top.pop("features", None), top.pop("classes", None)
+    if not Number(1, 2**31, whole=True).fits(features):
+        raise InputError(f"classifier: features is {features!r:.40}, expected a whole number from 1")
+    if classes != n_classes or not isinstance(classes, int):
+        raise InputError(f"classifier: classes is {classes!r:.40}, and the model has {n_classes} names")
+    classifier = builder.classifier(top, "classifier", features, n_classes)
+    if builder.arrays:
+        raise InputError(f"holds an array that its classifier has not: {next(iter(builder.arrays))!r:.80}")
+    return classifier
+
+
+class _Builder:
+    """Builds fitted objects of descriptions, and takes the arrays that they use."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.arrays = arrays
+
+    def fields(self, value: Any, where: str, names: set[str] | None) -> dict[str, Any]:
+        """The fields of an object, which must be those named (and its kind)."""
+        if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+            raise InputError(f"{where}: expected an object with a kind, got a {type(value).__name__}")
+        if names is not None and set(value) != names | {"kind"}:
+            odd = sorted(set(value) ^ (names | {"kind"}))[0]
+            raise InputError(f"{where}: {odd!r:.40} is unknown, or missing, in a {value['kind']!r:.40}")
+        return dict(value)
+
+    def list_of(self, value: Any, where: str, most: int) -> list[Any]:
+        """A list that is not empty."""
+        if not isinstance(value, list) or not 1 <= len(value) <= most:
+            raise InputError(f"{where}: expected a list of 1 to {most} parts")
+        return value
+
+    def classifier(self, value: Any, where: str, d: int, k: int, *, tempered: bool = False) -> Any:
+        """A classifier on rows of `d` features with `k` classes; no temperature stands within another."""
+        kind = self.fields(value, where, None)["kind"]
+        if kind == "temperature" and not tempered:
+            inner = self.fields(value, where, {"estimator"})["estimator"]
+            return self._temperature(self.classifier(inner, where, d, k, tempered=True), where, d, k)
+        if kind == "pipeline":
+            return self._pipeline(self.fields(value, where, {"steps"})["steps"], where, d, k)
+        return self._last(value, where, d, k)
+
+    def _pipeline(self, value: Any, where: str, d: int, k: int) -> Pipeline:
+        steps: list[tuple[str, Any]] = []
+        parts = self.list_of(value, where, _MOST_STEPS)
+        numbers = {"d": d}
+        for part in parts:
+            step = self.fields(part, where, None)
+            name = step.pop("name", None)
+            if not isinstance(name, str) or not name.isidentifier() or len(name) > 40 or name in dict(steps):
+                raise InputError(f"{where}: a step is named {name!r:.40}, expected another name for each")
+            if len(steps) == len(parts) - 1:
+                built = self._last(step, f"{where}.{name}", numbers["d"], k)
+            else:
+                built, numbers = self._fitted(step, f"{where}.{name}", {"d": numbers["d"]}, transforms=True)
+                numbers["d"] = numbers.get("o", numbers["d"])
+            steps.append((name, built))
+        return Pipeline(steps)
+
+    def _last(self, value: Any, where: str, d: int, k: int) -> Any:
+        if self.fields(value, where, None)["kind"] != "one-against-rest":
+            return self._fitted(value, where, {"d": d, "k": k, "s": 1 if k == 2 else k})[0]
+        parts = self.list_of(self.fields(value, where, {"estimators"})["estimators"], where, k)
+        if len(parts) != (1 if k == 2 else k):
+            raise InputError(f"{where}: {len(parts)} estimators for {k} classes")
+        found = OneVsRestClassifier(SVC())
+        found.estimators_ = [
+            self._fitted(part, f"{where}.{i}", {"d": d, "k": 2, "s": 1})[0] for i, part in enumerate(parts)
+        ]
+        found.estimator = found.estimators_[0]
+        found.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(np.arange(k))
+        return _known(found, d, k)
+
+    def _temperature(self, estimator: Any, where: str, d: int, k: int) -> CalibratedClassifierCV:
+        scaling = _TemperatureScaling()
+        beta = self._array("temperature.beta", Values("", low=0), {}, where)
+        scaling.beta_ = beta[()]
+        found = CalibratedClassifierCV(estimator, method="temperature", ensemble=False)
+        held = _CalibratedClassifier(estimator, [scaling], classes=np.arange(k), method="temperature")
+        found.calibrated_classifiers_ = [held]
+        return _known(found, d, k)
+
+    def _fitted(
+        self, value: Any, where: str, numbers: dict[str, int], *, transforms: bool = False
+    ) -> tuple[Any, dict[str, int]]:
+        """An object of one of `KINDS`, and the numbers of its letters."""
+        name = self.fields(value, where, None)["kind"]
+        kind = _BY_NAME.get(name)
+        if kind is None or kind.transforms != transforms:
+            raise InputError(f"{where}: refused, a {name!r:.60} is nothing that a model has there")
+        settings = self.fields(value, where, {"settings"} if kind.settings else set()).get("settings", {})
+        if not isinstance(settings, dict) or set(settings) != set(kind.settings):
+            raise InputError(f"{where}: expected the settings {', '.join(kind.settings)} of a {name}")
+        for key, setting in kind.settings.items():
+            if not setting.fits(settings[key]):
+                raise InputError(f"{where}: {key} of a {name} is {settings[key]!r:.40}")
+        fitted = kind.cls()
+        for key, setting in settings.items():
+            setattr(fitted, key, setting)
+        for key, values in kind.arrays.items():
+            setattr(fitted, key, self._array(key.strip("_"), values, numbers, where))
+        _known(fitted, numbers["d"], numbers.get("k"))
+        if kind.finish is not None:
+            try:
+                kind.finish(fitted, numbers)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
+        return fitted, numbers
+
+    def _array(self, name: str, values: Values, numbers: dict[str, int], where: str) -> np.ndarray:
+        array = self.arrays.pop(f"{where}.{name}", None)
+        if array is None:
+            raise InputError(f"the array {where}.{name} is missing")
+        return values.checked(array, numbers, f"{where}.{name}")
+
+
+def _known(fitted: Any, d: int, k: int | None) -> Any:
+    """Add what every fitted object has, where it does not find it by itself."""
+    for name, value in (("n_features_in_", d), ("classes_", None if k is None else np.arange(k))):
+        if value is not None and not isinstance(getattr(type(fitted), name, None), property):
+            setattr(fitted, name, value)
+    return fitted

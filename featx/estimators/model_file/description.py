@@ -1,0 +1,71 @@
+"""What ``model.json`` says of a model besides its classifier, and whether it can be so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featx.cache import Space
+from featx.errors import InputError, ModelMismatch
+from featx.inputs.image import Preprocessing
+
+__all__ = ["check_description"]
+
+_FIELDS = {"format", "format_version", "classes", "space", "backbone", "info", "classifier"}
+_ARGUMENTS = {"name": str, "layer": str, "pooling": str, "preprocessing": dict, "seed": int}
+
+
+def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
+    """Check all fields but the classifier's, and return the names of the classes.
+
+    Raises
+    ------
+    InputError
+        If a field is unknown, missing, or not what it should be.
+    ModelMismatch
+        If the model was trained with another minor version of scikit-learn.
+    """
+    if set(meta) != _FIELDS:
+        raise InputError(f"{min(set(meta) ^ _FIELDS)!r:.40} is unknown, or missing, in model.json")
+    if not isinstance(meta["space"], dict):
+        raise InputError("space of model.json is no object")
+    Space(meta["space"])
+    _check_backbone(meta["backbone"])
+    _check_info(meta["info"])
+    return _class_names(meta["classes"])
+
+
+def _class_names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
+        raise InputError("classes of model.json are not two names or more")
+    if len(set(names)) != len(names):
+        raise InputError("classes of model.json: a name comes twice")
+    for name in names:
+        try:
+            name.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise InputError(f"classes of model.json: {name!r:.40} is no text") from None
+    return tuple(names)
+
+
+def _check_backbone(backbone: Any) -> None:
+    if not isinstance(backbone, dict) or set(backbone) != {*_ARGUMENTS, "weights"}:
+        raise InputError(f"backbone of model.json: expected {', '.join(_ARGUMENTS)} and weights")
+    for name, form in _ARGUMENTS.items():
+        if type(backbone[name]) is not form or (form is int and not -(2**63) <= backbone[name] < 2**63):
+            raise InputError(f"backbone of model.json: {name} is {backbone[name]!r:.40}")
+    if not isinstance(backbone["weights"], str | None):
+        raise InputError(f"backbone of model.json: weights is {backbone['weights']!r:.40}")
+    Preprocessing.from_dict(backbone["preprocessing"])
+
+
+def _check_info(info: Any) -> None:
+    import sklearn
+
+    if not isinstance(info, dict) or not isinstance(info.get("scikit-learn"), str):
+        raise InputError("info of model.json does not say which scikit-learn the model was trained with")
+    trained_with = info["scikit-learn"]
+    if trained_with.split(".")[:2] != sklearn.__version__.split(".")[:2]:
+        raise ModelMismatch(
+            f"trained with scikit-learn {trained_with!r:.20}, installed is {sklearn.__version__}; "
+            "install that version or train the model again"
+        )

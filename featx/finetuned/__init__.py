@@ -1,5 +1,0 @@
-"""`FineTunedClassifier`: fine-tuning as a scikit-learn classifier, beside pipelines on frozen features."""
-
-from featx.finetuned.classifier import FineTunedClassifier
-
-__all__ = ["FineTunedClassifier"]

@@ -1,0 +1,1 @@
+"""Read inputs and prepare them for a network, one package for each kind."""

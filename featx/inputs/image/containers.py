@@ -1,0 +1,302 @@
+"""What a file's bytes say before a pixel is decoded: format, upright or not, and the part that matters.
+
+Metadata is taken out here, before Pillow sees the file: the orientation is read from it and the rest is
+dropped. Otherwise a broken EXIF block, a compressed comment or a private TIFF tag could raise or warn about
+an image whose pixels are sound, and Python's warnings cannot be silenced in one thread alone.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+from featx.inputs.image.exif import exif_orientation, png_text_orientation
+from featx.inputs.image.jpeg_stream import unpack_jpeg
+from featx.inputs.image.structure import Container, Damaged, find_lost_sectors, find_zeros
+from featx.inputs.image.tiff import unpack_tiff
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+#: Suffixes of each format that is decoded.
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png",),
+    "WebP": (".webp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+
+# Formats that are recognised only to be named: (offset, bytes, name).
+_OTHERS = (
+    (4, b"ftypavi", "an AVIF image"),
+    (4, b"ftyphei", "a HEIC image"),
+    (4, b"ftyphev", "a HEIC image"),
+    (4, b"ftypmif1", "a HEIC image"),
+    (4, b"ftypmsf1", "a HEIC image"),
+    (4, b"ftyp", "a video"),
+    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"\x00\x00\x01\x00", "a Windows icon"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"\x1f\x8b", "gzip data"),
+    (0, b"\x89HDF\r\n", "an HDF5 file"),
+    (0, b"version https://git-lfs", "a Git LFS pointer whose file was not fetched"),
+)
+
+
+def sniff(data: bytes) -> str | None:
+    """The format that the first bytes of a file show, or None."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(_PNG_SIGNATURE):
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    # "BM" alone opens many a text; the size of the header that follows belongs to a bitmap.
+    if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:
+        return "BMP"
+    # Two letters open many a text, too: a number must follow, with nothing but comments between.
+    return "PNM" if _PNM_HEADER.match(data, 0, 4096) else None
+
+
+_PNM_HEADER = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+\d")
+_BMP_HEADERS = {struct.pack("<I", n) for n in (12, 16, 40, 52, 56, 64, 108, 124)}
+
+
+def what_else(data: bytes) -> str:
+    """What bytes that are no image of a known format seem to be, for a message."""
+    for offset, magic, name in _OTHERS:
+        if data.startswith(magic, offset):
+            return name
+    head = data[:256].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if b"<svg" in head:
+        return "an SVG drawing"
+    if not data.strip(b"\0"):
+        return f"{len(data)} zero bytes"
+    text = data[:24].decode("utf-8", "replace")
+    # A character cut at the end is replaced, too, and the rest is still text.
+    if all(c.isprintable() or c in "\t\r\n" for c in text) and "\ufffd" not in text[:-1]:
+        return f"text that begins with {text!r}"
+    return f"data that begins with {data[:8].hex(' ')}"
+
+
+def unpack(data: bytes, format: str) -> Container:
+    """Take an image file apart.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole file.
+    format : str
+        What `sniff` says it is.
+
+    Raises
+    ------
+    Damaged
+        If the structure around the pixels is broken.
+    """
+    try:
+        return _READERS[format](data)
+    except (struct.error, IndexError) as error:
+        raise Damaged(f"truncated {format}: it ends inside its header") from error
+
+
+# deflate gives at most 1032 bytes for one.
+_DEFLATE = 1032
+
+_PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# A file may hold thousands, each of which takes time to unpack; a tool writes one or two.
+_PNG_MOST_PROFILES = 4
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+def _png(data: bytes) -> Container:
+    """Critical chunks and transparency; colour profiles, texts and animation are left out."""
+    kept, orientation, raw_orientation, profiles = [_PNG_SIGNATURE], None, None, 0
+    size, least, ended = None, 0, False
+    at = len(_PNG_SIGNATURE)
+    whole = memoryview(data)
+    while at + 8 <= len(data) and not ended:
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, end = data[at + 4 : at + 8], at + 12 + length
+        if not kind.isalpha():
+            raise Damaged(f"damaged PNG: a chunk named {kind!r}")
+        if kind == b"IHDR":
+            width, height, depth, colours = struct.unpack_from(">IIBB", data, at + 8)
+            size = width, height
+            least = width * height * depth * _PNG_SAMPLES.get(colours, 0) // (8 * _DEFLATE)
+        if kind in _PNG_KEPT:
+            kept.append(data[at:end])
+            # Pillow checks those before the first IDAT alone. An IEND has nothing in it that could be wrong.
+            if kind != b"IEND":
+                if end > len(data):
+                    raise Damaged("truncated PNG: the file ends before its image does")
+                (checksum,) = struct.unpack_from(">I", data, end - 4)
+                if zlib.crc32(whole[at + 4 : end - 4]) != checksum:
+                    raise Damaged(f"damaged PNG: the checksum of a chunk {kind.decode('ascii')} is wrong")
+        elif kind == b"eXIf":
+            orientation = exif_orientation(data[at + 8 : end - 4])
+        elif kind in _PNG_TEXTS and raw_orientation is None and profiles < _PNG_MOST_PROFILES:
+            raw_orientation = png_text_orientation(kind, data[at + 8 : end - 4])
+            profiles += data.startswith(b"Raw profile type ", at + 8)
+        elif kind == b"CgBI":
+            raise Damaged("Apple's private PNG variant (CgBI), not a standard PNG")
+        elif kind[:1].isupper():
+            raise Damaged(f"damaged PNG: unknown critical chunk {kind.decode('ascii')}")
+        at = end
+        ended = kind == b"IEND"
+    cut = not ended or at > len(data)
+    return Container("PNG", b"".join(kept), orientation or raw_orientation or 1, size, cut, least)
+
+
+def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of the data of each chunk of a WebP, and of those within its frames.
+
+    The last may end beyond the file.
+    """
+    while at + 8 <= end:
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        yield data[at : at + 4], at + 8, at + 8 + length
+        # A frame of an animation holds chunks behind 16 bytes of its own.
+        at += 24 if data[at : at + 4] == b"ANMF" else 8 + length + length % 2
+
+
+def _webp(data: bytes) -> Container:
+    """The size is needed early: libwebp allocates the canvas when it opens a file."""
+    (riff,) = struct.unpack_from("<I", data, 4)
+    kind = data[12:16]
+    size, orientation, least, seen = (0, 0), 1, 0, False
+    if kind == b"VP8X":
+        size = (
+            1 + int.from_bytes(data[24:27], "little"),
+            1 + int.from_bytes(data[27:30], "little"),
+        )
+    elif kind not in (b"VP8L", b"VP8 "):
+        raise Damaged(f"damaged WebP: it begins with a chunk named {kind!r}")
+    for name, start, stop in _chunks(data, 12, min(len(data), riff + 8)):
+        if name in (b"VP8 ", b"VP8L") and not seen:
+            seen = True
+            picture_size, least = _webp_picture(data, name, start, stop)
+            size = picture_size if kind != b"VP8X" else size
+        elif name == b"ALPH" and not seen and data[start] & 3 == 1:  # 0 is uncompressed
+            _refuse_lost_sectors(data, start, min(stop, len(data)))
+        elif name == b"EXIF":
+            orientation = exif_orientation(data[start:stop])
+    return Container("WebP", data, orientation, size, len(data) < riff + 8, least)
+
+
+def _webp_picture(data: bytes, name: bytes, start: int, stop: int) -> tuple[tuple[int, int], int]:
+    """Size of a picture, and fewest bytes that can hold it; `Damaged` when a sector of it was lost.
+
+    A lossy picture (RFC 6386) costs at least 1.6 bits for each macroblock of 16 x 16 pixels: its modes have
+    fixed probabilities, of which the largest are 145/256 (luma) and 142/256 (chroma). And its encoder writes
+    zeros only for macroblocks without any coefficient, at less than a bit for each.
+    """
+    if name == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, start + 1)
+        size = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        _refuse_lost_sectors(data, start, min(stop, len(data)))
+        return size, 0
+    w, h = struct.unpack_from("<HH", data, start + 6)
+    size = w & 0x3FFF, h & 0x3FFF
+    macroblocks = -(-size[0] // 16) * -(-size[1] // 16)
+    (tag,) = struct.unpack_from("<H", data, start)
+    first_part = (tag | data[start + 2] << 16) >> 5
+    if start + 10 + first_part > min(stop, len(data)):
+        raise Damaged("truncated WebP: the file ends before its image does")
+    _refuse(find_zeros(data, _WEBP_ZEROS + macroblocks // 8, start, min(stop, len(data))))
+    return size, macroblocks // 5
+
+
+# So many zero bytes may stand in a row, or at an end, beside those of flat areas.
+_WEBP_ZEROS = 33
+
+
+def _refuse_lost_sectors(data: bytes, start: int, stop: int) -> None:
+    """For lossless data, where the fastest setting of the encoder writes flat areas as hundreds of zeros."""
+    _refuse(find_lost_sectors(data, start, stop))
+    _refuse(find_zeros(data, _WEBP_ZEROS, stop - _WEBP_ZEROS, stop))
+
+
+def _refuse(zeros: tuple[int, int] | None) -> None:
+    if zeros is not None:
+        raise Damaged(f"damaged WebP: {zeros[1] - zeros[0]} zero bytes within its image data")
+
+
+def _gif(data: bytes) -> Container:
+    """The first picture alone, with the transparency and palettes that belong to it."""
+    flags = data[10]
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    kept = [data[:at]]
+    while (found := _GIF_BLOCK.search(data, at)) is not None:
+        start, kind = found.start(), data[found.start()]
+        if kind == 0x21:
+            at = _after_sub_blocks(data, start + 2)
+            if data[start + 1] == 0xF9:
+                kept = [kept[0], data[start:at]]
+        elif kind == 0x2C:
+            flags = data[start + 9]
+            at = start + 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+            at = _after_sub_blocks(data, at)
+            return Container("GIF", b"".join([*kept, data[start:at], b";"]), cut=at > len(data))
+        else:
+            break
+    raise Damaged("damaged GIF: it holds no picture")
+
+
+# Between blocks anything else is passed over, as viewers do.
+_GIF_BLOCK = re.compile(b"[!,;]")
+
+
+def _after_sub_blocks(data: bytes, at: int) -> int:
+    """Where a chain of sub-blocks ends; beyond the end of the file when the chain does not end in it."""
+    while at < len(data) and data[at]:
+        at += 1 + data[at]
+    return at + 1
+
+
+# Pillow decodes run lengths in Python, at about 60 ns a pixel.
+_MAX_RLE_PIXELS = 2**23
+
+
+def _bmp(data: bytes) -> Container:
+    """As it is; but run lengths of a large picture would take minutes."""
+    (header,) = struct.unpack_from("<I", data, 14)
+    if header >= 40:
+        width, height = struct.unpack_from("<ii", data, 18)
+        (compression,) = struct.unpack_from("<I", data, 30)
+        if compression in (1, 2) and abs(width * height) > _MAX_RLE_PIXELS:
+            raise Damaged(
+                f"too large: {width} x {abs(height)} pixels of a run-length BMP, the limit is "
+                f"{_MAX_RLE_PIXELS:,}; save it as PNG"
+            )
+    return Container("BMP", data)
+
+
+def _pnm(data: bytes) -> Container:
+    return Container("PNM", data)
+
+
+_READERS: dict[str, Callable[[bytes], Container]] = {
+    "JPEG": unpack_jpeg,
+    "PNG": _png,
+    "WebP": _webp,
+    "TIFF": unpack_tiff,
+    "GIF": _gif,
+    "BMP": _bmp,
+    "PNM": _pnm,
+}

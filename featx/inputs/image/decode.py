@@ -1,0 +1,371 @@
+"""Decoding: from the bytes of an image file to RGB, or a reason why not. Never a blank stand-in.
+
+The rules, whose name `DECODER` is part of a space because they change pixels:
+
+- JPEG (MPO too), PNG, WebP, GIF, TIFF, BMP and netpbm's PPM, PGM and PBM; of an animation or a file of
+  several pictures the first.
+- The content decides, whatever the file's name; what is no such image is refused.
+- A JPEG that will be shrunk much may be decoded at 1/2, 1/4 or 1/8 of its size (`featx.inputs.image.jpeg`).
+- EXIF orientation is applied (`featx.inputs.image.exif`); all other metadata is ignored.
+- Colours as `featx.inputs.image.rgb` says.
+- Empty, truncated and damaged files are refused as far as their format can tell (checksums, structure, the
+  decoder's warnings, the zeros of a lost sector). So are an image of more than `MAX_PIXELS` pixels, by its
+  header, before anything is decoded; a file of more than `MAX_FILE_BYTES`; and one whose bytes cannot hold
+  the pixels that its header claims. Whatever the bytes are, the outcome is an image or an `ImageError`.
+- Memory: what decoding takes is known beforehand (`featx.inputs.image.footprint`), at most `MAX_BYTES`.
+  Pictures of more than 2**20 pixels share a budget over all threads (`featx.inputs.image.budget`) and wait
+  for each other. What finds no memory all the same is an `ImageError`, too.
+
+No global state of Pillow or of the warnings module is touched, so decoding works from many threads at once.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from featx.errors import ImageError, reason_of
+from featx.inputs.image.budget import DECODING, OUT_OF_MEMORY, SMALLEST_BUDGET, Hold, in_mb, is_out_of_memory
+from featx.inputs.image.containers import SUFFIXES, sniff, unpack, what_else
+from featx.inputs.image.exif import exif_orientation
+from featx.inputs.image.footprint import OVERHEAD, footprint, frame_of_gif
+from featx.inputs.image.jpeg import Reduce, check_end, jpeg_pixels
+from featx.inputs.image.pnm import pnm_pixels
+from featx.inputs.image.rgb import rgb_of_array, rgb_pixels, to_rgb
+from featx.inputs.image.structure import Container, Damaged
+from featx.machine import free_memory
+
+#: Name of the rules above.
+DECODER = "rgb-3"
+
+#: Larger images are refused; it is the size that Pillow itself takes for an attack (2**29 / 3, rounded down).
+MAX_PIXELS = 178_956_970
+
+#: Larger files are refused; the largest picture has as many bytes as RGB.
+MAX_FILE_BYTES = 3 * MAX_PIXELS
+
+#: What needs more memory than this while it is decoded is refused, whatever there is.
+MAX_BYTES = 4 * 2**30
+
+# Pixels up to which neither budget nor free memory are asked: 16 MiB in each thread at most.
+_SMALL = 2**20
+
+_Made = TypeVar("_Made")
+
+_loading: list[threading.Lock] = []
+
+
+def _renew_locks() -> None:
+    _loading[:] = [threading.Lock() for _ in range(64)]
+
+
+_renew_locks()
+if hasattr(os, "register_at_fork"):  # in a child no other thread lives on to open them
+    os.register_at_fork(after_in_child=_renew_locks)
+
+#: Suffixes of the formats that are decoded, in lower case.
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+
+# Images too, but not decoded. They count as images so that they are named and not silently left out.
+_FOREIGN_SUFFIXES = frozenset([".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"])
+
+# A suffix and what may follow it: a query, a size such as ":large", blanks and dots.
+_TRAILED = re.compile(r"(\.[a-z0-9]+)(?:[?!&;#=].*|:\w+|%(?:3f|26).*|[\s.]+)$", re.IGNORECASE)
+
+
+class _Tiff(TiffImageFile):
+    """Pillow's reader without its warning about large images; `MAX_PIXELS` holds for tiles, too."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            tile = getattr(self, "_tile_size", self.size)
+            if tile[0] * tile[1] > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"tiles of {tile[0]} x {tile[1]} pixels")
+            self.im = Image.core.new(self.mode, tile)
+        super().load_prepare()
+
+
+# Opened by class and not by Image.open, which warns about large images and guesses among all formats.
+_READERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "GIF": GifImageFile,
+    "TIFF": _Tiff,
+    "BMP": BmpImageFile,
+}
+
+
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file counts as an image of a dataset, by its name.
+
+    Hidden files, files in a hidden folder or in ``__MACOSX``, and files whose suffix is no image's (such as
+    ``Thumbs.db``) do not. What crawlers leave behind a suffix is not part of it (``photo.jpg?w=200``). HEIC,
+    AVIF, JPEG XL and JPEG 2000 do, although they cannot be decoded: they are then named, with the reason, and
+    not silently left out.
+    """
+    path = PurePath(path)
+    if any(is_ignored(part) for part in path.parts):
+        return False
+    trailed = _TRAILED.search(path.name)
+    suffixes = {path.suffix.lower(), trailed[1].lower() if trailed else ""}
+    return not suffixes.isdisjoint(IMAGE_SUFFIXES | _FOREIGN_SUFFIXES)
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of this name is left out of datasets, whatever it holds."""
+    return (name.startswith(".") and name.strip(".") != "") or name == "__MACOSX"
+
+
+def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
+    """Decode the bytes of an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    id : str
+        Which image, for the error.
+    name : str, optional
+        The file's name where its suffix must not contradict the content; by default only the content counts.
+
+    Returns
+    -------
+    PIL image of mode RGB
+
+    Raises
+    ------
+    ImageError
+        With the reason, when the bytes do not make an image.
+    """
+    with DECODING.hold() as hold:
+        return _decoded(data, id, name, None, hold, _as_image)[0]
+
+
+def decode_pixels(
+    data: bytes, id: str, *, name: str | None = None, reduce: Reduce | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode the bytes of an image file into an array, at a reduced scale where that is allowed.
+
+    Parameters
+    ----------
+    data, id, name
+        As for `decode`.
+    reduce : callable, optional
+        Given (height, width) of the upright image, by which of 1, 2, 4, 8 it may be shrunk; see
+        `featx.inputs.image.Preprocessing.reduction`.
+
+    Returns
+    -------
+    pixels : ndarray of shape (h, w, 3), uint8
+    full_size : (int, int)
+        (height, width) of the upright image at its full scale.
+
+    Raises
+    ------
+    ImageError
+        With the reason, when the bytes do not make an image.
+    """
+    with DECODING.hold() as hold:
+        return _decoded(data, id, name, reduce, hold, _as_pixels)
+
+
+@contextlib.contextmanager
+def decoding(
+    data: bytes, id: str, *, name: str | None = None, reduce: Reduce | None = None
+) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    """What `decode_pixels` returns, for use within the block alone.
+
+    Until its end the pixels count for the budget that all threads share (`featx.inputs.image.budget`), and
+    when the block itself finds no memory, that is an `ImageError`, too.
+    """
+    try:
+        with DECODING.hold() as hold:
+            yield _decoded(data, id, name, reduce, hold, _as_pixels)
+    except MemoryError as error:
+        raise ImageError(id, OUT_OF_MEMORY) from error
+
+
+def pixels_of_image(image: Image.Image, id: str) -> np.ndarray:
+    """RGB pixels of a PIL image, uint8 (h, w, 3), as they are when its file is decoded.
+
+    Turned upright by the EXIF orientation that it carries: Pillow keeps that in ``info``, through conversions
+    and resizing, until ``ImageOps.exif_transpose`` turns the picture. One made in memory carries none.
+    `ImageError` when it cannot be loaded or has no defined RGB; the budget for decoding holds.
+    """
+    width, height = image.size
+    _check_size((width, height), id)
+    peak = width * height * (16 if isinstance(image, ImageFile) else 4) + OVERHEAD
+    try:
+        with DECODING.hold() as hold:
+            if width * height > _SMALL:
+                _check_room(peak, id)
+                hold.need(peak)
+            # One object may stand for several rows, and Pillow's reading of a file is not thread-safe.
+            with _loading[(builtins.id(image) >> 4) % len(_loading)]:
+                image.load()
+            return rgb_pixels(image, id, orientation=_orientation(image))
+    except (ImageError, Warning):
+        raise
+    except Exception as error:  # a file that anybody may have written, loaded only now
+        if is_out_of_memory(error, peak):
+            raise ImageError(id, OUT_OF_MEMORY) from error
+        raise ImageError(id, reason_of(error)) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """By the EXIF block that a loaded PIL image carries."""
+    if isinstance(image, TiffImageFile):
+        return 1  # Pillow turns these itself when it loads them
+    exif = image.info.get("exif")
+    for kind in ("exif", "APP1"):  # of a PNG: a name, a length, and hexadecimal digits
+        if exif is None and isinstance(raw := image.info.get(f"Raw profile type {kind}"), str):
+            with contextlib.suppress(ValueError):
+                exif = bytes.fromhex(raw.split(maxsplit=2)[2])
+    return exif_orientation(exif) if isinstance(exif, bytes) else 1
+
+
+def format_of(data: bytes, id: str, name: str | None = None) -> str:
+    """The format of the bytes of an image file; arguments and `ImageError` as for `decode`."""
+    if not data:
+        raise ImageError(id, "empty file (0 bytes)")
+    format = sniff(data)
+    if format is None:
+        raise ImageError(id, f"not an image: {what_else(data)}; expected {', '.join(SUFFIXES)}")
+    if name is not None and (wrong := wrong_suffix(format, name)):
+        raise ImageError(id, f"mislabelled: {format} data in a file named {wrong}; rename or replace it")
+    return format
+
+
+def wrong_suffix(format: str, name: str) -> str | None:
+    """The suffix of a file's name where it is that of another format of images, else None."""
+    suffix = PurePath(name).suffix.lower()
+    known = suffix in IMAGE_SUFFIXES or suffix in _FOREIGN_SUFFIXES
+    return suffix if known and suffix not in SUFFIXES[format] else None
+
+
+def _as_image(stored: Image.Image | np.ndarray, id: str, orientation: int) -> Image.Image:
+    if isinstance(stored, np.ndarray):
+        return Image.fromarray(rgb_of_array(stored, orientation=orientation))
+    return to_rgb(stored, id, orientation=orientation)
+
+
+def _as_pixels(stored: Image.Image | np.ndarray, id: str, orientation: int) -> np.ndarray:
+    if isinstance(stored, np.ndarray):
+        return rgb_of_array(stored, orientation=orientation)
+    return rgb_pixels(stored, id, orientation=orientation)
+
+
+def _decoded(
+    data: bytes,
+    id: str,
+    name: str | None,
+    reduce: Reduce | None,
+    hold: Hold,
+    finish: Callable[[Image.Image | np.ndarray, str, int], _Made],
+) -> tuple[_Made, tuple[int, int]]:
+    """What `finish` makes of the stored picture, and the upright one's (height, width) at full scale."""
+    format = format_of(data, id, name)
+    container, peak = None, 2 * len(data) + OVERHEAD
+    try:
+        container = unpack(data, format)
+        if container.size is not None:
+            _check_size(container.size, id)
+        if len(container.data) < container.least:
+            raise Damaged(f"truncated {format}: {len(container.data):,} bytes cannot hold its picture")
+        orientation = container.orientation
+
+        def upright(height: int, width: int) -> tuple[int, int]:
+            return (width, height) if orientation >= 5 else (height, width)
+
+        def factor(height: int, width: int, image: ImageFile | None = None) -> int:
+            """For the image as it is stored: its scale, once it is known that there is room for it."""
+            nonlocal peak
+            _check_size((width, height), id)
+            by = 1 if reduce is None else reduce(*upright(height, width))
+            if height * width <= _SMALL and format not in ("TIFF", "PNM"):
+                return by
+            taken = footprint(format, container.data, image)
+            if not taken.fits(height * width, len(data)):
+                raise Damaged(f"damaged {format}: {len(data):,} bytes cannot hold {width} x {height} pixels")
+            peak = taken.peak(height * width, len(data), by)
+            if format == "JPEG" and image is not None:  # Pillow decodes it again, to tell whether it is whole
+                peak += taken.picture * height * width // by**2 + 2 * len(data)
+            if height * width > _SMALL or peak > 2 * OVERHEAD:  # a strip may be larger than the picture
+                _check_room(peak, id)
+                hold.need(peak)
+            return by
+
+        if format == "PNM":
+            stored = pnm_pixels(container.data, factor)
+            return finish(stored, id, orientation), upright(*stored.shape[:2])
+        if format == "JPEG":
+            fast = jpeg_pixels(container.data, factor, doubtful=container.doubtful)
+            if fast is not None:
+                stored, (height, width) = fast
+                return finish(stored, id, orientation), upright(height, width)
+        # These two allocate when they are opened.
+        early = frame_of_gif(container.data) if format == "GIF" else container.size
+        if early is not None and format in ("GIF", "WebP"):
+            factor(early[1], early[0])
+        image = _READERS[format](io.BytesIO(container.data))
+        width, height = image.size
+        by = factor(height, width, image)
+        if by > 1 and format == "JPEG":
+            image.draft(None, (max(1, width // by), max(1, height // by)))
+        image.load()
+        if isinstance(image, JpegImageFile):
+            check_end(container.data, image, by)
+        return finish(image, id, orientation), upright(height, width)
+    except Damaged as error:
+        raise ImageError(id, str(error)) from error
+    except (ImageError, Warning):  # a warning is one only where the program asked for it
+        raise
+    except Exception as error:  # of any library, over any bytes
+        if is_out_of_memory(error, peak):
+            raise ImageError(id, OUT_OF_MEMORY) from error
+        raise ImageError(id, _reason(container, format, error)) from error
+
+
+def _check_size(size: tuple[int, int], id: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        w, h = size
+        raise ImageError(
+            id, f"too large: {w} x {h} = {w * h:,} pixels, the limit is {MAX_PIXELS:,}; shrink it"
+        )
+
+
+def _check_room(n_bytes: int, id: str) -> None:
+    """Refuse what cannot be decoded here even when nothing else is."""
+    if n_bytes > MAX_BYTES:
+        room = f"the limit is {in_mb(MAX_BYTES)}"
+    elif n_bytes > SMALLEST_BUDGET and (free := free_memory()) is not None and n_bytes > free:
+        room = f"{in_mb(free)} are free"
+    else:
+        return
+    raise ImageError(id, f"needs {in_mb(n_bytes)} of memory to be decoded, {room}; shrink it")
+
+
+def _reason(container: Container | None, format: str, error: BaseException) -> str:
+    text = reason_of(error)
+    cut = container is not None and container.cut
+    if cut or "truncated" in text.lower() or isinstance(error, EOFError):
+        return f"truncated {format}: the file ends before its image does"
+    return f"damaged {format}: {text}"

@@ -1,0 +1,155 @@
+"""JPEG, the format that most photographs come in, decoded straight into an array, smaller where that will do.
+
+simplejpeg wraps the same libjpeg-turbo that Pillow brings, gives the same pixels without a copy through
+Pillow's own image format, and tells what the decoder warned of, which Pillow does not. What it does not take
+(CMYK, odd sampling) and what is harmless is left to Pillow.
+
+What the decoder warns of, and what it means here:
+
+=================================  ======================================================================
+premature end of data segment      damaged: it ran out of data and filled the rest with grey. What a cut
+                                   file that was closed with an end marker looks like.
+bad Huffman or arithmetic code     damaged: no encoder writes such bits.
+found marker ... instead of RST    damaged: an interval is lost, and what follows stands in a wrong place.
+inconsistent progression           damaged: a scan refines what was not sent.
+extraneous bytes before a marker   damaged before any marker but the last: a scan or interval was complete
+                                   and data are left. Harmless before the end marker: cameras pad there,
+                                   and published datasets (Oxford-IIIT Pet, Cats and Dogs) have such files.
+                                   Not so where a run of zeros in the data may have been a lost sector.
+unsupported marker                 damaged: noise looks like this, and nothing else does.
+Premature end of JPEG file         truncated: there is no end marker.
+unknown JFIF revision, Adobe       harmless: they concern numbers of the header that change no pixel.
+transform code or SOS parameters   Where they can be put right they are (`featx.inputs.image.jpeg_stream`), as
+                                   only the first warning of a file is told.
+=================================  ======================================================================
+
+A JPEG is stored in blocks of 8 x 8 frequencies, and a picture of half, a quarter or an eighth of the size can
+be had by leaving out the high ones, for a part of the time. Where an image is to be shrunk by more than that
+anyway, this changes little: the remaining shrinking, by a factor of at least
+`featx.inputs.image.preprocess.GAP`, still averages over the pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+
+from featx.inputs.image.jpeg_stream import end_of_scans
+from featx.inputs.image.structure import Damaged
+
+try:
+    import simplejpeg
+except ImportError:  # no wheel for this machine: Pillow decodes
+    simplejpeg = None
+
+#: Given (height, width), by which of 1, 2, 4, 8 the decoder may shrink.
+Reduce = Callable[[int, int], int]
+
+_COLOURS = ("YCbCr", "Gray")
+_INKS = ("CMYK", "YCCK")
+
+# See the table above.
+_DAMAGE = re.compile(
+    r"premature end of data|bad (Huffman|arithmetic) code|instead of RST|Inconsistent progression"
+    r"|extraneous bytes before marker 0x(?!d9)|Unsupported marker"
+)
+
+
+def jpeg_pixels(
+    data: bytes, factor: Callable[[int, int], int], *, doubtful: bool = False
+) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """RGB pixels of a JPEG, or None where Pillow must decide.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    factor : callable
+        Given the stored (height, width), by which of 1, 2, 4, 8 it is shrunk, sides rounded up.
+    doubtful : bool, default=False
+        As in `featx.inputs.image.structure.Container`.
+
+    Returns
+    -------
+    pixels : ndarray of shape (ceil(h / factor), ceil(w / factor), 3), uint8
+    size : (int, int)
+        The stored (height, width).
+
+    Raises
+    ------
+    Damaged
+        If the decoder says so.
+    """
+    if simplejpeg is None:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in _COLOURS:  # Pillow knows what Adobe's inks mean
+            check_stream(data, doubtful)
+            return None
+        by = factor(height, width)
+        if by == 1:
+            return simplejpeg.decode_jpeg(data), (height, width)
+        least = -(-height // by), -(-width // by)
+        pixels = simplejpeg.decode_jpeg(data, min_height=least[0], min_width=least[1])
+    except ValueError as error:
+        refuse_damage(str(error), doubtful)
+        return None
+    return (pixels, (height, width)) if pixels.shape[:2] == least else None
+
+
+def check_stream(data: bytes, doubtful: bool = False) -> None:
+    """Raise `Damaged` when the decoder warns of damage; decodes at 1/8 of the size, only for its word."""
+    if simplejpeg is None:
+        return
+    try:
+        colours = simplejpeg.decode_jpeg_header(data)[2]
+        simplejpeg.decode_jpeg(data, colorspace="CMYK" if colours in _INKS else "RGB", min_factor=8)
+    except ValueError as error:
+        refuse_damage(str(error), doubtful)
+
+
+def refuse_damage(warning: str, doubtful: bool = False) -> None:
+    """Raise `Damaged` when what the decoder warned of is damage, by the table of this module."""
+    text = warning.removeprefix("Corrupt JPEG data: ")
+    if _DAMAGE.search(text) or (doubtful and "extraneous bytes" in text):
+        raise Damaged(f"damaged JPEG: {text}")
+
+
+def check_end(data: bytes, image: JpegImageFile, by: int) -> None:
+    """Raise `Damaged` when a picture that Pillow decoded asked for more data than there are.
+
+    Pillow says nothing when the data end early: it fills up. But then bytes that are put behind the last one
+    show in the picture, and behind a whole picture they do not. That takes another decoding, of those few
+    files that simplejpeg does not take (all, where it is not installed).
+
+    Parameters
+    ----------
+    data : bytes
+        What `featx.inputs.image.jpeg_stream.unpack_jpeg` gave.
+    image : PIL image
+        Loaded from it.
+    by : int
+        The factor of `PIL.Image.Image.draft` that it was loaded with.
+    """
+    end = end_of_scans(data)
+    if end is None:
+        return
+    with JpegImageFile(io.BytesIO(data[:end] + _MORE + data[end:])) as longer:
+        if by > 1:
+            longer.draft(None, (max(1, longer.width // by), max(1, longer.height // by)))
+        for top in range(0, image.height, _ROWS):
+            rows = 0, top, image.width, min(top + _ROWS, image.height)
+            if longer.crop(rows).tobytes() != image.crop(rows).tobytes():
+                raise Damaged("truncated JPEG: its data end before its image does")
+
+
+# Rows that are compared at a time, so that no second copy of both pictures is in memory.
+_ROWS = 256
+
+# No marker, no zeros, and from its first bits on unlike the zeros that the decoder fills up with.
+_MORE = bytes.fromhex("b5a6d9cb5a9d6cb3") * 8

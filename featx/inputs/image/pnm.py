@@ -1,0 +1,114 @@
+"""PPM, PGM and PBM (netpbm), binary or plain, of up to 16 bits.
+
+Read here and not by Pillow, which takes a loop in Python for all but the commonest: minutes for a large file.
+Values are scaled to 0..255 by the largest that the header names, rounded to the nearest. Of several pictures
+in a file the first is read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from featx.inputs.image.structure import Damaged
+
+_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_NUMBER = _SPACE + rb"(\d{1,9})"
+# One white space ends the header; what follows it may look like white space, too.
+_END = rb"(?:#[^\r\n]*)?\s"
+_HEADER = re.compile(rb"P[2356]" + 3 * _NUMBER + _END)
+_BITMAP_HEADER = re.compile(rb"P[14]" + 2 * _NUMBER + _END)
+# With comments; a search for its end must not read on through a large file.
+_LONGEST_HEADER = 2**16
+
+# Plain numbers become Python objects for a moment, some 100 ns and 40 bytes each.
+_MAX_PLAIN = 2**23
+# So many values are turned at once: the temporary arrays stay small.
+_STRIP = 2**20
+
+
+def pnm_pixels(data: bytes, check_size: Callable[[int, int], object]) -> np.ndarray:
+    """Return the RGB pixels of a netpbm file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    check_size : callable
+        Given (height, width), raises when that is too large. Called before memory is taken.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3), uint8
+
+    Raises
+    ------
+    Damaged
+        If the header is broken or the file ends early.
+    """
+    kind = data[1:2]
+    bitmap = kind in b"14"
+    header = (_BITMAP_HEADER if bitmap else _HEADER).match(data, 0, _LONGEST_HEADER)
+    if header is None:
+        raise Damaged("damaged PNM: its header does not give width, height and largest value")
+    width, height, top = int(header[1]), int(header[2]), 1 if bitmap else int(header[3])
+    if width == 0 or height == 0 or not 0 < top < 2**16:
+        raise Damaged(f"damaged PNM: {width} x {height} pixels of values up to {top}")
+    shape = (height, width, 3 if kind in b"36" else 1)
+    if kind in b"123" and (count := math.prod(shape)) > _MAX_PLAIN:
+        raise Damaged(
+            f"too large: {count:,} numbers of a plain PNM, the limit is {_MAX_PLAIN:,}; save it as binary"
+        )
+    check_size(height, width)
+    if kind in b"123":
+        values = _plain(data, header.end(), height * width * shape[2], bitmap)
+    elif bitmap:
+        packed = _raw(data, header.end(), height * -(-width // 8), np.dtype(np.uint8))
+        values = np.unpackbits(packed.reshape(height, -1), axis=1, count=width).reshape(-1)
+    else:
+        dtype = np.dtype(np.uint8) if top < 256 else np.dtype(">u2")
+        values = _raw(data, header.end(), height * width * shape[2], dtype)
+    grey = (np.arange(top + 1) * 510 + top) // (2 * top)
+    pixels = _looked_up(values, grey[::-1] if bitmap else grey).reshape(shape)
+    return pixels if shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+
+
+def _raw(data: bytes, start: int, count: int, dtype: np.dtype) -> np.ndarray:
+    if start + count * dtype.itemsize > len(data):
+        raise Damaged("truncated PNM: the file ends before its image does")
+    return np.frombuffer(data, dtype, count, start)
+
+
+def _plain(data: bytes, start: int, count: int, bitmap: bool) -> np.ndarray:
+    """Numbers in decimal, apart by white space; the digits of a bitmap may stand close together."""
+    if (count if bitmap else 2 * count - 1) > len(data) - start:
+        raise Damaged("truncated PNM: the file ends before its image does")
+    body = re.sub(rb"#[^\r\n]*", b"", data[start:])
+    if bitmap:
+        digits = np.frombuffer(body.translate(None, b" \t\r\n\v\f"), np.uint8)[:count]
+        values = digits.astype(np.int64) - ord("0")
+    else:
+        words = body.split(maxsplit=count)[:count]
+        if not all(len(word) <= 5 and word.isdigit() for word in words):
+            raise Damaged("damaged PNM: what stands for a pixel is no number of five digits or less")
+        values = np.array([int(word) for word in words], np.int64)
+    if len(values) < count:
+        raise Damaged("truncated PNM: the file ends before its image does")
+    if bitmap and not (values.min() >= 0 and values.max() <= 1):
+        raise Damaged("damaged PNM: what stands for a pixel is neither 0 nor 1")
+    return values
+
+
+def _looked_up(values: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Each value's grey; a value beyond the largest is as light as that."""
+    table = table.astype(np.uint8)
+    if len(table) == 256 and values.dtype == np.uint8 and table[1] == 1:
+        return values.copy()
+    out = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _STRIP):
+        strip = values[start : start + _STRIP]
+        out[start : start + _STRIP] = table[np.minimum(strip, len(table) - 1)]
+    return out

@@ -1,0 +1,372 @@
+"""Sources: where an image's pixels come from, each with an id and a digest of its content.
+
+Every source has ``id``, ``read()`` and ``stat_key()``. Reading gives a `Content`: the digest first, so that a
+cache can be asked, and the pixels only when they are needed. Sources hold no open files and can be pickled
+as long as what they were made of can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from featx.cache.identity import digest_array, digest_bytes
+from featx.durable import read_regular
+from featx.errors import DatasetError, ImageError, reason_of
+from featx.inputs.image.decode import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    decode,
+    decode_pixels,
+    decoding,
+    format_of,
+    pixels_of_image,
+)
+from featx.inputs.image.jpeg import Reduce
+from featx.inputs.image.preprocess import Preprocessing
+from featx.inputs.image.rgb import rgb_of_array
+
+EXPECTED = (
+    "a path, the bytes of an image file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) "
+    "or (h, w, 4), uint8 or floating in [0, 1]"
+)
+
+_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a source gave when it was read.
+
+    Attributes
+    ----------
+    digest : bytes
+        32 bytes of BLAKE2b: of the file's bytes, or of dtype, shape and pixels of the RGB array.
+    id : str
+        Of the source.
+    payload : bytes or ndarray of shape (h, w, 3), uint8
+        An image file's bytes, or pixels.
+    name : str or None
+        The file's name where its suffix must not contradict the content, else None or ``""``.
+    """
+
+    digest: bytes
+    id: str
+    payload: bytes | np.ndarray = field(repr=False)
+    name: str | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds."""
+        return self.payload.nbytes if isinstance(self.payload, np.ndarray) else len(self.payload)
+
+    def image(self) -> Image.Image:
+        """The image as RGB; `ImageError` when it cannot be decoded."""
+        if isinstance(self.payload, np.ndarray):
+            return Image.fromarray(self.payload)
+        return decode(self.payload, self.id, name=self.name)
+
+    def pixels(self, reduce: Reduce | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+        """The image as RGB uint8 (h, w, 3), and its (height, width) at full scale.
+
+        Parameters
+        ----------
+        reduce : callable, optional
+            As for `featx.inputs.image.decode_pixels`.
+
+        Raises
+        ------
+        ImageError
+            When it cannot be decoded.
+        """
+        if isinstance(self.payload, np.ndarray):
+            return self.payload, (self.payload.shape[0], self.payload.shape[1])
+        return decode_pixels(self.payload, self.id, name=self.name, reduce=reduce)
+
+    def decoding(
+        self, reduce: Reduce | None = None
+    ) -> contextlib.AbstractContextManager[tuple[np.ndarray, tuple[int, int]]]:
+        """What `pixels` returns, for use within a block alone: see `featx.inputs.image.decode.decoding`."""
+        if isinstance(self.payload, np.ndarray):
+            return contextlib.nullcontext(self.pixels())
+        return decoding(self.payload, self.id, name=self.name, reduce=reduce)
+
+    def resized(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The image as `preprocessing` makes it, uint8 (h, w, 3); `ImageError` when it cannot be decoded."""
+        with self.decoding(preprocessing.reduction) as (pixels, full_size):
+            return preprocessing(pixels, full_size)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What every source can do."""
+
+    @property
+    def id(self) -> str:
+        """Which image."""
+
+    def read(self) -> Content:
+        """Digest and pixels; `ImageError` when it cannot be read."""
+
+    def stat_key(self) -> tuple[str, int, int, int] | None:
+        """(absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileImage:
+    """An image file on disk.
+
+    Parameters
+    ----------
+    id : str
+    path : str or Path
+    check_suffix : bool, default=False
+        Whether a suffix that contradicts the content is an error. The web serves WebP as ``.jpg``, and what
+        is in a file is told by its first bytes.
+    tree : str, optional
+        The real path of the folder that the file belongs to. What a file outside of it holds is not quoted in
+        a message: a link or a path in somebody else's dataset may lead anywhere.
+    """
+
+    id: str
+    path: str
+    check_suffix: bool
+    tree: str | None = field(compare=False)
+
+    def __init__(
+        self,
+        id: str,
+        path: str | os.PathLike[str],
+        *,
+        check_suffix: bool = False,
+        tree: str | None = None,
+    ):
+        object.__setattr__(self, "id", id)
+        object.__setattr__(self, "path", os.fspath(path))
+        object.__setattr__(self, "check_suffix", check_suffix)
+        object.__setattr__(self, "tree", tree)
+
+    def read(self) -> Content:
+        """The file's bytes, read now."""
+        try:
+            data = read_regular(self.path, at_most=MAX_FILE_BYTES)
+        except FileNotFoundError as error:
+            raise ImageError(self.id, f"no such file: {self.path}") from error
+        except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
+            raise ImageError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
+        name = os.path.basename(self.path) if self.check_suffix else ""
+        # Now and not when it is decoded: the same bytes may have a row already, from a file whose name
+        # does not lie, and whether this one is refused must not hang on that.
+        try:
+            format_of(data, self.id, name)
+        except ImageError as error:
+            if self._lies_outside():
+                reason = "not an image, and not in the folder of its dataset: what it holds is not shown"
+                raise ImageError(self.id, reason) from None
+            raise error
+        return Content(digest_bytes(data), self.id, data, name)
+
+    def _lies_outside(self) -> bool:
+        return self.tree is not None and not os.path.realpath(self.path).startswith(
+            self.tree.rstrip(os.sep) + os.sep
+        )
+
+    def stat_key(self) -> tuple[str, int, int, int] | None:
+        """(absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
+        try:
+            seen = os.stat(self.path)
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(seen.st_mode):
+            return None
+        return os.path.abspath(self.path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """The bytes of an image file, in memory."""
+
+    id: str
+    data: bytes = field(repr=False)
+
+    def read(self) -> Content:
+        """The bytes with their digest."""
+        return Content(digest_bytes(self.data), self.id, self.data, "")
+
+    def stat_key(self) -> None:
+        """None: there is no file."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelImage:
+    """Pixels in memory: an array, or a PIL image.
+
+    An array is uint8, or floating in [0, 1] and rounded to the nearest of 256 levels. A PIL image is what it
+    would be if its file were read: turned upright by the EXIF orientation that it carries, and converted by
+    the same rules. One that was made in memory carries none, nor does what ``ImageOps.exif_transpose``
+    returns.
+
+    Raises
+    ------
+    DatasetError
+        When it is made, if dtype, values or shape are not those of an image.
+    """
+
+    id: str
+    pixels: np.ndarray | Image.Image = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pixels, np.ndarray):
+            object.__setattr__(self, "pixels", levels_of(self.pixels, self.id))
+            _check_array(self.pixels, self.id)
+        elif not isinstance(self.pixels, Image.Image):
+            raise DatasetError(f"{self.id}: expected {EXPECTED}, got {_describe(self.pixels)}")
+
+    def read(self) -> Content:
+        """The pixels as RGB, upright, with their digest; `ImageError` when a PIL image cannot be loaded."""
+        rgb = _rgb_array(self.pixels, self.id)
+        return Content(digest_array(rgb), self.id, rgb)
+
+    def stat_key(self) -> None:
+        """None: there is no file."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LazyImage:
+    """An image that a function makes when it is asked, such as an item of a torch dataset.
+
+    Parameters
+    ----------
+    id : str
+    load : callable
+        Returns a PIL image, an array, or a torch tensor (CHW or HW); pixels are uint8, or floating in
+        [0, 1].
+    """
+
+    id: str
+    load: Callable[[], object] = field(repr=False)
+
+    def read(self) -> Content:
+        """Call `load`: `DatasetError` when it gives no image, `ImageError` when a file is broken."""
+        try:
+            made = self.load()
+        except (OSError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+            raise ImageError(self.id, reason_of(error)) from error
+        if _is_tensor(made):
+            made = _from_tensor(made, self.id)
+        try:
+            return PixelImage(self.id, made).read()  # type: ignore[arg-type]
+        except ImageError:
+            if isinstance(made, Image.Image):
+                made.close()  # Pillow leaves a file open whose picture it could not load
+            raise
+
+    def stat_key(self) -> None:
+        """None: there is no file that stands for it."""
+        return None
+
+
+#: All kinds of sources.
+SOURCES = (FileImage, EncodedImage, PixelImage, LazyImage)
+
+
+def as_source(obj: object, id: str) -> Source:
+    """The source that fits `obj`.
+
+    Parameters
+    ----------
+    obj : str, Path, bytes, PIL image, ndarray, torch tensor or a source
+        A source is returned under the new id.
+    id : str
+
+    Raises
+    ------
+    DatasetError
+        If it is something else, or an array of the wrong dtype or shape.
+    """
+    if isinstance(obj, SOURCES):
+        return obj if obj.id == id else replace(obj, id=id)
+    if isinstance(obj, (str, Path)):
+        return FileImage(id, os.path.expanduser(obj))
+    if isinstance(obj, (bytes, bytearray, memoryview)):
+        return EncodedImage(id, bytes(obj))
+    if _is_tensor(obj):
+        obj = _from_tensor(obj, id)
+    return PixelImage(id, obj)  # type: ignore[arg-type]
+
+
+def _check_array(array: np.ndarray, id: str) -> None:
+    if array.dtype != np.uint8:
+        hint = "; scale to 0..255 and use .astype('uint8')" if array.dtype.kind in "iu" else ""
+        raise DatasetError(
+            f"{id}: expected pixels of dtype uint8 (0..255), or floating in [0, 1], got "
+            f"{_describe(array)}{hint}"
+        )
+    grey_or_colour = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if not grey_or_colour or array.size == 0:
+        hint = "; move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        raise DatasetError(
+            f"{id}: expected an image of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), "
+            f"got {_describe(array)}{hint}"
+        )
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise DatasetError(f"{id}: {_describe(array)} is more than the limit of {MAX_PIXELS:,} pixels")
+
+
+def _rgb_array(pixels: np.ndarray | Image.Image, id: str) -> np.ndarray:
+    """(h, w, 3) uint8, C-contiguous, upright; alpha is composited over white as it is for files."""
+    if isinstance(pixels, Image.Image):
+        return pixels_of_image(pixels, id)
+    return rgb_of_array(pixels)
+
+
+def levels_of(array: np.ndarray, id: str) -> np.ndarray:
+    """Floating pixels in [0, 1] as the nearest of 256 levels; other arrays as they are.
+
+    ``pixels / 255`` becomes `pixels` again. `DatasetError` for values outside, NaN among them.
+    """
+    if array.dtype.kind != "f" or array.size == 0 or array.ndim == 0:
+        return array
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0.0 and high <= 1.0):  # NaN is neither
+        got = "NaN" if np.isnan(low) else f"{low:.3g} to {high:.3g}"
+        raise DatasetError(
+            f"{id}: expected floating pixels with values in [0, 1], got {got}; give uint8 for 0 to 255, and "
+            "leave normalisation to featx (drop Normalize from a dataset's transform)"
+        )
+    levels = np.empty(array.shape, np.uint8)
+    for start in range(0, len(array), _ROWS):  # no second array of floats
+        levels[start : start + _ROWS] = np.rint(array[start : start + _ROWS] * 255.0)
+    return levels
+
+
+def _is_tensor(obj: object) -> bool:
+    """A torch tensor, told by its methods: torch need not be there."""
+    return hasattr(obj, "detach") and hasattr(obj, "cpu") and hasattr(obj, "numpy")
+
+
+def _from_tensor(tensor: Any, id: str) -> np.ndarray:
+    """CHW or HW of a tensor as an HWC array."""
+    try:
+        array = np.asarray(tensor.detach().cpu().numpy())
+    except TypeError:  # bfloat16 has no numpy dtype
+        array = np.asarray(tensor.detach().cpu().float().numpy())
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+        array = np.moveaxis(array, 0, -1)
+    return array
+
+
+def _describe(obj: object) -> str:
+    if isinstance(obj, np.ndarray):
+        return f"an array of dtype {obj.dtype} and shape {obj.shape}"
+    return type(obj).__name__

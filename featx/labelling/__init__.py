@@ -1,6 +1,0 @@
-"""Few labels among many images: which image to label next, and how far the labels that are there reach."""
-
-from featx.labelling.active import badge, k_center, margin
-from featx.labelling.spreading import CosineLabelSpreading
-
-__all__ = ["CosineLabelSpreading", "badge", "k_center", "margin"]

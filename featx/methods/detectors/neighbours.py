@@ -1,0 +1,84 @@
+"""Distance to the nearest normal rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.errors import InputError, UnknownName
+from featx.methods.detectors.threshold import ThresholdDetector
+
+METRICS = ("euclidean", "cosine")
+# Entries of the block of distances that is held at a time.
+_BLOCK = 8_000_000
+
+
+class NeighborDetector(ThresholdDetector):
+    """Mean distance to the k nearest normal rows, exact.
+
+    ``score(x) = -1/k sum_j ||x - n_j(x)||`` over the k nearest training rows n_j(x). A training row is not
+    its own neighbour: of training rows that equal x, one is left out. So a training row has the score that it
+    would have had without being trained on, and the threshold is an honest one.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=2
+        k, as Bergman et al. have it; fewer where there are not as many other rows.
+    metric : {"euclidean", "cosine"}, default="cosine"
+        ``"cosine"`` takes the Euclidean distance of rows that are scaled to length 1, as Sun et al. do: the
+        length of a pooled embedding says how much there is in an image rather than what.
+    contamination : float, default=0.05
+        Share of the training rows below the threshold.
+
+    Attributes
+    ----------
+    rows_ : ndarray of shape (n, d)
+        The normal rows.
+    offset_ : float
+        The threshold on `score_samples`.
+    n_features_in_ : int
+
+    Notes
+    -----
+    Y. Sun, Y. Ming, X. Zhu and Y. Li, "Out-of-distribution detection with deep nearest neighbors", ICML 2022;
+    L. Bergman, N. Cohen and Y. Hoshen, "Deep nearest neighbor anomaly detection" (2020), on pooled
+    features; K. Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022 (PatchCore),
+    does the same with features of patches.
+    """
+
+    def __init__(self, n_neighbors=2, metric="cosine", contamination=0.05):
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+        self.contamination = contamination
+
+    def _learn(self, rows):
+        k = self.n_neighbors
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
+        if self.metric not in METRICS:
+            raise UnknownName("metric", str(self.metric), METRICS)
+        self.rows_ = self._prepared(rows)
+
+    def _prepared(self, rows):
+        if self.metric == "euclidean":
+            return rows
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+    def _score(self, rows):
+        rows, known = self._prepared(rows), self.rows_
+        k = min(int(self.n_neighbors), len(known) - 1)
+        squares = (known**2).sum(axis=1)
+        scores = np.empty(len(rows))
+        step = max(1, _BLOCK // max(len(known), (k + 1) * known.shape[1]))
+        for first in range(0, len(rows), step):
+            block = rows[first : first + step]
+            # Less ||x||^2, which changes no order. It serves to find the candidates only: their distances
+            # are then taken from the differences, which do not suffer from cancellation.
+            apart = squares - 2 * (block @ known.T)
+            near = np.argpartition(apart, k, axis=1)[:, : k + 1]
+            distances = np.sqrt(((block[:, None, :] - known[near]) ** 2).sum(axis=2))
+            distances.sort(axis=1)
+            own = distances[:, 0] == 0
+            scores[first : first + step] = -np.where(
+                own, distances[:, 1:].mean(axis=1), distances[:, :-1].mean(axis=1)
+            )
+        return scores

@@ -1,0 +1,202 @@
+"""What fine-tuning leaves: a network that predicts, and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from featx.errors import InputError
+from featx.methods.finetune.head import Head
+from featx.methods.finetune.precision import Arithmetic, choose
+from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.trunk import Trunk, features
+
+
+@dataclass
+class FineTuned:
+    """A fine-tuned classifier.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        How it was trained; `lr_backbone` is the one that a search has chosen.
+    history : list of dict
+        One entry an epoch: ``epoch``, ``phase`` (``"head"`` or ``"network"``), ``train_loss``,
+        ``train_accuracy``, ``val_loss``, ``val_accuracy`` (None without a validation part) and
+        ``seconds``. Training values are means over the epoch's batches, taken before each step, and on
+        augmented or mixed images where the recipe says so. All modes but ``head`` begin with epoch 0: the
+        frozen network with the head trained on its embeddings, from which they set out.
+    best_epoch : int
+        The epoch whose weights were kept: the one of lowest validation loss, for modes that train the
+        network ``val_tempered_loss``, the loss at the best temperature (see `head.tempered_loss`).
+    head_history : list of dict
+        The epochs of the head's own training; for mode ``"head"`` the same as `history`.
+    seconds : float
+        Wall time of all training, with decoding and validation.
+    images_forwarded : int
+        Images sent through the backbone during training.
+    precision, device : str
+        ``"fp32"``, ``"bf16"`` or ``"fp16"``, and where.
+    notes : list of str
+        What a reader of the result should know, such as an early stop.
+    search : list of dict
+        What each learning rate of a search gave: ``lr_backbone``, ``epochs``, ``val_loss``,
+        ``val_accuracy`` and ``seconds``, which are among `seconds` as well.
+    """
+
+    recipe: Recipe
+    history: list[dict[str, Any]]
+    best_epoch: int
+    head_history: list[dict[str, Any]]
+    seconds: float
+    images_forwarded: int
+    precision: str
+    device: str
+    notes: list[str]
+    search: list[dict[str, Any]]
+    _head: Head = field(repr=False)
+    _backbone: Any = field(repr=False)
+    _arithmetic: Arithmetic = field(repr=False)
+    _trunk: Trunk | None = field(default=None, repr=False)
+    _changed: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def rebuilt(
+        cls, trained: Mapping[str, np.ndarray], backbone: Any, *, device: str = "auto", **record: Any
+    ) -> FineTuned:
+        """What gave `trained` and `record`, on the same pretrained network.
+
+        Parameters
+        ----------
+        trained : dict of str to ndarray
+            What `trained` returned.
+        backbone : Backbone
+            The one that was fine-tuned.
+        device : str, default="auto"
+            Where to run it, here.
+        **record
+            What `record` returned.
+
+        Returns
+        -------
+        FineTuned
+            Predicts the same, bit for bit on the same processor.
+        """
+        arithmetic = choose(device)
+        parts: dict[str, dict[str, np.ndarray]] = {"head": {}, "network": {}}
+        for key, value in trained.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = value
+        return cls(
+            **record,
+            precision=arithmetic.precision,
+            device=str(arithmetic.device),
+            _head=Head.from_arrays(parts["head"]).to(arithmetic.device),
+            _backbone=backbone,
+            _arithmetic=arithmetic,
+            _changed=parts["network"],
+        )
+
+    def trained(self) -> dict[str, np.ndarray]:
+        """What training has made: ``head.*``, and ``network.*`` for tensors unlike the pretrained ones."""
+        head = {f"head.{name}": value for name, value in self._head.arrays().items()}
+        return head | {f"network.{name}": value for name, value in self.changed().items()}
+
+    def record(self) -> dict[str, Any]:
+        """The public attributes but for `precision` and `device`, which depend on where it runs."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if not f.name.startswith("_") and f.name not in ("precision", "device")
+        }
+
+    def changed(self) -> dict[str, np.ndarray]:
+        """Copies of the network's tensors that are not as they were in the pretrained network, by name."""
+        if self._trunk is None or (self.recipe.mode == "head" and not self._changed):
+            return dict(self._changed)
+        frozen = dict(self._backbone.module.named_parameters())
+        return {
+            name: parameter.detach().cpu().numpy().copy()
+            for name, parameter in self._trunk.module.named_parameters()
+            if not torch.equal(parameter.detach().cpu(), frozen[name].cpu())
+        }
+
+    @property
+    def network(self) -> nn.Module:
+        """The whole network: normalised images (n, 3, h, w) to logits (n, k), in eval mode."""
+        return nn.Sequential(self._network_below().module, self._head.as_linear()).eval()
+
+    def predict_proba(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
+        """Class probabilities; see `logits`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            Rows add up to 1.
+        """
+        logits = torch.from_numpy(self.logits(images, batch_size=batch_size))
+        return torch.softmax(logits, dim=1).numpy()
+
+    @torch.no_grad()
+    def logits(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
+        """Class scores before the softmax.
+
+        Parameters
+        ----------
+        images : sequence of image sources, or ndarray of shape (n, d)
+            Embeddings are taken by mode ``"head"`` only: the other modes have changed the network that
+            the embeddings came from.
+        batch_size : int, default=32
+            Images per forward pass; does not change the result.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+
+        Raises
+        ------
+        InputError
+            Embeddings of another width, with values that are not finite, or for a changed network.
+        ImageError
+            An image cannot be decoded.
+        """
+        if isinstance(images, np.ndarray) and images.dtype.kind == "f":
+            return self._head.exact_logits(self._checked(images))
+        n_classes = self._head.linear.out_features
+        if len(images) == 0:
+            return np.empty((0, n_classes))
+        trunk = self._network_below()
+        rows = [self._head(part) for _, part in features(trunk, images, np.arange(len(images)), batch_size)]
+        return torch.cat(rows).cpu().double().numpy()
+
+    def predict(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
+        """The most probable class of each image, (n,) int64; see `predict_proba`."""
+        return self.predict_proba(images, batch_size=batch_size).argmax(axis=1)
+
+    def _checked(self, embeddings: np.ndarray) -> np.ndarray:
+        if self.recipe.mode != "head":
+            raise InputError(
+                f"embeddings cannot be classified after fine-tuning mode {self.recipe.mode!r}, which changed "
+                "the network they came from; give the images"
+            )
+        dim = len(self._head.mean)
+        if embeddings.ndim != 2 or embeddings.shape[1] != dim:
+            raise InputError(f"embeddings: expected shape (n, {dim}), got {embeddings.shape}")
+        if not np.isfinite(embeddings).all():
+            raise InputError("embeddings: expected finite values, got NaN or infinity")
+        return embeddings
+
+    def _network_below(self) -> Trunk:
+        if self._trunk is None:  # mode "head" on given embeddings never needed the network so far
+            trunk = Trunk(self._backbone, self._arithmetic)
+            trunk.put(self._changed)
+            if self.recipe.mode != "head":
+                # What was trained runs unfolded, and rounds as it did when it was trained.
+                trunk.unfreeze(self.recipe.mode, self.recipe.unfreeze)
+            self._trunk = trunk
+        return self._trunk

@@ -1,0 +1,175 @@
+"""What fine-tuning has forgotten: the source task, judged by the classifier that the checkpoint came with.
+
+The layers behind the embedding, the source classifier among them, are as they were published; below them run
+the pretrained layers, or the fine-tuned ones. On a proxy set, some images like those of the pretraining, the
+difference is what the new classes have cost (the "old task performance" of Li and Hoiem, *Learning without
+Forgetting*, 2016, section 4). Where the classes of these images are not known, the share of them that are
+still classified as the pretrained network does takes the place of the accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from featx.backbones import Backbone, has_logits, load_layers
+from featx.errors import InputError, WeightsError
+from featx.methods.finetune.finetuned import FineTuned
+from featx.methods.finetune.precision import Arithmetic
+from featx.methods.finetune.problem import integers
+from featx.methods.finetune.trunk import Trunk, features
+from featx.metrics import PairedTest, bootstrap_interval, mcnemar_exact
+from featx.results import Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Forgetting:
+    """The source task before and after fine-tuning, on a proxy set.
+
+    Attributes
+    ----------
+    n : int
+        Images of the proxy set.
+    agreement : Interval
+        Share of them that get the class that the pretrained network gives them.
+    before, after : Interval or None
+        Top-1 accuracy on the source classes with the pretrained and the fine-tuned layers; None without
+        labels.
+    change : PairedTest or None
+        McNemar's exact test of `after` against `before`; its difference is below 0 where something was
+        forgotten.
+    predicted_before, predicted_after : ndarray of shape (n,), int64
+        Source classes, for tests of one's own: whether one training forgets less than another, say.
+    """
+
+    n: int
+    agreement: Interval
+    before: Interval | None
+    after: Interval | None
+    change: PairedTest | None
+    predicted_before: np.ndarray = field(repr=False)
+    predicted_after: np.ndarray = field(repr=False)
+
+    def __str__(self) -> str:
+        agreement = f"{self.agreement} of {self.n} images classified as before"
+        if self.change is None:
+            return agreement
+        return (
+            f"source accuracy {self.before} before and {self.after} after "
+            f"({self.change.difference:+.3f}, p = {self.change.p_value:.2g}); {agreement}"
+        )
+
+
+def forgetting(
+    backbone: Any,
+    tuned: FineTuned,
+    images: Sequence[Any],
+    labels: Any = None,
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Forgetting:
+    """Measure what fine-tuning has forgotten of the source task.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The one that was fine-tuned, from a checkpoint with its classifier.
+    tuned : FineTuned
+        It is not changed. Mode ``"head"`` has changed no layer and forgets nothing.
+    images : sequence of image sources of length n
+        The proxy set: like the images of the pretraining, and none that replay has shown, or what is
+        measured is how well these were learned.
+    labels : array-like of int, shape (n,), optional
+        The source task's class indices (of ImageNet: 0 to 999). Without them only the agreement with the
+        pretrained network is measured.
+    batch_size : int, default=32
+        Images per forward pass; does not change the result.
+    seed : int, default=0
+        Of the bootstrap.
+
+    Returns
+    -------
+    Forgetting
+        With 95 % percentile bootstrap intervals over the images.
+
+    Raises
+    ------
+    InputError
+        There are no images, labels do not fit them or the source classes, `tuned` was trained on another
+        backbone, or the network has no classifier.
+    WeightsError
+        The checkpoint has no classifier, or one of other classes than the architecture's.
+    ImageError
+        An image cannot be decoded.
+    """
+    here, there = (getattr(one, "identity", one) for one in (backbone, tuned._backbone))
+    if here != there:
+        raise InputError(
+            f"forgetting: it was trained on {tuned._backbone.name}, of other weights or layer than the "
+            f"{backbone.name} given; give the same backbone"
+        )
+    if not len(images):
+        raise InputError("forgetting: expected at least one proxy image, got none")
+    trunk = source_trunk(backbone, tuned._arithmetic)
+    before = _logits(trunk, images, batch_size)
+    truth = None if labels is None else _checked_labels(labels, before.shape)
+    trunk.put(tuned.changed())
+    old, new = before.argmax(axis=1), _logits(trunk, images, batch_size).argmax(axis=1)
+    return Forgetting(
+        n=len(images),
+        agreement=bootstrap_interval(new == old, seed=seed),
+        before=None if truth is None else bootstrap_interval(old == truth, seed=seed),
+        after=None if truth is None else bootstrap_interval(new == truth, seed=seed),
+        change=None if truth is None else mcnemar_exact(new == truth, old == truth, seed=seed),
+        predicted_before=old,
+        predicted_after=new,
+    )
+
+
+def source_trunk(backbone: Backbone, arithmetic: Arithmetic) -> Trunk:
+    """The whole pretrained network, images to the scores of the source classes, frozen.
+
+    Its parameters have the names that those of the backbone's own network have.
+
+    Raises
+    ------
+    InputError
+        The network has no classifier.
+    WeightsError
+        The checkpoint has none for it.
+    """
+    if not has_logits(backbone):
+        raise InputError(
+            f"{backbone.name}: its source task is not known, for the network has no classifier; take a "
+            "backbone with one"
+        )
+    try:
+        return Trunk(load_layers(backbone, ["logits"])[0], arithmetic)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{backbone.name}: its source task needs the checkpoint's classifier: {error}"
+        ) from error
+
+
+def _logits(trunk: Trunk, images: Sequence[Any], batch_size: int) -> np.ndarray:
+    found = [rows for _, rows in features(trunk, images, np.arange(len(images)), batch_size)]
+    return torch.cat(found).cpu().numpy()
+
+
+def _checked_labels(labels: Any, shape: tuple[int, ...]) -> np.ndarray:
+    n, n_classes = shape
+    truth = integers("labels", labels)
+    if len(truth) != n:
+        raise InputError(f"expected as many labels as proxy images, got {len(truth)} labels and {n} images")
+    wrong = np.flatnonzero((truth < 0) | (truth >= n_classes))
+    if len(wrong):
+        raise InputError(
+            f"labels: expected classes of the source task, 0 to {n_classes - 1}, got {truth[wrong[0]]} at "
+            f"position {wrong[0]}"
+        )
+    return truth

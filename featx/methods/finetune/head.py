@@ -1,0 +1,332 @@
+"""The new classification head: a linear layer on standardised embeddings, trained with SGD.
+
+The embedding is standardised per feature by the training part's mean and variance, like the BatchNorm
+without affine parameters that He et al. (*Masked Autoencoders Are Scalable Vision Learners*, 2022) put
+before a linear probe, and divided by sqrt(d):
+
+    z = (x - mean) / sqrt(d (var + 0.01 mean(var)))        so that E |z|^2 is about 1.
+
+A learning rate then means the same for 64 features as for 4,096, and whatever scale the layer has. The
+small addition keeps features that are almost always zero from being blown up. Mean and scale are
+constants afterwards, so the head stays one affine map (`Head.as_linear`).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from featx.forks import fresh_in_child
+from featx.methods.finetune.freezing import restore, snapshot
+from featx.methods.finetune.recipe import Recipe
+
+#: Rows standardised and scored at a time, which bounds the memory for large sets.
+_CHUNK = 8_192
+
+#: What a head consists of, as `Head.arrays` names it.
+HEAD_TENSORS = ("mean", "scale", "weight", "bias")
+
+
+class Head(nn.Module):
+    """Logits from embeddings.
+
+    Parameters
+    ----------
+    mean, scale : torch.Tensor of shape (d,)
+        The standardisation, ``(x - mean) * scale``.
+    n_classes : int
+        Number of logits. The weights start at zero: every class is equally likely at first, and
+        nothing is left to chance.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, mean: torch.Tensor, scale: torch.Tensor, n_classes: int):
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+        self.linear = nn.Linear(len(mean), n_classes, device="meta").to_empty(device=mean.device)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    @classmethod
+    def for_embeddings(cls, embeddings: np.ndarray, n_classes: int) -> Head:
+        """An untrained head for embeddings (n, d): the statistics come from these rows."""
+        mean = embeddings.mean(axis=0, dtype=np.float64)
+        var = embeddings.var(axis=0, dtype=np.float64)
+        floor = 0.01 * var.mean() or 1.0  # all rows equal: nothing to scale
+        scale = 1 / np.sqrt(len(mean) * (var + floor))
+        return cls(torch.from_numpy(mean).float(), torch.from_numpy(scale).float(), n_classes)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Head:
+        """The head that `arrays` came from, on the CPU."""
+        mean, scale, weight, bias = (torch.tensor(arrays[name]) for name in HEAD_TENSORS)
+        head = cls(mean, scale, len(bias))
+        restore(head.linear.parameters(), (weight, bias))
+        return head
+
+    @torch.no_grad()
+    def take(self, coef: np.ndarray, intercept: np.ndarray) -> Head:
+        """Compute ``x @ coef.T + intercept`` from now on, with the standardisation that there is.
+
+        With z = (x - m) s, x @ w.T + b is z @ (w / s).T + (b + w m).
+        """
+        mean, scale = (t.cpu().double().numpy() for t in (self.mean, self.scale))
+        self.linear.weight.copy_(torch.from_numpy(coef / scale))
+        self.linear.bias.copy_(torch.from_numpy(intercept + coef @ mean))
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copies of all that it consists of, by the names in `HEAD_TENSORS`."""
+        tensors = (self.mean, self.scale, self.linear.weight, self.linear.bias)
+        return {
+            name: tensor.detach().cpu().numpy().copy()
+            for name, tensor in zip(HEAD_TENSORS, tensors, strict=True)
+        }
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Logits (n, k) in float32 for embeddings (n, d) of any float type."""
+        return self.linear((embeddings.float() - self.mean) * self.scale)
+
+    def as_linear(self) -> nn.Linear:
+        """One `torch.nn.Linear` that computes the same."""
+        weight = (self.linear.weight * self.scale).detach()
+        bias = (self.linear.bias - weight @ self.mean).detach()
+        layer = nn.Linear(len(self.mean), len(bias), device="meta").to_empty(device=weight.device)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+        return layer
+
+    @torch.no_grad()
+    def logits(self, embeddings: np.ndarray) -> torch.Tensor:
+        """Logits (n, k) for an array (n, d), in chunks."""
+        device = self.mean.device
+        rows = np.asarray(embeddings, dtype=np.float32)
+        parts = [self(torch.tensor(rows[i : i + _CHUNK], device=device)) for i in range(0, len(rows), _CHUNK)]
+        return torch.cat(parts) if parts else torch.empty((0, self.linear.out_features), device=device)
+
+    def exact_logits(self, embeddings: np.ndarray) -> np.ndarray:
+        """Logits (n, k) in float64: in float32 a row's last digits depend on the rows beside it."""
+        mean, scale, weight, bias = (array.astype(np.float64) for array in self.arrays().values())
+        weight *= scale
+        bias -= weight @ mean
+        logits = np.empty((len(embeddings), len(bias)))
+        for i in range(0, len(embeddings), _CHUNK):
+            logits[i : i + _CHUNK] = embeddings[i : i + _CHUNK].astype(np.float64) @ weight.T + bias
+        return logits
+
+
+def schedule(step: int, n_steps: int) -> float:
+    """The share of the peak learning rate at a step: a linear warm-up, then a cosine to zero.
+
+    The warm-up takes a tenth of the steps.
+    """
+    warm = max(1, n_steps // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, n_steps - warm)))
+
+
+def measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Cross-entropy and accuracy, as Python floats."""
+    loss = F.cross_entropy(logits, labels).item()
+    return loss, (logits.argmax(dim=1) == labels).float().mean().item()
+
+
+def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """The least cross-entropy that one temperature of 1 or more for all logits can reach.
+
+    A network that is trained on grows surer of everything, of its mistakes too: its loss rises while its
+    answers get better, and by the plain loss the frozen network it set out from would be kept. One number,
+    fitted here, takes that out (Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2).
+    Below 1 it would make all epochs alike that have every image right.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    z, y = logits.double().cpu().numpy(), labels.cpu().numpy()
+    if not np.isfinite(z).all():
+        return math.nan
+    rows = np.arange(len(y))
+
+    def loss(log_temperature: float) -> float:
+        return -float(log_softmax(z * math.exp(-log_temperature), axis=1)[rows, y].mean())
+
+    found = minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-3})
+    return min(float(found.fun), loss(0.0))
+
+
+@dataclass
+class Best:
+    """The best epoch so far, by a validation loss, and the weights it had.
+
+    Accuracy on a hundred validation images moves in steps of a per cent and ties all the time; the loss
+    separates epochs more finely, and it is what makes the probabilities honest. Of equal epochs the
+    earlier is kept. Without a validation part the latest epoch is the best.
+    """
+
+    parameters: list[nn.Parameter]
+    epoch: int = -1
+    loss: float = math.inf
+    values: list[torch.Tensor] | None = None
+
+    def offer(self, epoch: int, loss: float | None) -> bool:
+        """Keep the weights as they are now if the epoch is better; says whether it was."""
+        if self.values is not None and loss is not None and not loss < self.loss:
+            return False
+        self.epoch, self.loss = epoch, math.inf if loss is None else loss
+        self.values = snapshot(self.parameters)
+        return True
+
+    def put_back(self) -> None:
+        """Give the parameters the values of the best epoch."""
+        if self.values is not None:
+            restore(self.parameters, self.values)
+
+
+_training = fresh_in_child(threading.Lock())
+_trainings = 0
+_threads_before = 1
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small products run faster on one thread: several spend the time waiting for each other.
+
+    On a busy machine it is a factor of ten and more. The number belongs to the process: of several
+    trainings at once the last one to end puts it back.
+    """
+    global _trainings, _threads_before
+    with _training:
+        if _trainings == 0:
+            _threads_before = torch.get_num_threads()
+        _trainings += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _training:
+            _trainings -= 1
+            if _trainings == 0:
+                torch.set_num_threads(_threads_before)
+
+
+@_one_thread()
+def train_head(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    *,
+    recipe: Recipe,
+    train_idx: np.ndarray,
+    val_idx: np.ndarray,
+    device: torch.device,
+    seed: int,
+    start: Head | None = None,
+) -> tuple[Head, list[dict[str, Any]], int]:
+    """Train a head with SGD on frozen embeddings.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n, d)
+    labels : ndarray of shape (n,), int64
+    n_classes : int
+    recipe : Recipe
+        Of mode ``"head"``.
+    train_idx, val_idx : ndarray of int
+        Rows that are trained on, and rows that choose the epoch (may be empty).
+    device : torch.device
+    seed : int
+        Of the order of the rows.
+    start : Head, optional
+        Where the training sets out, in place of an untrained head; it is not changed. The history then
+        begins with epoch 0, which is `start` itself.
+
+    Returns
+    -------
+    head : Head
+        With the weights of the best epoch.
+    history : list of dict
+        One entry an epoch, as in `FineTuned.history`.
+    best_epoch : int
+        The number of its entry in the history.
+    """
+    if start is None:
+        head = Head.for_embeddings(embeddings[train_idx], n_classes).to(device)
+    else:
+        head = copy.deepcopy(start).to(device)
+    y_train = torch.from_numpy(labels[train_idx]).to(device)
+    y_val = torch.from_numpy(labels[val_idx]).to(device)
+    rng = np.random.default_rng(seed)
+    # The bias sees a 1 in every row, where a weight sees its share of a unit norm: a tenth of the rate.
+    groups: list[dict[str, Any]] = [
+        {"params": [head.linear.weight], "weight_decay": recipe.weight_decay},
+        {"params": [head.linear.bias]},
+    ]
+    optimizer = torch.optim.SGD(
+        groups,
+        lr=recipe.lr_head,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+    )
+    peaks = (recipe.lr_head, recipe.lr_head / 10)
+    best = Best(list(head.linear.parameters()))
+    history: list[dict[str, Any]] = []
+    size = recipe.batch_size
+    n_steps = recipe.epochs * math.ceil(len(train_idx) / size)
+    step = 0
+    began = time.perf_counter()
+
+    def record(epoch: int, fitted: tuple[float, float]) -> bool:
+        validated = measure(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
+        history.append(
+            {
+                "epoch": epoch,
+                "phase": "head",
+                "train_loss": fitted[0],
+                "train_accuracy": fitted[1],
+                "val_loss": validated[0],
+                "val_accuracy": validated[1],
+                "seconds": time.perf_counter() - began,
+            }
+        )
+        return best.offer(epoch, validated[0])
+
+    if start is not None:
+        record(0, measure(head.logits(embeddings[train_idx]), y_train))
+    for epoch in range(1, recipe.epochs + 1):
+        began = time.perf_counter()
+        order = rng.permutation(len(train_idx))
+        total_loss, right = 0.0, 0
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            x = torch.from_numpy(embeddings[train_idx[rows]]).to(device)
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * schedule(step, n_steps)
+            logits, y = head(x), y_train[rows]
+            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            step += 1
+            total_loss += loss.item() * len(rows)
+            right += int((logits.argmax(dim=1) == y).sum())
+        better = record(epoch, (total_loss / len(order), right / len(order)))
+        if not better and epoch - best.epoch >= recipe.patience:
+            break
+    best.put_back()
+    return head, history, best.epoch

@@ -1,0 +1,332 @@
+"""What is fine-tuned, for how long and at which rates: a recipe, and where its defaults come from.
+
+Four modes, from the cheapest to the dearest:
+
+``head``
+    The backbone stays frozen; a new linear head is trained with SGD on its embeddings. No image is
+    needed once the embeddings are there.
+``last``
+    The last few blocks of the backbone and the head are trained; everything below stays frozen.
+``gradual``
+    Every layer in the end, unfrozen from the top, a few more blocks in each epoch (Howard and Ruder 2018,
+    section 3.3), so that what is general changes last and least.
+``full``
+    Every layer is trained from the first step.
+
+The defaults are textbook values and do not look at the data beyond its size:
+
+- SGD with Nesterov momentum 0.9, linear warm-up over the first tenth of the steps, then a cosine to
+  zero (Loshchilov and Hutter 2017), and gradients clipped to norm 1 as in Dosovitskiy et al. 2021.
+- Pretrained layers learn at `lr_backbone`, far below the new head's `lr_head`: their weights are nearly
+  right and the head's gradients are noisy at first (Yosinski et al. 2014; Howard and Ruder 2018).
+- A fixed number of images is shown (`IMAGES_SHOWN`), so that small sets get more epochs and large
+  ones fewer, as in the size-dependent schedule of BiT (Kolesnikov et al. 2020).
+- The head's rate refers to an input of unit norm, where the loss curves so little that rates of 10 and
+  more are stable (MoCo's linear probe uses 30: He et al. 2020). ``last`` and ``full`` set out from that
+  trained head, so it only has to follow the layers below it: 0.1. The rate of those layers is searched among
+  `RATES`, by a short training with each that the validation part judges: together they cost at most
+  three fifths of the training that follows, and mostly three eighths. Without a validation part it is
+  0.001, which is customary for SGD on pretrained networks.
+- Weight decay on convolution and linear weights only, never on biases and normalisation; none for
+  ``head``, as is usual for linear probes, where early stopping regularises.
+- Random resized crops and flips for all modes but ``head``: its embeddings are taken once, from the
+  central crop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral
+from typing import Any
+
+from featx.errors import InputError, UnknownName
+
+#: The modes, cheapest first.
+MODES = ("head", "last", "gradual", "full")
+
+#: What a reader of a report sees.
+TITLES = {
+    "head": "New head (SGD), backbone frozen",
+    "last": "Fine-tuned, last blocks",
+    "gradual": "Fine-tuned, unfrozen block by block",
+    "full": "Fine-tuned, all layers",
+}
+
+#: Training images shown in all epochs together, within 5 to 30 epochs; fewer layers settle sooner.
+IMAGES_SHOWN = {"last": 3_500, "gradual": 4_500, "full": 4_500}
+
+#: Rates of the pretrained layers that the default recipes try: what is customary for images like those of the
+#: pretraining, and ten and thirty times as much for others, whose layers have farther to go (Kornblith et al.
+#: 2019 and Li et al., *Rethinking the Hyperparameters for Fine-tuning*, 2020, find the best rate to depend on
+#: that distance).
+RATES = (0.001, 0.01, 0.03)
+
+#: Where the head of a network that is trained further may set out from; see `Recipe.head_start`.
+HEAD_STARTS = ("sgd", "logistic")
+
+#: Ranges of the numbers of a recipe: whether a value lies within, and how a message says so.
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    # The head's input is standardised, so that rates about 10 are usual; far above, nothing is learned.
+    "lr_head": (lambda v: 0 < v <= 1000, "above 0, at most 1000"),
+    "lr_backbone": (lambda v: 0 < v <= 100, "above 0, at most 100"),
+    "momentum": (lambda v: 0 <= v < 1, "in [0, 1)"),
+    "weight_decay": (lambda v: 0 <= v <= 100, "from 0 to 100"),
+    "label_smoothing": (lambda v: 0 <= v < 1, "in [0, 1)"),
+    "clip_norm": (lambda v: v > 0, "above 0, or None"),
+    "val_fraction": (lambda v: 0 < v < 1, "in (0, 1)"),
+    "layer_decay": (lambda v: 0 < v <= 1, "in (0, 1]"),
+    "l2_sp": (lambda v: v >= 0, "at least 0"),
+    "l2_sp_head": (lambda v: v >= 0, "at least 0"),
+    "crop_scale": (lambda v: 0 < v <= 1, "in (0, 1]"),
+    "flip": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+    "jitter": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+    "mixup": (lambda v: v >= 0, "at least 0"),
+    "ema": (lambda v: 0 <= v < 1, "in [0, 1)"),
+    "replay": (lambda v: v >= 0, "at least 0"),
+    "replay_temperature": (lambda v: v > 0, "above 0"),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a backbone is adapted to new classes.
+
+    Parameters
+    ----------
+    mode : {"head", "last", "gradual", "full"}
+        What is trained.
+    epochs : int
+        Passes over the training part at most; early stopping may end sooner.
+    batch_size : int
+        Images per step. Batch normalisation uses its pretrained statistics throughout, so small
+        batches are fine.
+    lr_head : float
+        Peak learning rate of the head, whose input is standardised to about unit norm (see `Head`).
+    lr_backbone : float
+        Peak learning rate of the pretrained layers that are trained; unused by ``head``.
+    momentum : float
+        Nesterov momentum, in [0, 1).
+    weight_decay : float
+        L2 penalty on weights, not on biases and normalisation.
+    label_smoothing : float
+        Mass moved from the true class to all classes, in [0, 1); only in the training loss.
+    clip_norm : float or None
+        The gradient's largest norm over all trained weights; None does not clip.
+    unfreeze : int
+        Blocks counted from the output that ``last`` trains, and that ``gradual`` adds in each epoch; 1 is
+        what Howard and Ruder did.
+    patience : int
+        Epochs without a better validation loss after which training stops.
+    val_fraction : float
+        Share of the training images that whoever draws the validation part should set aside.
+    augment : bool
+        Random resized crop, flip and jitter of every training image, anew in every epoch.
+    crop_scale : float
+        Smallest share of the area that a random crop covers, in (0, 1].
+    flip : float
+        Probability that an image is mirrored; 0 where left and right mean something.
+    jitter : float
+        Strength in [0, 1] of random brightness, contrast and saturation (Howard 2014).
+    views : int or None
+        With augmentation: that many augmented versions of each image, taken by turns, in place of a new one
+        in each epoch. The frozen layers' activations of them are then kept, as without augmentation. With
+        at least as many views as epochs nothing is different but the work.
+    mixup : float
+        Parameter alpha of mixup (Zhang et al. 2018): inputs and losses of two images are mixed by a share
+        drawn from Beta(alpha, alpha), once for each batch; 0 is off. What is mixed is the input of the
+        lowest layer that is trained, so pixels for ``full``, and activations for ``last`` (there it is
+        Verma et al.'s manifold mixup, 2019, at one layer).
+    layer_decay : float
+        Each block below the last one learns at this times the rate of the block above it (Clark et al.,
+        *ELECTRA*, 2020; Bao et al., *BEiT*, 2022); 1 is one rate for all.
+    l2_sp, l2_sp_head : float
+        L2-SP (Li, Grandvalet and Davoine 2018, equation 2): with alpha = `l2_sp` above 0 the loss has
+        alpha/2 ``||w - w0||^2`` for the pretrained parameters w that are trained and their pretrained
+        values w0, and beta/2 ``||v||^2`` for the head's weights v, with beta = `l2_sp_head`; both take
+        the place of `weight_decay`.
+    ema : float
+        Decay d of an exponential moving average of the weights, which is then what is validated and kept
+        (Polyak averaging); 0 is off. At step t the decay is min(d, (1 + t) / (10 + t)), so that the start
+        is forgotten in time by short trainings as well.
+    replay : float
+        Weight of what the network has to keep of its source task (lambda_o in Li and Hoiem, *Learning without
+        Forgetting*, 2016, eq. 1, where it is 1); 0 is off. Above 0 each step also shows proxy images, which
+        `fine_tune` is given, and has the source classifier say what it said of them before: see
+        `featx.methods.finetune.replay`. Unused by ``head``, which forgets nothing.
+    replay_temperature : float
+        T of that loss (Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015,
+        section 2); above 1 the less likely classes count for more. 2 is Li and Hoiem's.
+    replay_batch : int
+        Proxy images in each step.
+    head_start : {"sgd", "logistic"}
+        What the head is before the layers below it are trained (LP-FT: Kumar et al. 2022): trained by SGD
+        on the frozen embeddings with early stopping, or scikit-learn's logistic regression on them, its C
+        chosen on the validation part. Unused by ``head``.
+    lr_search : tuple of float
+        Values of `lr_backbone` of which a short training each decides, by its validation loss, which one is
+        used; empty is no search. Needs a validation part. Unused by ``head``.
+    search_epochs : int
+        Epochs of each of those trainings, each with a whole schedule of its own; never more than `epochs`.
+
+    Raises
+    ------
+    UnknownName
+        `mode` is none of `MODES`.
+    InputError
+        A value is out of its range; the message names the parameter.
+    """
+
+    mode: str
+    epochs: int
+    batch_size: int = 32
+    lr_head: float = 0.1
+    lr_backbone: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.0
+    clip_norm: float | None = 1.0
+    unfreeze: int = 3
+    patience: int = 3
+    val_fraction: float = 0.2
+    augment: bool = True
+    crop_scale: float = 0.35
+    flip: float = 0.5
+    jitter: float = 0.0
+    views: int | None = None
+    mixup: float = 0.0
+    layer_decay: float = 1.0
+    l2_sp: float = 0.0
+    l2_sp_head: float = 0.0
+    ema: float = 0.0
+    replay: float = 0.0
+    replay_temperature: float = 2.0
+    replay_batch: int = 8
+    head_start: str = "sgd"
+    lr_search: tuple[float, ...] = ()
+    search_epochs: int = 2
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UnknownName("fine-tuning mode", str(self.mode), MODES)
+        if self.head_start not in HEAD_STARTS:
+            raise UnknownName("recipe: head_start", str(self.head_start), HEAD_STARTS)
+        for name in (
+            "epochs",
+            "batch_size",
+            "unfreeze",
+            "patience",
+            "search_epochs",
+            "views",
+            "replay_batch",
+        ):
+            value = getattr(self, name)
+            if name == "views" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"recipe: {name} must be a whole number of at least 1, got {value!r}")
+        for name, (test, range_) in _RANGES.items():
+            value = getattr(self, name)
+            if name == "clip_norm" and value is None:
+                continue
+            if not _is_number(value) or not test(value):
+                raise InputError(f"recipe: {name} must be a number {range_}, got {value!r}")
+        if not isinstance(self.augment, bool):
+            raise InputError(f"recipe: augment must be True or False, got {self.augment!r}")
+        rates = self.lr_search
+        if not isinstance(rates, (tuple, list)) or not all(_is_number(rate) and rate > 0 for rate in rates):
+            raise InputError(f"recipe: lr_search must be numbers above 0, got {rates!r}")
+        object.__setattr__(self, "lr_search", tuple(rates))  # JSON gives a list back
+
+    @property
+    def title(self) -> str:
+        """The mode in words."""
+        return TITLES[self.mode]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON-able data; `from_dict` takes it back."""
+        return asdict(self) | {"lr_search": list(self.lr_search)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """The recipe that `to_dict` wrote.
+
+        Raises
+        ------
+        InputError
+            A field is unknown, missing or out of range.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise UnknownName("recipe field", unknown[0], sorted(known))
+        missing = sorted({"mode", "epochs"} - set(data))
+        if missing:
+            raise InputError(f"recipe: missing field {missing[0]!r}")
+        return cls(**data)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def default_recipe(mode: str, n_train: int) -> Recipe:
+    """The recipe for a number of training images.
+
+    Parameters
+    ----------
+    mode : {"head", "last", "gradual", "full"}
+        What is trained.
+    n_train : int
+        Labelled images that are trained on, the validation part not counted.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    UnknownName
+        `mode` is none of `MODES`.
+    InputError
+        `n_train` is below 1.
+
+    Notes
+    -----
+    Small sets get small batches, because the number of steps would otherwise fall below what the
+    schedule needs.
+
+    Examples
+    --------
+    >>> default_recipe("full", 576).epochs
+    8
+    """
+    if mode not in MODES:
+        raise UnknownName("fine-tuning mode", str(mode), MODES)
+    if isinstance(n_train, bool) or not isinstance(n_train, Integral) or n_train < 1:
+        raise InputError(f"n_train must be a whole number of at least 1, got {n_train!r}")
+    if mode == "head":
+        # A step costs next to nothing: large batches keep the number of steps low.
+        large = n_train >= 10_000
+        return Recipe(
+            mode="head",
+            epochs=50 if large else 100,
+            batch_size=512 if large else 128,
+            lr_head=10.0,
+            weight_decay=0.0,
+            patience=10,
+            augment=False,
+        )
+    epochs = min(30, max(5, round(IMAGES_SHOWN[mode] / n_train)))
+    # Under a cosine the losses fall last, when the rates are small: a short run is not stopped before that.
+    patience = epochs if epochs <= 10 else math.ceil(epochs / 2)
+    batch_size = 32 if n_train >= 320 else 16 if n_train >= 160 else 8
+    return Recipe(
+        mode=mode,
+        epochs=epochs,
+        batch_size=batch_size,
+        patience=patience,
+        lr_search=RATES,
+        search_epochs=max(1, epochs // 8),
+    )

@@ -1,0 +1,83 @@
+"""The search over learning rates: a short training for each, judged by its tempered validation loss."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+from featx.methods.finetune.epochs import NetworkTraining
+from featx.methods.finetune.freezing import restore, snapshot
+from featx.methods.finetune.head import Head
+from featx.methods.finetune.kept import Kept
+from featx.methods.finetune.problem import Problem
+from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.replay import Replay
+from featx.methods.finetune.trunk import Trunk
+
+
+def searched(
+    trunk: Trunk,
+    head: Head,
+    problem: Problem,
+    recipe: Recipe,
+    seed: int,
+    kept: dict[int, Kept | None],
+    replay: Replay | None = None,
+) -> tuple[Recipe, list[dict[str, Any]], int]:
+    """The recipe with the best of ``recipe.lr_search`` as `lr_backbone`.
+
+    Parameters
+    ----------
+    trunk, head
+        Where every training sets out from; they are as they were afterwards.
+    problem : Problem
+        With a validation part.
+    recipe : Recipe
+    seed : int
+        Of order and crops, the same for every rate.
+    kept : dict
+        See `NetworkTraining`; what the trainings keep is here afterwards.
+    replay : Replay, optional
+        See `NetworkTraining`.
+
+    Returns
+    -------
+    recipe : Recipe
+        Unchanged where every training diverged.
+    trials : list of dict
+        For each rate, in the order tried: ``lr_backbone``, ``epochs``, ``val_loss``, ``val_accuracy`` and
+        ``val_tempered_loss`` of its best epoch after the start (None where it diverged), ``seconds``.
+    forwarded : int
+        Images sent through the network.
+    """
+    start = list(trunk.module.parameters())
+    values = snapshot(start)
+    epochs = min(recipe.search_epochs, recipe.epochs)
+    short = replace(recipe, epochs=epochs, patience=epochs)
+    trials: list[dict[str, Any]] = []
+    forwarded = 0
+    for rate in recipe.lr_search:
+        began = time.perf_counter()
+        trial = replace(short, lr_backbone=rate)
+        run = NetworkTraining(trunk, copy.deepcopy(head), problem, trial, seed, None, kept, replay)
+        run.train()
+        forwarded += run.forwarded
+        restore(start, values)
+        trained = [entry for entry in run.history[1:] if math.isfinite(entry["val_tempered_loss"])]
+        best = min(trained, key=lambda entry: entry["val_tempered_loss"], default={})
+        trials.append(
+            {
+                "lr_backbone": rate,
+                "epochs": epochs,
+                **{key: best.get(key) for key in ("val_loss", "val_accuracy", "val_tempered_loss")},
+                "seconds": time.perf_counter() - began,
+            }
+        )
+    finished = [trial for trial in trials if trial["val_tempered_loss"] is not None]
+    if not finished:
+        return recipe, trials, forwarded
+    chosen = min(finished, key=lambda trial: trial["val_tempered_loss"])
+    return replace(recipe, lr_backbone=chosen["lr_backbone"]), trials, forwarded

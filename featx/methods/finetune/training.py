@@ -1,0 +1,261 @@
+"""The fine-tuned baseline: a pretrained network adapted to new classes, on the splits that probes get.
+
+Every mode begins alike: a linear head is trained on the frozen embeddings. Mode ``head`` ends there.
+The others go on from that head, because a random one would send large, meaningless gradients
+into the pretrained layers and distort what they know (linear probing, then fine-tuning: Kumar et al.,
+*Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*, 2022).
+
+BatchNorm keeps its pretrained statistics in every mode; see `freezing.unfreeze_last` for the reason. As
+the network then treats each image on its own, a batch may be worked through in parts that fit into
+memory and the gradient is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from featx.errors import InputError
+from featx.methods.finetune.epochs import NetworkTraining, stopped_early
+from featx.methods.finetune.finetuned import FineTuned
+from featx.methods.finetune.head import train_head
+from featx.methods.finetune.kept import Kept
+from featx.methods.finetune.precision import choose
+from featx.methods.finetune.probe_start import logistic_head
+from featx.methods.finetune.problem import Problem
+from featx.methods.finetune.recipe import Recipe, default_recipe
+from featx.methods.finetune.replay import Replay
+from featx.methods.finetune.search import searched
+from featx.methods.finetune.trunk import Trunk, features
+
+
+def fine_tune(
+    backbone: Any,
+    images: Sequence[Any] | None,
+    labels: Any,
+    n_classes: int,
+    *,
+    recipe: Recipe | str,
+    train_idx: Any,
+    val_idx: Any = None,
+    embeddings: np.ndarray | None = None,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+    start_from: FineTuned | None = None,
+    proxy_images: Sequence[Any] | None = None,
+) -> FineTuned:
+    """Fine-tune a backbone on labelled images.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What `featx.backbones.load_backbone` returns; it is not changed.
+    images : sequence of image sources of length n, or None
+        May be None for mode ``"head"`` when embeddings are given.
+    labels : array-like of int, shape (n,)
+        In ``range(n_classes)``.
+    n_classes : int
+        At least 2.
+    recipe : Recipe or {"head", "last", "gradual", "full"}
+        How; a mode stands for its `default_recipe`.
+    train_idx, val_idx : array-like of int
+        Which images are trained on, and which choose the epoch and stop the training. No other image
+        and no other row of `embeddings` is looked at. Without a validation part all epochs are run and
+        the last one is kept.
+    embeddings : ndarray of shape (n, d), optional
+        The backbone's frozen features of all images. Without them they are computed here first.
+    device : str, default="auto"
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        See `featx.methods.finetune.precision.choose`.
+    seed : int, default=0
+        Order of the images, random crops and mixing. On a CPU the same seed gives the same history,
+        bit for bit. The caller's random state is neither read nor moved.
+    progress : callable, optional
+        Called with each entry of the history as it arises (mode ``"head"``: with the best one).
+    start_from : FineTuned, optional
+        Continue from its head and layers, in place of a new head and the pretrained layers; it is not
+        changed. `embeddings` are then of use for mode ``"head"`` only, and the history begins with
+        epoch 0, which is `start_from` on these images. Momentum and learning rates begin anew.
+    proxy_images : sequence of image sources, optional
+        What a recipe with `Recipe.replay` above 0 shows besides, lest the source task be forgotten; only such
+        a recipe takes them. Their labels are not needed. `featx.methods.finetune.forgetting` on other proxy
+        images measures the effect.
+
+    Returns
+    -------
+    FineTuned
+
+    Raises
+    ------
+    UnknownName
+        The mode does not exist.
+    InputError
+        Labels, indices or embeddings do not fit together, or the device does not exist; or `start_from`
+        has other classes or another backbone, or has changed the layers that mode ``"head"`` takes as
+        they are; or there are proxy images without replay, none with it, or no source classifier.
+    WeightsError
+        Replay needs the source classifier, and the checkpoint has none.
+    ImageError
+        An image cannot be decoded.
+    """
+    began = time.perf_counter()
+    problem = Problem.checked(images, labels, n_classes, train_idx, val_idx, embeddings, backbone.dim, seed)
+    if isinstance(recipe, str):
+        recipe = default_recipe(recipe, len(problem.train))
+    if images is None and recipe.mode != "head":
+        raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
+    _check_proxies(recipe, proxy_images)
+    arithmetic = choose(device, precision)
+    changed = {} if start_from is None else _checked_start(start_from, backbone, problem.n_classes, recipe)
+
+    trunk, forwarded = None, 0
+    if problem.embeddings is None or recipe.mode != "head":
+        trunk = Trunk(backbone, arithmetic)
+        trunk.put(changed)
+    if changed:
+        problem = replace(problem, embeddings=None)  # what they were taken from is no longer the network
+    if problem.embeddings is None:
+        assert trunk is not None
+        problem = problem.with_embeddings(_embeddings(trunk, problem, recipe.batch_size))
+        forwarded += len(problem.train) + len(problem.val)
+    head_history: list[dict[str, Any]] = []
+    best_epoch = 0
+    if start_from is not None and recipe.mode != "head":
+        head = deepcopy(start_from._head).to(arithmetic.device)
+    elif recipe.mode != "head" and recipe.head_start == "logistic":
+        head, head_history, best_epoch = logistic_head(
+            problem.rows(), problem.labels, n_classes, problem.train, problem.val
+        )
+        head = head.to(arithmetic.device)
+    else:
+        head, head_history, best_epoch = train_head(
+            problem.rows(),
+            problem.labels,
+            n_classes,
+            recipe=recipe if recipe.mode == "head" else default_recipe("head", len(problem.train)),
+            train_idx=problem.train,
+            val_idx=problem.val,
+            device=arithmetic.device,
+            seed=seed,
+            start=None if start_from is None else start_from._head,
+        )
+    notes = problem.notes()
+    history = head_history
+    trials: list[dict[str, Any]] = []
+    if recipe.mode == "head":
+        if progress is not None:
+            progress(next(entry for entry in history if entry["epoch"] == best_epoch))
+        if history[-1]["epoch"] < recipe.epochs:
+            notes.append(stopped_early(history[-1]["epoch"], recipe))
+    else:
+        assert trunk is not None
+        kept: dict[int, Kept | None] = {}  # which the search and the training after it share
+        replay = None
+        if proxy_images is not None:
+            replay = Replay(backbone, trunk, proxy_images, recipe, seed)
+        if recipe.lr_search and not len(problem.val):
+            notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
+        elif recipe.lr_search:
+            recipe, trials, shown = searched(trunk, head, problem, recipe, seed, kept, replay)
+            forwarded += shown
+        run = NetworkTraining(trunk, head, problem, recipe, seed, progress, kept, replay)
+        run.train()
+        history, best_epoch = run.history, run.best.epoch
+        forwarded += run.forwarded + (0 if replay is None else replay.forwarded)
+        notes += run.notes
+    return FineTuned(
+        recipe=recipe,
+        history=history,
+        best_epoch=best_epoch,
+        head_history=head_history,
+        seconds=time.perf_counter() - began,
+        images_forwarded=forwarded,
+        precision=arithmetic.precision,
+        device=str(arithmetic.device),
+        notes=notes,
+        search=trials,
+        _head=head,
+        _backbone=backbone,
+        _arithmetic=arithmetic,
+        _trunk=trunk,
+    )
+
+
+def fine_tune_seeds(
+    backbone: Any, images: Any, labels: Any, n_classes: int, *, seeds: Sequence[int], **options: Any
+) -> list[FineTuned]:
+    """One training for each seed, all else alike: what of a result is chance.
+
+    Parameters
+    ----------
+    backbone, images, labels, n_classes, **options
+        As in `fine_tune`, `seed` excepted.
+    seeds : sequence of int
+        At least one.
+
+    Returns
+    -------
+    list of FineTuned
+        In the order of the seeds.
+
+    Raises
+    ------
+    InputError
+        No seed, or whatever `fine_tune` refuses.
+    """
+    if not len(seeds):
+        raise InputError("seeds: expected at least one, got none")
+    return [fine_tune(backbone, images, labels, n_classes, seed=seed, **options) for seed in seeds]
+
+
+def _check_proxies(recipe: Recipe, images: Sequence[Any] | None) -> None:
+    if images is not None and not len(images):
+        raise InputError("proxy_images: expected at least one image, got none")
+    if recipe.replay and images is None:
+        raise InputError(f"recipe: replay is {recipe.replay:g}, which needs proxy_images; got None")
+    if images is not None and not recipe.replay:
+        raise InputError(
+            "proxy_images: the recipe's replay is 0, so they would not be shown; set it to 1, say"
+        )
+
+
+def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:
+    """The layers that `start` has changed, once it is known that training can go on from it."""
+    outputs = start._head.linear.out_features
+    if outputs != n_classes:
+        raise InputError(f"start_from: it was trained for {outputs} classes, and there are {n_classes} now")
+    here, there = (getattr(one, "identity", one) for one in (backbone, start._backbone))
+    if here != there:
+        raise InputError(
+            f"start_from: it was trained on {start._backbone.name}, of other weights or layer than the "
+            f"{backbone.name} given; give the same backbone"
+        )
+    changed = start.changed()
+    if changed and recipe.mode == "head":
+        raise InputError(
+            f"start_from: mode 'head' works on embeddings of the pretrained network, and mode "
+            f"{start.recipe.mode!r} has changed {len(changed)} of its tensors; go on with 'last' or 'full'"
+        )
+    return changed
+
+
+def _embeddings(trunk: Trunk, problem: Problem, batch_size: int) -> np.ndarray:
+    """Frozen features of the training and validation images; the other rows are never read."""
+    assert problem.images is not None
+    used = np.concatenate([problem.train, problem.val])
+    rows = None
+    for positions, part in features(trunk, problem.images, used, batch_size):
+        if rows is None:
+            rows = np.zeros((len(problem.labels), part.shape[1]), np.float32)
+        rows[positions] = part.cpu().numpy()
+    assert rows is not None
+    return rows

@@ -1,0 +1,63 @@
+"""What a fitted probe would have said of its own training rows, had it not been trained on them."""
+
+from __future__ import annotations
+
+import warnings
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import ConvergenceWarning
+
+from featx.methods.probes.fitting import SELECTION_ROWS, FittedProbe, fit_model, stratified_sample
+from featx.methods.probes.probes import PROBES
+from featx.methods.probes.selection import make_folds
+
+
+def held_out_probabilities(
+    fitted: FittedProbe, X, y, *, groups=None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Out-of-fold probabilities of a probe with the settings that it has.
+
+    Parameters
+    ----------
+    fitted : FittedProbe
+        Never fitted again itself; clones of its estimator are.
+    X : array-like of shape (n, d)
+        The rows it was fitted on.
+    y : array-like of shape (n,), int
+        Their labels.
+    groups : array-like of shape (n,), optional
+        Rows that must not be on both sides of a fold.
+    seed : int, default=0
+        Of the sample and the folds: the same rows and folds for every probe with the same `y` and `groups`.
+
+    Returns
+    -------
+    rows : ndarray of shape (m,), int64
+        Which rows: all, or a stratified sample of about 4,000 of more.
+    probabilities : ndarray of shape (m, n_classes)
+        Or None in place of both, where some class has one image or group, so that none can be held out.
+    """
+    X, y = np.asarray(X), np.asarray(y)
+    rows = np.arange(len(y)) if len(y) <= SELECTION_ROWS else stratified_sample(y, SELECTION_ROWS, seed)
+    folds = make_folds(y[rows], None if groups is None else np.asarray(groups)[rows], seed)
+    fewest = [int(np.unique(y[rows[train]], return_counts=True)[1].min()) for train, _ in folds]
+    tempered = isinstance(fitted.estimator, CalibratedClassifierCV)
+    if not folds or (tempered and min(fewest) < 2):
+        return None
+    probe = PROBES.get(fitted.name)
+    probabilities = np.empty((len(rows), len(fitted.classes)))
+    with warnings.catch_warnings():
+        # Said already of the probe itself.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
+        for (train, held), few in zip(folds, fewest, strict=True):
+            model = clone(fitted.estimator)
+            if tempered:
+                model.set_params(cv=min(model.cv, few))
+            path = probe is not None and probe.path
+            model = fit_model(model, X[rows[train]], y[rows[train]], joblib.cpu_count(), path=path)
+            probabilities[held] = model.predict_proba(X[rows[held]])
+    return rows, probabilities

@@ -1,0 +1,235 @@
+"""Evaluation protocols of the literature, by name: what each fits, and how it chooses its one setting.
+
+==================== ========================================================= =========================
+name                 what it is                                                source
+==================== ========================================================= =========================
+``linear-probe``     multinomial logistic regression, 45 values of lambda from Kornblith et al. 2019,
+                     1e-6 to 1e5 on the sum of losses (C = 1 / lambda), chosen appendix A; Ericsson
+                     on the validation part or 20 % of train, refit on both    et al. 2021
+``dinov2-logreg``    the same, C = 10^linspace(-6, 5, 45), 10 % of train       Oquab et al. 2023
+``dinov2-knn``       softmax(similarity / 0.07) votes of the k nearest rows of Oquab et al. 2023; Wu
+                     length 1, k of 10, 20, 100 or 200                         et al. 2018, section 3.4
+``lsr-fewshot``      standardised features, targets of -1 and 1, ridge in      big_vision,
+                     closed form                                               evaluators/fewshot_lsr.py
+``nearest-centroid`` softmax(-squared distance to the mean of the class)       Snell et al. 2017, eq. 1-2
+==================== ========================================================= =========================
+
+Kornblith, Shlens and Le, "Do Better ImageNet Models Transfer Better?", CVPR 2019. Ericsson, Gouk and
+Hospedales, "How Well Do Self-Supervised Models Transfer?", CVPR 2021. Oquab et al., "DINOv2: Learning Robust
+Visual Features without Supervision", 2023. Wu et al., "Unsupervised Feature Learning via Non-Parametric
+Instance Discrimination", CVPR 2018. Snell, Swersky and Zemel, "Prototypical Networks for Few-shot Learning",
+NeurIPS 2017.
+
+LDA with shrinkage is the probe ``lda``, a linear SVM with an inner choice of C the probe ``svm``. The test
+part has no say in any choice. Features enter the first three as they are, apart from `dinov2-knn`'s length.
+Where something is held out to choose by and the data has no validation part, the draw is stratified and
+keeps groups together. Of penalties that are as often right there the strongest one whose log loss is
+within 1 / n of the lowest is taken, n being the rows held out; of numbers of neighbours the largest.
+
+Departures: `lsr-fewshot` takes its penalty by exact leave-one-out on the training rows (the original tries
+several and reports them on test) and leaves its intercept free. Votes of neighbours, squared distances and
+least squares are no probabilities: the registry gives them a temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model._base import LinearClassifierMixin
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from featx.data.splits import Split, validation_part
+from featx.errors import InputError
+from featx.methods.probes.linear_probe import LogisticProbe
+from featx.methods.probes.newton import NewtonPath
+from featx.methods.probes.ridge import LeastSquaresProbe
+from featx.methods.probes.selection import balanced_accuracy
+
+#: Values of C, the strongest penalty first.
+LINEAR_PROBE_CS = 1 / np.logspace(5, -6, 45)
+DINOV2_CS = 10 ** np.linspace(-6, 5, 45)
+DINOV2_NEIGHBOURS = (200, 100, 20, 10)
+#: Penalties of `lsr-fewshot`, in units of squared standardised features.
+LSR_ALPHAS = tuple(4.0**i for i in range(12, -4, -1))
+
+# What is done when nothing can be held out.
+_PLAIN_C = 1.0
+# Shares of the objective, for the choice and for what is kept.
+_SWEEP, _TOLERANCE = 1e-6, 1e-7
+_QUERY_BYTES = 100_000_000
+
+Choice = tuple[dict[str, Any], "float | None", "tuple[np.ndarray, np.ndarray] | None"]
+
+
+class NeighbourVotes(ClassifierMixin, BaseEstimator):
+    """The k nearest rows by cosine similarity vote with the weight softmax(similarity / temperature).
+
+    Parameters
+    ----------
+    k : int, default=20
+        Of fewer training rows all vote.
+    temperature : float, default=0.07
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    """
+
+    def __init__(self, k=20, temperature=0.07):
+        self.k = k
+        self.temperature = temperature
+
+    def fit(self, X, y):
+        """Keep the rows (n, d), scaled to length 1, and their labels (n,)."""
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_classification_targets(y)
+        self.classes_, self.codes_ = np.unique(y, return_inverse=True)
+        self.rows_ = _unit(X)
+        return self
+
+    def predict_proba(self, X):
+        """Shares of the votes, ndarray of shape (n, n_classes)."""
+        return self.votes(X, [self.k])[0]
+
+    def predict(self, X):
+        """The class of the most votes, ndarray of shape (n,)."""
+        votes = self.predict_proba(X)
+        return self.classes_[votes.argmax(axis=1)]
+
+    def votes(self, X, ks) -> np.ndarray:
+        """Shares of the votes for several numbers of neighbours, ndarray of shape (len(ks), n, n_classes)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        n, most = len(self.rows_), min(max(ks), len(self.rows_))
+        found = np.zeros((len(ks), len(X), len(self.classes_)))
+        step = max(1, _QUERY_BYTES // (8 * n))
+        for start in range(0, len(X), step):
+            similar = _unit(X[start : start + step]).astype(self.rows_.dtype) @ self.rows_.T
+            near = np.argpartition(similar, n - most, axis=1)[:, n - most :]
+            close = np.take_along_axis(similar, near, axis=1)
+            order = np.argsort(-close, axis=1, kind="stable")
+            near = np.take_along_axis(near, order, axis=1)
+            close = np.take_along_axis(close, order, axis=1)
+            weights = np.exp((close - close[:, :1]) / self.temperature)
+            at = np.arange(len(near))[:, None]
+            for part, k in zip(found, ks, strict=True):
+                np.add.at(part, (start + at, self.codes_[near[:, :k]]), weights[:, :k])
+        return found / found.sum(axis=2, keepdims=True)
+
+
+class Prototypes(LinearClassifierMixin, BaseEstimator):
+    """The class of the nearest mean; scores are -||x - m||^2, up to what all classes have in common.
+
+    Attributes
+    ----------
+    coef_, intercept_, classes_
+        As in scikit-learn's linear classifiers.
+    """
+
+    def fit(self, X, y):
+        """Average the rows (n, d) of each label (n,)."""
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"prototypes need 2 classes or more, got 1 class ({self.classes_[0]})")
+        share = np.eye(len(self.classes_))[codes]
+        means = (share / share.sum(axis=0)).T @ X.astype(np.float64)
+        coef, intercept = 2 * means, -(means**2).sum(axis=1)
+        if len(means) == 2:
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.coef_, self.intercept_ = coef.astype(X.dtype), intercept.astype(X.dtype)
+        return self
+
+
+def linear_probe(task):
+    """``linear-probe``, unfitted."""
+    return LogisticProbe(_PLAIN_C, tol=_TOLERANCE), {}
+
+
+def neighbours(task):
+    """``dinov2-knn``, unfitted."""
+    return NeighbourVotes(min(20, task.n_train)), {}
+
+
+def few_shot(task):
+    """``lsr-fewshot``, unfitted."""
+    return Pipeline([("scale", StandardScaler()), ("lsr", LeastSquaresProbe(list(LSR_ALPHAS)))]), {}
+
+
+def nearest_centroid(task):
+    """``nearest-centroid``, unfitted."""
+    return Prototypes(), {}
+
+
+def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
+    """The choice of C among `Cs` by rows held out."""
+
+    def choose(rows, labels, groups, validation, seed, metric, notes) -> Choice:
+        fit, held = _held_out(labels, groups, validation, fraction, seed, notes)
+        if not len(held):
+            return {}, None, None
+        path = NewtonPath(rows[fit], labels[fit])
+        x, truth = rows[held], labels[held]
+        score = -1.0
+        best: list[tuple[float, float, np.ndarray, np.ndarray]] = []
+        known = np.flatnonzero(np.isin(truth, path.classes))
+        at = np.searchsorted(path.classes, truth[known])
+        for C in np.sort(Cs):
+            coef, intercept, _, _ = path.solve(C, tol=_SWEEP)
+            z = x @ coef.T.astype(x.dtype) + intercept
+            codes = z.argmax(axis=1) if len(intercept) > 1 else (z[:, 0] > 0).astype(int)
+            new = accuracy(truth, path.classes[codes], metric)
+            columns = z if len(intercept) > 1 else np.hstack([np.zeros_like(z), z])
+            new_loss = -float(log_softmax(columns[known], axis=1)[np.arange(len(known)), at].mean())
+            if new > score + 1e-12:
+                score, best = new, []
+            if new > score - 1e-12:
+                best.append((new_loss, float(C), coef, intercept))
+        # n rows cannot tell apart losses that differ by less than 1 / n: where all are right, the loss falls
+        # for ever with a weaker penalty, and the model would be sure beyond what it has seen.
+        enough = min(loss for loss, *_ in best) + 1 / len(held)
+        _, chosen, coef, intercept = next(one for one in best if one[0] <= enough)
+        return {"C": chosen}, score, (coef, intercept)
+
+    return choose
+
+
+def choose_neighbours(rows, labels, groups, validation, seed, metric, notes) -> Choice:
+    """The choice of k by 10 % of the rows."""
+    fit, held = _held_out(labels, groups, validation, 0.1, seed, notes)
+    if not len(held):
+        return {}, None, None
+    ks = [k for k in DINOV2_NEIGHBOURS if k <= len(fit)] or [min(10, len(fit))]
+    model = NeighbourVotes().fit(rows[fit], labels[fit])
+    votes = model.votes(rows[held], ks)
+    scores = [accuracy(labels[held], model.classes_[v.argmax(axis=1)], metric) for v in votes]
+    best = int(np.argmax(np.asarray(scores) >= max(scores) - 1e-12))
+    return {"k": ks[best]}, scores[best], None
+
+
+def accuracy(y: np.ndarray, predicted: np.ndarray, metric: str) -> float:
+    """Share of rows that are right (``"top1"``), or its mean over the classes (``"per-class"``)."""
+    return float((y == predicted).mean()) if metric == "top1" else balanced_accuracy(y, predicted)
+
+
+def _held_out(labels, groups, validation, fraction, seed, notes) -> tuple[np.ndarray, np.ndarray]:
+    everything = np.arange(len(labels))
+    split = Split(everything, everything[:0], validation)
+    fit, held = validation_part(split, labels, groups=groups, fraction=fraction, seed=seed)
+    if not len(held):
+        notes.append("settings not selected: no training image can be held out")
+    elif validation is not None and not np.array_equal(held, validation):
+        notes.append("the validation part was not used: a class would have had nothing to train on")
+    return fit, held
+
+
+def _unit(X: np.ndarray) -> np.ndarray:
+    return X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,136 @@
+"""`softmax.NumpyRows` on a torch device: the same numbers, up to rounding, from one GPU's products.
+
+The rows are copied to the device once and stay there, as do the probabilities (n, k); parameters, gradients
+and the blocks for the preconditioner cross over. Rows go in parts, whose sums are added up in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from featx.errors import InputError
+from featx.methods.probes import softmax
+
+# Rows whose products are summed in single precision.
+_PART = 8192
+
+
+class TorchRows:
+    """Training rows on a device; parameters, attributes and methods as in `softmax.NumpyRows`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, p), float32 or float64
+    codes : ndarray of shape (n,), int
+    weights : ndarray of shape (n,), float64
+    n_classes : int
+    device : str or torch.device
+        One that has float64.
+    """
+
+    map: Any = map
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        codes: np.ndarray,
+        weights: np.ndarray,
+        n_classes: int,
+        device: str | torch.device,
+    ):
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise InputError(f"device {device!r} needs a GPU, and torch sees none; use 'cpu' or 'auto'")
+        self.n_classes, self.double = n_classes, X.dtype == np.float64
+        self.X = torch.tensor(X, device=device)
+        self.codes = torch.tensor(codes, device=device, dtype=torch.int64)
+        self.weights = torch.tensor(weights, device=device, dtype=torch.float64)
+        self._parts = [slice(i, min(i + _PART, len(X))) for i in range(0, len(X), _PART)]
+        self._p = torch.empty((len(X), n_classes), device=device, dtype=torch.float64)
+
+    def __enter__(self) -> TorchRows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """As in `softmax.NumpyRows`."""
+        W, b = self._parameters(theta)
+        self._p = self._p.to(W.dtype)
+        total, gradient = self._zeros(()), self._zeros(theta.shape)
+        for rows in self._parts:
+            x, codes, s = self.X[rows].to(W.dtype), self.codes[rows, None], self.weights[rows]
+            loss, error = _loss_and_error(x @ W + b, codes)
+            total += loss.double() @ s
+            self._p[rows] = error.scatter_add(1, codes, torch.ones_like(error[:, :1]))
+            error *= s.to(W.dtype)[:, None]
+            self._add(gradient, x, error)
+        return float(total), gradient.cpu().numpy()
+
+    def hessian(self, V: np.ndarray) -> np.ndarray:
+        """As in `softmax.NumpyRows`."""
+        W, b = self._parameters(V)
+        product = self._zeros(V.shape)
+        for rows in self._parts:
+            x, p = self.X[rows].to(W.dtype), self._p[rows]
+            u = x @ W + b
+            u -= (p * u).sum(dim=1, keepdim=True)
+            u *= p * self.weights[rows].to(W.dtype)[:, None]
+            self._add(product, x, u)
+        return product.cpu().numpy()
+
+    def curvature(self) -> float:
+        """As in `softmax.NumpyRows`."""
+        return float(self._row_curvature().sum())
+
+    def class_directions(self) -> np.ndarray:
+        """As in `softmax.NumpyRows`."""
+        p = self._p.double()
+        weighted = p * self.weights[:, None]
+        total = torch.diag(weighted.sum(dim=0)) - weighted.T @ p
+        return np.linalg.eigh(total.cpu().numpy())[1]
+
+    def diagonal_blocks(self, directions: np.ndarray, most: int) -> np.ndarray:
+        """As in `softmax.NumpyRows`, from the same rows."""
+        device = self.X.device
+        drawn, share = softmax.draw(self._row_curvature().cpu().numpy(), most)
+        rows, U = torch.tensor(drawn, device=device), torch.tensor(directions, device=device)
+        P = self._p[rows].double()
+        by_direction = (P @ U.square() - (P @ U).square()).clamp(min=0)
+        by_direction *= (self.weights[rows] * torch.tensor(share, device=device))[:, None]
+        if softmax.shares_block(self.n_classes, self.X.shape[1]):
+            by_direction = by_direction.mean(dim=1, keepdim=True)
+        x = torch.hstack([self.X[rows], torch.ones_like(self.X[rows, :1])])
+        scaled = (x * w.sqrt().to(x.dtype)[:, None] for w in by_direction.T)
+        return np.stack([(part.T @ part).double().cpu().numpy() for part in scaled])
+
+    def _row_curvature(self) -> torch.Tensor:
+        return self.weights * (1 - self._p.double().square().sum(dim=1))
+
+    def _parameters(self, theta: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        moved = torch.tensor(
+            theta, device=self.X.device, dtype=torch.float64 if self.double else self.X.dtype
+        )
+        return moved[:-1], moved[-1]
+
+    def _zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.zeros(shape, device=self.X.device, dtype=torch.float64)
+
+    @staticmethod
+    def _add(total: torch.Tensor, x: torch.Tensor, r: torch.Tensor) -> None:
+        total[:-1] += x.T @ r
+        total[-1] += r.double().sum(dim=0)
+
+
+def _loss_and_error(z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`softmax._loss_and_error` of scores (n, k) and classes (n, 1)."""
+    z = z - z.gather(1, codes)
+    most = z.amax(dim=1, keepdim=True)
+    a = (z - most).exp().scatter(1, codes, 0.0)
+    others = a.sum(dim=1, keepdim=True)
+    excess = others + torch.expm1(-most)
+    error = (a / (1 + excess)).scatter(1, codes, -others / (1 + excess))
+    return (most + torch.log1p(excess))[:, 0], error

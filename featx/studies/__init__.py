@@ -1,0 +1,1 @@
+"""Run what one command asks for: comparisons, learning curves, domains, anomalies, ranks, drift."""

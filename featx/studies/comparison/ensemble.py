@@ -1,0 +1,128 @@
+"""All backbones together: the weighted average of the best probe of each, and what each one adds."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from featx.data.features import Features
+from featx.results.formats import format_p, format_points
+from featx.studies.comparison.bench import Bench, Outcome
+
+
+class Ensemble:
+    """The weighted average of the probes in `Bench.members`.
+
+    Weights have the least log loss on out-of-fold probabilities of the training images (`blend_weights`); the
+    test images play no part in them. Where nothing can be held out the weights are equal.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        What it said about the test images.
+    content : dict
+        ``ensemble`` of ``results.json``; see `featx.results`.
+    advice : str
+        The same in a sentence or two.
+    """
+
+    def __init__(self, bench: Bench, sets: dict[str, Features]):
+        from featx.methods.probes import answers
+        from featx.metrics import mcnemar_exact
+
+        began = time.perf_counter()
+        names = list(bench.members)
+        members = [bench.members[name] for name in names]
+        bench.say(f"weighting {len(names)} backbones")
+        y = bench.y[bench.train]
+        held = []
+        for name in names:
+            found = bench.held_out(name, sets[name].embeddings)
+            if found is not None:
+                held.append(found)
+        weighable = len(held) == len(names)
+        rows = held[0][0] if weighable else np.zeros(0, np.int64)
+        out_of_fold = np.stack([p for _, p in held]) if weighable else None
+        tests = np.stack([bench.test_probabilities(name, sets[name].embeddings) for name in names])
+        truth = bench.y[bench.test]
+
+        def averaged(chosen: list[int]) -> tuple[np.ndarray, np.ndarray]:
+            """Weights of some members, and the test probabilities they make."""
+            from featx.methods.ensembles import blend_weights
+
+            weights = np.full(len(chosen), 1 / len(chosen))
+            if out_of_fold is not None:
+                weights = blend_weights(out_of_fold[chosen], y[rows])
+            return weights, np.tensordot(weights, tests[chosen], axes=1)
+
+        everyone = list(range(len(names)))
+        weights, probabilities = averaged(everyone)
+        seconds = time.perf_counter() - began
+        self.outcome = Outcome(
+            name="ensemble",
+            title=f"Ensemble of {len(names)} backbones",
+            kind="probe",
+            backbone=None,
+            answers=answers(truth, probabilities, probabilities.argmax(axis=1)),
+            earlier_run=max((m.outcome.earlier_run for m in members if m.outcome.earlier_run), default=None),
+            seconds=_together([member.outcome.seconds for member in members], seconds),
+            params={
+                name: {"classifier": member.outcome.name, "weight": float(weight)}
+                for name, member, weight in zip(names, members, weights, strict=True)
+            },
+            notes=[
+                "the classifiers of all backbones, averaged by weight; featx train keeps one backbone's, "
+                "featx.methods.ensembles.BlockEnsemble several"
+            ],
+        )
+        right = self.outcome.labels == truth
+        alone = [member.outcome.labels == truth for member in members]
+        best = max(everyone, key=lambda j: (alone[j].mean(), members[j].cv_score))
+        adds = []
+        for j in everyone:
+            without = averaged([other for other in everyone if other != j])[1].argmax(axis=1) == truth
+            adds.append(mcnemar_exact(right, without, seed=bench.seed).to_dict())
+        self.content: dict[str, Any] = {
+            "members": [
+                {
+                    "backbone": names[j],
+                    "classifier": members[j].outcome.name,
+                    "weight": float(weights[j]),
+                    "top1": float(alone[j].mean()),
+                    "adds": adds[j],
+                }
+                for j in everyone
+            ],
+            "best_member": names[best],
+            "versus_best_member": mcnemar_exact(right, alone[best], seed=bench.seed).to_dict(),
+            "n_held_out": len(rows),
+            "seconds": seconds,
+        }
+
+    @property
+    def advice(self) -> str:
+        """What the ensemble is worth, and each of its members to it."""
+        each = ", ".join(f"{m['backbone']} {_gain(m['adds'])}" for m in self.content["members"])
+        return (
+            f"The ensemble against its best member ({self.content['best_member']}): "
+            f"{_gain(self.content['versus_best_member'])}; what each backbone adds to the others: {each}."
+        )
+
+
+def _gain(test: dict[str, float]) -> str:
+    p = format_p(test["p_value"])
+    return f"{format_points(test['difference'])} points (p {p if p.startswith('<') else '= ' + p})"
+
+
+def _together(seconds: list[dict[str, float | None]], weighing: float) -> dict[str, float | None]:
+    """Times of all members, one after the other; unknown where one is."""
+    total: dict[str, float | None] = {}
+    for name in ("extract", "fit", "predict_per_image"):
+        parts = [part[name] for part in seconds]
+        known = [part for part in parts if part is not None]
+        total[name] = sum(known) if len(known) == len(parts) else None
+    if total["fit"] is not None:
+        total["fit"] += weighing
+    return total

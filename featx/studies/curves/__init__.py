@@ -1,0 +1,329 @@
+"""Learning curves: every method on the same draws of few images, more images, all images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.data.splits import Split
+from featx.data.tasks import Task, names_of
+from featx.errors import InputError, UnknownName
+from featx.options import checked, modes_in
+from featx.results import CurveDraw, CurveLevel, CurveMethod, describe_environment
+from featx.studies.checkpoints import Journal
+from featx.studies.comparison import prepare_output, tidying
+from featx.studies.comparison.classes import unused_share
+from featx.studies.comparison.material import Material as Gathered
+from featx.studies.comparison.material import gather
+from featx.studies.curves.cells import NO_VALIDATION, Bench, Cell, Material, Tuning
+from featx.studies.curves.drawing import DEFAULT_SHOTS, Level, Shots, checked_shots, draw, levels
+from featx.studies.curves.protocols import PROTOCOLS, Protocol, get_protocol
+from featx.studies.curves.result import LearningCurve
+from featx.studies.curves.running import run_cells
+from featx.studies.curves.summary import advise, crossings_of, points_of
+
+__all__ = ["DEFAULT_SHOTS", "JOURNAL", "PROTOCOLS", "LearningCurve", "Protocol", "Shots", "learning_curve"]
+
+#: The file of finished cells in the folder that is given as `resume`.
+JOURNAL = "cells.journal"
+#: What is tried when nothing is said: the linear ones, nearest neighbours and discriminant analysis.
+DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
+
+
+@checked(seeds="draws")
+@tidying
+def learning_curve(
+    data: Any,
+    labels: Any = None,
+    *,
+    shots: Shots | Iterable[Shots] | None = None,
+    seeds: int | None = None,
+    classifiers: str | Sequence[str] | None = None,
+    baseline: str | Sequence[str] | None = "none",
+    protocol: str | None = None,
+    backbones: str | Sequence[Any] = ("mobilenet_v2",),
+    weights: Any = "default",
+    layer: str | None = None,
+    pooling: str | None = None,
+    image_size: int | None = None,
+    precision: str = "auto",
+    engine: str = "auto",
+    device: str = "auto",
+    batch_size: int | str = "auto",
+    test_size: float = 0.25,
+    seed: int = 0,
+    epochs: int | None = None,
+    augment: bool = False,
+    resume: str | Path | None = None,
+    cache: Any = None,
+    limit: int | None = None,
+    on_error: str = "raise",
+    n_jobs: int | None = None,
+    verbose: bool = False,
+    label: str | None = None,
+    split_by: str | None = None,
+) -> LearningCurve:
+    """How accuracy grows with the number of labelled images, for several methods on the same draws.
+
+    The test images are fixed: those of the data's own split, or one drawn split. Of the other images each of
+    `seeds` draws orders those of every class; k shots are the first k of each, so draws are nested, and every
+    method works on the same ones. A class that has fewer gives all it has, and the result says so.
+
+    Parameters
+    ----------
+    data, labels
+        As in `featx.compare`: images, or a features file (then there are neither raw pixels nor a baseline).
+    shots : int, "all" or iterable of them, optional
+        Training images of each class; default: 1, 2, 5, 10, 20, 50 and all.
+    seeds : int, optional
+        Draws; default: 10.
+    classifiers : str or sequence of str, optional
+        Names of `featx.methods.probes.PROBES`; default: logreg, svm, knn, lda and ridge.
+    baseline : "none" or sequence of fine-tuning modes, default="none"
+        Such as ``["head", "last"]``; on the first of the backbones. Each is trained by the default recipe
+        for so many images, on 80 % of the draw with the rest to choose the epoch; a draw in which some class
+        has 1 or 2 images is trained on whole, for all epochs.
+    protocol : str, optional
+        A few-shot protocol of the literature, a name of `PROTOCOLS`: it sets `shots`, `seeds` and
+        `classifiers` where they are not given.
+    backbones : str or sequence, default=("mobilenet_v2",)
+        One or several backbones.
+    weights, layer, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error
+        As in `featx.extract`. Embeddings are extracted once for all cells.
+    test_size : float, default=0.25
+        Share of test images where the data has no split of its own.
+    seed : int, default=0
+        Seed of the split, of the draws and of everything in them.
+    epochs : int, optional
+        Epochs of the fine-tuning modes that train the network; default: the recipe's.
+    augment : bool, default=False
+        Random crops and flips for those modes: every epoch then sends every image through the network, where
+        otherwise the part that stays frozen is computed once.
+    resume : path-like, optional
+        A folder: each cell (method, shots, draw) is kept in it as soon as it is finished, and found there by
+        the next run, also after a kill. A cell is found only by exactly the same work (images, labels,
+        method, parameters, seed, versions), so runs with other settings may share the folder.
+    n_jobs : int, optional
+        Cells at a time; default: one a core. It does not change the numbers.
+    verbose : bool, default=False
+        Show progress on standard error.
+    label : str, optional
+        Column of classes, as in `featx.load_dataset`.
+    split_by : {"folder", "none"}, optional
+        As in `featx.extract`.
+
+    Returns
+    -------
+    LearningCurve
+        With ``to_frame()``, ``table()``, ``advice`` and ``save(directory)``.
+
+    Raises
+    ------
+    DatasetError
+        No labels, one class only, a class with a single image, no images.
+    InputError
+        Shots or seeds that make no sense; a task that is a number; a baseline without the images.
+    UnknownName, WeightsError, ImageError, CacheError, OutputError
+        See `featx.errors`.
+
+    Notes
+    -----
+    Where the data has groups, a draw goes round them, one image of each before a second of any; folds and
+    validation parts never divide one.
+    """
+    started = time.perf_counter()
+    preset = None if protocol is None else get_protocol(protocol)
+    tried = checked_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
+    n_draws = seeds if seeds is not None else preset.seeds if preset else 10
+    names = _classifiers(classifiers if classifiers is not None else preset.classifiers if preset else None)
+    modes = _modes(baseline)
+    for option, given in (("epochs", epochs is not None), ("augment", augment)):
+        if given and not set(modes) - {"head"}:
+            raise InputError(
+                f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
+                "choose last, gradual or full"
+            )
+    journal = Journal(None if resume is None else prepare_output(resume) / JOURNAL)
+    gathered = gather(
+        data,
+        labels,
+        label=label,
+        target=None,
+        backbones=backbones,
+        network={"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
+        engine={"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
+        common={"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
+        limit=limit,
+        test_size=test_size,
+        seed=seed,
+        split_by=split_by,
+        check_methods=lambda tasks, images: _check_task(tasks, images, data, modes),
+    )
+    split = gathered.split(test_size, seed)
+    first = gathered.first
+    assert first.labels is not None  # the task has classes
+    assert first.classes is not None
+    bench = Bench(first.labels, len(first.classes), split.test, first.groups)
+    available = np.bincount(first.labels[split.train], minlength=len(first.classes))
+    found, notes = levels(tried, available)
+    materials: dict[str | None, Material] = {
+        name: Material(f.embeddings) for name, f in gathered.sets.items()
+    }
+    if gathered.pixels is not None:
+        materials[None] = Material(gathered.pixels)
+    else:
+        notes.append("from a features file: no raw-pixel floor and no fine-tuned baseline without the images")
+    methods = _methods(list(gathered.sets), names, modes, pixels=gathered.pixels is not None)
+    tuning = None
+    if modes:
+        assert gathered.dataset is not None  # `_check_task` has seen to it
+        net = next(iter(gathered.nets.values()))
+        tuning = Tuning(net, gathered.dataset.images, device, epochs, augment)
+    drawn = [
+        draw(first.labels, split.train, len(first.classes), number=i, seed=seed, groups=first.groups)
+        for i in range(n_draws)
+    ]
+    cells = [
+        Cell(m, level, d, bench, materials[m.backbone], tuning if m.kind == "finetune" else None)
+        for m in methods
+        for level in found
+        for d in drawn
+    ]
+    outcomes = run_cells(cells, journal, n_jobs=n_jobs, verbose=verbose)
+    shown = [CurveLevel(v.shots, v.n_train, v.per_class, v.short(first.classes)) for v in found]
+    draws = [
+        CurveDraw(
+            c.method.name,
+            c.method.backbone,
+            c.level.shots,
+            c.draw.number,
+            **outcome,
+            earlier_run=journal.made(c.key),
+        )
+        for c, outcome in zip(cells, outcomes, strict=True)
+    ]
+    result = LearningCurve(
+        dataset=_about(gathered, split),
+        levels=shown,
+        methods=methods,
+        draws=draws,
+        points=points_of(draws, methods, shown),
+        n_draws=n_draws,
+        spaces={name: features.space for name, features in gathered.sets.items()},
+        forward_passes=gathered.forward_passes,
+        failures=[{"id": f.id, "reason": f.reason} for f in first.failures],
+        environment=describe_environment(),
+        seed=seed,
+        warnings=[
+            *notes,
+            *gathered.notes,
+            *unused_share(split, test_size),
+            *_on_levels(found, split, n_draws),
+            *journal.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
+        ],
+        extraction={
+            name: {"profile": f.run["profile"], "parity": f.run["parity"]}
+            for name, f in gathered.sets.items()
+            if f.run is not None
+        },
+        protocol=None if protocol is None else str(protocol),
+        recipe=_recipe_in_words(modes, augment) if modes else None,
+        cells={"computed": journal.added, "resumed": journal.found},
+    )
+    result.crossings = crossings_of(result)
+    result.advice = advise(result)
+    result.seconds_total = time.perf_counter() - started
+    return result
+
+
+def _classifiers(asked: Any) -> list[str]:
+    from featx.methods.probes import get_probe
+
+    names = list(dict.fromkeys(names_of(asked) or DEFAULT_CLASSIFIERS))
+    probes = [get_probe(name) for name in names]
+    for probe in probes:
+        if probe.kind == "floor":
+            raise InputError(f"classifiers: {probe.name!r} is a floor; raw pixels are run beside every curve")
+    return [probe.name for probe in probes]
+
+
+def _modes(baseline: str | Sequence[str] | None) -> list[str]:
+    asked = modes_in(baseline)
+    from featx.methods.finetune import MODES
+
+    for mode in asked:
+        if mode not in MODES:
+            raise UnknownName("baseline", str(mode), ("none", *MODES))
+    return [mode for mode in MODES if mode in asked]
+
+
+def _methods(
+    backbones: Sequence[str], names: Sequence[str], modes: Sequence[str], *, pixels: bool
+) -> list[CurveMethod]:
+    from featx.methods.probes import get_probe
+
+    found = [CurveMethod("pixels", get_probe("pixels").title, "floor")] if pixels else []
+    found += [CurveMethod(name, get_probe(name).title, "probe", b) for b in backbones for name in names]
+    if modes:
+        from featx.methods.finetune import TITLES
+
+        found += [CurveMethod(f"finetune-{m}", TITLES[m], "finetune", backbones[0]) for m in modes]
+    return found
+
+
+def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Sequence[str]) -> None:
+    name = str(data) if isinstance(data, str | Path) else getattr(data, "name", type(data).__name__)
+    if len(tasks) > 1:
+        known = ", ".join(tasks)
+        raise InputError(f"{name}: has several tasks ({known}); choose one of classes with label")
+    for task in tasks.values():
+        if task.classes is None:
+            raise InputError(f"{name}: {task.name} is a number; a learning curve needs classes")
+    if modes and not images:
+        raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
+
+
+def _about(gathered: Gathered, split: Split) -> dict[str, Any]:
+    y, classes = gathered.first.labels, gathered.first.classes
+    assert y is not None
+    assert classes is not None
+    return {
+        "name": gathered.name,
+        "n_train": len(split.train),
+        "n_test": len(split.test),
+        "classes": list(classes),
+        "n_per_class_train": np.bincount(y[split.train], minlength=len(classes)).tolist(),
+        "n_per_class_test": np.bincount(y[split.test], minlength=len(classes)).tolist(),
+        "split": split.origin,
+    }
+
+
+def _on_levels(found: Sequence[Level], split: Split, n_draws: int) -> list[str]:
+    notes = []
+    for level in found:
+        lacking = sum(level.shots != "all" and n < level.shots for n in level.counts)
+        if lacking:
+            notes.append(
+                f"{level.shots} shots: {lacking} of {len(level.counts)} classes have fewer images and give "
+                f"all they have ({level.n_train} training images)"
+            )
+    if n_draws > 1 and found[-1].n_train == len(split.train):
+        notes.append(
+            f"at {found[-1].per_class:.4g} images per class every draw is all the training images: the "
+            "interval there says how much seeds matter, not how much other images would"
+        )
+    return notes
+
+
+def _recipe_in_words(modes: Sequence[str], augment: bool) -> str:
+    said = (
+        "Fine-tuned by the default recipe for so many images, on 80 % of each draw, the rest choosing the "
+        f"epoch; on all of it where a class has {NO_VALIDATION} images or fewer, for all epochs."
+    )
+    if any(mode != "head" for mode in modes):
+        said += " With random crops and flips." if augment else " Images are not augmented."
+    return said

@@ -1,0 +1,121 @@
+"""From the draws to points, intervals and sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from featx.metrics import interval_over_draws
+from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
+from featx.results.advice import FEW_TEST_IMAGES
+from featx.studies.curves.crossing import find_crossing, in_words
+
+#: A level within this of the last one is worth naming: more images gain less than a point.
+NEARLY = 0.01
+
+
+def points_of(
+    draws: Sequence[CurveDraw], methods: Sequence[CurveMethod], levels: Sequence[CurveLevel]
+) -> list[CurvePoint]:
+    """A point for each method and level.
+
+    The draws of one dataset share images, so the intervals say how the mean varies over draws from it, on
+    these test images.
+    """
+    cells: dict[tuple, list[CurveDraw]] = {}
+    for one in draws:
+        cells.setdefault((one.method, one.backbone, one.shots), []).append(one)
+    points = []
+    for method in methods:
+        for level in levels:
+            found = cells[(*method.id, level.shots)]
+            metrics = {
+                name: interval_over_draws([d.metrics[name] for d in found], within=_bounds(name))
+                for name in found[0].metrics
+            }
+            points.append(
+                CurvePoint(method.name, method.backbone, level.shots, level.per_class, len(found), metrics)
+            )
+    return points
+
+
+def _bounds(metric: str) -> tuple[float, float]:
+    return (0.0, math.inf if metric == "log_loss" else 1.0)
+
+
+def crossings_of(result: CurveResult) -> list[Crossing]:
+    """The crossing of each fine-tuned method with the best probe; none without either or with one level."""
+    probes = [m for m in result.methods if m.kind == "probe"]
+    tuned = [m for m in result.methods if m.kind == "finetune"]
+    if not probes or not tuned or len(result.levels) < 2:
+        return []
+    per_class = np.array([level.per_class for level in result.levels])
+    table = {(d.method, d.backbone, d.shots, d.draw): d.metrics["top1"] for d in result.draws}
+
+    def top1(method: CurveMethod) -> np.ndarray:
+        return np.array(
+            [
+                [table[(*method.id, level.shots, number)] for level in result.levels]
+                for number in range(result.n_draws)
+            ]
+        )
+
+    rivals = np.stack([top1(m) for m in probes])
+    return [
+        find_crossing(
+            top1(m),
+            rivals,
+            per_class,
+            method=m.name,
+            backbone=m.backbone,
+            rivals=[result.named(p) for p in probes],
+            seed=result.seed,
+        )
+        for m in tuned
+    ]
+
+
+def advise(result: CurveResult) -> str:
+    """What the curves say, in a few plain sentences."""
+    first, last = result.levels[0], result.levels[-1]
+    best = result.best(last)
+    if best is None:
+        return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
+    said = []
+    for level in [first, last] if len(result.levels) > 1 else [last]:
+        winner = result.best(level)
+        assert winner is not None
+        said.append(
+            f"With {level.per_class:.4g} image{'' if level.per_class == 1 else 's'} per class "
+            f"{result.named(winner)} has the highest mean top-1, {result.metric(winner, level)}."
+        )
+    said += _on_enough(result)
+    methods = {m.id: m for m in result.methods}
+    for crossing in result.crossings:
+        title = result.named(methods[crossing.method, crossing.backbone])
+        said.append(in_words(crossing, title, first.per_class, last.per_class))
+    if not any(m.kind == "finetune" for m in result.methods):
+        said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
+    if result.n_draws < 2:
+        said.append("One draw only: how much the numbers vary with the images drawn is not known.")
+    n_test = result.dataset.get("n_test") or 0
+    if n_test < FEW_TEST_IMAGES:
+        said.append(f"With only {n_test} test images all of this is rough.")
+    return " ".join(said)
+
+
+def _on_enough(result: CurveResult) -> list[str]:
+    """From where on more labels gain the best probe less than a point, in the mean."""
+    probe = result.best(result.levels[-1], "probe")
+    if probe is None:
+        return []
+    end = result.metric(probe, result.levels[-1]).value
+    near = next(level for level in result.levels if result.metric(probe, level).value >= end - NEARLY)
+    if near is result.levels[-1]:
+        return []
+    return [
+        f"{result.named(probe)} is within one point of its last value from {near.per_class:.4g} images per "
+        "class on."
+    ]

@@ -1,0 +1,343 @@
+"""Is one set of images near another? Distances of their embeddings, a test, and the images that stand out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.analysis.transferability import softmax
+from featx.cache import Space
+from featx.data import Dataset, load_dataset
+from featx.data.features import Failure, Features, check_rows, load_features
+from featx.errors import DatasetError, FeaturesError, InputError
+from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.options import (
+    DEFAULT_BACKBONES,
+    FROM_A_FILE,
+    NETWORK_DEFAULTS,
+    checked,
+    is_features,
+    require_no_effect,
+)
+from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
+
+#: Fewest images of a set: a domain classifier in 5 folds needs more than one in each.
+FEWEST = 10
+
+
+@dataclass
+class Similarity(SimilarityResult):
+    """A comparison of two sets that can be saved; see `featx.results.similarity` for its fields."""
+
+    thumbnails: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes ``results.json`` and ``report.html``, with the images that stand out, into `directory`.
+
+        Returns
+        -------
+        Path
+            The report.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be made or written.
+        """
+        from featx.report.similarity import write_similarity
+        from featx.studies.comparison import prepare_output
+
+        folder = prepare_output(directory)
+        self.write(folder)
+        write_similarity(folder / "report.html", self, self.thumbnails)
+        return folder / "report.html"
+
+
+@dataclass
+class _Side:
+    """One of the two sets."""
+
+    name: str
+    rows: np.ndarray
+    ids: list[str]
+    space: dict[str, Any]
+    profile: np.ndarray | None = None
+    dataset: Dataset | None = None
+    total: int = 0
+    passes: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+@checked()
+def similarity(
+    a: Any,
+    b: Any,
+    *,
+    backbone: Any = "mobilenet_v2",
+    weights: Any = "default",
+    layer: str | None = None,
+    pooling: str | None = None,
+    image_size: int | None = None,
+    precision: str = "auto",
+    engine: str = "auto",
+    device: str = "auto",
+    batch_size: int | str = "auto",
+    most: int = 2000,
+    n_permutations: int = 1000,
+    top: int = 12,
+    seed: int = 0,
+    cache: Any = None,
+    on_error: str = "raise",
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Similarity:
+    """Compares two sets of images by their embeddings.
+
+    Whether they differ is decided by a permutation test of the maximum mean discrepancy; the other distances
+    say how much, each beside what random divisions of the same images give.
+
+    Parameters
+    ----------
+    a, b : str, path, Features, Dataset or sequence of images
+        The reference, and what is compared with it: whatever `featx.extract` takes, or both the path of a
+        features file or a `Features`, in one space. Labels are not looked at.
+    backbone, weights, layer, pooling, image_size, precision, engine, device, batch_size
+        As in `featx.extract`, for images. The class profiles come from the same forward pass.
+    most : int, default=2000
+        Images of each set that are compared; of more, a random sample is.
+    n_permutations : int, default=1000
+        Of the test.
+    top : int, default=12
+        How many of the images that look least like the other set are named, of both sets together.
+    seed : int, default=0
+        Of everything drawn.
+    cache, on_error, n_jobs, verbose
+        As in `featx.extract`.
+
+    Returns
+    -------
+    Similarity
+
+    Raises
+    ------
+    DatasetError
+        A set has less than 10 images.
+    FeaturesError
+        Features are of different spaces; the message names the fields.
+    InputError
+        Features on one side only, or a number is out of range.
+    UnknownName, WeightsError, ImageError, CacheError
+        See `featx.errors`.
+
+    References
+    ----------
+    Those of `featx.analysis.distances`.
+    """
+    stored = [_is_features(given) for given in (a, b)]
+    if stored[0] != stored[1]:
+        raise InputError(
+            "similarity: one of the two is a features file and the other is not; give two features files "
+            "of one space, or images twice"
+        )
+    if all(stored):
+        given = {"backbone": backbone, "weights": weights, "layer": layer, "pooling": pooling}
+        given |= {"image_size": image_size, "precision": precision, "engine": engine, "device": device}
+        given |= {"batch_size": batch_size}
+        require_no_effect(given, {**NETWORK_DEFAULTS, "backbone": DEFAULT_BACKBONES[0]}, FROM_A_FILE)
+        first, second = (_from_features(given, most, seed) for given in (a, b))
+    else:
+        asked = {"weights": weights, "pooling": pooling, "image_size": image_size}
+        run = {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size}
+        common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
+        # Both are read before any image goes through a network, so that bad input is refused at once.
+        opened = [_opened(given, common) for given in (a, b)]
+        first, second = (_from_images(d, backbone, layer, asked, run, common, most, seed) for d in opened)
+    different = Space(first.space).differences(
+        Space(second.space), here=f"in {first.name}", there=f"in {second.name}"
+    )
+    if different:
+        raise FeaturesError(f"the two sets are not in one space: {'; '.join(different)}")
+    if first.name == second.name:
+        first.name, second.name = f"{first.name} (A)", f"{second.name} (B)"
+    return _compared(first, second, n_permutations, top, seed)
+
+
+def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: int) -> Similarity:
+    from featx.analysis.distances import (
+        coral_distance,
+        density_divergence,
+        domain_classifier,
+        frechet_distance,
+        histogram_divergence,
+        mmd_test,
+        profile_divergence,
+    )
+
+    x, y = first.rows, second.rows
+    union = np.concatenate([x, y])
+    notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}")
+    for side in (first, second):
+        if side.failures:
+            named = "; ".join(map(str, side.failures[:5])) + ("; ..." if len(side.failures) > 5 else "")
+            notes.append(
+                f"{side.name}: {len(side.failures)} images could not be read and are left out: {named}"
+            )
+        if len(side.rows) < x.shape[1]:
+            notes.append(
+                f"{side.name}: {len(side.rows)} images for {x.shape[1]} values: the Frechet distance is "
+                "biased upwards; compare it with its value by chance"
+            )
+    distances = {"frechet": frechet_distance, "coral": coral_distance, "js_histogram": histogram_divergence}
+    try:
+        density_divergence(x, y)
+    except InputError as error:  # rows that hardly vary have every other distance
+        notes.append(f"no divergence of densities: {error}")
+    else:
+        distances["js_density"] = density_divergence
+    values: dict[str, float | None] = {name: call(x, y) for name, call in distances.items()}
+    rng = np.random.default_rng(seed)
+    profiles = None
+    if first.profile is not None and second.profile is not None:
+        profiles = np.concatenate([first.profile, second.profile])
+        values["js_profile"] = profile_divergence(first.profile, second.profile)
+    drawn: dict[str, list[float]] = {}
+    for _ in range(CHANCE_DRAWS):
+        order = rng.permutation(len(union))
+        one, other = order[: len(x)], order[len(x) :]
+        for name, call in distances.items():
+            drawn.setdefault(name, []).append(call(union[one], union[other]))
+        if profiles is not None:
+            drawn.setdefault("js_profile", []).append(profile_divergence(profiles[one], profiles[other]))
+    tested = mmd_test(x, y, n_permutations=n_permutations, seed=seed)
+    domain = domain_classifier(x, y, seed=seed)
+    values |= {"mmd": tested.value, "proxy_a": domain.proxy_a_distance}
+    result = Similarity(
+        sets=[{"name": s.name, "n": s.total, "used": len(s.rows)} for s in (first, second)],
+        space=first.space,
+        measures=[
+            {
+                "name": name,
+                "title": title,
+                "value": values.get(name),
+                "chance": float(np.mean(drawn[name])) if name in drawn else None,
+            }
+            for name, title in MEASURES.items()
+        ],
+        test={
+            "p_value": tested.p_value,
+            "n_permutations": tested.n_permutations,
+            "bandwidths": list(tested.bandwidths),
+        },
+        told_apart=1 - domain.error,
+        most_different=_most_different(first, second, domain.log_ratio, top),
+        forward_passes=first.passes + second.passes,
+        seed=seed,
+        notes=notes,
+    )
+    result.thumbnails = _thumbnails(first, second, result.most_different)
+    return result
+
+
+def _most_different(first: _Side, second: _Side, log_ratio: np.ndarray, top: int) -> list[dict[str, Any]]:
+    """Of each set the images that look least like the other one: those of B first."""
+    found = []
+    own = {0: -log_ratio[: len(first.rows)], 1: log_ratio[len(first.rows) :]}
+    for number, side, count in ((1, second, (top + 1) // 2), (0, first, top // 2)):
+        for i in np.argsort(-own[number], kind="stable")[:count].tolist():
+            found.append({"set": side.name, "id": side.ids[i], "log_ratio": float(own[number][i])})
+    return found
+
+
+def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes]:
+    from featx.studies.comparison.result import thumbnails_of
+
+    found: dict[tuple[str, str], bytes] = {}
+    for side in (first, second):
+        if side.dataset is not None:
+            ids = {str(m["id"]) for m in named if m["set"] == side.name}
+            found |= {(side.name, id): data for id, data in thumbnails_of(side.dataset, ids).items()}
+    return found
+
+
+def _is_features(given: Any) -> bool:
+    return is_features(given) or isinstance(given, Features)
+
+
+def _sample(n: int, most: int, seed: int) -> np.ndarray:
+    """Sorted places of a random sample; all of them where there are no more."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:most])
+
+
+def _from_features(given: Any, most: int, seed: int) -> _Side:
+    features = given if isinstance(given, Features) else load_features(given)
+    name = "features" if isinstance(given, Features) else Path(given).stem
+    _require_enough(name, len(features))
+    kept = _sample(len(features), most, seed)
+    rows, ids = features.embeddings[kept], [features.ids[i] for i in kept.tolist()]
+    _require_finite(name, rows, ids)
+    return _Side(name, rows, ids, features.space, total=len(features))
+
+
+def _opened(given: Any, common: dict[str, Any]) -> Dataset:
+    # Labels are not looked at, so what the top folders are does not matter.
+    dataset = load_dataset(
+        given,
+        labelled=False,
+        split_by="none",
+        on_error=common.get("on_error", "raise"),
+        verbose=common.get("verbose", False),
+    )
+    _require_enough(dataset.name, len(dataset))
+    return dataset
+
+
+def _from_images(
+    dataset: Dataset,
+    backbone: Any,
+    layer: str | None,
+    asked: dict[str, Any],
+    run: dict[str, Any],
+    common: dict[str, Any],
+    most: int,
+    seed: int,
+) -> _Side:
+    from featx.backbones import columns_of, has_logits, joined, load_layers
+
+    total, dataset = len(dataset), dataset.subset(_sample(len(dataset), most, seed))
+    if isinstance(backbone, str):
+        members = load_layers(backbone, [layer], **asked)
+    else:
+        require_loaded_as_it_is(backbone, {**asked, "layer": layer})
+        members = [backbone]
+    if has_logits(members[0]):
+        logits = load_layers(members[0], ["logits"])[0]
+        members += [logits] if logits.identity != members[0].identity else []
+    network = joined(members)
+    found = embed_dataset(dataset, network_embedder(network, **run), **common)
+    _require_enough(dataset.name, len(found.kept))
+    dataset = dataset.subset(found.kept)
+    columns = columns_of(network)
+    rows = np.ascontiguousarray(found.embeddings[:, columns[0]])
+    _require_finite(dataset.name, found.embeddings, list(dataset.ids))
+    profile = softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None
+    space = found.embedder.spaces[0].fields
+    ids = list(dataset.ids)
+    side = _Side(dataset.name, rows, ids, space, profile, dataset, total, found.forward_passes)
+    side.failures = found.failures
+    return side
+
+
+def _require_enough(name: str, n: int) -> None:
+    if n < FEWEST:
+        raise DatasetError(f"{name}: {n} images; at least {FEWEST} are needed to compare it with another set")
+
+
+def _require_finite(name: str, rows: np.ndarray, ids: list[str]) -> None:
+    bad = ~np.isfinite(rows).all(axis=1)
+    if bad.any():
+        raise InputError(
+            f"{name}: the embedding of {ids[int(np.argmax(bad))]} is not finite; use precision fp32"
+        )

@@ -1,0 +1,343 @@
+"""Which backbone, which layer? Transferability scores and a linear probe, from one pass a backbone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.analysis.transferability import (
+    Spectrum,
+    h_score,
+    h_score_shrunk,
+    leep,
+    logme,
+    nce,
+    softmax,
+    transrate,
+)
+from featx.data import Dataset, load_dataset, require_labelled, study_notes
+from featx.data.features import check_rows
+from featx.data.splits import Split, make_split
+from featx.errors import DatasetError
+from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.options import checked, listed
+from featx.results import Interval
+from featx.results.ranking import SCORES, Candidate, RankingResult
+from featx.terminal import tell
+
+#: Images that CKA is computed from at most: memory and time grow with the square.
+CKA_IMAGES = 1000
+
+
+@dataclass
+class Ranking(RankingResult):
+    """A ranking that can be saved; see `featx.results.ranking` for its fields."""
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes ``results.json``, ``results.csv`` and ``report.html`` into `directory`.
+
+        Returns
+        -------
+        Path
+            The report.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be made or written.
+        """
+        from featx.report.ranking import write_ranking
+        from featx.studies.comparison import prepare_output
+
+        folder = prepare_output(directory)
+        self.write(folder)
+        write_ranking(folder / "report.html", self)
+        return folder / "report.html"
+
+
+@checked()
+def rank(
+    data: Any,
+    labels: Any = None,
+    *,
+    backbones: str | Sequence[Any] = ("mobilenet_v2",),
+    layers: str | Sequence[str] | None = None,
+    probe: bool = True,
+    weights: Any = "default",
+    pooling: str | None = None,
+    image_size: int | None = None,
+    precision: str = "auto",
+    engine: str = "auto",
+    device: str = "auto",
+    batch_size: int | str = "auto",
+    seed: int = 0,
+    cache: Any = None,
+    limit: int | None = None,
+    on_error: str = "raise",
+    n_jobs: int | None = None,
+    verbose: bool = False,
+    label: str | None = None,
+    split_by: str | None = None,
+) -> Ranking:
+    """Ranks backbones, or layers of them, by scores from the literature and by a linear probe.
+
+    Every image goes through each backbone once, which gives all layers and the logits; a second ranking
+    comes from the cache. Where the data has a split, the scores see its training images and the probe is
+    tested on its test images; otherwise both see all, the probe in 5-fold cross-validation with its penalty
+    chosen inside each fold.
+
+    Parameters
+    ----------
+    data, labels
+        As in `featx.extract`; labelled by class.
+    backbones : str, Backbone or sequence of them, default=("mobilenet_v2",)
+    layers : "all" or sequence of str, optional
+        Layers of each backbone (``featx backbones NAME --layers`` lists them); by default its default layer.
+    probe : bool, default=True
+        Whether logistic regression is fitted on each candidate.
+    weights, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error, n_jobs
+        As in `featx.extract`.
+    seed : int, default=0
+        Of the subset, the folds and the images that CKA is computed from.
+    verbose : bool, default=False
+        Show progress on standard error.
+    label : str, optional
+        Column of classes.
+    split_by : {"folder", "none"}, optional
+        As in `featx.extract`.
+
+    Returns
+    -------
+    Ranking
+        Scores are for comparing candidates on this dataset only. The correlation with the probe is over as
+        many points as there are candidates: of four it can hardly be told from chance.
+
+    Raises
+    ------
+    DatasetError
+        No labels, one class only, or nothing to test on.
+    UnknownName, WeightsError, ImageError, CacheError
+        See `featx.errors`.
+
+    References
+    ----------
+    See `featx.analysis.transferability` and `featx.analysis.distances.debiased_cka`; for the weighted tau:
+    S. Vigna, "A weighted correlation index for rankings with ties", WWW 2015.
+    """
+    dataset = load_dataset(
+        data,
+        labels,
+        limit=limit,
+        seed=seed,
+        label=label,
+        split_by=split_by,
+        on_error=on_error,
+        verbose=verbose,
+    )
+    require_labelled(dataset)
+    names = listed(backbones)
+    asked = {"weights": weights, "pooling": pooling, "image_size": image_size}
+    run = {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size}
+    common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
+    cuts = [_cuts(name, layers, asked) for name in names]
+
+    result = Ranking({}, [])
+    result.notes += study_notes(dataset)
+    scored: list[np.ndarray] = []
+    for members, logits in cuts:
+        embeddings, probabilities, kept, space_of = _extracted(dataset, members, logits, run, common, result)
+        if len(kept) < 4:
+            raise DatasetError(f"{dataset.name}: only {len(kept)} images could be read")
+        used = dataset if len(kept) == len(dataset) else dataset.subset(kept)
+        require_labelled(used)
+        split = _given_split(used)
+        rows = np.arange(len(used)) if split is None else split.train
+        result.dataset = {
+            "name": dataset.name,
+            "n": len(rows),
+            "n_test": None if split is None else len(split.test),
+            "n_classes": len(used.classes or ()),
+        }
+        for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
+            if verbose:
+                tell(f"scoring {member.name} {member.layer}")
+            candidate = Candidate(member.name, member.layer, depth, member.dim, {})
+            began = time.perf_counter()
+            y = np.asarray(used.labels)
+            candidate.scores = _scores(
+                X[rows], y[rows], None if probabilities is None else probabilities[rows]
+            )
+            candidate.seconds["scores"] = time.perf_counter() - began
+            if probe:
+                began = time.perf_counter()
+                candidate.probe = _probe(X, y, used.groups, split, seed, n_jobs)
+                candidate.seconds["probe"] = time.perf_counter() - began
+            result.candidates.append(candidate)
+            result.spaces.append(space_of(member))
+            chosen = np.random.default_rng(seed).permutation(rows)[:CKA_IMAGES]
+            scored.append(X[chosen])
+    if any(c.scores["h_score"] is None for c in result.candidates):
+        result.notes.append("no H-score where there are no more images than values; its shrunk form serves")
+    _correlate(result)
+    _compare_layers(result, scored)
+    return result
+
+
+@checked()
+def layer_ablation(
+    data: Any,
+    labels: Any = None,
+    *,
+    backbone: Any = "mobilenet_v2",
+    layers: str | Sequence[str] = "all",
+    **options: Any,
+) -> Ranking:
+    """A probe on every layer of one backbone, from one forward pass: which one serves this data best?
+
+    Parameters
+    ----------
+    data, labels
+        As in `rank`.
+    backbone : str or Backbone, default="mobilenet_v2"
+    layers : "all" or sequence of str, default="all"
+    **options
+        The others of `rank`.
+
+    Returns
+    -------
+    Ranking
+        Its candidates are the layers in the order of computation.
+
+    Raises
+    ------
+    As `rank`.
+    """
+    return rank(data, labels, backbones=[backbone], layers=layers, **options)
+
+
+def _cuts(name: Any, layers: Any, asked: dict[str, Any]) -> tuple[list[Any], Any]:
+    """The backbone cut at each layer, and at its logits; None where it has none."""
+    from featx.backbones import has_logits, load_layers
+
+    if not isinstance(name, str):
+        require_loaded_as_it_is(name, asked)
+    options = asked if isinstance(name, str) else {}
+    members = load_layers(name, [None] if layers is None else layers, **options)
+    logits = load_layers(members[0], ["logits"])[0] if has_logits(members[0]) else None
+    return members, logits
+
+
+def _extracted(
+    dataset: Dataset,
+    members: list[Any],
+    logits: Any,
+    run: dict[str, Any],
+    common: dict[str, Any],
+    result: Ranking,
+) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray, Any]:
+    """Embeddings of each layer, source class probabilities, the images, and the space of a layer."""
+    from featx.backbones import columns_of, joined
+
+    together = list(members)
+    if logits is not None and logits.identity not in [member.identity for member in members]:
+        together.append(logits)
+    backbone = joined(together)
+    rows = embed_dataset(dataset, network_embedder(backbone, **run), **common)
+    places = {repr(member.identity): at for member, at in zip(together, columns_of(backbone), strict=True)}
+    spaces = {
+        repr(member.identity): space.fields
+        for member, space in zip(together, rows.embedder.spaces, strict=True)
+    }
+    result.forward_passes += rows.forward_passes
+    result.seconds[backbone.name] = rows.seconds["total"]
+    ids = [dataset.ids[i] for i in rows.kept]
+    result.notes += check_rows(rows.embeddings, ids, f"{dataset.name}, {backbone.name}")
+    if rows.failures:
+        named = "; ".join(map(str, rows.failures[:5])) + ("; ..." if len(rows.failures) > 5 else "")
+        result.notes.append(f"{len(rows.failures)} images could not be read and were left out: {named}")
+    probabilities = None
+    if logits is None:
+        result.notes.append(f"{backbone.name} has no classifier: no LEEP and no NCE")
+    else:
+        probabilities = softmax(rows.embeddings[:, places[repr(logits.identity)]])
+    parts = [np.ascontiguousarray(rows.embeddings[:, places[repr(m.identity)]]) for m in members]
+    return parts, probabilities, rows.kept, lambda member: spaces[repr(member.identity)]
+
+
+def _given_split(dataset: Dataset) -> Split | None:
+    if dataset.splits is None:
+        return None
+    split = make_split(dataset.labels, splits=dataset.splits, groups=dataset.groups, classes=dataset.classes)
+    return split if split.origin == "given" else None
+
+
+def _scores(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> dict[str, float | None]:
+    spectrum = Spectrum.of(X, y)
+    alike = not len(spectrum.centred_squares)
+    return {
+        "logme": logme(X, y, spectrum=spectrum),
+        # With no more images than values it is the number of classes less 1, and its digits are rounding.
+        "h_score": h_score(X, y, spectrum=spectrum) if len(X) > X.shape[1] else None,
+        "h_score_shrunk": None if alike else h_score_shrunk(X, y, spectrum=spectrum),
+        "transrate": transrate(X, y, spectrum=spectrum),
+        "leep": None if probabilities is None else leep(probabilities, y),
+        "nce": None if probabilities is None else nce(probabilities, y),
+    }
+
+
+def _probe(
+    X: np.ndarray, y: np.ndarray, groups: Any, split: Split | None, seed: int, n_jobs: int | None
+) -> Interval:
+    """Top-1 accuracy of logistic regression on images it was not fitted on, with its Wilson interval."""
+    from scipy.stats import binomtest
+
+    from featx.methods.probes import fit_probe
+    from featx.methods.probes.selection import make_folds
+
+    folds = [(split.train, split.test)] if split is not None else make_folds(y, groups, seed)
+    if not folds:
+        raise DatasetError(
+            "no folds for the probe keep every class in training; rank without it (--no-probe)"
+        )
+    right = total = 0
+    for train, held in folds:
+        inside = None if groups is None else np.asarray(groups)[train]
+        fitted = fit_probe("logreg", X[train], y[train], groups=inside, seed=seed, n_jobs=n_jobs)
+        right += int((fitted.predict(X[held]) == y[held]).sum())
+        total += len(held)
+    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
+    return Interval(right / total, float(interval.low), float(interval.high))
+
+
+def _correlate(result: Ranking) -> None:
+    from scipy.stats import kendalltau, weightedtau
+
+    for score in SCORES:
+        both = [
+            (value, c.probe.value)
+            for c in result.candidates
+            if c.probe is not None and (value := c.scores.get(score)) is not None
+        ]
+        if len(both) < 3 or min(len(set(column)) for column in zip(*both, strict=True)) < 2:
+            continue
+        values, accuracies = zip(*both, strict=True)
+        result.correlations[score] = {
+            "tau": float(kendalltau(values, accuracies).statistic),
+            "weighted_tau": float(weightedtau(values, accuracies).statistic),
+        }
+    if result.correlations:
+        result.notes.append(f"rank correlations are over {len(result.candidates)} candidates")
+
+
+def _compare_layers(result: Ranking, scored: list[np.ndarray]) -> None:
+    if len(scored) < 2 or len(scored[0]) < 4:
+        return
+    from featx.analysis.distances import cka_matrix
+
+    result.cka = cka_matrix(scored).tolist()
+    result.cka_images = len(scored[0])

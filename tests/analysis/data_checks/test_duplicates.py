@@ -1,0 +1,156 @@
+"""Near-duplicates: all pairs of the plain computation, kinds by both witnesses, limits from the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from featx.analysis.data_checks import duplicates, near_duplicates
+from featx.errors import InputError
+
+BIT = np.uint64(1)
+
+
+@pytest.fixture
+def planted():
+    """300 unrelated rows, all far from zero; 5 near copies, of which 3 by hash as well; one exact copy."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(5, 1, (306, 40)).astype(np.float32)
+    hashes = rng.integers(0, 2**63, 306).astype(np.uint64)
+    for i in range(5):
+        rows[300 + i] = rows[i] + rng.normal(0, 0.1, 40)
+    hashes[300:303] = hashes[:3] ^ BIT
+    rows[305], hashes[305] = rows[7], hashes[7]
+    return rows, hashes
+
+
+def plainly(rows, hashes):
+    """The rule of the module, over a full matrix, in double precision."""
+    rows = rows.astype(np.float64)
+    centred = rows - rows.mean(axis=0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    apart = 1 - centred @ centred.T
+    np.fill_diagonal(apart, np.inf)
+    agree, upper = np.quantile(apart.min(axis=1), [0.5, 0.84])
+    # P(d < x) = 1 - exp(-(x / a)^k) at both quantiles; alike is where it is about 1 / n.
+    k = np.log(np.log(1 - 0.84) / np.log(0.5)) / np.log(upper / agree)
+    a = agree / np.log(2) ** (1 / k)
+    alike = a * len(rows) ** (-1 / k)
+    bits = np.bitwise_count(hashes[:, None] ^ hashes[None])
+    i, j = np.nonzero(np.triu((apart <= alike) | ((bits <= 8) & (apart <= agree)), 1))
+    return {(int(a), int(b)): "same" if bits[a, b] <= 8 else "alike" for a, b in zip(i, j, strict=True)}, (
+        agree,
+        alike,
+    )
+
+
+def test_planted_copies_are_found_and_nothing_else(planted):
+    found = near_duplicates(*planted)
+    assert dict(zip(map(tuple, found.pairs.tolist()), found.kinds.tolist(), strict=True)) == {
+        (7, 305): "identical",
+        (0, 300): "same",
+        (1, 301): "same",
+        (2, 302): "same",
+        (3, 303): "alike",
+        (4, 304): "alike",
+    }
+    assert found.kinds.tolist() == ["identical"] + 3 * ["same"] + 2 * ["alike"]
+    assert found.bits[:4].tolist() == [0, 1, 1, 1]
+    groups = found.groups()
+    assert groups[7] == groups[305]
+    assert groups[0] == groups[300]
+    assert groups[3] != groups[303]
+
+
+def test_in_tiles_and_few_directions_as_computed_plainly(planted, monkeypatch):
+    monkeypatch.setattr(duplicates, "_TILE", 32)
+    monkeypatch.setattr(duplicates, "_DIRECTIONS", 4)
+    rows, hashes = planted[0][:305], planted[1][:305]
+    # Loosely related rows, so that the limits are put to the test from both sides.
+    noise = np.random.default_rng(1).normal(0, np.linspace(0.05, 0.9, 60)[:, None], (60, 40))
+    rows[100:160] = rows[:60] + noise
+    hashes[101:160:2] = hashes[1:60:2]
+    expected, limits = plainly(rows, hashes)
+    found = near_duplicates(rows, hashes)
+    assert len(expected) > 30
+    assert set(expected.values()) == {"same", "alike"}
+    assert dict(zip(map(tuple, found.pairs.tolist()), found.kinds.tolist(), strict=True)) == expected
+    np.testing.assert_allclose([found.agree_below, found.alike_below], limits, rtol=1e-4)
+
+
+def test_unrelated_images_give_a_pair_by_chance_now_and_then():
+    counts = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        rows = np.maximum(rng.normal(0.3, 1, (400, 64)), 0).astype(np.float32)
+        found = near_duplicates(rows, rng.integers(0, 2**63, 400).astype(np.uint64))
+        assert not found.of("same", "identical").any()
+        counts.append(len(found))
+    assert sum(counts) <= 10
+
+
+def test_a_hash_alone_is_no_evidence(planted):
+    rows, hashes = planted
+    hashes[:] = 0  # as of flat pictures
+    found = near_duplicates(rows, hashes)
+    assert found.agree_below > found.distances.max()
+    near = {tuple(pair) for pair in found.pairs[found.distances < 0.1].tolist()}
+    assert near == {(7, 305), (0, 300), (1, 301), (2, 302), (3, 303), (4, 304)}
+
+
+def test_without_hashes_embeddings_must_do(planted):
+    found = near_duplicates(planted[0])
+    assert not found.hashed
+    assert set(found.kinds.tolist()) == {"identical", "alike"}
+    assert found.bits.tolist() == 6 * [-1]
+    assert found.groups()[3] == found.groups()[303]
+
+
+def test_of_few_images_only_identical_ones_are_known():
+    rows = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    rows[5] = rows[1]
+    found = near_duplicates(rows)
+    assert found.pairs.tolist() == [[1, 5]]
+    assert np.isnan(found.alike_below)
+
+
+def test_many_identical_images_do_not_explode():
+    rows = np.concatenate([np.zeros((500, 8)), np.random.default_rng(0).normal(size=(40, 8))])
+    found = near_duplicates(rows.astype(np.float32))
+    assert len(found) == 499
+    assert len(np.unique(found.groups())) == 41
+
+
+def test_the_nearest_pairs_stay_where_there_are_too_many(planted, monkeypatch):
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 2)
+    everything = near_duplicates(planted[0])
+    assert everything.truncated
+    assert len(everything) == 3  # identical ones are always kept
+
+
+def test_what_does_not_fit_is_refused():
+    rows = np.ones((4, 2))
+    with pytest.raises(InputError, match="hashes must be uint64, one for each of 4 rows; got int64"):
+        near_duplicates(rows, np.zeros(4, np.int64))
+    with pytest.raises(InputError, match=r"shape \(n, d\), got float64, shape \(4,\)"):
+        near_duplicates(rows[:, 0])
+    rows[2, 0] = np.inf
+    with pytest.raises(InputError, match="row 2 have values that are not finite"):
+        near_duplicates(rows)
+
+
+def test_hashes_that_agree_on_everything_are_not_believed():
+    # Silhouettes: the embeddings tell the images apart, the hashes hardly do.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 32)).astype(np.float32)
+    alike = rng.integers(0, 8, 200).astype(np.uint64)  # no two differ in more than 3 bits
+    found = near_duplicates(X, alike)
+    assert found.hash_bits == -1
+    assert not found.of("same").any()
+    # Hashes that tell unrelated images apart are believed as far as was asked for.
+    X[1] = X[0] + rng.normal(scale=0.05, size=32)
+    apart = rng.integers(0, 2**63, 200).astype(np.uint64)
+    apart[1] = apart[0] ^ np.uint64(7)
+    found = near_duplicates(X, apart)
+    assert found.hash_bits == 8
+    assert found.pairs[found.of("same")].tolist() == [[0, 1]]

@@ -1,0 +1,183 @@
+"""Processes that prepare images for a device: the same units as threads give, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from pictures import write_photos
+from test_pipeline import Device, expected, pipeline_of, rows_of
+
+from featx import load_dataset
+from featx.errors import ImageError, InputError
+from featx.extraction import pipeline, pixel_embedder
+from featx.extraction.workers import Workers
+from featx.inputs.image import FileImage
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return load_dataset(write_photos(tmp_path_factory.mktemp("p"), 40)).images
+
+
+@pytest.fixture(autouse=True)
+def always(monkeypatch):
+    monkeypatch.setattr(pipeline, "_IMAGES_FOR_PROCESSES", 1)
+    monkeypatch.setattr(pipeline, "_CORES_FOR_PROCESSES", 2)
+
+
+@pytest.fixture
+def pools(monkeypatch):
+    """How many pools of processes there were."""
+    made = []
+
+    class Counted(Workers):
+        def __init__(self, *args):
+            made.append(self)
+            super().__init__(*args)
+
+    monkeypatch.setattr(pipeline, "Workers", Counted)
+    return made
+
+
+def test_every_image_has_its_row_in_order(images, pools):
+    todo = list(range(0, 120, 2))
+    units = list(pipeline_of(images, Device(20)).run(todo))
+    assert len(pools) == 1
+    assert [item.position for unit in units for item in unit.items] == todo
+    np.testing.assert_allclose(
+        np.concatenate(rows_of(units)), expected([images[i] for i in todo], pixel_embedder(4)), atol=1e-6
+    )
+    assert [item.key for unit in units for item in unit.items] == [images[i].stat_key() for i in todo]
+    assert all(unit.pixels is None and unit.free is None for unit in units)
+    assert all(unit.seconds[stage] > 0 for unit in units for stage in ("read", "decode", "preprocess"))
+
+
+def test_known_images_copies_and_unreadable_ones_are_as_with_threads(images, tmp_path, pools, monkeypatch):
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 cut off")
+    bad = FileImage("bad", tmp_path / "bad.jpg")
+    some = [*images[:20], bad, images[3], *images[20:50], images[30]]
+    known = {images[i].read().digest for i in (5, 40)}
+    todo = range(len(some))
+    got = list(pipeline_of(some, Device(8), Device(8), known=known).run(todo))
+    monkeypatch.setattr(pipeline, "_IMAGES_FOR_PROCESSES", 10**6)
+    by_threads = list(pipeline_of(some, Device(8), Device(8), known=known).run(todo))
+    assert len(pools) == 1
+    for network in (0, 1):
+        # Which of two copies is computed depends on which thread is first; the rows of the digests do not.
+        processes, threads = (
+            {
+                digest: row
+                for unit in units
+                if unit.rows[network] is not None
+                for digest, row in zip(unit.rows_of(network)[0], unit.rows[network], strict=True)
+            }
+            for units in (got, by_threads)
+        )
+        assert len(processes) == 48 == sum(len(unit.rows_of(network)[0]) for unit in got)
+        assert processes.keys() == threads.keys()
+        assert all(np.array_equal(processes[digest], threads[digest]) for digest in threads)
+    errors = [(i.position, str(i.error)) for unit in got for i in unit.items if i.error is not None]
+    assert errors == [(i.position, str(i.error)) for unit in by_threads for i in unit.items if i.error]
+    assert len(errors) == 1
+
+
+def test_images_in_memory_stay_in_this_process(images, pools):
+    from featx.inputs.image import as_source
+
+    arrays = [as_source(np.asarray(image.read().image()), "a") for image in images[:30]]
+    assert len(rows_of(pipeline_of(arrays, Device(8)).run(range(30)))) > 0
+    assert not pools
+
+
+def test_a_consumer_that_stops_and_a_device_that_fails_leave_no_process(images, pools):
+    stopped = pipeline_of(images, Device(8)).run(range(120))
+    next(stopped)
+    stopped.close()
+    failing = pipeline_of(images, Device(8, fail_at=2))
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        list(failing.run(range(120)))
+    for pool in pools:
+        assert not any(process.is_alive() for process in (pool._pool._processes or {}).values())
+
+
+def test_slots_are_as_many_as_can_be_waiting(images):
+    """A device whose batches are far larger than a chunk, and one that takes them one by one."""
+    for batch in (1, 17, 400):
+        assert sum(map(len, rows_of(pipeline_of(images, Device(batch)).run(range(120))))) == 120
+
+
+def test_a_process_that_is_killed_is_one_clear_error(images):
+    class Deadly(FileImage):
+        def read(self):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    workers = Workers(2, pixel_embedder(4).preprocessing, 4, 3)
+    try:
+        assert len(workers.submit(images[:4]).result().images) == 4
+        deadly = workers.submit([Deadly("cat.jpg", "cat.jpg")])
+        with pytest.raises(InputError, match=r"ended unexpectedly.*cat\.jpg.*n_jobs=1"):
+            deadly.result(timeout=60)
+    finally:
+        workers.close()
+
+
+def test_an_error_that_is_not_of_an_image_is_raised_as_it_is(images):
+    class Broken(FileImage):
+        def read(self):
+            raise ZeroDivisionError("a fault of ours")
+
+    workers = Workers(1, pixel_embedder(4).preprocessing, 4, 1)
+    try:
+        for _ in range(3):  # its slot is free again
+            with pytest.raises(ZeroDivisionError, match="a fault of ours"):
+                workers.submit([Broken("a", "a")]).result(timeout=60)
+        missing = workers.submit([FileImage("gone", "/nowhere/gone.jpg")]).result(timeout=60)
+        assert isinstance(missing.images[0].error, ImageError)
+    finally:
+        workers.close()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
+def test_processes_end_with_a_program_that_is_killed_and_run_nothing_of_it(images, tmp_path):
+    """The program has no guard around its main part, which processes must not run again."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import time
+            from featx.extraction import pixel_embedder
+            from featx.extraction.workers import Workers
+            from featx.inputs.image import FileImage
+
+            print("started", flush=True)
+            workers = Workers(2, pixel_embedder(4).preprocessing, 4, 3)
+            workers.submit([FileImage("a", {images[0].path!r})]).result()
+            print(*workers._pool._processes, flush=True)
+            time.sleep(600)
+            """
+        )
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout.readline() == "started\n"
+        pids = [int(pid) for pid in program.stdout.readline().split()]
+        assert len(pids) == 2
+        program.kill()
+    deadline = time.monotonic() + 60
+    while any(_runs(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(_runs(pid) for pid in pids)
+
+
+def _runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,143 @@
+"""Detectors and their scores against slow references, scikit-learn's checks, and on what they must see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from featx.errors import InputError, UnknownName
+from featx.methods.detectors import (
+    MahalanobisDetector,
+    NeighborDetector,
+    detector_names,
+    get_detector,
+    score_anomalies,
+)
+
+
+@parametrize_with_checks(
+    [
+        NeighborDetector(),
+        NeighborDetector(metric="euclidean"),
+        MahalanobisDetector(),
+        MahalanobisDetector(0.5),
+    ]
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(60, 9)) @ rng.normal(size=(9, 9)), rng.normal(size=(40, 9)) * 3
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_neighbours_agree_with_all_distances(rows, metric, monkeypatch):
+    monkeypatch.setattr("featx.methods.detectors.neighbours._BLOCK", 500)  # several blocks
+    train, test = rows
+    detector = NeighborDetector(n_neighbors=3, metric=metric).fit(train)
+    unit = (lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)) if metric == "cosine" else (lambda x: x)
+    distances = np.sort(cdist(unit(test), unit(train)), axis=1)
+    np.testing.assert_allclose(detector.score_samples(test), -distances[:, :3].mean(axis=1), atol=1e-6)
+    within = cdist(unit(train), unit(train))
+    np.fill_diagonal(within, np.inf)
+    others = np.sort(within, axis=1)[:, :3].mean(axis=1)
+    np.testing.assert_allclose(detector.score_samples(train), -others, atol=1e-6)
+    assert detector.offset_ == pytest.approx(np.quantile(-others, 0.05), abs=1e-6)
+
+
+def test_far_from_the_origin_neighbours_are_still_exact(rows):
+    train, test = (part + 1e6 for part in rows)
+    nearest = cdist(test, train).min(axis=1)
+    found = -NeighborDetector(1, "euclidean").fit(train).score_samples(test)
+    np.testing.assert_allclose(found, nearest, rtol=1e-2)
+
+
+def test_mahalanobis_agrees_with_an_explicit_inverse(rows):
+    train, test = rows
+    for shrinkage in ("auto", 0.3):
+        detector = MahalanobisDetector(shrinkage).fit(train)
+        spread = np.cov(train.T, bias=True)
+        s = LedoitWolf().fit(train).shrinkage_ if shrinkage == "auto" else shrinkage
+        c = (1 - s) * spread + s * np.trace(spread) / 9 * np.eye(9)
+        expected = [np.sqrt((x - train.mean(0)) @ np.linalg.inv(c) @ (x - train.mean(0))) for x in test]
+        np.testing.assert_allclose(detector.score_samples(test), -np.array(expected), atol=1e-6)
+        assert detector.shrinkage_ == pytest.approx(s)
+
+
+@pytest.mark.parametrize("name", detector_names())
+def test_every_detector_finds_what_is_far_away(name):
+    rng = np.random.default_rng(1)
+    centre = np.repeat([5.0, 0.0], 6)
+    normal, far = rng.normal(size=(300, 12)) + centre, rng.normal(size=(50, 12)) + centre[::-1]
+    detector = get_detector(name).build(200, 12, 0.05, 0).fit(normal[:200])
+    scores = np.r_[detector.score_samples(normal[200:]), detector.score_samples(far)]
+    found = score_anomalies(scores, np.arange(150) >= 100, n_boot=0)
+    assert found.auroc[0].value > 0.99
+    assert (detector.predict(far) == -1).mean() > 0.9
+    assert (detector.predict(normal[200:]) == 1).mean() > 0.75
+
+
+def test_scores_agree_with_scikit_learn(rows):
+    rng = np.random.default_rng(2)
+    anomalous = np.arange(200) < 70
+    scores = np.round(rng.normal(size=200) - 0.8 * anomalous, 1)  # with ties
+    found = score_anomalies(scores, anomalous, n_boot=200)
+    assert found.auroc[0].value == pytest.approx(roc_auc_score(anomalous, -scores), abs=1e-12)
+    fpr, tpr, _ = roc_curve(anomalous, -scores, drop_intermediate=False)
+    assert found.fpr95[0].value == pytest.approx(fpr[np.argmax(tpr >= 0.95)])
+    assert found.mean_auroc == found.auroc[0]
+    for interval in (*found.auroc, *found.fpr95):
+        assert interval.low < interval.value < interval.high
+
+
+def test_the_interval_is_that_of_resampled_images():
+    rng = np.random.default_rng(3)
+    anomalous = np.arange(120) < 50
+    scores = rng.normal(size=120) - anomalous
+    draws = []
+    for _ in range(2000):
+        bad, good = rng.choice(scores[anomalous], 50), rng.choice(scores[~anomalous], 70)
+        draws.append(roc_auc_score([1] * 50 + [0] * 70, -np.r_[bad, good]))
+    found = score_anomalies(scores, anomalous, n_boot=2000).auroc[0]
+    np.testing.assert_allclose([found.low, found.high], np.percentile(draws, [2.5, 97.5]), atol=0.012)
+
+
+def test_problems_on_the_same_images_have_a_mean():
+    rng = np.random.default_rng(4)
+    labels = np.arange(90) % 3
+    scores = np.stack([rng.normal(size=90) + (labels == c) for c in range(3)])
+    anomalous = np.stack([labels != c for c in range(3)])
+    found = score_anomalies(scores, anomalous, strata=labels, n_boot=300)
+    assert found.mean_auroc.value == pytest.approx(np.mean([i.value for i in found.auroc]))
+    narrow, wide = (i.high - i.low for i in (found.mean_auroc, found.auroc[0]))
+    assert narrow < wide
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: NeighborDetector(n_neighbors=0).fit(x), "n_neighbors must be a whole number"),
+        (lambda x: NeighborDetector(metric="l1").fit(x), "unknown metric 'l1'; known: euclidean, cosine"),
+        (
+            lambda x: NeighborDetector(contamination=0.6).fit(x),
+            "contamination must lie above 0 and up",
+        ),
+        (lambda x: MahalanobisDetector("max").fit(x), "shrinkage must be 'auto' or from 0 to 1, got 'max'"),
+        (lambda x: MahalanobisDetector(0.0).fit(x[:5]), "of 5 rows of 9 features .* has no inverse"),
+        (lambda x: score_anomalies([1.0, 2.0], [True, True]), "all 2 images are of one kind"),
+        (lambda x: score_anomalies([1.0, np.nan], [True, False]), "scores must be finite numbers"),
+        (lambda x: score_anomalies([[1.0, 2.0]] * 2, [[True, False]] * 2), "several problems need strata"),
+    ],
+)
+def test_what_cannot_be_used_is_named(rows, call, message):
+    with pytest.raises(InputError, match=message):
+        call(rows[0])
+    with pytest.raises(UnknownName, match="did you mean knn"):
+        get_detector("knnn")

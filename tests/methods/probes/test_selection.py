@@ -1,0 +1,123 @@
+"""Folds and cross-validation."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from featx.methods.probes.selection import Validated, balanced_accuracy, cross_validate, expand, make_folds
+
+
+@pytest.mark.parametrize(("smallest", "expected"), [(1, 0), (2, 2), (4, 4), (5, 5), (9, 5)])
+def test_there_are_as_many_folds_as_the_smallest_class_allows_and_five_at_most(smallest, expected):
+    y = np.repeat([0, 1], [20, smallest])
+    folds = make_folds(y, None, 0)
+    assert len(folds) == expected
+    for train, held in folds:
+        assert set(y[train]) == set(y[held]) == {0, 1}
+        assert not set(train) & set(held)
+    if folds:
+        np.testing.assert_array_equal(np.sort(np.concatenate([h for _, h in folds])), np.arange(len(y)))
+
+
+def test_folds_are_seeded():
+    y = np.arange(40) % 2
+    one, same, other = (make_folds(y, None, s)[0][1] for s in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_no_group_is_on_both_sides_of_a_fold():
+    rng = np.random.default_rng(0)
+    y, groups = rng.integers(0, 3, 120), rng.integers(0, 24, 120)
+    folds = make_folds(y, groups, 0)
+    assert 2 <= len(folds) <= 5
+    for train, held in folds:
+        assert not set(groups[train]) & set(groups[held])
+        assert set(y[train]) == {0, 1, 2}
+
+
+def test_a_class_in_one_group_leaves_no_folds():
+    assert make_folds(np.array([0, 0, 0, 1, 1, 1]), np.array([1, 2, 3, 4, 4, 4]), 0) == []
+
+
+def test_groups_of_which_each_is_needed_leave_no_folds():
+    # Either half lacks a class: group 0 holds classes 0 and 1, group 1 holds 1 and 2, ...
+    y = np.array([0, 1, 1, 2, 2, 0])
+    groups = np.array([0, 0, 1, 1, 2, 2])
+    for train, _ in make_folds(y, groups, 0):
+        assert set(y[train]) == {0, 1, 2}
+
+
+def test_a_grid_expands_with_its_first_setting_slowest():
+    assert expand({"C": [1, 2], "w": [None, "b"]}) == [
+        {"C": 1, "w": None},
+        {"C": 1, "w": "b"},
+        {"C": 2, "w": None},
+        {"C": 2, "w": "b"},
+    ]
+    assert expand({}) == [{}]
+
+
+def test_balanced_accuracy_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    y, predicted = rng.integers(0, 4, 50), rng.integers(0, 4, 50)
+    assert balanced_accuracy(y, predicted) == pytest.approx(balanced_accuracy_score(y, predicted))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_scores_are_those_of_refitting_everything_in_every_fold(train, jobs):
+    X, y = train
+    folds = make_folds(y, None, 0)
+    model = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    candidates = expand({"kneighborsclassifier__n_neighbors": [7, 3, 1]})
+    scores = cross_validate(model, candidates, X, y, folds, n_jobs=jobs).accuracies
+    for score, candidate in zip(scores, candidates, strict=True):
+        slow = cross_val_predict(model.set_params(**candidate), X, y, cv=folds)
+        assert score == pytest.approx(balanced_accuracy_score(y, slow))
+
+
+def test_settings_of_earlier_steps_are_refitted_too(train):
+    X, y = train
+    folds = make_folds(y, None, 0)
+    model = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    candidates = expand({"standardscaler__with_std": [True, False]})
+    scores = cross_validate(model, candidates, X, y, folds).accuracies
+    for score, candidate in zip(scores, candidates, strict=True):
+        slow = cross_val_predict(model.set_params(**candidate), X, y, cv=folds)
+        assert score == pytest.approx(balanced_accuracy_score(y, slow))
+    assert scores[0] != scores[1]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_logistic_path_scores_as_plain_refitting_does(train, n_classes):
+    X, y = train[0][train[1] < n_classes], train[1][train[1] < n_classes]
+    folds = make_folds(y, None, 0)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+    grid = {
+        "logisticregression__C": [0.001, 0.1, 1.0],
+        "logisticregression__class_weight": [None, "balanced"],
+    }
+    fast = cross_validate(model, expand(grid), X, y, folds, path=True)
+    slow = cross_validate(model, expand(grid), X, y, folds)
+    np.testing.assert_allclose(fast.accuracies, slow.accuracies, atol=0.03)
+    assert slow.losses is None
+    for loss, candidate in zip(fast.losses, expand(grid), strict=True):
+        p = cross_val_predict(model.set_params(**candidate), X, y, cv=folds, method="predict_proba")
+        assert loss == pytest.approx(log_loss(y, p), rel=0.02)
+
+
+def test_the_best_is_the_most_accurate_then_the_one_of_the_lowest_loss_then_the_first():
+    accuracies = np.array([0.9, 1.0, 1.0 - 1e-15, 1.0, 0.99])
+    assert Validated(accuracies, None).best() == 1
+    assert Validated(accuracies, np.array([0.0, 0.5, 0.2, 0.2, 0.1])).best() == 2
+
+
+def test_the_estimator_itself_is_never_fitted(train):
+    model = KNeighborsClassifier()
+    cross_validate(model, [{"n_neighbors": 1}], *train, make_folds(train[1], None, 0))
+    assert not hasattr(model, "classes_")

@@ -1,0 +1,103 @@
+"""Several backbones in a comparison: their ensemble, its weights, and what each member adds."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pictures import BACKBONE, write_photos
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+
+from featx import compare
+from featx.cli import main
+from featx.methods.probes import fit_probe, held_out_probabilities
+from featx.methods.probes.selection import make_folds
+
+TWO = [BACKBONE, "squeezenet1_1"]
+QUICK = {"weights": None, "image_size": 32, "baseline": "none", "n_boot": 50}
+SHADES = {"one": (120, 100, 100), "two": (100, 120, 100), "three": (105, 105, 115)}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return write_photos(tmp_path_factory.mktemp("ensemble") / "shades", 24, colours=SHADES)
+
+
+def test_the_ensemble_is_one_more_method(photos, tmp_path):
+    result = compare(photos, backbones=TWO, classifiers=["logreg", "knn"], **QUICK)
+    assert [m.name for m in result.methods][-1] == "ensemble"
+    ensemble = result.methods[-1]
+    assert (ensemble.kind, ensemble.backbone) == ("probe", None)
+    members = result.ensemble["members"]
+    assert [m["backbone"] for m in members] == TWO
+    assert sum(m["weight"] for m in members) == pytest.approx(1)
+    assert result.ensemble["n_held_out"] == 54
+    assert ensemble.params[TWO[0]]["weight"] == members[0]["weight"]
+    by_name = {(m.name, m.backbone): m for m in result.methods}
+    for j, member in enumerate(members):
+        assert member["top1"] == by_name[member["classifier"], member["backbone"]].top1
+        # Without one of two the ensemble is the other one.
+        other = members[1 - j]["top1"]
+        assert member["adds"]["difference"] == pytest.approx(ensemble.top1 - other)
+    best = max(m["top1"] for m in members)
+    assert result.ensemble["versus_best_member"]["difference"] == pytest.approx(ensemble.top1 - best)
+    fits = [by_name[m["classifier"], m["backbone"]].seconds["fit"] for m in members]
+    assert ensemble.seconds["fit"] > sum(fits)
+    assert "what each backbone adds" in result.advice
+
+    report = result.save(tmp_path / "out").read_text(encoding="utf-8")
+    assert "What each backbone adds to the ensemble" in report
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert content["ensemble"]["best_member"] in TWO
+    assert type(result).from_dict(content).ensemble == content["ensemble"]
+
+
+def test_one_backbone_or_a_wish_makes_none(capsys, photos, tmp_path):
+    assert compare(photos, backbones=BACKBONE, classifiers="lda", **QUICK).ensemble is None
+    command = ["compare", str(photos), "-o", str(tmp_path), "--backbone", *TWO, "--classifiers", "lda"]
+    command += ["--weights", "random", "--image-size", "32", "--baseline", "none", "--quiet"]
+    assert main([*command, "--no-ensemble"]) == 0
+    assert "Ensemble" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "results.json").read_text())["ensemble"] is None
+
+
+def test_with_one_image_of_a_class_the_weights_are_equal(tmp_path):
+    data = tmp_path / "data"
+    write_photos(data / "train", 1, colours=SHADES)
+    write_photos(data / "test", 4, colours=SHADES, seed=500)
+    result = compare(data, backbones=TWO, classifiers=["logreg"], **QUICK)
+    assert result.ensemble["n_held_out"] == 0
+    assert [m["weight"] for m in result.ensemble["members"]] == [0.5, 0.5]
+
+
+def rows_of(n, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    return (rng.normal(size=(n, 5)) + np.eye(3, 5)[y]).astype(np.float32), y
+
+
+@pytest.mark.parametrize("name", ["logreg", "lda", "svm"])
+def test_held_out_probabilities_are_of_models_that_did_not_see_the_row(name):
+    X, y = rows_of(90)
+    fitted = fit_probe(name, X, y, seed=1)
+    rows, found = held_out_probabilities(fitted, X, y, seed=1)
+    assert rows.tolist() == list(range(90))
+    expected = np.empty_like(found)
+    for train, held in make_folds(y, None, 1):
+        model = clone(fitted.estimator)
+        if isinstance(model, CalibratedClassifierCV):
+            model.set_params(cv=5)
+        expected[held] = model.fit(X[train], y[train]).predict_proba(X[held])
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_of_many_rows_a_sample_is_held_out(monkeypatch):
+    X, y = rows_of(300)
+    fitted = fit_probe("lda", X, y)
+    monkeypatch.setattr("featx.methods.probes.held_out.SELECTION_ROWS", 60)
+    rows, found = held_out_probabilities(fitted, X, y)
+    assert (len(rows), found.shape) == (60, (60, 3))
+    assert np.bincount(y[rows]).tolist() == [20, 20, 20]
+    np.testing.assert_allclose(found.sum(axis=1), 1)

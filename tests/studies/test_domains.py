@@ -1,0 +1,152 @@
+"""Trained on one domain, tested on another: the protocol, what is written, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pictures import QUICK, QUICK_OPTIONS, write_photos
+
+from featx import Features
+from featx.cli import main
+from featx.errors import DatasetError, InputError, UnknownName
+from featx.studies.comparison import compare_domains
+
+
+def blobs(n, seed, *, move=0.0, turn=1.0, classes=("a", "b", "c"), split=True, space=1):
+    """Rows of three classes; half of them train."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % len(classes)
+    centres = 4 * np.eye(8)[[ord(c) - ord("a") for c in classes]]
+    rows = (rng.normal(size=(n, 8)) + centres[y]) * turn
+    rows[:, 0] += move
+    splits = np.where(np.arange(n) < n // 2, "train", "test") if split else None
+    return Features(
+        rows.astype(np.float32), [f"{seed}-{i}" for i in range(n)], y, classes, splits, space={"v": space}
+    )
+
+
+UNLABELLED = Features(np.ones((3, 8), np.float32), ["x", "y", "z"], space={"v": 1})
+
+
+@pytest.fixture(scope="module")
+def result():
+    return compare_domains(blobs(120, 0), blobs(180, 1, move=6.0, turn=1.0), n_boot=100)
+
+
+def test_every_method_meets_the_target_test_rows(result):
+    assert [(m.name, m.kind) for m in result.methods] == [
+        ("source-only", "source"),
+        ("per-domain", "adapted"),
+        ("coral", "adapted"),
+        ("subspace", "adapted"),
+        ("tca", "adapted"),
+        ("target-trained", "bound"),
+    ]
+    assert (result.source["n_train"], result.source["n_test"]) == (60, 60)
+    assert (result.target["n_train"], result.target["n_test"]) == (90, 90)
+    for m in result.methods:
+        assert m.top1.low <= m.top1.value <= m.top1.high
+
+
+def test_a_shift_and_scaling_is_undone_by_matching_moments(result):
+    by_name = {m.name: m for m in result.methods}
+    base = by_name["source-only"]
+    assert base.versus_source is None
+    assert result.source["top1"].value > 0.9 > base.top1.value
+    for name in ("per-domain", "target-trained"):
+        m = by_name[name]
+        assert m.top1.value > 0.9
+        assert m.differs
+        assert m.versus_source["difference"] == pytest.approx(m.top1.value - base.top1.value)
+    assert "gains most without any target label" in result.advice
+
+
+def test_target_labels_change_no_adapted_method():
+    source, target = blobs(60, 0), blobs(60, 1, move=2.0)
+    mislabelled = blobs(60, 1, move=2.0)
+    mislabelled.labels[:30] = (mislabelled.labels[:30] + 1) % 3  # in the training half only
+    one, other = (compare_domains(source, t, n_boot=10, adaptations=["coral"]) for t in (target, mislabelled))
+    assert one.methods[1].metrics["log_loss"] == other.methods[1].metrics["log_loss"]
+    assert one.methods[-1].metrics["log_loss"] != other.methods[-1].metrics["log_loss"]
+
+
+def test_classes_are_matched_by_name_and_may_be_fewer():
+    result = compare_domains(
+        blobs(60, 0), blobs(60, 1, classes=("c", "a")), n_boot=10, adaptations="per-domain"
+    )
+    assert result.methods[0].top1.value > 0.9
+    assert result.methods[-1].top1.value > 0.9
+
+
+def test_what_is_too_large_is_left_out_and_said():
+    result = compare_domains(blobs(2400, 0), blobs(1800, 1), n_boot=10, adaptations=["tca"])
+    assert [m.name for m in result.methods] == ["source-only", "target-trained"]
+    assert result.warnings == [
+        "Transfer component analysis left out: 2100 training images of both domains, at most 2000"
+    ]
+
+
+def test_what_is_written_can_be_read(result, tmp_path):
+    result.source["name"] = "<photos>"
+    report = result.save(tmp_path / "out").read_text(encoding="utf-8")
+    data = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (data["schema"], data["kind"], len(data["methods"])) == (1, "domains", 6)
+    assert set(data["methods"][2]["versus_source"]) == {"p_value", "difference", "low", "high", "effect"}
+    assert data["methods"][0]["versus_source"] is None
+    assert "<photos>" not in report
+    assert "&lt;photos&gt;" in report
+    assert "Subspace alignment" in report
+    lines = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert lines[0].startswith("name,title,kind,top1,top1_low,top1_high")
+    assert len(lines) == 7
+    assert "Trained on the target" in result.table()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options", "error", "message"),
+    [
+        (
+            blobs(60, 0),
+            blobs(60, 1, classes=("a", "d")),
+            {},
+            DatasetError,
+            "class 'd' is not one of features",
+        ),
+        (blobs(60, 0), blobs(60, 1, space=2), {}, InputError, "embeddings of different spaces"),
+        (blobs(60, 0), UNLABELLED, {}, DatasetError, "no labels"),
+        (blobs(60, 0), blobs(60, 1), {"adaptations": "corall"}, UnknownName, "did you mean coral"),
+        (blobs(60, 0), blobs(60, 1), {"limit": 5}, InputError, "limit does not apply to features"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(source, target, options, error, message):
+    with pytest.raises(error, match=message):
+        compare_domains(source, target, **options)
+
+
+def test_folders_on_the_command_line(capsys, tmp_path):
+    write_photos(tmp_path / "photos", 12)
+    write_photos(
+        tmp_path / "dark", 12, colours={"crimson": (40, 6, 10), "leaf": (8, 32, 12), "sky": (12, 26, 44)}
+    )
+    command = ["compare", str(tmp_path / "photos"), "--target-domain", str(tmp_path / "dark")]
+    command += ["-o", str(tmp_path / "out"), "--quiet", *QUICK_OPTIONS]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "photos -> dark: 27 labelled source and 27 unlabelled target images, 9 test images" in out
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["forward_passes"] == 72
+    assert main([*command, "--classifiers", "knn", "lda"]) == 2
+    assert "--classifiers takes one name with --target-domain, got 2" in capsys.readouterr().err
+    assert main([*command, "--target", "age"]) == 2
+    assert "--target does not go with --target-domain" in capsys.readouterr().err
+    # What has no place there is not passed over in silence.
+    for option in (["--seeds", "3"], ["--baseline", "head"], ["--epochs", "2"]):
+        assert main([*command, *option]) == 2
+        assert f"{option[0]} does not go with --target-domain" in capsys.readouterr().err
+
+
+def test_folders_from_python_share_the_cache(photos):
+    result = compare_domains(photos, photos, n_boot=10, adaptations="coral", **QUICK)
+    assert result.forward_passes == 24
+    assert result.methods[0].top1 == result.source["top1"]
