@@ -11,13 +11,13 @@ import pytest
 
 from featx.errors import InputError
 from featx.methods.probes import answers, score, score_answers
+from featx.metrics import Interval
 from featx.report.page import render
 from featx.results import (
     DENSE_CLASSES,
     ComparisonResult,
     Confusion,
     CurveResult,
-    Interval,
     MethodResult,
     confusion_of,
 )

@@ -1,6 +1,7 @@
-"""Is one method better than another, and how sure is a number?
+"""Say how good a method is, how sure that is, and whether it is better than another.
 
 ========================  ==================================================================================
+`table`                   the metrics: names, titles, which way is better
 `intervals`               how sure a number is: over test images, over draws
 `paired`                  two methods on the same test images
 `repeated`                two methods on repeated splits of the same images
@@ -10,36 +11,72 @@
 ========================  ==================================================================================
 """
 
-from featx.metrics.effects import cohens_d_z, cohens_g, cohens_h, matched_odds_ratio
-from featx.metrics.families import holm, holm_over_pairs
-from featx.metrics.intervals import (
-    FEW_DRAWS,
-    bootstrap_interval,
-    interval_over_draws,
-    t_interval,
-)
-from featx.metrics.paired import (
-    PairedErrors,
-    PairedTest,
-    mcnemar_exact,
-    mcnemar_mid_p,
-    paired_difference,
-    sign_flip_test,
-)
-from featx.metrics.ranks import (
-    RankComparison,
-    compare_over_datasets,
-    critical_difference,
-    rank_methods,
-)
-from featx.metrics.repeated import (
-    ResampledTest,
-    corrected_interval,
-    corrected_resampled_t_test,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from featx.metrics.interval import Interval
+from featx.metrics.table import METRICS, Metric, names_for
+
+if TYPE_CHECKING:
+    from featx.metrics.effects import cohens_d_z, cohens_g, cohens_h, matched_odds_ratio
+    from featx.metrics.families import holm, holm_over_pairs
+    from featx.metrics.intervals import FEW_DRAWS, bootstrap_interval, interval_over_draws, t_interval
+    from featx.metrics.paired import (
+        PairedErrors,
+        PairedTest,
+        mcnemar_exact,
+        mcnemar_mid_p,
+        paired_difference,
+        sign_flip_test,
+    )
+    from featx.metrics.ranks import RankComparison, critical_difference, rank_methods
+    from featx.metrics.repeated import ResampledTest, corrected_interval, corrected_resampled_t_test
+
+#: Modules that need SciPy, and what is loaded from each when it is first used.
+_LATER = {
+    "effects": (
+        "cohens_d_z",
+        "cohens_g",
+        "cohens_h",
+        "matched_odds_ratio",
+    ),
+    "families": (
+        "holm",
+        "holm_over_pairs",
+    ),
+    "intervals": (
+        "FEW_DRAWS",
+        "bootstrap_interval",
+        "interval_over_draws",
+        "t_interval",
+    ),
+    "paired": (
+        "PairedErrors",
+        "PairedTest",
+        "mcnemar_exact",
+        "mcnemar_mid_p",
+        "paired_difference",
+        "sign_flip_test",
+    ),
+    "ranks": (
+        "RankComparison",
+        "critical_difference",
+        "rank_methods",
+    ),
+    "repeated": (
+        "ResampledTest",
+        "corrected_interval",
+        "corrected_resampled_t_test",
+    ),
+}
 
 __all__ = [
     "FEW_DRAWS",
+    "METRICS",
+    "Interval",
+    "Metric",
     "PairedErrors",
     "PairedTest",
     "RankComparison",
@@ -48,7 +85,6 @@ __all__ = [
     "cohens_d_z",
     "cohens_g",
     "cohens_h",
-    "compare_over_datasets",
     "corrected_interval",
     "corrected_resampled_t_test",
     "critical_difference",
@@ -58,8 +94,17 @@ __all__ = [
     "matched_odds_ratio",
     "mcnemar_exact",
     "mcnemar_mid_p",
+    "names_for",
     "paired_difference",
     "rank_methods",
     "sign_flip_test",
     "t_interval",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LATER.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(f"featx.metrics.{module}"), name)
+            return value
+    raise AttributeError(f"module 'featx.metrics' has no attribute {name!r}")

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from featx.errors import InputError
-from featx.results import Interval
+from featx.metrics.interval import Interval
 
 #: Below so many draws Student's interval is taken, from so many on the bootstrap.
 FEW_DRAWS = 100

@@ -14,8 +14,8 @@ from scipy.stats import binom, binomtest
 
 from featx.errors import InputError
 from featx.metrics.effects import cohens_d_z, cohens_g
+from featx.metrics.interval import Interval
 from featx.metrics.intervals import bootstrap_interval, check_bootstrap, percentiles
-from featx.results import Interval
 
 _WRITTEN = ("p_value", "difference", "low", "high", "effect")
 

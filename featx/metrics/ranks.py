@@ -6,8 +6,7 @@ Accuracies on different datasets cannot be averaged: a point is much on one and 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,7 +14,6 @@ import numpy as np
 from scipy.stats import chi2, f, rankdata, studentized_range
 
 from featx.errors import InputError
-from featx.results import ComparisonResult
 
 
 @dataclass(frozen=True)
@@ -187,81 +185,6 @@ def critical_difference(n_methods: int, n_datasets: int, *, alpha: float = 0.05)
         / math.sqrt(2)
         * math.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets))
     )
-
-
-def compare_over_datasets(
-    results: Sequence[str | os.PathLike[str] | ComparisonResult] | Mapping[str, ComparisonResult],
-    *,
-    metric: str = "top1",
-    floors: bool = False,
-    alpha: float = 0.05,
-) -> RankComparison:
-    """Ranks the methods of several comparisons, a dataset each.
-
-    Where a comparison was repeated over splits, the mean over them is what counts.
-
-    Parameters
-    ----------
-    results : sequence of paths and ComparisonResult, or mapping of str to ComparisonResult
-        ``results.json`` files, or what was read from them; a mapping names the datasets itself.
-    metric : str, default="top1"
-        Which metric ranks them: a higher one is better but of ``log_loss``, ``calibration_error``.
-    floors : bool, default=False
-        Whether floors are ranked too.
-    alpha : float, default=0.05
-        As in `rank_methods`.
-
-    Returns
-    -------
-    RankComparison
-        Of the methods that all the comparisons have. A method is its name and, where a comparison has several
-        backbones, its backbone.
-
-    Raises
-    ------
-    InputError
-        A file is no result, two are of a dataset of the same name, or fewer than two methods with that
-        metric are common to all.
-    """
-    if isinstance(results, Mapping):
-        named = dict(results)
-    else:
-        named = {}
-        for item in results:
-            result = item if isinstance(item, ComparisonResult) else ComparisonResult.read_json(item)
-            name = str(result.dataset.get("name") or "")
-            if name in named:
-                raise InputError(
-                    f"two results are of a dataset named {name!r}; give them as a mapping with a name each"
-                )
-            named[name] = result
-    tables = [_scores(result, metric, floors) for result in named.values()]
-    common = [m for m in tables[0] if all(m in table for table in tables)] if tables else []
-    if len(tables) < 2 or len(common) < 2:
-        raise InputError(
-            f"at least two datasets and two methods with {metric} on all of them are needed, "
-            f"got {len(tables)} and {len(common)}"
-        )
-    return rank_methods(
-        [[table[m] for m in common] for table in tables],
-        common,
-        list(named),
-        higher_is_better=metric not in ("log_loss", "calibration_error"),
-        alpha=alpha,
-    )
-
-
-def _scores(result: ComparisonResult, metric: str, floors: bool) -> dict[str, float]:
-    several = len({m.backbone for m in result.methods if m.backbone}) > 1
-    found = {}
-    for method in result.methods:
-        value = method.metric(metric).value
-        if result.repeats is not None:
-            value = result.repeats.mean(method.name, method.backbone, metric)
-        if math.isfinite(value) and (floors or method.kind != "floor"):
-            suffix = f" · {method.backbone}" if several and method.backbone else ""
-            found[method.name + suffix] = value
-    return found
 
 
 @cache

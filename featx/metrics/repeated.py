@@ -15,8 +15,8 @@ from scipy.stats import t as student
 
 from featx.errors import InputError
 from featx.metrics.effects import cohens_d_z
+from featx.metrics.interval import Interval
 from featx.metrics.intervals import check_level, cut, finite_values, student_interval
-from featx.results import Interval
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import statistics
 from collections.abc import Sequence
 from html import escape
 
+from featx.metrics import Interval
 from featx.report.curve_plot import CLOSER, LineStyle, learning_plot, line_styles, worth_a_closer_look
 from featx.report.document import document, figure
 from featx.report.provenance import _count, _details, _facts, _flat, _plural, _range, _table
-from featx.results import CurveLevel, CurveMethod, CurveResult, Interval, write_atomically
+from featx.results import CurveLevel, CurveMethod, CurveResult, write_atomically
 from featx.results.formats import format_seconds
 
 FOOT = "Made by featx. The numbers are in curve.csv, every draw is in curve.json beside this page."

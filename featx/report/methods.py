@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from featx.results import ALPHA, Interval, MethodResult, by_top1
+from featx.metrics import Interval
+from featx.results import ALPHA, MethodResult, by_top1
 from featx.results.formats import format_milliseconds, format_p, format_points, format_seconds
 
 KIND = {"probe": "frozen features", "finetune": "fine-tuned", "floor": "floor"}

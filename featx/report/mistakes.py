@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from featx.metrics import Interval
 from featx.report.methods import Scale, axis
 from featx.report.plots import confusions
-from featx.results import Confusion, Interval, MethodResult
+from featx.results import Confusion, MethodResult
 
 SHOWN_MISTAKES = 24
 SHOWN_CLASSES = 20

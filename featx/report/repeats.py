@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from html import escape
 
+from featx.metrics import Interval
 from featx.report.methods import KIND, Scale, axis, dot_and_whisker, verdict_of_test
-from featx.results import Interval, RepeatedMethod, Repeats
+from featx.results import RepeatedMethod, Repeats
 from featx.results.formats import format_points, format_seconds
 
 

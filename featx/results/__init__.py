@@ -149,7 +149,6 @@ from featx.results.regression import (
 from featx.results.repeats import RepeatedMethod, Repeats, said_of
 from featx.results.types import (
     Curve,
-    Interval,
     MethodResult,
     Mistake,
     best_method,
@@ -177,7 +176,6 @@ __all__ = [
     "DetectorResult",
     "DomainMethod",
     "DomainResult",
-    "Interval",
     "MethodResult",
     "Mistake",
     "RegressionResult",

@@ -31,8 +31,8 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from featx.metrics import Interval
 from featx.results.comparison import SCHEMA, aligned
-from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
 
 if TYPE_CHECKING:

@@ -37,10 +37,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from featx.errors import InputError
+from featx.metrics import Interval
 from featx.results.advice import ALPHA
 from featx.results.comparison import SCHEMA, aligned
 from featx.results.formats import format_p, format_points
-from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
 
 if TYPE_CHECKING:

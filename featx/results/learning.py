@@ -41,9 +41,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import InputError
+from featx.metrics import Interval
 from featx.results.comparison import DatasetFacts, aligned
 from featx.results.reading import built_fields, read_json, shown
-from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
 from featx.spreadsheet import frame_csv
 

@@ -31,8 +31,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from featx.metrics import Interval
 from featx.results.comparison import aligned
-from featx.results.types import Interval
 from featx.results.writing import plain, write_atomically
 from featx.spreadsheet import frame_csv
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featx.errors import InputError
+from featx.metrics import Interval
 from featx.results.formats import format_p
 from featx.results.reading import built, shown
-from featx.results.types import Interval, Test
+from featx.results.types import Test
 
 
 @dataclass

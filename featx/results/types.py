@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from featx.errors import InputError
+from featx.metrics import Interval
 from featx.results.confusion import DENSE_CLASSES, Confusion
 from featx.results.reading import shown
 
@@ -39,28 +40,6 @@ class Test(TypedDict, total=False):
     low: float | None
     high: float | None
     effect: float | None
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number and its 95 % interval; NaN where it is undefined.
-
-    Parameters
-    ----------
-    value, low, high : float
-        The estimate and the bounds of its interval.
-    """
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-
-    def __str__(self) -> str:
-        if not math.isfinite(self.value):
-            return "-"
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.metrics import Interval
 from featx.options import checked, listed
-from featx.results import Interval
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.terminal import tell
 

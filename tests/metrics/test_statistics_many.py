@@ -12,7 +12,7 @@ from scipy.stats import friedmanchisquare, ttest_1samp
 
 from featx.errors import InputError
 from featx.metrics import (
-    compare_over_datasets,
+    Interval,
     corrected_interval,
     corrected_resampled_t_test,
     critical_difference,
@@ -20,7 +20,8 @@ from featx.metrics import (
     holm_over_pairs,
     rank_methods,
 )
-from featx.results import ComparisonResult, Interval, MethodResult
+from featx.results import ComparisonResult, MethodResult
+from featx.studies.across_datasets import compare_over_datasets
 
 #: Demsar (2006), table 6: AUC of four variants of C4.5 on 14 datasets. The paper ranks C4.5+cf before
 #: C4.5+m+cf on "voting" (the last but one), which its three digits do not tell apart.

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy.stats import binomtest
 
-from featx.results import ComparisonResult, Interval, MethodResult, Mistake, advise, best_method
+from featx.metrics import Interval
+from featx.results import ComparisonResult, MethodResult, Mistake, advise, best_method
 
 CLASSES = [
     "anthurium", "barbeton daisy", "bishop of llandaff", "californian poppy", "foxglove", "frangipani",

@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from featx.metrics import Interval
 from featx.report import render_curve
 from featx.report.curve_plot import learning_plot, line_styles, worth_a_closer_look
-from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult, Interval
+from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
 
 VOID = {"meta", "br", "img", "path", "rect", "circle", "use"}
 

@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 import pytest
 
 from featx.errors import OutputError
+from featx.metrics import Interval
 from featx.report import render, write_report
 from featx.report.methods import Scale, methods_table
 from featx.report.mistakes import confident_mistakes
 from featx.report.style import CSS
-from featx.results import ComparisonResult, Interval, MethodResult, Mistake, advise
+from featx.results import ComparisonResult, MethodResult, Mistake, advise
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 

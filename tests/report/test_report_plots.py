@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
+from featx.metrics import Interval
 from featx.report.plots import confusion_plot, confusions, cost_plot, curves_plot, front, shortened
 from featx.report.svg import INK, inline_svg
-from featx.results import Interval, MethodResult
+from featx.results import MethodResult
 
 
 def matrix(n: int) -> list[list[int]]:

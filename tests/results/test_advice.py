@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from featx.metrics import Interval
 from featx.results import (
     ALPHA,
-    Interval,
     MethodResult,
     RepeatedMethod,
     Repeats,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from featx.errors import InputError, OutputError
+from featx.metrics import Interval
 from featx.results import (
     ComparisonResult,
-    Interval,
     MethodResult,
     Mistake,
     best_method,

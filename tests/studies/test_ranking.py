@@ -14,7 +14,7 @@ import featx
 from featx.analysis.transferability import leep, logme, nce, softmax
 from featx.cli import main
 from featx.errors import InputError
-from featx.results import Interval
+from featx.metrics import Interval
 from featx.results.ranking import Candidate, RankingResult
 
 TINY = {"weights": None, "image_size": 32, "engine": "torch", "precision": "fp32"}

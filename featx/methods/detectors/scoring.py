@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.errors import InputError
-from featx.results import Interval
+from featx.metrics import Interval
 
 RECALL = 0.95
 _CHUNK = 2_000_000  # counts held at a time

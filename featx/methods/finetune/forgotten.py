@@ -22,8 +22,7 @@ from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.precision import Arithmetic
 from featx.methods.finetune.problem import integers
 from featx.methods.finetune.trunk import Trunk, features
-from featx.metrics import PairedTest, bootstrap_interval, mcnemar_exact
-from featx.results import Interval
+from featx.metrics import Interval, PairedTest, bootstrap_interval, mcnemar_exact
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from featx.errors import InputError
-from featx.results import Interval
+from featx.metrics import Interval
 
 #: The metrics of a regression, in the order in which `score_numbers` gives them.
 NUMBER_METRICS = ("r2", "mae", "rmse", "spearman")

@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 from scipy.stats import binomtest
 
 from featx.errors import InputError
-from featx.results import Interval
+from featx.metrics import Interval
 
 #: The metrics, in the order in which `score` gives them.
 METRICS = (

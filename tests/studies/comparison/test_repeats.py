@@ -13,9 +13,10 @@ from pictures import BACKBONE, QUICK, picture, write_photos
 from featx import compare, extract
 from featx.cli import main
 from featx.errors import InputError
-from featx.metrics import compare_over_datasets, corrected_resampled_t_test
+from featx.metrics import corrected_resampled_t_test
 from featx.report import render
 from featx.results import ComparisonResult, RegressionResult
+from featx.studies.across_datasets import compare_over_datasets
 from featx.studies.comparison.pairs import adjusted
 
 SMALL = {"backbones": BACKBONE, "n_boot": 50} | {k: v for k, v in QUICK.items() if k != "backbone"}
