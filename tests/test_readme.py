@@ -1,4 +1,4 @@
-"""What README.md shows is run: its Python as it stands, its commands through the parser.
+"""Run what README.md and docs/ show: their Python as it stands, their commands through the parser.
 
 In place of pretrained weights, which no test may need, every named backbone gets seeded random ones and an
 image size of 32; the photos and tables that the examples take for granted are made up here. Fine-tuning
@@ -7,6 +7,7 @@ runs in fp32, whatever the machine has. Nothing else is substituted.
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -17,21 +18,25 @@ import pytest
 from pictures import write_photos
 
 import featx.backbones
+from featx import Features
 from featx.cli.arguments import build_parser
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.rst"))
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language):
+def blocks(language, page):
     """(line, text) of each block of that language; the line is the first of its text."""
-    text = README.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [(text.count("\n", 0, match.start(1)) + 1, match[1]) for match in found]
 
 
 def commands():
-    lines = [line for _, block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("featx ")]
+    lines = [line for page in PAGES for _, block in blocks("sh", page) for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line.startswith("featx ")))
 
 
 @pytest.fixture
@@ -60,15 +65,57 @@ def taken_for_granted(tmp_path, monkeypatch):
     return {"paths": paths, "labels": labels, "frame": frame}
 
 
-def test_the_python_runs_as_it_stands(taken_for_granted):
-    names = dict(taken_for_granted)
-    for line, block in blocks("python"):
-        # Blank lines before it, so that a traceback shows the line of the README.
-        exec(compile("\n" * (line - 1) + block, str(README), "exec"), names)
+def run_blocks(page, names):
+    for line, block in blocks("python", page):
+        # Blank lines before it, so that a traceback shows the line of the page.
+        exec(compile("\n" * (line - 1) + block, str(page), "exec"), names)
+    return names
+
+
+def test_the_python_of_the_readme_runs_as_it_stands(taken_for_granted):
+    names = run_blocks(README, dict(taken_for_granted))
     assert names["features"].embeddings.shape == (24, 1280)
     assert Path("out/report.html").is_file()
+
+
+def test_the_python_of_the_page_on_scikit_learn_runs_as_it_stands(taken_for_granted):
+    names = run_blocks(ROOT / "docs" / "scikit-learn.md", dict(taken_for_granted))
     assert names["search"].best_score_ > 0.5
     assert len(names["search"].cv_results_["params"]) == 18
+
+
+def test_the_python_of_the_page_on_files_runs_as_it_stands(taken_for_granted):
+    photos = featx.load_dataset("photos")
+    rows = np.zeros((len(photos), 4), np.float32)
+    Features(rows, photos.ids, labels=photos.labels, classes=photos.classes).save("features.h5")
+    names = run_blocks(ROOT / "docs" / "files.md", {})
+    assert names["frame"].shape == (24, 5)
+    assert set(names["frame"]["label"]) == set(photos.classes)
+
+
+def test_every_page_with_python_is_run():
+    with_python = {page.name for page in PAGES if blocks("python", page)}
+    assert with_python == {"README.md", "scikit-learn.md", "files.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_every_public_name_is_in_the_reference():
+    text = (ROOT / "docs" / "reference" / "python.rst").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", text, re.MULTILINE))
+    assert documented == set(featx.__all__) - {"__version__", "FeatxError"}
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "reference").glob("*.rst")), ids=lambda page: page.name
+)
+def test_the_reference_names_what_there_is(page):
+    for name in re.findall(r"^\.\. auto\w+:: (featx[\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        assert pkgutil.resolve_name(name).__doc__, name
 
 
 @pytest.mark.parametrize("command", commands())
@@ -80,7 +127,9 @@ def test_the_commands_parse(command):
 def test_the_search_sends_each_image_through_each_network_once(taken_for_granted, monkeypatch):
     from featx.engines import EagerEngine
 
-    (block,) = [text for _, text in blocks("python") if "GridSearchCV" in text]
+    (block,) = [
+        text for _, text in blocks("python", ROOT / "docs" / "scikit-learn.md") if "GridSearchCV" in text
+    ]
     seen = []
     run = EagerEngine.__call__
 
