@@ -1,13 +1,12 @@
-"""The fine-tuned baseline: what training the network itself would give, on the same splits as the probes.
+"""Fine-tune the network itself, on the same splits as the probes: the baseline of every comparison.
 
-`fine_tune` trains a new head, the last blocks or the whole network by a `Recipe`; `default_recipe` has
-sensible ones, and `fine_tune_seeds` repeats it with several seeds. `forgetting` measures what that has cost
-of the source task. `freeze`, `unfreeze`, `unfreeze_last` and `parameter_groups` serve training loops of one's
-own.
+`fine_tune` trains a new head, the last blocks or the whole network as a `Recipe` says; `default_recipe` gives
+the default one, and `fine_tune_seeds` repeats the training with several seeds. `forgetting` measures what the
+training has cost on the source task. `freeze`, `unfreeze`, `unfreeze_last` and `parameter_groups` are for
+your own training loops.
 """
 
 from featx.methods.finetune.finetuned import FineTuned
-from featx.methods.finetune.forgotten import Forgetting, forgetting
 from featx.methods.finetune.freezing import (
     block_parameters,
     freeze,
@@ -16,6 +15,7 @@ from featx.methods.finetune.freezing import (
     unfreeze_last,
 )
 from featx.methods.finetune.recipe import MODES, TITLES, Recipe, default_recipe
+from featx.methods.finetune.source_task import Forgetting, forgetting
 from featx.methods.finetune.training import fine_tune, fine_tune_seeds
 
 __all__ = [

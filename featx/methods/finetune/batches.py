@@ -1,4 +1,4 @@
-"""From image sources to batches of pixels: decoded by threads, a few batches ahead, in a fixed order."""
+"""Decode images into batches of pixels: in threads, a few batches ahead, in a fixed order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 from featx.inputs.image.augment import SCALE, augmented
 from featx.inputs.image.preprocess import Preprocessing
 
-#: Batches that are decoded or being decoded beyond the one in use; bounds the memory.
+#: Batches decoded or being decoded ahead of the one in use; it bounds the memory.
 AHEAD = 2
 
 View = Callable[[Any, int], np.ndarray]
 
 
 def plain(preprocessing: Preprocessing) -> View:
-    """The view that extraction takes of an image: the backbone's own preprocessing."""
+    """Return the view of an image that extraction takes: the preprocessing of the backbone."""
 
     def view(source: Any, position: int) -> np.ndarray:
         pixels: np.ndarray = source.read().resized(preprocessing)
@@ -39,9 +39,9 @@ def random_crops(
     flip: float = 0.5,
     jitter: float = 0.0,
 ) -> View:
-    """Random resized crops, flips and colours, drawn for each image from (seed, epoch, position).
+    """Return a view with random crops, flips and colours, drawn for each image from (seed, epoch, position).
 
-    What an image gets does not depend on the order in which threads reach it. `crop_scale` is the smallest
+    The result does not depend on the order in which threads reach the images. `crop_scale` is the smallest
     share of the area that a crop covers; the rest is as in `featx.inputs.image.augment.augmented`.
     """
 
@@ -54,7 +54,7 @@ def random_crops(
 
 
 def workers() -> int:
-    """Decoding threads: the processors this process may use, at most eight."""
+    """Return the number of decoding threads: the processors that this process may use, at most eight."""
     if hasattr(os, "sched_getaffinity"):
         return min(8, len(os.sched_getaffinity(0)))
     return min(8, os.cpu_count() or 1)
@@ -63,7 +63,7 @@ def workers() -> int:
 def batches(
     images: Sequence[Any], positions: np.ndarray, batch_size: int, view: View, pool: ThreadPoolExecutor
 ) -> Generator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of decoded images, in the order of `positions`.
+    """Yield batches of decoded images, in the order of `positions`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The training of all modes but ``head``: steps, epochs, validation, and when to stop."""
+"""Train the layers of the network, in all modes but ``head``: steps, epochs, validation, early stopping."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import torch
 from torch.nn import functional as F
 
 from featx.forks import uninterrupted
+from featx.methods.finetune.activations import Activations, keep_activations
 from featx.methods.finetune.batches import View, batches, plain, random_crops, workers
 from featx.methods.finetune.freezing import parameter_groups
 from featx.methods.finetune.head import Best, Head, measure, schedule, tempered_loss
-from featx.methods.finetune.kept import Kept, keep
 from featx.methods.finetune.memory import release, too_large
-from featx.methods.finetune.problem import Problem
-from featx.methods.finetune.pulls import Average, Pull, mixed
 from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.regularisers import MovingAverage, StartPenalty, mix_images
 from featx.methods.finetune.replay import Replay
+from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.trunk import Parts, Trunk, features, frozen_parts, pixel_parts
 
-#: Sets the chances of mixup apart from those of the crops.
+#: Separates the random numbers of mixup from those of the crops.
 _MIXING = 7
 
 
 def stopped_early(epoch: int, recipe: Recipe) -> str:
-    """The note for a training that ended before its last epoch."""
+    """Return the note for a training that ended before its last epoch."""
     return (
         f"stopped after epoch {epoch} of {recipe.epochs}: no better validation loss for "
         f"{recipe.patience} epochs"
@@ -42,37 +42,37 @@ class _Diverged(Exception):
     """The loss or its gradient is no longer finite."""
 
 
-def _kept_parts(kept: Kept, rows: np.ndarray, device: torch.device, at: slice) -> Parts:
+def _kept_parts(kept: Activations, rows: np.ndarray, device: torch.device, at: slice) -> Parts:
     return kept.get(rows[at], device)
 
 
 def _scored(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float, float]:
-    """Loss, accuracy, and the loss at the best temperature, by which epochs are compared."""
+    """Return loss, accuracy, and the loss at the best temperature, which compares epochs."""
     return *measure(logits, labels), tempered_loss(logits, labels)
 
 
 class NetworkTraining:
-    """The training of the pretrained layers; `train` runs it.
+    """Train the pretrained layers; `train` runs the training.
 
     Parameters
     ----------
     trunk : Trunk
-        Its layers are unfrozen as the recipe says, and trained.
+        Its layers are unfrozen as the recipe says, then trained.
     head : Head
-        Trained on the embeddings already.
-    problem : Problem
+        Already trained on the embeddings.
+    data : TrainingData
         With images and embeddings.
     recipe : Recipe
-        Of another mode than ``"head"``.
+        Of any mode but ``"head"``.
     seed : int
-        Of order and crops.
+        Of the order of the images and of the crops.
     progress : callable or None
         Called with each entry of `history`.
     kept : dict, optional
-        Activations that another training of the same layers on the same images has kept, and that this one
-        adds to: by the number of the view, which is 0 for the validation images.
+        Activations stored by another training of the same layers on the same images, by the number of the
+        view (0 for the validation images); this training adds to them.
     replay : Replay, optional
-        What keeps the trunk's source task.
+        Keeps the answers on the source task.
 
     Attributes
     ----------
@@ -83,25 +83,25 @@ class NetworkTraining:
     forwarded : int
         Images sent through the network.
     notes : list of str
-        Why it stopped, where that is worth knowing.
+        Why it stopped early, if it did.
     """
 
     def __init__(
         self,
         trunk: Trunk,
         head: Head,
-        problem: Problem,
+        data: TrainingData,
         recipe: Recipe,
         seed: int,
         progress: Callable[[dict[str, Any]], object] | None,
-        kept: dict[int, Kept | None] | None = None,
+        kept: dict[int, Activations | None] | None = None,
         replay: Replay | None = None,
     ):
-        assert problem.images is not None
-        self.trunk, self.head, self.problem, self.recipe = trunk, head, problem, recipe
-        self.images, self.seed, self.progress = problem.images, seed, progress
+        assert data.images is not None
+        self.trunk, self.head, self.data, self.recipe = trunk, head, data, recipe
+        self.images, self.seed, self.progress = data.images, seed, progress
         self.notes: list[str] = []
-        self.kept: dict[int, Kept | None] = {} if kept is None else kept
+        self.kept: dict[int, Activations | None] = {} if kept is None else kept
         blocks = trunk.blocks(recipe.mode, recipe.unfreeze)
         pretrained = [parameter for block in blocks for parameter in block]
         trunk.unfreeze(recipe.mode, recipe.unfreeze)
@@ -111,18 +111,20 @@ class NetworkTraining:
         self.n_blocks = len(blocks)
         self.unfrozen = 0  # blocks, of mode "gradual"
         self.parameters = pretrained + list(head.linear.parameters())
-        pulled = recipe.l2_sp > 0
+        has_penalty = recipe.l2_sp > 0
         groups = parameter_groups(
             blocks,
             head.linear.parameters(),
             lr_backbone=recipe.lr_backbone,
             lr_head=recipe.lr_head,
-            weight_decay=0.0 if pulled else recipe.weight_decay,
+            weight_decay=0.0 if has_penalty else recipe.weight_decay,
             layer_decay=recipe.layer_decay,
-            head_decay=recipe.l2_sp_head if pulled else None,
+            head_decay=recipe.l2_sp_head if has_penalty else None,
         )
-        self.pull = Pull(pretrained, trunk.pretrained(pretrained), recipe.l2_sp) if pulled else None
-        self.average = Average(self.parameters, recipe.ema) if recipe.ema else None
+        self.penalty = (
+            StartPenalty(pretrained, trunk.pretrained(pretrained), recipe.l2_sp) if has_penalty else None
+        )
+        self.average = MovingAverage(self.parameters, recipe.ema) if recipe.ema else None
         self.optimizer = torch.optim.SGD(
             groups, lr=recipe.lr_head, momentum=recipe.momentum, nesterov=recipe.momentum > 0
         )
@@ -132,16 +134,16 @@ class NetworkTraining:
         self.history: list[dict[str, Any]] = []
         self.forwarded = 0
         self.step = 0
-        self.n_steps = recipe.epochs * math.ceil(len(problem.train) / recipe.batch_size)
+        self.n_steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
         self.part = recipe.batch_size  # images whose activations fit into memory, as far as is known
-        self.labels = torch.from_numpy(problem.labels).to(trunk.arithmetic.device)
+        self.labels = torch.from_numpy(data.labels).to(trunk.arithmetic.device)
 
     def train(self) -> None:
-        """Run the epochs; in the end the parameters are those of the best one."""
-        problem, recipe = self.problem, self.recipe
+        """Run the epochs, then give the parameters the values of the best one."""
+        data, recipe = self.data, self.recipe
         rng = np.random.default_rng(self.seed)
         self._start()
-        val = self._keep(0, problem.val, plain(self.trunk.preprocessing))
+        val = self._keep(0, data.val, plain(self.trunk.preprocessing))
         with ThreadPoolExecutor(workers(), "featx-decode") as pool:
             for epoch in range(1, recipe.epochs + 1):
                 began = time.perf_counter()
@@ -149,8 +151,8 @@ class NetworkTraining:
                     self._unfreeze(epoch * recipe.unfreeze)
                 number = self._view_number(epoch)
                 anew = recipe.augment and recipe.views is None
-                fit = None if anew else self._keep(number, problem.train, self._view(number))
-                order = problem.train[rng.permutation(len(problem.train))]
+                fit = None if anew else self._keep(number, data.train, self._view(number))
+                order = data.train[rng.permutation(len(data.train))]
                 try:
                     fitted = self._fit(order, number, fit, pool)
                 except _Diverged:
@@ -175,11 +177,11 @@ class NetworkTraining:
             )
 
     def _start(self) -> None:
-        """Epoch 0: the head on the frozen embeddings, which is where the training sets out."""
+        """Record epoch 0: the head on the frozen embeddings, the start of the training."""
         began = time.perf_counter()
         scores = []
-        for rows in (self.problem.train, self.problem.val):
-            logits = self.head.logits(self.problem.rows()[rows])
+        for rows in (self.data.train, self.data.val):
+            logits = self.head.logits(self.data.rows()[rows])
             scores.append(_scored(logits, self.labels[rows]) if len(rows) else (None, None, None))
         self._record(0, scores[0], scores[1], began)
 
@@ -191,8 +193,9 @@ class NetworkTraining:
             if self.replay is not None:
                 self.replay.follow()
 
-    def _averaged(self, epoch: int, fitted: tuple, val: Kept | None, began: float) -> bool:
-        """Validate and offer the weights, or their moving average where there is one."""
+    def _averaged(self, epoch: int, fitted: tuple, val: Activations | None, began: float) -> bool:
+        """Validate the weights, or their moving average where there is one, and keep them if they are
+        better."""
         if self.average is None:
             return self._record(epoch, fitted, self._validate(val), began)
         with self.average.in_place():
@@ -218,7 +221,8 @@ class NetworkTraining:
     # One epoch
 
     def _view_number(self, epoch: int) -> int:
-        """Which of the versions of each image an epoch takes: 1 and up, the same number the same pixels."""
+        """Return which version of each image an epoch takes, from 1; the same number means the same
+        pixels."""
         if not self.recipe.augment:
             return 1
         return epoch if self.recipe.views is None else (epoch - 1) % self.recipe.views + 1
@@ -237,9 +241,9 @@ class NetworkTraining:
         )
 
     def _fit(
-        self, order: np.ndarray, number: int, kept: Kept | None, pool: ThreadPoolExecutor
+        self, order: np.ndarray, number: int, kept: Activations | None, pool: ThreadPoolExecutor
     ) -> tuple[float, float]:
-        """Train on all images once; returns mean loss and accuracy."""
+        """Train on all images once; return mean loss and accuracy."""
         size = self.recipe.batch_size
         loss, right = 0.0, 0.0
         if kept is not None:
@@ -257,7 +261,7 @@ class NetworkTraining:
         return loss / len(order), right / len(order)
 
     def _step(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
-        """One step of the optimiser; returns the batch's summed loss and its number of right answers."""
+        """Take one step of the optimiser; return the summed loss and the number of right answers."""
         share = schedule(self.step, self.n_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
@@ -267,18 +271,18 @@ class NetworkTraining:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit).item()
         if not math.isfinite(loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             raise _Diverged
-        if self.pull is not None:
-            self.pull.add()
+        if self.penalty is not None:
+            self.penalty.add()
         self.scaler.step(self.optimizer)  # leaves a step out whose float16 gradient overflowed
         self.scaler.update()
         if self.average is not None:
-            self.average.update(self.step)
+            self.average.update()
         self.step += 1
         return loss, right
 
     @uninterrupted()
     def _gradient(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
-        """Leave the batch's gradient in the parameters, in as many parts as memory needs."""
+        """Compute the gradient of the batch, in as many parts as the memory requires."""
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
@@ -300,7 +304,7 @@ class NetworkTraining:
             targets = [(1.0, y)]
             if self.recipe.mixup:
                 rng = np.random.default_rng([self.seed, self.step, start, _MIXING])
-                parts, targets = mixed(parts, y, self.recipe.mixup, rng)
+                parts, targets = mix_images(parts, y, self.recipe.mixup, rng)
             logits = self.head(self.trunk.after(parts))
             loss = torch.stack(
                 [
@@ -314,11 +318,11 @@ class NetworkTraining:
             right += sum(share * int((answers == target).sum()) for share, target in targets)
         return total, right
 
-    # Validation, and what is kept for images that come again unchanged
+    # Validation, and the store for images that come again unchanged
 
     @torch.no_grad()
-    def _validate(self, kept: Kept | None) -> tuple[float | None, float | None, float | None]:
-        val, size = self.problem.val, self.recipe.batch_size
+    def _validate(self, kept: Activations | None) -> tuple[float | None, float | None, float | None]:
+        val, size = self.data.val, self.recipe.batch_size
         if not len(val):
             return None, None, None
         if kept is not None:
@@ -330,8 +334,8 @@ class NetworkTraining:
             self.forwarded += len(val)
         return _scored(torch.cat(logits), self.labels[val])
 
-    def _keep(self, number: int, positions: np.ndarray, view: View) -> Kept | None:
-        """The frozen part's output for these images, or None if there is none or no room for it."""
+    def _keep(self, number: int, positions: np.ndarray, view: View) -> Activations | None:
+        """Return the stored output of the frozen part, or None where there is no such part or no room."""
         # What "gradual" unfreezes moves the cut from epoch to epoch.
         if self.recipe.mode == "gradual" or not self.trunk.cut or not len(positions):
             return None
@@ -339,6 +343,6 @@ class NetworkTraining:
             stores = (self.recipe.views or 1) if number else 1
             found = frozen_parts(self.trunk, self.images, positions, self.recipe.batch_size, view)
             with closing(found):
-                self.kept[number], images = keep(positions, found, stores=stores)
+                self.kept[number], images = keep_activations(positions, found, stores=stores)
             self.forwarded += images
         return self.kept[number]

@@ -1,4 +1,4 @@
-"""When the device's memory runs out: the same work in smaller parts."""
+"""Do the same work in smaller parts where the memory of the device runs out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def too_large() -> InputError:
-    """The error for a device that does not even hold one image's activations."""
+    """Return the error for a device that cannot hold the activations of a single image."""
     return InputError(
         "fine-tuning: one image does not fit into the device's memory; use device='cpu', a smaller backbone "
         "or a smaller image size"
@@ -21,14 +21,14 @@ def too_large() -> InputError:
 
 
 def in_parts(n: int, work: Callable[[slice], Result]) -> list[Result]:
-    """``work`` on all of ``range(n)``, in halves where memory runs out.
+    """Run `work` on all of ``range(n)``, in halves where memory runs out.
 
     Parameters
     ----------
     n : int
         Number of rows.
     work : callable
-        Takes a slice of the rows; repeating it must do no harm.
+        Takes a slice of the rows. It may be called twice for the same rows.
 
     Returns
     -------
@@ -53,6 +53,6 @@ def in_parts(n: int, work: Callable[[slice], Result]) -> list[Result]:
 
 
 def release() -> None:
-    """Give cached memory back to the device, for a second attempt."""
+    """Return cached memory to the device before a second attempt."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,16 +1,16 @@
-"""Replay of proxy samples: while it learns new classes, the network goes on saying what it said of old ones.
+"""Replay proxy images, so that the network keeps its answers on the source task while it learns new classes.
 
-Each step also shows a few proxy images, such as some like those of the pretraining. The source classifier,
-which stays as it is, stands on the layers that are being trained, and the loss has the term
+Each step also shows a few proxy images, for example images like those of the pretraining. The source
+classifier stays unchanged on top of the layers that are being trained, and the loss has the term
 
     weight * T^2 * mean over the proxy images of  KL(softmax(z0 / T) || softmax(z / T)),
 
-z being its scores now and z0 those of the pretrained network. That is the distillation loss of Li and Hoiem,
-*Learning without Forgetting*, 2016, eq. 2, less the constant entropy of the targets, with the factor T^2 by
-which the gradient hardly depends on T (Hinton, Vinyals and Dean 2015, section 2.1). No source labels are
-needed. Li and Hoiem show the images of the new task for want of others; given as proxies, these do so here.
+where z are its scores now and z0 those of the pretrained network. This is the distillation loss of Li and
+Hoiem, *Learning without Forgetting*, 2016, eq. 2, without the constant entropy of the targets; with the
+factor T^2 the gradient hardly depends on T (Hinton, Vinyals and Dean 2015, section 2.1). No source labels
+are needed. Li and Hoiem use the images of the new task; give these as proxies to do the same.
 
-Proxy images come in the plain view, so that z0 and what the frozen layers make of them are computed once.
+Proxy images are not augmented, so z0 and the output of the frozen layers are computed once.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ import torch
 from torch.nn import functional as F
 
 from featx.errors import InputError
+from featx.methods.finetune.activations import Activations, keep_activations
 from featx.methods.finetune.batches import batches, plain, workers
-from featx.methods.finetune.forgotten import source_trunk
-from featx.methods.finetune.kept import Kept, keep
 from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.source_task import source_trunk
 from featx.methods.finetune.trunk import Parts, Trunk, features, frozen_parts
 
-#: Sets the choice of proxy images apart from the other chances of a step.
+#: Separates the random choice of proxy images from the other random numbers of a step.
 _REPLAYING = 11
 
 
 class Replay:
-    """The proxy images' part in the training of a trunk.
+    """Add the gradient of the proxy images to the training of a trunk.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Replay:
         self._batch_size = recipe.batch_size
         # What "gradual" unfreezes moves the cut from epoch to epoch; pixels are as good under any.
         self._cut_moves = recipe.mode == "gradual"
-        self._kept: Kept | None = None
+        self._kept: Activations | None = None
         self._of_pixels = False
         self.source = source_trunk(backbone, trunk.arithmetic)
         before = torch.cat([rows for _, rows in features(self.source, images, self._all, self._batch_size)])
@@ -76,18 +76,18 @@ class Replay:
         return np.arange(len(self.images))
 
     def follow(self) -> None:
-        """Take note of which layers of the trunk are trained now."""
+        """Adopt the layers of the trunk that are trained now."""
         self.source.follow(self.trunk)
         if self._kept is None:
             self._kept = self._keep()
 
     def add_gradient(self, step: int, part: int, scaler: torch.amp.GradScaler) -> None:
-        """Add the gradient of the term to those that are there.
+        """Add the gradient of the distillation loss to the gradients.
 
         Parameters
         ----------
         step : int
-            Its number, which with the seed decides the images.
+            Number of the step; with the seed it decides which images are shown.
         part : int
             Images whose activations fit into memory.
         scaler : torch.amp.GradScaler
@@ -110,8 +110,9 @@ class Replay:
         (pixels,) = self._kept.get(rows, torch.device("cpu"))
         return self.source.before(pixels.numpy())
 
-    def _keep(self) -> Kept:
-        """What is the same in every step: the frozen layers' output, or the pixels where all are trained."""
+    def _keep(self) -> Activations:
+        """Store what is the same in every step: the frozen output, or the pixels where all layers are
+        trained."""
         self._of_pixels = self._cut_moves or not self.source.cut
         found = (
             self._pixels()
@@ -119,7 +120,7 @@ class Replay:
             else frozen_parts(self.source, self.images, self._all, self._batch_size)
         )
         with closing(found):
-            kept, images = keep(self._all, found)
+            kept, images = keep_activations(self._all, found)
         if kept is None:
             raise InputError(
                 f"replay: neither memory nor disk has room for {len(self.images)} proxy images; give fewer"
@@ -139,7 +140,7 @@ class Replay:
 
 
 def distillation(scores: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
-    """T^2 KL(softmax(z0 / T) || softmax(z / T)) of each image.
+    """Return T^2 KL(softmax(z0 / T) || softmax(z / T)) of each image.
 
     Parameters
     ----------

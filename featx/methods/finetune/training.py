@@ -22,16 +22,16 @@ import numpy as np
 import torch
 
 from featx.errors import InputError
+from featx.methods.finetune.activations import Activations
 from featx.methods.finetune.epochs import NetworkTraining, stopped_early
 from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.head import train_head
-from featx.methods.finetune.kept import Kept
+from featx.methods.finetune.logistic_start import logistic_head
 from featx.methods.finetune.precision import choose
-from featx.methods.finetune.probe_start import logistic_head
-from featx.methods.finetune.problem import Problem
+from featx.methods.finetune.rate_search import search_rates
 from featx.methods.finetune.recipe import Recipe, default_recipe
 from featx.methods.finetune.replay import Replay
-from featx.methods.finetune.search import searched
+from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.trunk import Trunk, features
 
 
@@ -108,47 +108,47 @@ def fine_tune(
         An image cannot be decoded.
     """
     began = time.perf_counter()
-    problem = Problem.checked(images, labels, n_classes, train_idx, val_idx, embeddings, backbone.dim, seed)
+    data = TrainingData.checked(images, labels, n_classes, train_idx, val_idx, embeddings, backbone.dim, seed)
     if isinstance(recipe, str):
-        recipe = default_recipe(recipe, len(problem.train))
+        recipe = default_recipe(recipe, len(data.train))
     if images is None and recipe.mode != "head":
         raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
     _check_proxies(recipe, proxy_images)
     arithmetic = choose(device, precision)
-    changed = {} if start_from is None else _checked_start(start_from, backbone, problem.n_classes, recipe)
+    changed = {} if start_from is None else _checked_start(start_from, backbone, data.n_classes, recipe)
 
     trunk, forwarded = None, 0
-    if problem.embeddings is None or recipe.mode != "head":
+    if data.embeddings is None or recipe.mode != "head":
         trunk = Trunk(backbone, arithmetic)
         trunk.put(changed)
     if changed:
-        problem = replace(problem, embeddings=None)  # what they were taken from is no longer the network
-    if problem.embeddings is None:
+        data = replace(data, embeddings=None)  # what they were taken from is no longer the network
+    if data.embeddings is None:
         assert trunk is not None
-        problem = problem.with_embeddings(_embeddings(trunk, problem, recipe.batch_size))
-        forwarded += len(problem.train) + len(problem.val)
+        data = data.with_embeddings(_embeddings(trunk, data, recipe.batch_size))
+        forwarded += len(data.train) + len(data.val)
     head_history: list[dict[str, Any]] = []
     best_epoch = 0
     if start_from is not None and recipe.mode != "head":
         head = deepcopy(start_from._head).to(arithmetic.device)
     elif recipe.mode != "head" and recipe.head_start == "logistic":
         head, head_history, best_epoch = logistic_head(
-            problem.rows(), problem.labels, n_classes, problem.train, problem.val
+            data.rows(), data.labels, n_classes, data.train, data.val
         )
         head = head.to(arithmetic.device)
     else:
         head, head_history, best_epoch = train_head(
-            problem.rows(),
-            problem.labels,
+            data.rows(),
+            data.labels,
             n_classes,
-            recipe=recipe if recipe.mode == "head" else default_recipe("head", len(problem.train)),
-            train_idx=problem.train,
-            val_idx=problem.val,
+            recipe=recipe if recipe.mode == "head" else default_recipe("head", len(data.train)),
+            train_idx=data.train,
+            val_idx=data.val,
             device=arithmetic.device,
             seed=seed,
             start=None if start_from is None else start_from._head,
         )
-    notes = problem.notes()
+    notes = data.notes()
     history = head_history
     trials: list[dict[str, Any]] = []
     if recipe.mode == "head":
@@ -158,16 +158,16 @@ def fine_tune(
             notes.append(stopped_early(history[-1]["epoch"], recipe))
     else:
         assert trunk is not None
-        kept: dict[int, Kept | None] = {}  # which the search and the training after it share
+        kept: dict[int, Activations | None] = {}  # which the search and the training after it share
         replay = None
         if proxy_images is not None:
             replay = Replay(backbone, trunk, proxy_images, recipe, seed)
-        if recipe.lr_search and not len(problem.val):
+        if recipe.lr_search and not len(data.val):
             notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
         elif recipe.lr_search:
-            recipe, trials, shown = searched(trunk, head, problem, recipe, seed, kept, replay)
+            recipe, trials, shown = search_rates(trunk, head, data, recipe, seed, kept, replay)
             forwarded += shown
-        run = NetworkTraining(trunk, head, problem, recipe, seed, progress, kept, replay)
+        run = NetworkTraining(trunk, head, data, recipe, seed, progress, kept, replay)
         run.train()
         history, best_epoch = run.history, run.best.epoch
         forwarded += run.forwarded + (0 if replay is None else replay.forwarded)
@@ -248,14 +248,14 @@ def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Reci
     return changed
 
 
-def _embeddings(trunk: Trunk, problem: Problem, batch_size: int) -> np.ndarray:
-    """Frozen features of the training and validation images; the other rows are never read."""
-    assert problem.images is not None
-    used = np.concatenate([problem.train, problem.val])
+def _embeddings(trunk: Trunk, data: TrainingData, batch_size: int) -> np.ndarray:
+    """Return frozen features of the training and validation images; other rows stay 0 and are never read."""
+    assert data.images is not None
+    used = np.concatenate([data.train, data.val])
     rows = None
-    for positions, part in features(trunk, problem.images, used, batch_size):
+    for positions, part in features(trunk, data.images, used, batch_size):
         if rows is None:
-            rows = np.zeros((len(problem.labels), part.shape[1]), np.float32)
+            rows = np.zeros((len(data.labels), part.shape[1]), np.float32)
         rows[positions] = part.cpu().numpy()
     assert rows is not None
     return rows

@@ -15,9 +15,9 @@ from featx.methods.finetune import default_recipe, fine_tune, fine_tune_seeds, p
 from featx.methods.finetune.batches import plain
 from featx.methods.finetune.freezing import block_parameters
 from featx.methods.finetune.head import Head, schedule
-from featx.methods.finetune.probe_start import logistic_head
-from featx.methods.finetune.pulls import Average, mixed
+from featx.methods.finetune.logistic_start import logistic_head
 from featx.methods.finetune.recipe import _RANGES as RANGES
+from featx.methods.finetune.regularisers import MovingAverage, mix_images
 
 TRAIN, VAL = np.arange(36), np.arange(36, 48)
 
@@ -181,17 +181,16 @@ def test_a_strong_pull_keeps_the_network_near_its_start_also_when_it_goes_on(tin
 
 def test_the_moving_average_forgets_its_start_as_its_warm_up_says():
     parameter = nn.Parameter(torch.tensor([1.0]))
-    average = Average([parameter], 0.25)
+    average = MovingAverage([parameter], 0.25)
     expected = 1.0
     for step, value in enumerate((2.0, 5.0, -1.0, 4.0)):
         with torch.no_grad():
             parameter.fill_(value)
-        average.update(step)
+        average.update()
         decay = min(0.25, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-        assert float(average.values[0]) == pytest.approx(expected)
-    with average.in_place():
-        assert parameter.item() == pytest.approx(expected)
+        with average.in_place():
+            assert parameter.item() == pytest.approx(expected)
     assert parameter.item() == 4.0
 
 
@@ -229,7 +228,7 @@ def test_mixup_draws_its_share_from_beta():
     x, y = torch.arange(4.0)[:, None], torch.arange(4)
     shares = []
     for seed in range(400):
-        (mixture,), targets = mixed((x,), y, 2.0, np.random.default_rng(seed))
+        (mixture,), targets = mix_images((x,), y, 2.0, np.random.default_rng(seed))
         (share, first), (rest, second) = targets
         assert share + rest == pytest.approx(1)
         torch.testing.assert_close(mixture[:, 0], share * first + rest * second)

@@ -8,8 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from featx.errors import InputError
-from featx.methods.finetune import default_recipe, fine_tune, forgetting
-from featx.methods.finetune import kept as kept_module
+from featx.methods.finetune import activations, default_recipe, fine_tune, forgetting
 from featx.methods.finetune.batches import plain
 from featx.methods.finetune.head import schedule
 from featx.methods.finetune.replay import distillation
@@ -165,8 +164,8 @@ def test_proxies_are_decoded_once_and_their_frozen_activations_kept(classifier, 
 
 
 def test_too_many_proxies_for_this_machine_are_refused(classifier, stripes, proxies, monkeypatch):
-    monkeypatch.setattr(kept_module, "MEMORY_BYTES", 100)
-    monkeypatch.setattr(kept_module, "DISK_SHARE", 0)
+    monkeypatch.setattr(activations, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(activations, "DISK_SHARE", 0)
     with pytest.raises(InputError, match="room for 40 proxy images; give fewer"):
         tune(classifier, stripes, recipe(replay=1.0), proxy_images=proxies)
 

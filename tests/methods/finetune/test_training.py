@@ -9,8 +9,7 @@ from torch import nn
 
 from featx.errors import ImageError, InputError, UnknownName
 from featx.inputs.image import EncodedImage
-from featx.methods.finetune import FineTuned, Recipe, default_recipe, fine_tune
-from featx.methods.finetune import kept as kept_module
+from featx.methods.finetune import FineTuned, Recipe, activations, default_recipe, fine_tune
 from featx.methods.finetune.batches import plain
 from featx.methods.finetune.trunk import Trunk
 
@@ -240,8 +239,8 @@ def test_frozen_activations_are_kept_only_within_the_limit_and_change_nothing(ti
     rows = frozen(tiny, stripes[0])
     kept = tune(tiny, stripes, how, embeddings=rows)
     assert kept.images_forwarded == len(TRAIN) + len(VAL)
-    monkeypatch.setattr(kept_module, "MEMORY_BYTES", 100)
-    monkeypatch.setattr(kept_module, "DISK_SHARE", 0)
+    monkeypatch.setattr(activations, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(activations, "DISK_SHARE", 0)
     again = tune(tiny, stripes, how, embeddings=rows)
     assert again.images_forwarded > 3 * (len(TRAIN) + len(VAL))
     for one, other in zip(kept.history, again.history, strict=True):

@@ -1,4 +1,4 @@
-"""What is to be learned from: images, labels and indices, checked once."""
+"""Check the arguments of a training: images, labels, positions and embeddings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from featx.errors import InputError
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Arguments of `fine_tune` that fit together.
+class TrainingData:
+    """The data of a training, checked.
 
     Attributes
     ----------
@@ -44,8 +44,8 @@ class Problem:
         embeddings: Any,
         dim: int,
         seed: int,
-    ) -> Problem:
-        """The problem that these arguments state.
+    ) -> TrainingData:
+        """Check that the arguments of `fine_tune` fit together.
 
         Raises
         ------
@@ -82,16 +82,16 @@ class Problem:
         return cls(images, y, int(n_classes), train, val, rows)
 
     def rows(self) -> np.ndarray:
-        """The embeddings, which must be there by now."""
+        """Return the embeddings, which must be known by now."""
         assert self.embeddings is not None
         return self.embeddings
 
-    def with_embeddings(self, embeddings: np.ndarray) -> Problem:
-        """The same problem with its embeddings."""
+    def with_embeddings(self, embeddings: np.ndarray) -> TrainingData:
+        """Return the same data with embeddings."""
         return replace(self, embeddings=embeddings)
 
     def notes(self) -> list[str]:
-        """What is unusual about the split."""
+        """Return what is unusual about the split, as sentences."""
         absent = np.setdiff1d(np.arange(self.n_classes), self.labels[self.train])
         found = []
         if len(absent):
@@ -103,7 +103,7 @@ class Problem:
 
 
 def integers(name: str, values: Any) -> np.ndarray:
-    """Values as int64 of shape (n,); `InputError` names the argument that is something else."""
+    """Return values as int64 of shape (n,), or raise an `InputError` that names the argument."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(

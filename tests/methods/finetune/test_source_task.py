@@ -106,7 +106,7 @@ def test_without_a_source_classifier_it_says_so(classifier, stripes, proxies, mo
     with pytest.raises(WeightsError, match=r"needs the checkpoint's classifier: .*lacks fc.weight"):
         forgetting(headless, tuned, proxies)
     tuned = tune(classifier, stripes, "head")
-    monkeypatch.setattr("featx.methods.finetune.forgotten.has_logits", lambda backbone: False)
+    monkeypatch.setattr("featx.methods.finetune.source_task.has_logits", lambda backbone: False)
     with pytest.raises(InputError, match="the network has no classifier"):
         forgetting(classifier, tuned, proxies)
 

@@ -1,10 +1,10 @@
-"""What fine-tuning has forgotten: the source task, judged by the classifier that the checkpoint came with.
+"""Measure what fine-tuning has forgotten of the source task, with the classifier of the checkpoint.
 
-The layers behind the embedding, the source classifier among them, are as they were published; below them run
-the pretrained layers, or the fine-tuned ones. On a proxy set, some images like those of the pretraining, the
-difference is what the new classes have cost (the "old task performance" of Li and Hoiem, *Learning without
-Forgetting*, 2016, section 4). Where the classes of these images are not known, the share of them that are
-still classified as the pretrained network does takes the place of the accuracy.
+The source classifier and the other layers behind the embedding stay as published. Below them run the
+pretrained layers, or the fine-tuned ones. The difference in accuracy on a proxy set (images like those of the
+pretraining) is what the new classes have cost: the "old task performance" of Li and Hoiem, *Learning without
+Forgetting*, 2016, section 4. Where the classes of the proxy images are not known, the share of images that
+keep their class takes the place of the accuracy.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from featx.backbones import Backbone, has_logits, load_layers
 from featx.errors import InputError, WeightsError
 from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.precision import Arithmetic
-from featx.methods.finetune.problem import integers
+from featx.methods.finetune.training_data import integers
 from featx.methods.finetune.trunk import Trunk, features
 from featx.metrics import Interval, PairedTest, bootstrap_interval, mcnemar_exact
 
 
 @dataclass(frozen=True, eq=False)
 class Forgetting:
-    """The source task before and after fine-tuning, on a proxy set.
+    """Accuracy on the source task before and after fine-tuning.
 
     Attributes
     ----------
     n : int
         Images of the proxy set.
     agreement : Interval
-        Share of them that get the class that the pretrained network gives them.
+        Share of them that keep the class that the pretrained network gives them.
     before, after : Interval or None
         Top-1 accuracy on the source classes with the pretrained and the fine-tuned layers; None without
         labels.
@@ -42,7 +42,7 @@ class Forgetting:
         McNemar's exact test of `after` against `before`; its difference is below 0 where something was
         forgotten.
     predicted_before, predicted_after : ndarray of shape (n,), int64
-        Source classes, for tests of one's own: whether one training forgets less than another, say.
+        Source classes, for your own tests: for example, whether one training forgets less than another.
     """
 
     n: int
@@ -81,8 +81,8 @@ def forgetting(
     tuned : FineTuned
         It is not changed. Mode ``"head"`` has changed no layer and forgets nothing.
     images : sequence of image sources of length n
-        The proxy set: like the images of the pretraining, and none that replay has shown, or what is
-        measured is how well these were learned.
+        The proxy set: images like those of the pretraining, none of them shown by replay, which would have
+        learned them.
     labels : array-like of int, shape (n,), optional
         The source task's class indices (of ImageNet: 0 to 999). Without them only the agreement with the
         pretrained network is measured.
@@ -131,9 +131,9 @@ def forgetting(
 
 
 def source_trunk(backbone: Backbone, arithmetic: Arithmetic) -> Trunk:
-    """The whole pretrained network, images to the scores of the source classes, frozen.
+    """Return the whole pretrained network, frozen: images in, scores of the source classes out.
 
-    Its parameters have the names that those of the backbone's own network have.
+    Its parameters have the same names as those of the backbone.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""The head as logistic regression leaves it: the "LP" of LP-FT with the optimum in place of SGD's way there.
+"""Start fine-tuning from a head fitted by logistic regression: the "LP" of LP-FT, at its optimum.
 
 Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*, 2022:
-fine-tuning that sets out from a fitted linear probe changes the pretrained features less.
+fine-tuning that starts from a fitted linear probe changes the pretrained features less.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ABSENT = 10.0
 def logistic_head(
     embeddings: np.ndarray, labels: np.ndarray, n_classes: int, train_idx: np.ndarray, val_idx: np.ndarray
 ) -> tuple[Head, list[dict[str, Any]], int]:
-    """A head with the coefficients of scikit-learn's logistic regression.
+    """Fit a head by scikit-learn's logistic regression.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def logistic_head(
     labels : ndarray of shape (n,), int64
     n_classes : int
     train_idx, val_idx : ndarray of int
-        Rows that are fitted, and rows whose loss chooses C from `CANDIDATES`; without these C is d, which on
-        features of unit norm is what scikit-learn's default of 1 is on those of unit variance.
+        Rows to fit, and rows whose loss chooses C from `CANDIDATES`. Without validation rows C is d: on
+        features of unit norm that equals scikit-learn's default of 1 on features of unit variance.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def logistic_head(
 def _fitted(
     head: Head, rows: np.ndarray, labels: np.ndarray, n_classes: int, c: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (k, d) and intercepts (k,) on the embeddings, of a fit on standardised ones."""
+    """Fit on standardised embeddings; return coefficients (k, d) and intercepts (k,) for the raw ones."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

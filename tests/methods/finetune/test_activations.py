@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from featx.methods.finetune import default_recipe, fine_tune, kept
-from featx.methods.finetune.kept import Kept, keep, needed
+from featx.methods.finetune import activations, default_recipe, fine_tune
+from featx.methods.finetune.activations import Activations, bytes_needed, keep_activations
 
 TRAIN, VAL = np.arange(36), np.arange(36, 48)
 CPU = torch.device("cpu")
@@ -24,9 +24,9 @@ def batches(positions, dtype=torch.float32):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("limit", [1 << 20, 10])
 def test_activations_are_found_by_position_in_memory_and_on_disk(monkeypatch, dtype, limit):
-    monkeypatch.setattr(kept, "MEMORY_BYTES", limit)
+    monkeypatch.setattr(activations, "MEMORY_BYTES", limit)
     positions = np.array([7, 3, 90, 4, 11, 0])
-    store, images = keep(positions, batches(positions, dtype))
+    store, images = keep_activations(positions, batches(positions, dtype))
     assert images == 6
     assert store.on_disk == (limit == 10)
     asked = np.array([90, 0, 3, 90])
@@ -36,17 +36,17 @@ def test_activations_are_found_by_position_in_memory_and_on_disk(monkeypatch, dt
 
 
 def test_what_finds_no_room_is_not_kept_and_not_computed_to_the_end(monkeypatch):
-    monkeypatch.setattr(kept, "MEMORY_BYTES", 10)
-    monkeypatch.setattr(kept, "DISK_SHARE", 0)
+    monkeypatch.setattr(activations, "MEMORY_BYTES", 10)
+    monkeypatch.setattr(activations, "DISK_SHARE", 0)
     positions = np.arange(9)
-    assert keep(positions, batches(positions)) == (None, 3)
-    assert needed(parts(positions), 9) == 9 * 4 * (6 + 1)
+    assert keep_activations(positions, batches(positions)) == (None, 3)
+    assert bytes_needed(parts(positions), 9) == 9 * 4 * (6 + 1)
 
 
 def test_the_temporary_file_goes_with_what_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     positions = np.arange(9)
-    store = Kept(positions, parts(positions), on_disk=True)
+    store = Activations(positions, parts(positions), on_disk=True)
     (folder,) = tmp_path.iterdir()
     assert sum(path.stat().st_size for path in Path(folder).iterdir()) == 9 * 4 * 7
     del store
@@ -55,9 +55,9 @@ def test_the_temporary_file_goes_with_what_is_kept(monkeypatch, tmp_path):
 
 def test_stores_that_are_there_at_once_share_the_memory(monkeypatch):
     positions = np.arange(9)
-    monkeypatch.setattr(kept, "MEMORY_BYTES", 3 * needed(parts(positions), 9))
-    assert not keep(positions, batches(positions), stores=3)[0].on_disk
-    assert keep(positions, batches(positions), stores=4)[0].on_disk
+    monkeypatch.setattr(activations, "MEMORY_BYTES", 3 * bytes_needed(parts(positions), 9))
+    assert not keep_activations(positions, batches(positions), stores=3)[0].on_disk
+    assert keep_activations(positions, batches(positions), stores=4)[0].on_disk
 
 
 # In the training
@@ -76,7 +76,7 @@ def losses(tuned):
 
 def test_kept_on_disk_or_in_memory_the_training_is_the_same(tiny, stripes, monkeypatch):
     memory = tune(tiny, stripes, augment=False)
-    monkeypatch.setattr(kept, "MEMORY_BYTES", 10)
+    monkeypatch.setattr(activations, "MEMORY_BYTES", 10)
     disk = tune(tiny, stripes, augment=False)
     assert losses(disk) == losses(memory)
     assert disk.images_forwarded == memory.images_forwarded == 2 * (len(TRAIN) + len(VAL))

@@ -1,7 +1,7 @@
-"""The output of a network's frozen part, computed once for images that come again unchanged.
+"""Keep the output of the frozen part of a network for images that come again unchanged.
 
-Up to `MEMORY_BYTES` it stays in memory; beyond that it goes to a temporary file that is mapped into
-memory, as long as that takes no more than half of what is free on the disk.
+Up to `MEMORY_BYTES` it stays in memory. Beyond that it goes to a temporary file that is mapped into memory,
+if the file takes no more than half of the free space on the disk.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import torch
 
 Parts = tuple[torch.Tensor, ...]
 
-#: Bytes held in memory, at most: by the validation images, as many by the training and by the proxy images.
+#: Most bytes in memory for the validation images; as many for the training and for the proxy images.
 MEMORY_BYTES = 1 << 30
-#: Share of the free bytes of the temporary folder's disk that it takes, at most.
+#: Most of the free space of the temporary folder's disk that the files take.
 DISK_SHARE = 0.5
 
 
-class Kept:
-    """Frozen activations, found by the image's position.
+class Activations:
+    """Frozen activations of images, by the position of the image.
 
     Parameters
     ----------
     positions : ndarray of shape (n,)
-        Of the images, each once.
+        Of the images, each of them once.
     sample : tuple of torch.Tensor
-        Some images' activations, batch first, which say what one image needs.
+        Activations of some images, batch first; they say how many bytes one image takes.
     on_disk : bool
-        Whether a temporary file holds them; it goes when this object does.
+        Whether a temporary file holds them. It is deleted with this object.
 
     Notes
     -----
-    Numbers are kept as the frozen part gave them: float32 stays float32.
+    The dtype stays that of the frozen part's output.
     """
 
     def __init__(self, positions: np.ndarray, sample: Parts, *, on_disk: bool = False):
@@ -58,43 +58,50 @@ class Kept:
         return torch.from_file(path, shared=True, size=size, dtype=part.dtype).view(shape)
 
     def put(self, positions: np.ndarray, parts: Parts) -> None:
-        """Keep the activations of these images."""
+        """Store the activations of these images."""
         rows = torch.from_numpy(self._row[positions])
         for room, part in zip(self._parts, parts, strict=True):
             room[rows.to(room.device)] = part.to(room.device)
 
     def get(self, positions: np.ndarray, device: torch.device) -> Parts:
-        """The activations of these images, on the device."""
+        """Return the activations of these images, on the device."""
         rows = torch.from_numpy(self._row[positions])
         return tuple(part.index_select(0, rows.to(part.device)).to(device) for part in self._parts)
 
 
-def needed(sample: Parts, n: int) -> int:
-    """Bytes that the activations of `n` images take."""
+def bytes_needed(sample: Parts, n: int) -> int:
+    """Return how many bytes the activations of `n` images take."""
     return n * sum(part[0].numel() * part.element_size() for part in sample)
 
 
-def keep(
+def keep_activations(
     positions: np.ndarray, found: Iterable[tuple[np.ndarray, Parts]], *, stores: int = 1
-) -> tuple[Kept | None, int]:
-    """Keep what `found` gives for `positions`, unless there is no room; and how many images it gave.
+) -> tuple[Activations | None, int]:
+    """Store what `found` gives for `positions`, if there is room for it.
 
     Parameters
     ----------
     positions : ndarray of shape (n,)
     found : iterable of (positions, parts)
-        Is left after its first batch where the whole would find no room.
+        Read no further than its first batch where there is no room for the whole.
     stores : int
-        How many of the kind there will be at once; they share the memory.
+        How many such stores there will be at once; they share the memory.
+
+    Returns
+    -------
+    activations : Activations or None
+        None where there is no room.
+    images : int
+        How many images `found` gave.
     """
     kept, images = None, 0
     for rows, parts in found:
         images += len(rows)
         if kept is None:
-            size, memory = needed(parts, len(positions)), MEMORY_BYTES // stores
+            size, memory = bytes_needed(parts, len(positions)), MEMORY_BYTES // stores
             if size > memory and not _disk_has(size):
                 return None, images
-            kept = Kept(positions, parts, on_disk=size > memory)
+            kept = Activations(positions, parts, on_disk=size > memory)
         kept.put(rows, parts)
     return kept, images
 

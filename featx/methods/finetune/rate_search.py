@@ -1,4 +1,4 @@
-"""The search over learning rates: a short training for each, judged by its tempered validation loss."""
+"""Search the learning rate of the pretrained layers, by a short training with each candidate."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from featx.methods.finetune.activations import Activations
 from featx.methods.finetune.epochs import NetworkTraining
 from featx.methods.finetune.freezing import restore, snapshot
 from featx.methods.finetune.head import Head
-from featx.methods.finetune.kept import Kept
-from featx.methods.finetune.problem import Problem
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.replay import Replay
+from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.trunk import Trunk
 
 
-def searched(
+def search_rates(
     trunk: Trunk,
     head: Head,
-    problem: Problem,
+    data: TrainingData,
     recipe: Recipe,
     seed: int,
-    kept: dict[int, Kept | None],
+    kept: dict[int, Activations | None],
     replay: Replay | None = None,
 ) -> tuple[Recipe, list[dict[str, Any]], int]:
-    """The recipe with the best of ``recipe.lr_search`` as `lr_backbone`.
+    """Choose among ``recipe.lr_search`` by the tempered validation loss of short trainings.
 
     Parameters
     ----------
     trunk, head
-        Where every training sets out from; they are as they were afterwards.
-    problem : Problem
-        With a validation part.
+        The start of every training; unchanged afterwards.
+    data : TrainingData
+        With validation images.
     recipe : Recipe
     seed : int
         Of order and crops, the same for every rate.
     kept : dict
-        See `NetworkTraining`; what the trainings keep is here afterwards.
+        See `NetworkTraining`. It holds what the trainings stored, afterwards.
     replay : Replay, optional
         See `NetworkTraining`.
 
     Returns
     -------
     recipe : Recipe
-        Unchanged where every training diverged.
+        With the best rate as `lr_backbone`; unchanged where every training diverged.
     trials : list of dict
         For each rate, in the order tried: ``lr_backbone``, ``epochs``, ``val_loss``, ``val_accuracy`` and
         ``val_tempered_loss`` of its best epoch after the start (None where it diverged), ``seconds``.
@@ -62,7 +62,7 @@ def searched(
     for rate in recipe.lr_search:
         began = time.perf_counter()
         trial = replace(short, lr_backbone=rate)
-        run = NetworkTraining(trunk, copy.deepcopy(head), problem, trial, seed, None, kept, replay)
+        run = NetworkTraining(trunk, copy.deepcopy(head), data, trial, seed, None, kept, replay)
         run.train()
         forwarded += run.forwarded
         restore(start, values)

@@ -1,21 +1,23 @@
-"""What a step does beside following the loss: the pull to the start, the moving average, mixed images."""
+"""Regularise the training: a penalty on leaving the start, averaged weights, mixed images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from featx.methods.finetune.freezing import restore, snapshot
 
 Parts = tuple[torch.Tensor, ...]
 
 
-class Pull:
-    """The gradient of the L2-SP penalty, alpha/2 ||w - w0||^2 (Li, Grandvalet and Davoine 2018, eq. 2).
+class StartPenalty:
+    """Add the gradient of the L2-SP penalty, alpha/2 ||w - w0||^2 (Li, Grandvalet and Davoine 2018, eq. 2).
 
     Like weight decay it is added after the loss's gradient has been clipped.
 
@@ -39,38 +41,49 @@ class Pull:
                 parameter.grad.add_(parameter - start, alpha=self.alpha)
 
 
-class Average:
-    """An exponential moving average of weights, with the warm-up that forgets where it began.
+class MovingAverage:
+    """Average the weights exponentially, with a warm-up that forgets the start.
 
     a <- d_t a + (1 - d_t) w  with  d_t = min(d, (1 + t) / (10 + t)),  t counted from 0, as in TensorFlow's
-    ``ExponentialMovingAverage`` with `num_updates`.
+    ``ExponentialMovingAverage`` with `num_updates`. `torch.optim.swa_utils.AveragedModel` keeps the average.
+
+    Parameters
+    ----------
+    parameters : sequence of torch.nn.Parameter
+        w.
+    decay : float
+        d.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float):
-        self.parameters, self.decay = parameters, decay
-        self.values = snapshot(parameters)
+        self._latest = nn.ParameterList(parameters)
 
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take the weights as they are after step number `step` in."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 - decay)
+        def combine(averages: list[Any], latest: list[Any], updates: torch.Tensor | int) -> None:
+            step = int(updates) - 1  # the first update copies the start
+            torch._foreach_lerp_(averages, latest, 1 - min(decay, (1 + step) / (10 + step)))
+
+        self._average = AveragedModel(self._latest, multi_avg_fn=combine)
+        self.update()
+
+    def update(self) -> None:
+        """Take in the weights after one more step."""
+        self._average.update_parameters(self._latest)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the parameters be the average; afterwards they go on from where they were."""
-        latest = snapshot(self.parameters)
-        restore(self.parameters, self.values)
+        """Give the parameters the values of the average; put the latest values back afterwards."""
+        latest = snapshot(self._latest)
+        restore(self._latest, self._average.module)
         try:
             yield
         finally:
-            restore(self.parameters, latest)
+            restore(self._latest, latest)
 
 
-def mixed(
+def mix_images(
     parts: Parts, labels: torch.Tensor, alpha: float, rng: np.random.Generator
 ) -> tuple[Parts, list[tuple[float, torch.Tensor]]]:
-    """Mixup: each image with another of its batch (Zhang et al., *mixup*, 2018, section 2).
+    """Mix each image with another one of its batch: mixup (Zhang et al., *mixup*, 2018, section 2).
 
     Parameters
     ----------
@@ -78,7 +91,7 @@ def mixed(
         Inputs, the batch first.
     labels : torch.Tensor of shape (b,)
     alpha : float
-        The share is drawn from Beta(alpha, alpha), once.
+        Of the distribution Beta(alpha, alpha), from which one share is drawn.
     rng : numpy.random.Generator
 
     Returns
@@ -86,7 +99,7 @@ def mixed(
     parts : tuple of torch.Tensor
         ``share * x + (1 - share) * x[other]``.
     targets : list of (float, torch.Tensor)
-        Shares of the loss, with the labels that they are of.
+        Shares of the loss, and the labels of each share.
     """
     share = float(rng.beta(alpha, alpha))
     other = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
