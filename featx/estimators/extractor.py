@@ -1,4 +1,4 @@
-"""`FeatureExtractor`: the frozen network as a step of a scikit-learn pipeline."""
+"""Embed images inside a scikit-learn pipeline: `FeatureExtractor`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from featx.options import check_options
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
-    """Images in, embeddings of a frozen backbone out, each image through each network once.
+    """Embed images with a frozen backbone; each image meets each network once.
 
     There is nothing to learn: `fit` only checks the parameters and notes which weights they mean.
     Embeddings come from the cache that all of featx shares, so cross-validation and searches over
@@ -135,7 +135,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Embeddings of images.
+        """Embed images.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return rows[0].embeddings if len(rows) == 1 else np.hstack([part.embeddings for part in rows])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns: ``BACKBONE_0`` ..., with ``BACKBONE.LAYER_0`` for a layer that was asked for.
+        """Return the names of the columns: ``BACKBONE_0`` ..., ``BACKBONE.LAYER_0`` ... for a chosen layer.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def _images(self, X: Any) -> list[Any]:
-        """The one way from whatever is an image to sources."""
+        """Turn whatever stands for images into sources."""
         images = images_of(X)
         known = getattr(self, "feature_names_in_", None)
         if known is not None and hasattr(X, "columns") and list(X.columns) != list(known):
@@ -215,7 +215,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return layers
 
     def _backbones(self) -> list[Any]:
-        """The frozen networks, which all clones of this process share."""
+        """Return the frozen networks, which all clones in this process share."""
         names = list(self.backbone) if isinstance(self.backbone, (list, tuple)) else [self.backbone]
         if not names:
             raise InputError("FeatureExtractor: backbone: at least one is needed, got an empty list")
@@ -265,7 +265,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return {member.name: member.weights_sha256 for member in members}
 
     def _check_unchanged(self, backbones: Sequence[Any]) -> None:
-        """Other weights behind the same name would give rows that no classifier was fitted on."""
+        """Refuse other weights behind the same name: no classifier was fitted on their rows."""
         if not hasattr(self, "weights_sha256_") or repr(self._fitted_weights) != repr(self.weights):
             return
         for name, here in self._fingerprints(backbones).items():

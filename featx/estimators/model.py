@@ -1,4 +1,4 @@
-"""A classifier to keep: the fitted probe, and the identity of the backbone whose embeddings it expects.
+"""Keep a trained classifier with the identity of the backbone whose embeddings it expects.
 
 `featx.estimators.model_file` says what a model file is. Nothing in it is pickled, and whoever wrote it,
 reading it gives the classifier that it describes or one error that says what is wrong.
@@ -22,7 +22,7 @@ from featx.options import checked
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one image.
+    """The prediction for one image.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Prediction:
 
 @dataclass
 class Model:
-    """A probe with everything that its input depends on.
+    """Classify images: a fitted probe with everything that its input depends on.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Model:
         on_error: str = "raise",
         verbose: bool = False,
     ) -> list[Prediction]:
-        """Labels and probabilities of images.
+        """Predict labels and probabilities of images.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ def train(
     verbose: bool = False,
     split_by: str | None = None,
 ) -> Model:
-    """Trains one probe on every labelled image of `data`, to keep and to use.
+    """Train one probe on every labelled image of `data`, to keep and to use.
 
     The hyperparameters are chosen by cross-validation. Images of a ``test`` split are left out, so that
     their accuracy stays an honest estimate.
@@ -299,7 +299,7 @@ def train(
 
 @checked(path="file")
 def load_model(path: str | Path) -> Model:
-    """Read a model file, which may be a stranger's: nothing in it is executed, or believed unchecked.
+    """Read a model file. Nothing in it is executed, and everything is checked.
 
     Parameters
     ----------
@@ -343,7 +343,7 @@ def load_model(path: str | Path) -> Model:
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Flat rows ``id, label, probability, p(CLASS) ...`` for a table."""
+    """Return flat rows ``id, label, probability, p(CLASS) ...`` for a table."""
     return [
         {"id": p.id, "label": p.label, "probability": p.probability}
         | {f"p({name})": value for name, value in p.probabilities.items()}

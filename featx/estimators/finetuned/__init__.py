@@ -1,4 +1,4 @@
-"""`FineTunedClassifier`: fine-tuning as a scikit-learn classifier, beside pipelines on frozen features."""
+"""Fine-tune as a scikit-learn classifier, beside pipelines on frozen features: `FineTunedClassifier`."""
 
 from featx.estimators.finetuned.classifier import FineTunedClassifier
 

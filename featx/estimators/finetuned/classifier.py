@@ -1,4 +1,4 @@
-"""The classifier: its parameters, its training and its predictions."""
+"""Define the classifier: parameters, training, predictions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RECIPE = (
 
 
 class FineTunedClassifier(ClassifierMixin, BaseEstimator):
-    """A pretrained network fine-tuned to the classes of `y`: images in, labels out.
+    """Fine-tune a pretrained network to the classes of `y`: images in, labels out.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each image.
+        """Return the most probable class of each image.
 
         Returns
         -------
@@ -269,7 +269,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities.
+        """Return the class probabilities.
 
         Returns
         -------
@@ -281,7 +281,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return shares / shares.sum(axis=1, keepdims=True)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """The scores that the softmax makes probabilities of.
+        """Return the scores before the softmax.
 
         Returns
         -------
@@ -301,15 +301,15 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return tuned.logits(rows.embeddings)
 
     def _images(self, X: Any) -> Sequence[Any]:
-        """The one way from whatever is an image to sources."""
+        """Turn whatever stands for images into sources."""
         return images_of(X)
 
     def _backbone(self) -> Any:
-        """The pretrained network, which classifiers of this process share."""
+        """Return the pretrained network, which classifiers in this process share."""
         return warm_backbone(self.backbone, weights=self.weights, image_size=self.image_size)
 
     def _precision(self, fitted: Fitted) -> str:
-        """That of the embeddings that the head was trained on; where this machine has not got it, fp32.
+        """Return the precision of the head's embeddings, or fp32 where this machine lacks it.
 
         Embeddings in fp32 are nearer to the true ones than those of the training were.
         """
@@ -319,7 +319,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return fitted.precision if fitted.precision in (here, self.precision) else "fp32"
 
     def _rows(self, images: Sequence[Any], backbone: Any, precision: str) -> Rows:
-        """Frozen embeddings, in the space that `FeatureExtractor` has for the same parameters."""
+        """Return frozen embeddings, in the space of a `FeatureExtractor` with the same parameters."""
         embedder = network_embedder(backbone, engine=self.engine, device=self.device, precision=precision)
         return embed(images, embedder, cache=self.cache, n_jobs=self.n_jobs, verbose=self.verbose)
 
@@ -339,7 +339,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return Recipe.from_dict(default.to_dict() | given | further)
 
     def _parts(self, codes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images to train on, and images that choose the epoch."""
+        """Return the images to train on, and the images that choose the epoch."""
         everything, nothing = np.arange(len(codes)), np.array([], np.int64)
         if not self.early_stopping:
             return everything, nothing
@@ -355,7 +355,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return train, val
 
     def _continued(self, classes: np.ndarray) -> Fitted:
-        """The fit before this one, checked to be of the same classes."""
+        """Return the previous fit, checked to have the same classes."""
         if not np.array_equal(classes, self.classes_):
             raise InputError(
                 f"FineTunedClassifier: warm_start=True goes on with classes {listed(self.classes_)}, and y "
@@ -364,7 +364,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return self._fitted
 
     def _unused(self) -> list[str]:
-        """What was given and had no effect."""
+        """Name the parameters that were given and had no effect."""
         idle = ["lr_backbone", "unfreeze", "augment"] if self.mode == "head" else []
         idle += [] if self.early_stopping else ["patience"]
         return [f"{name} had no effect here" for name in idle if getattr(self, name) is not None]

@@ -1,4 +1,4 @@
-"""What a fit leaves behind, and what of it goes into a pickle."""
+"""Hold what a fit produced, and choose what goes into its pickle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Fitted:
-    """What a fit has left. Its pickle holds what was trained, and only the identity of what was not.
+    """Hold the result of a fit; its pickle has the trained values, and only the identity of the frozen ones.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Fitted:
         self._kept: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
 
     def tuned(self, load: Callable[[], Any], device: str) -> FineTuned:
-        """The fine-tuned network; where there is only its pickle, rebuilt on the network that `load` gives.
+        """Return the fine-tuned network; after unpickling, rebuild it on the network that `load` gives.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Labels and seeds as scikit-learn's users give them."""
+"""Read labels and seeds in the forms that scikit-learn allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featx.errors import InputError
 
 
 def encoded(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of `y`, sorted and of its dtype, and the index of each label among them."""
+    """Return the sorted classes of `y`, in its dtype, and the index of each label among them."""
     if y is None:
         raise InputError("FineTunedClassifier requires y to be passed, but the target y is None")
     labels = column_or_1d(y, warn=True)
@@ -33,7 +33,7 @@ def encoded(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _missing(labels: np.ndarray) -> np.ndarray:
-    """Positions of NaN, None, NaT and pandas' NA."""
+    """Find NaN, None, NaT and the NA of pandas."""
     if labels.dtype.kind not in "fOM":
         return np.array([], np.int64)
     import pandas as pd
@@ -42,7 +42,7 @@ def _missing(labels: np.ndarray) -> np.ndarray:
 
 
 def seed_of(random_state: Any) -> int:
-    """The seed that a `random_state` stands for; None is fresh entropy, and no global state is used."""
+    """Return the seed for a `random_state`; None draws a new one, and no global state is used."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31 - 1))
     if isinstance(random_state, np.random.RandomState):
@@ -60,6 +60,6 @@ def seed_of(random_state: Any) -> int:
 
 
 def listed(classes: np.ndarray) -> str:
-    """The first classes, and how many more there are."""
+    """Write out the first classes, and how many more there are."""
     shown = ", ".join(map(repr, classes[:5].tolist()))
     return shown + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

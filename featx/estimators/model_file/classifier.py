@@ -1,4 +1,4 @@
-"""A fitted classifier as JSON data and arrays, and back.
+"""Turn a fitted classifier into JSON data and arrays, and back.
 
 An object of a kind that is not in the table is refused by name, when it is written as well as when it is
 read. What is read is checked before it is built: types, shapes, that every number is finite and in its
@@ -28,7 +28,7 @@ _BY_TYPE = {kind.cls: kind for kind in KINDS} | {kind.of: kind for kind in KINDS
 
 
 def describe(classifier: Any, n_classes: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Say in JSON data and arrays what a fitted classifier is.
+    """Describe a fitted classifier by JSON data and arrays.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _plain(value: Any) -> Any:
 
 
 def rebuild(description: Any, arrays: Mapping[str, np.ndarray], n_classes: int) -> Any:
-    """Build the classifier that `describe` described, believing nothing of it.
+    """Build the classifier that `describe` described, and check every value.
 
     Parameters
     ----------
@@ -118,13 +118,13 @@ def rebuild(description: Any, arrays: Mapping[str, np.ndarray], n_classes: int) 
 
 
 class _Builder:
-    """Builds fitted objects of descriptions, and takes the arrays that they use."""
+    """Build fitted objects from descriptions, and note which arrays they use."""
 
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.arrays = arrays
 
     def fields(self, value: Any, where: str, names: set[str] | None) -> dict[str, Any]:
-        """The fields of an object, which must be those named (and its kind)."""
+        """Return the fields of an object, which must be exactly those named (and its kind)."""
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
             raise InputError(f"{where}: expected an object with a kind, got a {type(value).__name__}")
         if names is not None and set(value) != names | {"kind"}:
@@ -133,13 +133,13 @@ class _Builder:
         return dict(value)
 
     def list_of(self, value: Any, where: str, most: int) -> list[Any]:
-        """A list that is not empty."""
+        """Return a list that is not empty."""
         if not isinstance(value, list) or not 1 <= len(value) <= most:
             raise InputError(f"{where}: expected a list of 1 to {most} parts")
         return value
 
     def classifier(self, value: Any, where: str, d: int, k: int, *, tempered: bool = False) -> Any:
-        """A classifier on rows of `d` features with `k` classes; no temperature stands within another."""
+        """Build a classifier on rows of `d` features with `k` classes; temperatures are not nested."""
         kind = self.fields(value, where, None)["kind"]
         if kind == "temperature" and not tempered:
             inner = self.fields(value, where, {"estimator"})["estimator"]
@@ -191,7 +191,7 @@ class _Builder:
     def _fitted(
         self, value: Any, where: str, numbers: dict[str, int], *, transforms: bool = False
     ) -> tuple[Any, dict[str, int]]:
-        """An object of one of `KINDS`, and the numbers of its letters."""
+        """Build an object of one of `KINDS`, and return the sizes that its letters stand for."""
         name = self.fields(value, where, None)["kind"]
         kind = _BY_NAME.get(name)
         if kind is None or kind.transforms != transforms:
@@ -223,7 +223,7 @@ class _Builder:
 
 
 def _known(fitted: Any, d: int, k: int | None) -> Any:
-    """Add what every fitted object has, where it does not find it by itself."""
+    """Set the attributes that every fitted object has, where they are missing."""
     for name, value in (("n_features_in_", d), ("classes_", None if k is None else np.arange(k))):
         if value is not None and not isinstance(getattr(type(fitted), name, None), property):
             setattr(fitted, name, value)

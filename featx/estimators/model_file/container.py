@@ -1,4 +1,4 @@
-"""The container of a model file: one description in clear, and plain arrays.
+"""Write and read the container of a model file: one description in clear, and plain arrays.
 
 A model file is a zip archive. ``model.json`` (stored as it is) says what the model is; every other member is
 an array in NumPy's format, of little-endian float32, float64 or int32. Nothing in it is code, and nothing is
@@ -80,7 +80,7 @@ def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping
 
 
 def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read the description and the arrays of a model file, which may be anybody's.
+    """Read the description and the arrays of a model file from any source.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name, when all that they claim can be so."""
+    """Return the members by name, once their stated sizes are possible."""
     entries = archive.infolist()
     members = {entry.filename: entry for entry in entries}
     if "classifier.skops" in members:
@@ -176,7 +176,7 @@ def _no_number(name: str) -> None:
 
 
 def _encoded(text: str) -> bytes:
-    """Return UTF-8; a class named after a folder whose name is no UTF-8 keeps its bytes."""
+    """Return UTF-8; names of folders that are not valid UTF-8 keep their bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""What ``model.json`` says of a model besides its classifier, and whether it can be so."""
+"""Check what ``model.json`` says of a model besides its classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of fitted objects that a model file may hold, and what each of them consists of.
+"""List the kinds of fitted objects in a model file, with their arrays and settings.
 
 A kind has one entry in `KINDS`: a few settings, and arrays whose shapes are letters that stand for one number
 throughout the object:
@@ -69,7 +69,7 @@ class Values:
     empty: bool = False
 
     def checked(self, array: np.ndarray, numbers: dict[str, int], where: str) -> np.ndarray:
-        """Return the array; bind letters that no other array has bound yet."""
+        """Check the array, and bind the letters of its shape that are not bound yet."""
         if array.ndim != len(self.shape):
             raise InputError(f"{where} has {array.ndim} dimensions, expected {len(self.shape)}")
         expected = tuple(
@@ -172,7 +172,7 @@ def _finish_neighbours(knn: KNeighborsClassifier, numbers: dict[str, int]) -> No
 
 
 def _keep_svc(svc: SVC) -> SVC:
-    """Return it with its vectors in single precision, where they were rows of single precision."""
+    """Return the support vectors in single precision, if the rows had single precision."""
     vectors = svc.support_vectors_.astype(np.float32)
     if not np.array_equal(vectors, svc.support_vectors_):
         return svc

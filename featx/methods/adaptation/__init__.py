@@ -1,4 +1,4 @@
-"""Unsupervised domain adaptation: labelled source rows made to look like unlabelled target rows.
+"""Adapt labelled source rows to unlabelled target rows: unsupervised domain adaptation.
 
 All are scikit-learn transformers with one contract:
 
@@ -34,7 +34,7 @@ With ``sklearn.set_config(enable_metadata_routing=True)`` steps that come first 
 from featx.methods.adaptation.alignment import SubspaceAlignment
 from featx.methods.adaptation.moments import CORAL, PerDomainStandardScaler
 from featx.methods.adaptation.registry import ADAPTATIONS, Adaptation, adaptation_names, get_adaptation
-from featx.methods.adaptation.transfer import TransferComponentAnalysis
+from featx.methods.adaptation.transfer_components import TransferComponentAnalysis
 
 __all__ = [
     "ADAPTATIONS",

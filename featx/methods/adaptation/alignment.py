@@ -1,4 +1,4 @@
-"""Aligning the principal subspaces of two domains."""
+"""Align the principal subspaces of two domains."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from scipy.linalg import svd
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 
-from featx.methods.adaptation.domains import DomainAdapter, whole
+from featx.methods.adaptation.adapter import DomainAdapter, whole
 
 
 class SubspaceAlignment(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
-    """Source principal components, turned into those of the target.
+    """Turn the principal components of the source into those of the target.
 
     With the k leading principal axes of each domain as columns of P_S and P_T (d, k), and M = P_S^T P_T, the
     matrix that minimises ||P_S M - P_T||_F::

@@ -1,4 +1,4 @@
-"""Matching moments: means and variances (`PerDomainStandardScaler`), means and covariances (`CORAL`)."""
+"""Match moments: means and variances (`PerDomainStandardScaler`), means and covariances (`CORAL`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.base import OneToOneFeatureMixin
 
-from featx.methods.adaptation.domains import DomainAdapter, positive
+from featx.methods.adaptation.adapter import DomainAdapter, positive
 
 
 class PerDomainStandardScaler(OneToOneFeatureMixin, DomainAdapter):
-    """Standardises each domain by its own mean and standard deviation.
+    """Standardise each domain by its own mean and standard deviation.
 
     ``x -> (x - mean) / std``, with the source's for source rows and the target's for target rows; a feature
     that is constant in a domain is only centred there. It undoes any shift and scaling of single features,
@@ -40,7 +40,7 @@ class PerDomainStandardScaler(OneToOneFeatureMixin, DomainAdapter):
 
 
 class CORAL(OneToOneFeatureMixin, DomainAdapter):
-    """Correlation alignment: source rows are whitened and recoloured with the target's covariance.
+    """Align correlations: whiten the source rows, and recolour them with the covariance of the target.
 
     With covariances C_S and C_T and the regularised S = C_S + lambda I, T = C_T + lambda I::
 
@@ -102,6 +102,6 @@ def _covariance(rows: np.ndarray) -> np.ndarray:
 
 
 def _power(covariance: np.ndarray, lam: float, exponent: float) -> np.ndarray:
-    """(covariance + lam I)^exponent of a symmetric matrix, by its eigenvectors."""
+    """Return (covariance + lam I)^exponent of a symmetric matrix, by its eigenvectors."""
     values, vectors = eigh(covariance)
     return (vectors * (np.maximum(values, 0.0) + lam) ** exponent) @ vectors.T

@@ -1,4 +1,4 @@
-"""The adaptations that a comparison of domains tries, each on rows standardised by the source."""
+"""List the adaptations that a comparison of domains tries, each on rows standardised by the source."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from featx.errors import UnknownName
+from featx.methods.adaptation.adapter import DomainAdapter
 from featx.methods.adaptation.alignment import SubspaceAlignment
-from featx.methods.adaptation.domains import DomainAdapter
 from featx.methods.adaptation.moments import CORAL, PerDomainStandardScaler
-from featx.methods.adaptation.transfer import TransferComponentAnalysis
+from featx.methods.adaptation.transfer_components import TransferComponentAnalysis
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """An adaptation in the registry.
+    """An entry in the table of adaptations.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ ADAPTATIONS: dict[str, Adaptation] = {adaptation.name: adaptation for adaptation
 
 
 def adaptation_names() -> tuple[str, ...]:
-    """Names of the adaptations, in the order in which they are tried.
+    """Return the names of the adaptations, in the order in which they are tried.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def adaptation_names() -> tuple[str, ...]:
 
 
 def get_adaptation(name: str) -> Adaptation:
-    """The adaptation of this name.
+    """Return the adaptation of this name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Columns that lie in blocks, and their concatenation on equal terms."""
+"""Divide columns into blocks, and concatenate the blocks with equal weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featx.errors import InputError
 
 
 def block_slices(blocks: Sequence[int] | None, n_features: int) -> list[slice]:
-    """The columns of each block; None is one block.
+    """Return the columns of each block; None is one block.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def block_slices(blocks: Sequence[int] | None, n_features: int) -> list[slice]:
 
 
 class ConcatenatedBlocks(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Standardises every column and divides it by the square root of its block's width.
+    """Standardise every column and divide it by the square root of the width of its block.
 
     A row of a block then has squared length 1 on average, whatever the backbone's dimension and scale, so
     that no block outweighs another in distances, kernels and penalties::
@@ -69,7 +69,7 @@ class ConcatenatedBlocks(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """The rows on equal terms, ndarray of the same shape and dtype."""
+        """Scale rows; return an ndarray of the same shape and dtype."""
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         return ((rows - self.mean_) / self.scale_).astype(rows.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Weights of an average of probabilities, by the likelihood of held-out labels."""
+"""Find the weights of an average of probabilities, by the likelihood of held-out labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_STEPS = 20_000
 
 
 def blend_weights(probabilities, y, *, tol: float = 1e-9) -> np.ndarray:
-    """The weights on the simplex whose average of probabilities has the least log loss.
+    """Return the weights on the simplex whose average of probabilities has the least log loss.
 
     With p_ji the probability that member j gives the true class of image i, the loss is convex in w::
 

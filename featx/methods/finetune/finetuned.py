@@ -1,4 +1,4 @@
-"""What fine-tuning leaves: a network that predicts, and how it came about."""
+"""Hold the result of fine-tuning: a network that predicts, and the record of its training."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class FineTuned:
     def rebuilt(
         cls, trained: Mapping[str, np.ndarray], backbone: Any, *, device: str = "auto", **record: Any
     ) -> FineTuned:
-        """What gave `trained` and `record`, on the same pretrained network.
+        """Rebuild a fine-tuned network from `trained` and `record`, on the same pretrained network.
 
         Parameters
         ----------
@@ -103,12 +103,12 @@ class FineTuned:
         )
 
     def trained(self) -> dict[str, np.ndarray]:
-        """What training has made: ``head.*``, and ``network.*`` for tensors unlike the pretrained ones."""
+        """Return the trained values: ``head.*``, and ``network.*`` for tensors that training changed."""
         head = {f"head.{name}": value for name, value in self._head.arrays().items()}
         return head | {f"network.{name}": value for name, value in self.changed().items()}
 
     def record(self) -> dict[str, Any]:
-        """The public attributes but for `precision` and `device`, which depend on where it runs."""
+        """Return the public attributes except `precision` and `device`, which depend on the machine."""
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -116,7 +116,7 @@ class FineTuned:
         }
 
     def changed(self) -> dict[str, np.ndarray]:
-        """Copies of the network's tensors that are not as they were in the pretrained network, by name."""
+        """Return copies of the tensors that differ from the pretrained network, by name."""
         if self._trunk is None or (self.recipe.mode == "head" and not self._changed):
             return dict(self._changed)
         frozen = dict(self._backbone.module.named_parameters())
@@ -128,11 +128,11 @@ class FineTuned:
 
     @property
     def network(self) -> nn.Module:
-        """The whole network: normalised images (n, 3, h, w) to logits (n, k), in eval mode."""
+        """Return the whole network: normalised images (n, 3, h, w) to logits (n, k), in eval mode."""
         return nn.Sequential(self._network_below().module, self._head.as_linear()).eval()
 
     def predict_proba(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """Class probabilities; see `logits`.
+        """Return class probabilities; see `logits`.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class FineTuned:
 
     @torch.no_grad()
     def logits(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """Class scores before the softmax.
+        """Return class scores before the softmax.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class FineTuned:
         return torch.cat(rows).cpu().double().numpy()
 
     def predict(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """The most probable class of each image, (n,) int64; see `predict_proba`."""
+        """Return the most probable class of each image, (n,) int64; see `predict_proba`."""
         return self.predict_proba(images, batch_size=batch_size).argmax(axis=1)
 
     def _checked(self, embeddings: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A faster network that computes the same: BatchNorm folded into convolutions, the frozen part cut off.
+"""Make a network faster without changing its result: fold BatchNorm, cut the frozen part off.
 
 With its statistics fixed, a BatchNorm after a convolution is an affine map per channel, and the pair is
 one convolution:
@@ -41,7 +41,7 @@ _UNTRACEABLE = (
 
 
 class FoldedConv(nn.Module):
-    """A convolution and the BatchNorm behind it, run as one convolution; parameters stay theirs."""
+    """Run a convolution and the BatchNorm behind it as one convolution; both keep their parameters."""
 
     def __init__(self, conv: nn.Conv2d, bn: nn.BatchNorm2d):
         super().__init__()
@@ -63,7 +63,7 @@ class FoldedConv(nn.Module):
 
 
 def _is_slow_in_bf16(conv: nn.Conv2d, x: torch.Tensor) -> bool:
-    """Whether the gradient of a convolution takes oneDNN ten times as long in bfloat16 as in float32.
+    """Tell whether oneDNN takes ten times as long for this gradient in bfloat16 as in float32.
 
     So it is with grouped convolutions of a stride: 75 against 8 ms for 96 channels at 48 x 48 and batch 32
     (torch 2.13, avx512_bf16), where the four of MobileNetV2 were half of a step.
@@ -72,7 +72,7 @@ def _is_slow_in_bf16(conv: nn.Conv2d, x: torch.Tensor) -> bool:
 
 
 def trace(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule | None:
-    """The module as a graph that shares its parameters, or None when it cannot be traced.
+    """Return the module as a graph that shares its parameters, or None when it cannot be traced.
 
     A trace that computes something else on `sample` (n, 3, h, w) counts as untraceable: a branch on a
     Python value would be frozen into the graph.
@@ -154,7 +154,7 @@ class Split:
 
 
 def whole(network: nn.Module) -> Split:
-    """The split that cuts nothing off."""
+    """Return the split that cuts nothing off."""
     return Split(lambda x: (x,), lambda parts: network(parts[0]), cuts=False)
 
 
@@ -206,7 +206,7 @@ def split_frozen(graph: fx.GraphModule, sample: torch.Tensor) -> Split:
 
 @torch.no_grad()
 def _holds(split: Split, graph: fx.GraphModule, sample: torch.Tensor) -> bool:
-    """Whether only batches cross the cut, the upper part leaves them as they are, and nothing changed."""
+    """Check that only batches cross the cut, unchanged by the upper part, and that results agree."""
     parts = split.before(sample)
     if not all(isinstance(p, torch.Tensor) and p.ndim and len(p) == len(sample) for p in parts):
         return False

@@ -1,4 +1,4 @@
-"""Which layers learn: freezing a network, unfreezing its last blocks, and one learning rate for each part.
+"""Choose which layers are trained: freeze a network, unfreeze its last blocks, set a rate for each part.
 
 These helpers stand alone, for training loops of one's own::
 
@@ -22,7 +22,7 @@ from featx.errors import InputError
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Switch gradients off for every parameter, and the module to eval mode, in place.
+    """Switch off the gradients of every parameter and put the module into eval mode, in place.
 
     Eval mode is half of being frozen: in training mode BatchNorm would keep overwriting its running
     statistics, whatever `requires_grad` says, and Dropout would add noise.
@@ -41,7 +41,7 @@ def unfreeze(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
 
 
 def block_parameters(backbone: Any, module: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters of each block of a built feature module, from input to output.
+    """Return the parameters of each block of a built feature module, from input to output.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def _parameters_of(module: nn.Module, name: str | nn.Module) -> list[nn.Paramete
 
 
 def unfreeze_last(backbone: Any, module: nn.Module, k: int) -> list[nn.Parameter]:
-    """Freeze a built feature module but for its last `k` blocks, in place.
+    """Freeze a built feature module except its last `k` blocks, in place.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def parameter_groups(
     layer_decay: float = 1.0,
     head_decay: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Parameter groups for a torch optimiser: pretrained layers and head, each with its own rate.
+    """Return parameter groups for a torch optimiser: pretrained layers and head, each with its own rate.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def parameter_groups(
 
 
 def snapshot(parameters: Iterable[nn.Parameter]) -> list[torch.Tensor]:
-    """Copies of the parameters' values, for `restore`."""
+    """Copy the values of parameters, for `restore`."""
     return [parameter.detach().clone() for parameter in parameters]
 
 

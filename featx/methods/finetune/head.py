@@ -1,4 +1,4 @@
-"""The new classification head: a linear layer on standardised embeddings, trained with SGD.
+"""Train the classification head: a linear layer on standardised embeddings, with SGD.
 
 The embedding is standardised per feature by the training part's mean and variance, like the BatchNorm
 without affine parameters that He et al. (*Masked Autoencoders Are Scalable Vision Learners*, 2022) put
@@ -39,7 +39,7 @@ HEAD_TENSORS = ("mean", "scale", "weight", "bias")
 
 
 class Head(nn.Module):
-    """Logits from embeddings.
+    """Compute logits from embeddings.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Head(nn.Module):
 
     @classmethod
     def for_embeddings(cls, embeddings: np.ndarray, n_classes: int) -> Head:
-        """An untrained head for embeddings (n, d): the statistics come from these rows."""
+        """Make an untrained head for embeddings (n, d), standardised by the statistics of these rows."""
         mean = embeddings.mean(axis=0, dtype=np.float64)
         var = embeddings.var(axis=0, dtype=np.float64)
         floor = 0.01 * var.mean() or 1.0  # all rows equal: nothing to scale
@@ -72,7 +72,7 @@ class Head(nn.Module):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Head:
-        """The head that `arrays` came from, on the CPU."""
+        """Rebuild a head from its `arrays`, on the CPU."""
         mean, scale, weight, bias = (torch.tensor(arrays[name]) for name in HEAD_TENSORS)
         head = cls(mean, scale, len(bias))
         restore(head.linear.parameters(), (weight, bias))
@@ -80,7 +80,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def take(self, coef: np.ndarray, intercept: np.ndarray) -> Head:
-        """Compute ``x @ coef.T + intercept`` from now on, with the standardisation that there is.
+        """Compute ``x @ coef.T + intercept`` from now on, with the same standardisation.
 
         With z = (x - m) s, x @ w.T + b is z @ (w / s).T + (b + w m).
         """
@@ -90,7 +90,7 @@ class Head(nn.Module):
         return self
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Copies of all that it consists of, by the names in `HEAD_TENSORS`."""
+        """Return copies of the tensors of the head, by the names in `HEAD_TENSORS`."""
         tensors = (self.mean, self.scale, self.linear.weight, self.linear.bias)
         return {
             name: tensor.detach().cpu().numpy().copy()
@@ -98,11 +98,11 @@ class Head(nn.Module):
         }
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Logits (n, k) in float32 for embeddings (n, d) of any float type."""
+        """Return logits (n, k) in float32 for embeddings (n, d) of any float type."""
         return self.linear((embeddings.float() - self.mean) * self.scale)
 
     def as_linear(self) -> nn.Linear:
-        """One `torch.nn.Linear` that computes the same."""
+        """Return one `torch.nn.Linear` that computes the same."""
         weight = (self.linear.weight * self.scale).detach()
         bias = (self.linear.bias - weight @ self.mean).detach()
         layer = nn.Linear(len(self.mean), len(bias), device="meta").to_empty(device=weight.device)
@@ -113,14 +113,14 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def logits(self, embeddings: np.ndarray) -> torch.Tensor:
-        """Logits (n, k) for an array (n, d), in chunks."""
+        """Return logits (n, k) for an array (n, d), in chunks."""
         device = self.mean.device
         rows = np.asarray(embeddings, dtype=np.float32)
         parts = [self(torch.tensor(rows[i : i + _CHUNK], device=device)) for i in range(0, len(rows), _CHUNK)]
         return torch.cat(parts) if parts else torch.empty((0, self.linear.out_features), device=device)
 
     def exact_logits(self, embeddings: np.ndarray) -> np.ndarray:
-        """Logits (n, k) in float64: in float32 a row's last digits depend on the rows beside it."""
+        """Return logits (n, k) in float64; in float32 last digits would depend on the rows beside a row."""
         mean, scale, weight, bias = (array.astype(np.float64) for array in self.arrays().values())
         weight *= scale
         bias -= weight @ mean
@@ -131,7 +131,7 @@ class Head(nn.Module):
 
 
 def schedule(step: int, n_steps: int) -> float:
-    """The share of the peak learning rate at a step: a linear warm-up, then a cosine to zero.
+    """Return the share of the peak learning rate at a step: a linear warm-up, then a cosine to zero.
 
     The warm-up takes a tenth of the steps.
     """
@@ -142,13 +142,13 @@ def schedule(step: int, n_steps: int) -> float:
 
 
 def measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """Cross-entropy and accuracy, as Python floats."""
+    """Return cross-entropy and accuracy, as Python floats."""
     loss = F.cross_entropy(logits, labels).item()
     return loss, (logits.argmax(dim=1) == labels).float().mean().item()
 
 
 def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The least cross-entropy that one temperature of 1 or more for all logits can reach.
+    """Return the least cross-entropy that one temperature of 1 or more for all logits can reach.
 
     A network that is trained on grows surer of everything, of its mistakes too: its loss rises while its
     answers get better, and by the plain loss the frozen network it set out from would be kept. One number,
@@ -172,7 +172,7 @@ def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 @dataclass
 class Best:
-    """The best epoch so far, by a validation loss, and the weights it had.
+    """Remember the epoch of the lowest validation loss, and its weights.
 
     Accuracy on a hundred validation images moves in steps of a per cent and ties all the time; the loss
     separates epochs more finely, and it is what makes the probabilities honest. Of equal epochs the
@@ -185,7 +185,7 @@ class Best:
     values: list[torch.Tensor] | None = None
 
     def offer(self, epoch: int, loss: float | None) -> bool:
-        """Keep the weights as they are now if the epoch is better; says whether it was."""
+        """Keep the current weights if the epoch is better; return whether it was."""
         if self.values is not None and loss is not None and not loss < self.loss:
             return False
         self.epoch, self.loss = epoch, math.inf if loss is None else loss
@@ -205,7 +205,7 @@ _threads_before = 1
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Small products run faster on one thread: several spend the time waiting for each other.
+    """Run on one thread: small products on several threads spend their time waiting for each other.
 
     On a busy machine it is a factor of ten and more. The number belongs to the process: of several
     trainings at once the last one to end puts it back.

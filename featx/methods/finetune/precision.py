@@ -1,4 +1,4 @@
-"""Where fine-tuning runs and in which arithmetic: the device, and mixed precision where it pays."""
+"""Choose where fine-tuning runs and in which number format."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Arithmetic:
         return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
 
     def autocast(self) -> AbstractContextManager:
-        """The context in which the network's forward pass runs."""
+        """Return the context in which the forward pass of the network runs."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Loss scaling, which only float16 needs: its smallest gradients would vanish."""
+        """Return the loss scaling, which only float16 needs: its smallest gradients would vanish."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
 
@@ -46,7 +46,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def choose(device: str | torch.device = "auto", precision: str = "auto") -> Arithmetic:
-    """The arithmetic for a device.
+    """Choose the device and the number format.
 
     Parameters
     ----------

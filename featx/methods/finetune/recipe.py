@@ -1,4 +1,4 @@
-"""What is fine-tuned, for how long and at which rates: a recipe, and where its defaults come from.
+"""Say what is fine-tuned, for how long and at which rates; explain the defaults.
 
 Four modes, from the cheapest to the dearest:
 
@@ -91,7 +91,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a backbone is adapted to new classes.
+    """The settings of a fine-tuning.
 
     Parameters
     ----------
@@ -241,16 +241,16 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """The mode in words."""
+        """Return the mode in words."""
         return TITLES[self.mode]
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON-able data; `from_dict` takes it back."""
+        """Return the recipe as JSON data; `from_dict` reads it."""
         return asdict(self) | {"lr_search": list(self.lr_search)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
-        """The recipe that `to_dict` wrote.
+        """Read a recipe that `to_dict` wrote.
 
         Raises
         ------
@@ -272,7 +272,7 @@ def _is_number(value: Any) -> bool:
 
 
 def default_recipe(mode: str, n_train: int) -> Recipe:
-    """The recipe for a number of training images.
+    """Return the default recipe for a number of training images.
 
     Parameters
     ----------

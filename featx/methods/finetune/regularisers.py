@@ -35,7 +35,7 @@ class StartPenalty:
 
     @torch.no_grad()
     def add(self) -> None:
-        """Add alpha (w - w0) to the gradients that are there."""
+        """Add alpha (w - w0) to the gradients."""
         for parameter, start in zip(self.parameters, self.start, strict=True):
             if parameter.grad is not None:
                 parameter.grad.add_(parameter - start, alpha=self.alpha)

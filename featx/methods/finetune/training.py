@@ -1,4 +1,4 @@
-"""The fine-tuned baseline: a pretrained network adapted to new classes, on the splits that probes get.
+"""Fine-tune a pretrained network to new classes, on the same splits as the probes.
 
 Every mode begins alike: a linear head is trained on the frozen embeddings. Mode ``head`` ends there.
 The others go on from that head, because a random one would send large, meaningless gradients
@@ -193,7 +193,7 @@ def fine_tune(
 def fine_tune_seeds(
     backbone: Any, images: Any, labels: Any, n_classes: int, *, seeds: Sequence[int], **options: Any
 ) -> list[FineTuned]:
-    """One training for each seed, all else alike: what of a result is chance.
+    """Train once with each seed, everything else alike, to show how much is chance.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def _check_proxies(recipe: Recipe, images: Sequence[Any] | None) -> None:
 
 
 def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:
-    """The layers that `start` has changed, once it is known that training can go on from it."""
+    """Check that training can go on from `start`; return the layers that `start` has changed."""
     outputs = start._head.linear.out_features
     if outputs != n_classes:
         raise InputError(f"start_from: it was trained for {outputs} classes, and there are {n_classes} now")

@@ -1,4 +1,4 @@
-"""The pretrained part of the network while it is being fine-tuned: pixels in, features out, fast."""
+"""Run the pretrained part of the network during fine-tuning, fast: pixels in, features out."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Trunk:
         self._compiled = None
 
     def blocks(self, mode: str, count: int) -> list[list[nn.Parameter]]:
-        """The parameters that a mode trains, in the end, block by block from input to output.
+        """Return the parameters that a mode trains, by the end, block by block from input to output.
 
         What belongs to no block is the first one, where a mode trains everything.
         """
@@ -83,7 +83,7 @@ class Trunk:
         return [rest, *found] if rest else found
 
     def follow(self, other: Trunk) -> None:
-        """Have the parameters of another trunk, whose names are among one's own, and train what it trains.
+        """Adopt the parameters of another trunk, whose names are among this one's, and train the same ones.
 
         From then on what trains the one trains both.
         """
@@ -94,7 +94,7 @@ class Trunk:
         self._compiled = None
 
     def pretrained(self, parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
-        """The values that parameters of `module` have in the backbone, which no training has changed."""
+        """Return the values that parameters of `module` have in the untrained backbone."""
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
         origin = dict(self._backbone.module.named_parameters())
         device = self.arithmetic.device
@@ -129,12 +129,12 @@ class Trunk:
 
     @property
     def cut(self) -> bool:
-        """Whether a frozen lower part was cut off, whose output is worth keeping."""
+        """Tell whether a frozen lower part was cut off, whose output is worth storing."""
         return self._split.cuts
 
     @uninterrupted()
     def before(self, pixels: np.ndarray) -> Parts:
-        """The frozen part's output for uint8 pixels (b, h, w, 3)."""
+        """Return the output of the frozen part for uint8 pixels (b, h, w, 3)."""
         batch = torch.from_numpy(pixels).to(self.arithmetic.device, non_blocking=True)
         # (b, h, w, 3) seen as (b, 3, h, w) is what torch calls channels_last: nothing is copied.
         x = (batch.permute(0, 3, 1, 2).float() - self._mean) / self._std
@@ -143,7 +143,7 @@ class Trunk:
 
     @uninterrupted()
     def after(self, parts: Parts) -> torch.Tensor:
-        """Features (b, d) in float32 from the frozen part's output; gradients flow if they are on."""
+        """Return features (b, d) in float32 for the output of the frozen part; gradients may flow."""
         with self.arithmetic.autocast():
             return self._split.after(parts).float()
 
@@ -152,7 +152,7 @@ class Trunk:
 def frozen_parts(
     trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int, view: View | None = None
 ) -> Generator[tuple[np.ndarray, Parts]]:
-    """What `Trunk.before` gives for images in their plain view, or another: (positions, parts), in order.
+    """Yield (positions, output of the frozen part) for images in their plain view or another, in order.
 
     `batch_size` changes no result; where memory runs out, smaller batches come.
     """
@@ -172,13 +172,13 @@ def frozen_parts(
 def features(
     trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """The trunk's features of images in their plain view: (positions, rows (b, d)), in order."""
+    """Yield (positions, features (b, d)) of images in their plain view, in order."""
     for rows, parts in frozen_parts(trunk, images, positions, batch_size):
         yield rows, torch.cat(in_parts(len(rows), partial(_after, trunk, parts)))
 
 
 def pixel_parts(trunk: Trunk, pixels: np.ndarray, at: slice) -> Parts:
-    """`Trunk.before` of some rows of a batch."""
+    """Run `Trunk.before` on some rows of a batch."""
     return trunk.before(pixels[at])
 
 

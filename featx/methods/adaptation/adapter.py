@@ -1,4 +1,4 @@
-"""What every adaptation shares: checked source and target rows, and the two maps."""
+"""Check source and target rows, and define the two maps that every adaptation has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DTYPES = (np.float64, np.float32)
 
 
 class DomainAdapter(TransformerMixin, BaseEstimator):
-    """Base: `_fit` learns from both domains in float64, `_source` and `_target` are the two maps."""
+    """Base class: `_fit` learns from both domains in float64; `_source` and `_target` are the two maps."""
 
     def fit(self, X, y=None, target=None):
         """Learn both maps.
@@ -58,7 +58,7 @@ class DomainAdapter(TransformerMixin, BaseEstimator):
         return self._source(rows.astype(np.float64, copy=False)).astype(rows.dtype, copy=False)
 
     def transform(self, X):
-        """Rows of the target domain as the classifier is to see them.
+        """Map rows of the target domain to what the classifier expects.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class DomainAdapter(TransformerMixin, BaseEstimator):
         return self._mapped(X, self._target)
 
     def transform_source(self, X):
-        """Further rows of the source domain, moved as ``fit_transform`` moved those it was given.
+        """Map further rows of the source domain as `fit_transform` does.
 
         Parameters
         ----------
@@ -120,14 +120,14 @@ class DomainAdapter(TransformerMixin, BaseEstimator):
 
 
 class _Rows(BaseEstimator):
-    """Target rows are checked under a name of their own: feature names are remembered of the source."""
+    """Name target rows in error messages; the feature names remembered are those of the source."""
 
     def __repr__(self) -> str:
         return "target"
 
 
 def positive(name: str, value: Any, *, zero: bool = False) -> float:
-    """`value` as a number above 0 (or at least 0), or an error that names it."""
+    """Return `value` as a number above 0 (or at least 0), or raise an error that names it."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not number or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise InputError(f"{name} must be a number {'of at least' if zero else 'above'} 0, got {value!r}")
@@ -135,7 +135,7 @@ def positive(name: str, value: Any, *, zero: bool = False) -> float:
 
 
 def whole(name: str, value: Any) -> int:
-    """`value` as a whole number of at least 1, or an error that names it."""
+    """Return `value` as a whole number of at least 1, or raise an error that names it."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
     return int(value)

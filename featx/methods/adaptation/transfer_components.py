@@ -1,4 +1,4 @@
-"""Components that the two domains share: transfer component analysis."""
+"""Find components that two domains share: transfer component analysis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
 
 from featx.errors import InputError, UnknownName
-from featx.methods.adaptation.domains import DomainAdapter, positive, whole
+from featx.methods.adaptation.adapter import DomainAdapter, positive, whole
 
 #: Most rows of both domains together: several (n, n) matrices are held, and time grows with n^3.
 MOST_ROWS = 5_000
@@ -17,7 +17,7 @@ KERNELS = ("linear", "rbf")
 
 
 class TransferComponentAnalysis(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
-    """Components of a kernel space in which the domains have close means and the rows still vary.
+    """Find components of a kernel space in which the domains have close means and the rows still vary.
 
     With K (n, n) the kernel of all rows (n = n_S + n_T), H = I - 1/n, and L_ij = e_i e_j, where e is 1 / n_S
     on source and -1 / n_T on target rows (so that tr(K L) is the squared maximum mean discrepancy)::
@@ -81,11 +81,11 @@ class TransferComponentAnalysis(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
         centred = kernel - kernel.mean(axis=0)
         scatter = centred.T @ centred  # K H K, as H is idempotent
         # K L K = (K e)(K e)^T has rank one.
-        pull = np.zeros(n) if alone else kernel[:, : len(source)].mean(axis=1)
+        gap = np.zeros(n) if alone else kernel[:, : len(source)].mean(axis=1)
         if not alone:
-            pull = pull - kernel[:, len(source) :].mean(axis=1)
+            gap = gap - kernel[:, len(source) :].mean(axis=1)
         values, vectors = eigh(
-            scatter, np.outer(pull, pull) + mu * np.eye(n), subset_by_index=[max(0, n - most), n - 1]
+            scatter, np.outer(gap, gap) + mu * np.eye(n), subset_by_index=[max(0, n - most), n - 1]
         )
         kept = np.flatnonzero(values > max(values[-1], 0.0) * 1e-9)[::-1]
         if not len(kept):
@@ -94,7 +94,7 @@ class TransferComponentAnalysis(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
         weights = vectors[:, kept] / np.sqrt(values[kept])
         largest = np.abs(weights).argmax(axis=0)
         self.weights_ = weights * np.where(weights[largest, np.arange(len(kept))] < 0, -1.0, 1.0)
-        self.discrepancy_ = float(((pull @ self.weights_) ** 2).sum())
+        self.discrepancy_ = float(((gap @ self.weights_) ** 2).sum())
 
     def _kernel(self, rows: np.ndarray) -> np.ndarray:
         if self.kernel == "linear":

@@ -1,4 +1,4 @@
-"""One classifier a block of columns, and what makes one answer of theirs."""
+"""Fit one classifier for each block of columns, and combine their probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLOOR = 1e-6
 
 
 class BlockEnsemble(ClassifierMixin, BaseEstimator):
-    """A classifier a block (a backbone), combined.
+    """Combine classifiers, one for each block of columns (a backbone).
 
     ::
 
@@ -73,7 +73,7 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y):
-        """Fit the members and what combines them.
+        """Fit the members, and the weights or the classifier that combines them.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X) -> np.ndarray:
-        """Probabilities (n, n_classes), in the order of `classes_`."""
+        """Return probabilities (n, n_classes), in the order of `classes_`."""
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         slices = block_slices(self.blocks, rows.shape[1])
@@ -126,7 +126,7 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
         return np.tensordot(self.weights_, parts, axes=1)
 
     def predict(self, X) -> np.ndarray:
-        """The most probable class of each row, ndarray of shape (n,)."""
+        """Return the most probable class of each row, ndarray of shape (n,)."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
@@ -137,7 +137,7 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
         return make_pipeline(StandardScaler(), logreg)
 
     def _held_out(self, rows, y, codes, slices, folds) -> np.ndarray:
-        """Out-of-fold probabilities (n_blocks, n, n_classes), every block on the same folds."""
+        """Return out-of-fold probabilities (n_blocks, n, n_classes), all blocks on the same folds."""
         held_out = np.empty((len(slices), len(y), len(self.classes_)))
         splitter = StratifiedKFold(folds, shuffle=True, random_state=self.random_state)
         for train, held in splitter.split(codes, codes):
