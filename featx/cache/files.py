@@ -1,4 +1,4 @@
-"""Where the cache lives, and how its folders are named and listed."""
+"""Where the cache lives, and how its folders are listed and its small files read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from featx.errors import CacheError
 
-__all__ = ["ADVICE", "absolute", "content_of", "default_root", "enough_memory", "is_file", "listed"]
+__all__ = ["ADVICE", "absolute", "default_root", "enough_memory", "is_file", "list_names", "read_small_file"]
 
 ADVICE = "choose another folder with --cache or FEATX_CACHE"
 
 
 def default_root() -> Path:
-    """The cache folder when none is named.
+    """Return the cache folder that is used when none is named.
 
     Returns
     -------
@@ -42,17 +42,17 @@ def default_root() -> Path:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """An absolute path, ``~`` expanded, links and missing parts left alone."""
+    """Return `path` made absolute, with ``~`` expanded; links and missing parts stay as they are."""
     try:
         return Path(os.path.abspath(Path(path).expanduser()))
     except RuntimeError as error:
         raise CacheError(f"no home folder for the cache {path}; {ADVICE}") from error
 
 
-def listed(folder: Path, pattern: re.Pattern[str] | None = None) -> list[str]:
-    """The names in a folder, or those of the files whose whole name fits `pattern`.
+def list_names(folder: Path, pattern: re.Pattern[str] | None = None) -> list[str]:
+    """Return all names in a folder or, with `pattern`, those of the files whose whole name fits it.
 
-    None when the folder is missing, CacheError when it cannot be read.
+    A missing folder gives an empty list, one that cannot be read a `CacheError`.
     """
     try:
         if pattern is None:
@@ -66,28 +66,28 @@ def listed(folder: Path, pattern: re.Pattern[str] | None = None) -> list[str]:
 
 
 def is_file(path: Path | os.DirEntry[str]) -> bool:
-    """Whether it is a file that opens: no folder, no pipe that would wait for ever, no link in a circle."""
+    """Whether `path` is a regular file: no folder, no circular link, no pipe, whose reader would wait."""
     try:
         return path.is_file()
     except OSError:
         return False
 
 
-def content_of(path: Path, most: int) -> bytes | None:
-    """The bytes of a small file; None when there is none, it cannot be read, or it is larger than `most`."""
+def read_small_file(path: Path, limit: int) -> bytes | None:
+    """Return the bytes of a file; None if it is missing, unreadable, or larger than `limit` bytes."""
     if not is_file(path):
         return None
     try:
         with open(path, "rb") as file:
-            content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+            content = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
     except (OSError, MemoryError):
         return None
-    return content if len(content) <= most else None
+    return content if len(content) <= limit else None
 
 
 @contextlib.contextmanager
 def enough_memory(path: Path) -> Iterator[None]:
-    """Turn a lack of memory into a `CacheError`: it says nothing against the file that was being read."""
+    """Turn `MemoryError` into `CacheError`: a lack of memory says nothing against the file at `path`."""
     try:
         yield
     except MemoryError as error:

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from featx.cache.files import is_file
 from featx.cache.identity import DIGEST_SIZE
-from featx.cache.root import is_file
 
 __all__ = ["StatCache"]
 

@@ -12,21 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from featx.cache.encoding import MAX_SPACE_BYTES, SHARD_NAME
+from featx.cache.files import (
+    ADVICE,
+    absolute,
+    default_root,
+    enough_memory,
+    is_file,
+    list_names,
+    read_small_file,
+)
 from featx.cache.header import open_shard
 from featx.cache.identity import Space
 from featx.cache.maintenance import (
     YOUNG_SECONDS,
-    Collection,
+    GarbageCollection,
     SpaceInfo,
     Verification,
     clear_space,
-    collect,
+    collect_garbage,
     survey,
     verify,
 )
-from featx.cache.root import ADVICE, absolute, content_of, default_root, enough_memory, is_file, listed
 from featx.cache.space_store import SpaceStore
-from featx.cache.stats import StatCache
+from featx.cache.stat_cache import StatCache
 from featx.errors import CacheError
 
 __all__ = ["Cache"]
@@ -65,7 +73,7 @@ class Cache:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # it is made when it is needed
                 raise CacheError(f"cannot read the cache {self.root}: {error.strerror}; {ADVICE}") from error
-        self.stats = StatCache(self.root)
+        self.stat_cache = StatCache(self.root)
 
     def space(self, space: Space | Mapping[str, Any], dim: int | None = None) -> SpaceStore:
         """The rows of one space.
@@ -142,11 +150,13 @@ class Cache:
             spaces = self.spaces()
             found = verify([self.space(space) for space in spaces], on_file=on_file)
         for folder in self._folders():
-            if folder.name not in {space.id for space in spaces} and listed(folder / "shards"):
+            if folder.name not in {space.id for space in spaces} and list_names(folder / "shards"):
                 found.damaged.append((folder, "nothing in it says readably which space it is"))
         return found
 
-    def collect(self, *, max_bytes: int | None = None, older_than: float = YOUNG_SECONDS) -> Collection:
+    def collect_garbage(
+        self, *, max_bytes: int | None = None, older_than: float = YOUNG_SECONDS
+    ) -> GarbageCollection:
         """Remove what no one needs, merge small shards, and keep within a size.
 
         Parameters
@@ -160,7 +170,7 @@ class Cache:
 
         Returns
         -------
-        Collection
+        GarbageCollection
 
         Raises
         ------
@@ -170,18 +180,18 @@ class Cache:
         spaces = self.spaces()
         known = {space.id for space in spaces}
         with enough_memory(self.root):
-            done = collect(
+            done = collect_garbage(
                 [self.space(space) for space in spaces],
                 [folder for folder in self._folders() if folder.name not in known],
                 max_bytes=max_bytes,
                 older_than=older_than,
             )
-        done.forgotten = self.stats.prune()
+        done.forgotten = self.stat_cache.prune()
         return done
 
     def is_empty(self) -> bool:
         """Whether there is nothing here that `clear` would remove."""
-        return not self._folders() and not is_file(self.stats.path)
+        return not self._folders() and not is_file(self.stat_cache.path)
 
     def clear(self, spaces: Iterable[Space] | None = None) -> None:
         """Remove spaces, or everything that featx has in the folder. Other files stay.
@@ -202,11 +212,11 @@ class Cache:
             return
         for folder in self._folders():
             clear_space(folder)
-        self.stats.clear()
+        self.stat_cache.clear()
 
     def _folders(self) -> list[Path]:
         """The folders that may be those of spaces, by their names."""
-        return [self.root / name for name in sorted(listed(self.root)) if _SPACE_ID.fullmatch(name)]
+        return [self.root / name for name in sorted(list_names(self.root)) if _SPACE_ID.fullmatch(name)]
 
     def __repr__(self) -> str:
         return f"Cache({str(self.root)!r})"
@@ -214,13 +224,13 @@ class Cache:
 
 def _space_of(folder: Path) -> Space | None:
     """The space of a folder, if something in it says so and agrees with the folder's name."""
-    text = content_of(folder / "space.json", MAX_SPACE_BYTES)
+    text = read_small_file(folder / "space.json", MAX_SPACE_BYTES)
     if text is not None:
         with contextlib.suppress(CacheError, ValueError):
             space = Space.from_json(text.decode("utf-8"))
             if space.id == folder.name:
                 return space
-    for name in sorted(listed(folder / "shards", SHARD_NAME)):
+    for name in sorted(list_names(folder / "shards", SHARD_NAME)):
         with contextlib.suppress(OSError, ValueError):
             space = Space.from_json(open_shard(folder / "shards" / name).space_json)
             if space.id == folder.name:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from featx.cache.catalogue import Catalogue
 from featx.cache.encoding import SHARD_NAME
+from featx.cache.files import ADVICE, list_names
 from featx.cache.header import open_shard
 from featx.cache.index_file import load_index, save_index
 from featx.cache.publisher import Publisher
 from featx.cache.quarantine import Quarantine
-from featx.cache.root import ADVICE, listed
 from featx.cache.shard import DamagedShard, Shard
+from featx.cache.shard_index import ShardIndex
 from featx.errors import CacheError
 
-__all__ = ["View"]
+__all__ = ["Snapshot"]
 
 _MOST_LOOKS = 64  # each one after the first means that a file vanished or was set aside meanwhile
 _INDEX_AFTER = 8  # shards: opening fewer one by one takes no time worth a file
 
 
-class View:
+class Snapshot:
     """The shards of a space as they were when the disk was last looked at. Not thread-safe.
 
     Parameters
@@ -35,7 +35,7 @@ class View:
 
     Attributes
     ----------
-    catalogue : Catalogue
+    index : ShardIndex
         Which shards there are, and where each key is.
     dim : int or None
         Values per row, None while neither given nor seen.
@@ -46,7 +46,7 @@ class View:
         self._shards, self._index = publisher.shards, publisher.path / "index.h5"
         self.dim = self._given_dim = dim
         self._can_index = self._trust_index = True
-        self.catalogue = Catalogue()
+        self.index = ShardIndex()
         self._unusable: set[str] = set()  # names seen and not to be used
         self._settled = False  # what stopped processes left behind
 
@@ -67,19 +67,19 @@ class View:
                 break
             settled = self._quarantine.settled  # what is kept of a damaged shard is a new shard
             names = self.shard_names()
-            if self.catalogue.names - names:  # its rows may live in another shard by now
+            if self.index.names - names:  # its rows may live in another shard by now
                 self._forget()
                 self._quarantine.settle_all()
                 names = self.shard_names()
-            if names and not self.catalogue.names and self._trust_index:
+            if names and not self.index.names and self._trust_index:
                 self._recall()
-            vanished = self._adopt(sorted(names - self.catalogue.names - self._unusable))
+            vanished = self._adopt(sorted(names - self.index.names - self._unusable))
         self._keep_index()
 
     def add(self, name: str) -> None:
         """Take notice of a shard that was just published, also if it was damaged before."""
         self._unusable.discard(name)
-        if name not in self.catalogue.names:
+        if name not in self.index.names:
             self._adopt([name])
 
     def distrust(self) -> None:
@@ -96,7 +96,7 @@ class View:
         """The shards that are there. No row is missed that a compaction moves while the folder is listed."""
         seen: set[str] = set()
         while True:
-            names = set(listed(self._shards, SHARD_NAME))
+            names = set(list_names(self._shards, SHARD_NAME))
             # A listing may miss a new shard and no longer meet the old one that it replaces. But then
             # the old one was in the listing before.
             if seen <= names and (seen or not names):
@@ -104,7 +104,7 @@ class View:
             seen = names
 
     def _forget(self) -> None:
-        self.catalogue, self._unusable, self._settled = Catalogue(), set(), False
+        self.index, self._unusable, self._settled = ShardIndex(), set(), False
 
     def _recall(self) -> None:
         """Begin with what the index file says, if it can be believed."""
@@ -112,15 +112,15 @@ class View:
         dims = {shard.dim for shard in stored.shards} if stored is not None else set()
         if stored is not None and dims <= {self.dim or stored.shards[0].dim}:
             self._agree(stored.shards[0])
-            self.catalogue = Catalogue(stored)
+            self.index = stored
 
     def _keep_index(self) -> None:
         """Write the index file when it says too little: its cost doubles as the shards do."""
-        fresh = len(self.catalogue.names) - self.catalogue.indexed
-        if fresh > max(_INDEX_AFTER, self.catalogue.indexed) and self._can_index:
+        fresh = len(self.index.names) - self.index.n_indexed
+        if fresh > max(_INDEX_AFTER, self.index.n_indexed) and self._can_index:
             try:
-                save_index(self._index, self._publisher.parts, self._publisher.space, self.catalogue.stored())
-                self.catalogue.indexed = len(self.catalogue.names)
+                save_index(self._index, self._publisher.parts, self._publisher.space, self.index)
+                self.index.n_indexed = len(self.index.names)
                 self._trust_index = True
             except OSError:  # read-only, full, cleared: nothing is lost but a little time
                 self._can_index = False
@@ -148,7 +148,7 @@ class View:
                 raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
             self._agree(shard)
             opened.append((shard, keys))
-        self.catalogue.add(opened)
+        self.index.add(opened)
         return vanished
 
     def _agree(self, shard: Shard) -> None:

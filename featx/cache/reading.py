@@ -14,7 +14,7 @@ import numpy as np
 from featx.cache.shard import DamagedShard, Shard
 from featx.errors import CacheError
 
-__all__ = ["gather"]
+__all__ = ["read_rows"]
 
 _PIECE_BYTES = 8 * 2**20  # what one thread reads before it takes the next piece
 _MOST_THREADS = 8
@@ -22,7 +22,7 @@ _MOST_THREADS = 8
 _Piece = tuple[Shard, np.ndarray, np.ndarray]
 
 
-def gather(
+def read_rows(
     plan: Iterable[_Piece], out: np.ndarray, keys: np.ndarray
 ) -> Iterator[tuple[Shard, np.ndarray, np.ndarray, str | None]]:
     """Read rows from shards, each checked against its CRC.
