@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.data.labels import SPLITS
-from featx.data.reading import Reading
+from featx.data.read_report import ReadReport
 from featx.data.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
 from featx.errors import DatasetError, InputError
 from featx.inputs.image import Source
@@ -42,7 +42,7 @@ class Dataset:
         What else is known of the images: further classes, numbers; some images may have no value in it.
     label_name : str, default="label"
         What the labels are called among the `tasks`.
-    reading : Reading
+    reading : ReadReport
         What was found when it was read: what was left out, what failed, where the splits come from.
 
     Raises
@@ -59,7 +59,7 @@ class Dataset:
     groups: np.ndarray | None = field(default=None, repr=False)
     targets: dict[str, Task] = field(default_factory=dict, repr=False)
     label_name: str = LABEL
-    reading: Reading = field(default_factory=Reading, repr=False)
+    reading: ReadReport = field(default_factory=ReadReport, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -302,12 +302,12 @@ def check_evaluated_classes(dataset: Dataset, place: str) -> None:
     unseen = sorted(set(dataset.labels[evaluated].tolist()) - set(dataset.labels[~evaluated].tolist()))
     if unseen:
         raise DatasetError(
-            f"{place}: in {held_out} but not in train: {listing([dataset.classes[i] for i in unseen])}; "
+            f"{place}: in {held_out} but not in train: {quote_names([dataset.classes[i] for i in unseen])}; "
             "every class needs training images"
         )
 
 
-def listing(names: Sequence[Any], shown: int = 5) -> str:
+def quote_names(names: Sequence[Any], shown: int = 5) -> str:
     """The first names, quoted, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(repr(str(name)) for name in names[:shown]) + more

@@ -20,9 +20,9 @@ anything is allocated for it.
 `description` is what ``featx inspect`` says.
 """
 
-from featx.data.features.collection import Failure, Features
+from featx.data.features.checks import check_rows
 from featx.data.features.description import describe
-from featx.data.features.reading import FeaturesFile, load_features, open_features
-from featx.data.features.soundness import check_rows
+from featx.data.features.features import Failure, Features
+from featx.data.features.file import FeaturesFile, load_features, open_features
 
 __all__ = ["Failure", "Features", "FeaturesFile", "check_rows", "describe", "load_features", "open_features"]

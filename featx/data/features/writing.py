@@ -22,7 +22,7 @@ from featx.durable import replacing, sweep_parts
 from featx.errors import OutputError
 
 if TYPE_CHECKING:
-    from featx.data.features.collection import Features
+    from featx.data.features.features import Features
 
 __all__ = ["FORMAT_VERSION", "encoded", "text_crc", "write_features"]
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.data import NAMES, data_root, fashion_mnist, named, named_dataset
+from featx.data import NAMES, data_root, named_dataset
+from featx.data.readers import fashion_mnist, named
 from featx.errors import DatasetError, UnknownName
 
 

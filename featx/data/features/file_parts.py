@@ -13,12 +13,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from featx.data.features.collection import Failure
+from featx.data.features.features import Failure
 from featx.data.features.writing import encoded, text_crc
 from featx.data.tasks import LABEL, Task
 from featx.errors import FeaturesError, InputError
 
-__all__ = ["StoredParts", "room", "stored_dataset"]
+__all__ = ["FileParts", "room", "stored_dataset"]
 
 #: How far the arrays of a compressed file may grow: embeddings of which 19 of 20 are zeros shrink to a 15th.
 GROWTH = 32
@@ -108,14 +108,14 @@ def _decoded(value: Any) -> str:
     return value if isinstance(value, str) else bytes(value).decode("utf-8", "surrogateescape")
 
 
-class StoredParts:
+class FileParts:
     """What a features file holds besides its embeddings.
 
     Parameters
     ----------
     file : h5py.File
     longest : int
-        Bytes of its longest text (`featx.data.features.heap.check_heaps`).
+        Bytes of its longest text (`featx.data.features.global_heap.check_heaps`).
     """
 
     def __init__(self, file: h5py.File, longest: int) -> None:

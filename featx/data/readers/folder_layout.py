@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from featx.data.dataset import listing
+from featx.data.dataset import quote_names
 from featx.data.labels import SPLIT_WORDS, class_name, same_form, split_name
-from featx.data.listing import Parts
+from featx.data.readers.folder_listing import Parts
 from featx.errors import DatasetError
 from featx.options import check_options
 
@@ -80,7 +80,7 @@ def layout_of(place: str, found: Sequence[Parts], folders: Iterable[Parts], spli
     if beside:
         what = "splits" if splits else "groups"
         raise DatasetError(
-            f"{place}: images lie beside the folders of the {what}: {listing(beside)}; move them"
+            f"{place}: images lie beside the folders of the {what}: {quote_names(beside)}; move them"
         )
     depth = _depths(divided, found, folders)
     level = [depth.get(parts[0], 0) for parts in found]
@@ -142,8 +142,8 @@ def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> d
     if any(len(parts) == 2 and parts[0] in given for parts in found) and (len(given) == 1 or not plain):
         return {}
     raise DatasetError(
-        f"{place}: holds both splits ({listing(sorted(given))}) and other folders with images "
-        f"({listing(others)}); move the latter into a split or away"
+        f"{place}: holds both splits ({quote_names(sorted(given))}) and other folders with images "
+        f"({quote_names(others)}); move the latter into a split or away"
     )
 
 
@@ -163,14 +163,15 @@ def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> No
     if not shared:
         return
     holders = [name for name in top if within.get(name, set()) & set(shared)]
+    inner, outer = quote_names(shared, 3), quote_names(holders, 3)
     if all(split_role(name) for name in shared):
         raise DatasetError(
-            f"{place}: the splits ({listing(shared, 3)}) lie inside the folders {listing(holders, 3)}; "
+            f"{place}: the splits ({inner}) lie inside the folders {outer}; "
             "put them on top, as in train/CLASS and test/CLASS, or forget them and take the outer folders "
             "for the classes with --split-by none (split_by='none')"
         )
     raise DatasetError(
-        f"{place}: the folders {listing(holders, 3)} hold folders of the same names ({listing(shared, 3)}), "
+        f"{place}: the folders {outer} hold folders of the same names ({inner}), "
         "so the classes may be either; say which with --split-by (split_by=): 'folder' if the inner folders "
         "are the classes, each outer one a group that is never on both sides of a split, 'none' if the outer "
         "ones are the classes"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.data.dataset import Dataset, check_evaluated_classes, listing
+from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
-from featx.data.layout import Layout, layout_of
-from featx.data.listing import Listing, Parts, list_images
-from featx.data.paths import Finder
-from featx.data.reading import Reading
+from featx.data.read_report import ReadReport
+from featx.data.readers.folder_layout import Layout, layout_of
+from featx.data.readers.folder_listing import Listing, Parts, list_images
+from featx.data.readers.unicode_paths import PathFinder
 from featx.errors import DatasetError
 from featx.inputs.image import FileImage
 
@@ -62,7 +62,7 @@ def read_folder(
     """
     root = Path(path).expanduser()
     if not root.exists():
-        root = Path(Finder().find(os.fspath(root)))
+        root = Path(PathFinder().find(os.fspath(root)))
     if not root.exists():
         raise DatasetError(f"{root}: no such folder")
     if not root.is_dir():
@@ -75,7 +75,7 @@ def read_folder(
     layout = layout_of(str(root), listed.files, listed.folders, split_by)
     notes = _check(root, listed, layout, labelled)
     origin = f"the folders {layout.origin}"
-    reading = Reading(
+    reading = ReadReport(
         splits_from=origin if layout.splits else "",
         groups_from=origin if layout.groups else "",
         left_out=listed.left_out,
@@ -104,12 +104,13 @@ def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[
     if stray and labelled:
         raise DatasetError(
             f"{root}: {len(stray)} image{'s' * (len(stray) > 1)} not in a class folder, while others are: "
-            f"{listing(stray)}; move them into a class folder or away"
+            f"{quote_names(stray)}; move them into a class folder or away"
         )
     if stray:
         n = len(listed.files) - len(stray)
         return [
-            f"no labels: {len(stray)} images are not in a class folder, {n} others are: {listing(stray, 3)}"
+            f"no labels: {len(stray)} images are not in a class folder, {n} others are: "
+            f"{quote_names(stray, 3)}"
         ]
     notes = []
     top = {parts[0] for parts in listed.files}
@@ -122,8 +123,10 @@ def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[
         ]
     empty = _empty(listed, layout)
     if empty and labelled and layout.splits is layout.groups is None:
-        raise DatasetError(f"{root}: no images in the class folder {listing(empty)}; add some or remove it")
-    return [*notes, f"no images in the folder {listing(empty)}"] if empty else notes
+        raise DatasetError(
+            f"{root}: no images in the class folder {quote_names(empty)}; add some or remove it"
+        )
+    return [*notes, f"no images in the folder {quote_names(empty)}"] if empty else notes
 
 
 def _empty(listed: Listing, layout: Layout) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import is_missing
-from featx.data.paths import Finder
+from featx.data.readers.unicode_paths import PathFinder
 from featx.errors import DatasetError, ImageError
 from featx.inputs.image import SOURCES, LazyImage, Source, as_source
 
@@ -160,7 +160,7 @@ def sources_of(
     DatasetError
         Naming the row.
     """
-    finder, width = Finder(), len(str(len(rows) - 1))
+    finder, width = PathFinder(), len(str(len(rows) - 1))
 
     def source(row: Any, i: int) -> Source:
         id = None if ids is None else ids[i]
@@ -210,7 +210,7 @@ def image_of_item(image: Any, id: str) -> object:
     if is_missing(image):
         raise ImageError(id, f"no image, got {image!r}")
     if isinstance(image, (Mapping, str, os.PathLike, bytes)):
-        return _source(image, id, id, Finder()).read().image()
+        return _source(image, id, id, PathFinder()).read().image()
     return pixels_of(image, id)
 
 
@@ -219,7 +219,7 @@ def is_encoded(row: Any) -> bool:
     return isinstance(row, Mapping) and "bytes" in row and row.keys() <= {"bytes", "path"}
 
 
-def _source(row: Any, at: str, id: str, finder: Finder) -> Source:
+def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
     if is_encoded(row):
         row = row["bytes"] if row.get("bytes") is not None else row.get("path")
     if is_missing(row):

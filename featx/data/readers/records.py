@@ -6,11 +6,11 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featx.data.arrays import from_arrays
-from featx.data.dataset import Dataset, listing
-from featx.data.images import IMAGE_KEYS, image_of_item, is_frame
+from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing
-from featx.data.tabular import COLUMNS, Table, check_asked_columns, dataset_of, label_candidates
+from featx.data.readers.arrays import from_arrays
+from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, dataset_of, label_candidates
+from featx.data.readers.images import IMAGE_KEYS, image_of_item, is_frame
 from featx.errors import DatasetError
 from featx.inputs.image import LazyImage
 
@@ -181,7 +181,7 @@ def _chosen(
         plain = [name for name in named if name in typed]
         if not plain or str(plain[0]).lower() != keys[0]:
             choose = f"choose with {what}=" if what == "label" else f"rename one to {what}"
-            raise DatasetError(f"{place}: several columns may be the {what}: {listing(typed)}; {choose}")
+            raise DatasetError(f"{place}: several columns may be the {what}: {quote_names(typed)}; {choose}")
         return plain[0]
     return typed[0] if typed else named[0] if named else None
 

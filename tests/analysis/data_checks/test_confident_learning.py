@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from featx.analysis.data_checks import label_errors, labels, out_of_sample
+from featx.analysis.data_checks import confident_learning, label_errors, out_of_sample
 from featx.errors import InputError, MissingExtra, UnknownName
 
 
@@ -33,7 +33,7 @@ def test_the_same_as_cleanlab_2_9(noisy):
 
 def test_asking_cleanlab_itself(noisy):
     pytest.importorskip("cleanlab")
-    for ranked_by in labels.RANKINGS:
+    for ranked_by in confident_learning.RANKINGS:
         own, theirs = (
             label_errors(*noisy, ranked_by=ranked_by, implementation=name) for name in ("featx", "cleanlab")
         )
@@ -104,12 +104,12 @@ def test_no_image_is_judged_by_a_model_that_saw_it(monkeypatch):
 
 
 def test_a_large_set_is_learnt_from_in_part(monkeypatch):
-    monkeypatch.setattr(labels, "_MOST_ROWS", 40)
+    monkeypatch.setattr(confident_learning, "_MOST_ROWS", 40)
     y = np.array([0] * 180 + [1] * 20)
     X = np.random.default_rng(0).normal(3.0 * y[:, None], 1, (200, 8)).astype(np.float32)
     p = out_of_sample(X, y, np.arange(200), np.empty(0, np.int64))
     assert (p.argmax(axis=1) == y).mean() > 0.95
-    taken = labels._spread(y, np.arange(200), np.random.default_rng(0).permutation(200))
+    taken = confident_learning._spread(y, np.arange(200), np.random.default_rng(0).permutation(200))
     assert np.bincount(y[taken]).tolist() == [36, 5]
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.columns import check_not_empty, tasks_of
 from featx.data.dataset import Dataset
-from featx.data.images import image_of_item, rows_of, sources_of
 from featx.data.labels import groups_of, indexed, labels_of, one_per_image, splits_of
+from featx.data.readers.images import image_of_item, rows_of, sources_of
+from featx.data.tasks import check_not_empty, tasks_of
 from featx.errors import DatasetError
 from featx.inputs.image import SOURCES, LazyImage
 

@@ -213,7 +213,7 @@ def test_a_table_that_cannot_be_read_is_named(folder, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     path = table(folder, "path,label\n")
-    monkeypatch.setattr("featx.data.table.read_regular", refuse)
+    monkeypatch.setattr("featx.data.readers.table.read_regular", refuse)
     with pytest.raises(DatasetError, match=r"t.csv: cannot be read \(Permission denied\)"):
         read_table(path)
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.columns import check_not_empty, class_task, number_task
 from featx.data.dataset import Dataset, check_evaluated_classes
-from featx.data.images import IMAGE_KEYS, sources_of
 from featx.data.labels import class_name, encode, groups_of, is_missing, same_form, split_name
-from featx.data.paths import Finder
-from featx.data.reading import SKIP_HINT, Reading
-from featx.data.tasks import LABEL, Task, check_asked, names_of
+from featx.data.read_report import SKIP_HINT, ReadReport
+from featx.data.readers.images import IMAGE_KEYS, sources_of
+from featx.data.readers.unicode_paths import PathFinder
+from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, class_task, names_of, number_task
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.inputs.image import FileImage
 
@@ -104,7 +103,7 @@ def dataset_of(table: Table, name: str, *, labelled: bool, label: Any, target: A
     splits = _splits(table)
     groups = _groups(table)
     _check_groups(table, splits, groups)
-    reading = Reading(failures=tuple(failures), notes=tuple(notes))
+    reading = ReadReport(failures=tuple(failures), notes=tuple(notes))
     dataset = Dataset(name, images, labels, classes, splits, groups, reading=reading)
     if asked:
         wanted = [[same_form(name) for name in names_of(names)] for names in (label, target)]
@@ -168,7 +167,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
 def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
     """The image of every row that has one, the others being forgotten; and why those have none."""
     column = table.image_column
-    finder = Finder()
+    finder = PathFinder()
     ids: list[str] = []
     images: list[Any] = []
     tree = os.path.realpath(table.folder) if table.folder else None

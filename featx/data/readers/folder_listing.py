@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from featx.data.reading import SKIP_HINT, LeftOut
+from featx.data.read_report import SKIP_HINT, LeftOut
 from featx.durable import check_regular
 from featx.errors import DatasetError, ImageError
 from featx.inputs.image import is_ignored, is_image_file

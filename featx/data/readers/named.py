@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from featx.data import fashion_mnist
-from featx.data.arrays import from_arrays
 from featx.data.dataset import Dataset
+from featx.data.readers import fashion_mnist
+from featx.data.readers.arrays import from_arrays
 from featx.errors import DatasetError, UnknownName
 from featx.inputs.image import FileImage
 

@@ -8,7 +8,7 @@ import unicodedata
 from featx.data.labels import same_form
 
 
-class Finder:
+class PathFinder:
     """Finds files by names in composed form (NFC) or decomposed form (NFD), whichever is on the disk.
 
     macOS once wrote decomposed names, and copies of its folders have them; tables that people type have

@@ -59,7 +59,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadReport:
     """What is known of how a dataset was read.
 
     Attributes

@@ -2,7 +2,7 @@
 
 Xiao, Rasul and Vollgraf, *Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms*,
 2017. The IDX format: two zero bytes, 0x08 for unsigned bytes, the number of dimensions, each dimension as a
-big-endian 32-bit number, then the values.
+big-endian 32-bit number, then the values. torchvision's reader opens no .gz file, which is what Debian ships.
 """
 
 from __future__ import annotations
@@ -17,40 +17,31 @@ import numpy as np
 
 from featx.errors import DatasetError
 
+# fmt: off
 CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )
-
+# fmt: on
 _PARTS = {"train": "train", "test": "t10k"}
 
 
 def find_files(folder: Path) -> dict[str, tuple[Path, Path]] | None:
-    """(images, labels) of each split, gzipped or not; None when one of the four files is not in `folder`."""
+    """Return (images, labels) of each split, gzipped or not; None if one of the four files is missing."""
     found = {}
     for split, part in _PARTS.items():
-        pair = []
-        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
-            there = [
-                path for path in (folder / f"{part}-{kind}.gz", folder / f"{part}-{kind}") if path.is_file()
-            ]
-            if not there:
-                return None
-            pair.append(there[0])
+        names = [folder / f"{part}-{kind}" for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+        pair = [
+            next((p for p in (name.with_name(f"{name.name}.gz"), name) if p.is_file()), None)
+            for name in names
+        ]
+        if pair[0] is None or pair[1] is None:
+            return None
         found[split] = (pair[0], pair[1])
     return found
 
 
 def read_idx(file: Path, n_dimensions: int) -> np.ndarray:
-    """Unsigned bytes of an IDX file as an array of `n_dimensions` dimensions.
+    """Read an IDX file of unsigned bytes, gzipped or not, as an array of `n_dimensions` dimensions.
 
     Raises
     ------
@@ -75,7 +66,7 @@ def read_idx(file: Path, n_dimensions: int) -> np.ndarray:
 
 
 def read_fashion_mnist(files: dict[str, tuple[Path, Path]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(images (n, h, w), labels (n,)) of each split, uint8."""
+    """Read images (n, h, w) and labels (n,) of each split, both uint8."""
     read = {}
     for split, (image_file, label_file) in files.items():
         images, labels = read_idx(image_file, 3), read_idx(label_file, 1)

@@ -14,7 +14,7 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
-from featx.data.tabular import COLUMNS, Table, check_asked_columns, dataset_of
+from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, dataset_of
 from featx.durable import read_regular
 from featx.errors import DatasetError, MissingExtra, as_one_error
 from featx.spreadsheet import original_cell

@@ -1,6 +1,6 @@
 """Read a features file, believing nothing that it says about itself.
 
-Whatever is in a file, reading it takes a multiple of its size that `featx.data.features.stored` bounds.
+Whatever is in a file, reading it takes a multiple of its size that `featx.data.features.file_parts` bounds.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.data.features.collection import Features
-from featx.data.features.heap import check_heaps
-from featx.data.features.stored import StoredParts, stored_dataset
+from featx.data.features.features import Features
+from featx.data.features.file_parts import FileParts, stored_dataset
+from featx.data.features.global_heap import check_heaps
 from featx.data.features.writing import FORMAT_VERSION
 from featx.errors import CacheError, FeaturesError, FeatxError, as_one_error
 from featx.options import checked
@@ -105,7 +105,7 @@ class FeaturesFile:
                 f"found {', '.join(sorted(file)) or 'nothing'}"
             )
         rows = stored_dataset(file, "embeddings", None)
-        parts = StoredParts(file, check_heaps(self.path, rows))
+        parts = FileParts(file, check_heaps(self.path, rows))
         version = parts.attribute("format_version") if "format_version" in file.attrs else FORMAT_VERSION
         if not isinstance(version, int | np.integer):
             raise FeaturesError("attribute format_version is not an integer")
