@@ -76,12 +76,27 @@ def test_a_frame_of_one_column_is_a_column_of_images(files):
     assert load_dataset(pd.DataFrame({"photo": files}), list("abab")).classes == ("a", "b")
 
 
-def test_frames_of_polars_and_tables_of_pyarrow(files):
-    columns = {"path": files, "label": list("abab")}
-    polars = pytest.importorskip("polars")
-    assert load_dataset(polars.DataFrame(columns)).classes == ("a", "b")
-    pyarrow = pytest.importorskip("pyarrow")
-    assert load_dataset(pyarrow.table(columns)).classes == ("a", "b")
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_frames_of_polars_and_tables_of_pyarrow(files, library):
+    make = pytest.importorskip(library)
+    frame = make.DataFrame if library == "polars" else make.table
+    columns = {
+        "path": files,
+        "label": list("abab"),
+        "split": ["train", "train", "test", "test"],
+        "group": [1, 1, 2, 2],
+        "age": [0.5, None, 1.5, 2.0],
+    }
+    dataset = load_dataset(frame(columns))
+    expected = load_dataset(pd.DataFrame(columns))
+    assert (dataset.ids, dataset.classes) == (expected.ids, ("a", "b"))
+    for part in ("labels", "splits", "groups"):
+        assert getattr(dataset, part).tolist() == getattr(expected, part).tolist()
+    both = load_dataset(frame(columns), label="label", target="age")
+    np.testing.assert_array_equal(both.tasks["age"].values, [0.5, np.nan, 1.5, 2.0])
+    missing = columns | {"label": ["a", None, "a", "b"]}
+    with pytest.raises(DatasetError, match="data frame, row 1, column label: no value"):
+        load_dataset(frame(missing))
 
 
 @pytest.mark.parametrize(
