@@ -10,9 +10,9 @@ from argparse import Namespace
 from typing import Any
 
 from featx.cache import Cache, Space, SpaceInfo
-from featx.data.features.description import printable
 from featx.errors import InputError
 from featx.progress import Progress
+from featx.terminal import printable
 
 DAMAGED = 3
 """Exit status of ``featx cache verify`` when something was damaged."""

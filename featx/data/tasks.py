@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -18,15 +18,15 @@ LABEL = "label"
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One value an image, where there is one.
+    """A class or a number for each image that has one.
 
     Parameters
     ----------
     name : str
         The column.
     values : ndarray of shape (n,)
-        With `classes`, int64 indices into them, and -1 where an image has no class. Without, float64, and
-        NaN where an image has no number.
+        With `classes`: int64 indices into them, -1 for an image without a class. Else float64, NaN for an
+        image without a number.
     classes : tuple of str or None
         Names of the classes, distinct.
 
@@ -71,44 +71,82 @@ class Task:
 
     @property
     def kind(self) -> Literal["classes", "number"]:
-        """Whether images are told apart by class, or a number is predicted."""
+        """``"classes"`` or ``"number"``: what is predicted."""
         return "number" if self.classes is None else "classes"
 
     @property
     def present(self) -> np.ndarray:
-        """Which images have a value, ndarray of shape (n,), bool."""
+        """The images that have a value, bool of shape (n,)."""
         return np.isfinite(self.values) if self.classes is None else self.values >= 0
 
     def subset(self, rows: np.ndarray) -> Task:
-        """The task of some of the images, of the same classes."""
+        """Return the task of the images `rows`, with the same classes."""
         return Task(self.name, self.values[rows], self.classes)
 
     def column(self) -> np.ndarray:
-        """As a column for scikit-learn: class names (objects, None where absent), or float64."""
+        """Return a column for scikit-learn: class names (objects, None where absent), or float64."""
         if self.classes is None:
             return self.values
         return np.array([*self.classes, None], dtype=object)[self.values]
 
 
-def all_tasks(
-    label_name: str,
-    labels: np.ndarray | None,
-    classes: tuple[str, ...] | None,
-    targets: Mapping[str, Task],
-) -> dict[str, Task]:
-    """The tasks of a collection by name, that of its labels first."""
-    if labels is None or classes is None:
-        return dict(targets)
-    return {label_name: Task(label_name, labels, classes), **targets}
+class WithTasks:
+    """Labels and further targets as tasks: what the dataclasses `Dataset` and `Features` have in common."""
+
+    labels: np.ndarray | None
+    classes: tuple[str, ...] | None
+    targets: dict[str, Task]
+    label_name: str
+    #: Error of `select`.
+    _error: ClassVar[type[InputError]] = InputError
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """All tasks by name: the labels first, if there are any, then the `targets`."""
+        if self.labels is None or self.classes is None:
+            return dict(self.targets)
+        return {self.label_name: Task(self.label_name, self.labels, self.classes), **self.targets}
+
+    def with_tasks(self, tasks: Iterable[Task]) -> Self:
+        """Return the same images with these tasks.
+
+        The first task of classes that has a value for every image becomes the labels.
+        """
+        tasks = list(tasks)
+        first = next((task for task in tasks if task.classes is not None and task.present.all()), None)
+        return replace(  # type: ignore[type-var]
+            self,
+            labels=None if first is None else first.values,
+            classes=None if first is None else first.classes,
+            targets={task.name: task for task in tasks if task is not first},
+            label_name=LABEL if first is None else first.name,
+        )
+
+    def select(self, label: Any = None, target: Any = None) -> Self:
+        """Return the same images with only these tasks.
+
+        Parameters
+        ----------
+        label, target : str or sequence of str, optional
+            Names of tasks of classes, and of numbers.
+
+        Raises
+        ------
+        DatasetError, FeaturesError
+            If there is no such task, or it is of the other kind.
+        """
+        if label is None and target is None:
+            return self
+        try:
+            return self.with_tasks(choose(self.tasks, label, target, getattr(self, "name", "features")))
+        except InputError as error:
+            raise self._error(str(error)) from error
 
 
 def check_targets(label_name: str | None, targets: Mapping[str, Task], n: int) -> dict[str, Task]:
-    """`targets` as a dict, each under its own name and of `n` values.
+    """Return `targets` as a dict, or raise `InputError`.
 
-    Raises
-    ------
-    InputError
-        If one is not, or is named as the labels are.
+    Each must stand under its own name, have `n` values, and not be named as the labels are.
     """
     if not isinstance(targets, Mapping):
         raise InputError(f"targets: expected a dict of tasks, got {type(targets).__name__}")
@@ -124,34 +162,15 @@ def check_targets(label_name: str | None, targets: Mapping[str, Task], n: int) -
     return dict(targets)
 
 
-def divide(tasks: Iterable[Task]) -> tuple[Task | None, dict[str, Task]]:
-    """The task that is the labels, which is the first of classes that has one for every image; the others."""
-    tasks = list(tasks)
-    first = next((task for task in tasks if task.classes is not None and task.present.all()), None)
-    return first, {task.name: task for task in tasks if task is not first}
-
-
 def names_of(asked: str | Iterable[str] | None) -> list[str]:
-    """One name or several as a list."""
+    """Return one name, or several, as a list."""
     return [] if asked is None else [asked] if isinstance(asked, str) else list(asked)
 
 
 def choose(tasks: Mapping[str, Task], label: Any, target: Any, place: str) -> list[Task]:
-    """The tasks asked for; all of them when none is.
+    """Return the tasks named by `label` (classes) and `target` (numbers); all of them if none is named.
 
-    Parameters
-    ----------
-    tasks : mapping of str to Task
-        Those that there are.
-    label, target : str, sequence of str or None
-        Names of tasks of classes, and of numbers.
-    place : str
-        The file, for messages.
-
-    Raises
-    ------
-    InputError
-        If there is none of that name, or it is of the other kind.
+    `InputError`, beginning with `place`, if there is no such task or it is of the other kind.
     """
     check_asked(label, target)
     chosen = []
@@ -170,12 +189,7 @@ def choose(tasks: Mapping[str, Task], label: Any, target: Any, place: str) -> li
 
 
 def check_asked(label: Any, target: Any) -> None:
-    """Refuse a column that is asked for twice.
-
-    Raises
-    ------
-    InputError
-    """
+    """Raise `InputError` if a column is asked for twice."""
     names = [*names_of(label), *names_of(target)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -187,7 +201,7 @@ Refuse = Callable[[int, str], DatasetError]
 
 
 def class_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
-    """A column of class names or whole numbers; with `gaps`, a missing one is no error."""
+    """Make a task of a column of class names or whole numbers; with `gaps`, a value may be missing."""
     present, names = [], []
     for i, value in enumerate(values):
         if is_missing(value) and gaps:
@@ -203,7 +217,7 @@ def class_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) 
 
 
 def number_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
-    """A column of finite numbers; with `gaps`, a missing one is no error."""
+    """Make a task of a column of finite numbers; with `gaps`, a value may be missing."""
     numbers = np.full(len(values), np.nan)
     for i, value in enumerate(values):
         if is_missing(value) and gaps:
@@ -216,22 +230,22 @@ def number_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool)
 
 
 def tasks_of(labels: Any, n: int, label: Any = None, target: Any = None) -> list[Task] | None:
-    """The tasks of several columns in memory; None when `labels` is one column of labels.
+    """Make a task of each of several columns in memory; return None if `labels` is one column.
 
     Parameters
     ----------
     labels : DataFrame, mapping of str to array-like of shape (n,), or array of shape (n, k)
-        A column a task; those of an array are named by their number. A column of floats of which any is no
-        whole number is a target, every other one is classes.
+        Columns of an array are named by their number.
     n : int
         Number of images.
     label, target : str or sequence of str, optional
-        Which columns are classes, and which are numbers; default: all, each by the rule above.
+        Which columns are classes, and which are numbers. Default: all; a column of floats with any fraction
+        is numbers, every other one is classes.
 
     Raises
     ------
     DatasetError
-        Naming the column and the position of a value that is not what it should be.
+        Naming the column and the position of a wrong value.
     """
     columns = _columns(labels, n)
     if columns is None:
@@ -262,12 +276,7 @@ def tasks_of(labels: Any, n: int, label: Any = None, target: Any = None) -> list
 
 
 def check_not_empty(tasks: Sequence[Task], place: str) -> None:
-    """Refuse a task in which no image has a value.
-
-    Raises
-    ------
-    DatasetError
-    """
+    """Raise `DatasetError` if no image has a value in one of the tasks."""
     for task in tasks:
         if not task.present.any():
             raise DatasetError(f"{place}: no image has a value in column {task.name}")

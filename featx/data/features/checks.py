@@ -1,4 +1,4 @@
-"""Check that rows can tell images apart, before something is learned from them."""
+"""Check that embeddings can be learned from."""
 
 from __future__ import annotations
 

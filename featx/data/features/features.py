@@ -1,16 +1,16 @@
-"""Embeddings in memory, with what belongs to each row."""
+"""Features: embeddings in memory, with ids, labels, splits and groups of each row."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from featx.cache.identity import Space
 from featx.data.features.writing import encoded, write_features
-from featx.data.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
+from featx.data.tasks import LABEL, Task, WithTasks, check_targets
 from featx.errors import CacheError, FeaturesError, InputError
 from featx.options import checked
 
@@ -21,15 +21,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Failure:
-    """One image that could not be read.
-
-    Parameters
-    ----------
-    id : str
-        Which image.
-    reason : str
-        Why, in a few words.
-    """
+    """An image that could not be read: its id, and why in a few words."""
 
     id: str
     reason: str
@@ -39,8 +31,8 @@ class Failure:
 
 
 @dataclass
-class Features:
-    """Embeddings of a collection of images, and what belongs to them.
+class Features(WithTasks):
+    """Embeddings of a collection, with labels, splits and groups where they are known.
 
     Parameters
     ----------
@@ -61,11 +53,11 @@ class Features:
     space : mapping
         What the rows were made with, as JSON data.
     run : dict, optional
-        What making them took (``forward_passes``, ``seconds``, ...); not saved.
+        What the extraction took (``forward_passes``, ``seconds``, ...); not saved.
     targets : dict of str to Task
-        What else is known of the images: further classes, numbers; some images may have no value in it.
+        Further tasks (classes or numbers); an image may have no value in one.
     label_name : str, default="label"
-        What the labels are called among the `tasks`.
+        Name of the labels among the `tasks`.
 
     Raises
     ------
@@ -84,6 +76,7 @@ class Features:
     run: dict[str, Any] | None = None
     targets: dict[str, Task] = field(default_factory=dict)
     label_name: str = LABEL
+    _error: ClassVar[type[InputError]] = FeaturesError
 
     def __post_init__(self) -> None:
         self.embeddings = np.asarray(self.embeddings)
@@ -140,50 +133,10 @@ class Features:
         """Values per row."""
         return int(self.embeddings.shape[1])
 
-    @property
-    def tasks(self) -> dict[str, Task]:
-        """Every task by name: that of the labels, if there are any, and then the `targets`."""
-        return all_tasks(self.label_name, self.labels, self.classes, self.targets)
-
-    def select(self, label: Any = None, target: Any = None) -> Features:
-        """The same rows with the tasks of these names only.
-
-        Parameters
-        ----------
-        label, target : str or sequence of str, optional
-            Tasks of classes, and of numbers.
-
-        Raises
-        ------
-        FeaturesError
-            If there is none of that name, or it is of the other kind.
-        """
-        if label is None and target is None:
-            return self
-        try:
-            first, others = divide(choose(self.tasks, label, target, "features"))
-        except InputError as error:
-            raise FeaturesError(str(error)) from error
-        return replace(
-            self,
-            labels=None if first is None else first.values,
-            classes=None if first is None else first.classes,
-            targets=others,
-            label_name=LABEL if first is None else first.name,
-        )
-
     def subset(self, indices: Any) -> Features:
-        """The features of some of the images, in the order given.
+        """Return the features of the images at `indices` (int, or a bool mask), in that order, as copies.
 
-        Parameters
-        ----------
-        indices : array-like of int, or of shape (n,) bool
-            Which images. Classes, failures, space and run stay as they are.
-
-        Returns
-        -------
-        Features
-            With arrays of its own.
+        Classes, failures, space and run stay as they are.
         """
         indices = np.asarray(indices)
         if indices.dtype == bool:
@@ -207,17 +160,17 @@ class Features:
 
     @checked(path="file")
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one HDF5 file, durably; an older one of that name is replaced.
+        """Write one HDF5 file, durably; an older file of that name is replaced.
 
         Parameters
         ----------
         path : path-like
-            Where to. Its folder must exist.
+            Its folder must exist.
 
         Raises
         ------
         OutputError
-            If it cannot be written; what was there before is then still there.
+            If it cannot be written; the older file is then still there.
         """
         write_features(self, path)
 

@@ -1,6 +1,6 @@
-"""Read a features file, believing nothing that it says about itself.
+"""Open and read features files; what a file says about itself is checked before it is used.
 
-Whatever is in a file, reading it takes a multiple of its size that `featx.data.features.file_parts` bounds.
+Reading takes memory in proportion to the file's size, whatever is in it (`featx.data.features.file_parts`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["FeaturesFile", "load_features", "open_features"]
 
 
 class LazyRows:
-    """The embeddings in an opened file: an ``h5py.Dataset`` whose errors name the file.
+    """The embeddings in an open file: like an ``h5py.Dataset``, but errors name the file.
 
-    ``rows[10:20]`` reads those rows as an ndarray; `shape`, `dtype` and everything else are the dataset's.
+    ``rows[10:20]`` reads those rows as an ndarray; `shape`, `dtype` and the rest are the dataset's.
     """
 
     def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
@@ -54,9 +54,9 @@ class LazyRows:
 
 
 class FeaturesFile:
-    """A features file, opened for reading: rows are read when they are asked for.
+    """A features file, open for reading; a context manager.
 
-    A context manager. Everything but the embeddings is small, checked, and read on opening.
+    Embeddings are read when they are asked for; all other parts are small, read and checked on opening.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ class FeaturesFile:
         self.targets = parts.read_targets(n)
         self.splits, self.groups = parts.read_names("splits", n), parts.read_names("groups", n)
         self.failures = parts.read_failures()
-        # The rules for the parts are those of Features; an array of no memory stands for the rows.
+        # The parts are checked by the rules of Features, with an array that takes no memory as the rows.
         checked = self._features(np.broadcast_to(np.float32(0), self.embeddings.shape))
         self.ids, self.labels, self.classes = checked.ids, checked.labels, checked.classes
         self.tasks = checked.tasks
@@ -147,17 +147,7 @@ class FeaturesFile:
         return int(self.embeddings.shape[1])
 
     def to_features(self) -> Features:
-        """Everything in memory.
-
-        Returns
-        -------
-        Features
-
-        Raises
-        ------
-        FeaturesError
-            If the rows cannot be read.
-        """
+        """Read everything into memory; `FeaturesError` if the rows cannot be read."""
         with _reading(self.path):
             rows = self.embeddings[...]
             return self._features(rows.astype(rows.dtype.newbyteorder("="), copy=False))
@@ -177,7 +167,7 @@ class FeaturesFile:
         )
 
     def close(self) -> None:
-        """Close the file; `embeddings` cannot be read any more."""
+        """Close the file; then `embeddings` can no longer be read."""
         self._file.close()
 
     def __enter__(self) -> FeaturesFile:
@@ -192,22 +182,9 @@ class FeaturesFile:
 
 @checked(path="file")
 def open_features(path: str | os.PathLike[str]) -> FeaturesFile:
-    """Open a features file and read rows when they are needed.
+    """Open a features file, a context manager that reads rows when they are needed.
 
-    Parameters
-    ----------
-    path : path-like
-        A file that `Features.save` or ``featx extract -o`` wrote.
-
-    Returns
-    -------
-    FeaturesFile
-        A context manager.
-
-    Raises
-    ------
-    FeaturesError
-        If the file is missing, damaged, or no features file.
+    Parameters and errors as for `load_features`.
     """
     return FeaturesFile(path)
 
@@ -236,7 +213,7 @@ def load_features(path: str | os.PathLike[str]) -> Features:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever h5py raises for a bad file into one line that names it."""
+    """Turn whatever h5py raises for a bad file into one error of one line that names it."""
     try:
         with as_one_error(lambda reason: FeaturesError(f"damaged or not an HDF5 file ({reason})")):
             yield

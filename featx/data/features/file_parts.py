@@ -1,7 +1,7 @@
-"""Arrays, texts and tasks as they are stored in a features file, believing nothing that they claim.
+"""Read the parts of a features file: arrays, texts and tasks.
 
-Whatever a file claims is held against its size before it is read: an array may unpack to `GROWTH` times the
-file and 64 MiB, and so may all the texts of a column; those of an attribute to 256 MiB more.
+Sizes that the file claims are compared with its own size before anything is read: an array, or all texts of a
+column, may unpack to `GROWTH` times the file plus 64 MiB; the texts of an attribute to 256 MiB more.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _PLAIN = {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE}
 
 
 def room(file: h5py.File) -> int:
-    """Bytes that no part of a file may exceed when it is read."""
+    """Return how many bytes a part of the file may have when it is read."""
     return GROWTH * file.id.get_filesize() + _SPARE_BYTES
 
 
 def stored_dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None) -> h5py.Dataset:
-    """A dataset whose bytes are all in this file, in the amount that it claims."""
+    """Return a dataset after checking that all its bytes are in this file, as many as it claims."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):  # a link leads to who knows where
         raise FeaturesError(f"/{name} is missing")
     dataset = file[name]
@@ -77,7 +77,7 @@ def stored_dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None) ->
 
 
 def _bytes_in_file(form: h5py.h5t.TypeID) -> int:
-    """Bytes of one value in the file: of a text of any length 16, its length and where it is."""
+    """Return the bytes of one value in the file; 16 for a text of variable length (length and address)."""
     if isinstance(form, h5py.h5t.TypeCompoundID):
         return sum(_bytes_in_file(form.get_member_type(i)) for i in range(form.get_nmembers()))
     of_any_length = isinstance(form, h5py.h5t.TypeStringID) and form.is_variable_str()
@@ -85,7 +85,7 @@ def _bytes_in_file(form: h5py.h5t.TypeID) -> int:
 
 
 def _check_streams(dataset: h5py.Dataset, filter: int, chunk: int) -> None:
-    """Refuse chunks that unpack to more than a chunk: HDF5 unpacks them to their end, whatever it needs."""
+    """Refuse chunks that unpack to more than a chunk: HDF5 would unpack them to the end."""
     large: list[tuple[int, ...]] = []
     most = room(dataset.file) // _COMPRESSING[filter]
     dataset.id.chunk_iter(lambda info: large.append(info.chunk_offset) if info.size > most else None)
@@ -109,20 +109,20 @@ def _decoded(value: Any) -> str:
 
 
 class FileParts:
-    """What a features file holds besides its embeddings.
+    """Reads what a features file holds besides its embeddings.
 
     Parameters
     ----------
     file : h5py.File
     longest : int
-        Bytes of its longest text (`featx.data.features.global_heap.check_heaps`).
+        Bytes of its longest text, from `check_heaps`.
     """
 
     def __init__(self, file: h5py.File, longest: int) -> None:
         self.file, self._longest = file, longest
 
     def attribute(self, name: str, of: h5py.HLObject | None = None) -> Any:
-        """The value of an attribute of the file, or of a part of it."""
+        """Return the value of an attribute of the file, or of the part `of`."""
         owner = self.file if of is None else of
         attribute = owner.attrs.get_id(name)
         texts = 1 if attribute.shape is None else math.prod(attribute.shape)
@@ -157,7 +157,7 @@ class FileParts:
         return np.array(texts, dtype=np.str_)
 
     def _texts(self, dataset: h5py.Dataset, columns: list[str] | None = None) -> list[Any]:
-        """Texts or rows of texts, a few at a time: many may refer to one that is long."""
+        """Read texts, or rows of texts, in blocks: many may refer to the same long text."""
         values: list[Any] = []
         source = dataset if columns is None else dataset.fields(columns)
         left = dataset.file.id.get_filesize()
@@ -180,7 +180,7 @@ class FileParts:
                 )
 
     def read_labels(self, n: int) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-        """The labels and the names of their classes, each None where the file has none."""
+        """Return labels and class names, each None if the file has none."""
         if "labels" not in self.file:
             return None, None
         dataset = stored_dataset(self.file, "labels", (n,))
@@ -189,13 +189,13 @@ class FileParts:
         return dataset[...], self._classes(dataset)
 
     def read_label_name(self) -> str:
-        """What the labels are called."""
+        """Return the name of the labels."""
         if "labels" not in self.file or "name" not in self.file["labels"].attrs:
             return LABEL
         return self.text_attribute("name", self.file["labels"])
 
     def read_targets(self, n: int) -> dict[str, Task]:
-        """Further tasks, in the order in which they were given."""
+        """Return the further tasks, in the order in which they were given."""
         if "targets" not in self.file:
             return {}
         if not isinstance(self.file.get("targets", getlink=True), h5py.HardLink):
@@ -243,7 +243,7 @@ class FileParts:
         return tuple(_decoded(value) for value in names)
 
     def read_failures(self) -> list[Failure]:
-        """The images that could not be read."""
+        """Return the images that could not be read."""
         if "failures" not in self.file:
             return []
         dataset = stored_dataset(self.file, "failures", None)

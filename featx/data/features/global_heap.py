@@ -1,7 +1,7 @@
-"""A look at the texts of an HDF5 file before HDF5 reads them.
+"""Check the texts of an HDF5 file before HDF5 reads them.
 
-Texts of any length lie in "global heap" collections, the one structure that HDF5 guards by no checksum;
-over a collection whose object sizes are damaged it loops for ever. So their structure is walked first.
+Texts of variable length lie in "global heap" collections, the only structure without a checksum; if the
+object sizes in one are damaged, HDF5 loops for ever. So the structure is walked here first.
 
 Source: The HDF Group, HDF5 File Format Specification 3.0, III.E "Disk Format: Level 1E - Global Heap".
 """
@@ -25,19 +25,9 @@ _BLOCK = 2**24
 
 
 def check_heaps(path: Path, rows: h5py.Dataset) -> int:
-    """Refuse a file in which a collection of texts is not what it must be; return its longest text's length.
+    """Check all heap collections of a file; return the bytes of its longest text.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    rows : h5py.Dataset
-        Its largest dataset, whose bytes need not be searched.
-
-    Returns
-    -------
-    int
-        No text of the file has more bytes.
+    `rows` is the file's largest dataset, whose bytes are not searched.
 
     Raises
     ------
@@ -54,7 +44,7 @@ def check_heaps(path: Path, rows: h5py.Dataset) -> int:
 
 
 def _collections(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
-    """Where in a part of the file a collection begins."""
+    """Find where collections begin in a part of the file."""
     while start < stop:
         file.seek(start)
         block = file.read(min(_BLOCK, stop - start))
@@ -68,7 +58,7 @@ def _collections(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
 
 
 def _gaps(rows: h5py.Dataset, size: int) -> Iterator[tuple[int, int]]:
-    """Where in the file the dataset is not."""
+    """Return the parts of the file outside the dataset."""
     taken: list[tuple[int, int]] = []
     if rows.chunks is not None:
         rows.id.chunk_iter(lambda chunk: taken.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
@@ -84,7 +74,7 @@ def _gaps(rows: h5py.Dataset, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _check(file: BinaryIO, start: int, file_size: int) -> int:
-    """Walk from object to object as HDF5 does; each step leads on and stays inside. Return the longest."""
+    """Walk from object to object as HDF5 does, and check that each step stays inside; return the longest."""
     file.seek(start)
     header = file.read(_HEADER)
     size = int.from_bytes(header[8:], "little") if len(header) == _HEADER else 0
