@@ -18,19 +18,19 @@ reads, `quarantine` takes damaged files, `compaction` merges small ones. `store`
 `maintenance` looks after it, and `stats` saves reading unchanged images again.
 """
 
+from featx.cache.cache import Cache
 from featx.cache.claims import Claims
+from featx.cache.files import default_root
 from featx.cache.identity import DIGEST_SIZE, Space, digest_array, digest_bytes
-from featx.cache.maintenance import Collection, SpaceInfo, Verification
-from featx.cache.root import default_root
+from featx.cache.maintenance import GarbageCollection, SpaceInfo, Verification
 from featx.cache.space_store import SpaceStore
-from featx.cache.stats import StatCache
-from featx.cache.store import Cache
+from featx.cache.stat_cache import StatCache
 
 __all__ = [
     "DIGEST_SIZE",
     "Cache",
     "Claims",
-    "Collection",
+    "GarbageCollection",
     "Space",
     "SpaceInfo",
     "SpaceStore",

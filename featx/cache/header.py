@@ -18,8 +18,8 @@ from featx.cache.encoding import (
     encode_file,
     room_for_hdf5,
 )
+from featx.cache.files import enough_memory
 from featx.cache.identity import DIGEST_SIZE, Space
-from featx.cache.root import enough_memory
 from featx.cache.shard import DamagedShard, Shard
 from featx.errors import CacheError, reason_of
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +18,21 @@ import h5py
 import numpy as np
 
 from featx.cache.encoding import DTYPES, SHARD_NAME, encode_file, room_for_hdf5
+from featx.cache.files import is_file
 from featx.cache.header import contiguous_offset, integer_attribute, text_attribute
 from featx.cache.identity import DIGEST_SIZE, Space
-from featx.cache.root import is_file
 from featx.cache.shard import Shard
+from featx.cache.shard_index import ROW_BITS, ShardIndex
 from featx.durable import replacing
 
-__all__ = ["ROW_BITS", "StoredIndex", "load_index", "save_index"]
-
-ROW_BITS = 32
+__all__ = ["load_index", "save_index"]
 
 _FORMAT = "featx-index"
 _FORMAT_VERSION = 1
 _HEADER = ("n_rows", "dim", "embedding_offset", "key_offset", "crc_offset", "keys_crc32")
 
 
-@dataclass(frozen=True)
-class StoredIndex:
-    """What an index file says.
-
-    Attributes
-    ----------
-    shards : list of Shard
-        In the order of their numbers.
-    keys : ndarray of shape (n, 32), dtype uint8
-        Unique, ascending.
-    places : ndarray of shape (n,), dtype int64
-        Shard number << 32 | row.
-    """
-
-    shards: list[Shard]
-    keys: np.ndarray
-    places: np.ndarray
-
-
-def save_index(path: Path, parts: Path, space: Space, index: StoredIndex) -> None:
+def save_index(path: Path, parts: Path, space: Space, index: ShardIndex) -> None:
     """Write the index of a space.
 
     Parameters
@@ -62,7 +41,7 @@ def save_index(path: Path, parts: Path, space: Space, index: StoredIndex) -> Non
         The file, and the folder of its temporary form.
     space : Space
         Whose index it is.
-    index : StoredIndex
+    index : ShardIndex
         What to write.
 
     Raises
@@ -70,6 +49,7 @@ def save_index(path: Path, parts: Path, space: Space, index: StoredIndex) -> Non
     OSError
         If it cannot be written, or a shard is gone by now; what was there before is then still there.
     """
+    keys, places = index.items()
     described = [
         {"name": shard.path.name, "size": shard.path.stat().st_size, "dtype": shard.dtype}
         | {name: getattr(shard, name) for name in _HEADER}
@@ -77,22 +57,22 @@ def save_index(path: Path, parts: Path, space: Space, index: StoredIndex) -> Non
     ]
     arrays = {
         "shards": np.frombuffer(json.dumps(described).encode(), dtype=np.uint8),
-        "key": np.ascontiguousarray(index.keys),
-        "place": index.places.astype("<i8"),
+        "key": np.ascontiguousarray(keys),
+        "place": places.astype("<i8"),
     }
     attributes: dict[str, bytes | int] = {
         "format": _FORMAT.encode(),
         "format_version": _FORMAT_VERSION,
         "space_id": space.id.encode(),
         "sha256": _checksum(arrays).encode(),
-        "n_keys": len(index.keys),
+        "n_keys": len(keys),
         "shards_bytes": len(arrays["shards"]),
     }
     with replacing(path, parts=parts) as file:
         file.write(encode_file(attributes, arrays))
 
 
-def load_index(path: Path, shards: Path, space: Space) -> StoredIndex | None:
+def load_index(path: Path, shards: Path, space: Space) -> ShardIndex | None:
     """Read the index of a space, if there is one that can be believed.
 
     Parameters
@@ -104,7 +84,7 @@ def load_index(path: Path, shards: Path, space: Space) -> StoredIndex | None:
 
     Returns
     -------
-    StoredIndex or None
+    ShardIndex or None
         None when it is missing, damaged, of another space or version, or when a shard that it names
         is gone or has another size: a key may then live in a shard where the index does not say so.
     """
@@ -123,7 +103,7 @@ def load_index(path: Path, shards: Path, space: Space) -> StoredIndex | None:
             return None
     except (ArithmeticError, OSError, LookupError, MemoryError, RuntimeError, TypeError, ValueError):
         return None
-    return StoredIndex(found, arrays["key"], arrays["place"])
+    return ShardIndex(found, arrays["key"], arrays["place"])
 
 
 def _read(file: h5py.File, path: Path, space: Space) -> dict[str, np.ndarray]:

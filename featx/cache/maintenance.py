@@ -11,28 +11,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featx.cache.catalogue import Catalogue
 from featx.cache.claims import CLAIM_NAME
 from featx.cache.compaction import compact
 from featx.cache.encoding import SHARD_NAME
+from featx.cache.files import is_file, list_names
 from featx.cache.header import open_shard, verify_shard
 from featx.cache.identity import Space
 from featx.cache.index_file import load_index
-from featx.cache.notes import NOTES
 from featx.cache.quarantine import SET_ASIDE
-from featx.cache.root import is_file, listed
 from featx.cache.shard import DamagedShard
+from featx.cache.shard_index import ShardIndex
+from featx.cache.sidecar import SIDECARS
 from featx.cache.space_store import SpaceStore
 from featx.durable import PART_NAME, is_left_over, sweep_parts
 from featx.errors import CacheError
 
 __all__ = [
     "YOUNG_SECONDS",
-    "Collection",
+    "GarbageCollection",
     "SpaceInfo",
     "Verification",
     "clear_space",
-    "collect",
+    "collect_garbage",
     "survey",
     "verify",
 ]
@@ -40,7 +40,7 @@ __all__ = [
 #: What is younger may belong to somebody who has just begun.
 YOUNG_SECONDS = 3600.0
 
-_OWN_FILES = ("index.h5", *NOTES, "space.json")
+_OWN_FILES = ("index.h5", *SIDECARS, "space.json")
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Verification:
 
 
 @dataclass
-class Collection:
-    """What `collect` did.
+class GarbageCollection:
+    """What `collect_garbage` did.
 
     Attributes
     ----------
@@ -121,11 +121,11 @@ class Collection:
 
 def survey(store: SpaceStore) -> SpaceInfo:
     """Look at one space; nothing is changed."""
-    catalogue = Catalogue(load_index(store.path / "index.h5", store.shards, store.space))
+    index = load_index(store.path / "index.h5", store.shards, store.space) or ShardIndex()
     paths = store.shard_paths()
     opened, unreadable = [], 0
     for path in paths:
-        if path.name not in catalogue.names:
+        if path.name not in index.names:
             try:
                 shard = open_shard(path, store.space)
                 opened.append((shard, shard.read_keys()))
@@ -133,17 +133,17 @@ def survey(store: SpaceStore) -> SpaceInfo:
                 continue
             except (DamagedShard, OSError):
                 unreadable += 1
-    catalogue.add(opened)
+    index.add(opened)
     times = [_changed(path) for path in (store.path / "space.json", *paths)]
     used = times[0] or max(times)
     return SpaceInfo(
         space=store.space,
         path=store.path,
-        rows=len(catalogue),
-        dim=catalogue.shards[0].dim if catalogue.shards else None,
+        rows=len(index),
+        dim=index.shards[0].dim if index.shards else None,
         shards=len(paths),
         unreadable=unreadable,
-        quarantined=len(listed(store.path / "quarantine", SET_ASIDE)),
+        quarantined=len(list_names(store.path / "quarantine", SET_ASIDE)),
         bytes=sum(_size(path) for path in _own_files(store.path)),
         last_used=used or None,
     )
@@ -182,7 +182,7 @@ def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | Non
         if is_file(index) and load_index(index, store.shards, store.space) is None:
             with contextlib.suppress(OSError):  # stale or damaged, and only derived
                 index.unlink()
-        with contextlib.suppress(CacheError):  # what cannot be read has been listed
+        with contextlib.suppress(CacheError):  # what cannot be read has been list_names
             store.refresh()
     return found
 
@@ -200,13 +200,13 @@ def _verify_file(store: SpaceStore, path: Path, found: Verification) -> None:
     found.shards += 1
 
 
-def collect(
+def collect_garbage(
     stores: Sequence[SpaceStore],
     unnamed: Sequence[Path] = (),
     *,
     max_bytes: int | None = None,
     older_than: float = YOUNG_SECONDS,
-) -> Collection:
+) -> GarbageCollection:
     """Remove what no one needs, merge small shards, and keep within a size.
 
     Parameters
@@ -224,20 +224,20 @@ def collect(
 
     Returns
     -------
-    Collection
+    GarbageCollection
 
     Raises
     ------
     CacheError
         If the cache cannot be written.
     """
-    done = Collection(bytes_before=sum(survey(store).bytes for store in stores))
+    done = GarbageCollection(bytes_before=sum(survey(store).bytes for store in stores))
     for store in stores:
         store.refresh()  # settles what stopped processes left behind
         done.removed_files += sweep_parts(store.path / "tmp", older_than=older_than)
         merged, into = compact(store)
         done.merged, done.into = done.merged + merged, done.into + into
-        for name in listed(store.path / "quarantine", SET_ASIDE):
+        for name in list_names(store.path / "quarantine", SET_ASIDE):
             if name.endswith(".h5"):  # not those that are still to be settled: they have rows
                 done.removed_files += _removed(store.path / "quarantine" / name)
         if survey(store).shards == 0 and _age(store.path) >= older_than:
@@ -267,7 +267,7 @@ def _age(folder: Path) -> float:
 
 def _remove_if_empty(folder: Path) -> None:
     """Remove a space that has no rows, and none that is about to be published or rescued."""
-    if listed(folder / "quarantine", SET_ASIDE):
+    if list_names(folder / "quarantine", SET_ASIDE):
         return
     try:
         (folder / "shards").rmdir()  # fails when a shard has come; a publisher finds it gone, and begins anew
@@ -315,7 +315,7 @@ def _own_files(folder: Path) -> Iterator[Path]:
         ("tmp", CLAIM_NAME.fullmatch),
         ("", _OWN_FILES.__contains__),
     ):
-        for name in listed(folder / part):
+        for name in list_names(folder / part):
             if ours(name):
                 yield folder / part / name
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from featx.cache.encoding import encode_shard, shard_name
+from featx.cache.files import ADVICE, read_small_file
 from featx.cache.identity import Space
-from featx.cache.root import ADVICE, content_of
 from featx.durable import fsync_folder, make_folder, replacing, sweep_parts
 from featx.errors import CacheError
 
@@ -86,7 +86,7 @@ class Publisher:
         """
         described = self.path / "space.json"
         text = self.space.canonical_json.encode("utf-8")
-        if content_of(described, len(text)) != text:
+        if read_small_file(described, len(text)) != text:
             with replacing(described, parts=self.parts, insist=insist) as file:
                 file.write(text)
 

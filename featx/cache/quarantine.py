@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.cache.files import list_names
 from featx.cache.header import open_shard, verify_shard
 from featx.cache.identity import Space
-from featx.cache.root import listed
 from featx.cache.shard import DamagedShard
 from featx.durable import fsync_folder, make_folder
 
@@ -98,7 +98,7 @@ class Quarantine:
 
     def settle_all(self) -> None:
         """Settle the suspects that stopped processes left behind."""
-        for name in listed(self.folder, SET_ASIDE):
+        for name in list_names(self.folder, SET_ASIDE):
             if name.endswith(_SUSPECT):
                 self._settle(self.folder / name, "set aside by a process that was stopped")
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from featx.cache.gather import gather
+from featx.cache.files import absolute, enough_memory
 from featx.cache.identity import DIGEST_SIZE, Space
 from featx.cache.key_index import as_keys
 from featx.cache.publisher import Publisher
 from featx.cache.quarantine import Quarantine
-from featx.cache.root import absolute, enough_memory
-from featx.cache.view import View
+from featx.cache.reading import read_rows
+from featx.cache.snapshot import Snapshot
 from featx.errors import CacheError
 
 __all__ = ["SpaceStore"]
@@ -71,7 +71,7 @@ class SpaceStore:
 
     def _begin(self) -> None:
         """A state as if nothing had been looked at yet; in a forked child the lock may be held by nobody."""
-        self._view = View(self.publisher, self._quarantine, self._declared_dim)
+        self._snapshot = Snapshot(self.publisher, self._quarantine, self._declared_dim)
         self._lock = threading.RLock()
         self._used = -_USE_SECONDS
         self._caught_up = (0, 0)  # the folder's mtime and the time, in ns, when it was last looked at
@@ -82,7 +82,7 @@ class SpaceStore:
     @property
     def dim(self) -> int | None:
         """Values per row, None while neither declared nor seen."""
-        return self._view.dim
+        return self._snapshot.dim
 
     # What is there
 
@@ -109,19 +109,19 @@ class SpaceStore:
             keys = _checked_keys([digest for digest in digests if digest is not None])
             with self._lock:
                 self.refresh()
-                given[given] = self._view.catalogue.holds(keys)
+                given[given] = self._snapshot.index.holds(keys)
             missing: list[int] = np.flatnonzero(~given).tolist()
             return missing
 
     def holds(self, digest: bytes) -> bool:
         """Whether a digest had a row when the disk was last looked at; any thread may ask."""
-        return bool(self._view.catalogue.holds(as_keys([digest]))[0])
+        return bool(self._snapshot.index.holds(as_keys([digest]))[0])
 
     def keys(self) -> np.ndarray:
         """All digests that have a row, of shape (n, 32), dtype uint8, ascending, as the disk stands now."""
         with self._lock, enough_memory(self.path):
             self.refresh()
-            return self._view.catalogue.keys()
+            return self._snapshot.index.items()[0]
 
     def __contains__(self, digest: bytes) -> bool:
         return not self.missing([digest])
@@ -129,7 +129,7 @@ class SpaceStore:
     def __len__(self) -> int:
         with self._lock:
             self.refresh()
-            return len(self._view.catalogue)
+            return len(self._snapshot.index)
 
     def refresh(self) -> None:
         """Take notice of what other processes published, compacted or cleared.
@@ -140,7 +140,7 @@ class SpaceStore:
             If the folder cannot be read.
         """
         with self._lock, enough_memory(self.path):
-            self._view.refresh()
+            self._snapshot.refresh()
 
     def catch_up(self) -> None:
         """As `refresh`, where the folder has changed since the last `catch_up`: for those who ask often."""
@@ -155,7 +155,7 @@ class SpaceStore:
 
     def shard_paths(self) -> list[Path]:
         """The shards as they are on the disk now, by name; other files in the folder are not featx's."""
-        return [self.shards / name for name in sorted(self._view.shard_names())]
+        return [self.shards / name for name in sorted(self._snapshot.shard_names())]
 
     # Writing
 
@@ -191,10 +191,10 @@ class SpaceStore:
         if rows.dtype not in (np.float32, np.float16):
             raise CacheError(f"rows of dtype {rows.dtype}: expected float32 or float16")
         with self._lock:
-            if self._view.dim is None:
+            if self._snapshot.dim is None:
                 self.refresh()
-        if self._view.dim is not None and rows.shape[1] != self._view.dim:
-            raise CacheError(f"rows of {rows.shape[1]} values: this space has {self._view.dim}")
+        if self._snapshot.dim is not None and rows.shape[1] != self._snapshot.dim:
+            raise CacheError(f"rows of {rows.shape[1]} values: this space has {self._snapshot.dim}")
         if len(digests) == 0:
             return
         first = {digest: i for i, digest in reversed(list(enumerate(digests)))}
@@ -203,7 +203,7 @@ class SpaceStore:
             path = self.publisher.write(keys[keep], rows[keep])
         self._note_use()
         with self._lock, enough_memory(self.path):
-            self._view.add(path.name)
+            self._snapshot.add(path.name)
 
     # Reading
 
@@ -244,19 +244,19 @@ class SpaceStore:
         for attempt in range(_READ_ATTEMPTS):
             pending = np.flatnonzero(~found)
             with self._lock:
-                plan = list(self._view.catalogue.located(keys[pending]))
+                plan = list(self._snapshot.index.locate(keys[pending]))
                 if attempt == 0 and sum(len(positions) for _, positions, _ in plan) < len(keys):
                     self.refresh()
-                    plan = list(self._view.catalogue.located(keys))
+                    plan = list(self._snapshot.index.locate(keys))
             if not plan:
                 break
-            if out is None or (mine and out.shape[1] != self._view.dim):  # a forged index may have lied
+            if out is None or (mine and out.shape[1] != self._snapshot.dim):  # a forged index may have lied
                 out, mine = np.empty((len(keys), plan[0][0].dim), dtype=np.float32), True
-            if out.shape != (len(keys), self._view.dim):
-                raise CacheError(f"out has shape {out.shape}: expected {(len(keys), self._view.dim)}")
+            if out.shape != (len(keys), self._snapshot.dim):
+                raise CacheError(f"out has shape {out.shape}: expected {(len(keys), self._snapshot.dim)}")
             plan = [(shard, pending[positions], rows) for shard, positions, rows in plan]
             all_there, damaged = True, {}
-            for shard, positions, good, damage in gather(plan, out, keys):
+            for shard, positions, good, damage in read_rows(plan, out, keys):
                 found[positions] = good
                 all_there &= bool(good.all())
                 if damage is not None:
@@ -266,10 +266,10 @@ class SpaceStore:
             for path, reason in damaged.items():
                 self.set_aside(path, reason)
             with self._lock:
-                self._view.distrust()
+                self._snapshot.distrust()
                 self.refresh()
         if out is None:
-            out = np.empty((len(keys), self._view.dim or 0), dtype=np.float32)
+            out = np.empty((len(keys), self._snapshot.dim or 0), dtype=np.float32)
         if not found.all():
             out[~found] = np.nan
         return out, found
@@ -290,7 +290,7 @@ class SpaceStore:
             Naming the file, where it went and how many of its rows were kept.
         """
         with self._lock:
-            self._view.set_aside(path, reason)
+            self._snapshot.set_aside(path, reason)
 
     def _note_use(self) -> None:
         """The last use of a space is the mtime of its ``space.json``."""

@@ -10,9 +10,9 @@ from argparse import Namespace
 from typing import Any
 
 from featx.cache import Cache, Space, SpaceInfo
-from featx.data.features.description import printable
 from featx.errors import InputError
 from featx.progress import Progress
+from featx.terminal import printable
 
 DAMAGED = 3
 """Exit status of ``featx cache verify`` when something was damaged."""
@@ -68,7 +68,7 @@ def verify(args: Namespace) -> int:
 def gc(args: Namespace) -> int:
     """``featx cache gc``"""
     cache = _opened(args)
-    done = cache.collect(max_bytes=args.max_size, older_than=args.older_than)
+    done = cache.collect_garbage(max_bytes=args.max_size, older_than=args.older_than)
     for space in done.removed_spaces:
         print(f"removed: {' '.join(_described(space))} ({space.id[:12]}), the least recently used")
     parts = [f"{_bytes(done.bytes_before)} before, {_bytes(done.bytes_after)} after"]

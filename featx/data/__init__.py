@@ -1,36 +1,29 @@
-"""Datasets: images with labels, splits and groups, from folders, tables, memory, or by name."""
+"""Datasets: images with labels, splits and groups, from folders, tables, memory, or by name.
 
-from __future__ import annotations
+`loading` (`load_dataset`) finds the reader of a kind in `readers`; each returns a `Dataset` (`dataset`).
+`labels` and `tasks` turn values into classes and numbers, `splits` divides rows into training and test,
+`summary` says what there is, and `features` holds embeddings in memory and in a file.
+"""
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from featx.data.arrays import from_arrays, from_torch
 from featx.data.dataset import Dataset, require_labelled
-from featx.data.folder import read_folder
-from featx.data.images import images_of, is_encoded
-from featx.data.listing import format_of_file, list_images, not_data
-from featx.data.named import NAMES, canonical_name, data_root, named_dataset
-from featx.data.paths import Finder
-from featx.data.reading import SKIP_HINT, LeftOut, Reading
-from featx.data.records import has_columns, read_frame, read_records
+from featx.data.loading import load_dataset
+from featx.data.read_report import SKIP_HINT, LeftOut, ReadReport
+from featx.data.readers.arrays import from_arrays, from_torch
+from featx.data.readers.folder import read_folder
+from featx.data.readers.folder_listing import list_images, not_data
+from featx.data.readers.images import images_of
+from featx.data.readers.named import NAMES, data_root, named_dataset
+from featx.data.readers.records import read_frame, read_records
+from featx.data.readers.table import read_table
 from featx.data.summary import announce, notes_of, study_notes, suffix_notes, summary_lines
-from featx.data.table import SUFFIXES, read_table
-from featx.data.tasks import Task, names_of
-from featx.errors import DatasetError, InputError, UnknownName, reason_of
-from featx.inputs.image import as_source, is_image_file
-from featx.options import DATA, checked
+from featx.data.tasks import Task
 
 __all__ = [
     "NAMES",
     "SKIP_HINT",
     "Dataset",
     "LeftOut",
-    "Reading",
+    "ReadReport",
     "Task",
     "announce",
     "data_root",
@@ -51,165 +44,3 @@ __all__ = [
     "suffix_notes",
     "summary_lines",
 ]
-
-
-@checked()
-def load_dataset(
-    data: Any,
-    labels: Any = None,
-    *,
-    limit: int | None = None,
-    labelled: bool = True,
-    seed: int = 0,
-    label: Any = None,
-    target: Any = None,
-    split_by: str | None = None,
-    on_error: str = "raise",
-    verbose: bool = False,
-) -> Dataset:
-    """A dataset of whatever stands for one.
-
-    Parameters
-    ----------
-    data : Dataset, str, Path, sequence, ndarray, data frame, PIL image, torch or Hugging Face Dataset
-        A dataset as it is; a folder (see `read_folder`), a table (`read_table`) or an image file; a name
-        out of `NAMES`, where no such file or folder exists; paths or images in memory (`from_arrays`); a
-        data frame (`read_frame`); rows that are dicts (`read_records`); a map-style torch Dataset
-        (`from_torch`).
-    labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
-        Only for images in memory and lists of paths; the others bring their own. Several columns are
-        several tasks (see `from_arrays`).
-    limit : int, optional
-        At most so many images, in proportion from every class of every split (`Dataset.limit`).
-    labelled : bool, default=True
-        With False, a table need not have labels, and a folder's images may lie beside its class folders.
-    seed : int, default=0
-        Of `limit`.
-    label, target : str or sequence of str, optional
-        Columns of classes and of numbers, by name: in a table (default: the column ``label``), in `labels`,
-        or among the tasks of a Dataset. Several make several tasks (`Dataset.tasks`); an image that has no
-        value in one of several is not part of that task.
-    split_by : {"folder", "none"}, optional
-        What the top folders of a folder are: groups with the classes inside them, or the classes (see
-        `read_folder`). Nothing but a folder can be divided by ``"folder"``.
-    on_error : {"raise", "skip"}, default="raise"
-        What is missing or cannot be listed: stop, or leave it out and list it in `Dataset.reading`.
-    verbose : bool, default=False
-        Print on standard error what was found: images, classes, splits, groups, and what was left out.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    DatasetError
-        Saying what is wrong, where, and what was expected.
-    """
-    columns = {"label": label, "target": target}
-    dataset = _load(data, labels, labelled, columns, split_by, on_error)
-    if limit is not None:
-        dataset = dataset.limit(limit, seed)
-    if verbose:
-        announce(dataset)
-    return dataset
-
-
-def _load(
-    data: Any, labels: Any, labelled: bool, columns: dict[str, Any], split_by: str | None, on_error: str
-) -> Dataset:
-    if isinstance(data, (str, Path)):
-        _refuse_labels(labels, f"{data}")
-        return _load_path(data, labelled, columns, split_by, on_error)
-    if split_by == "folder":
-        raise InputError(f"split_by divides a folder by the folders in it; got {type(data).__name__}")
-    if isinstance(data, Dataset):
-        _refuse_labels(labels, data.name)
-        return data.select(**columns)
-    if has_columns(data):
-        if labels is None:
-            return read_frame(data, labelled=labelled, on_error=on_error, **columns)
-        frame = read_frame(data, labelled=False, on_error=on_error)
-        _refuse_labels(labels if frame.tasks else None, "the data frame")
-        return from_arrays(frame.images, labels, splits=frame.splits, groups=frame.groups, **columns)
-    if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbands"):
-        _refuse_columns(columns, type(data).__name__)
-        return from_arrays([data], labels, on_error=on_error)  # one image, encoded or of Pillow
-    sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping)
-    of_columns = hasattr(data, "column_names")  # a dataset of Hugging Face, also an empty one
-    if sequence and (of_columns or (len(data) and _holds_dicts(data))):
-        return read_records(data, labels, on_error=on_error, **columns)
-    if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy") or hasattr(data, "detach"):
-        if labels is None:
-            _refuse_columns(columns, "images without labels")
-        return from_arrays(data, labels, on_error=on_error, **columns)
-    _refuse_columns(columns, type(data).__name__)
-    if sequence:
-        _refuse_labels(labels, type(data).__name__)
-        return from_torch(data)
-    hint = ""
-    if isinstance(data, Mapping) and data and all(hasattr(part, "column_names") for part in data.values()):
-        first = next(iter(data))
-        hint = f"; give one of its parts, as in data[{first!r}]"
-    raise DatasetError(f"data: expected {DATA}; got {type(data).__name__}{hint}")
-
-
-def _holds_dicts(data: Any) -> bool:
-    """Whether the rows are dicts with an image in them; one of bytes and path is an image itself."""
-    if isinstance(data, np.ndarray) or hasattr(data, "detach") or hasattr(data, "to_numpy"):
-        return False
-    first = data[0]
-    return isinstance(first, Mapping) and not is_encoded(first)
-
-
-def _load_path(
-    data: str | Path, labelled: bool, columns: dict[str, Any], split_by: str | None, on_error: str
-) -> Dataset:
-    try:
-        path = Path(data).expanduser()
-        if not path.exists():
-            path = Path(Finder().find(str(path)))
-    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, no home
-        raise DatasetError(f"{data}: cannot be read ({reason_of(error)})") from error
-    suffix = path.suffix.lower()
-    if path.is_dir():
-        _refuse_columns(columns, str(data))
-        return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error)
-    if split_by == "folder":
-        raise InputError(f"{data}: is no folder; split_by (--split-by) divides a folder by the folders in it")
-    if path.is_file() and suffix in SUFFIXES:
-        return read_table(path, labelled=labelled, on_error=on_error, **columns)
-    if path.exists() or canonical_name(str(data)) is not None:
-        _refuse_columns(columns, str(data))
-    if path.is_file():
-        if is_image_file(path.name) or format_of_file(str(path)) is not None:
-            return Dataset(path.name, [as_source(path, path.name)])
-        if suffix in (".h5", ".hdf5"):
-            raise DatasetError(f"{path}: a file of features, not of images; open it with open_features")
-        raise DatasetError(f"{path}: neither a table (.csv, .parquet) nor an image, by its suffix")
-    if path.exists():
-        raise DatasetError(f"{path}: neither a folder nor a file, but a pipe, socket or device")
-    if canonical_name(str(data)) is not None:
-        return named_dataset(str(data))
-    # A word is a misspelt name; anything that looks like a path is a path.
-    if suffix or os.sep in str(data) or "/" in str(data) or str(data).startswith("~"):
-        raise DatasetError(f"{data}: no such file or folder; expected {DATA}")
-    raise DatasetError(
-        f"{data!r} is no folder, no table and no named dataset: {UnknownName('dataset', str(data), NAMES)}"
-    )
-
-
-def _refuse_labels(labels: Any, what: str) -> None:
-    if labels is not None:
-        raise DatasetError(
-            f"{what} brings its own labels; labels can be given only with a list or array of images"
-        )
-
-
-def _refuse_columns(columns: dict[str, Any], what: str) -> None:
-    label, target = columns["label"], columns["target"]
-    if label is not None or target is not None:
-        raise DatasetError(
-            f"{what}: label and target choose columns of a table, and this is none; "
-            "give a .csv or .parquet with the columns path and " + " and ".join(names_of(label or target))
-        )

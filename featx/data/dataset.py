@@ -1,18 +1,18 @@
-"""A dataset: images that can be opened, with what is known about each of them."""
+"""The class `Dataset`: images that can be opened, with labels, splits and groups."""
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from featx.data.labels import SPLITS
-from featx.data.reading import Reading
-from featx.data.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
+from featx.data.read_report import ReadReport
+from featx.data.tasks import LABEL, Task, WithTasks, check_targets
 from featx.errors import DatasetError, InputError
 from featx.inputs.image import Source
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Dataset:
+class Dataset(WithTasks):
     """Images in order, with labels, splits and groups where they are known.
 
     Parameters
@@ -29,7 +29,7 @@ class Dataset:
     name : str
         For titles and messages.
     images : list of Source
-        Where the pixels come from; each has a distinct ``id``.
+        Each has a distinct ``id``.
     labels : ndarray of shape (n,), int64, or None
         Indices into `classes`.
     classes : tuple of str or None
@@ -39,11 +39,11 @@ class Dataset:
     groups : ndarray of shape (n,), int64 or str, or None
         Images of one group (a patient, a scene) are never on both sides of a split.
     targets : dict of str to Task
-        What else is known of the images: further classes, numbers; some images may have no value in it.
+        Further tasks (classes or numbers); an image may have no value in one.
     label_name : str, default="label"
-        What the labels are called among the `tasks`.
-    reading : Reading
-        What was found when it was read: what was left out, what failed, where the splits come from.
+        Name of the labels among the `tasks`.
+    reading : ReadReport
+        What was left out when it was read, what failed, where the splits come from.
 
     Raises
     ------
@@ -59,7 +59,8 @@ class Dataset:
     groups: np.ndarray | None = field(default=None, repr=False)
     targets: dict[str, Task] = field(default_factory=dict, repr=False)
     label_name: str = LABEL
-    reading: Reading = field(default_factory=Reading, repr=False)
+    reading: ReadReport = field(default_factory=ReadReport, repr=False)
+    _error: ClassVar[type[InputError]] = DatasetError
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -100,65 +101,23 @@ class Dataset:
         """The ids of the images, in order."""
         return [image.id for image in self.images]
 
-    @property
-    def tasks(self) -> dict[str, Task]:
-        """Every task by name: that of the labels, if there are any, and then the `targets`."""
-        return all_tasks(self.label_name, self.labels, self.classes, self.targets)
-
-    def with_tasks(self, tasks: Sequence[Task]) -> Dataset:
-        """The same images with these tasks.
-
-        The labels become the first task of classes that has one for every image.
-        """
-        first, others = divide(tasks)
-        return replace(
-            self,
-            labels=None if first is None else first.values,
-            classes=None if first is None else first.classes,
-            targets=others,
-            label_name=LABEL if first is None else first.name,
-        )
-
-    def select(self, label: Any = None, target: Any = None) -> Dataset:
-        """The same images with the tasks of these names only.
-
-        Parameters
-        ----------
-        label, target : str or sequence of str, optional
-            Tasks of classes, and of numbers.
-
-        Raises
-        ------
-        DatasetError
-            If there is none of that name, or it is of the other kind.
-        """
-        if label is None and target is None:
-            return self
-        try:
-            return self.with_tasks(choose(self.tasks, label, target, self.name))
-        except InputError as error:
-            raise DatasetError(str(error)) from error
-
     def targets_frame(self) -> pandas.DataFrame:
-        """All tasks as columns, for estimators that predict several things at once.
+        """Return all tasks as the columns of a data frame, for estimators that predict several things.
 
-        Returns
-        -------
-        pandas.DataFrame
-            A row an image, under its id. A task of classes is a column of names (None where an image has
-            none), a number a column of float64 (NaN).
+        The index is the ids. A task of classes is a column of names (None where missing), a task of numbers
+        one of float64 (NaN where missing).
         """
         import pandas
 
         index = pandas.Index(self.ids, name="id")
         columns = {name: task.column() for name, task in self.tasks.items()}
-        # With its dtype said, pandas keeps None and does not make it NaN.
+        # With an explicit dtype pandas keeps None and does not make it NaN.
         return pandas.DataFrame(
             {name: pandas.Series(c, index=index, dtype=c.dtype) for name, c in columns.items()}, index=index
         )
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
-        """The images at `indices` (whole numbers or a mask), in that order, of the same classes."""
+        """Return the images at `indices` (whole numbers or a mask), in that order, with the same classes."""
         chosen = np.asarray(indices)
         if chosen.dtype == bool:
             if chosen.shape != (len(self),):
@@ -182,22 +141,22 @@ class Dataset:
         )
 
     def limit(self, n: int, seed: int = 0) -> Dataset:
-        """At most `n` images, drawn in proportion from every class of every split; their order is kept.
+        """Draw at most `n` images, in proportion from every class of every split, and keep their order.
 
-        Of several tasks, the classes are those of the first that has any.
+        The classes are those of the first task that has any.
 
         Parameters
         ----------
         n : int
-            At least 1. With `n` not less than the number of images nothing changes.
+            At least 1.
         seed : int, default=0
-            The images of a smaller limit are among those of a larger one with the same seed.
+            With the same seed, the images of a smaller limit are among those of a larger one.
 
         Notes
         -----
-        Places are given out one by one: first one to each stratum, the largest first, and then by the
-        method of Webster and Sainte-Laguë: to the stratum with the largest ``size / (2 k + 1)``, with k the
-        places that it has. Unlike rounded quotas this never takes a place back as `n` grows.
+        Places are given out one by one: first one to each stratum, the largest stratum first, then by the
+        method of Webster and Sainte-Laguë to the stratum with the largest ``size / (2 k + 1)``, where k is
+        the number of places it has. Unlike rounded quotas, no place is taken back as `n` grows.
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise DatasetError(f"limit must be a whole number of at least 1, got {n!r}")
@@ -217,7 +176,7 @@ class Dataset:
         return self.subset(np.sort(np.concatenate(drawn)))
 
     def _strata(self) -> list[np.ndarray]:
-        """Row numbers of every class of every split."""
+        """Return the row numbers of every class of every split."""
         of_classes = (task.values for task in self.tasks.values() if task.classes is not None)
         label = next(of_classes, np.zeros(len(self), np.int64))
         split = np.zeros(len(self), np.int64)
@@ -255,13 +214,7 @@ class Dataset:
 
 
 def require_labelled(dataset: Dataset) -> None:
-    """Check that classifiers can be trained: labels, two or more classes, two or more images in each.
-
-    Raises
-    ------
-    DatasetError
-        Naming the classes that are too small.
-    """
+    """Raise `DatasetError` unless classifiers can be trained: two or more classes of two or more images."""
     if dataset.labels is None or dataset.classes is None:
         raise DatasetError(
             f"{dataset.name}: the images have no labels; put them into one folder per class, "
@@ -285,13 +238,9 @@ def require_labelled(dataset: Dataset) -> None:
 
 
 def check_evaluated_classes(dataset: Dataset, place: str) -> None:
-    """Check that every class of the test split (of val, where there is no test) can be trained.
+    """Raise `DatasetError`, naming `place`, if a class of the test split has no training image.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    place : str
-        The folder or table, for the message.
+    Without a test split, val takes its place.
     """
     if dataset.splits is None or dataset.labels is None or dataset.classes is None:
         return
@@ -302,12 +251,12 @@ def check_evaluated_classes(dataset: Dataset, place: str) -> None:
     unseen = sorted(set(dataset.labels[evaluated].tolist()) - set(dataset.labels[~evaluated].tolist()))
     if unseen:
         raise DatasetError(
-            f"{place}: in {held_out} but not in train: {listing([dataset.classes[i] for i in unseen])}; "
+            f"{place}: in {held_out} but not in train: {quote_names([dataset.classes[i] for i in unseen])}; "
             "every class needs training images"
         )
 
 
-def listing(names: Sequence[Any], shown: int = 5) -> str:
-    """The first names, quoted, and how many more there are."""
+def quote_names(names: Sequence[Any], shown: int = 5) -> str:
+    """Return the first `shown` names, quoted, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(repr(str(name)) for name in names[:shown]) + more

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.dataset import Dataset, listing
+from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import SPLITS
-from featx.data.layout import split_role
-from featx.data.listing import format_of_file
-from featx.data.reading import Reading
+from featx.data.read_report import ReadReport
+from featx.data.readers.folder_layout import split_role
+from featx.data.readers.folder_listing import format_of_file
 from featx.inputs.image import IMAGE_SUFFIXES, FileImage
 from featx.inputs.image.containers import SUFFIXES
 
@@ -40,7 +40,7 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
     list of str
         What it consists of; then, where there is any, what was left out, and a line for each note.
     """
-    reading = getattr(collection, "reading", None) or Reading()
+    reading = getattr(collection, "reading", None) or ReadReport()
     n = len(collection)
     parts = [f"{n} image{'s' * (n != 1)}", *_tasks(collection)]
     if collection.splits is not None:
@@ -61,7 +61,7 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
 
 def notes_of(collection: Any) -> list[str]:
     """Return what a user should know of the classes and of how the data was read."""
-    reading = getattr(collection, "reading", None) or Reading()
+    reading = getattr(collection, "reading", None) or ReadReport()
     notes = list(reading.notes)
     if collection.labels is None or collection.classes is None:
         return notes
@@ -74,7 +74,9 @@ def notes_of(collection: Any) -> list[str]:
             )
     named = {name: role[0] for name in collection.classes if (role := split_role(name)) is not None}
     if len(set(named.values())) > 1:
-        notes.append(f"the classes {listing(sorted(named))} are called like splits, and are read as classes")
+        notes.append(
+            f"the classes {quote_names(sorted(named))} are called like splits, and are read as classes"
+        )
     notes += _one_split_only(collection)
     return notes
 
@@ -153,5 +155,5 @@ def _one_split_only(collection: Any) -> Iterator[str]:
         return
     only = sorted(set(collection.labels[~evaluated].tolist()) - set(collection.labels[evaluated].tolist()))
     if only:
-        named = listing([collection.classes[i] for i in only])
+        named = quote_names([collection.classes[i] for i in only])
         yield f"in train only, with no image in {held_out}: {named}"

@@ -1,14 +1,16 @@
-"""What may be asked about an image: its class by one label, or a number; several of these make tasks."""
+"""Tasks: what is to be predicted of an image, a class or a number; and tasks made from columns of values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from featx.errors import InputError, UnknownName
+from featx.data.labels import class_name, encode, is_missing, one_per_image
+from featx.errors import DatasetError, InputError, UnknownName
 
 #: What the one task of a collection is called that gives no name.
 LABEL = "label"
@@ -16,15 +18,15 @@ LABEL = "label"
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One value an image, where there is one.
+    """A class or a number for each image that has one.
 
     Parameters
     ----------
     name : str
         The column.
     values : ndarray of shape (n,)
-        With `classes`, int64 indices into them, and -1 where an image has no class. Without, float64, and
-        NaN where an image has no number.
+        With `classes`: int64 indices into them, -1 for an image without a class. Else float64, NaN for an
+        image without a number.
     classes : tuple of str or None
         Names of the classes, distinct.
 
@@ -69,44 +71,82 @@ class Task:
 
     @property
     def kind(self) -> Literal["classes", "number"]:
-        """Whether images are told apart by class, or a number is predicted."""
+        """``"classes"`` or ``"number"``: what is predicted."""
         return "number" if self.classes is None else "classes"
 
     @property
     def present(self) -> np.ndarray:
-        """Which images have a value, ndarray of shape (n,), bool."""
+        """The images that have a value, bool of shape (n,)."""
         return np.isfinite(self.values) if self.classes is None else self.values >= 0
 
     def subset(self, rows: np.ndarray) -> Task:
-        """The task of some of the images, of the same classes."""
+        """Return the task of the images `rows`, with the same classes."""
         return Task(self.name, self.values[rows], self.classes)
 
     def column(self) -> np.ndarray:
-        """As a column for scikit-learn: class names (objects, None where absent), or float64."""
+        """Return a column for scikit-learn: class names (objects, None where absent), or float64."""
         if self.classes is None:
             return self.values
         return np.array([*self.classes, None], dtype=object)[self.values]
 
 
-def all_tasks(
-    label_name: str,
-    labels: np.ndarray | None,
-    classes: tuple[str, ...] | None,
-    targets: Mapping[str, Task],
-) -> dict[str, Task]:
-    """The tasks of a collection by name, that of its labels first."""
-    if labels is None or classes is None:
-        return dict(targets)
-    return {label_name: Task(label_name, labels, classes), **targets}
+class WithTasks:
+    """Labels and further targets as tasks: what the dataclasses `Dataset` and `Features` have in common."""
+
+    labels: np.ndarray | None
+    classes: tuple[str, ...] | None
+    targets: dict[str, Task]
+    label_name: str
+    #: Error of `select`.
+    _error: ClassVar[type[InputError]] = InputError
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """All tasks by name: the labels first, if there are any, then the `targets`."""
+        if self.labels is None or self.classes is None:
+            return dict(self.targets)
+        return {self.label_name: Task(self.label_name, self.labels, self.classes), **self.targets}
+
+    def with_tasks(self, tasks: Iterable[Task]) -> Self:
+        """Return the same images with these tasks.
+
+        The first task of classes that has a value for every image becomes the labels.
+        """
+        tasks = list(tasks)
+        first = next((task for task in tasks if task.classes is not None and task.present.all()), None)
+        return replace(  # type: ignore[type-var]
+            self,
+            labels=None if first is None else first.values,
+            classes=None if first is None else first.classes,
+            targets={task.name: task for task in tasks if task is not first},
+            label_name=LABEL if first is None else first.name,
+        )
+
+    def select(self, label: Any = None, target: Any = None) -> Self:
+        """Return the same images with only these tasks.
+
+        Parameters
+        ----------
+        label, target : str or sequence of str, optional
+            Names of tasks of classes, and of numbers.
+
+        Raises
+        ------
+        DatasetError, FeaturesError
+            If there is no such task, or it is of the other kind.
+        """
+        if label is None and target is None:
+            return self
+        try:
+            return self.with_tasks(choose(self.tasks, label, target, getattr(self, "name", "features")))
+        except InputError as error:
+            raise self._error(str(error)) from error
 
 
 def check_targets(label_name: str | None, targets: Mapping[str, Task], n: int) -> dict[str, Task]:
-    """`targets` as a dict, each under its own name and of `n` values.
+    """Return `targets` as a dict, or raise `InputError`.
 
-    Raises
-    ------
-    InputError
-        If one is not, or is named as the labels are.
+    Each must stand under its own name, have `n` values, and not be named as the labels are.
     """
     if not isinstance(targets, Mapping):
         raise InputError(f"targets: expected a dict of tasks, got {type(targets).__name__}")
@@ -122,34 +162,15 @@ def check_targets(label_name: str | None, targets: Mapping[str, Task], n: int) -
     return dict(targets)
 
 
-def divide(tasks: Iterable[Task]) -> tuple[Task | None, dict[str, Task]]:
-    """The task that is the labels, which is the first of classes that has one for every image; the others."""
-    tasks = list(tasks)
-    first = next((task for task in tasks if task.classes is not None and task.present.all()), None)
-    return first, {task.name: task for task in tasks if task is not first}
-
-
 def names_of(asked: str | Iterable[str] | None) -> list[str]:
-    """One name or several as a list."""
+    """Return one name, or several, as a list."""
     return [] if asked is None else [asked] if isinstance(asked, str) else list(asked)
 
 
 def choose(tasks: Mapping[str, Task], label: Any, target: Any, place: str) -> list[Task]:
-    """The tasks asked for; all of them when none is.
+    """Return the tasks named by `label` (classes) and `target` (numbers); all of them if none is named.
 
-    Parameters
-    ----------
-    tasks : mapping of str to Task
-        Those that there are.
-    label, target : str, sequence of str or None
-        Names of tasks of classes, and of numbers.
-    place : str
-        The file, for messages.
-
-    Raises
-    ------
-    InputError
-        If there is none of that name, or it is of the other kind.
+    `InputError`, beginning with `place`, if there is no such task or it is of the other kind.
     """
     check_asked(label, target)
     chosen = []
@@ -168,13 +189,137 @@ def choose(tasks: Mapping[str, Task], label: Any, target: Any, place: str) -> li
 
 
 def check_asked(label: Any, target: Any) -> None:
-    """Refuse a column that is asked for twice.
-
-    Raises
-    ------
-    InputError
-    """
+    """Raise `InputError` if a column is asked for twice."""
     names = [*names_of(label), *names_of(target)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"column {twice[0]!r} is asked for twice; each is one label or one target")
+
+
+# Where a value stands and what is wrong with it -> the error to raise.
+Refuse = Callable[[int, str], DatasetError]
+
+
+def class_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
+    """Make a task of a column of class names or whole numbers; with `gaps`, a value may be missing."""
+    present, names = [], []
+    for i, value in enumerate(values):
+        if is_missing(value) and gaps:
+            continue
+        found = None if is_missing(value) else class_name(value)
+        if found is None:
+            raise refuse(i, _problem(value, "a class name or a whole number"))
+        present.append(i)
+        names.append(found)
+    labels = np.full(len(values), -1, np.int64)
+    labels[present], classes = encode(names)
+    return Task(name, labels, classes)
+
+
+def number_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
+    """Make a task of a column of finite numbers; with `gaps`, a value may be missing."""
+    numbers = np.full(len(values), np.nan)
+    for i, value in enumerate(values):
+        if is_missing(value) and gaps:
+            continue
+        number = None if is_missing(value) else _number(value)
+        if number is None:
+            raise refuse(i, _problem(value, "a finite number"))
+        numbers[i] = number
+    return Task(name, numbers)
+
+
+def tasks_of(labels: Any, n: int, label: Any = None, target: Any = None) -> list[Task] | None:
+    """Make a task of each of several columns in memory; return None if `labels` is one column.
+
+    Parameters
+    ----------
+    labels : DataFrame, mapping of str to array-like of shape (n,), or array of shape (n, k)
+        Columns of an array are named by their number.
+    n : int
+        Number of images.
+    label, target : str or sequence of str, optional
+        Which columns are classes, and which are numbers. Default: all; a column of floats with any fraction
+        is numbers, every other one is classes.
+
+    Raises
+    ------
+    DatasetError
+        Naming the column and the position of a wrong value.
+    """
+    columns = _columns(labels, n)
+    if columns is None:
+        if label is None and target is None:
+            return None
+        raise DatasetError(
+            "label and target choose columns by name, and labels has none; "
+            "give a data frame or a dict of columns"
+        )
+    check_asked(label, target)
+    classes, numbers = names_of(label), names_of(target)
+    for name in (*classes, *numbers):
+        if name not in columns:
+            raise DatasetError(f"labels: {UnknownName('column', name, columns)}")
+    if not classes and not numbers:
+        numbers = [name for name, values in columns.items() if _is_number(values)]
+        classes = [name for name in columns if name not in numbers]
+    gaps = len(classes) + len(numbers) > 1
+    made = []
+    for name in (name for name in columns if name in classes or name in numbers):
+
+        def refuse(i: int, problem: str, name: str = name) -> DatasetError:
+            return DatasetError(f"labels, column {name}, [{i}]: {problem}")
+
+        make = class_task if name in classes else number_task
+        made.append(make(name, columns[name], refuse, gaps=gaps))
+    return made
+
+
+def check_not_empty(tasks: Sequence[Task], place: str) -> None:
+    """Raise `DatasetError` if no image has a value in one of the tasks."""
+    for task in tasks:
+        if not task.present.any():
+            raise DatasetError(f"{place}: no image has a value in column {task.name}")
+
+
+def _columns(labels: Any, n: int) -> dict[str, list[Any]] | None:
+    if isinstance(labels, Mapping):
+        found = {str(name): one_per_image(values, n, f"labels[{name!r}]") for name, values in labels.items()}
+    elif hasattr(labels, "columns") and hasattr(labels, "__getitem__"):  # a data frame
+        names = [str(name) for name in labels.columns]
+        if len(set(names)) != len(names):
+            raise DatasetError("labels: two columns of the data frame have the same name")
+        found = {str(name): one_per_image(labels[name], n, f"labels[{name!r}]") for name in labels.columns}
+    elif getattr(labels, "ndim", 1) == 2:
+        array = np.asarray(labels)
+        found = {str(k): one_per_image(array[:, k], n, f"labels[:, {k}]") for k in range(array.shape[1])}
+    else:
+        return None
+    if not found:
+        raise DatasetError("labels: there is no column in it")
+    return found
+
+
+def _is_number(values: Sequence[Any]) -> bool:
+    floats = [v for v in values if not is_missing(v)]
+    return (
+        bool(floats)
+        and all(isinstance(v, (float, np.floating)) for v in floats)
+        and not all(math.isfinite(v) and float(v).is_integer() for v in floats)
+    )
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _problem(value: Any, expected: str) -> str:
+    if is_missing(value):
+        return f"no value; expected {expected} (only of several columns may one be blank)"
+    return f"expected {expected}, got {value!r}"

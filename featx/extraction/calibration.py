@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.cache import Cache
-from featx.cache.notes import CALIBRATION, recall, recall_calibration, remember
+from featx.cache.sidecar import CALIBRATION, read_calibration, read_note, write_note
 from featx.errors import ImageError, InputError
 from featx.extraction.embedder import Embedder
 from featx.extraction.shelf import Shelf
@@ -60,7 +60,7 @@ def calibrate(cache: Cache, embedder: Embedder, images: Sequence[Any]) -> Embedd
     settled = embedder.calibrated(calibration)
     store = cache.space(settled.space, dim=settled.dims[0])
     store.prepare()
-    remember(store.path, _CALIBRATED, {"images": len(pixels)})
+    write_note(store.path, _CALIBRATED, {"images": len(pixels)})
     store.publisher.put(store.path / CALIBRATION, calibration)
     return settled
 
@@ -96,7 +96,7 @@ def _calibrated(cache: Cache, embedder: Embedder) -> Iterator[tuple[int, Embedde
         if fields.pop("calibration", None) is None or fields != wanted:
             continue
         folder = cache.space(space).path
-        data = recall_calibration(folder)
+        data = read_calibration(folder)
         if data is not None and hashlib.sha256(data).hexdigest() == space.fields["calibration"]:
-            count = recall(folder, _CALIBRATED).get("images")
+            count = read_note(folder, _CALIBRATED).get("images")
             yield (count if isinstance(count, int) else 0), embedder.calibrated(data)

@@ -26,7 +26,7 @@ class Commits:
     """Rows and digests that wait until it is worth writing them."""
 
     def __init__(self, cache: Cache, members: Sequence[Member], profile: Profile) -> None:
-        self._stats, self._members, self._profile = cache.stats, members, profile
+        self._stats, self._members, self._profile = cache.stat_cache, members, profile
         self._waiting: list[tuple[list[bytes], list[np.ndarray]]] = [([], []) for _ in members]
         self._seen: list[tuple[tuple, bytes]] = []
         self._bytes = 0

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from featx.cache import Cache
-from featx.cache.notes import recall_cost, remember_cost
+from featx.cache.sidecar import read_cost, write_cost
 from featx.data.features import Failure
 from featx.errors import CacheError, ImageError
 from featx.extraction.calibration import calibrate
@@ -98,7 +98,7 @@ def embed_together(
     root = cache if isinstance(cache, Cache) else Cache(cache)
     keys = [image.stat_key() for image in images]
     with uninterrupted():
-        digests = root.stats.lookup(keys)
+        digests = root.stat_cache.lookup(keys)
     failed: dict[int, Failure] = {}
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
@@ -191,9 +191,9 @@ class _Run:
             member.profile = self.profile
             # Of a handful it would say what starting cost, unless nothing better is known.
             if member.computed and (
-                self.profile.images >= _WORTH_REMEMBERING or recall_cost(member.shelf.path) is None
+                self.profile.images >= _WORTH_REMEMBERING or read_cost(member.shelf.path) is None
             ):
-                remember_cost(member.shelf.path, self.profile.wall / self.profile.images)
+                write_cost(member.shelf.path, self.profile.wall / self.profile.images)
             if member.checked is not None and member.checked.key is not None:
                 give(member.checked.key, member.checked.engine)
         return self.members
@@ -233,7 +233,7 @@ class _Run:
                 contents = [item.digest for item in seen]
                 missing = {part[j] for member in self.members for j in member.shelf.missing(contents)}
                 with uninterrupted():
-                    self.cache.stats.store(
+                    self.cache.stat_cache.store(
                         [(item.key, item.digest) for item in seen if item.key and item.digest]
                     )
                 for at, (i, item) in enumerate(zip(part, seen, strict=True)):
@@ -356,7 +356,7 @@ class _Run:
         if profile.images:
             cost = sum(spent for stage, spent in profile.stages.items() if stage != "commit") / profile.images
         else:
-            cost = max(1, engine.lanes) * (recall_cost(member.shelf.path) or 0.0)
+            cost = max(1, engine.lanes) * (read_cost(member.shelf.path) or 0.0)
         return min(_PATIENCE_SECONDS + _PATIENCE_BATCHES * engine.batch_size * cost, _MOST_PATIENCE_SECONDS)
 
     def _take(self, unit: Unit, commits: Commits) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featx.cache import Cache
-from featx.cache.notes import recall, remember
+from featx.cache.sidecar import read_note, write_note
 from featx.errors import CacheError, EngineError
 from featx.extraction import reference_images
 from featx.extraction.calibration import calibrated_before, first_pixels
@@ -265,7 +265,7 @@ def _kept(cache: Cache, embedder: Embedder, version: str | None = None) -> dict[
     """
     if embedder.plan is None:
         return {}
-    note = recall(cache.space(embedder.space).path, _NOTE).get(_name(embedder))
+    note = read_note(cache.space(embedder.space).path, _NOTE).get(_name(embedder))
     if (
         not isinstance(note, dict)
         or note.get("references") != reference_images.VERSION
@@ -283,7 +283,7 @@ def _keep(cache: Cache, embedder: Embedder, note: dict[str, Any]) -> None:
         store.prepare()
     except CacheError:
         return  # it is said when rows are committed, and a cache that is only read needs no notes
-    remember(store.path, _NOTE, recall(store.path, _NOTE) | {_name(embedder): note})
+    write_note(store.path, _NOTE, read_note(store.path, _NOTE) | {_name(embedder): note})
 
 
 def _told(note: dict[str, Any]) -> dict[str, Any]:

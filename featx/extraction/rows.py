@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.cache import Cache
-from featx.cache.notes import recall_cost
+from featx.cache.sidecar import read_cost
 from featx.data.features import Failure
 from featx.extraction.embedder import Embedder
 from featx.extraction.parity_check import Checked
@@ -100,7 +100,7 @@ class Member:
             forward_passes=self.computed if self.embedder.is_network else 0,
             computed=self.computed,
             seconds=seconds,
-            seconds_per_image=recall_cost(self.shelf.path),
+            seconds_per_image=read_cost(self.shelf.path),
             mismatch=self.mismatch,
             profile=self.profile,
             parity=self.checked.parity if self.checked is not None else {},

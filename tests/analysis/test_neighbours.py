@@ -27,8 +27,7 @@ def plainly(queries, rows, k, metric):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("k", [1, 3, 90])
 def test_as_computed_plainly(metric, k, monkeypatch):
-    monkeypatch.setattr(neighbours, "_QUERIES", 7)
-    monkeypatch.setattr(neighbours, "_ROWS", 16)
+    monkeypatch.setattr(neighbours, "_BLOCK_BYTES", 1000)  # several blocks
     rng = np.random.default_rng(3)
     rows, queries = rng.normal(1, 1, (90, 12)), rng.normal(1, 1, (30, 12))
     rows, queries = rows.astype(np.float32), queries.astype(np.float32)
@@ -76,7 +75,7 @@ def faiss():
 
 @pytest.mark.parametrize("metric", neighbours.METRICS)
 def test_faiss_that_looks_everywhere_finds_the_same(faiss, metric, monkeypatch):
-    monkeypatch.setattr(neighbours, "_LOOKED_INTO", 1)
+    monkeypatch.setattr(neighbours, "_SEARCHED_SHARE", 1)
     features = clustered(900)
     features.embeddings[40] = features.embeddings[10]
     queries = clustered(30, seed=1).embeddings

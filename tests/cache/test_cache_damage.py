@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from featx.cache import Space, index_file, view
+from featx.cache import Space, index_file, snapshot
 from featx.cache import quarantine as quarantine_module
 from featx.cache.encoding import encode_file, encode_shard, shard_name
 from featx.cache.header import open_shard
@@ -304,7 +304,7 @@ def test_a_shard_of_ten_terabytes_of_nothing_is_refused_before_anything_is_alloc
 )
 def test_a_forged_index_with_a_right_checksum_does_no_harm(cache, space, filled, monkeypatch, change):
     _, digests, rows = filled
-    monkeypatch.setattr(view, "_INDEX_AFTER", 0)
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 0)
     store = cache.space(space)
     store.refresh()
     index = store.path / "index.h5"
@@ -316,7 +316,7 @@ def test_a_forged_index_with_a_right_checksum_does_no_harm(cache, space, filled,
     attributes["sha256"] = index_file._checksum(arrays).encode()
     attributes["shards_bytes"] = len(arrays["shards"])
     index.write_bytes(encode_file(attributes, arrays))
-    monkeypatch.setattr(view, "_INDEX_AFTER", 100)
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 100)
     assert cache.info()[0].rows == 10
     assert cache.verify().damaged == []
     for dim in (None, 12):

@@ -4,10 +4,11 @@ import zlib
 import numpy as np
 import pytest
 
-from featx.cache import view
+from featx.cache import snapshot
 from featx.cache.checksums import crc_of_keys, crc_of_stretch, row_crcs
-from featx.cache.index_file import ROW_BITS, StoredIndex, load_index, save_index
+from featx.cache.index_file import load_index, save_index
 from featx.cache.key_index import KeyIndex, as_keys
+from featx.cache.shard_index import ROW_BITS, ShardIndex
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_no_keys_are_no_trouble():
 @pytest.fixture
 def indexed(cache, space, batch, monkeypatch):
     """Four shards and an index of them."""
-    monkeypatch.setattr(view, "_INDEX_AFTER", 3)
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 3)
     store = cache.space(space)
     for start in range(0, 20, 5):
         store.publish(*batch(start, start + 5))
@@ -108,7 +109,7 @@ def test_with_an_index_no_shard_is_opened_to_know_what_is_there(indexed, cache, 
     def refuse(path, *_args):
         raise AssertionError(f"opened {path}")
 
-    monkeypatch.setattr(view, "open_shard", refuse)
+    monkeypatch.setattr(snapshot, "open_shard", refuse)
     store = cache.space(space)
     digests, rows = batch(0, 20)
     assert store.missing(digests) == []
@@ -131,14 +132,14 @@ def test_a_shard_of_another_size_makes_the_index_worthless(indexed, space):
 
 
 def test_an_index_that_cannot_be_written_is_no_error(cache, space, batch, monkeypatch):
-    monkeypatch.setattr(view, "_INDEX_AFTER", 0)
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 0)
     calls = []
 
     def full(*_args):
         calls.append(1)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(view, "save_index", full)
+    monkeypatch.setattr(snapshot, "save_index", full)
     store = cache.space(space)
     store.publish(*batch(0, 5))
     for _ in range(3):
@@ -150,7 +151,8 @@ def test_an_index_that_cannot_be_written_is_no_error(cache, space, batch, monkey
 def test_an_index_that_lies_is_not_believed_twice(indexed, cache, space, batch, monkeypatch):
     """Right by its checksum and wrong all the same: rows are checked, and the shards are asked."""
     stored = load_index(indexed.path / "index.h5", indexed.shards, space)
-    lie = StoredIndex(stored.shards, stored.keys, np.roll(stored.places, 1))
+    keys, places = stored.items()
+    lie = ShardIndex(stored.shards, keys, np.roll(places, 1))
     save_index(indexed.path / "index.h5", indexed.path / "tmp", space, lie)
     digests, rows = batch(0, 20)
     out, found = cache.space(space).read(digests)
@@ -158,6 +160,6 @@ def test_an_index_that_lies_is_not_believed_twice(indexed, cache, space, batch, 
     np.testing.assert_array_equal(out, rows)
     assert sorted(os.listdir(indexed.path / "quarantine")) == []
     repaired = load_index(indexed.path / "index.h5", indexed.shards, space)
-    for key, place in zip(repaired.keys, repaired.places.tolist(), strict=True):
+    for key, place in zip(*repaired.items(), strict=True):
         shard = repaired.shards[place >> ROW_BITS]
         assert bytes(shard.read_keys()[place & (2**ROW_BITS - 1)]) == bytes(key)

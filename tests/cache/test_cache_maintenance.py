@@ -183,7 +183,7 @@ def test_left_overs_go_and_foreign_files_stay(filled, cache, space, batch):
     os.utime(part, (0, 0))
     (filled.path / "tmp" / "mine.txt").write_bytes(b"x")
     cache.space({"backbone": "empty"}).prepare()
-    done = cache.collect(older_than=0)
+    done = cache.collect_garbage(older_than=0)
     assert (done.removed_files, done.merged, done.into) == (2, 6, 1)
     assert os.listdir(filled.path / "tmp") == ["mine.txt"]
     assert os.listdir(filled.path / "quarantine") == []
@@ -199,16 +199,16 @@ def test_a_space_and_an_unfinished_file_that_are_young_stay(cache, space, batch)
     store.prepare()
     part = store.path / "tmp" / ("0" * 32 + ".elsewhere.1.part")
     part.write_bytes(b"x")
-    assert cache.collect().removed_files == 0
+    assert cache.collect_garbage().removed_files == 0
     assert part.exists()
     assert cache.spaces() == [space]
     hours_ago = time.time() - 2 * 3600
     os.utime(part, (hours_ago, hours_ago))
-    assert cache.collect().removed_files == 1
+    assert cache.collect_garbage().removed_files == 1
     assert cache.spaces() == [space]
     for folder in (store.path, store.shards, store.path / "tmp", store.path / "space.json"):
         os.utime(folder, (hours_ago, hours_ago))
-    cache.collect()
+    cache.collect_garbage()
     assert not store.path.exists()
 
 
@@ -216,19 +216,19 @@ def test_a_folder_in_which_nothing_says_what_it_is_goes_when_it_is_old_and_has_n
     folder = cache.root / ("ab" * 32)
     (folder / "tmp").mkdir(parents=True)
     (folder / "cost.json").write_text("{}")
-    cache.collect()
+    cache.collect_garbage()
     assert folder.exists()
-    cache.collect(older_than=0)
+    cache.collect_garbage(older_than=0)
     assert not folder.exists()
 
 
 def test_the_least_recently_used_space_goes_first_and_the_last_one_stays(filled, cache, space):
     os.utime(filled.path / "space.json", (1e9, 1e9))
-    assert cache.collect(max_bytes=10**9).removed_spaces == []
-    assert cache.collect(max_bytes=1).removed_spaces == [space]
+    assert cache.collect_garbage(max_bytes=10**9).removed_spaces == []
+    assert cache.collect_garbage(max_bytes=1).removed_spaces == [space]
     assert cache.spaces() == [OTHER]
     assert not filled.path.exists()
-    done = cache.collect(max_bytes=1)
+    done = cache.collect_garbage(max_bytes=1)
     assert done.removed_spaces == []
     assert cache.spaces() == [OTHER]
 
@@ -248,7 +248,7 @@ def test_a_space_is_not_empty_while_its_rows_wait_to_be_rescued(filled, cache, b
         with pytest.warns(RuntimeWarning, match="cannot be settled"):
             cache.verify()
         with pytest.warns(RuntimeWarning, match="cannot be settled"):
-            cache.collect()
+            cache.collect_garbage()
     with pytest.warns(RuntimeWarning, match="4 intact rows kept"):
         assert np.count_nonzero(cache.space(filled.space).read(batch(0, 30)[0])[1]) == 4
 
@@ -263,7 +263,7 @@ def test_a_row_that_is_published_while_its_space_looks_empty_is_kept(cache, spac
         real(folder)
 
     monkeypatch.setattr(maintenance, "_remove_if_empty", published_first)
-    cache.collect(older_than=0)
+    cache.collect_garbage(older_than=0)
     assert cache.space(space).missing(batch(0, 3)[0]) == []
 
 
@@ -272,7 +272,7 @@ def test_publishing_is_a_use_and_an_empty_space_is_not_the_one_that_stays(filled
         os.utime(store.path / "space.json", (1e9, 1e9))
     cache.space(space).publish(*batch(50, 51))
     cache.space({"backbone": "empty"}).prepare()
-    assert cache.collect(max_bytes=1, older_than=0).removed_spaces == [OTHER]
+    assert cache.collect_garbage(max_bytes=1, older_than=0).removed_spaces == [OTHER]
     assert cache.spaces() == [space]
 
 
@@ -305,8 +305,8 @@ def test_one_file_of_a_newer_featx_does_not_stop_the_check_of_the_others(filled,
 
 def test_images_that_are_gone_are_forgotten(cache, tmp_path):
     old = time.time_ns() - 10**11
-    cache.stats.store([((str(tmp_path / "gone.png"), 1, old, old), b"x" * 32)])
-    assert cache.collect().forgotten == 1
+    cache.stat_cache.store([((str(tmp_path / "gone.png"), 1, old, old), b"x" * 32)])
+    assert cache.collect_garbage().forgotten == 1
 
 
 # Clearing
@@ -314,7 +314,7 @@ def test_images_that_are_gone_are_forgotten(cache, tmp_path):
 
 def test_clearing_removes_all_that_is_ours_and_nothing_else(filled, cache):
     (cache.root / "mine.txt").write_bytes(b"x")
-    cache.stats.store([(("/a.png", 1, 1, 1), b"x" * 32)])
+    cache.stat_cache.store([(("/a.png", 1, 1, 1), b"x" * 32)])
     cache.clear()
     assert os.listdir(cache.root) == ["mine.txt"]
     cache.clear()
@@ -346,7 +346,7 @@ def test_a_cache_that_is_not_there_is_empty(tmp_path):
     cache = Cache(tmp_path / "nowhere")
     assert cache.info() == []
     assert cache.verify().shards == 0
-    assert cache.collect().bytes_before == 0
+    assert cache.collect_garbage().bytes_before == 0
     cache.clear()
     assert not (tmp_path / "nowhere").exists()
 
@@ -377,7 +377,7 @@ def test_a_lost_description_is_written_again_by_the_next_use(filled, cache, spac
 def test_one_collection_settles_the_damage_that_it_meets(filled, cache, batch):
     flip(filled.shard_paths()[0])
     with pytest.warns(RuntimeWarning, match="damaged"):
-        done = cache.collect()
+        done = cache.collect_garbage()
     assert (done.removed_files, done.bytes_after < done.bytes_before) == (1, True)
     assert os.listdir(filled.path / "quarantine") == []
 
@@ -397,7 +397,7 @@ def test_a_row_that_is_published_while_an_empty_space_is_removed_is_kept(cache, 
         real(folder, files)
 
     monkeypatch.setattr(maintenance, "_remove", published_first)
-    cache.collect(older_than=0)
+    cache.collect_garbage(older_than=0)
     assert cache.space(space).missing(batch(0, 3)[0]) == []
 
 

@@ -65,7 +65,7 @@ def test_a_file_touched_within_two_seconds_of_reading_is_not_trusted(stats):
 
 def test_an_edit_whose_mtime_is_put_back_is_seen(stats, tmp_path, monkeypatch):
     """As ``touch -r``, ``rsync -t`` or an archive unpacked over a folder do it."""
-    monkeypatch.setattr("featx.cache.stats._RACY_NS", 0)
+    monkeypatch.setattr("featx.cache.stat_cache._RACY_NS", 0)
     image = FileImage("a", tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes(b"before")
     os.utime(tmp_path / "a.png", ns=(OLD, OLD))
@@ -152,7 +152,7 @@ def test_damage_anywhere_is_never_another_digest(stats):
 
 def test_a_locked_database_is_a_miss_and_no_error(stats, monkeypatch):
     stats.store(entries(1))
-    monkeypatch.setattr("featx.cache.stats._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("featx.cache.stat_cache._BUSY_SECONDS", 0.05)
     other = sqlite3.connect(stats.path)
     other.execute("BEGIN EXCLUSIVE")
     assert stats.lookup([key(0)]) == [None]
@@ -323,7 +323,7 @@ def test_what_is_no_file_is_neither_opened_nor_an_error(stats, name, make):
 
 def test_a_lock_that_is_never_given_up_is_waited_for_once(stats, monkeypatch):
     stats.store(entries(1))
-    monkeypatch.setattr("featx.cache.stats._BUSY_SECONDS", 0.3)
+    monkeypatch.setattr("featx.cache.stat_cache._BUSY_SECONDS", 0.3)
     other = sqlite3.connect(stats.path)
     other.execute("BEGIN EXCLUSIVE")
     began = time.monotonic()
@@ -343,6 +343,6 @@ def test_no_memory_is_nothing_known_and_leaves_the_database(stats, monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("featx.cache.stats._trusted", none_left)
+        patch.setattr("featx.cache.stat_cache._trusted", none_left)
         assert stats.lookup([key(0)]) == [None]
     assert stats.lookup([key(0)]) == [digest_bytes(b"0")]

@@ -12,7 +12,7 @@ import pytest
 from featx import durable
 from featx.cache import Cache, Space, SpaceStore, default_root
 from featx.cache import publisher as publisher_module
-from featx.cache.notes import recall_cost, remember_cost
+from featx.cache.sidecar import read_cost, write_cost
 from featx.errors import CacheError
 
 
@@ -318,7 +318,7 @@ def test_an_unreadable_folder_is_no_empty_cache(cache, store, batch, monkeypatch
     def fail(_folder):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("featx.cache.root.os.scandir", fail)
+    monkeypatch.setattr("featx.cache.files.os.scandir", fail)
     with pytest.raises(CacheError, match=r"cannot read the cache .*Permission denied"):
         store.missing(batch(0, 1)[0])
 
@@ -387,8 +387,8 @@ def test_a_root_in_a_place_that_cannot_be_looked_into_is_a_cache_error(tmp_path,
 def test_a_remembered_cost_that_is_absurd_is_forgotten(cache, space):
     store = cache.space(space)
     store.prepare()
-    remember_cost(store.path, 0.25)
-    assert recall_cost(store.path) == 0.25
+    write_cost(store.path, 0.25)
+    assert read_cost(store.path) == 0.25
     for text in ("1" + "0" * 400, "NaN", "-1", '"fast"', "{"):
         (store.path / "cost.json").write_text(f'{{"seconds_per_image": {text}}}')
-        assert recall_cost(store.path) is None
+        assert read_cost(store.path) is None

@@ -393,7 +393,7 @@ def test_rows_that_another_run_commits_after_the_plan_was_made_are_read(photos, 
     images, embedder = load_dataset(photos).images, pixel_embedder(4)
     digests = [image.read().digest for image in images]
     # Known by their paths, as files are that have not changed for a while.
-    monkeypatch.setattr("featx.cache.stats.StatCache.lookup", lambda self, keys: list(digests))
+    monkeypatch.setattr("featx.cache.stat_cache.StatCache.lookup", lambda self, keys: list(digests))
     expected = embed(images, embedder, cache=tmp_path / "c").embeddings
     (shard,) = Cache(tmp_path / "c").space(embedder.space).shard_paths()
     shard.rename(tmp_path / "away.h5")

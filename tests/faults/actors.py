@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.cache import Cache, Space, SpaceStore, compaction, digest_bytes, view
+from featx.cache import Cache, Space, SpaceStore, compaction, digest_bytes, snapshot
 from featx.extraction import embed, pixel_embedder
 from featx.inputs.image import PixelImage
 
@@ -57,7 +57,7 @@ def compactor(store: SpaceStore, log: int) -> None:
 
 
 def indexer(store: SpaceStore, log: int) -> None:
-    view._INDEX_AFTER = 0
+    snapshot._INDEX_AFTER = 0
     while True:
         SpaceStore(store.root, store.space).refresh()
         os.write(log, b"-1\n")
@@ -66,7 +66,7 @@ def indexer(store: SpaceStore, log: int) -> None:
 
 def collector(store: SpaceStore, log: int) -> None:
     while True:
-        Cache(store.root).collect()
+        Cache(store.root).collect_garbage()
         os.write(log, b"-1\n")
 
 
@@ -137,7 +137,7 @@ class Nursery:
         self.root, self.log = root, root.with_name(root.name + ".log")
         self.random = random.Random(seed)
         self.kills = 0
-        source = Path(view.__file__).parents[2]
+        source = Path(snapshot.__file__).parents[2]
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,

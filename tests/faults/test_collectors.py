@@ -23,9 +23,9 @@ pytestmark = [
 ]
 
 ACTIONS = {
-    "gc": lambda cache: cache.collect(),
-    "gc of all that is empty": lambda cache: cache.collect(older_than=0),
-    "gc --max-size": lambda cache: cache.collect(max_bytes=1),
+    "gc": lambda cache: cache.collect_garbage(),
+    "gc of all that is empty": lambda cache: cache.collect_garbage(older_than=0),
+    "gc --max-size": lambda cache: cache.collect_garbage(max_bytes=1),
     "clear": lambda cache: cache.clear(),
     "verify": lambda cache: cache.verify(),
 }

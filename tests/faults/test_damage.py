@@ -13,7 +13,7 @@ import pytest
 
 from faults.actors import BATCH, DIM, SPACE, batch, check
 from featx import open_features
-from featx.cache import Cache, Space, compaction, view
+from featx.cache import Cache, Space, compaction, snapshot
 from featx.cache.encoding import encode_shard, shard_name
 from featx.cache.header import open_shard
 from featx.cache.key_index import as_keys
@@ -28,7 +28,7 @@ STARTS = range(0, 15, BATCH)
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """Three shards and an index."""
-    monkeypatch.setattr(view, "_INDEX_AFTER", 1)
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 1)
     store = Cache(tmp_path / "cache").space(SPACE)
     for start in STARTS:
         store.publish(*batch(start))
@@ -193,7 +193,7 @@ def test_foreign_files_are_left_alone(cache):
     assert outcome(cache.root) == (0, "")
     whole = Cache(cache.root)
     assert not whole.verify().damaged
-    whole.collect()
+    whole.collect_garbage()
     whole.clear()
     assert all(path.read_bytes() == b"mine" for path in foreign)
     left = {path for path in cache.root.rglob("*") if path.is_file()}

@@ -15,7 +15,7 @@ from pictures import QUICK, QUICK_OPTIONS, write_photos
 import featx
 from faults.actors import BATCH, SPACE, batch, check
 from featx import extract
-from featx.cache import Cache, compaction, view
+from featx.cache import Cache, compaction, snapshot
 from featx.cache.header import open_shard
 from featx.errors import CacheError
 
@@ -131,7 +131,7 @@ def verified(store):
 def test_an_error_at_the_nth_change_loses_nothing_and_the_work_goes_on(
     tmp_path, monkeypatch, work, code, counted
 ):
-    monkeypatch.setattr(view, "_INDEX_AFTER", 1)
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 1)
     hits = []
     for n in range(1, 200):
         root = tmp_path / str(n)
@@ -162,7 +162,7 @@ def test_an_error_at_the_nth_change_loses_nothing_and_the_work_goes_on(
         published(store)
         compaction.compact(Cache(root).space(SPACE))
         assert check(root, set(range(0, 25, BATCH))) == 25
-        Cache(root).collect()
+        Cache(root).collect_garbage()
         assert os.listdir(store.path / "tmp") == []
     else:
         pytest.fail("never came to an end")

@@ -39,9 +39,9 @@ def test_kills_at_random_moments_lose_nothing_that_was_committed(tmp_path, compa
 STEPS = """
 import os, sys
 from faults import actors
-from featx.cache import Cache, compaction, view
+from featx.cache import Cache, compaction, snapshot
 compaction._TARGET_BYTES = 10**6
-view._INDEX_AFTER = 1
+snapshot._INDEX_AFTER = 1
 store = Cache(sys.argv[1]).space(actors.SPACE)
 for start in range(0, 30, 5):
     store.publish(*actors.batch(start))
@@ -100,7 +100,7 @@ def check_goes_on(root: Path) -> None:
     store.publish(*batch(30))
     compaction.compact(store)
     assert check(root, set(range(0, 35, BATCH))) == 35
-    cache.collect()
+    cache.collect_garbage()
     assert os.listdir(store.path / "tmp") == []
 
 

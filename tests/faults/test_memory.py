@@ -22,12 +22,12 @@ STARVED = """
 import os, resource, sys, time, traceback, warnings
 from pathlib import Path
 import numpy as np
-from featx.cache import Cache, Claims, Space, digest_bytes, view
-from featx.cache.notes import recall_calibration, recall_cost, remember_cost
+from featx.cache import Cache, Claims, Space, digest_bytes, snapshot
+from featx.cache.sidecar import read_calibration, read_cost, write_cost
 from featx.errors import CacheError
 
 warnings.simplefilter("error")
-root, steps, view._INDEX_AFTER = Path(sys.argv[1]), int(sys.argv[2]), 2
+root, steps, snapshot._INDEX_AFTER = Path(sys.argv[1]), int(sys.argv[2]), 2
 space = Space({"backbone": "starved"})
 digests = [digest_bytes(b"%d" % i) for i in range(6 * 256)]
 rows = np.arange(6 * 256 * 1024, dtype=np.float32).reshape(-1, 1024)
@@ -35,12 +35,12 @@ store = Cache(root).space(space)
 for i in range(0, 6 * 256, 256):
     store.publish(digests[i : i + 256], rows[i : i + 256])
 store.refresh()
-remember_cost(store.path, 0.5)
+write_cost(store.path, 0.5)
 scales = bytes(1000) * 1000
 (store.path / "calibration.bin").write_bytes(scales)
 old = time.time_ns() - 10**11
 keys = [(f"/photos/{i}.jpg", 1, old, old) for i in range(2000)]
-Cache(root).stats.store([(key, digests[i % len(digests)]) for i, key in enumerate(keys)])
+Cache(root).stat_cache.store([(key, digests[i % len(digests)]) for i, key in enumerate(keys)])
 (store.path / "index.h5").rename(root / "index.h5")
 
 
@@ -74,7 +74,7 @@ def known(found):
 
 
 def stats():
-    stats = Cache(root).stats
+    stats = Cache(root).stat_cache
     found = stats.lookup(keys)
     stats.store([(keys[0], digests[0])])
     stats.prune()
@@ -82,7 +82,7 @@ def stats():
 
 
 def noted():
-    return recall_cost(store.path), recall_calibration(store.path)
+    return read_cost(store.path), read_calibration(store.path)
 
 
 def shared():
@@ -112,7 +112,7 @@ READERS = {
     "stats": (stats, known),
     "notes": (noted, scaled),
     "claims": (shared, free),
-    "collect": (lambda: Cache(root).collect(), lambda _: None),
+    "collect": (lambda: Cache(root).collect_garbage(), lambda _: None),
 }
 ALLOWED = {"claims": MemoryError}
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]

@@ -9,7 +9,7 @@ import pytest
 
 from faults.actors import BATCH, SPACE, batch, check
 from faults.power import PowerCut
-from featx.cache import Cache, compaction, view
+from featx.cache import Cache, compaction, snapshot
 from featx.cache.header import open_shard
 
 pytestmark = pytest.mark.faults
@@ -19,7 +19,7 @@ def recorded(tmp_path, monkeypatch, without=()):
     """Publications, an index, a compaction, and damage that is set aside: everything that writes."""
     root = tmp_path / "cache"
     root.mkdir()
-    monkeypatch.setattr(view, "_INDEX_AFTER", 1)
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 1)
     cut = PowerCut(root)
     with cut.recording(monkeypatch, without=without):
         store = Cache(root).space(SPACE)
@@ -87,7 +87,7 @@ def test_a_power_cut_while_damage_is_set_aside_keeps_the_intact_rows(
             store.publish(*batch(start))
         before = len(cut)
         path = store.shard_paths()[0]
-        number = 0 if store._view.catalogue.shards[0].path == path else 5
+        number = 0 if store._snapshot.index.shards[0].path == path else 5
         torn = bytearray(path.read_bytes())
         at = open_shard(path).embedding_offset + 3
         torn[at] ^= 1  # the first row

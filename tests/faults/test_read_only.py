@@ -15,7 +15,7 @@ from pictures import QUICK, write_photos
 
 from faults.actors import BATCH, SPACE, batch, check
 from featx import extract, load_backbone
-from featx.cache import Cache, view
+from featx.cache import Cache, snapshot
 from featx.errors import CacheError
 
 pytestmark = [
@@ -60,7 +60,7 @@ def closed(root: Path) -> None:
 
 
 def test_reading_works_and_leaves_nothing(place, monkeypatch):
-    monkeypatch.setattr(view, "_INDEX_AFTER", 1)  # it would like to write one
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 1)  # it would like to write one
     store = Cache(place / "cache").space(SPACE)
     for start in range(0, 20, BATCH):
         store.publish(*batch(start))

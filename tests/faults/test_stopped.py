@@ -78,7 +78,7 @@ def again_and_again(root):
 def impatient(monkeypatch):
     monkeypatch.setattr(loop, "_PATIENCE_SECONDS", 1.0)
     monkeypatch.setattr(claims, "_GATE_SECONDS", 0.5)
-    monkeypatch.setattr("featx.cache.stats._BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("featx.cache.stat_cache._BUSY_SECONDS", 0.2)
 
 
 @pytest.mark.parametrize("held", ["claims", "gate", "claims+gate", "claims+gate+stat.sqlite"])

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from faults.actors import BATCH, SPACE, batch
-from featx.cache import Cache, Claims, StatCache, digest_bytes, view
+from featx.cache import Cache, Claims, StatCache, digest_bytes, snapshot
 from featx.cache.encoding import encode_file, shard_name
 from featx.cache.index_file import load_index
-from featx.cache.notes import recall, recall_calibration, recall_cost
+from featx.cache.sidecar import read_calibration, read_cost, read_note
 
 pytestmark = pytest.mark.faults
 
@@ -66,7 +66,7 @@ def test_a_flipped_bit_of_stat_sqlite_is_no_error_and_no_wrong_digest(tmp_path, 
 @pytest.fixture
 def filled(tmp_path, monkeypatch):
     """A cache with every kind of file in it, each of which can be put back."""
-    monkeypatch.setattr(view, "_INDEX_AFTER", 1)
+    monkeypatch.setattr(snapshot, "_INDEX_AFTER", 1)
     root = tmp_path / "cache"
     store = Cache(root).space(SPACE)
     for start in STARTS:
@@ -79,7 +79,7 @@ def filled(tmp_path, monkeypatch):
     (store.path / "tmp" / f"{'0' * 32}.host.1.part").write_bytes(bytes(64))
     (store.path / "quarantine").mkdir()
     shutil.copy(store.shard_paths()[0], store.path / "quarantine" / f"{'0' * 32}.{'1' * 32}.suspect")
-    Cache(root).stats.store(map(entry, range(10)))
+    Cache(root).stat_cache.store(map(entry, range(10)))
     return root, store.path
 
 
@@ -89,21 +89,21 @@ def everything(root, path):
     rows = np.concatenate([batch(start)[1] for start in STARTS])
     cache = Cache(root)
     store = cache.space(SPACE)
-    cost = recall_cost(path)
+    cost = read_cost(path)
     assert cost is None or cost > 0
-    assert isinstance(recall(path, "parity"), dict)
-    recall_calibration(path)
+    assert isinstance(read_note(path, "parity"), dict)
+    read_calibration(path)
     claims = Claims(path / "tmp")
     claims.take(digests[:3])
     claims.close()
-    for image, digest in enumerate(cache.stats.lookup([key(i) for i in range(10)])):
+    for image, digest in enumerate(cache.stat_cache.lookup([key(i) for i in range(10)])):
         assert digest in (None, entry(image)[1])
     cache.info()
     out, found = store.read(digests)
     np.testing.assert_array_equal(out[found], rows[found])
     assert SPACE in cache.spaces()
     cache.verify()
-    cache.collect()
+    cache.collect_garbage()
     lost = store.missing(digests)  # also of those that an index knew, and whose shard is damaged
     store.publish([digests[i] for i in lost], rows[lost])
     assert store.read(digests)[1].all()
@@ -190,7 +190,7 @@ def test_a_small_index_or_shard_that_claims_gigabytes_is_not_believed(filled):
     with open(path / "space.json", "wb") as file:
         file.truncate(2**33)
     assert load_index(path / "index.h5", path / "shards", SPACE) is None
-    assert recall_calibration(path) is None
+    assert read_calibration(path) is None
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         everything(root, path)

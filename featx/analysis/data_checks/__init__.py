@@ -1,7 +1,7 @@
 """What spoils a comparison: pictures on both sides of the split, and labels that are wrong."""
 
+from featx.analysis.data_checks.confident_learning import LabelErrors, label_errors, out_of_sample
 from featx.analysis.data_checks.duplicates import HASH_BITS, KINDS, NearDuplicates, near_duplicates
-from featx.analysis.data_checks.labels import LabelErrors, label_errors, out_of_sample
 from featx.analysis.data_checks.leaks import Leaks, find_leaks, two_labels
 
 __all__ = [

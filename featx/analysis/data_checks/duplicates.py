@@ -34,6 +34,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from featx.analysis.neighbours import nearest
+from featx.analysis.rows import check_rows
 from featx.errors import InputError
 from featx.inputs.image import hash_distance
 
@@ -155,13 +156,7 @@ def near_duplicates(
 
     The limits need fewer than half of all images (identical ones counted once) to have a near-duplicate.
     """
-    rows = np.asarray(embeddings)
-    if rows.ndim != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
-        raise InputError(f"embeddings must be numbers of shape (n, d), got {rows.dtype}, shape {rows.shape}")
-    rows = np.ascontiguousarray(rows, np.float32)
-    if not np.isfinite(rows).all():
-        bad = int(np.argmin(np.isfinite(rows).all(axis=1)))
-        raise InputError(f"embeddings of row {bad} have values that are not finite")
+    rows = check_rows(embeddings, "embeddings", dtype=np.float32)
     if hashes is not None:
         hashes = np.asarray(hashes)
         if hashes.shape != (len(rows),) or hashes.dtype != np.uint64:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.distances.rows import rows_of, two_sets
+from featx.analysis.rows import check_pair_of_sets, check_rows
 from featx.errors import InputError
 
 
@@ -72,7 +72,7 @@ def profile_divergence(P: Any, Q: Any) -> float:
     InputError
         As for `jensen_shannon`, or the widths differ.
     """
-    x, y = two_sets(P, Q, least=1)
+    x, y = check_pair_of_sets(P, Q, at_least=1)
     return jensen_shannon(x.mean(axis=0), y.mean(axis=0))
 
 
@@ -96,7 +96,7 @@ def shared_basis(X: Any, Y: Any, n_components: int) -> tuple[np.ndarray, np.ndar
     """
     if n_components < 1:
         raise InputError(f"n_components must be at least 1, got {n_components}")
-    x, y = two_sets(X, Y)
+    x, y = check_pair_of_sets(X, Y)
     union = np.concatenate([x, y])
     union -= union.mean(axis=0)
     small = union.shape[1] < len(union)
@@ -164,8 +164,8 @@ def density_divergence(X: Any, Y: Any, *, grid: int = 64) -> float:
     """
     from scipy.stats import gaussian_kde
 
-    rows_of(X, "the first set", 3)
-    rows_of(Y, "the second set", 3)
+    check_rows(X, "the first set", at_least=3)
+    check_rows(Y, "the second set", at_least=3)
     a, b = shared_basis(X, Y, 2)
     union = np.concatenate([a, b])
     low, high = union.min(axis=0), union.max(axis=0)

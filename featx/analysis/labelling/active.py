@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from featx.analysis.rows import check_rows
 from featx.errors import InputError
 
 __all__ = ["badge", "k_center", "margin"]
@@ -154,14 +155,8 @@ def _squared(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 
 def _rows(name: str, rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows)
-    if rows.ndim != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
-        raise InputError(f"{name} must be numbers of shape (n, d), got {rows.dtype}, shape {rows.shape}")
-    rows = rows.astype(np.float64 if rows.dtype == np.float64 else np.float32, copy=False)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise InputError(f"{name}: row {int(np.argmin(finite))} has values that are not finite")
-    return rows
+    """Return rows in float64 if they are, else in float32."""
+    return check_rows(rows, name, dtype=np.float64 if np.asarray(rows).dtype == np.float64 else np.float32)
 
 
 def _probabilities(probabilities: np.ndarray) -> np.ndarray:

@@ -5,6 +5,6 @@ probabilities and labels: `leep`, `nce`. For all of them more is better; none is
 """
 
 from featx.analysis.transferability.embeddings import Spectrum, h_score, h_score_shrunk, logme, transrate
-from featx.analysis.transferability.source import leep, nce, softmax
+from featx.analysis.transferability.source_probabilities import leep, nce, softmax
 
 __all__ = ["Spectrum", "h_score", "h_score_shrunk", "leep", "logme", "nce", "softmax", "transrate"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.analysis.rows import check_rows
 from featx.errors import InputError
 
 _BLOCK = 8192  # rows in float64 at a time
@@ -78,7 +79,7 @@ class Spectrum:
 
 def checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """Rows, codes 0 .. k - 1 of the classes that occur, and k; `InputError` where they cannot be used."""
-    rows = _rows(F)
+    rows = check_rows(F, "embeddings", dtype=None)
     labels = np.asarray(y)
     if labels.shape != (len(rows),) or labels.dtype.kind not in "iub":
         raise InputError(
@@ -89,18 +90,6 @@ def checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
     if len(classes) < 2:
         raise InputError("labels: a score needs at least 2 classes, got 1")
     return rows, codes, len(classes)
-
-
-def _rows(F: Any) -> np.ndarray:
-    rows = np.asarray(F)
-    if rows.ndim != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
-        raise InputError(
-            f"embeddings: expected numbers of shape (n, d), got {rows.dtype} of shape {rows.shape}"
-        )
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise InputError(f"embeddings: row {int(np.argmin(finite))} is not finite")
-    return rows
 
 
 def _decomposed(rows: np.ndarray, mean: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -167,7 +156,7 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
     dead features) while d/2 ln alpha counts them; here both are whole, which is the evidence as defined.
     """
     if numbers:
-        rows = _rows(F)
+        rows = check_rows(F, "embeddings", dtype=None)
         targets = np.asarray(y, dtype=np.float64)
         targets = targets[:, None] if targets.ndim == 1 else targets
         if targets.ndim != 2 or len(targets) != len(rows) or not np.isfinite(targets).all():

@@ -13,16 +13,16 @@ The file is plain HDF5 that any tool reads::
     /failures     (m,) table of id, reason: images that could not be read
     attributes    format_version, featx_version, space (JSON), created (ISO 8601, UTC)
 
-A file is written whole or not at all, and whatever a file claims about itself is checked before
-anything is allocated for it.
+A file is written whole or not at all, and what a file claims about itself is checked before memory is
+allocated for it.
 
-`collection` is the features in memory, `writing` and `reading` are the two ways of the file, and
-`description` is what ``featx inspect`` says.
+`features` is the class, `checks` refuses rows that no classifier can use. `writing` writes a file, `file`
+reads one (with `file_parts` and `global_heap`), `description` is what ``featx inspect`` prints.
 """
 
-from featx.data.features.collection import Failure, Features
+from featx.data.features.checks import check_rows
 from featx.data.features.description import describe
-from featx.data.features.reading import FeaturesFile, load_features, open_features
-from featx.data.features.soundness import check_rows
+from featx.data.features.features import Failure, Features
+from featx.data.features.file import FeaturesFile, load_features, open_features
 
 __all__ = ["Failure", "Features", "FeaturesFile", "check_rows", "describe", "load_features", "open_features"]

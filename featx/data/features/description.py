@@ -7,28 +7,18 @@ import os
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.data.features.collection import SPLITS
-from featx.data.features.reading import FeaturesFile, open_features
+from featx.data.features.features import SPLITS
+from featx.data.features.file import FeaturesFile, open_features
 from featx.data.tasks import LABEL, Task
 from featx.terminal import printable
 
-__all__ = ["describe", "printable"]
+__all__ = ["describe"]
 
 _BYTES_AT_ONCE = 16 * 2**20
 
 
 def describe(path: str | os.PathLike[str]) -> str:
-    """Say what is in a features file, for ``featx inspect``.
-
-    Parameters
-    ----------
-    path : path-like
-        A features file.
-
-    Returns
-    -------
-    str
-        Several lines of plain text.
+    """Return what ``featx inspect`` says of a features file: several lines of plain text.
 
     Raises
     ------
@@ -69,7 +59,7 @@ def describe(path: str | os.PathLike[str]) -> str:
 
 
 def _not_finite(file: FeaturesFile) -> list[str]:
-    """Reads every row, so that damage is an error; says which are no numbers."""
+    """Read every row, so that damage is an error; return a line on rows with values that are not finite."""
     step = max(1, _BYTES_AT_ONCE // (file.dim * 4))
     bad = [
         start + int(i)

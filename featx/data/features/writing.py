@@ -1,4 +1,4 @@
-"""Write features as one HDF5 file, whole or not at all, also on a full disk."""
+"""Write features to one HDF5 file, whole or not at all, also on a full disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import quote
 
 import h5py
@@ -21,9 +21,6 @@ from featx.data.tasks import LABEL, Task
 from featx.durable import replacing, sweep_parts
 from featx.errors import OutputError
 
-if TYPE_CHECKING:
-    from featx.data.features.collection import Features
-
 __all__ = ["FORMAT_VERSION", "encoded", "text_crc", "write_features"]
 
 FORMAT_VERSION = 1
@@ -32,30 +29,34 @@ _CHUNK_BYTES = 2**20
 _WRITE_BYTES = 16 * 2**20
 
 
+class _Features(Protocol):
+    """The attributes of `featx.data.features.Features` that are stored."""
+
+    embeddings: np.ndarray
+    ids: list[str]
+    labels: np.ndarray | None
+    classes: tuple[str, ...] | None
+    splits: np.ndarray | None
+    groups: np.ndarray | None
+    failures: list[Any]
+    space: dict[str, Any]
+    targets: dict[str, Task]
+    label_name: str
+
+
 def encoded(text: str) -> bytes:
-    """The bytes of a text in the file: UTF-8, and a file name that is not UTF-8 keeps its bytes."""
+    """Return the bytes of a text in the file: UTF-8; a file name that is not UTF-8 keeps its bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def text_crc(texts: Sequence[bytes]) -> np.uint32:
-    """CRC-32 over texts and their lengths: HDF5 keeps text where none of its own checksums reach."""
+    """Return the CRC-32 of texts and their lengths: HDF5's own checksums do not cover text."""
     crc = zlib.crc32(np.array([len(text) for text in texts], dtype="<u8").tobytes())
     return np.uint32(zlib.crc32(b"".join(texts), crc))
 
 
-def write_features(features: Features, path: str | os.PathLike[str]) -> None:
-    """Write features to a file; see `Features.save`.
-
-    Parameters
-    ----------
-    features : Features
-    path : path-like
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written; what was there before is then still there.
-    """
+def write_features(features: _Features, path: str | os.PathLike[str]) -> None:
+    """Write features to a file; parameters and errors as for `Features.save`."""
     target = Path(os.path.realpath(Path(path).expanduser()))  # a link stays a link
     try:
         if target.exists() and not target.is_file():
@@ -72,12 +73,13 @@ def write_features(features: Features, path: str | os.PathLike[str]) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _write(features: Features, file: BinaryIO) -> None:
+def _write(features: _Features, file: BinaryIO) -> None:
     sink = _Sink(file)
     try:
         # HDF5 1.10: from there on also the index of the chunks has a checksum. Without it a flipped byte
         # makes a chunk "not written yet", and its rows are read as zeros.
         with h5py.File(sink, "w", libver=("v110", "v110")) as out:
+            checksummed = _checksummed(len(features.ids))
             out.attrs["format_version"] = np.int64(FORMAT_VERSION)
             out.attrs["featx_version"] = _version()
             space = Space(features.space)
@@ -87,13 +89,13 @@ def _write(features: Features, file: BinaryIO) -> None:
             _write_embeddings(features.embeddings, out, sink)
             _write_strings(out, "ids", features.ids)
             if features.labels is not None:
-                labels = out.create_dataset("labels", data=features.labels, dtype="<i8", **_summed(features))
+                labels = out.create_dataset("labels", data=features.labels, dtype="<i8", **checksummed)
                 if features.classes is not None:
                     _write_classes(labels, features.classes)
                 if features.label_name != LABEL:
                     _write_name(labels, features.label_name)
             for position, task in enumerate(features.targets.values()):
-                _write_target(task, position, out, **_summed(features))
+                _write_target(task, position, out, **checksummed)
             for name, values in (("splits", features.splits), ("groups", features.groups)):
                 if values is not None:
                     _write_strings(out, name, values.tolist())
@@ -125,10 +127,10 @@ def _write_embeddings(embeddings: np.ndarray, out: h5py.File, sink: _Sink) -> No
 
 
 class _Sink(io.RawIOBase):
-    """What HDF5 writes into: never fails in its face, and keeps the error for afterwards.
+    """The file object that HDF5 writes into: it keeps the first error and ignores all later writes.
 
-    HDF5 does not survive an error while it closes a file (a full disk ends in a crash of the
-    process), so after the first error writes are swallowed; the temporary file is discarded anyway.
+    HDF5 does not survive an error while it closes a file (a full disk crashes the process). The temporary
+    file is discarded after an error anyway.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -184,7 +186,7 @@ class _Sink(io.RawIOBase):
 
 
 def _reserve(file: BinaryIO, size: int) -> None:
-    """Have the disk set the space aside, so that "disk full" comes before any work."""
+    """Reserve the space on the disk, so that "disk full" comes before any work."""
     if size and hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -221,9 +223,9 @@ def _write_target(task: Task, position: int, out: h5py.File, **options: Any) -> 
         _write_classes(dataset, task.classes)
 
 
-def _summed(features: Features) -> dict[str, Any]:
-    """How numbers are stored so that HDF5 itself notices when one has changed: every tool reads that."""
-    return {"chunks": (min(len(features), 2**16),), "fletcher32": True} if len(features) else {}
+def _checksummed(n: int) -> dict[str, Any]:
+    """Return the options with which HDF5 itself keeps and checks a checksum of n numbers."""
+    return {"chunks": (min(n, 2**16),), "fletcher32": True} if n else {}
 
 
 def _failure_dtype() -> np.dtype:

@@ -132,10 +132,10 @@ def test_what_does_not_fit_is_refused():
     rows = np.ones((4, 2))
     with pytest.raises(InputError, match="hashes must be uint64, one for each of 4 rows; got int64"):
         near_duplicates(rows, np.zeros(4, np.int64))
-    with pytest.raises(InputError, match=r"shape \(n, d\), got float64, shape \(4,\)"):
+    with pytest.raises(InputError, match=r"shape \(n, d\), got float64 of shape \(4,\)"):
         near_duplicates(rows[:, 0])
     rows[2, 0] = np.inf
-    with pytest.raises(InputError, match="row 2 have values that are not finite"):
+    with pytest.raises(InputError, match="row 2 has values that are not finite"):
         near_duplicates(rows)
 
 

@@ -195,7 +195,7 @@ def test_sets_that_cannot_be_compared(distance):
     with pytest.raises(InputError, match="at least 2 rows"):
         distance(X[:1], Y)
     X[3, 0] = np.inf
-    with pytest.raises(InputError, match="the first set: row 3 is not finite"):
+    with pytest.raises(InputError, match="the first set: row 3 has values that are not finite"):
         distance(X, Y)
 
 

@@ -53,8 +53,7 @@ def rows():
 
 @pytest.mark.parametrize(("k", "alpha", "exponent"), [(4, 0.99, 3.0), (9, 0.3, 1.0), (200, 0.9, 2.0)])
 def test_as_the_dense_closed_form(rows, k, alpha, exponent, monkeypatch):
-    monkeypatch.setattr(neighbours, "_QUERIES", 7)
-    monkeypatch.setattr(neighbours, "_ROWS", 16)
+    monkeypatch.setattr(neighbours, "_BLOCK_BYTES", 1000)  # several blocks
     X, y = rows
     F, _, _ = densely(X, y, k, alpha, exponent)
     spread = CosineLabelSpreading(k, alpha, exponent).fit(X, y)

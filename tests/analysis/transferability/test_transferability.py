@@ -198,7 +198,7 @@ def test_embeddings_that_cannot_be_scored(score):
     with pytest.raises(InputError, match="at least 2 classes"):
         score(F, y * 0)
     F[4, 1] = np.nan
-    with pytest.raises(InputError, match="row 4 is not finite"):
+    with pytest.raises(InputError, match="row 4 has values that are not finite"):
         score(F, y)
     with pytest.raises(InputError, match=r"shape \(n, d\)"):
         score(F[0], y)

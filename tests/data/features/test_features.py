@@ -594,8 +594,8 @@ def test_a_chunk_that_grows_beyond_its_size_is_not_unpacked(path):
 
 
 def test_an_attribute_of_one_text_many_times_is_not_read(path, monkeypatch):
-    monkeypatch.setattr("featx.data.features.stored._ATTRIBUTE_BYTES", 0)
-    monkeypatch.setattr("featx.data.features.stored._SPARE_BYTES", 0)
+    monkeypatch.setattr("featx.data.features.file_parts._ATTRIBUTE_BYTES", 0)
+    monkeypatch.setattr("featx.data.features.file_parts._SPARE_BYTES", 0)
     classes = [f"{i}" for i in range(5000)]
     Features(np.zeros((2, 1), np.float32), ["a", "z" * 20_000], [0, 1], classes).save(path)
     with pytest.raises(FeaturesError, match="attribute classes claims more than the file can hold"):
@@ -660,7 +660,7 @@ def test_lazy_rows_are_an_array_to_numpy(path):
 
 @pytest.mark.parametrize("block", [9, 100, 2**24])
 def test_every_collection_of_texts_is_found_wherever_a_block_ends(path, monkeypatch, block):
-    monkeypatch.setattr("featx.data.features.heap._BLOCK", block)
+    monkeypatch.setattr("featx.data.features.global_heap._BLOCK", block)
     n = 300
     Features(np.zeros((n, 2), np.float32), [f"{i:060d}" for i in range(n)]).save(path)
     content = path.read_bytes()

@@ -1,0 +1,44 @@
+"""Check the arrays of embeddings that the functions of this package are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from featx.errors import InputError
+
+__all__ = ["check_pair_of_sets", "check_rows"]
+
+
+def check_rows(X: Any, name: str, *, at_least: int = 1, dtype: Any = np.float64) -> np.ndarray:
+    """Return `X` as a C-contiguous array (n, d) of `dtype`; None leaves the dtype as it is.
+
+    Raises
+    ------
+    InputError
+        Naming the array (`name`) and the row: it is not numbers (n, d), n is below `at_least`, or a value is
+        not finite.
+    """
+    rows = np.asarray(X)
+    if rows.ndim != 2 or not rows.shape[1] or rows.dtype.kind not in "fiu":
+        raise InputError(f"{name}: expected numbers of shape (n, d), got {rows.dtype} of shape {rows.shape}")
+    if len(rows) < at_least:
+        raise InputError(f"{name}: at least {at_least} rows are needed, got {len(rows)}")
+    rows = np.ascontiguousarray(rows, dtype)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise InputError(f"{name}: row {int(np.argmin(finite))} has values that are not finite")
+    return rows
+
+
+def check_pair_of_sets(X: Any, Y: Any, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Return two sets of rows as float64; they must have the same width."""
+    x, y = (
+        check_rows(Z, f"the {which} set", at_least=at_least) for Z, which in ((X, "first"), (Y, "second"))
+    )
+    if x.shape[1] != y.shape[1]:
+        raise InputError(
+            f"the sets have rows of {x.shape[1]} and {y.shape[1]} values: embeddings of one space are needed"
+        )
+    return x, y

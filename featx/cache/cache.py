@@ -1,0 +1,238 @@
+"""The cache as a whole: one root, a folder for each space."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from featx.cache.encoding import MAX_SPACE_BYTES, SHARD_NAME
+from featx.cache.files import (
+    ADVICE,
+    absolute,
+    default_root,
+    enough_memory,
+    is_file,
+    list_names,
+    read_small_file,
+)
+from featx.cache.header import open_shard
+from featx.cache.identity import Space
+from featx.cache.maintenance import (
+    YOUNG_SECONDS,
+    GarbageCollection,
+    SpaceInfo,
+    Verification,
+    clear_space,
+    collect_garbage,
+    survey,
+    verify,
+)
+from featx.cache.space_store import SpaceStore
+from featx.cache.stat_cache import StatCache
+from featx.errors import CacheError
+
+__all__ = ["Cache"]
+
+_SPACE_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class Cache:
+    """A folder of embeddings, shared by all projects.
+
+    Parameters
+    ----------
+    root : path-like, optional
+        The folder; `default_root` when not given. It is created when first written to.
+
+    Attributes
+    ----------
+    root : Path
+        Absolute.
+    stats : StatCache
+        Which digest a file had when it was last read.
+
+    Raises
+    ------
+    CacheError
+        If the root exists and is not a folder.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self.root = default_root() if root is None else absolute(root)
+        try:
+            if not stat.S_ISDIR(self.root.stat().st_mode):
+                raise CacheError(f"the cache {self.root} is not a folder; {ADVICE}")
+        except CacheError:
+            raise
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # it is made when it is needed
+                raise CacheError(f"cannot read the cache {self.root}: {error.strerror}; {ADVICE}") from error
+        self.stat_cache = StatCache(self.root)
+
+    def space(self, space: Space | Mapping[str, Any], dim: int | None = None) -> SpaceStore:
+        """The rows of one space.
+
+        Parameters
+        ----------
+        space : Space or mapping
+            What the rows are made with.
+        dim : int, optional
+            Values per row, when it is known already.
+
+        Returns
+        -------
+        SpaceStore
+        """
+        return SpaceStore(self.root, space if isinstance(space, Space) else Space(space), dim)
+
+    def spaces(self) -> list[Space]:
+        """The spaces that have a folder here, ordered by id; nothing is written.
+
+        Returns
+        -------
+        list of Space
+            Read from ``space.json``, or from a shard where that is missing or damaged.
+        """
+        found = [_space_of(folder) for folder in self._folders()]
+        return [space for space in found if space is not None]
+
+    def nearest(self, space: Space) -> tuple[Space, list[str]] | None:
+        """The cached space that differs least from one, to say why nothing of it can be used.
+
+        Parameters
+        ----------
+        space : Space
+            The space asked for.
+
+        Returns
+        -------
+        tuple of (Space, list of str) or None
+            The nearest other space and `Space.differences` from it; None when there is no other.
+        """
+        others = [(other.differences(space), other) for other in self.spaces() if other.id != space.id]
+        if not others:
+            return None
+        differences, other = min(others, key=lambda item: (len(item[0]), item[1].id))
+        return other, differences
+
+    # Looking after it
+
+    def info(self) -> list[SpaceInfo]:
+        """What is in it: one entry for each space, the one used last first. Nothing is changed."""
+        with enough_memory(self.root):
+            infos = [survey(self.space(space)) for space in self.spaces()]
+        return sorted(infos, key=lambda info: info.last_used or 0.0, reverse=True)
+
+    def verify(self, *, on_file: Callable[[int], None] | None = None) -> Verification:
+        """Check every shard and every row; what is damaged is set aside, its intact rows are kept.
+
+        Parameters
+        ----------
+        on_file : callable, optional
+            Called with 1 after each file.
+
+        Returns
+        -------
+        Verification
+
+        Warns
+        -----
+        RuntimeWarning
+            For each damaged file, naming it.
+        """
+        with enough_memory(self.root):
+            spaces = self.spaces()
+            found = verify([self.space(space) for space in spaces], on_file=on_file)
+        for folder in self._folders():
+            if folder.name not in {space.id for space in spaces} and list_names(folder / "shards"):
+                found.damaged.append((folder, "nothing in it says readably which space it is"))
+        return found
+
+    def collect_garbage(
+        self, *, max_bytes: int | None = None, older_than: float = YOUNG_SECONDS
+    ) -> GarbageCollection:
+        """Remove what no one needs, merge small shards, and keep within a size.
+
+        Parameters
+        ----------
+        max_bytes : int, optional
+            Remove whole spaces, the least recently used first, until the rest is no larger. The space
+            that was used last stays in any case.
+        older_than : float, default=3600
+            Age in seconds from which on a space without rows, and an unfinished file whose writer cannot
+            be seen, are left-overs. What is younger may belong to an extraction that has just begun.
+
+        Returns
+        -------
+        GarbageCollection
+
+        Raises
+        ------
+        CacheError
+            If the cache cannot be written.
+        """
+        spaces = self.spaces()
+        known = {space.id for space in spaces}
+        with enough_memory(self.root):
+            done = collect_garbage(
+                [self.space(space) for space in spaces],
+                [folder for folder in self._folders() if folder.name not in known],
+                max_bytes=max_bytes,
+                older_than=older_than,
+            )
+        done.forgotten = self.stat_cache.prune()
+        return done
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing here that `clear` would remove."""
+        return not self._folders() and not is_file(self.stat_cache.path)
+
+    def clear(self, spaces: Iterable[Space] | None = None) -> None:
+        """Remove spaces, or everything that featx has in the folder. Other files stay.
+
+        Parameters
+        ----------
+        spaces : iterable of Space, optional
+            Which; default: all, and what is known about image files too.
+
+        Raises
+        ------
+        CacheError
+            If a file cannot be removed.
+        """
+        if spaces is not None:
+            for space in spaces:
+                clear_space(self.root / space.id)
+            return
+        for folder in self._folders():
+            clear_space(folder)
+        self.stat_cache.clear()
+
+    def _folders(self) -> list[Path]:
+        """The folders that may be those of spaces, by their names."""
+        return [self.root / name for name in sorted(list_names(self.root)) if _SPACE_ID.fullmatch(name)]
+
+    def __repr__(self) -> str:
+        return f"Cache({str(self.root)!r})"
+
+
+def _space_of(folder: Path) -> Space | None:
+    """The space of a folder, if something in it says so and agrees with the folder's name."""
+    text = read_small_file(folder / "space.json", MAX_SPACE_BYTES)
+    if text is not None:
+        with contextlib.suppress(CacheError, ValueError):
+            space = Space.from_json(text.decode("utf-8"))
+            if space.id == folder.name:
+                return space
+    for name in sorted(list_names(folder / "shards", SHARD_NAME)):
+        with contextlib.suppress(OSError, ValueError):
+            space = Space.from_json(open_shard(folder / "shards" / name).space_json)
+            if space.id == folder.name:
+                return space
+    return None

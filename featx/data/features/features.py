@@ -1,0 +1,215 @@
+"""Features: embeddings in memory, with ids, labels, splits and groups of each row."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from featx.cache.identity import Space
+from featx.data.features.writing import encoded, write_features
+from featx.data.tasks import LABEL, Task, WithTasks, check_targets
+from featx.errors import CacheError, FeaturesError, InputError
+from featx.options import checked
+
+__all__ = ["SPLITS", "Failure", "Features"]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read: its id, and why in a few words."""
+
+    id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.reason}"
+
+
+@dataclass
+class Features(WithTasks):
+    """Embeddings of a collection, with labels, splits and groups where they are known.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n, d), dtype float32 or float16
+        Row i is image i.
+    ids : sequence of n str
+        Unique: the path relative to the root, or the id given.
+    labels : array-like of shape (n,), integer, optional
+        Index into `classes`; kept as int64.
+    classes : sequence of str, optional
+        Names of the classes, unique; only with labels.
+    splits : array-like of n str, optional
+        Each ``"train"``, ``"val"`` or ``"test"``.
+    groups : array-like of shape (n,), optional
+        Strings or integers (kept as strings): rows of one group belong on the same side of a split.
+    failures : sequence of Failure
+        Images of the collection that could not be read and have no row.
+    space : mapping
+        What the rows were made with, as JSON data.
+    run : dict, optional
+        What the extraction took (``forward_passes``, ``seconds``, ...); not saved.
+    targets : dict of str to Task
+        Further tasks (classes or numbers); an image may have no value in one.
+    label_name : str, default="label"
+        Name of the labels among the `tasks`.
+
+    Raises
+    ------
+    FeaturesError
+        If the parts do not fit one another, naming the part.
+    """
+
+    embeddings: np.ndarray
+    ids: list[str]
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] | None = None
+    splits: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    failures: list[Failure] = field(default_factory=list)
+    space: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] | None = None
+    targets: dict[str, Task] = field(default_factory=dict)
+    label_name: str = LABEL
+    _error: ClassVar[type[InputError]] = FeaturesError
+
+    def __post_init__(self) -> None:
+        self.embeddings = np.asarray(self.embeddings)
+        if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
+            raise FeaturesError(f"embeddings of shape {self.embeddings.shape}: expected (n, d) with d >= 1")
+        native = self.embeddings.dtype.newbyteorder("=")
+        if native not in (np.float32, np.float16):
+            raise FeaturesError(f"embeddings of dtype {self.embeddings.dtype}: expected float32 or float16")
+        self.embeddings = self.embeddings.astype(native, copy=False)
+        n = len(self.embeddings)
+        self.ids = _strings("ids", self.ids, n)
+        if len(set(self.ids)) != n:
+            seen: set[str] = set()
+            twice = next(id for id in self.ids if id in seen or seen.add(id))  # type: ignore[func-returns-value]
+            raise FeaturesError(f"ids: {twice!r} comes twice, expected unique ids")
+        if self.classes is not None:
+            self.classes = tuple(_strings("classes", self.classes))
+            if len(set(self.classes)) != len(self.classes):
+                raise FeaturesError("classes: a name comes twice, expected unique names")
+            if self.labels is None:
+                raise FeaturesError("classes without labels: expected both or neither")
+        if self.labels is not None:
+            self.labels = _checked_labels(self.labels, n, self.classes)
+        if self.splits is not None:
+            self.splits = np.array(_strings("splits", self.splits, n), dtype=np.str_)
+            unknown = sorted(set(self.splits.tolist()) - set(SPLITS))
+            if unknown:
+                raise FeaturesError(f"splits: {unknown[0]!r} is not one of {', '.join(SPLITS)}")
+        if self.groups is not None:
+            self.groups = np.array(_strings("groups", _as_text(self.groups), n), dtype=np.str_)
+        if not isinstance(self.failures, (list, tuple)):
+            raise FeaturesError(f"failures: expected a list, got {type(self.failures).__name__}")
+        self.failures = list(self.failures)
+        if wrong := [one for one in self.failures if not isinstance(one, Failure)]:
+            raise FeaturesError(f"failures: expected Failure(id, reason), got {wrong[0]!r}")
+        try:
+            self.targets = check_targets(None if self.labels is None else self.label_name, self.targets, n)
+            for task in self.targets.values():
+                _strings(f"classes of {task.name}", [task.name, *(task.classes or ())])
+        except FeaturesError:
+            raise
+        except InputError as error:
+            raise FeaturesError(str(error)) from error
+        try:
+            self.space = Space(self.space).fields
+        except CacheError as error:
+            raise FeaturesError(f"space: {error}") from error
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @property
+    def dim(self) -> int:
+        """Values per row."""
+        return int(self.embeddings.shape[1])
+
+    def subset(self, indices: Any) -> Features:
+        """Return the features of the images at `indices` (int, or a bool mask), in that order, as copies.
+
+        Classes, failures, space and run stay as they are.
+        """
+        indices = np.asarray(indices)
+        if indices.dtype == bool:
+            if indices.shape != (len(self),):
+                raise FeaturesError(f"a mask of shape {indices.shape} for {len(self)} rows")
+            indices = np.flatnonzero(indices)
+        indices = indices.astype(np.int64, casting="same_kind") if indices.size else np.zeros(0, np.int64)
+        return Features(
+            embeddings=self.embeddings[indices],
+            ids=[self.ids[i] for i in indices.tolist()],
+            labels=None if self.labels is None else self.labels[indices],
+            classes=self.classes,
+            splits=None if self.splits is None else self.splits[indices],
+            groups=None if self.groups is None else self.groups[indices],
+            failures=self.failures,
+            space=self.space,
+            run=self.run,
+            targets={name: task.subset(indices) for name, task in self.targets.items()},
+            label_name=self.label_name,
+        )
+
+    @checked(path="file")
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one HDF5 file, durably; an older file of that name is replaced.
+
+        Parameters
+        ----------
+        path : path-like
+            Its folder must exist.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; the older file is then still there.
+        """
+        write_features(self, path)
+
+
+def _strings(name: str, values: Any, n: int | None = None) -> list[str]:
+    if isinstance(values, str | bytes) or np.ndim(values) == 0:
+        raise FeaturesError(f"{name} is one {type(values).__name__}: expected a sequence of strings")
+    strings = [str(value) if isinstance(value, np.str_) else value for value in values]
+    if n is not None and len(strings) != n:
+        raise FeaturesError(f"{name} has {len(strings)} entries for {n} embeddings")
+    for i, value in enumerate(strings):
+        if not isinstance(value, str):
+            raise FeaturesError(f"{name}[{i}] is a {type(value).__name__}: expected a string")
+        if "\0" in value:
+            raise FeaturesError(f"{name}[{i}] is {value!r}: a NUL character cannot be stored")
+        if value.isascii():
+            continue
+        try:
+            encoded(value)
+        except UnicodeEncodeError as error:
+            raise FeaturesError(f"{name}[{i}] is {value!r}: not valid Unicode") from error
+    return strings
+
+
+def _as_text(groups: Any) -> Any:
+    array = np.asarray(groups)
+    return (
+        [str(value) for value in array.tolist()] if array.ndim == 1 and array.dtype.kind in "iu" else groups
+    )
+
+
+def _checked_labels(labels: Any, n: int, classes: tuple[str, ...] | None) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.shape != (n,) or (labels.dtype.kind not in "iu" and n):
+        raise FeaturesError(
+            f"labels of shape {labels.shape} and dtype {labels.dtype}: expected integers of shape ({n},)"
+        )
+    if n and (labels.min() < 0 or int(labels.max()) > np.iinfo(np.int64).max):
+        raise FeaturesError(f"labels: {labels.min()} is not the index of a class, expected 0 or more")
+    if n and classes is not None and labels.max() >= len(classes):
+        raise FeaturesError(f"labels: {labels.max()} with {len(classes)} classes")
+    return labels.astype(np.int64)

@@ -1,0 +1,221 @@
+"""Open and read features files; what a file says about itself is checked before it is used.
+
+Reading takes memory in proportion to the file's size, whatever is in it (`featx.data.features.file_parts`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from featx.cache.identity import Space
+from featx.data.features.features import Features
+from featx.data.features.file_parts import FileParts, stored_dataset
+from featx.data.features.global_heap import check_heaps
+from featx.data.features.writing import FORMAT_VERSION
+from featx.errors import CacheError, FeaturesError, FeatxError, as_one_error
+from featx.options import checked
+
+__all__ = ["FeaturesFile", "load_features", "open_features"]
+
+
+class LazyRows:
+    """The embeddings in an open file: like an ``h5py.Dataset``, but errors name the file.
+
+    ``rows[10:20]`` reads those rows as an ndarray; `shape`, `dtype` and the rest are the dataset's.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
+        self._dataset, self._path = dataset, path
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        try:
+            rows: np.ndarray = self._dataset[which]
+        except (OSError, RuntimeError) as error:
+            raise FeaturesError(f"{self._path}: the rows asked for are damaged ({error})") from error
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype=dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # before __init__ there is no dataset to ask
+            raise AttributeError(name)
+        return getattr(self._dataset, name)
+
+
+class FeaturesFile:
+    """A features file, open for reading; a context manager.
+
+    Embeddings are read when they are asked for; all other parts are small, read and checked on opening.
+
+    Attributes
+    ----------
+    path : Path
+    embeddings : LazyRows of shape (n, d)
+        Slice it to read rows.
+    ids : list of str
+    labels, splits, groups : ndarray of shape (n,), or None
+    classes : tuple of str or None
+    targets : dict of str to Task
+    label_name : str
+    failures : list of Failure
+    space : dict
+    featx_version, created : str
+        As written in the file; empty when it does not say.
+
+    Raises
+    ------
+    FeaturesError
+        If the file is missing, damaged, or no features file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser()
+        with _reading(self.path):
+            if not self.path.is_file():
+                raise FeaturesError("no such file" if not self.path.exists() else "not a file")
+            try:
+                # As h5py does it: one process cannot open a file with and without locks at once.
+                self._file = h5py.File(self.path, "r")
+            except OSError:  # a file system without locks, or somebody has locked it
+                self._file = h5py.File(self.path, "r", locking=False)
+        try:
+            with _reading(self.path):
+                self._load(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _load(self, file: h5py.File) -> None:
+        if "embedding" in file and "row_crc32" in file:
+            raise FeaturesError("is a shard of the embedding cache; expected a file of featx extract -o")
+        if "embeddings" not in file or "space" not in file.attrs:
+            raise FeaturesError(
+                "not a features file: expected /embeddings and the attribute space, "
+                f"found {', '.join(sorted(file)) or 'nothing'}"
+            )
+        rows = stored_dataset(file, "embeddings", None)
+        parts = FileParts(file, check_heaps(self.path, rows))
+        version = parts.attribute("format_version") if "format_version" in file.attrs else FORMAT_VERSION
+        if not isinstance(version, int | np.integer):
+            raise FeaturesError("attribute format_version is not an integer")
+        if version > FORMAT_VERSION:
+            raise FeaturesError(f"format version {version}, this featx reads {FORMAT_VERSION}: update featx")
+        self.embeddings = LazyRows(rows, self.path)
+        if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
+            raise FeaturesError(f"/embeddings has shape {self.embeddings.shape}: expected (n, d) with d >= 1")
+        if self.embeddings.dtype.kind != "f" or self.embeddings.dtype.itemsize not in (2, 4):
+            raise FeaturesError(
+                f"/embeddings is of dtype {self.embeddings.dtype}: expected float32 or float16"
+            )
+        n = len(self.embeddings)
+        try:
+            self.space = Space.from_json(parts.text_attribute("space")).fields
+        except CacheError as error:
+            raise FeaturesError(f"attribute space: {error}") from error
+        if "space_id" in file.attrs and parts.attribute("space_id") != Space(self.space).id.encode():
+            raise FeaturesError("attribute space was changed or is damaged: it has another id than space_id")
+        self.featx_version = parts.text_attribute("featx_version") if "featx_version" in file.attrs else ""
+        self.created = parts.text_attribute("created") if "created" in file.attrs else ""
+        self.ids = parts.read_strings("ids", n)
+        self.labels, self.classes = parts.read_labels(n)
+        self.label_name = parts.read_label_name()
+        self.targets = parts.read_targets(n)
+        self.splits, self.groups = parts.read_names("splits", n), parts.read_names("groups", n)
+        self.failures = parts.read_failures()
+        # The parts are checked by the rules of Features, with an array that takes no memory as the rows.
+        checked = self._features(np.broadcast_to(np.float32(0), self.embeddings.shape))
+        self.ids, self.labels, self.classes = checked.ids, checked.labels, checked.classes
+        self.tasks = checked.tasks
+
+    def __len__(self) -> int:
+        return int(self.embeddings.shape[0])
+
+    @property
+    def dim(self) -> int:
+        """Values per row."""
+        return int(self.embeddings.shape[1])
+
+    def to_features(self) -> Features:
+        """Read everything into memory; `FeaturesError` if the rows cannot be read."""
+        with _reading(self.path):
+            rows = self.embeddings[...]
+            return self._features(rows.astype(rows.dtype.newbyteorder("="), copy=False))
+
+    def _features(self, rows: np.ndarray) -> Features:
+        return Features(
+            embeddings=rows,
+            ids=self.ids,
+            labels=self.labels,
+            classes=self.classes,
+            splits=self.splits,
+            groups=self.groups,
+            failures=self.failures,
+            space=self.space,
+            targets=self.targets,
+            label_name=self.label_name,
+        )
+
+    def close(self) -> None:
+        """Close the file; then `embeddings` can no longer be read."""
+        self._file.close()
+
+    def __enter__(self) -> FeaturesFile:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"FeaturesFile({str(self.path)!r})"
+
+
+@checked(path="file")
+def open_features(path: str | os.PathLike[str]) -> FeaturesFile:
+    """Open a features file, a context manager that reads rows when they are needed.
+
+    Parameters and errors as for `load_features`.
+    """
+    return FeaturesFile(path)
+
+
+@checked(path="file")
+def load_features(path: str | os.PathLike[str]) -> Features:
+    """Read a features file into memory.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `Features.save` or ``featx extract -o`` wrote.
+
+    Returns
+    -------
+    Features
+
+    Raises
+    ------
+    FeaturesError
+        If the file is missing, damaged, or no features file.
+    """
+    with open_features(path) as file:
+        return file.to_features()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever h5py raises for a bad file into one error of one line that names it."""
+    try:
+        with as_one_error(lambda reason: FeaturesError(f"damaged or not an HDF5 file ({reason})")):
+            yield
+    except FeatxError as error:
+        raise FeaturesError(f"{path}: {error}") from error

@@ -1,0 +1,82 @@
+"""What was found while a dataset was read: what was passed over, what failed, where splits come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from featx.errors import ImageError
+
+#: How the option that goes on without bad images is called, for the first message of a run that stops at one.
+SKIP_HINT = "to go on without such images and list them: --on-error skip (on_error='skip')"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files and folders inside a folder that are not part of its dataset.
+
+    Attributes
+    ----------
+    suffixes : mapping of str to int
+        Files that are no images by their suffix: how many of each, ``""`` for those without one.
+    images : mapping of str to str
+        Of `suffixes` those whose first bytes are an image's: the format.
+    others : mapping of str to int
+        What else: ``"hidden file"``, ``"special file"``, ...
+    first : mapping of str to str
+        The first path of each of `others`, and of all of `suffixes` under ``""``.
+    """
+
+    suffixes: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
+    first: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(self.suffixes.values()) + sum(self.others.values())
+
+    def __str__(self) -> str:
+        """All of it in one line; empty where nothing was left out."""
+        parts = []
+        if self.suffixes:
+            n = sum(self.suffixes.values())
+            kinds = sorted(self.suffixes, key=lambda suffix: (-self.suffixes[suffix], suffix))
+            named = ", ".join(self._kind(suffix) for suffix in kinds[:8])
+            more = f", {len(kinds) - 8} more kinds" if len(kinds) > 8 else ""
+            what = "file that is no image" if n == 1 else "files that are no images"
+            parts.append(f"{n} {what} by suffix: {named}{more} (first: {self.first['']})")
+        for kind, n in self.others.items():
+            noun, _, rest = kind.partition(" (")
+            shown = f"{noun}{'s' * (n > 1)}" + (f" ({rest}" if rest else "")
+            parts.append(f"{n} {shown}: {self.first[kind]}" + (", ..." if n > 1 else ""))
+        return "; ".join(parts)
+
+    def _kind(self, suffix: str) -> str:
+        kind = f"{self.suffixes[suffix]} {suffix or 'without one'}"
+        if suffix not in self.images:
+            return kind
+        return f"{kind} with {self.images[suffix]} images in them: rename them to have them read"
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What is known of how a dataset was read.
+
+    Attributes
+    ----------
+    splits_from, groups_from : str
+        Where they come from, such as ``"the folders 'train_set', 'test_set'"``; empty when it goes without
+        saying.
+    left_out : LeftOut
+    failures : tuple of ImageError
+        What could not be read of it, with ``on_error="skip"``: rows without a file, folders that cannot be
+        listed. None of them is among the images.
+    notes : tuple of str
+        What else a user should know.
+    """
+
+    splits_from: str = ""
+    groups_from: str = ""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    failures: tuple[ImageError, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,189 @@
+"""Datasets from what is in memory: lists of paths or images, one array of all, a torch Dataset."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.data.dataset import Dataset
+from featx.data.labels import groups_of, indexed, labels_of, one_per_image, splits_of
+from featx.data.readers.images import image_of_item, rows_of, sources_of
+from featx.data.tasks import check_not_empty, tasks_of
+from featx.errors import DatasetError
+from featx.inputs.image import SOURCES, LazyImage
+
+
+def from_arrays(
+    images: Any,
+    labels: Any = None,
+    *,
+    splits: Any = None,
+    groups: Any = None,
+    ids: Any = None,
+    classes: Sequence[str] | None = None,
+    name: str = "arrays",
+    label: Any = None,
+    target: Any = None,
+    on_error: str = "raise",
+) -> Dataset:
+    """A dataset of images in memory or of paths.
+
+    Parameters
+    ----------
+    images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
+        As `images_of` takes them.
+    labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
+        Class names or whole numbers; with `classes`, indices into them. Of several columns each is a task:
+        floats of which any is no whole number are targets to predict, all others are classes, and an image
+        without a value (None, NaN) in a column is not part of that task.
+    splits : array-like of shape (n,), optional
+        "train", "val" or "test".
+    groups : array-like of shape (n,), optional
+    ids : array-like of shape (n,), optional
+        Distinct; by default the path, or the position for an image in memory.
+    classes : sequence of str, optional
+        Names of the classes in order.
+    name : str, default="arrays"
+    label, target : str or sequence of str, optional
+        Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
+    on_error : {"raise", "skip"}, default="raise"
+        What a row that is no image does: raise now, or fail when it is read, as a broken file does.
+
+    Raises
+    ------
+    DatasetError
+        If lengths disagree or a value is not what it should be; it names the parameter and the position.
+    """
+    listed = rows_of(images, name)
+    n = len(listed)
+    if n == 0:
+        raise DatasetError(f"{name}: no images")
+    names = _ids(listed) if ids is None else [str(id) for id in one_per_image(ids, n, "ids")]
+    tasks = None if labels is None else tasks_of(labels, n, label, target)
+    if tasks is not None:
+        if classes is not None:
+            raise DatasetError("classes: each of several columns has classes of its own; leave classes out")
+        check_not_empty(tasks, name)
+        encoded, class_list = None, None
+    elif classes is None:
+        encoded, class_list = (None, None) if labels is None else labels_of(labels, n)
+    else:
+        encoded, class_list = indexed([] if labels is None else one_per_image(labels, n, "labels"), classes)
+        encoded = None if labels is None else encoded
+    dataset = Dataset(
+        name,
+        sources_of(listed, name, names, on_error=on_error),
+        encoded,
+        class_list,
+        None if splits is None else splits_of(splits, n),
+        None if groups is None else groups_of(groups, n),
+    )
+    return dataset if tasks is None else dataset.with_tasks(tasks)
+
+
+def from_torch(dataset: Any, name: str | None = None) -> Dataset:
+    """A dataset of the items of a map-style torch Dataset.
+
+    Parameters
+    ----------
+    dataset : object with ``__len__`` and ``__getitem__``
+        Its items are ``(image, label)`` or images. An image is a PIL image, a uint8 array, or a tensor
+        (CHW; uint8, or floating in [0, 1]), after whatever transform the dataset has: it should have none
+        that is random or normalises.
+    name : str, optional
+        Default: the name of its class.
+
+    Returns
+    -------
+    Dataset
+        Images are fetched when they are read. Labels come from ``.targets``, ``.labels`` or ``._labels``
+        (also through ``torch.utils.data.Subset``), else by going once through the items; class names from
+        ``.classes``.
+    """
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise DatasetError(
+            f"expected a dataset with __len__ and __getitem__, got {type(dataset).__name__}; "
+            "iterable datasets have no order to refer to: make it a list"
+        )
+    name = name or type(dataset).__name__
+    n = len(dataset)
+    if n == 0:
+        raise DatasetError(f"{name}: the dataset is empty")
+    first = dataset[0]
+    labels = None
+    if isinstance(first, (tuple, list)):
+        labels = _stored_labels(dataset)
+        if labels is None or len(labels) != n:
+            labels = [_item_label(dataset[i], i, name) for i in range(n)]
+    width = len(str(n - 1))
+    images = [
+        LazyImage(f"{i:0{width}d}", functools.partial(_item_image, dataset, i, f"{i:0{width}d}"))
+        for i in range(n)
+    ]
+    if labels is None:
+        return Dataset(name, list(images))
+    labels = [label.item() if hasattr(label, "item") else label for label in labels]
+    classes = _classes(dataset)
+    indices = all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
+    if classes and indices and min(labels) >= 0 and max(labels) < len(classes):
+        return Dataset(name, list(images), *indexed(np.array(labels, np.int64), classes))
+    encoded, names = labels_of(labels, n)
+    return Dataset(name, list(images), encoded, names)
+
+
+def _ids(images: list) -> list[str]:
+    """A path is its own id, a source has one, and anything else goes by its position.
+
+    What occurs twice gets its position as well, so that ids stay distinct.
+    """
+    width = len(str(len(images) - 1))
+    names = []
+    for i, image in enumerate(images):
+        if isinstance(image, (str, os.PathLike)):
+            names.append(Path(image).as_posix())
+        elif isinstance(image, SOURCES):
+            names.append(image.id)
+        else:
+            names.append(f"{i:0{width}d}")
+    counts = Counter(names)
+    return [f"{name}#{i}" if counts[name] > 1 else name for i, name in enumerate(names)]
+
+
+def _item_image(dataset: Any, i: int, id: str) -> object:
+    item = dataset[i]
+    return image_of_item(item[0] if isinstance(item, (tuple, list)) else item, id)
+
+
+def _item_label(item: Any, i: int, name: str) -> Any:
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        raise DatasetError(f"{name}: item {i} is not (image, label)")
+    return item[1]
+
+
+def _stored_labels(dataset: Any) -> list | None:
+    """Labels without opening an image, where the dataset keeps them."""
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+        whole = _stored_labels(dataset.dataset)
+        return None if whole is None else [whole[int(i)] for i in dataset.indices]
+    for attribute in ("targets", "labels", "_labels"):
+        kept = getattr(dataset, attribute, None)
+        # A target_transform changes the labels on their way out.
+        if kept is None or getattr(dataset, "target_transform", None) is not None:
+            continue
+        kept = kept.tolist() if hasattr(kept, "tolist") else kept
+        if isinstance(kept, (list, tuple)) and all(isinstance(label, (int, str)) for label in kept):
+            return list(kept)
+    return None
+
+
+def _classes(dataset: Any) -> list | None:
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    classes = getattr(dataset, "classes", None)
+    return list(classes) if isinstance(classes, (list, tuple)) else None

@@ -1,0 +1,288 @@
+"""From columns of paths, labels, splits and groups to a dataset, for files and data frames alike."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from featx.data.dataset import Dataset, check_evaluated_classes
+from featx.data.labels import class_name, encode, groups_of, is_missing, same_form, split_name
+from featx.data.read_report import SKIP_HINT, ReadReport
+from featx.data.readers.images import IMAGE_KEYS, sources_of
+from featx.data.readers.unicode_paths import PathFinder
+from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, class_task, names_of, number_task
+from featx.errors import DatasetError, ImageError, InputError, UnknownName
+from featx.inputs.image import FileImage
+
+COLUMNS = ("path", "label", "split", "group")
+_FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
+
+
+@dataclass
+class Table:
+    """Columns of interest as they stand in a file or in memory.
+
+    Attributes
+    ----------
+    place : str
+        The file, for messages.
+    folder : str
+        What paths are relative to; empty for where the process is.
+    rows : list of int
+        The number of each row as a reader would look it up: the line in a text editor for a .csv, counted
+        from 1 for a .parquet and from 0 in memory.
+    columns : dict of str to list
+        Those of `COLUMNS` that there are, and those asked for; ``image`` in place of ``path`` where images
+        themselves are in it.
+    found : list of str
+        Names of all columns.
+    all_columns : callable
+        Reads whatever may be labels, for a message.
+    orders : dict of str to sequence of str
+        The order of the classes of a column, where it has one.
+    """
+
+    place: str
+    folder: str
+    rows: list[int]
+    columns: dict[str, list[Any]]
+    found: list[str]
+    all_columns: Callable[[], Mapping[str, list[Any]]] = dict
+    orders: dict[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def image_column(self) -> str:
+        """``"path"`` or ``"image"``."""
+        return "image" if "image" in self.columns else "path"
+
+    def error(self, i: int, column: str, problem: str) -> DatasetError:
+        line = f"{self.place}, row {self.rows[i]}, column {column}: {problem}"
+        return DatasetError(" ".join(line.splitlines()))  # a value of the table may have several lines
+
+    def first_missing(self, column: str) -> DatasetError | None:
+        gaps = [i for i, value in enumerate(self.columns[column]) if is_missing(value)]
+        if not gaps:
+            return None
+        more = f" (and {len(gaps) - 1} more rows)" if len(gaps) > 1 else ""
+        return self.error(gaps[0], column, f"no value{more}")
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Forget all rows but these."""
+        self.rows = [self.rows[i] for i in kept]
+        self.columns = {name: [values[i] for i in kept] for name, values in self.columns.items()}
+
+
+def check_asked_columns(place: str, label: Any, target: Any) -> list[str]:
+    """Return the columns asked for.
+
+    Raises
+    ------
+    DatasetError
+        If one is asked for twice.
+    """
+    try:
+        check_asked(label, target)
+    except InputError as error:
+        raise DatasetError(f"{place}: {error}") from error
+    return [same_form(name) for name in (*names_of(label), *names_of(target))]
+
+
+def dataset_of(table: Table, name: str, *, labelled: bool, label: Any, target: Any, on_error: str) -> Dataset:
+    """Make a dataset of the rows of a table; parameters and errors as for `read_table`."""
+    asked = check_asked_columns(table.place, label, target)
+    notes = _check_columns(table, labelled and not asked, asked)
+    if not table.rows:
+        raise DatasetError(f"{table.place}: the table has no rows")
+    images, failures = _images(table, on_error)
+    labels, classes = (None, None) if asked else _labels(table, labelled)
+    splits = _splits(table)
+    groups = _groups(table)
+    _check_groups(table, splits, groups)
+    reading = ReadReport(failures=tuple(failures), notes=tuple(notes))
+    dataset = Dataset(name, images, labels, classes, splits, groups, reading=reading)
+    if asked:
+        wanted = [[same_form(name) for name in names_of(names)] for names in (label, target)]
+        dataset = dataset.with_tasks(_tasks(table, *wanted))
+    if len(dataset.tasks) <= 1:  # of several tasks each has images of its own
+        check_evaluated_classes(dataset, table.place)
+    return dataset
+
+
+def label_candidates(columns: Mapping[str, list[Any]]) -> str:
+    """Name the columns that would do as labels: a few names or whole numbers that come again and again.
+
+    Returns
+    -------
+    str
+        A sentence; empty when there is none.
+    """
+    found = []
+    for column, values in columns.items():
+        present = [value for value in values if not is_missing(value)]
+        names = [class_name(value) for value in present]
+        fractions = sum(name is None or _FRACTION.fullmatch(name) is not None for name in names)
+        distinct = len(set(names))
+        if column.lower() in COLUMNS or column in IMAGE_KEYS or fractions or not present:
+            continue
+        if 2 <= distinct <= max(2, len(present) // 2):
+            found.append((column, distinct))
+    if not found:
+        return ""
+    named = " or ".join(f"{column!r} ({distinct} values)" for column, distinct in found[:4])
+    return f"{named} would do: label={found[0][0]!r} (--label {found[0][0]})"
+
+
+def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
+    """Refuse a table that lacks a column; return what should be said of one that is read all the same."""
+    lacking = [] if table.image_column in table.columns else ["path"]
+    unlabelled = "label" not in table.columns and not asked
+    if labelled and unlabelled:
+        lacking.append("label")
+    found = ", ".join(table.found) or "none"
+    hint = ""
+    if unlabelled and lacking in ([], ["label"]):
+        hint = label_candidates(table.all_columns())
+    if lacking:
+        if "path" in lacking and (other := next((n for n in table.found if n.lower() in IMAGE_KEYS), None)):
+            hint = f"rename {other!r} to path"
+        raise DatasetError(
+            f"{table.place}: missing column {' and '.join(lacking)}; found: {found}; "
+            f"expected path, label and optionally split and group{hint and '; '}{hint}"
+        )
+    for column in asked:
+        if column not in table.columns:
+            raise DatasetError(f"{table.place}: {UnknownName('column', column, table.found)}")
+        if column.lower() in COLUMNS and column.lower() != LABEL:
+            raise DatasetError(f"{table.place}: column {column} has a meaning of its own; it is no task")
+    if unlabelled and len(table.found) > 1:
+        return [f"no column label, so no labels; found: {found}{hint and '; '}{hint}"]
+    return []
+
+
+def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
+    """The image of every row that has one, the others being forgotten; and why those have none."""
+    column = table.image_column
+    finder = PathFinder()
+    ids: list[str] = []
+    images: list[Any] = []
+    tree = os.path.realpath(table.folder) if table.folder else None
+    seen: dict[str, int] = {}
+    blank: list[int] = []
+    absent: dict[int, str] = {}
+    for i, value in enumerate(table.columns[column]):
+        ids.append(f"row {table.rows[i]}")
+        images.append(value)
+        if is_missing(value):
+            blank.append(i)
+        elif isinstance(value, (str, os.PathLike)):
+            ids[i] = os.fspath(value) if isinstance(value, str) else os.fspath(value).replace(os.sep, "/")
+            given = os.fspath(value) if table.folder else os.path.expanduser(value)
+            path = finder.find(os.path.normpath(os.path.join(table.folder, given)))
+            if path in seen:
+                raise table.error(
+                    i, column, f"{value} is already in row {table.rows[seen[path]]}; remove one of them"
+                )
+            seen[path] = i
+            images[i] = FileImage(ids[i], path, tree=tree)
+            if not os.path.isfile(path):
+                absent[i] = path
+        elif column == "path":
+            raise table.error(i, column, f"expected text, got {value!r}")
+    if on_error == "raise":
+        if blank and (error := table.first_missing(column)):
+            raise DatasetError(f"{error}; {SKIP_HINT}")
+        if absent:
+            raise _absent(table, column, absent)
+    failures = [
+        ImageError(ids[i], f"no such file: {absent[i]}" if i in absent else f"no value in column {column}")
+        for i in sorted([*blank, *absent])
+    ]
+    bad = {*blank, *absent}
+    kept = [i for i in range(len(images)) if i not in bad]
+    if not kept:
+        raise DatasetError(f"{table.place}: no row has an image that is there; the first: {failures[0]}")
+    table.keep(kept)
+    ids = [ids[i] if isinstance(images[i], FileImage) else f"{table.rows[k]}" for k, i in enumerate(kept)]
+    where = f"{table.place}, column {column}"
+    return sources_of([images[i] for i in kept], where, ids, on_error=on_error), failures
+
+
+def _absent(table: Table, column: str, absent: dict[int, str]) -> DatasetError:
+    first = next(iter(absent))
+    names = ", ".join(str(table.columns[column][i]) for i in list(absent)[:3])
+    more = f" ({len(absent)} rows: {names}{', ...' if len(absent) > 3 else ''})" if len(absent) > 1 else ""
+    return table.error(first, column, f"no such file: {absent[first]}{more}; {SKIP_HINT}")
+
+
+def _labels(table: Table, labelled: bool) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    values = table.columns.get("label")
+    if values is None or (not labelled and all(is_missing(value) for value in values)):
+        return None, None
+    if error := table.first_missing("label"):
+        raise error
+    names = []
+    for i, value in enumerate(values):
+        name = class_name(value)
+        if name is None:
+            raise table.error(i, "label", f"expected a name or a whole number, got {value!r}")
+        names.append(name)
+    present = set(names)
+    return encode(names, [name for name in table.orders.get("label", ()) if name in present] or None)
+
+
+def _tasks(table: Table, label: list[str], target: list[str]) -> list[Task]:
+    gaps = len(label) + len(target) > 1
+    tasks = []
+    for name, make in [*((n, class_task) for n in label), *((n, number_task) for n in target)]:
+
+        def refuse(i: int, problem: str, name: str = name) -> DatasetError:
+            return table.error(i, name, problem)
+
+        tasks.append(make(name, table.columns[name], refuse, gaps=gaps))
+    check_not_empty(tasks, table.place)
+    return tasks
+
+
+def _splits(table: Table) -> np.ndarray | None:
+    values = table.columns.get("split")
+    if values is None:
+        return None
+    if error := table.first_missing("split"):
+        raise error
+    names = []
+    for i, value in enumerate(values):
+        name = split_name(value)
+        if name is None:
+            raise table.error(i, "split", f"unknown split {value!r}; expected train, val or test")
+        names.append(name)
+    return np.array(names, dtype="U5")
+
+
+def _groups(table: Table) -> np.ndarray | None:
+    values = table.columns.get("group")
+    if values is None:
+        return None
+    if error := table.first_missing("group"):
+        raise error
+    return groups_of(values, len(values))
+
+
+def _check_groups(table: Table, splits: np.ndarray | None, groups: np.ndarray | None) -> None:
+    """A group on both sides would let a classifier recognise the group instead of the class."""
+    if splits is None or groups is None:
+        return
+    trained = {group: i for i, group in enumerate(groups.tolist()) if splits[i] != "test"}
+    for i, group in enumerate(groups.tolist()):
+        if splits[i] == "test" and group in trained:
+            other = trained[group]
+            raise table.error(
+                i,
+                "group",
+                f"group {group!r} is in test here and in {splits[other]} in row {table.rows[other]}; "
+                "a group must not be on both sides",
+            )

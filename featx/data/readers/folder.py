@@ -1,0 +1,137 @@
+"""Reading a folder: one subfolder per class, under train/, val/ and test/ where there are given splits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
+from featx.data.labels import encode
+from featx.data.read_report import ReadReport
+from featx.data.readers.folder_layout import Layout, layout_of
+from featx.data.readers.folder_listing import Listing, Parts, list_images
+from featx.data.readers.unicode_paths import PathFinder
+from featx.errors import DatasetError
+from featx.inputs.image import FileImage
+
+
+def read_folder(
+    path: str | os.PathLike[str],
+    *,
+    labelled: bool = True,
+    split_by: str | None = None,
+    on_error: str = "raise",
+) -> Dataset:
+    """Read a folder of images.
+
+    Parameters
+    ----------
+    path : str or Path
+        Holds one folder per class, whose images may lie in further folders; or folders that are splits by
+        their names, such as ``train/`` and ``test/`` or ``training_set/`` and ``val_images/``, each with the
+        folders of the classes; or just images, which are then unlabelled.
+    labelled : bool, default=True
+        With False, a folder whose images lie partly beside the class folders is read as unlabelled
+        instead of being refused, and class folders may be empty.
+    split_by : {"folder", "none"}, optional
+        What the top folders are, whatever their names. ``"folder"``: groups, such as sites or cameras, never
+        on both sides of a split; the folders inside them are the classes. ``"none"``: the classes.
+    on_error : {"raise", "skip"}, default="raise"
+        What a folder that cannot be listed, or a pipe or device that is called like an image, does: stop, or
+        be listed in `Dataset.reading`. An image that cannot be opened is told when it is read.
+
+    Returns
+    -------
+    Dataset
+        In sorted order; ids are POSIX paths below `path`. Its `reading` says what was left out.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such folder, no image in it, an image beside the class folders, a class folder
+        without images, or a class in test that is not in train; or if the top folders hold folders of the
+        same names, are no splits by their names, and `split_by` is not given.
+
+    Notes
+    -----
+    Left out are hidden files and folders, ``__MACOSX``, files that are no images by their suffix (those
+    without a suffix are looked into), and folders of results that featx wrote. A folder is visited once, by
+    its real path, however many links lead to it.
+    """
+    root = Path(path).expanduser()
+    if not root.exists():
+        root = Path(PathFinder().find(os.fspath(root)))
+    if not root.exists():
+        raise DatasetError(f"{root}: no such folder")
+    if not root.is_dir():
+        raise DatasetError(f"{root}: not a folder")
+    listed = list_images(root, on_error=on_error)
+    if not listed.files:
+        found = f"; left out: {listed.left_out}" if listed.left_out else ""
+        failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
+        raise DatasetError(f"{root}: no images in this folder (or below it){found}{failed}")
+    layout = layout_of(str(root), listed.files, listed.folders, split_by)
+    notes = _check(root, listed, layout, labelled)
+    origin = f"the folders {layout.origin}"
+    reading = ReadReport(
+        splits_from=origin if layout.splits else "",
+        groups_from=origin if layout.groups else "",
+        left_out=listed.left_out,
+        failures=tuple(listed.failures),
+        notes=tuple(notes),
+    )
+    home = os.path.realpath(root)
+    images = [FileImage("/".join(parts), os.path.join(root, *parts), tree=home) for parts in listed.files]
+    labels, names = (None, None) if layout.classes is None else encode(layout.classes)
+    dataset = Dataset(
+        root.name or root.resolve().name,
+        list(images),
+        labels,
+        names,
+        None if layout.splits is None else np.array(layout.splits, "U5"),
+        None if layout.groups is None else np.array(layout.groups),
+        reading=reading,
+    )
+    check_evaluated_classes(dataset, str(root))
+    return dataset
+
+
+def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[str]:
+    """Refuse stray images and empty class folders where labels are needed; else say which there are."""
+    stray = ["/".join(parts) for parts in layout.stray]
+    if stray and labelled:
+        raise DatasetError(
+            f"{root}: {len(stray)} image{'s' * (len(stray) > 1)} not in a class folder, while others are: "
+            f"{quote_names(stray)}; move them into a class folder or away"
+        )
+    if stray:
+        n = len(listed.files) - len(stray)
+        return [
+            f"no labels: {len(stray)} images are not in a class folder, {n} others are: "
+            f"{quote_names(stray, 3)}"
+        ]
+    notes = []
+    top = {parts[0] for parts in listed.files}
+    inside = {parts[1] for parts in listed.files if len(parts) > 2}
+    if layout.splits is layout.groups is None and len(top) == 1 and len(inside) > 1:
+        (only,) = top
+        notes = [
+            f"all images lie in the one folder {only!r}, which holds folders itself: if those are the "
+            f"classes, give {root / only}"
+        ]
+    empty = _empty(listed, layout)
+    if empty and labelled and layout.splits is layout.groups is None:
+        raise DatasetError(
+            f"{root}: no images in the class folder {quote_names(empty)}; add some or remove it"
+        )
+    return [*notes, f"no images in the folder {quote_names(empty)}"] if empty else notes
+
+
+def _empty(listed: Listing, layout: Layout) -> list[str]:
+    """Class folders without an image anywhere in them."""
+    depths = {len(folder) for folder in layout.class_folders}
+    full: set[Parts] = {parts[:depth] for parts in listed.files for depth in depths}
+    failed = {tuple(error.id.split("/"))[:depth] for error in listed.failures for depth in depths}
+    return sorted("/".join(folder) for folder in layout.class_folders - full - failed)

@@ -1,0 +1,196 @@
+"""What the folders above the images mean: splits, classes, or groups such as sites and cameras."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from featx.data.dataset import quote_names
+from featx.data.labels import SPLIT_WORDS, class_name, same_form, split_name
+from featx.data.readers.folder_listing import Parts
+from featx.errors import DatasetError
+from featx.options import check_options
+
+# Words beside them that say nothing.
+_FILLER = r"sets?|data|datasets?|images?|imgs?|pics?|pictures?|photos?|splits?|folders?|dir|samples?|files"
+_WRITTEN_TOGETHER = re.compile(f"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})({_FILLER})")
+# Names of folders inside a class that divide it by nothing but where its files are kept.
+_STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IGNORECASE)
+
+
+@dataclass
+class Layout:
+    """What the folders say of every image.
+
+    Attributes
+    ----------
+    classes : list of str, or None
+        The class of each image; None when there are no class folders.
+    splits : list of str, or None
+    groups : list of str, or None
+    origin : str
+        The folders that are splits or groups, for the summary.
+    class_folders : set of tuple of str
+        The folders that stand for a class.
+    stray : list of tuple of str
+        Images that lie beside the class folders, where others are in them.
+    """
+
+    classes: list[str] | None
+    splits: list[str] | None = None
+    groups: list[str] | None = None
+    origin: str = ""
+    class_folders: frozenset[Parts] = frozenset()
+    stray: Sequence[Parts] = ()
+
+
+def layout_of(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
+    """Say what the folders above the images mean.
+
+    Parameters
+    ----------
+    place : str
+        The root, for messages.
+    found : sequence of tuple of str
+        The images.
+    folders : iterable of tuple of str
+        All folders, those without images among them.
+    split_by : {"folder", "none"} or None
+        Whether each top folder is a group whose folders are the classes, or a class; None reads splits by
+        their names and asks where it cannot tell.
+
+    Raises
+    ------
+    DatasetError
+        Top folders that hold the same names and are no splits, splits beside other folders, or images
+        beside the folders of splits or groups.
+    """
+    check_options(split_by=split_by)
+    folders = set(folders)
+    top = sorted({parts[0] for parts in found if len(parts) > 1})
+    splits: dict[str, str] = {}
+    if split_by is None:
+        splits = _splits_by_name(place, found, top)
+        if not splits:
+            _require_clear(place, found, top)
+    divided = top if split_by == "folder" else sorted(splits)
+    beside = [parts[0] for parts in found if len(parts) == 1] if divided else []
+    if beside:
+        what = "splits" if splits else "groups"
+        raise DatasetError(
+            f"{place}: images lie beside the folders of the {what}: {quote_names(beside)}; move them"
+        )
+    depth = _depths(divided, found, folders)
+    level = [depth.get(parts[0], 0) for parts in found]
+    layout = Layout(None, origin=", ".join(map(repr, divided[:5])) + (", ..." if len(divided) > 5 else ""))
+    if splits:
+        layout.splits = [splits[parts[0]] for parts in found]
+    elif divided:
+        layout.groups = [same_form(parts[0]) for parts in found]
+    direct = [parts for parts, at in zip(found, level, strict=True) if len(parts) == at + 1]
+    if len(direct) < len(found):
+        layout.stray = direct
+        layout.class_folders = frozenset(
+            parts for parts in folders if parts and len(parts) == depth.get(parts[0], 0) + 1
+        )
+        if not direct:
+            layout.classes = [name_of(parts[at]) for parts, at in zip(found, level, strict=True)]
+    return layout
+
+
+def name_of(folder: str) -> str:
+    """Return the class that a folder stands for."""
+    return class_name(folder) or folder
+
+
+def split_role(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return the split that a folder's name says, and what else; None when it says none or several."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", same_form(name))
+    words: list[str] = []
+    for word in re.findall(r"[^\W\d_]+|\d+", spaced.lower()):
+        together = _WRITTEN_TOGETHER.fullmatch(word)
+        words += together.groups() if together else [word]
+    said = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
+    if len(said) != 1:
+        return None
+    return said[0], tuple(
+        word for word in words if word not in SPLIT_WORDS and not re.fullmatch(_FILLER, word)
+    )
+
+
+def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> dict[str, str]:
+    """The split of each top folder; empty when they are none."""
+    roles = {name: role for name in top if (role := split_role(name)) is not None}
+    plain = {name: split for name in top if (split := split_name(name)) is not None}
+    if plain:
+        # Beside "train", "test_set" can mean one thing only.
+        given = plain | {name: split for name, (split, rest) in roles.items() if not rest}
+    else:
+        alike = len({rest for _, rest in roles.values()}) == 1
+        distinct = len({split for split, _ in roles.values()}) == len(roles)
+        holds_classes = len({parts[1] for parts in found if len(parts) > 2}) > 1
+        # One folder alone is a split only if that makes sense of what is in it.
+        given = {}
+        if alike and distinct and (len(roles) > 1 or (len(top) == 1 and holds_classes)):
+            given = {name: split for name, (split, _) in roles.items()}
+    others = [name for name in top if name not in given]
+    if not given or not others:
+        return given
+    # A class may well be called "train", but then it holds images and not folders.
+    if any(len(parts) == 2 and parts[0] in given for parts in found) and (len(given) == 1 or not plain):
+        return {}
+    raise DatasetError(
+        f"{place}: holds both splits ({quote_names(sorted(given))}) and other folders with images "
+        f"({quote_names(others)}); move the latter into a split or away"
+    )
+
+
+def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> None:
+    """Refuse top folders that hold folders of the same names: either may be the classes."""
+    within: dict[str, set[str]] = {}
+    deep: Counter[str] = Counter()
+    for parts in found:
+        if len(parts) > 2:
+            deep[parts[0]] += 1
+            within.setdefault(parts[0], set()).add(same_form(parts[1]))
+    of_all = Counter(parts[0] for parts in found)
+    held = Counter(
+        name for folder, names in within.items() if 2 * deep[folder] >= of_all[folder] for name in names
+    )
+    shared = sorted(name for name, n in held.items() if n > 1 and not _STORE.fullmatch(name))
+    if not shared:
+        return
+    holders = [name for name in top if within.get(name, set()) & set(shared)]
+    inner, outer = quote_names(shared, 3), quote_names(holders, 3)
+    if all(split_role(name) for name in shared):
+        raise DatasetError(
+            f"{place}: the splits ({inner}) lie inside the folders {outer}; "
+            "put them on top, as in train/CLASS and test/CLASS, or forget them and take the outer folders "
+            "for the classes with --split-by none (split_by='none')"
+        )
+    raise DatasetError(
+        f"{place}: the folders {outer} hold folders of the same names ({inner}), "
+        "so the classes may be either; say which with --split-by (split_by=): 'folder' if the inner folders "
+        "are the classes, each outer one a group that is never on both sides of a split, 'none' if the outer "
+        "ones are the classes"
+    )
+
+
+def _depths(divided: Sequence[str], found: Sequence[Parts], folders: set[Parts]) -> dict[str, int]:
+    """How many folders lie above the class folders in each split or group: 2 where it holds itself."""
+    inside: dict[str, list[str]] = {name: [] for name in divided}
+    for parts in folders:
+        if len(parts) == 2 and parts[0] in inside:
+            inside[parts[0]].append(parts[1])
+    direct = {parts[0] for parts in found if len(parts) == 2}
+
+    def is_twice(name: str) -> bool:
+        if name in direct or len(inside[name]) != 1:
+            return False
+        (inner,) = inside[name]
+        role = split_role(inner)
+        return inner.lower() == name.lower() or (role is not None and role == split_role(name))
+
+    return {name: 2 if is_twice(name) else 1 for name in divided}

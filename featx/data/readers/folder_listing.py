@@ -1,0 +1,225 @@
+"""Listing a folder: the images in it, and everything that is passed over."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from featx.data.read_report import SKIP_HINT, LeftOut
+from featx.durable import check_regular
+from featx.errors import DatasetError, ImageError
+from featx.inputs.image import is_ignored, is_image_file
+from featx.inputs.image.containers import sniff
+
+#: One image or folder: its path below the root, as parts.
+Parts = tuple[str, ...]
+
+# How many files of an unknown suffix are looked into to tell whether they hold images.
+_LOOKED_INTO = 20
+# Files that featx writes into a folder of results, and how each begins; and what lies in a cache.
+_RESULTS = {
+    **dict.fromkeys(("results.json", "curve.json", "scores.json"), b'"schema"'),
+    "experiment.toml": b"# The experiment as",
+}
+_CACHE = "stat.sqlite"
+# Folders into which this process writes results; they may still be empty when its data is listed.
+_outputs: set[str] = set()
+
+
+def not_data(folder: str | os.PathLike[str]) -> None:
+    """Note that results are written into `folder`, so that it is no part of a dataset around it."""
+    _outputs.add(os.path.realpath(folder))
+
+
+@dataclass
+class Listing:
+    """What is in a folder.
+
+    Attributes
+    ----------
+    files : list of tuple of str
+        Images, sorted.
+    folders : set of tuple of str
+        Every folder that was visited.
+    left_out : LeftOut
+    failures : list of ImageError
+        What is an image by its name and cannot be one, and folders that cannot be listed.
+    """
+
+    files: list[Parts] = field(default_factory=list)
+    folders: set[Parts] = field(default_factory=set)
+    left_out: LeftOut = field(default_factory=LeftOut)
+    failures: list[ImageError] = field(default_factory=list)
+
+
+def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
+    """List the images in a folder and in those below it.
+
+    Parameters
+    ----------
+    root : path-like
+    on_error : {"raise", "skip"}, default="raise"
+        What a folder that cannot be listed does, or an image's name that is no file's: stop, or be listed in
+        `Listing.failures`.
+
+    Returns
+    -------
+    Listing
+        Every folder is visited once, by its real path; one that is reached through a link as well counts
+        where it really is. Files without a suffix are images if their first bytes are.
+
+    Raises
+    ------
+    DatasetError
+        With ``on_error="raise"``.
+    """
+    walk = _Walk(os.fspath(root))
+    walk.visit_all()
+    walk.failures.sort(key=lambda error: error.id)
+    if walk.failures and on_error == "raise":
+        first = walk.failures[0]
+        more = f" (and {len(walk.failures) - 1} more)" if len(walk.failures) > 1 else ""
+        place = os.path.normpath(os.path.join(root, first.id))
+        raise DatasetError(f"{place}: {first.reason}{more}; {SKIP_HINT}")
+    left_out = LeftOut(dict(walk.suffixes), walk.images, dict(walk.others), walk.first)
+    return Listing(sorted(walk.files), walk.folders, left_out, walk.failures)
+
+
+class _Walk:
+    """One walk through a folder; a pile and no recursion, so that no depth is too deep."""
+
+    def __init__(self, root: str) -> None:
+        self.root, self.real = root, os.path.realpath(root)
+        self.files: list[Parts] = []
+        self.folders: set[Parts] = set()
+        self.failures: list[ImageError] = []
+        self.suffixes: Counter[str] = Counter()
+        self.images: dict[str, str] = {}
+        self.others: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+        self._seen = {self.real}
+        self._pile: list[tuple[Parts, str]] = [((), self.real)]
+        # Links wait until all real folders are done: a folder counts where it is.
+        self._links: list[Parts] = []
+
+    def visit_all(self) -> None:
+        """Visit the root and all folders below it."""
+        while self._pile or self._links:
+            if self._pile:
+                self._visit(*self._pile.pop())
+                continue
+            parts = heapq.heappop(self._links)
+            real = os.path.realpath(os.path.join(self.root, *parts))
+            above = self.real.startswith(real.rstrip(os.sep) + os.sep)
+            if real in self._seen or above:
+                self._leave_out("link (to a folder that is listed already)", parts)
+            else:
+                self._seen.add(real)
+                self._pile.append((parts, real))
+
+    def _visit(self, parts: Parts, real: str) -> None:
+        path = os.path.join(self.root, *parts)
+        try:
+            with os.scandir(path) as opened:
+                entries = sorted(opened, key=lambda entry: entry.name)
+        except OSError as error:
+            self._fail(parts, f"cannot be listed ({error.strerror or error})")
+            return
+        if parts and (real in _outputs or _is_own(path, {entry.name for entry in entries})):
+            self._leave_out("folder (results or cache of featx)", parts)
+            return
+        self.folders.add(parts)
+        for entry in entries:
+            self._take(entry, (*parts, entry.name), real)
+
+    def _take(self, entry: os.DirEntry[str], parts: Parts, real: str) -> None:
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+            is_link = entry.is_symlink()
+        except OSError:  # a link to itself
+            is_folder, is_file, is_link = False, False, True
+        if is_ignored(entry.name):
+            kind = "folder" if is_folder else "file"
+            self._leave_out(f"hidden {kind}" if entry.name.startswith(".") else f"{kind} of macOS", parts)
+        elif is_folder:
+            if is_link:
+                heapq.heappush(self._links, parts)
+            elif (inside := os.path.join(real, entry.name)) not in self._seen:
+                self._seen.add(inside)
+                self._pile.append((parts, inside))
+        elif is_file:
+            self._take_file(entry, parts)
+        elif is_link and not os.path.exists(entry.path):
+            # A broken link with an image's name fails when it is read, as a missing file does.
+            if is_image_file(entry.name):
+                self._add(parts)
+            else:
+                self._leave_out("broken link", parts)
+        elif is_image_file(entry.name):
+            self._fail(parts, "not a file but a pipe, socket or device")
+        else:
+            self._leave_out("special file (pipe, socket or device)", parts)
+
+    def _take_file(self, entry: os.DirEntry[str], parts: Parts) -> None:
+        if is_image_file(entry.name):
+            self._add(parts)
+            return
+        suffix = PurePath(entry.name).suffix.lower()
+        # One without a suffix is read if it holds an image: crawlers name files by their hash.
+        looked = not suffix or self.suffixes[suffix] < _LOOKED_INTO
+        format = format_of_file(entry.path) if looked else None
+        if format is not None and not suffix:
+            self._add(parts)
+            return
+        if format is not None:
+            self.images.setdefault(suffix, format)
+        self.suffixes[suffix] += 1
+        self._note_first("", parts)
+
+    def _add(self, parts: Parts) -> None:
+        try:
+            "/".join(parts).encode("utf-8")
+        except UnicodeEncodeError:
+            self._fail(parts, "the file name is not UTF-8; rename it")
+        else:
+            self.files.append(parts)
+
+    def _fail(self, parts: Parts, reason: str) -> None:
+        id = "/".join(parts).encode("utf-8", "backslashreplace").decode()
+        self.failures.append(ImageError(id or ".", reason))
+
+    def _leave_out(self, kind: str, parts: Parts) -> None:
+        self.others[kind] += 1
+        self._note_first(kind, parts)
+
+    def _note_first(self, kind: str, parts: Parts) -> None:
+        self.first.setdefault(kind, "/".join(parts).encode("utf-8", "backslashreplace").decode())
+
+
+def format_of_file(path: str) -> str | None:
+    """Return the format of an image that a file's first bytes show, or None."""
+    try:
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
+            return None
+        with open(path, "rb") as file:
+            return sniff(file.read(64))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_own(folder: str, names: set[str]) -> bool:
+    """Whether featx wrote results, or a cache, into a folder that holds these names."""
+    if _CACHE in names:
+        return True
+    for name in _RESULTS.keys() & names:
+        try:
+            check_regular(os.path.join(folder, name))  # a pipe would be waited for
+            with open(os.path.join(folder, name), "rb") as file:
+                if _RESULTS[name] in file.read(64):
+                    return True
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,282 @@
+"""Whatever people hold images in, as sources: one rule for estimators, `extract`, `compare` and the rest.
+
+Arrays have their channels last and tensors have them first, as their libraries have it. What could be read in
+two ways is refused, and the message says how to write either.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.data.dataset import Dataset
+from featx.data.labels import is_missing
+from featx.data.readers.unicode_paths import PathFinder
+from featx.errors import DatasetError, ImageError
+from featx.inputs.image import SOURCES, LazyImage, Source, as_source
+
+_EXPECTED = (
+    "a list, array or column of paths, of image files' bytes, of PIL images or of arrays; or one array of "
+    "all images (n, h, w) or (n, h, w, 1, 3 or 4), uint8 or floating in [0, 1]"
+)
+_CHANNELS = (1, 3, 4)
+#: What the column or key of images is called, in rows that have several; the first that there is.
+IMAGE_KEYS = ("image", "img", "path", "file", "filename", "file_name", "image_path")
+
+
+def images_of(X: Any) -> list[Source]:
+    """The images that `X` holds.
+
+    Parameters
+    ----------
+    X : Dataset, sequence, array, tensor, or column or one-column data frame of pandas or polars
+        One image per row. Paths, bytes, PIL images, sources; uint8 or floating pixels (h, w), (h, w, 1),
+        (h, w, 3) or (h, w, 4); tensors, whose channels come first where that axis has 1, 3 or 4. Floats are
+        in [0, 1] and are rounded to the nearest of 256 levels, so that ``pixels / 255`` is `pixels` again.
+
+    Returns
+    -------
+    list of Source
+        With an id each: the path, or the position.
+
+    Raises
+    ------
+    DatasetError
+        Naming the row and, in a data frame, the column: what was expected, and what came.
+    """
+    if isinstance(X, Dataset):
+        return list(X.images)
+    where = "X"
+    if is_frame(X):
+        names = [str(name) for name in X.columns]
+        if len(names) != 1:
+            known = next((name for name in IMAGE_KEYS if name in names), None)
+            choose = "choose one" if known is None else f"choose one, as in X[[{known!r}]]"
+            raise DatasetError(
+                f"X: expected one column of images, got {len(names)} ({', '.join(map(repr, names[:5]))}"
+                f"{', ...' if len(names) > 5 else ''}); {choose}, or give the others to other "
+                "transformers of a ColumnTransformer"
+            )
+        where = f"column {names[0]!r}"
+        X = X[X.columns[0]]
+    rows = rows_of(X, where)
+    if not rows:
+        raise DatasetError(f"{where}: no images: 0 rows (shape=(0,)) while a minimum of 1 is required.")
+    if all(isinstance(row, Mapping) for row in rows):
+        rows = [_image_in(row, f"{where}, row {i}") for i, row in enumerate(rows)]
+    return sources_of(rows, where)
+
+
+def is_frame(X: Any) -> bool:
+    """Whether `X` is a data frame of pandas or polars."""
+    return hasattr(X, "columns") and hasattr(X, "shape") and not hasattr(X, "column_names")
+
+
+def rows_of(X: Any, where: str) -> list[Any]:
+    """Return one object for each image of a collection.
+
+    Raises
+    ------
+    DatasetError
+        If `X` is no collection, or can be read in two ways.
+    """
+    from_tensor = is_tensor(X)
+    if from_tensor:
+        X = _array_of(X)
+        if X.ndim == 4 and X.shape[1] in _CHANNELS:
+            X = np.moveaxis(X, 1, -1)
+    elif not isinstance(X, np.ndarray) and hasattr(X, "to_numpy"):
+        X = X.to_numpy()
+    elif hasattr(X, "column_names") and hasattr(X, "to_pylist"):  # a table of pyarrow, as dicts
+        X = X.to_pylist()
+    if isinstance(X, np.ndarray):
+        return _rows_of_array(X, where, from_tensor)
+    if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(X, "getbands"):
+        raise DatasetError(
+            f"{where}: expected several images, got one {type(X).__name__}; put it into a list"
+        )
+    if isinstance(X, dict) or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
+        raise DatasetError(f"{where}: expected {_EXPECTED}; got {type(X).__name__}")
+    rows = list(X) if isinstance(X, (list, tuple)) else [X[i] for i in range(len(X))]
+    if rows and all(isinstance(row, (list, tuple)) and len(row) == 1 for row in rows):
+        rows = [row[0] for row in rows]  # one column, row by row
+    return rows
+
+
+def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool) -> list[Any]:
+    if array.dtype.kind in "OUT":
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim != 1:
+            raise DatasetError(
+                f"{where}: expected one column of images, got {array.dtype} of shape {array.shape}"
+            )
+        return array.tolist()
+    shape = array.shape
+    if array.ndim not in (3, 4) or (array.ndim == 4 and shape[-1] not in _CHANNELS):
+        hint = ""
+        if array.ndim == 4 and shape[1] in _CHANNELS:
+            hint = "; move the channels last, as in numpy.moveaxis(images, 1, -1)"
+        elif array.ndim == 2:
+            hint = "; put it into a list if it is one grey image"
+        elif array.ndim == 1:
+            hint = ". Reshape your data: it is no image that each row holds"
+        raise DatasetError(f"{where}: expected {_EXPECTED}; got {array.dtype} of shape {shape}{hint}")
+    levels = _levels(array, where)
+    if array.ndim == 3 and (shape[-1] in _CHANNELS or shape[0] in (3, 4)):
+        last = shape[-1] in _CHANNELS
+        one = "(h, w, channels)" if last else "(channels, h, w)"
+        put = "put it into a list" if last or from_tensor else "move the channels last and put it into a list"
+        raise DatasetError(
+            f"{where}: an array of shape {shape} may be one image {one} or {shape[0]} grey images (n, h, w); "
+            f"{put} if it is one image, and add an axis, (n, h, w, 1), if it is several"
+        )
+    return list(levels)
+
+
+def sources_of(
+    rows: list[Any], where: str, ids: list[str] | None = None, *, on_error: str = "raise"
+) -> list[Source]:
+    """Return the source of each row.
+
+    Parameters
+    ----------
+    rows : list
+        As `rows_of` gives them.
+    where : str
+        What they are called in messages.
+    ids : list of str, optional
+        Default: the path, or the position.
+    on_error : {"raise", "skip"}, default="raise"
+        What a row that is no image does: raise now, or fail when it is read, as a broken file does.
+
+    Raises
+    ------
+    DatasetError
+        Naming the row.
+    """
+    finder, width = PathFinder(), len(str(len(rows) - 1))
+
+    def source(row: Any, i: int) -> Source:
+        id = None if ids is None else ids[i]
+        if isinstance(row, SOURCES):
+            return row if id is None else as_source(row, id)
+        position = f"{i:0{width}d}" if id is None else id
+        try:
+            made = _source(row, f"{where}, row {i}", position, finder)
+        except DatasetError as error:
+            if on_error == "raise":
+                raise
+            return LazyImage(position, functools.partial(_fail, position, str(error)))
+        if id is None and isinstance(row, (str, os.PathLike)):
+            return as_source(made, Path(row).as_posix())
+        return made
+
+    return [source(row, i) for i, row in enumerate(rows)]
+
+
+def _fail(id: str, reason: str) -> object:
+    raise ImageError(id, reason)
+
+
+def pixels_of(image: Any, where: str) -> Any:
+    """Return an array or a tensor as a uint8 array whose channels are last, and anything else as it is.
+
+    Raises
+    ------
+    DatasetError
+        If dtype or range are not those of pixels.
+    """
+    if is_tensor(image):
+        image = _array_of(image)
+        if image.ndim == 3 and image.shape[0] in _CHANNELS:
+            image = np.moveaxis(image, 0, -1)
+    return _levels(image, where) if isinstance(image, np.ndarray) else image
+
+
+def image_of_item(image: Any, id: str) -> object:
+    """Return the image in an item that was fetched, as `featx.inputs.image.LazyImage` takes it.
+
+    Raises
+    ------
+    ImageError
+        If there is none in it.
+    """
+    if is_missing(image):
+        raise ImageError(id, f"no image, got {image!r}")
+    if isinstance(image, (Mapping, str, os.PathLike, bytes)):
+        return _source(image, id, id, PathFinder()).read().image()
+    return pixels_of(image, id)
+
+
+def is_encoded(row: Any) -> bool:
+    """Whether `row` is a file as Hugging Face keeps one, a dict of ``bytes`` and ``path``."""
+    return isinstance(row, Mapping) and "bytes" in row and row.keys() <= {"bytes", "path"}
+
+
+def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
+    if is_encoded(row):
+        row = row["bytes"] if row.get("bytes") is not None else row.get("path")
+    if is_missing(row):
+        raise DatasetError(f"{at}: no image, got {row!r}; every row needs one")
+    if isinstance(row, (str, os.PathLike)):
+        return as_source(finder.find(os.path.expanduser(os.fspath(row))), id)
+    row = pixels_of(row, at)
+    known = isinstance(row, (bytes, bytearray, memoryview, np.ndarray)) or hasattr(row, "getbands")
+    if not known:
+        raise DatasetError(
+            f"{at}: expected a path, the bytes of an image file, a PIL image or an array; got "
+            f"{type(row).__name__}"
+        )
+    try:
+        return as_source(row, id)
+    except DatasetError as error:  # begins with the id
+        raise DatasetError(f"{at}: {str(error).removeprefix(f'{id}: ')}") from None
+
+
+def _image_in(row: Mapping[str, Any], at: str) -> Any:
+    """The image in a row that is a dict."""
+    if is_encoded(row):
+        return row
+    found = next((key for key in IMAGE_KEYS if key in row), None)
+    if found is None:
+        raise DatasetError(f"{at}: a dict without an image; found: {', '.join(map(str, row)) or 'nothing'}")
+    return row[found]
+
+
+def _levels(array: np.ndarray, where: str) -> np.ndarray:
+    """uint8 as it is, floating values in [0, 1] as the nearest of 256 levels."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind == "c":
+        raise DatasetError(f"{where}: Complex data not supported: expected pixels, got {array.dtype}")
+    if array.dtype.kind != "f":
+        raise DatasetError(
+            f"{where}: expected pixels of dtype uint8 (0 to 255), or floating in [0, 1]; got {array.dtype} "
+            f"of shape {array.shape}; scale to 0..255 and use .astype('uint8')"
+        )
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        what = "NaN" if np.isnan(low) else f"{low:.3g} to {high:.3g}"
+        raise DatasetError(
+            f"{where}: expected floating pixels in [0, 1], got {what}; give uint8 for 0 to 255, and leave "
+            "normalisation to featx"
+        )
+    return np.rint(array * 255.0).astype(np.uint8)
+
+
+def _array_of(tensor: Any) -> np.ndarray:
+    try:
+        return np.asarray(tensor.detach().cpu().numpy())
+    except TypeError:  # bfloat16 has no numpy dtype
+        return np.asarray(tensor.detach().cpu().float().numpy())
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether `obj` is a torch tensor, told by its methods: torch need not be there."""
+    return hasattr(obj, "detach") and hasattr(obj, "cpu") and hasattr(obj, "numpy")

@@ -1,0 +1,230 @@
+"""Datasets of rows in memory that name their columns: data frames, Hugging Face datasets, lists of dicts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featx.data.dataset import Dataset, quote_names
+from featx.data.labels import is_missing
+from featx.data.readers.arrays import from_arrays
+from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, dataset_of, label_candidates
+from featx.data.readers.images import IMAGE_KEYS, image_of_item, is_frame
+from featx.errors import DatasetError
+from featx.inputs.image import LazyImage
+
+#: What the column of labels is called in rows that are dicts; ``label`` comes first.
+LABEL_KEYS = ("label", "labels", "class", "category", "target", "y")
+
+
+def read_frame(
+    frame: Any, *, labelled: bool = True, label: Any = None, target: Any = None, on_error: str = "raise"
+) -> Dataset:
+    """Read a data frame as `read_table` reads a file.
+
+    Parameters
+    ----------
+    frame : DataFrame of pandas or polars, or Table of pyarrow
+        With the columns ``path`` (relative to where the process is) or ``image`` (whatever `images_of` takes
+        as a row), ``label`` and optionally ``split`` and ``group``. A single column of another name holds
+        images.
+    labelled, label, target, on_error
+        As for `read_table`.
+
+    Returns
+    -------
+    Dataset
+        Ids are the paths, or positions.
+
+    Raises
+    ------
+    DatasetError
+        Naming row (counted from 0) and column.
+    """
+    given = list(getattr(frame, "column_names", None) or frame.columns)
+    names = [str(name) for name in given]
+    if len(names) == 1 and names[0].strip().lower() not in COLUMNS:
+        labelled = False
+        columns = {"image": _values(frame, given[0])}
+    else:
+        asked = check_asked_columns("data frame", label, target)
+        lower = [name.strip().lower() for name in names]
+        for column in (*COLUMNS, "image"):
+            if lower.count(column) > 1:
+                raise DatasetError(f"data frame: {lower.count(column)} columns are named {column}; keep one")
+        columns = {c: _values(frame, given[lower.index(c)]) for c in (*COLUMNS, "image") if c in lower}
+        columns |= {c: _values(frame, given[names.index(c)]) for c in asked if c in names}
+        if "path" in columns:
+            columns.pop("image", None)
+    rows = list(range(len(frame)))
+    table = Table(
+        "data frame",
+        "",
+        rows,
+        columns,
+        names,
+        lambda: {n: _values(frame, g) for n, g in zip(names, given, strict=True)},
+    )
+    return dataset_of(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
+
+
+def has_columns(data: Any) -> bool:
+    """Whether `data` is a data frame, or a table of pyarrow."""
+    return is_frame(data) or (hasattr(data, "column_names") and hasattr(data, "to_pylist"))
+
+
+def read_records(
+    rows: Any,
+    labels: Any = None,
+    *,
+    label: Any = None,
+    target: Any = None,
+    on_error: str = "raise",
+) -> Dataset:
+    """Read rows that are dicts.
+
+    Parameters
+    ----------
+    rows : sequence of dict, or a dataset of Hugging Face
+        The image is what ``.features`` call an Image, else under a name of `IMAGE_KEYS`: whatever `images_of`
+        takes as a row, or a dict of ``bytes`` and ``path``. The label is what ``.features`` call a
+        ClassLabel, with its names, else under a name of `LABEL_KEYS`; ``split`` and ``group`` as in a table.
+    labels : array-like of shape (n,), optional
+        Labels where the rows have none.
+    label, target, on_error
+        As for `read_table`.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be told which column is the image or the label: labels are never dropped in silence.
+    """
+    place = type(rows).__name__
+    n = len(rows)
+    if n == 0:
+        raise DatasetError(f"{place}: no images")
+    first = rows[0]
+    features = _features(rows)
+    kinds = {name: type(kind).__name__ for name, kind in features.items()}
+    names = list(first)
+    image = _chosen(place, names, [name for name in names if kinds.get(name) == "Image"], IMAGE_KEYS, "image")
+    if image is None:
+        raise DatasetError(
+            f"{place}: its rows have no image; found: {', '.join(map(str, names))}; "
+            f"expected one of {', '.join(IMAGE_KEYS[:3])}, ..."
+        )
+    # With labels of their own, label and target choose among those.
+    asked = check_asked_columns(place, label, target) if labels is None else []
+    columns: dict[str, list[Any]] = {"image": _images(rows, image, n)}
+    orders: dict[str, Sequence[str]] = {}
+
+    def take(name: str, under: str) -> None:
+        values = _column(rows, name, n)
+        if kinds.get(name) == "ClassLabel":
+            orders[under] = list(features[name].names)
+            values = [_named(value, orders[under]) for value in values]
+        columns[under] = values
+
+    if asked:
+        for name in asked:
+            if name in names:
+                take(name, name)
+    else:
+        typed = [name for name in names if kinds.get(name) == "ClassLabel"]
+        found = _chosen(place, names, typed, LABEL_KEYS, "label")
+        if found is not None:
+            take(found, "label")
+            if all(is_missing(value) for value in columns["label"]):  # a test set, kept without its labels
+                del columns["label"]
+        elif labels is None:
+            others = {name: _column(rows, name, n) for name in names if name != image and _plain(first[name])}
+            if hint := label_candidates(others):
+                raise DatasetError(
+                    f"{place}: which column is the label? found: {', '.join(map(str, names))}; {hint}; "
+                    "or take the other columns away if there is none"
+                )
+    for name in ("split", "group"):
+        if name in names and name not in columns:
+            take(name, name)
+    table = Table(place, "", list(range(n)), columns, [str(name) for name in names], orders=orders)
+    if labels is None:
+        return dataset_of(table, place, labelled=False, label=label, target=target, on_error=on_error)
+    if "label" in columns:
+        raise DatasetError(f"{place} brings its own labels; give either them or labels")
+    bare = dataset_of(table, place, labelled=False, label=None, target=None, on_error=on_error)
+    return from_arrays(
+        bare.images,
+        labels,
+        splits=bare.splits,
+        groups=bare.groups,
+        name=place,
+        label=label,
+        target=target,
+    )
+
+
+def _features(rows: Any) -> Mapping[str, Any]:
+    """What each column is, where a dataset of Hugging Face says so, also through a Subset."""
+    while not getattr(rows, "features", None) and hasattr(rows, "dataset"):
+        rows = rows.dataset
+    features = getattr(rows, "features", None)
+    return features if isinstance(features, Mapping) else {}
+
+
+def _chosen(
+    place: str, names: Sequence[Any], typed: Sequence[str], keys: Sequence[str], what: str
+) -> Any | None:
+    """The column of that kind or name; None when there is none."""
+    named = [name for key in keys for name in names if str(name).lower() == key]
+    if len(typed) > 1:
+        plain = [name for name in named if name in typed]
+        if not plain or str(plain[0]).lower() != keys[0]:
+            choose = f"choose with {what}=" if what == "label" else f"rename one to {what}"
+            raise DatasetError(f"{place}: several columns may be the {what}: {quote_names(typed)}; {choose}")
+        return plain[0]
+    return typed[0] if typed else named[0] if named else None
+
+
+def _images(rows: Any, key: Any, n: int) -> list[Any]:
+    """Images of a list as they are; those of a dataset are fetched when they are read."""
+    if isinstance(rows, (list, tuple)):
+        return [row[key] for row in rows]
+    ids = [f"{i:0{len(str(n - 1))}d}" for i in range(n)]
+    return [LazyImage(id, functools.partial(_fetch, rows, i, key, id)) for i, id in enumerate(ids)]
+
+
+def _fetch(rows: Any, i: int, key: Any, id: str) -> object:
+    return image_of_item(rows[i][key], id)
+
+
+def _column(rows: Any, name: Any, n: int) -> list[Any]:
+    """One column; without decoding images where the dataset can give a column."""
+    if hasattr(rows, "column_names"):
+        return list(rows[name])
+    missing = next((i for i in range(n) if name not in rows[i]), None)
+    if missing is not None:
+        raise DatasetError(f"{type(rows).__name__}: row {missing} has no {name!r}, and row 0 has")
+    return [rows[i][name] for i in range(n)]
+
+
+def _values(frame: Any, name: Any) -> list[Any]:
+    column = frame[name]
+    for method in ("to_pylist", "tolist", "to_list"):
+        if hasattr(column, method):
+            return list(getattr(column, method)())
+    raise DatasetError(f"data frame: two columns are named {name}; keep one")
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """The name of a ClassLabel; -1 and None are no label."""
+    if value is None or isinstance(value, str):
+        return value
+    index = int(value)
+    if index >= len(names):
+        raise DatasetError(f"label {index} is no index into the {len(names)} classes of its ClassLabel")
+    return names[index] if index >= 0 else None
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (str, int, bool)) or getattr(value, "ndim", None) == 0

@@ -1,0 +1,213 @@
+"""Tables on disk: .csv and .parquet files that name images, with labels, splits and groups beside them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.data.dataset import Dataset
+from featx.data.labels import same_form
+from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, dataset_of
+from featx.durable import read_regular
+from featx.errors import DatasetError, MissingExtra, as_one_error
+from featx.spreadsheet import original_cell
+
+SUFFIXES = (".csv", ".parquet")
+# How far a parquet file may grow in memory, in rows and in bytes.
+_GROWTH = 100
+_FREE_BYTES = 10**6
+# Rows that tell which columns would do as labels.
+_LOOKED_AT = 10_000
+# A larger text is no table of images.
+_MOST_BYTES = 2**32
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    labelled: bool = True,
+    label: Any = None,
+    target: Any = None,
+    on_error: str = "raise",
+) -> Dataset:
+    """Read a table of images.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.csv`` file (UTF-8; comma, semicolon or tab) or a ``.parquet`` file. Its column ``path`` is
+        relative to the table's folder, or absolute; ``label`` is a name or a whole number; ``split`` is
+        train, val or test; images of one ``group`` belong together. Further columns are ignored.
+    labelled : bool, default=True
+        With False the column ``label`` may be absent or empty, and the dataset is then unlabelled.
+    label : str or sequence of str, optional
+        Columns of classes, in place of ``label``.
+    target : str or sequence of str, optional
+        Columns of numbers. Where several columns are asked for, an image may have a blank in some of them
+        and is then not part of those tasks; in a single column every image needs a value.
+    on_error : {"raise", "skip"}, default="raise"
+        What a row without a path, or whose file is not there, does: stop, or be left out and listed in
+        `Dataset.reading`.
+
+    Returns
+    -------
+    Dataset
+        In the table's order; ids are the paths as they stand in it.
+
+    Raises
+    ------
+    DatasetError
+        Naming file, row and column: a missing column or value, a path that does not exist, the same path
+        twice, an unknown split, a group in both train and test, a class in test that is not in train.
+    MissingExtra
+        If a .parquet file is read without pyarrow.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DatasetError(f"{file}: no such file")
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DatasetError(f"{file}: not a table; expected a file ending in {' or '.join(SUFFIXES)}")
+    asked = check_asked_columns(str(file), label, target)
+    table = _read_csv(file, asked) if suffix == ".csv" else _read_parquet(file, asked)
+    return dataset_of(table, file.stem, labelled=labelled, label=label, target=target, on_error=on_error)
+
+
+def _read_csv(file: Path, asked: list[str]) -> Table:
+    try:
+        text = read_regular(file, at_most=_MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DatasetError(f"{file}, row {line}: not UTF-8 text; save the table as CSV UTF-8") from error
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be read ({error.strerror or error})") from error
+    first = text.partition("\n")[0]
+    # Spreadsheets write semicolons where the comma is the decimal sign.
+    delimiter = max(",;\t", key=first.count)
+    records = _records(file, text, delimiter)
+    header = next(records, (1, []))[1]
+    names = [same_form(original_cell(name.strip())) for name in header]
+    where = _positions(file, names, asked)
+    rows: list[int] = []
+    columns: dict[str, list[Any]] = {name: [] for name in where}
+    for line, record in records:
+        if len(record) != len(header):
+            raise DatasetError(
+                f"{file}, row {line}: {len(record)} fields where the header has {len(header)}; "
+                "quote a field that contains the separator"
+            )
+        rows.append(line)
+        for name, position in where.items():
+            columns[name].append(original_cell(record[position].strip()))
+    return Table(
+        str(file), str(file.parent), rows, columns, names, lambda: _csv_columns(text, file, delimiter, names)
+    )
+
+
+def _records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it begins, fields) of every record that is not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for record in reader:
+            if record and any(field.strip() for field in record):
+                yield line, record
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DatasetError(f"{file}, row {line}: {error}") from error
+
+
+def _read_parquet(file: Path, asked: list[str]) -> Table:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "parquet", f"reading {file.name}") from error
+    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
+        schema = opened.schema_arrow
+        stored = list(schema.names)
+        names = [same_form(name) for name in stored]
+        where = _positions(file, names, asked)
+        wanted = [stored[position] for position in where.values()]
+        _check_growth(file, opened.metadata)
+        texts = [name for name in wanted if str(schema.field(name).type) in ("string", "large_string")]
+        with parquet.ParquetFile(file, read_dictionary=texts) as again:  # a value that is repeated comes once
+            data = again.read(columns=wanted)
+        for name in texts:
+            _check_texts(file, name, data.column(name))
+        columns = {name: data.column(stored[position]).to_pylist() for name, position in where.items()}
+    return Table(
+        str(file),
+        str(file.parent),
+        list(range(1, data.num_rows + 1)),
+        columns,
+        names,
+        lambda: _parquet_columns(file),
+    )
+
+
+def _csv_columns(text: str, file: Path, delimiter: str, names: list[str]) -> dict[str, list[Any]]:
+    """All columns, to tell which of them would do as labels."""
+    records = [record for _, record in _records(file, text, delimiter)][1:]
+    return {name: [record[i].strip() for record in records] for i, name in enumerate(names)}
+
+
+def _parquet_columns(file: Path) -> dict[str, list[Any]]:
+    """Columns of text and whole numbers, to tell which of them would do as labels."""
+    from pyarrow import parquet, types
+
+    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_dictionary)
+    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
+        names = [field.name for field in opened.schema_arrow if any(is_kind(field.type) for is_kind in plain)]
+        first = next(opened.iter_batches(batch_size=_LOOKED_AT, columns=names), None)
+        return {} if first is None else {name: first.column(name).to_pylist() for name in names}
+
+
+def _parquet_errors(file: Path) -> AbstractContextManager[None]:
+    """Turn what pyarrow raises into one error; text need not be UTF-8, which shows once it is Python's."""
+    return as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})"))
+
+
+def _check_growth(file: Path, metadata: Any) -> None:
+    """Refuse a parquet file that says of itself that it grows beyond what a table of images can be.
+
+    One value repeated takes no room in a file, and paths differ from row to row.
+    """
+    size = file.stat().st_size
+    # Not column by column: asking pyarrow for a damaged one aborts the process.
+    claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if max(claimed, metadata.num_rows) > _GROWTH * size + _FREE_BYTES:
+        raise DatasetError(
+            f"{file}: refused: {size} bytes that would grow to {metadata.num_rows} rows of {claimed} bytes"
+        )
+
+
+def _check_texts(file: Path, name: str, column: Any) -> None:
+    """Refuse a column whose values, each written out, take more memory than such a file can need."""
+    total = 0
+    for part in column.chunks:
+        if hasattr(part, "dictionary"):
+            lengths = np.array([len(text or "") for text in part.dictionary.to_pylist()], dtype=np.int64)
+            codes = part.indices.drop_null().to_numpy()
+            total += int(np.bincount(codes, minlength=len(lengths)) @ lengths) if len(lengths) else 0
+    if total > _GROWTH * file.stat().st_size + _FREE_BYTES:
+        raise DatasetError(f"{file}: refused: column {name} would grow to {total} bytes")
+
+
+def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:
+    """Where each of `COLUMNS` stands, whatever the case it is written in; and those asked for, as written."""
+    lower = [name.strip().lower() for name in names]
+    for column in COLUMNS:
+        if lower.count(column) > 1:
+            raise DatasetError(f"{file}: {lower.count(column)} columns are named {column}; keep one")
+    for column in asked:
+        if names.count(column) > 1:
+            raise DatasetError(f"{file}: {names.count(column)} columns are named {column}; keep one")
+    found = {column: lower.index(column) for column in COLUMNS if column in lower}
+    return found | {column: names.index(column) for column in asked if column in names}
