@@ -39,7 +39,7 @@ class CompileEngine(TorchEngine):
         failed: list[Exception] = []
 
         def compile_now() -> None:
-            # In a lane of its own: the code is made for the number of threads of the thread that runs it.
+            # In a worker of its own: the code is made for the number of threads of the thread that runs it.
             try:
                 self.enter()
                 height, width = backbone.preprocessing.size

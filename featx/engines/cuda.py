@@ -30,7 +30,7 @@ class CudaEngine(TorchEngine):
     device : str
         ``"cuda"`` or ``"cuda:N"``.
     share : Share, optional
-        Its batch; lanes are of no meaning here.
+        Its batch; workers are of no meaning here.
     compiled : bool, default=False
         Whether the network goes through ``torch.compile``: a minute of start-up for faster kernels.
 

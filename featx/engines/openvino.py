@@ -77,15 +77,15 @@ class OpenVINOEngine(CpuEngine):
     precision : {"fp32", "bf16", "int8"}
         bf16 where the CPU has it; one that has not computes in fp32. int8 needs a `calibration`.
     share : Share, optional
-        Lanes, threads and batch; by default one lane with all cores.
+        Workers, threads and batch; by default one worker with all cores.
     calibration : bytes, optional
         A quantised network, as `featx.engines.int8.calibrate` gives it.
 
     Notes
     -----
     Normalisation is part of the network, so uint8 goes in. The batch is fixed: what is smaller is padded.
-    Each lane has a stream of OpenVINO's, whose threads work while the lane waits. A forked child has none of
-    these threads, so it builds an engine of its own.
+    Each worker has a stream of OpenVINO's, whose threads work while the worker waits. A forked child has
+    none of these threads, so it builds an engine of its own.
     """
 
     name = "openvino"
@@ -105,14 +105,14 @@ class OpenVINOEngine(CpuEngine):
         self.backbone, self.device, self.precision = backbone, device, precision
         self.version = ov.__version__
         share = share or Share(1, cores(), 8)
-        self.lanes, self.batch_size = share.lanes, share.batch_size
+        self.workers, self.batch_size = share.workers, share.batch_size
         model = to_openvino(backbone) if calibration is None else unpacked(calibration)
         model.reshape([share.batch_size, *backbone.preprocessing.size, 3])
         options = {
-            "NUM_STREAMS": str(share.lanes),
-            "INFERENCE_NUM_THREADS": str(share.lanes * share.threads),
+            "NUM_STREAMS": str(share.workers),
+            "INFERENCE_NUM_THREADS": str(share.workers * share.threads),
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "int8": "f32"}.get(precision, precision),
-            "ENABLE_CPU_PINNING": False,  # lanes also decode, and the system knows best where
+            "ENABLE_CPU_PINNING": False,  # workers also decode, and the system knows best where
         }
         try:
             self._compiled = ov.Core().compile_model(model, "CPU", options)
@@ -120,7 +120,7 @@ class OpenVINOEngine(CpuEngine):
             raise _refused(backbone, error) from error
         self._process = os.getpid()
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(share.lanes):
+        for _ in range(share.workers):
             self._requests.put(self._compiled.create_infer_request())
 
     @uninterrupted()

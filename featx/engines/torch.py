@@ -32,7 +32,7 @@ class TorchEngine(CpuEngine):
         As `featx.engines.resolve` gives it.
     precision : {"fp32", "bf16", "fp16"}
     share : Share, optional
-        Lanes, threads and batch; by default one lane with the threads that torch has.
+        Workers, threads and batch; by default one worker with the threads that torch has.
 
     Notes
     -----
@@ -54,7 +54,7 @@ class TorchEngine(CpuEngine):
         self.precision = precision
         self.version = str(torch.__version__)
         self.share = share or Share(1, torch.get_num_threads(), 32)
-        self.lanes = self.share.lanes if device == "cpu" else 0
+        self.workers = self.share.workers if device == "cpu" else 0
         self.batch_size = self.share.batch_size
         self._device = torch.device(device)
         self._dtype = DTYPES[precision]
@@ -106,7 +106,7 @@ class TorchEngine(CpuEngine):
     def enter(self) -> None:
         """The calling thread computes with its share of the cores."""
         before = torch.get_num_threads()
-        if self._threads_before is None:  # the first lane of a run
+        if self._threads_before is None:  # the first worker of a run
             self._threads_before = before
         torch.set_num_threads(threads_here(self.share.threads))
 

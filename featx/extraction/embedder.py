@@ -169,8 +169,8 @@ class _Flatten:
 
     name, device, precision, version = "pixels", "cpu", "fp32", "1"
 
-    def __init__(self, lanes: int) -> None:
-        self.lanes, self.batch_size = lanes, 64
+    def __init__(self, workers: int) -> None:
+        self.workers, self.batch_size = workers, 64
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         return batch.reshape(len(batch), -1).astype(np.float32) / 255

@@ -67,11 +67,11 @@ def test_lanes_work_side_by_side_and_give_the_same(backbone, pixels, reference):
     engine = OpenVINOEngine(backbone, share=Share(2, 1, 3))
     results = [None] * 6
 
-    def lane(i):
+    def work(i):
         engine.enter()
         results[i] = engine(pixels)
 
-    threads = [threading.Thread(target=lane, args=(i,)) for i in range(6)]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -14,7 +14,7 @@ from featx.errors import EngineError, InputError
 class Other(CpuEngine):
     """Gives the rows of the reference, changed."""
 
-    name, device, version, lanes, batch_size = "other", "cpu", "1", 1, 8
+    name, device, version, workers, batch_size = "other", "cpu", "1", 1, 8
 
     def __init__(self, backbone, precision, change):
         self.precision, self._change = precision, change

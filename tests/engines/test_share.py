@@ -28,17 +28,17 @@ USUAL = {
         ({"size": (32, 32)}, Share(4, 1, 64)),
         ({"size": (112, 112)}, Share(4, 1, 16)),
         ({"size": (600, 600)}, Share(4, 1, 1)),
-        # few images: smaller batches, then fewer lanes with more threads each
+        # few images: smaller batches, then fewer workers with more threads each
         ({"images": 8}, Share(4, 1, 2)),
         ({"images": 3}, Share(3, 1, 1)),
         ({"images": 2}, Share(2, 2, 1)),
         ({"images": 1}, Share(1, 4, 1)),
         ({"images": 0}, Share(1, 4, 1)),
-        # little memory: smaller batches, then fewer lanes
+        # little memory: smaller batches, then fewer workers
         ({"budget": 80}, Share(4, 1, 2)),
         ({"budget": 20}, Share(2, 2, 1)),
         ({"budget": 5}, Share(1, 4, 1)),
-        # what the user says is done, with as many lanes as there is memory for
+        # what the user says is done, with as many workers as there is memory for
         ({"batch_size": 32}, Share(4, 1, 32)),
         ({"batch_size": 32, "budget": 640}, Share(2, 2, 32)),
         ({"batch_size": 32, "budget": 1}, Share(1, 4, 32)),
