@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from featx.backbones.channels import LARGER, channels_known, obvious, stated_tokens
 from featx.backbones.heads import require_classifier_input, require_dim, require_hooked_head
 from featx.backbones.hooks import LOGITS, HookedFeatures
 from featx.backbones.pooling import AVERAGED, POOLS, POOLS_BETWEEN
-from featx.backbones.positions import LARGER, channels_known, obvious, stated_tokens
 from featx.backbones.tracing import before_dropout, classifier_node, trace
 from featx.errors import InputError, UnknownName, reason_of
 from featx.options import POOLINGS

@@ -14,16 +14,16 @@ from torch import nn
 
 from featx.backbones import timm, torchvision
 from featx.backbones.architectures import Architecture, Pretrained
+from featx.backbones.backbone import Backbone
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import (
     fill,
+    meta_network,
     one_at_a_time,
     random_network,
-    skeleton,
-    unfilled_network,
+    uninitialised_network,
     values_sha256,
 )
-from featx.backbones.spec import Backbone
 from featx.backbones.table import DEFAULT_LAYERS, PARAMETERS
 from featx.backbones.torchvision import TorchvisionArchitecture
 from featx.backbones.weights import PACKAGES, Checkpoint, open_checkpoint, packaged_files, stated_hash
@@ -162,7 +162,7 @@ def load_backbone(
         resolved, how, dim = DEFAULT_LAYERS[name]
     else:
         part = cut(
-            skeleton(architecture, pretrained, pretrained_style=True) if network is None else network,
+            meta_network(architecture, pretrained, pretrained_style=True) if network is None else network,
             prepare.size,
             name=name,
             layer=layer,
@@ -211,7 +211,7 @@ def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
     pretrained, checkpoint = _weights(architecture, name, _wanted(weights, tag))
     if checkpoint is None:
         raise WeightsError(f"{name}: a classifier needs trained weights, got weights=None")
-    network = unfilled_network(architecture, pretrained)
+    network = uninitialised_network(architecture, pretrained)
     fill(network, checkpoint, architecture, pretrained=pretrained)
     return network.eval().requires_grad_(False)
 

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 from torch.fx.proxy import TraceError
 
-from featx.backbones.loading import OneThread, one_at_a_time
+from featx.backbones.loading import ThreadLocalTracing, one_at_a_time
 from featx.vision import import_torchvision
 
 # What tracing arbitrary forward code raises when it branches on values or unpacks them.
@@ -42,7 +42,7 @@ def trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]]
         leaves += get_notrace_modules()
         functions += get_notrace_functions()
 
-    class Tracer(OneThread, NodePathTracer):
+    class Tracer(ThreadLocalTracing, NodePathTracer):
         pass
 
     tracer = Tracer(

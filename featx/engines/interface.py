@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from featx.backbones.spec import Backbone
+from featx.backbones.backbone import Backbone
 from featx.errors import EngineError, InputError
 
 #: Waits for a submitted batch and gives its rows.
@@ -65,7 +65,7 @@ class Engine(Protocol):
         """Undo in the calling thread what `enter` did to the process, when all workers are done."""
 
 
-def failed(what: str, error: BaseException) -> EngineError:
+def engine_error(what: str, error: BaseException) -> EngineError:
     """What a library said when it failed, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0][:200] if lines else type(error).__name__
@@ -87,7 +87,7 @@ def check_batch(batch: np.ndarray, backbone: Backbone) -> None:
         )
 
 
-def padded(batch: np.ndarray, size: int) -> np.ndarray:
+def pad_batch(batch: np.ndarray, size: int) -> np.ndarray:
     """`batch` with black images behind it, for an engine whose batch is fixed."""
     if len(batch) == size:
         return batch

@@ -38,7 +38,7 @@ class Embedder:
         ``"float32"`` or ``"float16"``: in which the rows are kept.
     plan : Plan or None
         How the network is run; None for the raw-pixel floor, whose rows are no forward passes.
-    backbone : Backbone, JointBackbone or None
+    backbone : Backbone, MultiLayerBackbone or None
     fallbacks : tuple of Embedder
         What takes its place where the parity check refuses its engine, or that cannot be built, in order.
     batch_size : int or "auto"
@@ -105,7 +105,7 @@ def network_embedder(
     batch_size: int | str = "auto",
     dtype: str = "float32",
 ) -> Embedder:
-    """The embedder of a frozen `backbone`: what `load_backbone` gave, or a `JointBackbone`."""
+    """The embedder of a frozen `backbone`: what `load_backbone` gave, or a `MultiLayerBackbone`."""
     from featx.engines import fallbacks, resolve
 
     check_options(engine=engine, device=device, precision=precision, batch_size=batch_size, dtype=dtype)

@@ -35,8 +35,8 @@ class Profile:
     device : bool
         Whether the network ran on a device of its own, beside the threads.
     engine : dict
-        ``engine``, ``device``, ``precision``, ``lanes`` (the number of workers), ``batch_size``; empty when nothing was
-        computed.
+        ``engine``, ``device``, ``precision``, ``lanes`` (number of workers), ``batch_size``; empty when
+        nothing was computed.
     building, comparing : float
         Seconds in which the engine was built, and compared with plain fp32, before that.
     """

@@ -11,8 +11,8 @@ from torch import nn
 
 from featx.backbones import load_backbone
 from featx.engines import ENGINES, EagerEngine, TorchEngine, make_engine
+from featx.engines.allocation import Allocation
 from featx.engines.parity import distances
-from featx.engines.share import Share
 from featx.engines.torch import full_fp32
 from featx.errors import InputError, UnknownName
 
@@ -238,7 +238,7 @@ def test_an_engine_of_one_batch_size_names_it_when_memory_runs_out(backbone, mon
         def _run(self, batch):
             raise MemoryError
 
-    engine = Fixed(backbone, share=Share(1, 1, 64))
+    engine = Fixed(backbone, allocation=Allocation(1, 1, 64))
     height, width = backbone.preprocessing.size
     with pytest.raises(InputError, match=r"a batch of 64 images does not fit.*use a smaller batch_size"):
         engine(np.zeros((3, height, width, 3), np.uint8))

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from featx.backbones import list_layers, load_backbone
+from featx.backbones.channels import channels_known, stated_tokens
 from featx.backbones.layers import cut, resolve
-from featx.backbones.positions import channels_known, stated_tokens
 from featx.errors import InputError
 
 SQUARE = (224, 224)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from featx.backbones.loading import without_values
+from featx.backbones.loading import copy_to_meta
 
 #: Images of 224 x 224 pixels for which an engine states its preferred batch.
 _PIXELS = 224 * 224
@@ -24,7 +24,7 @@ _COPIES = 3
 
 
 @dataclass(frozen=True)
-class Share:
+class Allocation:
     """What one engine may take.
 
     Attributes
@@ -42,7 +42,7 @@ class Share:
     batch_size: int
 
 
-def share(
+def allocate(
     *,
     cores: int,
     images: int | None,
@@ -52,7 +52,7 @@ def share(
     bytes_per_image: int,
     budget: int | None,
     batch_size: int | str = "auto",
-) -> Share:
+) -> Allocation:
     """Divide the cores of a CPU.
 
     Parameters
@@ -87,7 +87,7 @@ def share(
     workers = max(1, min(cores, room // batch))
     if images is not None:
         workers = max(1, min(workers, -(-images // batch)))
-    return Share(workers=workers, threads=max(1, cores // workers), batch_size=batch)
+    return Allocation(workers=workers, threads=max(1, cores // workers), batch_size=batch)
 
 
 def bytes_per_image(module: nn.Module, size: tuple[int, int], element: int = 4) -> int:
@@ -104,7 +104,7 @@ def bytes_per_image(module: nn.Module, size: tuple[int, int], element: int = 4) 
         Bytes of a number.
     """
     largest = _Largest()
-    shapes = without_values(module)
+    shapes = copy_to_meta(module)
     try:
         with torch.no_grad(), largest:
             shapes(torch.empty(1, 3, *size, device="meta"))
