@@ -143,7 +143,7 @@ class Backbone:
             layer=self.layer,
             pooling=self.pooling,
             dim=self.dim,
-            timm=self.architecture.source == "timm",
+            rules=self.architecture.rules,
         )
         if self.checkpoint is not None:
             fill(

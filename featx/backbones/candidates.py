@@ -127,7 +127,7 @@ def load_layers(
 
 def has_logits(backbone: Backbone) -> bool:
     """Whether the network has a classifier of its own."""
-    return getattr(_bare(backbone), "num_classes", None) != 0
+    return backbone.architecture.rules.has_classifier(_bare(backbone))
 
 
 def _bare(base: Backbone) -> nn.Module:
@@ -146,7 +146,7 @@ def _resolved(
         layers,
         name=base.name,
         pooling=pooling,
-        timm=base.architecture.source == "timm",
+        rules=base.architecture.rules,
         strict=strict,
     )
 
@@ -175,7 +175,7 @@ def _candidates(base: Backbone) -> list[str | None]:
         layer=base.layer,
         pooling=base.pooling,
         dim=base.dim,
-        timm=base.architecture.source == "timm",
+        rules=base.architecture.rules,
     )
     blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
     return [*blocks, None]

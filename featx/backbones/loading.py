@@ -8,16 +8,18 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.weights import Checkpoint
 from featx.errors import WeightsError, as_one_error
 from featx.forks import fresh_in_child, uninterrupted
+
+if TYPE_CHECKING:
+    from featx.backbones.architectures import Architecture, Pretrained
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _building = fresh_in_child(threading.RLock())

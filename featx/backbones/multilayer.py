@@ -75,7 +75,7 @@ class MultiLayerBackbone:
         else:
             network = uninitialised_network(first.architecture, first.pretrained)
         taps = [(member.layer, member.pooling) for member in self.members]
-        module = cut_several(network, taps, name=self.name, timm=first.architecture.source == "timm")
+        module = cut_several(network, taps, name=self.name, rules=first.architecture.rules)
         if first.checkpoint is not None:
             fill(
                 network,

@@ -8,6 +8,7 @@ from pictures import BACKBONE
 
 from featx.backbones import MultiLayerBackbone, combine_layers, list_layers, load_backbone, load_layers
 from featx.backbones.layers import cut, resolve
+from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.vision import import_torchvision
 
@@ -108,4 +109,4 @@ def test_a_timm_network_has_logits_and_one_without_a_head_says_so():
 
     headless = timm.create_model("test_resnet", num_classes=0).eval()
     with pytest.raises(InputError, match="no classifier"):
-        cut(headless, (32, 32), name="headless", layer="logits", timm=True)
+        cut(headless, (32, 32), name="headless", layer="logits", rules=TimmLayerRules())

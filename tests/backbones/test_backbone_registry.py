@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from featx.backbones import list_backbones, load_backbone, load_classifier, registry, torchvision
+from featx.backbones import list_backbones, load_backbone, load_classifier, registry
 from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network
-from featx.backbones.table import DEFAULT_LAYERS, PARAMETERS
+from featx.backbones.sources import torchvision
+from featx.backbones.sources.torchvision_facts import FACTS
 from featx.backbones.weights import hub_folder
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -84,9 +85,8 @@ def test_large_families_are_cut_at_the_input_of_their_classifier(name, size, dim
 
 
 def test_the_table_of_facts_covers_what_torchvision_has():
-    missing = set(torchvision.names()) - set(DEFAULT_LAYERS)
+    missing = set(torchvision.TorchvisionSource().names()) - set(FACTS)
     assert not missing or missing.isdisjoint({"resnet50", "mobilenet_v2"})
-    assert DEFAULT_LAYERS.keys() == PARAMETERS.keys()
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_the_table_of_facts_is_what_cutting_finds(name):
     published = architecture.published()[0]
     network = meta_network(architecture, published, pretrained_style=True)
     part = cut(network, published.preprocessing.size, name=name)
-    assert (part.layer, part.pooling, part.dim) == DEFAULT_LAYERS[name]
-    assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
+    assert (part.layer, part.pooling, part.dim) == FACTS[name][:3]
+    assert sum(p.numel() for p in network.parameters()) == FACTS[name].parameters
 
 
 def test_a_skeleton_has_no_values_and_spends_no_chance():
@@ -272,7 +272,7 @@ def test_blocks_follow_the_network_from_input_to_output():
 def test_preprocessing_is_that_of_the_weights():
     network = load_backbone("inception_v3", weights=None)
     assert (network.preprocessing.resize, network.preprocessing.size) == (342, (299, 299))
-    v1, v2 = registry.torchvision.TorchvisionArchitecture("resnet50").published()[::-1]
+    v1, v2 = torchvision.TorchvisionArchitecture("resnet50").published()[::-1]
     assert (v1.preprocessing.resize, v2.preprocessing.resize) == (256, 232)
     vit = torchvision.TorchvisionArchitecture("vit_b_16").published()
     swag = next(w for w in vit if w.name == "IMAGENET1K_SWAG_E2E_V1")
