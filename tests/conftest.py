@@ -101,7 +101,7 @@ def _nothing_warm():
 def _plain_machine(monkeypatch):
     """``auto`` means PyTorch in fp32, whatever the machine that runs the tests has."""
     monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
-    monkeypatch.setattr("featx.engines.plan._fastest_on_cpu", lambda: "torch")
+    monkeypatch.setattr("featx.engines.resolver._fastest_on_cpu", lambda: "torch")
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_the_search_sends_each_image_through_each_network_once(taken_for_granted
         return run(self, pixels, *args, **kwargs)
 
     # The reference itself, which is compared with nothing: all that it sees goes into rows.
-    monkeypatch.setattr("featx.engines.plan._fastest_on_cpu", lambda: "eager")
+    monkeypatch.setattr("featx.engines.resolver._fastest_on_cpu", lambda: "eager")
     monkeypatch.setattr(EagerEngine, "__call__", counting)
     exec(block, dict(taken_for_granted))
     assert sum(seen) == 2 * len(taken_for_granted["paths"])

@@ -6,21 +6,29 @@
 ('flatten', 512)
 """
 
-from featx.backbones.candidates import LayerInfo, has_logits, joined, list_layers, load_layers
-from featx.backbones.joint import JointBackbone, columns_of
+from featx.backbones.architectures import Architecture, Facts, Pretrained
+from featx.backbones.backbone import Backbone
+from featx.backbones.candidates import LayerInfo, has_logits, list_layers, load_layers
+from featx.backbones.layer_rules import LayerRules
+from featx.backbones.multilayer import MultiLayerBackbone, columns_of, combine_layers
 from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
-from featx.backbones.spec import Backbone
+from featx.backbones.sources.source import BackboneSource
 from featx.backbones.weights import Checkpoint
 
 __all__ = [
+    "Architecture",
     "Backbone",
     "BackboneInfo",
+    "BackboneSource",
     "Checkpoint",
-    "JointBackbone",
+    "Facts",
     "LayerInfo",
+    "LayerRules",
+    "MultiLayerBackbone",
+    "Pretrained",
     "columns_of",
+    "combine_layers",
     "has_logits",
-    "joined",
     "list_backbones",
     "list_layers",
     "load_backbone",

@@ -1,16 +1,27 @@
-"""What the sources of networks have in common: an architecture, and the weights published for it."""
+"""What a source says of one network: how it is built, and which weights are published for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from torch import nn
 
+from featx.backbones.layer_rules import LayerRules
 from featx.backbones.weights import download, find_local, hash_in_name, hub_folder
 from featx.errors import WeightsError
 from featx.inputs.image.preprocess import Preprocessing
+
+
+class Facts(NamedTuple):
+    """What is known of a network at its default layer without building it."""
+
+    layer: str
+    pooling: str
+    dim: int
+    #: Of the whole network, with its classifier.
+    parameters: int
 
 
 @dataclass(frozen=True)
@@ -22,15 +33,15 @@ class Pretrained:
     name : str
         Such as ``"IMAGENET1K_V1"``.
     filename : str
-        Of the file; a hash in it is checked.
+        If it contains a hash, the file is checked against it.
     url : str or None
         Where it is downloaded from.
     preprocessing : Preprocessing or None
-        What the weights were evaluated with; None where that cannot be described.
+        With which the weights were evaluated; None where that cannot be described.
     options : dict
         For building the network, such as an image size.
     in_order : bool
-        The file names its tensors in another way; they fit one by one, in order.
+        The file uses other names for its tensors; they are matched one by one, in order.
     top1 : float or None
         Published top-1 accuracy on ImageNet, in percent.
     """
@@ -45,7 +56,7 @@ class Pretrained:
 
     @property
     def sha256(self) -> str | None:
-        """How the sha256 of the file must begin, where its name says."""
+        """First digits of the file's sha256, where its name states them."""
         return hash_in_name(self.filename)
 
     @property
@@ -54,11 +65,11 @@ class Pretrained:
         return self.url is not None
 
     def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
-        """The file on this machine, or None."""
+        """Return the file on this machine, or None."""
         return find_local(self.filename, packaged)
 
     def fetch(self, wanted_by: str, advice: str) -> Path:
-        """Download the file; `WeightsError`, ending with the advice, when that fails."""
+        """Download the file; the `WeightsError` raised on failure ends with `advice`."""
         if self.url is None:
             raise WeightsError(
                 f"no weights for {wanted_by}: {self.filename} is not in {hub_folder()} "
@@ -67,26 +78,54 @@ class Pretrained:
         return download(self.filename, self.url, wanted_by=wanted_by, advice=advice)
 
 
-class Architecture(Protocol):
-    """How a source of networks builds one of them."""
+class Architecture:
+    """One network of a backbone source. A subclass must define `source` and `build`.
 
-    name: str
-    source: str
-    #: Prefixes of tensors that published files hold and no embedding needs (auxiliary classifiers).
-    extras: tuple[str, ...]
+    Parameters
+    ----------
+    name : str
+        As the source calls it, without prefix.
 
-    def published(self) -> list[Pretrained]:
-        """All published weights; the first is the default."""
+    Attributes
+    ----------
+    source : str
+        Name of the source; part of the identity of cached rows.
+    extras : tuple of str
+        Prefixes of tensors that published files hold and no embedding needs (auxiliary classifiers).
+    rules : LayerRules
+        What the library says of the layers of its networks.
+    """
+
+    source: ClassVar[str]
+    rules: ClassVar[LayerRules] = LayerRules()
+    extras: tuple[str, ...] = ()
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.name == self.name  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.name))
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
-        """The network with fresh values.
+        """Return the network with fresh values.
 
         `pretrained_style` builds it as for weights trained elsewhere (`pretrained` or a user's file), where
-        that differs from training anew.
+        that differs from training from scratch.
         """
+        raise NotImplementedError
+
+    def published(self) -> list[Pretrained]:
+        """Return all published weights; the first is the default."""
+        return []
 
     def preprocessing(self) -> Preprocessing | None:
-        """For weights that state none."""
+        """Return the preprocessing for weights that state none; by default that of the default weights."""
+        published = self.published()
+        return published[0].preprocessing if published else None
 
     def rename(self, key: str) -> str:
-        """The present name of a tensor that old files name otherwise."""
+        """Return the current name of a tensor to which old files give another."""
+        return key

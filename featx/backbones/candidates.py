@@ -9,11 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from featx.backbones.joint import JointBackbone
+from featx.backbones.backbone import Backbone
 from featx.backbones.layers import LOGITS, cut, resolve
-from featx.backbones.loading import one_at_a_time, random_network, skeleton
+from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.registry import load_backbone
-from featx.backbones.spec import Backbone
 from featx.errors import InputError
 from featx.options import checked
 
@@ -82,7 +81,7 @@ def load_layers(
     pooling: str | None = None,
     image_size: int | None = None,
 ) -> list[Backbone]:
-    """The same backbone cut at each of several layers; `JointBackbone` of them is one forward pass.
+    """The same backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
 
     Parameters
     ----------
@@ -128,19 +127,14 @@ def load_layers(
 
 def has_logits(backbone: Backbone) -> bool:
     """Whether the network has a classifier of its own."""
-    return getattr(_bare(backbone), "num_classes", None) != 0
-
-
-def joined(members: Sequence[Backbone]) -> Any:
-    """What computes all of them in one forward pass: the backbone itself where there is one."""
-    return members[0] if len(members) == 1 else JointBackbone(members)
+    return backbone.architecture.rules.has_classifier(_bare(backbone))
 
 
 def _bare(base: Backbone) -> nn.Module:
     """The whole network, without its values."""
     if base.checkpoint is None:
         return random_network(base.architecture, base.seed)
-    return skeleton(base.architecture, base.pretrained, pretrained_style=True)
+    return meta_network(base.architecture, base.pretrained, pretrained_style=True)
 
 
 def _resolved(
@@ -152,7 +146,7 @@ def _resolved(
         layers,
         name=base.name,
         pooling=pooling,
-        timm=base.architecture.source == "timm",
+        rules=base.architecture.rules,
         strict=strict,
     )
 
@@ -181,7 +175,7 @@ def _candidates(base: Backbone) -> list[str | None]:
         layer=base.layer,
         pooling=base.pooling,
         dim=base.dim,
-        timm=base.architecture.source == "timm",
+        rules=base.architecture.rules,
     )
     blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
     return [*blocks, None]

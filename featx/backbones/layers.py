@@ -20,13 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from featx.backbones.heads import require_classifier_input, require_dim, require_hooked_head
+from featx.backbones.channels import LARGER, channels_known, obvious
 from featx.backbones.hooks import LOGITS, HookedFeatures
+from featx.backbones.layer_rules import ADVICE, LayerRules
 from featx.backbones.pooling import AVERAGED, POOLS, POOLS_BETWEEN
-from featx.backbones.positions import LARGER, channels_known, obvious, stated_tokens
 from featx.backbones.tracing import before_dropout, classifier_node, trace
 from featx.errors import InputError, UnknownName, reason_of
 from featx.options import POOLINGS
+
+_RULES = LayerRules()
 
 
 @dataclass
@@ -60,7 +62,7 @@ def cut(
     layer: str | None = None,
     pooling: str | None = None,
     dim: int | None = None,
-    timm: bool = False,
+    rules: LayerRules = _RULES,
 ) -> Cut:
     """Cut a network at a layer.
 
@@ -80,8 +82,8 @@ def cut(
     dim : int, optional
         Length of an embedding, when `layer`, `pooling` and this come from an earlier cut. Otherwise the
         network runs once to find it out.
-    timm : bool
-        Whether modules that timm marks as untraceable are kept whole.
+    rules : LayerRules
+        What the network's library says of its layers.
 
     Raises
     ------
@@ -94,14 +96,14 @@ def cut(
     if pooling is not None and pooling not in POOLINGS:
         raise UnknownName("pooling", str(pooling), POOLINGS)
     network.eval()
-    traced = trace(network, timm)
+    traced = trace(network, rules)
     if traced is None:
-        return _cut_by_hook(network, size, name, layer, pooling, dim, timm)
+        return _cut_by_hook(network, size, name, layer, pooling, dim, rules)
     graph, names = traced
-    node = _node(graph, names, network, layer, name)
+    node = _node(graph, names, network, rules, layer, name)
     classifier = None
     if layer is None:
-        require_classifier_input(network, graph, names, node, name, timm)
+        rules.require_embedding(network, graph, names, node, name)
         classifier = classifier_node(graph, network)
     resolved = names[node]
     module = _end_at(network, graph, node)
@@ -110,10 +112,10 @@ def cut(
         pooling = _resolve_pooling(pooling, shape, name, resolved)
         dim = _dim(shape, pooling)
         if layer is None and pooling != "none":
-            require_dim(network, classifier, dim, resolved, name, timm)
+            _require_dim(rules.stated_dim(network, classifier), dim, name, resolved)
         elif layer is not None and pooling in AVERAGED and not obvious(shape, size):
             other = _try_larger(module, network, size)
-            _require_channels(shape, other, size, network, name, resolved)
+            _require_channels(shape, other, size, rules.stated_tokens(network), name, resolved)
     if pooling != "identity":
         with graph.inserting_after(node):
             node = graph.call_function(POOLS[pooling], (node,))
@@ -128,7 +130,7 @@ def resolve(
     *,
     name: str,
     pooling: str | None = None,
-    timm: bool = False,
+    rules: LayerRules = _RULES,
     strict: bool = True,
 ) -> list[tuple[str, str, int] | InputError]:
     """Layer, pooling and length of the embedding of each of several layers, as `cut` would find them.
@@ -137,7 +139,7 @@ def resolve(
 
     Parameters
     ----------
-    network, size, name, pooling, timm
+    network, size, name, pooling, rules
         As for `cut`. The network is not changed.
     layers : sequence of str or None
         As for `cut`, each.
@@ -154,15 +156,15 @@ def resolve(
         As `cut`.
     """
     network.eval()
-    traced = trace(network, timm)
+    traced = trace(network, rules)
     if traced is None:
         # Cutting may take the classifier off, so each is cut from a copy.
         return [
-            _resolved_by_hook(copy.deepcopy(network), size, name, layer, pooling, timm, strict)
+            _resolved_by_hook(copy.deepcopy(network), size, name, layer, pooling, rules, strict)
             for layer in layers
         ]
     graph, names = traced
-    nodes = [_node(graph, names, network, layer, name) for layer in layers]
+    nodes = [_node(graph, names, network, rules, layer, name) for layer in layers]
     seen = _Shapes(fx.GraphModule(network, graph), set(nodes))
     _shape(seen.run, network, size, name, LOGITS)
     shapes = [seen.found[node] for node in nodes]
@@ -180,7 +182,7 @@ def resolve(
         found.append((resolved, how, _dim(shape, how)))
         if layer is not None and how in AVERAGED:
             try:
-                _require_channels(shape, other, size, network, name, layer)
+                _require_channels(shape, other, size, rules.stated_tokens(network), name, layer)
             except InputError as error:
                 if strict:
                     raise
@@ -203,7 +205,7 @@ class _Shapes(fx.Interpreter):
 
 
 def cut_several(
-    network: nn.Module, taps: Sequence[tuple[str, str]], *, name: str, timm: bool = False
+    network: nn.Module, taps: Sequence[tuple[str, str]], *, name: str, rules: LayerRules = _RULES
 ) -> nn.Module:
     """Cut a network at several layers, which one forward pass computes.
 
@@ -214,7 +216,7 @@ def cut_several(
         Layer and pooling of each, as `cut` resolved them.
     name : str
         Of the network, for messages.
-    timm : bool
+    rules : LayerRules
         As for `cut`.
 
     Returns
@@ -223,7 +225,7 @@ def cut_several(
         Normalised float (n, 3, h, w) to the embeddings of all layers side by side, in eval mode.
     """
     network.eval()
-    traced = trace(network, timm)
+    traced = trace(network, rules)
     if traced is None:
         return HookedFeatures(network, taps).eval()
     graph, names = traced
@@ -264,12 +266,17 @@ def _end_at(network: nn.Module, graph: fx.Graph, node: fx.Node) -> fx.GraphModul
 
 
 def _node(
-    graph: fx.Graph, names: dict[fx.Node, str], network: nn.Module, layer: str | None, name: str
+    graph: fx.Graph,
+    names: dict[fx.Node, str],
+    network: nn.Module,
+    rules: LayerRules,
+    layer: str | None,
+    name: str,
 ) -> fx.Node:
     if layer is None:
         return _default_node(graph, network, name)
     if layer == LOGITS and not hasattr(network, LOGITS):
-        _require_classifier(network, name)
+        _require_classifier(network, rules, name)
         (out,) = next(node for node in reversed(graph.nodes) if node.op == "output").args
         if not isinstance(out, fx.Node) or out not in names:
             raise InputError(f"{name}: layer {LOGITS!r}: its output is no tensor; name a layer")
@@ -277,9 +284,17 @@ def _node(
     return _named_node(names, layer, name)
 
 
-def _require_classifier(network: nn.Module, name: str) -> None:
-    if getattr(network, "num_classes", None) == 0:  # as timm says of networks without a head
+def _require_classifier(network: nn.Module, rules: LayerRules, name: str) -> None:
+    if not rules.has_classifier(network):
         raise InputError(f"{name}: layer {LOGITS!r}: this network has no classifier")
+
+
+def _require_dim(stated: int | None, dim: int, name: str, layer: str) -> None:
+    if stated != dim:
+        raise InputError(
+            f"{name}: its default layer {layer!r} gives {dim} values, and the library says {stated}; this "
+            f"network is not supported by default: {ADVICE}"
+        )
 
 
 def _default_node(graph: fx.Graph, network: nn.Module, name: str) -> fx.Node:
@@ -315,7 +330,7 @@ def _cut_by_hook(
     layer: str | None,
     pooling: str | None,
     dim: int | None,
-    timm: bool,
+    rules: LayerRules,
 ) -> Cut:
     modules = dict(network.named_modules())
     del modules[""]
@@ -324,9 +339,9 @@ def _cut_by_hook(
         if not heads:
             raise InputError(f"{name}: it cannot be traced and has no linear layer, so name a layer")
         layer = f"{heads[-1]}:input"
-        require_hooked_head(network, heads[-1], name, timm)
+        rules.require_untraced_embedding(network, heads[-1], name)
     elif layer == LOGITS and not hasattr(network, LOGITS):
-        _require_classifier(network, name)
+        _require_classifier(network, rules, name)
     elif layer.removesuffix(":input") not in modules:
         raise UnknownName(f"layer of {name}", layer, list(modules))
     if dim is None or pooling is None:
@@ -336,7 +351,8 @@ def _cut_by_hook(
         pooling = _resolve_pooling(pooling, shape, name, layer)
         dim = _dim(shape, pooling)
         if pooling in AVERAGED and not obvious(shape, size):
-            _require_channels(shape, _try_larger(whole, network, size), size, network, name, layer)
+            other = _try_larger(whole, network, size)
+            _require_channels(shape, other, size, rules.stated_tokens(network), name, layer)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):
         network.set_submodule(head, nn.Identity())  # so that no classifier is run or trained for nothing
@@ -350,11 +366,11 @@ def _resolved_by_hook(
     name: str,
     layer: str | None,
     pooling: str | None,
-    timm: bool,
+    rules: LayerRules,
     strict: bool,
 ) -> tuple[str, str, int] | InputError:
     try:
-        part = _cut_by_hook(network, size, name, layer, pooling, None, timm)
+        part = _cut_by_hook(network, size, name, layer, pooling, None, rules)
     except InputError as error:
         if strict:
             raise
@@ -374,11 +390,11 @@ def _require_channels(
     shape: torch.Size,
     other: Sequence[int] | None,
     size: tuple[int, int],
-    network: nn.Module,
+    tokens: Sequence[int],
     name: str,
     layer: str,
 ) -> None:
-    if not channels_known(shape, size, other, stated_tokens(network)):
+    if not channels_known(shape, size, other, tokens):
         raise InputError(
             f"{name}: layer {layer!r} gives {tuple(shape[1:])} per image, of which the axis of the channels "
             "is not known to be where pooling expects it, (c, h, w) or (tokens, c); use pooling='none', the "

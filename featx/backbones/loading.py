@@ -8,16 +8,18 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.weights import Checkpoint
 from featx.errors import WeightsError, as_one_error
 from featx.forks import fresh_in_child, uninterrupted
+
+if TYPE_CHECKING:
+    from featx.backbones.architectures import Architecture, Pretrained
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _building = fresh_in_child(threading.RLock())
@@ -40,11 +42,11 @@ def one_at_a_time(function: _Function) -> _Function:
     return alone  # type: ignore[return-value]
 
 
-class OneThread:
+class ThreadLocalTracing:
     """Mixed into a `torch.fx.Tracer`, keeps out of the trace what other threads compute meanwhile.
 
     While a network is traced, torch calls modules by way of the tracer, in every thread of the process. So
-    the network that is traced must be one that no other thread runs: see `without_values`.
+    the network that is traced must be one that no other thread runs: see `copy_to_meta`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -85,7 +87,7 @@ class _NoChance(TorchFunctionMode):
 
 
 @one_at_a_time
-def unfilled_network(architecture: Architecture, pretrained: Pretrained | None) -> nn.Module:
+def uninitialised_network(architecture: Architecture, pretrained: Pretrained | None) -> nn.Module:
     """A network for `fill`; until then it holds whatever was in memory."""
     with torch.random.fork_rng(devices=[]), _NoChance():
         return architecture.build(pretrained, pretrained_style=True)
@@ -102,7 +104,7 @@ class _EmptyIsMeta(TorchFunctionMode):
 
 
 @one_at_a_time
-def skeleton(
+def meta_network(
     architecture: Architecture, pretrained: Pretrained | None, *, pretrained_style: bool
 ) -> nn.Module:
     """The network without values, on the meta device: its layers and shapes for next to nothing."""
@@ -110,11 +112,11 @@ def skeleton(
         with torch.random.fork_rng(devices=[]), _EmptyIsMeta():
             network = architecture.build(pretrained, pretrained_style=pretrained_style)
     except (RuntimeError, NotImplementedError):  # its constructor computes with its own parameters
-        network = unfilled_network(architecture, pretrained)
+        network = uninitialised_network(architecture, pretrained)
     return network.to("meta")
 
 
-def without_values(module: nn.Module) -> nn.Module:
+def copy_to_meta(module: nn.Module) -> nn.Module:
     """A copy of a network on the meta device: its layers and shapes, none of its numbers.
 
     For whatever would disturb the threads that run `module` meanwhile, such as tracing it.

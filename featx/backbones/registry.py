@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -12,20 +11,19 @@ from typing import Any
 
 from torch import nn
 
-from featx.backbones import timm, torchvision
-from featx.backbones.architectures import Architecture, Pretrained
+from featx.backbones.architectures import Architecture, Facts, Pretrained
+from featx.backbones.backbone import Backbone
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import (
     fill,
+    meta_network,
     one_at_a_time,
     random_network,
-    skeleton,
-    unfilled_network,
+    uninitialised_network,
     values_sha256,
 )
-from featx.backbones.spec import Backbone
-from featx.backbones.table import DEFAULT_LAYERS, PARAMETERS
-from featx.backbones.torchvision import TorchvisionArchitecture
+from featx.backbones.sources import find_architecture, list_sources
+from featx.backbones.sources.source import BackboneSource
 from featx.backbones.weights import PACKAGES, Checkpoint, open_checkpoint, packaged_files, stated_hash
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -78,15 +76,10 @@ def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
     """
     packaged = packaged_files()
     infos = [
-        _info(name, _default(TorchvisionArchitecture(name).published(), packaged), packaged)
-        for name in torchvision.names()
-        if name in DEFAULT_LAYERS
+        _info(source.prefix + name, source.facts[name], _default(published, packaged), packaged)
+        for source in list_sources()
+        for name, published in source.listed().items()
     ]
-    if importlib.util.find_spec("timm") is not None:
-        # Built by hand, because importing timm takes as long as everything else here.
-        for name, (filename, top1) in timm.PACKAGED.items():
-            carried = Pretrained(filename, filename, None, None, top1=top1)
-            infos.append(_info(f"timm:{name}", carried, packaged))
     if pattern is not None:
         wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
         infos = [info for info in infos if fnmatch.fnmatchcase(info.name, wanted)]
@@ -146,8 +139,8 @@ def load_backbone(
     >>> load_backbone("resnet18", weights=None, layer="layer3", image_size=64).dim
     256
     """
-    architecture, tag = _architecture(name)
-    name = f"timm:{architecture.name}" if architecture.source == "timm" else architecture.name
+    source, architecture, tag = _find(name)
+    name = source.prefix + architecture.name
     pretrained, checkpoint = _weights(architecture, name, _wanted(weights, tag))
     prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
     standard = layer is None and pooling is None and preprocessing is None and image_size is None
@@ -158,16 +151,17 @@ def load_backbone(
         network = random_network(architecture, seed)
         sha256, weights_name = values_sha256(network), None
     part: Cut | None = None
-    if network is None and standard and name in DEFAULT_LAYERS:
-        resolved, how, dim = DEFAULT_LAYERS[name]
+    facts = source.facts.get(architecture.name)
+    if network is None and standard and facts is not None:
+        resolved, how, dim = facts.layer, facts.pooling, facts.dim
     else:
         part = cut(
-            skeleton(architecture, pretrained, pretrained_style=True) if network is None else network,
+            meta_network(architecture, pretrained, pretrained_style=True) if network is None else network,
             prepare.size,
             name=name,
             layer=layer,
             pooling=pooling,
-            timm=architecture.source == "timm",
+            rules=architecture.rules,
         )
         resolved, how, dim = part.layer, part.pooling, part.dim
     backbone = Backbone(
@@ -207,24 +201,19 @@ def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
     WeightsError
         The weights cannot be had, or do not fit, classifier included.
     """
-    architecture, tag = _architecture(name)
+    _, architecture, tag = _find(name)
     pretrained, checkpoint = _weights(architecture, name, _wanted(weights, tag))
     if checkpoint is None:
         raise WeightsError(f"{name}: a classifier needs trained weights, got weights=None")
-    network = unfilled_network(architecture, pretrained)
+    network = uninitialised_network(architecture, pretrained)
     fill(network, checkpoint, architecture, pretrained=pretrained)
     return network.eval().requires_grad_(False)
 
 
-def _architecture(name: str) -> tuple[Architecture, str | None]:
+def _find(name: str) -> tuple[BackboneSource, Architecture, str | None]:
     if not isinstance(name, str):
         raise InputError(f"backbone: expected a name such as 'mobilenet_v2', got {type(name).__name__}")
-    if name.startswith("timm:"):
-        return timm.parse(name.removeprefix("timm:"))
-    known = torchvision.names()
-    if name not in known:
-        raise UnknownName("backbone", name, [*known, *(f"timm:{carried}" for carried in timm.PACKAGED)])
-    return TorchvisionArchitecture(name), None
+    return find_architecture(name)
 
 
 def _wanted(weights: Any, tag: str | None) -> Any:
@@ -326,13 +315,12 @@ def _preprocessing(
     return prepare if image_size is None else prepare.with_size(image_size)
 
 
-def _info(name: str, chosen: Pretrained | None, packaged: dict[str, Path]) -> BackboneInfo:
-    assert chosen is not None  # torchvision publishes weights for each of its networks
+def _info(name: str, facts: Facts, chosen: Pretrained | None, packaged: dict[str, Path]) -> BackboneInfo:
     return BackboneInfo(
         name=name,
-        dim=DEFAULT_LAYERS[name][2],
-        parameters=PARAMETERS[name],
-        top1=chosen.top1,
-        weights_available=chosen.find(packaged) is not None,
-        weights_name=chosen.name,
+        dim=facts.dim,
+        parameters=facts.parameters,
+        top1=None if chosen is None else chosen.top1,
+        weights_available=chosen is not None and chosen.find(packaged) is not None,
+        weights_name="" if chosen is None else chosen.name,
     )

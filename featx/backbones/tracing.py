@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 from torch.fx.proxy import TraceError
 
-from featx.backbones.loading import OneThread, one_at_a_time
+from featx.backbones.loading import ThreadLocalTracing, one_at_a_time
 from featx.vision import import_torchvision
+
+if TYPE_CHECKING:
+    from featx.backbones.layer_rules import LayerRules
 
 # What tracing arbitrary forward code raises when it branches on values or unpacks them.
 _UNTRACEABLE = (TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
@@ -24,29 +27,25 @@ _FLATTEN_FUNCTIONS = (torch.flatten,)
 
 
 @one_at_a_time
-def trace(network: nn.Module, timm: bool) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
+def trace(network: nn.Module, rules: LayerRules) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
     """Return the graph in eval mode and the name of each node; None when the network cannot be traced.
 
-    `timm` keeps whole the modules that timm marks as untraceable.
+    What `rules` names as untraced stays whole, as one node.
     """
     torchvision = import_torchvision()
     from torchvision.models.feature_extraction import NodePathTracer
     from torchvision.ops.misc import FrozenBatchNorm2d
     from torchvision.ops.stochastic_depth import StochasticDepth
 
-    leaves: list[Any] = [StochasticDepth, FrozenBatchNorm2d]
-    functions: list[Any] = []
-    if timm:
-        from timm.layers import get_notrace_functions, get_notrace_modules
+    modules, functions = rules.untraced()
 
-        leaves += get_notrace_modules()
-        functions += get_notrace_functions()
-
-    class Tracer(OneThread, NodePathTracer):
+    class Tracer(ThreadLocalTracing, NodePathTracer):
         pass
 
     tracer = Tracer(
-        autowrap_modules=(math, torchvision.ops), autowrap_functions=tuple(functions), leaf_modules=leaves
+        autowrap_modules=(math, torchvision.ops),
+        autowrap_functions=tuple(functions),
+        leaf_modules=[StochasticDepth, FrozenBatchNorm2d, *modules],
     )
     try:
         graph = tracer.trace(network)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from featx.engines.build import build_engine, make_engine
 from featx.engines.interface import Engine
-from featx.engines.parity import Parity, compare
-from featx.engines.plan import DEVICES, ENGINES, PRECISIONS, Plan, fallbacks, resolve
+from featx.engines.parity import Parity, measure_parity
+from featx.engines.resolver import DEVICES, ENGINES, PRECISIONS, Plan, fallbacks, resolve
 from featx.engines.torch import EagerEngine, TorchEngine
 
 __all__ = [
@@ -27,8 +27,8 @@ __all__ = [
     "Plan",
     "TorchEngine",
     "build_engine",
-    "compare",
     "fallbacks",
     "make_engine",
+    "measure_parity",
     "resolve",
 ]

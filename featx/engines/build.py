@@ -8,11 +8,11 @@ from functools import partial
 import torch
 
 from featx import machine
+from featx.backbones.backbone import Backbone
 from featx.backbones.loading import one_at_a_time
-from featx.backbones.spec import Backbone
-from featx.engines.interface import Engine, failed
-from featx.engines.plan import Plan, resolve
-from featx.engines.share import bytes_per_image, share
+from featx.engines.allocation import allocate, bytes_per_image
+from featx.engines.interface import Engine, engine_error
+from featx.engines.resolver import Plan, resolve
 from featx.engines.torch import EagerEngine, TorchEngine
 from featx.errors import FeatxError
 
@@ -90,7 +90,7 @@ def build_engine(
     kind, preferred = _kind(plan)
     on_cpu = plan.device == "cpu"
     needed = bytes_per_image(backbone.module, backbone.preprocessing.size)
-    taken = share(
+    taken = allocate(
         cores=(threads or machine.cores()) if on_cpu else 1,
         images=images,
         size=backbone.preprocessing.size,
@@ -102,11 +102,11 @@ def build_engine(
     )
     options = {"calibration": calibration} if calibration is not None else {}
     try:
-        return kind(backbone, device=plan.device, precision=plan.precision, share=taken, **options)
+        return kind(backbone, device=plan.device, precision=plan.precision, allocation=taken, **options)
     except FeatxError:
         raise
     except Exception as error:  # of the library that does the work, and another one may do
-        raise failed(f"{backbone.name}: {plan}", error) from error
+        raise engine_error(f"{backbone.name}: {plan}", error) from error
 
 
 def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:
@@ -128,7 +128,7 @@ def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:
     return TorchEngine, TorchEngine.preferred if plan.device == "cpu" else 64
 
 
-def version_of(plan: Plan) -> str | None:
+def engine_version(plan: Plan) -> str | None:
     """The version that the engine of a plan would have, or None where its library does not load."""
     if plan.engine != "openvino":
         return str(torch.__version__)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from featx.backbones.spec import Backbone
-from featx.engines.interface import padded
-from featx.engines.share import Share
+from featx.backbones.backbone import Backbone
+from featx.engines.allocation import Allocation
+from featx.engines.interface import pad_batch
 from featx.engines.torch import TorchEngine
 from featx.errors import EngineError
 
@@ -32,14 +32,19 @@ class CompileEngine(TorchEngine):
     fixed_batch = True
 
     def __init__(
-        self, backbone: Backbone, *, device: str = "cpu", precision: str = "fp32", share: Share | None = None
+        self,
+        backbone: Backbone,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        allocation: Allocation | None = None,
     ):
-        share = share or Share(1, torch.get_num_threads(), 8)
-        super().__init__(backbone, device=device, precision=precision, share=share)
+        allocation = allocation or Allocation(1, torch.get_num_threads(), 8)
+        super().__init__(backbone, device=device, precision=precision, allocation=allocation)
         failed: list[Exception] = []
 
         def compile_now() -> None:
-            # In a lane of its own: the code is made for the number of threads of the thread that runs it.
+            # In a worker of its own: the code is made for the number of threads of the thread that runs it.
             try:
                 self.enter()
                 height, width = backbone.preprocessing.size
@@ -66,7 +71,7 @@ class CompileEngine(TorchEngine):
     def _run(self, batch: np.ndarray) -> np.ndarray:
         rows = []
         for start in range(0, len(batch), self.batch_size):
-            part = padded(batch[start : start + self.batch_size], self.batch_size)
+            part = pad_batch(batch[start : start + self.batch_size], self.batch_size)
             out = self._module(self._normalised(self._upload(part)))
             rows.append(out.to(torch.float32).numpy())
         return np.concatenate(rows)[: len(batch)] if rows else np.empty((0, self.backbone.dim), np.float32)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from featx.backbones.spec import Backbone
+from featx.backbones.backbone import Backbone
+from featx.engines.allocation import Allocation
 from featx.engines.interface import Ticket
-from featx.engines.share import Share
 from featx.engines.torch import TorchEngine, full_fp32, out_of_memory
 
 #: Batches whose pixels may be on the way or computing at a time: one computes, one is copied.
@@ -29,8 +29,8 @@ class CudaEngine(TorchEngine):
         embeddings from a GPU and from a CPU differ by a thousandth.
     device : str
         ``"cuda"`` or ``"cuda:N"``.
-    share : Share, optional
-        Its batch; lanes are of no meaning here.
+    allocation : Allocation, optional
+        Its batch; workers are of no meaning here.
     compiled : bool, default=False
         Whether the network goes through ``torch.compile``: a minute of start-up for faster kernels.
 
@@ -50,12 +50,15 @@ class CudaEngine(TorchEngine):
         *,
         device: str = "cuda",
         precision: str = "bf16",
-        share: Share | None = None,
+        allocation: Allocation | None = None,
         compiled: bool = False,
     ):
         self._compiled = compiled
         super().__init__(
-            backbone, device=device, precision=precision, share=share or Share(1, 1, self.preferred)
+            backbone,
+            device=device,
+            precision=precision,
+            allocation=allocation or Allocation(1, 1, self.preferred),
         )
         if compiled:
             self.name = "compile"

@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 
 
-def folded(module: nn.Module) -> nn.Module:
+def fold_batch_norms(module: nn.Module) -> nn.Module:
     """A frozen copy in eval mode, with batch norms folded where the network could be traced.
 
     Parameters

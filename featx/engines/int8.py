@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones.spec import Backbone
+from featx.backbones.backbone import Backbone
 from featx.engines.openvino import import_openvino, packed, silenced, to_openvino
 from featx.errors import EngineError, MissingExtra
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from featx.backbones.spec import Backbone
+from featx.backbones.backbone import Backbone
 from featx.errors import EngineError, InputError
 
 #: Waits for a submitted batch and gives its rows.
@@ -27,7 +27,7 @@ class Engine(Protocol):
         Of the arithmetic inside the network. Embeddings are float32 in any case.
     version : str
         Of the library that does the work; another one is compared with the reference again.
-    lanes : int
+    workers : int
         How many threads should call it at once, each of which then has its share of the cores; 0 for a
         device that works by itself while the cores prepare images, and is fed through `submit`.
     batch_size : int
@@ -38,7 +38,7 @@ class Engine(Protocol):
     device: str
     precision: str
     version: str
-    lanes: int
+    workers: int
     batch_size: int
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -59,13 +59,13 @@ class Engine(Protocol):
         """Start on a batch, given in parts, and return at once where the device works by itself."""
 
     def enter(self) -> None:
-        """Make the calling thread a lane: it takes no more than its share of the cores."""
+        """Make the calling thread a worker: it takes no more than its share of the cores."""
 
     def leave(self) -> None:
-        """Undo in the calling thread what `enter` did to the process, when all lanes are done."""
+        """Undo in the calling thread what `enter` did to the process, when all workers are done."""
 
 
-def failed(what: str, error: BaseException) -> EngineError:
+def engine_error(what: str, error: BaseException) -> EngineError:
     """What a library said when it failed, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0][:200] if lines else type(error).__name__
@@ -87,7 +87,7 @@ def check_batch(batch: np.ndarray, backbone: Backbone) -> None:
         )
 
 
-def padded(batch: np.ndarray, size: int) -> np.ndarray:
+def pad_batch(batch: np.ndarray, size: int) -> np.ndarray:
     """`batch` with black images behind it, for an engine whose batch is fixed."""
     if len(batch) == size:
         return batch

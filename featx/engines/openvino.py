@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from featx.backbones.backbone import Backbone
 from featx.backbones.loading import one_at_a_time
-from featx.backbones.spec import Backbone
-from featx.engines.folding import folded
-from featx.engines.interface import CpuEngine, check_batch, failed, padded
-from featx.engines.plan import installed
-from featx.engines.share import Share
+from featx.engines.allocation import Allocation
+from featx.engines.folding import fold_batch_norms
+from featx.engines.interface import CpuEngine, check_batch, engine_error, pad_batch
+from featx.engines.resolver import installed
 from featx.errors import EngineError, InputError, MissingExtra
 from featx.forks import REMEDY, fresh_in_child, uninterrupted
 from featx.machine import cores
@@ -46,7 +46,7 @@ def import_openvino(purpose: str = "engine 'openvino'") -> Any:
             import openvino
         except ImportError as error:
             if installed("openvino"):
-                raise failed("OpenVINO", error) from error
+                raise engine_error("OpenVINO", error) from error
             raise MissingExtra("openvino", "openvino", purpose) from error
     return openvino
 
@@ -76,16 +76,16 @@ class OpenVINOEngine(CpuEngine):
         Not changed.
     precision : {"fp32", "bf16", "int8"}
         bf16 where the CPU has it; one that has not computes in fp32. int8 needs a `calibration`.
-    share : Share, optional
-        Lanes, threads and batch; by default one lane with all cores.
+    allocation : Allocation, optional
+        Workers, threads and batch; by default one worker with all cores.
     calibration : bytes, optional
         A quantised network, as `featx.engines.int8.calibrate` gives it.
 
     Notes
     -----
     Normalisation is part of the network, so uint8 goes in. The batch is fixed: what is smaller is padded.
-    Each lane has a stream of OpenVINO's, whose threads work while the lane waits. A forked child has none of
-    these threads, so it builds an engine of its own.
+    Each worker has a stream of OpenVINO's, whose threads work while the worker waits. A forked child has
+    none of these threads, so it builds an engine of its own.
     """
 
     name = "openvino"
@@ -98,21 +98,21 @@ class OpenVINOEngine(CpuEngine):
         *,
         device: str = "cpu",
         precision: str = "fp32",
-        share: Share | None = None,
+        allocation: Allocation | None = None,
         calibration: bytes | None = None,
     ):
         ov = import_openvino()
         self.backbone, self.device, self.precision = backbone, device, precision
         self.version = ov.__version__
-        share = share or Share(1, cores(), 8)
-        self.lanes, self.batch_size = share.lanes, share.batch_size
+        allocation = allocation or Allocation(1, cores(), 8)
+        self.workers, self.batch_size = allocation.workers, allocation.batch_size
         model = to_openvino(backbone) if calibration is None else unpacked(calibration)
-        model.reshape([share.batch_size, *backbone.preprocessing.size, 3])
+        model.reshape([allocation.batch_size, *backbone.preprocessing.size, 3])
         options = {
-            "NUM_STREAMS": str(share.lanes),
-            "INFERENCE_NUM_THREADS": str(share.lanes * share.threads),
+            "NUM_STREAMS": str(allocation.workers),
+            "INFERENCE_NUM_THREADS": str(allocation.workers * allocation.threads),
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "int8": "f32"}.get(precision, precision),
-            "ENABLE_CPU_PINNING": False,  # lanes also decode, and the system knows best where
+            "ENABLE_CPU_PINNING": False,  # workers also decode, and the system knows best where
         }
         try:
             self._compiled = ov.Core().compile_model(model, "CPU", options)
@@ -120,7 +120,7 @@ class OpenVINOEngine(CpuEngine):
             raise _refused(backbone, error) from error
         self._process = os.getpid()
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(share.lanes):
+        for _ in range(allocation.workers):
             self._requests.put(self._compiled.create_infer_request())
 
     @uninterrupted()
@@ -137,11 +137,11 @@ class OpenVINOEngine(CpuEngine):
         try:
             for start in range(0, len(batch), self.batch_size):
                 part = batch[start : start + self.batch_size]
-                pixels = np.ascontiguousarray(padded(part, self.batch_size))
+                pixels = np.ascontiguousarray(pad_batch(part, self.batch_size))
                 rows = request.infer([pixels], share_inputs=True, share_outputs=True)[0]
                 out[start : start + len(part)] = rows[: len(part)]
         except RuntimeError as error:
-            said = failed(f"{self.backbone.name}: OpenVINO", error)
+            said = engine_error(f"{self.backbone.name}: OpenVINO", error)
             raise InputError(
                 f"{said} with a batch of {self.batch_size} images; use a smaller batch_size or engine='torch'"
             ) from error
@@ -166,7 +166,9 @@ def to_openvino(backbone: Backbone) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's tracer, about shapes that are constant here
-            model = ov.convert_model(folded(backbone.module), example_input=torch.zeros(1, 3, *size))
+            model = ov.convert_model(
+                fold_batch_norms(backbone.module), example_input=torch.zeros(1, 3, *size)
+            )
     except Exception as error:  # OpenVINO raises classes of its own for each stage
         raise _refused(backbone, error) from error
     steps = ov.preprocess.PrePostProcessor(model)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones.joint import columns_of
-from featx.engines.interface import Engine, failed
+from featx.backbones.multilayer import columns_of
+from featx.engines.interface import Engine, engine_error
 from featx.engines.torch import EagerEngine
 from featx.errors import FeatxError
 
@@ -62,13 +62,13 @@ class Parity:
         )
 
 
-def compare(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
+def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
     """Run an engine and the reference on the same images.
 
     Parameters
     ----------
     engine : Engine
-    backbone : Backbone or JointBackbone
+    backbone : Backbone or MultiLayerBackbone
         Of several layers each is compared on its own, and what is farthest away counts.
     pixels : ndarray of shape (n, h, w, 3), uint8
         Preprocessed images, n at least 1.
@@ -112,7 +112,7 @@ def _as_in_a_run(engine: Engine, pixels: np.ndarray) -> np.ndarray:
     except FeatxError:
         raise
     except Exception as error:  # libraries raise classes of their own, and another engine may do
-        raise failed(engine.name, error) from error
+        raise engine_error(engine.name, error) from error
 
 
 def distances(rows: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from featx.backbones.spec import Backbone
-from featx.engines.folding import folded
+from featx.backbones.backbone import Backbone
+from featx.engines.allocation import Allocation
+from featx.engines.folding import fold_batch_norms
 from featx.engines.interface import CpuEngine, check_batch
-from featx.engines.share import Share
 from featx.errors import InputError
 from featx.forks import fresh_in_child, threads_here, uninterrupted
 
@@ -31,8 +31,8 @@ class TorchEngine(CpuEngine):
     device : str
         As `featx.engines.resolve` gives it.
     precision : {"fp32", "bf16", "fp16"}
-    share : Share, optional
-        Lanes, threads and batch; by default one lane with the threads that torch has.
+    allocation : Allocation, optional
+        Workers, threads and batch; by default one worker with the threads that torch has.
 
     Notes
     -----
@@ -47,15 +47,20 @@ class TorchEngine(CpuEngine):
     fixed_batch = False
 
     def __init__(
-        self, backbone: Backbone, *, device: str = "cpu", precision: str = "fp32", share: Share | None = None
+        self,
+        backbone: Backbone,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        allocation: Allocation | None = None,
     ):
         self.backbone = backbone
         self.device = device
         self.precision = precision
         self.version = str(torch.__version__)
-        self.share = share or Share(1, torch.get_num_threads(), 32)
-        self.lanes = self.share.lanes if device == "cpu" else 0
-        self.batch_size = self.share.batch_size
+        self.allocation = allocation or Allocation(1, torch.get_num_threads(), 32)
+        self.workers = self.allocation.workers if device == "cpu" else 0
+        self.batch_size = self.allocation.batch_size
         self._device = torch.device(device)
         self._dtype = DTYPES[precision]
         self._threads_before: int | None = None
@@ -69,7 +74,7 @@ class TorchEngine(CpuEngine):
 
     def _made(self, backbone: Backbone) -> Any:
         """The network as it is run here."""
-        module: Any = folded(backbone.module)  # Module.to's stub lacks memory_format
+        module: Any = fold_batch_norms(backbone.module)  # Module.to's stub lacks memory_format
         return module.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
 
     @uninterrupted()
@@ -106,9 +111,9 @@ class TorchEngine(CpuEngine):
     def enter(self) -> None:
         """The calling thread computes with its share of the cores."""
         before = torch.get_num_threads()
-        if self._threads_before is None:  # the first lane of a run
+        if self._threads_before is None:  # the first worker of a run
             self._threads_before = before
-        torch.set_num_threads(threads_here(self.share.threads))
+        torch.set_num_threads(threads_here(self.allocation.threads))
 
     def leave(self) -> None:
         """torch counts threads per thread, but hands new ones the number that was set last."""

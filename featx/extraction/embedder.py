@@ -38,7 +38,7 @@ class Embedder:
         ``"float32"`` or ``"float16"``: in which the rows are kept.
     plan : Plan or None
         How the network is run; None for the raw-pixel floor, whose rows are no forward passes.
-    backbone : Backbone, JointBackbone or None
+    backbone : Backbone, MultiLayerBackbone or None
     fallbacks : tuple of Embedder
         What takes its place where the parity check refuses its engine, or that cannot be built, in order.
     batch_size : int or "auto"
@@ -105,7 +105,7 @@ def network_embedder(
     batch_size: int | str = "auto",
     dtype: str = "float32",
 ) -> Embedder:
-    """The embedder of a frozen `backbone`: what `load_backbone` gave, or a `JointBackbone`."""
+    """The embedder of a frozen `backbone`: what `load_backbone` gave, or a `MultiLayerBackbone`."""
     from featx.engines import fallbacks, resolve
 
     check_options(engine=engine, device=device, precision=precision, batch_size=batch_size, dtype=dtype)
@@ -169,8 +169,8 @@ class _Flatten:
 
     name, device, precision, version = "pixels", "cpu", "fp32", "1"
 
-    def __init__(self, lanes: int) -> None:
-        self.lanes, self.batch_size = lanes, 64
+    def __init__(self, workers: int) -> None:
+        self.workers, self.batch_size = workers, 64
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         return batch.reshape(len(batch), -1).astype(np.float32) / 255

@@ -297,7 +297,7 @@ class _Run:
             self._threads(),
         )
         self.profile.engine = _described(engines)
-        self.profile.threads, self.profile.device = pipeline.threads, engines[0].lanes == 0
+        self.profile.threads, self.profile.device = pipeline.threads, engines[0].workers == 0
         commits = Commits(self.cache, working, self.profile)
         units = pipeline.run(todo)
         began = time.perf_counter()
@@ -356,7 +356,7 @@ class _Run:
         if profile.images:
             cost = sum(spent for stage, spent in profile.stages.items() if stage != "commit") / profile.images
         else:
-            cost = max(1, engine.lanes) * (read_cost(member.shelf.path) or 0.0)
+            cost = max(1, engine.workers) * (read_cost(member.shelf.path) or 0.0)
         return min(_PATIENCE_SECONDS + _PATIENCE_BATCHES * engine.batch_size * cost, _MOST_PATIENCE_SECONDS)
 
     def _take(self, unit: Unit, commits: Commits) -> None:
@@ -391,9 +391,8 @@ def _readers(count: int) -> Iterator[Callable[..., Any]]:
 def _described(engines: Sequence[Any]) -> dict[str, Any]:
     """What a profile says of the engines: of several, their values side by side."""
     described: dict[str, Any] = {}
-    for name in ("name", "device", "precision", "lanes", "batch_size"):
+    keys = {"name": "engine", "workers": "lanes"}  # as stored profiles name them
+    for name in ("name", "device", "precision", "workers", "batch_size"):
         values = list(dict.fromkeys(getattr(engine, name) for engine in engines))
-        described["engine" if name == "name" else name] = (
-            values[0] if len(values) == 1 else ", ".join(map(str, values))
-        )
+        described[keys.get(name, name)] = values[0] if len(values) == 1 else ", ".join(map(str, values))
     return described

@@ -224,7 +224,7 @@ def _finding(
 
 def _compared(embedder: Embedder, engine: Any, images: Sequence[Any] | None = None) -> dict[str, Any]:
     """Compare an engine with plain fp32, on `images` or on those that are nobody's; a failure twice."""
-    from featx.engines import compare
+    from featx.engines import measure_parity
     from featx.engines.parity import FEW, MANY
 
     parity = None
@@ -235,7 +235,7 @@ def _compared(embedder: Embedder, engine: Any, images: Sequence[Any] | None = No
             pixels = first_pixels(embedder, images, most)
         if not len(pixels):
             return {}
-        parity = compare(engine, embedder.backbone, pixels)
+        parity = measure_parity(engine, embedder.backbone, pixels)
         if parity.passed or len(pixels) < most:
             break
     if parity is None or not parity.images:
@@ -293,10 +293,10 @@ def _told(note: dict[str, Any]) -> dict[str, Any]:
 
 def _version(embedder: Embedder) -> str | None:
     """The version of the library that would do the work."""
-    from featx.engines.build import version_of
+    from featx.engines.build import engine_version
 
     assert embedder.plan is not None
-    return version_of(embedder.plan)
+    return engine_version(embedder.plan)
 
 
 def _name(embedder: Embedder) -> str:

@@ -1,9 +1,9 @@
 """From files to rows, many at a time: read ahead, decode, resize, and through the network.
 
-Images go in units of a few batches. Threads read files ahead and take their digests. On a CPU every lane
+Images go in units of a few batches. Threads read files ahead and take their digests. On a CPU every worker
 takes the next unit, decodes it and runs the network on it: no core waits for another. A device is fed by
 this process's main thread, while the threads prepare the next units. Units come out in the order they went
-in, whichever lane was faster, and only so many are under way that memory stays bounded.
+in, whichever worker was faster, and only so many are under way that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Ticket = Callable[[], np.ndarray]
 
 #: Images that a thread prepares in one go for a device, whose own batches are large.
 _GRAIN = 16
-#: Batches that a lane takes in one go: each handing over wakes a thread, and that is not free.
+#: Batches that a worker takes in one go: each handing over wakes a thread, and that is not free.
 _BATCHES = 4
 #: Batches that a device has at a time.
 _IN_FLIGHT = 2
@@ -76,7 +76,7 @@ class Pipeline:
     keepers : sequence of Keeper
         For each engine.
     threads : int
-        That prepare images for a device; lanes are the engines' to say.
+        That prepare images for a device; on a CPU the engine decides how many workers there are.
 
     Attributes
     ----------
@@ -96,8 +96,8 @@ class Pipeline:
     ) -> None:
         self._images, self._preprocessing = images, preprocessing
         self._engines, self._keepers = engines, keepers
-        self._feeds_device = engines[0].lanes == 0
-        self.threads = max(engine.lanes for engine in engines) or threads
+        self._feeds_device = engines[0].workers == 0
+        self.threads = max(engine.workers for engine in engines) or threads
         self.rest: list[Unit] = []
         self.elsewhere: list[dict[int, bytes]] = [{} for _ in engines]
         self._lock = threading.Lock()
@@ -131,9 +131,9 @@ class Pipeline:
         working: deque[Future] = deque()
         workers = self._workers(todo, sizes, most)
         readers = ThreadPoolExecutor(max(READERS, self.threads), thread_name_prefix="featx-read")
-        lanes = ThreadPoolExecutor(
+        computing = ThreadPoolExecutor(
             self.threads if workers is None else 1,
-            thread_name_prefix="featx-lane",
+            thread_name_prefix="featx-worker",
             initializer=self._enter,
         )
 
@@ -145,13 +145,13 @@ class Pipeline:
                 positions = todo[start : start + size]
                 if workers is not None:
                     chunk = workers.submit([self._images[i] for i in positions])
-                    working.append(lanes.submit(self._adopt, positions, chunk))
+                    working.append(computing.submit(self._adopt, positions, chunk))
                     continue
                 with self._lock:
                     self._open.add(start)
                 read = readers.submit(self._read, positions, start)
                 reading.append(read)
-                working.append(lanes.submit(self._work, read, start))
+                working.append(computing.submit(self._work, read, start))
 
         try:
             fill()
@@ -173,7 +173,7 @@ class Pipeline:
             if workers is not None:
                 workers.close()
             readers.shutdown(wait=True, cancel_futures=True)
-            lanes.shutdown(wait=True, cancel_futures=True)
+            computing.shutdown(wait=True, cancel_futures=True)
             for engine in self._engines:
                 engine.leave()
             for future in working:
@@ -237,7 +237,7 @@ class Pipeline:
         return unit
 
     def _may_read(self, number: int) -> bool:
-        """Whether there is room; what the lanes need first is read in any case, as it makes room."""
+        """Whether there is room; what the workers need first is read in any case, as it makes room."""
         return self._bytes_read < FILES_AHEAD or self._ending or number <= min(self._open, default=number)
 
     def _work(self, read: Future, number: int) -> Unit:
@@ -250,7 +250,7 @@ class Pipeline:
         return unit
 
     def _forward(self, unit: Unit) -> None:
-        """The rows of a unit, where its lane computes them."""
+        """The rows of a unit, where its worker computes them."""
         if not self._feeds_device and unit.pixels is not None:
             began = time.perf_counter()
             for number, engine in enumerate(self._engines):

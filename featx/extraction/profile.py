@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: What a lane or the main thread does, in the order of the data.
+#: What a worker or the main thread does, in the order of the data.
 STAGES = ("read", "decode", "preprocess", "forward", "commit")
 
 _WHAT = {
@@ -31,11 +31,12 @@ class Profile:
     stages : dict of str to float
         Seconds of `STAGES`, added up over the threads that worked on them side by side.
     threads : int
-        Lanes that decoded and ran the network, or threads that decoded for a device.
+        Workers that decoded and ran the network, or threads that decoded for a device.
     device : bool
         Whether the network ran on a device of its own, beside the threads.
     engine : dict
-        ``engine``, ``device``, ``precision``, ``lanes``, ``batch_size``; empty when nothing was computed.
+        ``engine``, ``device``, ``precision``, ``lanes`` (number of workers), ``batch_size``; empty when
+        nothing was computed.
     building, comparing : float
         Seconds in which the engine was built, and compared with plain fp32, before that.
     """

@@ -45,9 +45,10 @@ def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
         and all(isinstance(space.get(key), str) for key in ("precision", "dtype"))
     ):
         raise InputError(f"{where}: does not say which network its rows come from; expected a file of featx")
-    name = network["architecture"]
+    from featx.backbones.sources import backbone_name
+
     return {
-        "name": f"timm:{name}" if network["source"] == "timm" else name,
+        "name": backbone_name(network["source"], network["architecture"]),
         "weights": None if network["weights"] == "random" else network["weights"],
         "layer": network["layer"],
         "pooling": network["pooling"],

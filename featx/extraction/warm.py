@@ -66,7 +66,7 @@ def forget() -> None:
 def warm_backbone(
     name: Any, *, weights: Any = "default", layers: tuple[str | None, ...] = (None,), **options: Any
 ) -> Any:
-    """The backbone of that name, or of several layers the `JointBackbone`; shared, so not to be changed.
+    """The backbone of that name, or of several layers the `MultiLayerBackbone`; shared, so not to be changed.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def warm_backbone(
     InputError
         An option goes with a backbone that is loaded already, which it would not change.
     """
-    from featx.backbones import JointBackbone, load_backbone
+    from featx.backbones import MultiLayerBackbone, load_backbone
 
     if not isinstance(name, str):
         given = [option for option, value in options.items() if value is not None]
@@ -101,7 +101,7 @@ def warm_backbone(
             _warm.backbones.move_to_end(key)
             return found[0]
     members = [load_backbone(name, weights=weights, layer=layer, **options) for layer in layers]
-    backbone = members[0] if len(members) == 1 else JointBackbone(members)
+    backbone = members[0] if len(members) == 1 else MultiLayerBackbone(members)
     with _warm.lock:
         _warm.backbones[key] = backbone, _stamp(backbone)
         while len(_warm.backbones) > _BACKBONES:

@@ -304,7 +304,7 @@ def _from_images(
     most: int,
     seed: int,
 ) -> _Side:
-    from featx.backbones import columns_of, has_logits, joined, load_layers
+    from featx.backbones import columns_of, combine_layers, has_logits, load_layers
 
     total, dataset = len(dataset), dataset.subset(_sample(len(dataset), most, seed))
     if isinstance(backbone, str):
@@ -315,7 +315,7 @@ def _from_images(
     if has_logits(members[0]):
         logits = load_layers(members[0], ["logits"])[0]
         members += [logits] if logits.identity != members[0].identity else []
-    network = joined(members)
+    network = combine_layers(members)
     found = embed_dataset(dataset, network_embedder(network, **run), **common)
     _require_enough(dataset.name, len(found.kept))
     dataset = dataset.subset(found.kept)

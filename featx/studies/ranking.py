@@ -241,12 +241,12 @@ def _extracted(
     result: Ranking,
 ) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray, Any]:
     """Embeddings of each layer, source class probabilities, the images, and the space of a layer."""
-    from featx.backbones import columns_of, joined
+    from featx.backbones import columns_of, combine_layers
 
     together = list(members)
     if logits is not None and logits.identity not in [member.identity for member in members]:
         together.append(logits)
-    backbone = joined(together)
+    backbone = combine_layers(together)
     rows = embed_dataset(dataset, network_embedder(backbone, **run), **common)
     places = {repr(member.identity): at for member, at in zip(together, columns_of(backbone), strict=True)}
     spaces = {

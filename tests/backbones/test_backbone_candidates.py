@@ -6,8 +6,9 @@ import pytest
 import torch
 from pictures import BACKBONE
 
-from featx.backbones import JointBackbone, joined, list_layers, load_backbone, load_layers
+from featx.backbones import MultiLayerBackbone, combine_layers, list_layers, load_backbone, load_layers
 from featx.backbones.layers import cut, resolve
+from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.vision import import_torchvision
 
@@ -71,7 +72,7 @@ def test_several_layers_are_as_each_alone():
     assert [m.identity for m in members] == [m.identity for m in alone]
     assert [m.dim for m in members] == [96, 1024, 1000]
     x = torch.rand(2, 3, 32, 32)
-    together = joined(members).module(x)
+    together = combine_layers(members).module(x)
     torch.testing.assert_close(together, torch.cat([m.module(x) for m in alone], 1))
 
 
@@ -80,8 +81,8 @@ def test_all_layers_and_a_loaded_backbone():
     members = load_layers(loaded)
     assert [m.layer.split(".")[0] for m in members] == ["conv1", "stage2", "stage3"]
     assert members[-1].dim == loaded.dim == 96
-    assert joined(load_layers(loaded, [None])) is loaded
-    assert isinstance(joined(members), JointBackbone)
+    assert combine_layers(load_layers(loaded, [None])) is loaded
+    assert isinstance(combine_layers(members), MultiLayerBackbone)
     assert [m.dim for m in load_layers(BACKBONE, "stage2", pooling="max", **TINY)] == [48]
     # Two names of one layer are one.
     assert len(load_layers(BACKBONE, ["fc", "logits"], **TINY)) == 1
@@ -108,4 +109,4 @@ def test_a_timm_network_has_logits_and_one_without_a_head_says_so():
 
     headless = timm.create_model("test_resnet", num_classes=0).eval()
     with pytest.raises(InputError, match="no classifier"):
-        cut(headless, (32, 32), name="headless", layer="logits", timm=True)
+        cut(headless, (32, 32), name="headless", layer="logits", rules=TimmLayerRules())

@@ -12,6 +12,7 @@ from torch import nn
 
 from featx.backbones import hooks, tracing
 from featx.backbones.hooks import HookedFeatures
+from featx.backbones.layer_rules import LayerRules
 from featx.backbones.layers import cut
 from featx.errors import InputError, UnknownName
 
@@ -240,6 +241,6 @@ def test_what_another_thread_computes_is_no_part_of_a_trace():
             thread.join()
             return self.conv(x)
 
-    graph, _ = tracing.trace(Busy(), timm=False)
+    graph, _ = tracing.trace(Busy(), LayerRules())
     assert [node.target for node in graph.nodes if node.op == "call_module"] == ["conv"]
     torch.testing.assert_close(seen[0], other(torch.ones(1, 2)))

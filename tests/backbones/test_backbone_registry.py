@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from featx.backbones import list_backbones, load_backbone, load_classifier, registry, torchvision
+from featx.backbones import list_backbones, load_backbone, load_classifier, registry
 from featx.backbones.layers import cut
-from featx.backbones.loading import skeleton
-from featx.backbones.table import DEFAULT_LAYERS, PARAMETERS
+from featx.backbones.loading import meta_network
+from featx.backbones.sources import torchvision
+from featx.backbones.sources.torchvision_facts import FACTS
 from featx.backbones.weights import hub_folder
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -41,7 +42,7 @@ def test_every_family_gives_the_input_of_its_classifier(name):
     size = FAMILIES[name]
     backbone = load_backbone(name, weights=None, image_size=size)
     part = backbone.module
-    reference = skeleton(backbone.architecture, None, pretrained_style=False)
+    reference = meta_network(backbone.architecture, None, pretrained_style=False)
     values = part.state_dict()
     values._metadata = reference.state_dict()._metadata  # MNASNet asks for the version of its layout
     assert not reference.load_state_dict(values, strict=False, assign=True).unexpected_keys
@@ -76,7 +77,7 @@ def test_every_family_gives_the_input_of_its_classifier(name):
     ],
 )
 def test_large_families_are_cut_at_the_input_of_their_classifier(name, size, dim):
-    network = skeleton(torchvision.TorchvisionArchitecture(name), None, pretrained_style=False)
+    network = meta_network(torchvision.TorchvisionArchitecture(name), None, pretrained_style=False)
     part = cut(network, (size, size), name=name)
     heads = [m for m in network.modules() if isinstance(m, nn.Linear)]
     assert part.dim == heads[-1].in_features == dim
@@ -84,9 +85,8 @@ def test_large_families_are_cut_at_the_input_of_their_classifier(name, size, dim
 
 
 def test_the_table_of_facts_covers_what_torchvision_has():
-    missing = set(torchvision.names()) - set(DEFAULT_LAYERS)
+    missing = set(torchvision.TorchvisionSource().names()) - set(FACTS)
     assert not missing or missing.isdisjoint({"resnet50", "mobilenet_v2"})
-    assert DEFAULT_LAYERS.keys() == PARAMETERS.keys()
 
 
 @pytest.mark.parametrize(
@@ -95,15 +95,17 @@ def test_the_table_of_facts_covers_what_torchvision_has():
 def test_the_table_of_facts_is_what_cutting_finds(name):
     architecture = torchvision.TorchvisionArchitecture(name)
     published = architecture.published()[0]
-    network = skeleton(architecture, published, pretrained_style=True)
+    network = meta_network(architecture, published, pretrained_style=True)
     part = cut(network, published.preprocessing.size, name=name)
-    assert (part.layer, part.pooling, part.dim) == DEFAULT_LAYERS[name]
-    assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
+    assert (part.layer, part.pooling, part.dim) == FACTS[name][:3]
+    assert sum(p.numel() for p in network.parameters()) == FACTS[name].parameters
 
 
 def test_a_skeleton_has_no_values_and_spends_no_chance():
     state = torch.get_rng_state()
-    network = skeleton(torchvision.TorchvisionArchitecture("regnet_y_400mf"), None, pretrained_style=False)
+    network = meta_network(
+        torchvision.TorchvisionArchitecture("regnet_y_400mf"), None, pretrained_style=False
+    )
     assert all(t.is_meta for t in network.state_dict().values())
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -251,7 +253,7 @@ def test_a_backbone_can_be_pickled_and_computes_the_same():
 def test_blocks_follow_the_network_from_input_to_output():
     def blocks(name):
         backbone = load_backbone(SMALL, weights=None)
-        network = skeleton(torchvision.TorchvisionArchitecture(name), None, pretrained_style=False)
+        network = meta_network(torchvision.TorchvisionArchitecture(name), None, pretrained_style=False)
         module = cut(network, (64, 64), name=name).module
         found = backbone.blocks(module)
         owned = {id(p) for block in found for unit in block for p in module.get_submodule(unit).parameters()}
@@ -270,7 +272,7 @@ def test_blocks_follow_the_network_from_input_to_output():
 def test_preprocessing_is_that_of_the_weights():
     network = load_backbone("inception_v3", weights=None)
     assert (network.preprocessing.resize, network.preprocessing.size) == (342, (299, 299))
-    v1, v2 = registry.torchvision.TorchvisionArchitecture("resnet50").published()[::-1]
+    v1, v2 = torchvision.TorchvisionArchitecture("resnet50").published()[::-1]
     assert (v1.preprocessing.resize, v2.preprocessing.resize) == (256, 232)
     vit = torchvision.TorchvisionArchitecture("vit_b_16").published()
     swag = next(w for w in vit if w.name == "IMAGENET1K_SWAG_E2E_V1")

@@ -133,7 +133,7 @@ def run_bound(method: str, files: list[str], name: str) -> dict:
     parts = iter(range(0, len(files), engine.batch_size))
     lock = threading.Lock()
 
-    def lane() -> None:
+    def work() -> None:
         engine.enter()
         while True:
             with lock:
@@ -144,7 +144,7 @@ def run_bound(method: str, files: list[str], name: str) -> dict:
 
     engine(pixels[: engine.batch_size])
     began = time.perf_counter()
-    threads = [threading.Thread(target=lane) for _ in range(engine.lanes)]
+    threads = [threading.Thread(target=work) for _ in range(engine.workers)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -14,9 +14,9 @@ import torch
 
 from featx.backbones import load_backbone
 from featx.engines import EagerEngine, cuda
+from featx.engines.allocation import Allocation
 from featx.engines.cuda import SLOTS, CudaEngine
 from featx.engines.parity import distances
-from featx.engines.share import Share
 from featx.errors import InputError
 
 SIZE = 32
@@ -115,7 +115,7 @@ def pixels():
 
 
 def engine_of(backbone, batch=4, kind=Recorder):
-    return kind(backbone, device="cpu", precision="fp32", share=Share(1, 1, batch))
+    return kind(backbone, device="cpu", precision="fp32", allocation=Allocation(1, 1, batch))
 
 
 def near(rows, backbone, pixels):
@@ -210,7 +210,7 @@ def test_a_real_gpu_gives_the_rows_of_the_cpu(precision, monkeypatch):
     monkeypatch.undo()
     backbone = load_backbone("resnet18", weights=None, image_size=64)
     pixels = np.random.default_rng(0).integers(0, 256, (37, 64, 64, 3), dtype=np.uint8)
-    engine = CudaEngine(backbone, device="cuda", precision=precision, share=Share(1, 1, 8))
+    engine = CudaEngine(backbone, device="cuda", precision=precision, allocation=Allocation(1, 1, 8))
     tickets = [engine.submit([pixels[i : i + 8]]) for i in range(0, 37, 8)]
     rows = np.concatenate([ticket() for ticket in tickets])
     error, cosine = distances(rows, EagerEngine(backbone)(pixels))

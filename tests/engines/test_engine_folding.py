@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 
 from featx.backbones import load_backbone
-from featx.engines.folding import folded
+from featx.engines.folding import fold_batch_norms
 
 
 def lively(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -38,7 +38,7 @@ def norms(module: nn.Module) -> int:
 def check(module: nn.Module, left: int, channels: int = 3) -> None:
     images = torch.rand(2, channels, 12, 12, generator=torch.Generator().manual_seed(1))
     before = copy.deepcopy(module.state_dict())
-    result = folded(module)
+    result = fold_batch_norms(module)
     with torch.no_grad():
         expected, got = module(images), result(images)
     assert norms(result) == left
@@ -125,7 +125,7 @@ def test_real_networks_fold(name, left):
     backbone = load_backbone(name, weights=None, image_size=32)
     module = lively(backbone.build()).requires_grad_(False)
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    result = folded(module)
+    result = fold_batch_norms(module)
     with torch.no_grad():
         expected, got = module(images), result(images)
     assert norms(result) == left
@@ -137,7 +137,7 @@ def test_timms_norm_with_an_activation_inside_folds():
     backbone = load_backbone("timm:tf_efficientnet_lite0", weights=None, image_size=32)
     module = lively(backbone.build()).requires_grad_(False)
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    result = folded(module)
+    result = fold_batch_norms(module)
     with torch.no_grad():
         expected, got = module(images), result(images)
     assert norms(result) == 0

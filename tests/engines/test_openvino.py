@@ -11,9 +11,9 @@ pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
 from featx.backbones import load_backbone
 from featx.engines import make_engine
+from featx.engines.allocation import Allocation
 from featx.engines.openvino import OpenVINOEngine, packed, to_openvino, unpacked
 from featx.engines.parity import distances
-from featx.engines.share import Share
 from featx.errors import EngineError
 
 SIZE = 64
@@ -37,7 +37,7 @@ def reference(backbone, pixels):
 
 
 def test_bfloat16_is_near(backbone, pixels, reference):
-    rows = OpenVINOEngine(backbone, precision="bf16", share=Share(1, 1, 5))(pixels)
+    rows = OpenVINOEngine(backbone, precision="bf16", allocation=Allocation(1, 1, 5))(pixels)
     assert distances(rows, reference)[1].min() > 0.99
 
 
@@ -46,7 +46,9 @@ def test_int8_is_near_and_a_calibration_can_be_kept(backbone, pixels, reference)
     from featx.engines.int8 import calibrate
 
     calibration = calibrate(backbone, pixels)
-    first = OpenVINOEngine(backbone, precision="int8", calibration=calibration, share=Share(1, 1, 4))(pixels)
+    first = OpenVINOEngine(
+        backbone, precision="int8", calibration=calibration, allocation=Allocation(1, 1, 4)
+    )(pixels)
     again = OpenVINOEngine(backbone, precision="int8", calibration=bytes(calibration))(pixels)
     error, cosine = distances(first, reference)
     assert cosine.min() > 0.98
@@ -64,14 +66,14 @@ def test_a_model_survives_the_way_through_bytes(backbone, pixels, reference):
 
 
 def test_lanes_work_side_by_side_and_give_the_same(backbone, pixels, reference):
-    engine = OpenVINOEngine(backbone, share=Share(2, 1, 3))
+    engine = OpenVINOEngine(backbone, allocation=Allocation(2, 1, 3))
     results = [None] * 6
 
-    def lane(i):
+    def work(i):
         engine.enter()
         results[i] = engine(pixels)
 
-    threads = [threading.Thread(target=lane, args=(i,)) for i in range(6)]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -94,7 +96,7 @@ def test_a_network_that_openvino_cannot_take_is_one_line(backbone, monkeypatch):
 
 
 def test_an_engine_that_a_child_inherited_is_refused(backbone, pixels):
-    engine = OpenVINOEngine(backbone, share=Share(1, 1, 3))
+    engine = OpenVINOEngine(backbone, allocation=Allocation(1, 1, 3))
     engine._process = -1  # as after a fork
     with pytest.raises(EngineError, match=r"built before the process was forked.*'spawn' or 'forkserver'"):
         engine(pixels)

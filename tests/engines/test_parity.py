@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from featx.backbones import load_backbone
-from featx.engines import TorchEngine, compare
+from featx.engines import TorchEngine, measure_parity
 from featx.engines.interface import CpuEngine
 from featx.engines.parity import distances
 from featx.errors import EngineError, InputError
@@ -14,7 +14,7 @@ from featx.errors import EngineError, InputError
 class Other(CpuEngine):
     """Gives the rows of the reference, changed."""
 
-    name, device, version, lanes, batch_size = "other", "cpu", "1", 1, 8
+    name, device, version, workers, batch_size = "other", "cpu", "1", 1, 8
 
     def __init__(self, backbone, precision, change):
         self.precision, self._change = precision, change
@@ -69,7 +69,7 @@ def turned(cosine, rows=slice(None)):
     ],
 )
 def test_each_precision_has_its_limits(backbone, pixels, precision, change, passes):
-    result = compare(Other(backbone, precision, change), backbone, pixels)
+    result = measure_parity(Other(backbone, precision, change), backbone, pixels)
     assert result.passed is passes
     assert result.images == 8
     assert result.to_dict()["passed"] is passes
@@ -80,7 +80,7 @@ def test_what_the_network_itself_cannot_compute_says_nothing_about_an_engine(pix
     broken = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32)
     with torch.no_grad():
         next(broken.module.parameters()).fill_(float("nan"))
-    result = compare(Other(broken, "fp32", lambda x: x), broken, pixels)
+    result = measure_parity(Other(broken, "fp32", lambda x: x), broken, pixels)
     assert (result.passed, result.images) == (True, 0)
 
 
@@ -102,7 +102,9 @@ def test_what_is_compared_is_what_a_run_would_compute(backbone, pixels):
             submitted.append([len(part) for part in parts])
             return super().submit(parts)
 
-    result = compare(Device(backbone, "fp32", lambda x: x), backbone, np.concatenate([pixels, pixels[:3]]))
+    result = measure_parity(
+        Device(backbone, "fp32", lambda x: x), backbone, np.concatenate([pixels, pixels[:3]])
+    )
     assert result.images == 11
     assert submitted == [[8], [3]]
 
@@ -119,4 +121,4 @@ def test_an_engine_that_fails_on_real_images_can_be_replaced(backbone, pixels, e
         raise error
 
     with pytest.raises(expected, match=message):
-        compare(Other(backbone, "fp32", fail), backbone, pixels)
+        measure_parity(Other(backbone, "fp32", fail), backbone, pixels)

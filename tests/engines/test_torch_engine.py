@@ -11,8 +11,8 @@ from torch import nn
 
 from featx.backbones import load_backbone
 from featx.engines import ENGINES, EagerEngine, TorchEngine, make_engine
+from featx.engines.allocation import Allocation
 from featx.engines.parity import distances
-from featx.engines.share import Share
 from featx.engines.torch import full_fp32
 from featx.errors import InputError, UnknownName
 
@@ -214,7 +214,7 @@ def test_unknown_choices_are_refused_before_anything_is_built(kw, monkeypatch):
 def test_a_network_that_cannot_be_traced_runs_all_the_same(pixels, monkeypatch):
     backbone = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=SIZE)
     expected = make_engine(backbone, device="cpu")(pixels)
-    monkeypatch.setattr("featx.backbones.layers.trace", lambda network, timm: None)
+    monkeypatch.setattr("featx.backbones.layers.trace", lambda network, rules: None)
     hooked = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=SIZE)
     assert hooked.layer == "fc:input"
     assert distance(make_engine(hooked, device="cpu")(pixels), expected) < 1e-4
@@ -238,7 +238,7 @@ def test_an_engine_of_one_batch_size_names_it_when_memory_runs_out(backbone, mon
         def _run(self, batch):
             raise MemoryError
 
-    engine = Fixed(backbone, share=Share(1, 1, 64))
+    engine = Fixed(backbone, allocation=Allocation(1, 1, 64))
     height, width = backbone.preprocessing.size
     with pytest.raises(InputError, match=r"a batch of 64 images does not fit.*use a smaller batch_size"):
         engine(np.zeros((3, height, width, 3), np.uint8))

@@ -27,8 +27,8 @@ class Fake:
 
     name, device, precision, version = "fake", "cpu", "fp32", "1"
 
-    def __init__(self, compute, batch_size=32, lanes=1):
-        self.compute, self.batch_size, self.lanes = compute, batch_size, lanes
+    def __init__(self, compute, batch_size=32, workers=1):
+        self.compute, self.batch_size, self.workers = compute, batch_size, workers
 
     def __call__(self, batch):
         return self.compute(batch)
@@ -275,7 +275,7 @@ def test_memory_ahead_of_the_network_is_bounded(photos, monkeypatch):
 
     monkeypatch.setattr("featx.extraction.pipeline.PIXELS_AHEAD", 0)
     monkeypatch.setattr("featx.extraction.loop._LOOK", 1)
-    slow = with_engine(network_embedder(backbone), engine, batch_size=4, lanes=2)
+    slow = with_engine(network_embedder(backbone), engine, batch_size=4, workers=2)
     embed([Counting(s) for s in dataset.images], slow)
     looked_at = 2  # the first image: its digest, and whether it can be decoded
     assert read[0] == 300 + looked_at
@@ -284,7 +284,7 @@ def test_memory_ahead_of_the_network_is_bounded(photos, monkeypatch):
 
 
 def test_files_read_ahead_are_bounded_by_their_bytes(photos, monkeypatch):
-    """While large files wait to be decoded, no more are read than lanes can take."""
+    """While large files wait to be decoded, no more are read than workers can take."""
     monkeypatch.setattr("featx.extraction.pipeline.FILES_AHEAD", 0)
     features = extract(photos, **QUICK, batch_size=2)
     assert (len(features), features.run["forward_passes"]) == (24, 24)
@@ -313,7 +313,7 @@ def test_rows_computed_before_an_interruption_are_committed(photos):
     images = load_dataset(photos).images
     with pytest.raises(KeyboardInterrupt):
         embed(images, with_engine(embedder, engine, batch_size=5))
-    # What the lane had finished before, and after while it was being stopped.
+    # What the worker had finished before, and after while it was being stopped.
     assert embed(images, embedder).forward_passes <= 24 - 10
 
 

@@ -1,4 +1,4 @@
-"""Units of images through lanes or a device: in order, none lost, none twice, bounded."""
+"""Units of images through workers or a device: in order, none lost, none twice, bounded."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from featx.inputs.image.budget import DECODING
 from featx.inputs.image.resize import resized_window
 
 
-class Lanes:
-    """Averages colours; slower for some batches, so that lanes overtake one another."""
+class CpuWorkers:
+    """Averages colours; slower for some batches, so that workers overtake one another."""
 
     name, device, precision, version = "fake", "cpu", "fp32", "1"
 
-    def __init__(self, lanes=2, batch_size=3, nap=0.0):
-        self.lanes, self.batch_size, self.nap = lanes, batch_size, nap
+    def __init__(self, workers=2, batch_size=3, nap=0.0):
+        self.workers, self.batch_size, self.nap = workers, batch_size, nap
         self.sizes, self.inside, self.entered = [], set(), set()
 
     def enter(self):
@@ -43,11 +43,11 @@ class Lanes:
         return batch.reshape(len(batch), -1).astype(np.float32) / 255
 
 
-class Device(Lanes):
+class Device(CpuWorkers):
     """Works by itself: rows come when they are fetched."""
 
     def __init__(self, batch_size=20, fail_at=None):
-        super().__init__(lanes=0, batch_size=batch_size)
+        super().__init__(workers=0, batch_size=batch_size)
         self.open, self.most, self.fail_at = 0, 0, fail_at
 
     def submit(self, parts):
@@ -95,7 +95,9 @@ def expected(images, embedder):
     return np.stack([embedder.preprocessing(i.read().image()).reshape(-1) / 255 for i in images])
 
 
-@pytest.mark.parametrize("engine", [Lanes(nap=0.002), Lanes(1, 64), Lanes(4, 1), Device(), Device(7)])
+@pytest.mark.parametrize(
+    "engine", [CpuWorkers(nap=0.002), CpuWorkers(1, 64), CpuWorkers(4, 1), Device(), Device(7)]
+)
 def test_every_image_has_its_row_in_order(images, engine):
     embedder = pixel_embedder(4)
     pipeline = pipeline_of(images, engine, threads=3)
@@ -113,7 +115,7 @@ def test_every_image_has_its_row_in_order(images, engine):
 
 
 def test_each_lane_is_a_thread_that_has_entered(images):
-    engine = Lanes(2, 4, nap=0.002)
+    engine = CpuWorkers(2, 4, nap=0.002)
     list(pipeline_of(images, engine, threads=9).run(range(100)))
     assert engine.inside <= engine.entered
     assert len(engine.inside) == 2
@@ -121,7 +123,7 @@ def test_each_lane_is_a_thread_that_has_entered(images):
 
 
 def test_units_shrink_towards_the_end(images):
-    units = pipeline_of(images, Lanes(2, 2), threads=2).run(range(120))
+    units = pipeline_of(images, CpuWorkers(2, 2), threads=2).run(range(120))
     sizes = [len(unit.items) for unit in units]
     assert sum(sizes) == 120
     assert sizes == sorted(sizes, reverse=True)
@@ -135,7 +137,7 @@ def test_a_device_has_few_batches_at_a_time_and_full_ones(images):
     assert engine.sizes[:-1] == [16] * (len(engine.sizes) - 1) or min(engine.sizes[:-1]) > 15
 
 
-@pytest.mark.parametrize("engine", [Lanes(2, 3), Device(8)])
+@pytest.mark.parametrize("engine", [CpuWorkers(2, 3), Device(8)])
 def test_known_images_and_copies_are_not_computed(images, tmp_path, engine):
     known = {images[i].read().digest for i in range(10)}
     copies = [FileImage("copy", images[20].path), EncodedImage("again.png", images[20].read().payload)]
@@ -147,7 +149,7 @@ def test_known_images_and_copies_are_not_computed(images, tmp_path, engine):
     engine.sizes.clear()
 
 
-@pytest.mark.parametrize("engine", [Lanes(2, 3), Device(8)])
+@pytest.mark.parametrize("engine", [CpuWorkers(2, 3), Device(8)])
 def test_an_unreadable_image_is_named_and_costs_no_other(images, engine):
     mixed = [
         *images[:5],
@@ -172,12 +174,12 @@ def test_the_same_bytes_under_a_name_that_lies_do_not_cost_the_honest_one(images
             return replace(super().read(), name=self.id)
 
     pair = [Strict("a.jpg", data), EncodedImage("a.png", data)]
-    (unit,) = pipeline_of(pair, Lanes(1, 4), threads=1).run(range(2))
+    (unit,) = pipeline_of(pair, CpuWorkers(1, 4), threads=1).run(range(2))
     assert [item.error is None for item in unit.items] == [False, True]
     assert unit.rows_of(0)[1].shape == (1, 48)
 
 
-@pytest.mark.parametrize("engine", [Lanes(3, 2), Device()])
+@pytest.mark.parametrize("engine", [CpuWorkers(3, 2), Device()])
 def test_large_pictures_take_turns_and_nothing_waits_for_ever(tmp_path, monkeypatch, engine):
     paths = [tmp_path / f"{i}.png" for i in range(7)]
     for i, path in enumerate(paths):
@@ -205,14 +207,14 @@ def test_want_of_memory_is_an_error_of_the_image_and_the_others_have_rows(images
         return resized_window(*args)
 
     monkeypatch.setattr("featx.inputs.image.preprocess.resized_window", without_memory)
-    (unit,) = pipeline_of(images, Lanes(1, 4), threads=1).run(range(4))
+    (unit,) = pipeline_of(images, CpuWorkers(1, 4), threads=1).run(range(4))
     assert [item.error is None for item in unit.items] == [True, False, True, True]
     assert "needs more memory than there is" in str(unit.items[1].error)
     assert unit.rows_of(0)[1].shape == (3, 48)
 
 
 def test_what_was_finished_when_the_consumer_stops_is_not_lost(images):
-    engine = Lanes(2, 2)
+    engine = CpuWorkers(2, 2)
     pipeline = pipeline_of(images, engine, threads=2)
     units = pipeline.run(range(120))
     first = next(units)
@@ -223,7 +225,7 @@ def test_what_was_finished_when_the_consumer_stops_is_not_lost(images):
     done = sum(engine.sizes)
     assert len(first.digests) + sum(len(unit.digests) for unit in pipeline.rest) == done
     time.sleep(0.05)
-    assert sum(engine.sizes) == done, "a lane works on"
+    assert sum(engine.sizes) == done, "a worker works on"
 
 
 def test_an_error_of_a_device_keeps_what_it_had_delivered(images):

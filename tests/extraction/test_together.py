@@ -11,7 +11,7 @@ import pytest
 from pictures import write_photos
 
 from featx import load_backbone, load_dataset
-from featx.backbones import JointBackbone, columns_of
+from featx.backbones import MultiLayerBackbone, columns_of
 from featx.cache import Cache
 from featx.errors import InputError
 from featx.extraction import embed, embed_together, network_embedder
@@ -32,13 +32,13 @@ def embedder_of(backbone, **options):
 @pytest.fixture(scope="module")
 def joint():
     """Layers with an in-place ReLU behind them among others."""
-    return JointBackbone([layer(name) for name in LAYERS])
+    return MultiLayerBackbone([layer(name) for name in LAYERS])
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max", "none"])
 def test_several_layers_are_what_each_is_alone(photos, joint, pooling):
     images = load_dataset(photos).images
-    both = JointBackbone([layer("bn1", pooling), layer("flatten")])
+    both = MultiLayerBackbone([layer("bn1", pooling), layer("flatten")])
     rows = embed(images, embedder_of(both), cache=photos.parent / "a").embeddings
     for member, at in zip(both.members, columns_of(both), strict=True):
         alone = embed(images, embedder_of(member), cache=photos.parent / "b").embeddings
@@ -54,7 +54,7 @@ def test_each_layer_has_a_space_of_its_own(photos, joint):
         alone = embed(images, embedder_of(member), cache=photos.parent / "c")
         assert alone.forward_passes == 0
         np.testing.assert_array_equal(alone.embeddings, first.embeddings[:, at])
-    fewer = JointBackbone(joint.members[1:3])
+    fewer = MultiLayerBackbone(joint.members[1:3])
     assert embed(images, embedder_of(fewer), cache=photos.parent / "c").forward_passes == 0
 
 
@@ -69,8 +69,8 @@ def test_a_layer_that_has_its_rows_keeps_them(photos, joint):
 
 
 def test_layers_of_a_network_that_cannot_be_traced(photos, monkeypatch):
-    monkeypatch.setattr("featx.backbones.layers.trace", lambda network, timm: None)
-    both = JointBackbone([layer("layer1"), layer(None)])
+    monkeypatch.setattr("featx.backbones.layers.trace", lambda network, rules: None)
+    both = MultiLayerBackbone([layer("layer1"), layer(None)])
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     rows = embedder_of(both, engine="eager").make_engine(3, 1)(pixels)
     for member, at in zip(both.members, columns_of(both), strict=True):
@@ -80,9 +80,9 @@ def test_layers_of_a_network_that_cannot_be_traced(photos, monkeypatch):
 
 def test_layers_of_different_networks_are_refused():
     with pytest.raises(InputError, match="resnet18 and shufflenet_v2_x0_5 are not layers of one network"):
-        JointBackbone([layer("layer1"), layer(None, backbone="shufflenet_v2_x0_5")])
+        MultiLayerBackbone([layer("layer1"), layer(None, backbone="shufflenet_v2_x0_5")])
     with pytest.raises(InputError, match="asked for twice"):
-        JointBackbone([layer("layer1"), layer("layer1")])
+        MultiLayerBackbone([layer("layer1"), layer("layer1")])
 
 
 @pytest.fixture

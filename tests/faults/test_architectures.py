@@ -9,9 +9,8 @@ import torch
 
 from featx.backbones import load_backbone
 from featx.backbones.layers import cut
-from featx.backbones.loading import random_network, skeleton
-from featx.backbones.registry import _architecture
-from featx.backbones.timm import import_timm
+from featx.backbones.loading import meta_network, random_network
+from featx.backbones.sources.timm import TimmArchitecture, TimmLayerRules, import_timm
 from featx.errors import InputError
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
@@ -43,13 +42,13 @@ def pooled(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 def standing(name: str) -> tuple[InputError | None, int]:
     """The error that refuses `name`, if one does, and its parameters; lengths are compared without values."""
-    architecture, _ = _architecture(f"timm:{name}")
-    network = skeleton(architecture, None, pretrained_style=True).eval()
+    architecture = TimmArchitecture(name)
+    network = meta_network(architecture, None, pretrained_style=True).eval()
     parameters = sum(p.numel() for p in network.parameters())
     preprocessing = architecture.preprocessing()
     size = preprocessing.size if preprocessing is not None else (224, 224)
     try:
-        part = cut(network, size, name=f"timm:{name}", timm=True)
+        part = cut(network, size, name=f"timm:{name}", rules=TimmLayerRules())
     except InputError as error:
         return error, parameters
     expected = pooled(network, torch.zeros((2, 3, *size), device="meta"))

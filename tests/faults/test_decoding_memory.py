@@ -220,7 +220,7 @@ from featx.inputs.image import FileImage
 pipeline._IMAGES_FOR_PROCESSES, pipeline._CORES_FOR_PROCESSES = 1, 2
 class Engine:
     name, device, precision, version, batch_size = "fake", "cpu", "fp32", "1", 4
-    def __init__(self, lanes): self.lanes = lanes
+    def __init__(self, workers): self.workers = workers
     def enter(self): pass
     def leave(self): pass
     def __call__(self, batch): return batch.reshape(len(batch), -1).astype(np.float32) / 255
@@ -245,8 +245,8 @@ class Limited(FileImage):
         return FileImage.read(self)
 def main():
     images = [Limited(Path(file).name, file) for file in sys.argv[2:]]
-    lanes = int(sys.argv[1])
-    run = pipeline.Pipeline(images, pixel_embedder(4).preprocessing, [Engine(lanes)], [Keeper()], 2)
+    workers = int(sys.argv[1])
+    run = pipeline.Pipeline(images, pixel_embedder(4).preprocessing, [Engine(workers)], [Keeper()], 2)
     for unit in run.run(range(len(images))):
         for item in unit.items:
             print(json.dumps([item.position, None if item.error is None else str(item.error)]))
@@ -255,8 +255,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("lanes", [3, 0])  # threads, and worker processes
-def test_threads_and_processes_of_a_run_refuse_what_finds_no_memory(tmp_path, lanes, thorough):
+@pytest.mark.parametrize("workers", [3, 0])  # threads, and worker processes
+def test_threads_and_processes_of_a_run_refuse_what_finds_no_memory(tmp_path, workers, thorough):
     side = 9_000  # needs 600 MB, and there are 300 more
     file = io.BytesIO()
     Image.new("RGBA", (side, side), (1, 2, 3, 4)).save(file, "PNG", compress_level=1)
@@ -267,7 +267,7 @@ def test_threads_and_processes_of_a_run_refuse_what_finds_no_memory(tmp_path, la
             Image.new("RGB", (300, 300), (i, 9, 9)).save(paths[-1])
         else:
             paths[-1].write_bytes(file.getvalue())
-    found = sorted(child(PIPELINE, lanes, *paths))
+    found = sorted(child(PIPELINE, workers, *paths))
     assert [position for position, _ in found] == list(range(8))
     assert all((error is None) == bool(position % 2) for position, error in found)
     assert all("memory" in error for position, error in found if position % 2 == 0)

@@ -12,7 +12,7 @@ import pytest
 
 import featx
 from faults.children import FORKED, WAYS
-from featx.engines.plan import installed
+from featx.engines.resolver import installed
 
 pytestmark = pytest.mark.faults
 

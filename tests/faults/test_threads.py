@@ -12,7 +12,7 @@ from pictures import BACKBONE, COLOURS, picture
 
 from featx import FeatureExtractor, FineTunedClassifier, load_backbone
 from featx.backbones import list_layers
-from featx.engines.plan import installed
+from featx.engines.resolver import installed
 from featx.extraction import forget
 
 pytestmark = pytest.mark.faults

@@ -25,7 +25,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from featx.backbones.loading import OneThread, one_at_a_time, without_values
+from featx.backbones.loading import ThreadLocalTracing, copy_to_meta, one_at_a_time
 
 #: What torch.fx raises on networks whose Python cannot be traced (branches on values, unknown types).
 _UNTRACEABLE = (
@@ -91,14 +91,14 @@ def trace(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule | None:
     return graph.eval() if same else None
 
 
-class _Tracer(OneThread, fx.Tracer):
+class _Tracer(ThreadLocalTracing, fx.Tracer):
     pass
 
 
 @one_at_a_time
 def _symbolic_trace(module: nn.Module) -> fx.GraphModule:
     # The graph of a copy, as other threads may be running the module itself.
-    return fx.GraphModule(module, _Tracer().trace(without_values(module)))
+    return fx.GraphModule(module, _Tracer().trace(copy_to_meta(module)))
 
 
 def fold(graph: fx.GraphModule) -> fx.GraphModule:

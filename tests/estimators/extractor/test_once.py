@@ -50,7 +50,7 @@ def passes(monkeypatch):
     """
     counts: Counter = Counter()
     lock, here = threading.Lock(), threading.local()
-    call, compare = TorchEngine.__call__, featx.engines.compare
+    call, measure = TorchEngine.__call__, featx.engines.measure_parity
 
     def counted(self, batch):
         rows = call(self, batch)
@@ -63,12 +63,12 @@ def passes(monkeypatch):
     def comparing(*args, **kwargs):
         here.comparing = True
         try:
-            return compare(*args, **kwargs)
+            return measure(*args, **kwargs)
         finally:
             here.comparing = False
 
     monkeypatch.setattr(TorchEngine, "__call__", counted)
-    monkeypatch.setattr(featx.engines, "compare", comparing)
+    monkeypatch.setattr(featx.engines, "measure_parity", comparing)
     return counts
 
 

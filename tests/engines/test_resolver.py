@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from featx.backbones import load_backbone
-from featx.engines import Plan, build, build_engine, fallbacks, plan, resolve
+from featx.engines import Plan, build, build_engine, fallbacks, resolve, resolver
 from featx.engines.openvino import import_openvino
 from featx.errors import EngineError, InputError, MissingExtra, UnknownName
 from featx.methods.finetune import precision as fine_tuning
 
-FASTEST = plan._fastest_on_cpu
+FASTEST = resolver._fastest_on_cpu
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def machine(monkeypatch):
     def pretend(cuda=0, mps=False, bf16=True, capability=(9, 0), cpu_bf16=False, packages=()):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
         monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: cpu_bf16)
-        monkeypatch.setattr(plan, "installed", lambda package: package in packages)
-        monkeypatch.setattr(plan, "_fastest_on_cpu", FASTEST)
+        monkeypatch.setattr(resolver, "installed", lambda package: package in packages)
+        monkeypatch.setattr(resolver, "_fastest_on_cpu", FASTEST)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
@@ -165,10 +165,10 @@ def test_bfloat16_needs_a_device_that_has_it(machine):
 def test_a_folder_that_has_the_name_of_a_package_is_none(tmp_path, monkeypatch):
     (tmp_path / "some_engine").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert not plan.installed("some_engine")
+    assert not resolver.installed("some_engine")
     (tmp_path / "another_engine").mkdir()
     (tmp_path / "another_engine" / "__init__.py").touch()
-    assert plan.installed("another_engine")
+    assert resolver.installed("another_engine")
 
 
 def test_whatever_a_library_raises_when_an_engine_is_built_lets_another_take_its_place(monkeypatch):

@@ -8,6 +8,7 @@ from torch import nn
 
 from featx.backbones import load_backbone
 from featx.backbones.layers import cut
+from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
 
 
@@ -71,7 +72,7 @@ class Untraceable(Timm):
 
 def test_a_layer_that_is_the_librarys_own_embedding_is_taken():
     network, x = Timm().eval(), torch.rand(2, 3, 8, 8)
-    part = cut(network, (8, 8), name="timm:net", timm=True)
+    part = cut(network, (8, 8), name="timm:net", rules=TimmLayerRules())
     torch.testing.assert_close(
         part.module(x), network.forward_head(network.forward_features(x), pre_logits=True)
     )
@@ -89,12 +90,12 @@ def test_a_layer_that_is_the_librarys_own_embedding_is_taken():
 )
 def test_any_other_network_is_refused_by_name(network, reason):
     with pytest.raises(InputError, match=f"^timm:net: .*{reason}.*name a layer with layer=") as caught:
-        cut(network(), (8, 8), name="timm:net", timm=True)
+        cut(network(), (8, 8), name="timm:net", rules=TimmLayerRules())
     assert "\n" not in str(caught.value)
 
 
 def test_a_layer_that_is_named_is_taken_all_the_same():
-    assert cut(Headless(), (8, 8), name="timm:net", layer="conv", timm=True).dim == 5
+    assert cut(Headless(), (8, 8), name="timm:net", layer="conv", rules=TimmLayerRules()).dim == 5
 
 
 def test_the_last_weights_of_a_network_of_torchvision_must_be_a_classifier():

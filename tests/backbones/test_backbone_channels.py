@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from featx.backbones import list_layers, load_backbone
+from featx.backbones.channels import channels_known
 from featx.backbones.layers import cut, resolve
-from featx.backbones.positions import channels_known, stated_tokens
+from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
 
 SQUARE = (224, 224)
@@ -100,4 +101,4 @@ def test_tokens_of_a_vision_transformer_are_known():
         warnings.simplefilter("error")
         names = [layer.name for layer in list_layers("timm:vit_tiny_patch16_224", weights=None)]
     assert names[:2] == ["patch_embed", "blocks.0"]
-    assert stated_tokens(nn.Linear(1, 1)) == ()
+    assert TimmLayerRules().stated_tokens(nn.Linear(1, 1)) == ()

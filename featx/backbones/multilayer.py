@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import fx, nn
 
+from featx.backbones.backbone import Backbone
 from featx.backbones.layers import cut_several, unused
-from featx.backbones.loading import fill, one_at_a_time, random_network, unfilled_network
-from featx.backbones.spec import Backbone
+from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
 
 
 @dataclass
-class JointBackbone:
+class MultiLayerBackbone:
     """The same network cut at several layers, whose embeddings stand side by side.
 
     What runs a `Backbone` runs this as well.
@@ -73,9 +73,9 @@ class JointBackbone:
         if first.checkpoint is None:
             network = random_network(first.architecture, first.seed)
         else:
-            network = unfilled_network(first.architecture, first.pretrained)
+            network = uninitialised_network(first.architecture, first.pretrained)
         taps = [(member.layer, member.pooling) for member in self.members]
-        module = cut_several(network, taps, name=self.name, timm=first.architecture.source == "timm")
+        module = cut_several(network, taps, name=self.name, rules=first.architecture.rules)
         if first.checkpoint is not None:
             fill(
                 network,
@@ -89,6 +89,11 @@ class JointBackbone:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_module": None}
+
+
+def combine_layers(members: Sequence[Backbone]) -> Any:
+    """Return what computes all of them in one forward pass: of a single one the backbone itself."""
+    return members[0] if len(members) == 1 else MultiLayerBackbone(members)
 
 
 def columns_of(backbone: Any) -> list[slice]:

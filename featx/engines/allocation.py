@@ -1,9 +1,9 @@
-"""How cores and memory are shared between lanes: threads that each prepare images and run the network.
+"""How cores and memory are shared between workers: threads that each prepare images and run the network.
 
 A small network on one core has no partner to wait for, and what it computes stays in that core's cache. So
-on a CPU every core gets a lane of its own, which decodes a few images and takes them through the network,
-and the cores are busy all the time whichever of the two takes longer. Several threads share a lane only
-where there are fewer images than cores, or less memory than the lanes would need.
+on a CPU every core gets a worker of its own, which decodes a few images and takes them through the network,
+and the cores are busy all the time whichever of the two takes longer. Several threads share a worker only
+where there are fewer images than cores, or less memory than the workers would need.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from featx.backbones.loading import without_values
+from featx.backbones.loading import copy_to_meta
 
 #: Images of 224 x 224 pixels for which an engine states its preferred batch.
 _PIXELS = 224 * 224
@@ -24,12 +24,12 @@ _COPIES = 3
 
 
 @dataclass(frozen=True)
-class Share:
+class Allocation:
     """What one engine may take.
 
     Attributes
     ----------
-    lanes : int
+    workers : int
         Threads that call it at once.
     threads : int
         Cores of each.
@@ -37,12 +37,12 @@ class Share:
         Images in a call.
     """
 
-    lanes: int
+    workers: int
     threads: int
     batch_size: int
 
 
-def share(
+def allocate(
     *,
     cores: int,
     images: int | None,
@@ -52,7 +52,7 @@ def share(
     bytes_per_image: int,
     budget: int | None,
     batch_size: int | str = "auto",
-) -> Share:
+) -> Allocation:
     """Divide the cores of a CPU.
 
     Parameters
@@ -71,7 +71,7 @@ def share(
     bytes_per_image : int
         Of memory that an image needs in the network.
     budget : int or None
-        Bytes that all lanes may use; None when not known.
+        Bytes that all workers may use; None when not known.
     batch_size : int or "auto"
         What the user wants.
     """
@@ -84,10 +84,10 @@ def share(
     room = cores * batch if budget is None else max(1, budget // max(1, bytes_per_image))
     if batch_size == "auto":
         batch = max(1, min(batch, room // cores))
-    lanes = max(1, min(cores, room // batch))
+    workers = max(1, min(cores, room // batch))
     if images is not None:
-        lanes = max(1, min(lanes, -(-images // batch)))
-    return Share(lanes=lanes, threads=max(1, cores // lanes), batch_size=batch)
+        workers = max(1, min(workers, -(-images // batch)))
+    return Allocation(workers=workers, threads=max(1, cores // workers), batch_size=batch)
 
 
 def bytes_per_image(module: nn.Module, size: tuple[int, int], element: int = 4) -> int:
@@ -104,7 +104,7 @@ def bytes_per_image(module: nn.Module, size: tuple[int, int], element: int = 4) 
         Bytes of a number.
     """
     largest = _Largest()
-    shapes = without_values(module)
+    shapes = copy_to_meta(module)
     try:
         with torch.no_grad(), largest:
             shapes(torch.empty(1, 3, *size, device="meta"))

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from featx.backbones import load_backbone
-from featx.engines import share as share_module
-from featx.engines.share import Share, bytes_per_image, share
+from featx.engines import allocation
+from featx.engines.allocation import Allocation, allocate, bytes_per_image
 
 USUAL = {
     "cores": 4,
@@ -22,31 +22,31 @@ USUAL = {
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({}, Share(4, 1, 4)),
-        ({"cores": 1}, Share(1, 1, 4)),
-        ({"budget": None}, Share(4, 1, 4)),
-        ({"size": (32, 32)}, Share(4, 1, 64)),
-        ({"size": (112, 112)}, Share(4, 1, 16)),
-        ({"size": (600, 600)}, Share(4, 1, 1)),
-        # few images: smaller batches, then fewer lanes with more threads each
-        ({"images": 8}, Share(4, 1, 2)),
-        ({"images": 3}, Share(3, 1, 1)),
-        ({"images": 2}, Share(2, 2, 1)),
-        ({"images": 1}, Share(1, 4, 1)),
-        ({"images": 0}, Share(1, 4, 1)),
-        # little memory: smaller batches, then fewer lanes
-        ({"budget": 80}, Share(4, 1, 2)),
-        ({"budget": 20}, Share(2, 2, 1)),
-        ({"budget": 5}, Share(1, 4, 1)),
-        # what the user says is done, with as many lanes as there is memory for
-        ({"batch_size": 32}, Share(4, 1, 32)),
-        ({"batch_size": 32, "budget": 640}, Share(2, 2, 32)),
-        ({"batch_size": 32, "budget": 1}, Share(1, 4, 32)),
-        ({"batch_size": 32, "images": 40}, Share(2, 2, 32)),
+        ({}, Allocation(4, 1, 4)),
+        ({"cores": 1}, Allocation(1, 1, 4)),
+        ({"budget": None}, Allocation(4, 1, 4)),
+        ({"size": (32, 32)}, Allocation(4, 1, 64)),
+        ({"size": (112, 112)}, Allocation(4, 1, 16)),
+        ({"size": (600, 600)}, Allocation(4, 1, 1)),
+        # few images: smaller batches, then fewer workers with more threads each
+        ({"images": 8}, Allocation(4, 1, 2)),
+        ({"images": 3}, Allocation(3, 1, 1)),
+        ({"images": 2}, Allocation(2, 2, 1)),
+        ({"images": 1}, Allocation(1, 4, 1)),
+        ({"images": 0}, Allocation(1, 4, 1)),
+        # little memory: smaller batches, then fewer workers
+        ({"budget": 80}, Allocation(4, 1, 2)),
+        ({"budget": 20}, Allocation(2, 2, 1)),
+        ({"budget": 5}, Allocation(1, 4, 1)),
+        # what the user says is done, with as many workers as there is memory for
+        ({"batch_size": 32}, Allocation(4, 1, 32)),
+        ({"batch_size": 32, "budget": 640}, Allocation(2, 2, 32)),
+        ({"batch_size": 32, "budget": 1}, Allocation(1, 4, 32)),
+        ({"batch_size": 32, "images": 40}, Allocation(2, 2, 32)),
     ],
 )
 def test_every_core_gets_a_lane_as_long_as_there_are_images_and_memory(change, expected):
-    assert share(**(USUAL | change)) == expected
+    assert allocate(**(USUAL | change)) == expected
 
 
 def test_memory_is_estimated_from_shapes_without_running_anything():
@@ -65,8 +65,8 @@ def test_the_estimate_leaves_a_network_to_the_threads_that_run_it(monkeypatch):
         seen.append(all(a is b for a, b in zip(now, before, strict=True)))
         return original(self, func, types, args, kwargs)
 
-    original = share_module._Largest.__torch_dispatch__
-    monkeypatch.setattr(share_module._Largest, "__torch_dispatch__", watched)
+    original = allocation._Largest.__torch_dispatch__
+    monkeypatch.setattr(allocation._Largest, "__torch_dispatch__", watched)
     bytes_per_image(network, (20, 30))
     assert len(seen) >= 3
     assert all(seen)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from featx.backbones.layers import cut
-from featx.backbones.loading import fill, one_at_a_time, random_network, unfilled_network
+from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
 from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Backbone:
         if self.checkpoint is None:
             network = random_network(self.architecture, self.seed)
         else:
-            network = unfilled_network(self.architecture, self.pretrained)
+            network = uninitialised_network(self.architecture, self.pretrained)
         part = cut(
             network,
             self.preprocessing.size,
@@ -143,7 +143,7 @@ class Backbone:
             layer=self.layer,
             pooling=self.pooling,
             dim=self.dim,
-            timm=self.architecture.source == "timm",
+            rules=self.architecture.rules,
         )
         if self.checkpoint is not None:
             fill(

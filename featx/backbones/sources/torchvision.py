@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from featx.backbones.architectures import Pretrained
+from featx.backbones.architectures import Architecture, Pretrained
+from featx.backbones.sources.source import BackboneSource
+from featx.backbones.sources.torchvision_facts import FACTS
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
@@ -15,29 +17,17 @@ from featx.vision import import_torchvision
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
 
 
-class TorchvisionArchitecture:
-    """One network of `torchvision.models`.
-
-    Parameters
-    ----------
-    name : str
-        As `torchvision.models.list_models` has it.
-    """
+class TorchvisionArchitecture(Architecture):
+    """One network of `torchvision.models`."""
 
     source = "torchvision"
 
     def __init__(self, name: str):
-        self.name = name
+        super().__init__(name)
         self.extras = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}.get(name, ())
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TorchvisionArchitecture) and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash((self.source, self.name))
-
     def published(self) -> list[Pretrained]:
-        """The weights enum, the default member first."""
+        """Return the members of the weights enum, the default first."""
         enum = import_torchvision().models.get_model_weights(self.name)
         members = sorted(enum, key=lambda member: member is not enum.DEFAULT)
         return [self._pretrained(member) for member in members]
@@ -57,32 +47,39 @@ class TorchvisionArchitecture:
         )
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
-        """The network with fresh values."""
+        """Return the network with fresh values."""
         options = dict(pretrained.options) if pretrained is not None else {}
         if self.extras:
-            # Auxiliary classifiers serve only training from nothing. The published weights expect the
-            # network to undo the normalisation for the one they were trained with.
+            # Auxiliary classifiers serve only training from scratch. The published weights were trained with
+            # another normalisation, to which these networks convert their input.
             options |= {"aux_logits": False, "init_weights": False, "transform_input": pretrained_style}
         return import_torchvision().models.get_model(self.name, weights=None, **options)
 
-    def preprocessing(self) -> Preprocessing | None:
-        """That of the default weights."""
-        return self.published()[0].preprocessing
-
     def rename(self, key: str) -> str:
-        """The present name of a tensor that old files name otherwise."""
+        """Return the current name of a tensor to which old files give another."""
         old = _OLD_DENSENET.match(key)
         return old.group(1) + old.group(2) if old else key
 
 
-def names() -> list[str]:
-    """The classification networks of the torchvision that is installed."""
-    models = import_torchvision().models
-    return models.list_models(module=models)
+class TorchvisionSource(BackboneSource):
+    """The classification networks of the installed torchvision."""
+
+    name = "torchvision"
+    prefix = ""
+    facts = FACTS
+
+    def names(self) -> list[str]:
+        """Return the classification networks; `torchvision.models` has detectors and others, too."""
+        models = import_torchvision().models
+        return models.list_models(module=models)
+
+    def architecture(self, name: str) -> TorchvisionArchitecture:
+        """Return one network."""
+        return TorchvisionArchitecture(name)
 
 
 def _preprocessing(preset: Any) -> Preprocessing:
-    """The preset of a weights enum, as data."""
+    """Return the preset of a weights enum as data."""
     crop = preset.crop_size[0]
     return Preprocessing(
         resize=preset.resize_size[0],

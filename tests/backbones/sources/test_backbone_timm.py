@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from featx.backbones import list_backbones, load_backbone
-from featx.backbones import timm as source
+from featx.backbones.sources import timm as source
 from featx.errors import InputError, MissingExtra, UnknownName, WeightsError
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")

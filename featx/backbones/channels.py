@@ -11,7 +11,6 @@ give maps (n, h, w, channels), and some transpose tokens. Nothing in a tensor sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 #: By how much larger the other images are, in pixels: a multiple of what common networks divide by.
 LARGER = 64
@@ -48,16 +47,3 @@ def channels_known(
 def obvious(shape: Sequence[int], size: tuple[int, int]) -> bool:
     """Whether a map from square images shows its channels without another run."""
     return len(shape) == 4 and channels_known(shape, size, None, ())
-
-
-def stated_tokens(network: Any) -> tuple[int, ...]:
-    """How many tokens a network says that it computes, without and with those of no patch."""
-    length = getattr(network, "seq_length", None)
-    if isinstance(length, int):  # torchvision
-        return (length,)
-    # Of timm; an MLP-Mixer calls it the stem.
-    embedding = getattr(network, "patch_embed", None) or getattr(network, "stem", None)
-    patches, prefix = getattr(embedding, "num_patches", None), getattr(network, "num_prefix_tokens", 0)
-    if not isinstance(patches, int) or not isinstance(prefix, int):
-        return ()
-    return patches, patches + prefix

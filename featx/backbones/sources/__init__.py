@@ -1,0 +1,90 @@
+"""Where backbones come from: a table of sources, one module each.
+
+A source claims a prefix (``timm:``; torchvision has none), lists its networks, and says of each how it is
+built, which weights are published, and what its library says of the layers. To add one, write a module beside
+these with a subclass of `BackboneSource` and one of `Architecture`, and put the source into `BUILT_IN`.
+
+Other packages add a source by an entry point of the group ``featx.backbones``, whose name is the prefix::
+
+    [project.entry-points."featx.backbones"]
+    mylab = "mylab_networks:MyLabSource"
+
+Entry points are read only when a prefix is in no table here, and when backbones are listed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+
+from featx.backbones.architectures import Architecture
+from featx.backbones.sources.source import BackboneSource
+from featx.backbones.sources.timm import TimmSource
+from featx.backbones.sources.torchvision import TorchvisionSource
+from featx.errors import InputError, UnknownName, reason_of
+
+BUILT_IN: tuple[BackboneSource, ...] = (TorchvisionSource(), TimmSource())
+GROUP = "featx.backbones"
+
+
+def find_architecture(name: str) -> tuple[BackboneSource, Architecture, str | None]:
+    """Return the source of a backbone, its architecture, and the tag of weights in its name.
+
+    Raises
+    ------
+    UnknownName
+        No source, built in or installed, has the prefix of `name`, or its source has no such network.
+    InputError
+        The package that has the prefix is broken.
+    """
+    prefix = "".join(name.partition(":")[:2]) if ":" in name else ""
+    sources = {source.prefix: source for source in BUILT_IN}
+    source = sources.get(prefix) or next(iter(_load_installed(prefix.removesuffix(":"))), None)
+    found = None if source is None else source.find(name.removeprefix(prefix))
+    if source is not None and found is not None:
+        return source, *found
+    known = [] if source is None else [prefix + other for other in source.names()]
+    if source is None or not prefix:
+        known += [
+            other.prefix + listed for other in BUILT_IN if other is not source for listed in other.facts
+        ]
+    raise UnknownName("backbone", name, known)
+
+
+def list_sources() -> list[BackboneSource]:
+    """Return all sources, built in and installed; `InputError` names a package that is broken."""
+    return [*BUILT_IN, *_load_installed()]
+
+
+def backbone_name(source: str, architecture: str) -> str:
+    """Return the name for `load_backbone` of an architecture, as an identity states it with its source."""
+    prefixes = {known.name: known.prefix for known in BUILT_IN}
+    return prefixes.get(source, f"{source}:") + architecture
+
+
+def _load_installed(name: str | None = None) -> list[BackboneSource]:
+    """Load the sources of other packages: all, or the one of that name."""
+    points = [p for p in importlib.metadata.entry_points(group=GROUP) if name in (None, p.name)]
+    taken = [source.prefix for source in BUILT_IN]
+    return [_load(point, [*taken, *_prefixes(points[:i])]) for i, point in enumerate(points)]
+
+
+def _prefixes(points: Iterable[importlib.metadata.EntryPoint]) -> list[str]:
+    return [f"{point.name}:" for point in points]
+
+
+def _load(point: importlib.metadata.EntryPoint, taken: list[str]) -> BackboneSource:
+    package = "an unknown package" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    label = f"backbone source {point.name!r} ({point.value}) of {package}"
+    prefix = f"{point.name}:"
+    if prefix in taken:
+        raise InputError(f"{label}: prefix {prefix!r} belongs to another source; uninstall one of them")
+    try:
+        found = point.load()
+        source = found() if isinstance(found, type) else found
+    except Exception as error:  # code of another package
+        raise InputError(f"{label} cannot be loaded ({reason_of(error)}); repair or uninstall it") from error
+    if not isinstance(source, BackboneSource) or (source.name, source.prefix) != (point.name, prefix):
+        got = f"name {source.name!r}" if isinstance(source, BackboneSource) else f"a {type(source).__name__}"
+        raise InputError(f"{label}: expected a BackboneSource with name {point.name!r}, got {got}")
+    return source

