@@ -88,6 +88,16 @@ class Preprocessing:
         assert isinstance(self.resize, tuple)
         return self.resize
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of one prepared image."""
+        return (*self.size, 3)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """uint8, the dtype of a prepared image."""
+        return np.dtype(np.uint8)
+
     def with_size(self, n: int) -> Preprocessing:
         """The same for another resolution: shortest side to `n`, then the central `n` x `n`."""
         n = _length("image size", n)
