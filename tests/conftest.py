@@ -94,7 +94,7 @@ def _nothing_warm():
     """No test uses a network that another one built."""
     yield
     if "featx.extraction" in sys.modules:
-        sys.modules["featx.extraction"].forget()
+        sys.modules["featx.extraction"].forget_reused()
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from featx.data import images_of
 from featx.errors import InputError, ModelMismatch
-from featx.extraction import embed_together, network_embedder, warm_backbone
+from featx.extraction import embed_together, network_embedder, reuse_backbone
 from featx.options import check_options
 
 
@@ -227,7 +227,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         if len(set(map(str, names))) < len(names):
             raise InputError(f"FeatureExtractor: a backbone is asked for twice: {', '.join(map(str, names))}")
         return [
-            warm_backbone(
+            reuse_backbone(
                 name,
                 weights=self.weights,
                 layers=self._layers(),

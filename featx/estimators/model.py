@@ -16,7 +16,7 @@ import numpy as np
 from featx.data.features import Failure, check_rows
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.extraction import backbone_of, embed_dataset, extract_features, matching_embedder, network_embedder
-from featx.extraction.same_space import backbone_arguments
+from featx.extraction.matching import backbone_arguments
 from featx.options import checked
 
 

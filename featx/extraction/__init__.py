@@ -10,11 +10,11 @@ from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
 from featx.errors import DatasetError, ImageError, InputError
 from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
-from featx.extraction.loop import embed, embed_together
+from featx.extraction.matching import backbone_arguments, matching_embedder
 from featx.extraction.profile import Profile, profile_table
+from featx.extraction.reuse import forget_reused, reuse_backbone
 from featx.extraction.rows import Rows
-from featx.extraction.same_space import backbone_arguments, matching_embedder
-from featx.extraction.warm import forget, warm_backbone
+from featx.extraction.run import embed, embed_together
 from featx.options import NETWORK_DEFAULTS, checked
 
 __all__ = [
@@ -28,13 +28,13 @@ __all__ = [
     "embed_together",
     "extract",
     "extract_features",
-    "forget",
+    "forget_reused",
     "matching_embedder",
     "network_embedder",
     "pixel_embedder",
     "profile_table",
     "require_loaded_as_it_is",
-    "warm_backbone",
+    "reuse_backbone",
 ]
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.sidecar import CALIBRATION, read_calibration, read_note, write_note
 from featx.errors import ImageError, InputError
+from featx.extraction.chunks import identify
 from featx.extraction.embedder import Embedder
-from featx.extraction.shelf import Shelf
-from featx.extraction.units import identify
+from featx.extraction.row_store import RowStore
 
 #: Images that tell where the rows of a collection are.
 _SAMPLE = 32
@@ -85,7 +85,7 @@ def calibrated_before(
 
 def _rows(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None]) -> int:
     """How many of some images have a row in an embedder's space."""
-    return len(digests) - len(Shelf(cache, embedder).missing(digests))
+    return len(digests) - len(RowStore(cache, embedder).missing(digests))
 
 
 def _calibrated(cache: Cache, embedder: Embedder) -> Iterator[tuple[int, Embedder]]:

@@ -26,11 +26,11 @@ from typing import Any
 from featx.cache import Cache
 from featx.cache.sidecar import read_note, write_note
 from featx.errors import CacheError, EngineError
-from featx.extraction import reference_images
 from featx.extraction.calibration import calibrated_before, first_pixels
+from featx.extraction.chunks import identify
 from featx.extraction.embedder import Embedder
-from featx.extraction.units import identify
-from featx.extraction.warm import Key, engine_key, take
+from featx.extraction.reuse import Key, engine_key, take_engine
+from featx.inputs.image import reference_images
 from featx.machine import cpu_name
 
 #: So many new images are worth a comparison of their own; fewer take less time than that.
@@ -47,7 +47,7 @@ _NOTE, _REFERENCES, _COLLECTION = "parity", "reference images", "collection"
 
 
 @dataclass
-class Checked:
+class CheckedEngine:
     """An engine that passed the parity check.
 
     Attributes
@@ -72,7 +72,7 @@ class Checked:
     key: Key | None = None
 
 
-def decided_embedder(
+def apply_decisions(
     cache: Cache, embedder: Embedder, images: Sequence[Any], digests: Sequence[bytes | None]
 ) -> Embedder:
     """Return the embedder that is used in place of `embedder`, as far as kept decisions say.
@@ -103,9 +103,9 @@ def decided_embedder(
     return embedder
 
 
-def checked_engine(
+def check_engine(
     cache: Cache, embedder: Embedder, images: Sequence[Any], new: Sequence[int], threads: int | None
-) -> Checked:
+) -> CheckedEngine:
     """Build an engine and check it, falling back until one passes.
 
     Parameters
@@ -129,7 +129,7 @@ def checked_engine(
         began = time.perf_counter()
         try:
             key = None if embedder.plan is None else engine_key(embedder, len(new), threads)
-            engine = take(key) if key is not None else None
+            engine = take_engine(key) if key is not None else None
             if engine is None:
                 engine = embedder.make_engine(len(new), threads)
             building += time.perf_counter() - began
@@ -140,7 +140,7 @@ def checked_engine(
             if decision.get("passed", True):
                 finding = _finding(cache, embedder, engine, images, new) if decision else {}
                 comparing += time.perf_counter() - began
-                return Checked(embedder, engine, finding or decision, building, comparing, key)
+                return CheckedEngine(embedder, engine, finding or decision, building, comparing, key)
             comparing += time.perf_counter() - began
             reason = decision["reason"]
         except EngineError as error:

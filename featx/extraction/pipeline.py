@@ -21,8 +21,8 @@ import numpy as np
 
 from featx.cache import Claims
 from featx.errors import FeatxError, ImageError, InputError
-from featx.extraction.units import Item, Unit, read
-from featx.extraction.workers import Chunk, Workers
+from featx.extraction.chunks import Chunk, Item, read
+from featx.extraction.processes import PreparedChunk, ProcessPool
 from featx.forks import uninterrupted
 from featx.inputs.image import FileImage, Preprocessing
 
@@ -51,7 +51,7 @@ _IMAGES_FOR_PROCESSES = 5_000
 
 
 class Keeper(Protocol):
-    """Knows which rows there are (`featx.extraction.shelf.Shelf`)."""
+    """Knows which rows there are (`featx.extraction.row_store.RowStore`)."""
 
     claims: Claims
 
@@ -80,7 +80,7 @@ class Pipeline:
 
     Attributes
     ----------
-    rest : list of Unit
+    rest : list of Chunk
         What was finished and not yielded, when the run was ended.
     elsewhere : list of dict of int to bytes
         For each engine, positions and digests of images whose rows were left to others.
@@ -98,7 +98,7 @@ class Pipeline:
         self._engines, self._keepers = engines, keepers
         self._feeds_device = engines[0].workers == 0
         self.threads = max(engine.workers for engine in engines) or threads
-        self.rest: list[Unit] = []
+        self.rest: list[Chunk] = []
         self.elsewhere: list[dict[int, bytes]] = [{} for _ in engines]
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
@@ -106,7 +106,7 @@ class Pipeline:
         self._open: set[int] = set()  # units that are not decoded yet
         self._ending = False
 
-    def run(self, todo: Sequence[int]) -> Generator[Unit]:
+    def run(self, todo: Sequence[int]) -> Generator[Chunk]:
         """Units with their rows, in the order of `todo`.
 
         When the iterator is closed or fails, no thread is left working, and `rest` has what was finished
@@ -121,7 +121,7 @@ class Pipeline:
         finally:
             finished.close()
 
-    def _prepared(self, todo: Sequence[int]) -> Generator[Unit]:
+    def _prepared(self, todo: Sequence[int]) -> Generator[Chunk]:
         height, width = self._preprocessing.size
         sizes = self._unit_sizes(len(todo))
         unit_bytes = max(1, max(sizes, default=1) * height * width * 3)
@@ -180,7 +180,7 @@ class Pipeline:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     self.rest.append(future.result())
 
-    def _workers(self, todo: Sequence[int], sizes: Sequence[int], most: int) -> Workers | None:
+    def _workers(self, todo: Sequence[int], sizes: Sequence[int], most: int) -> ProcessPool | None:
         """Processes that prepare images, where threads could not keep a device busy."""
         if (
             not self._feeds_device
@@ -191,7 +191,7 @@ class Pipeline:
             return None
         batch: int = max(engine.batch_size for engine in self._engines)
         # Those under way, and those that wait to be a batch for the device.
-        return Workers(self.threads, self._preprocessing, max(sizes), most + -(-batch // max(sizes)) + 1)
+        return ProcessPool(self.threads, self._preprocessing, max(sizes), most + -(-batch // max(sizes)) + 1)
 
     def _unit_sizes(self, images: int) -> list[int]:
         """Large units while there is much to do, and single batches towards the end."""
@@ -210,7 +210,7 @@ class Pipeline:
         for engine in self._engines:
             engine.enter()
 
-    def _alone(self, todo: Sequence[int]) -> Unit:
+    def _alone(self, todo: Sequence[int]) -> Chunk:
         """A few images, computed in the calling thread: no other would make it faster."""
         self._enter()
         try:
@@ -222,8 +222,8 @@ class Pipeline:
             for engine in self._engines:
                 engine.leave()
 
-    def _read(self, positions: Sequence[int], number: int = 0) -> Unit:
-        unit = Unit([])
+    def _read(self, positions: Sequence[int], number: int = 0) -> Chunk:
+        unit = Chunk([])
         for position in positions:
             with self._room:
                 self._room.wait_for(lambda: self._may_read(number))
@@ -240,8 +240,8 @@ class Pipeline:
         """Whether there is room; what the workers need first is read in any case, as it makes room."""
         return self._bytes_read < FILES_AHEAD or self._ending or number <= min(self._open, default=number)
 
-    def _work(self, read: Future, number: int) -> Unit:
-        unit: Unit = read.result()
+    def _work(self, read: Future, number: int) -> Chunk:
+        unit: Chunk = read.result()
         self._prepare(unit)
         with self._room:
             self._open.discard(number)
@@ -249,7 +249,7 @@ class Pipeline:
         self._forward(unit)
         return unit
 
-    def _forward(self, unit: Unit) -> None:
+    def _forward(self, unit: Chunk) -> None:
         """The rows of a unit, where its worker computes them."""
         if not self._feeds_device and unit.pixels is not None:
             began = time.perf_counter()
@@ -259,7 +259,7 @@ class Pipeline:
             unit.drop_pixels()
             unit.spend("forward", began)
 
-    def _prepare(self, unit: Unit) -> None:
+    def _prepare(self, unit: Chunk) -> None:
         """Decode and resize what has no row yet."""
         pixels = np.empty((len(unit.items), *self._preprocessing.size, 3), np.uint8)
         lacking = [self._taken(unit, number) for number in range(len(self._engines))]
@@ -290,11 +290,13 @@ class Pipeline:
         if unit.digests:
             unit.pixels = pixels[: len(unit.digests)]
 
-    def _adopt(self, positions: Sequence[int], prepared: Future[Chunk]) -> Unit:
+    def _adopt(self, positions: Sequence[int], prepared: Future[PreparedChunk]) -> Chunk:
         """What a process prepared, as far as it has no row yet."""
         chunk = prepared.result()
         found = zip(positions, chunk.images, strict=True)
-        unit = Unit([Item(position, image.key, image.digest, error=image.error) for position, image in found])
+        unit = Chunk(
+            [Item(position, image.key, image.digest, error=image.error) for position, image in found]
+        )
         unit.seconds |= chunk.seconds
         lacking = [self._taken(unit, number) for number in range(len(self._engines))]
         unit.wanted = [[] for _ in self._engines]
@@ -318,7 +320,7 @@ class Pipeline:
         for keeper, digests in zip(self._keepers, lacking, strict=True):
             keeper.claims.drop(digests)
 
-    def _taken(self, unit: Unit, number: int) -> set[bytes]:
+    def _taken(self, unit: Chunk, number: int) -> set[bytes]:
         """The digests of a unit that this run is to compute for a network; the others are noted."""
         keeper = self._keepers[number]
         open_ = {
@@ -341,11 +343,11 @@ class Pipeline:
                 self.elsewhere[number].update(others)
         return taken
 
-    def _fed(self, prepared: Generator[Unit]) -> Generator[Unit]:
+    def _fed(self, prepared: Generator[Chunk]) -> Generator[Chunk]:
         """Units with the rows that a device computed for them, several units in one batch."""
-        flying: deque[tuple[list[Unit], list[Ticket | None]]] = deque()
-        landed: deque[Unit] = deque()
-        waiting: list[Unit] = []
+        flying: deque[tuple[list[Chunk], list[Ticket | None]]] = deque()
+        landed: deque[Chunk] = deque()
+        waiting: list[Chunk] = []
         count = 0  # images in `waiting`
         most = min(engine.batch_size for engine in self._engines)
 
@@ -386,7 +388,7 @@ class Pipeline:
                 with contextlib.suppress(RuntimeError, FeatxError):
                     self.rest += self._landed(*flight)
 
-    def _landed(self, units: list[Unit], tickets: Sequence[Ticket | None]) -> list[Unit]:
+    def _landed(self, units: list[Chunk], tickets: Sequence[Ticket | None]) -> list[Chunk]:
         """Wait for a batch, and give its rows to its units."""
         began = time.perf_counter()
         for number, (ticket, engine) in enumerate(zip(tickets, self._engines, strict=True)):

@@ -12,9 +12,9 @@ from featx.cache import Cache
 from featx.cache.sidecar import read_cost
 from featx.data.features import Failure
 from featx.extraction.embedder import Embedder
-from featx.extraction.parity_check import Checked
+from featx.extraction.parity_check import CheckedEngine
 from featx.extraction.profile import Profile
-from featx.extraction.shelf import Shelf
+from featx.extraction.row_store import RowStore
 
 
 @dataclass
@@ -60,31 +60,31 @@ class Rows:
     parity: dict[str, Any] = field(default_factory=dict)
 
 
-class Member:
+class EmbedderRun:
     """One embedder of a run: where its rows are kept, and the engine that computes them."""
 
     def __init__(self, cache: Cache, embedder: Embedder) -> None:
         self.cache = cache
-        self.checked: Checked | None = None
+        self.checked: CheckedEngine | None = None
         self.computed = 0
         self.mismatch: list[str] = []
         self.profile = Profile()
         self.rows: np.ndarray
         self.kept: np.ndarray
         self.embedder = embedder
-        self.shelf = Shelf(cache, embedder)
+        self.store = RowStore(cache, embedder)
 
     def settle(self, embedder: Embedder) -> None:
         """From now on the rows are those of this embedder."""
-        self.shelf.claims.close()
+        self.store.claims.close()
         self.embedder = embedder
-        self.shelf = Shelf(self.cache, embedder)
+        self.store = RowStore(self.cache, embedder)
 
     def read(self, digests: Sequence[bytes | None], kept: Sequence[int]) -> np.ndarray:
         """Fetch the rows of the images at `kept`; the positions of those that are not there."""
         self.kept = np.array(kept, dtype=np.int64)
         self.rows = np.empty((len(kept), self.embedder.dim), dtype=self.embedder.dtype)
-        found = self.shelf.read([digest for i in kept if (digest := digests[i]) is not None], self.rows)
+        found = self.store.read([digest for i in kept if (digest := digests[i]) is not None], self.rows)
         return self.kept[~found]
 
     def result(self, kept: np.ndarray, failures: list[Failure], seconds: dict[str, float]) -> Rows:
@@ -100,7 +100,7 @@ class Member:
             forward_passes=self.computed if self.embedder.is_network else 0,
             computed=self.computed,
             seconds=seconds,
-            seconds_per_image=read_cost(self.shelf.path),
+            seconds_per_image=read_cost(self.store.path),
             mismatch=self.mismatch,
             profile=self.profile,
             parity=self.checked.parity if self.checked is not None else {},

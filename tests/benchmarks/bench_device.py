@@ -113,11 +113,11 @@ def published_way(name: str, size: tuple[int, int], batch: int) -> float:
 
 def preparing_alone(files: list[str], preprocessing, count: int) -> float:
     """Images a second that some processes read, decode and resize."""
-    from featx.extraction.workers import Workers
+    from featx.extraction.processes import ProcessPool
     from featx.inputs.image import FileImage
 
     chunks = [[FileImage(path, path) for path in files[i : i + 16]] for i in range(0, len(files), 16)]
-    workers = Workers(count, preprocessing, 16, 4 * count)
+    workers = ProcessPool(count, preprocessing, 16, 4 * count)
     try:
         for future in [workers.submit(chunks[0]) for _ in range(2 * count)]:  # all have started
             future.result().free()

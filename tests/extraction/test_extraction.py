@@ -19,7 +19,7 @@ from featx import extract, load_backbone, load_dataset, load_features
 from featx.cache import Cache
 from featx.engines import Plan
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
-from featx.extraction import embed, forget, network_embedder, pixel_embedder
+from featx.extraction import embed, forget_reused, network_embedder, pixel_embedder
 
 
 class Fake:
@@ -274,7 +274,7 @@ def test_memory_ahead_of_the_network_is_bounded(photos, monkeypatch):
         return np.zeros((len(batch), backbone.dim), np.float32)
 
     monkeypatch.setattr("featx.extraction.pipeline.PIXELS_AHEAD", 0)
-    monkeypatch.setattr("featx.extraction.loop._LOOK", 1)
+    monkeypatch.setattr("featx.extraction.run._LOOK", 1)
     slow = with_engine(network_embedder(backbone), engine, batch_size=4, workers=2)
     embed([Counting(s) for s in dataset.images], slow)
     looked_at = 2  # the first image: its digest, and whether it can be decoded
@@ -342,7 +342,7 @@ def test_an_error_of_the_engine_ends_the_run_and_keeps_what_was_done(photos):
 )
 def test_rows_are_committed_by_bytes_and_by_time(photos, tmp_path, monkeypatch, limits, commits):
     for name, value in limits.items():
-        monkeypatch.setattr(f"featx.extraction.commits.{name}", value)
+        monkeypatch.setattr(f"featx.extraction.commit_buffer.{name}", value)
     extract(photos, **QUICK, batch_size=4, cache=tmp_path / "c")  # 24 rows of 1024 values
     assert len(list((tmp_path / "c").rglob("shards/*.h5"))) == commits
 
@@ -360,7 +360,7 @@ def test_additions_and_removals_cost_what_they_add(photos, monkeypatch):
 def test_ctrl_c_on_the_command_line_is_one_line_with_status_2(tmp_path):
     photos, cache = write_photos(tmp_path / "p", 300), tmp_path / "cache"
     code = (
-        "import sys, featx.extraction.commits as commits; commits.COMMIT_SECONDS = 0.0\n"
+        "import sys, featx.extraction.commit_buffer as commit_buffer; commit_buffer.COMMIT_SECONDS = 0.0\n"
         "from featx.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     argv = ["extract", photos, "-o", tmp_path / "f.h5", "--backbone", BACKBONE, "--weights", "random"]
@@ -388,7 +388,7 @@ def test_an_unwritable_cache_is_named(photos, tmp_path):
 
 
 def test_rows_that_another_run_commits_after_the_plan_was_made_are_read(photos, tmp_path, monkeypatch):
-    from featx.extraction import loop
+    from featx.extraction import run
 
     images, embedder = load_dataset(photos).images, pixel_embedder(4)
     digests = [image.read().digest for image in images]
@@ -397,15 +397,15 @@ def test_rows_that_another_run_commits_after_the_plan_was_made_are_read(photos, 
     expected = embed(images, embedder, cache=tmp_path / "c").embeddings
     (shard,) = Cache(tmp_path / "c").space(embedder.space).shard_paths()
     shard.rename(tmp_path / "away.h5")
-    check = loop._Run._check_engines
+    check = run._Run._check_engines
 
     def check_late(run, todo):
         if not shard.exists():
             (tmp_path / "away.h5").rename(shard)
         return check(run, todo)
 
-    monkeypatch.setattr(loop._Run, "_check_engines", check_late)
-    forget()
+    monkeypatch.setattr(run._Run, "_check_engines", check_late)
+    forget_reused()
     rows = embed(images, embedder, cache=tmp_path / "c")
     assert shard.exists()
     assert rows.computed == 0

@@ -188,9 +188,9 @@ def test_nothing_is_left_of_the_claims_when_the_cache_is_cleared(photos):
 def test_rows_that_another_run_gave_up_are_computed_here(tmp_path):
     images = load_dataset(write_photos(tmp_path / "p", 8)).images
     embedder = embedder_of(layer(None, backbone="shufflenet_v2_x0_5"))
-    from featx.extraction.shelf import Shelf
+    from featx.extraction.row_store import RowStore
 
-    other = Shelf(Cache(tmp_path / "c"), embedder)
+    other = RowStore(Cache(tmp_path / "c"), embedder)
     other.prepare()
     other.claims.take([image.read().digest for image in images[:10]])
     timer = threading.Timer(0.5, other.claims.close)

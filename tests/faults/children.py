@@ -97,7 +97,7 @@ def beside_a_computing_thread(engine: str, folder: str, places: list[str]) -> bo
             if stop.is_set():
                 return
             if number % 3 == 0:
-                featx.extraction.forget()
+                featx.extraction.forget_reused()
             try:
                 rows(engine, f"{folder}/company {number}", IMAGES)
             except BaseException as error:

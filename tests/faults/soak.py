@@ -41,11 +41,11 @@ def options(generation: int) -> dict:
 def work(role: str, folder: Path, generation: int) -> None:
     from featx import extract
     from featx.cache import compaction
-    from featx.extraction import commits
+    from featx.extraction import commit_buffer
 
     photos = sorted((folder / "photos").iterdir())
     if role.endswith("extractor"):
-        commits.COMMIT_BYTES = 16 * 4096
+        commit_buffer.COMMIT_BYTES = 16 * 4096
         part = photos[: 2 * N // 3] if role.startswith("first") else photos[N // 3 :]
         extract([str(path) for path in part], **options(generation), cache=folder / "cache")
         return

@@ -115,8 +115,8 @@ def test_a_killed_extraction_goes_on_without_reading_unchanged_images_again(tmp_
     for image in photos.rglob("*.png"):
         os.utime(image, (past, past))
     monkeypatch.setattr("featx.cache.stat_cache._RACY_NS", 0)  # ctimes cannot be put back
-    monkeypatch.setattr("featx.extraction.commits.COMMIT_BYTES", 4096 * 4)
-    monkeypatch.setattr("featx.extraction.loop._LOOK", 1)
+    monkeypatch.setattr("featx.extraction.commit_buffer.COMMIT_BYTES", 4096 * 4)
+    monkeypatch.setattr("featx.extraction.run._LOOK", 1)
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
     process = context.Process(target=_extract_slowly, args=(photos, tmp_path / "cache"))
     process.start()

@@ -190,7 +190,7 @@ def test_a_disk_that_is_really_full_is_one_line_and_the_next_run_goes_on(tmp_pat
     photos = write_photos(tmp_path / "photos", 8)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(970_000))
-    monkeypatch.setattr("featx.extraction.commits.COMMIT_BYTES", 20_000)
+    monkeypatch.setattr("featx.extraction.commit_buffer.COMMIT_BYTES", 20_000)
     run = [sys.executable, "-m", "featx", "extract", str(photos), "-o", str(tmp_path / "f.h5")]
     run += [*QUICK_OPTIONS, "--batch-size", "4"]
     run += ["--cache", str(small_disk / "cache"), "--quiet"]

@@ -13,7 +13,7 @@ from pictures import BACKBONE, COLOURS, picture
 from featx import FeatureExtractor, FineTunedClassifier, load_backbone
 from featx.backbones import list_layers
 from featx.engines.resolver import installed
-from featx.extraction import forget
+from featx.extraction import forget_reused
 
 pytestmark = pytest.mark.faults
 
@@ -60,7 +60,7 @@ def test_threads_with_a_cold_cache_get_the_rows_that_one_alone_gets(
     rounds = 1 if not thorough or engine == "compile" else 200 // THREADS
     failures, wrong = [], []
     for number in range(rounds):
-        forget()
+        forget_reused()
         cache = tmp_path / f"round {number}"
 
         def work(seed, cache=cache):
@@ -86,7 +86,7 @@ def test_whatever_touches_a_network_may_be_done_beside_whatever_runs_it(images, 
     scores = tuned.fit(images, labels).decision_function(images)
     rounds, failures = (8 if thorough else 1), []
     for number in range(rounds):
-        forget()
+        forget_reused()
 
         def extract(name, layer=None, number=number):
             options = NETWORK | plain | {"layer": layer, "cache": tmp_path / f"{number} {name}"}

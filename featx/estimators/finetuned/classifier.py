@@ -15,7 +15,7 @@ from featx.data.splits import Split, validation_part
 from featx.errors import InputError
 from featx.estimators.finetuned.fitted import Fitted
 from featx.estimators.finetuned.targets import encoded, listed, seed_of
-from featx.extraction import Rows, embed, network_embedder, warm_backbone
+from featx.extraction import Rows, embed, network_embedder, reuse_backbone
 from featx.options import check_options
 from featx.terminal import tell
 
@@ -306,7 +306,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _backbone(self) -> Any:
         """Return the pretrained network, which classifiers in this process share."""
-        return warm_backbone(self.backbone, weights=self.weights, image_size=self.image_size)
+        return reuse_backbone(self.backbone, weights=self.weights, image_size=self.image_size)
 
     def _precision(self, fitted: Fitted) -> str:
         """Return the precision of the head's embeddings, or fp32 where this machine lacks it.

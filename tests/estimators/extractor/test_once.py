@@ -25,7 +25,7 @@ from featx import FeatureExtractor
 from featx.cache import Cache
 from featx.cache.header import open_shard
 from featx.engines.torch import TorchEngine
-from featx.extraction import forget
+from featx.extraction import forget_reused
 
 OTHER = "shufflenet_v2_x1_0"
 LAYERS = ["stage2", "stage3"]
@@ -214,7 +214,7 @@ def test_a_pickle_goes_on_under_another_cache(passes, paths, labels, tmp_path, m
     expected = fitted.predict_proba(paths)
     pickled = pickle.dumps(fitted)
     assert str(tmp_path / "here").encode() not in pickled
-    forget()
+    forget_reused()
     monkeypatch.setenv("FEATX_CACHE", str(tmp_path / "there"))
     again = pickle.loads(pickled)
     np.testing.assert_allclose(again.predict_proba(paths), expected, rtol=1e-5, atol=1e-6)

@@ -17,7 +17,7 @@ from test_pipeline import Device, expected, pipeline_of, rows_of
 from featx import load_dataset
 from featx.errors import ImageError, InputError
 from featx.extraction import pipeline, pixel_embedder
-from featx.extraction.workers import Workers
+from featx.extraction.processes import ProcessPool
 from featx.inputs.image import FileImage
 
 
@@ -37,12 +37,12 @@ def pools(monkeypatch):
     """How many pools of processes there were."""
     made = []
 
-    class Counted(Workers):
+    class Counted(ProcessPool):
         def __init__(self, *args):
             made.append(self)
             super().__init__(*args)
 
-    monkeypatch.setattr(pipeline, "Workers", Counted)
+    monkeypatch.setattr(pipeline, "ProcessPool", Counted)
     return made
 
 
@@ -118,7 +118,7 @@ def test_a_process_that_is_killed_is_one_clear_error(images):
         def read(self):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    workers = Workers(2, pixel_embedder(4).preprocessing, 4, 3)
+    workers = ProcessPool(2, pixel_embedder(4).preprocessing, 4, 3)
     try:
         assert len(workers.submit(images[:4]).result().images) == 4
         deadly = workers.submit([Deadly("cat.jpg", "cat.jpg")])
@@ -133,7 +133,7 @@ def test_an_error_that_is_not_of_an_image_is_raised_as_it_is(images):
         def read(self):
             raise ZeroDivisionError("a fault of ours")
 
-    workers = Workers(1, pixel_embedder(4).preprocessing, 4, 1)
+    workers = ProcessPool(1, pixel_embedder(4).preprocessing, 4, 1)
     try:
         for _ in range(3):  # its slot is free again
             with pytest.raises(ZeroDivisionError, match="a fault of ours"):
@@ -153,11 +153,11 @@ def test_processes_end_with_a_program_that_is_killed_and_run_nothing_of_it(image
             f"""
             import time
             from featx.extraction import pixel_embedder
-            from featx.extraction.workers import Workers
+            from featx.extraction.processes import ProcessPool
             from featx.inputs.image import FileImage
 
             print("started", flush=True)
-            workers = Workers(2, pixel_embedder(4).preprocessing, 4, 3)
+            workers = ProcessPool(2, pixel_embedder(4).preprocessing, 4, 3)
             workers.submit([FileImage("a", {images[0].path!r})]).result()
             print(*workers._pool._processes, flush=True)
             time.sleep(600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.extraction.reference_images import reference_images
+from featx.inputs.image.reference_images import reference_images
 
 
 def test_the_series_is_fixed():

@@ -19,7 +19,7 @@ from featx.backbones import Backbone
 from featx.backbones.loading import random_network
 from featx.engines.torch import TorchEngine
 from featx.errors import ModelMismatch
-from featx.extraction import embed, forget, network_embedder, warm, warm_backbone
+from featx.extraction import embed, forget_reused, network_embedder, reuse, reuse_backbone
 from featx.inputs.image import PixelImage
 
 OTHER = "squeezenet1_1"
@@ -107,7 +107,7 @@ def test_a_parameter_that_changes_rows_changes_the_network(built, change):
 def test_forget_lets_go_of_everything(built):
     for _ in range(2):
         extractor().transform(pictures(len(built)))
-        forget()
+        forget_reused()
     assert built == [BACKBONE] * 2
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_was_replaced_is_noticed(checkpoint):
 
 def test_an_unpickled_extractor_refuses_other_weights(checkpoint):
     pickled = pickle.dumps(extractor(weights=checkpoint(1)).fit(pictures(0)))
-    forget()
+    forget_reused()
     checkpoint(2)
     with pytest.raises(ModelMismatch, match="fit it again"):
         pickle.loads(pickled).transform(pictures(0))
@@ -141,10 +141,10 @@ def test_an_unpickled_extractor_refuses_other_weights(checkpoint):
 def test_an_engine_is_lent_once():
     key = ("space", 1)
     engine = object()
-    warm.give(key, engine)
-    assert warm.take(("space", 2)) is None
-    assert warm.take(key) is engine
-    assert warm.take(key) is None
+    reuse.return_engine(key, engine)
+    assert reuse.take_engine(("space", 2)) is None
+    assert reuse.take_engine(key) is engine
+    assert reuse.take_engine(key) is None
 
 
 def test_two_runs_at_once_have_an_engine_each(built, tmp_path, monkeypatch):
@@ -187,14 +187,14 @@ def test_an_engine_whose_run_failed_is_not_given_back(built, monkeypatch):
         patch.setattr(TorchEngine, "__call__", broken)
         with pytest.raises(ValueError, match="the network broke"):
             extractor().transform(pictures(1))
-    assert not warm._warm.engines
+    assert not reuse._ready.engines
     extractor().transform(pictures(1))
     assert built == [BACKBONE] * 2
 
 
 def test_rows_do_not_depend_on_what_an_engine_did_before(tmp_path):
     images = [PixelImage(str(i), np.array(image)) for i, image in enumerate(pictures(0, 10))]
-    embedder = network_embedder(warm_backbone(BACKBONE, weights=None, image_size=32), engine="torch")
+    embedder = network_embedder(reuse_backbone(BACKBONE, weights=None, image_size=32), engine="torch")
     first = embed(images, embedder, cache=tmp_path / "a").embeddings
     embed(images[::-1], embedder, cache=tmp_path / "b")
     np.testing.assert_array_equal(embed(images, embedder, cache=tmp_path / "c").embeddings, first)
@@ -204,27 +204,27 @@ def test_rows_do_not_depend_on_what_an_engine_did_before(tmp_path):
 
 
 def test_of_the_engines_those_used_last_are_kept():
-    engines = [object() for _ in range(warm._ENGINES + 3)]
+    engines = [object() for _ in range(reuse._ENGINES + 3)]
     for number, engine in enumerate(engines):
-        warm.give(("space", number), engine)
-    kept = [warm.take(("space", number)) for number in range(len(engines))]
+        reuse.return_engine(("space", number), engine)
+    kept = [reuse.take_engine(("space", number)) for number in range(len(engines))]
     assert kept == [None] * 3 + engines[3:]
 
 
 def test_of_the_backbones_those_used_last_are_kept():
-    sizes = [32 + 8 * i for i in range(warm._BACKBONES)]
-    found = [warm_backbone(OTHER, weights=None, image_size=size) for size in sizes]
-    assert warm_backbone(OTHER, weights=None, image_size=sizes[0]) is found[0]  # now the last used
-    warm_backbone(OTHER, weights=None, image_size=24 + 8 * len(sizes) + 64)
-    assert len(warm._warm.backbones) == warm._BACKBONES
-    assert warm_backbone(OTHER, weights=None, image_size=sizes[0]) is found[0]
-    assert warm_backbone(OTHER, weights=None, image_size=sizes[1]) is not found[1]
+    sizes = [32 + 8 * i for i in range(reuse._BACKBONES)]
+    found = [reuse_backbone(OTHER, weights=None, image_size=size) for size in sizes]
+    assert reuse_backbone(OTHER, weights=None, image_size=sizes[0]) is found[0]  # now the last used
+    reuse_backbone(OTHER, weights=None, image_size=24 + 8 * len(sizes) + 64)
+    assert len(reuse._ready.backbones) == reuse._BACKBONES
+    assert reuse_backbone(OTHER, weights=None, image_size=sizes[0]) is found[0]
+    assert reuse_backbone(OTHER, weights=None, image_size=sizes[1]) is not found[1]
 
 
 def test_a_loaded_backbone_is_not_kept():
     backbone = load_backbone(OTHER, weights=None, image_size=32)
-    assert warm_backbone(backbone) is backbone
-    assert not warm._warm.backbones
+    assert reuse_backbone(backbone) is backbone
+    assert not reuse._ready.backbones
 
 
 # A forked child
@@ -234,18 +234,18 @@ import os, signal, sys
 import numpy as np
 from featx import FeatureExtractor
 from featx.engines.torch import TorchEngine
-from featx.extraction import warm
+from featx.extraction import reuse
 
 pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
 options = {"weights": None, "image_size": 64, "engine": "torch", "precision": "fp32", "n_jobs": 1}
 extractor = FeatureExtractor("mobilenet_v2", **options)  # large enough for OpenMP to start threads
 here = extractor.transform(pixels[:2])
-assert len(warm._warm.backbones) == len(warm._warm.engines) == 1
+assert len(reuse._ready.backbones) == len(reuse._ready.engines) == 1
 child = os.fork()
 if child == 0:
     signal.alarm(60)  # a hang ends as a failure
     try:
-        assert not warm._warm.backbones and not warm._warm.engines
+        assert not reuse._ready.backbones and not reuse._ready.engines
         os.environ["FEATX_CACHE"] = sys.argv[1]
         assert np.allclose(extractor.transform(pixels[:2]), here, rtol=1e-5, atol=1e-6)
         os._exit(0)
@@ -253,7 +253,7 @@ if child == 0:
         sys.excepthook(*sys.exc_info())
         os._exit(1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-assert len(warm._warm.backbones) == len(warm._warm.engines) == 1
+assert len(reuse._ready.backbones) == len(reuse._ready.engines) == 1
 assert extractor.transform(pixels[2:]).shape == here.shape
 """
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from featx.cache import Cache, Claims
 from featx.extraction.embedder import Embedder
-from featx.extraction.warm import warm_store
+from featx.extraction.reuse import reuse_store
 
 
-class Shelf:
+class RowStore:
     """Where the rows of one embedder are kept.
 
     A row is there when every layer's part of it is.
@@ -33,7 +33,7 @@ class Shelf:
 
     def __init__(self, cache: Cache, embedder: Embedder) -> None:
         self._stores = [
-            warm_store(cache, space, dim) for space, dim in zip(embedder.spaces, embedder.dims, strict=True)
+            reuse_store(cache, space, dim) for space, dim in zip(embedder.spaces, embedder.dims, strict=True)
         ]
         ends = list(accumulate(embedder.dims, initial=0))
         self._columns = [slice(a, b) for a, b in pairwise(ends)]

@@ -23,14 +23,14 @@ from featx.cache.sidecar import read_cost, write_cost
 from featx.data.features import Failure
 from featx.errors import CacheError, ImageError
 from featx.extraction.calibration import calibrate
-from featx.extraction.commits import COMMIT_SECONDS, Commits
+from featx.extraction.chunks import Chunk, identify
+from featx.extraction.commit_buffer import COMMIT_SECONDS, CommitBuffer
 from featx.extraction.embedder import Embedder
-from featx.extraction.parity_check import checked_engine, decided_embedder
+from featx.extraction.parity_check import apply_decisions, check_engine
 from featx.extraction.pipeline import READERS, Pipeline
 from featx.extraction.profile import Profile
-from featx.extraction.rows import Member, Rows
-from featx.extraction.units import Unit, identify
-from featx.extraction.warm import give
+from featx.extraction.reuse import return_engine
+from featx.extraction.rows import EmbedderRun, Rows
 from featx.forks import uninterrupted
 from featx.options import check_options
 from featx.progress import Progress
@@ -103,7 +103,7 @@ def embed_together(
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
         groups.setdefault(repr(embedder.preprocessing), []).append(i)
-    found: dict[int, Member] = {}
+    found: dict[int, EmbedderRun] = {}
     for numbers in groups.values():
         run = _Run(images, root, digests, failed, on_error, n_jobs, verbose)
         try:
@@ -147,19 +147,19 @@ class _Run:
         self.images, self.cache, self.digests, self.failed = images, cache, digests, failed
         self.on_error, self.n_jobs, self.verbose = on_error, n_jobs, verbose
         self.profile = Profile()
-        self.members: list[Member] = []
+        self.members: list[EmbedderRun] = []
 
     def close(self) -> None:
         """No row is claimed any longer."""
         for member in self.members:
-            member.shelf.claims.close()
+            member.store.claims.close()
 
-    def complete(self, embedders: Sequence[Embedder]) -> list[Member]:
+    def complete(self, embedders: Sequence[Embedder]) -> list[EmbedderRun]:
         """All rows of all embedders, computed where they are not in the cache."""
         for asked in embedders:
-            decided = decided_embedder(self.cache, asked, self.images, self.digests)
-            self.members.append(Member(self.cache, decided))
-        new = [not os.path.exists(member.shelf.path) for member in self.members]
+            decided = apply_decisions(self.cache, asked, self.images, self.digests)
+            self.members.append(EmbedderRun(self.cache, decided))
+        new = [not os.path.exists(member.store.path) for member in self.members]
         todo = self._plan()
         for member, is_new in zip(self.members, new, strict=True):
             if todo and is_new:
@@ -180,10 +180,10 @@ class _Run:
                 stacklevel=4,
             )
             for member in self.members:
-                member.shelf.keep_rows()
+                member.store.keep_rows()
         else:
             raise CacheError(
-                f"{self.members[0].shelf.path}: {len(todo)} rows are damaged or gone again right after they "
+                f"{self.members[0].store.path}: {len(todo)} rows are damaged or gone again right after they "
                 "were written; the disk may be failing, or another program clears the cache: try another "
                 "folder with --cache"
             )
@@ -191,16 +191,16 @@ class _Run:
             member.profile = self.profile
             # Of a handful it would say what starting cost, unless nothing better is known.
             if member.computed and (
-                self.profile.images >= _WORTH_REMEMBERING or read_cost(member.shelf.path) is None
+                self.profile.images >= _WORTH_REMEMBERING or read_cost(member.store.path) is None
             ):
-                write_cost(member.shelf.path, self.profile.wall / self.profile.images)
+                write_cost(member.store.path, self.profile.wall / self.profile.images)
             if member.checked is not None and member.checked.key is not None:
-                give(member.checked.key, member.checked.engine)
+                return_engine(member.checked.key, member.checked.engine)
         return self.members
 
     def _missing(self) -> list[int]:
         """Images of which any member lacks the row."""
-        lacking = {i for member in self.members for i in member.shelf.missing(self.digests)}
+        lacking = {i for member in self.members for i in member.store.missing(self.digests)}
         return sorted(i for i in lacking if i not in self.failed)
 
     def _plan(self) -> list[int]:
@@ -231,7 +231,7 @@ class _Run:
                 part = todo[start : start + _LOOK]
                 seen = list(read_all(identify, [self.images[i] for i in part]))
                 contents = [item.digest for item in seen]
-                missing = {part[j] for member in self.members for j in member.shelf.missing(contents)}
+                missing = {part[j] for member in self.members for j in member.store.missing(contents)}
                 with uninterrupted():
                     self.cache.stat_cache.store(
                         [(item.key, item.digest) for item in seen if item.key and item.digest]
@@ -254,11 +254,11 @@ class _Run:
         """An engine for every member that lacks rows of `todo`; whether one went to another space."""
         moved = False
         for member in self.members:
-            lacking = member.shelf.missing([self.digests[i] for i in todo])
+            lacking = member.store.missing([self.digests[i] for i in todo])
             if not lacking:
                 continue
             new = [todo[j] for j in lacking]
-            checked = checked_engine(self.cache, member.embedder, self.images, new, self.n_jobs)
+            checked = check_engine(self.cache, member.embedder, self.images, new, self.n_jobs)
             member.checked = checked
             self.profile.building += checked.building
             self.profile.comparing += checked.comparing
@@ -281,24 +281,24 @@ class _Run:
         if not working:  # another run has committed all of it since the plan was made
             return
         for member in working:
-            member.shelf.prepare()  # a place that cannot be written is known before any work
+            member.store.prepare()  # a place that cannot be written is known before any work
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
             while todo:
                 todo = self._others_left(working, self._pass(todo, working, progress), progress)
 
-    def _pass(self, todo: list[int], working: list[Member], progress: Any) -> list[dict[int, bytes]]:
+    def _pass(self, todo: list[int], working: list[EmbedderRun], progress: Any) -> list[dict[int, bytes]]:
         """Once through the pipeline; what was left to others, for each member."""
         engines = [member.checked.engine for member in working if member.checked is not None]
         pipeline = Pipeline(
             self.images,
             working[0].embedder.preprocessing,
             engines,
-            [member.shelf for member in working],
+            [member.store for member in working],
             self._threads(),
         )
         self.profile.engine = _described(engines)
         self.profile.threads, self.profile.device = pipeline.threads, engines[0].workers == 0
-        commits = Commits(self.cache, working, self.profile)
+        commits = CommitBuffer(self.cache, working, self.profile)
         units = pipeline.run(todo)
         began = time.perf_counter()
         try:
@@ -311,12 +311,12 @@ class _Run:
                 commits.save(pipeline.rest)  # finished behind the one that failed: not to be lost by it
             finally:
                 for member in working:
-                    member.shelf.claims.drop_all()
+                    member.store.claims.drop_all()
                 self.profile.wall += time.perf_counter() - began
         return pipeline.elsewhere
 
     def _others_left(
-        self, working: list[Member], elsewhere: list[dict[int, bytes]], progress: Any
+        self, working: list[EmbedderRun], elsewhere: list[dict[int, bytes]], progress: Any
     ) -> list[int]:
         """Wait for the rows that other runs have claimed; those that they gave up are to be computed here.
 
@@ -328,8 +328,8 @@ class _Run:
             waiting = False
             for member, others, seconds in zip(working, elsewhere, patience, strict=True):
                 if others:
-                    member.shelf.refresh()
-                    if silent := member.shelf.claims.void_silent(seconds):
+                    member.store.refresh()
+                    if silent := member.store.claims.void_silent(seconds):
                         warnings.warn(
                             f"{', '.join(silent)} has claimed rows and shown no sign of life for "
                             f"{seconds:.0f} s; what it leaves undone is computed here",
@@ -337,10 +337,10 @@ class _Run:
                             stacklevel=5,
                         )
                 for i, digest in list(others.items()):
-                    if member.shelf.holds(digest):
+                    if member.store.holds(digest):
                         del others[i]
                 with uninterrupted():
-                    free = member.shelf.claims.free(list(others.values()))
+                    free = member.store.claims.free(list(others.values()))
                 left |= {i for i, is_free in zip(others, free, strict=True) if is_free}
                 waiting |= not all(free)
             if left or not waiting:
@@ -348,7 +348,7 @@ class _Run:
             progress.update(0, "waiting for rows that another run computes")
             time.sleep(_WAIT_SECONDS)
 
-    def _patience(self, member: Member) -> float:
+    def _patience(self, member: EmbedderRun) -> float:
         """Seconds in which a healthy run claims or commits, if rows cost there what they cost here."""
         if member.checked is None:
             return _PATIENCE_SECONDS
@@ -356,10 +356,10 @@ class _Run:
         if profile.images:
             cost = sum(spent for stage, spent in profile.stages.items() if stage != "commit") / profile.images
         else:
-            cost = max(1, engine.workers) * (read_cost(member.shelf.path) or 0.0)
+            cost = max(1, engine.workers) * (read_cost(member.store.path) or 0.0)
         return min(_PATIENCE_SECONDS + _PATIENCE_BATCHES * engine.batch_size * cost, _MOST_PATIENCE_SECONDS)
 
-    def _take(self, unit: Unit, commits: Commits) -> None:
+    def _take(self, unit: Chunk, commits: CommitBuffer) -> None:
         commits.add(unit)
         for item in unit.items:
             if item.error is None:

@@ -33,7 +33,7 @@ except ImportError:  # not on Windows; each process then keeps to its own part o
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedInput:
     """One image: what it is, and its pixels in row `at` of the slot, or why it has none."""
 
     key: tuple | None
@@ -43,19 +43,19 @@ class Prepared:
 
 
 @dataclass(slots=True)
-class Chunk:
+class PreparedChunk:
     """What a process made of some images.
 
     Attributes
     ----------
-    images : list of Prepared
+    images : list of PreparedInput
     pixels : ndarray of shape (n, h, w, 3), uint8
         Valid until the chunk is freed.
     seconds : dict
         What each stage took.
     """
 
-    images: list[Prepared]
+    images: list[PreparedInput]
     seconds: dict[str, float]
     pixels: np.ndarray = field(repr=False)
     _free: Any = field(repr=False)
@@ -65,7 +65,7 @@ class Chunk:
         self._free()
 
 
-class Workers:
+class ProcessPool:
     """A pool of such processes.
 
     Parameters
@@ -98,11 +98,11 @@ class Workers:
             env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         )
 
-    def submit(self, images: Sequence[Any]) -> Future[Chunk]:
+    def submit(self, images: Sequence[Any]) -> Future[PreparedChunk]:
         """Prepare some images; the future's chunk is to be freed."""
         slot = self._slots.get()
         start = slot * self._slot_bytes
-        result: Future[Chunk] = Future()
+        result: Future[PreparedChunk] = Future()
         result.set_running_or_notify_cancel()
 
         def finish(done: Future) -> None:
@@ -123,7 +123,7 @@ class Workers:
                 result.set_exception(error)
             else:
                 pixels = np.frombuffer(self._memory, np.uint8, self._slot_bytes, start).reshape(self._shape)
-                result.set_result(Chunk(found, seconds, pixels, lambda: self._slots.put(slot)))
+                result.set_result(PreparedChunk(found, seconds, pixels, lambda: self._slots.put(slot)))
 
         work = self._pool.submit(_prepare, list(images), start, self._shape)
         self._open.add(work)
@@ -185,16 +185,16 @@ def _end_with(parent: int) -> None:
 
 def _prepare(
     images: list[Any], start: int, shape: tuple[int, ...]
-) -> tuple[list[Prepared], dict[str, float]]:
+) -> tuple[list[PreparedInput], dict[str, float]]:
     assert _here is not None
     preprocessing, memory = _here
     pixels = np.frombuffer(memory, np.uint8, int(np.prod(shape)), start).reshape(shape)
-    found: list[Prepared] = []
+    found: list[PreparedInput] = []
     seconds = dict.fromkeys(("read", "decode", "preprocess"), 0.0)
     used = 0
     for image in images:
         began = time.perf_counter()
-        item = Prepared(None, None, None, -1)
+        item = PreparedInput(None, None, None, -1)
         found.append(item)
         try:
             # The key before the bytes, as a file may change in between.

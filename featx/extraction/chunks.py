@@ -24,7 +24,7 @@ class Item:
 
 
 @dataclass(slots=True)
-class Unit:
+class Chunk:
     """Images that go through the networks together.
 
     Attributes

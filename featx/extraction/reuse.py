@@ -34,7 +34,7 @@ _inherited: list[Any] = []
 Key = tuple[Any, ...]
 
 
-class _Warm:
+class _Ready:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.backbones: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
@@ -42,28 +42,28 @@ class _Warm:
         self.engines: OrderedDict[int, tuple[Key, Any]] = OrderedDict()  # idle ones, the last used at the end
 
 
-_warm = _Warm()
+_ready = _Ready()
 
 
 def _begin_anew() -> None:
-    global _warm
-    _inherited.append(_warm)
-    _warm = _Warm()
+    global _ready
+    _inherited.append(_ready)
+    _ready = _Ready()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)
 
 
-def forget() -> None:
+def forget_reused() -> None:
     """Let go of everything that is kept; what is in use goes on."""
-    with _warm.lock:
-        _warm.backbones.clear()
-        _warm.stores.clear()
-        _warm.engines.clear()
+    with _ready.lock:
+        _ready.backbones.clear()
+        _ready.stores.clear()
+        _ready.engines.clear()
 
 
-def warm_backbone(
+def reuse_backbone(
     name: Any, *, weights: Any = "default", layers: tuple[str | None, ...] = (None,), **options: Any
 ) -> Any:
     """The backbone of that name, or of several layers the `MultiLayerBackbone`; shared, so not to be changed.
@@ -95,30 +95,30 @@ def warm_backbone(
             )
         return name
     key = (name, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME"))
-    with _warm.lock:
-        found = _warm.backbones.get(key)
+    with _ready.lock:
+        found = _ready.backbones.get(key)
         if found is not None and _stamp(found[0]) == found[1]:
-            _warm.backbones.move_to_end(key)
+            _ready.backbones.move_to_end(key)
             return found[0]
     members = [load_backbone(name, weights=weights, layer=layer, **options) for layer in layers]
     backbone = members[0] if len(members) == 1 else MultiLayerBackbone(members)
-    with _warm.lock:
-        _warm.backbones[key] = backbone, _stamp(backbone)
-        while len(_warm.backbones) > _BACKBONES:
-            _warm.backbones.popitem(last=False)
+    with _ready.lock:
+        _ready.backbones[key] = backbone, _stamp(backbone)
+        while len(_ready.backbones) > _BACKBONES:
+            _ready.backbones.popitem(last=False)
     return backbone
 
 
-def warm_store(cache: Cache, space: Space, dim: int) -> SpaceStore:
+def reuse_store(cache: Cache, space: Space, dim: int) -> SpaceStore:
     """The store of a space, with what this process has learned of it; it is thread-safe."""
     key = (cache.root, space.id, dim)
-    with _warm.lock:
-        store = _warm.stores.get(key)
+    with _ready.lock:
+        store = _ready.stores.get(key)
         if store is None:
-            store = _warm.stores[key] = cache.space(space, dim=dim)
-        _warm.stores.move_to_end(key)
-        while len(_warm.stores) > _STORES:
-            _warm.stores.popitem(last=False)
+            store = _ready.stores[key] = cache.space(space, dim=dim)
+        _ready.stores.move_to_end(key)
+        while len(_ready.stores) > _STORES:
+            _ready.stores.popitem(last=False)
     return store
 
 
@@ -129,21 +129,21 @@ def engine_key(embedder: Embedder, images: int, threads: int | None) -> Key:
     return spaces, str(embedder.plan), embedder.batch_size, about, threads or cores()
 
 
-def take(key: Key) -> Any | None:
+def take_engine(key: Key) -> Any | None:
     """An idle engine, which is the caller's until it is given back; None where there is none."""
-    with _warm.lock:
-        for number in reversed(_warm.engines):
-            if _warm.engines[number][0] == key:
-                return _warm.engines.pop(number)[1]
+    with _ready.lock:
+        for number in reversed(_ready.engines):
+            if _ready.engines[number][0] == key:
+                return _ready.engines.pop(number)[1]
     return None
 
 
-def give(key: Key, engine: Any) -> None:
+def return_engine(key: Key, engine: Any) -> None:
     """An engine that its run no longer needs and that has not failed."""
-    with _warm.lock:
-        _warm.engines[id(engine)] = key, engine
-        while len(_warm.engines) > _ENGINES:
-            _warm.engines.popitem(last=False)
+    with _ready.lock:
+        _ready.engines[id(engine)] = key, engine
+        while len(_ready.engines) > _ENGINES:
+            _ready.engines.popitem(last=False)
 
 
 def _stamp(backbone: Any) -> Any:

@@ -10,9 +10,9 @@ import numpy as np
 
 from featx.cache import Cache
 from featx.errors import InputError
+from featx.extraction.chunks import Chunk
 from featx.extraction.profile import Profile
-from featx.extraction.rows import Member
-from featx.extraction.units import Unit
+from featx.extraction.rows import EmbedderRun
 from featx.forks import uninterrupted
 
 #: A commit is made when this many bytes of rows wait, or this many seconds have passed.
@@ -22,10 +22,10 @@ COMMIT_SECONDS = 20.0
 _FIRST_COMMIT_SECONDS = 1.0
 
 
-class Commits:
+class CommitBuffer:
     """Rows and digests that wait until it is worth writing them."""
 
-    def __init__(self, cache: Cache, members: Sequence[Member], profile: Profile) -> None:
+    def __init__(self, cache: Cache, members: Sequence[EmbedderRun], profile: Profile) -> None:
         self._stats, self._members, self._profile = cache.stat_cache, members, profile
         self._waiting: list[tuple[list[bytes], list[np.ndarray]]] = [([], []) for _ in members]
         self._seen: list[tuple[tuple, bytes]] = []
@@ -33,7 +33,7 @@ class Commits:
         self._last = time.monotonic()
         self._wait = _FIRST_COMMIT_SECONDS
 
-    def add(self, unit: Unit) -> None:
+    def add(self, unit: Chunk) -> None:
         """Take what a unit brought, and write if enough is waiting."""
         self._profile.add(unit.seconds)
         self._profile.images += len(unit.digests) if unit.rows else 0
@@ -50,7 +50,7 @@ class Commits:
             self.flush()
             self._wait = COMMIT_SECONDS
 
-    def save(self, rest: Sequence[Unit]) -> None:
+    def save(self, rest: Sequence[Chunk]) -> None:
         """Write what is waiting and what else was finished, as far as it can be kept."""
         for unit in rest:
             with contextlib.suppress(InputError):  # of another unit; rows that are good are kept
@@ -62,9 +62,9 @@ class Commits:
         began = time.perf_counter()
         for member, (digests, kept) in zip(self._members, self._waiting, strict=True):
             if kept:
-                member.shelf.publish(digests, np.concatenate(kept))
-                member.shelf.claims.show_life()
-                member.shelf.refresh()  # what another process has committed need not be computed here
+                member.store.publish(digests, np.concatenate(kept))
+                member.store.claims.show_life()
+                member.store.refresh()  # what another process has committed need not be computed here
         self._waiting = [([], []) for _ in self._members]
         self._bytes = 0
         if self._seen:
