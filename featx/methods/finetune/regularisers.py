@@ -58,7 +58,7 @@ class MovingAverage:
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float):
         self._latest = nn.ParameterList(parameters)
 
-        def combine(averages: list[Any], latest: list[Any], updates: torch.Tensor | int) -> None:
+        def combine(averages: Any, latest: Any, updates: torch.Tensor | int) -> None:
             step = int(updates) - 1  # the first update copies the start
             torch._foreach_lerp_(averages, latest, 1 - min(decay, (1 + step) / (10 + step)))
 
@@ -73,7 +73,7 @@ class MovingAverage:
     def in_place(self) -> Iterator[None]:
         """Give the parameters the values of the average; put the latest values back afterwards."""
         latest = snapshot(self._latest)
-        restore(self._latest, self._average.module)
+        restore(self._latest, self._average.module.parameters())
         try:
             yield
         finally:
