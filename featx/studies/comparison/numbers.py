@@ -115,7 +115,8 @@ def _fitted(
     image_size: int | None = None,
     costs: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[MethodResult, np.ndarray]:
-    from featx.methods.probes import fit_regressor, score_numbers
+    from featx.methods.probes import fit_regressor
+    from featx.metrics import score_numbers
 
     if options.verbose:
         tell(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
