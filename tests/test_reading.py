@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from featx.errors import InputError
-from featx.methods.probes import answers, score, score_answers
-from featx.metrics import Interval
+from featx.metrics import Interval, score_answers, score_probabilities, take_answers
 from featx.report.page import render
 from featx.results import (
     DENSE_CLASSES,
@@ -180,6 +179,8 @@ def test_a_part_of_the_probabilities_is_scored_as_all_of_them():
     rng = np.random.default_rng(1)
     p = rng.dirichlet(np.ones(4), 60)
     y = rng.integers(0, 4, 60)
-    said = answers(y, p, p.argmax(axis=1))
+    said = take_answers(y, p, p.argmax(axis=1))
     assert np.array_equal(said.true, p[np.arange(60), y] / p.sum(axis=1))
-    assert score_answers(y, said, n_boot=50, seed=3) == score(y, p, p.argmax(axis=1), n_boot=50, seed=3)
+    assert score_answers(y, said, n_boot=50, seed=3) == score_probabilities(
+        y, p, p.argmax(axis=1), n_boot=50, seed=3
+    )

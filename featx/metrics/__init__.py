@@ -1,8 +1,12 @@
 """Say how good a method is, how sure that is, and whether it is better than another.
 
 ========================  ==================================================================================
-`table`                   the metrics: names, titles, which way is better
-`intervals`               how sure a number is: over test images, over draws
+`table`                   the metrics: names, titles, which way is better, how each is computed
+`answers`                 what scoring needs of predicted probabilities
+`classes`                 score predicted classes
+`numbers`                 score predicted numbers
+`anomalies`               score anomaly detectors
+`interval`, `intervals`   how sure a number is: over test images, over draws
 `paired`                  two methods on the same test images
 `repeated`                two methods on repeated splits of the same images
 `families`                many tests at once
@@ -16,8 +20,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from featx.metrics.anomalies import AnomalyScores, score_anomalies
+from featx.metrics.answers import Answers, predict_answers, take_answers
+from featx.metrics.classes import score_answers, score_probabilities
 from featx.metrics.interval import Interval
-from featx.metrics.table import METRICS, Metric, names_for
+from featx.metrics.metric import Metric
+from featx.metrics.numbers import score_numbers
+from featx.metrics.table import METRICS, names_for
 
 if TYPE_CHECKING:
     from featx.metrics.effects import cohens_d_z, cohens_g, cohens_h, matched_odds_ratio
@@ -34,47 +43,11 @@ if TYPE_CHECKING:
     from featx.metrics.ranks import RankComparison, critical_difference, rank_methods
     from featx.metrics.repeated import ResampledTest, corrected_interval, corrected_resampled_t_test
 
-#: Modules that need SciPy, and what is loaded from each when it is first used.
-_LATER = {
-    "effects": (
-        "cohens_d_z",
-        "cohens_g",
-        "cohens_h",
-        "matched_odds_ratio",
-    ),
-    "families": (
-        "holm",
-        "holm_over_pairs",
-    ),
-    "intervals": (
-        "FEW_DRAWS",
-        "bootstrap_interval",
-        "interval_over_draws",
-        "t_interval",
-    ),
-    "paired": (
-        "PairedErrors",
-        "PairedTest",
-        "mcnemar_exact",
-        "mcnemar_mid_p",
-        "paired_difference",
-        "sign_flip_test",
-    ),
-    "ranks": (
-        "RankComparison",
-        "critical_difference",
-        "rank_methods",
-    ),
-    "repeated": (
-        "ResampledTest",
-        "corrected_interval",
-        "corrected_resampled_t_test",
-    ),
-}
-
 __all__ = [
     "FEW_DRAWS",
     "METRICS",
+    "AnomalyScores",
+    "Answers",
     "Interval",
     "Metric",
     "PairedErrors",
@@ -96,15 +69,26 @@ __all__ = [
     "mcnemar_mid_p",
     "names_for",
     "paired_difference",
+    "predict_answers",
     "rank_methods",
+    "score_anomalies",
+    "score_answers",
+    "score_numbers",
+    "score_probabilities",
     "sign_flip_test",
     "t_interval",
+    "take_answers",
 ]
+
+#: Modules that need SciPy, loaded when one of their names is first used.
+_LATER = ("families", "effects", "intervals", "paired", "repeated", "ranks")
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _LATER.items():
-        if name in names:
-            value = globals()[name] = getattr(importlib.import_module(f"featx.metrics.{module}"), name)
-            return value
+    if name in __all__:
+        for later in _LATER:
+            module = importlib.import_module(f"featx.metrics.{later}")
+            if hasattr(module, name):
+                value = globals()[name] = getattr(module, name)
+                return value
     raise AttributeError(f"module 'featx.metrics' has no attribute {name!r}")

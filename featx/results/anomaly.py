@@ -17,7 +17,7 @@
 ========================  ==================================================================================
 
 One detector: ``name``, ``title``; ``auroc`` and ``fpr95`` (``{value, low, high}``: means over the problems,
-as `featx.methods.detectors.scoring` defines them); ``false_alarms`` and ``found`` (shares of the normal and
+as `featx.metrics.anomalies` defines them); ``false_alarms`` and ``found`` (shares of the normal and
 of the anomalous test images below its threshold, means); ``problems``, a list of ``{normal, n_train, auroc,
 fpr95}``; ``seconds`` (fitting and scoring, all problems).
 """

@@ -35,10 +35,10 @@ from sklearn.preprocessing import LabelBinarizer, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from featx.errors import InputError
-from featx.methods.probes.linear_probe import LogisticProbe
-from featx.methods.probes.protocols import NeighbourVotes, Prototypes
+from featx.methods.probes.catalogue.protocols import NeighbourVotes, Prototypes
+from featx.methods.probes.logistic import LogisticProbe
+from featx.methods.probes.packed_trees import LEAF, PackedBoosting, PackedForest, pack_boosting, pack_forest
 from featx.methods.probes.ridge import LeastSquaresProbe
-from featx.methods.probes.trees import LEAF, KeptBoosting, KeptForest, keep_boosting, keep_forest
 
 __all__ = ["KINDS", "Choice", "Kind", "Number", "Values"]
 
@@ -279,7 +279,7 @@ KINDS = (
     ),
     Kind(
         "forest",
-        KeptForest,
+        PackedForest,
         {
             **_TREES,
             "counts_": Values("l", low=1, counts=True),
@@ -287,15 +287,15 @@ KINDS = (
             "value_": Values("m", 0, _SHARE),
         },
         finish=_finish_trees,
-        keep=keep_forest,
+        keep=pack_forest,
         of=RandomForestClassifier,
     ),
     Kind(
         "boosting",
-        KeptBoosting,
+        PackedBoosting,
         {**_TREES, "value_": Values("l"), "baseline_": Values("s")},
         finish=_finish_trees,
-        keep=keep_boosting,
+        keep=pack_boosting,
         of=HistGradientBoostingClassifier,
     ),
 )

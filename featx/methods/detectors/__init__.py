@@ -8,15 +8,12 @@ and ``contamination``, the share of the training rows that the threshold leaves 
 from featx.methods.detectors.detectors import DETECTORS, Detector, detector_names, get_detector
 from featx.methods.detectors.mahalanobis import MahalanobisDetector
 from featx.methods.detectors.neighbours import NeighborDetector
-from featx.methods.detectors.scoring import AnomalyScores, score_anomalies
 
 __all__ = [
     "DETECTORS",
-    "AnomalyScores",
     "Detector",
     "MahalanobisDetector",
     "NeighborDetector",
     "detector_names",
     "get_detector",
-    "score_anomalies",
 ]

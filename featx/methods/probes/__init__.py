@@ -1,42 +1,39 @@
-"""Classifiers on frozen embeddings: the probes, how they are fitted, and how their answers are scored."""
+"""Fit probes: classifiers and regressors on frozen embeddings.
+
+==================  ========================================================================================
+`table`             every probe by name and task; probes of other packages
+`catalogue`         the probes of this package, one module a family
+`probe`             what describes a probe
+`fitting`           choose the settings of a probe and fit it
+`tasks`             what labels and numbers do differently
+`selection`         out-of-fold predictions of many settings
+`held_out`          out-of-fold probabilities of a fitted probe
+`definitions`       an estimator written down, so that finished work is found again
+`logistic`          logistic regression, converged: `LogisticProbe`
+`lbfgs`, `newton`   its solvers, for few rows and for many; `softmax`, `torch_rows`: sums over rows
+`ridge`             ridge regression in closed form
+`packed_trees`      fitted trees as plain arrays
+==================  ========================================================================================
+"""
 
 from featx.methods.probes.fitting import FittedProbe, definition_of, fit_probe
 from featx.methods.probes.held_out import held_out_probabilities
-from featx.methods.probes.linear_probe import LogisticProbe, fit_path
-from featx.methods.probes.number_scoring import NUMBER_METRICS, score_numbers
-from featx.methods.probes.probes import PROBES, Probe, floor_names, get_probe, probe_names
-from featx.methods.probes.regressors import (
-    REGRESSORS,
-    FittedRegressor,
-    Regressor,
-    fit_regressor,
-    regressor_names,
-)
-from featx.methods.probes.scoring import METRICS, Answers, answers, answers_in_parts, score, score_answers
+from featx.methods.probes.logistic import LogisticProbe, fit_path
+from featx.methods.probes.probe import Probe, Problem
+from featx.methods.probes.table import CLASSIFIERS, REGRESSORS, get_probe, probe_names, reference_names
 
 __all__ = [
-    "METRICS",
-    "NUMBER_METRICS",
-    "PROBES",
+    "CLASSIFIERS",
     "REGRESSORS",
-    "Answers",
     "FittedProbe",
-    "FittedRegressor",
     "LogisticProbe",
     "Probe",
-    "Regressor",
-    "answers",
-    "answers_in_parts",
+    "Problem",
     "definition_of",
     "fit_path",
     "fit_probe",
-    "fit_regressor",
-    "floor_names",
     "get_probe",
     "held_out_probabilities",
     "probe_names",
-    "regressor_names",
-    "score",
-    "score_answers",
-    "score_numbers",
+    "reference_names",
 ]

@@ -1,4 +1,4 @@
-"""What a fitted probe would have said of its own training rows, had it not been trained on them."""
+"""Predict the training rows of a fitted probe out of fold."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 
-from featx.methods.probes.fitting import SELECTION_ROWS, FittedProbe, fit_model, stratified_sample
-from featx.methods.probes.probes import PROBES
+from featx.methods.probes.fitting import SELECTION_ROWS, FittedProbe, fit_model
 from featx.methods.probes.selection import make_folds
+from featx.methods.probes.table import CLASSIFIERS
+from featx.methods.probes.tasks import stratified_sample
 
 
 def held_out_probabilities(
     fitted: FittedProbe, X, y, *, groups=None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Out-of-fold probabilities of a probe with the settings that it has.
+    """Return out-of-fold probabilities of a probe with the settings that it has.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def held_out_probabilities(
     tempered = isinstance(fitted.estimator, CalibratedClassifierCV)
     if not folds or (tempered and min(fewest) < 2):
         return None
-    probe = PROBES.get(fitted.name)
+    probe = CLASSIFIERS.get(fitted.name)
     probabilities = np.empty((len(rows), len(fitted.classes)))
     with warnings.catch_warnings():
         # Said already of the probe itself.

@@ -94,7 +94,7 @@ class NewtonPath:
         # A mean far from zero costs float32 its digits.
         far = np.abs(means) > 20 * X.std(axis=0, dtype=np.float64) + 1e-30
         if device == "auto":
-            device = "cuda" if X.size > _SMALL and _gpu() else "cpu"
+            device = "cuda" if X.size > _SMALL and sees_gpu() else "cpu"
         small = X.size <= _SMALL or n <= p
         if small:
             X = X.astype(np.float64)
@@ -280,8 +280,8 @@ class NewtonPath:
         return found
 
 
-def _gpu() -> bool:
-    """Whether torch, which takes seconds to import, is there already and sees a GPU."""
+def sees_gpu() -> bool:
+    """Tell whether torch, which takes seconds to import, is there already and sees a GPU."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda.is_available()
 

@@ -1,18 +1,18 @@
-"""Choosing a classifier's settings by cross-validation on its training rows.
+"""Predict training rows out of fold, to choose a probe's settings.
 
-The score is the balanced accuracy of the out-of-fold predictions, pooled over the folds: every class counts
-the same however rare it is, and a fold without an image of some class does no harm. Where the classes are
-well apart many penalties of a logistic regression predict all the same labels, and the strongest of them with
-probabilities that are hardly above chance: among equals the mean log loss of the same out-of-fold predictions
-decides. Folds are stratified, and no group is in two of them. Work that all settings share (scaling,
-principal components) is done once per fold, and folds run in threads: nothing is copied to other processes.
+Predictions are pooled over the folds and scored together (`tasks`). By balanced accuracy every class counts
+the same however rare it is, and a fold without an image of some class does no harm. Where classes are well
+apart, many penalties of a logistic regression predict the same labels, the strongest with probabilities
+hardly above chance: among equals the mean log loss of the same predictions decides. Folds are stratified,
+and no group is in two of them. Work that all settings share (scaling, principal components) is done once a
+fold, and folds run in threads: nothing is copied to other processes.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -23,35 +23,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
-from featx.methods.probes.logistic import LogisticPath
+from featx.methods.probes.lbfgs import LbfgsPath
 
 MOST_FOLDS = 5
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
-class Validated(NamedTuple):
-    """What the out-of-fold predictions of each candidate are worth.
-
-    Attributes
-    ----------
-    accuracies : ndarray of shape (n_candidates,)
-        Balanced accuracies.
-    losses : ndarray of shape (n_candidates,), or None
-        Mean log losses; None where only labels were predicted.
-    """
-
-    accuracies: np.ndarray
-    losses: np.ndarray | None
-
-    def best(self) -> int:
-        """The candidate of the highest accuracy, of equals that of the lowest loss, of those the first."""
-        equals = np.flatnonzero(self.accuracies >= self.accuracies.max() - 1e-12)
-        return int(equals[0] if self.losses is None else equals[self.losses[equals].argmin()])
-
-
 def make_folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
-    """Stratified folds in which every class can be trained.
+    """Make stratified folds in which every class can be trained.
 
     Parameters
     ----------
@@ -88,18 +68,18 @@ def make_folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
 
 
 def expand(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of a grid, the first setting varying slowest, so that simpler models come first."""
+    """Return all combinations of a grid; its first setting varies slowest: simpler models come first."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean over the classes of the share of their rows that is predicted correctly."""
+    """Return the mean over the classes of the share of their rows that is right."""
     _, codes = np.unique(y, return_inverse=True)
     right = np.bincount(codes, weights=predicted == y)
     return float((right / np.bincount(codes)).mean())
 
 
-def cross_validate(
+def predict_out_of_fold(
     estimator,
     candidates: Sequence[dict[str, Any]],
     X: np.ndarray,
@@ -108,8 +88,8 @@ def cross_validate(
     *,
     path: bool = False,
     n_jobs: int = 1,
-) -> Validated:
-    """Pooled out-of-fold balanced accuracy of each candidate, and log loss where the path gives it.
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predict the rows of each fold by every candidate fitted on the others.
 
     Parameters
     ----------
@@ -118,11 +98,8 @@ def cross_validate(
     candidates : sequence of dict
         Parameters to set.
     X : ndarray of shape (n, d)
-        Rows.
     y : ndarray of shape (n,)
-        Labels.
     folds : list of (train, held) index arrays
-        As from `make_folds`.
     path : bool, default=False
         The last step is a logistic regression of which only `C` and `class_weight` vary.
     n_jobs : int, default=1
@@ -130,24 +107,43 @@ def cross_validate(
 
     Returns
     -------
-    Validated
-        With losses where `path`.
+    predicted : ndarray of shape (n_candidates, n_held)
+        Labels or numbers of the rows that are held out, fold after fold.
+    losses : ndarray of shape (n_candidates,), or None
+        Mean log losses, where `path`.
     """
-    predict = _logistic_fold if path else _plain_fold
+    predict = _predict_by_path if path else _predict
+    # Folds of whole groups may leave less than half of the rows to train on.
+    estimator = limit_components(estimator, fewest_rows(folds))
     with threadpool_limits(1):  # one thread a fold; more would fight for the same cores
         parts = Parallel(n_jobs=n_jobs, prefer="threads")(
             delayed(predict)(estimator, candidates, X, y, fold) for fold in folds
         )
-    held = np.concatenate([fold[1] for fold in folds])
-    losses = None
-    if path:
-        losses = np.concatenate([part[1] for part in parts], axis=1).mean(axis=1)
-        parts = [part[0] for part in parts]
-    predicted = np.concatenate(parts, axis=1)
-    return Validated(np.array([balanced_accuracy(y[held], row) for row in predicted]), losses)
+    if not path:
+        return np.concatenate(parts, axis=1), None
+    predicted, losses = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+    return predicted, losses.mean(axis=1)
 
 
-def _plain_fold(estimator, candidates, X, y, fold) -> np.ndarray:
+def fewest_rows(folds: Folds) -> int:
+    """Return the number of rows of the smallest training part."""
+    return min(len(train) for train, _ in folds)
+
+
+def limit_neighbours(candidates: list[dict[str, Any]], n_train: int) -> list[dict[str, Any]]:
+    """Leave out candidates that ask for more neighbours than so many rows have."""
+    return [c for c in candidates if all(v <= n_train for k, v in c.items() if k.endswith("n_neighbors"))]
+
+
+def limit_components(estimator, n_train: int):
+    """Return the same estimator with no more principal components than so many rows determine."""
+    components = estimator.get_params().get("pca__n_components")
+    if not isinstance(components, int) or components <= n_train:
+        return estimator
+    return clone(estimator).set_params(pca__n_components=n_train)
+
+
+def _predict(estimator, candidates, X, y, fold) -> np.ndarray:
     train, held = fold
     X_train, X_held = X[train], X[held]
     model = clone(estimator)
@@ -168,11 +164,11 @@ def _plain_fold(estimator, candidates, X, y, fold) -> np.ndarray:
     return np.stack(rows)
 
 
-def _logistic_fold(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and losses, each (n_candidates, n_held)."""
+def _predict_by_path(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and losses, each (n_candidates, n_held)."""
     train, held = fold
     shared = clone(estimator)[:-1]
-    solver = LogisticPath(shared.fit_transform(X[train], y[train]), y[train])
+    solver = LbfgsPath(shared.fit_transform(X[train], y[train]), y[train])
     X_held = shared.transform(X[held])
     true = np.arange(len(held)), np.searchsorted(solver.classes, y[held])
     predicted = np.empty((len(candidates), len(held)), y.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from featx.data.tasks import Task, names_of
 from featx.energy import Meter
@@ -94,7 +94,7 @@ def compare(
     backbones : str or sequence, default=("mobilenet_v2",)
         One or several backbones.
     classifiers : str or sequence of str, optional
-        Names of `featx.methods.probes.PROBES`; default: all but the protocols, which are used on request.
+        Names of `featx.methods.probes.CLASSIFIERS`; default: all but the protocols, used on request.
     baseline : {"finetune", "none"} or sequence of {"head", "last", "gradual", "full"}, default="finetune"
         ``"finetune"`` runs ``head``, ``last`` and ``full``; None is ``"none"``. The modes run on the backbone
         whose probes did best in cross-validation.
@@ -234,18 +234,19 @@ def compare(
 
 def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
     """The methods for each kind of task, those asked for or all."""
-    from featx.methods.probes import probe_names, regressor_names
+    from featx.methods.probes import get_probe, probe_names
 
     found = {}
-    for key, word, asked, usual, known in (
-        ("classifiers", "classifier", classifiers, probe_names(), probe_names(on_request=True)),
-        ("regressors", "regressor", regressors, regressor_names(), regressor_names()),
-    ):
-        names = names_of(asked) or usual
-        for name in names:
-            if name not in known:
-                raise UnknownName(word, name, known)
-        found[key] = tuple(dict.fromkeys(names))
+    wanted: tuple[tuple[str, Literal["classes", "numbers"], Any], ...] = (
+        ("classifiers", "classes", classifiers),
+        ("regressors", "numbers", regressors),
+    )
+    for key, task, asked in wanted:
+        probes = [get_probe(name, task) for name in names_of(asked) or probe_names(task)]
+        for probe in probes:
+            if probe.kind == "floor":
+                raise InputError(f"{key}: {probe.name!r} is a reference, always compared; name probes")
+        found[key] = tuple(dict.fromkeys(probe.name for probe in probes))
     return found
 
 

@@ -293,7 +293,7 @@ def _problems(train: Features | None, held: Features, n: int, wanted: list[str])
 
 
 def _detected(detector, problems, train, held, contamination, seed, n_boot, verbose) -> DetectorResult:
-    from featx.methods.detectors import score_anomalies
+    from featx.metrics import score_anomalies
 
     began = time.perf_counter()
     scores, flagged = [], []
@@ -315,13 +315,14 @@ def _detected(detector, problems, train, held, contamination, seed, n_boot, verb
     return DetectorResult(
         name=detector.name,
         title=detector.title,
-        auroc=found.mean_auroc,
-        fpr95=found.mean_fpr95,
+        auroc=found.mean["auroc"],
+        fpr95=found.mean["fpr95"],
         false_alarms=float(shares[0]),
         found=float(shares[1]),
         problems=[
-            {"normal": problem.name, "n_train": len(problem.rows), "auroc": auroc, "fpr95": fpr95}
-            for problem, auroc, fpr95 in zip(problems, found.auroc, found.fpr95, strict=True)
+            {"normal": problem.name, "n_train": len(problem.rows)}
+            | {metric: intervals[i] for metric, intervals in found.each.items()}
+            for i, problem in enumerate(problems)
         ],
         seconds=seconds,
     )

@@ -18,7 +18,7 @@ from featx.studies.comparison.pairs import adjusted
 from featx.terminal import tell
 
 if TYPE_CHECKING:
-    from featx.methods.probes import Answers
+    from featx.metrics import Answers
 
 #: Mistakes kept for each method, most confident first.
 MISTAKES = 12
@@ -95,7 +95,8 @@ class Bench:
         return outcome, cv_score
 
     def _fitted(self, name: str, kind: str, backbone: str | None, x: np.ndarray) -> Member:
-        from featx.methods.probes import answers_in_parts, fit_probe
+        from featx.methods.probes import fit_probe
+        from featx.metrics import predict_answers
 
         self.say(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
         groups = None if self.groups is None else self.groups[self.train]
@@ -105,7 +106,7 @@ class Bench:
                 name, x[self.train], self.y[self.train], groups=groups, validation=val, seed=self.seed
             )
         began = time.perf_counter()
-        answers = answers_in_parts(
+        answers = predict_answers(
             self.y, self.test, len(self.classes), lambda rows: fitted.predict_proba(x[rows])
         )
         spent = time.perf_counter() - began
@@ -147,7 +148,7 @@ class Bench:
         epochs: int | None,
     ) -> list[Outcome]:
         from featx.methods.finetune import default_recipe, fine_tune
-        from featx.methods.probes import answers
+        from featx.metrics import take_answers
 
         train, val = validation_part(self.split, self.y, groups=self.groups, seed=self.seed)
         outcomes = []
@@ -175,7 +176,7 @@ class Bench:
                 probabilities = tuned.predict_proba(features.embeddings[self.test])
             else:
                 probabilities = tuned.predict_proba([dataset.images[i] for i in self.test])
-            said = answers(self.y[self.test], probabilities, probabilities.argmax(axis=1))
+            said = take_answers(self.y[self.test], probabilities, probabilities.argmax(axis=1))
             predict = (time.perf_counter() - began) / len(self.test)
             cost = (features.run or {}).get("seconds_per_image")
             if mode == "head":
@@ -204,8 +205,7 @@ class Bench:
         return outcomes
 
     def scored(self, outcomes: Sequence[Outcome], n_boot: int) -> list[MethodResult]:
-        from featx.methods.probes import score_answers
-        from featx.metrics import mcnemar_exact, mcnemar_mid_p
+        from featx.metrics import mcnemar_exact, mcnemar_mid_p, score_answers
 
         truth = self.y[self.test]
         metrics = [score_answers(truth, o.answers, n_boot=n_boot, seed=self.seed) for o in outcomes]

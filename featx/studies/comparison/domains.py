@@ -246,7 +246,7 @@ class _DomainBench:
         )
 
     def _scored(self, fitted, rows, truth):
-        from featx.methods.probes import answers_in_parts, score_answers
+        from featx.metrics import predict_answers, score_answers
 
         def predict(at: np.ndarray) -> np.ndarray:
             # A target may lack classes of the source; then its own classifier has no column for them.
@@ -254,7 +254,7 @@ class _DomainBench:
             probabilities[:, fitted.classes] = fitted.predict_proba(rows[at])
             return probabilities
 
-        said = answers_in_parts(truth, np.arange(len(rows)), len(self.classes), predict)
+        said = predict_answers(truth, np.arange(len(rows)), len(self.classes), predict)
         return score_answers(truth, said, n_boot=self.n_boot, seed=self.seed), said.labels
 
 

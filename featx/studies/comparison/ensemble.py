@@ -29,8 +29,7 @@ class Ensemble:
     """
 
     def __init__(self, bench: Bench, sets: dict[str, Features]):
-        from featx.methods.probes import answers
-        from featx.metrics import mcnemar_exact
+        from featx.metrics import mcnemar_exact, take_answers
 
         began = time.perf_counter()
         names = list(bench.members)
@@ -65,7 +64,7 @@ class Ensemble:
             title=f"Ensemble of {len(names)} backbones",
             kind="probe",
             backbone=None,
-            answers=answers(truth, probabilities, probabilities.argmax(axis=1)),
+            answers=take_answers(truth, probabilities, probabilities.argmax(axis=1)),
             earlier_run=max((m.outcome.earlier_run for m in members if m.outcome.earlier_run), default=None),
             seconds=_together([member.outcome.seconds for member in members], seconds),
             params={

@@ -115,14 +115,20 @@ def _fitted(
     image_size: int | None = None,
     costs: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[MethodResult, np.ndarray]:
-    from featx.methods.probes import fit_regressor, score_numbers
+    from featx.methods.probes import fit_probe
+    from featx.metrics import score_numbers
 
     if options.verbose:
         tell(f"fitting {name}" + (f" on {backbone}" if backbone else ""))
     y, groups = material.task.values, material.first.groups
     with options.meter.measure() as reading:
-        fitted = fit_regressor(
-            name, x[train], y[train], groups=None if groups is None else groups[train], seed=options.seed
+        fitted = fit_probe(
+            name,
+            x[train],
+            y[train],
+            task="numbers",
+            groups=None if groups is None else groups[train],
+            seed=options.seed,
         )
     began = time.perf_counter()
     predicted = fitted.predict(x[test])

@@ -54,7 +54,7 @@ def outcome_of(
         How this run calls it; the same rows may have been kept under another name of their backbone.
     n_classes : int
     """
-    from featx.methods.probes import Answers
+    from featx.metrics import Answers
 
     said = {field: copy(kept[field]) for field in _Said.__annotations__}
     answers = Answers(kept["labels"], kept["sure"], kept["true"], n_classes)

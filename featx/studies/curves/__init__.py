@@ -82,7 +82,7 @@ def learning_curve(
     seeds : int, optional
         Draws; default: 10.
     classifiers : str or sequence of str, optional
-        Names of `featx.methods.probes.PROBES`; default: logreg, svm, knn, lda and ridge.
+        Names of `featx.methods.probes.CLASSIFIERS`; default: logreg, svm, knn, lda and ridge.
     baseline : "none" or sequence of fine-tuning modes, default="none"
         Such as ``["head", "last"]``; on the first of the backbones. Each is trained by the default recipe
         for so many images, on 80 % of the draw with the rest to choose the epoch; a draw in which some class

@@ -25,7 +25,7 @@ from featx.studies.checkpoints import digest_images, digest_rows, key_of
 from featx.studies.curves.drawing import Draw, Level
 
 if TYPE_CHECKING:
-    from featx.methods.probes import Answers
+    from featx.metrics import Answers
 
 #: Up to so many images of a class, none is spared to watch the fine-tuning: it runs all its epochs.
 NO_VALIDATION = 2
@@ -200,7 +200,7 @@ class Cell:
     @staticmethod
     def fits(outcome: Any) -> bool:
         """Whether what an earlier run left in a journal is what `run` returns, field by field."""
-        from featx.methods.probes import METRICS
+        from featx.metrics import names_for
 
         try:
             if not isinstance(outcome, dict) or outcome.keys() != _Said.__annotations__.keys():
@@ -211,7 +211,7 @@ class Cell:
         within = [value if name != "log_loss" else 0.0 for name, value in said["metrics"].items()]
         numbers = [*said["metrics"].values(), *said["seconds"].values()]
         return (
-            said["metrics"].keys() == set(METRICS)
+            said["metrics"].keys() == set(names_for("classes"))
             and said["seconds"].keys() == {"fit", "predict_per_image"}
             and all(math.isfinite(x) and x >= 0 for x in numbers)
             and max(within) <= 1 + 1e-9
@@ -233,7 +233,7 @@ class Cell:
         dict
             ``metrics``, ``seconds``, ``params`` and ``notes``, as `featx.results.CurveDraw` has them.
         """
-        from featx.methods.probes import score_answers
+        from featx.metrics import score_answers
 
         said, outcome = self._fitted() if self.tuning is None else self._tuned(self.tuning)
         scores = score_answers(self.bench.y[self.bench.test], said, n_boot=0)
@@ -257,10 +257,10 @@ class Cell:
         }
 
     def _answers(self, predict: Callable[[np.ndarray], np.ndarray]) -> Answers:
-        from featx.methods.probes import answers_in_parts
+        from featx.metrics import predict_answers
 
         bench = self.bench
-        return answers_in_parts(bench.y, bench.test, bench.n_classes, predict)
+        return predict_answers(bench.y, bench.test, bench.n_classes, predict)
 
     def _tuned(self, tuning: Tuning) -> tuple[Answers, dict[str, Any]]:
         from featx.methods.finetune import fine_tune

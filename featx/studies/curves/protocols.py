@@ -18,7 +18,7 @@ class Protocol:
     seeds : int
         Draws.
     classifiers : tuple of str
-        Names of `featx.methods.probes.PROBES`.
+        Names of `featx.methods.probes.CLASSIFIERS`.
     source : str
         Where it is from.
     """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from featx.methods.probes import fit_probe, floor_names, probe_names
+from featx.methods.probes import fit_probe, probe_names, reference_names
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +32,6 @@ def held_out():
     return clusters([40, 40, 40], seed=1)
 
 
-@pytest.fixture(scope="session", params=[*probe_names(), *floor_names()])
+@pytest.fixture(scope="session", params=[*probe_names(), *reference_names()])
 def fitted(request, train):
     return fit_probe(request.param, *train, seed=4, n_jobs=2)

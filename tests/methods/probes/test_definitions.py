@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from featx.methods.probes import PROBES, REGRESSORS, definition_of, fitting, probes, protocols
+from featx.methods.probes import CLASSIFIERS, REGRESSORS, definition_of, fitting
+from featx.methods.probes.catalogue import protocols
 from featx.methods.probes.definitions import define
-from featx.methods.probes.probes import Task
 
 Y = np.repeat(np.arange(4), 10)
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_written_down_equals_nothing():
     assert define(around) != define(around)
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_probe_has_a_definition_that_stays(name):
     text = json.dumps(definition_of(name, Y, 16))
     assert "once" not in text
@@ -84,15 +84,15 @@ def test_every_probe_has_a_definition_that_stays(name):
 
 def test_a_definition_is_the_same_in_another_process():
     code = (
-        "import json, numpy as np; from featx.methods.probes import PROBES, definition_of; "
-        "y = np.repeat(np.arange(4), 10); print(json.dumps([definition_of(n, y, 16) for n in PROBES]))"
+        "import json, numpy as np; from featx.methods.probes import CLASSIFIERS, definition_of; "
+        "y = np.repeat(np.arange(4), 10); print(json.dumps([definition_of(n, y, 16) for n in CLASSIFIERS]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [definition_of(name, Y, 16) for name in PROBES]
+    assert json.loads(done.stdout) == [definition_of(name, Y, 16) for name in CLASSIFIERS]
 
 
 def test_the_grid_the_steps_and_the_choice_are_part_of_it(monkeypatch):
-    lda = PROBES["lda"]
+    lda = CLASSIFIERS["lda"]
     seen = [definition_of("lda", Y, 16)]
 
     def other_grid(task):
@@ -105,7 +105,7 @@ def test_the_grid_the_steps_and_the_choice_are_part_of_it(monkeypatch):
 
     for changed in (replace(lda, build=other_grid), replace(lda, build=other_step), replace(lda, path=True)):
         with monkeypatch.context() as patch:
-            patch.setitem(PROBES, "lda", changed)
+            patch.setitem(CLASSIFIERS, "lda", changed)
             seen.append(definition_of("lda", Y, 16))
     for name, value in (("SELECTION_ROWS", 5), ("MOST_FOLDS", 2)):
         with monkeypatch.context() as patch:
@@ -118,7 +118,7 @@ def test_the_grid_the_steps_and_the_choice_are_part_of_it(monkeypatch):
 
 
 def test_a_regressor_has_one_too():
-    task = Task(30, 1, 8)
-    texts = {json.dumps(regressor.definition(task)) for regressor in REGRESSORS.values()}
+    y = np.linspace(0, 1, 30)
+    texts = {json.dumps(definition_of(name, y, 8, task="numbers")) for name in REGRESSORS}
     assert len(texts) == len(REGRESSORS)
-    assert probes.PROBES["ridge"].definition(task) != REGRESSORS["ridge"].definition(task)
+    assert not texts & {json.dumps(definition_of(name, Y, 8)) for name in CLASSIFIERS}

@@ -157,7 +157,9 @@ def test_a_large_grouped_set_keeps_its_groups_in_the_sample(monkeypatch):
 
 def test_the_rbf_svm_of_a_very_large_set_is_fitted_on_a_stratified_sample(monkeypatch):
     small = fitting.get_probe("rbf-svm")
-    monkeypatch.setattr(fitting, "get_probe", lambda name: type(small)(**{**vars(small), "max_rows": 50}))
+    monkeypatch.setattr(
+        fitting, "get_probe", lambda name, task: type(small)(**{**vars(small), "max_rows": 50})
+    )
     X, y = skewed((200, 100))
     fitted = fit_probe("rbf-svm", X, y, groups=np.arange(300), n_jobs=1)
     assert any("fitted on a stratified sample of 50 of 300" in note for note in fitted.notes)

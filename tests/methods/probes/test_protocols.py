@@ -7,8 +7,9 @@ from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from featx.errors import InputError
-from featx.methods.probes import PROBES, fit_probe, probe_names, protocols
-from featx.methods.probes.protocols import NeighbourVotes, Prototypes
+from featx.methods.probes import CLASSIFIERS, fit_probe, probe_names
+from featx.methods.probes.catalogue import protocols
+from featx.methods.probes.catalogue.protocols import NeighbourVotes, Prototypes
 from featx.methods.probes.ridge import LeastSquaresProbe
 
 NAMES = tuple(set(probe_names(on_request=True)) - set(probe_names()))
@@ -129,4 +130,4 @@ def test_prototypes_are_nearest_means(train, held_out):
     means = np.stack([train[0][train[1] == c].mean(axis=0) for c in range(3)])
     nearest = ((held_out[0][:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
     np.testing.assert_array_equal(Prototypes().fit(*train).predict(held_out[0]), nearest)
-    assert PROBES["nearest-centroid"].on_request
+    assert CLASSIFIERS["nearest-centroid"].on_request

@@ -2,14 +2,30 @@
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from featx.methods.probes.selection import Validated, balanced_accuracy, cross_validate, expand, make_folds
+from featx.methods.probes.selection import (
+    balanced_accuracy,
+    expand,
+    fewest_rows,
+    limit_components,
+    limit_neighbours,
+    make_folds,
+    predict_out_of_fold,
+)
+from featx.methods.probes.tasks import Classes, Numbers
+
+
+def accuracies_and_losses(model, candidates, X, y, folds, **options):
+    predicted, losses = predict_out_of_fold(model, candidates, X, y, folds, **options)
+    held = np.concatenate([held for _, held in folds])
+    return np.array([balanced_accuracy(y[held], row) for row in predicted]), losses
 
 
 @pytest.mark.parametrize(("smallest", "expected"), [(1, 0), (2, 2), (4, 4), (5, 5), (9, 5)])
@@ -75,7 +91,7 @@ def test_scores_are_those_of_refitting_everything_in_every_fold(train, jobs):
     folds = make_folds(y, None, 0)
     model = make_pipeline(StandardScaler(), KNeighborsClassifier())
     candidates = expand({"kneighborsclassifier__n_neighbors": [7, 3, 1]})
-    scores = cross_validate(model, candidates, X, y, folds, n_jobs=jobs).accuracies
+    scores, _ = accuracies_and_losses(model, candidates, X, y, folds, n_jobs=jobs)
     for score, candidate in zip(scores, candidates, strict=True):
         slow = cross_val_predict(model.set_params(**candidate), X, y, cv=folds)
         assert score == pytest.approx(balanced_accuracy_score(y, slow))
@@ -86,7 +102,7 @@ def test_settings_of_earlier_steps_are_refitted_too(train):
     folds = make_folds(y, None, 0)
     model = make_pipeline(StandardScaler(), KNeighborsClassifier())
     candidates = expand({"standardscaler__with_std": [True, False]})
-    scores = cross_validate(model, candidates, X, y, folds).accuracies
+    scores, _ = accuracies_and_losses(model, candidates, X, y, folds)
     for score, candidate in zip(scores, candidates, strict=True):
         slow = cross_val_predict(model.set_params(**candidate), X, y, cv=folds)
         assert score == pytest.approx(balanced_accuracy_score(y, slow))
@@ -102,22 +118,44 @@ def test_the_logistic_path_scores_as_plain_refitting_does(train, n_classes):
         "logisticregression__C": [0.001, 0.1, 1.0],
         "logisticregression__class_weight": [None, "balanced"],
     }
-    fast = cross_validate(model, expand(grid), X, y, folds, path=True)
-    slow = cross_validate(model, expand(grid), X, y, folds)
-    np.testing.assert_allclose(fast.accuracies, slow.accuracies, atol=0.03)
-    assert slow.losses is None
-    for loss, candidate in zip(fast.losses, expand(grid), strict=True):
+    fast, losses = accuracies_and_losses(model, expand(grid), X, y, folds, path=True)
+    slow, none = accuracies_and_losses(model, expand(grid), X, y, folds)
+    np.testing.assert_allclose(fast, slow, atol=0.03)
+    assert none is None
+    for loss, candidate in zip(losses, expand(grid), strict=True):
         p = cross_val_predict(model.set_params(**candidate), X, y, cv=folds, method="predict_proba")
         assert loss == pytest.approx(log_loss(y, p), rel=0.02)
 
 
 def test_the_best_is_the_most_accurate_then_the_one_of_the_lowest_loss_then_the_first():
-    accuracies = np.array([0.9, 1.0, 1.0 - 1e-15, 1.0, 0.99])
-    assert Validated(accuracies, None).best() == 1
-    assert Validated(accuracies, np.array([0.0, 0.5, 0.2, 0.2, 0.1])).best() == 2
+    y = np.array([0, 0, 1, 1])
+    right, wrong = y, np.array([0, 1, 1, 1])
+    predicted = np.stack([wrong, right, right, right, wrong])
+    assert Classes(0).best(y, predicted, None) == (1, 1.0)
+    assert Classes(0).best(y, predicted, np.array([0.0, 0.5, 0.2, 0.2, 0.1])) == (2, 1.0)
+
+
+def test_of_numbers_the_best_has_the_lowest_error_then_comes_first():
+    y = np.array([0.0, 1.0, 2.0])
+    predicted = np.stack([y + 1, y + 0.5, y - 0.5])
+    assert Numbers(0).best(y, predicted, None) == (1, 1 - 0.25 / y.var())
+    assert Numbers(0).best(np.ones(3), np.ones((1, 3)), None) == (0, None)
+
+
+def test_folds_of_few_rows_limit_neighbours_and_components():
+    # Groups of unequal size may leave a fold less than half of the rows to train on.
+    folds = [(np.arange(3), np.arange(3, 12)), (np.arange(3, 12), np.arange(3))]
+    candidates = limit_neighbours([{"knn__n_neighbors": k} for k in (5, 3, 1)], fewest_rows(folds))
+    assert candidates == [{"knn__n_neighbors": 3}, {"knn__n_neighbors": 1}]
+    model = Pipeline([("pca", PCA(5)), ("knn", KNeighborsClassifier())])
+    assert limit_components(model, 3).get_params()["pca__n_components"] == 3
+    assert limit_components(model, 5) is model
+    X = np.random.default_rng(0).normal(size=(12, 6))
+    predicted, _ = predict_out_of_fold(model, candidates, X, np.arange(12) % 2, folds)
+    assert predicted.shape == (2, 12)
 
 
 def test_the_estimator_itself_is_never_fitted(train):
     model = KNeighborsClassifier()
-    cross_validate(model, [{"n_neighbors": 1}], *train, make_folds(train[1], None, 0))
+    predict_out_of_fold(model, [{"n_neighbors": 1}], *train, make_folds(train[1], None, 0))
     assert not hasattr(model, "classes_")

@@ -167,7 +167,7 @@ def test_a_device_is_taken_where_it_is_and_only_for_what_is_large(monkeypatch):
     monkeypatch.setattr(newton, "_rows", lambda *given: asked.append(given[-1]) or NumpyRows(*given[:-1]))
     for small, gpu in ((100, True), (0, True), (0, False)):
         monkeypatch.setattr(newton, "_SMALL", small)
-        monkeypatch.setattr(newton, "_gpu", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(newton, "sees_gpu", lambda gpu=gpu: gpu)
         LogisticProbe(device="auto").fit(X, y)
     assert asked == ["cpu", "cuda", "cpu"]
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from featx import Features, compare, extract, learning_curve
 from featx.cli import main
-from featx.methods.probes import PROBES
+from featx.methods.probes import CLASSIFIERS
 from featx.results import ComparisonResult, CurveResult
 from featx.studies.checkpoints import Journal, _Arrays, _encoded
 from featx.studies.comparison import kept
@@ -165,7 +165,7 @@ KEPT = {"classifiers": ["lda", "ridge"], "baseline": "none", "n_boot": 5}
 
 def changed(name, grid=None, **settings):
     """A probe of the registry with another grid, or another parameter of a step."""
-    probe = PROBES[name]
+    probe = CLASSIFIERS[name]
 
     def build(task):
         estimator, own = probe.build(task)
@@ -180,7 +180,7 @@ def test_a_method_is_found_by_its_definition_and_not_by_its_name(rows, fitted, t
     for probe in (changed("lda", grid={"lda__shrinkage": [0.7, 0.2]}), changed("lda", scale__with_std=False)):
         fitted.clear()
         with monkeypatch.context() as patch:
-            patch.setitem(PROBES, "lda", probe)
+            patch.setitem(CLASSIFIERS, "lda", probe)
             result = compare(rows, **KEPT, resume=tmp_path)
             assert fitted == ["lda"]
             assert [m.name for m in result.methods if m.earlier_run] == ["majority", "ridge"]
@@ -312,7 +312,7 @@ def test_a_cell_of_a_curve_is_found_by_its_definition(rows, tmp_path, monkeypatc
     first = learning_curve(rows, **options, resume=tmp_path)
     assert first.cells == {"computed": 8, "resumed": 0}
     with monkeypatch.context() as patch:
-        patch.setitem(PROBES, "lda", changed("lda", scale__with_std=False))
+        patch.setitem(CLASSIFIERS, "lda", changed("lda", scale__with_std=False))
         other = learning_curve(rows, **options, resume=tmp_path)
         assert other.cells == {"computed": 4, "resumed": 4}
         assert {d.method for d in other.draws if d.earlier_run} == {"ridge"}

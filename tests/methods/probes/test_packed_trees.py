@@ -7,8 +7,8 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from featx.errors import InputError
-from featx.methods.probes import trees
-from featx.methods.probes.trees import KeptForest, keep_boosting, keep_forest
+from featx.methods.probes import packed_trees
+from featx.methods.probes.packed_trees import PackedForest, pack_boosting, pack_forest
 
 
 @pytest.fixture(params=[2, 5])
@@ -32,10 +32,10 @@ def data(request):
 def test_a_forest_says_the_same(forest, data, monkeypatch):
     X, y = data
     forest.fit(X, y)
-    kept = keep_forest(forest)
+    kept = pack_forest(forest)
     np.testing.assert_array_equal(kept.predict_proba(X), forest.predict_proba(X))
     np.testing.assert_array_equal(kept.predict(X), forest.predict(X))
-    monkeypatch.setattr(trees, "_AT_ONCE", 40)
+    monkeypatch.setattr(packed_trees, "_AT_ONCE", 40)
     np.testing.assert_array_equal(kept.predict_proba(X), forest.predict_proba(X))
 
 
@@ -44,15 +44,15 @@ def test_boosting_says_the_same(data):
     boosting = HistGradientBoostingClassifier(
         max_iter=12, max_leaf_nodes=6, min_samples_leaf=3, early_stopping=False
     ).fit(X, y)
-    kept = keep_boosting(boosting)
+    kept = pack_boosting(boosting)
     for rows in (X, X[:1], X.astype(np.float64)):
         np.testing.assert_array_equal(kept.predict_proba(rows), boosting.predict_proba(rows))
 
 
 def forest_of(features, sizes):
-    kept = KeptForest()
+    kept = PackedForest()
     kept.feature_, kept.sizes_ = np.array(features), np.array(sizes)
-    leaves = kept.feature_ == trees.LEAF
+    leaves = kept.feature_ == packed_trees.LEAF
     kept.threshold_ = np.zeros((~leaves).sum())
     kept.counts_, kept.codes_, kept.value_ = (
         np.ones(leaves.sum(), int),

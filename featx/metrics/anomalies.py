@@ -1,15 +1,11 @@
-"""How well scores tell anomalies from normal images, with intervals.
+"""Score how well detectors tell anomalies from normal images, with intervals.
 
 Scores are higher for what is more normal; anomalies are the positives, and an image is called anomalous when
 its score is at or below a threshold.
 
-- AUROC: the probability that an anomaly scores below a normal image, ties counting half.
-- FPR95: the share of normal images that are called anomalous at the highest threshold needed to call at least
-  95 % of the anomalies so (false-positive rate at 95 % recall of the anomalies).
-
 Intervals are 95 % percentile bootstrap intervals over test images, resampled within each stratum (normal and
 anomalous images or, in a protocol where each class is normal once, classes), so that every resample has both.
-The same resamples serve all protocols of one call, and the interval of their mean is over these.
+The same resamples serve all problems of one call, and the interval of their mean is over these.
 """
 
 from __future__ import annotations
@@ -20,32 +16,72 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.errors import InputError
-from featx.metrics import Interval
+from featx.metrics.interval import Interval, interval_around
+from featx.metrics.metric import Metric
 
 RECALL = 0.95
 _CHUNK = 2_000_000  # counts held at a time
 
 
 @dataclass(frozen=True)
-class AnomalyScores:
-    """AUROC and false-positive rate at 95 % recall, of each problem and on average.
+class RankedCounts:
+    """Anomalous and normal images at each distinct score, from the lowest, of each of b resamples.
 
     Attributes
     ----------
-    auroc, fpr95 : list of Interval
-        One a problem.
-    mean_auroc, mean_fpr95 : Interval
+    bad, good : ndarray of shape (b, n_scores)
+        Anomalous and normal images with that score.
+    bad_so_far, good_so_far : ndarray of shape (b, n_scores)
+        With at most that score.
+    """
+
+    bad: np.ndarray
+    good: np.ndarray
+    bad_so_far: np.ndarray
+    good_so_far: np.ndarray
+
+
+def auroc(counts: RankedCounts) -> np.ndarray:
+    """The probability that an anomaly scores below a normal image, ties counting half."""
+    n_bad, n_good = counts.bad_so_far[:, -1], counts.good_so_far[:, -1:]
+    above = n_good - counts.good_so_far + counts.good / 2
+    return (counts.bad * above).sum(axis=1) / (n_bad * n_good[:, 0])
+
+
+def fpr95(counts: RankedCounts) -> np.ndarray:
+    """The share of normal images that are called anomalous where at least 95 % of the anomalies are.
+
+    The threshold is the highest one that is needed for that recall of the anomalies.
+    """
+    # What rounding adds to 95 % of a count must not ask for one anomaly more.
+    at = (counts.bad_so_far >= RECALL * counts.bad_so_far[:, -1:] - 1e-9).argmax(axis=1)
+    return np.take_along_axis(counts.good_so_far, at[:, None], axis=1)[:, 0] / counts.good_so_far[:, -1]
+
+
+METRICS = (
+    Metric("auroc", "AUROC", task="anomalies", compute=auroc),
+    Metric("fpr95", "false alarms at 95 % found", False, task="anomalies", compute=fpr95),
+)
+
+
+@dataclass(frozen=True)
+class AnomalyScores:
+    """Every metric of anomalies, of each problem and on average.
+
+    Attributes
+    ----------
+    each : dict of str to list of Interval
+        By name; one interval for each problem.
+    mean : dict of str to Interval
         Over the problems.
     """
 
-    auroc: list[Interval]
-    fpr95: list[Interval]
-    mean_auroc: Interval
-    mean_fpr95: Interval
+    each: dict[str, list[Interval]]
+    mean: dict[str, Interval]
 
 
 def score_anomalies(scores, anomalous, *, strata=None, n_boot: int = 1000, seed: int = 0) -> AnomalyScores:
-    """AUROC and FPR95 of one problem or several on the same test images.
+    """Score one problem, or several on the same test images, by every metric of anomalies.
 
     Parameters
     ----------
@@ -89,26 +125,26 @@ def score_anomalies(scores, anomalous, *, strata=None, n_boot: int = 1000, seed:
     if codes.shape != s.shape[1:]:
         raise InputError(f"expected one stratum for each of {s.shape[1]} images, got {codes.shape}")
 
-    problems = [_Sorted(row, kinds) for row, kinds in zip(s, a, strict=True)]
-    once = np.ones((1, s.shape[1]))
-    values = np.stack([p.measure(once)[:, 0] for p in problems], axis=1)  # (2, n_problems)
-    if not n_boot:
-        nan = [[Interval(float(v)) for v in row] for row in values]
-        return AnomalyScores(nan[0], nan[1], *(Interval(float(row.mean())) for row in values))
-    draws = np.concatenate(
-        [
-            np.stack([p.measure(counts) for p in problems], axis=1)
-            for counts in _resamples(codes, n_boot, seed)
-        ],
-        axis=2,
-    )  # (2, n_problems, n_boot)
-    each = [[_interval(v, d) for v, d in zip(*pair, strict=True)] for pair in zip(values, draws, strict=True)]
-    mean = [_interval(v.mean(), d.mean(axis=0)) for v, d in zip(values, draws, strict=True)]
-    return AnomalyScores(each[0], each[1], mean[0], mean[1])
+    problems = [_Ranking(row, kinds) for row, kinds in zip(s, a, strict=True)]
+    values = _measure(problems, np.ones((1, s.shape[1])))  # each (n_problems, 1)
+    parts = [_measure(problems, counts) for counts in _resamples(codes, n_boot, seed)]
+    each, mean = {}, {}
+    for name, value in values.items():
+        nothing = np.empty((len(s), 0))
+        draws = np.concatenate([nothing, *(part[name] for part in parts)], axis=1)
+        each[name] = [interval_around(float(v[0]), d) for v, d in zip(value, draws, strict=True)]
+        mean[name] = interval_around(float(value.mean()), draws.mean(axis=0))
+    return AnomalyScores(each, mean)
 
 
-class _Sorted:
-    """One problem with its images in the order of their scores, those that tie in one group."""
+def _measure(problems: Sequence[_Ranking], counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute every metric (n_problems, b) of resamples, given how often each image is in them (b, n)."""
+    ranked = [problem.count(counts) for problem in problems]
+    return {m.name: np.stack([m.compute(one) for one in ranked]) for m in METRICS if m.compute}
+
+
+class _Ranking:
+    """The images of one problem in the order of their scores, those that tie in one group."""
 
     def __init__(self, scores: np.ndarray, anomalous: np.ndarray):
         self.order = np.argsort(scores, kind="stable")
@@ -116,19 +152,12 @@ class _Sorted:
         self.starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
         self.anomalous = anomalous[self.order]
 
-    def measure(self, counts: np.ndarray) -> np.ndarray:
-        """AUROC and FPR95 (2, b) of resamples, given how often each image is in them (b, n)."""
+    def count(self, counts: np.ndarray) -> RankedCounts:
+        """Count the images at each score, given how often each image is in a resample (b, n)."""
         counts = counts[:, self.order]
         bad = np.add.reduceat(counts * self.anomalous, self.starts, axis=1)
         good = np.add.reduceat(counts * ~self.anomalous, self.starts, axis=1)
-        bad_so_far, good_so_far = bad.cumsum(axis=1), good.cumsum(axis=1)
-        n_bad, n_good = bad_so_far[:, -1:], good_so_far[:, -1:]
-        above = n_good - good_so_far + good / 2
-        auroc = (bad * above).sum(axis=1) / (n_bad * n_good)[:, 0]
-        # What rounding adds to 95 % of a count must not ask for one anomaly more.
-        cut = (bad_so_far >= RECALL * n_bad - 1e-9).argmax(axis=1)
-        fpr = np.take_along_axis(good_so_far, cut[:, None], axis=1)[:, 0] / n_good[:, 0]
-        return np.stack([auroc, fpr])
+        return RankedCounts(bad, good, bad.cumsum(axis=1), good.cumsum(axis=1))
 
 
 def _resamples(codes: np.ndarray, n_boot: int, seed: int) -> Iterator[np.ndarray]:
@@ -142,8 +171,3 @@ def _resamples(codes: np.ndarray, n_boot: int, seed: int) -> Iterator[np.ndarray
             drawn = rng.integers(0, len(rows), (b, len(rows))) + len(rows) * np.arange(b)[:, None]
             counts[:, rows] = np.bincount(drawn.ravel(), minlength=b * len(rows)).reshape(b, -1)
         yield counts
-
-
-def _interval(value: float, draws: np.ndarray) -> Interval:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))

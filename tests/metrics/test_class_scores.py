@@ -7,8 +7,11 @@ import pytest
 from sklearn import metrics as sk
 
 from featx.errors import InputError
-from featx.methods.probes import METRICS, score, scoring
-from featx.methods.probes.scoring import _metrics, _summands
+from featx.metrics import names_for, take_answers
+from featx.metrics import score_probabilities as score
+from featx.metrics.classes import _measure, _summands
+
+METRICS = names_for("classes")
 
 
 def answers(n=200, k=4, seed=0, skill=2.0):
@@ -86,7 +89,7 @@ def test_every_resample_is_scored_as_if_it_were_the_test_set():
     rng = np.random.default_rng(3)
     drawn = rng.integers(0, 25, (20, 25))
     counts = np.stack([np.bincount(d, minlength=25) for d in drawn]).astype(float)
-    fast = _metrics(counts @ _summands(y, scoring.answers(y, p, predicted)), 25, 6)
+    fast = _measure(counts @ _summands(y, take_answers(y, p, predicted)), 25, 6)
     for b, rows in enumerate(drawn):
         slow = slow_scores(y[rows], p[rows], predicted[rows])
         for name in METRICS:

@@ -1,4 +1,4 @@
-"""Fitted decision trees as plain arrays: what a kept forest or boosting predicts with.
+"""Pack fitted decision trees into plain arrays: what a forest or boosting in a model file predicts with.
 
 A tree is written down in preorder: a node, its left subtree, its right subtree. Which nodes are leaves then
 says everything about its structure. With h(i) the inner nodes before node i less the leaves before it, the
@@ -21,7 +21,7 @@ from sklearn.utils.validation import validate_data
 
 from featx.errors import InputError
 
-__all__ = ["KeptBoosting", "KeptForest", "keep_boosting", "keep_forest"]
+__all__ = ["PackedBoosting", "PackedForest", "pack_boosting", "pack_forest"]
 
 LEAF = -1
 _MOST_NODES = 2**30
@@ -55,7 +55,7 @@ class _Trees(ClassifierMixin, BaseEstimator):
     n_features_in_: int
 
     def fit(self, X: Any, y: Any) -> Any:
-        """Refuse: these trees are fitted, and how they were is not kept.
+        """Refuse: these trees are fitted already, and how is not in the file.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class _Trees(ClassifierMixin, BaseEstimator):
         raise NotImplementedError
 
 
-class KeptForest(_Trees):
+class PackedForest(_Trees):
     """A fitted random forest: the mean over its trees of the shares of the classes in a leaf.
 
     Attributes
@@ -171,7 +171,7 @@ class KeptForest(_Trees):
             raise InputError("the classes of the leaves do not fit the leaves")
 
 
-class KeptBoosting(_Trees):
+class PackedBoosting(_Trees):
     """Fitted gradient boosting: scores are sums over trees, in turn for each class (for two: one score).
 
     Attributes
@@ -203,9 +203,9 @@ class KeptBoosting(_Trees):
             raise InputError(f"{len(self.sizes_)} trees for {len(self.baseline_)} scores")
 
 
-def keep_forest(forest: RandomForestClassifier) -> KeptForest:
+def pack_forest(forest: RandomForestClassifier) -> PackedForest:
     """Return what a fitted forest predicts with; its rows of training are complete, without gaps."""
-    kept = KeptForest()
+    packed = PackedForest()
     parts = []
     for tree in (estimator.tree_ for estimator in forest.estimators_):
         left, right = tree.children_left.astype(np.int64), tree.children_right.astype(np.int64)
@@ -223,13 +223,13 @@ def keep_forest(forest: RandomForestClassifier) -> KeptForest:
                 "value_": shares[known],
             }
         )
-    return _joined(kept, parts, forest)
+    return _joined(packed, parts, forest)
 
 
-def keep_boosting(boosting: HistGradientBoostingClassifier) -> KeptBoosting:
+def pack_boosting(boosting: HistGradientBoostingClassifier) -> PackedBoosting:
     """Return what fitted gradient boosting on numbers predicts with."""
-    kept = KeptBoosting()
-    kept.baseline_ = np.array(boosting._baseline_prediction, np.float64).ravel()
+    packed = PackedBoosting()
+    packed.baseline_ = np.array(boosting._baseline_prediction, np.float64).ravel()
     parts = []
     for nodes in (predictor.nodes for round in boosting._predictors for predictor in round):
         leaf = nodes["is_leaf"].astype(bool)
@@ -244,16 +244,16 @@ def keep_boosting(boosting: HistGradientBoostingClassifier) -> KeptBoosting:
                 "value_": nodes["value"][order[leaf]],
             }
         )
-    return _joined(kept, parts, boosting)
+    return _joined(packed, parts, boosting)
 
 
-def _joined(kept: Any, parts: list[dict[str, Any]], fitted: Any) -> Any:
+def _joined(packed: Any, parts: list[dict[str, Any]], fitted: Any) -> Any:
     for name in parts[0]:
         form = np.float64 if name in ("threshold_", "value_") else np.int32
-        setattr(kept, name, np.concatenate([part[name] for part in parts]).astype(form))
-    kept.classes_, kept.n_features_in_ = fitted.classes_, fitted.n_features_in_
-    kept.link()
-    return kept
+        setattr(packed, name, np.concatenate([part[name] for part in parts]).astype(form))
+    packed.classes_, packed.n_features_in_ = fitted.classes_, fitted.n_features_in_
+    packed.link()
+    return packed
 
 
 def _preorder(left: np.ndarray, right: np.ndarray) -> np.ndarray:

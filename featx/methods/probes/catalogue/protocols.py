@@ -34,21 +34,20 @@ least squares are no probabilities: the registry gives them a temperature.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model._base import LinearClassifierMixin
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx.data.splits import Split, validation_part
 from featx.errors import InputError
-from featx.methods.probes.linear_probe import LogisticProbe
+from featx.methods.probes.catalogue import scaled
+from featx.methods.probes.logistic import LogisticProbe
 from featx.methods.probes.newton import NewtonPath
+from featx.methods.probes.probe import Choice, Probe, Problem
 from featx.methods.probes.ridge import LeastSquaresProbe
 from featx.methods.probes.selection import balanced_accuracy
 
@@ -64,8 +63,6 @@ _PLAIN_C = 1.0
 # Shares of the objective, for the choice and for what is kept.
 _SWEEP, _TOLERANCE = 1e-6, 1e-7
 _QUERY_BYTES = 100_000_000
-
-Choice = tuple[dict[str, Any], "float | None", "tuple[np.ndarray, np.ndarray] | None"]
 
 
 class NeighbourVotes(ClassifierMixin, BaseEstimator):
@@ -149,28 +146,24 @@ class Prototypes(LinearClassifierMixin, BaseEstimator):
         return self
 
 
-def linear_probe(task):
-    """``linear-probe``, unfitted."""
+def _logistic(problem: Problem):
     return LogisticProbe(_PLAIN_C, tol=_TOLERANCE), {}
 
 
-def neighbours(task):
-    """``dinov2-knn``, unfitted."""
-    return NeighbourVotes(min(20, task.n_train)), {}
+def _neighbours(problem: Problem):
+    return NeighbourVotes(min(20, problem.n_train)), {}
 
 
-def few_shot(task):
-    """``lsr-fewshot``, unfitted."""
-    return Pipeline([("scale", StandardScaler()), ("lsr", LeastSquaresProbe(list(LSR_ALPHAS)))]), {}
+def _few_shot(problem: Problem):
+    return scaled(("lsr", LeastSquaresProbe(list(LSR_ALPHAS)))), {}
 
 
-def nearest_centroid(task):
-    """``nearest-centroid``, unfitted."""
+def _nearest_centroid(problem: Problem):
     return Prototypes(), {}
 
 
 def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
-    """The choice of C among `Cs` by rows held out."""
+    """Return the rule that chooses C among `Cs` by rows held out."""
 
     def choose(rows, labels, groups, validation, seed, metric, notes) -> Choice:
         fit, held = _held_out(labels, groups, validation, fraction, seed, notes)
@@ -203,7 +196,7 @@ def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
 
 
 def choose_neighbours(rows, labels, groups, validation, seed, metric, notes) -> Choice:
-    """The choice of k by 10 % of the rows."""
+    """Choose k by 10 % of the rows."""
     fit, held = _held_out(labels, groups, validation, 0.1, seed, notes)
     if not len(held):
         return {}, None, None
@@ -216,7 +209,7 @@ def choose_neighbours(rows, labels, groups, validation, seed, metric, notes) -> 
 
 
 def accuracy(y: np.ndarray, predicted: np.ndarray, metric: str) -> float:
-    """Share of rows that are right (``"top1"``), or its mean over the classes (``"per-class"``)."""
+    """Return the share of right rows (``"top1"``), or its mean over the classes (``"per-class"``)."""
     return float((y == predicted).mean()) if metric == "top1" else balanced_accuracy(y, predicted)
 
 
@@ -233,3 +226,32 @@ def _held_out(labels, groups, validation, fraction, seed, notes) -> tuple[np.nda
 
 def _unit(X: np.ndarray) -> np.ndarray:
     return X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+
+
+PROBES = (
+    Probe(
+        "linear-probe",
+        "Linear probe (Kornblith 2019)",
+        _logistic,
+        on_request=True,
+        choose=choose_penalty(LINEAR_PROBE_CS, 0.2),
+    ),
+    Probe(
+        "dinov2-logreg",
+        "Logistic regression (DINOv2)",
+        _logistic,
+        on_request=True,
+        choose=choose_penalty(DINOV2_CS, 0.1),
+    ),
+    Probe(
+        "dinov2-knn",
+        "Weighted neighbours (DINOv2)",
+        _neighbours,
+        calibrated=True,
+        few_folds=True,
+        on_request=True,
+        choose=choose_neighbours,
+    ),
+    Probe("lsr-fewshot", "Least squares (big_vision)", _few_shot, calibrated=True, on_request=True),
+    Probe("nearest-centroid", "Nearest class mean", _nearest_centroid, calibrated=True, on_request=True),
+)

@@ -1,0 +1,34 @@
+"""Gaussian classes: discriminant analysis with one covariance, naive Bayes with independent features."""
+
+from __future__ import annotations
+
+from sklearn.base import ClassifierMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.naive_bayes import GaussianNB
+
+from featx.methods.probes.catalogue import components, scaled
+from featx.methods.probes.probe import Probe, Problem
+
+
+def _lda(problem: Problem):
+    lda: ClassifierMixin = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    grid = {"lda__shrinkage": [0.9, 0.5, 0.1, "auto"], **problem.priors("lda")}
+    if problem.n_train < 3 * problem.n_classes:
+        grid = {}  # parts of these rows would have no more images than classes
+    if problem.n_train <= problem.n_classes:
+        # No scatter within classes to estimate. Discriminant analysis with one spherical covariance is
+        # what Gaussian naive Bayes comes to when every variance is the smoothing.
+        lda = GaussianNB(var_smoothing=1.0)
+    return scaled(components(problem, 256), ("lda", lda)), grid
+
+
+def _naive_bayes(problem: Problem):
+    # On standardised features the smoothing is a share of one common variance.
+    model = scaled(("bayes", GaussianNB(var_smoothing=1e-1)))
+    return model, {"bayes__var_smoothing": [10.0, 1.0, 1e-1, 1e-2], **problem.priors("bayes")}
+
+
+PROBES = (
+    Probe("lda", "Linear discriminant analysis", _lda, shown=("pca__n_components",)),
+    Probe("naive-bayes", "Naive Bayes", _naive_bayes, calibrated=True),
+)

@@ -1,0 +1,56 @@
+"""Linear models on embeddings, and references on raw pixels."""
+
+from __future__ import annotations
+
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.svm import LinearSVC
+
+from featx.methods.probes.catalogue import components, divided, scaled
+from featx.methods.probes.probe import Probe, Problem
+
+
+def _logreg(problem: Problem):
+    model = scaled(("logreg", LogisticRegression(C=10 / problem.dim, max_iter=2000)))
+    return model, {"logreg__C": divided(problem.dim, 0.1, 1, 10, 100, 1000), **problem.weights("logreg")}
+
+
+def _pixels(problem: Problem):
+    logreg = LogisticRegression(C=1 / problem.dim, max_iter=2000)
+    model = scaled(components(problem, 256), ("logreg", logreg))
+    return model, {"logreg__C": divided(problem.dim, 0.01, 0.1, 1, 10, 100), **problem.weights("logreg")}
+
+
+def _svm(problem: Problem):
+    # One class against the rest with the squared hinge, as LinearSVC has it. Its penalty on the intercept
+    # does not matter: the data is centred.
+    svm = LinearSVC(C=0.1 / problem.dim, dual="auto", tol=1e-3, max_iter=20_000, random_state=problem.seed)
+    model = scaled(components(problem, 256), ("svm", svm))
+    return model, {"svm__C": divided(problem.dim, 0.01, 0.1, 1), **problem.weights("svm")}
+
+
+def _ridge(problem: Problem):
+    model = scaled(("ridge", RidgeClassifier(alpha=float(problem.dim))))
+    alphas = [problem.dim * factor for factor in (100.0, 10.0, 1.0, 0.1, 0.01)]
+    return model, {"ridge__alpha": alphas, **problem.weights("ridge")}
+
+
+def _ridge_regression(problem: Problem):
+    model = scaled(("ridge", Ridge(alpha=float(problem.dim))))
+    return model, {"ridge__alpha": [problem.dim * f for f in (100.0, 10.0, 1.0, 0.1, 0.01, 0.001)]}
+
+
+PROBES = (
+    Probe("logreg", "Logistic regression", _logreg, path=True),
+    Probe("svm", "Linear SVM", _svm, calibrated=True, shown=("pca__n_components",)),
+    Probe("ridge", "Ridge classifier", _ridge, calibrated=True),
+    Probe(
+        "pixels",
+        "Logistic regression on pixels",
+        _pixels,
+        kind="floor",
+        path=True,
+        shown=("pca__n_components",),
+    ),
+    Probe("ridge", "Ridge regression", _ridge_regression, "numbers"),
+    Probe("pixels", "Ridge regression on pixels", _ridge_regression, "numbers", kind="floor"),
+)

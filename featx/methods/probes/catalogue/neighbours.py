@@ -1,0 +1,25 @@
+"""Nearest neighbours, by cosine: rows of length 1 have the same Euclidean neighbours."""
+
+from __future__ import annotations
+
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.preprocessing import Normalizer
+
+from featx.methods.probes.catalogue import components, scaled
+from featx.methods.probes.probe import Probe, Problem
+
+
+def _knn(problem: Problem, estimator=KNeighborsClassifier):
+    knn = estimator(n_neighbors=1, algorithm="brute", weights="distance")
+    model = scaled(components(problem, 256), ("unit", Normalizer()), ("knn", knn))
+    return model, {"knn__n_neighbors": problem.neighbours()}
+
+
+def _knn_regression(problem: Problem):
+    return _knn(problem, KNeighborsRegressor)
+
+
+PROBES = (
+    Probe("knn", "Nearest neighbours", _knn, calibrated=True, shown=("pca__n_components",)),
+    Probe("knn", "Nearest neighbours", _knn_regression, "numbers"),
+)

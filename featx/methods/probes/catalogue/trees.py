@@ -1,0 +1,51 @@
+"""Ensembles of decision trees: forests and gradient boosting.
+
+Settings of a forest matter little next to its size (Probst et al. 2019): none is searched.
+"""
+
+from __future__ import annotations
+
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
+from sklearn.pipeline import Pipeline
+
+from featx.methods.probes.catalogue import components, scaled
+from featx.methods.probes.probe import Probe, Problem
+
+
+def _forest(problem: Problem):
+    weight = "balanced" if problem.imbalanced else None
+    forest = RandomForestClassifier(n_estimators=150, class_weight=weight, random_state=problem.seed)
+    return Pipeline([("forest", forest)]), {}
+
+
+def _forest_regression(problem: Problem):
+    # All features at every split, scikit-learn's default, costs in proportion to their number.
+    forest = RandomForestRegressor(n_estimators=150, max_features="sqrt", random_state=problem.seed)
+    return Pipeline([("forest", forest)]), {}
+
+
+def _boosting(problem: Problem):
+    # One tree per class and round: 64 components, 64 bins and shallow trees keep the rounds short; early
+    # stopping would take a tenth of the few training rows away.
+    boosting = HistGradientBoostingClassifier(
+        max_iter=100,
+        learning_rate=0.1,
+        max_leaf_nodes=8,
+        min_samples_leaf=5,
+        l2_regularization=1.0,
+        max_features=0.3,
+        max_bins=63,
+        early_stopping=False,
+        class_weight="balanced" if problem.imbalanced else None,
+        random_state=problem.seed,
+    )
+    return scaled(components(problem, 64), ("boosting", boosting)), {}
+
+
+PROBES = (
+    Probe(
+        "forest", "Random forest", _forest, calibrated=True, few_folds=True, shown=("forest__n_estimators",)
+    ),
+    Probe("boosting", "Gradient boosting", _boosting, shown=("pca__n_components", "boosting__max_iter")),
+    Probe("forest", "Random forest", _forest_regression, "numbers"),
+)

@@ -1,0 +1,117 @@
+"""List the probes of every task: those of this package, and those that other packages offer.
+
+A probe is added by a module in the folder ``catalogue``: it has a tuple ``PROBES``, and nothing else names
+it. Another package offers one as an entry point of the group ``featx.probes``, whose object is a `Probe`; it
+is used only when it is asked for by name, so that no result depends on what happens to be installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import replace
+from importlib import metadata
+
+from featx.errors import InputError, UnknownName
+from featx.methods.probes import catalogue
+from featx.methods.probes.probe import Probe, TaskName
+
+#: The group of entry points in which other packages offer probes.
+ENTRY_POINTS = "featx.probes"
+
+#: Every classifier and reference of the task "classes", by name.
+CLASSIFIERS: dict[str, Probe] = {}
+#: Every regressor and reference of the task "numbers", by name.
+REGRESSORS: dict[str, Probe] = {}
+
+_BY_TASK = {"classes": CLASSIFIERS, "numbers": REGRESSORS}
+# The order in which results list them; others follow.
+_ORDER = ("logreg", "svm", "rbf-svm", "knn", "lda", "ridge", "svr", "forest", "boosting", "naive-bayes")
+_loaded: set[tuple[str, str]] = set()
+
+
+def register(probe: Probe) -> None:
+    """Add a probe to the table of its task.
+
+    Raises
+    ------
+    InputError
+        The task has a probe of this name.
+    """
+    if probe.name in _BY_TASK[probe.task]:
+        raise InputError(f"there is a probe {probe.name!r} for {probe.task} already; choose another name")
+    _BY_TASK[probe.task][probe.name] = probe
+
+
+def probe_names(task: TaskName = "classes", *, on_request: bool = False) -> tuple[str, ...]:
+    """Return the names of the probes that compete, in the order in which they are tried.
+
+    Parameters
+    ----------
+    task : {"classes", "numbers"}, default="classes"
+    on_request : bool, default=False
+        Also those that are only used when asked for: protocols, and the probes of other packages.
+    """
+    if on_request:
+        _load_entry_points()
+    probes = _BY_TASK[task].values()
+    return tuple(p.name for p in probes if p.kind == "probe" and (on_request or not p.on_request))
+
+
+def reference_names(task: TaskName = "classes") -> tuple[str, ...]:
+    """Return the names of the references: what learns nothing from the embeddings."""
+    return tuple(probe.name for probe in _BY_TASK[task].values() if probe.kind == "floor")
+
+
+def get_probe(name: str, task: TaskName = "classes") -> Probe:
+    """Return the probe, or reference, of this name.
+
+    Parameters
+    ----------
+    name : str
+        Case and underscores do not matter.
+    task : {"classes", "numbers"}, default="classes"
+
+    Raises
+    ------
+    UnknownName
+        There is none; the message offers the nearest.
+    InputError
+        There is none in this package, and what another package offers cannot be loaded.
+    """
+    known, key = _BY_TASK[task], name.lower().replace("_", "-")
+    if key not in known:
+        _load_entry_points()
+    if key not in known:
+        raise UnknownName("classifier" if task == "classes" else "regressor", name, known)
+    return known[key]
+
+
+def _load_entry_points() -> None:
+    """Add the probes that installed packages offer and that are not in the table yet."""
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        if (entry.name, entry.value) in _loaded:
+            continue
+        package = entry.dist.name if entry.dist else "an installed package"
+        try:
+            probe = entry.load()
+            if not isinstance(probe, Probe):
+                raise TypeError(f"expected a featx.methods.probes.Probe, got {type(probe).__name__}")
+            register(replace(probe, on_request=True))
+        except Exception as error:
+            raise InputError(
+                f"the probe {entry.name!r} ({entry.value}) of {package} cannot be used: {error}; "
+                f"repair or uninstall {package}"
+            ) from error
+        _loaded.add((entry.name, entry.value))
+
+
+def _fill() -> None:
+    found: list[Probe] = []
+    for module in pkgutil.iter_modules(catalogue.__path__):
+        found += importlib.import_module(f"{catalogue.__name__}.{module.name}").PROBES
+    for probe in sorted(found, key=lambda p: _ORDER.index(p.name) if p.name in _ORDER else len(_ORDER)):
+        register(probe)
+
+
+_fill()
