@@ -22,9 +22,9 @@ from featx.data.tasks import Task
 from featx.errors import FeatxError
 from featx.results import ComparisonResult, CurveResult, RegressionResult
 from featx.results.places import Study, output_file, output_folder
-from featx.studies.checkpoints import Journal
+from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison import compare
-from featx.studies.comparison.kept import JOURNAL
+from featx.studies.comparison.kept import CHECKPOINT_FILE
 from featx.studies.comparison.records import fits_held_out, fits_outcome, fits_probabilities
 from featx.studies.curves.cells import Cell
 from featx.studies.experiments import load_experiment
@@ -242,7 +242,7 @@ def test_journals_of_any_content(tmp_path, thorough, counted):
     path.write_bytes(b"".join(lines))
     size = path.stat().st_size
     tracemalloc.start()
-    journal = Journal(path)
+    journal = Checkpoints(path)
     fitting = 0
     for i in range(len(lines)):
         for check in checks:
@@ -258,9 +258,9 @@ def test_a_whole_comparison_with_a_spoiled_journal(rows, tmp_path, thorough, cou
     bare = Features(rows.embeddings, rows.ids, rows.labels, rows.classes, space=rows.space)
     options = OPTIONS | {"ensemble": False}
     first = compare(bare, **options, resume=tmp_path)
-    good = (tmp_path / JOURNAL).read_bytes()
+    good = (tmp_path / CHECKPOINT_FILE).read_bytes()
     for _ in range(25 if thorough else 3):
-        (tmp_path / JOURNAL).write_bytes(spoiled(good, rng))
+        (tmp_path / CHECKPOINT_FILE).write_bytes(spoiled(good, rng))
         again = compare(bare, **options, resume=tmp_path)
         assert [m.metrics for m in again.methods] == [m.metrics for m in first.methods]
     counted(journals=25 if thorough else 3, other_numbers=0)

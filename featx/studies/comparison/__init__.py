@@ -11,12 +11,11 @@ from featx.data.tasks import Task, names_of
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
 from featx.options import checked, modes_in
-from featx.studies.checkpoints import Journal
+from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import Options, compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
-from featx.studies.comparison.kept import JOURNAL
-from featx.studies.comparison.material import gather
+from featx.studies.comparison.kept import CHECKPOINT_FILE
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import (
     Comparison,
@@ -25,6 +24,7 @@ from featx.studies.comparison.result import (
     prepare_output,
     tidying,
 )
+from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
 from featx.terminal import tell
 
@@ -172,8 +172,8 @@ def compare(
             if given and not used:
                 raise InputError(f"{option} has no effect: {why}; leave it out")
 
-    journal = Journal(None if resume is None else prepare_output(resume) / JOURNAL)
-    material = gather(
+    journal = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
+    material = load_study_data(
         data,
         labels,
         label=label,

@@ -23,7 +23,7 @@ from featx.results import (
     write_atomically,
 )
 from featx.spreadsheet import csv_text, frame_csv
-from featx.studies.comparison.collections import embedded
+from featx.studies.comparison.collections import embed_collections
 from featx.studies.comparison.result import prepare_output
 from featx.terminal import tell
 
@@ -140,7 +140,9 @@ def find_anomalies(
     wanted = get_detector(detector)
     # Labels do not matter, so what the top folders are does not either.
     options = {"split_by": "none"} | options
-    names, sets = embedded([normal, images], backbone, seed=seed, labelled=False, **_grouped(options))
+    names, sets = embed_collections(
+        [normal, images], backbone, seed=seed, labelled=False, **_grouped(options)
+    )
     known, judged = sets
     _require_rows(len(known), names[0])
     for name, features in zip(names, sets, strict=True):
@@ -211,7 +213,7 @@ def compare_detectors(
         raise InputError("with test images of their own, say which of their classes are normal")
     common = {"verbose": verbose} | options
     given = [data] if test is None else [data, test]
-    names, sets = embedded(given, backbone, seed=seed, labelled=test is None, **_grouped(common))
+    names, sets = embed_collections(given, backbone, seed=seed, labelled=test is None, **_grouped(common))
     judged = sets[-1]
     if judged.labels is None or judged.classes is None:
         raise DatasetError(f"{names[-1]}: has no labels; they are needed to tell what is normal")

@@ -14,7 +14,7 @@ from featx.data.features import Features
 from featx.data.splits import Split, validation_part
 from featx.energy import Meter
 from featx.results import MethodResult, Mistake, confusion_of, curves_from_history
-from featx.studies.comparison.pairs import adjusted
+from featx.studies.comparison.multiple_tests import adjust_p_values
 from featx.terminal import tell
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Member:
 
     outcome: Outcome
     cv_score: float
-    fitted: Any  # FittedProbe, or None where the outcome was found in a journal
+    fitted: Any  # FittedProbe, or None where the outcome was found in checkpoints
 
 
 class Bench:
@@ -222,7 +222,7 @@ class Bench:
         right = [o.labels == truth for o in outcomes]
         # Only the p-values of the pairs are looked at, so nothing is resampled for them.
         family = (
-            adjusted(best, ranked, lambda i, j: mcnemar_exact(right[i], right[j], n_boot=1).p_value)
+            adjust_p_values(best, ranked, lambda i, j: mcnemar_exact(right[i], right[j], n_boot=1).p_value)
             if ranked
             else {}
         )

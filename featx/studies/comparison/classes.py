@@ -12,14 +12,14 @@ from featx.data.splits import Split
 from featx.energy import Meter
 from featx.options import DEFAULT_TEST_SIZE
 from featx.results import MethodResult, Repeats, advise, describe_environment
-from featx.studies.checkpoints import Journal
+from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.bench import Outcome
+from featx.studies.comparison.data_checks import examine, shown, warnings_of
 from featx.studies.comparison.ensemble import Ensemble
-from featx.studies.comparison.hygiene import examine, shown, warnings_of
 from featx.studies.comparison.kept import KeptBench
-from featx.studies.comparison.material import Material
-from featx.studies.comparison.repeats import over_splits
+from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import Comparison, thumbnails_of
+from featx.studies.comparison.study_data import StudyData
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Options:
     seeds: int = 1
     ensemble: bool = True
     meter: Meter = field(default_factory=Meter)
-    journal: Journal = field(default_factory=Journal)
+    journal: Checkpoints = field(default_factory=Checkpoints)
 
     @property
     def all_seeds(self) -> range:
@@ -46,7 +46,7 @@ class Options:
         return range(self.seed, self.seed + self.seeds)
 
 
-def compare_classes(material: Material, options: Options) -> Comparison:
+def compare_classes(material: StudyData, options: Options) -> Comparison:
     """Compares classifiers on the only task of `material`."""
     started = time.perf_counter()
     dataset = material.dataset
@@ -59,7 +59,7 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         other = _bench(material, options, seed)
         return other.split, other.scored(_outcomes(other, material, options, chosen)[0], 0)
 
-    repeats = over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
+    repeats = repeat_over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
     hygiene = examine(material, bench, chosen, outcomes)
     warnings = warnings_of(hygiene) + unused_share(split, options.test_size)
     warnings += _earlier(options.journal, methods, repeats)
@@ -95,7 +95,7 @@ def compare_classes(material: Material, options: Options) -> Comparison:
     return result
 
 
-def _earlier(journal: Journal, methods: list[MethodResult], repeats: Repeats | None) -> list[str]:
+def _earlier(journal: Checkpoints, methods: list[MethodResult], repeats: Repeats | None) -> list[str]:
     """What was taken from an earlier run, of all splits together."""
     if repeats is None:
         return journal.notes([m.earlier_run for m in methods], "methods")
@@ -110,13 +110,13 @@ def unused_share(split: Split, test_size: float) -> list[str]:
     return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
 
 
-def _bench(material: Material, options: Options, seed: int) -> KeptBench:
+def _bench(material: StudyData, options: Options, seed: int) -> KeptBench:
     split = material.split(options.test_size, seed)
     return KeptBench(options.journal, material.first, split, seed, options.verbose, options.meter)
 
 
 def _outcomes(
-    bench: KeptBench, material: Material, options: Options, chosen: str | None = None
+    bench: KeptBench, material: StudyData, options: Options, chosen: str | None = None
 ) -> tuple[list[Outcome], str, Ensemble | None]:
     """What every method says on one split; the backbone that is fine-tuned, if it was not given; and the
     ensemble of several backbones."""
@@ -149,7 +149,7 @@ def _outcomes(
     return outcomes, chosen, ensemble
 
 
-def common_parts(material: Material, meter: Meter) -> dict[str, Any]:
+def common_parts(material: StudyData, meter: Meter) -> dict[str, Any]:
     """What every result says of the embeddings and of the machine."""
     return {
         "spaces": {name: features.space for name, features in material.sets.items()},

@@ -13,7 +13,7 @@ from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, is_features, require_no_effect
 
 
-def embedded(
+def embed_collections(
     collections: Sequence[Any],
     backbone: Any,
     *,

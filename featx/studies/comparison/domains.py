@@ -18,7 +18,7 @@ from featx.options import checked
 from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
 from featx.spreadsheet import frame_csv
 from featx.studies.comparison.classes import unused_share
-from featx.studies.comparison.collections import embedded
+from featx.studies.comparison.collections import embed_collections
 from featx.studies.comparison.result import prepare_output
 from featx.terminal import tell
 
@@ -126,7 +126,9 @@ def compare_domains(
         "engine": {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
         "common": {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
     }
-    names, sets = embedded([source, target], backbone, limit=limit, seed=seed, split_by=split_by, **options)
+    names, sets = embed_collections(
+        [source, target], backbone, limit=limit, seed=seed, split_by=split_by, **options
+    )
     bench = _DomainBench(names, sets, probe.name, test_size, seed, n_boot, verbose)
 
     warnings = []

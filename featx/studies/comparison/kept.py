@@ -1,4 +1,4 @@
-"""A bench whose finished methods are kept in a journal, so that a killed comparison goes on where it was.
+"""A bench whose finished methods are kept in checkpoints, so that a killed comparison goes on where it was.
 
 A method is found by its definition (`featx.methods.probes.definition_of`, or the recipe of a fine-tuned
 mode), the rows it is fitted and scored on, the seed and the versions of what computes. What a record says
@@ -18,7 +18,7 @@ import numpy as np
 from featx.data import Dataset
 from featx.data.features import Features
 from featx.data.splits import validation_part
-from featx.studies.checkpoints import Journal, digest_images, digest_rows, key_of
+from featx.studies.checkpoints import Checkpoints, digest_images, digest_rows, key_of
 from featx.studies.comparison.bench import Bench, Member, Outcome
 from featx.studies.comparison.records import (
     fits_held_out,
@@ -29,24 +29,24 @@ from featx.studies.comparison.records import (
 )
 
 #: The file of finished methods in the folder that is given as `resume`.
-JOURNAL = "methods.journal"
+CHECKPOINT_FILE = "methods.journal"
 _FORMAT = 2
 #: Bytes of a probability, and of a number that is kept for each image.
 _EACH = 8
 
 
 class KeptBench(Bench):
-    """As `Bench`; a method is fitted only where the journal has no outcome of exactly this work.
+    """As `Bench`; a method is fitted only where the file of checkpoints has no outcome of exactly this work.
 
     Parameters
     ----------
-    journal : Journal
+    journal : Checkpoints
         Where outcomes are found and kept.
     *args, **kwargs
         As for `Bench`.
     """
 
-    def __init__(self, journal: Journal, *args: Any, **kwargs: Any):
+    def __init__(self, journal: Checkpoints, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.journal = journal
         self._digested: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -93,7 +93,7 @@ class KeptBench(Bench):
         return None if found is None else (found[0], found[1])
 
     def _fit_member(self, backbone: str, name: str, x: np.ndarray) -> None:
-        """Fit the member of a backbone again, where its outcome came from the journal."""
+        """Fit the member of a backbone again, where its outcome came from the file of checkpoints."""
         member = self.members[backbone]
         if member.fitted is None:
             member.fitted = super()._fitted(name, "probe", backbone, x).fitted
@@ -149,7 +149,7 @@ class KeptBench(Bench):
     def _once(
         self, key: str, work: Callable[[], Any], fits: Callable[[Any], bool], *, rows: int | None = None
     ) -> Any:
-        """Return what the journal has, or the outcome of `work`: numbers for the test images, or for `rows`
+        """Return what the file of checkpoints has, or the outcome of `work`: numbers for the test images, or for `rows`
         images and all classes."""
         most = _EACH * (3 * len(self.test) if rows is None else rows * (len(self.classes) + 1))
         return self.journal.once(key, work, fits, most)

@@ -13,17 +13,17 @@ import numpy as np
 from featx.data.splits import Split
 from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_regressor
 from featx.studies.comparison.classes import Options, common_parts, unused_share
-from featx.studies.comparison.material import Material
-from featx.studies.comparison.pairs import adjusted
-from featx.studies.comparison.repeats import over_splits
+from featx.studies.comparison.multiple_tests import adjust_p_values
+from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison, thumbnails_of
+from featx.studies.comparison.study_data import StudyData
 from featx.terminal import tell
 
 #: Largest errors whose pictures the report shows.
 SHOWN = 12
 
 
-def compare_numbers(material: Material, options: Options) -> RegressionComparison:
+def compare_numbers(material: StudyData, options: Options) -> RegressionComparison:
     """Compares regressors on the only task of `material`."""
     from featx.metrics import sign_flip_test
 
@@ -35,7 +35,7 @@ def compare_numbers(material: Material, options: Options) -> RegressionCompariso
     errors = [np.abs(predicted - truth) for predicted in predictions]
     competing = [i for i, method in enumerate(methods) if method.kind != "floor"]
     family = (
-        adjusted(
+        adjust_p_values(
             at,
             competing,
             lambda i, j: sign_flip_test(errors[i], errors[j], n_boot=1, seed=options.seed).p_value,
@@ -51,7 +51,7 @@ def compare_numbers(material: Material, options: Options) -> RegressionCompariso
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
         return _on_split(material, replace(options, seed=seed, n_boot=0))[:2]
 
-    repeats = over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
+    repeats = repeat_over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
 
     warnings = [NO_FINE_TUNING, *unused_share(split, options.test_size)]
     if material.dataset is None:
@@ -82,7 +82,7 @@ def compare_numbers(material: Material, options: Options) -> RegressionCompariso
     return result
 
 
-def _on_split(material: Material, options: Options) -> tuple[Split, list[MethodResult], list[np.ndarray]]:
+def _on_split(material: StudyData, options: Options) -> tuple[Split, list[MethodResult], list[np.ndarray]]:
     """Every method on the split of the seed, and what it predicts of the test images."""
     split = material.split(options.test_size, options.seed)
     methods: list[MethodResult] = []
@@ -106,7 +106,7 @@ def _on_split(material: Material, options: Options) -> tuple[Split, list[MethodR
 def _fitted(
     name: str,
     x: np.ndarray,
-    material: Material,
+    material: StudyData,
     train: np.ndarray,
     test: np.ndarray,
     options: Options,

@@ -1,4 +1,4 @@
-"""What a journal keeps of a method, and the check that what it has is that, before it is used."""
+"""What checkpoints keeps of a method, and the check that what it has is that, before it is used."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def fits_outcome(kept: Any, truth: np.ndarray, n_classes: int) -> bool:
     Parameters
     ----------
     kept : object
-        Of the journal: anything.
+        Of the file of checkpoints: anything.
     truth : ndarray of shape (n_test,), int
         Their classes.
     n_classes : int

@@ -10,7 +10,7 @@ import numpy as np
 from featx.data.splits import Split
 from featx.errors import InputError
 from featx.results import MethodResult, RepeatedMethod, Repeats
-from featx.studies.comparison.pairs import adjusted
+from featx.studies.comparison.multiple_tests import adjust_p_values
 from featx.terminal import tell
 
 #: Within which bounds a mean can lie; of a metric that is not here, between 0 and 1.
@@ -23,7 +23,7 @@ _WITHIN = {
 }
 
 
-def over_splits(
+def repeat_over_splits(
     first: tuple[Split, list[MethodResult]],
     run: Callable[[int], tuple[Split, list[MethodResult]]],
     seeds: Sequence[int],
@@ -107,7 +107,7 @@ def _summed_up(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], 
         if i != best
     }
     family = (
-        adjusted(
+        adjust_p_values(
             best, competing, lambda i, j: corrected_resampled_t_test(scores[i] - scores[j], **sizes).p_value
         )
         if competing

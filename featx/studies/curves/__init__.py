@@ -14,11 +14,10 @@ from featx.data.tasks import Task, names_of
 from featx.errors import InputError, UnknownName
 from featx.options import checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, describe_environment
-from featx.studies.checkpoints import Journal
+from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison import prepare_output, tidying
 from featx.studies.comparison.classes import unused_share
-from featx.studies.comparison.material import Material as Gathered
-from featx.studies.comparison.material import gather
+from featx.studies.comparison.study_data import StudyData, load_study_data
 from featx.studies.curves.cells import NO_VALIDATION, Bench, Cell, Material, Tuning
 from featx.studies.curves.drawing import DEFAULT_SHOTS, Level, Shots, checked_shots, draw, levels
 from featx.studies.curves.protocols import PROTOCOLS, Protocol, get_protocol
@@ -26,10 +25,18 @@ from featx.studies.curves.result import LearningCurve
 from featx.studies.curves.running import run_cells
 from featx.studies.curves.summary import advise, crossings_of, points_of
 
-__all__ = ["DEFAULT_SHOTS", "JOURNAL", "PROTOCOLS", "LearningCurve", "Protocol", "Shots", "learning_curve"]
+__all__ = [
+    "CHECKPOINT_FILE",
+    "DEFAULT_SHOTS",
+    "PROTOCOLS",
+    "LearningCurve",
+    "Protocol",
+    "Shots",
+    "learning_curve",
+]
 
 #: The file of finished cells in the folder that is given as `resume`.
-JOURNAL = "cells.journal"
+CHECKPOINT_FILE = "cells.journal"
 #: What is tried when nothing is said: the linear ones, nearest neighbours and discriminant analysis.
 DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
 
@@ -147,8 +154,8 @@ def learning_curve(
                 f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
                 "choose last, gradual or full"
             )
-    journal = Journal(None if resume is None else prepare_output(resume) / JOURNAL)
-    gathered = gather(
+    journal = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
+    gathered = load_study_data(
         data,
         labels,
         label=label,
@@ -287,7 +294,7 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
 
 
-def _about(gathered: Gathered, split: Split) -> dict[str, Any]:
+def _about(gathered: StudyData, split: Split) -> dict[str, Any]:
     y, classes = gathered.first.labels, gathered.first.classes
     assert y is not None
     assert classes is not None

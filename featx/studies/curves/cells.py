@@ -199,7 +199,7 @@ class Cell:
 
     @staticmethod
     def fits(outcome: Any) -> bool:
-        """Whether what an earlier run left in a journal is what `run` returns, field by field."""
+        """Whether what an earlier run left in checkpoints is what `run` returns, field by field."""
         from featx.methods.probes import METRICS
 
         try:

@@ -1,4 +1,4 @@
-"""All cells of the grid: what is finished is taken from the journal, the rest is computed side by side."""
+"""All cells of the grid: what is finished is taken from the file of checkpoints, the rest is computed side by side."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 from featx.errors import InputError
 from featx.progress import Progress
-from featx.studies.checkpoints import Journal
+from featx.studies.checkpoints import Checkpoints
 from featx.studies.curves.cells import Cell
 
 
 def run_cells(
-    cells: Sequence[Cell], journal: Journal, *, n_jobs: int | None = None, verbose: bool = False
+    cells: Sequence[Cell], journal: Checkpoints, *, n_jobs: int | None = None, verbose: bool = False
 ) -> list[dict[str, Any]]:
     """The outcome of each cell, in their order.
 
     Parameters
     ----------
     cells : sequence of Cell
-    journal : Journal
+    journal : Checkpoints
         Each cell is kept there as soon as it is finished.
     n_jobs : int, optional
         Cells at a time, in threads; default: one a core. Each computes on one thread, so that the numbers

@@ -18,8 +18,8 @@ from pictures import BACKBONE, QUICK, write_photos
 from featx import compare, extract, learning_curve
 from featx.errors import InputError, UnknownName
 from featx.results import CurveResult
-from featx.studies.checkpoints import Journal
-from featx.studies.curves import JOURNAL, cells
+from featx.studies.checkpoints import Checkpoints
+from featx.studies.curves import CHECKPOINT_FILE, cells
 
 SMALL = {key: value for key, value in QUICK.items() if key != "backbone"} | {"backbones": BACKBONE}
 FAST = SMALL | {"classifiers": ["naive-bayes", "lda"], "shots": (1, 3, "all"), "seeds": 3}
@@ -195,12 +195,12 @@ def test_a_run_that_is_killed_goes_on_where_it_was(noisy, tmp_path, thorough, mo
 def test_a_torn_record_is_computed_again(noisy, tmp_path):
     options = FAST | {"shots": 1, "seeds": 2}
     first = learning_curve(noisy, **options, resume=tmp_path)
-    path = tmp_path / JOURNAL
+    path = tmp_path / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:-9])
     again = learning_curve(noisy, **options, resume=tmp_path)
     assert again.cells == {"computed": 1, "resumed": 5}
     assert metrics(again) == metrics(first)
-    assert Journal(path).damaged == 1
+    assert Checkpoints(path).damaged == 1
 
 
 def test_it_is_saved_and_read_again(noisy, tmp_path):

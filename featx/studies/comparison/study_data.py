@@ -32,7 +32,7 @@ FEWEST_NUMBERS = 4
 
 
 @dataclass
-class Material:
+class StudyData:
     """What there is for all tasks, or, as `of` gives it, for one: then every image has a value in it.
 
     Attributes
@@ -80,7 +80,7 @@ class Material:
         (task,) = self.tasks.values()
         return task
 
-    def of(self, task: Task) -> Material:
+    def of(self, task: Task) -> StudyData:
         """The images that have a value in `task`, with nothing else known of them."""
         if list(self.tasks) == [task.name] and task.present.all():
             return self
@@ -106,7 +106,7 @@ class Material:
         return _split(self.task, self.first.splits, self.first.groups, test_size, seed)
 
 
-def gather(
+def load_study_data(
     data: Any,
     labels: Any,
     *,
@@ -123,7 +123,7 @@ def gather(
     meter: Meter | None = None,
     split_by: str | None = None,
     check_methods: Callable[[dict[str, Task], bool], None] | None = None,
-) -> Material:
+) -> StudyData:
     """The embeddings, from a features file or extracted once for all tasks; see `compare`.
 
     `check_methods` is given the tasks, and whether the images are at hand, before any image is opened.
@@ -161,7 +161,7 @@ def gather(
             announce(features, stem)
         notes = [*notes_of(features), *notes]
         passes = _passes([features])
-        return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, passes, notes)
+        return StudyData(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, passes, notes)
 
     dataset = load_dataset(
         data,
@@ -193,7 +193,7 @@ def gather(
         _check(dataset, test_size, seed)
     shrunk = pixel_embedder()
     pixels = embed(dataset.images, shrunk, **common).embeddings
-    return Material(
+    return StudyData(
         dataset.name,
         sets,
         nets,

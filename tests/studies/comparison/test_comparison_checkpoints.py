@@ -18,10 +18,10 @@ from featx import Features, compare, extract, learning_curve
 from featx.cli import main
 from featx.methods.probes import PROBES
 from featx.results import ComparisonResult, CurveResult
-from featx.studies.checkpoints import Journal, _Arrays, _encoded
+from featx.studies.checkpoints import Checkpoints, _Arrays, _encoded
 from featx.studies.comparison import kept
 from featx.studies.comparison.bench import Bench
-from featx.studies.comparison.kept import JOURNAL
+from featx.studies.comparison.kept import CHECKPOINT_FILE
 
 SMALL = {key: value for key, value in QUICK.items() if key != "backbone"} | {"backbones": BACKBONE}
 ONE = SMALL | {"classifiers": "lda", "baseline": "none", "n_boot": 20}
@@ -79,8 +79,8 @@ def test_an_outcome_found_twice_is_charged_with_its_extraction_once(tmp_path, mo
     rows = [(p, p.parent.name, p.parent.name[0]) for p in sorted(photos.rglob("*.png"))]
     data = table(tmp_path / "t.csv", rows, ("path", "name", "letter"))
     records = []
-    add = Journal.add
-    monkeypatch.setattr(Journal, "add", lambda *args: records.append(add(*args)) or records[-1])
+    add = Checkpoints.add
+    monkeypatch.setattr(Checkpoints, "add", lambda *args: records.append(add(*args)) or records[-1])
     result = compare(data, label=["name", "letter"], **ONE, resume=tmp_path / "out")
     # The most frequent class, the pixels and one probe: the second task finds all of them.
     assert len(records) == 3
@@ -193,7 +193,7 @@ def test_a_method_is_found_by_its_definition_and_not_by_its_name(rows, fitted, t
 
 
 def test_another_version_of_a_package_is_other_work(rows, fitted, earlier, tmp_path, monkeypatch):
-    (tmp_path / JOURNAL).write_bytes(earlier[0])
+    (tmp_path / CHECKPOINT_FILE).write_bytes(earlier[0])
     version = kept.metadata.version
     for package in ("scikit-learn", "numpy", "scipy"):
         fitted.clear()
@@ -253,7 +253,7 @@ def earlier(rows, tmp_path_factory):
     """What a run with one probe leaves in its journal, and its numbers."""
     place = tmp_path_factory.mktemp("earlier")
     result = compare(rows, **KEPT | {"classifiers": "lda"}, resume=place)
-    return (place / JOURNAL).read_bytes(), [m.metrics for m in result.methods]
+    return (place / CHECKPOINT_FILE).read_bytes(), [m.metrics for m in result.methods]
 
 
 def forged(content, change):
@@ -299,7 +299,7 @@ FORGED = {
 @pytest.mark.parametrize("what", FORGED)
 def test_an_outcome_that_cannot_be_one_is_computed_again(rows, fitted, earlier, tmp_path, what):
     content, metrics = earlier
-    (tmp_path / JOURNAL).write_bytes(forged(content, FORGED[what]))
+    (tmp_path / CHECKPOINT_FILE).write_bytes(forged(content, FORGED[what]))
     again = compare(rows, **KEPT | {"classifiers": "lda"}, resume=tmp_path)
     assert "lda" in fitted
     assert [m.metrics for m in again.methods] == metrics

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 
-def adjusted(best: int, competing: Sequence[int], p_value: Callable[[int, int], float]) -> dict[int, float]:
+def adjust_p_values(
+    best: int, competing: Sequence[int], p_value: Callable[[int, int], float]
+) -> dict[int, float]:
     """Holm-adjusted p-values against the best of the competing methods.
 
     Parameters

@@ -17,7 +17,7 @@ from featx.analysis.data_checks import (
     two_labels,
 )
 from featx.studies.comparison.bench import Bench, Outcome
-from featx.studies.comparison.material import Material
+from featx.studies.comparison.study_data import StudyData
 
 #: Longest list in results.json.
 LISTED = 100
@@ -29,7 +29,7 @@ NOTABLE = 0.01
 SHOWN = 8
 
 
-def examine(material: Material, bench: Bench, backbone: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def examine(material: StudyData, bench: Bench, backbone: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The part ``hygiene`` of ``results.json``, from the embeddings of `backbone`."""
     began = time.perf_counter()
     embeddings = material.sets[backbone].embeddings
@@ -81,7 +81,7 @@ def warnings_of(hygiene: dict[str, Any]) -> list[str]:
     return hygiene["notes"][:1]
 
 
-def _hashes(material: Material) -> np.ndarray | None:
+def _hashes(material: StudyData) -> np.ndarray | None:
     """From the shrunken pixels of the floor, which are in the cache: no image is decoded for it."""
     from featx.inputs.image import perceptual_hashes
 
