@@ -154,7 +154,7 @@ def test_a_features_file_is_compared_without_images(split_photos, tmp_path):
     assert [m.name for m in result.methods] == ["majority", "lda"]
     assert result.forward_passes == 0
     assert any("features file" in warning for warning in result.warnings)
-    with pytest.raises(InputError, match="limit does not apply to a features file"):
+    with pytest.raises(InputError, match="limit does not apply to features"):
         compare(tmp_path / "f.h5", limit=10)
 
 

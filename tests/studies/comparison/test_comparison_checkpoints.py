@@ -19,9 +19,8 @@ from featx.cli import main
 from featx.methods.probes import PROBES
 from featx.results import ComparisonResult, CurveResult
 from featx.studies.checkpoints import Checkpoints, _Arrays, _encoded
-from featx.studies.comparison import kept
-from featx.studies.comparison.bench import Bench
-from featx.studies.comparison.kept import CHECKPOINT_FILE
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE
+from featx.studies.evaluation import cells
 
 SMALL = {key: value for key, value in QUICK.items() if key != "backbone"} | {"backbones": BACKBONE}
 ONE = SMALL | {"classifiers": "lda", "baseline": "none", "n_boot": 20}
@@ -30,17 +29,23 @@ TUNED = SMALL | {"classifiers": "lda", "baseline": ["head", "last"], "epochs": 1
 
 
 @pytest.fixture
-def tuned(monkeypatch):
-    """The modes that are trained, as they are."""
+def run(monkeypatch):
+    """The methods that are run, in order."""
     met = []
-    tune = Bench.fine_tuned
+    work = cells.Cell.run
 
-    def watched(self, modes, *rest, **more):
-        met.extend(modes)
-        return tune(self, modes, *rest, **more)
+    def watched(cell, **options):
+        met.append(cell.method.name)
+        return work(cell, **options)
 
-    monkeypatch.setattr(Bench, "fine_tuned", watched)
+    monkeypatch.setattr(cells.Cell, "run", watched)
     return met
+
+
+@pytest.fixture
+def tuned(run):
+    """The modes that are trained, as they are."""
+    return lambda: [name.removeprefix("finetune-") for name in run if name.startswith("finetune-")]
 
 
 def table(place: Path, rows, columns=("path", "label", "split")) -> Path:
@@ -102,12 +107,12 @@ def test_images_that_differ_where_only_random_crops_see_it_are_trained_on_anew(t
     photos = wide(tmp_path / "photos")
     before = extract(photos, **QUICK).embeddings
     compare(photos, **TUNED, resume=tmp_path / "out")
-    assert tuned == ["head", "last"]
+    assert tuned() == ["head", "last"]
     paint(photos)
     assert np.array_equal(extract(photos, **QUICK).embeddings, before)
     compare(photos, **TUNED, resume=tmp_path / "out")
     # The head sees nothing but embeddings.
-    assert tuned == ["head", "last", "last"]
+    assert tuned() == ["head", "last", "last"]
 
 
 def test_images_in_other_places_get_other_crops_and_are_trained_on_anew(tmp_path, tuned):
@@ -116,7 +121,7 @@ def test_images_in_other_places_get_other_crops_and_are_trained_on_anew(tmp_path
     parts = {part: [row for row in rows if row[2] == part] for part in ("train", "test")}
     compare(table(tmp_path / "a.csv", parts["train"] + parts["test"]), **TUNED, resume=tmp_path / "out")
     compare(table(tmp_path / "b.csv", parts["test"] + parts["train"]), **TUNED, resume=tmp_path / "out")
-    assert tuned == ["head", "last", "last"]
+    assert tuned() == ["head", "last", "last"]
 
 
 @pytest.mark.parametrize(("augment", "found"), [(True, 1), (False, 2)])
@@ -146,18 +151,10 @@ def rows():
 
 
 @pytest.fixture
-def fitted(monkeypatch):
-    """The methods that are fitted, in order."""
-    met = []
-    fit = Bench._fitted
-
-    def watched(self, name, *rest):
-        met.append(name)
-        return fit(self, name, *rest)
-
-    monkeypatch.setattr(Bench, "_fitted", watched)
+def fitted(run, monkeypatch):
+    """The methods that are fitted, in order, without checks of the data."""
     monkeypatch.setattr("featx.studies.comparison.classes.examine", lambda *_: {"notes": []})
-    return met
+    return run
 
 
 KEPT = {"classifiers": ["lda", "ridge"], "baseline": "none", "n_boot": 5}
@@ -194,11 +191,11 @@ def test_a_method_is_found_by_its_definition_and_not_by_its_name(rows, fitted, t
 
 def test_another_version_of_a_package_is_other_work(rows, fitted, earlier, tmp_path, monkeypatch):
     (tmp_path / CHECKPOINT_FILE).write_bytes(earlier[0])
-    version = kept.metadata.version
+    version = cells.metadata.version
     for package in ("scikit-learn", "numpy", "scipy"):
         fitted.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(kept.metadata, "version", lambda p, one=package: "0" if p == one else version(p))
+            patch.setattr(cells.metadata, "version", lambda p, one=package: "0" if p == one else version(p))
             compare(rows, **KEPT | {"classifiers": "lda"}, resume=tmp_path)
         assert fitted == ["majority", "lda"]
 
