@@ -12,8 +12,8 @@ is the result of, and work with other settings may share the file.
 What is read is not trusted. The file is gone through line by line, and a record is decoded only when its key
 is asked for, within the bytes that such an outcome may take; the caller then checks that it is one. A record
 that somebody has made up so that it fits cannot be told from an honest one: whoever can write the file can
-write any outcome. Hence `Journal.made`, by which results say what was taken from an earlier run, and when it
-was computed; without the file, everything is computed again.
+write any outcome. Hence `Checkpoints.made`, by which results say what was taken from an earlier run, and when
+it was computed; without the file, everything is computed again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import numpy as np
 from featx.durable import fsync_folder
 from featx.errors import InputError, OutputError, as_one_error
 
-__all__ = ["Journal", "digest_images", "digest_rows", "key_of"]
+__all__ = ["Checkpoints", "digest_images", "digest_rows", "key_of"]
 
 _FORMAT = b"2"
 _HEAD = re.compile(rb"2 ([0-9a-f]{8}) ([!-~]{1,80}) ([0-9T:+-]{10,32}) ")
@@ -62,7 +62,7 @@ class _Place(NamedTuple):
     made: str
 
 
-class Journal:
+class Checkpoints:
     """The finished pieces of work in one file.
 
     Parameters

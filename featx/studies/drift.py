@@ -10,8 +10,8 @@ import numpy as np
 
 from featx.analysis.transferability import softmax
 from featx.cache import Space
-from featx.data import Dataset, load_dataset
-from featx.data.features import Failure, Features, check_rows, load_features
+from featx.data import Dataset
+from featx.data.features import Failure, check_rows
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.options import (
@@ -19,10 +19,10 @@ from featx.options import (
     FROM_A_FILE,
     NETWORK_DEFAULTS,
     checked,
-    is_features,
     require_no_effect,
 )
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
+from featx.studies.collections import has_rows, open_dataset, open_features
 
 #: Fewest images of a set: a domain classifier in 5 folds needs more than one in each.
 FEWEST = 10
@@ -136,7 +136,7 @@ def similarity(
     ----------
     Those of `featx.analysis.distances`.
     """
-    stored = [_is_features(given) for given in (a, b)]
+    stored = [has_rows(given) for given in (a, b)]
     if stored[0] != stored[1]:
         raise InputError(
             "similarity: one of the two is a features file and the other is not; give two features files "
@@ -262,18 +262,13 @@ def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dic
     return found
 
 
-def _is_features(given: Any) -> bool:
-    return is_features(given) or isinstance(given, Features)
-
-
 def _sample(n: int, most: int, seed: int) -> np.ndarray:
     """Sorted places of a random sample; all of them where there are no more."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:most])
 
 
 def _from_features(given: Any, most: int, seed: int) -> _Side:
-    features = given if isinstance(given, Features) else load_features(given)
-    name = "features" if isinstance(given, Features) else Path(given).stem
+    name, _, features = open_features(given)
     _require_enough(name, len(features))
     kept = _sample(len(features), most, seed)
     rows, ids = features.embeddings[kept], [features.ids[i] for i in kept.tolist()]
@@ -283,13 +278,7 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
 
 def _opened(given: Any, common: dict[str, Any]) -> Dataset:
     # Labels are not looked at, so what the top folders are does not matter.
-    dataset = load_dataset(
-        given,
-        labelled=False,
-        split_by="none",
-        on_error=common.get("on_error", "raise"),
-        verbose=common.get("verbose", False),
-    )
+    dataset = open_dataset(given, common=common, labelled=False, split_by="none")
     _require_enough(dataset.name, len(dataset))
     return dataset
 

@@ -20,7 +20,7 @@ from featx.analysis.transferability import (
     softmax,
     transrate,
 )
-from featx.data import Dataset, load_dataset, require_labelled, study_notes
+from featx.data import Dataset, require_labelled, study_notes
 from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
@@ -28,6 +28,8 @@ from featx.extraction import embed_dataset, network_embedder, require_loaded_as_
 from featx.metrics import Interval
 from featx.options import checked, listed
 from featx.results.ranking import SCORES, Candidate, RankingResult
+from featx.studies.collections import open_dataset
+from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
 from featx.terminal import tell
 
 #: Images that CKA is computed from at most: memory and time grow with the square.
@@ -129,21 +131,14 @@ def rank(
     See `featx.analysis.transferability` and `featx.analysis.distances.debiased_cka`; for the weighted tau:
     S. Vigna, "A weighted correlation index for rankings with ties", WWW 2015.
     """
-    dataset = load_dataset(
-        data,
-        labels,
-        limit=limit,
-        seed=seed,
-        label=label,
-        split_by=split_by,
-        on_error=on_error,
-        verbose=verbose,
+    common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
+    dataset = open_dataset(
+        data, labels, common=common, limit=limit, seed=seed, label=label, split_by=split_by
     )
     require_labelled(dataset)
     names = listed(backbones)
     asked = {"weights": weights, "pooling": pooling, "image_size": image_size}
     run = {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size}
-    common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
     cuts = [_cuts(name, layers, asked) for name in names]
 
     result = Ranking({}, [])
@@ -296,7 +291,6 @@ def _probe(
     """Top-1 accuracy of logistic regression on images it was not fitted on, with its Wilson interval."""
     from scipy.stats import binomtest
 
-    from featx.methods.probes import fit_probe
     from featx.methods.probes.selection import make_folds
 
     folds = [(split.train, split.test)] if split is not None else make_folds(y, groups, seed)
@@ -304,12 +298,12 @@ def _probe(
         raise DatasetError(
             "no folds for the probe keep every class in training; rank without it (--no-probe)"
         )
+    rows, method = LabelledRows(X, y, len(np.unique(y)), groups), probe_method("logreg")
+    cells = [Cell(method, rows, Split(train, held), seed) for train, held in folds]
     right = total = 0
-    for train, held in folds:
-        inside = None if groups is None else np.asarray(groups)[train]
-        fitted = fit_probe("logreg", X[train], y[train], groups=inside, seed=seed, n_jobs=n_jobs)
-        right += int((fitted.predict(X[held]) == y[held]).sum())
-        total += len(held)
+    for cell, outcome in zip(cells, run_cells(cells, n_jobs=n_jobs), strict=True):
+        right += int((outcome.labels == y[cell.split.test]).sum())
+        total += len(cell.split.test)
     interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
     return Interval(right / total, float(interval.low), float(interval.high))
 

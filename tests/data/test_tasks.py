@@ -205,10 +205,10 @@ def test_groups_and_given_splits_hold_for_every_task(table, tmp_path):
     frame["path"] = [str(table.parent / p) for p in frame["path"]]
     frame["group"] = np.arange(30) // 2
     frame.to_csv(tmp_path / "g.csv", index=False)
-    from featx.studies.comparison.material import gather
+    from featx.studies.comparison.study_data import load_study_data
 
     def splits(path):
-        material = gather(
+        material = load_study_data(
             extract(path, label=["species", "habitat"], target="red", **QUICK), None,
             label=None, target=None, backbones=[], network={}, engine={}, common={},
             limit=None, test_size=0.25, seed=0,

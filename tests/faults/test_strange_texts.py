@@ -20,13 +20,19 @@ from featx import learning_curve
 from featx.data.features import Features
 from featx.data.tasks import Task
 from featx.errors import FeatxError
+from featx.metrics import names_for
 from featx.results import ComparisonResult, CurveResult, RegressionResult
 from featx.results.places import Study, output_file, output_folder
-from featx.studies.checkpoints import Journal
+from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison import compare
-from featx.studies.comparison.kept import JOURNAL
-from featx.studies.comparison.records import fits_held_out, fits_outcome, fits_probabilities
-from featx.studies.curves.cells import Cell
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE
+from featx.studies.evaluation.outcomes import (
+    fits_answers,
+    fits_held_out,
+    fits_metrics,
+    fits_probabilities,
+    fits_values,
+)
 from featx.studies.experiments import load_experiment
 
 pytestmark = pytest.mark.faults
@@ -203,46 +209,49 @@ def arrays(rng):
     }
 
 
-def test_journals_of_any_content(tmp_path, thorough, counted):
+def test_checkpoints_of_any_content(tmp_path, thorough, counted):
     rng = random.Random(2)
     truth = np.arange(10) % 3
-    good = {
-        "labels": {"__array__": base64.b64encode(zlib.compress(truth.tobytes())).decode()},
-        "sure": arrays(rng),
-        "true": arrays(rng),
-        "seconds": {"fit": 1.0},
+    common = {
+        "seconds": {"fit": 1.0, "predict_per_image": 0.1},
+        "joules": None,
         "params": {"C": 1.0},
         "curves": {"epoch": [1, 2], "best_epoch": 1},
         "notes": ["x"],
-        "image_size": None,
-        "joules": {},
         "cv_score": 0.5,
-        "found": [arrays(rng), arrays(rng)],
-        "probabilities": arrays(rng),
-        "metrics": {"top1": 0.5},
     }
+    labels = {
+        "__array__": base64.b64encode(zlib.compress(truth.tobytes())).decode(),
+        "dtype": "<i8",
+        "shape": [10],
+    }
+    kinds = (
+        lambda: common | {"labels": labels, "sure": arrays(rng), "true": arrays(rng)},
+        lambda: common | {"values": arrays(rng)},
+        lambda: common | {"metrics": dict.fromkeys(names_for("classes"), 0.5)},
+        lambda: {"probabilities": arrays(rng)},
+        lambda: {"found": rng.choice([[arrays(rng), arrays(rng)], arrays(rng), None, [3]])},
+    )
     checks = (
-        lambda kept: fits_outcome(kept, truth, 3),
+        lambda kept: fits_answers(kept, truth, 3),
+        lambda kept: fits_values(kept, 10),
+        fits_metrics,
         lambda kept: fits_probabilities(kept, (10, 3)),
         lambda kept: fits_held_out(kept, (10, 3)),
-        Cell.fits,
     )
     path = tmp_path / "j"
     lines = []
-    for text in texts(good, 4_000 if thorough else 300, rng):
-        if rng.random() < 0.5:
-            content = copy.deepcopy(good)
-            for name in ("labels", "sure", "true", "probabilities"):
-                content[name] = arrays(rng)
-            content["found"] = rng.choice([[arrays(rng), arrays(rng)], arrays(rng), None, [3]])
-            text = json.dumps(content).encode()
-        covered = b"k%d %s %s" % (len(lines), TIME, text.replace(b"\n", b" "))
-        line = b"2 %08x %s\n" % (zlib.crc32(covered), covered)
-        lines.append(spoiled(line, rng) if rng.random() < 0.1 else line)
+    for kind in kinds:
+        for text in texts(kind(), 800 if thorough else 60, rng):
+            if rng.random() < 0.5:
+                text = json.dumps(kind()).encode()
+            covered = b"k%d %s %s" % (len(lines), TIME, text.replace(b"\n", b" "))
+            line = b"2 %08x %s\n" % (zlib.crc32(covered), covered)
+            lines.append(spoiled(line, rng) if rng.random() < 0.1 else line)
     path.write_bytes(b"".join(lines))
     size = path.stat().st_size
     tracemalloc.start()
-    journal = Journal(path)
+    journal = Checkpoints(path)
     fitting = 0
     for i in range(len(lines)):
         for check in checks:
@@ -253,14 +262,14 @@ def test_journals_of_any_content(tmp_path, thorough, counted):
     counted(records=len(lines), fitting=fitting, damaged=journal.damaged, tracebacks=0, peak_bytes=peak)
 
 
-def test_a_whole_comparison_with_a_spoiled_journal(rows, tmp_path, thorough, counted):
+def test_a_whole_comparison_with_spoiled_checkpoints(rows, tmp_path, thorough, counted):
     rng = random.Random(3)
     bare = Features(rows.embeddings, rows.ids, rows.labels, rows.classes, space=rows.space)
     options = OPTIONS | {"ensemble": False}
     first = compare(bare, **options, resume=tmp_path)
-    good = (tmp_path / JOURNAL).read_bytes()
+    good = (tmp_path / CHECKPOINT_FILE).read_bytes()
     for _ in range(25 if thorough else 3):
-        (tmp_path / JOURNAL).write_bytes(spoiled(good, rng))
+        (tmp_path / CHECKPOINT_FILE).write_bytes(spoiled(good, rng))
         again = compare(bare, **options, resume=tmp_path)
         assert [m.metrics for m in again.methods] == [m.metrics for m in first.methods]
     counted(journals=25 if thorough else 3, other_numbers=0)

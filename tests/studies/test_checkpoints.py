@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from featx.errors import OutputError
-from featx.studies.checkpoints import Journal, digest_rows, key_of
+from featx.studies.checkpoints import Checkpoints, digest_rows, key_of
 
 AWKWARD = {"metrics": {"a": 0.1 + 0.2, "b": 1 / 3, "c": 5e-324}, "notes": ["née \ud800 \n x"], "none": None}
 
 
 def test_an_outcome_comes_back_to_the_last_bit(tmp_path):
     p = np.random.default_rng(0).random((3, 2))
-    first = Journal(tmp_path / "j")
+    first = Checkpoints(tmp_path / "j")
     kept = first.add("k", AWKWARD | {"p": p, "whole": np.int64(3)})
-    found = Journal(tmp_path / "j").get("k")
+    found = Checkpoints(tmp_path / "j").get("k")
     for outcome in (kept, found):
         assert {name: outcome[name] for name in AWKWARD} == AWKWARD
         assert outcome["p"].tobytes() == p.tobytes()
@@ -31,26 +31,26 @@ def test_an_outcome_comes_back_to_the_last_bit(tmp_path):
 
 def test_a_record_cut_off_anywhere_is_passed_over_and_the_next_one_is_whole(tmp_path):
     path = tmp_path / "j"
-    Journal(path).add("one", {"x": 1})
+    Checkpoints(path).add("one", {"x": 1})
     begun = path.stat().st_size
-    Journal(path).add("two", {"x": 2})
+    Checkpoints(path).add("two", {"x": 2})
     whole = path.read_bytes()
     for size in range(begun, len(whole)):
         path.write_bytes(whole[:size])
-        journal = Journal(path)
+        journal = Checkpoints(path)
         assert "one" in journal
         # Without its line end alone, a record is still all there.
         assert ("two" in journal) == (size == len(whole) - 1)
         assert journal.damaged == (begun < size < len(whole) - 1)
         journal.add("three", {"x": 3})
-        again = Journal(path)
+        again = Checkpoints(path)
         assert again.get("three") == {"x": 3}
         assert again.get("one") == {"x": 1}
 
 
 def test_a_flipped_bit_loses_its_own_record_only(tmp_path):
     path = tmp_path / "j"
-    journal = Journal(path)
+    journal = Checkpoints(path)
     for name in ("one", "two", "three"):
         journal.add(name, {"x": name})
     lines = path.read_bytes().splitlines(keepends=True)
@@ -58,18 +58,18 @@ def test_a_flipped_bit_loses_its_own_record_only(tmp_path):
         broken = bytearray(lines[1])
         broken[at] ^= 4
         path.write_bytes(lines[0] + broken + lines[2])
-        found = Journal(path)
+        found = Checkpoints(path)
         assert "one" in found
         assert "two" not in found
         assert "three" in found
 
 
 def test_two_processes_may_write_at_once(tmp_path):
-    a, b = Journal(tmp_path / "j"), Journal(tmp_path / "j")
+    a, b = Checkpoints(tmp_path / "j"), Checkpoints(tmp_path / "j")
     for i in range(3):
         a.add(f"a{i}", {"x": i})
         b.add(f"b{i}", {"x": i})
-    found = Journal(tmp_path / "j")
+    found = Checkpoints(tmp_path / "j")
     assert len(found) == 6
     assert found.damaged == 0
 
@@ -77,7 +77,7 @@ def test_two_processes_may_write_at_once(tmp_path):
 def test_work_is_done_once(tmp_path):
     done = []
     for _ in range(2):
-        journal = Journal(tmp_path / "j")
+        journal = Checkpoints(tmp_path / "j")
         assert journal.once("k", lambda: done.append(1) or {"x": 1}) == {"x": 1}
     assert done == [1]
     assert (journal.found, journal.added) == (1, 0)
@@ -85,7 +85,7 @@ def test_work_is_done_once(tmp_path):
 
 def test_without_a_file_it_remembers_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    journal = Journal()
+    journal = Checkpoints()
     journal.add("k", {"x": 1})
     assert journal.get("k") == {"x": 1}
     assert os.listdir(tmp_path) == []
@@ -93,9 +93,9 @@ def test_without_a_file_it_remembers_and_writes_nothing(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_used_is_named(tmp_path):
     with pytest.raises(OutputError, match="nowhere"):
-        Journal(tmp_path / "nowhere" / "j").add("k", {})
+        Checkpoints(tmp_path / "nowhere" / "j").add("k", {})
     with pytest.raises(OutputError, match="cannot be read"):
-        Journal(tmp_path)
+        Checkpoints(tmp_path)
 
 
 def test_keys_and_digests_tell_contents_apart():
@@ -143,11 +143,11 @@ STRANGE = {
 def test_a_record_of_any_content_is_damaged_and_no_traceback(tmp_path, what):
     path = tmp_path / "j"
     path.write_bytes(line("k", STRANGE[what]) + line("other", '{"x": 1}'))
-    journal = Journal(path)
+    journal = Checkpoints(path)
     assert journal.once("k", lambda: {"x": 2}) == {"x": 2}
     assert journal.damaged == 1
     assert journal.get("other") == {"x": 1}
-    assert Journal(path).get("k") == {"x": 2}
+    assert Checkpoints(path).get("k") == {"x": 2}
 
 
 def test_no_more_is_unpacked_than_the_record_may_hold(tmp_path):
@@ -156,7 +156,7 @@ def test_no_more_is_unpacked_than_the_record_may_hold(tmp_path):
     assert len(bomb) < 1_000_000
     path.write_bytes(line("k", bomb) + line("lies", bomb.replace("25000000", "2")))
     tracemalloc.start()
-    journal = Journal(path)
+    journal = Checkpoints(path)
     assert journal.get("k", most=1_000_000) is None
     assert journal.get("lies", most=1_000_000) is None
     peak = tracemalloc.get_traced_memory()[1]
@@ -167,8 +167,8 @@ def test_no_more_is_unpacked_than_the_record_may_hold(tmp_path):
 
 def test_what_is_not_what_was_asked_for_is_said_once_and_computed_again(tmp_path):
     path = tmp_path / "j"
-    Journal(path).add("k", {"x": "forged"})
-    journal = Journal(path)
+    Checkpoints(path).add("k", {"x": "forged"})
+    journal = Checkpoints(path)
     for _ in range(2):
         assert journal.once("k", lambda: {"x": 1}, lambda kept: kept["x"] == 1) == {"x": 1}
     assert journal.damaged == 1
@@ -181,7 +181,7 @@ def test_what_an_earlier_run_computed_is_told_by_its_time(tmp_path, monkeypatch)
     path = tmp_path / "out" / "j"
     path.parent.mkdir()
     path.write_bytes(line("old", '{"x": 1}'))
-    journal = Journal(path)
+    journal = Checkpoints(path)
     assert journal.notes([None], "methods") == []
     journal.add("new", {"x": 2})
     made = [journal.made(key) for key in ("old", "new")]
@@ -191,13 +191,13 @@ def test_what_an_earlier_run_computed_is_told_by_its_time(tmp_path, monkeypatch)
         f"1 of 2 methods were taken from an earlier run in out{os.sep} (2026-01-02); delete "
         f"out{os.sep}j to compute them again"
     ]
-    assert Journal().notes(made, "methods") == []
+    assert Checkpoints().notes(made, "methods") == []
 
 
 def test_records_of_another_format_are_not_found(tmp_path):
     path = tmp_path / "j"
     path.write_bytes(line("k", '{"x": 1}', version="1") + line("k", '{"x": 1}', version="3"))
-    journal = Journal(path)
+    journal = Checkpoints(path)
     assert journal.get("k") is None
     assert journal.damaged == 0
 
@@ -206,4 +206,4 @@ def test_records_of_another_format_are_not_found(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "j")
     with pytest.raises(OutputError, match="not a regular file"):
-        Journal(tmp_path / "j")
+        Checkpoints(tmp_path / "j")

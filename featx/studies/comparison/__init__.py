@@ -11,12 +11,11 @@ from featx.data.tasks import Task, names_of
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
 from featx.options import checked, modes_in
-from featx.studies.checkpoints import Journal
+from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
-from featx.studies.comparison.classes import Options, compare_classes
+from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
-from featx.studies.comparison.kept import JOURNAL
-from featx.studies.comparison.material import gather
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE, Options
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import (
     Comparison,
@@ -25,6 +24,7 @@ from featx.studies.comparison.result import (
     prepare_output,
     tidying,
 )
+from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
 from featx.terminal import tell
 
@@ -172,8 +172,8 @@ def compare(
             if given and not used:
                 raise InputError(f"{option} has no effect: {why}; leave it out")
 
-    journal = Journal(None if resume is None else prepare_output(resume) / JOURNAL)
-    material = gather(
+    checkpoints = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
+    study = load_study_data(
         data,
         labels,
         label=label,
@@ -200,12 +200,12 @@ def compare(
         n_boot=n_boot,
         verbose=verbose,
         meter=meter,
-        journal=journal,
+        checkpoints=checkpoints,
         ensemble=ensemble,
         **chosen,
     )
     results: dict[str, Comparison | RegressionComparison] = {}
-    kinds = {task.kind for task in material.tasks.values()}
+    kinds = {task.kind for task in study.tasks.values()}
     unused = [
         f"{option} had no effect: {why}"
         for option, given, kind, why in (
@@ -214,20 +214,20 @@ def compare(
         )
         if given is not None and kind not in kinds
     ]
-    for name, task in material.tasks.items():
-        if verbose and material.several:
+    for name, task in study.tasks.items():
+        if verbose and study.several:
             tell(f"task {name}")
         run = compare_classes if task.kind == "classes" else compare_numbers
-        results[name] = run(material.of(task), options)
+        results[name] = run(study.of(task), options)
         results[name].warnings += unused
-    next(iter(results.values())).warnings[:0] = material.notes
-    if not material.several:
+    next(iter(results.values())).warnings[:0] = study.notes
+    if not study.several:
         (result,) = results.values()
         result.seconds_total = time.perf_counter() - started
         return result
     return TaskComparisons(
         tasks=results,
-        forward_passes=material.forward_passes,
+        forward_passes=study.forward_passes,
         seconds_total=time.perf_counter() - started,
     )
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.features import Features, check_rows
-from featx.data.splits import make_split
+from featx.data.features import check_rows
+from featx.data.splits import Split, make_split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError
 from featx.options import DEFAULT_TEST_SIZE, checked
@@ -23,9 +23,10 @@ from featx.results import (
     write_atomically,
 )
 from featx.spreadsheet import csv_text, frame_csv
-from featx.studies.comparison.collections import embedded
+from featx.studies.collections import embed_collections
 from featx.studies.comparison.result import prepare_output
-from featx.terminal import tell
+from featx.studies.evaluation import Cell, LabelledRows, Outcome, run_cells
+from featx.studies.evaluation.methods import DetectorMethod
 
 
 @dataclass
@@ -140,7 +141,9 @@ def find_anomalies(
     wanted = get_detector(detector)
     # Labels do not matter, so what the top folders are does not either.
     options = {"split_by": "none"} | options
-    names, sets = embedded([normal, images], backbone, seed=seed, labelled=False, **_grouped(options))
+    names, sets = embed_collections(
+        [normal, images], backbone, seed=seed, labelled=False, **_grouped(options)
+    )
     known, judged = sets
     _require_rows(len(known), names[0])
     for name, features in zip(names, sets, strict=True):
@@ -211,7 +214,7 @@ def compare_detectors(
         raise InputError("with test images of their own, say which of their classes are normal")
     common = {"verbose": verbose} | options
     given = [data] if test is None else [data, test]
-    names, sets = embedded(given, backbone, seed=seed, labelled=test is None, **_grouped(common))
+    names, sets = embed_collections(given, backbone, seed=seed, labelled=test is None, **_grouped(common))
     judged = sets[-1]
     if judged.labels is None or judged.classes is None:
         raise DatasetError(f"{names[-1]}: has no labels; they are needed to tell what is normal")
@@ -231,24 +234,39 @@ def compare_detectors(
             seed=seed,
             classes=classes,
         )
-        train, held = judged.subset(split.train), judged.subset(split.test)
+        x, normal_of = judged.embeddings, judged.labels[split.train]
     else:
-        train, held = sets[0], judged
-    problems = _problems(train if test is None else None, held, len(sets[0]), wanted)
+        n, x = len(sets[0]), np.concatenate([features.embeddings for features in sets])
+        split, normal_of = Split(np.arange(n), np.arange(n, len(x))), None
+    held = judged.labels if test is not None else judged.labels[split.test]
+    problems = _problems(split.train, normal_of, held, classes, wanted)
     for problem in problems:
         _require_rows(len(problem.rows), f"{names[0]}, class {problem.name}")
 
     for place, features in zip(names, sets, strict=True):
         check_rows(features.embeddings, features.ids, place)
-    results = [
-        _detected(detector, problems, train, held, contamination, seed, n_boot, verbose)
-        for detector in chosen
-    ]
+    rows = LabelledRows(x, np.zeros(len(x)))
+    results = []
+    for detector in chosen:
+        cells = [
+            Cell(
+                DetectorMethod(
+                    detector.name, detector.title, contamination=contamination, normal=problem.name
+                ),
+                rows,
+                Split(problem.rows, split.test),
+                seed,
+                "values",
+            )
+            for problem in problems
+        ]
+        outcomes = list(run_cells(cells, verbose=verbose))
+        results.append(_result(detector, problems, outcomes, held, n_boot, seed))
     return AnomalyComparison(
         dataset={
             "name": names[0],
             "n_train": sum(len(problem.rows) for problem in problems),
-            "n_test": len(held),
+            "n_test": len(split.test),
         },
         protocol="given" if wanted else "one-class",
         normal=wanted or list(classes),
@@ -268,48 +286,44 @@ def compare_detectors(
 @dataclass(frozen=True)
 class _Problem:
     name: str
-    rows: np.ndarray  # normal rows of the training images
+    rows: np.ndarray  # normal rows to train on
     anomalous: np.ndarray  # (n_test,), bool
 
 
-def _problems(train: Features | None, held: Features, n: int, wanted: list[str]) -> list[_Problem]:
-    """What is normal, once or class by class; without labels of the training images, all of them are."""
-    assert held.labels is not None
-    assert held.classes is not None
-    known = None if train is None else np.asarray(train.labels)
-    groups = [wanted] if wanted else [[name] for name in held.classes]
+def _problems(
+    train: np.ndarray, labels: np.ndarray | None, held: np.ndarray, classes: Sequence[str], wanted: list[str]
+) -> list[_Problem]:
+    """Return what is normal, once or class by class; without labels all training rows are."""
     problems = []
-    for names in groups:
-        codes = [held.classes.index(name) for name in names]
-        anomalous = ~np.isin(held.labels, codes)
+    for names in [wanted] if wanted else [[name] for name in classes]:
+        codes = [classes.index(name) for name in names]
+        anomalous = ~np.isin(held, codes)
         if anomalous.all() or not anomalous.any():
             lacking = "anomalous" if not anomalous.any() else "normal"
             raise DatasetError(
                 f"normal: {', '.join(names)}: there are no {lacking} test images; both kinds are needed"
             )
-        rows = np.arange(n) if known is None else np.flatnonzero(np.isin(known, codes))
+        rows = train if labels is None else train[np.isin(labels, codes)]
         problems.append(_Problem(", ".join(names), rows, anomalous))
     return problems
 
 
-def _detected(detector, problems, train, held, contamination, seed, n_boot, verbose) -> DetectorResult:
+def _result(
+    detector: Any,
+    problems: Sequence[_Problem],
+    outcomes: Sequence[Outcome],
+    held: np.ndarray,
+    n_boot: int,
+    seed: int,
+) -> DetectorResult:
+    """Score what a detector decided on the test rows, over all problems."""
     from featx.metrics import score_anomalies
 
-    began = time.perf_counter()
-    scores, flagged = [], []
-    for problem in problems:
-        if verbose:
-            tell(f"fitting {detector.name}: normal is {problem.name}")
-        rows = train.embeddings[problem.rows]
-        model = detector.build(len(rows), train.dim, contamination, seed).fit(rows)
-        decision = model.decision_function(held.embeddings)
-        scores.append(decision)
-        flagged.append(decision < 0)
-    seconds = time.perf_counter() - began
+    decisions = np.stack([np.asarray(outcome.values) for outcome in outcomes])
     anomalous = np.stack([problem.anomalous for problem in problems])
-    found = score_anomalies(np.stack(scores), anomalous, strata=held.labels, n_boot=n_boot, seed=seed)
+    found = score_anomalies(decisions, anomalous, strata=held, n_boot=n_boot, seed=seed)
     shares = [
-        np.mean([below[kind].mean() for below, kind in zip(flagged, kinds, strict=True)])
+        np.mean([below[kind].mean() for below, kind in zip(decisions < 0, kinds, strict=True)])
         for kinds in (~anomalous, anomalous)
     ]
     return DetectorResult(
@@ -324,7 +338,9 @@ def _detected(detector, problems, train, held, contamination, seed, n_boot, verb
             | {metric: intervals[i] for metric, intervals in found.each.items()}
             for i, problem in enumerate(problems)
         ],
-        seconds=seconds,
+        seconds=sum(
+            (o.seconds["fit"] or 0.0) + len(held) * (o.seconds["predict_per_image"] or 0.0) for o in outcomes
+        ),
     )
 
 

@@ -1,83 +1,55 @@
-"""One task of classes: floors, probes and the fine-tuned baseline on its split."""
+"""One task of classes: references, probes and the fine-tuned baseline on its splits."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from featx.data.splits import Split
-from featx.energy import Meter
-from featx.options import DEFAULT_TEST_SIZE
-from featx.results import MethodResult, Repeats, advise, describe_environment
-from featx.studies.checkpoints import Journal
-from featx.studies.comparison.bench import Outcome
-from featx.studies.comparison.ensemble import Ensemble
-from featx.studies.comparison.hygiene import examine, shown, warnings_of
-from featx.studies.comparison.kept import KeptBench
-from featx.studies.comparison.material import Material
-from featx.studies.comparison.repeats import over_splits
+from featx.results import MethodResult, Mistake, advise, confusion_of
+from featx.studies.comparison.data_checks import examine, shown, warnings_of
+from featx.studies.comparison.evaluate import (
+    Options,
+    common_parts,
+    evaluate_methods,
+    method_result,
+    note_earlier_runs,
+    note_unused_share,
+)
+from featx.studies.comparison.multiple_tests import adjust_p_values
+from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import Comparison, thumbnails_of
+from featx.studies.comparison.study_data import StudyData
+from featx.studies.evaluation import Outcome
+
+#: Mistakes kept for each method, most confident first.
+MISTAKES = 12
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `compare` was asked to do with each task; see there."""
-
-    classifiers: tuple[str, ...]
-    regressors: tuple[str, ...]
-    modes: tuple[str, ...]
-    device: str
-    epochs: int | None
-    test_size: float
-    seed: int
-    n_boot: int
-    verbose: bool
-    seeds: int = 1
-    ensemble: bool = True
-    meter: Meter = field(default_factory=Meter)
-    journal: Journal = field(default_factory=Journal)
-
-    @property
-    def all_seeds(self) -> range:
-        """One a split."""
-        return range(self.seed, self.seed + self.seeds)
-
-
-def compare_classes(material: Material, options: Options) -> Comparison:
-    """Compares classifiers on the only task of `material`."""
+def compare_classes(data: StudyData, options: Options) -> Comparison:
+    """Compare classifiers on the only task of `data`."""
     started = time.perf_counter()
-    dataset = material.dataset
-    bench = _bench(material, options, options.seed)
-    split = bench.split
-    outcomes, chosen, ensemble = _outcomes(bench, material, options)
-    methods = bench.scored(outcomes, options.n_boot)
+    first = evaluate_methods(data, options, options.seed)
+    split, ensemble, dataset = first.split, first.ensemble, data.dataset
+    methods = _scored(data, split, first.outcomes, options.n_boot, options.seed)
 
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
-        other = _bench(material, options, seed)
-        return other.split, other.scored(_outcomes(other, material, options, chosen)[0], 0)
+        other = evaluate_methods(data, options, seed, first.tuned_backbone)
+        return other.split, _scored(data, other.split, other.outcomes, 0, seed)
 
-    repeats = over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
-    hygiene = examine(material, bench, chosen, outcomes)
-    warnings = warnings_of(hygiene) + unused_share(split, options.test_size)
-    warnings += _earlier(options.journal, methods, repeats)
+    repeats = repeat_over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
+    hygiene = examine(data, split, options.seed, first.tuned_backbone, first.outcomes)
+    warnings = warnings_of(hygiene) + note_unused_share(split, options.test_size)
+    warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if dataset is None:
         warnings.append(
             "compared from a features file: no raw-pixel floor and no fine-tuned baseline without the images"
         )
     result = Comparison(
-        dataset={
-            "name": material.name,
-            "n_train": len(bench.train),
-            "n_test": len(split.test),
-            "classes": list(bench.classes),
-            "n_per_class_train": bench.per_class(split.train),
-            "n_per_class_test": bench.per_class(split.test),
-            "split": split.origin,
-        }
-        | ({"task": material.task.name} if material.several else {}),
+        dataset=describe_classes(data, split) | ({"task": data.task.name} if data.several else {}),
         methods=methods,
         advice=advise(methods, n_test=len(split.test), repeats=repeats)
         + (f" {ensemble.advice}" if ensemble else ""),
@@ -86,7 +58,7 @@ def compare_classes(material: Material, options: Options) -> Comparison:
         repeats=repeats,
         warnings=warnings,
         hygiene=hygiene,
-        **common_parts(material, options.meter),
+        **common_parts(data, options.meter),
     )
     if dataset is not None:
         mistaken = {mistake.id for method in methods for mistake in method.mistakes}
@@ -95,70 +67,71 @@ def compare_classes(material: Material, options: Options) -> Comparison:
     return result
 
 
-def _earlier(journal: Journal, methods: list[MethodResult], repeats: Repeats | None) -> list[str]:
-    """What was taken from an earlier run, of all splits together."""
-    if repeats is None:
-        return journal.notes([m.earlier_run for m in methods], "methods")
-    fits = [made for m in repeats.methods for made in m.earlier_run]
-    return journal.notes(fits, f"fits ({len(repeats.methods)} methods on {len(repeats.seeds)} splits)")
-
-
-def unused_share(split: Split, test_size: float) -> list[str]:
-    """What to say of a `test_size` that was asked for where the data has its own split."""
-    if split.origin != "given" or test_size == DEFAULT_TEST_SIZE:
-        return []
-    return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
-
-
-def _bench(material: Material, options: Options, seed: int) -> KeptBench:
-    split = material.split(options.test_size, seed)
-    return KeptBench(options.journal, material.first, split, seed, options.verbose, options.meter)
-
-
-def _outcomes(
-    bench: KeptBench, material: Material, options: Options, chosen: str | None = None
-) -> tuple[list[Outcome], str, Ensemble | None]:
-    """What every method says on one split; the backbone that is fine-tuned, if it was not given; and the
-    ensemble of several backbones."""
-    nets, dataset = material.nets, material.dataset
-    outcomes: list[Outcome] = [bench.majority()]
-    if material.pixels is not None:
-        outcomes.append(bench.pixels(material.pixels, material.pixel_size))
-    selection: dict[str, float] = {}
-    for name, features in material.sets.items():
-        size = nets[name].preprocessing.size[0] if nets else None
-        for classifier in options.classifiers:
-            outcome, cv_score = bench.probe(classifier, name, features, size)
-            outcomes.append(outcome)
-            selection[name] = max(selection.get(name, -np.inf), cv_score)
-    ensemble = None
-    if options.ensemble and len(bench.members) > 1:
-        ensemble = Ensemble(bench, material.sets)
-        outcomes.append(ensemble.outcome)
-    # Over several splits it is the same method only on the same backbone.
-    chosen = chosen or max(selection, key=lambda name: selection[name])
-    if options.modes and dataset is not None:
-        outcomes += bench.fine_tuned(
-            options.modes,
-            nets[chosen],
-            material.sets[chosen],
-            dataset,
-            device=options.device,
-            epochs=options.epochs,
-        )
-    return outcomes, chosen, ensemble
-
-
-def common_parts(material: Material, meter: Meter) -> dict[str, Any]:
-    """What every result says of the embeddings and of the machine."""
+def describe_classes(data: StudyData, split: Split) -> dict[str, Any]:
+    """Return what ``dataset`` of a result says of a task of classes and its split."""
+    y, classes = np.asarray(data.first.labels), data.first.classes or ()
     return {
-        "spaces": {name: features.space for name, features in material.sets.items()},
-        "forward_passes": material.forward_passes,
-        "failures": [{"id": f.id, "reason": f.reason} for f in material.first.failures],
-        "environment": describe_environment() | ({"energy": ", ".join(meter.parts)} if meter.parts else {}),
-        "extraction": {
-            name: {"profile": features.run["profile"], "parity": features.run["parity"]}
-            for name, features in material.sets.items()
-            if features.run is not None
-        },
+        "name": data.name,
+        "n_train": len(split.train),
+        "n_test": len(split.test),
+        "classes": list(classes),
+        "n_per_class_train": np.bincount(y[split.train], minlength=len(classes)).tolist(),
+        "n_per_class_test": np.bincount(y[split.test], minlength=len(classes)).tolist(),
+        "split": split.origin,
     }
+
+
+def _scored(
+    data: StudyData, split: Split, outcomes: Sequence[Outcome], n_boot: int, seed: int
+) -> list[MethodResult]:
+    """Score every method on the same test images, and test each against the best one."""
+    from featx.metrics import mcnemar_exact, mcnemar_mid_p, score_answers
+
+    truth, n_classes = np.asarray(data.first.labels)[split.test], len(data.first.classes or ())
+    metrics = [score_answers(truth, o.answers, n_boot=n_boot, seed=seed) for o in outcomes]
+    ranked = sorted(
+        (i for i, o in enumerate(outcomes) if o.method.kind != "floor"),
+        key=lambda i: (
+            -metrics[i]["top1"].value,
+            outcomes[i].method.kind != "probe",  # of two that are as right as each other, the cheaper
+            -metrics[i]["balanced_accuracy"].value,
+            metrics[i]["log_loss"].value,
+        ),
+    )
+    best = ranked[0] if ranked else 0
+    right = [o.labels == truth for o in outcomes]
+    # Only the p-values of the pairs are looked at, so nothing is resampled for them.
+    adjusted = adjust_p_values(best, ranked, lambda i, j: mcnemar_exact(right[i], right[j], n_boot=1).p_value)
+    results = []
+    for i, outcome in enumerate(outcomes):
+        test = mcnemar_exact(right[i], right[best], seed=seed)
+        mid = mcnemar_mid_p(right[i], right[best], n_boot=1).p_value
+        about = {"method": outcomes[best].method.name, "p_holm": adjusted.get(i), "p_mid": mid}
+        results.append(
+            method_result(
+                data,
+                outcome,
+                metrics[i],
+                versus_best=None if i == best else about | test.to_dict(),
+                confusion=confusion_of(truth, outcome.labels, n_classes),
+                mistakes=[] if outcome.method.kind == "floor" else _mistakes(data, split, outcome),
+            )
+        )
+    return results
+
+
+def _mistakes(data: StudyData, split: Split, outcome: Outcome) -> list[Mistake]:
+    """Return the mistakes that the method was surest of."""
+    ids, y, classes = data.first.ids, np.asarray(data.first.labels), data.first.classes or ()
+    labels, sure = outcome.labels, outcome.answers.sure
+    wrong = np.flatnonzero(labels != y[split.test])
+    order = wrong[np.argsort(-sure[wrong], kind="stable")[:MISTAKES]]
+    return [
+        Mistake(
+            id=ids[split.test[j]],
+            true=classes[y[split.test[j]]],
+            predicted=classes[labels[j]],
+            probability=float(sure[j]),
+        )
+        for j in order
+    ]

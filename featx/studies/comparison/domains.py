@@ -1,10 +1,10 @@
-"""Trained on one domain, tested on another: source-only, adapted without target labels, target-trained."""
+"""Train on one domain, test on another: source-only, adapted without target labels, target-trained."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from featx.errors import DatasetError
 from featx.options import checked
 from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
 from featx.spreadsheet import frame_csv
-from featx.studies.comparison.classes import unused_share
-from featx.studies.comparison.collections import embedded
+from featx.studies.collections import embed_collections
+from featx.studies.comparison.evaluate import note_unused_share
 from featx.studies.comparison.result import prepare_output
-from featx.terminal import tell
+from featx.studies.evaluation import Cell, LabelledRows, run_cells
+from featx.studies.evaluation.methods import AdaptedProbe
 
 
 @dataclass
@@ -76,7 +77,7 @@ def compare_domains(
     verbose: bool = False,
     split_by: str | None = None,
 ) -> DomainComparison:
-    """Trains on the labelled images of one domain and tests on another one.
+    """Train on the labelled images of one domain and test on another one.
 
     Parameters
     ----------
@@ -115,25 +116,39 @@ def compare_domains(
     ``target-trained``, the upper bound, sees the same images with them. All methods are scored on the
     target's test images. Rows are standardised by the source's mean and deviation before they are adapted.
     """
-    from featx.methods.adaptation import get_adaptation
+    from featx.methods.adaptation import adaptation_names, get_adaptation
     from featx.methods.probes import get_probe
+    from featx.metrics import mcnemar_exact, score_answers
 
     started = time.perf_counter()
-    chosen = [get_adaptation(name) for name in names_of(adaptations) or _all_names()]
+    chosen = [get_adaptation(name) for name in names_of(adaptations) or adaptation_names()]
     probe = get_probe(classifier)
     options: dict[str, Any] = {
         "network": {"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
         "engine": {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
         "common": {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
     }
-    names, sets = embedded([source, target], backbone, limit=limit, seed=seed, split_by=split_by, **options)
-    bench = _DomainBench(names, sets, probe.name, test_size, seed, n_boot, verbose)
-
+    names, sets = embed_collections(
+        [source, target], backbone, limit=limit, seed=seed, split_by=split_by, **options
+    )
+    tables, classes, splits = _join_domains(names, sets, test_size, seed)
     warnings = []
-    for name, features, split in zip(names, sets, bench.splits, strict=True):
-        warnings += check_rows(features.embeddings, features.ids, name) + unused_share(split, test_size)
-    bench.run("source-only", "Source only", "source", None)
-    n_rows = len(bench.splits[0].train) + len(bench.splits[1].train)
+    for name, features, split in zip(names, sets, splits, strict=True):
+        warnings += check_rows(features.embeddings, features.ids, name) + note_unused_share(split, test_size)
+
+    # Rows of the target stand behind those of the source.
+    own, there = splits
+    n_own, trained, unlabelled, tested = len(own.test), own.train, there.train, there.test
+
+    def cell(name: str, title: str, kind: str, train: np.ndarray, test: np.ndarray, adapter: Any) -> Cell:
+        method = AdaptedProbe(
+            name, title, kind, classifier=probe.name, adapter=adapter, unlabelled=unlabelled
+        )
+        return Cell(method, tables[kind == "bound"], Split(train, test), seed)
+
+    # Source-only is tested on the source, too: where its labels come from.
+    cells = [cell("source-only", "Source only", "source", trained, np.concatenate([own.test, tested]), None)]
+    n_rows = len(trained) + len(unlabelled)
     for adaptation in chosen:
         if adaptation.max_rows is not None and n_rows > adaptation.max_rows:
             warnings.append(
@@ -141,28 +156,46 @@ def compare_domains(
                 f"{adaptation.max_rows}"
             )
         else:
-            bench.run(adaptation.name, adaptation.title, "adapted", adaptation.build())
-    bench.run("target-trained", "Trained on the target", "bound", None)
+            name, title = adaptation.name, adaptation.title
+            cells.append(cell(name, title, "adapted", trained, tested, adaptation.build()))
+    cells.append(cell("target-trained", "Trained on the target", "bound", unlabelled, tested, None))
 
-    own = bench.source_top1
+    y, methods = tables[0].y, []
+    truth = y[tested]
+    for outcome in run_cells(cells, verbose=verbose):
+        outcome.fit, method, answers = None, outcome.method, outcome.answers
+        if method.kind == "source":
+            at_home = score_answers(y[own.test], _part(answers, slice(None, n_own)), n_boot=n_boot, seed=seed)
+            answers = _part(answers, slice(n_own, None))
+            reference = answers.labels == truth
+        right = answers.labels == truth
+        methods.append(
+            DomainMethod(
+                method.name,
+                method.title,
+                method.kind,
+                score_answers(truth, answers, n_boot=n_boot, seed=seed),
+                outcome.seconds["fit"] or 0.0,
+                outcome.params,
+                None if method.kind == "source" else mcnemar_exact(right, reference, seed=seed).to_dict(),
+                outcome.notes,
+            )
+        )
+
     return DomainComparison(
         source={
             "name": names[0],
-            "n_train": len(bench.splits[0].train),
-            "n_test": len(bench.splits[0].test),
-            "top1": own,
+            "n_train": len(own.train),
+            "n_test": n_own,
+            "top1": at_home["top1"],
         },
-        target={
-            "name": names[1],
-            "n_train": len(bench.splits[1].train),
-            "n_test": len(bench.splits[1].test),
-        },
-        classes=list(bench.classes),
+        target={"name": names[1], "n_train": len(there.train), "n_test": len(tested)},
+        classes=list(classes),
         backbone=sets[0].space.get("backbone", {}).get("architecture", "features"),
         classifier=probe.name,
-        methods=bench.methods,
+        methods=methods,
         space=sets[0].space,
-        advice=advise_domains(own, bench.methods),
+        advice=advise_domains(at_home["top1"], methods),
         forward_passes=sum((f.run or {}).get("forward_passes", 0) for f in sets),
         failures=[{"id": f.id, "reason": f.reason} for features in sets for f in features.failures],
         environment=describe_environment(),
@@ -172,93 +205,43 @@ def compare_domains(
     )
 
 
-class _DomainBench:
-    """Both domains, split and with labels that mean the same; every method is fitted and scored here."""
+def _join_domains(
+    names: list[str], sets: list[Features], test_size: float, seed: int
+) -> tuple[list[LabelledRows], tuple[str, ...], list[Split]]:
+    """Put the rows of both domains into one table, with labels that mean the same, and split each.
 
-    def __init__(self, names, sets: list[Features], classifier, test_size, seed, n_boot, verbose):
-        self.rows = [f.embeddings.astype(np.float32, copy=False) for f in sets]
-        self.groups = [f.groups for f in sets]
-        self.labels: list[np.ndarray] = []
-        self.splits: list[Split] = []
-        self.classes: tuple[str, ...] = ()
-        for name, f in zip(names, sets, strict=True):
-            if f.labels is None or f.classes is None:
-                raise DatasetError(f"{name}: has no labels; they are needed to train, and to score")
-            self.classes = self.classes or f.classes
-            foreign = [c for c in f.classes if c not in self.classes]
-            if foreign:
-                known = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
-                raise DatasetError(
-                    f"{name}: class {foreign[0]!r} is not one of {names[0]} ({known}); both domains need the "
-                    "same classes"
-                )
-            self.labels.append(np.array([self.classes.index(c) for c in f.classes])[f.labels])
-            self.splits.append(
-                make_split(
-                    f.labels,
-                    splits=f.splits,
-                    groups=f.groups,
-                    test_size=test_size,
-                    seed=seed,
-                    classes=f.classes,
-                )
+    The table is returned twice: with the groups of the source, and with those of the target.
+    """
+    classes: tuple[str, ...] = ()
+    labels, splits, start = [], [], 0
+    for name, f in zip(names, sets, strict=True):
+        if f.labels is None or f.classes is None:
+            raise DatasetError(f"{name}: has no labels; they are needed to train, and to score")
+        classes = classes or f.classes
+        foreign = [c for c in f.classes if c not in classes]
+        if foreign:
+            known = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+            raise DatasetError(
+                f"{name}: class {foreign[0]!r} is not one of {names[0]} ({known}); both domains need the "
+                "same classes"
             )
-        self.classifier, self.seed, self.n_boot, self.verbose = classifier, seed, n_boot, verbose
-        self.methods: list[DomainMethod] = []
-
-    def run(self, name: str, title: str, kind: str, adapter: Any) -> None:
-        """Fit one method, score it on the target's test rows, and test it against source-only."""
-        from sklearn.preprocessing import StandardScaler
-
-        from featx.methods.probes import fit_probe
-        from featx.metrics import mcnemar_exact
-
-        if self.verbose:
-            tell(f"fitting {self.classifier}: {name}")
-        began = time.perf_counter()
-        domain = 1 if kind == "bound" else 0
-        train = self.splits[domain].train
-        x, x_test = self.rows[domain][train], self.rows[1][self.splits[1].test]
-        if adapter is not None:
-            scaler = StandardScaler().fit(x)
-            unlabelled = scaler.transform(self.rows[1][self.splits[1].train])
-            x = adapter.fit_transform(scaler.transform(x), target=unlabelled)
-            x_test = adapter.transform(scaler.transform(x_test))
-        groups = self.groups[domain]
-        fitted = fit_probe(
-            self.classifier,
-            x,
-            self.labels[domain][train],
-            groups=None if groups is None else groups[train],
-            seed=self.seed,
+        labels.append(np.array([classes.index(c) for c in f.classes])[f.labels])
+        split = make_split(
+            f.labels, splits=f.splits, groups=f.groups, test_size=test_size, seed=seed, classes=f.classes
         )
-        seconds = time.perf_counter() - began
-        truth = self.labels[1][self.splits[1].test]
-        metrics, predicted = self._scored(fitted, x_test, truth)
-        right = predicted == truth
-        if kind == "source":
-            self._right = right
-            own = self.splits[0].test
-            self.source_top1 = self._scored(fitted, self.rows[0][own], self.labels[0][own])[0]["top1"]
-        versus = None if kind == "source" else mcnemar_exact(right, self._right, seed=self.seed).to_dict()
-        self.methods.append(
-            DomainMethod(name, title, kind, metrics, seconds, fitted.params, versus, list(fitted.notes))
-        )
-
-    def _scored(self, fitted, rows, truth):
-        from featx.metrics import predict_answers, score_answers
-
-        def predict(at: np.ndarray) -> np.ndarray:
-            # A target may lack classes of the source; then its own classifier has no column for them.
-            probabilities = np.zeros((len(at), len(self.classes)))
-            probabilities[:, fitted.classes] = fitted.predict_proba(rows[at])
-            return probabilities
-
-        said = predict_answers(truth, np.arange(len(rows)), len(self.classes), predict)
-        return score_answers(truth, said, n_boot=self.n_boot, seed=self.seed), said.labels
+        splits.append(replace(split, train=split.train + start, test=split.test + start))
+        start += len(f)
+    x, y = np.concatenate([f.embeddings.astype(np.float32, copy=False) for f in sets]), np.concatenate(labels)
+    tables = []
+    for domain, f in enumerate(sets):
+        groups = f.groups
+        if groups is not None:  # only those of the rows that train are looked at
+            others = np.repeat(groups[:1], len(x) - len(f))
+            groups = np.concatenate([groups, others] if domain == 0 else [others, groups])
+        tables.append(LabelledRows(x, y, len(classes), groups))
+    return tables, classes, splits
 
 
-def _all_names() -> tuple[str, ...]:
-    from featx.methods.adaptation import adaptation_names
-
-    return adaptation_names()
+def _part(answers: Any, part: slice) -> Any:
+    """Return some of the answers."""
+    return answers._replace(labels=answers.labels[part], sure=answers.sure[part], true=answers.true[part])

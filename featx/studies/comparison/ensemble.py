@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from featx.data.features import Features
 from featx.results.formats import format_p, format_points
-from featx.studies.comparison.bench import Bench, Outcome
+from featx.studies.checkpoints import Checkpoints
+from featx.studies.evaluation import Cell, Method, Outcome
+from featx.studies.evaluation.running import fetch_array
+
+
+class Member(NamedTuple):
+    """The probe of a backbone that did best in cross-validation, and its cell."""
+
+    outcome: Outcome
+    cell: Cell
 
 
 class Ensemble:
-    """The weighted average of the probes in `Bench.members`.
+    """The weighted average of the best probe of each backbone.
 
     Weights have the least log loss on out-of-fold probabilities of the training images (`blend_weights`); the
     test images play no part in them. Where nothing can be held out the weights are equal.
+
+    Parameters
+    ----------
+    members : dict of str to Member
+        By backbone.
+    checkpoints : Checkpoints
+        Probabilities of the members are taken from there, or kept there.
 
     Attributes
     ----------
@@ -28,24 +44,24 @@ class Ensemble:
         The same in a sentence or two.
     """
 
-    def __init__(self, bench: Bench, sets: dict[str, Features]):
+    def __init__(self, members_by_backbone: dict[str, Member], checkpoints: Checkpoints):
         from featx.metrics import mcnemar_exact, take_answers
 
         began = time.perf_counter()
-        names = list(bench.members)
-        members = [bench.members[name] for name in names]
-        bench.say(f"weighting {len(names)} backbones")
-        y = bench.y[bench.train]
-        held = []
-        for name in names:
-            found = bench.held_out(name, sets[name].embeddings)
+        names, members = list(members_by_backbone), list(members_by_backbone.values())
+        cell = members[0].cell
+        y, truth = cell.rows.y[cell.split.train], cell.rows.y[cell.split.test]
+        held, tests = [], []
+        for member in members:
+            fitted = replace(member.cell, keep="held_out")
+            found = fetch_array(fitted, "found", checkpoints)
             if found is not None:
                 held.append(found)
+            tests.append(fetch_array(replace(fitted, keep="probabilities"), "probabilities", checkpoints))
         weighable = len(held) == len(names)
         rows = held[0][0] if weighable else np.zeros(0, np.int64)
         out_of_fold = np.stack([p for _, p in held]) if weighable else None
-        tests = np.stack([bench.test_probabilities(name, sets[name].embeddings) for name in names])
-        truth = bench.y[bench.test]
+        all_tests = np.stack(tests)
 
         def averaged(chosen: list[int]) -> tuple[np.ndarray, np.ndarray]:
             """Weights of some members, and the test probabilities they make."""
@@ -54,21 +70,18 @@ class Ensemble:
             weights = np.full(len(chosen), 1 / len(chosen))
             if out_of_fold is not None:
                 weights = blend_weights(out_of_fold[chosen], y[rows])
-            return weights, np.tensordot(weights, tests[chosen], axes=1)
+            return weights, np.tensordot(weights, all_tests[chosen], axes=1)
 
         everyone = list(range(len(names)))
         weights, probabilities = averaged(everyone)
         seconds = time.perf_counter() - began
         self.outcome = Outcome(
-            name="ensemble",
-            title=f"Ensemble of {len(names)} backbones",
-            kind="probe",
-            backbone=None,
+            Method("ensemble", f"Ensemble of {len(names)} backbones"),
             answers=take_answers(truth, probabilities, probabilities.argmax(axis=1)),
             earlier_run=max((m.outcome.earlier_run for m in members if m.outcome.earlier_run), default=None),
             seconds=_together([member.outcome.seconds for member in members], seconds),
             params={
-                name: {"classifier": member.outcome.name, "weight": float(weight)}
+                name: {"classifier": member.outcome.method.name, "weight": float(weight)}
                 for name, member, weight in zip(names, members, weights, strict=True)
             },
             notes=[
@@ -78,16 +91,16 @@ class Ensemble:
         )
         right = self.outcome.labels == truth
         alone = [member.outcome.labels == truth for member in members]
-        best = max(everyone, key=lambda j: (alone[j].mean(), members[j].cv_score))
+        best = max(everyone, key=lambda j: (alone[j].mean(), members[j].outcome.cv_score))
         adds = []
         for j in everyone:
             without = averaged([other for other in everyone if other != j])[1].argmax(axis=1) == truth
-            adds.append(mcnemar_exact(right, without, seed=bench.seed).to_dict())
+            adds.append(mcnemar_exact(right, without, seed=cell.seed).to_dict())
         self.content: dict[str, Any] = {
             "members": [
                 {
                     "backbone": names[j],
-                    "classifier": members[j].outcome.name,
+                    "classifier": members[j].outcome.method.name,
                     "weight": float(weights[j]),
                     "top1": float(alone[j].mean()),
                     "adds": adds[j],
@@ -95,7 +108,7 @@ class Ensemble:
                 for j in everyone
             ],
             "best_member": names[best],
-            "versus_best_member": mcnemar_exact(right, alone[best], seed=bench.seed).to_dict(),
+            "versus_best_member": mcnemar_exact(right, alone[best], seed=cell.seed).to_dict(),
             "n_held_out": len(rows),
             "seconds": seconds,
         }

@@ -1,36 +1,27 @@
-"""The comparison over several drawn splits, from the same embeddings."""
+"""A comparison repeated over several drawn splits, from the same embeddings."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from featx.data.splits import Split
 from featx.errors import InputError
+from featx.metrics import METRICS
 from featx.results import MethodResult, RepeatedMethod, Repeats
-from featx.studies.comparison.pairs import adjusted
+from featx.studies.comparison.multiple_tests import adjust_p_values
 from featx.terminal import tell
 
-#: Within which bounds a mean can lie; of a metric that is not here, between 0 and 1.
-_WITHIN = {
-    "log_loss": (0.0, math.inf),
-    "mae": (0.0, math.inf),
-    "rmse": (0.0, math.inf),
-    "r2": (-math.inf, 1.0),
-    "spearman": (-1.0, 1.0),
-}
 
-
-def over_splits(
+def repeat_over_splits(
     first: tuple[Split, list[MethodResult]],
     run: Callable[[int], tuple[Split, list[MethodResult]]],
     seeds: Sequence[int],
     metric: str,
     verbose: bool,
 ) -> Repeats | None:
-    """Runs the comparison again on the splits of all seeds but the first, and sums them up.
+    """Run the comparison again on the splits of all seeds but the first, and sum up all of them.
 
     Parameters
     ----------
@@ -52,7 +43,7 @@ def over_splits(
         if verbose:
             tell(f"split {number} of {len(seeds)}")
         draws.append(run(seed))
-    return _summed_up(draws, list(seeds), metric)
+    return _sum_up(draws, list(seeds), metric)
 
 
 def require_drawn(splits: np.ndarray | None, seeds: int, place: str) -> None:
@@ -72,7 +63,7 @@ def require_drawn(splits: np.ndarray | None, seeds: int, place: str) -> None:
         )
 
 
-def _summed_up(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], metric: str) -> Repeats:
+def _sum_up(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], metric: str) -> Repeats:
     from featx.metrics import corrected_interval, corrected_resampled_t_test
 
     n_train, n_test = ([len(getattr(split, side)) for split, _ in draws] for side in ("train", "test"))
@@ -88,7 +79,7 @@ def _summed_up(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], 
                 backbone=same[0].backbone,
                 metrics=values,
                 means={
-                    name: corrected_interval(v, **sizes, within=_WITHIN.get(name, (0.0, 1.0)))
+                    name: corrected_interval(v, **sizes, within=(METRICS[name].low, METRICS[name].high))
                     for name, v in values.items()
                     if np.isfinite(v).all()
                 },
@@ -96,8 +87,8 @@ def _summed_up(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], 
                 earlier_run=[m.earlier_run for m in same],
             )
         )
-    lower = metric == "mae"
-    methods.sort(key=lambda m: m.mean(metric).value * (1 if lower else -1))
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    methods.sort(key=lambda m: sign * m.mean(metric).value)
     scores = [np.array(m.metrics[metric]) for m in methods]
     competing = [i for i, m in enumerate(methods) if m.kind != "floor"]
     best = competing[0] if competing else 0
@@ -106,13 +97,9 @@ def _summed_up(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], 
         for i in range(len(methods))
         if i != best
     }
-    family = (
-        adjusted(
-            best, competing, lambda i, j: corrected_resampled_t_test(scores[i] - scores[j], **sizes).p_value
-        )
-        if competing
-        else {}
+    adjusted = adjust_p_values(
+        best, competing, lambda i, j: corrected_resampled_t_test(scores[i] - scores[j], **sizes).p_value
     )
     for i, test in tests.items():
-        methods[i].versus_best = {"method": methods[best].name, "p_holm": family.get(i)} | test.to_dict()
+        methods[i].versus_best = {"method": methods[best].name, "p_holm": adjusted.get(i)} | test.to_dict()
     return Repeats(seeds=seeds, n_train=n_train, n_test=n_test, metric=metric, methods=methods)

@@ -13,23 +13,39 @@ from featx.data.splits import Split
 from featx.data.tasks import Task, names_of
 from featx.errors import InputError, UnknownName
 from featx.options import checked, modes_in
-from featx.results import CurveDraw, CurveLevel, CurveMethod, describe_environment
-from featx.studies.checkpoints import Journal
+from featx.results import CurveDraw, CurveLevel, CurveMethod
+from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison import prepare_output, tidying
-from featx.studies.comparison.classes import unused_share
-from featx.studies.comparison.material import Material as Gathered
-from featx.studies.comparison.material import gather
-from featx.studies.curves.cells import NO_VALIDATION, Bench, Cell, Material, Tuning
+from featx.studies.comparison.classes import describe_classes
+from featx.studies.comparison.evaluate import common_parts, note_unused_share
+from featx.studies.comparison.study_data import StudyData, load_study_data
 from featx.studies.curves.drawing import DEFAULT_SHOTS, Level, Shots, checked_shots, draw, levels
 from featx.studies.curves.protocols import PROTOCOLS, Protocol, get_protocol
 from featx.studies.curves.result import LearningCurve
-from featx.studies.curves.running import run_cells
 from featx.studies.curves.summary import advise, crossings_of, points_of
+from featx.studies.evaluation import (
+    Cell,
+    FineTuning,
+    Method,
+    TuningSetup,
+    probe_method,
+    run_cells_in_parallel,
+)
 
-__all__ = ["DEFAULT_SHOTS", "JOURNAL", "PROTOCOLS", "LearningCurve", "Protocol", "Shots", "learning_curve"]
+__all__ = [
+    "CHECKPOINT_FILE",
+    "DEFAULT_SHOTS",
+    "PROTOCOLS",
+    "LearningCurve",
+    "Protocol",
+    "Shots",
+    "learning_curve",
+]
 
 #: The file of finished cells in the folder that is given as `resume`.
-JOURNAL = "cells.journal"
+CHECKPOINT_FILE = "cells.journal"
+#: Up to so many images of a class, none is spared for validation: a fine-tuned mode runs all its epochs.
+NO_VALIDATION = 2
 #: What is tried when nothing is said: the linear ones, nearest neighbours and discriminant analysis.
 DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
 
@@ -147,8 +163,8 @@ def learning_curve(
                 f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
                 "choose last, gradual or full"
             )
-    journal = Journal(None if resume is None else prepare_output(resume) / JOURNAL)
-    gathered = gather(
+    checkpoints = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
+    study = load_study_data(
         data,
         labels,
         label=label,
@@ -163,76 +179,56 @@ def learning_curve(
         split_by=split_by,
         check_methods=lambda tasks, images: _check_task(tasks, images, data, modes),
     )
-    split = gathered.split(test_size, seed)
-    first = gathered.first
-    assert first.labels is not None  # the task has classes
-    assert first.classes is not None
-    bench = Bench(first.labels, len(first.classes), split.test, first.groups)
-    available = np.bincount(first.labels[split.train], minlength=len(first.classes))
-    found, notes = levels(tried, available)
-    materials: dict[str | None, Material] = {
-        name: Material(f.embeddings) for name, f in gathered.sets.items()
-    }
-    if gathered.pixels is not None:
-        materials[None] = Material(gathered.pixels)
-    else:
+    first, split = study.first, study.split(test_size, seed)
+    y, classes = np.asarray(first.labels), first.classes or ()
+    found, notes = levels(tried, np.bincount(y[split.train], minlength=len(classes)))
+    if study.pixels is None:
         notes.append("from a features file: no raw-pixel floor and no fine-tuned baseline without the images")
-    methods = _methods(list(gathered.sets), names, modes, pixels=gathered.pixels is not None)
-    tuning = None
-    if modes:
-        assert gathered.dataset is not None  # `_check_task` has seen to it
-        net = next(iter(gathered.nets.values()))
-        tuning = Tuning(net, gathered.dataset.images, device, epochs, augment)
+    methods = _methods(study, names, modes, device=device, epochs=epochs, augment=augment)
     drawn = [
-        draw(first.labels, split.train, len(first.classes), number=i, seed=seed, groups=first.groups)
-        for i in range(n_draws)
+        draw(y, split.train, len(classes), number=i, seed=seed, groups=first.groups) for i in range(n_draws)
     ]
+    grid = [(method, level, d) for method in methods for level in found for d in drawn]
     cells = [
-        Cell(m, level, d, bench, materials[m.backbone], tuning if m.kind == "finetune" else None)
-        for m in methods
-        for level in found
-        for d in drawn
+        Cell(method, study.rows_of(method), Split(d.rows(level), split.test), d.seed, "metrics")
+        for method, level, d in grid
     ]
-    outcomes = run_cells(cells, journal, n_jobs=n_jobs, verbose=verbose)
-    shown = [CurveLevel(v.shots, v.n_train, v.per_class, v.short(first.classes)) for v in found]
+    outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=n_jobs, verbose=verbose)
     draws = [
         CurveDraw(
-            c.method.name,
-            c.method.backbone,
-            c.level.shots,
-            c.draw.number,
-            **outcome,
-            earlier_run=journal.made(c.key),
+            method.name,
+            method.backbone,
+            level.shots,
+            d.number,
+            metrics=outcome.metrics,
+            seconds={name: float(value or 0.0) for name, value in outcome.seconds.items()},
+            params=outcome.params,
+            notes=outcome.notes,
+            earlier_run=outcome.earlier_run,
         )
-        for c, outcome in zip(cells, outcomes, strict=True)
+        for (method, level, d), outcome in zip(grid, outcomes, strict=True)
     ]
+    shown = [CurveLevel(v.shots, v.n_train, v.per_class, v.short(classes)) for v in found]
+    rows = [CurveMethod(m.name, m.title, m.kind, m.backbone) for m in methods]
     result = LearningCurve(
-        dataset=_about(gathered, split),
+        dataset=describe_classes(study, split),
         levels=shown,
-        methods=methods,
+        methods=rows,
         draws=draws,
-        points=points_of(draws, methods, shown),
+        points=points_of(draws, rows, shown),
         n_draws=n_draws,
-        spaces={name: features.space for name, features in gathered.sets.items()},
-        forward_passes=gathered.forward_passes,
-        failures=[{"id": f.id, "reason": f.reason} for f in first.failures],
-        environment=describe_environment(),
+        **common_parts(study),
         seed=seed,
         warnings=[
             *notes,
-            *gathered.notes,
-            *unused_share(split, test_size),
+            *study.notes,
+            *note_unused_share(split, test_size),
             *_on_levels(found, split, n_draws),
-            *journal.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
+            *checkpoints.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
         ],
-        extraction={
-            name: {"profile": f.run["profile"], "parity": f.run["parity"]}
-            for name, f in gathered.sets.items()
-            if f.run is not None
-        },
         protocol=None if protocol is None else str(protocol),
         recipe=_recipe_in_words(modes, augment) if modes else None,
-        cells={"computed": journal.added, "resumed": journal.found},
+        cells={"computed": checkpoints.added, "resumed": checkpoints.found},
     )
     result.crossings = crossings_of(result)
     result.advice = advise(result)
@@ -262,16 +258,21 @@ def _modes(baseline: str | Sequence[str] | None) -> list[str]:
 
 
 def _methods(
-    backbones: Sequence[str], names: Sequence[str], modes: Sequence[str], *, pixels: bool
-) -> list[CurveMethod]:
-    from featx.methods.probes import get_probe
-
-    found = [CurveMethod("pixels", get_probe("pixels").title, "floor")] if pixels else []
-    found += [CurveMethod(name, get_probe(name).title, "probe", b) for b in backbones for name in names]
+    data: StudyData,
+    names: Sequence[str],
+    modes: Sequence[str],
+    *,
+    device: str,
+    epochs: int | None,
+    augment: bool,
+) -> list[Method]:
+    found: list[Method] = [] if data.pixels is None else [probe_method("pixels")]
+    found += [probe_method(name, backbone) for backbone in data.sets for name in names]
     if modes:
-        from featx.methods.finetune import TITLES
-
-        found += [CurveMethod(f"finetune-{m}", TITLES[m], "finetune", backbones[0]) for m in modes]
+        assert data.dataset is not None  # `_check_task` has seen to it
+        net = next(iter(data.nets.values()))
+        setup = TuningSetup(net, data.dataset.images, device, epochs, augment, NO_VALIDATION)
+        found += [FineTuning.of(mode, setup) for mode in modes]
     return found
 
 
@@ -285,21 +286,6 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
             raise InputError(f"{name}: {task.name} is a number; a learning curve needs classes")
     if modes and not images:
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
-
-
-def _about(gathered: Gathered, split: Split) -> dict[str, Any]:
-    y, classes = gathered.first.labels, gathered.first.classes
-    assert y is not None
-    assert classes is not None
-    return {
-        "name": gathered.name,
-        "n_train": len(split.train),
-        "n_test": len(split.test),
-        "classes": list(classes),
-        "n_per_class_train": np.bincount(y[split.train], minlength=len(classes)).tolist(),
-        "n_per_class_test": np.bincount(y[split.test], minlength=len(classes)).tolist(),
-        "split": split.origin,
-    }
 
 
 def _on_levels(found: Sequence[Level], split: Split, n_draws: int) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from featx.metrics import interval_over_draws
+from featx.metrics import METRICS, interval_over_draws
 from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
 from featx.results.advice import FEW_TEST_IMAGES
 from featx.studies.curves.crossing import find_crossing, in_words
@@ -32,17 +31,15 @@ def points_of(
         for level in levels:
             found = cells[(*method.id, level.shots)]
             metrics = {
-                name: interval_over_draws([d.metrics[name] for d in found], within=_bounds(name))
+                name: interval_over_draws(
+                    [d.metrics[name] for d in found], within=(METRICS[name].low, METRICS[name].high)
+                )
                 for name in found[0].metrics
             }
             points.append(
                 CurvePoint(method.name, method.backbone, level.shots, level.per_class, len(found), metrics)
             )
     return points
-
-
-def _bounds(metric: str) -> tuple[float, float]:
-    return (0.0, math.inf if metric == "log_loss" else 1.0)
 
 
 def crossings_of(result: CurveResult) -> list[Crossing]:

@@ -154,7 +154,7 @@ def test_a_features_file_is_compared_without_images(split_photos, tmp_path):
     assert [m.name for m in result.methods] == ["majority", "lda"]
     assert result.forward_passes == 0
     assert any("features file" in warning for warning in result.warnings)
-    with pytest.raises(InputError, match="limit does not apply to a features file"):
+    with pytest.raises(InputError, match="limit does not apply to features"):
         compare(tmp_path / "f.h5", limit=10)
 
 
@@ -231,7 +231,7 @@ def test_a_seed_that_no_generator_takes_is_refused(photos, seed):
 
 def test_a_share_that_is_none_is_refused_before_any_work(photos, monkeypatch):
     monkeypatch.setattr(
-        "featx.studies.comparison.material.extract_features", lambda *a, **o: pytest.fail("extracted")
+        "featx.studies.comparison.study_data.extract_features", lambda *a, **o: pytest.fail("extracted")
     )
     with pytest.raises(InputError, match="test_size must lie between 0 and 1"):
         compare(photos, **SMALL | {"test_size": 3.5})

@@ -17,7 +17,7 @@ from featx.metrics import corrected_resampled_t_test
 from featx.report import render
 from featx.results import ComparisonResult, RegressionResult
 from featx.studies.across_datasets import compare_over_datasets
-from featx.studies.comparison.pairs import adjusted
+from featx.studies.comparison.multiple_tests import adjust_p_values
 
 SMALL = {"backbones": BACKBONE, "n_boot": 50} | {k: v for k, v in QUICK.items() if k != "backbone"}
 FAST = {"classifiers": ["lda", "knn"], "baseline": "none"}
@@ -180,6 +180,6 @@ def test_one_split_says_nothing_of_splits(photos):
 
 def test_pairs_are_adjusted_as_one_family():
     p = {(1, 0): 0.01, (2, 0): 0.2, (2, 1): 0.03}
-    found = adjusted(0, [0, 1, 2], lambda i, j: p[i, j])
+    found = adjust_p_values(0, [0, 1, 2], lambda i, j: p[i, j])
     assert found == {1: pytest.approx(0.03), 2: pytest.approx(0.2)}
-    assert adjusted(1, [1], lambda i, j: math.nan) == {}
+    assert adjust_p_values(1, [1], lambda i, j: math.nan) == {}

@@ -18,8 +18,9 @@ from pictures import BACKBONE, QUICK, write_photos
 from featx import compare, extract, learning_curve
 from featx.errors import InputError, UnknownName
 from featx.results import CurveResult
-from featx.studies.checkpoints import Journal
-from featx.studies.curves import JOURNAL, cells
+from featx.studies.checkpoints import Checkpoints
+from featx.studies.curves import CHECKPOINT_FILE
+from featx.studies.evaluation import cells
 
 SMALL = {key: value for key, value in QUICK.items() if key != "backbone"} | {"backbones": BACKBONE}
 FAST = SMALL | {"classifiers": ["naive-bayes", "lda"], "shots": (1, 3, "all"), "seeds": 3}
@@ -43,8 +44,8 @@ def no_work(monkeypatch):
     """From ``no_work()`` on, to fit a cell is a failure."""
 
     def forbid():
-        def run(cell):
-            raise AssertionError(f"{cell.method.name} at {cell.level.shots} is fitted again")
+        def run(cell, **options):
+            raise AssertionError(f"{cell.method.name} on {len(cell.split.train)} is fitted again")
 
         monkeypatch.setattr(cells.Cell, "run", run)
 
@@ -55,9 +56,9 @@ def test_every_method_has_the_same_images_and_the_embeddings_are_extracted_once(
     met = {}
     run = cells.Cell.run
 
-    def watched(cell):
-        met.setdefault((cell.level.shots, cell.draw.number), []).append(cell.rows.tolist())
-        return run(cell)
+    def watched(cell, **options):
+        met.setdefault((len(cell.split.train), cell.seed), []).append(cell.split.train.tolist())
+        return run(cell, **options)
 
     monkeypatch.setattr(cells.Cell, "run", watched)
     result = learning_curve(noisy, **FAST, baseline="head")
@@ -67,10 +68,9 @@ def test_every_method_has_the_same_images_and_the_embeddings_are_extracted_once(
     for rows in met.values():
         assert len(rows) == 4
         assert all(other == rows[0] for other in rows)
-    for number in range(3):
-        few, more, everything = (set(met[k, number][0]) for k in (1, 3, "all"))
+    for seed in {seed for _, seed in met}:
+        few, more, everything = (set(met[n, seed][0]) for n in (3, 9, 18))
         assert few < more < everything
-        assert (len(few), len(more), len(everything)) == (3, 9, 18)
     assert learning_curve(noisy, **FAST).forward_passes == 0
 
 
@@ -147,13 +147,13 @@ import json, sys
 import featx.machine
 featx.machine.cpu_has_bf16 = lambda: False  # as in the tests
 from featx import learning_curve
-from featx.studies.curves import cells
+from featx.studies.evaluation import cells
 options = json.loads(sys.argv[1])
 run = cells.Cell.run
 
-def told(cell):
+def told(cell, **options):
     print("cell", flush=True)
-    return run(cell)
+    return run(cell, **options)
 
 cells.Cell.run = told
 learning_curve(**options)
@@ -183,7 +183,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(noisy, tmp_path, thorough, mo
         assert child.returncode == -signal.SIGKILL
         begun += told
     run = cells.Cell.run
-    monkeypatch.setattr(cells.Cell, "run", lambda cell: counted.append(cell) or run(cell))
+    monkeypatch.setattr(cells.Cell, "run", lambda cell, **more: counted.append(cell) or run(cell, **more))
     counted = []
     resumed = learning_curve(noisy, **options, resume=out)
     # Only what was under way at a kill was begun twice: one cell each time, with one at a time.
@@ -195,12 +195,12 @@ def test_a_run_that_is_killed_goes_on_where_it_was(noisy, tmp_path, thorough, mo
 def test_a_torn_record_is_computed_again(noisy, tmp_path):
     options = FAST | {"shots": 1, "seeds": 2}
     first = learning_curve(noisy, **options, resume=tmp_path)
-    path = tmp_path / JOURNAL
+    path = tmp_path / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:-9])
     again = learning_curve(noisy, **options, resume=tmp_path)
     assert again.cells == {"computed": 1, "resumed": 5}
     assert metrics(again) == metrics(first)
-    assert Journal(path).damaged == 1
+    assert Checkpoints(path).damaged == 1
 
 
 def test_it_is_saved_and_read_again(noisy, tmp_path):
@@ -305,24 +305,17 @@ def test_a_protocol_sets_what_is_not_given(noisy):
 
 
 def test_a_killed_comparison_goes_on_where_it_was(noisy, tmp_path, monkeypatch):
-    from featx.studies.comparison.bench import Bench
-
     options = SMALL | {"classifiers": ["lda", "naive-bayes"], "baseline": ["head", "last"], "epochs": 1}
     fitted, kills = [], [KeyboardInterrupt]
-    work, tune = Bench._fitted, Bench.fine_tuned
+    work = cells.Cell.run
 
-    def counting(self, name, *rest):
-        fitted.append(name)
-        if name == "naive-bayes" and kills:
+    def counting(cell, **more):
+        fitted.append(cell.method.name.removeprefix("finetune-"))
+        if cell.method.name == "naive-bayes" and kills:
             raise kills.pop()
-        return work(self, name, *rest)
+        return work(cell, **more)
 
-    def tuning(self, modes, *rest, **more):
-        fitted.extend(modes)
-        return tune(self, modes, *rest, **more)
-
-    monkeypatch.setattr(Bench, "_fitted", counting)
-    monkeypatch.setattr(Bench, "fine_tuned", tuning)
+    monkeypatch.setattr(cells.Cell, "run", counting)
     with pytest.raises(KeyboardInterrupt):
         compare(noisy, **options, resume=tmp_path / "out")
     resumed = compare(noisy, **options, resume=tmp_path / "out")

@@ -13,7 +13,7 @@ from pictures import BACKBONE, write_photos
 from featx.cli import main
 from featx.errors import DatasetError, InputError, UnknownName
 from featx.results import CurveResult
-from featx.studies.curves import cells
+from featx.studies.evaluation import cells
 from featx.studies.experiments import TABLES, experiment_of, load_experiment
 
 NETWORK = f"""
@@ -96,7 +96,6 @@ def test_what_it_leaves_runs_again_from_where_it_lies_and_does_nothing_twice(pla
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(cells.Cell, "run", refuse)
-    monkeypatch.setattr("featx.studies.comparison.bench.Bench._fitted", refuse)
     monkeypatch.chdir(place)
     result, report = load_experiment(Path("moved") / "experiment.toml").run()
     assert report.parent.resolve() == place / "moved"

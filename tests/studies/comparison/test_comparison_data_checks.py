@@ -12,7 +12,7 @@ from PIL import Image
 
 from featx import compare, extract
 from featx.results import ComparisonResult
-from featx.studies.comparison import hygiene
+from featx.studies.comparison import data_checks
 
 OPTIONS = {
     "backbones": BACKBONE,
@@ -64,7 +64,7 @@ def knowing(embeddings, y, train, test, **options):
 @pytest.fixture(scope="module")
 def result(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hygiene, "out_of_sample", knowing)
+        patch.setattr(data_checks, "out_of_sample", knowing)
         return compare(data, **OPTIONS, cache=tmp_path_factory.mktemp("cache"))
 
 
@@ -146,7 +146,7 @@ def test_from_a_features_file_embeddings_decide_and_it_says_so(data, tmp_path):
 
 
 def test_more_images_than_all_pairs_are_affordable_of_are_not_looked_into(data, monkeypatch, tmp_path):
-    monkeypatch.setattr(hygiene, "MOST_IMAGES", 10)
+    monkeypatch.setattr(data_checks, "MOST_IMAGES", 10)
     result = compare(data, **OPTIONS)
     assert "leaks and labels were not looked into" in result.findings[0]
     assert "Leaks and labels</h2>" not in result.save(tmp_path).read_text(encoding="utf-8")

@@ -1,10 +1,10 @@
-"""What may spoil a comparison: test pictures that were trained on, pictures with two labels, wrong labels."""
+"""Look for what spoils a comparison: test images that were trained on, two labels, wrong labels."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,23 +16,40 @@ from featx.analysis.data_checks import (
     out_of_sample,
     two_labels,
 )
-from featx.studies.comparison.bench import Bench, Outcome
-from featx.studies.comparison.material import Material
+from featx.data.splits import Split
+from featx.studies.comparison.study_data import StudyData
+from featx.studies.evaluation import Outcome
 
 #: Longest list in results.json.
 LISTED = 100
 #: All pairs of more images would take longer than a reader of a comparison wants to wait.
 MOST_IMAGES = 100_000
-#: A share of the test images from which leaks are a warning.
+#: Share of leaked test images from which on it is a warning.
 NOTABLE = 0.01
 #: What the report shows of each list, and needs thumbnails for.
 SHOWN = 8
 
 
-def examine(material: Material, bench: Bench, backbone: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """The part ``hygiene`` of ``results.json``, from the embeddings of `backbone`."""
+class _Images(NamedTuple):
+    """The images of a task of classes, and their split."""
+
+    ids: Sequence[str]
+    y: np.ndarray
+    classes: Sequence[str]
+    groups: np.ndarray | None
+    train: np.ndarray
+    test: np.ndarray
+
+
+def examine(
+    data: StudyData, split: Split, seed: int, backbone: str, outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """Return ``hygiene`` of ``results.json``, from the embeddings of `backbone`."""
     began = time.perf_counter()
-    embeddings = material.sets[backbone].embeddings
+    embeddings, first = data.sets[backbone].embeddings, data.first
+    images = _Images(
+        first.ids, np.asarray(first.labels), first.classes or (), first.groups, split.train, split.test
+    )
     if len(embeddings) > MOST_IMAGES:
         return {
             "notes": [
@@ -40,13 +57,13 @@ def examine(material: Material, bench: Bench, backbone: str, outcomes: Sequence[
                 "see featx.analysis.data_checks"
             ]
         }
-    found = near_duplicates(embeddings, _hashes(material))
+    found = near_duplicates(embeddings, _hashes(data))
     parts = np.full(len(embeddings), "", dtype="<U5")
-    parts[bench.train], parts[bench.test] = "train", "test"
-    leaks = _leaks(found, bench, outcomes)
-    copied = _two_labels(found, bench, parts)
-    errors = _label_errors(embeddings, bench, parts)
-    groups = found.groups()[bench.train]
+    parts[images.train], parts[images.test] = "train", "test"
+    leaks = _leaks(found, images, outcomes)
+    copied = _two_labels(found, images, parts)
+    errors = _label_errors(embeddings, images, parts, seed)
+    groups = found.groups()[images.train]
     return {
         "hashed": found.hashed,
         "limits": {
@@ -57,15 +74,15 @@ def examine(material: Material, bench: Bench, backbone: str, outcomes: Sequence[
         "leaks": leaks,
         "copies_in_train": len(groups) - len(np.unique(groups)),
         "two_labels": copied,
-        "alike": _alike(found, bench, parts),
+        "alike": _alike(found, images, parts),
         "label_errors": errors,
-        "notes": _notes(leaks, copied, errors, found.hashed, len(bench.test), outcomes),
+        "notes": _notes(leaks, copied, errors, found.hashed, len(images.test), outcomes),
         "seconds": time.perf_counter() - began,
     }
 
 
 def shown(hygiene: dict[str, Any]) -> set[str]:
-    """The ids of the images that the report shows."""
+    """Return the ids of the images that the report shows."""
     if "leaks" not in hygiene:
         return set()
     ids = {pair[side] for pair in hygiene["leaks"]["pairs"][:SHOWN] for side in ("test", "train")}
@@ -75,40 +92,40 @@ def shown(hygiene: dict[str, Any]) -> set[str]:
 
 
 def warnings_of(hygiene: dict[str, Any]) -> list[str]:
-    """The notes that a reader must not miss: those on leaks, where they are a notable share."""
+    """Return the notes that a reader must not miss: those on leaks, where these are a notable share."""
     if hygiene.get("leaks", {}).get("share", 0.0) < NOTABLE:
         return []
     return hygiene["notes"][:1]
 
 
-def _hashes(material: Material) -> np.ndarray | None:
-    """From the shrunken pixels of the floor, which are in the cache: no image is decoded for it."""
+def _hashes(data: StudyData) -> np.ndarray | None:
+    """Hash the shrunken pixels of the reference, which are in the cache: no image is decoded for it."""
     from featx.inputs.image import perceptual_hashes
 
-    if material.pixels is None:
+    if data.pixels is None:
         return None
-    side = material.pixel_size
-    return perceptual_hashes(material.pixels.reshape(-1, side, side, 3))
+    side = data.pixel_size
+    return perceptual_hashes(data.pixels.reshape(-1, side, side, 3))
 
 
-def _leaks(found: NearDuplicates, bench: Bench, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    leaks = find_leaks(found, bench.train, bench.test)
+def _leaks(found: NearDuplicates, images: _Images, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    leaks = find_leaks(found, images.train, images.test)
     about = {tuple(pair): i for i, pair in enumerate(found.pairs.tolist())}
     pairs = []
     for test, train in zip(leaks.test.tolist(), leaks.train.tolist(), strict=True):
         at = about.get((min(test, train), max(test, train)))
-        pairs.append({"test": bench.ids[test], "train": bench.ids[train], **_measures(found, at)})
+        pairs.append({"test": images.ids[test], "train": images.ids[train], **_measures(found, at)})
     # What a person cannot see at once comes first.
     pairs.sort(key=lambda pair: (pair["kind"] == "identical", -(pair["distance"] or 0.0)))
     others = ~leaks.leaked
     top1 = []
     for outcome in outcomes:
-        right = outcome.labels == bench.y[bench.test]
+        right = outcome.labels == images.y[images.test]
         without = float(right[others].mean()) if others.any() else None
         top1.append(
             {
-                "name": outcome.name,
-                "backbone": outcome.backbone,
+                "name": outcome.method.name,
+                "backbone": outcome.method.backbone,
                 "all": float(right.mean()),
                 "without": without,
             }
@@ -117,7 +134,7 @@ def _leaks(found: NearDuplicates, bench: Bench, outcomes: Sequence[Outcome]) -> 
 
 
 def _measures(found: NearDuplicates, at: int | None) -> dict[str, Any]:
-    """Of a pair; a copy of a copy is no pair of its own and was not measured."""
+    """Return what was measured of a pair; a copy of a copy is no pair of its own and was not measured."""
     if at is None:
         return {"kind": found.pictures[-1], "distance": None, "bits": None}
     bits = int(found.bits[at])
@@ -128,24 +145,27 @@ def _measures(found: NearDuplicates, at: int | None) -> dict[str, Any]:
     }
 
 
-def _two_labels(found: NearDuplicates, bench: Bench, parts: np.ndarray) -> dict[str, Any]:
-    pictures = two_labels(found, bench.y) if found.hashed else _identical_two_labels(found, bench.y)
+def _two_labels(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
+    pictures = two_labels(found, images.y) if found.hashed else _identical_two_labels(found, images.y)
     return {
         "pictures": len(pictures),
         "list": [
-            [{"id": bench.ids[i], "label": bench.classes[bench.y[i]], "part": str(parts[i])} for i in picture]
+            [
+                {"id": images.ids[i], "label": images.classes[images.y[i]], "part": str(parts[i])}
+                for i in picture
+            ]
             for picture in pictures[:LISTED]
         ],
     }
 
 
 def _identical_two_labels(found: NearDuplicates, labels: np.ndarray) -> list[np.ndarray]:
-    """Without hashes two things that look alike may well be of two classes: only equal rows count."""
+    """Return equal rows of two classes: without hashes, what looks alike may well be of two classes."""
     same = found.pairs[found.of("identical")]
     return [pair for pair in same if labels[pair[0]] != labels[pair[1]]]
 
 
-def _alike(found: NearDuplicates, bench: Bench, parts: np.ndarray) -> dict[str, Any]:
+def _alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
     at = np.flatnonzero(found.of("alike")) if found.hashed else np.empty(0, np.int64)
     sides = parts[found.pairs[at]]
     order = at[np.argsort(sides[:, 0] == sides[:, 1], kind="stable")]
@@ -153,8 +173,8 @@ def _alike(found: NearDuplicates, bench: Bench, parts: np.ndarray) -> dict[str, 
         "pairs": len(at),
         "list": [
             {
-                "first": bench.ids[found.pairs[i, 0]],
-                "second": bench.ids[found.pairs[i, 1]],
+                "first": images.ids[found.pairs[i, 0]],
+                "second": images.ids[found.pairs[i, 1]],
                 **_measures(found, i),
             }
             for i in order[:LISTED].tolist()
@@ -162,22 +182,24 @@ def _alike(found: NearDuplicates, bench: Bench, parts: np.ndarray) -> dict[str, 
     }
 
 
-def _label_errors(embeddings: np.ndarray, bench: Bench, parts: np.ndarray) -> dict[str, Any] | None:
+def _label_errors(
+    embeddings: np.ndarray, images: _Images, parts: np.ndarray, seed: int
+) -> dict[str, Any] | None:
     probabilities = out_of_sample(
-        embeddings, bench.y, bench.train, bench.test, groups=bench.groups, seed=bench.seed
+        embeddings, images.y, images.train, images.test, groups=images.groups, seed=seed
     )
     if probabilities is None:
         return None
     rows = np.flatnonzero(parts != "")
     if len(rows) < len(probabilities):
         probabilities = probabilities[rows]
-    found = label_errors(bench.y[rows], probabilities)
+    found = label_errors(images.y[rows], probabilities)
     entries = [
         {
-            "id": bench.ids[rows[i]],
+            "id": images.ids[rows[i]],
             "part": str(parts[rows[i]]),
-            "given": bench.classes[given],
-            "suggested": bench.classes[suggested],
+            "given": images.classes[given],
+            "suggested": images.classes[suggested],
             "confidence": confidence,
             "self_confidence": own,
         }
@@ -190,7 +212,7 @@ def _label_errors(embeddings: np.ndarray, bench: Bench, parts: np.ndarray) -> di
             strict=True,
         )
     ]
-    agreement = float((probabilities.argmax(axis=1) == bench.y[rows]).mean())
+    agreement = float((probabilities.argmax(axis=1) == images.y[rows]).mean())
     return {"images": len(entries), "agreement": agreement, "list": entries[:LISTED]}
 
 
@@ -209,7 +231,7 @@ def _notes(
         competing = [
             line
             for line, outcome in zip(leaks["top1"], outcomes, strict=True)
-            if outcome.kind != "floor" and line["without"] is not None
+            if outcome.method.kind != "floor" and line["without"] is not None
         ]
         if competing:
             first = max(competing, key=lambda line: line["all"])

@@ -18,10 +18,9 @@ from featx import Features, compare, extract, learning_curve
 from featx.cli import main
 from featx.methods.probes import CLASSIFIERS
 from featx.results import ComparisonResult, CurveResult
-from featx.studies.checkpoints import Journal, _Arrays, _encoded
-from featx.studies.comparison import kept
-from featx.studies.comparison.bench import Bench
-from featx.studies.comparison.kept import JOURNAL
+from featx.studies.checkpoints import Checkpoints, _Arrays, _encoded
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE
+from featx.studies.evaluation import cells
 
 SMALL = {key: value for key, value in QUICK.items() if key != "backbone"} | {"backbones": BACKBONE}
 ONE = SMALL | {"classifiers": "lda", "baseline": "none", "n_boot": 20}
@@ -30,17 +29,23 @@ TUNED = SMALL | {"classifiers": "lda", "baseline": ["head", "last"], "epochs": 1
 
 
 @pytest.fixture
-def tuned(monkeypatch):
-    """The modes that are trained, as they are."""
+def run(monkeypatch):
+    """The methods that are run, in order."""
     met = []
-    tune = Bench.fine_tuned
+    work = cells.Cell.run
 
-    def watched(self, modes, *rest, **more):
-        met.extend(modes)
-        return tune(self, modes, *rest, **more)
+    def watched(cell, **options):
+        met.append(cell.method.name)
+        return work(cell, **options)
 
-    monkeypatch.setattr(Bench, "fine_tuned", watched)
+    monkeypatch.setattr(cells.Cell, "run", watched)
     return met
+
+
+@pytest.fixture
+def tuned(run):
+    """The modes that are trained, as they are."""
+    return lambda: [name.removeprefix("finetune-") for name in run if name.startswith("finetune-")]
 
 
 def table(place: Path, rows, columns=("path", "label", "split")) -> Path:
@@ -79,8 +84,8 @@ def test_an_outcome_found_twice_is_charged_with_its_extraction_once(tmp_path, mo
     rows = [(p, p.parent.name, p.parent.name[0]) for p in sorted(photos.rglob("*.png"))]
     data = table(tmp_path / "t.csv", rows, ("path", "name", "letter"))
     records = []
-    add = Journal.add
-    monkeypatch.setattr(Journal, "add", lambda *args: records.append(add(*args)) or records[-1])
+    add = Checkpoints.add
+    monkeypatch.setattr(Checkpoints, "add", lambda *args: records.append(add(*args)) or records[-1])
     result = compare(data, label=["name", "letter"], **ONE, resume=tmp_path / "out")
     # The most frequent class, the pixels and one probe: the second task finds all of them.
     assert len(records) == 3
@@ -102,12 +107,12 @@ def test_images_that_differ_where_only_random_crops_see_it_are_trained_on_anew(t
     photos = wide(tmp_path / "photos")
     before = extract(photos, **QUICK).embeddings
     compare(photos, **TUNED, resume=tmp_path / "out")
-    assert tuned == ["head", "last"]
+    assert tuned() == ["head", "last"]
     paint(photos)
     assert np.array_equal(extract(photos, **QUICK).embeddings, before)
     compare(photos, **TUNED, resume=tmp_path / "out")
     # The head sees nothing but embeddings.
-    assert tuned == ["head", "last", "last"]
+    assert tuned() == ["head", "last", "last"]
 
 
 def test_images_in_other_places_get_other_crops_and_are_trained_on_anew(tmp_path, tuned):
@@ -116,7 +121,7 @@ def test_images_in_other_places_get_other_crops_and_are_trained_on_anew(tmp_path
     parts = {part: [row for row in rows if row[2] == part] for part in ("train", "test")}
     compare(table(tmp_path / "a.csv", parts["train"] + parts["test"]), **TUNED, resume=tmp_path / "out")
     compare(table(tmp_path / "b.csv", parts["test"] + parts["train"]), **TUNED, resume=tmp_path / "out")
-    assert tuned == ["head", "last", "last"]
+    assert tuned() == ["head", "last", "last"]
 
 
 @pytest.mark.parametrize(("augment", "found"), [(True, 1), (False, 2)])
@@ -146,18 +151,10 @@ def rows():
 
 
 @pytest.fixture
-def fitted(monkeypatch):
-    """The methods that are fitted, in order."""
-    met = []
-    fit = Bench._fitted
-
-    def watched(self, name, *rest):
-        met.append(name)
-        return fit(self, name, *rest)
-
-    monkeypatch.setattr(Bench, "_fitted", watched)
+def fitted(run, monkeypatch):
+    """The methods that are fitted, in order, without checks of the data."""
     monkeypatch.setattr("featx.studies.comparison.classes.examine", lambda *_: {"notes": []})
-    return met
+    return run
 
 
 KEPT = {"classifiers": ["lda", "ridge"], "baseline": "none", "n_boot": 5}
@@ -193,12 +190,12 @@ def test_a_method_is_found_by_its_definition_and_not_by_its_name(rows, fitted, t
 
 
 def test_another_version_of_a_package_is_other_work(rows, fitted, earlier, tmp_path, monkeypatch):
-    (tmp_path / JOURNAL).write_bytes(earlier[0])
-    version = kept.metadata.version
+    (tmp_path / CHECKPOINT_FILE).write_bytes(earlier[0])
+    version = cells.metadata.version
     for package in ("scikit-learn", "numpy", "scipy"):
         fitted.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(kept.metadata, "version", lambda p, one=package: "0" if p == one else version(p))
+            patch.setattr(cells.metadata, "version", lambda p, one=package: "0" if p == one else version(p))
             compare(rows, **KEPT | {"classifiers": "lda"}, resume=tmp_path)
         assert fitted == ["majority", "lda"]
 
@@ -253,7 +250,7 @@ def earlier(rows, tmp_path_factory):
     """What a run with one probe leaves in its journal, and its numbers."""
     place = tmp_path_factory.mktemp("earlier")
     result = compare(rows, **KEPT | {"classifiers": "lda"}, resume=place)
-    return (place / JOURNAL).read_bytes(), [m.metrics for m in result.methods]
+    return (place / CHECKPOINT_FILE).read_bytes(), [m.metrics for m in result.methods]
 
 
 def forged(content, change):
@@ -299,7 +296,7 @@ FORGED = {
 @pytest.mark.parametrize("what", FORGED)
 def test_an_outcome_that_cannot_be_one_is_computed_again(rows, fitted, earlier, tmp_path, what):
     content, metrics = earlier
-    (tmp_path / JOURNAL).write_bytes(forged(content, FORGED[what]))
+    (tmp_path / CHECKPOINT_FILE).write_bytes(forged(content, FORGED[what]))
     again = compare(rows, **KEPT | {"classifiers": "lda"}, resume=tmp_path)
     assert "lda" in fitted
     assert [m.metrics for m in again.methods] == metrics

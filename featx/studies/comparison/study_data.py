@@ -1,39 +1,34 @@
-"""What a comparison works on: embeddings, pixels and tasks, gathered once and handed out task by task."""
+"""What a study works on: embeddings, pixels and tasks, loaded once and handed out task by task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from featx.data import Dataset, announce, load_dataset, notes_of, require_labelled, study_notes
-from featx.data.features import Features, check_rows, load_features
+from featx.data import Dataset, announce, notes_of, require_labelled, study_notes
+from featx.data.features import Features, check_rows
 from featx.data.splits import Split, make_split
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
-from featx.options import (
-    DEFAULT_BACKBONES,
-    FROM_A_FILE,
-    NETWORK_DEFAULTS,
-    is_features,
-    listed,
-    require_no_effect,
-)
+from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, listed, require_no_effect
+from featx.studies.collections import has_rows, open_dataset, open_features
 from featx.studies.comparison.repeats import require_drawn
 from featx.studies.comparison.tasks import folders
+from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
 
 #: Fewest images with a number: two to train on and two to test on.
 FEWEST_NUMBERS = 4
 
 
 @dataclass
-class Material:
-    """What there is for all tasks, or, as `of` gives it, for one: then every image has a value in it.
+class StudyData:
+    """The data of all tasks, or, as `of` returns it, of one: then every image has a value in it.
 
     Attributes
     ----------
@@ -71,7 +66,7 @@ class Material:
 
     @property
     def first(self) -> Features:
-        """Of the first backbone; ids, splits and groups are those of all."""
+        """The features of the first backbone; ids, splits and groups are those of all."""
         return next(iter(self.sets.values()))
 
     @property
@@ -80,8 +75,50 @@ class Material:
         (task,) = self.tasks.values()
         return task
 
-    def of(self, task: Task) -> Material:
-        """The images that have a value in `task`, with nothing else known of them."""
+    @cached_property
+    def inputs(self) -> dict[str, LabelledRows]:
+        """What methods work on: by backbone its embeddings, and the rows of the references by their name.
+
+        ``"pixels"`` are there where the images are; ``"majority"`` and ``"mean"`` look at no input.
+        """
+        first, task = self.first, self.task
+        numbers = first.labels is None or task.classes is None
+        y = task.values if numbers else first.labels
+
+        def labelled(x: np.ndarray) -> LabelledRows:
+            return LabelledRows(x, np.asarray(y), None if numbers else len(task.classes or ()), first.groups)
+
+        nothing = labelled(np.zeros((len(task), 1), np.float32))
+        found = {"mean" if numbers else "majority": nothing}
+        if self.pixels is not None:
+            found["pixels"] = labelled(self.pixels)
+        return found | {name: labelled(features.embeddings) for name, features in self.sets.items()}
+
+    def rows_of(self, method: Method) -> LabelledRows:
+        """Return the rows that a method works on."""
+        return self.inputs[method.backbone or method.name]
+
+    def image_size(self, method: Method) -> int | None:
+        """Return the side of the images that a method sees; None where that is not known."""
+        if method.name == "pixels":
+            return self.pixel_size
+        net = self.nets.get(method.backbone or "")
+        return None if net is None else int(net.preprocessing.size[0])
+
+    def add_extraction(self, outcome: Outcome) -> None:
+        """Add what the embeddings cost that a method needs to its seconds and joules."""
+        method, seconds, joules = outcome.method, outcome.seconds, outcome.joules
+        costs: list[float | None] = [0.0, None if joules["fit"] is None else 0.0]
+        if method.backbone is not None:
+            features = self.sets[method.backbone]
+            each = [(features.run or {}).get(f"{unit}_per_image") for unit in ("seconds", "joules")]
+            costs = [None if cost is None else cost * len(features) for cost in each]
+            if not (isinstance(method, FineTuning) and method.on_images):
+                seconds["predict_per_image"] = (seconds["predict_per_image"] or 0.0) + (each[0] or 0.0)
+        outcome.seconds, outcome.joules = {"extract": costs[0], **seconds}, {"extract": costs[1], **joules}
+
+    def of(self, task: Task) -> StudyData:
+        """Return the images that have a value in `task`, with nothing else known of them."""
         if list(self.tasks) == [task.name] and task.present.all():
             return self
         rows = np.flatnonzero(task.present)
@@ -102,11 +139,11 @@ class Material:
         )
 
     def split(self, test_size: float, seed: int) -> Split:
-        """The split of the only task, stratified by its classes; numbers are shuffled."""
+        """Return the split of the only task, stratified by its classes; numbers are shuffled."""
         return _split(self.task, self.first.splits, self.first.groups, test_size, seed)
 
 
-def gather(
+def load_study_data(
     data: Any,
     labels: Any,
     *,
@@ -123,20 +160,13 @@ def gather(
     meter: Meter | None = None,
     split_by: str | None = None,
     check_methods: Callable[[dict[str, Task], bool], None] | None = None,
-) -> Material:
-    """The embeddings, from a features file or extracted once for all tasks; see `compare`.
+) -> StudyData:
+    """Return embeddings and tasks, from a features file or extracted once for all tasks; see `compare`.
 
     `check_methods` is given the tasks, and whether the images are at hand, before any image is opened.
     """
-    is_file = is_features(data)
-    if isinstance(data, Features) or is_file:
-        if limit is not None:
-            raise InputError(
-                "limit does not apply to a features file; give it to extract, or use Features.subset"
-            )
-        if split_by is not None:
-            raise InputError("split_by divides a folder, and a features file has its groups already")
-        place = str(data) if is_file else "features"
+    if has_rows(data):
+        name, place, features = open_features(data, limit=limit, split_by=split_by)
         if labels is not None:
             raise InputError(f"{place} brings its own labels; labels can be given only with images")
         require_no_effect(
@@ -144,7 +174,6 @@ def gather(
             {**NETWORK_DEFAULTS, "backbones": DEFAULT_BACKBONES},
             FROM_A_FILE,
         )
-        features = data if isinstance(data, Features) else load_features(data)
         try:
             features = features.select(label, target)
         except InputError as error:
@@ -155,25 +184,15 @@ def gather(
             check_methods(tasks, False)
         notes = check_rows(features.embeddings, features.ids, place)
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
-        name = features.space.get("backbone", {}).get("architecture", "features")
-        stem = Path(data).stem if is_file else "features"
+        architecture = features.space.get("backbone", {}).get("architecture", "features")
         if common.get("verbose", False):
-            announce(features, stem)
+            announce(features, name)
         notes = [*notes_of(features), *notes]
-        passes = _passes([features])
-        return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, passes, notes)
+        sets = {architecture: features}
+        return StudyData(name, sets, {}, None, None, 0, tasks, len(tasks) > 1, _passes([features]), notes)
 
-    dataset = load_dataset(
-        data,
-        labels,
-        limit=limit,
-        seed=seed,
-        label=label,
-        target=target,
-        split_by=split_by,
-        on_error=common.get("on_error", "raise"),
-        verbose=common.get("verbose", False),
-    )
+    columns = {"label": label, "target": target, "split_by": split_by}
+    dataset = open_dataset(data, labels, common=common, limit=limit, seed=seed, **columns)
     require_drawn(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if check_methods is not None:
@@ -193,7 +212,7 @@ def gather(
         _check(dataset, test_size, seed)
     shrunk = pixel_embedder()
     pixels = embed(dataset.images, shrunk, **common).embeddings
-    return Material(
+    return StudyData(
         dataset.name,
         sets,
         nets,

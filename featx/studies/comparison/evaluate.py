@@ -1,0 +1,181 @@
+"""Run every method of a comparison on one split: references, probes, ensemble, fine-tuned baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from featx.data.splits import Split
+from featx.energy import Meter
+from featx.metrics import Interval
+from featx.options import DEFAULT_TEST_SIZE
+from featx.results import MethodResult, Repeats, describe_environment
+from featx.studies.checkpoints import Checkpoints
+from featx.studies.comparison.ensemble import Ensemble, Member
+from featx.studies.comparison.study_data import StudyData
+from featx.studies.evaluation import Cell, FineTuning, Method, Outcome, TuningSetup, probe_method, run_cells
+from featx.studies.evaluation.cells import Keep
+from featx.terminal import tell
+
+if TYPE_CHECKING:
+    from featx.methods.probes.probe import TaskName
+
+#: The file of finished methods in the folder that is given as `resume`.
+CHECKPOINT_FILE = "methods.journal"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `compare` was asked to do with each task; see there."""
+
+    classifiers: tuple[str, ...]
+    regressors: tuple[str, ...]
+    modes: tuple[str, ...]
+    device: str
+    epochs: int | None
+    test_size: float
+    seed: int
+    n_boot: int
+    verbose: bool
+    seeds: int = 1
+    ensemble: bool = True
+    meter: Meter = field(default_factory=Meter)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+
+    @property
+    def all_seeds(self) -> range:
+        """One seed for each split."""
+        return range(self.seed, self.seed + self.seeds)
+
+
+@dataclass
+class SplitOutcomes:
+    """What every method says on one split.
+
+    Attributes
+    ----------
+    split : Split
+    outcomes : list of Outcome
+        In the order in which they were run.
+    tuned_backbone : str
+        The backbone whose probes did best in cross-validation: the one that is fine-tuned.
+    ensemble : Ensemble or None
+        Of several backbones.
+    """
+
+    split: Split
+    outcomes: list[Outcome]
+    tuned_backbone: str
+    ensemble: Ensemble | None
+
+
+def evaluate_methods(
+    data: StudyData, options: Options, seed: int, tuned_backbone: str | None = None
+) -> SplitOutcomes:
+    """Run every method on the split of `seed`.
+
+    Parameters
+    ----------
+    data : StudyData
+        Of one task.
+    options : Options
+    seed : int
+        Of the split and of everything random.
+    tuned_backbone : str, optional
+        What to fine-tune; default: the backbone whose probes do best. Over several splits a fine-tuned mode
+        is the same method only on the same backbone.
+    """
+    numbers = data.task.classes is None
+    split = data.split(options.test_size, seed)
+    names = options.regressors if numbers else options.classifiers
+    references = [name for name in data.inputs if name not in data.sets]
+    task: TaskName = "numbers" if numbers else "classes"
+    methods = [probe_method(name, task=task) for name in references]
+    methods += [probe_method(name, backbone, task=task) for backbone in data.sets for name in names]
+    outcomes: list[Outcome] = []
+    members: dict[str, Member] = {}
+
+    def run(methods: Sequence[Method]) -> Iterator[tuple[Cell, Outcome]]:
+        keep: Keep = "values" if numbers else "answers"
+        cells = [Cell(method, data.rows_of(method), split, seed, keep) for method in methods]
+        found = run_cells(cells, options.checkpoints, meter=options.meter, verbose=options.verbose)
+        for cell, outcome in zip(cells, found, strict=True):
+            data.add_extraction(outcome)
+            outcomes.append(outcome)
+            yield cell, outcome
+
+    for cell, outcome in run(methods):
+        # A fitted probe may be large: only the best one of each backbone stays.
+        fit, outcome.fit = outcome.fit, None
+        backbone = outcome.method.backbone
+        best = members.get(backbone or "")
+        if backbone is not None and (best is None or outcome.cv_score > best.outcome.cv_score):
+            members[backbone] = Member(outcome, replace(cell, fit=fit))
+    ensemble = None
+    if options.ensemble and len(members) > 1 and not numbers:
+        if options.verbose:
+            tell(f"weighting {len(members)} backbones")
+        ensemble = Ensemble(members, options.checkpoints)
+        outcomes.append(ensemble.outcome)
+    tuned = tuned_backbone or max(members, key=lambda name: members[name].outcome.cv_score)
+    if options.modes and data.dataset is not None and not numbers:
+        setup = TuningSetup(data.nets[tuned], data.dataset.images, options.device, options.epochs)
+        for _, outcome in run([FineTuning.of(m, setup, verbose=options.verbose) for m in options.modes]):
+            outcome.fit = None
+    return SplitOutcomes(split, outcomes, tuned, ensemble)
+
+
+def method_result(
+    data: StudyData, outcome: Outcome, metrics: dict[str, Interval], **more: Any
+) -> MethodResult:
+    """Return the result of a method: its outcome, scored."""
+    method = outcome.method
+    return MethodResult(
+        name=method.name,
+        title=method.title,
+        kind=method.kind,
+        backbone=method.backbone,
+        params=outcome.params,
+        metrics=metrics,
+        seconds=outcome.seconds,
+        curves=outcome.curves,
+        notes=outcome.notes,
+        image_size=data.image_size(method),
+        joules=outcome.joules,
+        earlier_run=outcome.earlier_run,
+        **more,
+    )
+
+
+def note_earlier_runs(
+    checkpoints: Checkpoints, methods: Sequence[MethodResult], repeats: Repeats | None
+) -> list[str]:
+    """Say what was taken from an earlier run, of all splits together."""
+    if repeats is None:
+        return checkpoints.notes([m.earlier_run for m in methods], "methods")
+    fits = [made for m in repeats.methods for made in m.earlier_run]
+    return checkpoints.notes(fits, f"fits ({len(repeats.methods)} methods on {len(repeats.seeds)} splits)")
+
+
+def note_unused_share(split: Split, test_size: float) -> list[str]:
+    """Say that a `test_size` had no effect where the data has its own split."""
+    if split.origin != "given" or test_size == DEFAULT_TEST_SIZE:
+        return []
+    return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
+
+
+def common_parts(data: StudyData, meter: Meter | None = None) -> dict[str, Any]:
+    """Return what every result says of the embeddings and of the machine."""
+    energy = {"energy": ", ".join(meter.parts)} if meter and meter.parts else {}
+    return {
+        "spaces": {name: features.space for name, features in data.sets.items()},
+        "forward_passes": data.forward_passes,
+        "failures": [{"id": f.id, "reason": f.reason} for f in data.first.failures],
+        "environment": describe_environment() | energy,
+        "extraction": {
+            name: {"profile": features.run["profile"], "parity": features.run["parity"]}
+            for name, features in data.sets.items()
+            if features.run is not None
+        },
+    }

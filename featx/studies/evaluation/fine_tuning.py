@@ -1,0 +1,163 @@
+"""The fine-tuned baseline as a method: a network trained on the images of a cell's training rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx.data.splits import validation_part
+from featx.results import curves_from_history
+from featx.studies.evaluation.methods import Fit, Method
+from featx.terminal import tell
+
+if TYPE_CHECKING:
+    from featx.studies.evaluation.cells import Cell
+
+
+@dataclass(frozen=True, eq=False)
+class TuningSetup:
+    """What all fine-tuned methods of a study share.
+
+    Attributes
+    ----------
+    net : Backbone
+    images : sequence of image sources
+        One for each row.
+    device : str
+    epochs : int or None
+        Other than the recipe's.
+    augment : bool or None
+        Whether images are cropped and flipped at random; None: as the recipe says. Where it is said, no
+        learning rate is searched for: the few validation images of a learning curve could not tell which
+        one is better.
+    trained_whole : int
+        Up to so many training images of a class, none is spared for validation: all epochs run.
+    """
+
+    net: Any
+    images: Sequence[Any]
+    device: str
+    epochs: int | None = None
+    augment: bool | None = None
+    trained_whole: int = 0
+    _digests: dict[int, bytes] = field(default_factory=dict)
+
+    def recipe(self, mode: str, n_train: int) -> Any:
+        """Return the default recipe for so many images, with what was asked for."""
+        from featx.methods.finetune import default_recipe
+
+        recipe = default_recipe(mode, n_train)
+        if mode == "head":
+            return recipe
+        if self.epochs is not None:
+            recipe = replace(recipe, epochs=self.epochs)
+        return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
+
+    def digest(self, rows: np.ndarray) -> str:
+        """Return a digest of whole images, for methods that see more of them than their embeddings do."""
+        for i in set(rows.tolist()) - self._digests.keys():
+            self._digests[i] = self.images[i].read().digest
+        return hashlib.blake2b(b"".join(self._digests[i] for i in rows.tolist()), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuning(Method):
+    """A mode of fine-tuning.
+
+    Attributes
+    ----------
+    mode : {"head", "last", "gradual", "full"}
+    setup : TuningSetup
+    verbose : bool
+        Show a line for each epoch on standard error.
+    """
+
+    mode: str = field(kw_only=True)
+    setup: TuningSetup = field(kw_only=True)
+    verbose: bool = False
+
+    @classmethod
+    def of(cls, mode: str, setup: TuningSetup, *, verbose: bool = False) -> FineTuning:
+        """Return the method of a mode, under the name and title that it has everywhere."""
+        from featx.methods.finetune import TITLES
+
+        name, backbone = f"finetune-{mode}", setup.net.name
+        return cls(name, TITLES[mode], "finetune", backbone, mode=mode, setup=setup, verbose=verbose)
+
+    @property
+    def progress(self) -> str:
+        return f"fine-tuning {self.backbone}: {self.mode}"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return (*super().packages, "torch", self.setup.net.identity["source"])
+
+    @property
+    def on_images(self) -> bool:
+        """Whether it trains the network and not only a head on the frozen embeddings."""
+        return self.mode != "head"
+
+    def _parts(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+        """Training rows to fit, and those that choose the epoch."""
+        y, train, whole = cell.rows.y, cell.split.train, self.setup.trained_whole
+        if whole and np.bincount(y[train], minlength=cell.rows.n_classes or 0).min() <= whole:
+            return train, train[:0]
+        return validation_part(cell.split, y, groups=cell.rows.groups, seed=cell.seed)
+
+    def define(self, cell: Cell) -> Any:
+        from featx.methods.finetune.precision import choose
+
+        setup, (fit, val) = self.setup, self._parts(cell)
+        recipe, arithmetic = setup.recipe(self.mode, len(fit)), choose(setup.device)
+        return {
+            "recipe": recipe.to_dict(),
+            "validation": cell.rows.digest(val),
+            "backbone": dict(setup.net.identity),
+            "preprocessing": setup.net.preprocessing.to_dict(),
+            "arithmetic": [arithmetic.device.type, arithmetic.precision],
+            # Random crops show more of an image than its embedding does, and are drawn by its position.
+            "images": [setup.digest(fit), fit.tolist()] if recipe.augment else None,
+        }
+
+    def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
+        from featx.methods.finetune import fine_tune
+
+        setup, embeddings, (fit, val) = self.setup, cell.rows.x, self._parts(cell)
+        tuned = fine_tune(
+            setup.net,
+            setup.images,
+            cell.rows.y,
+            cell.rows.n_classes or 0,
+            recipe=setup.recipe(self.mode, len(fit)),
+            train_idx=fit,
+            val_idx=val,
+            embeddings=embeddings,
+            device=setup.device,
+            seed=cell.seed,
+            progress=_show_epoch if self.verbose else None,
+        )
+
+        def predict(rows: np.ndarray) -> np.ndarray:
+            given: Any = [setup.images[i] for i in rows] if self.on_images else embeddings[rows]
+            return tuned.predict_proba(given)
+
+        about = {"best_epoch": tuned.best_epoch, "precision": tuned.precision, "search": tuned.search}
+        return Fit(
+            predict=predict,
+            seconds=tuned.seconds,
+            params=tuned.recipe.to_dict() | about | {"n_fit": len(fit), "n_watched": len(val)},
+            notes=list(tuned.notes),
+            curves=(curves_from_history(tuned.history) or {}) | {"best_epoch": tuned.best_epoch},
+        )
+
+
+def _show_epoch(epoch: dict[str, Any]) -> None:
+    checked = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
+    tell(
+        f"  epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{checked} "
+        f"({epoch['seconds']:.0f} s)"
+    )

@@ -1,0 +1,231 @@
+"""What a cell fits: probes and regressors, alone or on rows adapted to another domain, and detectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx.methods.probes.definitions import define
+
+if TYPE_CHECKING:
+    from featx.methods.probes.probe import TaskName
+    from featx.studies.evaluation.cells import Cell
+
+
+@dataclass
+class Fit:
+    """A fitted method.
+
+    Attributes
+    ----------
+    predict : callable
+        Takes row numbers; returns probabilities (len, n_classes), or one number for each row.
+    seconds : float
+        Wall time of selection and fitting.
+    params : dict
+        The settings chosen; JSON values.
+    notes : list of str
+        What a reader of the result should know.
+    cv_score : float
+        Score of the settings in cross-validation; 0 where nothing was selected.
+    curves : dict or None
+        Values by epoch, of a fine-tuned network.
+    model : object
+        The fitted probe.
+    """
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    seconds: float
+    params: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    cv_score: float = 0.0
+    curves: dict[str, Any] | None = None
+    model: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Whatever gets a row in a comparison.
+
+    Attributes
+    ----------
+    name, title : str
+        What it is called in files and commands, and for people.
+    kind : str
+        ``"probe"``, ``"finetune"``, or ``"floor"`` for a reference; other studies have kinds of their own.
+    backbone : str or None
+        Whose embeddings it works on; None: raw pixels, or nothing at all.
+    """
+
+    name: str
+    title: str
+    kind: str = "probe"
+    backbone: str | None = None
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages whose version may change the outcome."""
+        return "numpy", "scipy", "scikit-learn"
+
+    @property
+    def progress(self) -> str:
+        """The line that says that it is being fitted."""
+        return f"fitting {self.name}" + (f" on {self.backbone}" if self.backbone else "")
+
+    def define(self, cell: Cell) -> Any:
+        """Return all that decides the outcome, besides rows, split, seed and versions, as JSON values."""
+        raise NotImplementedError
+
+    def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
+        """Fit the method on the training rows of a cell."""
+        raise NotImplementedError
+
+
+class ProbeMethod(Method):
+    """A probe, regressor or reference of the registry."""
+
+    def define(self, cell: Cell) -> Any:
+        rows, train = cell.rows, cell.split.train
+        from featx.methods.probes import definition_of
+
+        return definition_of(self.name, rows.y[train], rows.x.shape[1], task=rows.task, seed=cell.seed)
+
+    def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
+        rows, split = cell.rows, cell.split
+        validation = None if split.val is None else np.searchsorted(split.train, split.val)
+        return self.fit_rows(cell, rows.x[split.train], lambda at: rows.x[at], n_jobs, validation)
+
+    def fit_rows(
+        self,
+        cell: Cell,
+        x: np.ndarray,
+        inputs: Callable[[np.ndarray], np.ndarray],
+        n_jobs: int | None = None,
+        validation: np.ndarray | None = None,
+    ) -> Fit:
+        """Fit on `x`, the inputs of the training rows; `inputs` returns those of other rows."""
+        from featx.methods.probes import fit_probe
+
+        fitted = fit_probe(
+            self.name,
+            x,
+            cell.rows.y[cell.split.train],
+            task=cell.rows.task,
+            groups=cell.rows.groups_of(cell.split.train),
+            validation=validation,
+            seed=cell.seed,
+            n_jobs=n_jobs,
+        )
+        predict = fitted.predict if cell.rows.task == "numbers" else fitted.predict_proba
+        return Fit(
+            predict=lambda at: predict(inputs(at)),
+            seconds=fitted.seconds,
+            params=fitted.params,
+            notes=list(fitted.notes),
+            cv_score=fitted.cv_score or 0.0,
+            model=fitted,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedProbe(Method):
+    """A probe trained on rows of one domain for another one.
+
+    Attributes
+    ----------
+    classifier : str
+        The probe.
+    adapter : DomainAdapter or None
+        Fitted on the training rows and on `unlabelled`, both standardised by the training rows.
+    unlabelled : ndarray of int
+        Rows of the other domain, of which it sees no label.
+    """
+
+    classifier: str = "logreg"
+    adapter: Any = None
+    unlabelled: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def progress(self) -> str:
+        return f"fitting {self.classifier}: {self.name}"
+
+    def define(self, cell: Cell) -> Any:
+        return {
+            "classifier": ProbeMethod(self.classifier, self.title).define(cell),
+            "adapter": define(self.adapter),
+            "unlabelled": cell.rows.digest(self.unlabelled, labelled=False),
+        }
+
+    def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
+        from sklearn.preprocessing import StandardScaler
+
+        began = time.perf_counter()
+        rows, adapter = cell.rows.x, self.adapter
+        x, inputs = rows[cell.split.train], lambda at: rows[at]
+        if adapter is not None:
+            scaler = StandardScaler().fit(x)
+            x = adapter.fit_transform(scaler.transform(x), target=scaler.transform(rows[self.unlabelled]))
+            inputs = lambda at: adapter.transform(scaler.transform(rows[at]))  # noqa: E731
+        fit = ProbeMethod(self.classifier, self.title).fit_rows(cell, x, inputs, n_jobs)
+        known, predict = fit.model.classes, fit.predict
+
+        def predict_all(at: np.ndarray) -> np.ndarray:
+            # A target may lack classes of the source; a classifier trained on it has no column for them.
+            probabilities = np.zeros((len(at), cell.rows.n_classes or 0))
+            probabilities[:, known] = predict(at)
+            return probabilities
+
+        fit.predict, fit.seconds = predict_all, time.perf_counter() - began
+        return fit
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorMethod(Method):
+    """An anomaly detector, fitted on normal rows; what it predicts is its decision, below 0 for an anomaly.
+
+    Attributes
+    ----------
+    contamination : float
+        Share of the training rows that its threshold leaves below it.
+    normal : str
+        The classes that are normal.
+    """
+
+    contamination: float = 0.05
+    normal: str = ""
+
+    @property
+    def progress(self) -> str:
+        return f"fitting {self.name}: normal is {self.normal}"
+
+    def _built(self, cell: Cell) -> Any:
+        from featx.methods.detectors import get_detector
+
+        n, dim = len(cell.split.train), cell.rows.x.shape[1]
+        return get_detector(self.name).build(n, dim, self.contamination, cell.seed)
+
+    def define(self, cell: Cell) -> Any:
+        return define(self._built(cell))
+
+    def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
+        began, rows = time.perf_counter(), cell.rows.x
+        model = self._built(cell).fit(rows[cell.split.train])
+        return Fit(lambda at: model.decision_function(rows[at]), time.perf_counter() - began, model=model)
+
+
+def probe_method(name: str, backbone: str | None = None, *, task: TaskName = "classes") -> ProbeMethod:
+    """Return the method of a probe, or of a reference, on the embeddings of `backbone`.
+
+    Raises
+    ------
+    UnknownName
+        There is none of this name.
+    """
+    from featx.methods.probes import get_probe
+
+    found = get_probe(name, task)
+    return ProbeMethod(found.name, found.title, found.kind, backbone)

@@ -1,0 +1,209 @@
+"""The outcome of a cell, and the check that a record of an earlier run is one, before it is used.
+
+A record holds ``seconds`` (``fit``, ``predict_per_image``), ``joules``, ``params``, ``notes``, ``curves`` and
+``cv_score``, and one of: ``labels``, ``sure`` and ``true`` (`featx.methods.probes.Answers`); ``values``, a
+number for each test row; ``metrics``. Records of probabilities hold those alone.
+"""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
+
+import numpy as np
+
+from featx.errors import InputError
+from featx.metrics import METRICS, names_for
+from featx.results.reading import built
+from featx.results.types import Epochs
+
+if TYPE_CHECKING:
+    from featx.studies.evaluation.methods import Fit, Method
+
+#: Rounding of a sum of probabilities, and of two ways to the same one.
+_ROUNDING = 1e-3
+
+
+class _Seconds(TypedDict):
+    fit: float
+    predict_per_image: float
+
+
+class _Common(TypedDict):
+    """Fields of every record, each of the type that a method's result has."""
+
+    seconds: _Seconds
+    joules: float | None
+    params: dict[str, Any]
+    notes: list[str]
+    curves: Epochs | None
+    cv_score: float
+
+
+class _Metrics(TypedDict):
+    metrics: dict[str, float]
+
+
+@dataclass
+class Outcome:
+    """What one method said about the test rows, before it is scored.
+
+    Attributes
+    ----------
+    method : Method
+    seconds : dict of str to float or None
+        ``fit`` and ``predict_per_image``; a study adds ``extract``.
+    joules : dict of str to float or None
+        ``fit``; a study adds ``extract``.
+    answers : Answers or None
+        Of classes: not all probabilities, which of many classes are many.
+    values : ndarray of shape (n_test,) or None
+        Predicted numbers.
+    metrics : dict of str to float
+        Where nothing else was kept.
+    earlier_run : str or None
+        When an earlier run computed it.
+    fit : Fit or None
+        The fitted method, where this run fitted it.
+    """
+
+    method: Method
+    seconds: dict[str, float | None]
+    params: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    curves: dict[str, Any] | None = None
+    cv_score: float = 0.0
+    joules: dict[str, float | None] = field(default_factory=dict)
+    answers: Any = None  # Answers
+    values: np.ndarray | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    earlier_run: str | None = None
+    fit: Fit | None = None
+
+    @classmethod
+    def of(cls, method: Method, record: dict[str, Any], n_classes: int | None, **more: Any) -> Outcome:
+        """Return the outcome of a record, which stays as it is: times of the extraction are added later."""
+        from featx.metrics import Answers
+
+        found = {name: copy(record[name]) for name in _Common.__annotations__}
+        found["joules"] = {"fit": record["joules"]}
+        answers = None
+        if "labels" in record:
+            answers = Answers(record["labels"], record["sure"], record["true"], n_classes or 0)
+        values, metrics = record.get("values"), dict(record.get("metrics", {}))
+        return cls(method, **found, answers=answers, values=values, metrics=metrics, **more)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Predicted classes, ndarray of shape (n_test,)."""
+        return np.asarray(self.answers.labels)
+
+
+def fits_answers(record: Any, truth: np.ndarray, n_classes: int) -> bool:
+    """Whether a record holds answers for these test rows.
+
+    Parameters
+    ----------
+    record : object
+        From the file of checkpoints: anything.
+    truth : ndarray of shape (n_test,), int
+        The true classes.
+    n_classes : int
+
+    Returns
+    -------
+    bool
+        Labels in range, probabilities between 0 and 1 that agree with them (the predicted class is the most
+        probable one), and every other field of its type.
+    """
+    if not _fits_common(record, {"labels", "sure", "true"}):
+        return False
+    labels, sure, true = (record[name] for name in ("labels", "sure", "true"))
+    n = len(truth)
+    if not (_is_array(labels, (n,), "iu") and _is_array(sure, (n,), "f") and _is_array(true, (n,), "f")):
+        return False
+    if n and not (labels.min() >= 0 and labels.max() < n_classes):
+        return False
+    if not all(np.isfinite(p).all() and (p >= 0).all() and (p <= 1 + _ROUNDING).all() for p in (sure, true)):
+        return False
+    right = labels == truth
+    together = np.where(right, sure, sure + true)
+    if not (np.allclose(sure[right], true[right]) and (sure >= true - _ROUNDING).all()):
+        return False
+    return bool((together <= 1 + _ROUNDING).all() and (sure >= 1 / n_classes - _ROUNDING).all())
+
+
+def fits_values(record: Any, n_test: int) -> bool:
+    """Whether a record holds a finite number for each test row."""
+    if not _fits_common(record, {"values"}) or not _is_array(record["values"], (n_test,), "f"):
+        return False
+    return bool(np.isfinite(record["values"]).all())
+
+
+def fits_metrics(record: Any) -> bool:
+    """Whether a record holds every metric of classes, each within its bounds."""
+    if not _fits_common(record, {"metrics"}):
+        return False
+    try:
+        metrics = built(_Metrics, {"metrics": record["metrics"]}, "record")["metrics"]
+    except InputError:
+        return False
+    if metrics.keys() != set(names_for("classes")):
+        return False
+    bounds = {name: METRICS[name] for name in metrics}
+    return all(
+        math.isfinite(x) and bounds[name].low - 1e-9 <= x <= bounds[name].high + 1e-9
+        for name, x in metrics.items()
+    )
+
+
+def fits_probabilities(record: Any, shape: tuple[int, int]) -> bool:
+    """Whether a record holds probabilities of this shape."""
+    return isinstance(record, dict) and _are_probabilities(record.get("probabilities"), shape)
+
+
+def fits_held_out(record: Any, shape: tuple[int, int]) -> bool:
+    """Whether a record holds rows of the training images, and their probabilities; or says there are none."""
+    if not isinstance(record, dict) or "found" not in record:
+        return False
+    found, (n_train, n_classes) = record["found"], shape
+    if found is None:
+        return True
+    if not isinstance(found, list) or len(found) != 2:
+        return False
+    rows, probabilities = found
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):
+        return False
+    if rows.min() < 0 or rows.max() >= n_train or (np.diff(rows) <= 0).any():
+        return False
+    return _are_probabilities(probabilities, (len(rows), n_classes))
+
+
+def _fits_common(record: Any, others: set[str]) -> bool:
+    """Whether a record has exactly the fields it should have; the common ones are checked for their types."""
+    common = _Common.__annotations__.keys()
+    if not isinstance(record, dict) or record.keys() != common | others:
+        return False
+    try:
+        found = built(_Common, {name: record[name] for name in common}, "record")
+    except InputError:
+        return False
+    lengths = {len(values) for values in (found["curves"] or {}).values() if isinstance(values, list)}
+    seconds = found["seconds"]
+    if seconds.keys() != _Seconds.__annotations__.keys() or len(lengths) > 1:
+        return False
+    return all(math.isfinite(x) and x >= 0 for x in seconds.values()) and math.isfinite(found["cv_score"])
+
+
+def _are_probabilities(value: Any, shape: tuple[int, ...]) -> bool:
+    if not _is_array(value, shape, "f"):
+        return False
+    return bool(
+        np.isfinite(value).all() and (value >= 0).all() and np.allclose(value.sum(axis=1), 1, atol=_ROUNDING)
+    )
+
+
+def _is_array(value: Any, shape: tuple[int, ...], kinds: str) -> TypeGuard[np.ndarray]:
+    return isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in kinds
