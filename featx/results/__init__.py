@@ -129,9 +129,7 @@ from featx.results.advice import ALPHA, advise, recommended
 from featx.results.anomaly import AnomalyResult, DetectorResult, advise_detectors
 from featx.results.comparison import SCHEMA, ComparisonResult
 from featx.results.confusion import DENSE_CLASSES, Confusion, confusion_of
-from featx.results.domains import DomainMethod, DomainResult, advise_domains
-from featx.results.environment import describe_environment
-from featx.results.learning import (
+from featx.results.curve import (
     CURVE_SCHEMA,
     Crossing,
     CurveDraw,
@@ -140,14 +138,9 @@ from featx.results.learning import (
     CurvePoint,
     CurveResult,
 )
-from featx.results.regression import (
-    NO_FINE_TUNING,
-    RegressionResult,
-    advise_numbers,
-    best_regressor,
-)
-from featx.results.repeats import RepeatedMethod, Repeats, said_of
-from featx.results.types import (
+from featx.results.domains import DomainMethod, DomainResult, advise_domains
+from featx.results.environment import describe_environment
+from featx.results.methods import (
     Curve,
     MethodResult,
     Mistake,
@@ -155,6 +148,13 @@ from featx.results.types import (
     by_top1,
     curves_from_history,
 )
+from featx.results.regression import (
+    NO_FINE_TUNING,
+    RegressionResult,
+    advise_numbers,
+    best_regressor,
+)
+from featx.results.repeats import RepeatedMethod, Repeats, said_of
 from featx.results.writing import write_atomically
 
 __all__ = [

@@ -19,8 +19,8 @@ import math
 from collections.abc import Iterable
 
 from featx.results.formats import format_joules, format_p, format_points, format_seconds
+from featx.results.methods import MethodResult, best_method, by_top1
 from featx.results.repeats import Repeats
-from featx.results.types import MethodResult, best_method, by_top1
 
 ALPHA = 0.05  # of the paired tests, two-sided, all together
 FEW_TEST_IMAGES = 100  # below this an interval of top-1 is often 10 points wide or more

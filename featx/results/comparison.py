@@ -14,9 +14,9 @@ from featx.errors import InputError
 from featx.results.advice import ALPHA
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds
+from featx.results.methods import MethodResult, best_method, by_top1
 from featx.results.reading import built_fields, read_json, shown
 from featx.results.repeats import Repeats, said_of
-from featx.results.types import MethodResult, best_method, by_top1
 from featx.results.writing import plain, write_atomically
 from featx.spreadsheet import frame_csv
 from featx.terminal import printable

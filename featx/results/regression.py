@@ -11,9 +11,9 @@ from featx.errors import InputError
 from featx.results.advice import ALPHA, FEW_TEST_IMAGES, describe, in_text, on_splits
 from featx.results.comparison import ComparisonResult, _number, aligned
 from featx.results.formats import format_milliseconds
+from featx.results.methods import MethodResult
 from featx.results.reading import built_fields
 from featx.results.repeats import Repeats, said_of
-from featx.results.types import MethodResult
 
 NO_FINE_TUNING = (
     "a number is predicted: there is no fine-tuned baseline for it, so whether one would do better is open"

@@ -10,8 +10,8 @@ from typing import Any
 from featx.errors import InputError
 from featx.metrics import Interval
 from featx.results.formats import format_p
+from featx.results.methods import Test
 from featx.results.reading import built, shown
-from featx.results.types import Test
 
 
 @dataclass

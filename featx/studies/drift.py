@@ -48,7 +48,7 @@ class Similarity(SimilarityResult):
             The folder cannot be made or written.
         """
         from featx.report.similarity import write_similarity
-        from featx.studies.comparison import prepare_output
+        from featx.studies.output import prepare_output
 
         folder = prepare_output(directory)
         self.write(folder)

@@ -52,7 +52,7 @@ class Ranking(RankingResult):
             The folder cannot be made or written.
         """
         from featx.report.ranking import write_ranking
-        from featx.studies.comparison import prepare_output
+        from featx.studies.output import prepare_output
 
         folder = prepare_output(directory)
         self.write(folder)

@@ -21,7 +21,7 @@ from featx.data.features import Features
 from featx.data.tasks import Task
 from featx.errors import FeatxError
 from featx.results import ComparisonResult, CurveResult, RegressionResult
-from featx.results.places import Study, output_file, output_folder
+from featx.results.output_paths import Study, output_file, output_folder
 from featx.studies.checkpoints import Journal
 from featx.studies.comparison import compare
 from featx.studies.comparison.kept import JOURNAL

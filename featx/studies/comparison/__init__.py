@@ -18,14 +18,9 @@ from featx.studies.comparison.domains import DomainComparison, compare_domains
 from featx.studies.comparison.kept import JOURNAL
 from featx.studies.comparison.material import gather
 from featx.studies.comparison.numbers import compare_numbers
-from featx.studies.comparison.result import (
-    Comparison,
-    RegressionComparison,
-    leaving_nothing,
-    prepare_output,
-    tidying,
-)
+from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.tasks import TaskComparisons
+from featx.studies.output import prepare_output, removes_unused_folder
 from featx.terminal import tell
 
 __all__ = [
@@ -39,9 +34,6 @@ __all__ = [
     "compare_detectors",
     "compare_domains",
     "find_anomalies",
-    "leaving_nothing",
-    "prepare_output",
-    "tidying",
 ]
 
 #: Fine-tuning modes of the baseline, cheapest first.
@@ -51,7 +43,7 @@ _DEFAULT_MODES = ("head", "last", "full")
 
 
 @checked()
-@tidying
+@removes_unused_folder
 def compare(
     data: Any,
     labels: Any = None,

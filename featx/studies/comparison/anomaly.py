@@ -24,7 +24,7 @@ from featx.results import (
 )
 from featx.spreadsheet import csv_text, frame_csv
 from featx.studies.comparison.collections import embedded
-from featx.studies.comparison.result import prepare_output
+from featx.studies.output import prepare_output
 from featx.terminal import tell
 
 

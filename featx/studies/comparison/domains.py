@@ -19,7 +19,7 @@ from featx.results import DomainMethod, DomainResult, advise_domains, describe_e
 from featx.spreadsheet import frame_csv
 from featx.studies.comparison.classes import unused_share
 from featx.studies.comparison.collections import embedded
-from featx.studies.comparison.result import prepare_output
+from featx.studies.output import prepare_output
 from featx.terminal import tell
 
 

@@ -9,8 +9,8 @@ from typing import Any, TypedDict, TypeGuard
 import numpy as np
 
 from featx.errors import InputError
+from featx.results.methods import Epochs
 from featx.results.reading import built
-from featx.results.types import Epochs
 from featx.studies.comparison.bench import Outcome
 
 #: Rounding of a sum of probabilities, and of two ways to the same one.

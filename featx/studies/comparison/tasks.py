@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from featx.errors import InputError
 from featx.results import SCHEMA, write_atomically
-from featx.studies.comparison.result import Comparison, RegressionComparison, prepare_output
+from featx.studies.comparison.result import Comparison, RegressionComparison
+from featx.studies.output import prepare_output
 
 if TYPE_CHECKING:
     import pandas

@@ -15,7 +15,6 @@ from featx.errors import InputError, UnknownName
 from featx.options import checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, describe_environment
 from featx.studies.checkpoints import Journal
-from featx.studies.comparison import prepare_output, tidying
 from featx.studies.comparison.classes import unused_share
 from featx.studies.comparison.material import Material as Gathered
 from featx.studies.comparison.material import gather
@@ -25,6 +24,7 @@ from featx.studies.curves.protocols import PROTOCOLS, Protocol, get_protocol
 from featx.studies.curves.result import LearningCurve
 from featx.studies.curves.running import run_cells
 from featx.studies.curves.summary import advise, crossings_of, points_of
+from featx.studies.output import prepare_output, removes_unused_folder
 
 __all__ = ["DEFAULT_SHOTS", "JOURNAL", "PROTOCOLS", "LearningCurve", "Protocol", "Shots", "learning_curve"]
 
@@ -35,7 +35,7 @@ DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
 
 
 @checked(seeds="draws")
-@tidying
+@removes_unused_folder
 def learning_curve(
     data: Any,
     labels: Any = None,

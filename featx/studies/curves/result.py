@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.results import CurveResult
-from featx.studies.comparison import prepare_output
+from featx.studies.output import prepare_output
 
 
 @dataclass
 class LearningCurve(CurveResult):
-    """Learning curves of several methods on the same draws; see `featx.results.learning`."""
+    """Learning curves of several methods on the same draws; see `featx.results.curve`."""
 
     def save(self, directory: str | Path) -> Path:
         """Writes ``curve.json``, ``curve.csv`` and ``report.html`` into `directory`.
