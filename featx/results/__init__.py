@@ -125,45 +125,34 @@ folder}``, ``kind`` being ``"classes"`` or ``"number"``) and ``forward_passes``,
 extraction that all share.
 """
 
-from featx.results.advice import ALPHA, advise, recommended
+from featx.results.advice import advise, recommended
 from featx.results.anomaly import AnomalyResult, DetectorResult, advise_detectors
-from featx.results.comparison import SCHEMA, ComparisonResult
+from featx.results.base import NOT_STORED, Column, Result, StudyResult
+from featx.results.comparison import ComparisonResult
 from featx.results.confusion import DENSE_CLASSES, Confusion, confusion_of
-from featx.results.curve import (
-    CURVE_SCHEMA,
-    Crossing,
-    CurveDraw,
-    CurveLevel,
-    CurveMethod,
-    CurvePoint,
-    CurveResult,
-)
+from featx.results.curve import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
 from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
 from featx.results.methods import (
+    ALPHA,
     Curve,
     MethodResult,
     Mistake,
     best_method,
-    by_top1,
     curves_from_history,
+    ranked_methods,
 )
-from featx.results.regression import (
-    NO_FINE_TUNING,
-    RegressionResult,
-    advise_numbers,
-    best_regressor,
-)
-from featx.results.repeats import RepeatedMethod, Repeats, said_of
+from featx.results.regression import NO_FINE_TUNING, RegressionResult, advise_numbers
+from featx.results.repeats import RepeatedMethod, Repeats
 from featx.results.writing import write_atomically
 
 __all__ = [
     "ALPHA",
-    "CURVE_SCHEMA",
     "DENSE_CLASSES",
+    "NOT_STORED",
     "NO_FINE_TUNING",
-    "SCHEMA",
     "AnomalyResult",
+    "Column",
     "ComparisonResult",
     "Confusion",
     "Crossing",
@@ -181,17 +170,17 @@ __all__ = [
     "RegressionResult",
     "RepeatedMethod",
     "Repeats",
+    "Result",
+    "StudyResult",
     "advise",
     "advise_detectors",
     "advise_domains",
     "advise_numbers",
     "best_method",
-    "best_regressor",
-    "by_top1",
     "confusion_of",
     "curves_from_history",
     "describe_environment",
+    "ranked_methods",
     "recommended",
-    "said_of",
     "write_atomically",
 ]

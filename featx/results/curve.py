@@ -1,7 +1,4 @@
-"""What a learning curve says: the result type, and ``curve.json``.
-
-The fields below are the file's contract; new ones may be added under the same ``schema``, none is renamed or
-changes its meaning without a new one.
+"""A learning curve, and its ``curve.json``, under the same contract as ``results.json``.
 
 ====================  ======================================================================================
 ``schema``            1
@@ -33,24 +30,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.comparison import DatasetFacts, aligned
-from featx.results.reading import built_fields, read_json, shown
-from featx.results.writing import plain, write_atomically
-from featx.spreadsheet import frame_csv
+from featx.results.base import DatasetFacts, StudyResult
+from featx.results.methods import Method
+from featx.results.reading import shown
+from featx.results.tables import Lines, interval_record, number_text
+from featx.results.writing import plain
 
 if TYPE_CHECKING:
     import pandas
-
-CURVE_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -64,12 +58,12 @@ class CurveLevel:
 
     @property
     def title(self) -> str:
-        """As a column's head: ``5``, or ``all (60)``."""
+        """The heading of its column: ``5``, or ``all (60)``."""
         return str(self.shots) if self.shots != "all" else f"all ({self.per_class:.4g})"
 
 
 @dataclass(frozen=True)
-class CurveMethod:
+class CurveMethod(Method):
     """A method; see ``methods``."""
 
     name: str
@@ -79,7 +73,7 @@ class CurveMethod:
 
     @property
     def id(self) -> tuple[str, str | None]:
-        """What tells it from the others."""
+        """Name and backbone, which no two methods share."""
         return self.name, self.backbone
 
 
@@ -112,7 +106,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Crossing:
-    """From where on a fine-tuned method is ahead of the best probe on frozen features.
+    """The number of images from which on a fine-tuned method is ahead of the best probe.
 
     Attributes
     ----------
@@ -141,13 +135,15 @@ class Crossing:
     rival: str | None = None
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 @dataclass
-class CurveResult:
-    """Learning curves of several methods on the same draws; the fields are those of this module's table."""
+class CurveResult(StudyResult):
+    """Learning curves of several methods on the same draws; its fields are those of this module's table."""
+
+    kind: ClassVar[str] = "curve"
+    title: ClassVar[str] = "learning curve"
+    json_file: ClassVar[str] = "curve.json"
+    csv_file: ClassVar[str] = "curve.csv"
+    indent: ClassVar[int] = 1
 
     dataset: dict[str, Any] = field(metadata={"json": DatasetFacts})
     levels: list[CurveLevel]
@@ -157,95 +153,86 @@ class CurveResult:
     crossings: list[Crossing] = field(default_factory=list)
     n_draws: int = 0
     spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
-    forward_passes: int = 0
-    advice: str = ""
-    failures: list[dict[str, str]] = field(default_factory=list)
-    environment: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    created: str = field(default_factory=_now)
-    seconds_total: float | None = None
-    command: str | None = None
-    warnings: list[str] = field(default_factory=list)
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
     protocol: str | None = None
     recipe: str | None = None
     cells: dict[str, int] = field(default_factory=dict)
 
-    schema = CURVE_SCHEMA
-
     def point(self, method: CurveMethod, level: CurveLevel) -> CurvePoint | None:
-        """A method at a level; None where it was not measured."""
+        """Return a method at a level; None where it was not measured."""
         for point in self.points:
             if (point.method, point.backbone, point.shots) == (method.name, method.backbone, level.shots):
                 return point
         return None
 
     def metric(self, method: CurveMethod, level: CurveLevel, name: str = "top1") -> Interval:
-        """A metric of a method at a level; undefined (NaN) where it was not measured."""
+        """Return a metric of a method at a level; undefined (NaN) where it was not measured."""
         point = self.point(method, level)
         return Interval(math.nan) if point is None else point.metrics.get(name, Interval(math.nan))
 
     def best(self, level: CurveLevel, kind: str | None = None) -> CurveMethod | None:
-        """The method of the highest mean top-1 at a level, floors excluded; of equals the first."""
-        shown = [m for m in self.methods if m.kind == kind or (kind is None and m.kind != "floor")]
-        found = [m for m in shown if math.isfinite(self.metric(m, level).value)]
+        """Return the method with the highest mean top-1 at a level, references excluded."""
+        asked = [m for m in self.methods if m.kind == kind or (kind is None and not m.is_reference)]
+        found = [m for m in asked if math.isfinite(self.metric(m, level).value)]
         return max(found, key=lambda m: self.metric(m, level).value, default=None)
 
     def named(self, method: CurveMethod) -> str:
-        """A method's title, with its backbone where there are several."""
-        several = len({m.backbone for m in self.methods if m.backbone}) > 1
-        return f"{method.title} · {method.backbone}" if several and method.backbone else method.title
+        """Return a method's title, with its backbone where there are several."""
+        return method.named(self.methods)
 
     def ranked(self) -> list[CurveMethod]:
-        """The methods by top-1 at the most images, the best first, floors last."""
+        """Return the methods by top-1 at the most images, the best first, references last."""
 
         def place(m: CurveMethod) -> tuple[bool, float]:
             value = self.metric(m, self.levels[-1]).value
-            return m.kind == "floor", -value if math.isfinite(value) else math.inf
+            return m.is_reference, -value if math.isfinite(value) else math.inf
 
         return sorted(self.methods, key=place)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values; NaN becomes None."""
-        own = {f.name: getattr(self, f.name) for f in fields(CurveResult)}
-        return plain({"schema": CURVE_SCHEMA, "kind": "curve"} | own)
+    def heading(self) -> str:
+        """Return what the curves are of, in one line."""
+        data = self.dataset
+        return (
+            f"{data.get('name', '')}: {len(data.get('classes') or ())} classes, {data.get('n_test', '?')} "
+            f"test images, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean ± half of the 95 % "
+            "interval"
+        )
 
-    @classmethod
-    def from_dict(cls, content: Any) -> CurveResult:
-        """The inverse of `to_dict`.
+    def lines(self) -> Lines:
+        """Return top-1 of each method at each level: mean and half of the interval."""
+        lines = [["top-1, images per class:", *(level.title for level in self.levels)]]
+        for m in self.ranked():
+            cells = [_short(self.metric(m, level)) for level in self.levels]
+            lines.append([m.in_table(self.methods), *cells])
+        return lines
 
-        Raises
-        ------
-        InputError
-            When `content` is no learning curve of this schema.
-        """
-        found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
-        if found != CURVE_SCHEMA or content.get("kind") != "curve":
-            raise InputError(
-                f"not a learning curve this featx can read: schema {CURVE_SCHEMA} expected, got "
-                f"{shown(found)}"
-            )
-        try:
-            found = cls(**built_fields(CurveResult, content))
-            found._require_known()
-        except InputError as error:
-            raise InputError(f"a damaged learning curve: {error}") from error
-        return found
-
-    def _require_known(self) -> None:
-        """Refuse entries of methods and levels that are not there."""
-        if not self.levels:
-            raise InputError("there are no levels")
-        methods, shots = {m.id for m in self.methods}, {level.shots for level in self.levels}
-        entries: list[CurveDraw | CurvePoint] = [*self.draws, *self.points]
+    def records(self, *, draws: bool = False) -> list[dict[str, Any]]:
+        """Return a row for each method and level, or for each method, level and draw; see `to_frame`."""
+        methods = {m.id: m for m in self.methods}
+        levels = {level.shots: level for level in self.levels}
+        earlier = Counter((d.method, d.backbone, d.shots) for d in self.draws if d.earlier_run)
+        entries: Sequence[CurveDraw | CurvePoint] = self.draws if draws else self.points
+        records = []
         for entry in entries:
-            if (entry.method, entry.backbone) not in methods or entry.shots not in shots:
-                raise InputError(
-                    f"an entry of {shown(entry.method)} at {shown(entry.shots)} shots, which is not there"
-                )
+            method, level = methods[entry.method, entry.backbone], levels[entry.shots]
+            row: dict[str, Any] = {"method": method.name, "title": method.title, "kind": method.kind}
+            row |= {"backbone": method.backbone, "shots": level.shots}
+            row |= {"per_class": level.per_class, "n_train": level.n_train}
+            if isinstance(entry, CurveDraw):
+                row |= {"draw": entry.draw} | entry.metrics
+                row |= {f"seconds_{k}": v for k, v in entry.seconds.items()}
+                row["params"] = json.dumps(plain(entry.params), ensure_ascii=False)
+                row["earlier_run"] = entry.earlier_run
+            else:
+                row["n_draws"] = entry.n_draws
+                row["n_earlier"] = earlier[entry.method, entry.backbone, entry.shots]
+                for name, interval in entry.metrics.items():
+                    row |= interval_record(name, interval)
+            records.append(row)
+        return records
 
     def to_frame(self, *, draws: bool = False) -> pandas.DataFrame:
-        """One row a method and level; or one a method, level and draw.
+        """Return one row a method and level; or one a method, level and draw.
 
         Parameters
         ----------
@@ -262,87 +249,28 @@ class CurveResult:
         """
         import pandas
 
-        methods = {m.id: m for m in self.methods}
-        levels = {level.shots: level for level in self.levels}
-        earlier = Counter((d.method, d.backbone, d.shots) for d in self.draws if d.earlier_run)
-        rows = []
-        for entry in self.draws if draws else self.points:
-            method, level = methods[entry.method, entry.backbone], levels[entry.shots]
-            row: dict[str, Any] = {
-                "method": method.name,
-                "title": method.title,
-                "kind": method.kind,
-                "backbone": method.backbone,
-                "shots": level.shots,
-                "per_class": level.per_class,
-                "n_train": level.n_train,
-            }
-            if isinstance(entry, CurveDraw):
-                row |= {"draw": entry.draw} | entry.metrics
-                row |= {f"seconds_{k}": v for k, v in entry.seconds.items()}
-                row["params"] = json.dumps(plain(entry.params), ensure_ascii=False)
-                row["earlier_run"] = entry.earlier_run
-            else:
-                row["n_draws"] = entry.n_draws
-                row["n_earlier"] = earlier[entry.method, entry.backbone, entry.shots]
-                for name, interval in entry.metrics.items():
-                    row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-            rows.append(row)
-        return pandas.DataFrame(rows)
+        return pandas.DataFrame(self.records(draws=draws))
 
-    def table(self) -> str:
-        """A plain-text table for a terminal: top-1 of each method at each level, mean and interval."""
-        lines = [["top-1, images per class:", *(level.title for level in self.levels)]]
-        for method in self.ranked():
-            title = self.named(method) + (" (floor)" if method.kind == "floor" else "")
-            lines.append([title, *(_short(self.metric(method, level)) for level in self.levels)])
-        data = self.dataset
-        heading = (
-            f"{data.get('name', '')}: {len(data.get('classes', ()))} classes, {data.get('n_test', '?')} test "
-            f"images, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean ± half of the 95 % interval"
-        )
-        return "\n".join([heading, "", *aligned(lines)])
-
-    def write_json(self, path: str | os.PathLike[str]) -> None:
-        """Write ``curve.json``, all of it or nothing.
-
-        Raises
-        ------
-        OutputError
-            When the place cannot be written.
-        """
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(path, text + "\n")
-
-    @classmethod
-    def read_json(cls, path: str | os.PathLike[str]) -> CurveResult:
-        """Read what `write_json` wrote.
+    def check(self) -> None:
+        """Refuse entries of methods and levels that are not there.
 
         Raises
         ------
         InputError
-            When the file cannot be read, or is no learning curve of this schema.
+            The result was read from a damaged file.
         """
-        content = read_json(path, "curve.json")
-        try:
-            return cls.from_dict(content)
-        except InputError as error:
-            raise InputError(f"{os.fspath(path)}: {error}") from error
-
-    def write_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_frame` as CSV (UTF-8), all of it or nothing.
-
-        Raises
-        ------
-        OutputError
-            When the place cannot be written.
-        """
-        write_atomically(path, frame_csv(self.to_frame()))
+        if not self.levels:
+            raise InputError("there are no levels")
+        methods, shots = {m.id for m in self.methods}, {level.shots for level in self.levels}
+        entries: list[CurveDraw | CurvePoint] = [*self.draws, *self.points]
+        for entry in entries:
+            if (entry.method, entry.backbone) not in methods or entry.shots not in shots:
+                raise InputError(
+                    f"an entry of {shown(entry.method)} at {shown(entry.shots)} shots, which is not there"
+                )
 
 
 def _short(interval: Interval) -> str:
-    if not math.isfinite(interval.value):
-        return "-"
-    if not math.isfinite(interval.low):
-        return f"{interval.value:.3f}"
+    if not (math.isfinite(interval.value) and math.isfinite(interval.low)):
+        return number_text(interval.value)
     return f"{interval.value:.3f} ±{(interval.high - interval.low) / 2:.3f}"

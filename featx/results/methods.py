@@ -1,4 +1,4 @@
-"""The result types: an interval, a mistake, a method; and which method is the best."""
+"""What a comparison says of one method, and which method is the best."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from featx.errors import InputError
-from featx.metrics import Interval
+from featx.metrics import METRICS, Interval
 from featx.results.confusion import DENSE_CLASSES, Confusion
 from featx.results.reading import shown
 
 KINDS = ("probe", "finetune", "floor")
+#: Level of the paired tests, two-sided, all together.
+ALPHA = 0.05
 
-# A method's training history: lists over epochs (and the number "best_epoch").
+#: A training history: lists over epochs (and the number "best_epoch").
 Curve = dict[str, Any]
 
 
 class Epochs(TypedDict, total=False):
-    """A training history as it stands in a file: what is shown of it; other lists may be there."""
+    """A training history in a file, as far as it is shown; other lists may be there."""
 
     epoch: list[int | float]
     train_loss: list[float | None]
@@ -30,7 +32,7 @@ class Epochs(TypedDict, total=False):
 
 
 class Test(TypedDict, total=False):
-    """A paired test against another method, as it stands in a file."""
+    """A paired test against another method, in a file."""
 
     method: str
     p_value: float | None
@@ -62,14 +64,40 @@ class Mistake:
     probability: float
 
 
-@dataclass
-class MethodResult:
-    """One method on the test images. The fields are those of ``methods`` in the package's docstring.
+class Method:
+    """What every method of a study has: ``name``, ``title``, ``kind`` and ``backbone``."""
 
-    ``curves`` may be given as a history, a list of one dict an epoch, or as ``{"epochs": history,
-    "best_epoch": ...}``; it is kept as lists over epochs.
-    ``confusion`` may be an integer array (n_classes, n_classes); of more than `DENSE_CLASSES` classes it is
-    kept as a `Confusion`, which holds the cells that are not 0.
+    name: str
+    title: str
+    kind: str
+    backbone: str | None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether any method must beat it: majority class, raw pixels. It does not compete."""
+        return self.kind == "floor"
+
+    def named(self, among: Iterable[Method]) -> str:
+        """Return the title, with the backbone where there are several `among` the methods."""
+        several = len({m.backbone for m in among if m.backbone}) > 1
+        return f"{self.title} · {self.backbone}" if several and self.backbone else self.title
+
+    def in_table(self, among: Iterable[Method]) -> str:
+        """Return the same as tables show it, with a reference marked as one."""
+        return self.named(among) + (" (reference)" if self.is_reference else "")
+
+
+@dataclass
+class MethodResult(Method):
+    """One method on the test images; its fields are those of ``methods`` in the package's docstring.
+
+    Parameters
+    ----------
+    curves : dict or sequence of dict
+        Lists over epochs, or a history, which becomes such lists: one dict an epoch, or
+        ``{"epochs": history, "best_epoch": ...}``.
+    confusion : list of list of int, ndarray of shape (n_classes, n_classes), or Confusion
+        Of more than `DENSE_CLASSES` classes it is kept as a `Confusion`.
     """
 
     name: str
@@ -80,9 +108,9 @@ class MethodResult:
     metrics: dict[str, Interval] = field(default_factory=dict)
     seconds: dict[str, float | None] = field(default_factory=dict)
     versus_best: dict[str, Any] | None = field(default=None, metadata={"json": Test | None})
-    confusion: list[list[int]] | Confusion = field(default_factory=list)
-    curves: Curve | None = field(default=None, metadata={"json": Epochs | None})
-    mistakes: list[Mistake] = field(default_factory=list)
+    confusion: list[list[int]] | Confusion = field(default_factory=list, repr=False)
+    curves: Curve | None = field(default=None, repr=False, metadata={"json": Epochs | None})
+    mistakes: list[Mistake] = field(default_factory=list, repr=False)
     notes: list[str] = field(default_factory=list)
     image_size: int | None = None
     joules: dict[str, float | None] = field(default_factory=dict)
@@ -104,37 +132,47 @@ class MethodResult:
             self.confusion = Confusion.of(self.confusion)
 
     def metric(self, name: str) -> Interval:
-        """The metric of that name, or an undefined interval (NaN) when it was not measured."""
+        """Return a metric by name; an undefined interval (NaN) where it was not measured."""
         return self.metrics.get(name, Interval(math.nan))
 
     @property
     def top1(self) -> float:
-        """Top-1 accuracy on the test images; NaN when not measured."""
+        """Top-1 accuracy on the test images; NaN where it was not measured."""
         return self.metric("top1").value
 
     @property
     def cost(self) -> float:
-        """Seconds to a trained method: extraction and fit. NaN when no time was taken."""
+        """Seconds of extraction and fit together; NaN where no time was taken."""
         times = [t for k in ("extract", "fit") if (t := self.seconds.get(k)) is not None and math.isfinite(t)]
         return float(sum(times)) if times else math.nan
 
     @property
     def energy(self) -> float:
-        """Joules to a trained method: extraction and fit. NaN unless both were measured."""
+        """Joules of extraction and fit together; NaN unless both were measured."""
         parts = [self.joules.get(k) for k in ("extract", "fit")]
         return math.nan if None in parts else float(sum(p for p in parts if p))
 
     @property
     def p_value(self) -> float:
-        """Of the paired test against the best method; NaN when there is none."""
-        p = (self.versus_best or {}).get("p_value")
-        return math.nan if p is None else float(p)
+        """p-value of the paired test against the best method; NaN where there is none."""
+        return number_of(self.versus_best, "p_value")
 
     @property
     def p_adjusted(self) -> float:
-        """The same, adjusted for the number of tests; where it was not adjusted (a floor's), `p_value`."""
-        p = (self.versus_best or {}).get("p_holm")
-        return self.p_value if p is None else float(p)
+        """The same, adjusted for the number of tests; a reference's is not adjusted."""
+        return adjusted_p(self.versus_best)
+
+
+def number_of(test: Mapping[str, Any] | None, name: str) -> float:
+    """Return a number of a paired test; NaN where there is none."""
+    found = (test or {}).get(name)
+    return math.nan if found is None else float(found)
+
+
+def adjusted_p(test: Mapping[str, Any] | None) -> float:
+    """Return the p-value of a paired test by Holm's method; as it is where it was not adjusted."""
+    p = number_of(test, "p_holm")
+    return number_of(test, "p_value") if math.isnan(p) else p
 
 
 def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:
@@ -144,34 +182,31 @@ def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:
     return {name: [row.get(name) for row in rows] for name in names} or None
 
 
-def best_method(methods: Iterable[MethodResult]) -> MethodResult | None:
-    """The method with the highest top-1, floors excluded; None when there is none.
+def best_method(methods: Iterable[MethodResult], metric: str = "top1") -> MethodResult | None:
+    """Return the method with the best value of `metric`, references excluded; None where there is none.
 
-    At equal top-1, the one that the paired tests were made against comes first, then a probe before a
-    fine-tuned baseline (it is the cheaper one), then the higher balanced accuracy and the lower log loss.
+    Of equals: the one that the paired tests were made against, then a probe before a fine-tuned baseline (it
+    is cheaper), then the higher balanced accuracy and the lower log loss.
     """
 
     def rank(m: MethodResult) -> tuple[float, ...]:
-        keys = (
-            m.top1,
-            float(m.versus_best is None),
-            float(m.kind == "probe"),
-            m.metric("balanced_accuracy").value,
-            -m.metric("log_loss").value,
-        )
-        return tuple(k if math.isfinite(k) else -math.inf for k in keys)
+        ties = float(m.versus_best is None), float(m.kind == "probe")
+        return worth(m, metric), *ties, worth(m, "balanced_accuracy"), worth(m, "log_loss")
 
-    candidates = [m for m in methods if m.kind != "floor" and math.isfinite(m.top1)]
+    candidates = [m for m in methods if not m.is_reference and math.isfinite(m.metric(metric).value)]
     return max(candidates, key=rank, default=None)
 
 
-def by_top1(methods: Iterable[MethodResult]) -> list[MethodResult]:
-    """The methods from the best to the worst, the best one as :func:`best_method` has it."""
+def ranked_methods(methods: Iterable[MethodResult], metric: str = "top1") -> list[MethodResult]:
+    """Return the methods by `metric`, the best first; of equals, :func:`best_method`'s before others."""
     methods = list(methods)
-    best = best_method(methods)
+    best = best_method(methods, metric)
+    return sorted(methods, key=lambda m: (-worth(m, metric), m is not best, m.is_reference))
 
-    def place(m: MethodResult) -> tuple[float, bool, bool]:
-        top1 = m.top1 if math.isfinite(m.top1) else -math.inf
-        return -top1, m is not best, m.kind == "floor"
 
-    return sorted(methods, key=place)
+def worth(method: Any, metric: str) -> float:
+    """Return a metric with the sign that makes more better; minus infinity where it is undefined."""
+    value = method.metric(metric).value
+    if not math.isfinite(value):
+        return -math.inf
+    return float(value if METRICS[metric].higher_is_better else -value)

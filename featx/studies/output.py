@@ -1,4 +1,4 @@
-"""The folder that a study writes into: made and tried before the work, removed where the work failed."""
+"""What a study writes: its report; its folder, made before the work and removed where that fails."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from featx.data import not_data
-from featx.errors import OutputError, reason_of
-from featx.options import check_options
+from featx.results.writing import make_folder
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Reported:
+    """Add the report to a result: ``class Audit(Reported, AuditResult)``; `thumbnails` are shown in it."""
+
+    def _write_report(self, folder: Path) -> Path | None:
+        from featx.report import write_report
+
+        path = folder / "report.html"
+        write_report(path, self, getattr(self, "thumbnails", None))
+        return path
+
+
 def prepare_output(directory: str | Path) -> Path:
-    """Make `directory` and prove that it can be written, before hours of work depend on it."""
-    check_options(directory=directory)
-    folder = Path(directory)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".featx-write-test"
-        probe.write_bytes(b"")
-        probe.unlink()
-        not_data(folder)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise OutputError(f"{folder}: cannot be written ({reason_of(error)}); choose another -o") from None
+    """Make `directory` and prove that it can be written, before hours of work depend on it.
+
+    Raises
+    ------
+    OutputError
+        It cannot.
+    """
+    folder = make_folder(directory)
+    not_data(folder)
     return folder
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from featx.extraction import embed_dataset, network_embedder, require_loaded_as_
 from featx.metrics import Interval
 from featx.options import checked, listed
 from featx.results.ranking import SCORES, Candidate, RankingResult
+from featx.studies.output import Reported
 from featx.terminal import tell
 
 #: Images that CKA is computed from at most: memory and time grow with the square.
@@ -35,29 +35,8 @@ CKA_IMAGES = 1000
 
 
 @dataclass
-class Ranking(RankingResult):
+class Ranking(Reported, RankingResult):
     """A ranking that can be saved; see `featx.results.ranking` for its fields."""
-
-    def save(self, directory: str | Path) -> Path:
-        """Writes ``results.json``, ``results.csv`` and ``report.html`` into `directory`.
-
-        Returns
-        -------
-        Path
-            The report.
-
-        Raises
-        ------
-        OutputError
-            The folder cannot be made or written.
-        """
-        from featx.report.ranking import write_ranking
-        from featx.studies.output import prepare_output
-
-        folder = prepare_output(directory)
-        self.write(folder)
-        write_ranking(folder / "report.html", self)
-        return folder / "report.html"
 
 
 @checked()

@@ -22,36 +22,15 @@ from featx.results import (
     describe_environment,
     write_atomically,
 )
-from featx.spreadsheet import csv_text, frame_csv
+from featx.spreadsheet import csv_text
 from featx.studies.comparison.collections import embedded
-from featx.studies.output import prepare_output
+from featx.studies.output import Reported
 from featx.terminal import tell
 
 
 @dataclass
-class AnomalyComparison(AnomalyResult):
-    """A comparison of detectors that can be kept; see `featx.results.AnomalyResult`."""
-
-    def save(self, directory: str | Path) -> Path:
-        """Writes ``results.json``, ``results.csv`` and ``report.html`` into `directory`.
-
-        Returns
-        -------
-        Path
-            The report.
-
-        Raises
-        ------
-        OutputError
-            The folder cannot be made or written.
-        """
-        from featx.report import write_anomaly
-
-        folder = prepare_output(directory)
-        self.write_json(folder / "results.json")
-        write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
-        write_anomaly(folder / "report.html", self)
-        return folder / "report.html"
+class AnomalyComparison(Reported, AnomalyResult):
+    """A comparison of detectors that can be saved; see `featx.results.anomaly` for its fields."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from featx.data.splits import Split
-from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_regressor
+from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_method
 from featx.studies.comparison.classes import Options, common_parts, unused_share
 from featx.studies.comparison.material import Material
 from featx.studies.comparison.pairs import adjusted
@@ -30,7 +30,7 @@ def compare_numbers(material: Material, options: Options) -> RegressionCompariso
     started = time.perf_counter()
     split, methods, predictions = _on_split(material, options)
     truth = material.task.values[split.test]
-    best = best_regressor(methods)
+    best = best_method(methods, "mae")
     at = methods.index(best) if best is not None else 0
     errors = [np.abs(predicted - truth) for predicted in predictions]
     competing = [i for i, method in enumerate(methods) if method.kind != "floor"]

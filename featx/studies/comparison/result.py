@@ -1,64 +1,40 @@
-"""A comparison on disk: results.json, results.csv, and the report with its thumbnails."""
+"""Comparisons that can be saved: results.json, results.csv, and the report with its thumbnails."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from featx.data import Dataset
-from featx.results import ComparisonResult, RegressionResult
-from featx.studies.output import prepare_output
+from featx.results import NOT_STORED, ComparisonResult, RegressionResult
+from featx.studies.output import Reported
 
 #: Edge of a thumbnail in the report, in pixels.
 THUMBNAIL = 224
 
 
 @dataclass
-class Comparison(ComparisonResult):
-    """A comparison and the thumbnails that its report shows; see `featx.results.ComparisonResult`."""
+class Comparison(Reported, ComparisonResult):
+    """A comparison of classifiers that can be saved; see `featx.results` for its fields.
 
-    thumbnails: dict[str, bytes] = field(default_factory=dict)
+    Attributes
+    ----------
+    thumbnails : dict of str to bytes
+        Small JPEGs of the images that the report shows, by id.
+    """
 
-    def save(self, directory: str | Path) -> Path:
-        """Writes ``results.json``, ``results.csv`` and ``report.html`` into `directory`.
-
-        Returns
-        -------
-        Path
-            The report.
-
-        Raises
-        ------
-        OutputError
-            The folder cannot be made or written.
-        """
-        return _save(self, directory)
+    thumbnails: dict[str, bytes] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @dataclass
-class RegressionComparison(RegressionResult):
-    """A comparison of regressors and its thumbnails; see `featx.results.RegressionResult`."""
+class RegressionComparison(Reported, RegressionResult):
+    """A comparison of regressors that can be saved; `thumbnails` as in `Comparison`."""
 
-    thumbnails: dict[str, bytes] = field(default_factory=dict)
-
-    def save(self, directory: str | Path) -> Path:
-        """Writes ``results.json``, ``results.csv`` and ``report.html``, as `Comparison.save`."""
-        return _save(self, directory)
-
-
-def _save(result: Comparison | RegressionComparison, directory: str | Path) -> Path:
-    from featx.report import write_report
-
-    folder = prepare_output(directory)
-    result.write_json(folder / "results.json")
-    result.write_csv(folder / "results.csv")
-    write_report(folder / "report.html", result, result.thumbnails)
-    return folder / "report.html"
+    thumbnails: dict[str, bytes] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
-    """Small JPEGs of the images with these ids, for the report."""
+    """Return small JPEGs of the images with these ids, for the report."""
     thumbnails = {}
     for id, source in zip(dataset.ids, dataset.images, strict=True):
         if id in ids:
