@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.data.facts import as_html, one_line
 from featx.data.labels import SPLITS
 from featx.data.reading import Reading
 from featx.data.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
@@ -94,6 +95,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def ids(self) -> list[str]:
