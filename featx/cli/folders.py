@@ -16,7 +16,7 @@ def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callabl
     Parameters
     ----------
     kind : str
-        Of study, as in `featx.results.output_paths.FILES`.
+        Of study, as in `featx.results.output_paths.STUDIES`.
     *data : str
         Names of the arguments that say what the study is of.
 

@@ -33,9 +33,8 @@ from featx.results.reading import shown
 from featx.results.tables import Lines, record_of
 
 
-class Problem(TypedDict):
-    """One choice of what is normal, in a file."""
-
+# What a file says of a choice of what is normal; see ``problems`` above.
+class _Problem(TypedDict):
     normal: str
     n_train: int
     auroc: Interval
@@ -52,7 +51,7 @@ class DetectorResult:
     fpr95: Interval
     false_alarms: float
     found: float
-    problems: list[dict[str, Any]] = field(metadata={"json": list[Problem]})
+    problems: list[dict[str, Any]] = field(metadata={"json": list[_Problem]})
     seconds: float
 
 
@@ -81,7 +80,6 @@ class AnomalyResult(StudyResult):
     space: dict[str, Any] = field(default_factory=dict)
 
     def ranked(self) -> list[DetectorResult]:
-        """Return the detectors, the highest AUROC first."""
         return sorted(self.detectors, key=lambda d: -d.auroc.value)
 
     def tables(self) -> list[tuple[str, Lines]]:
@@ -106,7 +104,6 @@ class AnomalyResult(StudyResult):
         return [{"detector": d.name} | record_of(problem) for d in self.ranked() for problem in d.problems]
 
     def heading(self) -> str:
-        """Return what was normal, in one line."""
         what = f"each of {len(self.normal)} classes normal once"
         if self.protocol == "given":
             what = f"normal: {', '.join(self.normal)}"
@@ -115,13 +112,6 @@ class AnomalyResult(StudyResult):
         return f"{data.get('name', '')}: {what}; {sizes}, {self.backbone}"
 
     def check(self) -> None:
-        """Refuse detectors without one result for each problem.
-
-        Raises
-        ------
-        InputError
-            The result was read from a damaged file.
-        """
         n = len(self.normal) if self.protocol == "one-class" else 1
         for detector in self.detectors:
             if len(detector.problems) != n:

@@ -222,6 +222,15 @@ class Result:
             self.write_csv(folder / self.csv_file)
         return self._write_report(folder) or folder / self.json_file
 
+    def check(self) -> None:
+        """Refuse what was read from a file and does not fit together.
+
+        Raises
+        ------
+        InputError
+            Naming what does not.
+        """
+
     def _write_report(self, folder: Path) -> Path | None:
         """Write ``report.html``. Studies add it (`featx.studies.output.Reported`), as reports lie above."""
         return None
@@ -229,28 +238,9 @@ class Result:
 
 @dataclass(kw_only=True)
 class StudyResult(Result):
-    """A result with its advice and with how it was made; its own fields come first when it is constructed.
+    """A result with its advice and with how it was made; see the package's docstring for these fields.
 
-    Attributes
-    ----------
-    advice : str
-        What it comes to, in plain sentences.
-    forward_passes : int
-        Images sent through a frozen network in this run (0: all came from the cache).
-    failures : list of {id, reason}
-        Images that could not be read and were left out.
-    environment : dict
-        Versions, machine, device, ...; text or numbers.
-    seed : int
-        The seed of everything drawn.
-    created : str
-        ISO 8601 time.
-    seconds_total : float or None
-        Wall time of the whole study.
-    command : str or None
-        The command or call that gives this result again.
-    warnings : list of str
-        What a reader should know about this run.
+    They are given by name; the fields of a subclass come first.
     """
 
     forward_passes: int = 0

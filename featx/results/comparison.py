@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
@@ -15,12 +14,11 @@ from featx.results.methods import MethodResult, best_method, ranked_methods
 from featx.results.reading import shown
 from featx.results.repeats import Repeats
 from featx.results.tables import Lines, interval_record, metric_column
-from featx.results.writing import plain
+from featx.results.writing import json_text
 
 
-class DataChecks(TypedDict, total=False):
-    """The part of ``hygiene`` that is read without its tables."""
-
+# The part of ``hygiene`` that is read without its tables.
+class _DataChecks(TypedDict, total=False):
     notes: list[str]
 
 
@@ -60,7 +58,7 @@ class ComparisonResult(StudyResult):
     spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeats: Repeats | None = None
-    hygiene: dict[str, Any] | None = field(default=None, metadata={"json": DataChecks | None})
+    hygiene: dict[str, Any] | None = field(default=None, metadata={"json": _DataChecks | None})
     ensemble: dict[str, Any] | None = None
 
     def best(self) -> MethodResult | None:
@@ -68,7 +66,6 @@ class ComparisonResult(StudyResult):
         return best_method(self.methods, self.metric)
 
     def ranked(self) -> list[MethodResult]:
-        """Return the methods from the best to the worst."""
         return ranked_methods(self.methods, self.metric)
 
     @property
@@ -95,7 +92,6 @@ class ComparisonResult(StudyResult):
         return named
 
     def tables(self) -> list[tuple[str, Lines]]:
-        """Return the methods on this split and, where splits were repeated, over all of them."""
         tables = super().tables()
         if self.repeats is not None:
             seeds = self.repeats.seeds
@@ -125,7 +121,7 @@ class ComparisonResult(StudyResult):
             row |= {f"joules_{k}": m.joules.get(k) for k in ("extract", "fit")}
             test = m.versus_best or {}
             row |= {f"{k}_vs_best": test.get(k) for k in ("p_value", "p_holm", "difference", "effect")}
-            row |= {"params": json.dumps(plain(m.params), ensure_ascii=False), "earlier_run": m.earlier_run}
+            row |= {"params": json_text(m.params), "earlier_run": m.earlier_run}
             again = self.repeats.of(m.name, m.backbone) if self.repeats is not None else None
             for name, mean in (again.means if again is not None else {}).items():
                 row |= interval_record(f"mean_{name}", mean)
@@ -133,18 +129,10 @@ class ComparisonResult(StudyResult):
         return records
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values; a comparison of classes has no ``kind`` in its file."""
         content = super().to_dict()
         return content if self.kind != "classes" else {k: v for k, v in content.items() if k != "kind"}
 
     def check(self) -> None:
-        """Refuse a confusion matrix that is no square of counts, or of other classes.
-
-        Raises
-        ------
-        InputError
-            The result was read from a damaged file.
-        """
         classes = self.dataset.get("classes")
         for method in self.methods:
             matrix, n = method.confusion, len(method.confusion)

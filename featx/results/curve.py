@@ -6,29 +6,26 @@
 ``dataset``           as in ``results.json``; ``n_train`` counts the images that could be drawn
 ``levels``            list of ``{shots, n_train, per_class, short}``: ``shots`` a number or ``"all"``,
                       ``n_train`` the training images, ``per_class`` their mean over the classes, ``short`` an
-                      object: class -> what it gave, of the classes that have fewer images
+                      object: class -> its images, of the classes that have fewer
 ``methods``           list of ``{name, title, kind, backbone}``; ``kind`` as in ``results.json``
 ``draws``             list, one entry a method, level and draw: ``method, backbone, shots, draw, metrics``
                       (as in ``results.json``, plain numbers), ``seconds`` (``fit``, ``predict_per_image``),
-                      ``params``, ``notes``, ``earlier_run`` (when an earlier run computed it, ISO 8601; null
-                      of what this run did)
+                      ``params``, ``notes``, ``earlier_run`` (as in ``results.json``)
 ``points``            list, one entry a method and level: ``method, backbone, shots, per_class, n_draws,
                       metrics`` of ``{value, low, high}``: mean over the draws and its 95 % interval
                       (Student's t over draws); null bounds of a single draw
 ``crossings``         list, one entry a fine-tuned method, as `Crossing` has it
 ``n_draws``           draws
-``protocol``          the name it was asked for by, or null
+``protocol``          name of the protocol that was asked for, or null
 ``recipe``            how the fine-tuned methods were trained, in a sentence, or null
 ``cells``             ``{computed, resumed}``: cells of this run, and those found finished
 ====================  ======================================================================================
 
-``spaces``, ``forward_passes``, ``advice``, ``failures``, ``environment``, ``seed``, ``created``,
-``seconds_total``, ``command`` and ``warnings`` are those of ``results.json``.
+``spaces``, ``extraction`` and the fields of `featx.results.base.StudyResult` are those of ``results.json``.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -41,7 +38,7 @@ from featx.results.base import DatasetFacts, StudyResult
 from featx.results.methods import Method
 from featx.results.reading import shown
 from featx.results.tables import Lines, interval_record, number_text
-from featx.results.writing import plain
+from featx.results.writing import json_text
 
 if TYPE_CHECKING:
     import pandas
@@ -190,7 +187,6 @@ class CurveResult(StudyResult):
         return sorted(self.methods, key=place)
 
     def heading(self) -> str:
-        """Return what the curves are of, in one line."""
         data = self.dataset
         return (
             f"{data.get('name', '')}: {len(data.get('classes') or ())} classes, {data.get('n_test', '?')} "
@@ -199,7 +195,6 @@ class CurveResult(StudyResult):
         )
 
     def lines(self) -> Lines:
-        """Return top-1 of each method at each level: mean and half of the interval."""
         lines = [["top-1, images per class:", *(level.title for level in self.levels)]]
         for m in self.ranked():
             cells = [_short(self.metric(m, level)) for level in self.levels]
@@ -207,7 +202,16 @@ class CurveResult(StudyResult):
         return lines
 
     def records(self, *, draws: bool = False) -> list[dict[str, Any]]:
-        """Return a row for each method and level, or for each method, level and draw; see `to_frame`."""
+        """Return a row for each method and level or, with `draws`, for each method, level and draw.
+
+        Returns
+        -------
+        list of dict
+            ``method, title, kind, backbone, shots, per_class, n_train`` and then ``n_draws``, ``n_earlier``
+            (draws that an earlier run computed), and for each metric ``top1, top1_low, top1_high``; or
+            ``draw``, the metrics, ``seconds_fit``, ``seconds_predict_per_image``, ``params`` as JSON text
+            and ``earlier_run``.
+        """
         methods = {m.id: m for m in self.methods}
         levels = {level.shots: level for level in self.levels}
         earlier = Counter((d.method, d.backbone, d.shots) for d in self.draws if d.earlier_run)
@@ -221,8 +225,7 @@ class CurveResult(StudyResult):
             if isinstance(entry, CurveDraw):
                 row |= {"draw": entry.draw} | entry.metrics
                 row |= {f"seconds_{k}": v for k, v in entry.seconds.items()}
-                row["params"] = json.dumps(plain(entry.params), ensure_ascii=False)
-                row["earlier_run"] = entry.earlier_run
+                row |= {"params": json_text(entry.params), "earlier_run": entry.earlier_run}
             else:
                 row["n_draws"] = entry.n_draws
                 row["n_earlier"] = earlier[entry.method, entry.backbone, entry.shots]
@@ -232,33 +235,12 @@ class CurveResult(StudyResult):
         return records
 
     def to_frame(self, *, draws: bool = False) -> pandas.DataFrame:
-        """Return one row a method and level; or one a method, level and draw.
-
-        Parameters
-        ----------
-        draws : bool, default=False
-            Every draw on its own.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``method, title, kind, backbone, shots, per_class, n_train`` and then ``n_draws``,
-            ``n_earlier`` (draws that an earlier run computed), and for each metric ``top1, top1_low,
-            top1_high``; or ``draw``, the metrics, ``seconds_fit``, ``seconds_predict_per_image``, ``params``
-            as JSON text and ``earlier_run``.
-        """
+        """Return `records` as a data frame."""
         import pandas
 
         return pandas.DataFrame(self.records(draws=draws))
 
     def check(self) -> None:
-        """Refuse entries of methods and levels that are not there.
-
-        Raises
-        ------
-        InputError
-            The result was read from a damaged file.
-        """
         if not self.levels:
             raise InputError("there are no levels")
         methods, shots = {m.id for m in self.methods}, {level.shots for level in self.levels}

@@ -41,9 +41,8 @@ from featx.results.tables import interval_record, metric_column
 KINDS = ("source", "adapted", "bound")
 
 
-class DomainFacts(TypedDict, total=False):
-    """What a file says of a domain; see ``source`` and ``target`` above."""
-
+# What a file says of a domain; see ``source`` and ``target`` above.
+class _Domain(TypedDict, total=False):
     name: str
     n_train: int | None
     n_test: int | None
@@ -109,8 +108,8 @@ class DomainResult(StudyResult):
         Column("s", "seconds", "{:.1f}"),
     )
 
-    source: dict[str, Any] = field(metadata={"json": DomainFacts})
-    target: dict[str, Any] = field(metadata={"json": DomainFacts})
+    source: dict[str, Any] = field(metadata={"json": _Domain})
+    target: dict[str, Any] = field(metadata={"json": _Domain})
     classes: list[str]
     backbone: str
     classifier: str
@@ -138,7 +137,6 @@ class DomainResult(StudyResult):
         return records
 
     def heading(self) -> str:
-        """Return what was trained where and tested on what, in one line."""
         source, target = ({"name": "", "n_train": "?", "n_test": "?"} | d for d in (self.source, self.target))
         return (
             f"{source['name']} -> {target['name']}: {source['n_train']} labelled source and "

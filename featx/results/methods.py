@@ -87,8 +87,25 @@ class Method:
         return self.named(among) + (" (reference)" if self.is_reference else "")
 
 
+class TestedMethod(Method):
+    """A method that was tested against the best one."""
+
+    versus_best: dict[str, Any] | None
+
+    @property
+    def p_value(self) -> float:
+        """p-value of the test against the best method; NaN where there is none."""
+        return number_of(self.versus_best, "p_value")
+
+    @property
+    def p_adjusted(self) -> float:
+        """The same by Holm's method for all pairs that compete; a reference's is not adjusted."""
+        p = number_of(self.versus_best, "p_holm")
+        return self.p_value if math.isnan(p) else p
+
+
 @dataclass
-class MethodResult(Method):
+class MethodResult(TestedMethod):
     """One method on the test images; its fields are those of ``methods`` in the package's docstring.
 
     Parameters
@@ -152,27 +169,11 @@ class MethodResult(Method):
         parts = [self.joules.get(k) for k in ("extract", "fit")]
         return math.nan if None in parts else float(sum(p for p in parts if p))
 
-    @property
-    def p_value(self) -> float:
-        """p-value of the paired test against the best method; NaN where there is none."""
-        return number_of(self.versus_best, "p_value")
-
-    @property
-    def p_adjusted(self) -> float:
-        """The same, adjusted for the number of tests; a reference's is not adjusted."""
-        return adjusted_p(self.versus_best)
-
 
 def number_of(test: Mapping[str, Any] | None, name: str) -> float:
     """Return a number of a paired test; NaN where there is none."""
     found = (test or {}).get(name)
     return math.nan if found is None else float(found)
-
-
-def adjusted_p(test: Mapping[str, Any] | None) -> float:
-    """Return the p-value of a paired test by Holm's method; as it is where it was not adjusted."""
-    p = number_of(test, "p_holm")
-    return number_of(test, "p_value") if math.isnan(p) else p
 
 
 def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:

@@ -15,7 +15,7 @@
 ``correlations``          object: score -> ``{tau, weighted_tau}``, its rank correlation with the probe over
                           the candidates; absent where fewer than 3 candidates have both
 ``cka``                   matrix in the order of ``candidates``: debiased linear CKA; null where undefined
-``cka_images``            images it was computed from
+``cka_images``            images that CKA was computed from
 ``spaces``                list of spaces in the order of ``candidates``
 ``forward_passes``        images sent through a network in this run
 ``seconds``               object: backbone -> seconds of extraction
@@ -113,7 +113,6 @@ class RankingResult(Result):
         return f"{said} LogME would have chosen {_named(chosen)}, {lost:.1f} points less."
 
     def heading(self) -> str:
-        """Return what the candidates were ranked on, in one line."""
         data = self.dataset
         tested = f", probe tested on {data['n_test']}" if data.get("n_test") else ""
         sizes = f"{data.get('n', '?')} images{tested}, {data.get('n_classes', '?')} classes"

@@ -47,7 +47,6 @@ class RegressionResult(ComparisonResult):
     ids: list[str] = field(default_factory=list)
 
     def task(self) -> str:
-        """Return what is predicted, in a few words."""
         return f"{self.dataset.get('task', 'a number')} is predicted"
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from featx.errors import InputError
 from featx.metrics import METRICS, Interval
 from featx.results.formats import format_metric, format_test
-from featx.results.methods import Method, Test, adjusted_p
+from featx.results.methods import Test, TestedMethod
 from featx.results.reading import shown
 from featx.results.tables import Lines
 
 
 @dataclass
-class RepeatedMethod(Method):
+class RepeatedMethod(TestedMethod):
     """One method on all the splits.
 
     Attributes
@@ -45,13 +45,8 @@ class RepeatedMethod(Method):
     earlier_run: list[str | None] = field(default_factory=list)
 
     def mean(self, metric: str) -> Interval:
-        """Return the mean of a metric; an undefined interval (NaN) where it was not measured."""
+        """Return the mean of a metric; undefined (NaN) where it was not measured."""
         return self.means.get(metric, Interval(math.nan))
-
-    @property
-    def p_adjusted(self) -> float:
-        """p-value of the test against the best, adjusted for the number of tests; a reference's is not."""
-        return adjusted_p(self.versus_best)
 
 
 @dataclass
@@ -112,13 +107,7 @@ class Repeats:
         return lines
 
     def check(self) -> None:
-        """Refuse methods without one value for each split.
-
-        Raises
-        ------
-        InputError
-            The repeats were read from a damaged file.
-        """
+        """Refuse methods without one value for each split, read from a damaged file."""
         if not (n := len(self.seeds)):
             raise InputError("repeats: there are no seeds")
         if self.metric not in METRICS:

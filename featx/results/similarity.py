@@ -9,20 +9,20 @@
 ``space``                 the space of both
 ``measures``              list of ``{name, title, value, chance}``: a distance, and the mean of the same
                           distance over `CHANCE_DRAWS` random divisions of the union into sets of these sizes,
-                          which is what no difference at all would give; ``chance`` is null where it is known
+                          that is, where there is no difference; ``chance`` is null where it is known
                           to be 0. Names: ``frechet``, ``mmd``, ``coral``, ``proxy_a``, ``js_profile`` (null
                           without class probabilities), ``js_histogram``, ``js_density``
 ``test``                  object: the permutation test of ``mmd``: ``p_value``, ``n_permutations``,
                           ``bandwidths``
-``told_apart``            share of images, both sets counted alike, whose set a linear classifier names
-                          rightly, out of fold; 0.5 is guessing
+``told_apart``            balanced accuracy, out of fold, of a linear classifier that tells the sets apart;
+                          0.5 is guessing
 ``drift``                 whether ``p_value`` is below ``alpha``
 ``alpha``                 0.05
 ``most_different``        list of ``{set, id, log_ratio}``: the images of each set that look least like the
-                          other one; ``log_ratio`` is the natural logarithm of how much denser, by the linear
-                          classifier, the image's own set is there
+                          other one; ``log_ratio`` = ln(density of its own set / density of the other one)
+                          at the image, by the linear classifier
 ``forward_passes``        images sent through a network in this run
-``seed``                  of everything drawn
+``seed``                  the seed of everything drawn
 ``notes``                 list of sentences
 ========================  ==================================================================================
 """
@@ -53,33 +53,26 @@ MEASURES = {
 }
 
 
-class SetFacts(TypedDict):
-    """What a file says of a set; see ``sets`` above."""
-
+# What a file says of a set, a distance, the test and an image; see above.
+class _Set(TypedDict):
     name: str
     n: int
     used: int
 
 
-class Measure(TypedDict):
-    """A distance in a file; see ``measures`` above."""
-
+class _Measure(TypedDict):
     name: str
     title: str
     value: float | None
     chance: float | None
 
 
-class PermutationTest(TypedDict):
-    """A test in a file; see ``test`` above."""
-
+class _Test(TypedDict):
     p_value: float
     n_permutations: int
 
 
-class Different(TypedDict):
-    """An image in a file; see ``most_different`` above."""
-
+class _Image(TypedDict):
     set: str
     id: str
     log_ratio: float
@@ -99,12 +92,12 @@ class SimilarityResult(Result):
         Column("by chance", "chance", "{:.4g}"),
     )
 
-    sets: list[dict[str, Any]] = field(metadata={"json": list[SetFacts]})
+    sets: list[dict[str, Any]] = field(metadata={"json": list[_Set]})
     space: dict[str, Any]
-    measures: list[dict[str, Any]] = field(metadata={"json": list[Measure]})
-    test: dict[str, Any] = field(metadata={"json": PermutationTest})
+    measures: list[dict[str, Any]] = field(metadata={"json": list[_Measure]})
+    test: dict[str, Any] = field(metadata={"json": _Test})
     told_apart: float
-    most_different: list[dict[str, Any]] = field(metadata={"json": list[Different]})
+    most_different: list[dict[str, Any]] = field(metadata={"json": list[_Image]})
     alpha: float = 0.05
     forward_passes: int = 0
     seed: int = 0
@@ -121,7 +114,6 @@ class SimilarityResult(Result):
         return math.nan if found is None else float(found)
 
     def verdict(self) -> str:
-        """Return whether the sets differ, by the test, and how much, by the classifier."""
         a, b = (s["name"] for s in self.sets)
         test = f"({p_in_text(self.test['p_value'])}, permutation test of MMD)"
         share = f"{100 * self.told_apart:.0f} %"
@@ -132,7 +124,6 @@ class SimilarityResult(Result):
         return f"No drift found between {a} and {b} {test}; {how}. {more}"
 
     def heading(self) -> str:
-        """Return the sets and their sizes, in one line."""
         return ", ".join(
             f"{s['name']}: {s['n']} images" + (f" ({s['used']} compared)" if s["used"] < s["n"] else "")
             for s in self.sets
@@ -144,16 +135,8 @@ class SimilarityResult(Result):
         return [*super().tables(), ("", [["least like the other set", "log density ratio"], *images])]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values."""
         return super().to_dict() | {"drift": self.drift}
 
     def check(self) -> None:
-        """Refuse any other number of sets than two.
-
-        Raises
-        ------
-        InputError
-            The result was read from a damaged file.
-        """
         if len(self.sets) != 2:
             raise InputError(f"sets: expected 2, got {len(self.sets)}")

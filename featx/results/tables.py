@@ -24,7 +24,7 @@ class Column:
     Attributes
     ----------
     title : str
-        Its heading; of a metric's name, the metric's title.
+        Its heading.
     value : str or callable
         The attribute (or key) of a row that it shows, or a function of the result and the row.
     form : str, default="{:.3f}"

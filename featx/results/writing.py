@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -48,9 +49,14 @@ def make_folder(directory: str | os.PathLike[str]) -> Path:
         trial = folder / ".featx-write-test"
         trial.write_bytes(b"")
         trial.unlink()
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+    except (OSError, ValueError) as error:  # ValueError: a name that is no text
         raise OutputError(f"{folder}: cannot be written ({reason_of(error)}); choose another -o") from None
     return folder
+
+
+def json_text(x: Any) -> str:
+    """Return `x` as JSON on one line."""
+    return json.dumps(plain(x), ensure_ascii=False)
 
 
 def plain(x: Any) -> Any:

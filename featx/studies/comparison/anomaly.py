@@ -49,27 +49,27 @@ class ScoredImages:
         Images that could not be read.
     """
 
-    ids: list[str]
-    decision: np.ndarray
+    ids: list[str] = field(repr=False)
+    decision: np.ndarray = field(repr=False)
     detector: str
     n_train: int
     failures: list[Any] = field(default_factory=list)
 
     @property
     def anomalous(self) -> np.ndarray:
-        """Which images lie below the threshold, ndarray of shape (n,), bool."""
+        """Whether each image lies below the threshold, ndarray of shape (n,), bool."""
         return self.decision < 0
 
     def write_csv(self, path: str | Path) -> None:
-        """Columns ``id,decision,anomalous`` (1 or 0), all of it or nothing.
+        """Write columns ``id,decision,anomalous`` (1 or 0), all of it or nothing.
 
         Raises
         ------
         OutputError
-            When the place cannot be written.
+            The file cannot be written.
         """
         rows = [
-            # A decision is a number, whatever its sign.
+            # As a number, which stays one in a spreadsheet whatever its sign.
             [id, float(f"{decision:.6g}"), int(anomalous)]
             for id, decision, anomalous in zip(self.ids, self.decision, self.anomalous, strict=True)
         ]

@@ -75,11 +75,9 @@ class TaskComparisons(Result):
             result.command = command
 
     def heading(self) -> str:
-        """Return the names of the tasks."""
         return f"{len(self.tasks)} tasks: {', '.join(self.tasks)}"
 
     def verdict(self) -> str:
-        """Return the `advice`."""
         return self.advice
 
     def ranked(self) -> list[MethodResult]:
@@ -91,7 +89,6 @@ class TaskComparisons(Result):
         return [{"task": name} | row for name, result in self.tasks.items() for row in result.records()]
 
     def tables(self) -> list[tuple[str, Lines]]:
-        """Return the tables of each task, with its name."""
         return [
             (f"{name} {title}".rstrip(), lines)
             for name, result in self.tasks.items()
@@ -99,7 +96,6 @@ class TaskComparisons(Result):
         ]
 
     def table(self) -> str:
-        """Return the tables of each task as plain text for a terminal."""
         return "\n\n".join(f"{name}\n{result.table()}" for name, result in self.tasks.items())
 
     def to_dict(self) -> dict[str, Any]:
