@@ -1,9 +1,9 @@
-"""CSV that a spreadsheet shows and does not compute.
+"""Write CSV that a spreadsheet shows and does not compute.
 
-A cell of text that begins with ``=``, ``+``, ``-`` or ``@`` is a formula to a spreadsheet, and the name of a
-file can be one that sends data away. Such cells get a leading apostrophe, as is usual; numbers are left
-alone, and control characters are written as escapes (`featx.terminal.printable`). Tables that featx reads
-lose that apostrophe again, so what it writes it reads back.
+A spreadsheet takes text that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, and the name of a file
+may be a formula that sends data away. Such cells get a leading apostrophe, as is usual; numbers are left
+alone, and control characters are written as escapes (`featx.terminal.printable`). Where featx reads tables,
+it removes that apostrophe, so what it writes it reads back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from featx.terminal import printable
 if TYPE_CHECKING:
     import pandas
 
-#: What begins a formula, also in the full-width forms that spreadsheets take for the same.
+#: Characters that begin a formula; spreadsheets accept full-width forms, too.
 _FORMULA = tuple("=+-@＝＋－＠")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -33,7 +33,7 @@ def safe_cell(value: Any) -> Any:
 
 
 def original_cell(text: str) -> str:
-    """Return the text that `safe_cell` was given, from what it made of it (escapes stay escapes)."""
+    """Return the text that `safe_cell` made safe (escapes stay escapes)."""
     return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 
@@ -54,6 +54,6 @@ def frame_csv(frame: pandas.DataFrame) -> str:
 
 
 def _is_formula(text: str) -> bool:
-    # One that begins with apostrophes already gets another, so that none is lost on the way back.
+    # Text that begins with apostrophes gets another one, so that reading it back loses none.
     bare = text.lstrip("'")
     return bare.startswith(_FORMULA) and (bare != text or _NUMBER.fullmatch(text) is None)

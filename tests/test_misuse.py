@@ -12,6 +12,7 @@ from featx import options
 from featx.data.features import Features
 from featx.errors import FeatxError, InputError
 from featx.studies import comparison
+from featx.studies.output import prepare_output
 
 NAN, INFINITE = float("nan"), float("inf")
 WORD = (5, 3.5, True, b"resnet18", [], {}, object(), "", "a\0b")
@@ -310,7 +311,7 @@ def test_places_to_write_are_named(junk):
     with pytest.raises(FeatxError, match="path"):
         features().save(junk)
     with pytest.raises(FeatxError, match="directory"):
-        comparison.prepare_output(junk)
+        prepare_output(junk)
 
 
 @pytest.mark.parametrize("junk", ["x", [], {}, object(), b"", NAN, [0], np.zeros((2, 2))])

@@ -13,7 +13,7 @@ from featx.cli.folders import into_folder
 from featx.errors import InputError
 from featx.options import DEFAULT_TEST_SIZE
 from featx.results import write_atomically
-from featx.results.places import located
+from featx.results.output_paths import located
 from featx.terminal import printable, say
 
 

@@ -12,7 +12,7 @@ from featx.cli.folders import into_folder
 from featx.errors import DatasetError, InputError
 from featx.options import DEFAULT_BACKBONES, is_features
 from featx.results import write_atomically
-from featx.results.places import located, output_file
+from featx.results.output_paths import located, output_file
 from featx.spreadsheet import csv_text
 from featx.terminal import json_line, printable, say, tell
 

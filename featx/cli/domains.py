@@ -9,7 +9,7 @@ from typing import Any
 
 from featx.cli.folders import into_folder
 from featx.errors import InputError
-from featx.results.places import located
+from featx.results.output_paths import located
 from featx.terminal import printable, say
 
 

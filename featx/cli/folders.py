@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from featx.results.places import Study, output_folder
+from featx.results.output_paths import Study, output_folder
 
 
 def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -16,7 +16,7 @@ def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callabl
     Parameters
     ----------
     kind : str
-        Of study, as in `featx.results.places.FILES`.
+        Of study, as in `featx.results.output_paths.STUDIES`.
     *data : str
         Names of the arguments that say what the study is of.
 
@@ -32,10 +32,10 @@ def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callabl
         def run(args: Namespace, **options: Any) -> Any:
             if not args.output:
                 return command(args, **options)
-            from featx.studies.comparison import leaving_nothing
+            from featx.studies.output import removed_if_unused
 
             study = Study.of(kind, *(getattr(args, name) for name in data))
-            with leaving_nothing(output_folder(args.output, study, force=args.force)):
+            with removed_if_unused(output_folder(args.output, study, force=args.force)):
                 return command(args, **options)
 
         return run

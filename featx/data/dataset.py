@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from featx.data.facts import as_html, one_line
 from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
 from featx.data.tasks import LABEL, Task, WithTasks, check_targets
@@ -95,6 +96,12 @@ class Dataset(WithTasks):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def ids(self) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from featx.metrics import Interval
-from featx.results import ALPHA, MethodResult, by_top1
+from featx.results import ALPHA, MethodResult, ranked_methods
 from featx.results.formats import format_milliseconds, format_p, format_points, format_seconds
 
 KIND = {"probe": "frozen features", "finetune": "fine-tuned", "floor": "floor"}
@@ -64,7 +64,7 @@ def methods_table(methods: Sequence[MethodResult], best: MethodResult, pick: Met
         "Calib.<br>error</th>"
         '<th scope="col" class="n minor" title="one new image, the network included">ms per<br>image</th>'
     )
-    rows = "".join(_row(m, best, pick, scale, several, sizes) for m in by_top1(methods))
+    rows = "".join(_row(m, best, pick, scale, several, sizes) for m in ranked_methods(methods))
     return (
         '<table class="methods"><caption hidden>All methods on the same test images, the best first</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

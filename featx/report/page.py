@@ -6,20 +6,29 @@ import math
 import os
 from collections.abc import Mapping
 from html import escape
+from typing import Any
 
+from featx.report.anomaly import render_anomaly
+from featx.report.curve import render_curve
 from featx.report.document import document, figure
+from featx.report.domains import render_domains
 from featx.report.ensemble import ensemble_section
 from featx.report.hygiene import leaks_and_labels
 from featx.report.methods import methods_table
 from featx.report.mistakes import confident_mistakes, frequent_confusions, recall_by_class
 from featx.report.plots import NAMED, confusion_plot, cost_plot, curves_plot, front
 from featx.report.provenance import how_it_was_done
+from featx.report.ranking import render_ranking
 from featx.report.regression import render_regression
 from featx.report.repeats import over_splits
+from featx.report.similarity import render_similarity
 from featx.report.verdict import verdict
 from featx.results import (
     ALPHA,
+    AnomalyResult,
     ComparisonResult,
+    CurveResult,
+    DomainResult,
     MethodResult,
     RegressionResult,
     advise,
@@ -28,9 +37,18 @@ from featx.results import (
     write_atomically,
 )
 from featx.results.formats import format_joules, format_seconds
+from featx.results.ranking import RankingResult
+from featx.results.similarity import SimilarityResult
+
+_PAGES: dict[type, Any] = {
+    CurveResult: render_curve,
+    DomainResult: render_domains,
+    AnomalyResult: render_anomaly,
+    RankingResult: render_ranking,
+}
 
 
-def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = None) -> str:
+def render(result: Any, thumbnails: Mapping[Any, bytes] | None = None) -> str:
     """Lay out a comparison as a self-contained HTML page.
 
     Parameters
@@ -46,6 +64,11 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
     str
         The page.
     """
+    for kind, page in _PAGES.items():
+        if isinstance(result, kind):
+            return page(result)
+    if isinstance(result, SimilarityResult):
+        return render_similarity(result, thumbnails or {})
     if isinstance(result, RegressionResult):
         return render_regression(result, thumbnails or {})
     pick, best = recommended(result.methods), best_method(result.methods)
@@ -73,7 +96,7 @@ def render(result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = No
 
 
 def write_report(
-    path: str | os.PathLike[str], result: ComparisonResult, thumbnails: Mapping[str, bytes] | None = None
+    path: str | os.PathLike[str], result: Any, thumbnails: Mapping[Any, bytes] | None = None
 ) -> None:
     """Write :func:`render`'s page to a file, all of it or nothing.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from featx.report.svg import INK, new_figure
-from featx.results import Confusion, MethodResult, by_top1
+from featx.results import Confusion, MethodResult, ranked_methods
 from featx.results.formats import format_seconds
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     Labelled are the ``emphasised`` methods, the fine-tuned baselines, and those on the front: nothing
     else is faster and as good. None when fewer than two methods have a cost.
     """
-    shown = [m for m in by_top1(methods) if m.kind != "floor" and m.cost > 0 and math.isfinite(m.top1)]
+    shown = [m for m in ranked_methods(methods) if m.kind != "floor" and m.cost > 0 and math.isfinite(m.top1)]
     if len(shown) < 2:
         return None
     named = _unique([*emphasised, *front(shown), *(m for m in shown if m.kind == "finetune")])

@@ -15,8 +15,7 @@ from featx.report.provenance import how_it_was_done
 from featx.report.repeats import over_splits
 from featx.report.svg import INK, new_figure
 from featx.results import ALPHA, MethodResult, RegressionResult
-from featx.results.formats import format_milliseconds, format_seconds
-from featx.results.regression import format_number, in_digits
+from featx.results.formats import format_metric, format_milliseconds, format_number, format_seconds
 
 SHOWN_ERRORS = 12
 #: Points of the scatter; of more test images, the first so many.
@@ -99,7 +98,7 @@ def scatter_plot(result: RegressionResult, task: str) -> Plot:
     assert best is not None
     alt = (
         f"Predicted against true {task} on {len(truth)} test images by {best.title}: R2 {best.metric('r2')}, "
-        f"mean absolute error {in_digits(best, 'mae')}."
+        f"mean absolute error {format_metric('mae', best.metric('mae'))}."
     )
     return Plot(drawing, alt)
 

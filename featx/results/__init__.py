@@ -1,7 +1,11 @@
-"""What a comparison says: the result types, and ``results.json``.
+"""Results of studies, and the files that hold them.
 
-Nothing here knows how a number was made. The fields below are the file's contract; new ones may be added
-under the same ``schema``, none is renamed or changes its meaning without a new one.
+Every kind of result derives from `Result`: it declares its fields and columns, and its base writes, reads
+and shows it. Nothing here knows how a number was made.
+
+``results.json`` of a comparison has the fields below; `curve`, `ranking`, `similarity`, `anomaly` and
+`domains` describe those of other kinds. The fields are a contract: new ones may be added under the same
+``schema``, none is renamed or changes its meaning without a new one.
 
 ========================  ==================================================================================
 ``schema``                1
@@ -13,7 +17,7 @@ under the same ``schema``, none is renamed or changes its meaning without a new 
 ``methods``               list of objects, one a method, as below; the order carries no meaning
 ``forward_passes``        images sent through a frozen network in this run (0: all came from the cache);
                           fine-tuning is not counted
-``advice``                the verdict in plain sentences
+``advice``                what the result comes to, in plain sentences
 ``failures``              list of ``{id, reason}``: images that could not be read and were left out
 ``environment``           object: versions, machine, device, ...; text or numbers
 ``seed``                  the seed of everything drawn
@@ -22,17 +26,17 @@ under the same ``schema``, none is renamed or changes its meaning without a new 
 ``command``               the command or call that gives this result again, or null
 ``warnings``              list of sentences about this run that a reader should know
 ``extraction``            object: backbone -> ``profile`` (where the time went: ``images`` computed, ``wall``,
-                          ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (how near the engine
-                          came to plain fp32; empty when all rows came from the cache)
+                          ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (difference between the
+                          engine and plain fp32; empty where all rows came from the cache)
 ``repeats``               null, or the same comparison on several drawn splits (``--seeds``), as below
-``hygiene``               null, or what may spoil the comparison, as below
+``hygiene``               null, or the data checks: what may spoil the comparison, as below
 ``ensemble``              null, or object: what each backbone adds to the method ``"ensemble"``, the weighted
                           average of the best probe of each: ``members`` (list of ``backbone``,
                           ``classifier``, ``weight``, ``top1``, and ``adds``: ``{p_value, difference, low,
-                          high}``, the ensemble against the one without that member), ``best_member`` (of the
-                          highest top-1) and ``versus_best_member`` (the ensemble against it, likewise),
-                          ``n_held_out`` (training images whose out-of-fold probabilities made the weights;
-                          0: equal weights) and ``seconds`` (finding the weights)
+                          high}``, the ensemble against the one without that member), ``best_member`` (with
+                          the highest top-1), ``versus_best_member`` (the ensemble against it, likewise),
+                          ``n_held_out`` (training images whose out-of-fold probabilities the weights were
+                          fitted to; 0: equal weights) and ``seconds`` (fitting the weights)
 ========================  ==================================================================================
 
 One method:
@@ -40,8 +44,9 @@ One method:
 ========================  ==================================================================================
 ``name``                  ``"logreg"``, ``"finetune-full"``, ``"majority"``, ...
 ``title``                 the same for people
-``kind``                  ``"probe"`` (on frozen embeddings), ``"finetune"`` or ``"floor"``
-``backbone``              its name, or null (floors)
+``kind``                  ``"probe"`` (on frozen embeddings), ``"finetune"`` or ``"floor"``, a reference that
+                          any method must beat and that does not compete
+``backbone``              its name, or null (references)
 ``image_size``            side of the images in pixels, or null
 ``params``                object: the hyperparameters chosen on the training images
 ``metrics``               object of ``{value, low, high}``: ``top1``, ``balanced_accuracy``,
@@ -51,20 +56,19 @@ One method:
 ``seconds``               object: ``extract`` (all embeddings of the backbone, 0 from the cache), ``fit``
                           (selection and training), ``predict_per_image`` (one new image, the network
                           included); null where it was not measured
-``joules``                object: ``extract`` and ``fit``, the energy that the machine's counters went on by
-                          meanwhile, whatever else it did; null where it cannot tell, and for embeddings that
-                          all came from the cache. ``energy`` of ``environment`` says what was counted
+``joules``                object: ``extract`` and ``fit``, the energy that the whole machine used meanwhile,
+                          by its counters; null where it has none, and for embeddings that all came from the
+                          cache. ``energy`` of ``environment`` says what was counted
 ``versus_best``           null for the best method, else ``{p_value, p_holm, p_mid, difference, low, high,
                           effect, method}``: an exact paired test of top-1 on the same test images
                           (McNemar's); ``p_holm`` = the p-value adjusted by Holm's method for all pairs of
-                          methods that compete, as the best one is known from the same images (null for a
-                          floor, which does not compete): where it is 0.05 or more, no difference is shown;
-                          ``p_mid`` = the mid-p value in place of the exact one, not adjusted, on which
-                          nothing here rests (the exact test is cautious where methods disagree on few
-                          images); ``difference`` = this method's - the best one's, with its 95 %
-                          interval; ``effect`` = Cohen's g, the share of the images that this method alone
-                          has right, among those on which the two disagree, - 1/2; ``method`` = the best
-                          one's name
+                          methods that compete, as the best one is chosen on the same images (null for a
+                          reference): where it is 0.05 or more, no difference is shown; ``p_mid`` = the mid-p
+                          value, not adjusted, for information only (the exact test is conservative where
+                          methods disagree on few images); ``difference`` = this method - the best one, with
+                          its 95 % interval; ``effect`` = Cohen's g: among the images on which the two
+                          disagree, the share that this method has right, - 1/2; ``method`` = the name of the
+                          best one
 ``confusion``             counts, rows true, columns predicted; of more than 200 classes an object of the
                           cells that are not 0: ``n_classes``, and the lists ``rows`` (true), ``columns``
                           (predicted) and ``counts``
@@ -74,8 +78,8 @@ One method:
 ``mistakes``              list of ``{id, true, predicted, probability}``: test images that were wrong, the
                           most confident first, classes by name
 ``notes``                 list of sentences about this method
-``earlier_run``           null where this run computed it; else when (ISO 8601) the run did whose outcome was
-                          found in the folder, under exactly the same definition (``methods.journal``)
+``earlier_run``           null where this run computed it; else the time (ISO 8601) of the run that did, whose
+                          outcome was found in the folder under the same definition (``methods.journal``)
 ========================  ==================================================================================
 
 ``repeats``:
@@ -83,7 +87,7 @@ One method:
 ========================  ==================================================================================
 ``seeds``                 list of the seeds of the splits; the first is ``seed``, the split of ``methods``
 ``n_train``, ``n_test``   lists of counts of images, one a split
-``metric``                the metric that ranks and that is tested, ``"top1"`` (of a number ``"mae"``)
+``metric``                the metric that ranks and is tested: ``"top1"``, or ``"mae"`` of a number
 ``methods``               list of ``{name, title, kind, backbone, metrics, means, seconds, versus_best,
                           earlier_run}``, the best mean first: ``metrics`` = object of lists, a value a split;
                           ``means`` = object of ``{value, low, high}``, the mean over splits with a 95 %
@@ -96,74 +100,64 @@ One method:
 The intervals of ``means`` carry the same correction: splits of one dataset share most of their training
 images, and an interval that took them for independent would be too narrow.
 
-Hygiene (lists are cut after 100 entries, counts are not; a pair has ``kind``: ``"identical"``, ``"same"`` or
-``"alike"``, see `featx.analysis.data_checks`, its ``distance`` and the ``bits`` in which the hashes differ,
+``hygiene`` (lists end after 100 entries, counts do not; a pair has ``kind``: ``"identical"``, ``"same"`` or
+``"alike"``, see `featx.analysis.data_checks`; its ``distance``; and the ``bits`` in which the hashes differ,
 or null):
 
 ========================  ==================================================================================
-``hashed``                whether perceptual hashes were at hand; without the images embeddings decide alone
+``hashed``                whether there were perceptual hashes; without the images embeddings decide alone
 ``limits``                object: ``agree_below``, ``alike_below``, null where there were too few images; and
                           ``hash_bits``, the most bits in which hashes of one picture may differ
-``leaks``                 object: ``test_images`` and ``share``, those of which a training image is the same
-                          picture; ``pairs``, a list of ``{test, train, kind, distance, bits}``; ``top1``, a
-                          list of ``{name, backbone, all, without}``, with all test images and with the others
+``leaks``                 object: ``test_images`` and ``share``: test images that show the same picture as a
+                          training image; ``pairs``, a list of ``{test, train, kind, distance, bits}``;
+                          ``top1``, a list of ``{name, backbone, all, without}``: top-1 on all test images,
+                          and without these
 ``copies_in_train``       training images that are a copy of another one
 ``two_labels``            object: ``pictures``, how many come with more than one label; ``list`` of lists of
                           ``{id, label, part}``
-``alike``                 object: ``pairs``, how many are alike on no more than one side's word; ``list`` of
+``alike``                 object: ``pairs``, how many are alike by hashes or by embeddings alone; ``list`` of
                           ``{first, second, kind, distance, bits}``; those across the split come first
 ``label_errors``          null, or object: ``images``, how many labels are likely wrong; ``agreement``, the
                           share of all labels that the judging model agrees with; ``list`` of ``{id, part,
                           given, suggested, confidence, self_confidence}``, the likeliest first
 ``notes``                 list of sentences, empty when nothing was found
-``seconds``               what it took
+``seconds``               time that the checks took
 ========================  ==================================================================================
 
-Where a number is predicted, `RegressionResult` says what is different. Several tasks make a folder each with
-its own ``results.json``, and beside these folders one with ``schema``, ``tasks`` (a list of ``{name, kind,
-folder}``, ``kind`` being ``"classes"`` or ``"number"``) and ``forward_passes``, which counts the one
-extraction that all share.
+Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder
+with its own ``results.json``; beside these folders lies one with ``schema``, ``tasks`` (a list of ``{name,
+kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) and ``forward_passes``, those of the one
+extraction that all tasks share.
 """
 
-from featx.results.advice import ALPHA, advise, recommended
+from featx.results.advice import advise, recommended
 from featx.results.anomaly import AnomalyResult, DetectorResult, advise_detectors
-from featx.results.comparison import SCHEMA, ComparisonResult
+from featx.results.base import NOT_STORED, Column, Result, StudyResult
+from featx.results.comparison import ComparisonResult
 from featx.results.confusion import DENSE_CLASSES, Confusion, confusion_of
+from featx.results.curve import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
 from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
-from featx.results.learning import (
-    CURVE_SCHEMA,
-    Crossing,
-    CurveDraw,
-    CurveLevel,
-    CurveMethod,
-    CurvePoint,
-    CurveResult,
-)
-from featx.results.regression import (
-    NO_FINE_TUNING,
-    RegressionResult,
-    advise_numbers,
-    best_regressor,
-)
-from featx.results.repeats import RepeatedMethod, Repeats, said_of
-from featx.results.types import (
+from featx.results.methods import (
+    ALPHA,
     Curve,
     MethodResult,
     Mistake,
     best_method,
-    by_top1,
     curves_from_history,
+    ranked_methods,
 )
+from featx.results.regression import NO_FINE_TUNING, RegressionResult, advise_numbers
+from featx.results.repeats import RepeatedMethod, Repeats
 from featx.results.writing import write_atomically
 
 __all__ = [
     "ALPHA",
-    "CURVE_SCHEMA",
     "DENSE_CLASSES",
+    "NOT_STORED",
     "NO_FINE_TUNING",
-    "SCHEMA",
     "AnomalyResult",
+    "Column",
     "ComparisonResult",
     "Confusion",
     "Crossing",
@@ -181,17 +175,17 @@ __all__ = [
     "RegressionResult",
     "RepeatedMethod",
     "Repeats",
+    "Result",
+    "StudyResult",
     "advise",
     "advise_detectors",
     "advise_domains",
     "advise_numbers",
     "best_method",
-    "best_regressor",
-    "by_top1",
     "confusion_of",
     "curves_from_history",
     "describe_environment",
+    "ranked_methods",
     "recommended",
-    "said_of",
     "write_atomically",
 ]

@@ -1,16 +1,15 @@
-"""The verdict of a comparison in plain sentences, from its measurements alone.
+"""Say in plain sentences what a comparison of classifiers comes to, from its measurements alone.
 
-The rule, so that it can be argued with:
+The rule:
 
 1. The best method is the one with the highest top-1 (:func:`featx.results.best_method`).
 2. If that is a fine-tuned baseline, and some probe on frozen features cannot be told apart from it (exact
    paired test on the same test images; its p-value, adjusted by Holm's method for all pairs of competing
    methods, is 0.05 or more) and is no slower to train, the most accurate such probe is recommended instead:
    the cheaper of two that the data cannot separate.
-3. What is not significant is called "no difference shown", with the interval that the difference may lie in;
-   it is never called equal.
-4. Where the comparison was repeated over splits, these say whether the recommendation holds: if another
-   method's mean is shown to be better (corrected resampled t-test, adjusted likewise), that is a warning.
+3. What is not significant is called "no difference shown", with the interval of the difference; never equal.
+4. Where the comparison was repeated over splits, a warning says so if another method's mean is shown to be
+   better (corrected resampled t-test, adjusted likewise).
 """
 
 from __future__ import annotations
@@ -18,16 +17,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from featx.results.formats import format_joules, format_p, format_points, format_seconds
+from featx.metrics import METRICS
+from featx.results.formats import (
+    format_joules,
+    format_metric,
+    format_points,
+    format_seconds,
+    p_in_text,
+)
+from featx.results.methods import ALPHA, MethodResult, best_method, number_of, ranked_methods
 from featx.results.repeats import Repeats
-from featx.results.types import MethodResult, best_method, by_top1
 
-ALPHA = 0.05  # of the paired tests, two-sided, all together
 FEW_TEST_IMAGES = 100  # below this an interval of top-1 is often 10 points wide or more
 
 
 def recommended(methods: Iterable[MethodResult]) -> MethodResult | None:
-    """The method to use by the rule of this module; None when there is nothing but floors.
+    """Return the method to use, by the rule of this module; None where there are only references.
 
     Parameters
     ----------
@@ -37,20 +42,20 @@ def recommended(methods: Iterable[MethodResult]) -> MethodResult | None:
     Returns
     -------
     MethodResult or None
-        The best method, or the probe that is as good as the data can tell and cheaper.
+        The best method, or a cheaper probe that the data cannot tell apart from it.
     """
     methods = list(methods)
     best = best_method(methods)
     if best is None or best.kind == "probe":
         return best
-    for probe in by_top1(m for m in methods if m.kind == "probe"):
+    for probe in ranked_methods(m for m in methods if m.kind == "probe"):
         if tied(probe, best) and not probe.cost > best.cost:
             return probe
     return best
 
 
 def advise(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None) -> str:
-    """What the measurements say, in a few plain sentences.
+    """Return what the measurements say, in a few plain sentences.
 
     Parameters
     ----------
@@ -79,12 +84,12 @@ def advise(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None
 
 
 def tied(method: MethodResult, best: MethodResult) -> bool:
-    """Whether the paired test shows no difference between a method and the best one."""
+    """Return whether the paired test shows no difference between a method and the best one."""
     return method is best or method.p_adjusted >= ALPHA
 
 
 def describe(method: MethodResult) -> str:
-    """A method in running text, such as ``linear SVM on frozen resnet50 features``."""
+    """Return a method in running text, such as ``linear SVM on frozen resnet50 features``."""
     if method.kind == "probe" and method.backbone:
         return f"{in_text(method)} on frozen {method.backbone} features"
     if method.kind == "finetune" and method.backbone and method.backbone not in method.title:
@@ -93,7 +98,7 @@ def describe(method: MethodResult) -> str:
 
 
 def in_text(method: MethodResult) -> str:
-    """A method's title as it stands inside a sentence: ``Ridge`` becomes ``ridge``, ``LDA`` stays."""
+    """Return a method's title inside a sentence: ``Ridge`` becomes ``ridge``, ``LDA`` stays."""
     title = method.title
     return title[0].lower() + title[1:] if title[1:2].islower() else title
 
@@ -131,11 +136,8 @@ def _on_fine_tuning(methods: list[MethodResult], best: MethodResult, pick: Metho
 
 
 def _gap(test: MethodResult, flip: bool) -> str:
-    """Fine-tuning minus probe, in points; ``versus_best`` holds ``test`` minus the best, so maybe flipped."""
-    v = test.versus_best or {}
-    difference, low, high = (
-        math.nan if v.get(k) is None else float(v[k]) for k in ("difference", "low", "high")
-    )
+    """Return fine-tuning - probe in points; `flip` where the test has probe - fine-tuning."""
+    difference, low, high = (number_of(test.versus_best, k) for k in ("difference", "low", "high"))
     if flip:
         difference, low, high = -difference, -high, -low
     parts = []
@@ -147,9 +149,9 @@ def _gap(test: MethodResult, flip: bool) -> str:
 
 
 def _p(test: MethodResult) -> str:
-    """``p = 0.12``, and ``adjusted p`` where it was."""
-    name = "p" if (test.versus_best or {}).get("p_holm") is None else "adjusted p"
-    return f"{name} {_sign(test.p_adjusted)}"
+    """Return ``p = 0.12``, or ``adjusted p = 0.12`` where it was adjusted."""
+    adjusted = "" if math.isnan(number_of(test.versus_best, "p_holm")) else "adjusted "
+    return adjusted + p_in_text(test.p_adjusted)
 
 
 def _cost(tuned: MethodResult, probe: MethodResult) -> str:
@@ -160,47 +162,52 @@ def _cost(tuned: MethodResult, probe: MethodResult) -> str:
     times = f"({format_seconds(slow)} against {format_seconds(fast)}{cached}{_joules(tuned, probe)})"
     ratio = slow / fast
     if ratio >= 1.5:
-        return (
-            f"Fine-tuning took {ratio:.0f} times as long {times}."
-            if ratio >= 9.5
-            else (f"Fine-tuning took {ratio:.1f} times as long {times}.")
-        )
+        return f"Fine-tuning took {ratio:.{0 if ratio >= 9.5 else 1}f} times as long {times}."
     return f"Fine-tuning took {'about as long' if ratio > 1 / 1.5 else 'less time'} {times}."
 
 
 def _joules(tuned: MethodResult, probe: MethodResult) -> str:
-    """What both used, where the machine could tell."""
+    """Return the energy of both, where the machine could measure it."""
     if math.isnan(tuned.energy) or math.isnan(probe.energy):
         return ""
     return f"; {format_joules(tuned.energy)} against {format_joules(probe.energy)}"
 
 
 def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
-    """What several splits say of the method that is recommended, none where there was one split."""
+    """Return what several splits say of the recommended method; nothing where there was one split."""
     best = None if repeats is None else repeats.best()
     mine = None if repeats is None else repeats.of(pick.name, pick.backbone)
     if repeats is None or best is None or mine is None:
         return []
-    what, end = ("top-1", "highest") if repeats.metric == "top1" else ("absolute error", "lowest")
-    over = f"over {len(repeats.seeds)} splits its mean {what} is {repeats.said(mine)}"
-    others = [m for m in repeats.methods if m.kind != "floor" and m is not best]
-    same = sum(m.p_adjusted >= ALPHA for m in others)
+    end = "highest" if METRICS[repeats.metric].higher_is_better else "lowest"
+    mean = format_metric(repeats.metric, mine.mean(repeats.metric))
+    over = f"over {len(repeats.seeds)} splits its {repeats.title} is {mean}"
     if mine is best:
-        count = f"{same} of the {len(others)} other methods cannot be told apart from it"
-        return [f"O{over[1:]}, the {end}{f'; {count}' if others else ''}."]
+        others = [m for m in repeats.methods if not m.is_reference and m is not best]
+        same = sum(m.p_adjusted >= ALPHA for m in others)
+        count = f"; {same} of the {len(others)} other methods cannot be told apart from it" if others else ""
+        return [f"O{over[1:]}, the {end}{count}."]
     title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
-    other = f"the {end} is {title}'s, {repeats.digits(best.mean(repeats.metric).value)}"
+    theirs = repeats.digits(best.mean(repeats.metric).value)
+    other, p = f"the {end} is {title}'s, {theirs}", f"(adjusted {p_in_text(mine.p_adjusted)})"
     if mine.p_adjusted < ALPHA:
-        return [
-            f"Warning: {over}, and {other}, shown to be better (adjusted p {_sign(mine.p_adjusted)}): this "
-            "one split has favoured another."
-        ]
-    return [f"O{over[1:]}; {other}, no difference shown (adjusted p {_sign(mine.p_adjusted)})."]
+        return [f"Warning: {over}, and {other}, shown to be better {p}: this one split has favoured another."]
+    return [f"O{over[1:]}; {other}, no difference shown {p}."]
 
 
-def _sign(p: float) -> str:
-    text = format_p(p)
-    return f"{text[0]} {text[1:]}" if text.startswith("<") else f"= {text}"
+def warn_of_reference(reference: MethodResult, value: str) -> str:
+    """Return the warning that the recommended method is not shown to beat a reference."""
+    return (
+        f"Warning: it is not shown to be better than the reference, {in_text(reference)} ({value}); do not "
+        "rely on it."
+    )
+
+
+def on_few_images(n_test: int) -> list[str]:
+    """Return what to think of numbers from few test images; nothing where there are enough."""
+    if n_test >= FEW_TEST_IMAGES:
+        return []
+    return [f"With only {n_test} test images all of this is rough; more would narrow the intervals."]
 
 
 def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
@@ -231,19 +238,15 @@ def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: Met
 
 def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResult, n_test: int) -> list[str]:
     said = []
-    for floor in (m for m in methods if m.kind == "floor" and math.isfinite(m.top1)):
-        if best is pick and math.isfinite(floor.p_value):
-            beaten = pick.top1 > floor.top1 and floor.p_value < ALPHA
-        else:  # no paired test of these two: the intervals must not reach each other's value
-            beaten = pick.top1 > floor.top1 and not pick.metric("top1").low <= floor.top1
+    for reference in (m for m in methods if m.is_reference and math.isfinite(m.top1)):
+        beaten = pick.top1 > reference.top1
+        if best is pick and math.isfinite(reference.p_value):
+            beaten = beaten and reference.p_value < ALPHA
+        else:  # no paired test of these two: the interval must not reach the reference's value
+            beaten = beaten and not pick.metric("top1").low <= reference.top1
         if not beaten:
-            said.append(
-                f"Warning: it is not shown to be better than the floor, {in_text(floor)} ({floor.top1:.3f}); "
-                "do not rely on it."
-            )
-    if n_test < FEW_TEST_IMAGES:
-        said.append(f"With only {n_test} test images all of this is rough; more would narrow the intervals.")
-    return said
+            said.append(warn_of_reference(reference, f"{reference.top1:.3f}"))
+    return said + on_few_images(n_test)
 
 
 def _top1(m: MethodResult) -> str:

@@ -1,4 +1,4 @@
-"""What a comparison of anomaly detectors says, and its ``results.json``.
+"""A comparison of anomaly detectors, and its ``results.json``.
 
 ========================  ==================================================================================
 ``schema``                1
@@ -8,12 +8,10 @@
 ``protocol``              ``"one-class"`` (each class is normal once, all others are anomalies) or ``"given"``
                           (the classes of ``normal`` are, together)
 ``normal``                names of the normal classes
-``backbone``, ``space``   whose embeddings they are, and where they live
+``backbone``, ``space``   whose embeddings they are, and the space they live in
 ``contamination``         share of the training images that each detector's threshold leaves below it
 ``detectors``             list of objects, as below
-``advice``                what it comes to, in plain sentences
-``forward_passes``, ...   ``failures``, ``environment``, ``seed``, ``created``, ``seconds_total``, ``command``
-                          and ``warnings`` are those of a comparison of classifiers
+``advice``, ...           and the other fields of `featx.results.base.StudyResult`
 ========================  ==================================================================================
 
 One detector: ``name``, ``title``; ``auroc`` and ``fpr95`` (``{value, low, high}``: means over the problems,
@@ -24,24 +22,28 @@ fpr95}``; ``seconds`` (fitting and scoring, all problems).
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypedDict
 
+from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.comparison import SCHEMA, aligned
-from featx.results.writing import plain, write_atomically
+from featx.results.base import Column, DatasetFacts, StudyResult
+from featx.results.reading import shown
+from featx.results.tables import Lines, record_of
 
-if TYPE_CHECKING:
-    import pandas
+
+# What a file says of a choice of what is normal; see ``problems`` above.
+class _Problem(TypedDict):
+    normal: str
+    n_train: int
+    auroc: Interval
+    fpr95: Interval
 
 
 @dataclass
 class DetectorResult:
-    """One detector on all problems. The fields are those above."""
+    """One detector on all problems; the fields are those above."""
 
     name: str
     title: str
@@ -49,101 +51,75 @@ class DetectorResult:
     fpr95: Interval
     false_alarms: float
     found: float
-    problems: list[dict[str, Any]]
+    problems: list[dict[str, Any]] = field(metadata={"json": list[_Problem]})
     seconds: float
 
 
 @dataclass
-class AnomalyResult:
-    """Anomaly detectors on the same test images. The fields are those above."""
+class AnomalyResult(StudyResult):
+    """Anomaly detectors on the same test images; the fields are those above."""
 
-    dataset: dict[str, Any]
+    kind: ClassVar[str] = "anomaly"
+    title: ClassVar[str] = "comparison of detectors"
+    rows: ClassVar[str] = "detectors"
+    columns: ClassVar[Sequence[Column]] = (
+        Column("detector", "title"),
+        Column("AUROC [95 %]", "auroc"),
+        Column("FPR at 95 % recall", "fpr95"),
+        Column("false alarms", "false_alarms"),
+        Column("found", "found"),
+        Column("s", "seconds", "{:.1f}"),
+    )
+
+    dataset: dict[str, Any] = field(metadata={"json": DatasetFacts})
     protocol: str
     normal: list[str]
     backbone: str
     detectors: list[DetectorResult]
     contamination: float
     space: dict[str, Any] = field(default_factory=dict)
-    advice: str = ""
-    forward_passes: int = 0
-    failures: list[dict[str, str]] = field(default_factory=list)
-    environment: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    seconds_total: float | None = None
-    command: str | None = None
-    warnings: list[str] = field(default_factory=list)
-
-    kind: ClassVar[str] = "anomaly"
 
     def ranked(self) -> list[DetectorResult]:
-        """The detectors, the highest AUROC first."""
         return sorted(self.detectors, key=lambda d: -d.auroc.value)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values; NaN becomes None."""
-        content = {"schema": SCHEMA, "kind": self.kind}
-        return plain(content | {f.name: getattr(self, f.name) for f in fields(AnomalyResult)})
+    def tables(self) -> list[tuple[str, Lines]]:
+        """Return the detectors and, where each class was normal once, the AUROC of each class."""
+        tables, ranked = super().tables(), self.ranked()
+        if len(self.normal) > 1 and self.protocol == "one-class":
+            lines = [
+                [name, *(f"{d.problems[i]['auroc'].value:.3f}" for d in ranked)]
+                for i, name in enumerate(self.normal)
+            ]
+            tables.append(("", [["normal class", *(d.name for d in ranked)], *lines]))
+        return tables
 
-    def write_json(self, path: str | os.PathLike[str]) -> None:
-        """Write ``results.json``, all of it or nothing.
-
-        Raises
-        ------
-        OutputError
-            When the place cannot be written.
-        """
-        write_atomically(
-            path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        )
-
-    def to_frame(self) -> pandas.DataFrame:
-        """One row a detector and problem.
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each detector and problem.
 
         Returns
         -------
-        pandas.DataFrame
-            Columns ``detector, normal, n_train``, and ``auroc`` and ``fpr95`` with ``_low`` and ``_high``.
+        list of dict
+            ``detector, normal, n_train``, and ``auroc`` and ``fpr95`` with ``_low`` and ``_high``.
         """
-        import pandas
-
-        rows = []
-        for d in self.ranked():
-            for problem in d.problems:
-                row = {"detector": d.name, "normal": problem["normal"], "n_train": problem["n_train"]}
-                for name in ("auroc", "fpr95"):
-                    interval = problem[name]
-                    row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-                rows.append(row)
-        return pandas.DataFrame(rows)
-
-    def table(self) -> str:
-        """A plain-text table for a terminal: the detectors, then the AUROC of each normal class."""
-        lines = [["detector", "AUROC [95 %]", "FPR at 95 % recall", "false alarms", "found", "s"]]
-        for d in self.ranked():
-            shares = f"{d.false_alarms:.3f}", f"{d.found:.3f}"
-            lines.append([d.title, str(d.auroc), str(d.fpr95), *shares, f"{d.seconds:.1f}"])
-        parts = [self.heading(), "", *aligned(lines)]
-        if len(self.normal) > 1 and self.protocol == "one-class":
-            each = [["normal class", *(d.name for d in self.ranked())]]
-            for i, name in enumerate(self.normal):
-                each.append([name, *(f"{d.problems[i]['auroc'].value:.3f}" for d in self.ranked())])
-            parts += ["", *aligned(each)]
-        return "\n".join(parts)
+        return [{"detector": d.name} | record_of(problem) for d in self.ranked() for problem in d.problems]
 
     def heading(self) -> str:
-        """What was normal, in one line."""
         what = f"each of {len(self.normal)} classes normal once"
         if self.protocol == "given":
             what = f"normal: {', '.join(self.normal)}"
-        return (
-            f"{self.dataset['name']}: {what}; {self.dataset['n_train']} training and "
-            f"{self.dataset['n_test']} test images, {self.backbone}"
-        )
+        data = self.dataset
+        sizes = f"{data.get('n_train', '?')} training and {data.get('n_test', '?')} test images"
+        return f"{data.get('name', '')}: {what}; {sizes}, {self.backbone}"
+
+    def check(self) -> None:
+        n = len(self.normal) if self.protocol == "one-class" else 1
+        for detector in self.detectors:
+            if len(detector.problems) != n:
+                raise InputError(f"{shown(detector.name)}: not one result for each of {n} problems")
 
 
 def advise_detectors(detectors: Sequence[DetectorResult]) -> str:
-    """Which detector tells anomalies apart best, and where it is weakest."""
+    """Return which detector tells anomalies apart best, and where it is weakest."""
     best = max(detectors, key=lambda d: d.auroc.value)
     said = [
         f"{best.title}: an anomaly scores below a normal image with probability {best.auroc} (AUROC); to "

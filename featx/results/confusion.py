@@ -1,12 +1,11 @@
-"""The confusion matrix of many classes, of which only the cells that are not zero are kept.
+"""The confusion matrix of many classes, kept as the cells that are not 0.
 
-There are no more of them than test images, while all cells are the square of the number of classes: 25
-million of 5,000 classes.
+There are at most as many of them as test images; all cells would be 25 million for 5,000 classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +13,13 @@ import numpy as np
 
 from featx.errors import InputError
 
-#: Up to so many classes a matrix is kept as a list of rows, and from there on as `Confusion`.
+#: Up to this number of classes a matrix is a list of rows, beyond it a `Confusion`.
 DENSE_CLASSES = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """Counts by true and predicted class, those above 0 alone; it also reads like a list of rows.
+    """Counts above 0 by true and predicted class; it also reads like a list of rows.
 
     Attributes
     ----------
@@ -36,7 +35,7 @@ class Confusion:
 
     @classmethod
     def of(cls, matrix: Any) -> Confusion:
-        """Of a matrix in any form: a `Confusion`, a list of rows, an array of shape (n, n)."""
+        """Make it of a `Confusion`, a list of rows, or an array of shape (n, n)."""
         if isinstance(matrix, Confusion):
             return matrix
         cells = np.asarray(matrix, np.int64).reshape(len(matrix), -1)
@@ -44,13 +43,7 @@ class Confusion:
         return cls(len(cells), rows.tolist(), columns.tolist(), cells[rows, columns].tolist())
 
     def check(self) -> None:
-        """Refuse cells that are outside of the matrix or hold no count.
-
-        Raises
-        ------
-        InputError
-            Of a file that somebody else has written.
-        """
+        """Refuse cells outside of the matrix or without a count, read from a damaged file."""
         n = self.n_classes
         if not len(self.rows) == len(self.columns) == len(self.counts):
             raise InputError("a confusion matrix whose rows, columns and counts are not as many")
@@ -61,7 +54,7 @@ class Confusion:
         return self.n_classes
 
     def __getitem__(self, row: int) -> list[int]:
-        """The counts of one true class over all predicted ones."""
+        """Return the counts of one true class over all predicted ones."""
         if not -self.n_classes <= row < self.n_classes:
             raise IndexError(f"row {row} of {self.n_classes}")
         line = [0] * self.n_classes
@@ -91,27 +84,26 @@ class Confusion:
     __hash__ = None  # type: ignore[assignment]
 
     def cells(self) -> Iterator[tuple[int, int, int]]:
-        """True class, predicted class and count of each cell that is not 0."""
+        """Return true class, predicted class and count of each cell that is not 0."""
         return zip(self.rows, self.columns, self.counts, strict=True)
 
     def totals(self) -> list[int]:
-        """Images of each true class."""
-        return self._summed(self.rows, self.counts)
+        """Return the number of images of each true class."""
+        return self._summed(self.cells())
 
     def right(self) -> list[int]:
-        """Images of each true class that were predicted as such."""
-        hits = [(row, count) for row, column, count in self.cells() if row == column]
-        return self._summed([row for row, _ in hits], [count for _, count in hits])
+        """Return how many images of each true class were predicted as such."""
+        return self._summed(cell for cell in self.cells() if cell[0] == cell[1])
 
     def wrong(self) -> list[tuple[int, int, int]]:
-        """Count, true class and predicted class of each confusion, the most frequent first."""
+        """Return count, true class and predicted class of each confusion, the most frequent first."""
         found = [(count, row, column) for row, column, count in self.cells() if row != column]
         return sorted(found, key=lambda cell: (-cell[0], cell[1], cell[2]))
 
-    def _summed(self, at: list[int], counts: list[int]) -> list[int]:
+    def _summed(self, cells: Iterable[tuple[int, int, int]]) -> list[int]:
         sums = [0] * self.n_classes
-        for place, count in zip(at, counts, strict=True):
-            sums[place] += count
+        for row, _, count in cells:
+            sums[row] += count
         return sums
 
 

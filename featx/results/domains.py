@@ -1,4 +1,4 @@
-"""What a comparison of domains says, and its ``results.json``.
+"""A comparison of domains, and its ``results.json``.
 
 ========================  ==================================================================================
 ``schema``                1
@@ -8,15 +8,13 @@
                           classifier on these held-out images of its own domain); from the command line also
                           ``source``, the path of the data, here and in ``target``
 ``target``                object: ``name``, ``n_train`` (images whose labels no method but
-                          ``target-trained`` has seen), ``n_test`` (images that all methods are scored on)
+                          ``target-trained`` sees), ``n_test`` (images that all methods are scored on)
 ``classes``               names of the classes, those of the source
 ``backbone``              whose embeddings they are
 ``classifier``            name of the classifier behind every method
 ``space``                 the space the embeddings live in (weights, layer, ...)
 ``methods``               list of objects, as below
-``advice``                what it comes to, in plain sentences
-``forward_passes``, ...   ``failures``, ``environment``, ``seed``, ``created``, ``seconds_total``, ``command``
-                          and ``warnings`` are those of a comparison of classifiers
+``advice``, ...           and the other fields of `featx.results.base.StudyResult`
 ========================  ==================================================================================
 
 One method: ``name`` (``"source-only"``, ``"coral"``, ..., ``"target-trained"``), ``title``, ``kind``
@@ -28,28 +26,32 @@ images; ``difference`` = this method's - source-only's) and ``notes``.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.advice import ALPHA
-from featx.results.comparison import SCHEMA, aligned
-from featx.results.formats import format_p, format_points
-from featx.results.writing import plain, write_atomically
+from featx.results.base import Column, StudyResult
+from featx.results.formats import format_p, format_points, p_in_text
+from featx.results.methods import ALPHA, Test, number_of
+from featx.results.tables import interval_record, metric_column
 
-if TYPE_CHECKING:
-    import pandas
+KINDS = ("source", "adapted", "bound")
+
+
+# What a file says of a domain; see ``source`` and ``target`` above.
+class _Domain(TypedDict, total=False):
+    name: str
+    n_train: int | None
+    n_test: int | None
+    top1: Interval
 
 
 @dataclass
 class DomainMethod:
-    """One way to classify the target's images. The fields are those of ``methods`` above."""
+    """One way to classify the target's images; the fields are those of ``methods`` above."""
 
     name: str
     title: str
@@ -57,113 +59,85 @@ class DomainMethod:
     metrics: dict[str, Interval]
     seconds: float
     params: dict[str, Any] = field(default_factory=dict)
-    versus_source: dict[str, float] | None = None
+    versus_source: dict[str, float] | None = field(default=None, metadata={"json": Test | None})
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.kind not in ("source", "adapted", "bound"):
+        if self.kind not in KINDS:
             raise InputError(
                 f"method {self.name!r}: kind must be source, adapted or bound, got {self.kind!r}"
             )
 
+    def metric(self, name: str) -> Interval:
+        """Return a metric by name; an undefined interval (NaN) where it was not measured."""
+        return self.metrics.get(name, Interval(math.nan))
+
     @property
     def top1(self) -> Interval:
         """Top-1 accuracy on the target's test images."""
-        return self.metrics["top1"]
+        return self.metric("top1")
 
     @property
     def differs(self) -> bool:
         """Whether the paired test against source-only shows a difference (p <= 0.05)."""
-        return self.versus_source is not None and self.versus_source["p_value"] <= ALPHA
+        return number_of(self.versus_source, "p_value") <= ALPHA
+
+
+def points_against(m: DomainMethod) -> str:
+    """Return the difference from source-only in points with its interval; empty for source-only itself."""
+    if m.versus_source is None:
+        return ""
+    value, low, high = (format_points(number_of(m.versus_source, k)) for k in ("difference", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 @dataclass
-class DomainResult:
-    """Source-only, adapted and target-trained classifiers on one target. The fields are those above."""
+class DomainResult(StudyResult):
+    """Source-only, adapted and target-trained classifiers on one target; the fields are those above."""
 
-    source: dict[str, Any]
-    target: dict[str, Any]
+    kind: ClassVar[str] = "domains"
+    title: ClassVar[str] = "comparison of domains"
+    rows: ClassVar[str] = "methods"
+    columns: ClassVar[Sequence[Column]] = (
+        Column("method", "title"),
+        metric_column("top1", "top-1", interval=True),
+        Column("points vs source [95 %]", lambda _, m: points_against(m) or "-"),
+        Column("p", lambda _, m: format_p(number_of(m.versus_source, "p_value"))),
+        metric_column("balanced_accuracy", "balanced"),
+        metric_column("log_loss"),
+        Column("s", "seconds", "{:.1f}"),
+    )
+
+    source: dict[str, Any] = field(metadata={"json": _Domain})
+    target: dict[str, Any] = field(metadata={"json": _Domain})
     classes: list[str]
     backbone: str
     classifier: str
     methods: list[DomainMethod]
     space: dict[str, Any] = field(default_factory=dict)
-    advice: str = ""
-    forward_passes: int = 0
-    failures: list[dict[str, str]] = field(default_factory=list)
-    environment: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    seconds_total: float | None = None
-    command: str | None = None
-    warnings: list[str] = field(default_factory=list)
 
-    kind: ClassVar[str] = "domains"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values; NaN becomes None."""
-        content = {"schema": SCHEMA, "kind": self.kind}
-        return plain(content | {f.name: getattr(self, f.name) for f in fields(DomainResult)})
-
-    def write_json(self, path: str | os.PathLike[str]) -> None:
-        """Write ``results.json``, all of it or nothing.
-
-        Raises
-        ------
-        OutputError
-            When the place cannot be written.
-        """
-        write_atomically(
-            path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        )
-
-    def to_frame(self) -> pandas.DataFrame:
-        """One row a method, in the order in which they were tried.
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each method, in the order in which they were tried.
 
         Returns
         -------
-        pandas.DataFrame
-            Columns ``name, title, kind``; for each metric ``top1, top1_low, top1_high``, ...;
-            ``difference, difference_low, difference_high, p_value`` against source-only; ``seconds``.
+        list of dict
+            ``name, title, kind``; for each metric ``top1, top1_low, top1_high``, ...; ``difference,
+            difference_low, difference_high, p_value`` against source-only; ``seconds``.
         """
-        import pandas
-
-        rows = []
+        records = []
         for m in self.methods:
             row: dict[str, Any] = {"name": m.name, "title": m.title, "kind": m.kind}
             for name, interval in m.metrics.items():
-                row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-            against = m.versus_source or {}
-            row |= {
-                "difference": against.get("difference", math.nan),
-                "difference_low": against.get("low", math.nan),
-                "difference_high": against.get("high", math.nan),
-                "p_value": against.get("p_value", math.nan),
-                "seconds": m.seconds,
-            }
-            rows.append(row)
-        return pandas.DataFrame(rows)
-
-    def table(self) -> str:
-        """A plain-text table for a terminal."""
-        lines = [["method", "top-1 [95 %]", "points vs source [95 %]", "p", "balanced", "log loss", "s"]]
-        for m in self.methods:
-            lines.append(
-                [
-                    m.title,
-                    str(m.top1),
-                    points_against(m) or "-",
-                    format_p(m.versus_source["p_value"]) if m.versus_source else "-",
-                    f"{m.metrics['balanced_accuracy'].value:.3f}",
-                    f"{m.metrics['log_loss'].value:.3f}",
-                    f"{m.seconds:.1f}",
-                ]
-            )
-        return "\n".join([self.heading(), "", *aligned(lines)])
+                row |= interval_record(name, interval)
+            against = Interval(*(number_of(m.versus_source, k) for k in ("difference", "low", "high")))
+            row |= interval_record("difference", against)
+            row |= {"p_value": number_of(m.versus_source, "p_value"), "seconds": m.seconds}
+            records.append(row)
+        return records
 
     def heading(self) -> str:
-        """What was trained where and tested on what, in one line."""
-        source, target = self.source, self.target
+        source, target = ({"name": "", "n_train": "?", "n_test": "?"} | d for d in (self.source, self.target))
         return (
             f"{source['name']} -> {target['name']}: {source['n_train']} labelled source and "
             f"{target['n_train']} unlabelled target images, {target['n_test']} test images, "
@@ -171,16 +145,8 @@ class DomainResult:
         )
 
 
-def points_against(m: DomainMethod) -> str:
-    """The difference from source-only in points with its interval; empty for source-only itself."""
-    if m.versus_source is None:
-        return ""
-    low, high = (format_points(m.versus_source[bound]) for bound in ("low", "high"))
-    return f"{format_points(m.versus_source['difference'])} [{low}, {high}]"
-
-
 def advise_domains(source: Interval, methods: Sequence[DomainMethod]) -> str:
-    """What the shift costs, which adaptation helps or harms, and how much of the way it goes.
+    """Return what the shift costs, which adaptation helps or harms, and how much of the gap it closes.
 
     Parameters
     ----------
@@ -215,6 +181,5 @@ def advise_domains(source: Interval, methods: Sequence[DomainMethod]) -> str:
 
 
 def _points(m: DomainMethod) -> str:
-    assert m.versus_source is not None
-    p = format_p(m.versus_source["p_value"])
-    return f"{format_points(m.versus_source['difference'])} points, p {p if p.startswith('<') else '= ' + p}"
+    difference = format_points(number_of(m.versus_source, "difference"))
+    return f"{difference} points, {p_in_text(number_of(m.versus_source, 'p_value'))}"

@@ -1,4 +1,4 @@
-"""What a comparison ran on: versions and machine, for the reader who wants to run it again."""
+"""Describe what a study ran on, for the reader who wants to run it again: versions and machine."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ PACKAGES = (
 
 
 def describe_environment(device: str | None = None) -> dict[str, str | int]:
-    """Versions of what the numbers depend on, and the machine.
+    """Return the versions of what the numbers depend on, and the machine, without host or user name.
 
-    Nothing is imported for it: versions come from the packages' metadata, and the accelerator is named
-    only when torch has been imported already. No host or user name is in it.
+    Nothing is imported for it: versions come from the packages' metadata, and the accelerator is named only
+    where torch has been imported already.
 
     Parameters
     ----------
     device : str, optional
-        Where the networks ran, such as ``"cpu"``; worked out when torch is loaded and none is given.
+        Where the networks ran, such as ``"cpu"``; by default what torch has, if it is loaded.
 
     Returns
     -------

@@ -1,19 +1,29 @@
-"""Numbers as people write them, the same in the terminal, the advice and the report."""
+"""Write numbers as people do, the same in the terminal, the advice and the report."""
 
 from __future__ import annotations
 
 import math
 
+from featx.metrics import METRICS, Interval
+from featx.results.methods import ALPHA
+from featx.results.tables import interval_text, number_text
+
 
 def format_p(p: float) -> str:
-    """A p-value as people write it: two digits, ``<0.001``, or ``-`` when there is none."""
+    """Write a p-value: two or three decimals, ``<0.001``, or ``-`` when there is none."""
     if not math.isfinite(p):
         return "-"
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.095 else f"{p:.2f}"
 
 
+def p_in_text(p: float) -> str:
+    """Write a p-value inside a sentence: ``p = 0.12``, ``p < 0.001``."""
+    text = format_p(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
 def format_milliseconds(seconds: float | None) -> str:
-    """Seconds as milliseconds with two digits, ``<0.01`` for less, ``-`` when unknown."""
+    """Write seconds as milliseconds with two digits, ``<0.01`` for less, ``-`` when unknown."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     ms = 1e3 * seconds
@@ -21,7 +31,7 @@ def format_milliseconds(seconds: float | None) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """A duration with two or three digits, in the unit a person would choose; ``-`` when unknown."""
+    """Write a duration with two or three digits, in the unit that suits it; ``-`` when unknown."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     if seconds < 0.001:
@@ -34,7 +44,7 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def format_joules(joules: float | None) -> str:
-    """An energy with two or three digits, in J, kJ or MJ; ``-`` when unknown."""
+    """Write an energy with two or three digits, in J, kJ or MJ; ``-`` when unknown."""
     if joules is None or not math.isfinite(joules):
         return "-"
     for unit, size in (("MJ", 1e6), ("kJ", 1e3)):
@@ -45,8 +55,25 @@ def format_joules(joules: float | None) -> str:
 
 
 def format_points(difference: float, signed: bool = True) -> str:
-    """A difference of accuracies in percentage points, with a real minus sign; ``-`` when unknown."""
+    """Write a difference of accuracies in percentage points, with a real minus sign; ``-`` when unknown."""
     if not math.isfinite(difference):
         return "-"
     points = round(100 * difference, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
     return (f"{points:+.1f}" if signed and points else f"{points:.1f}").replace("-", "−")
+
+
+def format_test(p_adjusted: float) -> str:
+    """Write an adjusted p-value as tables do: that no difference is shown, or how sure one is."""
+    p = format_p(p_adjusted)
+    return f"no difference shown (p {p})" if p_adjusted >= ALPHA else p
+
+
+def format_number(x: float) -> str:
+    """Write a quantity in the unit of the target, with four digits; ``-`` when unknown."""
+    return number_text(x, "{:.4g}")
+
+
+def format_metric(name: str, value: Interval) -> str:
+    """Write a metric with its interval: three decimals, or four digits where it has a unit."""
+    unbounded = METRICS[name].task == "numbers" and math.isinf(METRICS[name].high)
+    return interval_text(value, "{:.4g}" if unbounded else "{:.3f}")

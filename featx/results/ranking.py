@@ -1,4 +1,4 @@
-"""What a ranking of backbones or layers says, and its ``results.json``.
+"""A ranking of backbones or layers, and its ``results.json``.
 
 ========================  ==================================================================================
 ``schema``                1
@@ -15,7 +15,7 @@
 ``correlations``          object: score -> ``{tau, weighted_tau}``, its rank correlation with the probe over
                           the candidates; absent where fewer than 3 candidates have both
 ``cka``                   matrix in the order of ``candidates``: debiased linear CKA; null where undefined
-``cka_images``            images it was computed from
+``cka_images``            images that CKA was computed from
 ``spaces``                list of spaces in the order of ``candidates``
 ``forward_passes``        images sent through a network in this run
 ``seconds``               object: backbone -> seconds of extraction
@@ -25,21 +25,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from featx.metrics import Interval
-from featx.results.comparison import aligned
-from featx.results.writing import plain, write_atomically
-from featx.spreadsheet import frame_csv
+from featx.results.base import DatasetFacts, Result
+from featx.results.tables import Lines, interval_record, number_text
 
-if TYPE_CHECKING:
-    import pandas
-
-#: The scores by name, and what they are called.
+#: The title of each score.
 SCORES = {
     "logme": "LogME",
     "h_score": "H-score",
@@ -64,10 +58,13 @@ class Candidate:
 
 
 @dataclass
-class RankingResult:
-    """A ranking; the fields are those above."""
+class RankingResult(Result):
+    """Backbones or layers with their scores; the fields are those above."""
 
-    dataset: dict[str, Any]
+    kind: ClassVar[str] = "ranking"
+    title: ClassVar[str] = "ranking"
+
+    dataset: dict[str, Any] = field(metadata={"json": DatasetFacts})
     candidates: list[Candidate]
     correlations: dict[str, dict[str, float]] = field(default_factory=dict)
     cka: list[list[float]] = field(default_factory=list)
@@ -79,11 +76,11 @@ class RankingResult:
 
     @property
     def several_layers(self) -> bool:
-        """Whether any backbone was looked at in more than one layer."""
+        """Whether there is a backbone with more than one layer."""
         return len({c.backbone for c in self.candidates}) < len(self.candidates)
 
     def ranked(self) -> list[Candidate]:
-        """The best first: by the probe where there is one, else by LogME; layers stay in their order."""
+        """Return the best first, by the probe or, without one, by LogME; layers stay in their order."""
         if self.several_layers:
             return list(self.candidates)
 
@@ -94,7 +91,7 @@ class RankingResult:
         return sorted(self.candidates, key=worth, reverse=True)
 
     def best(self, score: str | None = None) -> Candidate | None:
-        """The candidate with the best probe, or with the best of a score; None where none has it."""
+        """Return the candidate with the best probe, or with the best of a score; None where none has it."""
         found = {}
         for i, c in enumerate(self.candidates):
             value = (c.probe.value if c.probe is not None else None) if score is None else c.scores.get(score)
@@ -103,7 +100,7 @@ class RankingResult:
         return self.candidates[max(found, key=lambda i: found[i])] if found else None
 
     def verdict(self) -> str:
-        """What the probe says, and how much would be lost by choosing with LogME."""
+        """Return what the probe says, and how much would be lost by choosing with LogME."""
         best, chosen = self.best(), self.best("logme")
         if best is None or best.probe is None:
             return "" if chosen is None else f"LogME is highest for {_named(chosen)}."
@@ -115,60 +112,33 @@ class RankingResult:
         lost = 100 * (best.probe.value - chosen.probe.value)
         return f"{said} LogME would have chosen {_named(chosen)}, {lost:.1f} points less."
 
-    def table(self) -> str:
-        """Plain text: the candidates, and below each score its rank correlation with the probe."""
-        shown = [s for s in SCORES if any(c.scores.get(s) is not None for c in self.candidates)]
-        lines = [["backbone", "layer", "dim", *(SCORES[s] for s in shown), "probe top-1 [95 %]"]]
-        for c in self.ranked():
-            values = [_number(c.scores.get(s)) for s in shown]
-            lines.append([c.backbone, c.layer, str(c.dim), *values, "-" if c.probe is None else str(c.probe)])
-        for key, title in (("tau", "Kendall tau"), ("weighted_tau", "weighted tau")):
-            values = [_number((self.correlations.get(s) or {}).get(key)) for s in shown]
-            if any(v != "-" for v in values):
-                lines.append([title, "", "", *values, ""])
+    def heading(self) -> str:
         data = self.dataset
         tested = f", probe tested on {data['n_test']}" if data.get("n_test") else ""
-        head = f"{data['name']}: {data['n']} images{tested}, {data['n_classes']} classes"
-        return "\n".join([head, "", *aligned(lines)])
+        sizes = f"{data.get('n', '?')} images{tested}, {data.get('n_classes', '?')} classes"
+        return f"{data.get('name', '')}: {sizes}"
 
-    def to_frame(self) -> pandas.DataFrame:
-        """One row a candidate."""
-        import pandas
+    def lines(self) -> Lines:
+        """Return the candidates and, below each score, its rank correlation with the probe."""
+        known = [s for s in SCORES if any(c.scores.get(s) is not None for c in self.candidates)]
+        lines = [["backbone", "layer", "dim", *(SCORES[s] for s in known), "probe top-1 [95 %]"]]
+        for c in self.ranked():
+            values = [number_text(c.scores.get(s)) for s in known]
+            lines.append([c.backbone, c.layer, str(c.dim), *values, "-" if c.probe is None else str(c.probe)])
+        for key, title in (("tau", "Kendall tau"), ("weighted_tau", "weighted tau")):
+            values = [number_text((self.correlations.get(s) or {}).get(key)) for s in known]
+            if any(v != "-" for v in values):
+                lines.append([title, "", "", *values, ""])
+        return lines
 
-        rows = []
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each candidate: what it is, each score, and the probe with its interval."""
+        records = []
         for c in self.candidates:
             row: dict[str, Any] = {k: getattr(c, k) for k in ("backbone", "layer", "depth", "dim")}
-            row |= {s: c.scores.get(s) for s in SCORES}
-            row |= {f"probe{k}": getattr(c.probe, a, None) for k, a in _PARTS}
-            rows.append(row)
-        return pandas.DataFrame(rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        own = {name: getattr(self, name) for name in RankingResult.__dataclass_fields__}
-        found: dict[str, Any] = plain({"schema": 1, "kind": "ranking", **own})
-        return found
-
-    def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``results.json`` and ``results.csv`` into a folder.
-
-        Raises
-        ------
-        OutputError
-            When the place cannot be written.
-        """
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(os.path.join(folder, "results.json"), text)
-        frame = frame_csv(self.to_frame())
-        write_atomically(os.path.join(folder, "results.csv"), frame)
-
-
-_PARTS = (("", "value"), ("_low", "low"), ("_high", "high"))
+            records.append(row | {s: c.scores.get(s) for s in SCORES} | interval_record("probe", c.probe))
+        return records
 
 
 def _named(c: Candidate) -> str:
     return f"{c.backbone} ({c.layer})"
-
-
-def _number(x: float | None) -> str:
-    return "-" if x is None or not math.isfinite(x) else f"{x:.3f}"

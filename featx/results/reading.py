@@ -1,7 +1,7 @@
-"""Reading results back: what anybody may have written becomes plain data of the right types, or an error.
+"""Read results back: a file that anybody may have written becomes data of the right types, or one error.
 
-`read_json` reads the file, `built` makes of it what a type says: a dataclass of this package, with everything
-in it. Fields whose content is a table of its own say with ``metadata={"json": ...}`` what it holds.
+`read_json` reads the file; `built` makes of it what a type says, such as a dataclass with everything in it. A
+field may say more about its content than its type does: ``metadata={"json": a TypedDict}``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import os
 import stat
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, Union
 
 from featx.errors import InputError, as_one_error
 
 #: Larger than any count or size that is in a result.
 _LARGEST = 2**53
+#: Metadata of a dataclass field that is neither written nor read.
+NOT_STORED = {"stored": False}
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
@@ -46,16 +48,17 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
             return json.loads(file.read().decode("utf-8"), parse_constant=_no_number)
 
 
-def built(kind: Any, value: Any, place: str) -> Any:
-    """Make of plain JSON what a type says.
+def built(kind: Any, value: Any, place: str = "") -> Any:
+    """Make what a type says of plain JSON.
 
     Parameters
     ----------
     kind : type
-        A dataclass, a `TypedDict`, ``list[...]``, ``dict[str, ...]``, a union, ``int``, ``float``, ``str``,
-        ``bool``, ``None`` or ``Any``.
+        A dataclass (its method ``check``, if it has one, is called), a `TypedDict`, ``list[...]``,
+        ``dict[str, ...]``, a union, ``int``, ``float``, ``str``, ``bool``, ``None`` or ``Any``.
     value : object
-        Of a parsed file. Where a number is expected, null is NaN; what a dataclass does not know is left out.
+        From a parsed file. Where a number is expected, null is NaN; keys that a dataclass does not know are
+        left out.
     place : str
         How messages name it: ``"methods[2].metrics"``.
 
@@ -78,32 +81,29 @@ def built(kind: Any, value: Any, place: str) -> Any:
         (inner,) = typing.get_args(kind)
         items = value if isinstance(value, list | tuple) else _refuse(place, "a list", value)
         if inner is int and all(type(item) is int and abs(item) <= _LARGEST for item in items):
-            return list(items)  # the rows of a large confusion matrix, without a name for each number
+            return list(items)  # a row of a large confusion matrix: no name for each number
         return [built(inner, item, f"{place}[{i}]") for i, item in enumerate(items)]
     if origin is dict:
         inner = typing.get_args(kind)[1]
         return {name: built(inner, item, f"{place}.{name}") for name, item in _mapping(value, place).items()}
     if typing.is_typeddict(kind):
-        hints = _hints(kind)
-        return {
-            name: built(hints.get(name, Any), item, f"{place}.{name}")
-            for name, item in _mapping(value, place).items()
-        }
+        hints, content = _hints(kind), _mapping(value, place)
+        if missing := sorted(kind.__required_keys__ - set(content)):
+            raise InputError(f"{place[:200]}.{missing[0]} is missing")
+        return {n: built(hints.get(n, Any), item, f"{place}.{n}") for n, item in content.items()}
     if dataclasses.is_dataclass(kind):
-        return kind(**built_fields(kind, value, place))  # type: ignore[operator]
+        found = kind(**_fields(kind, _mapping(value, place), place))  # type: ignore[operator]
+        if hasattr(found, "check"):
+            found.check()
+        return found
     return _number_or_text(kind, value, place)
 
 
-def built_fields(
-    kind: Any, value: Any, place: str = "", names: Iterable[str] | None = None
-) -> dict[str, Any]:
-    """As `built` of a dataclass, its fields alone; `names` of them, or all."""
-    content, hints, found = _mapping(value, place), _hints(kind), {}
+def _fields(kind: Any, content: Mapping[str, Any], place: str) -> dict[str, Any]:
+    hints, found = _hints(kind), {}
     for field in dataclasses.fields(kind):
-        if names is not None and field.name not in names:
-            continue
         inside = f"{place}.{field.name}".lstrip(".")
-        if field.name in content:
+        if field.name in content and field.metadata.get("stored", True):
             found[field.name] = built(hints[field.name], content[field.name], inside)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{inside[:200]} is missing")
@@ -119,7 +119,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _either(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
-    """The first of several types that the value is of; of a single one besides null, its own message."""
+    """Build the first of several types that the value fits; the message is that of the last one."""
     if value is None and type(None) in kinds:
         return None
     kinds = tuple(kind for kind in kinds if kind is not type(None))
@@ -153,7 +153,7 @@ def _number_or_text(kind: type, value: Any, place: str) -> Any:
 
 
 def shown(value: Any, most: int = 60) -> str:
-    """A value of a file as a message quotes it: on one line, of at most `most` characters."""
+    """Return a value of a file as a message quotes it: on one line, at most `most` characters."""
     if isinstance(value, Mapping | list):
         return type(value).__name__
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:

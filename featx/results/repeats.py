@@ -1,21 +1,21 @@
-"""The same comparison on several drawn splits: what each method reached on each of them, and over all."""
+"""A comparison on several drawn splits: what each method reached on each of them, and in the mean."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from featx.errors import InputError
-from featx.metrics import Interval
-from featx.results.formats import format_p
-from featx.results.reading import built, shown
-from featx.results.types import Test
+from featx.metrics import METRICS, Interval
+from featx.results.formats import format_metric, format_test
+from featx.results.methods import Test, TestedMethod
+from featx.results.reading import shown
+from featx.results.tables import Lines
 
 
 @dataclass
-class RepeatedMethod:
+class RepeatedMethod(TestedMethod):
     """One method on all the splits.
 
     Attributes
@@ -29,9 +29,9 @@ class RepeatedMethod:
     seconds : list of float or None
         The fit on each split.
     versus_best : dict or None
-        None for the best one, else as `MethodResult.versus_best`, but of the corrected resampled t-test.
+        None for the best one, else as in `MethodResult`, but of the corrected resampled t-test.
     earlier_run : list of str or None
-        For each split when an earlier run computed it; None of what this run did.
+        For each split, when an earlier run computed it; None where this run did.
     """
 
     name: str
@@ -45,15 +45,8 @@ class RepeatedMethod:
     earlier_run: list[str | None] = field(default_factory=list)
 
     def mean(self, metric: str) -> Interval:
-        """The mean of that metric, or an undefined interval (NaN) when it was not measured."""
+        """Return the mean of a metric; undefined (NaN) where it was not measured."""
         return self.means.get(metric, Interval(math.nan))
-
-    @property
-    def p_adjusted(self) -> float:
-        """Of the test against the best, adjusted for the number of tests; a floor's is not adjusted."""
-        test = self.versus_best or {}
-        p = test.get("p_value") if test.get("p_holm") is None else test["p_holm"]
-        return math.nan if p is None else float(p)
 
 
 @dataclass
@@ -67,7 +60,7 @@ class Repeats:
     n_train, n_test : list of int
         Images of each split.
     metric : str
-        The one that ranks the methods and that is tested: ``"top1"``, or ``"mae"`` of a number.
+        The metric that ranks the methods and is tested: ``"top1"``, or ``"mae"`` where a number is predicted.
     methods : list of RepeatedMethod
         The best mean first.
     """
@@ -79,71 +72,46 @@ class Repeats:
     methods: list[RepeatedMethod]
 
     def best(self) -> RepeatedMethod | None:
-        """The method that the others were tested against; None when there are only floors."""
-        return next((m for m in self.methods if m.kind != "floor" and m.versus_best is None), None)
+        """Return the method that the others were tested against; None where there are only references."""
+        return next((m for m in self.methods if not m.is_reference and m.versus_best is None), None)
 
     def of(self, name: str, backbone: str | None) -> RepeatedMethod | None:
-        """The method of that name on that backbone, if it is there."""
+        """Return the method of that name on that backbone, if it is there."""
         return next((m for m in self.methods if (m.name, m.backbone) == (name, backbone)), None)
 
     def mean(self, name: str, backbone: str | None, metric: str) -> float:
-        """Mean of a metric of one method; NaN where there is none."""
+        """Return the mean of a metric of one method; NaN where there is none."""
         found = self.of(name, backbone)
         return math.nan if found is None else found.mean(metric).value
 
+    @property
+    def title(self) -> str:
+        """The mean of the metric, in words: ``mean top-1 accuracy``."""
+        return f"mean {METRICS[self.metric].title.removeprefix('mean ')}"
+
     def digits(self, value: float) -> str:
-        """A value of the metric: three decimals of an accuracy, four digits in the unit of a number."""
-        return f"{value:.3f}" if self.metric == "top1" else f"{value:.4g}"
+        """Return a value of the metric as tables show it."""
+        return format_metric(self.metric, Interval(value))
 
-    def said(self, method: RepeatedMethod) -> str:
-        """The mean of the metric of one method with its interval."""
-        mean = method.mean(self.metric)
-        bounds = f" [{self.digits(mean.low)}, {self.digits(mean.high)}]" if math.isfinite(mean.low) else ""
-        return self.digits(mean.value) + bounds
-
-    def rows(self, alpha: float) -> list[list[str]]:
-        """Cells of a text table, the head first."""
-        several = len({m.backbone for m in self.methods if m.backbone}) > 1
-        name = "top-1" if self.metric == "top1" else self.metric.upper()
-        lines = [["method", f"mean {name} [95 %]", "lowest", "highest", "fit s", "p vs best (Holm)"]]
+    def lines(self) -> Lines:
+        """Return the cells of a table, the headings first."""
+        lines = [["method", f"{self.title} [95 %]", "lowest", "highest", "fit s", "p vs best (Holm)"]]
         for m in self.methods:
             values = m.metrics[self.metric]
             times = [t for t in m.seconds if t is not None]
-            lines.append(
-                [
-                    (f"{m.title} · {m.backbone}" if several and m.backbone else m.title)
-                    + (" (floor)" if m.kind == "floor" else ""),
-                    self.said(m),
-                    self.digits(min(values)),
-                    self.digits(max(values)),
-                    f"{sum(times) / len(times):.1f}" if times else "-",
-                    "best" if m is self.best() else said_of(m.p_adjusted, alpha),
-                ]
-            )
+            time = f"{sum(times) / len(times):.1f}" if times else "-"
+            test = "best" if m is self.best() else format_test(m.p_adjusted)
+            mean = format_metric(self.metric, m.mean(self.metric))
+            ends = self.digits(min(values)), self.digits(max(values))
+            lines.append([m.in_table(self.methods), mean, *ends, time, test])
         return lines
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any] | None) -> Repeats | None:
-        """From the JSON values that ``results.json`` has; null gives None.
-
-        Raises
-        ------
-        InputError
-            A method has not one value a split.
-        """
-        if content is None:
-            return None
-        found = built(cls, content, "repeats")
-        n = len(found.seeds)
-        for m in found.methods:
-            if found.metric not in m.metrics or any(len(values) != n for values in m.metrics.values()):
-                raise InputError(f"repeats: {shown(m.name)} has not one value for each of {n} seeds")
-        if not n:
+    def check(self) -> None:
+        """Refuse methods without one value for each split, read from a damaged file."""
+        if not (n := len(self.seeds)):
             raise InputError("repeats: there are no seeds")
-        return found
-
-
-def said_of(p_adjusted: float, alpha: float) -> str:
-    """What an adjusted p-value says in a table: that no difference is shown, or how sure one is."""
-    p = format_p(p_adjusted)
-    return f"no difference shown (p {p})" if p_adjusted >= alpha else p
+        if self.metric not in METRICS:
+            raise InputError(f"repeats: {shown(self.metric)} is no metric")
+        for m in self.methods:
+            if self.metric not in m.metrics or any(len(values) != n for values in m.metrics.values()):
+                raise InputError(f"repeats: {shown(m.name)} has not one value for each of {n} seeds")

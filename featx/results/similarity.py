@@ -1,4 +1,4 @@
-"""What a comparison of two sets of images says, and its ``results.json``.
+"""A comparison of two sets of images, and its ``results.json``.
 
 ========================  ==================================================================================
 ``schema``                1
@@ -9,36 +9,35 @@
 ``space``                 the space of both
 ``measures``              list of ``{name, title, value, chance}``: a distance, and the mean of the same
                           distance over `CHANCE_DRAWS` random divisions of the union into sets of these sizes,
-                          which is what no difference at all would give; ``chance`` is null where it is known
+                          that is, where there is no difference; ``chance`` is null where it is known
                           to be 0. Names: ``frechet``, ``mmd``, ``coral``, ``proxy_a``, ``js_profile`` (null
                           without class probabilities), ``js_histogram``, ``js_density``
 ``test``                  object: the permutation test of ``mmd``: ``p_value``, ``n_permutations``,
                           ``bandwidths``
-``told_apart``            share of images, both sets counted alike, whose set a linear classifier names
-                          rightly, out of fold; 0.5 is guessing
+``told_apart``            balanced accuracy, out of fold, of a linear classifier that tells the sets apart;
+                          0.5 is guessing
 ``drift``                 whether ``p_value`` is below ``alpha``
 ``alpha``                 0.05
 ``most_different``        list of ``{set, id, log_ratio}``: the images of each set that look least like the
-                          other one; ``log_ratio`` is the natural logarithm of how much denser, by the linear
-                          classifier, the image's own set is there
+                          other one; ``log_ratio`` = ln(density of its own set / density of the other one)
+                          at the image, by the linear classifier
 ``forward_passes``        images sent through a network in this run
-``seed``                  of everything drawn
+``seed``                  the seed of everything drawn
 ``notes``                 list of sentences
 ========================  ==================================================================================
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
-from featx.results.comparison import aligned
-from featx.results.formats import format_p
-from featx.results.writing import plain, write_atomically
-from featx.terminal import printable
+from featx.errors import InputError
+from featx.results.base import Column, Result
+from featx.results.formats import p_in_text
+from featx.results.tables import Lines
 
 #: Random divisions behind the column ``chance``.
 CHANCE_DRAWS = 3
@@ -54,16 +53,51 @@ MEASURES = {
 }
 
 
+# What a file says of a set, a distance, the test and an image; see above.
+class _Set(TypedDict):
+    name: str
+    n: int
+    used: int
+
+
+class _Measure(TypedDict):
+    name: str
+    title: str
+    value: float | None
+    chance: float | None
+
+
+class _Test(TypedDict):
+    p_value: float
+    n_permutations: int
+
+
+class _Image(TypedDict):
+    set: str
+    id: str
+    log_ratio: float
+
+
 @dataclass
-class SimilarityResult:
+class SimilarityResult(Result):
     """Two sets compared; the fields are those above."""
 
-    sets: list[dict[str, Any]]
+    kind: ClassVar[str] = "similarity"
+    title: ClassVar[str] = "comparison of two sets"
+    csv_file: ClassVar[str] = ""
+    rows: ClassVar[str] = "measures"
+    columns: ClassVar[Sequence[Column]] = (
+        Column("distance", "title"),
+        Column("value", "value", "{:.4g}"),
+        Column("by chance", "chance", "{:.4g}"),
+    )
+
+    sets: list[dict[str, Any]] = field(metadata={"json": list[_Set]})
     space: dict[str, Any]
-    measures: list[dict[str, Any]]
-    test: dict[str, Any]
+    measures: list[dict[str, Any]] = field(metadata={"json": list[_Measure]})
+    test: dict[str, Any] = field(metadata={"json": _Test})
     told_apart: float
-    most_different: list[dict[str, Any]]
+    most_different: list[dict[str, Any]] = field(metadata={"json": list[_Image]})
     alpha: float = 0.05
     forward_passes: int = 0
     seed: int = 0
@@ -71,59 +105,38 @@ class SimilarityResult:
 
     @property
     def drift(self) -> bool:
-        """Whether chance alone would seldom make the sets differ so much."""
+        """Whether the permutation test shows a difference (p < `alpha`)."""
         return bool(self.test["p_value"] < self.alpha)
 
     def value(self, name: str) -> float:
-        """A distance by name; NaN where there is none."""
+        """Return a distance by name; NaN where there is none."""
         found = next(m["value"] for m in self.measures if m["name"] == name)
         return math.nan if found is None else float(found)
 
     def verdict(self) -> str:
-        """Whether the sets differ, by the test, and how much, by the classifier."""
         a, b = (s["name"] for s in self.sets)
-        p = format_p(self.test["p_value"])
-        said = f"p {p}" if p.startswith("<") else f"p = {p}"
+        test = f"({p_in_text(self.test['p_value'])}, permutation test of MMD)"
         share = f"{100 * self.told_apart:.0f} %"
         how = f"a linear classifier tells the sets apart in {share} of cases (50 % is chance)"
         if self.drift:
-            return f"Drift: {b} differs from {a} ({said}, permutation test of MMD); {how}."
-        return (
-            f"No drift found between {a} and {b} ({said}, permutation test of MMD); {how}. "
-            "A small difference may need more images to show."
-        )
+            return f"Drift: {b} differs from {a} {test}; {how}."
+        more = "A small difference may need more images to show."
+        return f"No drift found between {a} and {b} {test}; {how}. {more}"
 
-    def table(self) -> str:
-        """Plain text: every distance beside what chance gives, and the images that differ most."""
-        lines = [["distance", "value", "by chance"]]
-        for m in self.measures:
-            lines.append([m["title"], _number(m["value"]), _number(m["chance"])])
-        sizes = ", ".join(
+    def heading(self) -> str:
+        return ", ".join(
             f"{s['name']}: {s['n']} images" + (f" ({s['used']} compared)" if s["used"] < s["n"] else "")
             for s in self.sets
         )
-        shown = [printable(f"  {m['log_ratio']:+.1f}  {m['set']}: {m['id']}") for m in self.most_different]
-        return "\n".join(
-            [sizes, "", *aligned(lines), "", "least like the other set (log density ratio):", *shown]
-        )
+
+    def tables(self) -> list[tuple[str, Lines]]:
+        """Return every distance beside what chance gives, and the images that differ most."""
+        images = [[f"{m['set']}: {m['id']}", f"{m['log_ratio']:+.1f}"] for m in self.most_different]
+        return [*super().tables(), ("", [["least like the other set", "log density ratio"], *images])]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        own = {name: getattr(self, name) for name in SimilarityResult.__dataclass_fields__}
-        found: dict[str, Any] = plain({"schema": 1, "kind": "similarity", **own, "drift": self.drift})
-        return found
+        return super().to_dict() | {"drift": self.drift}
 
-    def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``results.json`` into a folder.
-
-        Raises
-        ------
-        OutputError
-            When the place cannot be written.
-        """
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(os.path.join(folder, "results.json"), text)
-
-
-def _number(x: float | None) -> str:
-    return "-" if x is None or not math.isfinite(x) else f"{x:.4g}"
+    def check(self) -> None:
+        if len(self.sets) != 2:
+            raise InputError(f"sets: expected 2, got {len(self.sets)}")

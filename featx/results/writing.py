@@ -1,7 +1,8 @@
-"""Writing a text file so that a reader finds the old one or the whole new one; and values as JSON."""
+"""Write a text file so that a reader finds the old one or the whole new one; make values plain JSON."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.durable import replacing
-from featx.errors import OutputError
+from featx.errors import OutputError, reason_of
+from featx.options import check_options
 
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:
@@ -21,7 +23,7 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
     Raises
     ------
     OutputError
-        When the place cannot be written.
+        The file cannot be written.
     """
     target = Path(path)
     try:
@@ -32,8 +34,37 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
+def make_folder(directory: str | os.PathLike[str]) -> Path:
+    """Make a folder for results, if it is missing, and prove that it can be written.
+
+    Raises
+    ------
+    OutputError
+        It cannot.
+    """
+    check_options(directory=directory)
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / ".featx-write-test"
+        trial.write_bytes(b"")
+        trial.unlink()
+    except (OSError, ValueError) as error:  # ValueError: a name that is no text
+        raise OutputError(f"{folder}: cannot be written ({reason_of(error)}); choose another -o") from None
+    return folder
+
+
+def json_text(x: Any) -> str:
+    """Return `x` as JSON on one line."""
+    return json.dumps(plain(x), ensure_ascii=False)
+
+
 def plain(x: Any) -> Any:
-    """The same as JSON values: no dataclasses, tuples, arrays, NaN; what JSON lacks becomes its text."""
+    """Return `x` as JSON values.
+
+    Dataclasses become objects, tuples, sets and arrays lists, NaN and infinities None; anything else that
+    JSON lacks becomes its text.
+    """
     if hasattr(x, "__dataclass_fields__"):
         return {name: plain(getattr(x, name)) for name in x.__dataclass_fields__}
     if isinstance(x, Mapping):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,39 +20,20 @@ from featx.options import (
     checked,
     require_no_effect,
 )
+from featx.results import NOT_STORED
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.studies.collections import has_rows, open_dataset, open_features
+from featx.studies.output import Reported
 
 #: Fewest images of a set: a domain classifier in 5 folds needs more than one in each.
 FEWEST = 10
 
 
 @dataclass
-class Similarity(SimilarityResult):
+class Similarity(Reported, SimilarityResult):
     """A comparison of two sets that can be saved; see `featx.results.similarity` for its fields."""
 
-    thumbnails: dict[tuple[str, str], bytes] = field(default_factory=dict)
-
-    def save(self, directory: str | Path) -> Path:
-        """Writes ``results.json`` and ``report.html``, with the images that stand out, into `directory`.
-
-        Returns
-        -------
-        Path
-            The report.
-
-        Raises
-        ------
-        OutputError
-            The folder cannot be made or written.
-        """
-        from featx.report.similarity import write_similarity
-        from featx.studies.comparison import prepare_output
-
-        folder = prepare_output(directory)
-        self.write(folder)
-        write_similarity(folder / "report.html", self, self.thumbnails)
-        return folder / "report.html"
+    thumbnails: dict[tuple[str, str], bytes] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @dataclass

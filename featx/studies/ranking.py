@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from featx.options import checked, listed
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.studies.collections import open_dataset
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
+from featx.studies.output import Reported
 from featx.terminal import tell
 
 #: Images that CKA is computed from at most: memory and time grow with the square.
@@ -37,29 +37,8 @@ CKA_IMAGES = 1000
 
 
 @dataclass
-class Ranking(RankingResult):
+class Ranking(Reported, RankingResult):
     """A ranking that can be saved; see `featx.results.ranking` for its fields."""
-
-    def save(self, directory: str | Path) -> Path:
-        """Writes ``results.json``, ``results.csv`` and ``report.html`` into `directory`.
-
-        Returns
-        -------
-        Path
-            The report.
-
-        Raises
-        ------
-        OutputError
-            The folder cannot be made or written.
-        """
-        from featx.report.ranking import write_ranking
-        from featx.studies.comparison import prepare_output
-
-        folder = prepare_output(directory)
-        self.write(folder)
-        write_ranking(folder / "report.html", self)
-        return folder / "report.html"
 
 
 @checked()

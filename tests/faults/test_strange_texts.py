@@ -22,7 +22,7 @@ from featx.data.tasks import Task
 from featx.errors import FeatxError
 from featx.metrics import names_for
 from featx.results import ComparisonResult, CurveResult, RegressionResult
-from featx.results.places import Study, output_file, output_folder
+from featx.results.output_paths import Study, output_file, output_folder
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison import compare
 from featx.studies.comparison.evaluate import CHECKPOINT_FILE

@@ -114,12 +114,12 @@ def test_several_splits_confirm_or_contradict_the_one():
         return advise(methods, 240, Repeats(**sizes, methods=list(over)))
 
     agreed = said(repeated("svm", 0.95), repeated("knn", 0.93, p=0.3))
-    assert "Over 3 splits its mean top-1 is 0.950 [0.930, 0.970], the highest; 1 of the 1 other" in agreed
+    assert "mean top-1 accuracy is 0.950 [0.930, 0.970], the highest; 1 of the 1 other" in agreed
     open_ = said(repeated("knn", 0.95), repeated("svm", 0.93, p=0.3))
     assert "the highest is Knn's, 0.950, no difference shown (adjusted p = 0.30)" in open_
     assert "Warning" not in open_
     against = said(repeated("knn", 0.95), repeated("svm", 0.93, p=0.01))
-    assert "Warning: over 3 splits its mean top-1 is 0.930" in against
+    assert "Warning: over 3 splits its mean top-1 accuracy is 0.930" in against
     assert "shown to be better (adjusted p = 0.010)" in against
 
 
@@ -158,14 +158,14 @@ def test_probes_that_cannot_be_told_apart_are_counted():
 
 def test_no_better_than_the_pixels_is_a_warning():
     floor = method("pixels", 0.94, "floor", p=0.6, best=0.95)
-    assert "Warning: it is not shown to be better than the floor, pixels (0.940)" in advise(
+    assert "Warning: it is not shown to be better than the reference, pixels (0.940)" in advise(
         [method("svm", 0.95), floor], 240
     )
     beaten = method("pixels", 0.40, "floor", p=0.0, best=0.95)
     assert "Warning" not in advise([method("svm", 0.95), beaten], 240)
 
 
-def test_without_a_paired_test_the_floor_must_lie_below_the_interval():
+def test_without_a_paired_test_the_reference_must_lie_below_the_interval():
     svm = method("svm", 0.95)
     assert "Warning" in advise([svm, method("pixels", 0.93, "floor")], 240)
     assert "Warning" not in advise([svm, method("pixels", 0.90, "floor")], 240)

@@ -13,12 +13,13 @@ import pytest
 from featx.errors import InputError, OutputError
 from featx.metrics import Interval
 from featx.results import (
+    NOT_STORED,
     ComparisonResult,
     MethodResult,
     Mistake,
     best_method,
-    by_top1,
     describe_environment,
+    ranked_methods,
     write_atomically,
 )
 from featx.results.formats import format_joules, format_milliseconds, format_p, format_points, format_seconds
@@ -72,13 +73,13 @@ def result() -> ComparisonResult:
     )
 
 
-def test_the_best_is_the_highest_top1_without_floors(result):
+def test_the_best_is_the_highest_top1_without_references(result):
     result.methods[1].metrics["top1"] = Interval(0.99)
     assert result.best().name == "svm"
-    assert [m.name for m in by_top1(result.methods)] == ["majority", "svm", "knn"]
+    assert [m.name for m in ranked_methods(result.methods)] == ["majority", "svm", "knn"]
 
 
-def test_nothing_but_floors_has_no_best():
+def test_nothing_but_references_has_no_best():
     assert best_method([method("majority", 0.5, kind="floor"), method("broken", math.nan)]) is None
 
 
@@ -87,11 +88,11 @@ def test_at_equal_top1_the_probe_comes_before_the_fine_tuned_baseline():
     assert best_method([tuned, probe]) is probe
 
 
-def test_at_equal_top1_the_reference_of_the_paired_tests_stays_the_best():
+def test_at_equal_top1_the_method_that_others_were_tested_against_stays_the_best():
     tested = method("svm", 0.9, versus_best={"p_value": 1.0, "method": "full"})
-    reference = method("full", 0.9, kind="finetune")
-    assert best_method([tested, reference]) is reference
-    assert by_top1([tested, reference])[0] is reference
+    untested = method("full", 0.9, kind="finetune")
+    assert best_method([tested, untested]) is untested
+    assert ranked_methods([tested, untested])[0] is untested
 
 
 def test_at_equal_top1_log_loss_decides_between_probes():
@@ -163,10 +164,10 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
     assert "é" in text, "text stays readable"
 
 
-def test_a_subclass_keeps_its_own_fields_out_of_the_file(result):
+def test_a_field_that_is_not_stored_stays_out_of_the_file(result):
     @dataclasses.dataclass
     class WithPictures(ComparisonResult):
-        thumbnails: dict = dataclasses.field(default_factory=dict)
+        thumbnails: dict = dataclasses.field(default_factory=dict, metadata=NOT_STORED)
 
     own = WithPictures(dataset={}, methods=result.methods, thumbnails={"a": b"jpeg"})
     assert "thumbnails" not in own.to_dict()
@@ -230,7 +231,7 @@ def test_table_shows_intervals_costs_and_the_paired_test(result):
     assert "0.900 [0.850, 0.950]" in lines[2]
     assert lines[2].endswith("best")
     assert lines[3].split()[-4:] == ["-", "0.2", "2.0", "0.030"]
-    assert "Majority (floor)" in lines[4]
+    assert "Majority (reference)" in lines[4]
     assert len({len(line) for line in lines[:2]}) == 1
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from featx.cache.identity import Space
+from featx.data.facts import as_html, one_line
 from featx.data.features.writing import encoded, write_features
 from featx.data.tasks import LABEL, Task, WithTasks, check_targets
 from featx.errors import CacheError, FeaturesError, InputError
@@ -127,6 +128,12 @@ class Features(WithTasks):
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def dim(self) -> int:

@@ -17,15 +17,10 @@ from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
 from featx.studies.comparison.evaluate import CHECKPOINT_FILE, Options
 from featx.studies.comparison.numbers import compare_numbers
-from featx.studies.comparison.result import (
-    Comparison,
-    RegressionComparison,
-    leaving_nothing,
-    prepare_output,
-    tidying,
-)
+from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
+from featx.studies.output import prepare_output, removes_unused_folder
 from featx.terminal import tell
 
 __all__ = [
@@ -39,9 +34,6 @@ __all__ = [
     "compare_detectors",
     "compare_domains",
     "find_anomalies",
-    "leaving_nothing",
-    "prepare_output",
-    "tidying",
 ]
 
 #: Fine-tuning modes of the baseline, cheapest first.
@@ -51,7 +43,7 @@ _DEFAULT_MODES = ("head", "last", "full")
 
 
 @checked()
-@tidying
+@removes_unused_folder
 def compare(
     data: Any,
     labels: Any = None,

@@ -22,37 +22,16 @@ from featx.results import (
     describe_environment,
     write_atomically,
 )
-from featx.spreadsheet import csv_text, frame_csv
+from featx.spreadsheet import csv_text
 from featx.studies.collections import embed_collections
-from featx.studies.comparison.result import prepare_output
 from featx.studies.evaluation import Cell, LabelledRows, Outcome, run_cells
 from featx.studies.evaluation.methods import DetectorMethod
+from featx.studies.output import Reported
 
 
 @dataclass
-class AnomalyComparison(AnomalyResult):
-    """A comparison of detectors that can be kept; see `featx.results.AnomalyResult`."""
-
-    def save(self, directory: str | Path) -> Path:
-        """Writes ``results.json``, ``results.csv`` and ``report.html`` into `directory`.
-
-        Returns
-        -------
-        Path
-            The report.
-
-        Raises
-        ------
-        OutputError
-            The folder cannot be made or written.
-        """
-        from featx.report import write_anomaly
-
-        folder = prepare_output(directory)
-        self.write_json(folder / "results.json")
-        write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
-        write_anomaly(folder / "report.html", self)
-        return folder / "report.html"
+class AnomalyComparison(Reported, AnomalyResult):
+    """A comparison of detectors that can be saved; see `featx.results.anomaly` for its fields."""
 
 
 @dataclass
@@ -71,27 +50,27 @@ class ScoredImages:
         Images that could not be read.
     """
 
-    ids: list[str]
-    decision: np.ndarray
+    ids: list[str] = field(repr=False)
+    decision: np.ndarray = field(repr=False)
     detector: str
     n_train: int
     failures: list[Any] = field(default_factory=list)
 
     @property
     def anomalous(self) -> np.ndarray:
-        """Which images lie below the threshold, ndarray of shape (n,), bool."""
+        """Whether each image lies below the threshold, ndarray of shape (n,), bool."""
         return self.decision < 0
 
     def write_csv(self, path: str | Path) -> None:
-        """Columns ``id,decision,anomalous`` (1 or 0), all of it or nothing.
+        """Write columns ``id,decision,anomalous`` (1 or 0), all of it or nothing.
 
         Raises
         ------
         OutputError
-            When the place cannot be written.
+            The file cannot be written.
         """
         rows = [
-            # A decision is a number, whatever its sign.
+            # As a number, which stays one in a spreadsheet whatever its sign.
             [id, float(f"{decision:.6g}"), int(anomalous)]
             for id, decision, anomalous in zip(self.ids, self.decision, self.anomalous, strict=True)
         ]

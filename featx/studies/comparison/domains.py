@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,39 +15,16 @@ from featx.data.tasks import names_of
 from featx.errors import DatasetError
 from featx.options import checked
 from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
-from featx.spreadsheet import frame_csv
 from featx.studies.collections import embed_collections
 from featx.studies.comparison.evaluate import note_unused_share
-from featx.studies.comparison.result import prepare_output
 from featx.studies.evaluation import Cell, LabelledRows, run_cells
 from featx.studies.evaluation.methods import AdaptedProbe
+from featx.studies.output import Reported
 
 
 @dataclass
-class DomainComparison(DomainResult):
-    """A comparison of domains that can be kept; see `featx.results.DomainResult`."""
-
-    def save(self, directory: str | Path) -> Path:
-        """Writes ``results.json``, ``results.csv`` and ``report.html`` into `directory`.
-
-        Returns
-        -------
-        Path
-            The report.
-
-        Raises
-        ------
-        OutputError
-            The folder cannot be made or written.
-        """
-        from featx.report import write_domains
-        from featx.results import write_atomically
-
-        folder = prepare_output(directory)
-        self.write_json(folder / "results.json")
-        write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
-        write_domains(folder / "report.html", self)
-        return folder / "report.html"
+class DomainComparison(Reported, DomainResult):
+    """A comparison of domains that can be saved; see `featx.results.domains` for its fields."""
 
 
 @checked(source="data", target="data")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from featx.data.splits import Split
-from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_regressor
+from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_method
 from featx.studies.comparison.evaluate import (
     Options,
     common_parts,
@@ -33,7 +33,7 @@ def compare_numbers(data: StudyData, options: Options) -> RegressionComparison:
     started = time.perf_counter()
     split, methods, predictions = _on_split(data, options)
     truth = data.task.values[split.test]
-    best = best_regressor(methods)
+    best = best_method(methods, "mae")
     at = methods.index(best) if best is not None else 0
     errors = [np.abs(predicted - truth) for predicted in predictions]
     competing = [i for i, method in enumerate(methods) if method.kind != "floor"]

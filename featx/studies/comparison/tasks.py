@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, NoReturn
 
 from featx.errors import InputError
-from featx.results import SCHEMA, write_atomically
-from featx.studies.comparison.result import Comparison, RegressionComparison, prepare_output
-
-if TYPE_CHECKING:
-    import pandas
+from featx.results import MethodResult, Result
+from featx.results.tables import Lines
+from featx.results.writing import make_folder
+from featx.studies.comparison.result import Comparison, RegressionComparison
 
 
 @dataclass
-class TaskComparisons:
+class TaskComparisons(Result):
     """A comparison for each task.
 
     Attributes
@@ -31,6 +30,10 @@ class TaskComparisons:
     seconds_total : float
         Wall time of everything.
     """
+
+    kind: ClassVar[str] = "tasks"
+    title: ClassVar[str] = "comparison of several tasks"
+    csv_file: ClassVar[str] = ""
 
     tasks: dict[str, Comparison | RegressionComparison]
     forward_passes: int = 0
@@ -48,7 +51,7 @@ class TaskComparisons:
 
     @property
     def findings(self) -> list[str]:
-        """What was found to be amiss with images and labels, the task named."""
+        """What the data checks found, the task named."""
         return [f"{name}: {line}" for name, r in self.tasks.items() for line in r.findings]
 
     @property
@@ -63,7 +66,7 @@ class TaskComparisons:
 
     @property
     def command(self) -> str | None:
-        """The command that gives this again; to set it sets it for every task."""
+        """The command that gives this again; setting it sets it for every task."""
         return next((result.command for result in self.tasks.values()), None)
 
     @command.setter
@@ -71,23 +74,43 @@ class TaskComparisons:
         for result in self.tasks.values():
             result.command = command
 
-    def to_frame(self) -> pandas.DataFrame:
-        """One row a method and task: a column ``task``, and then those of each task's own frame."""
-        import pandas
+    def heading(self) -> str:
+        return f"{len(self.tasks)} tasks: {', '.join(self.tasks)}"
 
-        frames = []
-        for name, result in self.tasks.items():
-            frame = result.to_frame()
-            frame.insert(0, "task", name)
-            frames.append(frame)
-        return pandas.concat(frames, ignore_index=True)
+    def verdict(self) -> str:
+        return self.advice
+
+    def ranked(self) -> list[MethodResult]:
+        """Return the methods of each task, task by task."""
+        return [method for result in self.tasks.values() for method in result.ranked()]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each method and task: the ``task``, and then what the task's own frame has."""
+        return [{"task": name} | row for name, result in self.tasks.items() for row in result.records()]
+
+    def tables(self) -> list[tuple[str, Lines]]:
+        return [
+            (f"{name} {title}".rstrip(), lines)
+            for name, result in self.tasks.items()
+            for title, lines in result.tables()
+        ]
 
     def table(self) -> str:
-        """A plain-text table a task."""
         return "\n\n".join(f"{name}\n{result.table()}" for name, result in self.tasks.items())
 
-    def save(self, directory: str | Path) -> Path:
-        """Writes a folder a task, and ``report.html`` and ``results.json`` that lead to them.
+    def to_dict(self) -> dict[str, Any]:
+        """Return where the result of each task is saved."""
+        places = folders(self.tasks)
+        tasks = [{"name": n, "kind": r.kind, "folder": places[n]} for n, r in self.tasks.items()]
+        return {"schema": self.schema, "tasks": tasks, "forward_passes": self.forward_passes}
+
+    @classmethod
+    def from_dict(cls, content: Any) -> NoReturn:
+        """Refuse: the results of each task are in its own folder."""
+        raise InputError("results of several tasks: read the results.json in the folder of each task")
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write a folder for each task, then ``results.json`` and ``report.html``, which lead to them.
 
         Returns
         -------
@@ -99,32 +122,25 @@ class TaskComparisons:
         OutputError
             The folder cannot be made or written.
         """
+        root = make_folder(directory)
+        for name, folder in folders(self.tasks).items():
+            self.tasks[name].save(root / folder)
+        return super().save(root)
+
+    def _write_report(self, folder: Path) -> Path | None:
         from featx.report import write_index
 
-        root = prepare_output(directory)
-        places = folders(self.tasks)
-        for name, result in self.tasks.items():
-            result.save(root / places[name])
-        content = {
-            "schema": SCHEMA,
-            "tasks": [
-                {"name": name, "kind": result.kind, "folder": places[name]}
-                for name, result in self.tasks.items()
-            ],
-            "forward_passes": self.forward_passes,
-        }
-        write_atomically(root / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        write_index(root / "report.html", self.tasks, places, self.forward_passes)
-        return root / "report.html"
+        write_index(folder / "report.html", self.tasks, folders(self.tasks), self.forward_passes)
+        return folder / "report.html"
 
 
 def folders(names: Iterable[str]) -> dict[str, str]:
-    """A folder's name for each task: letters, digits, ``_`` and ``-``, at most 80 of them.
+    """Return a name of a folder for each task: letters, digits, ``_`` and ``-``, at most 80 of them.
 
     Raises
     ------
     InputError
-        If two tasks would share a folder, also where a file system does not tell capitals apart.
+        Two tasks would share a folder, on a file system that ignores case too.
     """
     found: dict[str, str] = {}
     taken: dict[str, str] = {}

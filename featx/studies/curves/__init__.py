@@ -15,7 +15,6 @@ from featx.errors import InputError, UnknownName
 from featx.options import checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.comparison import prepare_output, tidying
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import common_parts, note_unused_share
 from featx.studies.comparison.study_data import StudyData, load_study_data
@@ -31,6 +30,7 @@ from featx.studies.evaluation import (
     probe_method,
     run_cells_in_parallel,
 )
+from featx.studies.output import prepare_output, removes_unused_folder
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -51,7 +51,7 @@ DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
 
 
 @checked(seeds="draws")
-@tidying
+@removes_unused_folder
 def learning_curve(
     data: Any,
     labels: Any = None,

@@ -17,7 +17,7 @@ import numpy as np
 from featx.errors import InputError
 from featx.metrics import METRICS, names_for
 from featx.results.reading import built
-from featx.results.types import Epochs
+from featx.results.methods import Epochs
 
 if TYPE_CHECKING:
     from featx.studies.evaluation.methods import Fit, Method

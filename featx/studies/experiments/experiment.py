@@ -13,16 +13,16 @@ from typing import Any
 from featx.durable import read_regular
 from featx.errors import FeatxError, InputError, OutputError, as_one_error, reason_of
 from featx.results import describe_environment, write_atomically
-from featx.results.places import Study, output_folder
+from featx.results.output_paths import Study, output_folder
 from featx.studies.comparison import (
     Comparison,
     RegressionComparison,
     TaskComparisons,
     compare,
-    leaving_nothing,
 )
 from featx.studies.curves import LearningCurve, learning_curve
 from featx.studies.experiments.schema import TABLES, check
+from featx.studies.output import removed_if_unused
 
 #: What a run leaves beside its results: the experiment as it was run, and on what.
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
@@ -102,7 +102,7 @@ class Experiment:
             As those do.
         """
         self.check_output(force=force)
-        with leaving_nothing(self.output) as folder:
+        with removed_if_unused(self.output) as folder:
             return self._run_into(folder, verbose, command)
 
     def _run_into(self, folder: Path, verbose: bool, command: str | None) -> tuple[Result, Path]:

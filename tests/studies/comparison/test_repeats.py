@@ -105,7 +105,7 @@ def test_results_json_keeps_every_split(result, tmp_path):
 def test_table_frame_advice_and_page_tell_of_the_splits(result):
     table = result.table()
     assert "over 4 splits (seeds 3 to 6):" in table
-    assert table.count("Most frequent class (floor)") == 2
+    assert table.count("Most frequent class (reference)") == 2
     frame = result.to_frame().set_index("name")
     assert frame.loc["lda", "mean_top1"] == pytest.approx(result.repeats.mean("lda", BACKBONE, "top1"))
     assert "over 4 splits" in result.advice.lower()

@@ -1,4 +1,4 @@
-"""Where results may be written: nothing of others is replaced, nothing is left by what is refused."""
+"""Where results may be written: files of others are never replaced, and a refused run leaves nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from featx import Features
 from featx.cli import main
 from featx.errors import OutputError
-from featx.results.places import Study, output_file, output_folder
+from featx.results.output_paths import Study, output_file, output_folder
 from featx.studies.experiments import load_experiment
 
 

@@ -1,9 +1,8 @@
-"""Where results may be written: decided before anything is, by looking at what is there.
+"""Decide where results may be written, by looking at what is there; nothing here writes.
 
-A file is replaced only where it is featx's own, told by its content: a features file by the attributes of its
-HDF5, a model by its container, predictions by their first line. A folder takes results where it has none, or
-those of the same study: the same kind, of the same data, so that a study goes on without a question. All else
-is refused, and done only with ``--force``. Nothing here writes.
+A file is replaced only where featx wrote it, which its content tells: the attributes of an HDF5 file, the
+members of a model file, the first line of predictions. A folder takes results where it has none, or has those
+of the same study (same kind, same data), so that a study can go on. All else is refused without ``--force``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 import stat
 import tomllib
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,48 +21,40 @@ from typing import Any
 from featx.errors import FeatxError, InputError, OutputError, as_one_error
 from featx.results.reading import read_json
 
-#: What a kind of file may be called; no suffix at all is fine.
+#: Suffixes of each kind of file; no suffix at all is fine.
 SUFFIXES: dict[str, tuple[str, ...]] = {
     "features": (".h5", ".hdf5"),
     "model": (".featx",),
     "predictions": (".csv", ".jsonl", ".json", ".txt"),
 }
-#: What a kind of study writes into its folder.
-_COMMON = ("report.html", "experiment.toml", "environment.json")
-FILES: dict[str, tuple[str, ...]] = {
-    "compare": ("results.json", "results.csv", "methods.journal", *_COMMON),
-    "curve": ("curve.json", "curve.csv", "cells.journal", *_COMMON),
-    "ranking": ("results.json", "results.csv", "report.html"),
-    "similarity": ("results.json", "report.html"),
-    "anomaly": ("results.json", "results.csv", "report.html"),
-    "domains": ("results.json", "results.csv", "report.html"),
-    "scores": ("scores.csv", "scores.json"),
+_EXPERIMENT = ("experiment.toml", "environment.json")
+_RESULTS = ("results.json", "results.csv", "report.html")
+#: Title of each kind of study, and the files that it writes into its folder.
+STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "compare": ("a comparison", (*_RESULTS, "methods.journal", *_EXPERIMENT)),
+    "curve": ("a learning curve", ("curve.json", "curve.csv", "cells.journal", "report.html", *_EXPERIMENT)),
+    "ranking": ("a ranking", _RESULTS),
+    "similarity": ("a comparison of two sets", ("results.json", "report.html")),
+    "anomaly": ("a comparison of detectors", _RESULTS),
+    "domains": ("a comparison of domains", _RESULTS),
+    "scores": ("scores of images", ("scores.csv", "scores.json")),
 }
-_TITLES = {
-    "compare": "a comparison",
-    "curve": "a learning curve",
-    "ranking": "a ranking",
-    "similarity": "a comparison of two sets",
-    "anomaly": "a comparison of detectors",
-    "domains": "a comparison of domains",
-    "scores": "scores of images",
-}
-#: A larger file is not looked into.
+#: A larger file is not read.
 _MOST = 64 << 20
 
 
 @dataclass(frozen=True)
 class Study:
-    """What results are of.
+    """A kind of study and its data.
 
     Attributes
     ----------
     kind : str
-        A key of `FILES`.
+        A key of `STUDIES`.
     sources : tuple of str, or None
-        The data, as given; paths in full. None where the results do not say.
+        The data, as given; paths in full. None where results do not say.
     name : str
-        The name of the data, for where they do not.
+        The name of the data, for results that do not.
     """
 
     kind: str
@@ -72,19 +63,16 @@ class Study:
 
     @classmethod
     def of(cls, kind: str, *data: Any) -> Study:
-        """Of the data that a command was given."""
+        """Return the study of a command, from the data that it was given."""
         sources = tuple(located(one) for one in data if one is not None)
         return cls(kind, sources, " -> ".join(Path(source).name for source in sources))
 
     def __str__(self) -> str:
         of = ", ".join(self.sources) if self.sources else self.name
-        return _TITLES[self.kind] + (f" of {of}" if of else "")
+        return STUDIES[self.kind][0] + (f" of {of}" if of else "")
 
     def same(self, other: Study) -> bool:
-        """Whether results of the one may take the place of the other's.
-
-        Where one does not say of what data it is, their name decides: the data's, without a suffix.
-        """
+        """Return whether results of one may replace the other's; names decide where sources are unknown."""
         if self.kind != other.kind:
             return False
         if self.sources is not None and other.sources is not None:
@@ -93,7 +81,7 @@ class Study:
 
 
 def located(data: Any) -> str:
-    """A path in full, without links; any other word, such as the name of a dataset, as it is."""
+    """Return a path in full, without links; any other word, such as the name of a dataset, as it is."""
     text = str(data)
     try:
         return os.path.realpath(text) if os.path.exists(text) or os.sep in text else text
@@ -102,7 +90,7 @@ def located(data: Any) -> str:
 
 
 def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False, option: str = "-o") -> Path:
-    """Decide whether a file may be written; nothing is.
+    """Return the file to write: what a link leads to, so that the link stays one.
 
     Parameters
     ----------
@@ -110,20 +98,15 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
         As the user gave it.
     kind : {"features", "model", "predictions"}
     force : bool, default=False
-        Also where another file would be replaced.
+        Also replace a file that featx did not write.
     option : str, default="-o"
-        What the user gave it with, for messages.
-
-    Returns
-    -------
-    Path
-        The file to write: what a link leads to, so that the link stays one.
+        The option that gave the path, for messages.
 
     Raises
     ------
     OutputError
-        It is a folder or another thing that is no file, its folder is not there or cannot be written, its
-        suffix is that of something else, or it is a file that featx did not write.
+        It is no regular file, its folder is missing or cannot be written, its suffix is that of something
+        else, or it is a file that featx did not write.
     """
     given, known = os.fspath(path), SUFFIXES[kind]
     if not given or "\0" in given:
@@ -158,7 +141,7 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
 def output_folder(
     path: str | os.PathLike[str], study: Study, *, force: bool = False, option: str = "-o"
 ) -> Path:
-    """Decide whether a study may write into a folder; nothing is written, and no folder made.
+    """Return the folder that a study may write into; it is not made.
 
     Parameters
     ----------
@@ -167,20 +150,15 @@ def output_folder(
     study : Study
         What will be written.
     force : bool, default=False
-        Also over other results and over files of the same names.
+        Also write over other results and over other files of the same names.
     option : str, default="-o"
-        What the user gave it with, for messages.
-
-    Returns
-    -------
-    Path
-        The same.
+        The option that gave the path, for messages.
 
     Raises
     ------
     OutputError
-        It is no folder, or holds results of another study, or files of the names that the study writes and
-        that featx did not write; the message names them.
+        It is no folder, or holds results of another study, or files with the names of the study's files that
+        featx did not write.
     """
     given = os.fspath(path)
     if not given or "\0" in given:
@@ -197,15 +175,14 @@ def output_folder(
     if force:
         return folder
     studies = [found for name, read in _READERS.items() if name in there and (found := read(folder / name))]
-    told = any(found.sources for found in studies)
+    told = any(found.sources for found in studies)  # by another file of the same folder
     for other in studies:
-        # What one file does not say, another one in the folder does.
         if not study.same(other) and (other.kind != study.kind or other.sources or not told):
             raise OutputError(
                 f"{given}: holds {other}; this is {study}; choose another {option}, or write over it with "
                 "--force"
             )
-    written = sorted(there.intersection(FILES[study.kind]))
+    written = sorted(there.intersection(STUDIES[study.kind][1]))
     foreign = [] if studies else [name for name in written if not _is_journal(folder / name)]
     if foreign:
         raise OutputError(
@@ -216,7 +193,7 @@ def output_folder(
 
 
 def _of_experiment(path: Path) -> Study | None:
-    """What a run left as its experiment; None where it is none."""
+    """Return the study of an experiment file; None where it is no such file."""
     try:
         with as_one_error(InputError):
             if not path.is_file() or path.stat().st_size > 1 << 20:
@@ -224,13 +201,13 @@ def _of_experiment(path: Path) -> Study | None:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
             kind, source = tables["experiment"]["kind"], str(tables["data"]["source"])
             named = os.path.join(path.parent, source)
-            return Study.of(kind, named if os.path.exists(named) else source) if kind in FILES else None
+            return Study.of(kind, named if os.path.exists(named) else source) if kind in STUDIES else None
     except FeatxError:
         return None
 
 
 def _of_results(path: Path) -> Study | None:
-    """What results are of; None where they are none."""
+    """Return the study of a file of results; None where it is no such file."""
     try:
         with as_one_error(InputError):
             if not path.is_file() or path.stat().st_size > _MOST:
@@ -240,7 +217,7 @@ def _of_results(path: Path) -> Study | None:
                 return None
             kind = content.get("kind", "compare")
             kind = "compare" if kind in ("classes", "number") else kind
-            if kind not in FILES or not any(name in content for name in _PARTS):
+            if kind not in STUDIES or not any(name in content for name in _PARTS):
                 return None
             about = _about(content)
             sources = tuple(source for one in about for source in _sources(one))
@@ -250,7 +227,7 @@ def _of_results(path: Path) -> Study | None:
         return None
 
 
-#: One of these is in every file of results.
+#: Every file of results has one of these keys.
 _PARTS = ("methods", "tasks", "detectors", "candidates", "measures", "draws", "scores")
 _READERS: dict[str, Callable[[Path], Study | None]] = {
     "experiment.toml": _of_experiment,
@@ -261,12 +238,10 @@ _READERS: dict[str, Callable[[Path], Study | None]] = {
 
 
 def _about(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The parts of a result that tell what the images are."""
+    """Return the parts of a result that tell what the images are."""
     sets = content.get("sets")
-    parts: Sequence[Any] = [content.get("dataset"), content.get("source"), content.get("target")]
-    if isinstance(sets, list):
-        parts = [*parts, *sets]
-    return [part for part in parts if isinstance(part, Mapping)]
+    parts = [content.get(name) for name in ("dataset", "source", "target")]
+    return [part for part in [*parts, *(sets if isinstance(sets, list) else [])] if isinstance(part, Mapping)]
 
 
 def _sources(about: Mapping[str, Any]) -> list[str]:
@@ -275,7 +250,7 @@ def _sources(about: Mapping[str, Any]) -> list[str]:
 
 
 def _is_journal(path: Path) -> bool:
-    """Whether this is finished work, which is only ever added to and found by what it is of."""
+    """Return whether this is a journal of finished cells, which a study only adds to."""
     try:
         with as_one_error(InputError):
             if path.suffix != ".journal" or not path.is_file() or path.is_symlink():
@@ -287,7 +262,7 @@ def _is_journal(path: Path) -> bool:
 
 
 def _is_own(path: Path, kind: str) -> bool:
-    """Whether a file is one of featx's, of this kind."""
+    """Return whether featx wrote a file, and it is of this kind."""
     try:
         with as_one_error(InputError):
             return _OWN[kind](path)

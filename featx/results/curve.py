@@ -1,0 +1,258 @@
+"""A learning curve, and its ``curve.json``, under the same contract as ``results.json``.
+
+====================  ======================================================================================
+``schema``            1
+``kind``              ``"curve"``
+``dataset``           as in ``results.json``; ``n_train`` counts the images that could be drawn
+``levels``            list of ``{shots, n_train, per_class, short}``: ``shots`` a number or ``"all"``,
+                      ``n_train`` the training images, ``per_class`` their mean over the classes, ``short`` an
+                      object: class -> its images, of the classes that have fewer
+``methods``           list of ``{name, title, kind, backbone}``; ``kind`` as in ``results.json``
+``draws``             list, one entry a method, level and draw: ``method, backbone, shots, draw, metrics``
+                      (as in ``results.json``, plain numbers), ``seconds`` (``fit``, ``predict_per_image``),
+                      ``params``, ``notes``, ``earlier_run`` (as in ``results.json``)
+``points``            list, one entry a method and level: ``method, backbone, shots, per_class, n_draws,
+                      metrics`` of ``{value, low, high}``: mean over the draws and its 95 % interval
+                      (Student's t over draws); null bounds of a single draw
+``crossings``         list, one entry a fine-tuned method, as `Crossing` has it
+``n_draws``           draws
+``protocol``          name of the protocol that was asked for, or null
+``recipe``            how the fine-tuned methods were trained, in a sentence, or null
+``cells``             ``{computed, resumed}``: cells of this run, and those found finished
+====================  ======================================================================================
+
+``spaces``, ``extraction`` and the fields of `featx.results.base.StudyResult` are those of ``results.json``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from featx.errors import InputError
+from featx.metrics import Interval
+from featx.results.base import DatasetFacts, StudyResult
+from featx.results.methods import Method
+from featx.results.reading import shown
+from featx.results.tables import Lines, interval_record, number_text
+from featx.results.writing import json_text
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class CurveLevel:
+    """A number of training images; see ``levels``."""
+
+    shots: int | str
+    n_train: int
+    per_class: float
+    short: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The heading of its column: ``5``, or ``all (60)``."""
+        return str(self.shots) if self.shots != "all" else f"all ({self.per_class:.4g})"
+
+
+@dataclass(frozen=True)
+class CurveMethod(Method):
+    """A method; see ``methods``."""
+
+    name: str
+    title: str
+    kind: str
+    backbone: str | None = None
+
+    @property
+    def id(self) -> tuple[str, str | None]:
+        """Name and backbone, which no two methods share."""
+        return self.name, self.backbone
+
+
+@dataclass(frozen=True)
+class CurveDraw:
+    """One method fitted on one draw; see ``draws``."""
+
+    method: str
+    backbone: str | None
+    shots: int | str
+    draw: int
+    metrics: dict[str, float]
+    seconds: dict[str, float]
+    params: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    earlier_run: str | None = None
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One method at one level, over the draws; see ``points``."""
+
+    method: str
+    backbone: str | None
+    shots: int | str
+    per_class: float
+    n_draws: int
+    metrics: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The number of images from which on a fine-tuned method is ahead of the best probe.
+
+    Attributes
+    ----------
+    method, backbone
+        The fine-tuned method.
+    status : {"within", "before", "none"}
+        ``"within"``: it overtakes between two of the levels tried. ``"before"``: it is ahead at all of them,
+        so any crossing is below the fewest. ``"none"``: it is not ahead at the most images tried.
+    shots : float or None
+        Images per class at the crossing, interpolated on the logarithm; only ``"within"``.
+    low, high : float or None
+        95 % interval over draws. None is an open end: below the range tried, or above it.
+    shares : dict
+        Share of the resamples with each status.
+    rival : str or None
+        The probe that was best at the level before the crossing (or the last level).
+    """
+
+    method: str
+    backbone: str | None
+    status: str
+    shots: float | None = None
+    low: float | None = None
+    high: float | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    rival: str | None = None
+
+
+@dataclass
+class CurveResult(StudyResult):
+    """Learning curves of several methods on the same draws; its fields are those of this module's table."""
+
+    kind: ClassVar[str] = "curve"
+    title: ClassVar[str] = "learning curve"
+    json_file: ClassVar[str] = "curve.json"
+    csv_file: ClassVar[str] = "curve.csv"
+    indent: ClassVar[int] = 1
+
+    dataset: dict[str, Any] = field(metadata={"json": DatasetFacts})
+    levels: list[CurveLevel]
+    methods: list[CurveMethod]
+    draws: list[CurveDraw]
+    points: list[CurvePoint]
+    crossings: list[Crossing] = field(default_factory=list)
+    n_draws: int = 0
+    spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
+    protocol: str | None = None
+    recipe: str | None = None
+    cells: dict[str, int] = field(default_factory=dict)
+
+    def point(self, method: CurveMethod, level: CurveLevel) -> CurvePoint | None:
+        """Return a method at a level; None where it was not measured."""
+        for point in self.points:
+            if (point.method, point.backbone, point.shots) == (method.name, method.backbone, level.shots):
+                return point
+        return None
+
+    def metric(self, method: CurveMethod, level: CurveLevel, name: str = "top1") -> Interval:
+        """Return a metric of a method at a level; undefined (NaN) where it was not measured."""
+        point = self.point(method, level)
+        return Interval(math.nan) if point is None else point.metrics.get(name, Interval(math.nan))
+
+    def best(self, level: CurveLevel, kind: str | None = None) -> CurveMethod | None:
+        """Return the method with the highest mean top-1 at a level, references excluded."""
+        asked = [m for m in self.methods if m.kind == kind or (kind is None and not m.is_reference)]
+        found = [m for m in asked if math.isfinite(self.metric(m, level).value)]
+        return max(found, key=lambda m: self.metric(m, level).value, default=None)
+
+    def named(self, method: CurveMethod) -> str:
+        """Return a method's title, with its backbone where there are several."""
+        return method.named(self.methods)
+
+    def ranked(self) -> list[CurveMethod]:
+        """Return the methods by top-1 at the most images, the best first, references last."""
+
+        def place(m: CurveMethod) -> tuple[bool, float]:
+            value = self.metric(m, self.levels[-1]).value
+            return m.is_reference, -value if math.isfinite(value) else math.inf
+
+        return sorted(self.methods, key=place)
+
+    def heading(self) -> str:
+        data = self.dataset
+        return (
+            f"{data.get('name', '')}: {len(data.get('classes') or ())} classes, {data.get('n_test', '?')} "
+            f"test images, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean ± half of the 95 % "
+            "interval"
+        )
+
+    def lines(self) -> Lines:
+        lines = [["top-1, images per class:", *(level.title for level in self.levels)]]
+        for m in self.ranked():
+            cells = [_short(self.metric(m, level)) for level in self.levels]
+            lines.append([m.in_table(self.methods), *cells])
+        return lines
+
+    def records(self, *, draws: bool = False) -> list[dict[str, Any]]:
+        """Return a row for each method and level or, with `draws`, for each method, level and draw.
+
+        Returns
+        -------
+        list of dict
+            ``method, title, kind, backbone, shots, per_class, n_train`` and then ``n_draws``, ``n_earlier``
+            (draws that an earlier run computed), and for each metric ``top1, top1_low, top1_high``; or
+            ``draw``, the metrics, ``seconds_fit``, ``seconds_predict_per_image``, ``params`` as JSON text
+            and ``earlier_run``.
+        """
+        methods = {m.id: m for m in self.methods}
+        levels = {level.shots: level for level in self.levels}
+        earlier = Counter((d.method, d.backbone, d.shots) for d in self.draws if d.earlier_run)
+        entries: Sequence[CurveDraw | CurvePoint] = self.draws if draws else self.points
+        records = []
+        for entry in entries:
+            method, level = methods[entry.method, entry.backbone], levels[entry.shots]
+            row: dict[str, Any] = {"method": method.name, "title": method.title, "kind": method.kind}
+            row |= {"backbone": method.backbone, "shots": level.shots}
+            row |= {"per_class": level.per_class, "n_train": level.n_train}
+            if isinstance(entry, CurveDraw):
+                row |= {"draw": entry.draw} | entry.metrics
+                row |= {f"seconds_{k}": v for k, v in entry.seconds.items()}
+                row |= {"params": json_text(entry.params), "earlier_run": entry.earlier_run}
+            else:
+                row["n_draws"] = entry.n_draws
+                row["n_earlier"] = earlier[entry.method, entry.backbone, entry.shots]
+                for name, interval in entry.metrics.items():
+                    row |= interval_record(name, interval)
+            records.append(row)
+        return records
+
+    def to_frame(self, *, draws: bool = False) -> pandas.DataFrame:
+        """Return `records` as a data frame."""
+        import pandas
+
+        return pandas.DataFrame(self.records(draws=draws))
+
+    def check(self) -> None:
+        if not self.levels:
+            raise InputError("there are no levels")
+        methods, shots = {m.id for m in self.methods}, {level.shots for level in self.levels}
+        entries: list[CurveDraw | CurvePoint] = [*self.draws, *self.points]
+        for entry in entries:
+            if (entry.method, entry.backbone) not in methods or entry.shots not in shots:
+                raise InputError(
+                    f"an entry of {shown(entry.method)} at {shown(entry.shots)} shots, which is not there"
+                )
+
+
+def _short(interval: Interval) -> str:
+    if not (math.isfinite(interval.value) and math.isfinite(interval.low)):
+        return number_text(interval.value)
+    return f"{interval.value:.3f} ±{(interval.high - interval.low) / 2:.3f}"

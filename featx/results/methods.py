@@ -1,0 +1,213 @@
+"""What a comparison says of one method, and which method is the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from featx.errors import InputError
+from featx.metrics import METRICS, Interval
+from featx.results.confusion import DENSE_CLASSES, Confusion
+from featx.results.reading import shown
+
+KINDS = ("probe", "finetune", "floor")
+#: Level of the paired tests, two-sided, all together.
+ALPHA = 0.05
+
+#: A training history: lists over epochs (and the number "best_epoch").
+Curve = dict[str, Any]
+
+
+class Epochs(TypedDict, total=False):
+    """A training history in a file, as far as it is shown; other lists may be there."""
+
+    epoch: list[int | float]
+    train_loss: list[float | None]
+    train_accuracy: list[float | None]
+    val_loss: list[float | None]
+    val_accuracy: list[float | None]
+    best_epoch: int | float | None
+
+
+class Test(TypedDict, total=False):
+    """A paired test against another method, in a file."""
+
+    method: str
+    p_value: float | None
+    p_holm: float | None
+    p_mid: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    effect: float | None
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image that a method got wrong.
+
+    Parameters
+    ----------
+    id : str
+        Which image.
+    true, predicted : str
+        Class names.
+    probability : float
+        What the method gave the class it predicted.
+    """
+
+    id: str
+    true: str
+    predicted: str
+    probability: float
+
+
+class Method:
+    """What every method of a study has: ``name``, ``title``, ``kind`` and ``backbone``."""
+
+    name: str
+    title: str
+    kind: str
+    backbone: str | None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether any method must beat it: majority class, raw pixels. It does not compete."""
+        return self.kind == "floor"
+
+    def named(self, among: Iterable[Method]) -> str:
+        """Return the title, with the backbone where there are several `among` the methods."""
+        several = len({m.backbone for m in among if m.backbone}) > 1
+        return f"{self.title} · {self.backbone}" if several and self.backbone else self.title
+
+    def in_table(self, among: Iterable[Method]) -> str:
+        """Return the same as tables show it, with a reference marked as one."""
+        return self.named(among) + (" (reference)" if self.is_reference else "")
+
+
+class TestedMethod(Method):
+    """A method that was tested against the best one."""
+
+    versus_best: dict[str, Any] | None
+
+    @property
+    def p_value(self) -> float:
+        """p-value of the test against the best method; NaN where there is none."""
+        return number_of(self.versus_best, "p_value")
+
+    @property
+    def p_adjusted(self) -> float:
+        """The same by Holm's method for all pairs that compete; a reference's is not adjusted."""
+        p = number_of(self.versus_best, "p_holm")
+        return self.p_value if math.isnan(p) else p
+
+
+@dataclass
+class MethodResult(TestedMethod):
+    """One method on the test images; its fields are those of ``methods`` in the package's docstring.
+
+    Parameters
+    ----------
+    curves : dict or sequence of dict
+        Lists over epochs, or a history, which becomes such lists: one dict an epoch, or
+        ``{"epochs": history, "best_epoch": ...}``.
+    confusion : list of list of int, ndarray of shape (n_classes, n_classes), or Confusion
+        Of more than `DENSE_CLASSES` classes it is kept as a `Confusion`.
+    """
+
+    name: str
+    title: str
+    kind: str
+    backbone: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Interval] = field(default_factory=dict)
+    seconds: dict[str, float | None] = field(default_factory=dict)
+    versus_best: dict[str, Any] | None = field(default=None, metadata={"json": Test | None})
+    confusion: list[list[int]] | Confusion = field(default_factory=list, repr=False)
+    curves: Curve | None = field(default=None, repr=False, metadata={"json": Epochs | None})
+    mistakes: list[Mistake] = field(default_factory=list, repr=False)
+    notes: list[str] = field(default_factory=list)
+    image_size: int | None = None
+    joules: dict[str, float | None] = field(default_factory=dict)
+    earlier_run: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(
+                f"method {shown(self.name)}: kind must be one of {', '.join(KINDS)}, got {shown(self.kind)}"
+            )
+        if isinstance(self.curves, Sequence):
+            self.curves = curves_from_history(self.curves)
+        elif self.curves and "epochs" in self.curves:
+            rest = {k: v for k, v in self.curves.items() if k != "epochs"}
+            self.curves = (curves_from_history(self.curves["epochs"]) or {}) | rest
+        if hasattr(self.confusion, "tolist"):
+            self.confusion = self.confusion.tolist()
+        if len(self.confusion) > DENSE_CLASSES:
+            self.confusion = Confusion.of(self.confusion)
+
+    def metric(self, name: str) -> Interval:
+        """Return a metric by name; an undefined interval (NaN) where it was not measured."""
+        return self.metrics.get(name, Interval(math.nan))
+
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy on the test images; NaN where it was not measured."""
+        return self.metric("top1").value
+
+    @property
+    def cost(self) -> float:
+        """Seconds of extraction and fit together; NaN where no time was taken."""
+        times = [t for k in ("extract", "fit") if (t := self.seconds.get(k)) is not None and math.isfinite(t)]
+        return float(sum(times)) if times else math.nan
+
+    @property
+    def energy(self) -> float:
+        """Joules of extraction and fit together; NaN unless both were measured."""
+        parts = [self.joules.get(k) for k in ("extract", "fit")]
+        return math.nan if None in parts else float(sum(p for p in parts if p))
+
+
+def number_of(test: Mapping[str, Any] | None, name: str) -> float:
+    """Return a number of a paired test; NaN where there is none."""
+    found = (test or {}).get(name)
+    return math.nan if found is None else float(found)
+
+
+def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:
+    """Turn one dict an epoch into lists over epochs; a value missing in an epoch becomes None."""
+    rows = list(history)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names} or None
+
+
+def best_method(methods: Iterable[MethodResult], metric: str = "top1") -> MethodResult | None:
+    """Return the method with the best value of `metric`, references excluded; None where there is none.
+
+    Of equals: the one that the paired tests were made against, then a probe before a fine-tuned baseline (it
+    is cheaper), then the higher balanced accuracy and the lower log loss.
+    """
+
+    def rank(m: MethodResult) -> tuple[float, ...]:
+        ties = float(m.versus_best is None), float(m.kind == "probe")
+        return worth(m, metric), *ties, worth(m, "balanced_accuracy"), worth(m, "log_loss")
+
+    candidates = [m for m in methods if not m.is_reference and math.isfinite(m.metric(metric).value)]
+    return max(candidates, key=rank, default=None)
+
+
+def ranked_methods(methods: Iterable[MethodResult], metric: str = "top1") -> list[MethodResult]:
+    """Return the methods by `metric`, the best first; of equals, :func:`best_method`'s before others."""
+    methods = list(methods)
+    best = best_method(methods, metric)
+    return sorted(methods, key=lambda m: (-worth(m, metric), m is not best, m.is_reference))
+
+
+def worth(method: Any, metric: str) -> float:
+    """Return a metric with the sign that makes more better; minus infinity where it is undefined."""
+    value = method.metric(metric).value
+    if not math.isfinite(value):
+        return -math.inf
+    return float(value if METRICS[metric].higher_is_better else -value)

@@ -1,0 +1,47 @@
+"""A collection tells what it is in one line, and in a notebook as a table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.data import Dataset
+from featx.data.features import Failure, Features
+
+
+def features(n=5000, **more):
+    return Features(embeddings=np.zeros((n, 16), np.float32), ids=[f"{i}.jpg" for i in range(n)], **more)
+
+
+def test_features_of_many_rows_are_one_line():
+    found = features(
+        labels=np.arange(5000) % 900,
+        classes=[f"class {i}" for i in range(900)],
+        splits=["train"] * 3000 + ["test"] * 2000,
+        groups=np.arange(5000) // 2,
+        failures=[Failure("x.jpg", "empty")],
+        space={"backbone": {"architecture": "mobilenet_v2"}},
+    )
+    assert repr(found) == (
+        "Features(images: 5,000; values: 16, float32; backbone: mobilenet_v2; "
+        "classes: 900 (class 0, class 1, class 2, class 3, class 4, ...); splits: test 2,000, train 3,000; "
+        "groups: 2,500; failures: 1)"
+    )
+    assert repr(features(3)) == "Features(images: 3; values: 16, float32)"
+    assert repr(features(1, space={"backbone": "x"})) == "Features(images: 1; values: 16, float32)"
+
+
+def test_a_name_can_neither_break_the_line_nor_the_notebook():
+    name = "<script>\n\x1b[2J" + "x" * 500
+    found = features(2, labels=[0, 1], classes=[name, "b"])
+    assert "\n" not in repr(found)
+    assert "\x1b" not in repr(found)
+    assert len(repr(found)) < 200
+    page = found._repr_html_()
+    assert page.startswith("<table>")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    for shown in (repr(Dataset(name, [])), Dataset(name, [])._repr_html_()):
+        assert "\x1b" not in shown
+        assert "\n" not in shown
+    assert "<script>" not in Dataset(name, [])._repr_html_()
+    assert repr(Dataset("photos", [])) == "Dataset(name: photos; images: 0)"
