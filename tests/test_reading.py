@@ -12,7 +12,7 @@ import pytest
 from featx.errors import InputError
 from featx.methods.probes import answers, score, score_answers
 from featx.metrics import Interval
-from featx.report.page import render
+from featx.report import render
 from featx.results import (
     DENSE_CLASSES,
     ComparisonResult,

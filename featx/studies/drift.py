@@ -47,12 +47,12 @@ class Similarity(SimilarityResult):
         OutputError
             The folder cannot be made or written.
         """
-        from featx.report.similarity import write_similarity
+        from featx.report import write_report
         from featx.studies.comparison import prepare_output
 
         folder = prepare_output(directory)
         self.write(folder)
-        write_similarity(folder / "report.html", self, self.thumbnails)
+        write_report(folder / "report.html", self, self.thumbnails)
         return folder / "report.html"
 
 

@@ -51,12 +51,12 @@ class Ranking(RankingResult):
         OutputError
             The folder cannot be made or written.
         """
-        from featx.report.ranking import write_ranking
+        from featx.report import write_report
         from featx.studies.comparison import prepare_output
 
         folder = prepare_output(directory)
         self.write(folder)
-        write_ranking(folder / "report.html", self)
+        write_report(folder / "report.html", self)
         return folder / "report.html"
 
 

@@ -45,12 +45,12 @@ class AnomalyComparison(AnomalyResult):
         OutputError
             The folder cannot be made or written.
         """
-        from featx.report import write_anomaly
+        from featx.report import write_report
 
         folder = prepare_output(directory)
         self.write_json(folder / "results.json")
         write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
-        write_anomaly(folder / "report.html", self)
+        write_report(folder / "report.html", self)
         return folder / "report.html"
 
 

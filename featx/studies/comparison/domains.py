@@ -40,13 +40,13 @@ class DomainComparison(DomainResult):
         OutputError
             The folder cannot be made or written.
         """
-        from featx.report import write_domains
+        from featx.report import write_report
         from featx.results import write_atomically
 
         folder = prepare_output(directory)
         self.write_json(folder / "results.json")
         write_atomically(folder / "results.csv", frame_csv(self.to_frame()))
-        write_domains(folder / "report.html", self)
+        write_report(folder / "report.html", self)
         return folder / "report.html"
 
 

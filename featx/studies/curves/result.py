@@ -26,10 +26,10 @@ class LearningCurve(CurveResult):
         OutputError
             The folder cannot be made or written.
         """
-        from featx.report import write_curve_report
+        from featx.report import write_report
 
         folder = prepare_output(directory)
         self.write_json(folder / "curve.json")
         self.write_csv(folder / "curve.csv")
-        write_curve_report(folder / "report.html", self)
+        write_report(folder / "report.html", self)
         return folder / "report.html"
