@@ -1,15 +1,8 @@
 """The page a person reads after a study: one self-contained HTML file.
 
-A module prepares a *view*, the plain values that a page shows; a template of the same name lays them out.
-
-========================  ==================================================================================
-`page`                    fills templates, with every text escaped
-`table`, `scale`          tables of all studies, and the axes that their rows share
-`svg`, `plots`, ...       figures, drawn by matplotlib
-`provenance`              how it was done: the end of every page
-`comparison`, `curve`,    one module a kind of result
-...
-========================  ==================================================================================
+A module prepares a *view*, the plain values that a page shows; the template of the same name lays them out.
+`page` fills templates, `table` and `scale` describe tables, `svg` and `plots` draw figures, `provenance` says
+how it was done.
 """
 
 from __future__ import annotations
@@ -53,12 +46,11 @@ _PAGES: tuple[tuple[type, str, Any], ...] = (
 
 
 def render(result: Any, thumbnails: Mapping[Any, bytes] | None = None) -> str:
-    """Lay out a result as a self-contained HTML page.
+    """Lay out the result of any study as a self-contained HTML page.
 
     Parameters
     ----------
-    result : ComparisonResult, RegressionResult, CurveResult, DomainResult, AnomalyResult, RankingResult or \
-SimilarityResult
+    result : ComparisonResult, CurveResult, DomainResult, ...
         What to show.
     thumbnails : mapping of str to bytes, optional
         Image id (of two sets: name of the set and id) -> a small JPEG, PNG or WebP file; 160 x 160 pixels
@@ -87,17 +79,7 @@ def write_index(
     folders: Mapping[str, str],
     forward_passes: int,
 ) -> None:
-    """Write the page that leads to the reports of several tasks.
-
-    Parameters
-    ----------
-    path : path-like
-    tasks : mapping of str to ComparisonResult
-        By name.
-    folders : mapping of str to str
-        The folder of each task's report, beside the page.
-    forward_passes : int
-        Images sent through a network for all of them.
+    """Write the page that leads to the reports of several tasks, which lie in `folders` beside it.
 
     Raises
     ------

@@ -123,7 +123,7 @@ def _costs(result: CurveResult) -> Table:
         (result.named(m), *(format_seconds(_median_fit(result, m, level)) for level in result.levels))
         for m in result.ranked()
     ]
-    return plain_table(("method", *(level.title for level in result.levels)), rows)
+    return plain_table(("method", *(level.title for level in result.levels)), rows, style="numbers")
 
 
 def _median_fit(result: CurveResult, method: CurveMethod, level: CurveLevel) -> float:

@@ -10,26 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Tile:
-    """An image of a gallery.
-
-    Attributes
-    ----------
-    id : str
-        Which image.
-    src : str
-        Its thumbnail as a ``data:`` address; empty where there is none.
-    said, small, also : str
-        Lines below it: what stands out, small print, and a remark.
-    alt : str
-        What a reader who cannot see it should know.
-    """
+    """An image, and the lines below it."""
 
     id: str
-    src: str
-    said: str = ""
+    src: str  # the thumbnail; empty where there is none
+    said: str = ""  # what stands out
     small: str = ""
-    also: str = ""
-    alt: str = ""
+    also: str = ""  # a remark
+    alt: str = ""  # what a reader who cannot see it should know
 
 
 def tile(id: str, thumbnails: Mapping[Any, bytes], *, key: Any = None, **texts: str) -> Tile:
@@ -41,9 +29,5 @@ def data_uri(image: bytes | None) -> str:
     """Return a JPEG, PNG or WebP file as a ``data:`` address; of no file, an empty text."""
     if not image:
         return ""
-    kind = "jpeg"
-    if image.startswith(b"\x89PNG"):
-        kind = "png"
-    elif image[8:12] == b"WEBP":
-        kind = "webp"
+    kind = "png" if image.startswith(b"\x89PNG") else "webp" if image[8:12] == b"WEBP" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"

@@ -27,18 +27,11 @@ from featx.results.formats import format_milliseconds, format_points, format_sec
 from featx.results.regression import format_number
 
 CAPTION = "All methods on the same test images, the best first"
+WHAT = "mean over splits"
 
 
 def methods_table(methods: Sequence[MethodResult], best: MethodResult, pick: MethodResult) -> Table:
-    """Return the table of classifiers, the best first.
-
-    Parameters
-    ----------
-    methods : sequence of MethodResult
-        All methods.
-    best, pick : MethodResult
-        The one with the highest top-1, and the one recommended (maybe the same).
-    """
+    """Return the table of classifiers: `best` has the highest top-1, `pick` is recommended."""
 
     def chips(m: MethodResult) -> list[tuple[str, str]]:
         return [("use", "use this")] * (m is pick) + [("best", "highest")] * (m is best)
@@ -81,12 +74,8 @@ def repeats_table(repeats: Repeats) -> Table:
     shown, best = competing(repeats.methods), repeats.best()
     scale = Scale([m.mean(drawn) for m in shown] + [Interval(v) for m in shown for v in m.metrics[drawn]])
 
-    def against(m: RepeatedMethod) -> Cell:
-        difference = (m.versus_best or {}).get("difference")
-        if m is best or difference is None:
-            return Cell("–")
-        form = format_points if repeats.metric == "top1" else _format_difference
-        return Cell(form(difference), format_test(m.p_adjusted))
+    band = best.mean(drawn) if best is not None else None
+    form = format_points if repeats.metric == "top1" else _format_difference
 
     def mean_time(m: RepeatedMethod) -> str:
         times = [t for t in m.seconds if t is not None]
@@ -94,24 +83,16 @@ def repeats_table(repeats: Repeats) -> Table:
 
     columns = [
         _name(repeats.methods, lambda m: [("best", "best mean")] * (m is best)),
-        drawn_column(
-            "mean over splits",
-            scale,
-            lambda m: m.mean(drawn),
-            kind_of,
-            best.mean(drawn) if best is not None else None,
-            lambda m: m.metrics[drawn],
-        ),
+        drawn_column(WHAT, scale, lambda m: m.mean(drawn), kind_of, band, lambda m: m.metrics[drawn]),
         metric_column(repeats.metric, lambda m: m.mean(repeats.metric), repeats.digits, first=True),
-        number_column("Against the best", against, "vs best", "this method - the best mean"),
-        number_column("Time to fit", mean_time, "fit", "mean over splits"),
+        _against(best, "this method - the best mean", form),
+        number_column("Time to fit", mean_time, "fit", WHAT),
     ]
-    return make_table(
-        columns, repeats.methods, kind=kind_of, caption="All methods over splits, the best mean first"
-    )
+    caption = "All methods over splits, the best mean first"
+    return make_table(columns, repeats.methods, kind=kind_of, caption=caption)
 
 
-def _name(methods: Sequence[Any], chips: Callable[[Any], list[tuple[str, str]]]) -> Column:
+def _name(methods: Sequence[Any], chips: Callable[[Any], Sequence[tuple[str, str]]]) -> Column:
     """The methods by title; backbone and image size are said where there are several."""
     several = len({m.backbone for m in methods if m.backbone}) > 1
     sizes = len({getattr(m, "image_size", None) for m in competing(methods)} - {None}) > 1
@@ -122,7 +103,7 @@ def _name(methods: Sequence[Any], chips: Callable[[Any], list[tuple[str, str]]])
             about.append(m.backbone)
         if sizes and m.image_size:
             about.append(f"{m.image_size} px")
-        return Cell(m.title, " · ".join(about), tuple(chips(m)))
+        return Cell(m.title, " · ".join(about), chips(m))
 
     return Column("Method", show, style="")
 
@@ -136,11 +117,13 @@ def _metric(name: str, form: Callable[[float], str] = format_three, **options: A
     return metric_column(name, lambda m: m.metric(name), form, **options)
 
 
-def _against(best: MethodResult | None, hint: str, form: Callable[[float], str] = format_points) -> Column:
-    def show(m: MethodResult) -> Cell:
+def _against(best: Any, hint: str, form: Callable[[float], str] = format_points) -> Column:
+    """The difference from the best method and the test of it, on one split or over several."""
+
+    def show(m: Any) -> Cell:
         difference = (m.versus_best or {}).get("difference")
         said = "–" if m is best or difference is None else form(float(difference))
-        return Cell(said, "" if m is best or math.isnan(m.p_value) else format_test(m.p_adjusted))
+        return Cell(said, "" if m is best or math.isnan(m.p_adjusted) else format_test(m.p_adjusted))
 
     return number_column("Against the best", show, "vs best", hint)
 

@@ -10,7 +10,7 @@ from featx.metrics import Interval
 from featx.report.gallery import Tile, tile
 from featx.report.page import draw
 from featx.report.plots import NAMED, confusion_plot, confusions
-from featx.report.scale import Scale, draw_points
+from featx.report.scale import Scale
 from featx.report.table import Cell, Column, Table, kind_of, make_table
 from featx.results import ComparisonResult, Confusion, MethodResult, best_method
 
@@ -75,7 +75,7 @@ def recalls_table(shown: Sequence[MethodResult], classes: Sequence[str]) -> Tabl
             f"{m.title}: {right[i]} of {totals[i]}" for m, right in zip(shown, rights, strict=True)
         )
         points = [(r[i], kind_of(m)) for m, r in zip(shown, by_method, strict=True)]
-        return Cell(drawing=draw_points(scale, said, points))
+        return Cell(drawing=scale.draw_points(points, said))
 
     columns = [
         Column("Class", lambda i: classes[i], style=""),

@@ -88,20 +88,13 @@ def cka_plot(result: RankingResult) -> Plot | None:
 
 def _candidates(result: RankingResult) -> Table:
     shown = [s for s in SCORES if any(c.scores.get(s) is not None for c in result.candidates)]
+    titles = ("Backbone", "Layer", "Values", *(SCORES[s] for s in shown), "Probe top-1 [95 %]")
     rows = [
-        (
-            c.backbone,
-            c.layer,
-            c.dim,
-            *(format_three(c.scores.get(s)) for s in shown),
-            "–" if c.probe is None else c.probe,
-        )
+        (c.backbone, c.layer, c.dim, *(format_three(c.scores.get(s)) for s in shown), c.probe or "–")
         for c in result.ranked()
     ]
     for key, title in (("tau", "Kendall tau"), ("weighted_tau", "weighted tau")):
         if result.correlations:
             taus = (format_three((result.correlations.get(s) or {}).get(key)) for s in shown)
             rows.append((title, "with the probe", "", *taus, ""))
-    return plain_table(
-        ("Backbone", "Layer", "Values", *(SCORES[s] for s in shown), "Probe top-1 [95 %]"), rows
-    )
+    return plain_table(titles, rows, style="numbers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from featx.metrics import METRICS, Interval
@@ -20,62 +20,34 @@ WORDS = {"probe": "frozen features", "finetune": "fine-tuned", "floor": "referen
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows in one place.
-
-    Attributes
-    ----------
-    text, small : str
-        The value, and the small print below it.
-    chips : tuple of (str, str)
-        CSS class and words of each mark, such as ``("best", "highest")``.
-    drawing : Drawing or None
-        In place of the text.
-    top : bool
-        Whether it stands out as the best of its column.
-    """
+    """What a table shows in one place."""
 
     text: str = ""
-    small: str = ""
-    chips: tuple[tuple[str, str], ...] = ()
-    drawing: Drawing | None = None
-    top: bool = False
+    small: str = ""  # small print below the text
+    chips: Sequence[tuple[str, str]] = ()  # CSS class and words of each mark, such as ("best", "highest")
+    drawing: Drawing | None = None  # in place of the text
+    top: bool = False  # the best of its column
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A head, and what stands below it for the item of each row."""
 
-    Attributes
-    ----------
-    title : str
-        Its head; of a drawn column, what is drawn.
-    show : callable
-        Of the item of a row: its `Cell`, or the text alone.
-    style : str
-        CSS classes: ``n`` a number, ``minor`` left out where there is little room.
-    label : str
-        What stands before the value on a phone, where tables have no head.
-    hint : str
-        Shown when the head is pointed at.
-    scale : Scale or None
-        The axis of a drawn column.
-    """
-
-    title: str
+    title: str  # of a drawn column, what is drawn
     show: Callable[[Any], Cell | str]
-    style: str = "n"
-    label: str = ""
-    hint: str = ""
-    scale: Scale | None = None
+    style: str = "n"  # CSS classes: "n" a number, "minor" left out where there is little room
+    label: str = ""  # before the value on a phone, where tables have no head
+    hint: str = ""  # shown when the head is pointed at
+    scale: Scale | None = None  # the axis of a drawn column
 
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one row; `kind` is the CSS class of a method's kind, `picked` the recommended one's."""
+    """The cells of one item; `kind` is a CSS class, and `picked` marks what is recommended."""
 
     cells: list[Cell]
-    kind: str = ""
-    picked: bool = False
+    kind: str
+    picked: bool
 
 
 @dataclass(frozen=True)
@@ -83,9 +55,9 @@ class Table:
     """Rows under columns; `style` is ``methods``, ``plain``, ``numbers`` or ``bars`` of the style sheet."""
 
     columns: Sequence[Column]
-    rows: list[Row] = field(default_factory=list)
-    style: str = "methods"
-    caption: str = ""
+    rows: list[Row]
+    style: str
+    caption: str
 
 
 def make_table(
@@ -97,21 +69,7 @@ def make_table(
     style: str = "methods",
     caption: str = "",
 ) -> Table:
-    """Return the table of `items`, one row each.
-
-    Parameters
-    ----------
-    columns : sequence of Column
-        The first one heads the rows.
-    items : iterable
-        What the columns show.
-    kind : callable, optional
-        The CSS class of an item's kind.
-    picked : object, optional
-        The item whose row is marked.
-    style, caption : str
-        As of `Table`.
-    """
+    """Return the table that has a row for each item; the first column heads the rows."""
     rows = []
     for item in items:
         shown = (column.show(item) for column in columns)
@@ -120,15 +78,15 @@ def make_table(
     return Table(columns, rows, style, caption)
 
 
-def plain_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+def plain_table(titles: Sequence[str], rows: Iterable[Sequence[object]], style: str = "plain") -> Table:
     """Return a table of texts."""
     columns = [Column(title, operator.itemgetter(i), style="") for i, title in enumerate(titles)]
-    return make_table(columns, ([str(value) for value in row] for row in rows), style="plain")
+    return make_table(columns, ([str(value) for value in row] for row in rows), style=style)
 
 
 def number_column(title: str, show: Callable[[Any], Cell | str], label: str = "", hint: str = "") -> Column:
-    """Return a column of numbers, its title broken into short lines."""
-    return Column(broken(title), show, label=label or title.lower(), hint=hint)
+    """Return a column of numbers, its title on two lines."""
+    return Column(_on_two_lines(title), show, label=label or title.lower(), hint=hint)
 
 
 def metric_column(
@@ -143,32 +101,18 @@ def metric_column(
 ) -> Column:
     """Return the column of a metric, called as `featx.metrics.METRICS` calls it.
 
-    Parameters
-    ----------
-    name : str
-        Of the metric.
-    get : callable
-        The metric of an item.
-    form : callable, optional
-        A number as text; by default with three digits.
-    short : str, optional
-        Its head, where the title of the metric takes too much room.
-    bounds : bool, default=False
-        Show the interval below the value.
-    first : bool, default=False
-        Set the value large: the metric that ranks the rows. Its bounds are shown.
-    minor : bool, default=False
-        Leave it out where there is little room.
+    `short` is its head where that title takes too much room; `bounds` shows the interval below the value;
+    `first` is the metric that ranks the rows, set large and with its interval.
     """
     metric, form = METRICS[name], form or format_three
-    style = "n first" if first else "n minor" if minor else "n"
 
     def show(item: Any) -> Cell:
         interval = get(item)
         return Cell(form(interval.value), format_bounds(interval, form) if first or bounds else "")
 
     hint = metric.title + ("" if metric.higher_is_better else ", lower is better")
-    return Column(broken(short or capitalized(metric.title)), show, style, metric.title, hint)
+    style = "n first" if first else "n minor" if minor else "n"
+    return Column(_on_two_lines(short or capitalized(metric.title)), show, style, metric.title, hint)
 
 
 def drawn_column(
@@ -202,8 +146,8 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def broken(title: str) -> str:
-    """The title on two lines of about the same length."""
+def _on_two_lines(title: str) -> str:
+    """Break a title at the space that is nearest to its middle."""
     spaces = [i for i, letter in enumerate(title) if letter == " "]
     at = min(spaces, key=lambda i: abs(i - len(title) / 2), default=0)
     return f"{title[:at]}\n{title[at + 1 :]}" if at else title
@@ -222,5 +166,5 @@ def format_bounds(interval: Interval, form: Callable[[float], str] = format_thre
 def format_test(p: float, shown: bool | None = None) -> str:
     """What a p-value says; `shown`: whether there is a difference, by default of p < `ALPHA`."""
     if shown is None:
-        shown = p < ALPHA or math.isnan(p)
+        shown = not p >= ALPHA
     return f"p {format_p(p)}" if shown else f"no difference\nshown, p {format_p(p)}"
