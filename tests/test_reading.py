@@ -11,7 +11,7 @@ import pytest
 
 from featx.errors import InputError
 from featx.metrics import Interval, score_answers, score_probabilities, take_answers
-from featx.report.page import render
+from featx.report import render
 from featx.results import (
     DENSE_CLASSES,
     ComparisonResult,

@@ -1,24 +1,89 @@
-"""The page a person reads after a comparison: one self-contained HTML file."""
+"""The page a person reads after a study: one self-contained HTML file.
 
-from featx.report.anomaly import render_anomaly, write_anomaly
-from featx.report.curve import render_curve, write_curve_report
-from featx.report.domains import render_domains, write_domains
-from featx.report.index import render_index, write_index
-from featx.report.page import render, write_report
-from featx.report.plots import confusion_plot, cost_plot, curves_plot
+A module prepares a *view*, the plain values that a page shows; the template of the same name lays them out.
+`page` fills templates, `table` and `scale` describe tables, `svg` and `plots` draw figures, `provenance` says
+how it was done.
+"""
 
-__all__ = [
-    "confusion_plot",
-    "cost_plot",
-    "curves_plot",
-    "render",
-    "render_anomaly",
-    "render_curve",
-    "render_domains",
-    "render_index",
-    "write_anomaly",
-    "write_curve_report",
-    "write_domains",
-    "write_index",
-    "write_report",
-]
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from featx.report.anomaly import anomaly_view
+from featx.report.comparison import comparison_view
+from featx.report.curve import curve_view
+from featx.report.domains import domains_view
+from featx.report.index import index_view
+from featx.report.page import fill_template
+from featx.report.ranking import ranking_view
+from featx.report.regression import regression_view
+from featx.report.similarity import similarity_view
+from featx.results import (
+    AnomalyResult,
+    ComparisonResult,
+    CurveResult,
+    DomainResult,
+    RegressionResult,
+    write_atomically,
+)
+from featx.results.ranking import RankingResult
+from featx.results.similarity import SimilarityResult
+
+__all__ = ["render", "write_index", "write_report"]
+
+#: A kind of result, its template, and what makes its view; the first that fits is taken.
+_PAGES: tuple[tuple[type, str, Any], ...] = (
+    (RegressionResult, "regression.html", regression_view),
+    (ComparisonResult, "comparison.html", comparison_view),
+    (CurveResult, "curve.html", curve_view),
+    (DomainResult, "domains.html", domains_view),
+    (AnomalyResult, "anomaly.html", anomaly_view),
+    (RankingResult, "ranking.html", ranking_view),
+    (SimilarityResult, "similarity.html", similarity_view),
+)
+
+
+def render(result: Any, thumbnails: Mapping[Any, bytes] | None = None) -> str:
+    """Lay out the result of any study as a self-contained HTML page.
+
+    Parameters
+    ----------
+    result : ComparisonResult, CurveResult, DomainResult, ...
+        What to show.
+    thumbnails : mapping of str to bytes, optional
+        Image id (of two sets: name of the set and id) -> a small JPEG, PNG or WebP file; 160 x 160 pixels
+        are enough. Images without one are listed all the same.
+    """
+    template, view = next((page, view) for kind, page, view in _PAGES if isinstance(result, kind))
+    return fill_template(template, view(result, thumbnails or {}))
+
+
+def write_report(
+    path: str | os.PathLike[str], result: Any, thumbnails: Mapping[Any, bytes] | None = None
+) -> None:
+    """Write the page of `render` to a file, all of it or nothing.
+
+    Raises
+    ------
+    OutputError
+        When the place cannot be written.
+    """
+    write_atomically(path, render(result, thumbnails))
+
+
+def write_index(
+    path: str | os.PathLike[str],
+    tasks: Mapping[str, ComparisonResult],
+    folders: Mapping[str, str],
+    forward_passes: int,
+) -> None:
+    """Write the page that leads to the reports of several tasks, which lie in `folders` beside it.
+
+    Raises
+    ------
+    OutputError
+        When the place cannot be written.
+    """
+    write_atomically(path, fill_template("index.html", index_view(tasks, folders, forward_passes)))

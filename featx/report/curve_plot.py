@@ -1,14 +1,15 @@
-"""The figure of a learning curve: top-1 against images per class, a line a method, with its interval."""
+"""Draw a learning curve: top-1 against images per class, a line a method, with its interval."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from featx.report.plots import Plot, _plain_axes
-from featx.report.svg import INK, new_figure
+from featx.report.plots import plain_axes
+from featx.report.svg import INK, Plot, new_axes
+from featx.report.table import competing
 from featx.results import CurveLevel, CurveMethod, CurveResult
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class LineStyle:
 
 
 def line_styles(methods: Sequence[CurveMethod]) -> dict[tuple[str, str | None], LineStyle]:
-    """Probes are solid, each in its colour; fine-tuned baselines orange diamonds, dashed; floors grey."""
+    """Probes are solid, each in its colour; fine-tuned baselines orange diamonds, dashed; references grey."""
     styles = {}
     n_probes = n_tuned = 0
     for method in methods:
@@ -42,19 +43,19 @@ def line_styles(methods: Sequence[CurveMethod]) -> dict[tuple[str, str | None], 
             styles[method.id] = LineStyle(_COLOURS[place], _PROBE_MARKS[place], _AGAIN[turn % len(_AGAIN)])
             n_probes += 1
         elif method.kind == "finetune":
-            styles[method.id] = LineStyle("--tuned", "D", _TUNED_DASHES[n_tuned % len(_TUNED_DASHES)])
+            styles[method.id] = LineStyle("--finetune", "D", _TUNED_DASHES[n_tuned % len(_TUNED_DASHES)])
             n_tuned += 1
         else:
-            styles[method.id] = LineStyle("--floor", "s", ())
+            styles[method.id] = LineStyle("--reference", "s", ())
     return styles
 
 
 def learning_plot(
     result: CurveResult, *, width: int = 900, height: int = 460, last: int | None = None
 ) -> Plot:
-    """Mean top-1 over the draws against images per class (log scale), with 95 % bands.
+    """Draw mean top-1 over the draws against images per class (log scale), with 95 % bands.
 
-    Floors that would squeeze the others into a corner are left to the table.
+    References that would squeeze the others into a corner are left to the table.
 
     Parameters
     ----------
@@ -68,11 +69,8 @@ def learning_plot(
     styles = line_styles(result.methods)
     levels, small = result.levels[-(last or 0) :], width < 600
     x = [level.per_class for level in levels]
-    figure = new_figure(width, height)
     left, bottom = (44, 46) if small else (58, 50)
-    axes = figure.add_axes(
-        (left / width, bottom / height, (width - left - 14) / width, (height - bottom - 14) / height)
-    )
+    figure, axes = new_axes(width, height, left, bottom, right=14, top=14)
     axes.set_xscale("log")
     low, high = _span(result, levels)
     tips: list[str] = []
@@ -82,44 +80,27 @@ def learning_plot(
     for i, method in enumerate(shown):
         style = styles[method.id]
         shift = math.exp(spread * (i - (len(shown) - 1) / 2))
-        points = [(k * shift, result.metric(method, level)) for k, level in zip(x, levels, strict=True)]
-        points = [(k, p) for k, p in points if math.isfinite(p.value)]
+        points = [
+            (k * shift, p, level)
+            for k, level in zip(x, levels, strict=True)
+            if math.isfinite((p := result.metric(method, level)).value)
+        ]
         colour = INK[style.variable]
-        banded = [(k, p) for k, p in points if math.isfinite(p.low)]
+        banded = [(k, p) for k, p, _ in points if math.isfinite(p.low)]
         if len(banded) > 1:
-            axes.fill_between(
-                [k for k, _ in banded],
-                [p.low for _, p in banded],
-                [p.high for _, p in banded],
-                color=colour,
-                alpha=0.1,
-                lw=0,
-            )
+            lows, highs = [p.low for _, p in banded], [p.high for _, p in banded]
+            axes.fill_between([k for k, _ in banded], lows, highs, color=colour, alpha=0.1, lw=0)
         for k, p in banded:
             axes.vlines(k, p.low, p.high, color=colour, lw=1.3, alpha=0.55)
-        axes.plot(
-            [k for k, _ in points],
-            [p.value for _, p in points],
-            color=colour,
-            lw=1.9,
-            dashes=style.dashes or (None, None),
-        )
-        for k, p in points:
-            level = levels[[value * shift for value in x].index(k)]
-            axes.plot(
-                k,
-                p.value,
-                style.mark,
-                ms=5 if small else 6.5,
-                mfc=colour,
-                mec=INK["--card"],
-                mew=1.0,
-                gid=f"tip-{len(tips)}",
-            )
+        line = [k for k, _, _ in points], [p.value for _, p, _ in points]
+        axes.plot(*line, color=colour, lw=1.9, dashes=style.dashes or (None, None))
+        mark: dict[str, Any] = {"ms": 5 if small else 6.5, "mfc": colour, "mec": INK["--card"], "mew": 1.0}
+        for k, p, level in points:
+            axes.plot(k, p.value, style.mark, gid=f"tip-{len(tips)}", **mark)
             tips.append(f"{result.named(method)}, {level.title} per class: top-1 {p}")
     axes.set_ylim(low, high)
     _image_ticks(axes, x, small)
-    _plain_axes(axes, "training images per class (log scale)", "top-1 accuracy")
+    plain_axes(axes, "training images per class (log scale)", "top-1 accuracy")
     return Plot(figure, _in_words(result), tips)
 
 
@@ -133,8 +114,8 @@ def worth_a_closer_look(result: CurveResult) -> bool:
 
 
 def _span(result: CurveResult, levels: Sequence[CurveLevel]) -> tuple[float, float]:
-    """The accuracies to show: of everything but floors."""
-    shown = [result.metric(m, level) for m in result.methods if m.kind != "floor" for level in levels]
+    """The accuracies to show: of all competing methods."""
+    shown = [result.metric(m, level) for m in competing(result.methods) for level in levels]
     bounds = [b for p in shown for b in (p.low, p.value, p.high) if math.isfinite(b)]
     low, high = min(bounds, default=0.0), max(bounds, default=1.0)
     room = max(0.04 * (high - low), 0.01)

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
+from typing import Any
 
 from featx.metrics import Interval
-from featx.report.methods import Scale, axis
-from featx.report.plots import confusions
-from featx.results import Confusion, MethodResult
+from featx.report.gallery import Tile, tile
+from featx.report.page import draw
+from featx.report.plots import NAMED, confusion_plot, confusions
+from featx.report.scale import Scale
+from featx.report.table import Cell, Column, Table, kind_of, make_table
+from featx.results import ComparisonResult, Confusion, MethodResult, best_method
 
 SHOWN_MISTAKES = 24
 SHOWN_CLASSES = 20
 SHOWN_PAIRS = 8
+#: Above so many classes, a confusion matrix has the whole width.
+SMALL = 15
+
+
+def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] | None:
+    """Show where the pick and its best rivals of other kinds go wrong; None without confusion matrices."""
+    best = [
+        best_method(m for m in result.methods if m.kind == kind and m.confusion)
+        for kind in ("probe", "finetune")
+    ]
+    shown = [m for m in best if m is not None]
+    if pick.confusion:
+        shown = [pick, *(m for m in shown if m.kind != pick.kind)]
+    if not shown:
+        return None
+    n = len(shown[0].confusion)
+    classes = [str(c) for c in result.dataset.get("classes") or range(n)]
+    plots = [confusion_plot(m, classes) for m in shown]
+    pairs = confusions(shown[0], classes)
+    return {
+        "n": n,
+        "unnamed": n > NAMED,
+        "small": n <= SMALL,
+        "legend": [(kind_of(m), m.title) for m in shown],
+        "title": shown[0].title,
+        "recalls": recalls_table(shown, classes),
+        "rest": without_mistakes(shown, classes),
+        "pairs": pairs[:SHOWN_PAIRS],
+        "other_pairs": sum(count for count, _, _ in pairs[SHOWN_PAIRS:]),
+        "figures": [
+            draw(plot, f"confusion-{i}", m.title, wide=n > SMALL)
+            for i, (m, plot) in enumerate(zip(shown, plots, strict=True))
+            if plot is not None
+        ],
+    }
 
 
 def recalls(method: MethodResult) -> list[float]:
@@ -24,98 +61,64 @@ def recalls(method: MethodResult) -> list[float]:
     return [right / total if total else math.nan for right, total in pairs]
 
 
-def recall_by_class(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
-    """One line a class, the worst of the first method on top, a mark for each method.
-
-    Classes without a mistake share one line.
-    """
+def recalls_table(shown: Sequence[MethodResult], classes: Sequence[str]) -> Table:
+    """Return the recalls of the classes that have mistakes, the worst of the first method on top."""
     by_method = [recalls(m) for m in shown]
-    order = [i for i in range(len(by_method[0])) if math.isfinite(by_method[0][i])]
-    order.sort(key=lambda i: (by_method[0][i], min(r[i] for r in by_method)))
-    perfect = [classes[i] for i in order if all(r[i] == 1 for r in by_method)]
-    order = [i for i in order if any(r[i] < 1 for r in by_method)]
-    drawn, rest = order[:SHOWN_CLASSES], len(order) - SHOWN_CLASSES
-    scale = Scale([Interval(r[i]) for r in by_method for i in drawn])
-    grid = "".join(f'<i class="grid" style="left:{scale.at(t):.2f}%"></i>' for t in scale.ticks)
+    order = [i for i, r in enumerate(by_method[0]) if math.isfinite(r) and any(r[i] < 1 for r in by_method)]
+    order = sorted(order, key=lambda i: (by_method[0][i], min(r[i] for r in by_method)))[:SHOWN_CLASSES]
+    scale = Scale([Interval(r[i]) for r in by_method for i in order], labels=4)
     rights = [Confusion.of(m.confusion).right() for m in shown]
     totals = Confusion.of(shown[0].confusion).totals()
-    lines = []
-    for i in drawn:
+
+    def drawing(i: int) -> Cell:
         said = "; ".join(
             f"{m.title}: {right[i]} of {totals[i]}" for m, right in zip(shown, rights, strict=True)
         )
-        marks = "".join(
-            f'<i class="dot {m.kind}" style="left:{scale.at(r[i]):.1f}%;top:{top}%"></i>'
-            for m, r, top in zip(shown, by_method, (36, 68), strict=False)
-        )
-        lines.append(
-            f'<span>{escape(classes[i])}</span><span class="dw" role="img" aria-label="{escape(said)}" '
-            f'title="{escape(said)}">{grid}{marks}</span>'
-            f'<span class="num muted">{rights[0][i]}/{totals[i]}</span>'
-        )
-    if lines:
-        lines.append(f'<span></span><span class="muted">{axis(scale, 4)}</span><span></span>')
-    legend = "".join(
-        f'<span class="{m.kind}"><span class="mark"></span>{escape(m.title)}</span>' for m in shown
-    )
-    more = f"{rest} more classes are not drawn. " if rest > 0 else ""
+        points = [(r[i], kind_of(m)) for m, r in zip(shown, by_method, strict=True)]
+        return Cell(drawing=scale.draw_points(points, said))
+
+    columns = [
+        Column("Class", lambda i: classes[i], style=""),
+        Column("Recall, drawn", drawing, style="plot", scale=scale),
+        Column("Right", lambda i: f"{rights[0][i]}/{totals[i]}"),
+    ]
+    return make_table(columns, order, style="bars", caption="Recall by class, the worst first")
+
+
+def without_mistakes(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
+    """What the table of recalls leaves out, in words."""
+    by_method = [recalls(m) for m in shown]
+    tested = [i for i, r in enumerate(by_method[0]) if math.isfinite(r)]
+    perfect = [classes[i] for i in tested if all(r[i] == 1 for r in by_method)]
+    rest = len(tested) - len(perfect) - SHOWN_CLASSES
+    said = [f"{rest} more classes are not drawn."] if rest > 0 else []
     if perfect:
         named = ", ".join(perfect[:SHOWN_CLASSES]) + (" …" if len(perfect) > SHOWN_CLASSES else "")
-        more += f"No mistakes in {len(perfect)} of {len(by_method[0])} classes: {named}."
-    return (
-        f'<p class="legend">{legend}</p><div class="bars">{"".join(lines)}</div>'
-        f'<p class="after muted"><small>{escape(more)}</small></p>'
-    )
-
-
-def frequent_confusions(method: MethodResult, classes: Sequence[str]) -> str:
-    """The pairs of classes that the method confuses most often."""
-    pairs = confusions(method, classes)
-    if not pairs:
-        return "<p>None: every test image was right.</p>"
-    lines = "".join(
-        f'<li><b class="num">{count} ×</b><span>{escape(true)} taken for {escape(predicted)}</span></li>'
-        for count, true, predicted in pairs[:SHOWN_PAIRS]
-    )
-    rest = sum(count for count, _, _ in pairs[SHOWN_PAIRS:])
-    more = f'<li><b class="num">{rest} ×</b><span class="muted">other pairs</span></li>' if rest else ""
-    return f'<ul class="pairs">{lines}{more}</ul>'
+        said.append(f"No mistakes in {len(perfect)} of {len(classes)} classes: {named}.")
+    return " ".join(said)
 
 
 def confident_mistakes(
     method: MethodResult, other: MethodResult | None, thumbnails: Mapping[str, bytes]
-) -> str:
-    """The most confident mistakes of a method as a gallery.
+) -> list[Tile]:
+    """Return the most confident mistakes of a method.
 
-    A mistake that ``other`` makes as well, with the same wrong class, is marked: two methods that learned
+    A mistake that `other` makes as well, with the same wrong class, is marked: two methods that learned
     differently and agree against the label are a reason to look at the label.
     """
     again = {(m.id, m.predicted) for m in other.mistakes} if other is not None else set()
     tiles = []
     for mistake in sorted(method.mistakes, key=lambda m: -m.probability)[:SHOWN_MISTAKES]:
-        data = thumbnails.get(mistake.id)
-        alt = escape(f"{mistake.true}, taken for {mistake.predicted}: {mistake.id}")
-        picture = (
-            f'<img alt="{alt}" title="{escape(mistake.id)}" loading="lazy" src="{data_uri(data)}">'
-            if data
-            else f'<span class="none" title="{escape(mistake.id)}"><small>no preview</small></span>'
-        )
-        also = ""
-        if other is not None and (mistake.id, mistake.predicted) in again:
-            also = f'<small class="also">so says {escape(other.title)}: check the label</small>'
         probability = "" if math.isnan(mistake.probability) else f" · {100 * mistake.probability:.0f} %"
+        both = other is not None and (mistake.id, mistake.predicted) in again
         tiles.append(
-            f'<li>{picture}<span class="said">{escape(mistake.predicted)}{probability}</span>'
-            f"<small>labelled {escape(mistake.true)}</small>{also}</li>"
+            tile(
+                mistake.id,
+                thumbnails,
+                said=f"{mistake.predicted}{probability}",
+                small=f"labelled {mistake.true}",
+                also=f"so says {other.title}: check the label" if both and other is not None else "",
+                alt=f"{mistake.true}, taken for {mistake.predicted}: {mistake.id}",
+            )
         )
-    return f'<ul class="mistakes">{"".join(tiles)}</ul>'
-
-
-def data_uri(image: bytes) -> str:
-    """A JPEG, PNG or WebP file as a ``data:`` address."""
-    kind = "jpeg"
-    if image.startswith(b"\x89PNG"):
-        kind = "png"
-    elif image[8:12] == b"WEBP":
-        kind = "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+    return tiles

@@ -1,80 +1,70 @@
-"""The figures of the report: cost, confusion matrices, training curves.
+"""Draw the figures of comparisons: cost, confusion matrices, training curves, predicted against true numbers.
 
-Every function gives a figure in the stand-in colours of :mod:`featx.report.svg`, its alternative text, and
-the texts to show on pointing. Shapes tell the kinds apart as well as colours do: probes are circles,
-fine-tuned baselines diamonds, floors hollow squares.
+Every function returns a plot in the stand-in colours of `featx.report.svg`, its alternative text, and the
+texts to show on pointing. Shapes tell the kinds apart as well as colours do: probes are circles, fine-tuned
+baselines diamonds, references hollow squares.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from featx.report.svg import INK, new_figure
-from featx.results import Confusion, MethodResult, ranked_methods
-from featx.results.formats import format_seconds
+import numpy as np
+
+from featx.report.svg import INK, Plot, new_axes, new_figure
+from featx.report.table import competing, kind_of
+from featx.results import Confusion, MethodResult, RegressionResult, ranked_methods
+from featx.results.formats import format_metric, format_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-COLOUR = {"probe": INK["--probe"], "finetune": INK["--tuned"], "floor": INK["--floor"]}
-MARKER = {"probe": "o", "finetune": "D", "floor": "s"}
+MARKER = {"probe": "o", "finetune": "D"}
 NUMBERED = 30  # up to so many classes, the cells of a confusion matrix carry their counts
 DRAWN = 500  # up to so many classes, it is drawn at all
 NAMED = 100  # up to so many classes, its rows and columns carry their names
+#: Points of the scatter; of more test images, the first so many.
+POINTS = 3000
+#: Width of a letter at font size 11, on the wide side: the reader's font is not known here.
+LETTER = 6.6
 
 
-@dataclass
-class Plot:
-    """A figure, what it shows in words, and the texts to show on pointing (artists ``tip-<i>``)."""
-
-    figure: Figure
-    alt: str
-    tips: list[str] = field(default_factory=list)
+def with_cost(methods: Iterable[MethodResult]) -> list[MethodResult]:
+    """The competing methods whose accuracy and training time are known, the best first."""
+    return [m for m in competing(ranked_methods(methods)) if m.cost > 0 and math.isfinite(m.top1)]
 
 
 def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult] = ()) -> Plot | None:
-    """Top-1 against seconds to a trained method (log scale), with 95 % intervals.
+    """Draw top-1 against seconds to a trained method (log scale), with 95 % intervals.
 
-    Labelled are the ``emphasised`` methods, the fine-tuned baselines, and those on the front: nothing
-    else is faster and as good. None when fewer than two methods have a cost.
+    Labelled are the `emphasised` methods, the fine-tuned baselines, and those on the front: nothing else is
+    faster and as good. None when fewer than two methods have a cost.
     """
-    shown = [m for m in ranked_methods(methods) if m.kind != "floor" and m.cost > 0 and math.isfinite(m.top1)]
+    shown = with_cost(methods)
     if len(shown) < 2:
         return None
-    named = _unique([*emphasised, *front(shown), *(m for m in shown if m.kind == "finetune")])
-    figure = new_figure(450, 320)
-    axes = figure.add_axes((50 / 450, 44 / 320, 394 / 450, 268 / 320))
+    figure, axes = new_axes(450, 320, left=50, bottom=44, right=6, top=8)
     axes.set_xscale("log")
-    tips = []
+    tips, ends = [], []
     for i, m in enumerate(reversed(shown)):
-        interval = m.metric("top1")
+        interval, colour = m.metric("top1"), INK[f"--{kind_of(m)}"]
         low, high = (b if math.isfinite(b) else m.top1 for b in (interval.low, interval.high))
-        axes.vlines(m.cost, low, high, color=COLOUR[m.kind], lw=1.6, alpha=0.35)
-        axes.plot(
-            m.cost,
-            m.top1,
-            MARKER[m.kind],
-            ms=8,
-            mfc=COLOUR[m.kind],
-            mec=INK["--card"],
-            mew=1.2,
-            gid=f"tip-{i}",
-        )
+        ends += [low, high]
+        axes.vlines(m.cost, low, high, color=colour, lw=1.6, alpha=0.35)
+        mark: dict[str, Any] = {"ms": 8, "mfc": colour, "mec": INK["--card"], "mew": 1.2, "gid": f"tip-{i}"}
+        axes.plot(m.cost, m.top1, MARKER[m.kind], **mark)
         tips.append(f"{m.title}: top-1 {interval}, {format_seconds(m.cost)} to train")
     left, right = min(m.cost for m in shown), max(m.cost for m in shown)
     room = max(0.14 * math.log10(right / left), 0.15)
     axes.set_xlim(left / 10**room, right * 10**room)
-    bottom = min(m.metric("top1").low if math.isfinite(m.metric("top1").low) else m.top1 for m in shown)
-    top = max(m.metric("top1").high if math.isfinite(m.metric("top1").high) else m.top1 for m in shown)
-    space = max(0.06 * (top - bottom), 0.005)
-    axes.set_ylim(bottom - space, top + space)
-    _plain_axes(axes, "time to train: extraction and fit (log scale)", "top-1 accuracy")
+    space = max(0.06 * (max(ends) - min(ends)), 0.005)
+    axes.set_ylim(min(ends) - space, max(ends) + space)
+    plain_axes(axes, "time to train: extraction and fit (log scale)", "top-1 accuracy")
     _time_ticks(axes)
-    _label(axes, shown, named)
+    tuned = (m for m in shown if m.kind == "finetune")
+    _label(axes, shown, list({id(m): m for m in (*emphasised, *front(shown), *tuned)}.values()))
     fastest, best = min(shown, key=lambda m: m.cost), shown[0]
     alt = (
         f"Top-1 accuracy against training time of {len(shown)} methods. Fastest: {fastest.title}, "
@@ -85,7 +75,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
 
 
 def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
-    """The confusion matrix of one method: rows true, columns predicted; right cells and wrong ones differ.
+    """Draw the confusion matrix of a method: rows true, columns predicted; right cells and wrong ones differ.
 
     Shade is the share of the true class. None when the method carries no matrix, or one of more than `DRAWN`
     classes, whose cells would be smaller than a pixel.
@@ -94,57 +84,54 @@ def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
     if not n or n > DRAWN:
         return None
     counts = Confusion.of(method.confusion)
-    from matplotlib.patches import Rectangle
-
     names = [shortened(c) for c in classes]
     cell = 29.0 if n <= 15 else 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
     text = min(11.0, 0.95 * cell)
     longest = max(map(len, names)) if n <= NAMED else 0
-    margin = 26 + 0.54 * text * longest
-    side = n * cell
-    width, height = margin + side + 8, margin + side + 8
-    figure = new_figure(width, height)
-    axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
+    margin, side = 26 + 0.54 * text * longest, n * cell
+    figure, axes = new_axes(margin + side + 8, margin + side + 8, left=margin, bottom=margin, right=8, top=8)
     tips: list[str] = []
     totals = counts.totals()
     for row, column, count in counts.cells():
-        total = totals[row]
-        right, share = row == column, count / total
+        right, share = row == column, count / totals[row]
         shade = 0.12 + 0.78 * share if right else 0.25 + 0.6 * share
         colour = INK["--probe"] if right else INK["--wrong"]
-        axes.add_patch(
-            Rectangle(
-                (column - 0.47, row - 0.47),
-                0.94,
-                0.94,
-                fc=colour,
-                alpha=shade,
-                lw=0,
-                gid=f"tip-{len(tips)}",
-            )
-        )
+        fill_cell(axes, row, column, colour, shade, len(tips), str(count) if n <= NUMBERED else "", text)
         what = "right" if right else f"taken for {classes[column]}"
-        tips.append(f"{classes[row]}: {count} of {total} {what}")
-        if n <= NUMBERED:
-            ink = INK["--card"] if shade > 0.6 else INK["--ink"]
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=text, color=ink)
-    axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
+        tips.append(f"{classes[row]}: {count} of {totals[row]} {what}")
+    name_cells(axes, n, names if n <= NAMED else [], text)
     for spine in axes.spines.values():
         spine.set_color(INK["--line"])
-    if n <= NAMED:
-        axes.set_xticks(range(n), names, rotation=90, fontsize=text, color=INK["--muted"], parse_math=False)
-        axes.set_yticks(range(n), names, fontsize=text, color=INK["--muted"], parse_math=False)
-    else:
-        axes.set_xticks([])
-        axes.set_yticks([])
-    axes.tick_params(length=0, pad=4)
-    axes.text(-margin + 9, side / 2, "true", transform=_pixels(axes), rotation=90, **_axis_name())
-    axes.text(side / 2, -margin + 9, "predicted", transform=_pixels(axes), **_axis_name())
+    about: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 11, "color": INK["--muted"]}
+    axes.text(-margin + 9, side / 2, "true", transform=_pixels(axes), rotation=90, **about)
+    axes.text(side / 2, -margin + 9, "predicted", transform=_pixels(axes), **about)
     return Plot(figure, _confusion_in_words(method, classes), tips)
 
 
+def fill_cell(
+    axes: Axes, row: int, column: int, colour: str, shade: float, tip: int, text: str, size: float
+) -> None:
+    """Fill one cell of a matrix with a shade from 0 to 1, and write a text into it."""
+    from matplotlib.patches import Rectangle
+
+    box = (column - 0.47, row - 0.47)
+    axes.add_patch(Rectangle(box, 0.94, 0.94, fc=colour, alpha=shade, lw=0, gid=f"tip-{tip}"))
+    if text:
+        ink = INK["--card"] if shade > 0.6 else INK["--ink"]
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
+
+
+def name_cells(axes: Axes, n: int, names: Sequence[str], size: float) -> None:
+    """Give a matrix of n rows and columns its names; none, where there are too many."""
+    axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
+    places = range(n) if names else []
+    axes.set_xticks(places, names, rotation=90, fontsize=size, color=INK["--muted"], parse_math=False)
+    axes.set_yticks(places, names, fontsize=size, color=INK["--muted"], parse_math=False)
+    axes.tick_params(length=0, pad=4)
+
+
 def curves_plot(method: MethodResult, loss_top: float | None = None, low: float | None = None) -> Plot | None:
-    """Loss and accuracy over epochs, on training and validation images.
+    """Draw loss and accuracy over epochs, on training and validation images.
 
     Parameters
     ----------
@@ -161,25 +148,22 @@ def curves_plot(method: MethodResult, loss_top: float | None = None, low: float 
     epochs: list[Any] = curves["epoch"]
     figure = new_figure(420, 205)
     alts = []
-    for i, (what, top) in enumerate((("loss", loss_top), ("accuracy", 1.0))):
+    for i, (what, bottom, top) in enumerate((("loss", 0, loss_top), ("accuracy", low, 1.0))):
         axes = figure.add_axes(((34 + 212 * i) / 420, 40 / 205, 164 / 420, 137 / 205))
-        for part, style in (("train", "--"), ("val", "-")):
+        for part, name, style, colour in (
+            ("train", "training", "--", INK["--muted"]),
+            ("val", "validation", "-", INK["--finetune"]),
+        ):
             values = [math.nan if v is None else v for v in curves.get(f"{part}_{what}") or []]
             if not any(map(math.isfinite, values)):
                 continue
-            name = "training" if part == "train" else "validation"
-            colour = INK["--muted"] if part == "train" else INK["--tuned"]
             marker = "o" if len(epochs) <= 12 else ""
             axes.plot(epochs, values, style, color=colour, lw=1.8, marker=marker, ms=3.5, label=name)
             alts.append(f"{name} {what} from {values[0]:.3f} to {values[-1]:.3f}")
-        best = curves.get("best_epoch")
-        if best is not None:
-            axes.axvline(best, color=INK["--muted"], lw=1, ls=":")
-        if what == "loss":
-            axes.set_ylim(0, top)
-        else:
-            axes.set_ylim(low, 1.0)
-        _plain_axes(axes, "epoch", "")
+        if curves.get("best_epoch") is not None:
+            axes.axvline(curves["best_epoch"], color=INK["--muted"], lw=1, ls=":")
+        axes.set_ylim(bottom, top)
+        plain_axes(axes, "epoch", "")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlim(min(epochs) - 0.4, max(epochs) + 0.4)
         axes.set_title(what, loc="left", fontsize=11, color=INK["--ink"], pad=8)
@@ -189,6 +173,24 @@ def curves_plot(method: MethodResult, loss_top: float | None = None, low: float 
     alt = f"Training of {method.title} over {len(epochs)} epochs: " + "; ".join(alts) + "."
     if curves.get("best_epoch") is not None:
         alt += f" Kept: epoch {curves['best_epoch']}."
+    return Plot(figure, alt)
+
+
+def scatter_plot(result: RegressionResult, best: MethodResult, task: str) -> Plot:
+    """Draw the predictions of the best method against the true numbers, and the line on which they agree."""
+    truth, predicted = (np.asarray(v[:POINTS], np.float64) for v in (result.truth, result.predictions))
+    low, high = float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))
+    room = 0.05 * (high - low) or 1.0
+    ends = (low - room, high + room)
+    figure, axes = new_axes(440, 400, left=64, bottom=48, right=10, top=10)
+    axes.plot(ends, ends, color=INK["--muted"], lw=1, ls=":")
+    axes.scatter(truth, predicted, s=22, color=INK["--probe"], alpha=0.6, linewidths=0)
+    axes.set(xlim=ends, ylim=ends)
+    plain_axes(axes, f"true {task}".replace("$", r"\$"), "predicted")
+    alt = (
+        f"Predicted against true {task} on {len(truth)} test images by {best.title}: R2 {best.metric('r2')}, "
+        f"mean absolute error {format_metric('mae', best.metric('mae'))}."
+    )
     return Plot(figure, alt)
 
 
@@ -217,43 +219,47 @@ def front(methods: Sequence[MethodResult]) -> list[MethodResult]:
     return [m for m in methods if not any(o.cost < m.cost and o.top1 >= m.top1 for o in methods)]
 
 
-def _unique(methods: Iterable[MethodResult]) -> list[MethodResult]:
-    return list({id(m): m for m in methods}.values())
+Box = tuple[float, float, float, float]
 
 
 def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResult]) -> None:
-    """Write names beside their points, greedily, at the first of eight places that is free."""
+    """Write names beside their points, greedily, at the first place that is free.
+
+    A name never leaves the frame nor touches another one; it may touch one point that is not its own.
+    """
     to_pixels = axes.transData.transform
-    points = [to_pixels((m.cost, m.top1)) for m in shown]
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]
+    points = [(x - 6, y - 6, x + 6, y + 6) for x, y in (to_pixels((m.cost, m.top1)) for m in shown)]
+    names: list[Box] = []
     frame = axes.get_window_extent()
+
+    def touched(box: Box, others: Sequence[Box]) -> int:
+        a, b, c, d = box
+        return sum(min(c, t[2]) > max(a, t[0]) and min(d, t[3]) > max(b, t[1]) for t in others)
+
+    def allowed(box: Box) -> bool:
+        inside = frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1] and box[3] <= frame.y1
+        return inside and not touched(box, names) and touched(box, points) < 2
+
     for m in named:
         x, y = to_pixels((m.cost, m.top1))
-        width, height = 6.0 * len(m.title), 12.0
-        # (left edge, bottom, the end of the text that stays put whatever the font)
-        places = [
-            (x + ox, y + oy - height / 2, "left")
-            if ox > 0
-            else (x - width + ox, y + oy - height / 2, "right")
-            if ox < 0
-            else (x - width / 2, y + oy - height / 2, "center")
-            for ox, oy in ((10, 0), (-10, 0), (8, 13), (-8, 13), (8, -13), (-8, -13), (0, 18), (0, -18))
-        ]
-
-        def clash(place: tuple[float, float, str], width: float = width, height: float = height) -> float:
-            a, b, c, d = place[0], place[1], place[0] + width, place[1] + height
-            hits = sum(min(c, t[2]) > max(a, t[0]) and min(d, t[3]) > max(b, t[1]) for t in taken)
-            inside = frame.x0 <= a and c <= frame.x1 + 10 and frame.y0 <= b and d <= frame.y1
-            return hits + (0 if inside else 10)
-
-        place = min(places, key=clash)
-        left, bottom, end = place
-        if clash(place) >= 2:
+        width, height = LETTER * len(m.title), 12.0
+        places: list[tuple[int, int, Box, str]] = []
+        for right, up in ((10, 0), (-10, 0), (8, 13), (-8, 13), (8, -13), (-8, -13), (0, 18), (0, -18)):
+            # The end of the text that stays put whatever the reader's font.
+            end, left = ("left", x + right) if right > 0 else ("right", x + right - width)
+            if not right:
+                end, left = "center", x - width / 2
+            box = (left, y + up - height / 2, left + width, y + up + height / 2)
+            if allowed(box):
+                places.append((touched(box, points), len(places), box, end))
+        if not places:
             continue  # the table and the tip name it; a label on a heap of points names nothing
-        taken.append((left, bottom, left + width, bottom + height))
+        *_, box, end = min(places)
+        names.append(box)
+        at = {"left": box[0], "center": (box[0] + box[2]) / 2, "right": box[2]}[end]
         axes.annotate(
             m.title,
-            (left + {"left": 0.0, "center": width / 2, "right": width}[end], bottom + height / 2),
+            (at, (box[1] + box[3]) / 2),
             xycoords="figure pixels",
             ha=end,
             va="center",
@@ -274,7 +280,8 @@ def _time_ticks(axes: Axes) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _plain_axes(axes: Axes, x: str, y: str) -> None:
+def plain_axes(axes: Axes, x: str, y: str) -> None:
+    """Give the axes their names and the plain look that all figures share."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(INK["--line"])
@@ -284,10 +291,6 @@ def _plain_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x, fontsize=11, color=INK["--muted"], labelpad=5)
     axes.set_ylabel(y, fontsize=11, color=INK["--muted"], labelpad=5)
     axes.patch.set_visible(False)
-
-
-def _axis_name() -> dict[str, Any]:
-    return {"ha": "center", "va": "center", "fontsize": 11, "color": INK["--muted"]}
 
 
 def _pixels(axes: Axes) -> Any:

@@ -3,75 +3,99 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from html import escape
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from featx.report.table import Table, plain_table
 from featx.results import ALPHA, ComparisonResult, RegressionResult
 from featx.results.formats import format_seconds
 
 SHOWN_FAILURES = 200
 SHOWN_TEXT = 1_000
+SPLIT = {"given": "as the dataset gives it", "drawn": "drawn, stratified by class"}
 
 
-def how_it_was_done(result: ComparisonResult) -> str:
-    """The last section of the page."""
+class Detail(NamedTuple):
+    """A table that opens when its title is clicked, and a remark below it."""
+
+    title: str
+    table: Table
+    more: str = ""
+
+
+def how_it_was_done(
+    result: Any,
+    lead: str,
+    facts: Mapping[str, object],
+    spaces: Mapping[str, Mapping[str, Any]],
+    details: Sequence[Detail] = (),
+) -> dict[str, Any]:
+    """Show what every study says at the end of its page.
+
+    Parameters
+    ----------
+    result : object
+        Of any study; what it does not carry of command, seed, times, environment and failures is left out.
+    lead : str
+        How the numbers are to be read.
+    facts : mapping
+        What only this study can say.
+    spaces : mapping of str to mapping
+        Backbone -> the space its embeddings live in.
+    details : sequence of Detail
+        Tables of this study.
+    """
+    total = getattr(result, "seconds_total", None)
+    said = {
+        **facts,
+        "Embeddings": facts.get("Embeddings") or images_sent(result.forward_passes),
+        "Seed": facts.get("Seed", getattr(result, "seed", None)),
+        "Time, all together": None if total is None else format_seconds(total),
+        "Written": getattr(result, "created", None),
+    }
+    tables = [Detail(f"Embeddings of {name}", _fields(space)) for name, space in spaces.items() if space]
+    if environment := getattr(result, "environment", None):
+        tables.append(Detail("Versions and machine", _fields(environment)))
+    if failures := getattr(result, "failures", None):
+        rows = [(f.get("id", ""), f.get("reason", "")) for f in failures[:SHOWN_FAILURES]]
+        rest = len(failures) - len(rows)
+        more = f"and {rest} more, all in the JSON file." if rest else ""
+        title = f"Left out: {plural(len(failures), 'unreadable image')}"
+        tables.append(Detail(title, plain_table(("image", "reason"), rows), more))
+    return {
+        "lead": lead,
+        "facts": {name: str(value) for name, value in said.items() if value not in (None, "")},
+        "command": getattr(result, "command", None) or "",
+        "details": [*details, *tables],
+    }
+
+
+def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
+    """Show how a comparison of classifiers or of regressors was done."""
     data = result.dataset
     number = isinstance(result, RegressionResult)
     n_classes = len(data.get("classes") or ())
     what = f"{data.get('task')} is predicted" if number else f"{n_classes} classes"
-    split = {"given": "as the dataset gives it", "drawn": "drawn" if number else "drawn, stratified by class"}
+    split = str(data.get("split") or "not recorded")
     facts = {
-        "Data": f"{data.get('name', '')}, {_count(data.get('n_train'))} training and "
-        f"{_count(data.get('n_test'))} test images, {what}",
-        "Split": split.get(str(data.get("split")), str(data.get("split") or "not recorded")),
-        "Training images a class": _range(data.get("n_per_class_train")),
-        "Test images a class": _range(data.get("n_per_class_test")),
-        "Embeddings": _forward_passes(result),
+        "Data": f"{data.get('name', '')}, {count(data.get('n_train'))} training and "
+        f"{count(data.get('n_test'))} test images, {what}",
+        "Split": "drawn" if number and split == "drawn" else SPLIT.get(split, split),
+        "Training images a class": count_range(data.get("n_per_class_train")),
+        "Test images a class": count_range(data.get("n_per_class_test")),
         "Seed": result.seed if result.repeats is None else f"{result.seed}, of this page’s own split",
-        "Time, all together": "" if result.seconds_total is None else format_seconds(result.seconds_total),
-        "Written": result.created,
     }
-    test = (
-        "paired sign-flip tests of the absolute errors against the lowest mean absolute error"
-        if number
-        else "exact paired tests (McNemar) against the highest method"
+    test = "exact paired tests (McNemar) against the highest method"
+    if number:
+        test = "paired sign-flip tests of the absolute errors against the lowest mean absolute error"
+    lead = (
+        "Every method saw the same training images and was scored once on the same test images; "
+        "hyperparameters were chosen on training images only. Intervals are 95 % intervals over test images. "
+        f"p-values are of {test}, adjusted by Holm's method for all pairs of methods that compete (a "
+        f"reference’s is not adjusted), and read at {ALPHA:.2f}. The {'best' if number else 'highest'} of "
+        "several scores on the same images is slightly optimistic. Time to train is extraction and fit."
     )
-    highest = "best" if number else "highest"
-    method = (
-        "<p class='lead'>Every method saw the same training images and was scored once on the same test "
-        "images; hyperparameters were chosen on training images only. Intervals are 95 % intervals over test "
-        f"images. p-values are of {test}, adjusted by Holm's method for all pairs of methods that compete (a "
-        f"floor’s is not adjusted), and read at {ALPHA:.2f}. "
-        f"The {highest} of several scores on the same "
-        "images is slightly optimistic. Time to train is extraction and fit.</p>"
-    )
-    parts = [method, _facts(facts)]
-    if result.command:
-        parts.append(f"<h3>The same again</h3><pre><code>{escape(result.command)}</code></pre>")
-    parts.append(_details("Hyperparameters, times and notes", _methods(result)))
-    for backbone, space in result.spaces.items():
-        parts.append(_details(f"Embeddings of {backbone}", _table(_flat(space))))
-    if result.environment:
-        parts.append(_details("Versions and machine", _table(_flat(result.environment))))
-    if result.failures:
-        rows = [(f.get("id", ""), f.get("reason", "")) for f in result.failures[:SHOWN_FAILURES]]
-        rest = len(result.failures) - len(rows)
-        more = f"<p class='muted'>and {rest} more, all in results.json.</p>" if rest else ""
-        title = f"Left out: {_plural(len(result.failures), 'unreadable image')}"
-        parts.append(_details(title, _table(rows, ("image", "reason")) + more))
-    return "".join(parts)
-
-
-def _forward_passes(result: ComparisonResult) -> str:
-    n = result.forward_passes
-    if not n:
-        return "all from the cache, no image went through a frozen network in this run"
-    return f"{_plural(n, 'image')} went through a frozen network in this run"
-
-
-def _methods(result: ComparisonResult) -> str:
-    rows = [
+    methods = [
         (
             m.title if not m.backbone else f"{m.title} · {m.backbone}",
             ", ".join(f"{k} = {_value(v)}" for k, v in m.params.items()) or "–",
@@ -81,24 +105,20 @@ def _methods(result: ComparisonResult) -> str:
         )
         for m in result.ranked()
     ]
-    return _table(rows, ("method", "hyperparameters", "extract", "fit", "notes"))
+    table = plain_table(("method", "hyperparameters", "extract", "fit", "notes"), methods)
+    details = [Detail("Hyperparameters, times and notes", table)]
+    return how_it_was_done(result, lead, facts, result.spaces, details)
 
 
-def _details(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary><div class='scroll'>{body}</div></details>"
+def images_sent(n: int) -> str:
+    """How many images went through a network."""
+    if not n:
+        return "all from the cache, no image went through a frozen network in this run"
+    return f"{plural(n, 'image')} went through a frozen network in this run"
 
 
-def _facts(facts: Mapping[str, object]) -> str:
-    lines = "".join(
-        f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items() if v not in (None, "")
-    )
-    return f'<dl class="facts">{lines}</dl>'
-
-
-def _table(rows: Iterable[tuple[Any, ...]], head: tuple[str, ...] = ("field", "value")) -> str:
-    heads = "".join(f'<th scope="col">{h}</th>' for h in head)
-    lines = "".join("<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
-    return f'<table class="plain"><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>'
+def _fields(content: Mapping[str, Any]) -> Table:
+    return plain_table(("field", "value"), _flat(content))
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -119,16 +139,19 @@ def _value(value: object) -> str:
     return said if len(said) <= SHOWN_TEXT else f"{said[:SHOWN_TEXT]} …"
 
 
-def _range(counts: list[int] | None) -> str:
+def count_range(counts: list[int] | None) -> str:
+    """The lowest and the highest count."""
     if not counts:
         return ""
     low, high = min(counts), max(counts)
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _count(n: int | None) -> str:
+def count(n: int | None) -> str:
+    """A number of images, maybe unknown."""
     return "?" if n is None else f"{n:,}"
 
 
-def _plural(n: int, what: str) -> str:
+def plural(n: int, what: str) -> str:
+    """``1 image``, ``2 images``."""
     return f"{n:,} {what}" + ("" if n == 1 else "s")

@@ -6,35 +6,44 @@ text, so that it can be read aloud, searched, and drawn in any script the reader
 
 from __future__ import annotations
 
-import html
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # CSS variable -> the colour that stands for it in a figure; dull values no palette would contain.
+_VARIABLES = ("ink", "muted", "line", "card", "probe", "finetune", "reference", "wrong")
 INK = {
-    "--ink": "#0a0b01",
-    "--muted": "#0a0b02",
-    "--line": "#0a0b03",
-    "--card": "#0a0b04",
-    "--probe": "#0a0b05",
-    "--tuned": "#0a0b06",
-    "--floor": "#0a0b07",
-    "--wrong": "#0a0b08",
-    "--line-1": "#0a0b09",
-    "--line-2": "#0a0b0a",
-    "--line-3": "#0a0b0b",
-    "--line-4": "#0a0b0c",
-    "--line-5": "#0a0b0d",
-    "--line-6": "#0a0b0e",
+    f"--{name}": f"#0a0b{i:02x}"
+    for i, name in enumerate((*_VARIABLES, *(f"line-{i}" for i in range(1, 7))), start=1)
 }
 
 _RC: dict[Any, Any] = {"svg.fonttype": "none", "font.family": ["DejaVu Sans"], "font.size": 11.0}
+
+
+@dataclass
+class Plot:
+    """A figure of the page.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+        Drawn in the colours of `INK`, in CSS pixels (`new_figure`).
+    alt : str
+        What a reader who cannot see it should know.
+    tips : list of str
+        Texts to show on pointing: an artist whose gid is ``tip-3`` shows ``tips[3]``.
+    """
+
+    figure: Figure
+    alt: str
+    tips: list[str] = field(default_factory=list)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -44,25 +53,25 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
-def inline_svg(figure: Figure, name: str, alt: str, tips: Sequence[str] = ()) -> str:
-    """Render a figure for the page.
+def new_axes(
+    width: float, height: float, left: float, bottom: float, right: float, top: float
+) -> tuple[Figure, Axes]:
+    """A new figure and its axes, with margins in CSS pixels."""
+    figure = new_figure(width, height)
+    box = (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    return figure, figure.add_axes(box)
+
+
+def inline_svg(plot: Plot, name: str, wide: bool = False) -> Markup:
+    """Return a plot as one ``<svg>`` element.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure
-        Drawn in the colours of ``INK``, in CSS pixels (:func:`new_figure`). An artist whose gid is
-        ``tip-3`` shows ``tips[3]`` when pointed at.
+    plot : Plot
     name : str
         Unique on the page; ids inside the SVG derive from it.
-    alt : str
-        What a reader who cannot see it should know.
-    tips : sequence of str
-        Texts to show on pointing.
-
-    Returns
-    -------
-    str
-        One ``<svg>`` element.
+    wide : bool, default=False
+        Keep its size on a narrow screen, where the page lets it scroll.
     """
     import matplotlib
 
@@ -70,39 +79,37 @@ def inline_svg(figure: Figure, name: str, alt: str, tips: Sequence[str] = ()) ->
     with matplotlib.rc_context(_RC | {"svg.hashsalt": name}), warnings.catch_warnings():
         # The browser draws the glyphs; that matplotlib's own font lacks them only blurs its measuring.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
-        figure.savefig(
+        plot.figure.savefig(
             buffer,
             format="svg",
             transparent=True,
             metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
         )
-    return _fit_into_page(buffer.getvalue(), name, alt, tips)
+    return _fit_into_page(buffer.getvalue(), name, plot, wide)
 
 
-def _fit_into_page(svg: str, name: str, alt: str, tips: Sequence[str]) -> str:
+def _fit_into_page(svg: str, name: str, plot: Plot, wide: bool) -> Markup:
+    from markupsafe import Markup  # its format() escapes what it is given
+
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert box is not None, "matplotlib always writes a viewBox"
-    head = (
-        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {box[1]} {box[2]}" width="{box[1]}" '
-        f'height="{box[2]}" role="img" aria-label="{html.escape(alt)}">'
-    )
-    svg = head + svg[svg.index(">") + 1 :]
+    head = Markup(
+        '<svg {}xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}" width="{width}" '
+        'height="{height}" role="img" aria-label="{alt}">'
+    ).format(Markup('class="wide" ' if wide else ""), width=box[1], height=box[2], alt=plot.alt)
 
     def tip(match: re.Match[str]) -> str:
         i = int(match[1])
-        return f"<g><title>{html.escape(tips[i])}</title>" if i < len(tips) else "<g>"
+        return Markup("<g><title>{}</title>").format(plot.tips[i]) if i < len(plot.tips) else "<g>"
 
-    svg = re.sub(r'<g id="tip-(\d+)">', tip, svg)
+    svg = re.sub(r'<g id="tip-(\d+)">', tip, str(head) + svg[svg.index(">") + 1 :])
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
     for old in used:  # clip paths and markers: the hash is salted, the prefix makes it certain
         svg = re.sub(rf'(id="|href="#|url\(#){re.escape(old)}(?=["\)])', rf"\g<1>{name}-{old}", svg)
-    return _themed(svg, {colour: variable for variable, colour in INK.items()})
-
-
-def _themed(svg: str, variables: Mapping[str, str]) -> str:
     # An attribute cannot hold a variable, a style can; matplotlib writes colours into styles.
-    pattern = re.compile("|".join(map(re.escape, variables)))
-    return re.sub(r"\n\s*", "\n", pattern.sub(lambda m: f"var({variables[m[0]]})", svg))
+    variables = {colour: variable for variable, colour in INK.items()}
+    svg = re.sub("|".join(variables), lambda m: f"var({variables[m[0]]})", svg)
+    return Markup(re.sub(r"\n\s*", "\n", svg))

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from featx.metrics import Interval
-from featx.report import render_curve
+from featx.report import render
 from featx.report.curve_plot import learning_plot, line_styles, worth_a_closer_look
 from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
 
@@ -64,7 +64,7 @@ class Balance(HTMLParser):
 @pytest.mark.parametrize("n_draws", [1, 5])
 @pytest.mark.parametrize("shots", [(3,), (1, 5, 20, 80)])
 def test_the_page_is_whole_and_needs_nothing_else(n_draws, shots):
-    page = render_curve(curve(n_draws, shots, warnings=["<i>odd</i>"], advice="Do & see."))
+    page = render(curve(n_draws, shots, warnings=["<i>odd</i>"], advice="Do & see."))
     parser = Balance()
     parser.feed(page)
     assert parser.open == []
@@ -78,7 +78,7 @@ def test_the_page_is_whole_and_needs_nothing_else(n_draws, shots):
 
 
 def test_every_number_is_in_the_table_and_at_its_mark():
-    page = render_curve(curve())
+    page = render(curve())
     for method in ("Pixels", "Fine-tuned"):
         assert method in page
     assert "<small>0.480–0.520</small>" in page
@@ -87,13 +87,13 @@ def test_every_number_is_in_the_table_and_at_its_mark():
 
 def test_the_headline_says_whether_a_crossing_is_shown():
     within = Crossing("finetune-last", "net", "within", 12.0, 6.0, 30.0, {"within": 1.0})
-    assert "Fine-tuned overtakes frozen features at about 12 images per class" in render_curve(
+    assert "Fine-tuned overtakes frozen features at about 12 images per class" in render(
         curve(crossings=[within])
     )
     open_end = Crossing("finetune-last", "net", "within", 12.0, 6.0, None, {"within": 0.6, "none": 0.4})
-    assert "No crossing shown up to 80 images per class" in render_curve(curve(crossings=[open_end]))
+    assert "No crossing shown up to 80 images per class" in render(curve(crossings=[open_end]))
     before = Crossing("finetune-last", "net", "before", shares={"before": 0.99})
-    assert "ahead of frozen features at every number" in render_curve(curve(crossings=[before]))
+    assert "ahead of frozen features at every number" in render(curve(crossings=[before]))
 
 
 def test_lines_are_told_apart():
@@ -106,7 +106,7 @@ def test_the_figure_says_in_words_what_it_shows():
     plot = learning_plot(curve())
     assert "from 1 to 80 training images per class" in plot.alt
     assert "Fine-tuned from 0.500 to 0.860" in plot.alt
-    assert len(plot.tips) == 12 - 4  # the floor lies below the others
+    assert len(plot.tips) == 12 - 4  # the reference lies below the others
 
 
 def test_a_closer_look_is_for_ends_that_lie_close_together():
@@ -119,4 +119,4 @@ def test_a_closer_look_is_for_ends_that_lie_close_together():
         for p in result.points
     ]
     assert worth_a_closer_look(result)
-    assert "The upper end, closer" in render_curve(result)
+    assert "The upper end, closer" in render(result)

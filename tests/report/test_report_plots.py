@@ -20,9 +20,9 @@ def matrix(n: int) -> list[list[int]]:
 
 def test_cost_plot_says_fastest_and_most_accurate_and_names_every_point(comparison):
     plot = cost_plot(comparison.methods, [comparison.best()])
-    assert "of 12 methods" in plot.alt, "floors cost nothing and are left out"
+    assert "of 12 methods" in plot.alt, "references cost nothing and are left out"
     assert "Most accurate: Full fine-tuning" in plot.alt
-    svg = inline_svg(plot.figure, "cost", plot.alt, plot.tips)
+    svg = inline_svg(plot, "cost")
     assert svg.count("<title>") == 12
     assert ">Full fine-tuning</text>" in svg
 
@@ -51,7 +51,7 @@ def test_confusion_matrix_draws_only_cells_with_images_and_their_counts():
     assert "w: 20 of 21 right" in plot.tips
     assert "w: 1 of 21 taken for x" in plot.tips
     assert plot.alt.startswith("Confusion matrix of A: 80 of 84 test images right.")
-    svg = inline_svg(plot.figure, "c", plot.alt, plot.tips)
+    svg = inline_svg(plot, "c")
     assert svg.count(">20</text>") == 4
     assert svg.count(">1</text>") == 4
 
@@ -60,14 +60,14 @@ def test_a_hundred_classes_stay_named_and_more_do_not():
     hundred = confusion_plot(
         MethodResult("a", "A", "probe", confusion=matrix(100)), [f"class {i}" for i in range(100)]
     )
-    svg = inline_svg(hundred.figure, "c", "", hundred.tips)
+    svg = inline_svg(hundred, "c")
     assert svg.count(">class 57</text>") == 2
     sizes = [float(s) for s in re.findall(r"font(?:-size)?: ([\d.]+)px", svg)]
     assert min(sizes) >= 8, "legible without zooming"
     many = confusion_plot(
         MethodResult("a", "A", "probe", confusion=matrix(130)), [f"class {i}" for i in range(130)]
     )
-    assert ">class 57</text>" not in inline_svg(many.figure, "c", "", many.tips)
+    assert ">class 57</text>" not in inline_svg(many, "c")
 
 
 def test_no_matrix_and_no_curves_give_no_figure():
@@ -100,7 +100,8 @@ def test_a_single_epoch_with_gaps_can_be_drawn():
 
 def test_svg_takes_its_colours_and_font_from_the_page(comparison):
     plot = cost_plot(comparison.methods)
-    svg = inline_svg(plot.figure, "cost", "an <alt> & more")
+    plot.alt = "an <alt> & more"
+    svg = inline_svg(plot, "cost")
     assert "var(--probe)" in svg
     assert "var(--ink)" in svg
     assert not [colour for colour in INK.values() if colour in svg]
@@ -112,7 +113,7 @@ def test_svg_takes_its_colours_and_font_from_the_page(comparison):
 
 def test_every_id_in_an_svg_is_used_and_carries_its_name(comparison):
     plot = cost_plot(comparison.methods)
-    svg = inline_svg(plot.figure, "cost", "")
+    svg = inline_svg(plot, "cost")
     ids = re.findall(r' id="([^"]+)"', svg)
     assert ids
     assert all(i.startswith("cost-") for i in ids)
@@ -121,7 +122,7 @@ def test_every_id_in_an_svg_is_used_and_carries_its_name(comparison):
 
 
 def test_the_same_figure_gives_the_same_bytes(comparison):
-    texts = {inline_svg(cost_plot(comparison.methods).figure, "cost", "") for _ in range(2)}
+    texts = {inline_svg(cost_plot(comparison.methods), "cost") for _ in range(2)}
     assert len(texts) == 1
 
 
@@ -131,7 +132,7 @@ def test_the_same_figure_gives_the_same_bytes(comparison):
 def test_any_class_name_can_be_drawn(name):
     method = MethodResult("a", "A", "probe", confusion=[[3, 1], [0, 4]])
     plot = confusion_plot(method, [name, "other"])
-    svg = inline_svg(plot.figure, "c", plot.alt, plot.tips)
+    svg = inline_svg(plot, "c")
     assert "<b>" not in svg
     if name.startswith("$"):
         assert ">$\\alpha$_x^2</text>" in svg, "no mathematics is made of it"
@@ -144,7 +145,7 @@ def test_long_names_are_cut():
 
 def test_the_report_leaves_the_global_state_of_pyplot_alone():
     code = (
-        "import sys, featx.report as r; from featx.results import MethodResult; "
+        "import sys, featx.report.plots as r; from featx.results import MethodResult; "
         "assert 'matplotlib' not in sys.modules; "
         "r.confusion_plot(MethodResult('a', 'A', 'probe', confusion=[[1]]), ['c']); "
         "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules"

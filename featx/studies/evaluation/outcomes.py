@@ -16,8 +16,8 @@ import numpy as np
 
 from featx.errors import InputError
 from featx.metrics import METRICS, names_for
-from featx.results.reading import built
 from featx.results.methods import Epochs
+from featx.results.reading import built
 
 if TYPE_CHECKING:
     from featx.studies.evaluation.methods import Fit, Method

@@ -1,0 +1,147 @@
+"""The page of a comparison of classifiers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from featx.report.data_checks import data_checks_view
+from featx.report.methods import methods_table, repeats_table
+from featx.report.mistakes import confident_mistakes, errors_view
+from featx.report.page import draw
+from featx.report.plots import cost_plot, curves_plot, front, with_cost
+from featx.report.provenance import comparison_provenance
+from featx.report.table import Cell, Column, Table, competing, format_test, format_three, kind_of, make_table
+from featx.report.verdict import verdict_view
+from featx.results import ALPHA, ComparisonResult, MethodResult, Repeats, advise, best_method, recommended
+from featx.results.formats import format_joules, format_points, format_seconds
+
+
+def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+    """Show which classifier to use, how sure that is, what it costs, and where it goes wrong."""
+    data = result.dataset
+    pick, best = recommended(result.methods), best_method(result.methods)
+    name = str(data.get("name") or "comparison")
+    view: dict[str, Any] = {
+        "title": f"{name}: which method to use",
+        "heading": name,
+        "subtitle": subtitle(result, [f"{len(data['classes'])} classes"] if data.get("classes") else []),
+        "alpha": ALPHA,
+        "n_methods": len(result.methods),
+        "pick": None,
+        "advice": result.advice or advise(result.methods, data.get("n_test") or 0),
+        "data_checks": data_checks_view(result, thumbnails),
+        "training": _training_figures(result),
+        "how": comparison_provenance(result),
+    }
+    if pick is None or best is None:
+        return view
+    other = best_method(m for m in result.methods if m.kind != pick.kind and m.mistakes)
+    return view | {
+        "pick": pick.title,
+        "verdict": verdict_view(result, best, pick),
+        "methods": methods_table(result.methods, best, pick),
+        "repeats": repeats_view(result.repeats),
+        "ensemble": _ensemble(result.ensemble),
+        "cost": _cost(result, best, pick),
+        "errors": errors_view(result, pick),
+        "mistakes": confident_mistakes(pick, other, thumbnails),
+    }
+
+
+def subtitle(result: ComparisonResult, first: list[str]) -> str:
+    """What was compared on what, in one line."""
+    counts = (("n_train", "training images"), ("n_test", "test images"))
+    images = [f"{result.dataset[key]:,} {what}" for key, what in counts if result.dataset.get(key)]
+    return " · ".join(filter(None, [*first, *images, ", ".join(result.networks()), result.created[:10]]))
+
+
+def repeats_view(repeats: Repeats | None) -> dict[str, Any] | None:
+    """Show what several splits say; None where there was one split."""
+    if repeats is None:
+        return None
+    images = sum(repeats.n_train) + sum(repeats.n_test)
+    return {
+        "seeds": repeats.seeds,
+        "share": f"{100 * sum(repeats.n_test) / images:.0f}",
+        "classes": repeats.metric == "top1",
+        "table": repeats_table(repeats),
+    }
+
+
+def _ensemble(ensemble: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Show what each backbone adds to the ensemble of all; None where there was no ensemble."""
+    if not ensemble:
+        return None
+    versus = _difference(ensemble["versus_best_member"])
+    return {
+        "best_member": str(ensemble["best_member"]),
+        "versus": f"{versus.text}, {versus.small}",
+        "n_held_out": ensemble["n_held_out"],
+        "table": _members(ensemble["members"]),
+    }
+
+
+def _members(members: list[dict[str, Any]]) -> Table:
+    columns = [
+        Column("Member", lambda m: Cell(str(m["backbone"]), str(m["classifier"])), style=""),
+        Column("Weight", lambda m: f"{m['weight']:.2f}", label="weight"),
+        Column("Top-1 alone", lambda m: format_three(m["top1"]), label="top-1 alone"),
+        Column(
+            "Adds",
+            lambda m: _difference(m["adds"]),
+            label="adds",
+            hint="top-1 of the ensemble - of the ensemble without it, points",
+        ),
+    ]
+    return make_table(columns, members)
+
+
+def _difference(test: Mapping[str, float]) -> Cell:
+    points, low, high = (format_points(test[name]) for name in ("difference", "low", "high"))
+    return Cell(f"{points} [{low}, {high}]", format_test(test["p_value"], test["p_value"] <= ALPHA))
+
+
+def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> dict[str, Any] | None:
+    """Show accuracy against training time; None when fewer than two methods have a cost."""
+    plot = cost_plot(result.methods, (pick, best))
+    if plot is None:
+        return None
+    counted = [m for m in competing(result.methods) if not math.isnan(m.energy)]
+    front_methods = sorted(front(with_cost(result.methods)), key=lambda m: m.cost)
+    return {
+        "figure": draw(plot, "cost"),
+        "front": [(kind_of(m), m.title, _price(m), format_three(m.top1)) for m in front_methods],
+        "energy": str(result.environment.get("energy") or "what the machine counts") if counted else "",
+    }
+
+
+def _price(m: MethodResult) -> str:
+    """Seconds to a trained method, and joules where they were counted."""
+    return ", ".join([format_seconds(m.cost), *([] if math.isnan(m.energy) else [format_joules(m.energy)])])
+
+
+def _training_figures(result: ComparisonResult) -> list[dict[str, Any]]:
+    """Draw how the fine-tuning went, on axes that all methods share."""
+    trained = [m for m in result.methods if m.kind == "finetune" and m.curves]
+    losses, scores = (
+        [
+            v
+            for m in trained
+            for part in ("train", "val")
+            for v in (m.curves or {}).get(f"{part}_{what}") or []
+            if v
+        ]
+        for what in ("loss", "accuracy")
+    )
+    top = 1.05 * max(losses) if losses else None
+    low = max(0.0, min(scores) - 0.05) if scores else None
+    figures = []
+    for i, m in enumerate(trained):
+        plot = curves_plot(m, top, low)
+        if plot is not None:
+            epochs = len((m.curves or {})["epoch"])
+            took = f"{epochs} epoch{'s' if epochs != 1 else ''}"
+            figures.append(draw(plot, f"curves-{i}", m.title, took))
+    return figures

@@ -1,0 +1,96 @@
+"""Leaks and labels: test pictures that were trained on, pictures with two labels, labels that look wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from featx.report.gallery import Tile, tile
+from featx.report.table import Table, format_three, plain_table
+from featx.results import ComparisonResult
+
+#: Pairs shown of each kind; of labels twice as many.
+SHOWN = 8
+SHOWN_METHODS = 6
+
+Thumbnails = Mapping[str, bytes]
+#: Pictures that belong together, and what is said of them.
+Group = tuple[list[Tile], str]
+
+
+def data_checks_view(result: ComparisonResult, thumbnails: Thumbnails) -> dict[str, Any] | None:
+    """Show what was found; None where nothing was looked for or nothing was found."""
+    checks = result.hygiene or {}
+    if "leaks" not in checks:
+        return None
+    leaks, two_labels, alike = checks["leaks"], checks["two_labels"], checks["alike"]
+    labels = checks["label_errors"] or {"images": 0, "list": [], "agreement": 0.0}
+    counts = leaks["test_images"], two_labels["pictures"], labels["images"], alike["pairs"]
+    if not any(counts):
+        return None
+    return {
+        "hashed": checks["hashed"],
+        "leaks": leaks["test_images"],
+        "share": f"{100 * leaks['share']:.1f}",
+        "leaked": [
+            _pair(pair, thumbnails, {"test": "test: ", "train": "training: "})
+            for pair in leaks["pairs"][:SHOWN]
+        ],
+        "with_and_without": _with_and_without(result, leaks["top1"]),
+        "two_labels": two_labels["pictures"],
+        "pictures": [
+            (
+                [
+                    tile(image["id"], thumbnails, small=f"{image['label']}: {image['id']}")
+                    for image in _differing(picture)
+                ],
+                "",
+            )
+            for picture in two_labels["list"][:SHOWN]
+        ],
+        "labels": labels["images"],
+        "agreement": f"{100 * labels['agreement']:.1f}",
+        "doubted": [
+            tile(
+                entry["id"],
+                thumbnails,
+                said=f"{entry['suggested']} · {100 * entry['confidence']:.0f} %",
+                small=f"labelled {entry['given']} · {'training' if entry['part'] == 'train' else 'test'}",
+            )
+            for entry in labels["list"][: 2 * SHOWN]
+        ],
+        "alike": alike["pairs"],
+        "pairs": [_pair(pair, thumbnails, {"first": "", "second": ""}) for pair in alike["list"][:SHOWN]],
+        "shown": SHOWN,
+    }
+
+
+def _with_and_without(result: ComparisonResult, top1: list[dict[str, Any]]) -> Table:
+    """The accuracy of the best methods, with all test images and without those that were trained on."""
+    titles = {(m.name, m.backbone): m.title for m in result.methods}
+    rows = [
+        (titles[entry["name"], entry["backbone"]], format_three(entry["all"]), format_three(entry["without"]))
+        for entry in sorted(top1, key=lambda entry: -entry["all"])
+        if (entry["name"], entry["backbone"]) in titles
+    ]
+    return plain_table(("Top-1 accuracy", "all test images", "without these"), rows[:SHOWN_METHODS])
+
+
+def _differing(picture: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Two images of the picture whose labels differ."""
+    first = picture[0]
+    return [first, next(image for image in picture if image["label"] != first["label"])]
+
+
+def _pair(pair: dict[str, Any], thumbnails: Thumbnails, sides: Mapping[str, str]) -> Group:
+    tiles = [tile(pair[side], thumbnails, small=f"{said}{pair[side]}") for side, said in sides.items()]
+    return tiles, _measures(pair)
+
+
+def _measures(pair: dict[str, Any]) -> str:
+    if pair["kind"] == "identical":
+        return "identical to the network"
+    if pair["distance"] is None:
+        return "a copy of a copy"
+    bits = "" if pair["bits"] is None else f", hashes differ in {pair['bits']} of 64 bits"
+    return f"distance {pair['distance']:.3f}{bits}"
