@@ -11,7 +11,7 @@ from typing import Any
 
 from featx.cli.folders import into_folder
 from featx.errors import InputError
-from featx.options import DEFAULT_TEST_SIZE
+from featx.options import OPTIONS
 from featx.results import write_atomically
 from featx.results.places import located
 from featx.terminal import printable, say
@@ -32,7 +32,7 @@ def _score(args: Namespace, **options: Any) -> list[Any]:
     options |= _options(args)
     if args.detectors and len(args.detectors) > 1:
         raise InputError("--detectors takes one name to score images with; several need --normal")
-    if args.test_size != DEFAULT_TEST_SIZE:
+    if args.test_size != OPTIONS["test_size"].default:
         raise InputError("--test-size has no effect: all of TEST is judged; leave it out")
     scored = find_anomalies(args.data, args.test, detector=(args.detectors or ["knn"])[0], **options)
     scored.write_csv(folder / "scores.csv")

@@ -10,7 +10,7 @@ from typing import Any
 import featx
 from featx.cli.folders import into_folder
 from featx.errors import DatasetError, InputError
-from featx.options import DEFAULT_BACKBONES, is_features
+from featx.options import OPTIONS, is_features
 from featx.results import write_atomically
 from featx.results.places import located, output_file
 from featx.spreadsheet import csv_text
@@ -82,7 +82,8 @@ def _experiment(args: Namespace, kind: str, data: Any, methods: Any, draws: Any)
             **data,
         },
         "network": {
-            "backbones": args.backbone or (None if is_features(args.data) else list(DEFAULT_BACKBONES)),
+            "backbones": args.backbone
+            or (None if is_features(args.data) else list(OPTIONS["backbones"].default)),
             "weights": None if args.weights == "default" else args.weights,
             "layer": args.layer,
             "pooling": args.pooling,

@@ -11,7 +11,7 @@ import numpy as np
 from featx.analysis.neighbours import Match, SimilarImages
 from featx.data.features import Features, load_features
 from featx.errors import DatasetError, UnknownName
-from featx.options import require_no_effect
+from featx.options import Run, require_no_effect
 from featx.terminal import json_line, printable, say
 
 
@@ -28,12 +28,8 @@ def search(args: Namespace) -> None:
         if not path.exists():
             raise DatasetError(f"{UnknownName('image', query, features.ids)} (nor is there such a file)")
     if not new:
-        given = {"weights": args.weights}
-        require_no_effect(
-            given,
-            {"weights": None},
-            "every QUERY is an id of the file, and no network runs",
-        )
+        why = "every QUERY is an id of the file, and no network runs"
+        require_no_effect("weights", args.weights, None, why)
     images = SimilarImages(features)
     found: dict[str, list[Match]] = {}
     if new:
@@ -58,14 +54,13 @@ def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarr
     from featx.extraction import backbone_arguments, embed, matching_embedder
 
     where = Path(args.file).name
+    run = Run.of(vars(args))
     embedder = matching_embedder(
         features.space,
         backbone_arguments(features.space, where),
         where,
+        run,
         weights=args.weights,
-        engine=args.engine,
-        device=args.device,
-        batch_size=args.batch_size,
     )
     images = from_arrays(paths, None).images
     rows: np.ndarray = embed(images, embedder, cache=args.cache, verbose=not args.quiet).embeddings

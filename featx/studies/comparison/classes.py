@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.data.splits import Split
 from featx.energy import Meter
-from featx.options import DEFAULT_TEST_SIZE
+from featx.options import OPTIONS
 from featx.results import MethodResult, Repeats, advise, describe_environment
 from featx.studies.checkpoints import Journal
 from featx.studies.comparison.bench import Outcome
@@ -105,7 +105,7 @@ def _earlier(journal: Journal, methods: list[MethodResult], repeats: Repeats | N
 
 def unused_share(split: Split, test_size: float) -> list[str]:
     """What to say of a `test_size` that was asked for where the data has its own split."""
-    if split.origin != "given" or test_size == DEFAULT_TEST_SIZE:
+    if split.origin != "given" or test_size == OPTIONS["test_size"].default:
         return []
     return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,18 @@ from featx.data import announce, load_dataset, require_labelled
 from featx.data.features import Features, load_features
 from featx.errors import InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
-from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, is_features, require_no_effect
+from featx.options import Network, Reading, Run, is_features, require_no_network
 
 
 def embedded(
     collections: Sequence[Any],
     backbone: Any,
     *,
-    network: dict[str, Any],
-    engine: dict[str, Any],
-    common: dict[str, Any],
-    limit: int | None,
+    network: Network,
+    reading: Reading,
+    run: Run,
     seed: int,
     labelled: bool = True,
-    split_by: str | None = None,
 ) -> tuple[list[str], list[Features]]:
     """Names and features of collections of images, of features files and of `Features`.
 
@@ -33,27 +32,20 @@ def embedded(
         Features are of different spaces, or `limit` or options of the network are given for them.
     """
     if all(isinstance(data, Features) or is_features(data) for data in collections):
-        require_no_effect(
-            {**network, **engine, "backbone": backbone},
-            {**NETWORK_DEFAULTS, "backbone": DEFAULT_BACKBONES[0]},
-            FROM_A_FILE,
-        )
+        require_no_network(network, run, backbone=backbone)
     # All are read before any image goes through a network, so that bad input is refused at once.
-    opened = [_open(data, limit, seed, labelled, split_by, common) for data in collections]
+    opened = [_open(data, reading, run, seed, labelled) for data in collections]
     names = [name for name, _ in opened]
 
-    def extracted(material: Any) -> Features:
+    def extracted(material: Any, run: Run) -> Features:
         if isinstance(material, Features):
             return material
-        return extract_features(
-            material, network_embedder(backbone_of(backbone, **network), **engine), **common
-        )
+        return extract_features(material, network_embedder(backbone_of(backbone, network), run), run)
 
-    sets = [extracted(material) for _, material in opened]
+    sets = [extracted(material, run) for _, material in opened]
     if _differ(sets) and not any(isinstance(material, Features) for _, material in opened):
         # In int8 the network is calibrated on each collection, which makes spaces of their own.
-        engine = engine | {"precision": "fp32"}
-        sets = [extracted(material) for _, material in opened]
+        sets = [extracted(material, replace(run, precision="fp32")) for _, material in opened]
     if _differ(sets):
         raise InputError(
             f"{' and '.join(names)} are embeddings of different spaces; extract both with the same "
@@ -66,33 +58,25 @@ def _differ(sets: list[Features]) -> bool:
     return any(features.space != sets[0].space for features in sets)
 
 
-def _open(
-    data: Any,
-    limit: int | None,
-    seed: int,
-    labelled: bool,
-    split_by: str | None,
-    common: dict[str, Any],
-) -> tuple[str, Any]:
-    """Name and `Features` or `Dataset` of what stands for a collection."""
+def _open(data: Any, reading: Reading, run: Run, seed: int, labelled: bool) -> tuple[str, Any]:
+    """Return the name and `Features` or `Dataset` of what stands for a collection."""
     is_file = is_features(data)
     if isinstance(data, Features) or is_file:
-        if limit is not None:
+        if reading.limit is not None:
             raise InputError("limit does not apply to features; give it to extract, or use Features.subset")
-        if split_by == "folder":
+        if reading.split_by == "folder":
             raise InputError("split_by divides a folder, and a features file has its groups already")
         name, features = (Path(data).stem, load_features(data)) if is_file else ("features", data)
-        if common.get("verbose", False):
+        if run.verbose:
             announce(features, name)
         return name, features
     dataset = load_dataset(
         data,
-        limit=limit,
         seed=seed,
         labelled=labelled,
-        split_by=split_by,
-        on_error=common.get("on_error", "raise"),
-        verbose=common.get("verbose", False),
+        on_error=run.on_error,
+        verbose=run.verbose,
+        **vars(reading),
     )
     if labelled:
         require_labelled(dataset)

@@ -17,12 +17,12 @@ from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.options import (
-    DEFAULT_BACKBONES,
-    FROM_A_FILE,
-    NETWORK_DEFAULTS,
+    Network,
+    Reading,
+    Run,
     is_features,
     listed,
-    require_no_effect,
+    require_no_network,
 )
 from featx.studies.comparison.repeats import require_drawn
 from featx.studies.comparison.tasks import folders
@@ -110,18 +110,14 @@ def gather(
     data: Any,
     labels: Any,
     *,
-    label: Any,
-    target: Any,
     backbones: Any,
-    network: dict[str, Any],
-    engine: dict[str, Any],
-    common: dict[str, Any],
-    limit: int | None,
+    network: Network,
+    reading: Reading,
+    run: Run,
     test_size: float,
     seed: int,
     seeds: int = 1,
     meter: Meter | None = None,
-    split_by: str | None = None,
     check_methods: Callable[[dict[str, Task], bool], None] | None = None,
 ) -> Material:
     """The embeddings, from a features file or extracted once for all tasks; see `compare`.
@@ -130,23 +126,19 @@ def gather(
     """
     is_file = is_features(data)
     if isinstance(data, Features) or is_file:
-        if limit is not None:
+        if reading.limit is not None:
             raise InputError(
                 "limit does not apply to a features file; give it to extract, or use Features.subset"
             )
-        if split_by is not None:
+        if reading.split_by is not None:
             raise InputError("split_by divides a folder, and a features file has its groups already")
         place = str(data) if is_file else "features"
         if labels is not None:
             raise InputError(f"{place} brings its own labels; labels can be given only with images")
-        require_no_effect(
-            {**network, **engine, **({"backbones": backbones} if backbones else {})},
-            {**NETWORK_DEFAULTS, "backbones": DEFAULT_BACKBONES},
-            FROM_A_FILE,
-        )
+        require_no_network(network, run, **({"backbones": backbones} if backbones else {}))
         features = data if isinstance(data, Features) else load_features(data)
         try:
-            features = features.select(label, target)
+            features = features.select(reading.label, reading.target)
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
         require_drawn(features.splits, seeds, place)
@@ -157,30 +149,22 @@ def gather(
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         name = features.space.get("backbone", {}).get("architecture", "features")
         stem = Path(data).stem if is_file else "features"
-        if common.get("verbose", False):
+        if run.verbose:
             announce(features, stem)
         notes = [*notes_of(features), *notes]
         passes = _passes([features])
         return Material(stem, {name: features}, {}, None, None, 0, tasks, len(tasks) > 1, passes, notes)
 
     dataset = load_dataset(
-        data,
-        labels,
-        limit=limit,
-        seed=seed,
-        label=label,
-        target=target,
-        split_by=split_by,
-        on_error=common.get("on_error", "raise"),
-        verbose=common.get("verbose", False),
+        data, labels, seed=seed, on_error=run.on_error, verbose=run.verbose, **vars(reading)
     )
     require_drawn(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if check_methods is not None:
         check_methods(dataset.tasks, True)
-    nets = _named([backbone_of(backbone, **network) for backbone in listed(backbones)])
-    embedders = {name: network_embedder(net, **engine) for name, net in nets.items()}
-    sets = {name: _extracted(dataset, e, common, meter or Meter()) for name, e in embedders.items()}
+    nets = _named([backbone_of(backbone, network) for backbone in listed(backbones)])
+    embedders = {name: network_embedder(net, run) for name, net in nets.items()}
+    sets = {name: _extracted(dataset, e, run, meter or Meter()) for name, e in embedders.items()}
     notes = [
         note
         for name, f in sets.items()
@@ -192,7 +176,7 @@ def gather(
         dataset = dataset.subset([i for i, id in enumerate(dataset.ids) if id not in bad])
         _check(dataset, test_size, seed)
     shrunk = pixel_embedder()
-    pixels = embed(dataset.images, shrunk, **common).embeddings
+    pixels = embed(dataset.images, shrunk, **run.embedding).embeddings
     return Material(
         dataset.name,
         sets,
@@ -219,13 +203,13 @@ def _named(backbones: list[Any]) -> dict[str, Any]:
     return nets
 
 
-def _extracted(dataset: Dataset, embedder: Embedder, common: dict[str, Any], meter: Meter) -> Features:
+def _extracted(dataset: Dataset, embedder: Embedder, run: Run, meter: Meter) -> Features:
     """The embeddings, and the joules that each one took which was computed now."""
     with meter.measure() as reading:
-        features = extract_features(dataset, embedder, **common)
-    run = features.run or {}
-    if reading.joules is not None and run.get("computed"):
-        run["joules_per_image"] = reading.joules / run["computed"]
+        features = extract_features(dataset, embedder, run)
+    told = features.run or {}
+    if reading.joules is not None and told.get("computed"):
+        told["joules_per_image"] = reading.joules / told["computed"]
     return features
 
 

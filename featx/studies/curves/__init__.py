@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from featx.data.splits import Split
 from featx.data.tasks import Task, names_of
 from featx.errors import InputError, UnknownName
-from featx.options import checked, modes_in
+from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, describe_environment
 from featx.studies.checkpoints import Journal
 from featx.studies.comparison import prepare_output, tidying
@@ -46,28 +46,14 @@ def learning_curve(
     baseline: str | Sequence[str] | None = "none",
     protocol: str | None = None,
     backbones: str | Sequence[Any] = ("mobilenet_v2",),
-    weights: Any = "default",
-    layer: str | None = None,
-    pooling: str | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
     test_size: float = 0.25,
     seed: int = 0,
     epochs: int | None = None,
     augment: bool = False,
     resume: str | Path | None = None,
-    cache: Any = None,
-    limit: int | None = None,
-    on_error: str = "raise",
-    n_jobs: int | None = None,
-    verbose: bool = False,
-    label: str | None = None,
-    split_by: str | None = None,
+    **options: Unpack[ColumnOptions],
 ) -> LearningCurve:
-    """How accuracy grows with the number of labelled images, for several methods on the same draws.
+    """Measure how accuracy grows with the number of labelled images, for several methods on the same draws.
 
     The test images are fixed: those of the data's own split, or one drawn split. Of the other images each of
     `seeds` draws orders those of every class; k shots are the first k of each, so draws are nested, and every
@@ -92,8 +78,6 @@ def learning_curve(
         `classifiers` where they are not given.
     backbones : str or sequence, default=("mobilenet_v2",)
         One or several backbones.
-    weights, layer, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error
-        As in `featx.extract`. Embeddings are extracted once for all cells.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
@@ -107,14 +91,9 @@ def learning_curve(
         A folder: each cell (method, shots, draw) is kept in it as soon as it is finished, and found there by
         the next run, also after a kill. A cell is found only by exactly the same work (images, labels,
         method, parameters, seed, versions), so runs with other settings may share the folder.
-    n_jobs : int, optional
-        Cells at a time; default: one a core. It does not change the numbers.
-    verbose : bool, default=False
-        Show progress on standard error.
-    label : str, optional
-        Column of classes, as in `featx.load_dataset`.
-    split_by : {"folder", "none"}, optional
-        As in `featx.extract`.
+    **options
+        Options of the network, of reading and of the run, as in `featx.extract`. Embeddings are extracted
+        once for all cells; `n_jobs` cells are computed at a time, which does not change the numbers.
 
     Returns
     -------
@@ -136,6 +115,7 @@ def learning_curve(
     validation parts never divide one.
     """
     started = time.perf_counter()
+    network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     preset = None if protocol is None else get_protocol(protocol)
     tried = checked_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
     n_draws = seeds if seeds is not None else preset.seeds if preset else 10
@@ -151,16 +131,12 @@ def learning_curve(
     gathered = gather(
         data,
         labels,
-        label=label,
-        target=None,
         backbones=backbones,
-        network={"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
-        engine={"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
-        common={"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
-        limit=limit,
+        network=network,
+        reading=reading,
+        run=run,
         test_size=test_size,
         seed=seed,
-        split_by=split_by,
         check_methods=lambda tasks, images: _check_task(tasks, images, data, modes),
     )
     split = gathered.split(test_size, seed)
@@ -182,7 +158,7 @@ def learning_curve(
     if modes:
         assert gathered.dataset is not None  # `_check_task` has seen to it
         net = next(iter(gathered.nets.values()))
-        tuning = Tuning(net, gathered.dataset.images, device, epochs, augment)
+        tuning = Tuning(net, gathered.dataset.images, run.device, epochs, augment)
     drawn = [
         draw(first.labels, split.train, len(first.classes), number=i, seed=seed, groups=first.groups)
         for i in range(n_draws)
@@ -193,7 +169,7 @@ def learning_curve(
         for level in found
         for d in drawn
     ]
-    outcomes = run_cells(cells, journal, n_jobs=n_jobs, verbose=verbose)
+    outcomes = run_cells(cells, journal, n_jobs=run.n_jobs, verbose=run.verbose)
     shown = [CurveLevel(v.shots, v.n_train, v.per_class, v.short(first.classes)) for v in found]
     draws = [
         CurveDraw(
