@@ -17,7 +17,7 @@ import pytest
 from pictures import write_photos
 
 import featx.backbones
-from featx.cli.arguments import build_parser
+from featx.cli.parser import build_parser
 
 README = Path(__file__).parent.parent / "README.md"
 
