@@ -113,7 +113,7 @@ def test_every_parameter_of_every_public_function_is_checked():
         for parameter in inspect.signature(function).parameters:
             kind = kinds.get(parameter, parameter)
             assert parameter in OWN or kind in JUNK, f"{name}: {parameter}"
-            assert parameter in OWN or kind in options._CHECKS or kind == "path", f"{name}: {parameter}"
+            assert parameter in OWN or kind in options.OPTIONS or kind == "path", f"{name}: {parameter}"
     public = {name for name in featx.__all__ if inspect.isfunction(getattr(featx, name))}
     assert public <= set(FUNCTIONS)
 

@@ -19,7 +19,7 @@ from pictures import write_photos
 
 import featx.backbones
 from featx import Features
-from featx.cli.arguments import build_parser
+from featx.cli.parser import build_parser
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

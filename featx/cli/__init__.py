@@ -1,4 +1,4 @@
-"""The command line: `arguments` says what can be asked, `commands` does it through the public API."""
+"""The command line: `parser` reads the arguments, and a module of `commands` runs the command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from featx.cli.arguments import build_parser
+from featx.cli.commands import command_module
+from featx.cli.parser import build_parser
 from featx.errors import FeatxError, OutputError, reason_of
 from featx.terminal import printable, tell
 
@@ -55,9 +56,7 @@ def _run(argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         raise
     warnings.showwarning = _one_line_warning
-    from featx.cli import commands
-
-    return getattr(commands, args.command)(args) or 0
+    return command_module(args.command).run(args) or 0
 
 
 def _open_streams() -> None:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from featx.data import images_of
 from featx.errors import InputError, ModelMismatch
 from featx.extraction import embed_together, network_embedder, reuse_backbone
-from featx.options import check_options
+from featx.options import Run, check_options
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -248,17 +248,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 "FeatureExtractor: precision 'int8' depends on the images that it was calibrated on, and a "
                 "pipeline meets others later; use 'bf16' or 'fp32'"
             )
-        return [
-            network_embedder(
-                backbone,
-                engine=self.engine,
-                device=self.device,
-                precision=self.precision,
-                batch_size=self.batch_size,
-                dtype=self.dtype,
-            )
-            for backbone in backbones
-        ]
+        run = Run.of(self.get_params(deep=False))
+        return [network_embedder(backbone, run) for backbone in backbones]
 
     def _fingerprints(self, backbones: Sequence[Any]) -> dict[str, str]:
         members = [getattr(backbone, "members", (backbone,))[0] for backbone in backbones]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from featx.data.features import Failure, check_rows
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.extraction import backbone_of, embed_dataset, extract_features, matching_embedder, network_embedder
 from featx.extraction.matching import backbone_arguments
-from featx.options import checked
+from featx.options import Network, PredictOptions, Reading, Run, StudyOptions, checked
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,13 @@ class Model:
     failures: list[Failure] = field(default_factory=list)
     extraction: dict[str, Any] = field(default_factory=dict)
 
-    @checked()
+    @checked(images="data")
     def predict(
         self,
         images: Any,
         *,
         weights: Any = None,
-        engine: str = "auto",
-        device: str = "auto",
-        batch_size: int | str = "auto",
-        cache: Any = None,
-        on_error: str = "raise",
-        verbose: bool = False,
+        **options: Unpack[PredictOptions],
     ) -> list[Prediction]:
         """Predict labels and probabilities of images.
 
@@ -93,8 +88,8 @@ class Model:
             Labels, where there are any, are not looked at.
         weights : path, optional
             Where the backbone's checkpoint is now, for a model that was trained on a local one.
-        engine, device, batch_size, cache, on_error, verbose
-            As in `featx.extract`.
+        **options
+            Options of the run.
 
         Returns
         -------
@@ -113,18 +108,11 @@ class Model:
         """
         from featx.data import load_dataset
 
-        embedder = matching_embedder(
-            self.space,
-            self.backbone,
-            "the model",
-            weights=weights,
-            engine=engine,
-            device=device,
-            batch_size=batch_size,
-        )
+        run = Run.of(options)
+        embedder = matching_embedder(self.space, self.backbone, "the model", run, weights=weights)
         # Classes do not matter here, so what the top folders are does not either.
-        dataset = load_dataset(images, labelled=False, split_by="none", on_error=on_error)
-        rows = embed_dataset(dataset, embedder, cache=cache, on_error=on_error, verbose=verbose)
+        dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
+        rows = embed_dataset(dataset, embedder, run)
         self.failures, self.extraction = rows.failures, rows.profile.to_dict()
         if not len(rows.kept):
             return []
@@ -206,20 +194,8 @@ def train(
     *,
     classifier: str = "logreg",
     backbone: Any = "mobilenet_v2",
-    weights: Any = "default",
-    layer: str | None = None,
-    pooling: str | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
     seed: int = 0,
-    cache: Any = None,
-    limit: int | None = None,
-    on_error: str = "raise",
-    verbose: bool = False,
-    split_by: str | None = None,
+    **options: Unpack[StudyOptions],
 ) -> Model:
     """Train one probe on every labelled image of `data`, to keep and to use.
 
@@ -228,14 +204,14 @@ def train(
 
     Parameters
     ----------
-    data, labels, backbone, weights, layer, pooling, image_size, precision, engine, device, batch_size
+    data, labels, backbone
         As in `featx.extract`.
     classifier : str, default="logreg"
         A name of ``featx.methods.probes.probe_names(on_request=True)``.
     seed : int, default=0
         Seed of folds and classifier.
-    cache, limit, on_error, verbose, split_by
-        As in `featx.extract`.
+    **options
+        Options of the network, of reading and of the run, as in `featx.extract`.
 
     Returns
     -------
@@ -250,22 +226,20 @@ def train(
     # A wrong name is told before the images go through the network.
     if get_probe(classifier).kind == "floor":
         raise InputError(f"classifier {classifier!r} is a floor, to compare with; train a probe")
-    if precision == "int8":
+    network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
+    if run.precision == "int8":
         raise InputError(
             "precision 'int8' depends on the images that it was calibrated on, and a model meets others; "
             "train with 'bf16' or 'fp32'"
         )
     dataset = load_dataset(
-        data, labels, limit=limit, seed=seed, split_by=split_by, on_error=on_error, verbose=verbose
+        data, labels, seed=seed, on_error=run.on_error, verbose=run.verbose, **vars(reading)
     )
     if dataset.splits is not None:
         dataset = dataset.subset(np.flatnonzero(dataset.splits != "test"))
     require_labelled(dataset)
-    network = backbone_of(backbone, weights=weights, layer=layer, pooling=pooling, image_size=image_size)
-    embedder = network_embedder(
-        network, engine=engine, device=device, precision=precision, batch_size=batch_size
-    )
-    features = extract_features(dataset, embedder, cache=cache, on_error=on_error, verbose=verbose)
+    loaded = backbone_of(backbone, network)
+    features = extract_features(dataset, network_embedder(loaded, run), run)
     if features.failures:
         require_labelled(dataset.subset([i for i, id in enumerate(dataset.ids) if id in set(features.ids)]))
     notes = check_rows(features.embeddings, features.ids, dataset.name)
@@ -282,7 +256,7 @@ def train(
         classifier=fitted.estimator,
         classes=features.classes,
         space=features.space,
-        backbone=network.arguments,
+        backbone=loaded.arguments,
         info={
             "classifier": classifier,
             "params": fitted.params,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
@@ -15,7 +15,7 @@ from featx.extraction.profile import Profile, profile_table
 from featx.extraction.reuse import forget_reused, reuse_backbone
 from featx.extraction.rows import Rows
 from featx.extraction.run import embed, embed_together
-from featx.options import NETWORK_DEFAULTS, checked
+from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked
 
 __all__ = [
     "Embedder",
@@ -44,25 +44,11 @@ def extract(
     labels: Any = None,
     *,
     backbone: Any = "mobilenet_v2",
-    weights: Any = "default",
-    layer: str | None = None,
-    pooling: str | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
     dtype: str = "float32",
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
-    cache: Any = None,
-    limit: int | None = None,
-    on_error: str = "raise",
-    n_jobs: int | None = None,
-    verbose: bool = False,
-    label: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
-    split_by: str | None = None,
+    **options: Unpack[ColumnOptions],
 ) -> Features:
-    """Embeddings of a collection of images by a frozen, pretrained network.
+    """Return the embeddings of a collection of images by a frozen, pretrained network.
 
     Parameters
     ----------
@@ -74,45 +60,15 @@ def extract(
     labels : array-like of shape (n_images,) or (n_images, k), DataFrame or dict of columns, optional
         Labels, where `data` is a sequence of images; several columns are several tasks.
     backbone : str or Backbone, default="mobilenet_v2"
-        A name of ``featx backbones``, ``timm:NAME``, or what `featx.backbones.load_backbone` returned.
-    weights : str, path or None, default="default"
-        The published weights, the name of others of the same architecture, a local checkpoint, or None
-        for random ones.
-    layer, pooling : str, optional
-        Where the embedding is taken (default: the pooled penultimate layer; ``"logits"`` are the scores of
-        the classes that the network was trained on), and ``"avg"``, ``"max"`` or ``"none"`` for a layer
-        with spatial extent.
-    image_size : int, optional
-        Resolution to use in place of the one that the weights were published for.
-    precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
-        Arithmetic of the network. ``"auto"`` is bf16 where the CPU or GPU has it natively, fp16 on GPUs
-        before those, else fp32. Part of the space, as it changes the numbers. Whether reduced precision is
-        used with a network is decided once on images of featx's own (`featx.extraction.parity_check`), so
-        that the same image gives the same row whatever it is extracted with; a warning says where your
-        images suffer from it. ``"int8"`` is calibrated on the first images (extra ``int8``).
+        A name of ``featx backbones``, ``timm:NAME``, or what `featx.load_backbone` returned.
     dtype : {"float32", "float16"}, default="float32"
-        In which the embeddings are kept, in the cache and in what is returned: half the bytes, three
-        significant digits.
-    engine : {"auto", "torch", "openvino", "compile", "eager"}, default="auto"
-        How the network is run; ``"auto"`` is OpenVINO on a CPU where it is installed, else PyTorch.
-    device : {"auto", "cpu", "cuda", "cuda:N", "mps"}, default="auto"
-    batch_size : int or "auto", default="auto"
-        Does not change the embeddings.
-    cache : path, Cache or None, default=None
-        Root of the embedding cache; None means ``FEATX_CACHE`` or the user's cache folder.
-    limit : int, optional
-        Use a stratified subset of this many images.
-    on_error : {"raise", "skip"}, default="raise"
-        What an unreadable image, a missing file of a table or a folder that cannot be listed does: stop the
-        run, or be left out and listed in `Features.failures`.
-    n_jobs : int, optional
-        Cores to use; default: all that this process may.
-    verbose : bool, default=False
-        Show progress on standard error.
-    label, target : str or sequence of str, optional
-        Columns of classes and of numbers, as in `featx.load_dataset`; several make several tasks.
-    split_by : {"folder", "none"}, optional
-        What the top folders of a folder are: groups, with the classes inside them, or the classes.
+        Type in which the embeddings are kept, in the cache and in what is returned. ``"float16"`` takes half
+        the bytes and keeps three significant digits.
+    target : str or sequence of str, optional
+        Columns of numbers, as in `featx.load_dataset`; several columns, of classes or numbers, are several
+        tasks.
+    **options
+        Options of the network, of reading and of the run.
 
     Returns
     -------
@@ -124,6 +80,17 @@ def extract(
     DatasetError, ImageError, UnknownName, WeightsError, CacheError
         See `featx.errors`.
 
+    Notes
+    -----
+    `weights` is ``"default"`` for the published weights, the name of others of the same architecture, the
+    path of a checkpoint, or None for random ones. `precision` changes the numbers and is part of the space.
+    Whether a network can be run in reduced precision is decided once, on images that come with featx
+    (`featx.extraction.parity_check`): the same image gives the same row whatever it is extracted with. A
+    warning says where your images suffer from it. ``"int8"`` is calibrated on the first images (extra
+    ``int8``). `engine`, `device`, `batch_size` and `n_jobs` do not change the embeddings. With
+    ``on_error="skip"``, an unreadable image, a missing file of a table and a folder that cannot be listed are
+    left out and listed in `Features.failures`.
+
     Examples
     --------
     >>> from featx import extract
@@ -131,26 +98,16 @@ def extract(
     >>> features.embeddings.shape  # doctest: +SKIP
     (960, 1280)
     """
+    network, run = Network.of(options), Run.of({**options, "dtype": dtype})
+    reading = Reading.of({**options, "target": target})
     dataset = load_dataset(
-        data,
-        labels,
-        limit=limit,
-        labelled=False,
-        label=label,
-        target=target,
-        split_by=split_by,
-        on_error=on_error,
-        verbose=verbose,
+        data, labels, labelled=False, on_error=run.on_error, verbose=run.verbose, **vars(reading)
     )
-    network = backbone_of(backbone, weights=weights, layer=layer, pooling=pooling, image_size=image_size)
-    embedder = network_embedder(
-        network, engine=engine, device=device, precision=precision, batch_size=batch_size, dtype=dtype
-    )
-    return extract_features(dataset, embedder, cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
+    return extract_features(dataset, network_embedder(backbone_of(backbone, network), run), run)
 
 
-def backbone_of(backbone: Any, **options: Any) -> Any:
-    """The backbone of that name with the given options, or `backbone` itself, which no option can change.
+def backbone_of(backbone: Any, network: Network) -> Any:
+    """Return the backbone of that name as `network` says, or `backbone` itself if it is loaded already.
 
     Raises
     ------
@@ -160,65 +117,50 @@ def backbone_of(backbone: Any, **options: Any) -> Any:
     from featx.backbones import load_backbone
 
     if isinstance(backbone, str):
-        return load_backbone(backbone, **options)
-    require_loaded_as_it_is(backbone, options)
+        return load_backbone(backbone, **vars(network))
+    require_loaded_as_it_is(backbone, network)
     return backbone
 
 
-def require_loaded_as_it_is(backbone: Any, options: dict[str, Any]) -> None:
-    """Refuse options of `load_backbone` for a backbone that is loaded already.
+def require_loaded_as_it_is(backbone: Any, network: Network) -> None:
+    """Refuse options of the network for a backbone that is loaded already.
 
     Raises
     ------
     InputError
-        Naming the first option that is not as by default.
+        Naming the first option that differs from its default.
     """
-    for name, value in options.items():
-        if value is not NETWORK_DEFAULTS[name] and value != NETWORK_DEFAULTS[name]:
+    for name, value in vars(network).items():
+        default = OPTIONS[name].default
+        if value is not default and value != default:
             raise InputError(
                 f"backbone: {getattr(backbone, 'name', backbone)!r} is loaded already, and {name} cannot "
                 f"change it any more; give its name, or leave {name} out"
             )
 
 
-def embed_dataset(dataset: Dataset, embedder: Embedder, *, on_error: str = "raise", **options: Any) -> Rows:
-    """Embed the images of a dataset, with what could not be read of it among the failures.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    embedder : Embedder
-    on_error : {"raise", "skip"}, default="raise"
-    **options
-        ``cache``, ``n_jobs``, ``verbose``: as for `embed`.
+def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
+    """Return the rows of the images of a dataset; its failures join those of `embed`.
 
     Raises
     ------
     ImageError
-        Of the first image that cannot be read; it names the option that goes on without.
+        The first image that cannot be read; the message names the option that leaves such images out.
     """
     try:
-        rows = embed(dataset.images, embedder, on_error=on_error, **options)
+        rows = embed(dataset.images, embedder, **run.embedding)
     except ImageError as error:
         raise ImageError(error.id, f"{error.reason}; {SKIP_HINT}") from error
     rows.failures = [*(Failure(e.id, e.reason) for e in dataset.reading.failures), *rows.failures]
-    if options.get("verbose") and rows.computed:
+    if run.verbose and rows.computed:
         for note in suffix_notes(dataset):
             print(f"note: {note}", file=sys.stderr, flush=True)
     return rows
 
 
-def extract_features(
-    dataset: Dataset,
-    embedder: Embedder,
-    *,
-    cache: Any = None,
-    on_error: str = "raise",
-    n_jobs: int | None = None,
-    verbose: bool = False,
-) -> Features:
-    """The rows of `dataset` in the space of `embedder`, with ids, labels and splits beside them."""
-    rows = embed_dataset(dataset, embedder, cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
+def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features:
+    """Return the rows of `dataset` in the space of `embedder`, with ids, labels and splits beside them."""
+    rows = embed_dataset(dataset, embedder, run)
     if not len(rows.kept):
         raise DatasetError(
             f"{dataset.name}: none of its {len(dataset)} images could be read; the first: {rows.failures[0]}"

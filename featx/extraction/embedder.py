@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.cache import Space
 from featx.inputs.image import DECODER, Preprocessing
-from featx.options import check_options
+from featx.options import DEFAULT_RUN, Run, check_options
 
 if TYPE_CHECKING:
     from featx.engines import Plan
@@ -96,20 +96,15 @@ class Embedder:
         )
 
 
-def network_embedder(
-    backbone: Any,
-    *,
-    engine: str = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int | str = "auto",
-    dtype: str = "float32",
-) -> Embedder:
-    """The embedder of a frozen `backbone`: what `load_backbone` gave, or a `MultiLayerBackbone`."""
+def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
+    """Return the embedder of a backbone from `load_backbone`, or of a `MultiLayerBackbone`."""
     from featx.engines import fallbacks, resolve
 
-    check_options(engine=engine, device=device, precision=precision, batch_size=batch_size, dtype=dtype)
-    plan = resolve(engine=engine, device=device, precision=precision)
+    dtype, batch_size = run.dtype, run.batch_size
+    check_options(
+        engine=run.engine, device=run.device, precision=run.precision, batch_size=batch_size, dtype=dtype
+    )
+    plan = resolve(engine=run.engine, device=run.device, precision=run.precision)
     others = [_embedder(backbone, p, dtype=dtype, batch_size=batch_size) for p in fallbacks(plan)]
     for i in reversed(range(len(others))):
         others[i] = replace(others[i], fallbacks=tuple(others[i + 1 :]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
+from featx.options import Run
 
 __all__ = ["backbone_arguments", "matching_embedder"]
 
@@ -60,11 +62,9 @@ def matching_embedder(
     space: Mapping[str, Any],
     arguments: Mapping[str, Any],
     where: str,
+    run: Run,
     *,
     weights: Any = None,
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
 ) -> Embedder:
     """An embedder whose rows are those of `space`.
 
@@ -76,10 +76,10 @@ def matching_embedder(
         Of `featx.backbones.load_backbone`, as a model keeps them or `backbone_arguments` gives them.
     where : str
         Where the space is from, for messages: ``"the model"``, or a file.
+    run : Run
+        Its engine, device and batch size; precision and dtype are those of `space`.
     weights : path, optional
         Where the backbone's checkpoint is now, if it is the user's own.
-    engine, device, batch_size
-        As in `featx.extract`.
 
     Returns
     -------
@@ -109,15 +109,9 @@ def matching_embedder(
         )
     network = load_backbone(**(dict(arguments) | ({} if weights is None else {"weights": weights})))
     made_in = space["precision"]
-    here = resolve(engine=engine, device=device).precision
-    embedder = network_embedder(
-        network,
-        engine=engine,
-        device=device,
-        precision=made_in if made_in == here else "fp32",
-        batch_size=batch_size,
-        dtype=space["dtype"],
-    )
+    here = resolve(engine=run.engine, device=run.device).precision
+    precision = made_in if made_in == here else "fp32"
+    embedder = network_embedder(network, replace(run, precision=precision, dtype=space["dtype"]))
     expected = Space({**space, "precision": embedder.space.fields["precision"]})
     differences = expected.differences(embedder.space, here=f"in {where}", there="installed")
     if differences:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,13 +13,7 @@ from featx.data import Dataset
 from featx.data.features import Failure, check_rows
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
-from featx.options import (
-    DEFAULT_BACKBONES,
-    FROM_A_FILE,
-    NETWORK_DEFAULTS,
-    checked,
-    require_no_effect,
-)
+from featx.options import Network, Reading, Run, SimilarityOptions, checked, require_no_network
 from featx.results import NOT_STORED
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.studies.collections import has_rows, open_dataset, open_features
@@ -51,30 +45,19 @@ class _Side:
     failures: list[Failure] = field(default_factory=list)
 
 
-@checked()
+@checked(a="data", b="data")
 def similarity(
     a: Any,
     b: Any,
     *,
     backbone: Any = "mobilenet_v2",
-    weights: Any = "default",
-    layer: str | None = None,
-    pooling: str | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
     most: int = 2000,
     n_permutations: int = 1000,
     top: int = 12,
     seed: int = 0,
-    cache: Any = None,
-    on_error: str = "raise",
-    n_jobs: int | None = None,
-    verbose: bool = False,
+    **options: Unpack[SimilarityOptions],
 ) -> Similarity:
-    """Compares two sets of images by their embeddings.
+    """Compare two sets of images by their embeddings.
 
     Whether they differ is decided by a permutation test of the maximum mean discrepancy; the other distances
     say how much, each beside what random divisions of the same images give.
@@ -84,18 +67,18 @@ def similarity(
     a, b : str, path, Features, Dataset or sequence of images
         The reference, and what is compared with it: whatever `featx.extract` takes, or both the path of a
         features file or a `Features`, in one space. Labels are not looked at.
-    backbone, weights, layer, pooling, image_size, precision, engine, device, batch_size
+    backbone
         As in `featx.extract`, for images. The class profiles come from the same forward pass.
     most : int, default=2000
         Images of each set that are compared; of more, a random sample is.
     n_permutations : int, default=1000
-        Of the test.
+        Permutations of the test.
     top : int, default=12
         How many of the images that look least like the other set are named, of both sets together.
     seed : int, default=0
-        Of everything drawn.
-    cache, on_error, n_jobs, verbose
-        As in `featx.extract`.
+        Seed of everything drawn.
+    **options
+        Options of the network and of the run, as in `featx.extract`.
 
     Returns
     -------
@@ -116,6 +99,7 @@ def similarity(
     ----------
     Those of `featx.analysis.distances`.
     """
+    network, run = Network.of(options), Run.of(options)
     stored = [has_rows(given) for given in (a, b)]
     if stored[0] != stored[1]:
         raise InputError(
@@ -123,18 +107,12 @@ def similarity(
             "of one space, or images twice"
         )
     if all(stored):
-        given = {"backbone": backbone, "weights": weights, "layer": layer, "pooling": pooling}
-        given |= {"image_size": image_size, "precision": precision, "engine": engine, "device": device}
-        given |= {"batch_size": batch_size}
-        require_no_effect(given, {**NETWORK_DEFAULTS, "backbone": DEFAULT_BACKBONES[0]}, FROM_A_FILE)
+        require_no_network(network, run, backbone=backbone)
         first, second = (_from_features(given, most, seed) for given in (a, b))
     else:
-        asked = {"weights": weights, "pooling": pooling, "image_size": image_size}
-        run = {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size}
-        common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
         # Both are read before any image goes through a network, so that bad input is refused at once.
-        opened = [_opened(given, common) for given in (a, b)]
-        first, second = (_from_images(d, backbone, layer, asked, run, common, most, seed) for d in opened)
+        opened = [_opened(given, run) for given in (a, b)]
+        first, second = (_from_images(d, backbone, network, run, most, seed) for d in opened)
     different = Space(first.space).differences(
         Space(second.space), here=f"in {first.name}", there=f"in {second.name}"
     )
@@ -248,7 +226,7 @@ def _sample(n: int, most: int, seed: int) -> np.ndarray:
 
 
 def _from_features(given: Any, most: int, seed: int) -> _Side:
-    name, _, features = open_features(given)
+    name, _, features = open_features(given, Reading())
     _require_enough(name, len(features))
     kept = _sample(len(features), most, seed)
     rows, ids = features.embeddings[kept], [features.ids[i] for i in kept.tolist()]
@@ -256,39 +234,36 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
     return _Side(name, rows, ids, features.space, total=len(features))
 
 
-def _opened(given: Any, common: dict[str, Any]) -> Dataset:
+def _opened(given: Any, run: Run) -> Dataset:
     # Labels are not looked at, so what the top folders are does not matter.
-    dataset = open_dataset(given, common=common, labelled=False, split_by="none")
+    dataset = open_dataset(given, reading=Reading(split_by="none"), run=run, labelled=False)
     _require_enough(dataset.name, len(dataset))
     return dataset
 
 
-def _from_images(
-    dataset: Dataset,
-    backbone: Any,
-    layer: str | None,
-    asked: dict[str, Any],
-    run: dict[str, Any],
-    common: dict[str, Any],
-    most: int,
-    seed: int,
-) -> _Side:
+def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, most: int, seed: int) -> _Side:
     from featx.backbones import columns_of, combine_layers, has_logits, load_layers
 
     total, dataset = len(dataset), dataset.subset(_sample(len(dataset), most, seed))
     if isinstance(backbone, str):
-        members = load_layers(backbone, [layer], **asked)
+        members = load_layers(
+            backbone,
+            [network.layer],
+            weights=network.weights,
+            pooling=network.pooling,
+            image_size=network.image_size,
+        )
     else:
-        require_loaded_as_it_is(backbone, {**asked, "layer": layer})
+        require_loaded_as_it_is(backbone, network)
         members = [backbone]
     if has_logits(members[0]):
         logits = load_layers(members[0], ["logits"])[0]
         members += [logits] if logits.identity != members[0].identity else []
-    network = combine_layers(members)
-    found = embed_dataset(dataset, network_embedder(network, **run), **common)
+    joint = combine_layers(members)
+    found = embed_dataset(dataset, network_embedder(joint, run), run)
     _require_enough(dataset.name, len(found.kept))
     dataset = dataset.subset(found.kept)
-    columns = columns_of(network)
+    columns = columns_of(joint)
     rows = np.ascontiguousarray(found.embeddings[:, columns[0]])
     _require_finite(dataset.name, found.embeddings, list(dataset.ids))
     profile = softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.metrics import Interval
-from featx.options import checked, listed
+from featx.options import Network, RankOptions, Reading, Run, checked, listed
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.studies.collections import open_dataset
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
@@ -49,23 +49,10 @@ def rank(
     backbones: str | Sequence[Any] = ("mobilenet_v2",),
     layers: str | Sequence[str] | None = None,
     probe: bool = True,
-    weights: Any = "default",
-    pooling: str | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
     seed: int = 0,
-    cache: Any = None,
-    limit: int | None = None,
-    on_error: str = "raise",
-    n_jobs: int | None = None,
-    verbose: bool = False,
-    label: str | None = None,
-    split_by: str | None = None,
+    **options: Unpack[RankOptions],
 ) -> Ranking:
-    """Ranks backbones, or layers of them, by scores from the literature and by a linear probe.
+    """Rank backbones, or layers of them, by scores from the literature and by a linear probe.
 
     Every image goes through each backbone once, which gives all layers and the logits; a second ranking
     comes from the cache. Where the data has a split, the scores see its training images and the probe is
@@ -81,16 +68,10 @@ def rank(
         Layers of each backbone (``featx backbones NAME --layers`` lists them); by default its default layer.
     probe : bool, default=True
         Whether logistic regression is fitted on each candidate.
-    weights, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error, n_jobs
-        As in `featx.extract`.
     seed : int, default=0
-        Of the subset, the folds and the images that CKA is computed from.
-    verbose : bool, default=False
-        Show progress on standard error.
-    label : str, optional
-        Column of classes.
-    split_by : {"folder", "none"}, optional
-        As in `featx.extract`.
+        Seed of the subset, the folds and the images that CKA is computed from.
+    **options
+        Options of the network, of reading and of the run, as in `featx.extract`.
 
     Returns
     -------
@@ -110,21 +91,17 @@ def rank(
     See `featx.analysis.transferability` and `featx.analysis.distances.debiased_cka`; for the weighted tau:
     S. Vigna, "A weighted correlation index for rankings with ties", WWW 2015.
     """
-    common = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
-    dataset = open_dataset(
-        data, labels, common=common, limit=limit, seed=seed, label=label, split_by=split_by
-    )
+    network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
+    dataset = open_dataset(data, labels, reading=reading, run=run, seed=seed)
     require_labelled(dataset)
     names = listed(backbones)
-    asked = {"weights": weights, "pooling": pooling, "image_size": image_size}
-    run = {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size}
-    cuts = [_cuts(name, layers, asked) for name in names]
+    cuts = [_cuts(name, layers, network) for name in names]
 
     result = Ranking({}, [])
     result.notes += study_notes(dataset)
     scored: list[np.ndarray] = []
     for members, logits in cuts:
-        embeddings, probabilities, kept, space_of = _extracted(dataset, members, logits, run, common, result)
+        embeddings, probabilities, kept, space_of = _extracted(dataset, members, logits, run, result)
         if len(kept) < 4:
             raise DatasetError(f"{dataset.name}: only {len(kept)} images could be read")
         used = dataset if len(kept) == len(dataset) else dataset.subset(kept)
@@ -138,7 +115,7 @@ def rank(
             "n_classes": len(used.classes or ()),
         }
         for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
-            if verbose:
+            if run.verbose:
                 tell(f"scoring {member.name} {member.layer}")
             candidate = Candidate(member.name, member.layer, depth, member.dim, {})
             began = time.perf_counter()
@@ -149,7 +126,7 @@ def rank(
             candidate.seconds["scores"] = time.perf_counter() - began
             if probe:
                 began = time.perf_counter()
-                candidate.probe = _probe(X, y, used.groups, split, seed, n_jobs)
+                candidate.probe = _probe(X, y, used.groups, split, seed, run.n_jobs)
                 candidate.seconds["probe"] = time.perf_counter() - began
             result.candidates.append(candidate)
             result.spaces.append(space_of(member))
@@ -171,7 +148,7 @@ def layer_ablation(
     layers: str | Sequence[str] = "all",
     **options: Any,
 ) -> Ranking:
-    """A probe on every layer of one backbone, from one forward pass: which one serves this data best?
+    """Fit a probe on every layer of one backbone, from one forward pass, to see which serves the data best.
 
     Parameters
     ----------
@@ -194,14 +171,22 @@ def layer_ablation(
     return rank(data, labels, backbones=[backbone], layers=layers, **options)
 
 
-def _cuts(name: Any, layers: Any, asked: dict[str, Any]) -> tuple[list[Any], Any]:
+def _cuts(name: Any, layers: Any, network: Network) -> tuple[list[Any], Any]:
     """The backbone cut at each layer, and at its logits; None where it has none."""
     from featx.backbones import has_logits, load_layers
 
-    if not isinstance(name, str):
-        require_loaded_as_it_is(name, asked)
-    options = asked if isinstance(name, str) else {}
-    members = load_layers(name, [None] if layers is None else layers, **options)
+    wanted = [None] if layers is None else layers
+    if isinstance(name, str):
+        members = load_layers(
+            name,
+            wanted,
+            weights=network.weights,
+            pooling=network.pooling,
+            image_size=network.image_size,
+        )
+    else:
+        require_loaded_as_it_is(name, network)
+        members = load_layers(name, wanted)
     logits = load_layers(members[0], ["logits"])[0] if has_logits(members[0]) else None
     return members, logits
 
@@ -210,8 +195,7 @@ def _extracted(
     dataset: Dataset,
     members: list[Any],
     logits: Any,
-    run: dict[str, Any],
-    common: dict[str, Any],
+    run: Run,
     result: Ranking,
 ) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray, Any]:
     """Embeddings of each layer, source class probabilities, the images, and the space of a layer."""
@@ -221,7 +205,7 @@ def _extracted(
     if logits is not None and logits.identity not in [member.identity for member in members]:
         together.append(logits)
     backbone = combine_layers(together)
-    rows = embed_dataset(dataset, network_embedder(backbone, **run), **common)
+    rows = embed_dataset(dataset, network_embedder(backbone, run), run)
     places = {repr(member.identity): at for member, at in zip(together, columns_of(backbone), strict=True)}
     spaces = {
         repr(member.identity): space.fields

@@ -159,10 +159,11 @@ class Busy:
 def end_to_end(backbone, engine: str, precision: str, files: list[str]) -> dict:
     from featx.extraction import embed, network_embedder
     from featx.inputs.image import FileImage
+    from featx.options import Run
 
     images = [FileImage(path, path) for path in files]
     with tempfile.TemporaryDirectory(dir=Path(files[0]).parent.parent) as cache:
-        embedder = network_embedder(backbone, engine=engine, device="cuda", precision=precision)
+        embedder = network_embedder(backbone, Run(engine=engine, device="cuda", precision=precision))
         with Busy() as busy:
             rows = embed(images, embedder, cache=cache)
         profile = rows.profile.to_dict()

@@ -54,12 +54,13 @@ def network(name: str):
 def run_featx(method: str, files: list[str], name: str) -> dict:
     from featx.extraction import embed, network_embedder
     from featx.inputs.image import FileImage
+    from featx.options import Run
 
     backbone = network(name)
     images = [FileImage(path, path) for path in files]
     with tempfile.TemporaryDirectory() as cache:
         began = time.perf_counter()
-        rows = embed(images, network_embedder(backbone, **METHODS[method]), cache=cache)
+        rows = embed(images, network_embedder(backbone, Run(**METHODS[method])), cache=cache)
         seconds = time.perf_counter() - began - rows.profile.building
     profile = rows.profile.to_dict()
     return {"images_per_second": len(files) / seconds, "profile": profile, "parity": rows.parity}

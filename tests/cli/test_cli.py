@@ -354,16 +354,17 @@ def test_a_seed_that_no_generator_takes_is_one_line(capsys, seed):
 def test_ctrl_c_that_falls_into_a_callback_is_not_lost():
     code = (
         "import signal, sys, time, weakref\n"
-        "from featx.cli import commands, main\n"
+        "from featx.cli import main\n"
+        "from featx.cli.commands import backbones\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whoever runs the tests may ignore it
         "class Thing: pass\n"
         "def interrupted(reference): raise KeyboardInterrupt\n"
-        "def backbones(args):\n"
+        "def wait(args):\n"
         "    thing = Thing()\n"
         "    reference = weakref.ref(thing, interrupted)\n"
         "    del thing\n"
         "    for _ in range(1000): time.sleep(0.01)\n"
-        "commands.backbones = backbones\n"
+        "backbones.run = wait\n"
         "sys.exit(main(['backbones']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -8,7 +8,7 @@ from pictures import QUICK
 from featx import extract
 from featx.cache import Cache
 from featx.cli import main
-from featx.cli.arguments import build_parser
+from featx.cli.parser import build_parser
 
 
 @pytest.fixture

@@ -105,14 +105,14 @@ def test_what_is_printed_need_not_fit_the_encoding(stored):
 
 
 def test_predictions_are_safe_in_a_spreadsheet(capsys):
-    from featx.cli.commands import _predictions
+    from featx.cli.commands.predict import formatted
     from featx.estimators.model import Prediction
 
     found = [Prediction(EVIL, "=1+1", 0.9, {"=1+1": 0.9, "b": 0.1}), Prediction("-x", "b", 0.5, {})]
-    rows = list(csv.reader(_predictions(found, "csv").splitlines()))
+    rows = list(csv.reader(formatted(found, "csv").splitlines()))
     assert rows[1][:2] == [r"a\x1b[2J\u202e\nb", "'=1+1"]
     assert rows[2][0] == "'-x"
-    assert r"\u001b" in _predictions(found, "jsonl")
+    assert r"\u001b" in formatted(found, "jsonl")
 
 
 @pytest.mark.parametrize(

@@ -205,13 +205,13 @@ def test_groups_and_given_splits_hold_for_every_task(table, tmp_path):
     frame["path"] = [str(table.parent / p) for p in frame["path"]]
     frame["group"] = np.arange(30) // 2
     frame.to_csv(tmp_path / "g.csv", index=False)
+    from featx.options import Network, Reading, Run
     from featx.studies.comparison.study_data import load_study_data
 
     def splits(path):
         material = load_study_data(
             extract(path, label=["species", "habitat"], target="red", **QUICK), None,
-            label=None, target=None, backbones=[], network={}, engine={}, common={},
-            limit=None, test_size=0.25, seed=0,
+            backbones=[], network=Network(), reading=Reading(), run=Run(), test_size=0.25, seed=0,
         )  # fmt: skip
         for task in material.tasks.values():
             one = material.of(task)

@@ -20,6 +20,7 @@ from featx.cache import Cache
 from featx.engines import Plan
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.extraction import embed, forget_reused, network_embedder, pixel_embedder
+from featx.options import Run
 
 
 class Fake:
@@ -221,7 +222,7 @@ def test_half_precision_is_kept_in_the_cache_and_in_the_file(photos, tmp_path):
 def test_what_half_precision_cannot_hold_is_an_error_and_no_infinity(photos):
 
     backbone = load_backbone(BACKBONE, weights=None, image_size=32)
-    embedder = network_embedder(backbone, dtype="float16")
+    embedder = network_embedder(backbone, Run(dtype="float16"))
     large = with_engine(embedder, lambda batch: np.full((len(batch), embedder.dim), 1e5, "f4"))
     with pytest.raises(InputError, match=r"the value 1e\+05, too large for float16; use float32"):
         embed(load_dataset(photos).images, large)

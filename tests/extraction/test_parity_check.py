@@ -16,6 +16,7 @@ from featx.engines import TorchEngine
 from featx.errors import EngineError, InputError
 from featx.extraction import embed, network_embedder, parity_check
 from featx.inputs.image import PixelImage
+from featx.options import Run
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def backbone():
 @pytest.fixture
 def embedder(backbone):
     """bf16 first, then fp32, then the plain network."""
-    return network_embedder(backbone, engine="torch", device="cpu", precision="bf16")
+    return network_embedder(backbone, Run(engine="torch", device="cpu", precision="bf16"))
 
 
 def spoilt(embedder, noise=0.2):
@@ -91,7 +92,8 @@ def test_the_outcome_is_in_the_run_and_kept_with_the_space(photos, tmp_path, bac
     assert parity["on"] == "reference images"
     assert 0.999 <= parity["cosine_mean"] < 1
     assert features.space["precision"] == "bf16"
-    (note,) = notes(tmp_path / "c", network_embedder(backbone, engine="torch", precision="bf16")).values()
+    plain = network_embedder(backbone, Run(engine="torch", precision="bf16"))
+    (note,) = notes(tmp_path / "c", plain).values()
     assert note["passed"]
     picture((9, 99, 199), 3).save(photos / "sky" / "new.png")
     assert extract(photos, **options).run["parity"] == parity | {"inherited": True}
@@ -198,12 +200,12 @@ def test_an_engine_that_cannot_be_built_gives_way_too(photos, tmp_path, embedder
 
 
 def test_the_plain_network_is_the_last_resort(photos, tmp_path, backbone):
-    embedder = network_embedder(backbone, engine="torch", device="cpu", precision="fp32")
+    embedder = network_embedder(backbone, Run(engine="torch", device="cpu", precision="fp32"))
     with pytest.warns(RuntimeWarning, match="falling back to eager fp32"):
         rows = embed(load_dataset(photos).images, spoilt(embedder, 0.01), cache=tmp_path / "c")
     plain = embed(
         load_dataset(photos).images,
-        network_embedder(backbone, engine="eager", device="cpu"),
+        network_embedder(backbone, Run(engine="eager", device="cpu")),
         cache=tmp_path / "d",
     )
     assert np.array_equal(rows.embeddings, plain.embeddings)
@@ -227,7 +229,7 @@ def test_a_network_that_cannot_compute_at_all_is_refused_by_what_it_gives(photos
     with pytest.raises(InputError, match="non-finite values"):
         extract(photos, backbone=broken, precision="bf16", engine="torch", cache=tmp_path / "c")
     # A comparison of nothing is no proof for the images to come.
-    assert notes(tmp_path / "c", network_embedder(broken, engine="torch", precision="bf16")) == {}
+    assert notes(tmp_path / "c", network_embedder(broken, Run(engine="torch", precision="bf16"))) == {}
 
 
 # int8
@@ -271,7 +273,7 @@ def test_each_collection_keeps_to_the_calibration_that_its_rows_have(photos, tmp
 def test_an_engine_in_int8_that_was_refused_before_is_not_calibrated_for_nothing(photos, tmp_path):
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
     backbone = load_backbone("resnet18", weights=None, image_size=48)
-    embedder = network_embedder(backbone, precision="int8")
+    embedder = network_embedder(backbone, Run(precision="int8"))
     images = load_dataset(photos).images
     embed(images, embedder, cache=tmp_path / "c")
     space = next(space for space in Cache(tmp_path / "c").spaces() if space.fields.get("calibration"))

@@ -21,6 +21,7 @@ from featx.engines.torch import TorchEngine
 from featx.errors import ModelMismatch
 from featx.extraction import embed, forget_reused, network_embedder, reuse, reuse_backbone
 from featx.inputs.image import PixelImage
+from featx.options import Run
 
 OTHER = "squeezenet1_1"
 
@@ -194,7 +195,7 @@ def test_an_engine_whose_run_failed_is_not_given_back(built, monkeypatch):
 
 def test_rows_do_not_depend_on_what_an_engine_did_before(tmp_path):
     images = [PixelImage(str(i), np.array(image)) for i, image in enumerate(pictures(0, 10))]
-    embedder = network_embedder(reuse_backbone(BACKBONE, weights=None, image_size=32), engine="torch")
+    embedder = network_embedder(reuse_backbone(BACKBONE, weights=None, image_size=32), Run(engine="torch"))
     first = embed(images, embedder, cache=tmp_path / "a").embeddings
     embed(images[::-1], embedder, cache=tmp_path / "b")
     np.testing.assert_array_equal(embed(images, embedder, cache=tmp_path / "c").embeddings, first)

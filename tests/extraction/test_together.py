@@ -17,6 +17,7 @@ from featx.errors import InputError
 from featx.extraction import embed, embed_together, network_embedder
 from featx.inputs.image import FileImage
 from featx.inputs.image.source import Content
+from featx.options import Run
 
 LAYERS = ("bn1", "layer2", "layer3.0.relu_1", "flatten")
 
@@ -26,7 +27,7 @@ def layer(name, pooling=None, backbone="resnet18"):
 
 
 def embedder_of(backbone, **options):
-    return network_embedder(backbone, **({"engine": "torch", "precision": "fp32"} | options))
+    return network_embedder(backbone, Run(**({"engine": "torch", "precision": "fp32"} | options)))
 
 
 @pytest.fixture(scope="module")

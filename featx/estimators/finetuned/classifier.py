@@ -16,7 +16,7 @@ from featx.errors import InputError
 from featx.estimators.finetuned.fitted import Fitted
 from featx.estimators.finetuned.targets import encoded, listed, seed_of
 from featx.extraction import Rows, embed, network_embedder, reuse_backbone
-from featx.options import check_options
+from featx.options import Run, check_options
 from featx.terminal import tell
 
 if TYPE_CHECKING:
@@ -320,7 +320,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _rows(self, images: Sequence[Any], backbone: Any, precision: str) -> Rows:
         """Return frozen embeddings, in the space of a `FeatureExtractor` with the same parameters."""
-        embedder = network_embedder(backbone, engine=self.engine, device=self.device, precision=precision)
+        run = Run(engine=self.engine, device=self.device, precision=precision)
+        embedder = network_embedder(backbone, run)
         return embed(images, embedder, cache=self.cache, n_jobs=self.n_jobs, verbose=self.verbose)
 
     def _recipe(self, n_train: int) -> Recipe:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from featx.data.tasks import Task, names_of
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
-from featx.options import checked, modes_in
+from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import compare_classes
@@ -50,82 +50,63 @@ def compare(
     *,
     backbones: str | Sequence[Any] = ("mobilenet_v2",),
     classifiers: str | Sequence[str] | None = None,
+    regressors: str | Sequence[str] | None = None,
     baseline: str | Sequence[str] | None = "finetune",
-    weights: Any = "default",
-    layer: str | None = None,
-    pooling: str | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
+    epochs: int | None = None,
+    ensemble: bool = True,
     test_size: float = 0.25,
     seed: int = 0,
     seeds: int = 1,
-    epochs: int | None = None,
-    cache: Any = None,
-    limit: int | None = None,
-    on_error: str = "raise",
     n_boot: int = 1000,
-    n_jobs: int | None = None,
-    verbose: bool = False,
-    label: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
-    regressors: str | Sequence[str] | None = None,
     resume: str | Path | None = None,
-    ensemble: bool = True,
-    split_by: str | None = None,
+    **options: Unpack[ColumnOptions],
 ) -> Comparison | RegressionComparison | TaskComparisons:
-    """Compares classifiers on frozen embeddings with each other and with fine-tuning.
+    """Compare classifiers on frozen embeddings with each other and with fine-tuning.
 
     Parameters
     ----------
     data, labels
         As in `featx.extract`; also the path of a features file or a `Features`, from which the probes are
-        compared without the images (then there is neither a raw-pixel floor nor a fine-tuned baseline).
+        compared without the images (then there is neither a raw-pixel reference nor a fine-tuned baseline).
     backbones : str or sequence, default=("mobilenet_v2",)
         One or several backbones.
     classifiers : str or sequence of str, optional
         Names of `featx.methods.probes.CLASSIFIERS`; default: all but the protocols, used on request.
+    regressors : str or sequence of str, optional
+        Names of `featx.methods.probes.REGRESSORS`, for targets; default: all. Without a target the result
+        says that they had no effect, as it does of classifiers without classes.
     baseline : {"finetune", "none"} or sequence of {"head", "last", "gradual", "full"}, default="finetune"
         ``"finetune"`` runs ``head``, ``last`` and ``full``; None is ``"none"``. The modes run on the backbone
         whose probes did best in cross-validation.
-    weights, layer, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error, n_jobs
-        As in `featx.extract`.
+    epochs : int, optional
+        Epochs of the fine-tuning modes that train the network; default: the recipe's.
+    ensemble : bool, default=True
+        With several backbones, compare their weighted average too: for each backbone the probe that did best
+        in cross-validation, with weights from out-of-fold probabilities.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
         Seed of the split, the folds, the classifiers, the fine-tuning and the bootstrap.
     seeds : int, default=1
-        Of more than one, everything is repeated on splits drawn with `seed`, `seed` + 1, ..., the same for
-        every method, for about so many times the time to fit; the embeddings are extracted once. The result
-        then has ``repeats``: each method's metrics on each split, their means with 95 % intervals over
-        splits, and corrected resampled t-tests against the best mean. The first split is the one that
-        everything else of the result is about. Data that comes with its own split is refused: there is one
-        split, and what would vary is the methods' own chance alone, which is not what the interval claims.
-    epochs : int, optional
-        Epochs of the fine-tuning modes that run the network; default: the recipe's.
+        Number of splits. With more than one, everything is fitted again on splits drawn with `seed`,
+        `seed` + 1, ..., the same for every method; the embeddings are extracted once. The result then has
+        ``repeats``: the metrics of each method on each split, their means with 95 % intervals over splits,
+        and corrected resampled t-tests against the best mean. Everything else in the result is about the
+        first split. Data that comes with its own split is refused: only the methods' own chance would vary,
+        and that is not what the interval claims.
     n_boot : int, default=1000
         Bootstrap resamples behind each 95 % interval.
-    verbose : bool, default=False
-        Show progress on standard error.
-
-    label, target : str or sequence of str, optional
-        Columns of classes and of numbers, as in `featx.load_dataset`; also tasks of a features file. Of
-        several each is compared on its own, on a split of the images that have a value in it; the images
+    target : str or sequence of str, optional
+        Columns of numbers, as in `featx.load_dataset`; with `label`, also the tasks of a features file. Each
+        of several tasks is compared on its own, on a split of the images that have a value in it; the images
         are extracted once.
-    regressors : str or sequence of str, optional
-        Names of `featx.methods.probes.REGRESSORS`, for targets; default: all. Without a target the result
-        says that they had no effect, as it does of classifiers without classes.
     resume : path-like, optional
-        A folder: the outcome of each method of classes is kept in it as soon as it is there, and found by the
-        next run, also after a kill, if it is the result of exactly the same work (images, labels, split,
-        parameters, seed, versions). Regressors, which take seconds, are fitted anew.
-    ensemble : bool, default=True
-        With several backbones, compare their weighted average, too: of each the probe that did best in
-        cross-validation, with weights from out-of-fold probabilities.
-    split_by : {"folder", "none"}, optional
-        As in `featx.extract`.
+        Folder that keeps the outcome of each classifier as soon as it is there. The next run, also after a
+        kill, takes from it the results of exactly the same work (images, labels, split, parameters, seed,
+        versions). Regressors, which take seconds, are fitted again.
+    **options
+        Options of the network, of reading and of the run, as in `featx.extract`.
 
     Returns
     -------
@@ -145,6 +126,8 @@ def compare(
         See `featx.errors`.
     """
     started = time.perf_counter()
+    network, run = Network.of(options), Run.of(options)
+    reading = Reading.of({**options, "target": target})
     meter = Meter()
     modes = _baseline_modes(baseline)
     chosen = _chosen(classifiers, regressors)
@@ -168,29 +151,25 @@ def compare(
     study = load_study_data(
         data,
         labels,
-        label=label,
-        target=target,
         backbones=backbones,
-        network={"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
-        engine={"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
-        common={"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
-        limit=limit,
+        network=network,
+        reading=reading,
+        run=run,
         test_size=test_size,
         seed=seed,
         seeds=seeds,
         meter=meter,
-        split_by=split_by,
         check_methods=check_methods,
     )
-    options = Options(
+    task_options = Options(
         modes=modes,
-        device=device,
+        device=run.device,
         epochs=epochs,
         test_size=test_size,
         seed=seed,
         seeds=seeds,
         n_boot=n_boot,
-        verbose=verbose,
+        verbose=run.verbose,
         meter=meter,
         checkpoints=checkpoints,
         ensemble=ensemble,
@@ -207,10 +186,10 @@ def compare(
         if given is not None and kind not in kinds
     ]
     for name, task in study.tasks.items():
-        if verbose and study.several:
+        if run.verbose and study.several:
             tell(f"task {name}")
-        run = compare_classes if task.kind == "classes" else compare_numbers
-        results[name] = run(study.of(task), options)
+        compare_task = compare_classes if task.kind == "classes" else compare_numbers
+        results[name] = compare_task(study.of(task), task_options)
         results[name].warnings += unused
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:

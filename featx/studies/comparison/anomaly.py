@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError
-from featx.options import DEFAULT_TEST_SIZE, checked
+from featx.options import OPTIONS, Network, Reading, Run, StudyOptions, checked
 from featx.results import (
     AnomalyResult,
     DetectorResult,
@@ -77,7 +77,7 @@ class ScoredImages:
         write_atomically(path, csv_text(["id", "decision", "anomalous"], rows))
 
 
-@checked(normal="data")
+@checked(normal="data", images="data")
 def find_anomalies(
     normal: Any,
     images: Any,
@@ -86,9 +86,9 @@ def find_anomalies(
     contamination: float = 0.05,
     backbone: Any = "mobilenet_v2",
     seed: int = 0,
-    **options: Any,
+    **options: Unpack[StudyOptions],
 ) -> ScoredImages:
-    """Fits a detector on normal images and scores others.
+    """Fit a detector on normal images and score others.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def find_anomalies(
     seed : int, default=0
         Of detectors with chance in them.
     **options
-        ``weights``, ``layer``, ..., ``cache``, ``on_error``, ``limit``, ``split_by``: as in `featx.extract`.
+        Options of the network, of reading and of the run, as in `featx.extract`.
 
     Returns
     -------
@@ -119,9 +119,9 @@ def find_anomalies(
 
     wanted = get_detector(detector)
     # Labels do not matter, so what the top folders are does not either.
-    options = {"split_by": "none"} | options
+    network, reading, run = Network.of(options), Reading.of({"split_by": "none", **options}), Run.of(options)
     names, sets = embed_collections(
-        [normal, images], backbone, seed=seed, labelled=False, **_grouped(options)
+        [normal, images], backbone, network=network, reading=reading, run=run, seed=seed, labelled=False
     )
     known, judged = sets
     _require_rows(len(known), names[0])
@@ -146,10 +146,9 @@ def compare_detectors(
     test_size: float = 0.25,
     seed: int = 0,
     n_boot: int = 1000,
-    verbose: bool = False,
-    **options: Any,
+    **options: Unpack[StudyOptions],
 ) -> AnomalyComparison:
-    """Compares anomaly detectors where it is known what is normal.
+    """Compare anomaly detectors where it is known what is normal.
 
     Parameters
     ----------
@@ -167,10 +166,10 @@ def compare_detectors(
         Share of the training images that a detector's threshold leaves below it; AUROC and FPR95 do not
         depend on it.
     backbone : str or Backbone, default="mobilenet_v2"
-    test_size, seed, n_boot, verbose
+    test_size, seed, n_boot
         As in `featx.compare`.
     **options
-        ``weights``, ``layer``, ..., ``cache``, ``on_error``, ``limit``, ``split_by``: as in `featx.extract`.
+        Options of the network, of reading and of the run, as in `featx.extract`.
 
     Returns
     -------
@@ -191,9 +190,11 @@ def compare_detectors(
     wanted = names_of(normal)
     if test is not None and not wanted:
         raise InputError("with test images of their own, say which of their classes are normal")
-    common = {"verbose": verbose} | options
+    network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     given = [data] if test is None else [data, test]
-    names, sets = embed_collections(given, backbone, seed=seed, labelled=test is None, **_grouped(common))
+    names, sets = embed_collections(
+        given, backbone, network=network, reading=reading, run=run, seed=seed, labelled=test is None
+    )
     judged = sets[-1]
     if judged.labels is None or judged.classes is None:
         raise DatasetError(f"{names[-1]}: has no labels; they are needed to tell what is normal")
@@ -202,7 +203,7 @@ def compare_detectors(
         if name not in classes:
             raise DatasetError(f"{names[-1]}: there is no class {name!r}; classes: {', '.join(classes[:20])}")
     own = test is not None or (judged.splits is not None and set(judged.splits.tolist()) != {"train"})
-    if own and test_size != DEFAULT_TEST_SIZE:
+    if own and test_size != OPTIONS["test_size"].default:
         raise InputError(f"test_size={test_size:g} has no effect: the test images are given; leave it out")
     if test is None:
         split = make_split(
@@ -239,7 +240,7 @@ def compare_detectors(
             )
             for problem in problems
         ]
-        outcomes = list(run_cells(cells, verbose=verbose))
+        outcomes = list(run_cells(cells, verbose=run.verbose))
         results.append(_result(detector, problems, outcomes, held, n_boot, seed))
     return AnomalyComparison(
         dataset={
@@ -326,22 +327,3 @@ def _result(
 def _require_rows(n: int, place: str) -> None:
     if n < 2:
         raise DatasetError(f"{place}: {n} normal images to train on; at least 2 are needed")
-
-
-def _grouped(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of `featx.extract` as `embedded` takes them."""
-    rest = dict(options)
-    groups: dict[str, Any] = {
-        "network": {"weights": "default", "layer": None, "pooling": None, "image_size": None},
-        "engine": {"engine": "auto", "device": "auto", "precision": "auto", "batch_size": "auto"},
-        "common": {"cache": None, "on_error": "raise", "n_jobs": None, "verbose": False},
-    }
-    for defaults in groups.values():
-        for name in defaults:
-            if name in rest:
-                defaults[name] = rest.pop(name)
-    groups["limit"] = rest.pop("limit", None)
-    groups["split_by"] = rest.pop("split_by", None)
-    if rest:
-        raise TypeError(f"unexpected option {next(iter(rest))!r}")
-    return groups

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from featx.data.features import Features, check_rows
 from featx.data.splits import Split, make_split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError
-from featx.options import checked
+from featx.options import Network, Reading, Run, StudyOptions, checked
 from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
 from featx.studies.collections import embed_collections
 from featx.studies.comparison.evaluate import note_unused_share
@@ -35,23 +35,10 @@ def compare_domains(
     backbone: Any = "mobilenet_v2",
     classifier: str = "logreg",
     adaptations: str | Sequence[str] | None = None,
-    weights: Any = "default",
-    layer: str | None = None,
-    pooling: str | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
     test_size: float = 0.25,
     seed: int = 0,
-    cache: Any = None,
-    limit: int | None = None,
-    on_error: str = "raise",
     n_boot: int = 1000,
-    n_jobs: int | None = None,
-    verbose: bool = False,
-    split_by: str | None = None,
+    **options: Unpack[StudyOptions],
 ) -> DomainComparison:
     """Train on the labelled images of one domain and test on another one.
 
@@ -67,10 +54,10 @@ def compare_domains(
         The probe behind every method, its settings selected anew for each on the rows it is trained on.
     adaptations : str or sequence of str, optional
         Names of `featx.methods.adaptation.ADAPTATIONS`; default: all that the number of images allows.
-    weights, layer, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error, n_jobs
-        As in `featx.extract`.
-    test_size, seed, n_boot, verbose, split_by
+    test_size, seed, n_boot
         As in `featx.compare`.
+    **options
+        Options of the network, of reading and of the run, as in `featx.extract`.
 
     Returns
     -------
@@ -99,13 +86,9 @@ def compare_domains(
     started = time.perf_counter()
     chosen = [get_adaptation(name) for name in names_of(adaptations) or adaptation_names()]
     probe = get_probe(classifier)
-    options: dict[str, Any] = {
-        "network": {"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
-        "engine": {"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
-        "common": {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
-    }
+    network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     names, sets = embed_collections(
-        [source, target], backbone, limit=limit, seed=seed, split_by=split_by, **options
+        [source, target], backbone, network=network, reading=reading, run=run, seed=seed
     )
     tables, classes, splits = _join_domains(names, sets, test_size, seed)
     warnings = []
@@ -138,7 +121,7 @@ def compare_domains(
 
     y, methods = tables[0].y, []
     truth = y[tested]
-    for outcome in run_cells(cells, verbose=verbose):
+    for outcome in run_cells(cells, verbose=run.verbose):
         outcome.fit, method, answers = None, outcome.method, outcome.answers
         if method.kind == "source":
             at_home = score_answers(y[own.test], _part(answers, slice(None, n_own)), n_boot=n_boot, seed=seed)

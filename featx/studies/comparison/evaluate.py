@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from featx.data.splits import Split
 from featx.energy import Meter
 from featx.metrics import Interval
-from featx.options import DEFAULT_TEST_SIZE
+from featx.options import OPTIONS
 from featx.results import MethodResult, Repeats, describe_environment
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.ensemble import Ensemble, Member
@@ -160,7 +160,7 @@ def note_earlier_runs(
 
 def note_unused_share(split: Split, test_size: float) -> list[str]:
     """Say that a `test_size` had no effect where the data has its own split."""
-    if split.origin != "given" or test_size == DEFAULT_TEST_SIZE:
+    if split.origin != "given" or test_size == OPTIONS["test_size"].default:
         return []
     return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
 

@@ -16,7 +16,7 @@ from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
-from featx.options import DEFAULT_BACKBONES, FROM_A_FILE, NETWORK_DEFAULTS, listed, require_no_effect
+from featx.options import Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import has_rows, open_dataset, open_features
 from featx.studies.comparison.repeats import require_drawn
 from featx.studies.comparison.tasks import folders
@@ -147,18 +147,14 @@ def load_study_data(
     data: Any,
     labels: Any,
     *,
-    label: Any,
-    target: Any,
     backbones: Any,
-    network: dict[str, Any],
-    engine: dict[str, Any],
-    common: dict[str, Any],
-    limit: int | None,
+    network: Network,
+    reading: Reading,
+    run: Run,
     test_size: float,
     seed: int,
     seeds: int = 1,
     meter: Meter | None = None,
-    split_by: str | None = None,
     check_methods: Callable[[dict[str, Task], bool], None] | None = None,
 ) -> StudyData:
     """Return embeddings and tasks, from a features file or extracted once for all tasks; see `compare`.
@@ -166,16 +162,12 @@ def load_study_data(
     `check_methods` is given the tasks, and whether the images are at hand, before any image is opened.
     """
     if has_rows(data):
-        name, place, features = open_features(data, limit=limit, split_by=split_by)
+        name, place, features = open_features(data, reading)
         if labels is not None:
             raise InputError(f"{place} brings its own labels; labels can be given only with images")
-        require_no_effect(
-            {**network, **engine, **({"backbones": backbones} if backbones else {})},
-            {**NETWORK_DEFAULTS, "backbones": DEFAULT_BACKBONES},
-            FROM_A_FILE,
-        )
+        require_no_network(network, run, **({"backbones": backbones} if backbones else {}))
         try:
-            features = features.select(label, target)
+            features = features.select(reading.label, reading.target)
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
         require_drawn(features.splits, seeds, place)
@@ -185,21 +177,20 @@ def load_study_data(
         notes = check_rows(features.embeddings, features.ids, place)
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         architecture = features.space.get("backbone", {}).get("architecture", "features")
-        if common.get("verbose", False):
+        if run.verbose:
             announce(features, name)
         notes = [*notes_of(features), *notes]
         sets = {architecture: features}
         return StudyData(name, sets, {}, None, None, 0, tasks, len(tasks) > 1, _passes([features]), notes)
 
-    columns = {"label": label, "target": target, "split_by": split_by}
-    dataset = open_dataset(data, labels, common=common, limit=limit, seed=seed, **columns)
+    dataset = open_dataset(data, labels, reading=reading, run=run, seed=seed)
     require_drawn(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if check_methods is not None:
         check_methods(dataset.tasks, True)
-    nets = _named([backbone_of(backbone, **network) for backbone in listed(backbones)])
-    embedders = {name: network_embedder(net, **engine) for name, net in nets.items()}
-    sets = {name: _extracted(dataset, e, common, meter or Meter()) for name, e in embedders.items()}
+    nets = _named([backbone_of(backbone, network) for backbone in listed(backbones)])
+    embedders = {name: network_embedder(net, run) for name, net in nets.items()}
+    sets = {name: _extracted(dataset, e, run, meter or Meter()) for name, e in embedders.items()}
     notes = [
         note
         for name, f in sets.items()
@@ -211,7 +202,7 @@ def load_study_data(
         dataset = dataset.subset([i for i, id in enumerate(dataset.ids) if id not in bad])
         _check(dataset, test_size, seed)
     shrunk = pixel_embedder()
-    pixels = embed(dataset.images, shrunk, **common).embeddings
+    pixels = embed(dataset.images, shrunk, **run.embedding).embeddings
     return StudyData(
         dataset.name,
         sets,
@@ -238,13 +229,13 @@ def _named(backbones: list[Any]) -> dict[str, Any]:
     return nets
 
 
-def _extracted(dataset: Dataset, embedder: Embedder, common: dict[str, Any], meter: Meter) -> Features:
+def _extracted(dataset: Dataset, embedder: Embedder, run: Run, meter: Meter) -> Features:
     """The embeddings, and the joules that each one took which was computed now."""
     with meter.measure() as reading:
-        features = extract_features(dataset, embedder, **common)
-    run = features.run or {}
-    if reading.joules is not None and run.get("computed"):
-        run["joules_per_image"] = reading.joules / run["computed"]
+        features = extract_features(dataset, embedder, run)
+    told = features.run or {}
+    if reading.joules is not None and told.get("computed"):
+        told["joules_per_image"] = reading.joules / told["computed"]
     return features
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from featx.data.splits import Split
 from featx.data.tasks import Task, names_of
 from featx.errors import InputError, UnknownName
-from featx.options import checked, modes_in
+from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.classes import describe_classes
@@ -62,28 +62,14 @@ def learning_curve(
     baseline: str | Sequence[str] | None = "none",
     protocol: str | None = None,
     backbones: str | Sequence[Any] = ("mobilenet_v2",),
-    weights: Any = "default",
-    layer: str | None = None,
-    pooling: str | None = None,
-    image_size: int | None = None,
-    precision: str = "auto",
-    engine: str = "auto",
-    device: str = "auto",
-    batch_size: int | str = "auto",
     test_size: float = 0.25,
     seed: int = 0,
     epochs: int | None = None,
     augment: bool = False,
     resume: str | Path | None = None,
-    cache: Any = None,
-    limit: int | None = None,
-    on_error: str = "raise",
-    n_jobs: int | None = None,
-    verbose: bool = False,
-    label: str | None = None,
-    split_by: str | None = None,
+    **options: Unpack[ColumnOptions],
 ) -> LearningCurve:
-    """How accuracy grows with the number of labelled images, for several methods on the same draws.
+    """Measure how accuracy grows with the number of labelled images, for several methods on the same draws.
 
     The test images are fixed: those of the data's own split, or one drawn split. Of the other images each of
     `seeds` draws orders those of every class; k shots are the first k of each, so draws are nested, and every
@@ -108,8 +94,6 @@ def learning_curve(
         `classifiers` where they are not given.
     backbones : str or sequence, default=("mobilenet_v2",)
         One or several backbones.
-    weights, layer, pooling, image_size, precision, engine, device, batch_size, cache, limit, on_error
-        As in `featx.extract`. Embeddings are extracted once for all cells.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
@@ -123,14 +107,9 @@ def learning_curve(
         A folder: each cell (method, shots, draw) is kept in it as soon as it is finished, and found there by
         the next run, also after a kill. A cell is found only by exactly the same work (images, labels,
         method, parameters, seed, versions), so runs with other settings may share the folder.
-    n_jobs : int, optional
-        Cells at a time; default: one a core. It does not change the numbers.
-    verbose : bool, default=False
-        Show progress on standard error.
-    label : str, optional
-        Column of classes, as in `featx.load_dataset`.
-    split_by : {"folder", "none"}, optional
-        As in `featx.extract`.
+    **options
+        Options of the network, of reading and of the run, as in `featx.extract`. Embeddings are extracted
+        once for all cells; `n_jobs` cells are computed at a time, which does not change the numbers.
 
     Returns
     -------
@@ -152,6 +131,7 @@ def learning_curve(
     validation parts never divide one.
     """
     started = time.perf_counter()
+    network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     preset = None if protocol is None else get_protocol(protocol)
     tried = checked_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
     n_draws = seeds if seeds is not None else preset.seeds if preset else 10
@@ -167,16 +147,12 @@ def learning_curve(
     study = load_study_data(
         data,
         labels,
-        label=label,
-        target=None,
         backbones=backbones,
-        network={"weights": weights, "layer": layer, "pooling": pooling, "image_size": image_size},
-        engine={"engine": engine, "device": device, "precision": precision, "batch_size": batch_size},
-        common={"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose},
-        limit=limit,
+        network=network,
+        reading=reading,
+        run=run,
         test_size=test_size,
         seed=seed,
-        split_by=split_by,
         check_methods=lambda tasks, images: _check_task(tasks, images, data, modes),
     )
     first, split = study.first, study.split(test_size, seed)
@@ -184,7 +160,7 @@ def learning_curve(
     found, notes = levels(tried, np.bincount(y[split.train], minlength=len(classes)))
     if study.pixels is None:
         notes.append("from a features file: no raw-pixel floor and no fine-tuned baseline without the images")
-    methods = _methods(study, names, modes, device=device, epochs=epochs, augment=augment)
+    methods = _methods(study, names, modes, device=run.device, epochs=epochs, augment=augment)
     drawn = [
         draw(y, split.train, len(classes), number=i, seed=seed, groups=first.groups) for i in range(n_draws)
     ]
@@ -193,7 +169,7 @@ def learning_curve(
         Cell(method, study.rows_of(method), Split(d.rows(level), split.test), d.seed, "metrics")
         for method, level, d in grid
     ]
-    outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=n_jobs, verbose=verbose)
+    outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose)
     draws = [
         CurveDraw(
             method.name,

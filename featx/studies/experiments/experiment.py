@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featx.durable import read_regular
 from featx.errors import FeatxError, InputError, OutputError, as_one_error, reason_of
+from featx.options import OPTIONS, is_features
 from featx.results import describe_environment, write_atomically
 from featx.results.output_paths import Study, output_folder
 from featx.studies.comparison import (
@@ -26,10 +28,10 @@ from featx.studies.output import removed_if_unused
 
 #: What a run leaves beside its results: the experiment as it was run, and on what.
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
-#: Of names that are paths although no folder is named in them; names of weights have dots as well.
+#: Suffixes of files: a name with one of them is a path. Names of weights have dots as well.
 _SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
 
-#: An experiment file has a few lines.
+#: Largest experiment file that is read; a real one has a few lines.
 _MOST_BYTES = 2**20
 
 Result = Comparison | RegressionComparison | TaskComparisons | LearningCurve
@@ -41,32 +43,51 @@ class Experiment:
 
     Attributes
     ----------
-    tables : dict of str to dict
-        As in the file (`schema`), with every path absolute.
+    kind : {"compare", "curve"}
+    output : Path
+        Folder of the results.
+    source : str
+        The data, as on the command line.
+    options : dict
+        Keywords of `featx.compare` or `featx.learning_curve`, with ``"random"`` for random weights. None is
+        the same as not given, and what is no key of this kind of experiment is left out.
+    base : Path
+        Folder that relative paths are relative to; they are made absolute.
     origin : Path or None
         The file it was read from.
     """
 
-    tables: dict[str, dict[str, Any]]
+    kind: str
+    output: Path
+    source: str
+    options: dict[str, Any]
+    base: Path = Path()
     origin: Path | None = None
 
-    @property
-    def kind(self) -> str:
-        """``"compare"`` or ``"curve"``."""
-        return str(self.tables["experiment"]["kind"])
-
-    @property
-    def output(self) -> Path:
-        """Folder of the results."""
-        return Path(self.tables["experiment"]["output"])
+    def __post_init__(self) -> None:
+        known = [o.name for o in OPTIONS.values() if o.table is not None and self.kind in o.kinds]
+        kept = {name: self.options[name] for name in known if self.options.get(name) is not None}
+        base = self.base.absolute()
+        if "cache" in kept:
+            kept["cache"] = str(base / os.path.expanduser(kept["cache"]))
+        if kept.get("weights") == OPTIONS["weights"].default:
+            del kept["weights"]
+        if "weights" in kept:
+            kept["weights"] = _located(kept["weights"], base)
+        if not is_features(self.source):
+            kept.setdefault("backbones", list(OPTIONS["backbones"].default))
+        kept.setdefault("seed", OPTIONS["seed"].default)
+        for name, value in (
+            ("options", kept),
+            ("output", base / os.path.expanduser(self.output)),
+            ("source", _located(self.source, base)),
+        ):
+            object.__setattr__(self, name, value)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `featx.compare` or `featx.learning_curve` are called with, besides the data."""
-        found: dict[str, Any] = {}
-        for table in ("data", "network", "methods", "draws", "run"):
-            found |= self.tables.get(table, {})
-        del found["source"]
+        """The keywords of `featx.compare` or `featx.learning_curve`."""
+        found = dict(self.options)
         if found.get("weights") == "random":
             found["weights"] = None
         if isinstance(found.get("baseline"), list) and len(found["baseline"]) == 1:
@@ -76,21 +97,21 @@ class Experiment:
     def run(
         self, *, verbose: bool = False, command: str | None = None, force: bool = False
     ) -> tuple[Result, Path]:
-        """Run it, or go on with it: what its folder holds of finished work is not done again.
+        """Run the experiment, or go on with it: finished work that its folder holds is not done again.
 
         Parameters
         ----------
         verbose : bool, default=False
             Show progress on standard error.
         command : str, optional
-            What the report names as the way to get it again; default: running the experiment file.
+            The command that the report shows; default: running the experiment file.
         force : bool, default=False
             Write where `check_output` would refuse to.
 
         Returns
         -------
         result
-            As `featx.compare` or `featx.learning_curve` give it, saved into the folder.
+            What `featx.compare` or `featx.learning_curve` returned, saved into the folder.
         report : Path
             The page.
 
@@ -99,31 +120,33 @@ class Experiment:
         OutputError
             As `check_output`.
         FeatxError
-            As those do.
+            As these functions.
         """
         self.check_output(force=force)
+        work: Any = compare if self.kind == "compare" else learning_curve
         with removed_if_unused(self.output) as folder:
-            return self._run_into(folder, verbose, command)
+            with self._recorded(folder):
+                result = work(self.source, resume=folder, verbose=verbose, **self.arguments)
+            environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
+            write_atomically(folder / ENVIRONMENT, environment + "\n")
+            result.command = command or f"featx run {EXPERIMENT}"
+            return result, result.save(folder)
 
-    def _run_into(self, folder: Path, verbose: bool, command: str | None) -> tuple[Result, Path]:
+    @contextlib.contextmanager
+    def _recorded(self, folder: Path) -> Iterator[None]:
+        """Write the experiment file into its folder; if nothing could begin, leave there what there was."""
         copy = folder / EXPERIMENT
         before, begun = _text_of(copy), _kept(folder)
         if before is None or self.origin is None or not os.path.samefile(copy, self.origin):
             write_atomically(copy, self.to_toml(beside=folder))
-        work: Any = compare if self.kind == "compare" else learning_curve
         try:
-            result = work(self.tables["data"]["source"], resume=folder, verbose=verbose, **self.arguments)
+            yield
         except FeatxError:
-            # What cannot be begun leaves nothing behind, and what was there as it was.
             if _kept(folder) == begun and before is not None:
                 write_atomically(copy, before)
             elif _kept(folder) == begun == 0:
                 copy.unlink(missing_ok=True)
             raise
-        environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
-        write_atomically(folder / ENVIRONMENT, environment + "\n")
-        result.command = command or f"featx run {EXPERIMENT}"
-        return result, result.save(folder)
 
     def check_output(self, *, force: bool = False) -> None:
         """Refuse to write where an experiment must not without being told to; nothing is written here.
@@ -141,7 +164,7 @@ class Experiment:
         """
         if self.origin is not None and not force:
             home = self.origin.resolve().parent
-            cache = self.tables.get("run", {}).get("cache")
+            cache = self.options.get("cache")
             for option, place in (("[experiment] output", str(self.output)), ("[run] cache", cache)):
                 # A cache that is in use already is as good a place as it was.
                 if place is None or (option == "[run] cache" and _in_use(place)):
@@ -152,19 +175,15 @@ class Experiment:
                         f"{os.path.realpath(place)}; change it, or write there with --force"
                     )
         option = "-o" if self.origin is None else "output"
-        output_folder(
-            self.output, Study.of(self.kind, self.tables["data"]["source"]), force=force, option=option
-        )
+        output_folder(self.output, Study.of(self.kind, self.source), force=force, option=option)
 
     def to_toml(self, *, beside: Path) -> str:
-        """The experiment as a file in the folder `beside`, which is its output."""
-        experiment = self.tables["experiment"] | {
-            "output": os.path.relpath(self.output.resolve(), beside.resolve())
-        }
+        """Return the text of the experiment file in the folder `beside`, which is its output."""
+        output = os.path.relpath(self.output.resolve(), beside.resolve())
+        given = {"kind": self.kind, "output": output, "source": self.source, **self.options}
         lines = ["# The experiment as it was run; to run it again, or to go on: featx run experiment.toml"]
         for table in TABLES:
-            keys = experiment if table == "experiment" else self.tables.get(table, {})
-            known = [f"{key} = {_toml(keys[key])}" for key in TABLES[table] if key in keys]
+            known = [f"{key} = {_toml(given[key])}" for key in TABLES[table] if key in given]
             lines += ["", f"[{table}]", *known] if known else []
         return "\n".join(lines) + "\n"
 
@@ -203,18 +222,18 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
 def experiment_of(
     content: Mapping[str, Any], base: Path, *, place: str = "experiment", origin: Path | None = None
 ) -> Experiment:
-    """An experiment of plain data.
+    """Return the experiment that plain data describes.
 
     Parameters
     ----------
     content : mapping of str to mapping
         As in a file.
     base : Path
-        What relative paths are relative to.
+        Folder that relative paths are relative to.
     place : str
-        How messages name it.
+        What messages call it.
     origin : Path, optional
-        The file it is from.
+        The file it was read from.
 
     Raises
     ------
@@ -222,19 +241,13 @@ def experiment_of(
         As `load_experiment`.
     """
     check(content, place)
-    tables = {table: dict(keys) for table, keys in content.items()}
-    tables["experiment"]["output"] = str(base / os.path.expanduser(tables["experiment"]["output"]))
-    tables["data"]["source"] = _located(tables["data"]["source"], base)
-    if "cache" in tables.get("run", {}):
-        tables["run"]["cache"] = str(base / os.path.expanduser(tables["run"]["cache"]))
-    if "weights" in tables.get("network", {}):
-        tables["network"]["weights"] = _located(tables["network"]["weights"], base)
-    tables.setdefault("run", {}).setdefault("seed", 0)
-    return Experiment(tables, origin)
+    options = {name: value for keys in content.values() for name, value in keys.items()}
+    told = content["experiment"]
+    return Experiment(told["kind"], Path(told["output"]), content["data"]["source"], options, base, origin)
 
 
 def _text_of(file: Path) -> str | None:
-    """None where there is no such file, or none that was written here."""
+    """Return the text of a file; None where there is none, or none that featx wrote."""
     try:
         return read_regular(file, at_most=_MOST_BYTES).decode("utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError):
@@ -242,12 +255,12 @@ def _text_of(file: Path) -> str | None:
 
 
 def _kept(folder: Path) -> int:
-    """Bytes of finished work."""
+    """Return the bytes of finished work in the folder."""
     return sum(journal.stat().st_size for journal in folder.glob("*.journal") if journal.is_file())
 
 
 def _in_use(cache: str) -> bool:
-    """Whether this is the folder of a cache."""
+    """Return whether this is the folder of a cache that holds something."""
     from featx.cache import Cache
 
     with as_one_error(lambda reason: OutputError(f"{cache}: cannot be looked at ({reason})")):
@@ -255,7 +268,7 @@ def _in_use(cache: str) -> bool:
 
 
 def _located(name: str, base: Path) -> str:
-    """A path that exists, or is written as one, as an absolute one; any other word as it is."""
+    """Return a path, one that exists or is written as one, as an absolute path; any other word as it is."""
     path = base / os.path.expanduser(name)
     written_so = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
     return str(path.absolute()) if written_so or os.path.exists(path) else name

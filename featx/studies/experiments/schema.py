@@ -1,4 +1,4 @@
-"""What an experiment file may say: tables, keys, and what each value must be.
+"""What an experiment file may say: its tables and keys, and what each value must be.
 
 ::
 
@@ -27,19 +27,19 @@
     seed = 0
     # engine, device, batch_size, cache, n_jobs; compare: n_boot
 
-Everything but ``kind``, ``output`` and ``source`` may be left out and is then as in `featx.compare` and
-`featx.learning_curve`, whose parameters these are.
+The keys are parameters of `featx.compare` and `featx.learning_curve`. All but ``kind``, ``output`` and
+``source`` may be left out, and then have the defaults of these functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from featx.errors import InputError, UnknownName
+from featx.options import KINDS, OPTIONS, Option
+from featx.options.checks import check_text
 
-KINDS = ("compare", "curve")
 #: A number beyond this is none that any option takes.
 LARGEST = 2**31 - 1
 
@@ -57,10 +57,6 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
-def _truth(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
 def _texts(value: Any) -> bool:
     return _text(value) or (isinstance(value, list) and bool(value) and all(map(_text, value)))
 
@@ -69,63 +65,26 @@ def _shots(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(_whole(k) or k == "all" for k in value)
 
 
-def _batch(value: Any) -> bool:
-    return _whole(value) or value == "auto"
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a key's value must be, in words; and the kinds of experiment it belongs to."""
-
-    right: Callable[[Any], bool]
-    expected: str
-    kinds: tuple[str, ...] = KINDS
-
-
-TEXT, TEXTS = Key(_text, "a text"), Key(_texts, "a text or a list of texts")
-WHOLE, NUMBER = Key(_whole, "a whole number"), Key(_number, "a number")
-
-TABLES: dict[str, dict[str, Key]] = {
-    "experiment": {"kind": TEXT, "output": TEXT},
-    "data": {
-        "source": TEXT,
-        "label": TEXTS,
-        "target": Key(_texts, "a text or a list of texts", ("compare",)),
-        "test_size": NUMBER,
-        "limit": WHOLE,
-        "on_error": TEXT,
-        "split_by": TEXT,
-    },
-    "network": {
-        "backbones": TEXTS,
-        "weights": TEXT,
-        "layer": TEXT,
-        "pooling": TEXT,
-        "image_size": WHOLE,
-        "precision": TEXT,
-    },
-    "methods": {
-        "classifiers": TEXTS,
-        "regressors": Key(_texts, "a text or a list of texts", ("compare",)),
-        "baseline": TEXTS,
-        "epochs": WHOLE,
-        "ensemble": Key(_truth, "true or false", ("compare",)),
-        "protocol": Key(_text, "a text", ("curve",)),
-        "augment": Key(_truth, "true or false", ("curve",)),
-    },
-    "draws": {
-        "shots": Key(_shots, 'a list of whole numbers and "all"', ("curve",)),
-        "seeds": WHOLE,
-    },
-    "run": {
-        "seed": WHOLE,
-        "engine": TEXT,
-        "device": TEXT,
-        "batch_size": Key(_batch, 'a whole number or "auto"'),
-        "cache": TEXT,
-        "n_jobs": WHOLE,
-        "n_boot": Key(_whole, "a whole number", ("compare",)),
-    },
+#: What the value of an option must be, by the form of the option: a test, and what it expects in words.
+FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "text": (_text, "a text"),
+    "names": (_texts, "a text or a list of texts"),
+    "count": (_whole, "a whole number"),
+    "seed": (_whole, "a whole number"),
+    "share": (_number, "a number"),
+    "batch": (lambda value: _whole(value) or value == "auto", 'a whole number or "auto"'),
+    "shots": (_shots, 'a list of whole numbers and "all"'),
+    "truth": (lambda value: isinstance(value, bool), "true or false"),
+}
+_OWN = {
+    "experiment": ("kind", "output"),
+    "data": ("source",),
+}
+#: Tables and keys: those of an experiment alone, and the options that experiments have.
+TABLES: dict[str, dict[str, Option]] = {
+    table: {name: Option(name, "", check_text) for name in _OWN.get(table, ())}
+    | {option.name: option for option in OPTIONS.values() if option.table == table}
+    for table in ("experiment", "data", "network", "methods", "draws", "run")
 }
 REQUIRED = (("experiment", "kind"), ("experiment", "output"), ("data", "source"))
 
@@ -168,14 +127,13 @@ def check(content: Mapping[str, Any], place: str) -> None:
             if kind not in known[key].kinds:
                 only = " and ".join(known[key].kinds)
                 raise InputError(f"{place}: [{table}] {key} is for kind {only}; this is {kind}")
-            if not known[key].right(value):
-                raise InputError(
-                    f"{place}: [{table}] {key} must be {known[key].expected}, got {_said(value)}"
-                )
+            fits, expected = FORMS[known[key].form]
+            if not fits(value):
+                raise InputError(f"{place}: [{table}] {key} must be {expected}, got {_said(value)}")
 
 
 def _said(value: Any) -> str:
-    """A value for a message: not all of a long one, and a whole number of any length."""
+    """Return a value as a message shows it: shortened if it is long, whatever its type."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
         return f"a number beyond {LARGEST}"
     text = repr(value)

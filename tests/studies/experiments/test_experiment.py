@@ -125,7 +125,7 @@ def test_all_that_can_be_said_survives_being_written(tmp_path):
     assert experiment.arguments["weights"] == "MobileNet_V2_Weights.IMAGENET1K_V1"
     assert experiment.arguments["cache"] == str(tmp_path / "c")
     assert experiment.arguments["baseline"] == "head"
-    assert again.tables["data"]["source"] == "digits"
+    assert again.source == "digits"
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,77 @@ import json
 import sys
 import time
 import warnings
-from argparse import Namespace
-from typing import Any
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
 
-from featx.cache import Cache, Space, SpaceInfo
+from featx.cli import values
+from featx.cli.flags import add_flag, add_quiet
 from featx.errors import InputError
 from featx.progress import Progress
-from featx.terminal import printable
 
+if TYPE_CHECKING:
+    from featx.cache import Cache, Space, SpaceInfo
+
+HELP = "look after the embedding cache"
+
+#: Exit status of ``featx cache verify`` when something was damaged.
 DAMAGED = 3
-"""Exit status of ``featx cache verify`` when something was damaged."""
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the actions and their arguments."""
+    parser.description = "Looks after the embedding cache."
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    p = actions.add_parser("info", help="what is in it: spaces, rows, bytes, last use")
+    p.add_argument("--json", action="store_true", help="for programs: every field of every space")
+    add_flag(p, "cache", help="which (default: FEATX_CACHE or the user's cache folder)")
+
+    p = actions.add_parser(
+        "verify",
+        help="check every row of every file",
+        description="Checks every row of every file. Damaged files are named and moved to quarantine/, their "
+        "intact rows are kept; what is lost is extracted again when it is next asked for. Exit status: 0 "
+        "when all is well, 3 when something was damaged.",
+    )
+    add_flag(p, "cache", help="which (default: FEATX_CACHE or the user's cache folder)")
+    add_quiet(p)
+
+    p = actions.add_parser(
+        "gc",
+        help="remove what no one needs, merge small files",
+        description="Removes what killed processes left, files in quarantine and empty spaces; merges small "
+        "files; forgets images that are gone. Other programs may use the cache meanwhile.",
+    )
+    p.add_argument(
+        "--max-size",
+        type=values.size,
+        metavar="S",
+        help="remove whole spaces too, the least recently used first, until S is kept (500MB, 20GB, 1.5TB); "
+        "the one used last stays",
+    )
+    p.add_argument(
+        "--older-than",
+        type=values.age,
+        default="1h",
+        metavar="AGE",
+        help="remove empty spaces only from this age on: a younger one may be that of an extraction that has "
+        "just begun (0, 30m, 2h, 7d; default: 1h)",
+    )
+    add_flag(p, "cache", help="which (default: FEATX_CACHE or the user's cache folder)")
+
+    p = actions.add_parser("clear", help="remove everything, or some spaces; asks first")
+    p.add_argument(
+        "--space", nargs="+", metavar="ID", help="only these: the beginning of the id that info shows"
+    )
+    p.add_argument("--yes", action="store_true", help="do not ask")
+    add_flag(p, "cache", help="which (default: FEATX_CACHE or the user's cache folder)")
+
+
+def run(args: Namespace) -> int:
+    """Run the action and return its exit status."""
+    actions = {"info": info, "verify": verify, "gc": gc, "clear": clear}
+    return actions[args.action](args)
 
 
 def info(args: Namespace) -> int:
@@ -114,8 +175,10 @@ def _agreed(question: str) -> bool:
 
 
 def _opened(args: Namespace) -> Cache:
+    from featx.cache import Cache
+
     cache = Cache(args.cache)
-    if args.cache and not cache.root.exists():  # a slip of the pen, not an empty cache
+    if args.cache and not cache.root.exists():  # a typing error, not an empty cache
         raise InputError(f"{cache.root}: no such folder")
     return cache
 
@@ -129,7 +192,9 @@ def _chosen(prefix: str, infos: list[SpaceInfo], root: str) -> SpaceInfo:
 
 
 def _described(space: Space) -> tuple[str, ...]:
-    """Backbone, layer, size of the input, precision and dtype, for people."""
+    """Return backbone, layer, size of the input, precision and dtype, for people."""
+    from featx.data.features.description import printable
+
     fields = space.flattened()
     size: Any = fields.get("preprocessing.crop") or fields.get("preprocessing.resize")
     if isinstance(size, list):

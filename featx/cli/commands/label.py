@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from featx.data.features import Features, load_features
-from featx.data.tasks import Task, choose
+from featx.cli import values
+from featx.cli.flags import add_flag
 from featx.errors import InputError
 from featx.terminal import printable, say
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def label(args: Namespace) -> None:
-    """Does it: one id a line, the one to label first in front."""
+    from featx.data.features import Features
+    from featx.data.tasks import Task
+
+HELP = "which images of a features file to label next"
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.description = (
+        "Chooses among the images of F.h5 that have no label and prints their ids, the one to label first in "
+        "front."
+    )
+    parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
+    parser.add_argument("-n", type=values.positive, default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument(
+        "--strategy",
+        choices=["margin", "k-center", "badge"],
+        default="k-center",
+        help="margin: those a probe of the labelled ones is least sure of; k-center: those unlike all that "
+        "have a label, if any has; badge: both at once (default: k-center)",
+    )
+    add_flag(parser, "label", nargs=None, help="which labels, where F.h5 has several columns of them")
+    add_flag(parser, "seed", default=None, help="of folds and draws (default: 0)")
+
+
+def run(args: Namespace) -> None:
+    """Print one id a line, the one to label first in front."""
+    import numpy as np
+
     from featx.analysis.labelling import badge, k_center, margin
+    from featx.data.features import load_features
 
     if args.strategy == "k-center" and args.seed is not None:
         raise InputError("--seed has no effect: --strategy k-center draws nothing; leave it out")
@@ -39,7 +68,9 @@ def label(args: Namespace) -> None:
 
 
 def _task(features: Features, args: Namespace) -> Task | None:
-    """The classes that some images lack, or None where no image has one."""
+    """Return the classes that some images lack, or None where no image has one."""
+    from featx.data.tasks import choose
+
     if args.label is not None:
         return choose(features.tasks, args.label, None, args.file)[0]
     tasks = [task for task in features.tasks.values() if task.kind == "classes"]
@@ -53,7 +84,9 @@ def _task(features: Features, args: Namespace) -> Task | None:
 def _probed(
     features: Features, task: Task | None, known: np.ndarray, pool: np.ndarray, args: Namespace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and outputs of the linear layer of a probe that was fitted on what is labelled."""
+    """Return inputs and outputs of the linear layer of a probe that was fitted on what is labelled."""
+    import numpy as np
+
     from featx.methods.probes import fit_probe
 
     y = np.empty(0, np.int64) if task is None else task.values[known]

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from featx.analysis.neighbours import Match, SimilarImages
-from featx.data.features import Features, load_features
+from featx.cli import values
+from featx.cli.flags import add_flag, add_machine, add_quiet
 from featx.errors import DatasetError, UnknownName
-from featx.options import require_no_effect
+from featx.options import Run, require_no_effect
 from featx.terminal import json_line, printable, say
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def search(args: Namespace) -> None:
+    from featx.analysis.neighbours import Match
+    from featx.data.features import Features
+
+HELP = "the images of a features file most similar to some"
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.description = (
+        "Lists the images of F.h5 nearest to each QUERY, by the cosine of their embeddings. An image file is "
+        "embedded with the network that the rows of F.h5 come from."
+    )
+    parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
+    parser.add_argument("queries", nargs="+", metavar="QUERY", help="an id in F.h5, else an image file")
+    parser.add_argument("-k", type=values.positive, default=10, metavar="K", help="how many (default: 10)")
+    parser.add_argument("--json", action="store_true", help="for programs, instead of a table")
+    parser.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
+    add_machine(parser)
+    group = parser.add_argument_group("the run")
+    add_flag(group, "cache")
+    add_quiet(group)
+
+
+def run(args: Namespace) -> None:
     """Print the images that are most similar to each query."""
+    from featx.analysis.neighbours import SimilarImages
+    from featx.data.features import load_features
+
     features = load_features(args.file)
     labels = _labels(features)
     known = set(features.ids)
@@ -28,12 +54,8 @@ def search(args: Namespace) -> None:
         if not path.exists():
             raise DatasetError(f"{UnknownName('image', query, features.ids)} (nor is there such a file)")
     if not new:
-        given = {"weights": args.weights}
-        require_no_effect(
-            given,
-            {"weights": None},
-            "every QUERY is an id of the file, and no network runs",
-        )
+        why = "every QUERY is an id of the file, and no network runs"
+        require_no_effect("weights", args.weights, None, why)
     images = SimilarImages(features)
     found: dict[str, list[Match]] = {}
     if new:
@@ -53,19 +75,18 @@ def search(args: Namespace) -> None:
 
 
 def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarray:
-    """Rows of image files by the network that the rows of the file come from."""
+    """Return rows of image files, by the network that the rows of the file come from."""
     from featx.data import from_arrays
     from featx.extraction import backbone_arguments, embed, matching_embedder
 
     where = Path(args.file).name
+    run = Run.of(vars(args))
     embedder = matching_embedder(
         features.space,
         backbone_arguments(features.space, where),
         where,
+        run,
         weights=args.weights,
-        engine=args.engine,
-        device=args.device,
-        batch_size=args.batch_size,
     )
     images = from_arrays(paths, None).images
     rows: np.ndarray = embed(images, embedder, cache=args.cache, verbose=not args.quiet).embeddings
@@ -73,12 +94,12 @@ def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarr
 
 
 def _labels(features: Features) -> dict[str, str]:
-    """The class of each id; nothing where the file has no labels."""
+    """Return the class of each id; nothing where the file has no labels."""
     if features.labels is None:
         return {}
     names = features.classes
-    values = features.labels.tolist()
-    return dict(zip(features.ids, [str(v) if names is None else names[v] for v in values], strict=True))
+    codes = features.labels.tolist()
+    return dict(zip(features.ids, [str(v) if names is None else names[v] for v in codes], strict=True))
 
 
 def _record(query: str, matches: list[Match], labels: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""``featx compare``: the main job, or DATA against another domain."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from featx.cli.experiment import show
+from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
+from featx.cli.output import command_line, into_folder, say_notes
+from featx.errors import InputError
+from featx.results.output_paths import located
+from featx.terminal import say
+
+HELP = "the main job: probes, floors and the fine-tuned baseline on the same split"
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.description = (
+        "Compares classifiers on frozen embeddings with each other and with fine-tuning; writes "
+        "results.json, results.csv and report.html."
+    )
+    add_data(parser, "; or an .h5 file of featx extract")
+    add_output(parser, "DIR", "folder for the results")
+    add_flag(parser, "backbones", "--backbone", default=None)
+    add_flag(parser, "classifiers")
+    add_flag(parser, "regressors")
+    add_columns(parser)
+    add_flag(parser, "baseline", default=["finetune"])
+    add_flag(parser, "epochs")
+    add_flag(parser, "test_size")
+    add_flag(
+        parser,
+        "ensemble",
+        "--no-ensemble",
+        action="store_false",
+        default=None,
+        help="with several backbones, leave out the ensemble of their best classifiers",
+    )
+    parser.add_argument(
+        "--target-domain",
+        metavar="DATA2",
+        help="train on DATA, test on this collection of the same classes: source-only, adapted without its "
+        "labels, and trained on its own training images (one backbone, one classifier, no fine-tuning)",
+    )
+    add_flag(parser, "seed")
+    add_flag(parser, "seeds")
+    add_network(parser)
+    add_run(parser)
+
+
+def run(args: Namespace) -> None:
+    """Compare, by way of an experiment whose file is left beside the results."""
+    if args.target_domain is not None:
+        _compare_domains(args)
+        return
+    from featx.studies.experiments import Experiment
+
+    experiment = Experiment("compare", Path(args.output), args.data, vars(args))
+    result = experiment.run(verbose=not args.quiet, command=command_line(), force=args.force)
+    show(args, result)
+
+
+@into_folder("domains", "data", "target_domain")
+def _compare_domains(args: Namespace) -> None:
+    """Compare domains, after refusing the flags that have no meaning there."""
+    from featx.studies.comparison import compare_domains
+
+    for option in ("label", "target", "regressors"):
+        if getattr(args, option):
+            raise InputError(f"--{option} does not go with --target-domain: both domains are read by class")
+    for option, given in (("--backbone", args.backbones), ("--classifiers", args.classifiers)):
+        if given and len(given) > 1:
+            raise InputError(f"{option} takes one name with --target-domain, got {len(given)}")
+    if args.seeds > 1:
+        raise InputError(f"--seeds does not go with --target-domain: there is one split, got {args.seeds}")
+    if args.epochs is not None or args.baseline not in (["finetune"], ["none"]):
+        option = "--baseline" if args.epochs is None else "--epochs"
+        raise InputError(f"{option} does not go with --target-domain: nothing is fine-tuned")
+    if not args.ensemble:
+        raise InputError("--no-ensemble does not go with --target-domain: there is one backbone")
+    options = keywords(args, compare_domains)
+    del options["target"]  # of the command line, the column; of the function, the other domain
+    if args.backbones:
+        options["backbone"] = args.backbones[0]
+    if args.classifiers:
+        options["classifier"] = args.classifiers[0]
+    result = compare_domains(args.data, args.target_domain, **options)
+    result.command = command_line()
+    for side, given in ((result.source, args.data), (result.target, args.target_domain)):
+        side["source"] = located(given)
+    report = result.save(args.output)
+    say_notes(result.table(), result.warnings, result.advice)
+    say(f"report: {report}")

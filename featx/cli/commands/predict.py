@@ -1,0 +1,93 @@
+"""``featx predict``: use a kept classifier."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+import featx
+from featx.cli.flags import add_machine, add_output, add_run, keywords
+from featx.cli.output import list_failures, show_profile
+from featx.errors import DatasetError
+from featx.results import write_atomically
+from featx.results.output_paths import output_file
+from featx.spreadsheet import csv_text
+from featx.terminal import json_line, printable, tell
+
+HELP = "use a kept classifier"
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.description = "Label and probability of each image."
+    parser.add_argument("model", metavar="MODEL", help="a file of featx train")
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help="image files and folders of images")
+    add_output(parser, "FILE", "write here instead of standard output", required=False)
+    parser.add_argument("--format", choices=["csv", "jsonl"], help="default: by the ending of FILE, else csv")
+    parser.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
+    add_machine(parser)
+    add_run(parser, limit=False)
+
+
+def run(args: Namespace) -> None:
+    """Print or write the label of each image."""
+    target = output_file(args.output, "predictions", force=args.force) if args.output else None
+    model = featx.load_model(args.model)
+    args.images, unlisted = _image_paths(args)
+    options = keywords(args, model.predict) | {"weights": args.weights}
+    predictions = model.predict(**options)
+    form = args.format or ("jsonl" if args.output and args.output.endswith((".jsonl", ".json")) else "csv")
+    if target is not None:
+        write_atomically(target, formatted(predictions, form))
+    else:
+        sys.stdout.write(formatted(predictions, form))
+    list_failures([*unlisted, *model.failures])
+    if args.profile:
+        show_profile(model.extraction)
+
+
+def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
+    """Return the files, with folders replaced by the images below them, and what could not be listed."""
+    from featx.data import SKIP_HINT, list_images
+
+    paths: list[str] = []
+    failures: list[Any] = []
+    for item in args.images:
+        path = Path(item)
+        if path.is_dir():
+            listed = list_images(path, on_error=args.on_error)
+            if listed.left_out and not args.quiet:
+                tell(printable(f"{item}: left out: {listed.left_out}"))
+            if not listed.files:
+                raise DatasetError(f"{item}: no images in this folder")
+            paths += [str(path.joinpath(*parts)) for parts in listed.files]
+            failures += listed.failures
+        elif path.exists() or args.on_error == "skip":
+            paths.append(item)
+        else:
+            raise DatasetError(f"{item}: no such file or folder; {SKIP_HINT}")
+    return list(dict.fromkeys(paths)), failures
+
+
+def formatted(predictions: list[Any], form: str) -> str:
+    """Return a CSV file, whose cells are safe in a spreadsheet, or exact JSON lines."""
+    from featx.estimators.model import prediction_rows
+
+    if form == "jsonl":
+        return "".join(
+            json_line(
+                {
+                    "id": p.id,
+                    "label": p.label,
+                    "probability": p.probability,
+                    "probabilities": p.probabilities,
+                }
+            )
+            + "\n"
+            for p in predictions
+        )
+    rows = prediction_rows(predictions)
+    header = list(rows[0]) if rows else ["id", "label", "probability"]
+    return csv_text(header, (row.values() for row in rows))

@@ -1,0 +1,31 @@
+"""``featx run``: run an experiment file, or go on with it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from featx.cli.experiment import show
+from featx.cli.flags import add_force, add_profile, add_quiet
+
+HELP = "run an experiment that a TOML file describes, or go on with it"
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.description = (
+        "Runs the comparison or learning curve that a TOML file describes, or goes on with it: finished "
+        "work in its output folder is not done again. compare and curve leave such a file, experiment.toml,"
+        " beside their results."
+    )
+    parser.add_argument("experiment", metavar="EXPERIMENT.toml", help="see featx.studies.experiments.schema")
+    add_force(parser)
+    add_quiet(parser)
+    add_profile(parser)
+
+
+def run(args: Namespace) -> None:
+    """Run the experiment."""
+    from featx.studies.experiments import load_experiment
+
+    experiment = load_experiment(args.experiment)
+    show(args, experiment.run(verbose=not args.quiet, force=args.force))

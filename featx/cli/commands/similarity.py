@@ -1,0 +1,43 @@
+"""``featx similarity``: do two sets of images differ."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+import featx
+from featx.cli.flags import add_flag, add_network, add_output, add_run, keywords
+from featx.cli.output import into_folder, say_notes
+from featx.results.output_paths import located
+from featx.terminal import say
+
+HELP = "do two sets of images differ, and which images most"
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.description = (
+        "Compares two sets of images by their embeddings: a permutation test of the maximum mean discrepancy "
+        "decides, the other distances say how much. A and B are what DATA is elsewhere, or two .h5 files of "
+        "featx extract in one space."
+    )
+    parser.add_argument("a", metavar="A", help="the reference: a folder, table, named dataset or .h5 file")
+    parser.add_argument("b", metavar="B", help="what is compared with it")
+    add_output(parser, "DIR", "folder for results.json and report.html", required=False)
+    add_flag(parser, "backbone", help="(default: %(default)s)")
+    add_flag(parser, "n_permutations", "--permutations")
+    add_flag(parser, "most")
+    add_flag(parser, "top")
+    add_flag(parser, "seed", help="of all that is drawn (default: 0)")
+    add_network(parser)
+    add_run(parser, limit=False)
+
+
+@into_folder("similarity", "a", "b")
+def run(args: Namespace) -> None:
+    """Compare the two sets."""
+    result = featx.similarity(**keywords(args, featx.similarity))
+    say_notes(result.table(), result.notes, result.verdict())
+    if args.output:
+        for side, given in zip(result.sets, (args.a, args.b), strict=True):
+            side["source"] = located(given)
+        say(f"report: {result.save(args.output)}")

@@ -1,0 +1,125 @@
+"""Flags of the commands, made from the table of options, and the keywords that parsed flags stand for."""
+
+from __future__ import annotations
+
+import inspect
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from featx.cli import values
+from featx.options import OPTIONS
+
+DATA_HELP = (
+    "a folder with one subfolder per class (optionally under train/ and test/ or val/), a .csv or .parquet "
+    "with the columns path, label and optionally split and group, or a named dataset (digits, fashion-mnist, "
+    "cifar10, ...)"
+)
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "count": values.positive,
+    "seed": values.seed,
+    "share": values.share,
+    "batch": values.batch,
+    "shots": values.shots,
+}
+
+
+def add_flag(parser: Any, name: str, *flags: str, **changes: Any) -> None:
+    """Add the flag of an option.
+
+    Parameters
+    ----------
+    parser : ArgumentParser or group of one
+    name : str
+        The option, a name in `featx.options.OPTIONS`.
+    *flags : str
+        Other flags than ``--NAME``.
+    **changes
+        What differs from the table, as for ``add_argument``; None leaves it out.
+    """
+    option = OPTIONS[name]
+    settings: dict[str, Any] = {"dest": name, "help": option.help, "default": option.default}
+    if option.choices:
+        settings["choices"] = option.choices
+    if option.metavar:
+        settings["metavar"] = option.metavar
+    if option.form in _PARSERS:
+        settings["type"] = _PARSERS[option.form]
+    if option.form in ("names", "shots"):
+        settings["nargs"] = "+"
+    settings |= changes
+    given = {key: value for key, value in settings.items() if value is not None}
+    parser.add_argument(*(flags or [f"--{name.replace('_', '-')}"]), **given)
+
+
+def add_data(parser: Any, more: str = "", *, split_by: bool = True) -> None:
+    """Add DATA, with `more` behind its help, and what its folders are."""
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP + more)
+    add_flag(parser, "split_by")
+
+
+def add_output(parser: Any, metavar: str, help: str, *, required: bool = True) -> None:
+    """Add ``-o``."""
+    parser.add_argument("-o", "--output", required=required, metavar=metavar, help=help)
+
+
+def add_columns(parser: Any) -> None:
+    """Add the columns that are tasks."""
+    group = parser.add_argument_group("columns of a table (or tasks of an .h5 file)")
+    add_flag(group, "label")
+    add_flag(group, "target")
+
+
+def add_network(parser: Any, *, layer: bool = True) -> None:
+    """Add the options of the frozen network, and of how it is run."""
+    group = parser.add_argument_group("the frozen network")
+    for name in ("weights", "layer", "pooling", "image_size", "precision"):
+        if layer or name != "layer":
+            add_flag(group, name)
+    add_machine(parser)
+
+
+def add_machine(parser: Any) -> None:
+    """Add engine, device and batch size."""
+    group = parser.add_argument_group("this machine")
+    for name in ("engine", "device", "batch_size"):
+        add_flag(group, name)
+
+
+def add_run(parser: Any, *, limit: bool = True) -> None:
+    """Add what to do about errors, cache, progress and files of others."""
+    group = parser.add_argument_group("the run")
+    add_flag(group, "on_error")
+    if limit:
+        add_flag(group, "limit")
+    add_flag(group, "cache")
+    add_quiet(group)
+    add_profile(group)
+    add_force(group)
+
+
+def add_quiet(parser: Any) -> None:
+    """Add ``--quiet``."""
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def add_profile(parser: Any) -> None:
+    """Add ``--profile``."""
+    parser.add_argument("--profile", action="store_true", help="show where the time of the extraction went")
+
+
+def add_force(parser: Any) -> None:
+    """Add ``--force``."""
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write over another study's results, and over files that featx did not write",
+    )
+
+
+def keywords(args: Namespace, function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the keywords of `function` for which there are flags, with what was given for them."""
+    given = {**vars(args), "verbose": not getattr(args, "quiet", False)}
+    if given.get("weights") == "random":
+        given["weights"] = None
+    return {name: given[name] for name in inspect.signature(function).parameters if name in given}

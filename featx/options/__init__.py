@@ -1,0 +1,57 @@
+"""Options of network, reading and run: each is written once, in `featx.options.table`.
+
+`groups` has the objects that carry them inside and the keywords that users write; `checked` makes a public
+function check what it is given.
+"""
+
+from featx.options.checked import check_options, checked, expanded, refuse_unknown
+from featx.options.checks import DATA, POOLINGS, is_features, listed, modes_in, names_in, shown
+from featx.options.groups import (
+    DEFAULT_RUN,
+    ColumnOptions,
+    Network,
+    NetworkOptions,
+    PredictOptions,
+    RankOptions,
+    Reading,
+    ReadingOptions,
+    Run,
+    RunOptions,
+    SimilarityOptions,
+    StudyOptions,
+    require_no_effect,
+    require_no_network,
+)
+from featx.options.table import FEWEST_RESAMPLES, KINDS, OPTIONS, Option
+
+__all__ = [
+    "DATA",
+    "DEFAULT_RUN",
+    "FEWEST_RESAMPLES",
+    "KINDS",
+    "OPTIONS",
+    "POOLINGS",
+    "ColumnOptions",
+    "Network",
+    "NetworkOptions",
+    "Option",
+    "PredictOptions",
+    "RankOptions",
+    "Reading",
+    "ReadingOptions",
+    "Run",
+    "RunOptions",
+    "SimilarityOptions",
+    "StudyOptions",
+    "check_options",
+    "checked",
+    "expanded",
+    "is_features",
+    "listed",
+    "modes_in",
+    "names_in",
+    "refuse_unknown",
+    "require_no_effect",
+    "require_no_network",
+    "shown",
+]

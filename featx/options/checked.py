@@ -1,0 +1,124 @@
+"""Check the arguments of the public functions, by name, before anything is opened or built."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from featx.options.table import OPTIONS
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def check_options(**given: Any) -> None:
+    """Check options by the names that users know.
+
+    Raises
+    ------
+    InputError
+        A value that the option cannot have; the message begins with the name of the option.
+    UnknownName
+        A word that is none of those known.
+    """
+    for name, value in given.items():
+        OPTIONS[name].check(name, value)
+
+
+def checked(**kinds: str) -> Callable[[_Function], _Function]:
+    """Make a public function check its options before it runs.
+
+    Where the function takes ``**options: Unpack[Keywords]``, the keywords of that TypedDict become part of
+    its signature and docstring, and any other keyword is a `TypeError` that offers the nearest ones.
+
+    Parameters
+    ----------
+    **kinds : str
+        Parameters that are checked as the option of another name: ``checked(source="data")``.
+
+    Returns
+    -------
+    callable
+        The decorator. A parameter that is no option, such as `labels`, is left to the function.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        signature = expanded(function)
+        several = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if not several:
+                refuse_unknown(function.__name__, kwargs, signature.parameters)
+            try:
+                given = dict(signature.bind(*args, **kwargs).arguments)
+            except TypeError:  # an argument is missing: the function's own message says which
+                return function(*args, **kwargs)
+            for name, value in given.items():
+                option = OPTIONS.get(kinds.get(name, name))
+                if option is not None:
+                    option.check(name, value)
+            return function(*args, **kwargs)
+
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def expanded(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of `function` with each keyword of its ``**options`` as a parameter.
+
+    The keywords are added to its docstring too, each with its line of help, behind the line ``**options``.
+    """
+    signature = inspect.signature(function)
+    keywords = _keywords(function)
+    if not keywords:
+        return signature
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=OPTIONS[name].default, annotation=kind
+        )
+        for name, kind in keywords.items()
+    ]
+    if function.__doc__:
+        function.__doc__ = _completed(inspect.cleandoc(function.__doc__), keywords)
+    return signature.replace(parameters=[*named, *added])
+
+
+def refuse_unknown(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise a `TypeError` for the first of `given` that is no keyword of the function `name`."""
+    known = list(known)
+    for keyword in given:
+        if keyword not in known:
+            near = difflib.get_close_matches(keyword, known, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"{name}() got an unexpected keyword argument {keyword!r}; {hint}")
+
+
+def _keywords(function: Callable[..., Any]) -> dict[str, Any]:
+    """The names and types in ``**options: Unpack[Keywords]``; none where there are no such options."""
+    annotation = getattr(function, "__annotations__", {}).get("options")
+    if not isinstance(annotation, str) or not annotation.startswith("Unpack["):
+        return {}
+    scope = sys.modules[function.__module__].__dict__
+    keywords: dict[str, Any] = scope[annotation.removeprefix("Unpack[").removesuffix("]")].__annotations__
+    return {name: keywords[name].__forward_arg__ for name in OPTIONS if name in keywords}
+
+
+def _completed(docstring: str, keywords: Iterable[str]) -> str:
+    """The docstring with a line for each keyword below its ``**options``."""
+    lines = []
+    for name in keywords:
+        told = f"``{name}={OPTIONS[name].default!r}``: {OPTIONS[name].help}."
+        lines += textwrap.wrap(told, 100, initial_indent="    - ", subsequent_indent="      ")
+    head, mark, tail = docstring.partition("\n**options\n")
+    if not mark:
+        return docstring
+    first, _, rest = tail.partition("\n")
+    return "\n".join([head + mark + first, "", *lines, rest])

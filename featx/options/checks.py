@@ -1,0 +1,250 @@
+"""Checks of single options: each takes the name and the value of an option, and raises what is wrong.
+
+What depends on the data (a column, a class, a layer of the network) is checked where the data is read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sized
+from enum import Enum
+from numbers import Integral, Real
+from typing import Any
+
+from featx.errors import DatasetError, InputError, UnknownName
+
+#: Checks the value of the option of that name, or raises `InputError`.
+Check = Callable[[str, Any], None]
+
+POOLINGS = ("avg", "max", "none", "identity")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+#: Largest seed: several splits use the seeds that follow it, which every random generator must accept.
+MOST_SEED = 2**31 - 1
+#: What can be read as a collection of images.
+DATA = (
+    "a folder, a .csv or .parquet table, an image file, a list or array of images, or the name of a dataset"
+)
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: short, on one line, with its type."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # the repr of a foreign object may do anything
+        text = "?"
+    return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"
+
+
+def listed(backbones: Any) -> list[Any]:
+    """Return one backbone or several as a list."""
+    single = isinstance(backbones, str) or hasattr(backbones, "identity") or not _is_list(backbones)
+    return [backbones] if single else list(backbones)
+
+
+def names_in(name: str, value: Any, *, empty: str = "leave it out for the default") -> list[str]:
+    """Return the names in an option that takes one name or several.
+
+    Raises
+    ------
+    InputError
+        There is no name, or one of them is no text.
+    """
+    names = [value] if isinstance(value, str) else value
+    if not _is_list(names):
+        raise InputError(f"{name} must be a name or a list of names, got {shown(value)}")
+    names = list(names)
+    if not names:
+        raise InputError(f"{name}: at least one is needed, got an empty list; {empty}")
+    for one in names:
+        check_text(name, one)
+    return names
+
+
+def is_features(data: Any) -> bool:
+    """Return whether `data` is the path of a features file, by its suffix."""
+    if not isinstance(data, (str, os.PathLike)):
+        return False
+    return os.fsdecode(data).lower().endswith((".h5", ".hdf5"))
+
+
+def modes_in(baseline: Any) -> list[str]:
+    """Return the fine-tuning modes in `baseline`: an empty list for None, ``"none"`` and an empty list."""
+    if baseline is None or (_is_list(baseline) and not isinstance(baseline, str) and not len(baseline)):
+        return []
+    names = names_in("baseline", baseline)
+    return [] if names == ["none"] else names
+
+
+def _is_list(value: Any) -> bool:
+    # A generator has no length, and would be used up by the check.
+    countable = isinstance(value, Iterable) and isinstance(value, Sized)
+    return countable and not isinstance(value, (bytes, bytearray, Mapping))
+
+
+def check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise UnknownName(name, value, ())
+    if not value or "\0" in value:
+        raise InputError(f"{name} must be a name, got {value!r}")
+
+
+def one_of(*known: str, optional: bool = False) -> Check:
+    """Return a check that takes only these words, and None where it is `optional`."""
+
+    def check(name: str, value: Any) -> None:
+        if (optional and value is None) or (isinstance(value, str) and value in known):
+            return
+        raise UnknownName(name, value, known)
+
+    return check
+
+
+def whole_number(
+    low: int, high: int | None = None, *, optional: bool = False, also: tuple[Any, ...] = ()
+) -> Check:
+    """Return a check that takes whole numbers in a range, the values in `also`, and None if `optional`."""
+
+    def check(name: str, value: Any) -> None:
+        if optional and value is None:
+            return
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            number = int(value)
+            if (low <= number and (high is None or number <= high)) or number in also:
+                return
+        elif isinstance(value, str) and value in also:
+            return
+        words = ["None"] * optional + [repr(word) for word in also]
+        span = f"of at least {low}" if high is None else f"from {low} to {high}"
+        expected = " or ".join([*words, f"a whole number {span}"])
+        raise InputError(f"{name} must be {expected}, got {shown(value)}")
+
+    return check
+
+
+def check_share(name: str, value: Any) -> None:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 < value < 1:
+        raise InputError(f"{name} must lie between 0 and 1 (a share), got {shown(value)}")
+
+
+def check_contamination(name: str, value: Any) -> None:
+    check_share(name, value)
+    if value > 0.5:
+        raise InputError(f"{name} must be at most 0.5: most normal images are normal; got {value!r}")
+
+
+def check_truth(name: str, value: Any) -> None:
+    # NumPy's booleans, which come out of comparisons, have this name.
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        raise InputError(f"{name} must be True or False, got {shown(value)}")
+
+
+def check_verbose(name: str, value: Any) -> None:
+    if not isinstance(value, Integral):  # bool is one; scikit-learn counts levels
+        check_truth(name, value)
+
+
+def check_optional_text(name: str, value: Any) -> None:
+    if value is not None:
+        check_text(name, value)
+
+
+def check_names(name: str, value: Any) -> None:
+    if value is not None:
+        names_in(name, value)
+
+
+def check_baseline(name: str, value: Any) -> None:
+    modes_in(value)
+
+
+def check_columns(name: str, value: Any) -> None:
+    if value is None:
+        return
+    names = names_in(name, value)
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise InputError(f"{name}: column {twice!r} is asked for twice")
+
+
+def check_layers(name: str, value: Any) -> None:
+    if value is None or isinstance(value, str):
+        return check_optional_text(name, value)
+    names_in(name, ["default" if one is None else one for one in value] if _is_list(value) else value)
+
+
+def check_weights(name: str, value: Any) -> None:
+    if value is None or isinstance(value, Enum):
+        return
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"{name} must be a name, a path or None (random weights), got {shown(value)}")
+    _filled(name, value)
+
+
+def check_path(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"{name} must be a path or None, got {shown(value)}")
+    _filled(name, value)
+
+
+def check_file(name: str, value: Any) -> None:
+    if value is None:
+        raise InputError(f"{name} must be the name of a file or folder, got None")
+    check_path(name, value)
+
+
+def _filled(name: str, value: Any) -> None:
+    text = os.fspath(value)
+    if not text or "\0" in os.fsdecode(text):
+        raise InputError(f"{name} must be the name of a file or folder, got {text!r}")
+
+
+def check_cache(name: str, value: Any) -> None:
+    if hasattr(value, "root") and hasattr(value, "space"):  # an opened `Cache`
+        return
+    if value is not None and not isinstance(value, (str, os.PathLike)):
+        raise InputError(
+            f"{name} must be a folder or None (FEATX_CACHE or the user's cache folder), got {shown(value)}; "
+            "the cache cannot be turned off, only put elsewhere"
+        )
+    check_path(name, value)
+
+
+def check_device(name: str, value: Any) -> None:
+    # torch.device has a type and an index, and its text is one of these words.
+    text = str(value) if type(value).__module__ == "torch" and type(value).__name__ == "device" else value
+    kind, _, number = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if kind not in DEVICES or (":" in text and not (kind == "cuda" and number.isdecimal())):
+        raise UnknownName(name, value, (*DEVICES, "cuda:0"))
+
+
+def check_data(name: str, value: Any) -> None:
+    if value is None or isinstance(value, (bool, Real)):
+        raise DatasetError(f"{name}: expected {DATA}; got {type(value).__name__}")
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise DatasetError(f"{name}: expected {DATA}; got {value!r}")
+
+
+def check_backbone(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        check_text(name, value)
+    elif not (hasattr(value, "identity") or hasattr(value, "members")) or isinstance(value, type):
+        raise InputError(
+            f"{name} must be a name such as 'mobilenet_v2', or what load_backbone returned, got "
+            f"{shown(value)}"
+        )
+
+
+def check_backbones(name: str, value: Any) -> None:
+    several = listed(value)
+    if not several:
+        raise InputError(f"{name}: at least one is needed, got an empty list")
+    for one in several:
+        check_backbone(name, one)
+    names = [one if isinstance(one, str) else one.name for one in several]
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise InputError(f"{name}: {twice!r} is asked for twice, and results go by name; give it once")

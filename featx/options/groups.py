@@ -1,0 +1,160 @@
+"""Options that many functions share: three objects that travel inside, and the keywords that users write.
+
+Users write flat keywords (``compare("photos/", precision="fp32")``); a public function makes the objects from
+them once (``Run.of(options)``) and hands these on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any, Literal, Self, TypedDict
+
+from featx.errors import InputError
+from featx.options.checks import shown
+from featx.options.table import OPTIONS
+
+#: Options that have no effect where no network runs.
+_OF_NETWORK = ("weights", "layer", "pooling", "image_size", "precision", "engine", "device", "batch_size")
+FROM_A_FILE = "the embeddings come from a features file, and no network runs"
+
+
+class _Group:
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Return the object of the keywords in `options`; those of other groups are passed over."""
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: options[name] for name in known if name in options})
+
+
+@dataclass(frozen=True)
+class Network(_Group):
+    """Which frozen network an embedding comes from, besides the name of the backbone."""
+
+    weights: Any = OPTIONS["weights"].default
+    layer: str | None = OPTIONS["layer"].default
+    pooling: str | None = OPTIONS["pooling"].default
+    image_size: int | None = OPTIONS["image_size"].default
+
+
+@dataclass(frozen=True)
+class Reading(_Group):
+    """Which images and labels of a collection are read."""
+
+    label: Any = OPTIONS["label"].default
+    target: Any = OPTIONS["target"].default
+    split_by: str | None = OPTIONS["split_by"].default
+    limit: int | None = OPTIONS["limit"].default
+
+
+@dataclass(frozen=True)
+class Run(_Group):
+    """How a network is run over images, and where its rows are kept."""
+
+    precision: str = OPTIONS["precision"].default
+    engine: str = OPTIONS["engine"].default
+    device: Any = OPTIONS["device"].default
+    batch_size: int | str = OPTIONS["batch_size"].default
+    dtype: str = OPTIONS["dtype"].default
+    cache: Any = OPTIONS["cache"].default
+    on_error: str = OPTIONS["on_error"].default
+    n_jobs: int | None = OPTIONS["n_jobs"].default
+    verbose: bool = OPTIONS["verbose"].default
+
+    @property
+    def embedding(self) -> dict[str, Any]:
+        """The keywords of `featx.extraction.embed`."""
+        return {name: getattr(self, name) for name in ("cache", "on_error", "n_jobs", "verbose")}
+
+
+#: The run that is meant where nothing is said about it.
+DEFAULT_RUN = Run()
+
+
+class PredictOptions(TypedDict, total=False):
+    """Keywords of `featx.Model.predict`."""
+
+    engine: Literal["auto", "torch", "openvino", "compile", "eager"] | str
+    device: Any
+    batch_size: int | Literal["auto"] | str
+    cache: Any
+    on_error: Literal["raise", "skip"] | str
+    verbose: bool
+
+
+class RunOptions(PredictOptions, total=False):
+    """Keywords of whatever runs a network over images."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] | str
+    n_jobs: int | None
+
+
+class NetworkOptions(TypedDict, total=False):
+    """Keywords that say which weights, and how images are prepared for them."""
+
+    weights: str | os.PathLike[str] | Enum | None
+    pooling: Literal["avg", "max", "none", "identity"] | str | None
+    image_size: int | None
+
+
+class ReadingOptions(TypedDict, total=False):
+    """Keywords that say which images of a collection are read."""
+
+    split_by: Literal["folder", "none"] | str | None
+    limit: int | None
+
+
+class RankOptions(NetworkOptions, ReadingOptions, RunOptions, total=False):
+    """Keywords of `featx.rank`, which takes `layers` in place of `layer`."""
+
+    label: str | None
+
+
+class SimilarityOptions(NetworkOptions, RunOptions, total=False):
+    """Keywords of `featx.similarity`, which reads all images of both sets."""
+
+    layer: str | None
+
+
+class StudyOptions(SimilarityOptions, ReadingOptions, total=False):
+    """Keywords of studies that read images by class."""
+
+
+class ColumnOptions(StudyOptions, total=False):
+    """Keywords of studies that read columns of a table."""
+
+    label: Any
+
+
+def require_no_network(network: Network, run: Run, **backbone: Any) -> None:
+    """Refuse options of the network where the embeddings come from a features file.
+
+    Parameters
+    ----------
+    network, run
+        As made from the keywords that were given.
+    **backbone
+        ``backbone`` or ``backbones``, as given.
+
+    Raises
+    ------
+    InputError
+        Naming the first that differs from its default.
+    """
+    asked = {**vars(network), **vars(run), **backbone}
+    for name in (*_OF_NETWORK, *backbone):
+        require_no_effect(name, asked[name], OPTIONS[name].default, FROM_A_FILE)
+
+
+def require_no_effect(name: str, value: Any, default: Any, why: str) -> None:
+    """Refuse an option that was given although nothing would use it.
+
+    Raises
+    ------
+    InputError
+        `value` is not the `default`; the message ends with `why` it would have no effect.
+    """
+    if type(value) is not type(default) or value != default:
+        raise InputError(f"{name}={shown(value)} has no effect: {why}; leave it out")
