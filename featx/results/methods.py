@@ -46,17 +46,7 @@ class Test(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that a method got wrong.
-
-    Parameters
-    ----------
-    id : str
-        Which image.
-    true, predicted : str
-        Class names.
-    probability : float
-        What the method gave the class it predicted.
-    """
+    """A test image that a method got wrong: class names, and the probability of the class it predicted."""
 
     id: str
     true: str
