@@ -46,7 +46,7 @@ class Part:
 @dataclass
 class Audit(Result):
     kind: ClassVar[str] = "audit"
-    title: ClassVar[str] = "audit"
+    title: ClassVar[str] = "quality audit"
     rows: ClassVar[str] = "parts"
     columns: ClassVar[Sequence[Column]] = (
         Column("part", "name"),
@@ -127,11 +127,11 @@ def test_its_table_repr_and_notebook_view(audit):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "not a audit this featx can read: schema 1 expected, got 2"),
+        ({"schema": 2}, "not a quality audit this featx can read: schema 1 expected, got 2"),
         ({"schema": True}, "schema 1 expected, got True"),
         ({"kind": "ranking"}, "a result of kind 'ranking'; expected one of audit"),
-        ({"parts": 3}, "a damaged audit: parts must be a list, got 3"),
-        ({"parts": [{"name": "a"}]}, r"a damaged audit: parts\[0\]\.score is missing"),
+        ({"parts": 3}, "a damaged quality audit: parts must be a list, got 3"),
+        ({"parts": [{"name": "a"}]}, r"a damaged quality audit: parts\[0\]\.score is missing"),
     ],
 )
 def test_what_is_no_such_result_is_refused_in_one_line(audit, tmp_path, change, message):
