@@ -141,6 +141,15 @@ def test_what_is_no_such_result_is_refused_in_one_line(audit, tmp_path, change, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"1" * 10_000, b"[]", b"null", b"{"])
+def test_a_file_that_is_no_result_is_refused(tmp_path, content):
+    (tmp_path / "r.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"r\.json: not a "):
+        Audit.read_json(tmp_path / "r.json")
+    with pytest.raises(InputError, match=r"none\.json: .*No such file"):
+        Audit.read_json(tmp_path / "none.json")
+
+
 def test_a_folder_that_cannot_be_written_is_named(audit, tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
