@@ -140,7 +140,6 @@ from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
 from featx.results.methods import (
     ALPHA,
-    Curve,
     MethodResult,
     Mistake,
     best_method,
@@ -161,7 +160,6 @@ __all__ = [
     "ComparisonResult",
     "Confusion",
     "Crossing",
-    "Curve",
     "CurveDraw",
     "CurveLevel",
     "CurveMethod",

@@ -3,10 +3,9 @@
 The rule:
 
 1. The best method is the one with the highest top-1 (:func:`featx.results.best_method`).
-2. If that is a fine-tuned baseline, and some probe on frozen features cannot be told apart from it (exact
-   paired test on the same test images; its p-value, adjusted by Holm's method for all pairs of competing
-   methods, is 0.05 or more) and is no slower to train, the most accurate such probe is recommended instead:
-   the cheaper of two that the data cannot separate.
+2. If that is a fine-tuned baseline, the most accurate probe that cannot be told apart from it and is no
+   slower to train is recommended instead. Not told apart: an exact paired test on the same test images has
+   p >= 0.05, adjusted by Holm's method for all pairs of competing methods.
 3. What is not significant is called "no difference shown", with the interval of the difference; never equal.
 4. Where the comparison was repeated over splits, a warning says so if another method's mean is shown to be
    better (corrected resampled t-test, adjusted likewise).
@@ -18,13 +17,7 @@ import math
 from collections.abc import Iterable
 
 from featx.metrics import METRICS
-from featx.results.formats import (
-    format_joules,
-    format_metric,
-    format_points,
-    format_seconds,
-    p_in_text,
-)
+from featx.results.formats import format_joules, format_metric, format_points, format_seconds, p_in_text
 from featx.results.methods import ALPHA, MethodResult, best_method, number_of, ranked_methods
 from featx.results.repeats import Repeats
 

@@ -29,8 +29,9 @@ from typing import Any, ClassVar, TypedDict
 from featx.errors import InputError
 from featx.metrics import Interval
 from featx.results.base import Column, DatasetFacts, StudyResult
+from featx.results.methods import worth
 from featx.results.reading import shown
-from featx.results.tables import Lines, record_of
+from featx.results.tables import Lines, metric_column, record_of
 
 
 # What a file says of a choice of what is normal; see ``problems`` above.
@@ -54,6 +55,10 @@ class DetectorResult:
     problems: list[dict[str, Any]] = field(metadata={"json": list[_Problem]})
     seconds: float
 
+    def metric(self, name: str) -> Interval:
+        """Return a metric by name: its mean over the problems."""
+        return {"auroc": self.auroc, "fpr95": self.fpr95}[name]
+
 
 @dataclass
 class AnomalyResult(StudyResult):
@@ -64,8 +69,8 @@ class AnomalyResult(StudyResult):
     rows: ClassVar[str] = "detectors"
     columns: ClassVar[Sequence[Column]] = (
         Column("detector", "title"),
-        Column("AUROC [95 %]", "auroc"),
-        Column("FPR at 95 % recall", "fpr95"),
+        metric_column("auroc", interval=True),
+        metric_column("fpr95", "FPR at 95 % recall", interval=True),
         Column("false alarms", "false_alarms"),
         Column("found", "found"),
         Column("s", "seconds", "{:.1f}"),
@@ -80,7 +85,7 @@ class AnomalyResult(StudyResult):
     space: dict[str, Any] = field(default_factory=dict)
 
     def ranked(self) -> list[DetectorResult]:
-        return sorted(self.detectors, key=lambda d: -d.auroc.value)
+        return sorted(self.detectors, key=lambda d: -worth(d, "auroc"))
 
     def tables(self) -> list[tuple[str, Lines]]:
         """Return the detectors and, where each class was normal once, the AUROC of each class."""

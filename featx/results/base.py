@@ -116,7 +116,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         tables = "".join(html_table(lines, title) for title, lines in self.tables())
-        verdict = f"<p>{html_text(self.verdict())}</p>" if self.verdict() else ""
+        verdict = "".join(f"<p>{html_text(line)}</p>" for line in self.verdict().splitlines())
         return f"<div><p>{html_text(self.heading())}</p>{tables}{verdict}</div>"
 
     def records(self) -> list[dict[str, Any]]:

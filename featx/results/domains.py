@@ -159,9 +159,9 @@ def advise_domains(source: Interval, methods: Sequence[DomainMethod]) -> str:
     bound = next(m for m in methods if m.kind == "bound")
     adapted = sorted((m for m in methods if m.kind == "adapted"), key=lambda m: -m.top1.value)
     said = [
-        f"The classifier trained on the source has {base.top1.value:.3f} of the target's test images right, "
-        f"and {source.value:.3f} of its own domain's; trained on labelled target images, it has "
-        f"{bound.top1.value:.3f}."
+        f"Trained on the source, the classifier reaches top-1 {base.top1.value:.3f} on the target's test "
+        f"images and {source.value:.3f} on its own domain's; trained on labelled target images, it reaches "
+        f"{bound.top1.value:.3f} on the target's."
     ]
     helps = [m for m in adapted if m.differs and m.top1.value > base.top1.value]
     harms = [m for m in adapted if m.differs and m.top1.value < base.top1.value]
@@ -170,7 +170,7 @@ def advise_domains(source: Interval, methods: Sequence[DomainMethod]) -> str:
         share = f", {100 * (best.top1.value - base.top1.value) / gap:.0f} % of that gap" if gap > 0 else ""
         said.append(f"{best.title} gains most without any target label: {_points(best)}{share}.")
         if len(helps) > 1:
-            said.append("So do, by less, " + ", ".join(f"{m.title} ({_points(m)})" for m in helps[1:]) + ".")
+            said.append("Smaller gains: " + ", ".join(f"{m.title} ({_points(m)})" for m in helps[1:]) + ".")
     elif adapted:
         said.append(
             "No adaptation shows a gain: use the source's classifier as it is, or label target images."

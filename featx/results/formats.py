@@ -74,6 +74,6 @@ def format_number(x: float) -> str:
 
 
 def format_metric(name: str, value: Interval) -> str:
-    """Write a metric with its interval: three decimals, or four digits where it has a unit."""
+    """Write a metric with its interval: three decimals, or four digits where it has the target's unit."""
     unbounded = METRICS[name].task == "numbers" and math.isinf(METRICS[name].high)
     return interval_text(value, "{:.4g}" if unbounded else "{:.3f}")

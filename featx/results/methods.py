@@ -46,17 +46,7 @@ class Test(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that a method got wrong.
-
-    Parameters
-    ----------
-    id : str
-        Which image.
-    true, predicted : str
-        Class names.
-    probability : float
-        What the method gave the class it predicted.
-    """
+    """A test image that a method got wrong: class names, and the probability of the class it predicted."""
 
     id: str
     true: str
@@ -123,14 +113,14 @@ class MethodResult(TestedMethod):
     backbone: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Interval] = field(default_factory=dict)
-    seconds: dict[str, float | None] = field(default_factory=dict)
-    versus_best: dict[str, Any] | None = field(default=None, metadata={"json": Test | None})
+    seconds: dict[str, float | None] = field(default_factory=dict, repr=False)
+    versus_best: dict[str, Any] | None = field(default=None, repr=False, metadata={"json": Test | None})
     confusion: list[list[int]] | Confusion = field(default_factory=list, repr=False)
     curves: Curve | None = field(default=None, repr=False, metadata={"json": Epochs | None})
     mistakes: list[Mistake] = field(default_factory=list, repr=False)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list, repr=False)
     image_size: int | None = None
-    joules: dict[str, float | None] = field(default_factory=dict)
+    joules: dict[str, float | None] = field(default_factory=dict, repr=False)
     earlier_run: str | None = None
 
     def __post_init__(self) -> None:

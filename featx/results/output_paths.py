@@ -114,26 +114,24 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
     target = Path(os.path.realpath(os.path.expanduser(given)))
     if os.path.isdir(target):
         raise OutputError(f"{given}: is a folder; {option} needs the name of a file")
+    other = f"choose another {option}"
     if target.suffix.lower() not in ("", *known):
-        raise OutputError(
-            f"{given}: a {kind} file ends in {' or '.join(known)}, not in {target.suffix}; choose another "
-            f"{option}"
-        )
+        ends = f"ends in {' or '.join(known)}, not in {target.suffix}"
+        raise OutputError(f"{given}: a {kind} file {ends}; {other}")
     if not os.path.isdir(target.parent):
         raise OutputError(f"{given}: the folder {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"{given}: the folder {target.parent} cannot be written; choose another {option}")
+        raise OutputError(f"{given}: the folder {target.parent} cannot be written; {other}")
     with as_one_error(lambda reason: OutputError(f"{given}: cannot be looked at ({reason})")):
         try:
             found = os.stat(target)
         except FileNotFoundError:
             return target
     if not stat.S_ISREG(found.st_mode):
-        raise OutputError(f"{given}: is there, and not a regular file; choose another {option}")
+        raise OutputError(f"{given}: is there, and not a regular file; {other}")
     if found.st_size and not force and not _is_own(target, kind):
         raise OutputError(
-            f"{given}: is there, and not a {kind} file of featx; choose another {option}, or replace it with "
-            "--force"
+            f"{given}: is there, and not a {kind} file of featx; {other}, or replace it with --force"
         )
     return target
 
@@ -163,14 +161,12 @@ def output_folder(
     given = os.fspath(path)
     if not given or "\0" in given:
         raise OutputError(f"{option} {given!r}: not the name of a folder")
-    folder = Path(given)
-    with as_one_error(
-        lambda reason: OutputError(f"{given}: cannot be written ({reason}); choose another {option}")
-    ):
+    folder, another = Path(given), f"choose another {option}"
+    with as_one_error(lambda reason: OutputError(f"{given}: cannot be written ({reason}); {another}")):
         if not os.path.lexists(folder):
             return folder
         if not folder.is_dir():
-            raise OutputError(f"{given}: cannot be written (it is not a folder); choose another {option}")
+            raise OutputError(f"{given}: cannot be written (it is not a folder); {another}")
         there = {name for name in os.listdir(folder) if os.path.lexists(folder / name)}
     if force:
         return folder
@@ -179,15 +175,13 @@ def output_folder(
     for other in studies:
         if not study.same(other) and (other.kind != study.kind or other.sources or not told):
             raise OutputError(
-                f"{given}: holds {other}; this is {study}; choose another {option}, or write over it with "
-                "--force"
+                f"{given}: holds {other}; this is {study}; {another}, or write over it with --force"
             )
     written = sorted(there.intersection(STUDIES[study.kind][1]))
     foreign = [] if studies else [name for name in written if not _is_journal(folder / name)]
     if foreign:
         raise OutputError(
-            f"{folder / foreign[0]}: is there, and is not of featx; choose another {option}, or write over "
-            "it with --force"
+            f"{folder / foreign[0]}: is there, and is not of featx; {another}, or write over it with --force"
         )
     return folder
 

@@ -28,7 +28,7 @@ class Column:
     value : str or callable
         The attribute (or key) of a row that it shows, or a function of the result and the row.
     form : str, default="{:.3f}"
-        How a number is written. Text and intervals write themselves; None and NaN are ``-``.
+        How a number, or each of an interval, is written; None and NaN are ``-``.
     """
 
     title: str
@@ -41,29 +41,18 @@ class Column:
             value = self.value(result, row)
         else:
             value = row[self.value] if isinstance(row, Mapping) else getattr(row, self.value)
-        if isinstance(value, bool | str | Interval):
-            return str(value)
-        return number_text(value, self.form)
+        if isinstance(value, Interval):
+            return interval_text(value, self.form)
+        return value if isinstance(value, str) else number_text(value, self.form)
 
 
 def metric_column(name: str, title: str = "", *, interval: bool = False, form: str = "{:.3f}") -> Column:
-    """Return the column of a metric, of rows that have ``metric(name)``.
+    """Return the column of a metric in `METRICS`, for rows that have ``metric(name)``.
 
-    Parameters
-    ----------
-    name : str
-        A name in `featx.metrics.METRICS`.
-    title : str, optional
-        A shorter heading than the metric's title.
-    interval : bool, default=False
-        Whether the 95 % interval is shown, too.
-    form : str, default="{:.3f}"
-        As in `Column`.
+    Its heading is `title` or else the metric's title; with `interval` the 95 % interval is shown, too.
     """
     heading = (title or METRICS[name].title) + (" [95 %]" if interval else "")
-    if interval:
-        return Column(heading, lambda _, row: interval_text(row.metric(name), form))
-    return Column(heading, lambda _, row: row.metric(name).value, form)
+    return Column(heading, lambda _, row: row.metric(name) if interval else row.metric(name).value, form)
 
 
 def number_text(x: float | None, form: str = "{:.3f}") -> str:

@@ -46,7 +46,7 @@ class Part:
 @dataclass
 class Audit(Result):
     kind: ClassVar[str] = "audit"
-    title: ClassVar[str] = "audit"
+    title: ClassVar[str] = "quality audit"
     rows: ClassVar[str] = "parts"
     columns: ClassVar[Sequence[Column]] = (
         Column("part", "name"),
@@ -127,11 +127,11 @@ def test_its_table_repr_and_notebook_view(audit):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "not a audit this featx can read: schema 1 expected, got 2"),
+        ({"schema": 2}, "not a quality audit this featx can read: schema 1 expected, got 2"),
         ({"schema": True}, "schema 1 expected, got True"),
         ({"kind": "ranking"}, "a result of kind 'ranking'; expected one of audit"),
-        ({"parts": 3}, "a damaged audit: parts must be a list, got 3"),
-        ({"parts": [{"name": "a"}]}, r"a damaged audit: parts\[0\]\.score is missing"),
+        ({"parts": 3}, "a damaged quality audit: parts must be a list, got 3"),
+        ({"parts": [{"name": "a"}]}, r"a damaged quality audit: parts\[0\]\.score is missing"),
     ],
 )
 def test_what_is_no_such_result_is_refused_in_one_line(audit, tmp_path, change, message):
@@ -139,6 +139,15 @@ def test_what_is_no_such_result_is_refused_in_one_line(audit, tmp_path, change, 
     with pytest.raises(InputError, match=rf"r\.json: .*{message}") as caught:
         Audit.read_json(tmp_path / "r.json")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"1" * 10_000, b"[]", b"null", b"{"])
+def test_a_file_that_is_no_result_is_refused(tmp_path, content):
+    (tmp_path / "r.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"r\.json: not a "):
+        Audit.read_json(tmp_path / "r.json")
+    with pytest.raises(InputError, match=r"none\.json: .*No such file"):
+        Audit.read_json(tmp_path / "none.json")
 
 
 def test_a_folder_that_cannot_be_written_is_named(audit, tmp_path):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from featx.errors import InputError, OutputError
-from featx.metrics import Interval
+from featx.metrics import METRICS, Interval
+from featx.metrics.table import Metric
 from featx.results import (
     NOT_STORED,
     ComparisonResult,
@@ -22,7 +23,15 @@ from featx.results import (
     ranked_methods,
     write_atomically,
 )
-from featx.results.formats import format_joules, format_milliseconds, format_p, format_points, format_seconds
+from featx.results.formats import (
+    format_joules,
+    format_metric,
+    format_milliseconds,
+    format_p,
+    format_points,
+    format_seconds,
+)
+from featx.results.tables import metric_column
 
 
 def method(name: str, top1: float, kind: str = "probe", **more) -> MethodResult:
@@ -332,3 +341,14 @@ def test_other_numbers_as_people_write_them():
     ]
     assert str(Interval(math.nan)) == "-"
     assert str(Interval(0.5)) == "0.500"
+
+
+def test_the_table_of_metrics_says_which_way_is_better(monkeypatch):
+    monkeypatch.setitem(METRICS, "loops", Metric("loops", "loops per image", higher_is_better=False))
+    few, many = (method(str(n), 0.5, metrics={"loops": Interval(n)}) for n in (1, 2))
+    assert best_method([many, few], "loops") is few
+    assert [m.name for m in ranked_methods([many, few], "loops")] == ["1", "2"]
+    column = metric_column("loops", interval=True)
+    assert column.title == "loops per image [95 %]"
+    assert column.text(None, few) == "1.000"
+    assert (format_metric("mae", Interval(1234.5)), format_metric("r2", Interval(0.5))) == ("1234", "0.500")

@@ -1,4 +1,4 @@
-"""Several tasks compared from one extraction, and the folder that they are saved in."""
+"""Comparisons of several tasks from one extraction, and the folders that they are saved in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from featx.errors import InputError
-from featx.results import MethodResult, Result
+from featx.results import Result
 from featx.results.tables import Lines
 from featx.results.writing import make_folder
 from featx.studies.comparison.result import Comparison, RegressionComparison
@@ -80,12 +80,8 @@ class TaskComparisons(Result):
     def verdict(self) -> str:
         return self.advice
 
-    def ranked(self) -> list[MethodResult]:
-        """Return the methods of each task, task by task."""
-        return [method for result in self.tasks.values() for method in result.ranked()]
-
     def records(self) -> list[dict[str, Any]]:
-        """Return a row for each method and task: the ``task``, and then what the task's own frame has."""
+        """Return a row for each task and method: ``task``, and then the columns of the task's own frame."""
         return [{"task": name} | row for name, result in self.tasks.items() for row in result.records()]
 
     def tables(self) -> list[tuple[str, Lines]]:
