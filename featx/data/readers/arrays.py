@@ -1,4 +1,4 @@
-"""Datasets from what is in memory: lists of paths or images, one array of all, a torch Dataset."""
+"""Read what is in memory: lists of paths or images, one array of all images, a torch Dataset."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ def from_arrays(
     target: Any = None,
     on_error: str = "raise",
 ) -> Dataset:
-    """A dataset of images in memory or of paths.
+    """Make a dataset of images in memory or of paths.
 
     Parameters
     ----------
     images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
-        As `images_of` takes them.
+        See `images_of`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
-        Class names or whole numbers; with `classes`, indices into them. Of several columns each is a task:
-        floats of which any is no whole number are targets to predict, all others are classes, and an image
-        without a value (None, NaN) in a column is not part of that task.
+        Class names or whole numbers; with `classes`, indices into them. Each of several columns is a task: a
+        column of floats with any fraction is numbers, every other one is classes; an image without a value
+        (None, NaN) in a column is not part of that task.
     splits : array-like of shape (n,), optional
         "train", "val" or "test".
     groups : array-like of shape (n,), optional
     ids : array-like of shape (n,), optional
-        Distinct; by default the path, or the position for an image in memory.
+        Distinct; default: the path, or the position of an image in memory.
     classes : sequence of str, optional
         Names of the classes in order.
     name : str, default="arrays"
     label, target : str or sequence of str, optional
         Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
     on_error : {"raise", "skip"}, default="raise"
-        What a row that is no image does: raise now, or fail when it is read, as a broken file does.
+        If a row is no image: raise now, or when the image is read, as for a broken file.
 
     Raises
     ------
     DatasetError
-        If lengths disagree or a value is not what it should be; it names the parameter and the position.
+        If lengths disagree or a value is wrong, naming the parameter and the position.
     """
     listed = rows_of(images, name)
     n = len(listed)
@@ -88,23 +88,17 @@ def from_arrays(
 
 
 def from_torch(dataset: Any, name: str | None = None) -> Dataset:
-    """A dataset of the items of a map-style torch Dataset.
+    """Make a dataset of a map-style torch Dataset; images are fetched when they are read.
 
     Parameters
     ----------
     dataset : object with ``__len__`` and ``__getitem__``
         Its items are ``(image, label)`` or images. An image is a PIL image, a uint8 array, or a tensor
-        (CHW; uint8, or floating in [0, 1]), after whatever transform the dataset has: it should have none
-        that is random or normalises.
+        (CHW; uint8, or floating in [0, 1]), after the dataset's own transform, which should neither be random
+        nor normalise. Labels are taken from ``.targets``, ``.labels`` or ``._labels`` (also through
+        ``torch.utils.data.Subset``), else from all items; class names from ``.classes``.
     name : str, optional
         Default: the name of its class.
-
-    Returns
-    -------
-    Dataset
-        Images are fetched when they are read. Labels come from ``.targets``, ``.labels`` or ``._labels``
-        (also through ``torch.utils.data.Subset``), else by going once through the items; class names from
-        ``.classes``.
     """
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DatasetError(
@@ -138,10 +132,7 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
 
 
 def _ids(images: list) -> list[str]:
-    """A path is its own id, a source has one, and anything else goes by its position.
-
-    What occurs twice gets its position as well, so that ids stay distinct.
-    """
+    """Return an id for each image: path, source's id, or position; a repeated one with its position."""
     width = len(str(len(images) - 1))
     names = []
     for i, image in enumerate(images):
@@ -167,7 +158,7 @@ def _item_label(item: Any, i: int, name: str) -> Any:
 
 
 def _stored_labels(dataset: Any) -> list | None:
-    """Labels without opening an image, where the dataset keeps them."""
+    """Return the labels that the dataset keeps, without opening an image; None if it keeps none."""
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
         whole = _stored_labels(dataset.dataset)
         return None if whole is None else [whole[int(i)] for i in dataset.indices]

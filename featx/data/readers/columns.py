@@ -1,4 +1,4 @@
-"""From columns of paths, labels, splits and groups to a dataset, for files and data frames alike."""
+"""Make a dataset of columns of paths, labels, splits and groups, from a file or from memory."""
 
 from __future__ import annotations
 
@@ -25,26 +25,24 @@ _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 @dataclass
 class Table:
-    """Columns of interest as they stand in a file or in memory.
+    """The columns that are needed, as they stand in a file or in memory.
 
     Attributes
     ----------
     place : str
         The file, for messages.
     folder : str
-        What paths are relative to; empty for where the process is.
+        What paths are relative to; empty for the working directory.
     rows : list of int
-        The number of each row as a reader would look it up: the line in a text editor for a .csv, counted
-        from 1 for a .parquet and from 0 in memory.
+        Number of each row for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory.
     columns : dict of str to list
-        Those of `COLUMNS` that there are, and those asked for; ``image`` in place of ``path`` where images
-        themselves are in it.
+        `COLUMNS` that exist, and those asked for; ``image`` instead of ``path`` if it holds images.
     found : list of str
         Names of all columns.
     all_columns : callable
-        Reads whatever may be labels, for a message.
+        Reads the columns that could be labels, for a message.
     orders : dict of str to sequence of str
-        The order of the classes of a column, where it has one.
+        Order of the classes of a column, if it has one.
     """
 
     place: str
@@ -72,19 +70,13 @@ class Table:
         return self.error(gaps[0], column, f"no value{more}")
 
     def keep(self, kept: Sequence[int]) -> None:
-        """Forget all rows but these."""
+        """Drop all rows but these."""
         self.rows = [self.rows[i] for i in kept]
         self.columns = {name: [values[i] for i in kept] for name, values in self.columns.items()}
 
 
 def check_asked_columns(place: str, label: Any, target: Any) -> list[str]:
-    """Return the columns asked for.
-
-    Raises
-    ------
-    DatasetError
-        If one is asked for twice.
-    """
+    """Return the columns asked for; `DatasetError` if one is asked for twice."""
     try:
         check_asked(label, target)
     except InputError as error:
@@ -114,13 +106,7 @@ def dataset_of(table: Table, name: str, *, labelled: bool, label: Any, target: A
 
 
 def label_candidates(columns: Mapping[str, list[Any]]) -> str:
-    """Name the columns that would do as labels: a few names or whole numbers that come again and again.
-
-    Returns
-    -------
-    str
-        A sentence; empty when there is none.
-    """
+    """Return a sentence on the columns that could be labels, those of a few names that repeat; or ""."""
     found = []
     for column, values in columns.items():
         present = [value for value in values if not is_missing(value)]
@@ -138,7 +124,7 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
 
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
-    """Refuse a table that lacks a column; return what should be said of one that is read all the same."""
+    """Refuse a table that lacks a needed column; return notes on other missing ones."""
     lacking = [] if table.image_column in table.columns else ["path"]
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
@@ -165,7 +151,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
 
 
 def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
-    """The image of every row that has one, the others being forgotten; and why those have none."""
+    """Return the image of every row that has one, and the failures; rows without an image are dropped."""
     column = table.image_column
     finder = PathFinder()
     ids: list[str] = []
@@ -273,7 +259,7 @@ def _groups(table: Table) -> np.ndarray | None:
 
 
 def _check_groups(table: Table, splits: np.ndarray | None, groups: np.ndarray | None) -> None:
-    """A group on both sides would let a classifier recognise the group instead of the class."""
+    """Refuse a group on both sides: a classifier could recognise the group instead of the class."""
     if splits is None or groups is None:
         return
     trained = {group: i for i, group in enumerate(groups.tolist()) if splits[i] != "test"}
