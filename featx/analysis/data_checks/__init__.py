@@ -1,4 +1,4 @@
-"""What spoils a comparison: pictures on both sides of the split, and labels that are wrong."""
+"""Find what spoils a comparison: the same picture on both sides of the split, and wrong labels."""
 
 from featx.analysis.data_checks.confident_learning import LabelErrors, label_errors, out_of_sample
 from featx.analysis.data_checks.duplicates import HASH_BITS, KINDS, NearDuplicates, near_duplicates

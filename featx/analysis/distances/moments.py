@@ -10,7 +10,7 @@ from featx.analysis.rows import check_pair_of_sets
 
 
 def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
-    """Squared Frechet distance of the Gaussians with the sets' means and covariances.
+    """Return the squared Frechet distance of the Gaussians with the sets' means and covariances.
 
     ``|m_x - m_y|^2 + tr S_x + tr S_y - 2 tr (S_x S_y)^(1/2)``. With any factors S = L^T L the last trace is
     the sum of the singular values of L_x L_y^T: no square root of a product of nearly singular matrices is
@@ -32,7 +32,7 @@ def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
     Raises
     ------
     InputError
-        The sets cannot be used, or differ in width.
+        If the sets cannot be used, or differ in width.
 
     References
     ----------
@@ -48,7 +48,7 @@ def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
 
 
 def _factor(rows: np.ndarray, shrinkage: bool) -> np.ndarray:
-    """L with L^T L the covariance."""
+    """Return L, where L^T L is the covariance."""
     if shrinkage:
         from sklearn.covariance import ledoit_wolf
 
@@ -61,7 +61,7 @@ def _factor(rows: np.ndarray, shrinkage: bool) -> np.ndarray:
 
 
 def coral_distance(X: Any, Y: Any) -> float:
-    """Squared Frobenius distance of the covariances, ``|S_x - S_y|^2 / (4 d^2)``.
+    """Return the squared Frobenius distance of the covariances, ``|S_x - S_y|^2 / (4 d^2)``.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def coral_distance(X: Any, Y: Any) -> float:
     Raises
     ------
     InputError
-        The sets cannot be used, or differ in width.
+        If the sets cannot be used, or differ in width.
 
     References
     ----------

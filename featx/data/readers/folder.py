@@ -30,7 +30,7 @@ def read_folder(
     ----------
     path : str or Path
         It holds one folder per class, whose images may lie in further folders; or folders named as splits
-        (``train/`` and ``test/``, ``training_set/`` and ``val_images/``), each with the class folders; or only
+        (``train/`` and ``test/``, ``training_set/`` and ``val_images/``), each with class folders; or only
         images, which are then unlabelled.
     labelled : bool, default=True
         With False, class folders may be empty, and a folder with images beside the class folders is read as

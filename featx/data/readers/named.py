@@ -75,7 +75,7 @@ def canonical_name(name: str) -> str | None:
 
 
 def data_root() -> Path:
-    """Return the folder of downloads: ``FEATX_DATA``, or ``featx/datasets`` in the platform's cache folder."""
+    """Return the folder of downloads: ``FEATX_DATA``, or ``featx/datasets`` in the platform's cache."""
     if given := os.environ.get("FEATX_DATA"):
         return Path(given).expanduser()
     if sys.platform == "win32":
