@@ -211,7 +211,7 @@ def _model(n: int, dim: int, seed: int):
         [
             ("scale", StandardScaler()),
             ("pca", PCA(components, random_state=seed)),
-            # Standardised features have a squared length of about `dim`. A model with more regularisation than
+            # Standardised features have a squared length of about `dim`. A model regularised more than
             # the most accurate one follows wrong labels less.
             ("logreg", LogisticRegression(C=1 / dim, tol=1e-3, max_iter=1000)),
         ]

@@ -1,4 +1,4 @@
-"""Centred kernel alignment (CKA): are two representations of the same images alike, up to rotation and scale?"""
+"""Centred kernel alignment (CKA): how alike two representations of the same images are."""
 
 from __future__ import annotations
 
