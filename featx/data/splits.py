@@ -12,10 +12,8 @@ from typing import Literal
 
 import numpy as np
 
+from featx.data.labels import SPLITS
 from featx.errors import DatasetError, InputError
-
-#: The names that a split column may hold.
-SPLIT_NAMES = ("train", "val", "test")
 
 # How many orders of the groups are tried; the best result is kept.
 _RESTARTS = 8
@@ -142,7 +140,7 @@ def validation_part(
 
 
 def _given_split(names: np.ndarray) -> Split | None:
-    train, val, test = (np.flatnonzero(names == name) for name in SPLIT_NAMES)
+    train, val, test = (np.flatnonzero(names == name) for name in SPLITS)
     if not len(test):
         test, val = val, test
     if not len(test):
@@ -302,11 +300,11 @@ def _split_array(splits, n: int) -> np.ndarray:
     names = np.asarray(splits)
     if names.shape != (n,):
         raise DatasetError(f"splits must name one split for each of the {n} labels, got shape {names.shape}")
-    wrong = np.flatnonzero(~np.isin(names.astype(str), SPLIT_NAMES))
+    wrong = np.flatnonzero(~np.isin(names.astype(str), SPLITS))
     if len(wrong):
         raise DatasetError(
             f"unknown split {str(names[wrong[0]])!r} in row {wrong[0]} (counted from 0); "
-            f"expected one of {', '.join(SPLIT_NAMES)}"
+            f"expected one of {', '.join(SPLITS)}"
         )
     return names.astype(str)
 

@@ -65,7 +65,7 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -82,10 +82,9 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
         PCA(most, random_state=seed),
         LogisticRegression(C=1 / most, class_weight="balanced", max_iter=1000),
     )
-    log_ratio = np.empty(len(rows))
-    for train, held in StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(rows, side):
-        # Weighted alike, the log odds are those of the densities.
-        log_ratio[held] = model.fit(rows[train], side[train]).decision_function(rows[held])
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    # With equal weights of the sets, the log odds are those of the densities.
+    log_ratio = cross_val_predict(model, rows, side, cv=folds, method="decision_function")
     wrong = (log_ratio > 0) != (side == 1)
     return DomainClassifier(float((wrong[side == 0].mean() + wrong[side == 1].mean()) / 2), log_ratio)
 
