@@ -7,7 +7,7 @@ from argparse import Namespace
 import numpy as np
 
 from featx.data.features import Features, load_features
-from featx.data.tasks import Task, choose
+from featx.data.tasks import Task, choose_tasks
 from featx.errors import InputError
 from featx.terminal import printable, say
 
@@ -41,7 +41,7 @@ def label(args: Namespace) -> None:
 def _task(features: Features, args: Namespace) -> Task | None:
     """The classes that some images lack, or None where no image has one."""
     if args.label is not None:
-        return choose(features.tasks, args.label, None, args.file)[0]
+        return choose_tasks(features.tasks, args.label, None, args.file)[0]
     tasks = [task for task in features.tasks.values() if task.kind == "classes"]
     lacking = [task for task in tasks if not task.present.all()] or tasks
     if len(lacking) > 1:

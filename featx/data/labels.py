@@ -88,7 +88,7 @@ def encode(names: Sequence[str], classes: Sequence[str] | None = None) -> tuple[
     return np.fromiter((index[name] for name in names), np.int64, len(names)), classes
 
 
-def indexed(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
+def merge_classes(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Merge `names` that are one class by `class_name`; return indices into what is left, and it.
 
     An index beyond the names is left for the dataset to refuse.
@@ -103,12 +103,12 @@ def indexed(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[str, .
     return labels, classes
 
 
-def labels_of(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
+def encode_labels(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
     """Return class names or whole numbers given in Python as indices (n,) and classes.
 
     `DatasetError` names the parameter (`what`) and the first value that is no label.
     """
-    listed = one_per_image(values, n, what)
+    listed = list_per_image(values, n, what)
     names = []
     for i, value in enumerate(listed):
         name = None if is_missing(value) else class_name(value)
@@ -118,9 +118,9 @@ def labels_of(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tu
     return encode(names)
 
 
-def splits_of(values: Any, n: int, what: str = "splits") -> np.ndarray:
+def parse_splits(values: Any, n: int, what: str = "splits") -> np.ndarray:
     """Return splits given in Python as an array of "train", "val" and "test"."""
-    listed = one_per_image(values, n, what)
+    listed = list_per_image(values, n, what)
     names = [split_name(value) for value in listed]
     if None in names:
         i = names.index(None)
@@ -128,9 +128,9 @@ def splits_of(values: Any, n: int, what: str = "splits") -> np.ndarray:
     return np.array(names, dtype="U5")
 
 
-def groups_of(values: Any, n: int, what: str = "groups") -> np.ndarray:
+def parse_groups(values: Any, n: int, what: str = "groups") -> np.ndarray:
     """Return groups given in Python as int64 if all are whole numbers, else as text."""
-    listed = one_per_image(values, n, what)
+    listed = list_per_image(values, n, what)
     for i, value in enumerate(listed):
         if is_missing(value):
             raise DatasetError(f"{what}[{i}] is missing; expected the group of every image")
@@ -139,7 +139,7 @@ def groups_of(values: Any, n: int, what: str = "groups") -> np.ndarray:
     return np.array([class_name(v) or str(v) for v in listed])
 
 
-def one_per_image(values: Any, n: int, what: str) -> list:
+def list_per_image(values: Any, n: int, what: str) -> list:
     """Return `values` as a list, after checking that it is one-dimensional and of length n."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise DatasetError(f"{what}: expected one value for each image, got {type(values).__name__}")

@@ -13,7 +13,7 @@ import numpy as np
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import split_role
+from featx.data.readers.folder_layout import parse_split_name
 from featx.data.readers.folder_listing import format_of_file
 from featx.inputs.image import IMAGE_SUFFIXES, FileImage
 from featx.inputs.image.containers import SUFFIXES
@@ -63,7 +63,7 @@ def notes_of(collection: Any) -> list[str]:
                 f"the class {name!r} ({count} images) is called like images that have none; it is trained on "
                 "like any other: take it away if it is no class"
             )
-    named = {name: role[0] for name in collection.classes if (role := split_role(name)) is not None}
+    named = {name: role[0] for name in collection.classes if (role := parse_split_name(name)) is not None}
     if len(set(named.values())) > 1:
         notes.append(
             f"the classes {quote_names(sorted(named))} are called like splits, and are read as classes"

@@ -25,7 +25,7 @@ import numpy as np
 
 from featx.errors import InputError, MissingExtra, UnknownName
 
-__all__ = ["LabelErrors", "label_errors", "out_of_sample"]
+__all__ = ["LabelErrors", "find_label_errors", "predict_out_of_sample"]
 
 RANKINGS = ("self_confidence", "normalized_margin")
 #: A probability this little below its threshold reaches it: rounding.
@@ -76,7 +76,7 @@ class LabelErrors:
         return np.bincount(cells, minlength=self.n_classes**2).reshape(self.n_classes, self.n_classes)
 
 
-def label_errors(
+def find_label_errors(
     labels: np.ndarray,
     probabilities: np.ndarray,
     *,
@@ -104,8 +104,8 @@ def label_errors(
 
     Examples
     --------
-    >>> from featx.analysis.data_checks import label_errors
-    >>> found = label_errors([0, 0, 1, 1, 1], [[.9, .1], [.8, .2], [.1, .9], [.9, .1], [.2, .8]])
+    >>> from featx.analysis.data_checks import find_label_errors
+    >>> found = find_label_errors([0, 0, 1, 1, 1], [[.9, .1], [.8, .2], [.1, .9], [.9, .1], [.2, .8]])
     >>> found.rows.tolist(), found.suggested.tolist()
     ([3], [0])
     """
@@ -138,7 +138,7 @@ def label_errors(
     )
 
 
-def out_of_sample(
+def predict_out_of_sample(
     X: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, *, groups=None, seed: int = 0
 ) -> np.ndarray | None:
     """Return class probabilities of each image from models that were not trained on it.

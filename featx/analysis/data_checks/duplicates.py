@@ -33,11 +33,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from featx.analysis.neighbours import nearest
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 from featx.inputs.image import hash_distance
 
-__all__ = ["HASH_BITS", "KINDS", "NearDuplicates", "near_duplicates"]
+__all__ = ["HASH_BITS", "KINDS", "NearDuplicates", "find_near_duplicates"]
 
 #: Hashes that differ in no more bits than this agree.
 HASH_BITS = 8
@@ -123,7 +123,7 @@ class NearDuplicates:
         return labels
 
 
-def near_duplicates(
+def find_near_duplicates(
     embeddings: np.ndarray, hashes: np.ndarray | None = None, *, hash_bits: int = HASH_BITS
 ) -> NearDuplicates:
     """Find the images that are nearly the same, among all pairs.
@@ -153,7 +153,7 @@ def near_duplicates(
     Fewer than half of all images (identical ones counted once) may have a near-duplicate, or the limits are
     wrong.
     """
-    rows = check_rows(embeddings, "embeddings", dtype=np.float32)
+    rows = check_embeddings(embeddings, "embeddings", dtype=np.float32)
     if hashes is not None:
         hashes = np.asarray(hashes)
         if hashes.shape != (len(rows),) or hashes.dtype != np.uint64:

@@ -9,7 +9,7 @@ import numpy as np
 from featx.analysis.data_checks.duplicates import NearDuplicates
 from featx.errors import InputError
 
-__all__ = ["Leaks", "find_leaks", "two_labels"]
+__all__ = ["Leaks", "find_conflicting_labels", "find_leaks"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) 
     return Leaks(found, np.array([partners[i] for i in found.tolist()], np.int64), leaked)
 
 
-def two_labels(duplicates: NearDuplicates, labels: np.ndarray) -> list[np.ndarray]:
+def find_conflicting_labels(duplicates: NearDuplicates, labels: np.ndarray) -> list[np.ndarray]:
     """Find pictures with more than one label: at least one label is wrong, or the picture shows both.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 
 
@@ -99,7 +99,7 @@ def cka_matrix(representations: Sequence[Any]) -> np.ndarray:
     InputError
         If they differ in length, or there are fewer than 4 rows.
     """
-    rows = [check_rows(X, f"representation {i}", at_least=4) for i, X in enumerate(representations)]
+    rows = [check_embeddings(X, f"representation {i}", at_least=4) for i, X in enumerate(representations)]
     n = len(rows[0])
     for X in rows:
         _pair(rows[0], X, 4)
@@ -133,8 +133,8 @@ def _positive(own: float) -> float:
 
 def _pair(X: Any, Y: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
     x, y = (
-        check_rows(X, "the first representation", at_least=least),
-        check_rows(Y, "the second representation", at_least=least),
+        check_embeddings(X, "the first representation", at_least=least),
+        check_embeddings(Y, "the second representation", at_least=least),
     )
     if len(x) != len(y):
         raise InputError(f"two representations of the same images are needed, got {len(x)} and {len(y)} rows")

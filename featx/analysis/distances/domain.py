@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_pair_of_sets
+from featx.analysis.rows import check_two_sets
 from featx.errors import InputError
 
 _FOLDS = 5
@@ -69,7 +69,7 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     if min(len(x), len(y)) < _FOLDS:
         raise InputError(
             f"a domain classifier needs at least {_FOLDS} rows of each set, got {len(x)} and {len(y)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_pair_of_sets, check_rows
+from featx.analysis.rows import check_embeddings, check_two_sets
 from featx.errors import InputError
 
 
@@ -71,7 +71,7 @@ def profile_divergence(P: Any, Q: Any) -> float:
     InputError
         As for `jensen_shannon`, or the widths differ.
     """
-    x, y = check_pair_of_sets(P, Q, at_least=1)
+    x, y = check_two_sets(P, Q, at_least=1)
     return jensen_shannon(x.mean(axis=0), y.mean(axis=0))
 
 
@@ -95,7 +95,7 @@ def shared_basis(X: Any, Y: Any, n_components: int) -> tuple[np.ndarray, np.ndar
     """
     if n_components < 1:
         raise InputError(f"n_components must be at least 1, got {n_components}")
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     union = np.concatenate([x, y])
     union -= union.mean(axis=0)
     small = union.shape[1] < len(union)
@@ -163,8 +163,8 @@ def density_divergence(X: Any, Y: Any, *, grid: int = 64) -> float:
     """
     from scipy.stats import gaussian_kde
 
-    check_rows(X, "the first set", at_least=3)
-    check_rows(Y, "the second set", at_least=3)
+    check_embeddings(X, "the first set", at_least=3)
+    check_embeddings(Y, "the second set", at_least=3)
     a, b = shared_basis(X, Y, 2)
     union = np.concatenate([a, b])
     low, high = union.min(axis=0), union.max(axis=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_pair_of_sets
+from featx.analysis.rows import check_two_sets
 from featx.errors import InputError
 
 #: Scales of a mixture of kernels, in median distances.
@@ -64,7 +64,7 @@ def mmd(X: Any, Y: Any, *, bandwidths: float | Sequence[float] | None = None) ->
     ----------
     A. Gretton et al., "A kernel two-sample test", JMLR 13 (2012), eq. 3 and section 8.
     """
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     K, _ = _kernel(np.concatenate([x, y]), bandwidths, mixture=False)
     first = np.zeros((len(K), 1))
     first[: len(x)] = 1
@@ -102,7 +102,7 @@ def mmd_test(
     """
     if n_permutations < 1:
         raise InputError(f"n_permutations must be at least 1, got {n_permutations}")
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     n, total = len(x), len(x) + len(y)
     K, used = _kernel(np.concatenate([x, y]), bandwidths, mixture)
     first = np.zeros((total, 1))

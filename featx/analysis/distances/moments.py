@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_pair_of_sets
+from featx.analysis.rows import check_two_sets
 
 
 def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
@@ -40,7 +40,7 @@ def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
     NeurIPS 2017, eq. 6; D. C. Dowson and B. V. Landau, "The Frechet distance between multivariate normal
     distributions", J. Multivariate Analysis 12 (1982).
     """
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     factors = [_factor(rows, shrinkage) for rows in (x, y)]
     apart = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
     overlap = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
@@ -81,7 +81,7 @@ def coral_distance(X: Any, Y: Any) -> float:
     ----------
     B. Sun and K. Saenko, "Deep CORAL: Correlation alignment for deep domain adaptation", ECCV 2016, eq. 1.
     """
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     d = x.shape[1]
     S_x, S_y = (np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (x, y))
     return float(((S_x - S_y) ** 2).sum() / (4 * d * d))

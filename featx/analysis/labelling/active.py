@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 
 __all__ = ["badge", "k_center", "margin"]
@@ -152,7 +152,9 @@ def _squared(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 def _rows(name: str, rows: np.ndarray) -> np.ndarray:
     """Return rows in float64 if they are, else in float32."""
-    return check_rows(rows, name, dtype=np.float64 if np.asarray(rows).dtype == np.float64 else np.float32)
+    return check_embeddings(
+        rows, name, dtype=np.float64 if np.asarray(rows).dtype == np.float64 else np.float32
+    )
 
 
 def _probabilities(probabilities: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 
 _BLOCK = 8192  # rows in float64 at a time
@@ -73,7 +73,7 @@ class Spectrum:
 
 def checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """Return rows, codes 0 .. k - 1 of the classes that occur, and k; `InputError` if they cannot be used."""
-    rows = check_rows(F, "embeddings", dtype=None)
+    rows = check_embeddings(F, "embeddings", dtype=None)
     labels = np.asarray(y)
     if labels.shape != (len(rows),) or labels.dtype.kind not in "iub":
         raise InputError(
@@ -150,7 +150,7 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
     features) while d/2 ln alpha counts them; here both count all directions, as the evidence is defined.
     """
     if numbers:
-        rows = check_rows(F, "embeddings", dtype=None)
+        rows = check_embeddings(F, "embeddings", dtype=None)
         targets = np.asarray(y, dtype=np.float64)
         targets = targets[:, None] if targets.ndim == 1 else targets
         if targets.ndim != 2 or len(targets) != len(rows) or not np.isfinite(targets).all():

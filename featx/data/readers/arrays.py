@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from featx.data.dataset import Dataset
-from featx.data.labels import groups_of, indexed, labels_of, one_per_image, splits_of
-from featx.data.readers.images import image_of_item, rows_of, sources_of
-from featx.data.tasks import check_not_empty, tasks_of
+from featx.data.labels import encode_labels, list_per_image, merge_classes, parse_groups, parse_splits
+from featx.data.readers.images import fetch_image, list_rows, make_sources
+from featx.data.tasks import check_not_empty, make_tasks
 from featx.errors import DatasetError
 from featx.inputs.image import SOURCES, LazyImage
 
@@ -60,29 +60,31 @@ def from_arrays(
     DatasetError
         If lengths disagree or a value is wrong, naming the parameter and the position.
     """
-    listed = rows_of(images, name)
+    listed = list_rows(images, name)
     n = len(listed)
     if n == 0:
         raise DatasetError(f"{name}: no images")
-    names = _ids(listed) if ids is None else [str(id) for id in one_per_image(ids, n, "ids")]
-    tasks = None if labels is None else tasks_of(labels, n, label, target)
+    names = _ids(listed) if ids is None else [str(id) for id in list_per_image(ids, n, "ids")]
+    tasks = None if labels is None else make_tasks(labels, n, label, target)
     if tasks is not None:
         if classes is not None:
             raise DatasetError("classes: each of several columns has classes of its own; leave classes out")
         check_not_empty(tasks, name)
         encoded, class_list = None, None
     elif classes is None:
-        encoded, class_list = (None, None) if labels is None else labels_of(labels, n)
+        encoded, class_list = (None, None) if labels is None else encode_labels(labels, n)
     else:
-        encoded, class_list = indexed([] if labels is None else one_per_image(labels, n, "labels"), classes)
+        encoded, class_list = merge_classes(
+            [] if labels is None else list_per_image(labels, n, "labels"), classes
+        )
         encoded = None if labels is None else encoded
     dataset = Dataset(
         name,
-        sources_of(listed, name, names, on_error=on_error),
+        make_sources(listed, name, names, on_error=on_error),
         encoded,
         class_list,
-        None if splits is None else splits_of(splits, n),
-        None if groups is None else groups_of(groups, n),
+        None if splits is None else parse_splits(splits, n),
+        None if groups is None else parse_groups(groups, n),
     )
     return dataset if tasks is None else dataset.with_tasks(tasks)
 
@@ -126,8 +128,8 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
     classes = _classes(dataset)
     indices = all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
     if classes and indices and min(labels) >= 0 and max(labels) < len(classes):
-        return Dataset(name, list(images), *indexed(np.array(labels, np.int64), classes))
-    encoded, names = labels_of(labels, n)
+        return Dataset(name, list(images), *merge_classes(np.array(labels, np.int64), classes))
+    encoded, names = encode_labels(labels, n)
     return Dataset(name, list(images), encoded, names)
 
 
@@ -148,7 +150,7 @@ def _ids(images: list) -> list[str]:
 
 def _item_image(dataset: Any, i: int, id: str) -> object:
     item = dataset[i]
-    return image_of_item(item[0] if isinstance(item, (tuple, list)) else item, id)
+    return fetch_image(item[0] if isinstance(item, (tuple, list)) else item, id)
 
 
 def _item_label(item: Any, i: int, name: str) -> Any:

@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 
 from featx.data.dataset import Dataset, check_evaluated_classes
-from featx.data.labels import class_name, encode, groups_of, is_missing, same_form, split_name
+from featx.data.labels import class_name, encode, is_missing, parse_groups, same_form, split_name
 from featx.data.read_report import SKIP_HINT, ReadReport
-from featx.data.readers.images import IMAGE_KEYS, sources_of
+from featx.data.readers.images import IMAGE_KEYS, make_sources
 from featx.data.readers.unicode_paths import PathFinder
-from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, class_task, names_of, number_task
+from featx.data.tasks import (
+    LABEL,
+    Task,
+    check_asked,
+    check_not_empty,
+    make_class_task,
+    make_number_task,
+    names_of,
+)
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.inputs.image import FileImage
 
@@ -84,7 +92,9 @@ def check_asked_columns(place: str, label: Any, target: Any) -> list[str]:
     return [same_form(name) for name in (*names_of(label), *names_of(target))]
 
 
-def dataset_of(table: Table, name: str, *, labelled: bool, label: Any, target: Any, on_error: str) -> Dataset:
+def make_dataset(
+    table: Table, name: str, *, labelled: bool, label: Any, target: Any, on_error: str
+) -> Dataset:
     """Make a dataset of the rows of a table; parameters and errors as for `read_table`."""
     asked = check_asked_columns(table.place, label, target)
     notes = _check_columns(table, labelled and not asked, asked)
@@ -195,7 +205,7 @@ def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
     table.keep(kept)
     ids = [ids[i] if isinstance(images[i], FileImage) else f"{table.rows[k]}" for k, i in enumerate(kept)]
     where = f"{table.place}, column {column}"
-    return sources_of([images[i] for i in kept], where, ids, on_error=on_error), failures
+    return make_sources([images[i] for i in kept], where, ids, on_error=on_error), failures
 
 
 def _absent(table: Table, column: str, absent: dict[int, str]) -> DatasetError:
@@ -224,7 +234,7 @@ def _labels(table: Table, labelled: bool) -> tuple[np.ndarray | None, tuple[str,
 def _tasks(table: Table, label: list[str], target: list[str]) -> list[Task]:
     gaps = len(label) + len(target) > 1
     tasks = []
-    for name, make in [*((n, class_task) for n in label), *((n, number_task) for n in target)]:
+    for name, make in [*((n, make_class_task) for n in label), *((n, make_number_task) for n in target)]:
 
         def refuse(i: int, problem: str, name: str = name) -> DatasetError:
             return table.error(i, name, problem)
@@ -255,7 +265,7 @@ def _groups(table: Table) -> np.ndarray | None:
         return None
     if error := table.first_missing("group"):
         raise error
-    return groups_of(values, len(values))
+    return parse_groups(values, len(values))
 
 
 def _check_groups(table: Table, splits: np.ndarray | None, groups: np.ndarray | None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import Layout, layout_of
+from featx.data.readers.folder_layout import Layout, read_layout
 from featx.data.readers.folder_listing import Listing, Parts, list_images
 from featx.data.readers.unicode_paths import PathFinder
 from featx.errors import DatasetError
@@ -72,7 +72,7 @@ def read_folder(
         found = f"; left out: {listed.left_out}" if listed.left_out else ""
         failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
         raise DatasetError(f"{root}: no images in this folder (or below it){found}{failed}")
-    layout = layout_of(str(root), listed.files, listed.folders, split_by)
+    layout = read_layout(str(root), listed.files, listed.folders, split_by)
     notes = _check(root, listed, layout, labelled)
     origin = f"the folders {layout.origin}"
     reading = ReadReport(

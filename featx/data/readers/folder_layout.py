@@ -43,7 +43,7 @@ class Layout:
     stray: Sequence[Parts] = ()
 
 
-def layout_of(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
+def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
     """Return what the folders above the images `found` mean.
 
     Parameters
@@ -99,7 +99,7 @@ def name_of(folder: str) -> str:
     return class_name(folder) or folder
 
 
-def split_role(name: str) -> tuple[str, tuple[str, ...]] | None:
+def parse_split_name(name: str) -> tuple[str, tuple[str, ...]] | None:
     """Return the split in a folder's name and its other words; None if it names none or several."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", same_form(name))
     words: list[str] = []
@@ -116,7 +116,7 @@ def split_role(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> dict[str, str]:
     """Return the split of each top folder; empty if they are no splits."""
-    roles = {name: role for name in top if (role := split_role(name)) is not None}
+    roles = {name: role for name in top if (role := parse_split_name(name)) is not None}
     plain = {name: split for name in top if (split := split_name(name)) is not None}
     if plain:
         # Beside "train", "test_set" can only be a split.
@@ -158,7 +158,7 @@ def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> No
         return
     holders = [name for name in top if within.get(name, set()) & set(shared)]
     inner, outer = quote_names(shared, 3), quote_names(holders, 3)
-    if all(split_role(name) for name in shared):
+    if all(parse_split_name(name) for name in shared):
         raise DatasetError(
             f"{place}: the splits ({inner}) lie inside the folders {outer}; "
             "put them on top, as in train/CLASS and test/CLASS, or forget them and take the outer folders "
@@ -184,7 +184,7 @@ def _depths(divided: Sequence[str], found: Sequence[Parts], folders: set[Parts])
         if name in direct or len(inside[name]) != 1:
             return False
         (inner,) = inside[name]
-        role = split_role(inner)
-        return inner.lower() == name.lower() or (role is not None and role == split_role(name))
+        role = parse_split_name(inner)
+        return inner.lower() == name.lower() or (role is not None and role == parse_split_name(name))
 
     return {name: 2 if is_twice(name) else 1 for name in divided}

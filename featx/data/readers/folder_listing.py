@@ -29,7 +29,7 @@ _CACHE = "stat.sqlite"
 _outputs: set[str] = set()
 
 
-def not_data(folder: str | os.PathLike[str]) -> None:
+def exclude_folder(folder: str | os.PathLike[str]) -> None:
     """Exclude `folder`, into which results are written, from every dataset around it."""
     _outputs.add(os.path.realpath(folder))
 

@@ -59,12 +59,12 @@ def images_of(X: Any) -> list[Source]:
             )
         where = f"column {names[0]!r}"
         X = X[X.columns[0]]
-    rows = rows_of(X, where)
+    rows = list_rows(X, where)
     if not rows:
         raise DatasetError(f"{where}: no images: 0 rows (shape=(0,)) while a minimum of 1 is required.")
     if all(isinstance(row, Mapping) for row in rows):
         rows = [_image_in(row, f"{where}, row {i}") for i, row in enumerate(rows)]
-    return sources_of(rows, where)
+    return make_sources(rows, where)
 
 
 def is_frame(X: Any) -> bool:
@@ -72,7 +72,7 @@ def is_frame(X: Any) -> bool:
     return hasattr(X, "columns") and hasattr(X, "shape") and not hasattr(X, "column_names")
 
 
-def rows_of(X: Any, where: str) -> list[Any]:
+def list_rows(X: Any, where: str) -> list[Any]:
     """Return one object for each image; `DatasetError` if `X` is no collection or can be read in two ways."""
     from_tensor = is_tensor(X)
     if from_tensor:
@@ -128,10 +128,10 @@ def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool) -> list[Any
     return list(levels)
 
 
-def sources_of(
+def make_sources(
     rows: list[Any], where: str, ids: list[str] | None = None, *, on_error: str = "raise"
 ) -> list[Source]:
-    """Return the source of each row from `rows_of`; `ids` are by default the path or the position.
+    """Return the source of each row from `list_rows`; `ids` are by default the path or the position.
 
     A row that is no image raises `DatasetError`, which names `where` and the row; with ``on_error="skip"`` it
     fails when it is read, as a broken file does.
@@ -160,7 +160,7 @@ def _fail(id: str, reason: str) -> object:
     raise ImageError(id, reason)
 
 
-def pixels_of(image: Any, where: str) -> Any:
+def to_pixels(image: Any, where: str) -> Any:
     """Return an array or tensor as uint8 with channels last, anything else as it is.
 
     `DatasetError` if dtype or range are not those of pixels.
@@ -172,13 +172,13 @@ def pixels_of(image: Any, where: str) -> Any:
     return _levels(image, where) if isinstance(image, np.ndarray) else image
 
 
-def image_of_item(image: Any, id: str) -> object:
+def fetch_image(image: Any, id: str) -> object:
     """Return the image in an item that was fetched, for a `LazyImage`; `ImageError` if it holds none."""
     if is_missing(image):
         raise ImageError(id, f"no image, got {image!r}")
     if isinstance(image, (Mapping, str, os.PathLike, bytes)):
         return _source(image, id, id, PathFinder()).read().image()
-    return pixels_of(image, id)
+    return to_pixels(image, id)
 
 
 def is_encoded(row: Any) -> bool:
@@ -193,7 +193,7 @@ def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
         raise DatasetError(f"{at}: no image, got {row!r}; every row needs one")
     if isinstance(row, (str, os.PathLike)):
         return as_source(finder.find(os.path.expanduser(os.fspath(row))), id)
-    row = pixels_of(row, at)
+    row = to_pixels(row, at)
     known = isinstance(row, (bytes, bytearray, memoryview, np.ndarray)) or hasattr(row, "getbands")
     if not known:
         raise DatasetError(

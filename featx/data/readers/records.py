@@ -9,8 +9,8 @@ from typing import Any
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing
 from featx.data.readers.arrays import from_arrays
-from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, dataset_of, label_candidates
-from featx.data.readers.images import IMAGE_KEYS, image_of_item, is_frame
+from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, label_candidates, make_dataset
+from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
 from featx.errors import DatasetError
 from featx.inputs.image import LazyImage
 
@@ -65,7 +65,7 @@ def read_frame(
         names,
         lambda: {n: _values(frame, g) for n, g in zip(names, given, strict=True)},
     )
-    return dataset_of(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
+    return make_dataset(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
 
 
 def has_columns(data: Any) -> bool:
@@ -148,10 +148,10 @@ def read_records(
             take(name, name)
     table = Table(place, "", list(range(n)), columns, [str(name) for name in names], orders=orders)
     if labels is None:
-        return dataset_of(table, place, labelled=False, label=label, target=target, on_error=on_error)
+        return make_dataset(table, place, labelled=False, label=label, target=target, on_error=on_error)
     if "label" in columns:
         raise DatasetError(f"{place} brings its own labels; give either them or labels")
-    bare = dataset_of(table, place, labelled=False, label=None, target=None, on_error=on_error)
+    bare = make_dataset(table, place, labelled=False, label=None, target=None, on_error=on_error)
     return from_arrays(
         bare.images,
         labels,
@@ -194,7 +194,7 @@ def _images(rows: Any, key: Any, n: int) -> list[Any]:
 
 
 def _fetch(rows: Any, i: int, key: Any, id: str) -> object:
-    return image_of_item(rows[i][key], id)
+    return fetch_image(rows[i][key], id)
 
 
 def _column(rows: Any, name: Any, n: int) -> list[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
-from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, dataset_of
+from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, make_dataset
 from featx.durable import read_regular
 from featx.errors import DatasetError, MissingExtra, as_one_error
 from featx.spreadsheet import original_cell
@@ -75,7 +75,7 @@ def read_table(
         raise DatasetError(f"{file}: not a table; expected a file ending in {' or '.join(SUFFIXES)}")
     asked = check_asked_columns(str(file), label, target)
     table = _read_csv(file, asked) if suffix == ".csv" else _read_parquet(file, asked)
-    return dataset_of(table, file.stem, labelled=labelled, label=label, target=target, on_error=on_error)
+    return make_dataset(table, file.stem, labelled=labelled, label=label, target=target, on_error=on_error)
 
 
 def _read_csv(file: Path, asked: list[str]) -> Table:

@@ -10,11 +10,11 @@ import numpy as np
 
 from featx.analysis.data_checks import (
     NearDuplicates,
+    find_conflicting_labels,
+    find_label_errors,
     find_leaks,
-    label_errors,
-    near_duplicates,
-    out_of_sample,
-    two_labels,
+    find_near_duplicates,
+    predict_out_of_sample,
 )
 from featx.studies.comparison.bench import Bench, Outcome
 from featx.studies.comparison.material import Material
@@ -40,7 +40,7 @@ def examine(material: Material, bench: Bench, backbone: str, outcomes: Sequence[
                 "see featx.analysis.data_checks"
             ]
         }
-    found = near_duplicates(embeddings, _hashes(material))
+    found = find_near_duplicates(embeddings, _hashes(material))
     parts = np.full(len(embeddings), "", dtype="<U5")
     parts[bench.train], parts[bench.test] = "train", "test"
     leaks = _leaks(found, bench, outcomes)
@@ -129,7 +129,9 @@ def _measures(found: NearDuplicates, at: int | None) -> dict[str, Any]:
 
 
 def _two_labels(found: NearDuplicates, bench: Bench, parts: np.ndarray) -> dict[str, Any]:
-    pictures = two_labels(found, bench.y) if found.hashed else _identical_two_labels(found, bench.y)
+    pictures = (
+        find_conflicting_labels(found, bench.y) if found.hashed else _identical_two_labels(found, bench.y)
+    )
     return {
         "pictures": len(pictures),
         "list": [
@@ -163,7 +165,7 @@ def _alike(found: NearDuplicates, bench: Bench, parts: np.ndarray) -> dict[str, 
 
 
 def _label_errors(embeddings: np.ndarray, bench: Bench, parts: np.ndarray) -> dict[str, Any] | None:
-    probabilities = out_of_sample(
+    probabilities = predict_out_of_sample(
         embeddings, bench.y, bench.train, bench.test, groups=bench.groups, seed=bench.seed
     )
     if probabilities is None:
@@ -171,7 +173,7 @@ def _label_errors(embeddings: np.ndarray, bench: Bench, parts: np.ndarray) -> di
     rows = np.flatnonzero(parts != "")
     if len(rows) < len(probabilities):
         probabilities = probabilities[rows]
-    found = label_errors(bench.y[rows], probabilities)
+    found = find_label_errors(bench.y[rows], probabilities)
     entries = [
         {
             "id": bench.ids[rows[i]],

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from featx.data import Dataset, not_data
+from featx.data import Dataset, exclude_folder
 from featx.errors import OutputError, reason_of
 from featx.options import check_options
 from featx.results import ComparisonResult, RegressionResult
@@ -74,7 +74,7 @@ def prepare_output(directory: str | Path) -> Path:
         probe = folder / ".featx-write-test"
         probe.write_bytes(b"")
         probe.unlink()
-        not_data(folder)
+        exclude_folder(folder)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise OutputError(f"{folder}: cannot be written ({reason_of(error)}); choose another -o") from None
     return folder
