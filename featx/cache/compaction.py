@@ -50,7 +50,9 @@ def compact(store: SpaceStore) -> tuple[int, int]:
         except FileNotFoundError:
             continue  # cleared, or merged by another compaction
         except DamagedShard as damage:
-            raise CacheError(f"{path}: read back otherwise than written ({damage.reason})") from damage
+            raise CacheError(
+                f"{path}: what was read back is not what was written ({damage.reason})"
+            ) from damage
         for old in merged:
             with contextlib.suppress(OSError):  # gone, or open elsewhere on Windows: then it stays
                 old.unlink()

@@ -176,7 +176,7 @@ def _load_path(
 def _refuse_labels(labels: Any, what: str) -> None:
     if labels is not None:
         raise DatasetError(
-            f"{what} brings its own labels; labels can be given only with a list or array of images"
+            f"{what} brings its own labels; give labels only with a list or an array of images"
         )
 
 
@@ -184,6 +184,6 @@ def _refuse_columns(columns: dict[str, Any], what: str) -> None:
     label, target = columns["label"], columns["target"]
     if label is not None or target is not None:
         raise DatasetError(
-            f"{what}: label and target choose columns of a table, and this is none; "
+            f"{what}: label and target choose columns of a table, and this is no table; "
             "give a .csv or .parquet with the columns path and " + " and ".join(names_of(label or target))
         )

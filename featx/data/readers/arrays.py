@@ -105,7 +105,7 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DatasetError(
             f"expected a dataset with __len__ and __getitem__, got {type(dataset).__name__}; "
-            "iterable datasets have no order to refer to: make it a list"
+            "an iterable dataset has no order: make it a list"
         )
     name = name or type(dataset).__name__
     n = len(dataset)
