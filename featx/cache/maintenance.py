@@ -121,7 +121,8 @@ class GarbageCollection:
 
 def survey(store: SpaceStore) -> SpaceInfo:
     """Return what is in one space; nothing is changed."""
-    index = load_index(store.path / "index.h5", store.shards, store.space) or ShardIndex()
+    index = load_index(store.path / "index.h5", store.shards, store.space)
+    index = ShardIndex() if index is None else index
     paths = store.shard_paths()
     opened, unreadable = [], 0
     for path in paths:
@@ -172,7 +173,7 @@ def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | Non
         if is_file(index) and load_index(index, store.shards, store.space) is None:
             with contextlib.suppress(OSError):  # stale or damaged, and only derived
                 index.unlink()
-        with contextlib.suppress(CacheError):  # what cannot be read has been list_names
+        with contextlib.suppress(CacheError):  # what cannot be read has been reported
             store.refresh()
     return found
 

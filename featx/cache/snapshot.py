@@ -43,7 +43,7 @@ class Snapshot:
 
     def __init__(self, publisher: Publisher, quarantine: Quarantine, dim: int | None) -> None:
         self._publisher, self._quarantine = publisher, quarantine
-        self._shards, self._index = publisher.shards, publisher.path / "index.h5"
+        self._shards, self._index_path = publisher.shards, publisher.path / "index.h5"
         self.dim = self._given_dim = dim
         self._can_index = self._trust_index = True
         self.index = ShardIndex()
@@ -105,7 +105,7 @@ class Snapshot:
 
     def _recall(self) -> None:
         """Begin with the index file, if it can be used."""
-        stored = load_index(self._index, self._shards, self._publisher.space)
+        stored = load_index(self._index_path, self._shards, self._publisher.space)
         dims = {shard.dim for shard in stored.shards} if stored is not None else set()
         if stored is not None and dims <= {self.dim or stored.shards[0].dim}:
             self._agree(stored.shards[0])
@@ -116,7 +116,7 @@ class Snapshot:
         fresh = len(self.index.names) - self.index.n_indexed
         if fresh > max(_INDEX_AFTER, self.index.n_indexed) and self._can_index:
             try:
-                save_index(self._index, self._publisher.parts, self._publisher.space, self.index)
+                save_index(self._index_path, self._publisher.parts, self._publisher.space, self.index)
                 self.index.n_indexed = len(self.index.names)
                 self._trust_index = True
             except OSError:  # read-only, full, cleared: nothing is lost but a little time

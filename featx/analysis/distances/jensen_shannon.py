@@ -6,7 +6,6 @@ thousand dimensions, in the first principal components of both sets together.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -40,8 +39,6 @@ def jensen_shannon(p: Any, q: Any) -> float:
     J. Lin, "Divergence measures based on the Shannon entropy", IEEE Trans. Information Theory 37 (1991),
     eq. 4.1.
     """
-    from scipy.special import rel_entr
-
     a, b = np.asarray(p, np.float64).ravel(), np.asarray(q, np.float64).ravel()
     if a.shape != b.shape or not len(a):
         raise InputError(f"two distributions over the same k are needed, got {len(a)} and {len(b)} values")
@@ -50,8 +47,12 @@ def jensen_shannon(p: Any, q: Any) -> float:
             raise InputError("a distribution has values of 0 or more, and some above 0")
     a, b = a / a.sum(), b / b.sum()
     middle = (a + b) / 2
-    nats = float(rel_entr(a, middle).sum() + rel_entr(b, middle).sum()) / 2
-    return min(max(nats / math.log(2), 0.0), 1.0)
+
+    def divergence(r: np.ndarray) -> float:
+        there = r > 0
+        return float((r[there] * np.log2(r[there] / middle[there])).sum())
+
+    return min(max((divergence(a) + divergence(b)) / 2, 0.0), 1.0)
 
 
 def profile_divergence(P: Any, Q: Any) -> float:
