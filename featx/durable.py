@@ -1,9 +1,8 @@
-"""Files that are there completely or not at all, also after a kill or a power cut.
+"""Write files that exist completely or not at all, also after a kill or a power cut; read only regular files.
 
-The order is what makes it so: write under a temporary name, fsync the file, rename it over the
-target, fsync the folder. Only then has the content a name that survives.
-
-Reading is guarded as well: a pipe, a device or a file without an end never makes a reader wait.
+The order makes it safe: write under a temporary name, fsync the file, rename it over the target, fsync the
+folder. Only then does the content have a name that survives. Reading never waits for a pipe, a device or a
+file without an end.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ __all__ = [
 
 PART_NAME = re.compile(r"(\.featx-)?[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]*)\.(?P<pid>\d+)\.part")
 _PART_LIFETIME = 24 * 3600.0
-"""Seconds after which an unfinished file of another machine is taken for dead."""
-_ATTEMPTS = 64  # each one after the first means that a folder was removed in the same moment
+"""Seconds after which an unfinished file of another machine is removed."""
+_ATTEMPTS = 64  # each after the first means that a folder was removed at the same moment
 
 _T = TypeVar("_T")
 
 _READINGS = 3
-"""How often a file that changes under the reader's hands is read before it is refused."""
+"""How often a file that changes while it is read is tried before it is refused."""
 
 _KINDS = (
     (stat.S_ISDIR, errno.EISDIR, os.strerror(errno.EISDIR)),
@@ -51,24 +50,10 @@ _KINDS = (
 
 
 def check_regular(path: str | os.PathLike[str], *, at_most: int | None = None) -> os.stat_result:
-    """Refuse what is no regular file, or is too large, before a library opens it by its name.
+    """Refuse what is no regular file, or is larger than `at_most` bytes, before a library opens it by name.
 
-    Parameters
-    ----------
-    path : str or path
-        Links are followed.
-    at_most : int, optional
-        Bytes that the file may have.
-
-    Returns
-    -------
-    os.stat_result
-
-    Raises
-    ------
-    OSError
-        If there is no such file, if it is a folder, a pipe, a socket or a device, or if it is larger; its
-        ``strerror`` says which.
+    Links are followed. `OSError` says in its ``strerror`` what is wrong: no such file, a folder, a pipe, a
+    socket, a device, or too large.
     """
     seen = os.stat(path)
     _check(seen, path, at_most)
@@ -76,29 +61,19 @@ def check_regular(path: str | os.PathLike[str], *, at_most: int | None = None) -
 
 
 def read_regular(path: str | os.PathLike[str], *, at_most: int) -> bytes:
-    """Read a whole regular file, never waiting for one that has no end.
+    """Read a whole regular file of at most `at_most` bytes; links are followed.
 
-    Parameters
-    ----------
-    path : str or path
-        Links are followed.
-    at_most : int
-        Bytes that the file may have; a larger one is refused before any are read.
-
-    Raises
-    ------
-    OSError
-        As of `check_regular`, and when the file changes while it is read.
+    `OSError` as from `check_regular`, and if the file changes while it is read.
     """
-    check_regular(path, at_most=at_most)  # before opening, which alone can make a device act
-    # Should a pipe have taken the file's place by now, opening must not wait for its other end.
+    check_regular(path, at_most=at_most)  # before opening, which can already make a device act
+    # If a pipe has taken the file's place by now, opening must not wait for its other end.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     for _ in range(_READINGS):
         with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
             before = os.fstat(file.fileno())
             _check(before, path, at_most)
             size = before.st_size
-            # As many bytes as the file says it has: a log that grows and a file of /proc end here, too.
+            # As many bytes as its size says: a growing log and a file of /proc have an end here, too.
             data = file.read(size) or b""
             after = os.fstat(file.fileno())
         if len(data) == size == after.st_size and before.st_mtime_ns == after.st_mtime_ns:
@@ -117,13 +92,7 @@ def _check(seen: os.stat_result, path: str | os.PathLike[str], at_most: int | No
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the platform can.
-
-    Parameters
-    ----------
-    folder : Path
-        An existing folder.
-    """
+    """Make the names in an existing folder durable, if the platform can."""
     if os.name == "nt":  # a folder cannot be opened there; NTFS journals its names by itself
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -137,13 +106,7 @@ def fsync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents, each durably; an existing one is fine.
-
-    Parameters
-    ----------
-    folder : Path
-        An absolute path.
-    """
+    """Create a folder (an absolute path) and its parents, each durably; an existing one is fine."""
     if folder.is_dir():
         return
     if folder.parent != folder:
@@ -162,19 +125,19 @@ def replacing(target: Path, *, parts: Path | None = None, insist: bool = False) 
     Parameters
     ----------
     target : Path
-        Where the file shall be; an older one is replaced.
+        An older file is replaced.
     parts : Path, optional
         Folder of the temporary file, on the same file system. Default: hidden, beside the target.
     insist : bool, default=False
-        Whether to make the folders again that another process removes meanwhile. A target that is removed
-        together with its folder right after it got its name is no error then.
+        Whether to make the folders again if another process removes them meanwhile. It is then no error if
+        the target is removed with its folder right after the rename.
 
     Yields
     ------
     binary file
-        Open for writing and reading. When the block ends without an exception, the content is on
-        the disk under its name; when it raises, the temporary file is gone and the target is whole,
-        the old one or (when only the folder could not be synced) the new one.
+        Open for writing and reading. If the block ends without an exception, the content is on the disk under
+        its name. If it raises, the temporary file is gone and the target is whole: the old one or, if only
+        the folder could not be synced, the new one.
 
     Raises
     ------
@@ -195,7 +158,7 @@ def replacing(target: Path, *, parts: Path | None = None, insist: bool = False) 
             file.flush()
             _fsync_file(file.fileno())
         _insisting(lambda: os.replace(part, target), target.parent, again)
-    except BaseException:  # also of Ctrl-C nothing half-written may stay
+    except BaseException:  # also after Ctrl-C nothing half-written may stay
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
@@ -205,9 +168,9 @@ def replacing(target: Path, *, parts: Path | None = None, insist: bool = False) 
 
 
 def _insisting(act: Callable[[], _T], folder: Path, made: list[Path] | None) -> _T:
-    """What `act` gives in a folder, which is made again as often as it is gone.
+    """Call `act`, which works in `folder`, and make the folder again as often as it is gone.
 
-    With None as `made` it is not; else the folders in which one was made are added to that.
+    The parents of folders that were made are added to `made`; with None nothing is made.
     """
     for _ in range(0 if made is None else _ATTEMPTS):
         try:
@@ -218,7 +181,7 @@ def _insisting(act: Callable[[], _T], folder: Path, made: list[Path] | None) -> 
 
 
 def _make_again(folder: Path, made: list[Path]) -> None:
-    """Make a folder and its parents in no time, for who is quicker than those that remove them."""
+    """Make a folder and its parents, quicker than others remove them."""
     for _ in range(2):
         try:
             folder.mkdir()
@@ -233,20 +196,10 @@ def _make_again(folder: Path, made: list[Path]) -> None:
 
 
 def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
-    """Remove what killed writers left behind, hidden or not; other files stay.
+    """Remove the temporary files of killed writers from a folder, which may be missing; return their number.
 
-    Parameters
-    ----------
-    folder : Path
-        The folder of temporary files; it may be missing.
-    older_than : float, default=86400
-        Age in seconds below which a file may still belong to a living writer, if that cannot be
-        seen: of a process of this machine it can.
-
-    Returns
-    -------
-    int
-        Number of files removed.
+    `older_than` is the age in seconds below which a file may have a living writer, if that cannot be seen;
+    for a process of this machine it can.
     """
     removed = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -259,26 +212,16 @@ def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
 
 
 def is_left_over(part: Path, *, older_than: float = _PART_LIFETIME) -> bool:
-    """Whether an unfinished file is one that nobody will finish.
+    """Whether nobody will finish an unfinished file, whose name fits `PART_NAME`; `OSError` if it is gone.
 
-    Parameters
-    ----------
-    part : Path
-        A file with a name that fits `PART_NAME`.
-    older_than : float, default=86400
-        As for `sweep_parts`.
-
-    Raises
-    ------
-    OSError
-        If the file is gone.
+    `older_than` as for `sweep_parts`.
     """
     match = PART_NAME.fullmatch(part.name)
     assert match is not None
     lives = _writer_lives(match)
     if lives is None:
         return part.stat().st_mtime < time.time() - older_than
-    # A process of that number: after a day it is taken to be another one.
+    # A process has that number; after a day it is taken to be another one.
     return not lives or part.stat().st_mtime < time.time() - _PART_LIFETIME
 
 
@@ -291,10 +234,10 @@ def _host() -> str:
 
 
 def _writer_lives(match: re.Match[str]) -> bool | None:
-    """Whether there is a process of the number that wrote a part; None where that cannot be seen.
+    """Whether the process that wrote a part still runs; None if that cannot be seen.
 
-    Should the writer live after all (containers that share a host name), its rename fails, and a writer of
-    the cache writes again.
+    If the writer lives after all (containers that share a host name), its rename fails, and a writer of the
+    cache writes again.
     """
     if match["host"] != _host() or os.name == "nt":  # there, signal 0 would end it
         return None

@@ -1,4 +1,4 @@
-"""Every exception that featx raises on purpose.
+"""All exceptions that featx raises on purpose.
 
 ::
 
@@ -15,7 +15,7 @@
     ├── ModelMismatch (InputError)        a saved model and what is installed disagree
     └── MissingExtra (ImportError)        an optional package is not installed
 
-The command line prints any of them as one line and leaves with status 2.
+The command line prints any of them as one line and exits with status 2.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FeatxError(Exception):
 
 
 class InputError(FeatxError, ValueError):
-    """What the user gave cannot be used as it is."""
+    """What the user gave cannot be used."""
 
 
 class DatasetError(InputError):
@@ -43,7 +43,7 @@ class ImageError(InputError):
     Parameters
     ----------
     id : str
-        Which image: its path relative to the dataset, or the id it was given.
+        Its path relative to the dataset, or the id it was given.
     reason : str
         Why, in a few words (``"truncated JPEG"``).
     """
@@ -65,9 +65,9 @@ class UnknownName(InputError):
     kind : str
         What was looked for, such as ``"backbone"``.
     name : object
-        The name as given; anything but a text is no name, and the message says so.
+        The name as given; if it is no text, the message says so.
     known : iterable of str
-        The names that exist.
+        The existing names.
     """
 
     def __init__(self, kind: str, name: object, known: Iterable[str]):
@@ -123,7 +123,7 @@ class MissingExtra(FeatxError, ImportError):
     extra : str
         The extra of featx that installs it.
     purpose : str
-        What it is needed for.
+        What needs it.
     """
 
     def __init__(self, package: str, extra: str, purpose: str):
@@ -138,21 +138,15 @@ class MissingExtra(FeatxError, ImportError):
 
 @contextlib.contextmanager
 def as_one_error(make: Callable[[str], FeatxError]) -> Iterator[None]:
-    """Turn whatever the body raises into one error of featx.
+    """Turn whatever the body raises into one error of featx, for code that reads a file of unknown origin.
 
-    For the code that reads a file which anybody may have written: its bytes can make a library fail in any
-    way, `MemoryError`, `RecursionError` and `OverflowError` included. Errors of featx pass unchanged, and so
-    does Ctrl-C.
+    The bytes of such a file can make a library fail in any way, also with `MemoryError`, `RecursionError` and
+    `OverflowError`. Errors of featx and Ctrl-C pass unchanged.
 
     Parameters
     ----------
     make : callable
-        Takes the reason, one short line, and returns the error; it names the file.
-
-    Raises
-    ------
-    FeatxError
-        What `make` returned.
+        Takes the reason, one short line, and returns the error, which names the file.
     """
     try:
         yield
@@ -163,7 +157,7 @@ def as_one_error(make: Callable[[str], FeatxError]) -> Iterator[None]:
 
 
 def reason_of(error: BaseException, limit: int = 160) -> str:
-    """Return what an error of another library says, on one line of at most `limit` characters.
+    """Return the message of another library's error, on one line of at most `limit` characters.
 
     A system error gives its text alone (``"Permission denied"``), an error without a text its type, and a
     `KeyError` its type and the key.

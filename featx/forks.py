@@ -1,12 +1,12 @@
-"""What makes forks safe: none happens while a thread of featx builds or computes, and the child starts clean.
+"""Make forks safe: none happens while a thread of featx builds or computes, and the child starts clean.
 
-A fork copies the calling thread alone. What other threads held at that moment, locks inside libraries
-included, is held in the child for ever. So a fork waits until no other thread is inside `uninterrupted`, and
-locks that go through `fresh_in_child` are free in the child in any case.
+A fork copies only the calling thread. Locks that other threads hold at that moment, also inside libraries,
+stay held in the child for ever. So a fork waits until no other thread is inside `uninterrupted`, and locks
+made with `fresh_in_child` are free in the child.
 
 GNU OpenMP keeps a pool of threads for each thread that computed on several cores. A fork copies none of them,
-and the child would wait for them without an end at its first large tensor. So the pool of the forking thread
-is ended before the fork; parent and child each make a new one when they need it.
+and the child would wait for them for ever at its first large tensor. So the pool of the forking thread is
+ended before the fork; parent and child make a new one when they need it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import Any, TypeVar
 
 __all__ = ["CUDA_LOST", "REMEDY", "cuda_is_lost", "fresh_in_child", "threads_here", "uninterrupted"]
 
-#: What to do where a forked child cannot be served.
+#: Advice where a forked child cannot work.
 REMEDY = (
     "start worker processes with the start method 'spawn' or 'forkserver', or with joblib's backend 'loky'"
 )
 
-#: Why a device is refused where `cuda_is_lost`.
+#: Error message if `cuda_is_lost`.
 CUDA_LOST = (
     f"this process was forked from one that had used CUDA, and cannot use it; {REMEDY}, or use device='cpu'"
 )
 
-#: Seconds that a fork waits for others at most: not for a network that is compiled for half a minute.
+#: Seconds that a fork waits for other threads at most; compiling a network takes longer.
 _PATIENCE = 10.0
 
 #: `omp_pause_soft` of OpenMP 5.0, section 3.1: end the threads, keep what was set.
@@ -55,14 +55,14 @@ class _Gate:
 
 
 _gate = _Gate()
-#: The thread that came out of a fork with a pool of OpenMP that could not be ended.
+#: The thread of a forked child whose OpenMP pool could not be ended.
 _crippled: int | None = None
 _pool_ended = True
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Keep other threads from forking until the body is done; a thread may enter again inside."""
+    """Keep other threads from forking until the body is done; a thread may enter it again inside."""
     gate, here = _gate, threading.get_ident()
     with gate.changed:
         if here not in gate.inside:
@@ -79,7 +79,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def fresh_in_child(lock: _Lock) -> _Lock:
-    """Return the lock, made free in every forked child; for locks that live as long as their module."""
+    """Return the lock, which becomes free in every forked child; for locks that live as long as a module."""
     if hasattr(os, "register_at_fork"):
         # Private, and what the standard library does with its own locks (concurrent.futures, logging).
         os.register_at_fork(after_in_child=lock._at_fork_reinit)  # type: ignore[attr-defined]
@@ -87,12 +87,12 @@ def fresh_in_child(lock: _Lock) -> _Lock:
 
 
 def threads_here(wanted: int) -> int:
-    """Return how many threads of OpenMP the calling thread may use: `wanted`, or 1 where more would hang."""
+    """Return how many OpenMP threads the calling thread may use: `wanted`, or 1 if more would hang."""
     return 1 if _crippled == threading.get_ident() else wanted
 
 
 def cuda_is_lost() -> bool:
-    """Whether this process was forked from one that had used CUDA, which no child can go on with."""
+    """Whether this process was forked from one that had used CUDA, which a child cannot use."""
     torch = sys.modules.get("torch")
     forked = getattr(getattr(torch, "cuda", None), "_is_in_bad_fork", None)  # private, so may go
     return forked is not None and bool(forked())
@@ -122,7 +122,7 @@ def _after_in_child() -> None:
 
 
 def _end_pools() -> bool:
-    """End the calling thread's pool of every GNU OpenMP that is loaded; whether each could do that."""
+    """End the calling thread's pool in each loaded GNU OpenMP; return whether each could do that."""
     ended = True
     for path in _openmp_libraries():
         with contextlib.suppress(OSError):  # it is loaded, so it is found
@@ -132,7 +132,7 @@ def _end_pools() -> bool:
 
 
 def _openmp_libraries() -> set[str]:
-    """The files of GNU OpenMP in this process; other OpenMPs look after forks themselves."""
+    """Return the files of GNU OpenMP in this process; other OpenMPs handle forks themselves."""
     try:
         with open("/proc/self/maps", "rb") as maps:
             found = {os.fsdecode(line.split(None, 5)[5].strip()) for line in maps if b"/libgomp" in line}

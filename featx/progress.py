@@ -1,4 +1,4 @@
-"""How long work shows that it is alive: a bar on a terminal, a plain line now and then elsewhere."""
+"""Show the progress of long work: a bar on a terminal, elsewhere a plain line now and then."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 
 from featx.terminal import printable, tell
 
-#: Seconds between two plain lines where the output is no terminal.
+#: Seconds between two plain lines if the output is no terminal.
 INTERVAL = 10.0
 
 
 class Progress:
-    """Progress of `total` units of work on standard error.
+    """Shows the progress of `total` units of work on standard error. A context manager.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class Progress:
 
     Notes
     -----
-    A context manager; call `update` as work gets done. On a terminal this is a tqdm bar with rate and
-    time left; into a file or a pipe it is one line every 10 s, so that logs stay readable.
+    On a terminal it is a tqdm bar with rate and time left; in a file or a pipe one line every 10 s, so that
+    logs stay readable.
     """
 
     def __init__(self, total: int, label: str, *, unit: str = "img", enabled: bool = True):
@@ -45,7 +45,7 @@ class Progress:
             )
 
     def update(self, n: int = 1, note: str = "") -> None:
-        """`n` more units are done; `note` is shown behind the rate."""
+        """Add `n` finished units; `note` is shown after the rate."""
         self._done += n
         if self._bar is not None:
             if note:

@@ -1,4 +1,4 @@
-"""Text for a terminal: whatever a file, a class or an id is called, it moves no cursor and hides no text."""
+"""Print text safely: no name of a file, class or id can move a terminal's cursor or hide text."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 #: Characters that join letters of Persian, Hindi or an emoji: invisible, harmless, and part of real names.
 _JOINERS = "\u200c\u200d"
-#: Control characters, invisible marks (those that turn the direction of writing among them), lone halves of
-#: surrogate pairs (bytes of a file name that is no text), and separators of lines.
+#: Control characters, invisible marks (also those of writing direction), lone surrogates (bytes of a file
+#: name that is no text), and line separators.
 _ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def printable(text: str) -> str:
-    """Return `text` as one line that a terminal shows and does not obey.
+    """Return `text` as one line without characters that control a terminal.
 
-    Control characters, marks of writing direction, line ends and undecodable bytes are written as escapes
-    (``\\x1b``, ``\\u202e``); everything else stays as it is.
+    Control characters, direction marks, line ends and undecodable bytes are written as escapes (``\\x1b``,
+    ``\\u202e``); all other characters stay.
     """
     if text.isprintable():
         return text
@@ -27,32 +27,31 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return `text` as `printable` does, line by line: its line feeds are kept."""
+    """Return `text` as `printable` does, line by line: its line feeds stay."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def say(text: str) -> None:
-    """Print text of one or several lines on standard output, none of which a terminal obeys.
+    """Print text of one or several lines on standard output, without characters that control a terminal.
 
-    Its line feeds are kept; a name in it that may hold one must have gone through `printable`.
+    Line feeds stay: a name that may hold one must go through `printable` first.
     """
     print(printable_lines(text))
 
 
 def tell(text: str) -> None:
-    """Print text on standard error, as `say` does; what cannot be written there is lost.
+    """Print text on standard error, as `say` does; text that cannot be written there is lost.
 
-    There is no other place to say it, and no work is given up for want of a message.
+    There is no other place for it, and no work is given up for a message.
     """
-    if sys.stderr is not None:  # as it is where it was closed when the process began
+    if sys.stderr is not None:  # None if it was closed when the process began
         with contextlib.suppress(OSError, ValueError):
             print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def json_line(value: Any) -> str:
-    """Return `value` as JSON on one line, in which what `printable` escapes is escaped as JSON does.
-
-    Whoever parses it gets every name back exactly.
+    """Return `value` as JSON on one line; what `printable` escapes is escaped as JSON does, and so
+    reversibly.
     """
     text = json.dumps(value, ensure_ascii=False)
     if text.isprintable():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError, MissingExtra, UnknownName
 
 __all__ = ["Match", "SimilarImages", "nearest"]
@@ -66,7 +66,7 @@ class SimilarImages:
 
     def __init__(self, features: Any, metric: str = "cosine", index: str = "exact") -> None:
         self.ids: Sequence[str] = features.ids
-        self.embeddings = check_rows(features.embeddings, "embeddings", dtype=np.float32)
+        self.embeddings = check_embeddings(features.embeddings, "embeddings", dtype=np.float32)
         self.metric = _checked_metric(metric)
         self._position = {id: i for i, id in enumerate(self.ids)}
         if index not in INDEXES:
@@ -132,7 +132,7 @@ def nearest(
     """
     from sklearn.neighbors import NearestNeighbors
 
-    rows = check_rows(rows, "rows", dtype=np.float32)
+    rows = check_embeddings(rows, "rows", dtype=np.float32)
     queries = _checked_queries(queries, rows.shape, k)
     if _checked_metric(metric) == "cosine":
         rows, queries = _unit(rows), _unit(queries)
@@ -206,7 +206,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _checked_queries(queries: Any, shape: tuple[int, ...], k: int) -> np.ndarray:
     """Return `queries` as float32; check them and `k` against the shape of the rows to search."""
-    queries = check_rows(queries, "queries", dtype=np.float32)
+    queries = check_embeddings(queries, "queries", dtype=np.float32)
     if queries.shape[1] != shape[1]:
         raise InputError(
             f"queries have {queries.shape[1]} values and rows {shape[1]}; use one backbone and layer"

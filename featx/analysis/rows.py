@@ -8,10 +8,10 @@ import numpy as np
 
 from featx.errors import InputError
 
-__all__ = ["check_pair_of_sets", "check_rows"]
+__all__ = ["check_embeddings", "check_two_sets"]
 
 
-def check_rows(X: Any, name: str, *, at_least: int = 1, dtype: Any = np.float64) -> np.ndarray:
+def check_embeddings(X: Any, name: str, *, at_least: int = 1, dtype: Any = np.float64) -> np.ndarray:
     """Return `X` as a C-contiguous array (n, d) of `dtype`; None leaves the dtype as it is.
 
     Raises
@@ -32,10 +32,11 @@ def check_rows(X: Any, name: str, *, at_least: int = 1, dtype: Any = np.float64)
     return rows
 
 
-def check_pair_of_sets(X: Any, Y: Any, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def check_two_sets(X: Any, Y: Any, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Return two sets of rows as float64; they must have the same width."""
     x, y = (
-        check_rows(Z, f"the {which} set", at_least=at_least) for Z, which in ((X, "first"), (Y, "second"))
+        check_embeddings(Z, f"the {which} set", at_least=at_least)
+        for Z, which in ((X, "first"), (Y, "second"))
     )
     if x.shape[1] != y.shape[1]:
         raise InputError(

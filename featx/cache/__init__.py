@@ -4,18 +4,18 @@
 
     <root>/<space id>/space.json        the space in clear; its SHA-256 is the folder's name
                       shards/*.h5       immutable, named by their SHA-256: the only truth
-                      *.json, *.bin     notes on it (`notes`)
-                      index.h5          where each key is; derived, and written anew when it is lost
-                      tmp/*.part        what a killed writer leaves behind; never read
+                      *.json, *.bin     what else is known of the space (`sidecar`)
+                      index.h5          where each key is; derived, written again if it is lost
+                      tmp/*.part        unfinished file of a killed writer; never read
                       tmp/*.claim       which rows somebody is computing (`claims`)
-                      quarantine/*.h5   damaged shards, set aside and never read
+                      quarantine/*.h5   damaged shards, never read
     <root>/stat.sqlite                  which digest a file had when it was last read; disposable
 
-`identity` names things. One file of rows: `encoding` makes it, `header` opens and checks it, `shard`
-reads it, `checksums` guards its rows. `space_store` has the rows of one space: `catalogue` (`key_index`,
-`index_file`) says where they are, `view` keeps that in step with the disk, `publisher` writes, `gather`
-reads, `quarantine` takes damaged files, `compaction` merges small ones. `store` is all of it,
-`maintenance` looks after it, and `stats` saves reading unchanged images again.
+`identity` defines digests and spaces. One shard: `encoding` makes the file, `header` opens and checks it,
+`shard` reads it, `checksums` guards its rows. One space: `space_store`, with `publisher` (writes), `reading`
+(reads many shards), `shard_index` and `key_index` (where each key is), `index_file` (the same on disk),
+`snapshot` (keeps them in step with the disk), `quarantine` (damaged files), `compaction` (merges small ones).
+`cache` is the whole, `maintenance` looks after it, `stat_cache` recognises unchanged files without reading.
 """
 
 from featx.cache.cache import Cache

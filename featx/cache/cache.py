@@ -1,4 +1,4 @@
-"""The cache as a whole: one root, a folder for each space."""
+"""The class `Cache`: one root folder with a folder for each space."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Cache:
     Parameters
     ----------
     root : path-like, optional
-        The folder; `default_root` when not given. It is created when first written to.
+        Default: `default_root`. It is created when it is first written to.
 
     Attributes
     ----------
     root : Path
         Absolute.
-    stats : StatCache
+    stat_cache : StatCache
         Which digest a file had when it was last read.
 
     Raises
@@ -76,44 +76,22 @@ class Cache:
         self.stat_cache = StatCache(self.root)
 
     def space(self, space: Space | Mapping[str, Any], dim: int | None = None) -> SpaceStore:
-        """The rows of one space.
-
-        Parameters
-        ----------
-        space : Space or mapping
-            What the rows are made with.
-        dim : int, optional
-            Values per row, when it is known already.
-
-        Returns
-        -------
-        SpaceStore
-        """
+        """Return the store of one space; `dim` is the number of values per row, if it is known already."""
         return SpaceStore(self.root, space if isinstance(space, Space) else Space(space), dim)
 
     def spaces(self) -> list[Space]:
-        """The spaces that have a folder here, ordered by id; nothing is written.
+        """Return the spaces that have a folder here, ordered by id; nothing is written.
 
-        Returns
-        -------
-        list of Space
-            Read from ``space.json``, or from a shard where that is missing or damaged.
+        They are read from ``space.json``, or from a shard if that is missing or damaged.
         """
         found = [_space_of(folder) for folder in self._folders()]
         return [space for space in found if space is not None]
 
     def nearest(self, space: Space) -> tuple[Space, list[str]] | None:
-        """The cached space that differs least from one, to say why nothing of it can be used.
+        """Return the other cached space that differs least from one, and how (`Space.differences`); None
+        without another.
 
-        Parameters
-        ----------
-        space : Space
-            The space asked for.
-
-        Returns
-        -------
-        tuple of (Space, list of str) or None
-            The nearest other space and `Space.differences` from it; None when there is no other.
+        It explains why no cached row can be used.
         """
         others = [(other.differences(space), other) for other in self.spaces() if other.id != space.id]
         if not others:
@@ -124,27 +102,18 @@ class Cache:
     # Looking after it
 
     def info(self) -> list[SpaceInfo]:
-        """What is in it: one entry for each space, the one used last first. Nothing is changed."""
+        """Return what is known of each space, the last used first; nothing is changed."""
         with enough_memory(self.root):
             infos = [survey(self.space(space)) for space in self.spaces()]
         return sorted(infos, key=lambda info: info.last_used or 0.0, reverse=True)
 
     def verify(self, *, on_file: Callable[[int], None] | None = None) -> Verification:
-        """Check every shard and every row; what is damaged is set aside, its intact rows are kept.
+        """Check all shards and rows; set damaged files aside with a warning, and keep their intact rows.
 
         Parameters
         ----------
         on_file : callable, optional
             Called with 1 after each file.
-
-        Returns
-        -------
-        Verification
-
-        Warns
-        -----
-        RuntimeWarning
-            For each damaged file, naming it.
         """
         with enough_memory(self.root):
             spaces = self.spaces()
@@ -157,20 +126,16 @@ class Cache:
     def collect_garbage(
         self, *, max_bytes: int | None = None, older_than: float = YOUNG_SECONDS
     ) -> GarbageCollection:
-        """Remove what no one needs, merge small shards, and keep within a size.
+        """Remove what is not needed, merge small shards, and keep within a size.
 
         Parameters
         ----------
         max_bytes : int, optional
-            Remove whole spaces, the least recently used first, until the rest is no larger. The space
-            that was used last stays in any case.
+            Remove whole spaces, the least recently used first, until the rest is no larger. The space used
+            last stays in any case.
         older_than : float, default=3600
-            Age in seconds from which on a space without rows, and an unfinished file whose writer cannot
-            be seen, are left-overs. What is younger may belong to an extraction that has just begun.
-
-        Returns
-        -------
-        GarbageCollection
+            Age in seconds from which a space without rows, and an unfinished file whose writer cannot be
+            seen, are removed. What is younger may belong to an extraction that has just begun.
 
         Raises
         ------
@@ -194,17 +159,9 @@ class Cache:
         return not self._folders() and not is_file(self.stat_cache.path)
 
     def clear(self, spaces: Iterable[Space] | None = None) -> None:
-        """Remove spaces, or everything that featx has in the folder. Other files stay.
+        """Remove the given spaces or, by default, everything that featx has in the folder. Other files stay.
 
-        Parameters
-        ----------
-        spaces : iterable of Space, optional
-            Which; default: all, and what is known about image files too.
-
-        Raises
-        ------
-        CacheError
-            If a file cannot be removed.
+        `CacheError` if a file cannot be removed.
         """
         if spaces is not None:
             for space in spaces:
@@ -215,7 +172,7 @@ class Cache:
         self.stat_cache.clear()
 
     def _folders(self) -> list[Path]:
-        """The folders that may be those of spaces, by their names."""
+        """Return the folders whose names are those of spaces."""
         return [self.root / name for name in sorted(list_names(self.root)) if _SPACE_ID.fullmatch(name)]
 
     def __repr__(self) -> str:
@@ -223,7 +180,7 @@ class Cache:
 
 
 def _space_of(folder: Path) -> Space | None:
-    """The space of a folder, if something in it says so and agrees with the folder's name."""
+    """Return the space of a folder, if a file in it names it and agrees with the folder's name."""
     text = read_small_file(folder / "space.json", MAX_SPACE_BYTES)
     if text is not None:
         with contextlib.suppress(CacheError, ValueError):

@@ -1,13 +1,12 @@
-"""CRC-32 of rows, and of many rows in one go.
+"""CRC-32 of rows, and of many rows in one pass.
 
-The checksum of a row is CRC-32 over its key and its bytes. Checked one by one, a row costs a call of
-Python; checked as one stretch, n rows cost one pass outside of Python's lock. Both say the same,
-because CRC-32 is linear: with ``shift(c, m)`` the checksum c carried over m zero bytes,
-``crc(a‖b) = shift(crc(a), len(b)) ^ crc(b)``. So what the whole stretch must have follows from the
-keys and from what is stored for each row. The pass is zlib-ng's, at the speed of memory; zlib's own
-takes longer than reading the rows.
+The checksum of a row is the CRC-32 of its key and its bytes. Checked one by one, each row costs a call of
+Python; checked together, n rows cost one pass without Python's lock. Both agree because CRC-32 is linear:
+with ``shift(c, m)`` the checksum c carried over m zero bytes, ``crc(a‖b) = shift(crc(a), len(b)) ^ crc(b)``.
+So the checksum of all rows follows from the keys and the stored checksums. zlib-ng's CRC-32 runs at the
+speed of memory; zlib's takes longer than reading the rows.
 
-Source: M. Adler, ``crc32_combine`` of zlib, for the carrying by matrices over GF(2).
+Source: M. Adler, ``crc32_combine`` of zlib, for carrying by matrices over GF(2).
 """
 
 from __future__ import annotations
@@ -23,18 +22,7 @@ _POLYNOMIAL = 0xEDB88320  # CRC-32 (IEEE 802.3), bits reflected
 
 
 def row_crcs(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The checksum of each row with its key.
-
-    Parameters
-    ----------
-    keys : ndarray of shape (n, k), dtype uint8
-    rows : ndarray of shape (n, d), C-contiguous
-
-    Returns
-    -------
-    ndarray of shape (n,), dtype uint32
-        CRC-32 of key‖row.
-    """
+    """Return the CRC-32 of key‖row, uint32 (n,), for keys (n, k) uint8 and C-contiguous rows (n, d)."""
     data = rows.reshape(-1).view(np.uint8).data
     size = rows.shape[1] * rows.itemsize
     starts = crc_of_keys(keys).tolist()
@@ -43,18 +31,9 @@ def row_crcs(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def crc_of_keys(keys: np.ndarray, zeros: int = 0) -> np.ndarray:
-    """The checksum of each key, followed by some zero bytes.
+    """Return ``shift(crc(key), zeros)`` of keys (n, k) uint8: their CRC-32 carried over `zeros` zero bytes.
 
-    Parameters
-    ----------
-    keys : ndarray of shape (n, k), dtype uint8
-    zeros : int, default=0
-        Number of zero bytes over which the checksum is carried.
-
-    Returns
-    -------
-    ndarray of shape (n,), dtype uint32
-        ``shift(crc(key), zeros)``. Linear too: every byte adds what it alone would change.
+    It is linear too: each byte of a key contributes what it alone would change.
     """
     tables = _key_tables(keys.shape[1], zeros)
     parts = np.take(tables[1:].reshape(-1), keys + _row_starts(keys.shape[1]))
@@ -63,21 +42,15 @@ def crc_of_keys(keys: np.ndarray, zeros: int = 0) -> np.ndarray:
 
 
 def crc_of_stretch(keys: np.ndarray, crcs: np.ndarray, row_bytes: int) -> int:
-    """What rows that lie one after the other have as their common checksum, if all are intact.
+    """Return the CRC-32 that row 0‖row 1‖… (without keys) has if all rows are intact.
 
     Parameters
     ----------
     keys : ndarray of shape (n, k), dtype uint8
-        The key of each row.
     crcs : ndarray of shape (n,), dtype uint32
-        What is stored for each: the CRC-32 of key‖row.
+        The stored CRC-32 of each key‖row.
     row_bytes : int
         Length of a row.
-
-    Returns
-    -------
-    int
-        CRC-32 of row 0‖row 1‖…, without the keys.
     """
     folded = crcs ^ crc_of_keys(keys, row_bytes)
     size = row_bytes
@@ -90,7 +63,7 @@ def crc_of_stretch(keys: np.ndarray, crcs: np.ndarray, row_bytes: int) -> int:
 
 
 def _carried(crcs: np.ndarray, size: int) -> np.ndarray:
-    """``shift(crc, size)`` of each checksum."""
+    """Return ``shift(crc, size)`` of each checksum."""
     t0, t1, t2, t3 = _shift_tables(size)
     eight = np.uint32(8)
     b1, b2, b3 = crcs >> eight, crcs >> np.uint32(16), crcs >> np.uint32(24)
@@ -100,7 +73,7 @@ def _carried(crcs: np.ndarray, size: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _key_tables(length: int, zeros: int) -> np.ndarray:
-    """Row 0 begins with the checksum of `length` zero bytes, carried on; row 1 + i is what byte i adds."""
+    """Return tables: row 0 is the carried checksum of `length` zero bytes, row 1 + i what byte i adds."""
     nothing = crc32(bytes(length))
     tables = np.zeros((1 + length, 256), dtype=np.uint32)
     tables[0] = nothing
@@ -118,7 +91,7 @@ def _row_starts(length: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=256)
 def _shift_tables(size: int) -> np.ndarray:
-    """Carrying over `size` zero bytes as four tables, one for each byte of a checksum."""
+    """Return the shift over `size` zero bytes as four tables, one for each byte of a checksum."""
     columns = _shift_matrix(size)
     byte = np.arange(256, dtype=np.uint32)
     tables = np.zeros((4, 256), dtype=np.uint32)
@@ -128,7 +101,7 @@ def _shift_tables(size: int) -> np.ndarray:
 
 
 def _shift_matrix(size: int) -> list[int]:
-    """The 32 columns of the matrix over GF(2), by repeated squaring of that for one zero bit."""
+    """Return the 32 columns of the shift matrix over GF(2), by repeated squaring of that for one zero bit."""
     result = [1 << bit for bit in range(32)]
     power = [_POLYNOMIAL] + [1 << bit for bit in range(31)]
     bits = 8 * size

@@ -1,13 +1,13 @@
-"""Who computes which rows: several processes and threads at work on the same images share them out.
+"""Claims: several processes and threads that need the same rows share out the work.
 
-Whoever is about to compute a row claims its digest first, in a file of its own in the space's ``tmp`` folder.
-The others read these files and leave such rows alone, until they are committed or their owner is gone. A file
-is locked by its owner as long as it runs, so the claims of one that was killed are void the moment it dies.
-Those of one that was stopped, or hangs, are void for whoever has waited long enough for a sign of life: a new
-claim or a commit, both of which change the file's time.
+Before a run computes a row it claims the row's digest in a file of its own in the space's ``tmp`` folder.
+Other runs read these files and leave claimed rows alone until they are committed or their owner is gone. The
+owner locks its file as long as it runs, so the claims of a killed run are void at once. Claims of a run that
+was stopped or hangs become void for another run that has waited long enough for a sign of life: a new claim
+or a commit, both of which change the file's time.
 
-Claims spare work and guard nothing: where a file system has no locks, or another machine does not see them,
-or a lock is not to be had in time, the same row is computed twice, and both are right.
+Claims save work and guard nothing: where a file system has no locks, another machine does not see them, or a
+lock is not free in time, the same row is computed twice, and both are right.
 """
 
 from __future__ import annotations
@@ -33,20 +33,18 @@ except ImportError:  # not a POSIX system
 
 __all__ = ["CLAIM_NAME", "Claims"]
 
-#: A file of claims, and the one that is locked while they are looked through.
+#: A claim file, or the file that is locked while claims are read and written.
 CLAIM_NAME = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9-]*\.\d+\.claim|claims\.lock")
 
 _GATE = "claims.lock"
-#: Who is at the gate needs some milliseconds; after so many seconds it is taken to be stopped.
+#: The lock is held for milliseconds; after so many seconds its holder is taken to be stopped.
 _GATE_SECONDS = 5.0
-#: Between two looks at whether a lock is free.
+#: Pause between two attempts to lock.
 _POLL_SECONDS = 0.002
 
 
 class Claims:
-    """The claims of one run on the rows of one space.
-
-    Thread-safe. Nothing is on the disk before the first `take`.
+    """The claims of one run on rows of one space. Thread-safe; nothing is on disk before the first `take`.
 
     Parameters
     ----------
@@ -61,24 +59,19 @@ class Claims:
         self._path: Path | None = None
         self._others: dict[str, _Other] = {}
         self._shared = fcntl is not None
-        self._stalled = False  # the gate was held for longer than anybody needs it
+        self._stalled = False  # the lock was held for longer than anybody needs it
         self._hurried = False
         self._lock = threading.Lock()
         _all.add(self)
 
     def take(self, digests: Sequence[bytes]) -> list[bool]:
-        """Claim what is free.
-
-        Parameters
-        ----------
-        digests : sequence of bytes
-            32 bytes each.
+        """Claim the digests (32 bytes each) that are free.
 
         Returns
         -------
         list of bool
-            True where the caller is to compute the row, which it has not been told before; False where
-            this or another run has it already.
+            True where the caller is to compute the row and was not told so before; False where this or
+            another run already has it.
         """
         with self._lock:
             free = [digest not in self._mine for digest in digests]
@@ -98,7 +91,7 @@ class Claims:
             return taken
 
     def free(self, digests: Sequence[bytes]) -> list[bool]:
-        """Which of them nobody has claimed, as things stand now."""
+        """Return which digests nobody has claimed at the moment."""
         with self._lock:
             if self._shared:
                 with contextlib.suppress(OSError), self._gate():
@@ -106,18 +99,13 @@ class Claims:
             return [digest not in self._mine and not self._claimed(digest) for digest in digests]
 
     def void_silent(self, seconds: float) -> list[str]:
-        """Regard the claims of others as void who have given no sign of life for so long.
-
-        Parameters
-        ----------
-        seconds : float
-            That have passed since a change of their claims, or their last commit, was seen here.
+        """Void the claims of other runs that have shown no sign of life for so many seconds.
 
         Returns
         -------
         list of str
-            Who they are, as far as that was not said before: ``"process 4711 on somehost"``. A later sign
-            of life makes their claims valid again.
+            The runs that were not named before: ``"process 4711 on somehost"``. A later sign of life makes
+            their claims valid again.
         """
         with self._lock:
             now = time.monotonic()
@@ -131,28 +119,28 @@ class Claims:
         return [f"process {pid} on {host}" for _, host, pid, _ in (name.split(".") for name in silent)]
 
     def show_life(self) -> None:
-        """Let others see that this run goes on: it has committed something."""
+        """Show other runs that this one goes on: it has committed something."""
         with self._lock, contextlib.suppress(OSError):
             if self._file is not None:
                 os.utime(self._file)
 
     def drop(self, digests: Iterable[bytes]) -> None:
-        """This run has not computed them, and may be asked again; others learn of that at the end."""
+        """Give up digests that this run did not compute; others learn of it when the run ends."""
         with self._lock:
             self._mine.difference_update(digests)
 
     def hurry(self) -> None:
-        """Let threads that wait at the gate go on without it: the run is being ended."""
+        """Let threads that wait for the lock go on without it: the run is ending."""
         self._hurried = True
 
     def drop_all(self) -> None:
-        """What this run has claimed is committed, or anybody's to compute."""
+        """Give up all claims: their rows are committed, or anybody may compute them."""
         with self._lock:
             self._give_back()
             self._hurried = False
 
     def close(self) -> None:
-        """As `drop_all`, and look after the claims of others no longer."""
+        """Give up all claims, and close the files of other runs."""
         with self._lock:
             for other in self._others.values():
                 os.close(other.file)
@@ -168,11 +156,11 @@ class Claims:
         self._mine.clear()
 
     def _claimed(self, digest: bytes) -> bool:
-        """Whether another run has it, as far as was seen."""
+        """Whether another run has claimed it, as far as was seen."""
         return any(digest in other.claims for other in self._others.values() if not other.void)
 
     def leave_to_parent(self) -> None:
-        """In a forked child, close what was inherited, or the claims would hold as long as the child runs."""
+        """Close what a forked child inherited, or the claims would hold as long as the child runs."""
         self._lock = threading.Lock()
         for file in (self._file, *(other.file for other in self._others.values())):
             if file is not None:
@@ -207,7 +195,7 @@ class Claims:
             os.close(gate)
 
     def _locked(self, file: int) -> bool:
-        """Lock a file if that is possible in time; whether it is locked."""
+        """Lock a file if that is possible in time; return whether it is locked."""
         deadline = time.monotonic() + (0.0 if self._stalled else _GATE_SECONDS)
         while True:
             try:
@@ -219,7 +207,7 @@ class Claims:
                 time.sleep(_POLL_SECONDS)
 
     def _look(self) -> None:
-        """Take notice of what others have claimed, and of those that are gone."""
+        """Read what other runs have claimed since, and remove the files of those that are gone."""
         names = {name for name in os.listdir(self._folder) if name != _GATE and CLAIM_NAME.fullmatch(name)}
         if self._path is not None:
             names.discard(self._path.name)
@@ -260,7 +248,7 @@ class Claims:
 
 
 class _Other:
-    """The file of another run."""
+    """The claim file of another run."""
 
     def __init__(self, file: int) -> None:
         self.file = file
@@ -281,7 +269,7 @@ class _Other:
         return True
 
     def read_on(self) -> None:
-        """What was added since, and whether its owner has given a sign of life."""
+        """Read what was added, and note whether the owner has shown a sign of life."""
         status = os.fstat(self.file)
         if self._changed != (status.st_size, status.st_mtime_ns):
             self._changed = status.st_size, status.st_mtime_ns

@@ -1,11 +1,10 @@
-"""Many small shards into few large ones, while others read and write.
+"""Merge many small shards into few large ones, while others read and write.
 
-First the merged shard is published, durably and read back; then the old ones are unlinked. Whoever
-is killed in between leaves rows twice, which is harmless. A reader that finds a shard gone looks
-again. Two compactions at once do the same work twice and lose nothing: a merged shard carries a
-nonce, so that no other process can ever make a file of its name, and a row is only unlinked after
-a file that is newer than all of its older copies holds it. (Without the nonce, two processes that
-merge one another's results could each publish what the other is about to unlink.)
+The merged shard is published, durably, and read back; then the old ones are unlinked. A kill in between
+leaves rows twice, which is harmless. A reader that finds a shard gone looks again. Two compactions at once do
+the same work twice and lose nothing: a merged shard carries a nonce, so that no other process can make a file
+of its name, and a row is only unlinked after a file newer than all its older copies holds it. (Without the
+nonce, two processes that merge one another's results could each publish what the other is about to unlink.)
 """
 
 from __future__ import annotations
@@ -28,27 +27,17 @@ _TARGET_BYTES = 64 * 2**20
 
 
 def compact(store: SpaceStore) -> tuple[int, int]:
-    """Merge the small shards of a space.
-
-    Parameters
-    ----------
-    store : SpaceStore
-        The space.
+    """Merge the small shards of a space; a damaged one is set aside with a warning, its intact rows are kept.
 
     Returns
     -------
     before, after : int
-        Number of shards that were merged, and of those that they became.
+        Number of shards that were merged, and that they became.
 
     Raises
     ------
     CacheError
-        If a merged shard cannot be written or read back; the old ones are then still there.
-
-    Warns
-    -----
-    RuntimeWarning
-        When a damaged shard is met. It is set aside, its intact rows are kept.
+        If a merged shard cannot be written or read back; the old ones then still exist.
     """
     before = after = 0
     for group in _groups(store.shard_paths()):
@@ -61,7 +50,9 @@ def compact(store: SpaceStore) -> tuple[int, int]:
         except FileNotFoundError:
             continue  # cleared, or merged by another compaction
         except DamagedShard as damage:
-            raise CacheError(f"{path}: read back otherwise than written ({damage.reason})") from damage
+            raise CacheError(
+                f"{path}: what was read back is not what was written ({damage.reason})"
+            ) from damage
         for old in merged:
             with contextlib.suppress(OSError):  # gone, or open elsewhere on Windows: then it stays
                 old.unlink()
@@ -71,7 +62,7 @@ def compact(store: SpaceStore) -> tuple[int, int]:
 
 
 def _groups(paths: list[Path]) -> Iterator[list[Path]]:
-    """Small shards in the order in which they were published, up to the size that is aimed at."""
+    """Yield groups of small shards, in the order of their publication, up to the target size."""
     seen = []
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
@@ -91,7 +82,7 @@ def _groups(paths: list[Path]) -> Iterator[list[Path]]:
 
 
 def _contents(store: SpaceStore, group: list[Path]) -> tuple[list[Path], np.ndarray, np.ndarray]:
-    """The shards of a group that are intact, and their rows without repeats."""
+    """Return the intact shards of a group, and their keys and rows without repeats."""
     merged: list[Path] = []
     keys: list[np.ndarray] = []
     rows: list[np.ndarray] = []

@@ -1,14 +1,13 @@
-"""One immutable file of rows: how it is encoded.
+"""Encode rows as one immutable file, a shard.
 
-A shard is a plain HDF5 file without filters: ``/embedding (n, d)`` in little-endian float32 or
-float16, ``/key (n, 32) u1`` and ``/row_crc32 (n,) u4`` over key‖row, all contiguous. Its name is the
-SHA-256 of its bytes, and it holds no time stamps, so equal rows give an equal file. It also carries
-its space in clear: a folder of shards says by itself what it is.
+A shard is a plain HDF5 file without filters: ``/embedding (n, d)`` in little-endian float32 or float16,
+``/key (n, 32) u1`` and ``/row_crc32 (n,) u4`` over key‖row, all contiguous. Its name is the SHA-256 of its
+bytes, and it holds no time stamps, so equal rows give an equal file. It also carries its space in clear.
 
-Three checks guard what is returned. HDF5's own checksums cover the header (superblock 2 and object
-headers 2, which is what ``libver="v108"`` writes; all attributes have a fixed length so that none
-lies outside of them). The attribute ``keys_crc32`` covers the keys and the row checksums, and each of
-those covers its row *with its key*, so that an intact row of another image is no match either.
+Three checks guard what is returned. HDF5's own checksums cover the header (superblock 2 and object headers 2,
+which ``libver="v108"`` writes; all attributes have a fixed length so that none lies outside of them). The
+attribute ``keys_crc32`` covers the keys and the row checksums. Each of those covers its row *with its key*,
+so that an intact row of another image does not match.
 """
 
 from __future__ import annotations
@@ -50,28 +49,23 @@ MAX_SPACE_BYTES = 32 * 1024  # an attribute lives in the checksummed object head
 
 
 def encode_shard(keys: np.ndarray, rows: np.ndarray, space: Space, *, nonce: str = "") -> bytes:
-    """Encode rows as the bytes of one HDF5 file.
+    """Encode rows as the bytes of one HDF5 file; equal arguments give equal bytes.
 
     Parameters
     ----------
     keys : ndarray of shape (n, 32), dtype uint8
         Content digests.
     rows : ndarray of shape (n, d), dtype float32 or float16
-        Embeddings, n >= 1 and d >= 1.
+        n >= 1 and d >= 1.
     space : Space
-        Where the rows live; stored in clear.
+        Stored in clear.
     nonce : str, default=""
-        Makes a name that no other file can have, whatever its rows.
-
-    Returns
-    -------
-    bytes
-        The file. Equal arguments give equal bytes.
+        Makes the name unique, whatever the rows.
 
     Raises
     ------
     CacheError
-        If the arrays do not have these shapes and dtypes, or the space is too large.
+        If the arrays have other shapes or dtypes, or the space is too large.
     """
     keys, rows = np.asarray(keys), np.asarray(rows)
     dtype = rows.dtype.newbyteorder("<").str
@@ -107,19 +101,10 @@ def encode_shard(keys: np.ndarray, rows: np.ndarray, space: Space, *, nonce: str
 
 
 def encode_file(attributes: Mapping[str, bytes | int], datasets: Mapping[str, np.ndarray]) -> bytes:
-    """A small HDF5 file as bytes: equal arguments give equal bytes.
+    """Return a small HDF5 file as bytes; equal arguments give equal bytes.
 
-    Parameters
-    ----------
-    attributes : mapping of str to bytes or int
-        Stored as text of fixed length and as 64-bit integers.
-    datasets : mapping of str to ndarray
-        Stored contiguously, as they are.
-
-    Raises
-    ------
-    CacheError
-        If HDF5 cannot make it, for lack of memory.
+    Attributes are stored as text of fixed length or 64-bit integers, datasets contiguously. `CacheError` if
+    HDF5 lacks memory.
     """
     # In memory, not on disk: a full disk then fails in a plain write, where h5py would lose every
     # row and crash in close. HDF5 knows open files by name, those in memory too: one name each.
@@ -138,10 +123,7 @@ def encode_file(attributes: Mapping[str, bytes | int], datasets: Mapping[str, np
 
 
 def room_for_hdf5() -> None:
-    """Raise `MemoryError` unless there is as much memory as HDF5 needs for a small file.
-
-    HDF5 does not survive that it gets none: it ends the process.
-    """
+    """Raise `MemoryError` unless HDF5 can get memory for a small file; else it ends the process."""
     try:
         mmap.mmap(-1, _HDF5_BYTES).close()
     except OSError as error:
@@ -149,5 +131,5 @@ def room_for_hdf5() -> None:
 
 
 def shard_name(image: bytes) -> str:
-    """The name of a shard: 32 hex digits of the SHA-256 of its bytes, and ``.h5``."""
+    """Return the name of a shard: 32 hex digits of the SHA-256 of its bytes, and ``.h5``."""
     return hashlib.sha256(image).hexdigest()[:32] + ".h5"

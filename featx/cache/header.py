@@ -1,4 +1,4 @@
-"""What a shard says about itself, and whether that can be believed."""
+"""Open a shard: read its header and check everything that it says."""
 
 from __future__ import annotations
 
@@ -35,22 +35,17 @@ __all__ = [
 
 
 class Malformed(ValueError):
-    """The header is readable and says something a shard's header never says."""
+    """The header can be read, but says what no shard's header says."""
 
 
 def open_shard(path: Path, space: Space | None = None) -> Shard:
-    """Read and check a shard's header: attributes, shapes, dtypes, and that the file is long enough.
+    """Open a shard: check attributes, shapes, dtypes, and that the file is long enough.
 
     Parameters
     ----------
     path : Path
-        The file.
     space : Space, optional
         The space it must belong to.
-
-    Returns
-    -------
-    Shard
 
     Raises
     ------
@@ -59,8 +54,8 @@ def open_shard(path: Path, space: Space | None = None) -> Shard:
     DamagedShard
         If the file is damaged, or intact and of another space.
     CacheError
-        If the file is intact by its hash and cannot be opened all the same: no permission, no
-        file descriptors or memory left, or a format newer than this version of featx.
+        If the file is intact by its hash but cannot be opened: no permission, no file descriptors or memory
+        left, or a format newer than this featx.
     """
     try:
         room_for_hdf5()
@@ -69,16 +64,18 @@ def open_shard(path: Path, space: Space | None = None) -> Shard:
     except FileNotFoundError:
         raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
-        # h5py meets a damaged header with any of these, but also a healthy file on an ailing
-        # machine. The bytes and the name decide which of the two it is.
+        # h5py raises any of these for a damaged header, but also for a healthy file if the machine
+        # is in trouble. The bytes and the name decide which of the two it is.
         with enough_memory(path):
             reason = file_damage(path)
         if reason is not None:
             raise DamagedShard(path, reason) from error
         if isinstance(error, CacheError):
             raise
-        ails = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
-        if ails or not _hdf5_works():
+        in_trouble = isinstance(error, MemoryError) or (
+            isinstance(error, OSError) and error.errno is not None
+        )
+        if in_trouble or not _hdf5_works():
             raise CacheError(f"{path}: intact, but it cannot be opened: {reason_of(error)}") from error
         if isinstance(error, Malformed):
             raise DamagedShard(path, str(error)) from error
@@ -90,24 +87,7 @@ def open_shard(path: Path, space: Space | None = None) -> Shard:
 
 
 def verify_shard(path: Path, space: Space | None = None) -> Shard:
-    """Check a shard completely: its header, its name against its bytes, and the CRC of every row.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    space : Space, optional
-        The space it must belong to.
-
-    Returns
-    -------
-    Shard
-
-    Raises
-    ------
-    FileNotFoundError, DamagedShard, CacheError
-        As `open_shard`.
-    """
+    """Check a whole shard: its name against its bytes, header, and CRC of each row; as `open_shard` else."""
     reason = file_damage(path)
     if reason is not None:
         raise DamagedShard(path, reason)
@@ -128,24 +108,14 @@ def verify_shard(path: Path, space: Space | None = None) -> Shard:
 
 
 def file_damage(path: Path) -> str | None:
-    """Say what is wrong with a file whose name begins with the hash of its bytes.
-
-    Parameters
-    ----------
-    path : Path
-        ``<32 hex digits of the SHA-256>.<anything>``.
-
-    Returns
-    -------
-    str or None
-        The reason, or None when bytes and name agree.
+    """Compare a file with the SHA-256 in its name; return what is wrong with it, or None.
 
     Raises
     ------
     FileNotFoundError
         If the file is gone.
     CacheError
-        If it cannot be read for a reason that is not the disk's.
+        If it cannot be read, and the disk is not the reason.
     """
     state, size = hashlib.sha256(), 0
     try:
@@ -167,7 +137,7 @@ def file_damage(path: Path) -> str | None:
 
 
 def _hdf5_works() -> bool:
-    """Whether HDF5 can work at all: without memory it finds no file in order."""
+    """Whether HDF5 works at all: without memory it takes every file for damaged."""
     try:
         encode_file({"n": 1}, {"a": np.zeros(1, dtype=np.uint8)})
     except (CacheError, MemoryError):
@@ -221,7 +191,7 @@ def _attribute(file: h5py.File, name: str) -> h5py.h5a.AttrID:
 
 
 def text_attribute(file: h5py.File, name: str, limit: int) -> str:
-    """An attribute of at most `limit` bytes of UTF-8; `Malformed` when it is something else."""
+    """Return an attribute of at most `limit` bytes of UTF-8, or raise `Malformed`."""
     dtype = _attribute(file, name).dtype
     if dtype.kind != "S" or dtype.itemsize > limit:
         raise Malformed(f"attribute {name} is of dtype {dtype}: expected at most {limit} bytes of text")
@@ -232,7 +202,7 @@ def text_attribute(file: h5py.File, name: str, limit: int) -> str:
 
 
 def integer_attribute(file: h5py.File, name: str) -> int:
-    """An integer attribute; `Malformed` when it is something else."""
+    """Return an integer attribute, or raise `Malformed`."""
     dtype = _attribute(file, name).dtype
     if dtype.kind not in "iu":
         raise Malformed(f"attribute {name} is of dtype {dtype}: expected an integer")
@@ -240,8 +210,8 @@ def integer_attribute(file: h5py.File, name: str) -> int:
 
 
 def contiguous_offset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> int:
-    """Where a dataset's bytes begin, after checking that all of them are in the file."""
-    # A link to somewhere else would be followed, and opened, before anything could be asked about it.
+    """Return where a dataset's bytes begin, after checking that all of them are in the file."""
+    # A link would be followed and opened before anything could be checked.
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise Malformed(f"dataset {name} is missing")
     dataset = file[name]
@@ -254,6 +224,6 @@ def contiguous_offset(file: h5py.File, name: str, shape: tuple[int, ...], dtype:
     if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count() or offset is None:
         raise Malformed(f"dataset {name} is not stored contiguously in this file")
     size = int(np.dtype(dtype).itemsize) * int(np.prod([int(s) for s in shape], dtype=object))
-    if offset + size > min(file.id.get_filesize(), MAX_FILE_BYTES):  # a sparse file has any length
+    if offset + size > min(file.id.get_filesize(), MAX_FILE_BYTES):  # a sparse file can have any length
         raise Malformed(f"dataset {name} reaches beyond the end of the file, or of what is believed")
     return int(offset)

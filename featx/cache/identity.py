@@ -1,10 +1,9 @@
 """Identity: which image a row belongs to, and in which space its numbers live.
 
-A row of the cache is named by two things. The *digest* of the image's content, so that a renamed
-file is the same image and an edited one is another; and the *space*, everything that changes the
-number computed from it: decoding rules, preprocessing, architecture, weights, layer, pooling,
-numerical contract, output dtype. What does not change the number (batch size, workers, machine)
-has no place in a space.
+A row has two names. The *digest* of the image's content: a renamed file is the same image, an edited one is
+another. And the *space*, everything that changes the numbers: decoding rules, preprocessing, architecture,
+weights, layer, pooling, numerical contract, output dtype. What does not change them (batch size, workers,
+machine) is not in a space.
 """
 
 from __future__ import annotations
@@ -30,38 +29,15 @@ _ARRAY_PERSON = b"featx-array-1"
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> bytes:
-    """Content digest of a file's bytes.
-
-    Parameters
-    ----------
-    data : bytes-like
-        The whole content of the file.
-
-    Returns
-    -------
-    bytes
-        32 bytes of BLAKE2b.
-    """
+    """Return the content digest of a file's bytes: 32 bytes of BLAKE2b."""
     return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
 
 
 def digest_array(array: np.ndarray) -> bytes:
-    """Content digest of an array: of its dtype, its shape and its elements in C order.
+    """Return the content digest of an array: of its dtype, shape and elements in C order.
 
-    Parameters
-    ----------
-    array : ndarray
-        Any shape, any memory layout, either byte order; a number, bool or bytes dtype.
-
-    Returns
-    -------
-    bytes
-        32 bytes of BLAKE2b, equal for equal arrays whatever their strides and byte order.
-
-    Raises
-    ------
-    TypeError
-        If the array holds Python objects, whose bytes are addresses.
+    Equal arrays have equal digests, whatever their strides and byte order. An array of Python objects is a
+    `TypeError`: its bytes are addresses.
     """
     array = np.asarray(array)
     if array.dtype.hasobject:
@@ -79,14 +55,14 @@ class Space(Mapping[str, Any]):
     Parameters
     ----------
     fields : mapping of str to JSON data
-        Nested mappings, sequences, strings, numbers, booleans and None. Tuples become lists and
-        NumPy scalars become numbers, so a space read back from JSON equals the one written.
+        Nested mappings, sequences, strings, numbers, booleans and None. Tuples become lists and NumPy scalars
+        numbers, so that a space read from JSON equals the one written.
 
     Raises
     ------
     CacheError
-        If a value is no JSON data (an object, a set, a number that is not finite, a key that is
-        not a string), naming its field.
+        Naming the field that is no JSON data (an object, a set, a number that is not finite, a key that is
+        not a string).
 
     Examples
     --------
@@ -101,8 +77,8 @@ class Space(Mapping[str, Any]):
     def __init__(self, fields: Mapping[str, Any]) -> None:
         if not isinstance(fields, Mapping):
             raise CacheError(f"a space is a mapping of names to values, got {type(fields).__name__}")
-        # The canonical text is the only state: what is hashed, what is stored and what is compared
-        # cannot drift apart, and nobody can change a nested dict behind the id's back.
+        # The canonical text is the only state, so that what is hashed, stored and compared is the same and
+        # nobody can change a nested dict without changing the id.
         self._canonical_json = json.dumps(
             _plain(fields, ""), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
@@ -110,18 +86,7 @@ class Space(Mapping[str, Any]):
 
     @classmethod
     def from_json(cls, text: str) -> Space:
-        """Read a space from the text `canonical_json` gave.
-
-        Parameters
-        ----------
-        text : str
-            A JSON object.
-
-        Raises
-        ------
-        CacheError
-            If the text is no JSON object.
-        """
+        """Return the space that a text of `canonical_json` describes; `CacheError` if it is none."""
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -130,7 +95,7 @@ class Space(Mapping[str, Any]):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The nested fields, as a fresh dict of plain JSON data."""
+        """The nested fields, as a new dict of plain JSON data."""
         fields: dict[str, Any] = json.loads(self._canonical_json)
         return fields
 
@@ -145,26 +110,16 @@ class Space(Mapping[str, Any]):
         return self._id
 
     def flattened(self) -> dict[str, Any]:
-        """The fields by dotted name, ``{"preprocessing.interpolation": "bilinear", ...}``.
+        """Return the fields by dotted name, ``{"preprocessing.interpolation": "bilinear", ...}``.
 
-        Lists and empty mappings are values of their own and are not taken apart.
+        Lists and empty mappings are values and stay whole.
         """
         return dict(_flat(self.fields, ""))
 
     def differences(self, other: Space, *, here: str = "in the cache", there: str = "asked for") -> list[str]:
-        """Say in what another space differs from this one.
+        """Return a line for each field in which another space differs, sorted by dotted name.
 
-        Parameters
-        ----------
-        other : Space
-            The space to compare with.
-        here, there : str
-            What this space and the other one are called in the lines.
-
-        Returns
-        -------
-        list of str
-            One line per differing field, sorted by its dotted name; empty when they are equal.
+        `here` and `there` are what this space and the other one are called in the lines.
         """
         ours, others = self.flattened(), other.flattened()
         absent = object()
@@ -204,7 +159,7 @@ class Space(Mapping[str, Any]):
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Copy `value` into plain JSON data, or say which field cannot be."""
+    """Copy `value` into plain JSON data, or raise `CacheError` naming the field that is none."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int):

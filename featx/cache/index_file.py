@@ -1,10 +1,9 @@
-"""The index of a space on disk: what opening every shard would say, in one file that may be lost.
+"""The index of a space on disk: what opening every shard would tell, in one file that may be lost.
 
 ``index.h5`` holds ``/key (n, 32) u1`` in ascending order, ``/place (n,) i8`` (shard << 32 | row) and
-``/shards``, JSON that names the shards with their sizes and headers, under one SHA-256. It is
-believed only if that is right and every shard it names is there with its size; else it is as if it
-were not there, the shards are opened one by one, and it is written anew. Rows are checked against
-their own CRC whatever an index said.
+``/shards``, JSON with the names, sizes and headers of the shards, under one SHA-256. It is used only if the
+SHA-256 is right and every shard exists with its size; else the shards are opened one by one and it is written
+again. Rows are checked against their own CRC in any case.
 """
 
 from __future__ import annotations
@@ -33,21 +32,9 @@ _HEADER = ("n_rows", "dim", "embedding_offset", "key_offset", "crc_offset", "key
 
 
 def save_index(path: Path, parts: Path, space: Space, index: ShardIndex) -> None:
-    """Write the index of a space.
+    """Write the index of a space to `path`, through a temporary file in `parts`.
 
-    Parameters
-    ----------
-    path, parts : Path
-        The file, and the folder of its temporary form.
-    space : Space
-        Whose index it is.
-    index : ShardIndex
-        What to write.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, or a shard is gone by now; what was there before is then still there.
+    `OSError` if it cannot be written or a shard is gone by now; the older index then stays.
     """
     keys, places = index.items()
     described = [
@@ -73,20 +60,13 @@ def save_index(path: Path, parts: Path, space: Space, index: ShardIndex) -> None
 
 
 def load_index(path: Path, shards: Path, space: Space) -> ShardIndex | None:
-    """Read the index of a space, if there is one that can be believed.
-
-    Parameters
-    ----------
-    path, shards : Path
-        The file, and the folder of the shards.
-    space : Space
-        Whose index it must be.
+    """Read the index of a space from `path`; `shards` is the folder of its shards.
 
     Returns
     -------
     ShardIndex or None
-        None when it is missing, damaged, of another space or version, or when a shard that it names
-        is gone or has another size: a key may then live in a shard where the index does not say so.
+        None if it is missing, damaged, of another space or version, or if a shard that it names is gone or
+        has another size: a key may then be in a shard where the index does not say so.
     """
     if not is_file(path):
         return None

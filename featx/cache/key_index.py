@@ -1,8 +1,8 @@
-"""Where each key is: sorted arrays in memory, searched many keys at a time.
+"""Where each key is: sorted arrays in memory, searched for many keys at a time.
 
-A dict of a million digests takes 200 MB and a second to build; the arrays here take 48 bytes a key
-and are stored as they are. Keys are digests, so their first eight bytes are as good as random: the
-search is over those, and the whole key decides.
+A dict of a million digests takes 200 MB and a second to build; these arrays take 48 bytes a key and are
+stored as they are. Keys are digests, so their first eight bytes are as good as random: those are searched,
+and then the whole key is compared.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from featx.cache.identity import DIGEST_SIZE
 __all__ = ["KeyIndex", "as_keys"]
 
 _SMALL = 1 << 15
-"""Keys that may wait in the second, small table before the two become one."""
+"""Keys that may be in the small table before it is merged into the large one."""
 
 
 def as_keys(digests: Sequence[bytes]) -> np.ndarray:
-    """Digests as an array of shape (n, 32), dtype uint8, read-only."""
+    """Return digests as an array of shape (n, 32), dtype uint8, read-only."""
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST_SIZE)
 
 
 class KeyIndex:
     """A map from keys to numbers; keys are added and never removed.
 
-    Two sorted tables: a large one, and a small one for what came since, so that adding a thousand
-    keys to a million costs a thousand. The small one is merged when it has outgrown a quarter of
-    the large one.
+    Two sorted tables: a large one, and a small one for what came since, so that adding a thousand keys to a
+    million costs a thousand. The small one is merged when it exceeds a quarter of the large one.
     """
 
     def __init__(self) -> None:
@@ -39,14 +38,7 @@ class KeyIndex:
         return len(self._large) + len(self._small)
 
     def add(self, keys: np.ndarray, places: np.ndarray) -> None:
-        """Enter keys; one that is known already keeps its place.
-
-        Parameters
-        ----------
-        keys : ndarray of shape (n, 32), dtype uint8
-        places : ndarray of shape (n,), dtype int64
-            At least 0.
-        """
+        """Add keys (n, 32), uint8, with places (n,) of at least 0; a known key keeps its place."""
         if len(self):
             new = self.find(keys) < 0
             keys, places = keys[new], places[new]
@@ -58,24 +50,14 @@ class KeyIndex:
             self._large, self._small = self._large.merged(keys, places), _Table.empty()
 
     def find(self, keys: np.ndarray) -> np.ndarray:
-        """The place of each key.
-
-        Parameters
-        ----------
-        keys : ndarray of shape (m, 32), dtype uint8
-
-        Returns
-        -------
-        ndarray of shape (m,), dtype int64
-            -1 where the key is not known.
-        """
+        """Return the place of each key (m, 32), int64; -1 for an unknown one."""
         places = self._large.find(keys)
         if len(self._small):
             places = np.maximum(places, self._small.find(keys))
         return places
 
     def items(self) -> tuple[np.ndarray, np.ndarray]:
-        """Keys of shape (n, 32) in ascending order, and the place of each."""
+        """Return keys of shape (n, 32) in ascending order, and the place of each."""
         table = self._large.merged(self._small.keys, self._small.places) if len(self._small) else self._large
         return table.keys, table.places
 
@@ -94,14 +76,14 @@ class _Table:
         return len(self.places)
 
     def merged(self, keys: np.ndarray, places: np.ndarray) -> _Table:
-        """A table of these keys too; of a key that comes twice the smallest place is kept."""
+        """Return a table with these keys too; a key that comes twice keeps its smallest place."""
         if len(self):
             keys, places = np.concatenate([self.keys, keys]), np.concatenate([self.places, places])
         prefixes = _prefixes(keys)
         order = np.argsort(prefixes)
         ordered = prefixes[order]
         if (ordered[1:] == ordered[:-1]).any():
-            # Rare: a key twice, or two keys that begin alike. Now the whole key has to be compared.
+            # Rare: a key twice, or two keys with the same first bytes. Compare the whole keys.
             words = np.ascontiguousarray(keys).view(">u8")
             order = np.lexsort((places, *words.T[::-1]))
             words = words[order]
@@ -116,7 +98,7 @@ class _Table:
         prefixes = _prefixes(keys)
         at = np.searchsorted(self._prefixes, prefixes)
         pending = np.arange(len(keys))
-        while len(pending):  # once, and again only for keys that begin alike
+        while len(pending):  # once, and again only for keys with the same first bytes
             here = at[pending]
             alike = here < len(self)
             alike[alike] = self._prefixes[here[alike]] == prefixes[pending[alike]]

@@ -1,6 +1,6 @@
-"""Looking after a cache: what is in it, is it whole, what can go.
+"""Look after a cache: what is in it, whether it is whole, what can be removed.
 
-Only files that featx names are counted or removed; whatever else lies in the folders stays.
+Only files that featx names are counted or removed; all others stay.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "verify",
 ]
 
-#: What is younger may belong to somebody who has just begun.
+#: Anything younger may belong to a run that has just begun.
 YOUNG_SECONDS = 3600.0
 
 _OWN_FILES = ("index.h5", *SIDECARS, "space.json")
@@ -45,7 +45,7 @@ _OWN_FILES = ("index.h5", *SIDECARS, "space.json")
 
 @dataclass(frozen=True)
 class SpaceInfo:
-    """One space of a cache.
+    """What is known of one space of a cache.
 
     Attributes
     ----------
@@ -53,15 +53,15 @@ class SpaceInfo:
     path : Path
         Its folder.
     rows : int
-        Distinct ones; damage to a row is not looked for.
+        Distinct ones; their checksums are not checked.
     dim : int or None
-        Values per row; None when there is no readable shard.
+        Values per row; None without a readable shard.
     shards, unreadable, quarantined : int
-        Files in use, files that do not open (``verify`` deals with them), files set aside.
+        Files in use, files that do not open (see `verify`), files set aside.
     bytes : int
-        Of everything that featx has in the folder.
+        Of all files of featx in the folder.
     last_used : float or None
-        Seconds since the epoch when rows were last read or written.
+        When rows were last read or written, in seconds since the epoch.
     """
 
     space: Space
@@ -82,9 +82,9 @@ class Verification:
     Attributes
     ----------
     shards, rows : int
-        Files checked, and rows in those that are intact.
+        Files checked, and rows in the intact ones.
     damaged : list of (Path, str)
-        Files that are not, and what is wrong with each.
+        Damaged files, and what is wrong with each.
     """
 
     shards: int = 0
@@ -101,13 +101,13 @@ class GarbageCollection:
     bytes_before, bytes_after : int
         Size of the cache.
     removed_files : int
-        Unfinished files of killed writers, and damaged files that had been set aside.
+        Unfinished files of killed writers, and damaged files from the quarantine.
     merged, into : int
         Small shards, and the large ones that they became.
     removed_spaces : list of Space
-        The least recently used ones, to keep within the limit.
+        The least recently used ones, removed to keep within the limit.
     forgotten : int
-        Entries about images that are gone.
+        Entries about image files that are gone.
     """
 
     bytes_before: int = 0
@@ -120,8 +120,9 @@ class GarbageCollection:
 
 
 def survey(store: SpaceStore) -> SpaceInfo:
-    """Look at one space; nothing is changed."""
-    index = load_index(store.path / "index.h5", store.shards, store.space) or ShardIndex()
+    """Return what is in one space; nothing is changed."""
+    index = load_index(store.path / "index.h5", store.shards, store.space)
+    index = ShardIndex() if index is None else index
     paths = store.shard_paths()
     opened, unreadable = [], 0
     for path in paths:
@@ -150,23 +151,13 @@ def survey(store: SpaceStore) -> SpaceInfo:
 
 
 def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | None = None) -> Verification:
-    """Check every shard and every row; what is damaged is set aside, its intact rows are kept.
+    """Check all shards and rows; set damaged files aside with a warning, and keep their intact rows.
 
     Parameters
     ----------
     stores : sequence of SpaceStore
-        The spaces to check.
     on_file : callable, optional
         Called with 1 after each file.
-
-    Returns
-    -------
-    Verification
-
-    Warns
-    -----
-    RuntimeWarning
-        For each damaged file, naming it, where it went and how many of its rows were kept.
     """
     found = Verification()
     for store in stores:
@@ -182,7 +173,7 @@ def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | Non
         if is_file(index) and load_index(index, store.shards, store.space) is None:
             with contextlib.suppress(OSError):  # stale or damaged, and only derived
                 index.unlink()
-        with contextlib.suppress(CacheError):  # what cannot be read has been list_names
+        with contextlib.suppress(CacheError):  # what cannot be read has been reported
             store.refresh()
     return found
 
@@ -207,7 +198,7 @@ def collect_garbage(
     max_bytes: int | None = None,
     older_than: float = YOUNG_SECONDS,
 ) -> GarbageCollection:
-    """Remove what no one needs, merge small shards, and keep within a size.
+    """Remove what is not needed, merge small shards, and keep within a size; see `Cache.collect_garbage`.
 
     Parameters
     ----------
@@ -215,21 +206,8 @@ def collect_garbage(
         All spaces of a cache.
     unnamed : sequence of Path
         Folders of spaces in which nothing says which space it is.
-    max_bytes : int, optional
-        Remove whole spaces, the least recently used first, until the rest is no larger. The space that
-        was used last stays in any case.
-    older_than : float, default=3600
-        Age in seconds from which on a space without rows, and an unfinished file whose writer cannot be
-        seen, are left-overs.
-
-    Returns
-    -------
-    GarbageCollection
-
-    Raises
-    ------
-    CacheError
-        If the cache cannot be written.
+    max_bytes, older_than
+        As for `Cache.collect_garbage`.
     """
     done = GarbageCollection(bytes_before=sum(survey(store).bytes for store in stores))
     for store in stores:
@@ -261,12 +239,12 @@ def _last_used(info: SpaceInfo) -> float:
 
 
 def _age(folder: Path) -> float:
-    """Seconds since anything was made in the folder of a space."""
+    """Return the seconds since anything was made in the folder of a space."""
     return time.time() - max(_changed(folder / part) for part in ("", "shards", "tmp", "space.json"))
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove a space that has no rows, and none that is about to be published or rescued."""
+    """Remove a space that has no rows, and none that are about to be published or rescued."""
     if list_names(folder / "quarantine", SET_ASIDE):
         return
     try:
@@ -279,14 +257,10 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def clear_space(folder: Path) -> None:
-    """Remove one space: its own files, and its folders where nothing else is left in them.
+    """Remove one space: its own files, and its folders if nothing else is left in them.
 
-    What somebody is writing at this moment stays: it is published into the space as if that were new.
-
-    Raises
-    ------
-    CacheError
-        If a file cannot be removed.
+    What somebody is writing at this moment stays, and is published into the space as if that were new.
+    `CacheError` if a file cannot be removed.
     """
     _remove(folder, list(_own_files(folder)))
 
@@ -307,7 +281,7 @@ def _remove(folder: Path, files: list[Path]) -> None:
 
 
 def _own_files(folder: Path) -> Iterator[Path]:
-    """What featx has written into the folder of a space; that which names the space comes last."""
+    """Yield the files of featx in the folder of a space; the one that names the space comes last."""
     for part, ours in (
         ("shards", SHARD_NAME.fullmatch),
         ("quarantine", SET_ASIDE.fullmatch),

@@ -1,4 +1,4 @@
-"""How a shard comes to be on the disk: folders, temporary file, sync, name."""
+"""Put shards on the disk: folders, temporary file, sync, rename."""
 
 from __future__ import annotations
 
@@ -23,15 +23,7 @@ _ATTEMPTS = 16  # each one after the first means that the cache was cleared mean
 
 
 class Publisher:
-    """Writes into the folder of one space; any number of them may do so at once.
-
-    Parameters
-    ----------
-    root : Path
-        The cache's folder.
-    space : Space
-        What the rows are made with.
-    """
+    """Writes into the folder of one space; any number of publishers may do so at once."""
 
     def __init__(self, root: Path, space: Space) -> None:
         self.root, self.space = root, space
@@ -40,12 +32,9 @@ class Publisher:
         self._prepared = False
 
     def prepare(self) -> None:
-        """Create the folders and ``space.json``, so that an unusable place is known before any work.
+        """Create the folders and ``space.json``, so that an unusable place is noticed before any work.
 
-        Raises
-        ------
-        CacheError
-            If the place cannot be written, saying where and what to do.
+        `CacheError` if the place cannot be written, saying where and what to do.
         """
         with self._writing():
             for _ in range(_ATTEMPTS):
@@ -53,8 +42,8 @@ class Publisher:
                     self._make_folders()
                     break
             else:
-                # Others clear the cache all the time. What is put into it brings its folders with it, so
-                # that all there is to be known is whether that works.
+                # Others clear the cache all the time. A file that is written makes its folders again, so that
+                # only that has to work.
                 self.describe(insist=True)
         sweep_parts(self.parts)
         self._prepared = True
@@ -62,7 +51,7 @@ class Publisher:
     def _make_folders(self) -> None:
         for folder in (self.shards, self.parts):
             make_folder(folder)
-        # Another process may have made them a moment ago and not have come to its own fsync.
+        # Another process may have made them a moment ago and not have synced them yet.
         for folder in (self.path, self.root):
             fsync_folder(folder)
         self.describe()
@@ -72,17 +61,9 @@ class Publisher:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def describe(self, *, insist: bool = False) -> None:
-        """Say in ``space.json`` what space this is, if it does not say so already.
+        """Write ``space.json`` if it does not describe this space already; `OSError` if that fails.
 
-        Parameters
-        ----------
-        insist : bool, default=False
-            Whether to make the folders that are not there.
-
-        Raises
-        ------
-        OSError
-            If that fails.
+        With `insist`, missing folders are made.
         """
         described = self.path / "space.json"
         text = self.space.canonical_json.encode("utf-8")
@@ -91,22 +72,9 @@ class Publisher:
                 file.write(text)
 
     def write(self, keys: np.ndarray, rows: np.ndarray, *, nonce: str = "") -> Path:
-        """Put a shard onto the disk; when this returns it survives a power cut.
+        """Write a shard and return its path; when this returns, it survives a power cut.
 
-        Parameters
-        ----------
-        keys, rows, nonce
-            As for `encode_shard`.
-
-        Returns
-        -------
-        Path
-            The file.
-
-        Raises
-        ------
-        CacheError
-            If it cannot be written; nothing is left behind then.
+        Parameters as for `encode_shard`. `CacheError` if it cannot be written; nothing is left behind then.
         """
         image = encode_shard(keys, rows, self.space, nonce=nonce)
         path = self.shards / shard_name(image)
@@ -114,19 +82,10 @@ class Publisher:
         return path
 
     def put(self, path: Path, content: bytes) -> None:
-        """Put a file into the space's folder, whoever clears the cache meanwhile.
+        """Write `content` to `path` in the space's folder, even if somebody clears the cache meanwhile.
 
-        Parameters
-        ----------
-        path : Path
-            Where, within the folder of the space.
-        content : bytes
-            What it holds; when this returns it survives a power cut.
-
-        Raises
-        ------
-        CacheError
-            If it cannot be written; nothing is left behind then.
+        When this returns, it survives a power cut. `CacheError` if it cannot be written; nothing is left
+        behind then.
         """
         if not self._prepared:
             self.prepare()

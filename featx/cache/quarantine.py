@@ -1,9 +1,9 @@
-"""Damaged shards: taken out of use, their intact rows kept, and never an intact shard lost.
+"""Take damaged shards out of use, keep their intact rows, and never lose an intact shard.
 
-A publisher may put an intact file at the name of a damaged one (equal rows have an equal name) at
-any time, and a rename cannot be made conditional on what is renamed. So a file that looks damaged is
-first moved to a ``.suspect`` name, looked at there, and moved back if it is intact. Whoever is
-killed in between leaves a suspect, which the next scan of any process settles.
+A publisher may at any time put an intact file at the name of a damaged one (equal rows have an equal name),
+and a rename cannot depend on what is renamed. So a file that looks damaged is first moved to a ``.suspect``
+name, checked there, and moved back if it is intact. A process killed in between leaves a suspect, which the
+next scan of any process settles.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class Quarantine:
     Parameters
     ----------
     shards, folder : Path
-        The folder of the shards, and that of the damaged ones; made when it is needed.
+        Folders of the shards and of the damaged ones; the latter is made when it is needed.
     space : Space
-        What the shards must belong to.
+        The space of the shards.
     write : callable
         ``write(keys, rows)`` publishes rows as a new shard.
 
     Attributes
     ----------
     settled : int
-        Number of suspects settled so far: when it changes, there may be new shards.
+        Number of suspects settled so far; when it changes, there may be new shards.
     """
 
     def __init__(
@@ -62,24 +62,12 @@ class Quarantine:
         return bool(self._ignored) and _fingerprint(path) in self._ignored
 
     def take(self, path: Path, reason: str) -> bool:
-        """Take a shard that looks damaged out of use, and publish its intact rows anew.
-
-        Parameters
-        ----------
-        path : Path
-            A file in the folder of the shards.
-        reason : str
-            What was seen.
+        """Take a shard that looks damaged out of use, publish its intact rows again, and warn.
 
         Returns
         -------
         bool
-            False when the file cannot be moved (a read-only folder): it is ignored from now on.
-
-        Warns
-        -----
-        RuntimeWarning
-            Naming the file, where it went and how many of its rows were kept.
+            False if the file cannot be moved (a read-only folder); it is ignored from now on.
         """
         fingerprint = _fingerprint(path)
         suspect = self.folder / f"{path.stem}.{uuid.uuid4().hex}{_SUSPECT}"
@@ -103,7 +91,7 @@ class Quarantine:
                 self._settle(self.folder / name, "set aside by a process that was stopped")
 
     def _settle(self, suspect: Path, reason: str) -> None:
-        """Decide what a suspect is: back into use, or into quarantine with its intact rows kept."""
+        """Put a suspect back into use if it is intact, else into quarantine, and keep its intact rows."""
         original = self.shards / f"{suspect.name.split('.')[0]}.h5"
         try:
             try:
@@ -132,7 +120,7 @@ class Quarantine:
             _warn(f"cache file {original} is damaged ({reason}) and cannot be settled: {error}")
 
     def _rescue(self, suspect: Path) -> int:
-        """Publish the intact rows of a damaged file anew; their number."""
+        """Publish the intact rows of a damaged file again; return their number."""
         try:
             keys, rows = open_shard(suspect, self._space).salvage()
         except DamagedShard:

@@ -1,6 +1,6 @@
-"""Rows of many shards into one array, several shards at once.
+"""Read rows of many shards into one array, several shards at once.
 
-Reading and summing run outside of Python's lock, so that two threads take half the time of one.
+Reading and checksums run without Python's lock, so that two threads take half the time of one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Piece = tuple[Shard, np.ndarray, np.ndarray]
 def read_rows(
     plan: Iterable[_Piece], out: np.ndarray, keys: np.ndarray
 ) -> Iterator[tuple[Shard, np.ndarray, np.ndarray, str | None]]:
-    """Read rows from shards, each checked against its CRC.
+    """Read rows from shards and check each against its CRC.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def read_rows(
     good : ndarray of shape (k,), bool
         True where the row was intact and is in `out`.
     damage : str or None
-        What is wrong with the file; None when it is in order, and when it is gone.
+        What is wrong with the file; None if it is in order, and if it is gone.
 
     Raises
     ------
     CacheError
-        If a file cannot be read for a reason that is not its own.
+        If a file cannot be read although it may be intact.
     """
 
     def read(piece: _Piece) -> tuple[Shard, np.ndarray, np.ndarray, str | None]:
@@ -80,7 +80,7 @@ def read_rows(
 
 
 def _cut(part: _Piece) -> Iterator[_Piece]:
-    """Pieces of a bounded size, each from its own stretch of the shard."""
+    """Cut a part of the plan into pieces of bounded size, each from its own stretch of the shard."""
     shard, positions, rows = part
     most = max(1, _PIECE_BYTES // shard.row_bytes)
     if len(rows) <= most:

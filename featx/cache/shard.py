@@ -1,7 +1,7 @@
-"""One immutable file of rows: how it is read.
+"""Read one immutable file of rows, a shard.
 
-Rows are read with plain reads at the offsets that the header gave: HDF5 holds one global lock, and a
-memory map of a file that shrinks is a SIGBUS.
+Rows are read by plain reads at the offsets in the header: HDF5 holds one global lock, and a memory map of a
+file that shrinks ends the process (SIGBUS).
 """
 
 from __future__ import annotations
@@ -19,19 +19,11 @@ from featx.cache.identity import DIGEST_SIZE
 
 __all__ = ["DamagedShard", "Shard"]
 
-_SIP_BYTES = 2 * 2**20  # what is read and summed while it is in the processor's cache
+_SIP_BYTES = 2 * 2**20  # read and checked at a time, while it is in the processor's cache
 
 
 class DamagedShard(ValueError):
-    """A shard whose bytes are not what they were when it was written.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    reason : str
-        What is wrong with it.
-    """
+    """A shard whose bytes are not what was written, or that belongs elsewhere: `path` and `reason`."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(path, reason)
@@ -48,7 +40,6 @@ class Shard:
     Attributes
     ----------
     path : Path
-        The file.
     space_json : str
         Canonical JSON of its space.
     n_rows, dim : int
@@ -77,14 +68,14 @@ class Shard:
         return self.dim * np.dtype(self.dtype).itemsize
 
     def read_keys(self) -> np.ndarray:
-        """All keys, of shape (n_rows, 32), dtype uint8.
+        """Return all keys, of shape (n_rows, 32), dtype uint8.
 
         Raises
         ------
         FileNotFoundError
             If the file is gone.
         DamagedShard
-            If they do not match their checksum, the file is shorter than its header says, or the disk
+            If the keys do not match their checksum, the file is shorter than its header says, or the disk
             cannot read it.
         """
         with open(self.path, "rb", buffering=0) as file:
@@ -102,12 +93,11 @@ class Shard:
         Parameters
         ----------
         out : ndarray of shape (m, dim), floating
-            Receives ``out[positions[i]] = row rows[i]``. Where a row is damaged, and everywhere if
-            this raises, the content of ``out[positions]`` is undefined.
+            Receives ``out[positions[i]] = row rows[i]``. Where a row is damaged, and everywhere if this
+            raises, ``out[positions]`` is undefined.
         positions : ndarray of shape (k,), integer
-            Where in `out`.
         rows : ndarray of shape (k,), integer
-            Which rows of this shard, in any order, repeats allowed.
+            Rows of this shard, in any order, repeats allowed.
         keys : ndarray of shape (k, 32), dtype uint8
             The key that each row must have been written with.
 
@@ -118,10 +108,8 @@ class Shard:
 
         Raises
         ------
-        FileNotFoundError
-            If the file is gone.
-        DamagedShard
-            If it is shorter than its header says, or the disk cannot read it.
+        FileNotFoundError, DamagedShard
+            As `read_keys`.
         """
         good = np.zeros(len(rows), dtype=bool)
         if not len(rows):
@@ -153,14 +141,7 @@ class Shard:
         return good
 
     def salvage(self) -> tuple[np.ndarray, np.ndarray]:
-        """Everything in the file that is still intact.
-
-        Returns
-        -------
-        keys : ndarray of shape (k, 32), dtype uint8
-        rows : ndarray of shape (k, dim)
-            The rows whose CRC holds, in the file's order and dtype.
-        """
+        """Return the keys (k, 32) and rows (k, dim) whose CRC is right, in the file's order and dtype."""
         with open(self.path, "rb", buffering=0) as file:
             keys = self._keys(file)
         rows = np.empty((self.n_rows, self.dim), dtype=self.dtype)
@@ -177,7 +158,7 @@ class Shard:
         return block.view(dtype)
 
     def _fill(self, file: io.RawIOBase, offset: int, block: np.ndarray) -> int:
-        """Fill an array with the bytes from `offset` on; their CRC-32."""
+        """Fill an array with the bytes from `offset` on; return their CRC-32."""
         view = block.reshape(-1).view(np.uint8).data
         done = crc = 0
         try:

@@ -1,4 +1,4 @@
-"""What one process sees of a space: the catalogue, kept in step with the disk."""
+"""What one process knows of a space: its shards and keys, kept in step with the disk."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from featx.errors import CacheError
 
 __all__ = ["Snapshot"]
 
-_MOST_LOOKS = 64  # each one after the first means that a file vanished or was set aside meanwhile
-_INDEX_AFTER = 8  # shards: opening fewer one by one takes no time worth a file
+_MOST_LOOKS = 64  # each after the first means that a file vanished or was set aside meanwhile
+_INDEX_AFTER = 8  # shards: opening fewer one by one is fast enough without an index file
 
 
 class Snapshot:
@@ -29,21 +29,21 @@ class Snapshot:
     publisher : Publisher
         Knows the folders, and writes what is rescued.
     quarantine : Quarantine
-        Takes what is damaged.
+        Takes damaged files.
     dim : int or None
-        Values per row, where that is known.
+        Values per row, if known.
 
     Attributes
     ----------
     index : ShardIndex
         Which shards there are, and where each key is.
     dim : int or None
-        Values per row, None while neither given nor seen.
+        Values per row; None while neither given nor seen.
     """
 
     def __init__(self, publisher: Publisher, quarantine: Quarantine, dim: int | None) -> None:
         self._publisher, self._quarantine = publisher, quarantine
-        self._shards, self._index = publisher.shards, publisher.path / "index.h5"
+        self._shards, self._index_path = publisher.shards, publisher.path / "index.h5"
         self.dim = self._given_dim = dim
         self._can_index = self._trust_index = True
         self.index = ShardIndex()
@@ -51,12 +51,9 @@ class Snapshot:
         self._settled = False  # what stopped processes left behind
 
     def refresh(self) -> None:
-        """Take notice of what others published, compacted, cleared or left behind.
+        """Look at the disk again: what others published, compacted, cleared or left behind.
 
-        Raises
-        ------
-        CacheError
-            If the folder, or a file that is intact, cannot be read.
+        `CacheError` if the folder, or an intact file, cannot be read.
         """
         if not self._settled:
             self._quarantine.settle_all()
@@ -77,13 +74,13 @@ class Snapshot:
         self._keep_index()
 
     def add(self, name: str) -> None:
-        """Take notice of a shard that was just published, also if it was damaged before."""
+        """Add a shard that was just published, even if it was damaged before."""
         self._unusable.discard(name)
         if name not in self.index.names:
             self._adopt([name])
 
     def distrust(self) -> None:
-        """Forget everything, and do not believe the index file when looking again."""
+        """Forget everything, and ignore the index file when looking again."""
         self._forget()
         self._trust_index, self.dim = False, self._given_dim
 
@@ -93,12 +90,12 @@ class Snapshot:
             self._unusable.add(path.name)
 
     def shard_names(self) -> set[str]:
-        """The shards that are there. No row is missed that a compaction moves while the folder is listed."""
+        """List the shards; none is missed while a compaction replaces it."""
         seen: set[str] = set()
         while True:
             names = set(list_names(self._shards, SHARD_NAME))
-            # A listing may miss a new shard and no longer meet the old one that it replaces. But then
-            # the old one was in the listing before.
+            # One listing may miss both a new shard and the old one that it replaces; but then the old one
+            # was in the listing before.
             if seen <= names and (seen or not names):
                 return names
             seen = names
@@ -107,26 +104,26 @@ class Snapshot:
         self.index, self._unusable, self._settled = ShardIndex(), set(), False
 
     def _recall(self) -> None:
-        """Begin with what the index file says, if it can be believed."""
-        stored = load_index(self._index, self._shards, self._publisher.space)
+        """Begin with the index file, if it can be used."""
+        stored = load_index(self._index_path, self._shards, self._publisher.space)
         dims = {shard.dim for shard in stored.shards} if stored is not None else set()
         if stored is not None and dims <= {self.dim or stored.shards[0].dim}:
             self._agree(stored.shards[0])
             self.index = stored
 
     def _keep_index(self) -> None:
-        """Write the index file when it says too little: its cost doubles as the shards do."""
+        """Write the index file if it lacks more than half of the shards."""
         fresh = len(self.index.names) - self.index.n_indexed
         if fresh > max(_INDEX_AFTER, self.index.n_indexed) and self._can_index:
             try:
-                save_index(self._index, self._publisher.parts, self._publisher.space, self.index)
+                save_index(self._index_path, self._publisher.parts, self._publisher.space, self.index)
                 self.index.n_indexed = len(self.index.names)
                 self._trust_index = True
             except OSError:  # read-only, full, cleared: nothing is lost but a little time
                 self._can_index = False
 
     def _adopt(self, names: Sequence[str]) -> bool:
-        """Open shards and enter their keys into the catalogue; whether one of them is gone."""
+        """Open shards and add their keys to the index; return whether one of them is gone."""
         opened, vanished = [], False
         for name in names:
             path = self._shards / name

@@ -1,9 +1,8 @@
-"""The rows of one space: many shards, found by digest, published durably, several processes at once.
+"""The rows of one space: many shards, found by digest, published durably, by several processes at once.
 
-There is no lock on disk. A shard never changes and is named by its bytes, so writers cannot disturb
-one another, and the worst that two of them can do is the same work twice. What is known follows from
-the key arrays of the shards (`catalogue`), which an index file only spares reading; a reader that
-finds a shard gone (compacted, cleared, set aside) looks again.
+There is no lock on disk. A shard never changes and is named by its bytes, so writers cannot disturb one
+another; at worst two of them do the same work. What is known follows from the keys in the shards; an index
+file only saves reading them. A reader that finds a shard gone (compacted, cleared, set aside) looks again.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from featx.errors import CacheError
 
 __all__ = ["SpaceStore"]
 
-_READ_ATTEMPTS = 16  # each one after the first means that a shard vanished or was set aside meanwhile
-_COARSE_NS = 50_000_000  # two changes so close to one another may leave the same mtime
-_USE_SECONDS = 600.0  # how exactly the last use is noted
+_READ_ATTEMPTS = 16  # each after the first means that a shard vanished or was set aside meanwhile
+_COARSE_NS = 50_000_000  # two changes within this time may have the same mtime
+_USE_SECONDS = 600.0  # precision with which the last use is noted
 
 
 class SpaceStore:
-    """The rows of one space: what is known, what is missing, publish and read.
+    """The rows of one space: what is missing, publish, read.
 
-    Thread-safe. Pickles as (root, space, dim): the other side looks at the disk itself.
+    Thread-safe. Pickles as (root, space, dim); the other process looks at the disk itself.
 
     Parameters
     ----------
@@ -47,15 +46,14 @@ class SpaceStore:
     space : Space
         What the rows are made with.
     dim : int, optional
-        Values per row; else taken from the first shard seen or published.
+        Values per row; default: from the first shard seen or published.
 
     Attributes
     ----------
     root, path, shards : Path
-        The folders of the cache, of this space, and of its shards.
+        Folders of the cache, of this space, and of its shards.
     space : Space
     publisher : Publisher
-        What puts files into them.
     """
 
     def __init__(self, root: str | os.PathLike[str], space: Space, dim: int | None = None) -> None:
@@ -70,7 +68,7 @@ class SpaceStore:
         _stores.add(self)
 
     def _begin(self) -> None:
-        """A state as if nothing had been looked at yet; in a forked child the lock may be held by nobody."""
+        """Start afresh; in a forked child, a thread that no longer exists may hold the lock."""
         self._snapshot = Snapshot(self.publisher, self._quarantine, self._declared_dim)
         self._lock = threading.RLock()
         self._used = -_USE_SECONDS
@@ -87,17 +85,12 @@ class SpaceStore:
     # What is there
 
     def missing(self, digests: Sequence[bytes | None]) -> list[int]:
-        """Positions of the digests that have no row, as the disk stands now.
+        """Return the positions of the digests without a row, ascending, as the disk is now.
 
         Parameters
         ----------
         digests : sequence of bytes or None
-            32 bytes each; None, of an image that was not read yet, is missing.
-
-        Returns
-        -------
-        list of int
-            Ascending.
+            32 bytes each; None, for an image that was not read yet, is missing.
 
         Raises
         ------
@@ -118,7 +111,7 @@ class SpaceStore:
         return bool(self._snapshot.index.holds(as_keys([digest]))[0])
 
     def keys(self) -> np.ndarray:
-        """All digests that have a row, of shape (n, 32), dtype uint8, ascending, as the disk stands now."""
+        """Return all digests that have a row, (n, 32) uint8, ascending, as the disk is now."""
         with self._lock, enough_memory(self.path):
             self.refresh()
             return self._snapshot.index.items()[0]
@@ -132,18 +125,12 @@ class SpaceStore:
             return len(self._snapshot.index)
 
     def refresh(self) -> None:
-        """Take notice of what other processes published, compacted or cleared.
-
-        Raises
-        ------
-        CacheError
-            If the folder cannot be read.
-        """
+        """Look at the disk again, for what others published, compacted or cleared; may raise `CacheError`."""
         with self._lock, enough_memory(self.path):
             self._snapshot.refresh()
 
     def catch_up(self) -> None:
-        """As `refresh`, where the folder has changed since the last `catch_up`: for those who ask often."""
+        """Do as `refresh`, but only if the folder has changed since the last `catch_up`."""
         now = time.time_ns()
         try:
             changed = os.stat(self.shards).st_mtime_ns
@@ -154,30 +141,24 @@ class SpaceStore:
             self._caught_up = (changed, now)
 
     def shard_paths(self) -> list[Path]:
-        """The shards as they are on the disk now, by name; other files in the folder are not featx's."""
+        """Return the shards that are on the disk now, by name."""
         return [self.shards / name for name in sorted(self._snapshot.shard_names())]
 
     # Writing
 
     def prepare(self) -> None:
-        """Create the folders and ``space.json``, so that an unusable place is known before any work.
-
-        Raises
-        ------
-        CacheError
-            If the place cannot be written, saying where and what to do.
-        """
+        """Create the folders and ``space.json``; `CacheError` if the place cannot be written."""
         self.publisher.prepare()
 
     def publish(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Store rows; when this returns they are on the disk and survive a power cut.
+        """Store rows; when this returns, they are on the disk and survive a power cut.
 
         Parameters
         ----------
         digests : sequence of n bytes
-            Content digests, 32 bytes each. Of one that comes twice the first row is kept.
+            Content digests, 32 bytes each. Of one that comes twice, the first row is kept.
         rows : ndarray of shape (n, dim), dtype float32 or float16
-            Embeddings; n may be 0.
+            n may be 0.
 
         Raises
         ------
@@ -208,32 +189,26 @@ class SpaceStore:
     # Reading
 
     def read(self, digests: Sequence[bytes], out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows by digest, each checked against its CRC.
+        """Return rows by digest, each checked against its CRC.
 
         Parameters
         ----------
         digests : sequence of n bytes
             In any order, repeats allowed.
         out : ndarray of shape (n, dim), floating, optional
-            Where to put the rows; default: a new float32 array.
+            Receives the rows; default: a new float32 array.
 
         Returns
         -------
         rows : ndarray of shape (n, dim)
-            NaN where there is no row. ``dim`` is 0 while nothing is known about it.
+            NaN where there is no row. ``dim`` is 0 while it is not known.
         found : ndarray of shape (n,), bool
-            False where there is no row, or where it was damaged: extract that image again.
+            False where there is no row, or it was damaged: extract that image again.
 
         Raises
         ------
         CacheError
             If a digest is not 32 bytes, `out` has another shape, or the folder cannot be read.
-
-        Warns
-        -----
-        RuntimeWarning
-            When a damaged file is met, naming it. It is moved to ``quarantine/``, and those of its
-            rows that are intact are kept.
         """
         with enough_memory(self.path):
             return self._read(_checked_keys(digests), out)
@@ -275,25 +250,12 @@ class SpaceStore:
         return out, found
 
     def set_aside(self, path: Path, reason: str) -> None:
-        """Take a shard that looks damaged out of use, and keep its intact rows.
-
-        Parameters
-        ----------
-        path : Path
-            The shard; if it is intact after all, it stays.
-        reason : str
-            What was seen.
-
-        Warns
-        -----
-        RuntimeWarning
-            Naming the file, where it went and how many of its rows were kept.
-        """
+        """Take a damaged shard out of use, keep its intact rows, and warn; an intact one stays."""
         with self._lock:
             self._snapshot.set_aside(path, reason)
 
     def _note_use(self) -> None:
-        """The last use of a space is the mtime of its ``space.json``."""
+        """Note the time of use: the mtime of ``space.json``."""
         if time.monotonic() - self._used >= _USE_SECONDS:
             self._used = time.monotonic()
             with contextlib.suppress(OSError):  # read-only, or not there yet

@@ -1,14 +1,15 @@
-"""The stat cache: which digest a file had, so that an unchanged image is not read to be recognised.
+"""The stat cache: which digest a file had, so that an unchanged image need not be read to be found in the
+cache.
 
-It is a convenience and disposable. Whatever is wrong with it (locked, damaged, read-only, full) the
-answer is "not known", and the image is read; a database that is damaged is removed, and the next entries
-begin a fresh one. An entry carries its own checksum, so that damage below SQLite's notice is no wrong
-answer either. Who meets a lock that is not given up waits once, and from then on goes on at once.
+It is disposable. Whatever is wrong with it (locked, damaged, read-only, full), the answer is "not known" and
+the image is read; a damaged database is removed and begun again. Each entry has its own checksum, so that
+damage that SQLite does not notice gives no wrong answer. A lock that is not released is waited for once, and
+then no more.
 
-The racy rule is that of git's index: a file changed again within the clock's granularity keeps its
-size and its times. So an entry counts only if they were already two seconds old when the file was
-read; two seconds is FAT's granularity, the coarsest in use. An mtime can also be put back (``touch
--r``, ``rsync -t``, unpacking an archive over a folder): the ctime, which nobody can set, tells.
+The racy rule is that of git's index: a file that changes again within the clock's resolution keeps its size
+and times. So an entry counts only if its times were two seconds old when the file was read (FAT's resolution,
+the coarsest in use). An mtime can be set back (``touch -r``, ``rsync -t``, unpacking an archive); the ctime,
+which nobody can set, shows it.
 """
 
 from __future__ import annotations
@@ -65,25 +66,19 @@ _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 class StatCache:
     """Digests by (absolute path, size, mtime_ns, ctime_ns), for all projects and processes.
 
-    Parameters
-    ----------
-    root : path-like
-        The cache's folder; the entries live in ``stat.sqlite`` there.
-
-    Notes
-    -----
-    No connection is kept: an instance may be pickled, forked and used by several threads.
+    No connection is kept: an instance may be pickled, forked and used by several threads. The entries are in
+    ``stat.sqlite`` in the cache's folder, `root`.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.path = Path(root) / "stat.sqlite"
-        # Every file read through this instance is read after this moment, so it is a safe "time of
-        # reading" for the racy rule, whenever the caller comes to store its entries.
+        # Every file of this instance is read after this moment: a safe "time of reading" for the racy
+        # rule, whenever its entry is stored.
         self._opened_ns = time.time_ns()
-        self._stalled = False  # somebody held the lock for longer than anybody needs it
+        self._stalled = False  # the lock was held for longer than anybody needs it
 
     def lookup(self, keys: Sequence[StatKey | None]) -> list[bytes | None]:
-        """The digests of files that have not changed since they were read.
+        """Return the digests of files that have not changed since they were read.
 
         Parameters
         ----------
@@ -114,19 +109,16 @@ class StatCache:
         return self._attempt(find) or [None] * len(keys)
 
     def store(self, entries: Iterable[tuple[StatKey, bytes]], *, read_ns: int | None = None) -> None:
-        """Remember digests; entries that the racy rule forbids are left out.
+        """Store digests; entries that the racy rule forbids are left out.
 
         Parameters
         ----------
         entries : iterable of ((str, int, int, int), bytes)
-            The stat key as it was *before* the file was read, and the digest of what was read.
+            The stat key from *before* the file was read, and the digest of what was read. To be certain,
+            compare the file's stat before and after reading it.
         read_ns : int, optional
-            A time (``time.time_ns``) before the reading of these files began. Default: when this
-            instance was made, which is always early enough.
-
-        Notes
-        -----
-        A caller that wants to be certain compares the file's stat before and after reading it.
+            A time (``time.time_ns``) before these files were read. Default: when this instance was made,
+            which is early enough.
         """
         limit = (self._opened_ns if read_ns is None else read_ns) - _RACY_NS
         rows = []
@@ -154,17 +146,17 @@ class StatCache:
                 self._attempt(insert)
 
     def prune(self) -> int:
-        """Forget the files that are gone; their number. Of a damaged database everything is forgotten."""
+        """Remove the entries of files that are gone; return their number. A damaged database is emptied."""
         if not is_file(self.path):
             return 0
 
         def forget(connection: sqlite3.Connection) -> int:
-            # Pages that name one another, or themselves, make a table that has no end.
+            # Damaged pages that point to one another make a table without an end.
             most = self.path.stat().st_size // _SHORTEST
             gone = []
             known = connection.execute("SELECT * FROM entries_2 LIMIT ?", [most + 1])
             for count, (name, *numbers, digest, checksum) in enumerate(known):
-                # Where one is damaged the order may be too, and then others are not found any more.
+                # If one is damaged, the order may be too, and others are no longer found.
                 if count == most or checksum != _checksum(name, numbers, digest):
                     raise sqlite3.DatabaseError("damaged")
                 if not os.path.exists(os.fsdecode(name)):
@@ -178,21 +170,18 @@ class StatCache:
         return self._attempt(forget) or 0
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         for path in (self.path, *self._beside()):
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def _attempt(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """Return what `work` makes of the database; None after any trouble with it.
-
-        A database that turns out to be damaged is removed.
-        """
+        """Return what `work` makes of the database; None on any trouble. A damaged database is removed."""
         try:
             with self._connection() as connection:
                 done = work(connection)
-        # Bytes that anything may have happened to: SQLite fails in many ways, and what it says of them may
-        # itself be no text. None of that is a reason to end an extraction.
+        # On damaged bytes SQLite fails in many ways, and its message may not even be text. None of that is a
+        # reason to end an extraction.
         except Exception as error:
             code = getattr(error, "sqlite_errorcode", 0)
             self._stalled = code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -205,17 +194,17 @@ class StatCache:
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         for path in (self.path, *self._beside()):
-            if os.path.lexists(path) and not is_file(path):  # a pipe would be waited for
+            if os.path.lexists(path) and not is_file(path):  # opening a pipe would wait
                 raise OSError(f"{path} is no file")
         connection = sqlite3.connect(self.path, timeout=0 if self._stalled else _BUSY_SECONDS)
         try:
             connection.text_factory = bytes  # damage makes texts of numbers, and they need not be UTF-8
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
-            # A rollback journal survives a kill, needs no shared memory (network folders), and what
-            # a power cut may do without fsync is caught by the checksums: it is disposable.
+            # A rollback journal survives a kill and needs no shared memory (network folders). What a power
+            # cut does without fsync is caught by the checksums.
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
-            # A view or a trigger of somebody else's may compute for ever.
+            # A foreign view or trigger could compute for ever.
             schema = connection.execute("SELECT type, sql FROM sqlite_master LIMIT 2").fetchall()
             if schema not in ([], [(b"table", b"CREATE TABLE " + _TABLE.encode())]):
                 raise sqlite3.DatabaseError("another schema")
@@ -224,7 +213,7 @@ class StatCache:
             connection.close()
 
     def _is_damage(self, error: Exception) -> bool:
-        """Whether an error says that the file is no working database of entries."""
+        """Whether an error means that the file is no working database of entries."""
         if isinstance(error, OSError | MemoryError):
             return False
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
@@ -233,12 +222,12 @@ class StatCache:
         return code & 0xFF not in _NOT_ITS_FAULT or code in _UNREADABLE
 
     def _beside(self) -> list[Path]:
-        """The files that SQLite may have beside the database."""
+        """Return the files that SQLite may have beside the database."""
         return [self.path.with_name(self.path.name + suffix) for suffix in ("-journal", "-wal", "-shm")]
 
 
 def _trusted(key: StatKey | None, name: bytes, entry: tuple[Any, ...]) -> bytes | None:
-    """The digest of an entry, if it is that of an unchanged file and undamaged."""
+    """Return the digest of an entry if it is undamaged and the file unchanged."""
     assert key is not None
     *numbers, digest, checksum = entry
     if tuple(numbers) != key[1:] or not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:

@@ -10,7 +10,7 @@ from featx.data.loading import load_dataset
 from featx.data.read_report import SKIP_HINT, LeftOut, ReadReport
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import list_images, not_data
+from featx.data.readers.folder_listing import exclude_folder, list_images
 from featx.data.readers.images import images_of
 from featx.data.readers.named import NAMES, data_root, named_dataset
 from featx.data.readers.records import read_frame, read_records
@@ -27,13 +27,13 @@ __all__ = [
     "Task",
     "announce",
     "data_root",
+    "exclude_folder",
     "from_arrays",
     "from_torch",
     "images_of",
     "list_images",
     "load_dataset",
     "named_dataset",
-    "not_data",
     "notes_of",
     "read_folder",
     "read_frame",

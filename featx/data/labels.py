@@ -1,4 +1,4 @@
-"""From whatever stands for labels, splits and groups to arrays: one meaning, whoever reads them."""
+"""Turn values given as labels, splits and groups into arrays: one rule for all readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from featx.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
 
-#: Words that say which split something is.
+#: Words for a split.
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -31,12 +31,12 @@ _WHOLE_FLOAT = re.compile(r"([+-]?[0-9]+)\.0+")
 
 
 def split_name(name: object) -> str | None:
-    """Return "train", "val" or "test" for any common way to write them; None for anything else."""
+    """Return "train", "val" or "test" for any common spelling, else None."""
     return SPLIT_WORDS.get(str(name).strip().lower())
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a label, path, split or group is absent: None, NaN, NA, NaT or blank text."""
+    """Whether a value is missing: None, NaN, NA, NaT or blank text."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return True
     if isinstance(value, (np.datetime64, np.timedelta64)):
@@ -47,16 +47,15 @@ def is_missing(value: Any) -> bool:
 
 
 def same_form(text: str) -> str:
-    """Return `text` in Unicode's composed form (NFC), in which names that look alike are alike."""
+    """Return `text` in Unicode's composed form (NFC), in which names that look equal are equal."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def class_name(value: Any) -> str | None:
-    """Return a label as the name of its class, or None when it can be none (a fraction, a list).
+    """Return the class name that a label stands for; None for what is no label (a fraction, a list).
 
-    One rule, wherever a label comes from. Text is a name: without white space around it, in composed form,
-    and what reads as a whole number of floats is that number (``"3.0"`` is ``"3"``, as a table writes a
-    column that once held a gap). A number is a class if it is whole (``3`` and ``3.0`` are ``"3"``); True
+    Text is stripped and put into composed form; ``"3.0"`` is ``"3"``, because a table writes whole numbers so
+    in a column that once held a gap. A number is a class if it is whole (``3`` and ``3.0`` are ``"3"``). True
     and False are ``"True"`` and ``"False"``, as tables write them.
     """
     if not isinstance(value, (str, np.generic)) and getattr(value, "ndim", None) == 0:
@@ -75,7 +74,7 @@ def class_name(value: Any) -> str | None:
 
 
 def class_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The distinct names in order: by value when all are whole numbers, else by code point."""
+    """Return the distinct names in order: by value if all are whole numbers, else by code point."""
     distinct = set(names)
     if all(_INTEGER.fullmatch(name) for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
@@ -83,29 +82,16 @@ def class_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def encode(names: Sequence[str], classes: Sequence[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Names as indices into the classes.
-
-    Parameters
-    ----------
-    names : sequence of str
-    classes : sequence of str, optional
-        Their order; `class_names` of `names` when not given.
-
-    Returns
-    -------
-    labels : ndarray of shape (n,), int64
-    classes : tuple of str
-    """
+    """Return names as indices (n,), int64, into `classes` (default: `class_names`), and the classes."""
     classes = class_names(names) if classes is None else tuple(classes)
     index = {name: i for i, name in enumerate(classes)}
     return np.fromiter((index[name] for name in names), np.int64, len(names)), classes
 
 
-def indexed(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return indices into `names`, and the names, as indices and classes.
+def merge_classes(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Merge `names` that are one class by `class_name`; return indices into what is left, and it.
 
-    Names that are one class by the rule of `class_name` become one. An index beyond the names is left for
-    the dataset to refuse.
+    An index beyond the names is left for the dataset to refuse.
     """
     spelt = [class_name(name) or str(name) for name in names]
     classes = tuple(dict.fromkeys(spelt))
@@ -117,24 +103,12 @@ def indexed(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[str, .
     return labels, classes
 
 
-def labels_of(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels given in Python as indices and classes.
+def encode_labels(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return class names or whole numbers given in Python as indices (n,) and classes.
 
-    Parameters
-    ----------
-    values : array-like of shape (n,)
-        Class names or whole numbers.
-    n : int
-        Number of images.
-    what : str
-        Name of the parameter, for errors.
-
-    Raises
-    ------
-    DatasetError
-        Naming the first value that is no label.
+    `DatasetError` names the parameter (`what`) and the first value that is no label.
     """
-    listed = one_per_image(values, n, what)
+    listed = list_per_image(values, n, what)
     names = []
     for i, value in enumerate(listed):
         name = None if is_missing(value) else class_name(value)
@@ -144,9 +118,9 @@ def labels_of(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tu
     return encode(names)
 
 
-def splits_of(values: Any, n: int, what: str = "splits") -> np.ndarray:
-    """Splits given in Python as an array of "train", "val" and "test"."""
-    listed = one_per_image(values, n, what)
+def parse_splits(values: Any, n: int, what: str = "splits") -> np.ndarray:
+    """Return splits given in Python as an array of "train", "val" and "test"."""
+    listed = list_per_image(values, n, what)
     names = [split_name(value) for value in listed]
     if None in names:
         i = names.index(None)
@@ -154,9 +128,9 @@ def splits_of(values: Any, n: int, what: str = "splits") -> np.ndarray:
     return np.array(names, dtype="U5")
 
 
-def groups_of(values: Any, n: int, what: str = "groups") -> np.ndarray:
-    """Groups given in Python: int64 when all are whole numbers, else text."""
-    listed = one_per_image(values, n, what)
+def parse_groups(values: Any, n: int, what: str = "groups") -> np.ndarray:
+    """Return groups given in Python as int64 if all are whole numbers, else as text."""
+    listed = list_per_image(values, n, what)
     for i, value in enumerate(listed):
         if is_missing(value):
             raise DatasetError(f"{what}[{i}] is missing; expected the group of every image")
@@ -165,8 +139,8 @@ def groups_of(values: Any, n: int, what: str = "groups") -> np.ndarray:
     return np.array([class_name(v) or str(v) for v in listed])
 
 
-def one_per_image(values: Any, n: int, what: str) -> list:
-    """`values` as a list, checked to be one-dimensional and of length n."""
+def list_per_image(values: Any, n: int, what: str) -> list:
+    """Return `values` as a list, after checking that it is one-dimensional and of length n."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise DatasetError(f"{what}: expected one value for each image, got {type(values).__name__}")
     if not isinstance(values, (list, tuple)):

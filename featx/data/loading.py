@@ -1,4 +1,4 @@
-"""Make a dataset of whatever stands for one, by the reader of its kind."""
+"""`load_dataset`: find the reader for what is given."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ def load_dataset(
     on_error: str = "raise",
     verbose: bool = False,
 ) -> Dataset:
-    """A dataset of whatever stands for one.
+    """Make a dataset of a folder, a table, a name, images in memory, or a dataset of another library.
 
     Parameters
     ----------
     data : Dataset, str, Path, sequence, ndarray, data frame, PIL image, torch or Hugging Face Dataset
-        A dataset as it is; a folder (see `read_folder`), a table (`read_table`) or an image file; a name
-        out of `NAMES`, where no such file or folder exists; paths or images in memory (`from_arrays`); a
-        data frame (`read_frame`); rows that are dicts (`read_records`); a map-style torch Dataset
-        (`from_torch`).
+        A folder (see `read_folder`), a table (`read_table`), an image file, or a name in `NAMES` if there is
+        no such file or folder; paths or images in memory (`from_arrays`); a data frame (`read_frame`); rows
+        that are dicts (`read_records`); a map-style torch Dataset (`from_torch`); or a Dataset, which is
+        returned with the tasks asked for.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
-        Only for images in memory and lists of paths; the others bring their own. Several columns are
-        several tasks (see `from_arrays`).
+        Only with images in memory and lists of paths. Several columns make several tasks (see
+        `from_arrays`).
     limit : int, optional
-        At most so many images, in proportion from every class of every split (`Dataset.limit`).
+        Draw at most so many images, in proportion from every class of every split (`Dataset.limit`).
     labelled : bool, default=True
         With False, a table need not have labels, and a folder's images may lie beside its class folders.
     seed : int, default=0
-        Of `limit`.
+        Seed of `limit`.
     label, target : str or sequence of str, optional
-        Columns of classes and of numbers, by name: in a table (default: the column ``label``), in `labels`,
-        or among the tasks of a Dataset. Several make several tasks (`Dataset.tasks`); an image that has no
-        value in one of several is not part of that task.
+        Names of the columns of classes and of numbers: in a table (default: the column ``label``), in
+        `labels`, or among the tasks of a Dataset. Several make several tasks (`Dataset.tasks`); an image
+        without a value in one of several is not part of that task.
     split_by : {"folder", "none"}, optional
         What the top folders of a folder are: groups with the classes inside them, or the classes (see
-        `read_folder`). Nothing but a folder can be divided by ``"folder"``.
+        `read_folder`). ``"folder"`` works with a folder only.
     on_error : {"raise", "skip"}, default="raise"
-        What is missing or cannot be listed: stop, or leave it out and list it in `Dataset.reading`.
+        If something is missing or cannot be listed: stop, or leave it out and list it in `Dataset.reading`.
     verbose : bool, default=False
         Print on standard error what was found: images, classes, splits, groups, and what was left out.
 
@@ -78,7 +78,7 @@ def load_dataset(
     Raises
     ------
     DatasetError
-        Saying what is wrong, where, and what was expected.
+        Says what is wrong, where, and what was expected.
     """
     columns = {"label": label, "target": target}
     dataset = _load(data, labels, labelled, columns, split_by, on_error)
@@ -129,7 +129,7 @@ def _load(
 
 
 def _holds_dicts(data: Any) -> bool:
-    """Whether the rows are dicts with an image in them; one of bytes and path is an image itself."""
+    """Whether the rows are dicts that hold an image; a dict of bytes and path is an image itself."""
     if isinstance(data, np.ndarray) or hasattr(data, "detach") or hasattr(data, "to_numpy"):
         return False
     first = data[0]
@@ -176,7 +176,7 @@ def _load_path(
 def _refuse_labels(labels: Any, what: str) -> None:
     if labels is not None:
         raise DatasetError(
-            f"{what} brings its own labels; labels can be given only with a list or array of images"
+            f"{what} brings its own labels; give labels only with a list or an array of images"
         )
 
 
@@ -184,6 +184,6 @@ def _refuse_columns(columns: dict[str, Any], what: str) -> None:
     label, target = columns["label"], columns["target"]
     if label is not None or target is not None:
         raise DatasetError(
-            f"{what}: label and target choose columns of a table, and this is none; "
+            f"{what}: label and target choose columns of a table, and this is no table; "
             "give a .csv or .parquet with the columns path and " + " and ".join(names_of(label or target))
         )

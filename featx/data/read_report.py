@@ -1,4 +1,4 @@
-"""What was found while a dataset was read: what was passed over, what failed, where splits come from."""
+"""How a dataset was read: what was left out, what failed, where splits come from."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 
 from featx.errors import ImageError
 
-#: How the option that goes on without bad images is called, for the first message of a run that stops at one.
+#: Advice in the message of a run that stops at a bad image.
 SKIP_HINT = "to go on without such images and list them: --on-error skip (on_error='skip')"
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files and folders inside a folder that are not part of its dataset.
+    """Files and folders that were found and are not part of the dataset.
 
     Attributes
     ----------
     suffixes : mapping of str to int
-        Files that are no images by their suffix: how many of each, ``""`` for those without one.
+        How many files of each suffix that is no image's; ``""`` for those without one.
     images : mapping of str to str
-        Of `suffixes` those whose first bytes are an image's: the format.
+        Image format of the `suffixes` whose first bytes are an image's.
     others : mapping of str to int
-        What else: ``"hidden file"``, ``"special file"``, ...
+        How many of every other kind: ``"hidden file"``, ``"special file"``, ...
     first : mapping of str to str
-        The first path of each of `others`, and of all of `suffixes` under ``""``.
+        First path of each of `others`, and of all `suffixes` under ``""``.
     """
 
     suffixes: Mapping[str, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class LeftOut:
         return sum(self.suffixes.values()) + sum(self.others.values())
 
     def __str__(self) -> str:
-        """All of it in one line; empty where nothing was left out."""
+        """Describe it in one line; empty if nothing was left out."""
         parts = []
         if self.suffixes:
             n = sum(self.suffixes.values())
@@ -60,17 +60,16 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What is known of how a dataset was read.
+    """How a dataset was read.
 
     Attributes
     ----------
     splits_from, groups_from : str
-        Where they come from, such as ``"the folders 'train_set', 'test_set'"``; empty when it goes without
-        saying.
+        Where they come from, such as ``"the folders 'train_set', 'test_set'"``; empty if that is obvious.
     left_out : LeftOut
     failures : tuple of ImageError
-        What could not be read of it, with ``on_error="skip"``: rows without a file, folders that cannot be
-        listed. None of them is among the images.
+        What could not be read, with ``on_error="skip"``: rows without a file, folders that cannot be listed.
+        None of them is among the images.
     notes : tuple of str
         What else a user should know.
     """

@@ -1,8 +1,7 @@
-"""Which images train and which test: indices only, seeded, stratified, and never through a group.
+"""Divide rows into training and test: seeded, stratified, and with each group on one side only.
 
-One `Split` is made per comparison and every method, probe or fine-tuned, works on it. A group (the frames
-of one video, the photographs of one patient) is never on both sides. Drawing needs nothing but NumPy and
-depends on nothing but the labels, the groups, the share and the seed.
+One `Split` is made per comparison, and every method works on it. A group is, for example, the frames of one
+video or the photographs of one patient. A draw depends only on labels, groups, share and seed.
 """
 
 from __future__ import annotations
@@ -13,29 +12,27 @@ from typing import Literal
 
 import numpy as np
 
+from featx.data.labels import SPLITS
 from featx.errors import DatasetError, InputError
 
-#: The names that a split column may hold.
-SPLIT_NAMES = ("train", "val", "test")
-
-# Orderings of the groups that are tried; the best result is kept.
+# How many orders of the groups are tried; the best result is kept.
 _RESTARTS = 8
-# What a class that is missing from the held-out part costs, against squared deviations that are below 1.
+# Cost of a class that is missing from the held-out part, next to squared deviations, which are below 1.
 _MISSING = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows that train and rows that test.
+    """The rows to train on and the rows to test on.
 
     Attributes
     ----------
     train : ndarray of shape (n_train,), int64
-        Sorted rows to train on, those of `val` among them.
+        Sorted; includes `val`.
     test : ndarray of shape (n_test,), int64
-        Sorted rows that no method may look at before it is scored.
+        Sorted; no method may look at them before it is scored.
     val : ndarray of shape (n_val,), int64, or None
-        The rows of `train` that the data itself names as validation rows; None when it names none.
+        The rows of `train` that the data names as validation rows; None if it names none.
     origin : {"given", "drawn"}
         Whether the data came with its split.
     """
@@ -55,20 +52,20 @@ def make_split(
     seed: int = 0,
     classes: Sequence[str] | None = None,
 ) -> Split:
-    """The split that comes with the data or, where there is none, a drawn one.
+    """Return the split that comes with the data or, if there is none, draw one.
 
     Parameters
     ----------
     labels : array-like of shape (n,), int
         Class of each image.
     splits : array-like of shape (n,) of {"train", "val", "test"}, default=None
-        The split that comes with the data. Rows of ``"val"`` train too, and are kept in `Split.val`;
-        without any ``"test"`` row they are the test rows. With only ``"train"`` rows a split is drawn.
+        The split that comes with the data. ``"val"`` rows train too and are kept in `Split.val`; without
+        ``"test"`` rows they are the test rows. With only ``"train"`` rows a split is drawn.
     groups : array-like of shape (n,), default=None
         Images that belong together.
     test_size : float, default=0.25
-        Share of the images that is held out when the split is drawn. Every class of two images or more
-        gives at least one to each side; a single image of a class trains.
+        Share of the images to hold out in a drawn split. Every class of two or more images has at least one
+        on each side; the single image of a class trains.
     seed : int, default=0
         Seed of the draw.
     classes : sequence of str, default=None
@@ -105,27 +102,25 @@ def make_split(
 def validation_part(
     split: Split, labels, *, groups=None, fraction: float = 0.2, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Part the training rows into rows to fit and rows to watch, for early stopping.
+    """Divide the training rows into rows to fit and validation rows, for early stopping.
 
     Parameters
     ----------
     split : Split
         Only its training rows are used.
-    labels : array-like of shape (n,), int
-        Class of each image of the whole dataset.
-    groups : array-like of shape (n,), default=None
-        Images that belong together.
+    labels, groups : array-like of shape (n,)
+        As for `make_split`, of the whole dataset.
     fraction : float, default=0.2
-        Share of the training rows to watch, when the data names none itself.
+        Share of the training rows to validate on, if the data names none.
     seed : int, default=0
         Seed of the draw.
 
     Returns
     -------
     fit, val : ndarray of int64
-        Sorted rows of the whole dataset; together they are `split.train`. The rows that the data names
-        are `val`, unless a class would then have nothing to fit. Every class is in `fit`. `val` is empty
-        when nothing can be spared (one image, or one group, of every class).
+        Sorted rows of the whole dataset; together they are `split.train`. `val` is what the data names,
+        unless a class would then have nothing to fit: every class is in `fit`. It is empty if nothing can be
+        spared (one image, or one group, of every class).
 
     Raises
     ------
@@ -145,7 +140,7 @@ def validation_part(
 
 
 def _given_split(names: np.ndarray) -> Split | None:
-    train, val, test = (np.flatnonzero(names == name) for name in SPLIT_NAMES)
+    train, val, test = (np.flatnonzero(names == name) for name in SPLITS)
     if not len(test):
         test, val = val, test
     if not len(test):
@@ -156,7 +151,7 @@ def _given_split(names: np.ndarray) -> Split | None:
 
 
 def _draw(y: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:
-    """Boolean (n,): the rows that are held out."""
+    """Return which rows to hold out, bool (n,)."""
     rng = np.random.default_rng(seed)
     if groups is None:
         return _draw_stratified(y, share, rng)
@@ -175,11 +170,11 @@ def _draw_stratified(y: np.ndarray, share: float, rng: np.random.Generator) -> n
 
 
 def _apportion(counts: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """How many of each class to hold out, by largest remainder (Hamilton), at least one a side."""
+    """Return how many of each class to hold out: largest remainder (Hamilton), at least one on each side."""
     ideal = counts * share
     takes = np.clip(np.floor(ideal).astype(np.int64), np.minimum(counts - 1, 1), counts - 1)
     spare = round(float(ideal.sum())) - int(takes.sum())
-    # Equal remainders are settled by lot, or classes early in the alphabet would always give more.
+    # Equal remainders are decided at random, or the first classes would always give more.
     order = np.lexsort((rng.random(len(counts)), takes - ideal))
     growing = order[(takes < counts - 1)[order] & (takes < ideal)[order]]
     takes[growing[: max(spare, 0)]] += 1
@@ -187,13 +182,13 @@ def _apportion(counts: np.ndarray, share: float, rng: np.random.Generator) -> np
 
 
 def _draw_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Hold whole groups out so that every class is close to its share.
+    """Hold out whole groups so that every class is close to its share.
 
-    With t_c images of class c held out of n_c, the cost of a choice of groups is
-    sum_c (t_c / n_c - share)^2 + (sum_c t_c / n - share)^2, plus a constant for a class that has nothing
+    With t_c of n_c images of class c held out, the cost of a choice of groups is
+    sum_c (t_c / n_c - share)^2 + (sum_c t_c / n - share)^2, plus a constant for each class that has nothing
     held out although it spans two groups. Groups are dealt greedily as in scikit-learn's
-    StratifiedGroupKFold, the most one-sided first, then moved one at a time while that lowers the cost;
-    the best of several orders wins.
+    StratifiedGroupKFold, the most one-sided first, then moved one at a time while that lowers the cost; the
+    best of several orders is taken.
     """
     _, codes, n_c = np.unique(y, return_inverse=True, return_counts=True)
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -214,7 +209,7 @@ def _draw_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random
     starts = np.searchsorted(cell_group, np.arange(n_groups + 1))
     square = np.bincount(cell_group, weights=(count / n_c[cell_class]) ** 2, minlength=n_groups)
     best, best_cost = np.zeros(n_groups, bool), np.inf
-    # Many small groups fill their shares well in any order; few large ones deserve several tries.
+    # Many small groups fill their shares well in any order; few large ones need several tries.
     for attempt in range(_RESTARTS if n_groups <= 2000 else 1):
         order = rng.permutation(n_groups)
         if attempt == 0:
@@ -305,11 +300,11 @@ def _split_array(splits, n: int) -> np.ndarray:
     names = np.asarray(splits)
     if names.shape != (n,):
         raise DatasetError(f"splits must name one split for each of the {n} labels, got shape {names.shape}")
-    wrong = np.flatnonzero(~np.isin(names.astype(str), SPLIT_NAMES))
+    wrong = np.flatnonzero(~np.isin(names.astype(str), SPLITS))
     if len(wrong):
         raise DatasetError(
             f"unknown split {str(names[wrong[0]])!r} in row {wrong[0]} (counted from 0); "
-            f"expected one of {', '.join(SPLIT_NAMES)}"
+            f"expected one of {', '.join(SPLITS)}"
         )
     return names.astype(str)
 

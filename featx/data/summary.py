@@ -1,9 +1,8 @@
-"""What a study works on, in a line or two: images, classes, splits, groups, and what looks odd about them."""
+"""Describe a dataset in a few lines: images, classes, splits, groups, and what looks odd about them."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -14,12 +13,13 @@ import numpy as np
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import split_role
+from featx.data.readers.folder_layout import parse_split_name
 from featx.data.readers.folder_listing import format_of_file
 from featx.inputs.image import IMAGE_SUFFIXES, FileImage
 from featx.inputs.image.containers import SUFFIXES
+from featx.terminal import printable, tell
 
-# Names, letters only, that people give to a pile of images that have no class.
+# Names (letters only) that people give to images without a class.
 _NO_CLASS = re.compile(
     r"unlabell?ed|unlabel|nolabels?|unknown|unsorted|unclassified|unsup|background(google)?|undefined|none|null|"
     r"nan|na|todo|tbd"
@@ -27,18 +27,9 @@ _NO_CLASS = re.compile(
 
 
 def summary_lines(collection: Any, name: str | None = None) -> list[str]:
-    """Describe a collection, the way it stands at the start of a study.
+    """Return lines that describe a Dataset or Features: its parts, what was left out, and each note.
 
-    Parameters
-    ----------
-    collection : Dataset or Features
-    name : str, optional
-        In place of its own.
-
-    Returns
-    -------
-    list of str
-        What it consists of; then, where there is any, what was left out, and a line for each note.
+    `name` takes the place of its own.
     """
     reading = getattr(collection, "reading", None) or ReadReport()
     n = len(collection)
@@ -60,7 +51,7 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
 
 
 def notes_of(collection: Any) -> list[str]:
-    """Return what a user should know of the classes and of how the data was read."""
+    """Return what a user should know about the classes and about how the data was read."""
     reading = getattr(collection, "reading", None) or ReadReport()
     notes = list(reading.notes)
     if collection.labels is None or collection.classes is None:
@@ -72,7 +63,7 @@ def notes_of(collection: Any) -> list[str]:
                 f"the class {name!r} ({count} images) is called like images that have none; it is trained on "
                 "like any other: take it away if it is no class"
             )
-    named = {name: role[0] for name in collection.classes if (role := split_role(name)) is not None}
+    named = {name: role[0] for name in collection.classes if (role := parse_split_name(name)) is not None}
     if len(set(named.values())) > 1:
         notes.append(
             f"the classes {quote_names(sorted(named))} are called like splits, and are read as classes"
@@ -82,18 +73,18 @@ def notes_of(collection: Any) -> list[str]:
 
 
 def study_notes(dataset: Dataset) -> list[str]:
-    """Return what belongs into the result of a study: `notes_of`, and what was left out."""
+    """Return the notes for the result of a study: `notes_of`, and what was left out."""
     left_out = dataset.reading.left_out
-    # That hidden files and featx's own are no part of the data goes without saying.
-    silent = ("hidden", "folder", "file of macOS")
-    telling = left_out.suffixes or any(not kind.startswith(silent) for kind in left_out.others)
-    return notes_of(dataset) + ([f"left out: {left_out}"] if telling else [])
+    # Nobody expects hidden files or featx's own in the data.
+    expected = ("hidden", "folder", "file of macOS")
+    unexpected = left_out.suffixes or any(not kind.startswith(expected) for kind in left_out.others)
+    return notes_of(dataset) + ([f"left out: {left_out}"] if unexpected else [])
 
 
 def suffix_notes(dataset: Dataset) -> list[str]:
-    """Return a note on files whose suffix is another format's than their first bytes show, if there are any.
+    """Return a note on files whose first bytes show another format than their suffix, if there are any.
 
-    They are read as what they are. Every file is opened, which is cheap only beside reading them all.
+    They are read as what they are. Every file is opened here: cheap only where all are read anyway.
     """
     found: Counter[tuple[str, str]] = Counter()
     first = ""
@@ -118,9 +109,7 @@ def suffix_notes(dataset: Dataset) -> list[str]:
 def announce(collection: Any, name: str | None = None) -> None:
     """Print `summary_lines` on standard error."""
     for line in summary_lines(collection, name):
-        # Names of files and classes may hold anything, also what moves a terminal's cursor.
-        plain = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        print("".join(plain), file=sys.stderr, flush=True)
+        tell(printable(line))
 
 
 def _tasks(collection: Any) -> Iterator[str]:
@@ -146,7 +135,7 @@ def _classes(labels: np.ndarray, classes: tuple[str, ...]) -> str:
 
 
 def _one_split_only(collection: Any) -> Iterator[str]:
-    """Classes that are trained on and never tested."""
+    """Note the classes that are trained on and never tested."""
     if collection.splits is None:
         return
     held_out = "test" if (collection.splits == "test").any() else "val"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from featx.data.labels import class_name, encode, is_missing, one_per_image
+from featx.data.labels import class_name, encode, is_missing, list_per_image
 from featx.errors import DatasetError, InputError, UnknownName
 
 #: What the one task of a collection is called that gives no name.
@@ -138,7 +138,7 @@ class WithTasks:
         if label is None and target is None:
             return self
         try:
-            return self.with_tasks(choose(self.tasks, label, target, getattr(self, "name", "features")))
+            return self.with_tasks(choose_tasks(self.tasks, label, target, getattr(self, "name", "features")))
         except InputError as error:
             raise self._error(str(error)) from error
 
@@ -167,7 +167,7 @@ def names_of(asked: str | Iterable[str] | None) -> list[str]:
     return [] if asked is None else [asked] if isinstance(asked, str) else list(asked)
 
 
-def choose(tasks: Mapping[str, Task], label: Any, target: Any, place: str) -> list[Task]:
+def choose_tasks(tasks: Mapping[str, Task], label: Any, target: Any, place: str) -> list[Task]:
     """Return the tasks named by `label` (classes) and `target` (numbers); all of them if none is named.
 
     `InputError`, beginning with `place`, if there is no such task or it is of the other kind.
@@ -200,7 +200,7 @@ def check_asked(label: Any, target: Any) -> None:
 Refuse = Callable[[int, str], DatasetError]
 
 
-def class_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
+def make_class_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
     """Make a task of a column of class names or whole numbers; with `gaps`, a value may be missing."""
     present, names = [], []
     for i, value in enumerate(values):
@@ -216,7 +216,7 @@ def class_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) 
     return Task(name, labels, classes)
 
 
-def number_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
+def make_number_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
     """Make a task of a column of finite numbers; with `gaps`, a value may be missing."""
     numbers = np.full(len(values), np.nan)
     for i, value in enumerate(values):
@@ -229,7 +229,7 @@ def number_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool)
     return Task(name, numbers)
 
 
-def tasks_of(labels: Any, n: int, label: Any = None, target: Any = None) -> list[Task] | None:
+def make_tasks(labels: Any, n: int, label: Any = None, target: Any = None) -> list[Task] | None:
     """Make a task of each of several columns in memory; return None if `labels` is one column.
 
     Parameters
@@ -270,7 +270,7 @@ def tasks_of(labels: Any, n: int, label: Any = None, target: Any = None) -> list
         def refuse(i: int, problem: str, name: str = name) -> DatasetError:
             return DatasetError(f"labels, column {name}, [{i}]: {problem}")
 
-        make = class_task if name in classes else number_task
+        make = make_class_task if name in classes else make_number_task
         made.append(make(name, columns[name], refuse, gaps=gaps))
     return made
 
@@ -284,15 +284,15 @@ def check_not_empty(tasks: Sequence[Task], place: str) -> None:
 
 def _columns(labels: Any, n: int) -> dict[str, list[Any]] | None:
     if isinstance(labels, Mapping):
-        found = {str(name): one_per_image(values, n, f"labels[{name!r}]") for name, values in labels.items()}
+        found = {str(name): list_per_image(values, n, f"labels[{name!r}]") for name, values in labels.items()}
     elif hasattr(labels, "columns") and hasattr(labels, "__getitem__"):  # a data frame
         names = [str(name) for name in labels.columns]
         if len(set(names)) != len(names):
             raise DatasetError("labels: two columns of the data frame have the same name")
-        found = {str(name): one_per_image(labels[name], n, f"labels[{name!r}]") for name in labels.columns}
+        found = {str(name): list_per_image(labels[name], n, f"labels[{name!r}]") for name in labels.columns}
     elif getattr(labels, "ndim", 1) == 2:
         array = np.asarray(labels)
-        found = {str(k): one_per_image(array[:, k], n, f"labels[:, {k}]") for k in range(array.shape[1])}
+        found = {str(k): list_per_image(array[:, k], n, f"labels[:, {k}]") for k in range(array.shape[1])}
     else:
         return None
     if not found:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from featx.data import not_data
+from featx.data import exclude_folder
 from featx.results.writing import make_folder
 
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ def prepare_output(directory: str | Path) -> Path:
         It cannot.
     """
     folder = make_folder(directory)
-    not_data(folder)
+    exclude_folder(folder)
     return folder
 
 

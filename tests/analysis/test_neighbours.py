@@ -85,6 +85,17 @@ def test_faiss_that_looks_everywhere_finds_the_same(faiss, metric, monkeypatch):
     assert found.like("40.jpg", 3) == exact.like("40.jpg", 3)
 
 
+@pytest.mark.parametrize("metric", neighbours.METRICS)
+def test_a_flat_index_of_faiss_finds_the_same(faiss, metric):
+    rows, queries = clustered(900).embeddings, clustered(30, seed=1).embeddings
+    a, b = (
+        x / np.linalg.norm(x, axis=1, keepdims=True) if metric == "cosine" else x for x in (rows, queries)
+    )
+    index = faiss.IndexFlatL2(rows.shape[1])
+    index.add(a)
+    assert (nearest(queries, rows, 7, metric=metric)[0] == index.search(b, 7)[1]).all()
+
+
 def test_faiss_misses_few_and_its_distances_are_exact(faiss):
     features, queries = clustered(4000), clustered(100, seed=1).embeddings
     exact = SimilarImages(features).search(queries, 10)

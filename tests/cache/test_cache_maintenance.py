@@ -80,7 +80,7 @@ def test_what_cannot_be_read_back_takes_nothing_away(filled, batch, monkeypatch)
         return path
 
     monkeypatch.setattr(filled.publisher, "write", torn)
-    with pytest.raises(CacheError, match="read back otherwise than written"):
+    with pytest.raises(CacheError, match="what was read back is not what was written"):
         compact(filled)
     assert len(filled.shard_paths()) == 7
     monkeypatch.undo()

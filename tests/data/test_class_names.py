@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from featx.data import from_arrays, read_folder, read_table
-from featx.data.labels import class_name, groups_of, indexed, is_missing
+from featx.data.labels import class_name, is_missing, merge_classes, parse_groups
 
 NFC = unicodedata.normalize("NFC", "café")
 NFD = unicodedata.normalize("NFD", "café")
@@ -90,7 +90,7 @@ def test_names_that_differ_in_their_unicode_form_alone_are_one_class(tmp_path):
 
 
 def test_classes_that_are_given_by_name_follow_the_rule():
-    labels, classes = indexed([0, 1, 2], [NFC, NFD, "b"])
+    labels, classes = merge_classes([0, 1, 2], [NFC, NFD, "b"])
     assert (labels.tolist(), classes) == ([0, 0, 1], (NFC, "b"))
     dataset = from_arrays(BATCH, [0, 1, 0, 1], classes=[" a ", "b"])
     assert dataset.classes == ("a", "b")
@@ -102,4 +102,4 @@ def test_what_is_missing(value):
 
 
 def test_groups_follow_the_rule_of_classes():
-    assert groups_of(["1.0", "p", NFD], 3).tolist() == ["1", "p", NFC]
+    assert parse_groups(["1.0", "p", NFD], 3).tolist() == ["1", "p", NFC]

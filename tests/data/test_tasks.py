@@ -270,7 +270,9 @@ def test_unreadable_images_are_left_out_of_every_task(table, tmp_path):
 
 
 def test_columns_are_asked_of_tables_only(photos):
-    with pytest.raises(DatasetError, match="label and target choose columns of a table, and this is none"):
+    with pytest.raises(
+        DatasetError, match="label and target choose columns of a table, and this is no table"
+    ):
         load_dataset(photos, label="species")
 
 

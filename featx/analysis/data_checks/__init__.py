@@ -1,8 +1,12 @@
-"""What spoils a comparison: pictures on both sides of the split, and labels that are wrong."""
+"""Find what spoils a comparison: the same picture on both sides of the split, and wrong labels."""
 
-from featx.analysis.data_checks.confident_learning import LabelErrors, label_errors, out_of_sample
-from featx.analysis.data_checks.duplicates import HASH_BITS, KINDS, NearDuplicates, near_duplicates
-from featx.analysis.data_checks.leaks import Leaks, find_leaks, two_labels
+from featx.analysis.data_checks.confident_learning import (
+    LabelErrors,
+    find_label_errors,
+    predict_out_of_sample,
+)
+from featx.analysis.data_checks.duplicates import HASH_BITS, KINDS, NearDuplicates, find_near_duplicates
+from featx.analysis.data_checks.leaks import Leaks, find_conflicting_labels, find_leaks
 
 __all__ = [
     "HASH_BITS",
@@ -10,9 +14,9 @@ __all__ = [
     "LabelErrors",
     "Leaks",
     "NearDuplicates",
+    "find_conflicting_labels",
+    "find_label_errors",
     "find_leaks",
-    "label_errors",
-    "near_duplicates",
-    "out_of_sample",
-    "two_labels",
+    "find_near_duplicates",
+    "predict_out_of_sample",
 ]

@@ -1,19 +1,19 @@
-"""Likely label errors, by confident learning on out-of-sample probabilities.
+"""Find likely label errors by confident learning on out-of-sample probabilities.
 
 C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels" (JAIR
-2021). Let p(j | x) be a probability from a model that has not seen x, and y its given label. The threshold
-of class j is the mean self-confidence of its images (their equation 2)
+2021). Let p(j | x) be the probability from a model that has not seen x, and y its given label. The threshold
+of class j is the mean self-confidence of its images (equation 2)
 
-    t_j = mean over {x : y = j} of p(j | x),
+    t_j = mean over {x : y = j} of p(j | x).
 
-an image counts confidently for the most probable class among those with p(j | x) >= t_j (equation 1), and
-the counts by given and by confident label are the confident joint. What lies off its diagonal is a likely
-error (the paper's method "C_confusion" drawn from the joint itself), unless the model too finds the given
-label the most probable. The first of them are those with the lowest self-confidence p(y | x), or the lowest
-normalised margin p(y | x) - max over j != y of p(j | x).
+An image counts for the most probable class among those with p(j | x) >= t_j (equation 1); the counts by given
+and counted class are the confident joint. Images off its diagonal are likely errors (the paper's method
+"C_confusion" on the joint itself), unless the given label is also the most probable one. They are sorted by
+self-confidence p(y | x), or by the normalised margin p(y | x) - max over j != y of p(j | x), the lowest
+first.
 
-The thresholds make it robust to a model that is too sure of some classes, as each class is measured by
-itself; and to many classes. What it cannot see is an error that a model makes as well, of all images alike.
+Because each class has its own threshold, the method tolerates many classes and a model that is too sure of
+some. It cannot see an error that the model makes for all images alike.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ import numpy as np
 
 from featx.errors import InputError, MissingExtra, UnknownName
 
-__all__ = ["LabelErrors", "label_errors", "out_of_sample"]
+__all__ = ["LabelErrors", "find_label_errors", "predict_out_of_sample"]
 
 RANKINGS = ("self_confidence", "normalized_margin")
-#: A probability this little below its threshold is at it: sums of floats.
+#: A probability this little below its threshold reaches it: rounding.
 _ROUNDING = 1e-6
-#: Most rows that a fold's model is fitted on.
+#: Most rows for the model of a fold.
 _MOST_ROWS = 10_000
 _COMPONENTS = 128
-#: Probabilities that are looked at together, and that one fold's model is asked for.
+#: Probabilities that are computed or judged at a time.
 _TOGETHER = 4_000_000
-#: From so many on they are kept in single precision.
+#: From so many probabilities on they are kept as float32.
 _MANY = 20_000_000
 
 
@@ -46,13 +46,13 @@ class LabelErrors:
     Attributes
     ----------
     rows : ndarray of shape (n_errors,), int64
-        Which, the likeliest error first.
+        Which images, the likeliest error first.
     given, suggested : ndarray of shape (n_errors,), int64
-        The label, and the most probable other one.
+        The given label, and the most probable other one.
     confidence, self_confidence : ndarray of shape (n_errors,), float64
-        Probabilities of the suggested label and of the given one.
+        Probabilities of the suggested and of the given label.
     labels, confident : ndarray of shape (n,), int64
-        Of all images the given label, and the class that it confidently belongs to; -1 for none.
+        Of all images: the given label, and the class that the image confidently belongs to, or -1.
     n_classes : int
     """
 
@@ -70,13 +70,13 @@ class LabelErrors:
 
     @property
     def joint(self) -> np.ndarray:
-        """The confident joint, ndarray of shape (n_classes, n_classes), int64: given labels in rows."""
+        """The confident joint, (n_classes, n_classes) int64, with given labels in rows."""
         counted = self.confident >= 0
         cells = self.labels[counted] * self.n_classes + self.confident[counted]
         return np.bincount(cells, minlength=self.n_classes**2).reshape(self.n_classes, self.n_classes)
 
 
-def label_errors(
+def find_label_errors(
     labels: np.ndarray,
     probabilities: np.ndarray,
     *,
@@ -93,23 +93,19 @@ def label_errors(
         Out of sample: each row from a model that was not trained on that image.
     ranked_by : {"self_confidence", "normalized_margin"}, default="self_confidence"
     implementation : {"featx", "cleanlab"}, default="featx"
-        ``"cleanlab"`` asks that package (extra ``cleanlab``) for the rows and their order.
-
-    Returns
-    -------
-    LabelErrors
+        ``"cleanlab"`` takes the rows and their order from that package (extra ``cleanlab``).
 
     Raises
     ------
     InputError
-        Labels or probabilities that do not fit, or are not finite.
+        If labels or probabilities do not fit, or are not finite.
     UnknownName, MissingExtra
-        No such ranking or implementation, or the package is not installed.
+        If there is no such ranking or implementation, or the package is not installed.
 
     Examples
     --------
-    >>> from featx.analysis.data_checks import label_errors
-    >>> found = label_errors([0, 0, 1, 1, 1], [[.9, .1], [.8, .2], [.1, .9], [.9, .1], [.2, .8]])
+    >>> from featx.analysis.data_checks import find_label_errors
+    >>> found = find_label_errors([0, 0, 1, 1, 1], [[.9, .1], [.8, .2], [.1, .9], [.9, .1], [.2, .8]])
     >>> found.rows.tolist(), found.suggested.tolist()
     ([3], [0])
     """
@@ -142,13 +138,13 @@ def label_errors(
     )
 
 
-def out_of_sample(
+def predict_out_of_sample(
     X: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, *, groups=None, seed: int = 0
 ) -> np.ndarray | None:
-    """Probabilities of each image's classes from models that were not trained on it.
+    """Return class probabilities of each image from models that were not trained on it.
 
-    Logistic regression on the principal components of standardised embeddings. A training image is judged by
-    the model of the other folds, a test image by the mean of all folds' models.
+    The model is logistic regression on principal components of standardised embeddings. A training image is
+    judged by the model of the other folds, a test image by the mean of all folds' models.
 
     Parameters
     ----------
@@ -157,7 +153,7 @@ def out_of_sample(
     y : array-like of shape (n,), int
         Labels.
     train, test : ndarray of int
-        Positions of the rows on either side; the models learn from `train` alone.
+        Positions of the rows on either side; models learn from `train` only.
     groups : array-like of shape (n,), optional
         Images of one group are in one fold.
     seed : int, default=0
@@ -166,13 +162,13 @@ def out_of_sample(
     Returns
     -------
     ndarray of shape (n, n_classes), or None
-        float64, of 20 million values and more float32. NaN in rows on neither side. None where some class has
-        one training image (or group), of which none could be held out.
+        float64; float32 from 20 million values on. NaN in rows on neither side. None if some class has only
+        one training image (or group), so that none can be held out.
 
     Notes
     -----
-    A fold's model is fitted on at most 10,000 rows, the first of each class in a shuffled order, which on
-    frozen embeddings is enough to find what is out of place.
+    A fold's model is fitted on at most 10,000 rows, the first of each class in a shuffled order; on frozen
+    embeddings that is enough to find wrong labels.
     """
     from featx.methods.probes import fit_probe
     from featx.methods.probes.selection import make_folds
@@ -215,7 +211,7 @@ def _model(n: int, dim: int, seed: int):
         [
             ("scale", StandardScaler()),
             ("pca", PCA(components, random_state=seed)),
-            # Standardised features have a squared length of about `dim`. A model that is held back more than
+            # Standardised features have a squared length of about `dim`. A model regularised more than
             # the most accurate one follows wrong labels less.
             ("logreg", LogisticRegression(C=1 / dim, tol=1e-3, max_iter=1000)),
         ]
@@ -223,7 +219,7 @@ def _model(n: int, dim: int, seed: int):
 
 
 def _spread(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """At most about `_MOST_ROWS` of `rows`, the first by `place`: of every class the same share, but five."""
+    """Return about `_MOST_ROWS` rows at most, first by `place`: the same share of each class, or five."""
     if len(rows) <= _MOST_ROWS:
         return rows
     order = rows[np.lexsort((place[rows], y[rows]))]
@@ -234,15 +230,16 @@ def _spread(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def _thresholds(labels: np.ndarray, own: np.ndarray, n_classes: int) -> np.ndarray:
-    """The mean self-confidence of each class; infinite of one without images: none is confidently of it."""
+    """Return the mean self-confidence of each class; infinite for one without images."""
     counts = np.bincount(labels, minlength=n_classes)
     sums = np.bincount(labels, weights=own, minlength=n_classes)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
 
 
 def _judged(labels: np.ndarray, p: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Of each image the class it confidently belongs to (-1 for none), the most probable one, the most
-    probable other than its label, and the probability of that."""
+    """Return of each image: its confident class (-1 for none), the most probable class, the most probable
+    class other than its label, and the probability of that.
+    """
     p = p.astype(np.float64)
     above = np.where(p >= thresholds - _ROUNDING, p, -1.0)
     confident = np.where(above.max(axis=1) >= 0, above.argmax(axis=1), -1)

@@ -1,28 +1,27 @@
-"""Near-duplicates: pairs of images that are the same picture, or so alike that a person should look.
+"""Find near-duplicates: pairs of images that are the same picture, or so similar that a person should look.
 
-What is near depends on the backbone and on the data: between unrelated images the cosine of two embeddings
-may be 0.2 or 0.95. So no cosine is written down here. Embeddings are centred, which removes what all images
-have in common, and the distance of each image to its nearest other image, 1 - cosine, is taken as the
-measure. Two limits follow from these nearest distances:
+What is near depends on the backbone and on the data: the cosine of unrelated images may be 0.2 or 0.95. So no
+fixed limit is used. Embeddings are centred, which removes what all images have in common, and the distance 1
+- cosine of each image to its nearest other image is measured. Two limits follow from these nearest distances:
 
 ``agree_below``   their median: nearer than the nearest image usually is. Half of all images have such a
-                  neighbour, so on its own it says little.
+                  neighbour, so alone it says little.
 ``alike_below``   so near that among n images without near-duplicates one is expected to have such a
-                  neighbour by chance. The least of many distances follows a Weibull distribution, P(d < x) =
-                  1 - exp(-(x / a)^k) (Fisher and Tippett 1928), and is below a (1 / n)^(1 / k) with
-                  probability 1 / n. Both a and k come from the median and the 84th percentile, because
-                  near-duplicates crowd the lower half.
+                  neighbour by chance. The smallest of many distances follows a Weibull distribution,
+                  P(d < x) = 1 - exp(-(x / a)^k) (Fisher and Tippett 1928), and is below a (1 / n)^(1 / k)
+                  with probability 1 / n. a and k come from the median and the 84th percentile, because
+                  near-duplicates are in the lower half.
 
-And three kinds of pairs:
+There are three kinds of pairs:
 
-``identical``     the embeddings are equal to the last bit: the network saw the same pixels. One file twice
-                  is such a pair, as both have one row in the cache.
-``same``          the perceptual hashes differ in few bits, *and* the distance is below ``agree_below``. Each
-                  errs in its own way, hashes on skies and silhouettes, embeddings on things of one kind.
-                  Where hashes often agree although the embeddings do not (plain shapes on a plain ground),
-                  fewer bits are allowed, until of all pairs no more than a few do so by chance.
-``alike``         the distance is below ``alike_below``, and the hashes say nothing or disagree: mirrored,
-                  cropped or redrawn copies, the next picture of a series, or two things that look alike.
+``identical``     the embeddings are equal to the last bit: the network saw the same pixels. A file that
+                  occurs twice is such a pair, because both have one row in the cache.
+``same``          the perceptual hashes differ in few bits *and* the distance is below ``agree_below``. Each
+                  alone errs: hashes on skies and silhouettes, embeddings on things of one kind. If hashes
+                  often agree while embeddings do not (plain shapes on a plain ground), fewer bits are
+                  allowed, until only a few of all pairs do so by chance.
+``alike``         the distance is below ``alike_below``, and there are no hashes or they disagree: mirrored,
+                  cropped or redrawn copies, the next picture of a series, or two similar things.
 """
 
 from __future__ import annotations
@@ -34,31 +33,31 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from featx.analysis.neighbours import nearest
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 from featx.inputs.image import hash_distance
 
-__all__ = ["HASH_BITS", "KINDS", "NearDuplicates", "near_duplicates"]
+__all__ = ["HASH_BITS", "KINDS", "NearDuplicates", "find_near_duplicates"]
 
 #: Hashes that differ in no more bits than this agree.
 HASH_BITS = 8
-#: What a pair can be, the surest first.
+#: The kinds of pairs, the surest first.
 KINDS = ("identical", "same", "alike")
-#: Most pairs that are kept, the surest and nearest ones.
+#: Most pairs that are kept, the nearest ones.
 MOST_PAIRS = 1_000_000
 
 #: Where the distribution of nearest distances is measured.
 _LEVELS = (0.5, 0.84)
 #: Images whose nearest neighbour is looked for, to learn what is near.
 _SAMPLE = 2000
-#: Fewest different images from which anything can be learnt of nearest distances.
+#: Fewest different images from which the limits are learnt.
 _FEWEST = 20
 _TILE = 2048
 #: Directions in which all pairs are compared, and rows from which they are found.
 _DIRECTIONS, _BASIS_ROWS = 128, 4096
-#: Random pairs on which hashes are tried, and how many of all pairs may agree by chance.
+#: Random pairs on which hashes are tested, pairs at a time, and how many of all may agree by chance.
 _RANDOM_PAIRS, _AT_ONCE, _BY_CHANCE = 4_000_000, 500_000, 3.0
-#: float32 rounding of a cosine.
+#: Rounding error of a cosine in float32.
 _ROUNDING = 1e-5
 
 
@@ -71,9 +70,9 @@ class NearDuplicates:
     n : int
         Images that were compared.
     pairs : ndarray of shape (n_pairs, 2), int64
-        Their positions, the lower one first; the surest kind first, the nearest pair of a kind first. Of g
-        identical images there are g - 1 pairs, each with the first of them, which also stands for the
-        others in pairs of other kinds.
+        Their positions, the lower one first; sorted by kind, the surest first, then by distance. Of g
+        identical images there are g - 1 pairs, each with the first of them, which also stands for the others
+        in pairs of other kinds.
     kinds : ndarray of shape (n_pairs,), str
         One of `KINDS`.
     distances : ndarray of shape (n_pairs,), float64
@@ -81,11 +80,11 @@ class NearDuplicates:
     bits : ndarray of shape (n_pairs,), int64
         In how many bits the hashes differ; -1 without hashes.
     agree_below, alike_below : float
-        The limits of distance, learnt from the data; NaN where there were too few images to learn from.
+        The limits of distance; NaN if there were too few images to learn them from.
     hash_bits : int
-        Most bits in which the hashes of a picture may differ here; -1 where no hash can be believed.
+        Most bits in which the hashes of one picture may differ; -1 if no hash can be trusted.
     hashed : bool
-        Whether there were perceptual hashes. Without them no pair is of the kind ``same``.
+        Whether there were perceptual hashes. Without them no pair is ``same``.
     truncated : bool
         Whether there were more pairs than `MOST_PAIRS`.
     """
@@ -105,18 +104,18 @@ class NearDuplicates:
         return len(self.pairs)
 
     def of(self, *kinds: str) -> np.ndarray:
-        """Which pairs are of these kinds, bool (n_pairs,)."""
+        """Return which pairs are of these kinds, bool (n_pairs,)."""
         return np.isin(self.kinds, kinds)
 
     @property
     def pictures(self) -> tuple[str, ...]:
-        """The kinds that make two images one picture; without hashes ``alike`` must do."""
+        """The kinds that make two images one picture; without hashes also ``alike``."""
         return KINDS[:2] if self.hashed else KINDS
 
     def groups(self) -> np.ndarray:
-        """A number for each picture, ndarray of shape (n,): images of one number are one picture.
+        """Return the number of each image's picture, ndarray of shape (n,).
 
-        A copy's copy is a copy: the pairs of the kinds in `pictures` are followed from image to image.
+        Pairs of the kinds in `pictures` are followed from image to image: a copy of a copy is a copy.
         """
         first, second = self.pairs[self.of(*self.pictures)].T
         links = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(self.n, self.n))
@@ -124,7 +123,7 @@ class NearDuplicates:
         return labels
 
 
-def near_duplicates(
+def find_near_duplicates(
     embeddings: np.ndarray, hashes: np.ndarray | None = None, *, hash_bits: int = HASH_BITS
 ) -> NearDuplicates:
     """Find the images that are nearly the same, among all pairs.
@@ -134,29 +133,27 @@ def near_duplicates(
     embeddings : array-like of shape (n, d)
         Of one backbone and layer.
     hashes : array-like of shape (n,), uint64, optional
-        Of `featx.inputs.image.perceptual_hashes`. Without them nothing but identity and ``alike`` can be
-        said.
+        From `featx.inputs.image.perceptual_hashes`. Without them pairs are ``identical`` or ``alike`` only.
     hash_bits : int, default=8
-        Most bits in which the hashes of one picture differ; fewer where that says little (see above).
-
-    Returns
-    -------
-    NearDuplicates
+        Most bits in which the hashes of one picture differ; fewer where hashes say little (see above).
 
     Raises
     ------
     InputError
-        Shapes that do not fit, or values that are not finite.
+        If shapes do not fit, or values are not finite.
 
     Notes
     -----
     No pair is missed: embeddings are compared in an orthonormal basis of their 128 main directions, in which
-    two rows are never further apart than they are, and what is near there is then measured in full. Time is
-    that of n² / 2 products of 128 values; memory that of one copy of the embeddings and some tens of MB.
+    two rows are never further apart than they really are, and the near ones are then measured in full. The
+    time is that of n² / 2 products of 128 values; the memory that of one copy of the embeddings and some tens
+    of MB (a radius search by scikit-learn would keep all pairs that agree, before their hashes can be
+    compared).
 
-    The limits need fewer than half of all images (identical ones counted once) to have a near-duplicate.
+    Fewer than half of all images (identical ones counted once) may have a near-duplicate, or the limits are
+    wrong.
     """
-    rows = check_rows(embeddings, "embeddings", dtype=np.float32)
+    rows = check_embeddings(embeddings, "embeddings", dtype=np.float32)
     if hashes is not None:
         hashes = np.asarray(hashes)
         if hashes.shape != (len(rows),) or hashes.dtype != np.uint64:
@@ -196,7 +193,7 @@ def near_duplicates(
 
 
 def _identical(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first of each set of equal rows, in order; and a pair (first, other) for each of the others."""
+    """Return the first of each set of equal rows, in order, and a pair (first, other) for each other one."""
     seen: dict[bytes, int] = {}
     firsts, copies = [], []
     for i, row in enumerate(rows):
@@ -209,14 +206,14 @@ def _identical(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _centred(rows: np.ndarray) -> np.ndarray:
-    """Rows about their mean, of length 1."""
+    """Return rows less their mean, scaled to length 1."""
     unit = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     norms = np.linalg.norm(unit, axis=1, keepdims=True)
     return np.divide(unit, norms, out=unit, where=norms > 0)
 
 
 def _limits(unit: np.ndarray) -> tuple[float, float]:
-    """(agree_below, alike_below), from the nearest distances of some rows, evenly spread."""
+    """Return (agree_below, alike_below), from the nearest distances of a sample of the rows."""
     n = len(unit)
     if n < _FEWEST:
         return float("nan"), float("nan")
@@ -230,7 +227,7 @@ def _limits(unit: np.ndarray) -> tuple[float, float]:
 
 
 def _believable_bits(unit: np.ndarray, hashes: np.ndarray, agree: float, most: int) -> int:
-    """The most bits, at most `most`, at which few pairs have hashes that agree and embeddings that do not."""
+    """Return the most bits, up to `most`, at which few pairs agree by hash but not by embedding."""
     n = len(unit)
     if np.isnan(agree):
         return most
@@ -251,7 +248,7 @@ def _believable_bits(unit: np.ndarray, hashes: np.ndarray, agree: float, most: i
 def _near(
     unit: np.ndarray, hashes: np.ndarray | None, limits: tuple[float, float], hash_bits: int
 ) -> tuple[tuple[np.ndarray, np.ndarray], bool]:
-    """((pairs, distances), whether some were left out): all that are alike, or agree and hash alike."""
+    """Return ((pairs, distances), truncated) of all pairs that are alike, or agree and hash alike."""
     agree, alike = limits
     pairs, distances = np.empty((0, 2), np.int64), np.empty(0)
     truncated = False
@@ -288,7 +285,7 @@ def _near(
 
 
 def _main_directions(unit: np.ndarray) -> np.ndarray:
-    """Coordinates in which no two rows are further apart than they are."""
+    """Return coordinates in which no two rows are further apart than they are."""
     if len(unit) <= _TILE or unit.shape[1] <= _DIRECTIONS:
         return unit
     # Any orthonormal basis will do; one that holds much of the distances leaves little to measure in full.
@@ -300,7 +297,7 @@ def _main_directions(unit: np.ndarray) -> np.ndarray:
 
 
 def _distances(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """1 - cosine of each pair, float64."""
+    """Return 1 - cosine of each pair, float64."""
     gaps = np.empty(len(pairs))
     for start in range(0, len(pairs), _TILE):
         first, second = unit[pairs[start : start + _TILE].T].astype(np.float64)

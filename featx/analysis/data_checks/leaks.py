@@ -1,4 +1,4 @@
-"""Leaks: test images whose picture was trained on; and pictures that carry two labels."""
+"""Find leaks (test images whose picture was trained on) and pictures with two labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from featx.analysis.data_checks.duplicates import NearDuplicates
 from featx.errors import InputError
 
-__all__ = ["Leaks", "find_leaks", "two_labels"]
+__all__ = ["Leaks", "find_conflicting_labels", "find_leaks"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Leaks:
     Attributes
     ----------
     test : ndarray of shape (n_leaks,), int64
-        Positions of those test images, in the order of `find_leaks`'s `test`.
+        Positions of these test images, in the order of `find_leaks`'s `test`.
     train : ndarray of shape (n_leaks,), int64
-        For each, a training image of that picture.
+        For each, a training image of the same picture.
     leaked : ndarray of shape (n_test,), bool
         Which of the test images they are.
     """
@@ -35,23 +35,19 @@ class Leaks:
 
     @property
     def share(self) -> float:
-        """Of the test images."""
+        """Share of the test images that leaked."""
         return float(self.leaked.mean()) if len(self.leaked) else 0.0
 
 
 def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) -> Leaks:
-    """The test images that a method has met in training.
+    """Find the test images whose picture is also in training.
 
     Parameters
     ----------
     duplicates : NearDuplicates
-        Of all images. What counts as the same picture is `NearDuplicates.pictures`.
+        Of all images; `NearDuplicates.pictures` are the kinds that count.
     train, test : array-like of int
         Positions of the images on either side.
-
-    Returns
-    -------
-    Leaks
 
     Raises
     ------
@@ -82,8 +78,8 @@ def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) 
     return Leaks(found, np.array([partners[i] for i in found.tolist()], np.int64), leaked)
 
 
-def two_labels(duplicates: NearDuplicates, labels: np.ndarray) -> list[np.ndarray]:
-    """Pictures that come with more than one label: one of them at least is wrong, or a picture shows both.
+def find_conflicting_labels(duplicates: NearDuplicates, labels: np.ndarray) -> list[np.ndarray]:
+    """Find pictures with more than one label: at least one label is wrong, or the picture shows both.
 
     Parameters
     ----------
@@ -93,7 +89,7 @@ def two_labels(duplicates: NearDuplicates, labels: np.ndarray) -> list[np.ndarra
     Returns
     -------
     list of ndarray of int64
-        For each such picture the positions of its images.
+        The positions of the images of each such picture.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How far are two sets of embeddings from each other, and are two representations of one set alike?
+"""Measure how far two sets of embeddings are apart, and how alike two representations of one set are.
 
 Between sets X (n, d) and Y (m, d) of one space: `frechet_distance`, `mmd` and the permutation test
 `mmd_test`, `coral_distance`, `proxy_a_distance`, and Jensen-Shannon divergences, in bits. Between two

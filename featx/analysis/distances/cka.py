@@ -1,4 +1,4 @@
-"""Centred kernel alignment: are two representations of the same images alike, up to rotation and scale?"""
+"""Centred kernel alignment (CKA): how alike two representations of the same images are."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 
 
 def linear_cka(X: Any, Y: Any) -> float:
-    """Linear CKA of two representations of the same images.
+    """Return the linear CKA of two representations of the same images.
 
     With centred columns ``|Y^T X|_F^2 / (|X^T X|_F |Y^T Y|_F)``; where there are fewer rows than columns the
     same from the Gram matrices of the rows, ``<X X^T, Y Y^T>_F / (|X X^T|_F |Y Y^T|_F)``.
@@ -25,13 +25,13 @@ def linear_cka(X: Any, Y: Any) -> float:
     Returns
     -------
     float
-        From 0 to 1. With few rows for the columns it is near 1 whatever the representations: then
-        `debiased_cka`.
+        From 0 to 1. With fewer rows than columns it is near 1 whatever the representations: use
+        `debiased_cka` then.
 
     Raises
     ------
     InputError
-        They differ in length, or all rows of one are alike.
+        If they differ in length, or all rows of one are alike.
 
     References
     ----------
@@ -50,7 +50,7 @@ def linear_cka(X: Any, Y: Any) -> float:
 
 
 def debiased_cka(X: Any, Y: Any) -> float:
-    """Linear CKA with the unbiased estimate of HSIC in all three places.
+    """Return the linear CKA with the unbiased estimate of HSIC in all three places.
 
     ``HSIC_1(K, L) = (tr K~ L~ + 1'K~1 1'L~1 / ((n - 1)(n - 2)) - 2 / (n - 2) 1'K~ L~ 1) / (n (n - 3))`` with
     K~ and L~ the Gram matrices of the rows with zeros on their diagonals.
@@ -63,12 +63,12 @@ def debiased_cka(X: Any, Y: Any) -> float:
     Returns
     -------
     float
-        About 0 for independent representations, and perhaps a little below; at most 1.
+        About 0, or a little below, for independent representations; at most 1.
 
     Raises
     ------
     InputError
-        They differ in length, there are fewer than 4 rows, or all rows of one are alike.
+        If they differ in length, there are fewer than 4 rows, or all rows of one are alike.
 
     References
     ----------
@@ -82,7 +82,7 @@ def debiased_cka(X: Any, Y: Any) -> float:
 
 
 def cka_matrix(representations: Sequence[Any]) -> np.ndarray:
-    """`debiased_cka` between every two of several representations of the same images.
+    """Return `debiased_cka` between every two of several representations of the same images.
 
     Parameters
     ----------
@@ -97,9 +97,9 @@ def cka_matrix(representations: Sequence[Any]) -> np.ndarray:
     Raises
     ------
     InputError
-        They differ in length, or there are fewer than 4 rows.
+        If they differ in length, or there are fewer than 4 rows.
     """
-    rows = [check_rows(X, f"representation {i}", at_least=4) for i, X in enumerate(representations)]
+    rows = [check_embeddings(X, f"representation {i}", at_least=4) for i, X in enumerate(representations)]
     n = len(rows[0])
     for X in rows:
         _pair(rows[0], X, 4)
@@ -133,8 +133,8 @@ def _positive(own: float) -> float:
 
 def _pair(X: Any, Y: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
     x, y = (
-        check_rows(X, "the first representation", at_least=least),
-        check_rows(Y, "the second representation", at_least=least),
+        check_embeddings(X, "the first representation", at_least=least),
+        check_embeddings(Y, "the second representation", at_least=least),
     )
     if len(x) != len(y):
         raise InputError(f"two representations of the same images are needed, got {len(x)} and {len(y)} rows")

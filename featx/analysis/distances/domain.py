@@ -1,4 +1,4 @@
-"""Can a linear classifier tell the two sets apart? Proxy A-distance, and which images give it away."""
+"""Proxy A-distance: can a linear classifier tell the two sets apart, and by which images?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_pair_of_sets
+from featx.analysis.rows import check_two_sets
 from featx.errors import InputError
 
 _FOLDS = 5
@@ -16,15 +16,15 @@ _COMPONENTS = 256  # principal components at most: beyond them the fit takes lon
 
 @dataclass(frozen=True)
 class DomainClassifier:
-    """What a linear classifier of the two sets says of images it was not fitted on.
+    """What a linear classifier of the two sets says of images that it was not fitted on.
 
     Attributes
     ----------
     error : float
-        Share of mistakes, both sets counted alike whatever their sizes: 0.5 is guessing.
+        Share of mistakes, with both sets weighted equally: 0.5 is guessing.
     log_ratio : ndarray of shape (n + m,)
-        ln p_Y(row) / p_X(row), the density ratio the classifier implies (its log odds less those of the
-        sizes), of the rows of X and then of Y.
+        ln p_Y(row) / p_X(row) of the rows of X and then of Y: the density ratio that the classifier implies
+        (its log odds less those of the sizes).
     """
 
     error: float
@@ -32,12 +32,12 @@ class DomainClassifier:
 
     @property
     def proxy_a_distance(self) -> float:
-        """``2 (1 - 2 error)``, and 0 where chance makes the error larger than 0.5."""
+        """``2 (1 - 2 error)``; 0 if chance makes the error larger than 0.5."""
         return max(2 * (1 - 2 * self.error), 0.0)
 
 
 def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
-    """Tell the rows of two sets apart, out of fold.
+    """Train a classifier that tells the rows of two sets apart, out of fold.
 
     Logistic regression on the standardised principal components (256 at most) of the training folds, the
     two sets weighted alike, in 5 stratified folds.
@@ -56,7 +56,7 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
     Raises
     ------
     InputError
-        The sets cannot be used, or differ in width.
+        If the sets cannot be used, or differ in width.
 
     References
     ----------
@@ -65,11 +65,11 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     if min(len(x), len(y)) < _FOLDS:
         raise InputError(
             f"a domain classifier needs at least {_FOLDS} rows of each set, got {len(x)} and {len(y)}"
@@ -82,16 +82,15 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
         PCA(most, random_state=seed),
         LogisticRegression(C=1 / most, class_weight="balanced", max_iter=1000),
     )
-    log_ratio = np.empty(len(rows))
-    for train, held in StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(rows, side):
-        # Weighted alike, the log odds are those of the densities.
-        log_ratio[held] = model.fit(rows[train], side[train]).decision_function(rows[held])
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    # With equal weights of the sets, the log odds are those of the densities.
+    log_ratio = cross_val_predict(model, rows, side, cv=folds, method="decision_function")
     wrong = (log_ratio > 0) != (side == 1)
     return DomainClassifier(float((wrong[side == 0].mean() + wrong[side == 1].mean()) / 2), log_ratio)
 
 
 def proxy_a_distance(X: Any, Y: Any, *, seed: int = 0) -> float:
-    """Proxy A-distance ``2 (1 - 2 e)``, e the cross-validated error of `domain_classifier`.
+    """Return the proxy A-distance ``2 (1 - 2 e)``, e the cross-validated error of `domain_classifier`.
 
     Parameters
     ----------
@@ -101,7 +100,7 @@ def proxy_a_distance(X: Any, Y: Any, *, seed: int = 0) -> float:
     Returns
     -------
     float
-        From 0, not to be told apart, to 2.
+        From 0 (the sets cannot be told apart) to 2.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Jensen-Shannon divergences, in bits: 0 for the same distribution, 1 for disjoint ones.
 
-Of class-probability profiles as they are; of embeddings, whose density nobody can estimate in a thousand
-dimensions, in the first principal components of both sets together.
+Class-probability profiles are compared as they are; embeddings, whose density cannot be estimated in a
+thousand dimensions, in the first principal components of both sets together.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_pair_of_sets, check_rows
+from featx.analysis.rows import check_embeddings, check_two_sets
 from featx.errors import InputError
 
 
 def jensen_shannon(p: Any, q: Any) -> float:
-    """Jensen-Shannon divergence of two discrete distributions, in bits.
+    """Return the Jensen-Shannon divergence of two discrete distributions, in bits.
 
     ``H((p + q) / 2) - (H(p) + H(q)) / 2`` with H the entropy.
 
@@ -32,7 +32,7 @@ def jensen_shannon(p: Any, q: Any) -> float:
     Raises
     ------
     InputError
-        They differ in shape, are empty, or are no distributions.
+        If they differ in shape, are empty, or are no distributions.
 
     References
     ----------
@@ -56,7 +56,7 @@ def jensen_shannon(p: Any, q: Any) -> float:
 
 
 def profile_divergence(P: Any, Q: Any) -> float:
-    """`jensen_shannon` of the mean class probabilities of two sets.
+    """Return `jensen_shannon` of the mean class probabilities of two sets.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def profile_divergence(P: Any, Q: Any) -> float:
     InputError
         As for `jensen_shannon`, or the widths differ.
     """
-    x, y = check_pair_of_sets(P, Q, at_least=1)
+    x, y = check_two_sets(P, Q, at_least=1)
     return jensen_shannon(x.mean(axis=0), y.mean(axis=0))
 
 
 def shared_basis(X: Any, Y: Any, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets in the first principal components of their union.
+    """Return both sets in the first principal components of their union.
 
     Parameters
     ----------
@@ -92,11 +92,11 @@ def shared_basis(X: Any, Y: Any, n_components: int) -> tuple[np.ndarray, np.ndar
     Raises
     ------
     InputError
-        The sets cannot be used, or `n_components` is not positive.
+        If the sets cannot be used, or `n_components` is not positive.
     """
     if n_components < 1:
         raise InputError(f"n_components must be at least 1, got {n_components}")
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     union = np.concatenate([x, y])
     union -= union.mean(axis=0)
     small = union.shape[1] < len(union)
@@ -112,7 +112,7 @@ def _unit(columns: np.ndarray) -> np.ndarray:
 
 
 def histogram_divergence(X: Any, Y: Any, *, n_components: int = 8, bins: int = 20) -> float:
-    """Mean over principal components of the divergence of the two histograms along each.
+    """Return the divergence of the two histograms along each principal component, averaged.
 
     Parameters
     ----------
@@ -125,12 +125,12 @@ def histogram_divergence(X: Any, Y: Any, *, n_components: int = 8, bins: int = 2
     Returns
     -------
     float
-        The fewer the rows for the bins, the larger by chance alone.
+        The fewer rows a bin has, the larger it is by chance alone.
 
     Raises
     ------
     InputError
-        The sets cannot be used, or `bins` is below 2.
+        If the sets cannot be used, or `bins` is below 2.
     """
     if bins < 2:
         raise InputError(f"bins must be at least 2, got {bins}")
@@ -143,7 +143,7 @@ def histogram_divergence(X: Any, Y: Any, *, n_components: int = 8, bins: int = 2
 
 
 def density_divergence(X: Any, Y: Any, *, grid: int = 64) -> float:
-    """Divergence of Gaussian kernel density estimates in the first two principal components of the union.
+    """Return the divergence of Gaussian kernel densities in the first two principal components of the union.
 
     Parameters
     ----------
@@ -160,12 +160,12 @@ def density_divergence(X: Any, Y: Any, *, grid: int = 64) -> float:
     Raises
     ------
     InputError
-        The sets cannot be used, or vary in less than two directions.
+        If the sets cannot be used, or vary in less than two directions.
     """
     from scipy.stats import gaussian_kde
 
-    check_rows(X, "the first set", at_least=3)
-    check_rows(Y, "the second set", at_least=3)
+    check_embeddings(X, "the first set", at_least=3)
+    check_embeddings(Y, "the second set", at_least=3)
     a, b = shared_basis(X, Y, 2)
     union = np.concatenate([a, b])
     low, high = union.min(axis=0), union.max(axis=0)

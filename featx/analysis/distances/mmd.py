@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_pair_of_sets
+from featx.analysis.rows import check_two_sets
 from featx.errors import InputError
 
-#: Of the median distance: the scales whose kernels are averaged in a mixture.
+#: Scales of a mixture of kernels, in median distances.
 MIXTURE = (0.25, 0.5, 1.0, 2.0, 4.0)
 _AT_A_TIME = 256  # permutations
 
@@ -39,7 +39,7 @@ class MMDTest:
 
 
 def mmd(X: Any, Y: Any, *, bandwidths: float | Sequence[float] | None = None) -> float:
-    """Unbiased estimate of the squared maximum mean discrepancy.
+    """Return the unbiased estimate of the squared maximum mean discrepancy.
 
     ``mean k(x, x') + mean k(y, y') - 2 mean k(x, y)`` over pairs of different rows, with the kernel
     ``k(a, b) = exp(-|a - b|^2 / (2 s^2))`` or the mean of several.
@@ -58,13 +58,13 @@ def mmd(X: Any, Y: Any, *, bandwidths: float | Sequence[float] | None = None) ->
     Raises
     ------
     InputError
-        The sets cannot be used, differ in width, or a bandwidth is not above 0.
+        If the sets cannot be used, differ in width, or a bandwidth is not above 0.
 
     References
     ----------
     A. Gretton et al., "A kernel two-sample test", JMLR 13 (2012), eq. 3 and section 8.
     """
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     K, _ = _kernel(np.concatenate([x, y]), bandwidths, mixture=False)
     first = np.zeros((len(K), 1))
     first[: len(x)] = 1
@@ -80,7 +80,7 @@ def mmd_test(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> MMDTest:
-    """Could the difference of two sets be chance? One Gram matrix, divided at random again and again.
+    """Test by permutations of one Gram matrix whether the difference of two sets could be chance.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def mmd_test(
     """
     if n_permutations < 1:
         raise InputError(f"n_permutations must be at least 1, got {n_permutations}")
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     n, total = len(x), len(x) + len(y)
     K, used = _kernel(np.concatenate([x, y]), bandwidths, mixture)
     first = np.zeros((total, 1))
@@ -121,14 +121,14 @@ def mmd_test(
 def _kernel(
     rows: np.ndarray, bandwidths: float | Sequence[float] | None, mixture: bool
 ) -> tuple[np.ndarray, tuple[float, ...]]:
-    """The Gram matrix with zeros on its diagonal, and the bandwidths."""
+    """Return the Gram matrix with zeros on its diagonal, and the bandwidths."""
     rows = rows - rows.mean(axis=0)  # nearer to the origin the squares cancel less
     lengths = np.einsum("ij,ij->i", rows, rows)
     squares = lengths[:, None] + lengths - 2 * (rows @ rows.T)
     np.clip(squares, 0, None, out=squares)
     if bandwidths is None:
         median = float(np.median(np.sqrt(squares[np.triu_indices(len(rows), 1)])))
-        # More than half of the rows may be alike.
+        # More than half of the rows may be equal.
         median = median or float(np.sqrt(squares.max())) or 1.0
         used = tuple(median * scale for scale in (MIXTURE if mixture else (1.0,)))
     else:
@@ -141,9 +141,10 @@ def _kernel(
 
 
 def _values(K: np.ndarray, first: np.ndarray, n: int) -> np.ndarray:
-    """The squared MMD of divisions: `first` (total, b) is 1 for the n rows of the first set.
+    """Return the squared MMD of b divisions: `first` (total, b) is 1 for the n rows of the first set.
 
-    With r = K 1 and z a column: pairs within the first z.Kz, across z.r - z.Kz, within the second the rest.
+    With r = K 1 and z a column, z.Kz sums pairs within the first set, z.r - z.Kz across; the rest is the
+    second set.
     """
     m = len(K) - n
     within = np.einsum("ij,ij->j", first, K @ first)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_pair_of_sets
+from featx.analysis.rows import check_two_sets
 
 
 def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
-    """Squared Frechet distance of the Gaussians with the sets' means and covariances.
+    """Return the squared Frechet distance of the Gaussians with the sets' means and covariances.
 
     ``|m_x - m_y|^2 + tr S_x + tr S_y - 2 tr (S_x S_y)^(1/2)``. With any factors S = L^T L the last trace is
     the sum of the singular values of L_x L_y^T: no square root of a product of nearly singular matrices is
@@ -32,7 +32,7 @@ def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
     Raises
     ------
     InputError
-        The sets cannot be used, or differ in width.
+        If the sets cannot be used, or differ in width.
 
     References
     ----------
@@ -40,7 +40,7 @@ def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
     NeurIPS 2017, eq. 6; D. C. Dowson and B. V. Landau, "The Frechet distance between multivariate normal
     distributions", J. Multivariate Analysis 12 (1982).
     """
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     factors = [_factor(rows, shrinkage) for rows in (x, y)]
     apart = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
     overlap = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
@@ -48,7 +48,7 @@ def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
 
 
 def _factor(rows: np.ndarray, shrinkage: bool) -> np.ndarray:
-    """L with L^T L the covariance."""
+    """Return L, where L^T L is the covariance."""
     if shrinkage:
         from sklearn.covariance import ledoit_wolf
 
@@ -61,7 +61,7 @@ def _factor(rows: np.ndarray, shrinkage: bool) -> np.ndarray:
 
 
 def coral_distance(X: Any, Y: Any) -> float:
-    """Squared Frobenius distance of the covariances, ``|S_x - S_y|^2 / (4 d^2)``.
+    """Return the squared Frobenius distance of the covariances, ``|S_x - S_y|^2 / (4 d^2)``.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def coral_distance(X: Any, Y: Any) -> float:
     Raises
     ------
     InputError
-        The sets cannot be used, or differ in width.
+        If the sets cannot be used, or differ in width.
 
     References
     ----------
     B. Sun and K. Saenko, "Deep CORAL: Correlation alignment for deep domain adaptation", ECCV 2016, eq. 1.
     """
-    x, y = check_pair_of_sets(X, Y)
+    x, y = check_two_sets(X, Y)
     d = x.shape[1]
     S_x, S_y = (np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (x, y))
     return float(((S_x - S_y) ** 2).sum() / (4 * d * d))

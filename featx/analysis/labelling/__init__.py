@@ -1,4 +1,4 @@
-"""Few labels among many images: which image to label next, and how far the labels that are there reach."""
+"""Few labels, many images: choose which image to label next, and spread labels to similar images."""
 
 from featx.analysis.labelling.active import badge, k_center, margin
 from featx.analysis.labelling.spreading import CosineLabelSpreading

@@ -1,15 +1,14 @@
-"""Which images to label next: active selection on embeddings and on a probe's probabilities.
+"""Choose which images to label next (active learning), from embeddings and a probe's probabilities.
 
-Each function gives positions of unlabelled images, the one to label first in front. They differ in what they
-look for: `margin` images that the probe is unsure of, `k_center` images unlike all that have been labelled,
-`badge` both at once.
+Each function returns positions of unlabelled images, the first to label first. `margin` chooses images that
+the probe is unsure of, `k_center` images unlike all labelled ones, `badge` both.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 
 __all__ = ["badge", "k_center", "margin"]
@@ -18,7 +17,7 @@ _BLOCK = 8192
 
 
 def margin(probabilities: np.ndarray, n: int) -> np.ndarray:
-    """Images between whose two most probable classes there is least difference.
+    """Choose the images with the smallest difference between the two most probable classes.
 
     T. Scheffer, C. Decomain and S. Wrobel, "Active Hidden Markov Models for Information Extraction" (IDA
     2001).
@@ -26,19 +25,19 @@ def margin(probabilities: np.ndarray, n: int) -> np.ndarray:
     Parameters
     ----------
     probabilities : array-like of shape (n_images, n_classes)
-        Of a probe trained on what has been labelled.
+        Of a probe trained on the labelled images.
     n : int
         How many to choose.
 
     Returns
     -------
     ndarray of shape (n,), int64
-        The smallest difference first; at the same difference the first image first.
+        The smallest difference first; of equal ones, the first image first.
 
     Raises
     ------
     InputError
-        Probabilities that are none, or more images asked for than there are.
+        If these are no probabilities, or more images are asked for than there are.
     """
     p = _probabilities(probabilities)
     first, second = np.partition(p, p.shape[1] - 2, axis=1)[:, :-3:-1].T
@@ -46,11 +45,11 @@ def margin(probabilities: np.ndarray, n: int) -> np.ndarray:
 
 
 def k_center(embeddings: np.ndarray, n: int, *, labelled: np.ndarray | None = None) -> np.ndarray:
-    """Images such that every image is near one that is labelled: the greedy 2-approximation of k-center.
+    """Choose images so that every image is near a labelled one: the greedy 2-approximation of k-center.
 
     O. Sener and S. Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach" (ICLR
-    2018), algorithm 1: again and again the image that is furthest from all chosen and labelled ones. The
-    greatest distance that remains is at most twice the least possible.
+    2018), algorithm 1: repeatedly take the image furthest from all chosen and labelled ones. The greatest
+    remaining distance is at most twice the least possible one.
 
     Parameters
     ----------
@@ -58,18 +57,17 @@ def k_center(embeddings: np.ndarray, n: int, *, labelled: np.ndarray | None = No
     n : int
         How many to choose.
     labelled : array-like of shape (n_labelled, d), optional
-        Embeddings of images that have a label. Without any, the first choice is the image nearest to the
-        mean.
+        Embeddings of labelled images. Without any, the first choice is the image nearest to the mean.
 
     Returns
     -------
     ndarray of shape (n,), int64
-        Without chance; of images at the same distance the first one.
+        Deterministic; of images at the same distance the first one.
 
     Raises
     ------
     InputError
-        Embeddings that do not fit, or more images asked for than there are.
+        If the embeddings do not fit, or more images are asked for than there are.
     """
     rows = _rows("embeddings", embeddings)
     n = _count(n, len(rows))
@@ -86,28 +84,26 @@ def k_center(embeddings: np.ndarray, n: int, *, labelled: np.ndarray | None = No
         gaps = np.full(len(rows), np.inf)
     while len(chosen) < n:
         np.minimum(gaps, _squared(rows, rows[chosen[-1]]), out=gaps)
-        gaps[chosen[-1]] = -1.0  # never again, also where copies of it are all that is left
+        gaps[chosen[-1]] = -1.0  # never again, even if only copies of it are left
         chosen.append(int(gaps.argmax()))
     return np.array(chosen, np.int64)
 
 
 def badge(embeddings: np.ndarray, probabilities: np.ndarray, n: int, *, seed: int = 0) -> np.ndarray:
-    """Images that would change a linear probe much, each in another direction.
+    """Choose images that would change a linear probe much, each in another direction.
 
     J. Ash, C. Zhang, A. Krishnamurthy, J. Langford and A. Agarwal, "Deep Batch Active Learning by Diverse,
-    Uncertain Gradient Lower Bounds" (ICLR 2020). The gradient of the loss in the probe's weights, were the
-    most probable class y the right one, is the outer product of (p - onehot(y)) and the embedding x
-    (section 3); a batch of such gradients is chosen by the seeding of k-means++ (Arthur and Vassilvitskii
-    2007), each with a probability proportional to its squared distance to those chosen. The first is the
-    longest gradient.
-
-    The outer products are never formed: the inner product of two is that of their p times that of their x.
+    Uncertain Gradient Lower Bounds" (ICLR 2020). If the most probable class y were right, the gradient of the
+    loss in the probe's weights would be the outer product of (p - onehot(y)) and the embedding x (section 3).
+    Gradients are chosen by the seeding of k-means++ (Arthur and Vassilvitskii 2007): each with a probability
+    proportional to its squared distance to the chosen ones; the first is the longest gradient. The outer
+    products are never formed: the inner product of two is that of their p times that of their x.
 
     Parameters
     ----------
     embeddings : array-like of shape (n_images, d)
     probabilities : array-like of shape (n_images, n_classes)
-        Of a linear probe trained on what has been labelled.
+        Of a linear probe trained on the labelled images.
     n : int
         How many to choose.
     seed : int, default=0
@@ -120,7 +116,7 @@ def badge(embeddings: np.ndarray, probabilities: np.ndarray, n: int, *, seed: in
     Raises
     ------
     InputError
-        Arrays that do not fit, or more images asked for than there are.
+        If the arrays do not fit, or more images are asked for than there are.
     """
     rows, p = _rows("embeddings", embeddings), _probabilities(probabilities)
     if len(rows) != len(p):
@@ -140,13 +136,13 @@ def badge(embeddings: np.ndarray, probabilities: np.ndarray, n: int, *, seed: in
         total = gaps.sum()
         if total > 0:
             chosen.append(int(np.searchsorted(np.cumsum(gaps), rng.random() * total, side="right")))
-        else:  # nothing but copies of what was chosen is left
+        else:  # only copies of chosen images are left
             chosen.append(int(np.setdiff1d(np.arange(len(rows)), chosen)[0]))
     return np.array(chosen, np.int64)
 
 
 def _squared(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Squared distances to a point, float64, in blocks: without cancellation, so that copies are at 0."""
+    """Return squared distances to a point, float64, in blocks, from differences: copies are at 0."""
     gaps = np.empty(len(rows))
     for start in range(0, len(rows), _BLOCK):
         apart = rows[start : start + _BLOCK] - point
@@ -156,7 +152,9 @@ def _squared(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 def _rows(name: str, rows: np.ndarray) -> np.ndarray:
     """Return rows in float64 if they are, else in float32."""
-    return check_rows(rows, name, dtype=np.float64 if np.asarray(rows).dtype == np.float64 else np.float32)
+    return check_embeddings(
+        rows, name, dtype=np.float64 if np.asarray(rows).dtype == np.float64 else np.float32
+    )
 
 
 def _probabilities(probabilities: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Labels spread over a graph of similar images."""
+"""Spread labels over a graph of similar images."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from featx.errors import InputError
 __all__ = ["CosineLabelSpreading"]
 
 UNLABELLED = -1
-#: Of the residual's length, so small for the sake of rows far from all labels. The system's condition is at
-#: most (1 + alpha) / (1 - alpha): a few hundred steps.
+#: Relative residual, so small because of rows far from all labels. The condition number is at most
+#: (1 + alpha) / (1 - alpha): a few hundred steps.
 _TOLERANCE = 1e-12
-#: A cosine that is 0 but for the rounding of float32: an edge of weight 1e-20 would still carry a label.
+#: A cosine up to this is 0 but for rounding in float32; an edge of weight 1e-20 would still carry a label.
 _ORTHOGONAL = 1e-6
 
 
 class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
-    """A few labels, spread to the unlabelled rows that resemble them: local and global consistency.
+    """Spreads a few labels to the unlabelled rows that resemble them: local and global consistency.
 
-    Unlike scikit-learn's `LabelSpreading`, the graph is sparse, symmetric and weighted by cosine similarity,
-    the solution is exact rather than that of 30 iterations, and class masses may be set.
+    Unlike in scikit-learn's `LabelSpreading`, the graph is sparse, symmetric and weighted by cosine
+    similarity, the solution is exact (not that of 30 iterations), and class masses can be set.
 
     Each row is joined to its `n_neighbors` most similar other rows, with the weight max(cosine, 0)^exponent
     in A, and W = A + A^T (Iscen et al. 2019). With S = D^-1/2 W D^-1/2, D the row sums of W, and Y the
@@ -42,11 +42,11 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     n_neighbors : int, default=10
-        Edges from each row, fewer where there are not as many other rows.
+        Edges from each row; fewer if there are fewer other rows.
     alpha : float, default=0.99
-        How far labels reach, between 0 and 1; 0.99 is Zhou's. A given label is evidence and may be outvoted.
+        How far labels reach, between 0 and 1; 0.99 is Zhou's. A given label may be outvoted.
     exponent : float, default=3.0
-        Of the similarity, positive: Iscen's gamma.
+        Positive exponent of the similarity: Iscen's gamma.
     class_mass : None, "labelled" or array-like of shape (n_classes,), default=None
         Class-mass normalisation (Zhu et al. 2003, section 4): probabilities of a class are multiplied by its
         share of the labelled rows, or by the given one (in the order of ``classes_``), over their mean on
@@ -57,7 +57,7 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Without the mark -1.
     label_distributions_ : ndarray of shape (n, n_classes), float64
-        Of each row seen in `fit`, summing to 1. A row that no label reaches has the shares of the labels.
+        Of each row in `fit`, summing to 1. A row that no label reaches has the shares of the labels.
     transduction_ : ndarray of shape (n,)
         The most probable class of each row seen in `fit`.
     reached_ : ndarray of shape (n,), bool
@@ -100,16 +100,12 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
         X : array-like of shape (n, n_features)
             Embeddings of all rows, labelled or not.
         y : array-like of shape (n,)
-            Labels; -1 where there is none, also among strings in an array of objects.
-
-        Returns
-        -------
-        CosineLabelSpreading
+            Labels; -1 for an unlabelled row, also among strings in an object array.
 
         Raises
         ------
         InputError
-            No row has a label, or a parameter is out of range.
+            If no row has a label, or a parameter is out of range.
         """
         self._check_parameters()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
@@ -131,9 +127,9 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X):
-        """Probabilities of new rows, ndarray of shape (n, n_classes).
+        """Return class probabilities of new rows, ndarray of shape (n, n_classes).
 
-        A row with no similar neighbour (no cosine above 0) has the shares of the labels.
+        A row without a similar neighbour (no cosine above 0) gets the shares of the labels.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
@@ -147,7 +143,7 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
         return np.where(total > 0, votes / np.where(total > 0, total, 1), self.shares_)
 
     def predict(self, X):
-        """The most probable class of new rows, ndarray of shape (n,)."""
+        """Return the most probable class of new rows, ndarray of shape (n,)."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
@@ -165,10 +161,10 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
         return np.where(similar > _ORTHOGONAL, similar, 0) ** self.exponent
 
     def _graph(self, X: np.ndarray) -> sparse.csr_array:
-        """A + A^T."""
+        """Return the weights A + A^T."""
         n = len(X)
         near, gaps = nearest(X, X, min(self.n_neighbors + 1, n))
-        # Not itself. Among many copies of a row it may not be in the list: then without the last one.
+        # Without the row itself; if among many copies it is not in the list, without the last one.
         own = near == np.arange(n)[:, None]
         own[~own.any(axis=1), -1] = True
         start = np.repeat(np.arange(n), near.shape[1] - 1)
@@ -200,20 +196,20 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
 
 
 def _normalised(W: sparse.csr_array) -> sparse.csr_array:
-    """D^-1/2 W D^-1/2; rows without edges stay without."""
+    """Return D^-1/2 W D^-1/2; rows without edges stay without."""
     degrees = W.sum(axis=1)
     scale = sparse.diags_array(np.where(degrees > 0, 1 / np.sqrt(np.where(degrees > 0, degrees, 1)), 0))
     return (scale @ W @ scale).tocsr()
 
 
 def _spread(S: sparse.csr_array, Y: np.ndarray, alpha: float) -> np.ndarray:
-    """(1 - alpha) (I - alpha S)^-1 Y: the matrix is positive definite, as S has no eigenvalue above 1."""
+    """Solve (1 - alpha) (I - alpha S)^-1 Y; positive definite, because no eigenvalue of S exceeds 1."""
     system = sparse.eye_array(len(Y), format="csr") - alpha * S
     columns = [cg(system, (1 - alpha) * y, rtol=_TOLERANCE, atol=0.0)[0] for y in Y.T]
     return np.maximum(np.stack(columns, axis=1), 0)  # no element is negative but by rounding
 
 
 def _connected(S: sparse.csr_array, labelled: np.ndarray) -> np.ndarray:
-    """Whether there is a labelled row in the component of each."""
+    """Return which rows have a labelled row in their component."""
     count, component = connected_components(S, directed=False)
     return (np.bincount(component[labelled], minlength=count) > 0)[component]

@@ -1,7 +1,7 @@
-"""How well will a linear probe do on these embeddings? Scores from the literature, without training one.
+"""Estimate how well a linear probe will do, by scores from the literature, without training one.
 
 From embeddings and labels: `logme`, `h_score`, `h_score_shrunk`, `transrate`. From the source model's class
-probabilities and labels: `leep`, `nce`. For all of them more is better; none is comparable across datasets.
+probabilities and labels: `leep`, `nce`. More is better; no score is comparable across datasets.
 """
 
 from featx.analysis.transferability.embeddings import Spectrum, h_score, h_score_shrunk, logme, transrate

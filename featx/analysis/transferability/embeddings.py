@@ -1,12 +1,12 @@
-"""Scores of embeddings F (n, d) and labels y, in float64, from one decomposition a matrix.
+"""Scores of embeddings F (n, d) and labels y, in float64, from one decomposition of each matrix.
 
-Derivation. Each score asks of F only its singular values s_j, its right singular vectors V, and the sums of
+Derivation. Each score needs only the singular values s_j of F, its right singular vectors V, and the sums of
 its rows over each class, F^T Y with Y one-hot: with F = U diag(s) V^T,
 
     U^T Y = diag(1 / s) V^T (F^T Y)
 
-so U (n, d) is never formed. For n > d the decomposition is that of the Gram matrix F^T F, summed over blocks
-of rows; for n <= d a singular value decomposition costs less and loses nothing.
+so U (n, d) is never formed. For n > d the Gram matrix F^T F, summed over blocks of rows, is decomposed; for
+n <= d a singular value decomposition costs less and loses nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_rows
+from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 
 _BLOCK = 8192  # rows in float64 at a time
@@ -27,7 +27,7 @@ _LOGME_TOLERANCE, _LOGME_STEPS = 1e-10, 1000
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What the scores need to know of embeddings and labels; made once by `of`, passed to several scores.
+    """What the scores need of embeddings and labels; made once by `of` and passed to several scores.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class Spectrum:
         Rows of each class.
     squares, sums : ndarrays of shape (r,) and (r, k), float64
         Squared singular values of F above rounding, and V^T F^T Y.
-    centred_squares, centred_sums : the same for F less its mean.
+    centred_squares, centred_sums : the same for F less its mean
     fourth : float
-        Sum over rows of |f_i - mean|^4, which Ledoit and Wolf's shrinkage needs.
+        Sum over rows of |f_i - mean|^4, for Ledoit and Wolf's shrinkage.
     """
 
     n: int
@@ -53,13 +53,7 @@ class Spectrum:
 
     @classmethod
     def of(cls, F: Any, y: Any) -> Spectrum:
-        """Decompose embeddings (n, d) with class labels (n,).
-
-        Raises
-        ------
-        InputError
-            Shapes disagree, values are not finite, or there are fewer than two classes.
-        """
+        """Decompose embeddings (n, d) with class labels (n,); `InputError` if they cannot be used."""
         rows, codes, k = checked(F, y)
         mean = rows.mean(axis=0, dtype=np.float64)
         one_hot = np.eye(k)[codes]
@@ -78,8 +72,8 @@ class Spectrum:
 
 
 def checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    """Rows, codes 0 .. k - 1 of the classes that occur, and k; `InputError` where they cannot be used."""
-    rows = check_rows(F, "embeddings", dtype=None)
+    """Return rows, codes 0 .. k - 1 of the classes that occur, and k; `InputError` if they cannot be used."""
+    rows = check_embeddings(F, "embeddings", dtype=None)
     labels = np.asarray(y)
     if labels.shape != (len(rows),) or labels.dtype.kind not in "iub":
         raise InputError(
@@ -93,7 +87,7 @@ def checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _decomposed(rows: np.ndarray, mean: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Squared singular values of (rows - mean), V^T (rows - mean)^T Y, and the sum of |row - mean|^4."""
+    """Return squared singular values of (rows - mean), V^T (rows - mean)^T Y, and sum of |row - mean|^4."""
     n, d = rows.shape
     products, fourth = np.zeros((d, Y.shape[1])), 0.0
     gram = np.zeros((d, d)) if n > d else None
@@ -108,14 +102,14 @@ def _decomposed(rows: np.ndarray, mean: np.ndarray, Y: np.ndarray) -> tuple[np.n
     else:
         _, s, Vt = np.linalg.svd(rows.astype(np.float64) - mean, full_matrices=False)
         squares, V = s**2, Vt.T
-    # What rounding makes of directions in which nothing varies.
+    # Smaller values are rounding, in directions in which nothing varies.
     least = squares.max() * max(n, d) * np.finfo(np.float64).eps
     kept = squares > (least if gram is not None else least * max(n, d) * np.finfo(np.float64).eps)
     return squares[kept], V[:, kept].T @ products, fourth
 
 
 def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = None) -> float:
-    """Logarithm of maximum evidence of a Bayesian linear model (LogME), per row.
+    """Return the logarithm of the maximum evidence of a Bayesian linear model (LogME), per row.
 
     For each target t (the indicator of a class, or a column of numbers) the evidence of t ~ N(F w, 1 / beta),
     w ~ N(0, I / alpha) is maximised over alpha and beta by the fixed point of You et al. (2022, algorithm 3),
@@ -134,7 +128,7 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
     numbers : bool, default=False
         Whether `y` are numeric targets.
     spectrum : Spectrum, optional
-        ``Spectrum.of(F, y)`` where it has been made already; then `F` and `y` are not looked at.
+        ``Spectrum.of(F, y)`` if it exists already; then `F` and `y` are not used.
 
     Returns
     -------
@@ -143,7 +137,7 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
     Raises
     ------
     InputError
-        The arrays cannot be used, or a numeric target is all zeros.
+        If the arrays cannot be used, or a numeric target is all zeros.
 
     References
     ----------
@@ -152,11 +146,11 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
 
     Notes
     -----
-    In the authors' code the term ln |A| leaves out the d - r directions in which F does not vary (n < d, or
-    dead features) while d/2 ln alpha counts them; here both are whole, which is the evidence as defined.
+    In the authors' code ln |A| leaves out the d - r directions in which F does not vary (n < d, or dead
+    features) while d/2 ln alpha counts them; here both count all directions, as the evidence is defined.
     """
     if numbers:
-        rows = check_rows(F, "embeddings", dtype=None)
+        rows = check_embeddings(F, "embeddings", dtype=None)
         targets = np.asarray(y, dtype=np.float64)
         targets = targets[:, None] if targets.ndim == 1 else targets
         if targets.ndim != 2 or len(targets) != len(rows) or not np.isfinite(targets).all():
@@ -180,10 +174,11 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
 
 
 def _evidence(sigma: np.ndarray, z2: np.ndarray, length: float, n: int) -> float:
-    """The largest evidence per row: `sigma` squared singular values, `z2` = (U^T t)^2, `length` = |t|^2.
+    """Return the largest evidence per row, for squared singular values `sigma`, `z2` = (U^T t)^2, `length` =
+    |t|^2.
 
-    With the ratio r = alpha / beta: |m|^2 = sum sigma z2 / (sigma + r)^2 and
-    |F m - t|^2 = sum z2 r^2 / (sigma + r)^2 + what of t lies outside the columns of F.
+    With r = alpha / beta: |m|^2 = sum sigma z2 / (sigma + r)^2, and |F m - t|^2 = sum z2 r^2 / (sigma + r)^2
+    + the part of t outside the columns of F.
     """
     outside = max(length - float(z2.sum()), 0.0)
     # A target that F explains exactly, or not at all, has no finite optimum: alpha or beta stops here.
@@ -207,7 +202,7 @@ def _evidence(sigma: np.ndarray, z2: np.ndarray, length: float, n: int) -> float
 
 
 def h_score(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float:
-    """H-score: how much of the embeddings' variance, all directions made equal, lies between the classes.
+    """Return the H-score: how much of the whitened embeddings' variance lies between the classes.
 
     ``H = tr(cov(f)^-1 cov(E[f | y]))``. With F centred this is sum_c |sum of class c's rows of U|^2 / n_c; it
     lies between 0 and min(d, classes - 1).
@@ -222,12 +217,12 @@ def h_score(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float:
     Returns
     -------
     float
-        With n <= d it is classes - 1 whatever the labels, or nearly so: use `h_score_shrunk` there.
+        With n <= d it is (nearly) classes - 1 whatever the labels: use `h_score_shrunk` then.
 
     Raises
     ------
     InputError
-        The arrays cannot be used.
+        If the arrays cannot be used.
 
     References
     ----------
@@ -240,7 +235,7 @@ def h_score(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float:
 
 
 def h_score_shrunk(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float:
-    """H-score with Ledoit and Wolf's shrunk covariance, for few rows or many features.
+    """Return the H-score with Ledoit and Wolf's shrunk covariance, for few rows or many features.
 
     ``H_a = tr(S_a^-1 (1 - a) cov(E[f | y]))`` with ``S_a = (1 - a) cov(f) + a tr(cov(f)) / d I`` and the
     shrinkage a of Ledoit and Wolf.
@@ -259,7 +254,7 @@ def h_score_shrunk(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float
     Raises
     ------
     InputError
-        The arrays cannot be used, or all rows are alike.
+        If the arrays cannot be used, or all rows are alike.
 
     References
     ----------
@@ -286,7 +281,7 @@ def h_score_shrunk(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float
 
 
 def transrate(F: Any, y: Any, *, eps: float = 1e-4, spectrum: Spectrum | None = None) -> float:
-    """TransRate: an estimate of the mutual information between embeddings and labels, by coding rates.
+    """Return TransRate: the mutual information between embeddings and labels, estimated by coding rates.
 
     ``TrR = R(Z) - sum_c n_c / n R(Z_c)`` with Z = F less its mean, Z_c its rows of class c, and the rate
     ``R(Z) = 1/2 ln |I + Z^T Z / (n eps)|``, in nats.
@@ -307,7 +302,7 @@ def transrate(F: Any, y: Any, *, eps: float = 1e-4, spectrum: Spectrum | None = 
     Raises
     ------
     InputError
-        The arrays cannot be used, or `eps` is not positive.
+        If the arrays cannot be used, or `eps` is not positive.
 
     References
     ----------
@@ -315,7 +310,7 @@ def transrate(F: Any, y: Any, *, eps: float = 1e-4, spectrum: Spectrum | None = 
 
     Notes
     -----
-    The authors' code gives every class the same weight, which is the same where classes are equally large.
+    The authors' code gives every class the same weight; for classes of equal size that is the same.
     """
     if not eps > 0:
         raise InputError(f"eps must be above 0, got {eps}")

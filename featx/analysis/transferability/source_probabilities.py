@@ -1,4 +1,4 @@
-"""Scores of the source model's class probabilities P (n, k_source) and the target's labels y."""
+"""Scores of the source model's class probabilities P (n, k_source) and the target labels y."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from featx.errors import InputError
 
 
 def softmax(logits: Any) -> np.ndarray:
-    """Class probabilities of logits, in float64.
-
-    Parameters
-    ----------
-    logits : array-like of shape (n, k)
-
-    Returns
-    -------
-    ndarray of shape (n, k)
-    """
+    """Return the class probabilities of logits (n, k), in float64."""
     shifted = np.array(logits, dtype=np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     np.exp(shifted, out=shifted)
@@ -28,7 +19,7 @@ def softmax(logits: Any) -> np.ndarray:
 
 
 def leep(P: Any, y: Any) -> float:
-    """Log expected empirical prediction (LEEP).
+    """Return the log expected empirical prediction (LEEP).
 
     With the joint distribution of target label and source class z, ``p(y, z) = 1/n sum_{i: y_i = y} P_iz``::
 
@@ -49,7 +40,7 @@ def leep(P: Any, y: Any) -> float:
     Raises
     ------
     InputError
-        The arrays cannot be used.
+        If the arrays cannot be used.
 
     References
     ----------
@@ -60,14 +51,14 @@ def leep(P: Any, y: Any) -> float:
     codes, k = _codes(y, len(probabilities))
     joint = np.eye(k)[codes].T @ probabilities
     total = joint.sum(axis=0)
-    # A source class that no image has any probability of takes no part.
+    # A source class to which no image gives any probability takes no part.
     given = np.divide(joint, total, out=np.zeros_like(joint), where=total > 0)
     expected = np.einsum("ij,ij->i", probabilities, given[codes])
     return float(np.log(expected).mean())
 
 
 def nce(source: Any, y: Any) -> float:
-    """Negative conditional entropy of the target's labels, given the class the source model sees.
+    """Return the negative conditional entropy of the target labels, given the source model's class.
 
     ``NCE = -H(Y | Z) = sum_{y, z} p(y, z) ln p(y | z)`` with z the most probable source class of an image and
     p the shares of the images.
@@ -87,7 +78,7 @@ def nce(source: Any, y: Any) -> float:
     Raises
     ------
     InputError
-        The arrays cannot be used.
+        If the arrays cannot be used.
 
     References
     ----------

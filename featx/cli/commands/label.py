@@ -69,10 +69,10 @@ def run(args: Namespace) -> None:
 
 def _task(features: Features, args: Namespace) -> Task | None:
     """Return the classes that some images lack, or None where no image has one."""
-    from featx.data.tasks import choose
+    from featx.data.tasks import choose_tasks
 
     if args.label is not None:
-        return choose(features.tasks, args.label, None, args.file)[0]
+        return choose_tasks(features.tasks, args.label, None, args.file)[0]
     tasks = [task for task in features.tasks.values() if task.kind == "classes"]
     lacking = [task for task in tasks if not task.present.all()] or tasks
     if len(lacking) > 1:

@@ -7,8 +7,8 @@ import os
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.data.features.features import SPLITS
 from featx.data.features.file import FeaturesFile, open_features
+from featx.data.labels import SPLITS
 from featx.data.tasks import LABEL, Task
 from featx.terminal import printable
 

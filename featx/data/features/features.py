@@ -11,13 +11,12 @@ import numpy as np
 from featx.cache.identity import Space
 from featx.data.facts import as_html, one_line
 from featx.data.features.writing import encoded, write_features
+from featx.data.labels import SPLITS
 from featx.data.tasks import LABEL, Task, WithTasks, check_targets
 from featx.errors import CacheError, FeaturesError, InputError
 from featx.options import checked
 
-__all__ = ["SPLITS", "Failure", "Features"]
-
-SPLITS = ("train", "val", "test")
+__all__ = ["Failure", "Features"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Datasets from what is in memory: lists of paths or images, one array of all, a torch Dataset."""
+"""Read what is in memory: lists of paths or images, one array of all images, a torch Dataset."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from featx.data.dataset import Dataset
-from featx.data.labels import groups_of, indexed, labels_of, one_per_image, splits_of
-from featx.data.readers.images import image_of_item, rows_of, sources_of
-from featx.data.tasks import check_not_empty, tasks_of
+from featx.data.labels import encode_labels, list_per_image, merge_classes, parse_groups, parse_splits
+from featx.data.readers.images import fetch_image, list_rows, make_sources
+from featx.data.tasks import check_not_empty, make_tasks
 from featx.errors import DatasetError
 from featx.inputs.image import SOURCES, LazyImage
 
@@ -32,84 +32,80 @@ def from_arrays(
     target: Any = None,
     on_error: str = "raise",
 ) -> Dataset:
-    """A dataset of images in memory or of paths.
+    """Make a dataset of images in memory or of paths.
 
     Parameters
     ----------
     images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
-        As `images_of` takes them.
+        See `images_of`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
-        Class names or whole numbers; with `classes`, indices into them. Of several columns each is a task:
-        floats of which any is no whole number are targets to predict, all others are classes, and an image
-        without a value (None, NaN) in a column is not part of that task.
+        Class names or whole numbers; with `classes`, indices into them. Each of several columns is a task: a
+        column of floats with any fraction is numbers, every other one is classes; an image without a value
+        (None, NaN) in a column is not part of that task.
     splits : array-like of shape (n,), optional
         "train", "val" or "test".
     groups : array-like of shape (n,), optional
     ids : array-like of shape (n,), optional
-        Distinct; by default the path, or the position for an image in memory.
+        Distinct; default: the path, or the position of an image in memory.
     classes : sequence of str, optional
         Names of the classes in order.
     name : str, default="arrays"
     label, target : str or sequence of str, optional
         Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
     on_error : {"raise", "skip"}, default="raise"
-        What a row that is no image does: raise now, or fail when it is read, as a broken file does.
+        If a row is no image: raise now, or when the image is read, as for a broken file.
 
     Raises
     ------
     DatasetError
-        If lengths disagree or a value is not what it should be; it names the parameter and the position.
+        If lengths disagree or a value is wrong, naming the parameter and the position.
     """
-    listed = rows_of(images, name)
+    listed = list_rows(images, name)
     n = len(listed)
     if n == 0:
         raise DatasetError(f"{name}: no images")
-    names = _ids(listed) if ids is None else [str(id) for id in one_per_image(ids, n, "ids")]
-    tasks = None if labels is None else tasks_of(labels, n, label, target)
+    names = _ids(listed) if ids is None else [str(id) for id in list_per_image(ids, n, "ids")]
+    tasks = None if labels is None else make_tasks(labels, n, label, target)
     if tasks is not None:
         if classes is not None:
             raise DatasetError("classes: each of several columns has classes of its own; leave classes out")
         check_not_empty(tasks, name)
         encoded, class_list = None, None
     elif classes is None:
-        encoded, class_list = (None, None) if labels is None else labels_of(labels, n)
+        encoded, class_list = (None, None) if labels is None else encode_labels(labels, n)
     else:
-        encoded, class_list = indexed([] if labels is None else one_per_image(labels, n, "labels"), classes)
+        encoded, class_list = merge_classes(
+            [] if labels is None else list_per_image(labels, n, "labels"), classes
+        )
         encoded = None if labels is None else encoded
     dataset = Dataset(
         name,
-        sources_of(listed, name, names, on_error=on_error),
+        make_sources(listed, name, names, on_error=on_error),
         encoded,
         class_list,
-        None if splits is None else splits_of(splits, n),
-        None if groups is None else groups_of(groups, n),
+        None if splits is None else parse_splits(splits, n),
+        None if groups is None else parse_groups(groups, n),
     )
     return dataset if tasks is None else dataset.with_tasks(tasks)
 
 
 def from_torch(dataset: Any, name: str | None = None) -> Dataset:
-    """A dataset of the items of a map-style torch Dataset.
+    """Make a dataset of a map-style torch Dataset; images are fetched when they are read.
 
     Parameters
     ----------
     dataset : object with ``__len__`` and ``__getitem__``
         Its items are ``(image, label)`` or images. An image is a PIL image, a uint8 array, or a tensor
-        (CHW; uint8, or floating in [0, 1]), after whatever transform the dataset has: it should have none
-        that is random or normalises.
+        (CHW; uint8, or floating in [0, 1]), after the dataset's own transform, which should neither be random
+        nor normalise. Labels are taken from ``.targets``, ``.labels`` or ``._labels`` (also through
+        ``torch.utils.data.Subset``), else from all items; class names from ``.classes``.
     name : str, optional
         Default: the name of its class.
-
-    Returns
-    -------
-    Dataset
-        Images are fetched when they are read. Labels come from ``.targets``, ``.labels`` or ``._labels``
-        (also through ``torch.utils.data.Subset``), else by going once through the items; class names from
-        ``.classes``.
     """
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DatasetError(
             f"expected a dataset with __len__ and __getitem__, got {type(dataset).__name__}; "
-            "iterable datasets have no order to refer to: make it a list"
+            "an iterable dataset has no order: make it a list"
         )
     name = name or type(dataset).__name__
     n = len(dataset)
@@ -132,16 +128,13 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
     classes = _classes(dataset)
     indices = all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
     if classes and indices and min(labels) >= 0 and max(labels) < len(classes):
-        return Dataset(name, list(images), *indexed(np.array(labels, np.int64), classes))
-    encoded, names = labels_of(labels, n)
+        return Dataset(name, list(images), *merge_classes(np.array(labels, np.int64), classes))
+    encoded, names = encode_labels(labels, n)
     return Dataset(name, list(images), encoded, names)
 
 
 def _ids(images: list) -> list[str]:
-    """A path is its own id, a source has one, and anything else goes by its position.
-
-    What occurs twice gets its position as well, so that ids stay distinct.
-    """
+    """Return an id for each image: path, source's id, or position; a repeated one with its position."""
     width = len(str(len(images) - 1))
     names = []
     for i, image in enumerate(images):
@@ -157,7 +150,7 @@ def _ids(images: list) -> list[str]:
 
 def _item_image(dataset: Any, i: int, id: str) -> object:
     item = dataset[i]
-    return image_of_item(item[0] if isinstance(item, (tuple, list)) else item, id)
+    return fetch_image(item[0] if isinstance(item, (tuple, list)) else item, id)
 
 
 def _item_label(item: Any, i: int, name: str) -> Any:
@@ -167,7 +160,7 @@ def _item_label(item: Any, i: int, name: str) -> Any:
 
 
 def _stored_labels(dataset: Any) -> list | None:
-    """Labels without opening an image, where the dataset keeps them."""
+    """Return the labels that the dataset keeps, without opening an image; None if it keeps none."""
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
         whole = _stored_labels(dataset.dataset)
         return None if whole is None else [whole[int(i)] for i in dataset.indices]

@@ -1,4 +1,4 @@
-"""From columns of paths, labels, splits and groups to a dataset, for files and data frames alike."""
+"""Make a dataset of columns of paths, labels, splits and groups, from a file or from memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 
 from featx.data.dataset import Dataset, check_evaluated_classes
-from featx.data.labels import class_name, encode, groups_of, is_missing, same_form, split_name
+from featx.data.labels import class_name, encode, is_missing, parse_groups, same_form, split_name
 from featx.data.read_report import SKIP_HINT, ReadReport
-from featx.data.readers.images import IMAGE_KEYS, sources_of
+from featx.data.readers.images import IMAGE_KEYS, make_sources
 from featx.data.readers.unicode_paths import PathFinder
-from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, class_task, names_of, number_task
+from featx.data.tasks import (
+    LABEL,
+    Task,
+    check_asked,
+    check_not_empty,
+    make_class_task,
+    make_number_task,
+    names_of,
+)
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.inputs.image import FileImage
 
@@ -25,26 +33,24 @@ _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 @dataclass
 class Table:
-    """Columns of interest as they stand in a file or in memory.
+    """The columns that are needed, as they stand in a file or in memory.
 
     Attributes
     ----------
     place : str
         The file, for messages.
     folder : str
-        What paths are relative to; empty for where the process is.
+        What paths are relative to; empty for the working directory.
     rows : list of int
-        The number of each row as a reader would look it up: the line in a text editor for a .csv, counted
-        from 1 for a .parquet and from 0 in memory.
+        Number of each row for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory.
     columns : dict of str to list
-        Those of `COLUMNS` that there are, and those asked for; ``image`` in place of ``path`` where images
-        themselves are in it.
+        `COLUMNS` that exist, and those asked for; ``image`` instead of ``path`` if it holds images.
     found : list of str
         Names of all columns.
     all_columns : callable
-        Reads whatever may be labels, for a message.
+        Reads the columns that could be labels, for a message.
     orders : dict of str to sequence of str
-        The order of the classes of a column, where it has one.
+        Order of the classes of a column, if it has one.
     """
 
     place: str
@@ -72,19 +78,13 @@ class Table:
         return self.error(gaps[0], column, f"no value{more}")
 
     def keep(self, kept: Sequence[int]) -> None:
-        """Forget all rows but these."""
+        """Drop all rows but these."""
         self.rows = [self.rows[i] for i in kept]
         self.columns = {name: [values[i] for i in kept] for name, values in self.columns.items()}
 
 
 def check_asked_columns(place: str, label: Any, target: Any) -> list[str]:
-    """Return the columns asked for.
-
-    Raises
-    ------
-    DatasetError
-        If one is asked for twice.
-    """
+    """Return the columns asked for; `DatasetError` if one is asked for twice."""
     try:
         check_asked(label, target)
     except InputError as error:
@@ -92,7 +92,9 @@ def check_asked_columns(place: str, label: Any, target: Any) -> list[str]:
     return [same_form(name) for name in (*names_of(label), *names_of(target))]
 
 
-def dataset_of(table: Table, name: str, *, labelled: bool, label: Any, target: Any, on_error: str) -> Dataset:
+def make_dataset(
+    table: Table, name: str, *, labelled: bool, label: Any, target: Any, on_error: str
+) -> Dataset:
     """Make a dataset of the rows of a table; parameters and errors as for `read_table`."""
     asked = check_asked_columns(table.place, label, target)
     notes = _check_columns(table, labelled and not asked, asked)
@@ -114,13 +116,7 @@ def dataset_of(table: Table, name: str, *, labelled: bool, label: Any, target: A
 
 
 def label_candidates(columns: Mapping[str, list[Any]]) -> str:
-    """Name the columns that would do as labels: a few names or whole numbers that come again and again.
-
-    Returns
-    -------
-    str
-        A sentence; empty when there is none.
-    """
+    """Return a sentence on the columns that could be labels, those of a few names that repeat; or ""."""
     found = []
     for column, values in columns.items():
         present = [value for value in values if not is_missing(value)]
@@ -138,7 +134,7 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
 
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
-    """Refuse a table that lacks a column; return what should be said of one that is read all the same."""
+    """Refuse a table that lacks a needed column; return notes on other missing ones."""
     lacking = [] if table.image_column in table.columns else ["path"]
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
@@ -165,7 +161,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
 
 
 def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
-    """The image of every row that has one, the others being forgotten; and why those have none."""
+    """Return the image of every row that has one, and the failures; rows without an image are dropped."""
     column = table.image_column
     finder = PathFinder()
     ids: list[str] = []
@@ -209,7 +205,7 @@ def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
     table.keep(kept)
     ids = [ids[i] if isinstance(images[i], FileImage) else f"{table.rows[k]}" for k, i in enumerate(kept)]
     where = f"{table.place}, column {column}"
-    return sources_of([images[i] for i in kept], where, ids, on_error=on_error), failures
+    return make_sources([images[i] for i in kept], where, ids, on_error=on_error), failures
 
 
 def _absent(table: Table, column: str, absent: dict[int, str]) -> DatasetError:
@@ -238,7 +234,7 @@ def _labels(table: Table, labelled: bool) -> tuple[np.ndarray | None, tuple[str,
 def _tasks(table: Table, label: list[str], target: list[str]) -> list[Task]:
     gaps = len(label) + len(target) > 1
     tasks = []
-    for name, make in [*((n, class_task) for n in label), *((n, number_task) for n in target)]:
+    for name, make in [*((n, make_class_task) for n in label), *((n, make_number_task) for n in target)]:
 
         def refuse(i: int, problem: str, name: str = name) -> DatasetError:
             return table.error(i, name, problem)
@@ -269,11 +265,11 @@ def _groups(table: Table) -> np.ndarray | None:
         return None
     if error := table.first_missing("group"):
         raise error
-    return groups_of(values, len(values))
+    return parse_groups(values, len(values))
 
 
 def _check_groups(table: Table, splits: np.ndarray | None, groups: np.ndarray | None) -> None:
-    """A group on both sides would let a classifier recognise the group instead of the class."""
+    """Refuse a group on both sides: a classifier could recognise the group instead of the class."""
     if splits is None or groups is None:
         return
     trained = {group: i for i, group in enumerate(groups.tolist()) if splits[i] != "test"}

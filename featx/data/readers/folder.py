@@ -1,4 +1,4 @@
-"""Reading a folder: one subfolder per class, under train/, val/ and test/ where there are given splits."""
+"""Read a folder: one subfolder per class, below train/, val/ and test/ if the data has splits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import Layout, layout_of
+from featx.data.readers.folder_layout import Layout, read_layout
 from featx.data.readers.folder_listing import Listing, Parts, list_images
 from featx.data.readers.unicode_paths import PathFinder
 from featx.errors import DatasetError
@@ -29,18 +29,18 @@ def read_folder(
     Parameters
     ----------
     path : str or Path
-        Holds one folder per class, whose images may lie in further folders; or folders that are splits by
-        their names, such as ``train/`` and ``test/`` or ``training_set/`` and ``val_images/``, each with the
-        folders of the classes; or just images, which are then unlabelled.
+        It holds one folder per class, whose images may lie in further folders; or folders named as splits
+        (``train/`` and ``test/``, ``training_set/`` and ``val_images/``), each with class folders; or only
+        images, which are then unlabelled.
     labelled : bool, default=True
-        With False, a folder whose images lie partly beside the class folders is read as unlabelled
-        instead of being refused, and class folders may be empty.
+        With False, class folders may be empty, and a folder with images beside the class folders is read as
+        unlabelled.
     split_by : {"folder", "none"}, optional
-        What the top folders are, whatever their names. ``"folder"``: groups, such as sites or cameras, never
-        on both sides of a split; the folders inside them are the classes. ``"none"``: the classes.
+        What the top folders are, whatever their names. ``"folder"``: groups, such as sites or cameras, each
+        on one side of a split only, with the classes inside them. ``"none"``: the classes.
     on_error : {"raise", "skip"}, default="raise"
-        What a folder that cannot be listed, or a pipe or device that is called like an image, does: stop, or
-        be listed in `Dataset.reading`. An image that cannot be opened is told when it is read.
+        If a folder cannot be listed, or a pipe or device is named like an image: stop, or list it in
+        `Dataset.reading`. An image that cannot be opened is an error when it is read.
 
     Returns
     -------
@@ -50,15 +50,15 @@ def read_folder(
     Raises
     ------
     DatasetError
-        If there is no such folder, no image in it, an image beside the class folders, a class folder
-        without images, or a class in test that is not in train; or if the top folders hold folders of the
-        same names, are no splits by their names, and `split_by` is not given.
+        If there is no such folder, no image in it, an image beside the class folders, an empty class folder,
+        or a class in test that is not in train; or if the top folders are not named as splits, hold folders
+        of the same names, and `split_by` is not given.
 
     Notes
     -----
-    Left out are hidden files and folders, ``__MACOSX``, files that are no images by their suffix (those
-    without a suffix are looked into), and folders of results that featx wrote. A folder is visited once, by
-    its real path, however many links lead to it.
+    Hidden files and folders, ``__MACOSX``, files without an image's suffix (those without any suffix are
+    looked into), and folders of results that featx wrote are left out. A folder is visited once, by its real
+    path, however many links lead to it.
     """
     root = Path(path).expanduser()
     if not root.exists():
@@ -72,7 +72,7 @@ def read_folder(
         found = f"; left out: {listed.left_out}" if listed.left_out else ""
         failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
         raise DatasetError(f"{root}: no images in this folder (or below it){found}{failed}")
-    layout = layout_of(str(root), listed.files, listed.folders, split_by)
+    layout = read_layout(str(root), listed.files, listed.folders, split_by)
     notes = _check(root, listed, layout, labelled)
     origin = f"the folders {layout.origin}"
     reading = ReadReport(
@@ -99,7 +99,7 @@ def read_folder(
 
 
 def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[str]:
-    """Refuse stray images and empty class folders where labels are needed; else say which there are."""
+    """Refuse stray images and empty class folders if labels are needed; else return notes on them."""
     stray = ["/".join(parts) for parts in layout.stray]
     if stray and labelled:
         raise DatasetError(
@@ -130,7 +130,7 @@ def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[
 
 
 def _empty(listed: Listing, layout: Layout) -> list[str]:
-    """Class folders without an image anywhere in them."""
+    """Return the class folders that hold no image."""
     depths = {len(folder) for folder in layout.class_folders}
     full: set[Parts] = {parts[:depth] for parts in listed.files for depth in depths}
     failed = {tuple(error.id.split("/"))[:depth] for error in listed.failures for depth in depths}

@@ -1,4 +1,4 @@
-"""What the folders above the images mean: splits, classes, or groups such as sites and cameras."""
+"""Decide what the folders above the images mean: splits, classes, or groups such as sites and cameras."""
 
 from __future__ import annotations
 
@@ -13,29 +13,26 @@ from featx.data.readers.folder_listing import Parts
 from featx.errors import DatasetError
 from featx.options import check_options
 
-# Words beside them that say nothing.
+# Words beside them without a meaning.
 _FILLER = r"sets?|data|datasets?|images?|imgs?|pics?|pictures?|photos?|splits?|folders?|dir|samples?|files"
 _WRITTEN_TOGETHER = re.compile(f"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})({_FILLER})")
-# Names of folders inside a class that divide it by nothing but where its files are kept.
+# Names of folders inside a class that say only where files are kept.
 _STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IGNORECASE)
 
 
 @dataclass
 class Layout:
-    """What the folders say of every image.
+    """What the folders say of each image.
 
     Attributes
     ----------
-    classes : list of str, or None
-        The class of each image; None when there are no class folders.
-    splits : list of str, or None
-    groups : list of str, or None
+    classes, splits, groups : list of str, or None
+        Of each image; None if the folders do not say.
     origin : str
         The folders that are splits or groups, for the summary.
     class_folders : set of tuple of str
-        The folders that stand for a class.
     stray : list of tuple of str
-        Images that lie beside the class folders, where others are in them.
+        Images beside the class folders, while others are in them.
     """
 
     classes: list[str] | None
@@ -46,26 +43,23 @@ class Layout:
     stray: Sequence[Parts] = ()
 
 
-def layout_of(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
-    """Say what the folders above the images mean.
+def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
+    """Return what the folders above the images `found` mean.
 
     Parameters
     ----------
     place : str
         The root, for messages.
-    found : sequence of tuple of str
-        The images.
-    folders : iterable of tuple of str
-        All folders, those without images among them.
+    found, folders : of tuple of str
+        The images, and all folders, also those without images.
     split_by : {"folder", "none"} or None
-        Whether each top folder is a group whose folders are the classes, or a class; None reads splits by
-        their names and asks where it cannot tell.
+        As for `read_folder`; None finds splits by their names.
 
     Raises
     ------
     DatasetError
-        Top folders that hold the same names and are no splits, splits beside other folders, or images
-        beside the folders of splits or groups.
+        If the top folders hold the same names and are no splits, if splits stand beside other folders, or
+        images beside splits or groups.
     """
     check_options(split_by=split_by)
     folders = set(folders)
@@ -101,12 +95,12 @@ def layout_of(place: str, found: Sequence[Parts], folders: Iterable[Parts], spli
 
 
 def name_of(folder: str) -> str:
-    """Return the class that a folder stands for."""
+    """Return the class name of a folder."""
     return class_name(folder) or folder
 
 
-def split_role(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """Return the split that a folder's name says, and what else; None when it says none or several."""
+def parse_split_name(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return the split in a folder's name and its other words; None if it names none or several."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", same_form(name))
     words: list[str] = []
     for word in re.findall(r"[^\W\d_]+|\d+", spaced.lower()):
@@ -121,17 +115,17 @@ def split_role(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> dict[str, str]:
-    """The split of each top folder; empty when they are none."""
-    roles = {name: role for name in top if (role := split_role(name)) is not None}
+    """Return the split of each top folder; empty if they are no splits."""
+    roles = {name: role for name in top if (role := parse_split_name(name)) is not None}
     plain = {name: split for name in top if (split := split_name(name)) is not None}
     if plain:
-        # Beside "train", "test_set" can mean one thing only.
+        # Beside "train", "test_set" can only be a split.
         given = plain | {name: split for name, (split, rest) in roles.items() if not rest}
     else:
         alike = len({rest for _, rest in roles.values()}) == 1
         distinct = len({split for split, _ in roles.values()}) == len(roles)
         holds_classes = len({parts[1] for parts in found if len(parts) > 2}) > 1
-        # One folder alone is a split only if that makes sense of what is in it.
+        # A single folder is a split only if it holds several classes.
         given = {}
         if alike and distinct and (len(roles) > 1 or (len(top) == 1 and holds_classes)):
             given = {name: split for name, (split, _) in roles.items()}
@@ -148,7 +142,7 @@ def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> d
 
 
 def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> None:
-    """Refuse top folders that hold folders of the same names: either may be the classes."""
+    """Refuse top folders that hold folders of the same names: either could be the classes."""
     within: dict[str, set[str]] = {}
     deep: Counter[str] = Counter()
     for parts in found:
@@ -164,7 +158,7 @@ def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> No
         return
     holders = [name for name in top if within.get(name, set()) & set(shared)]
     inner, outer = quote_names(shared, 3), quote_names(holders, 3)
-    if all(split_role(name) for name in shared):
+    if all(parse_split_name(name) for name in shared):
         raise DatasetError(
             f"{place}: the splits ({inner}) lie inside the folders {outer}; "
             "put them on top, as in train/CLASS and test/CLASS, or forget them and take the outer folders "
@@ -179,7 +173,7 @@ def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> No
 
 
 def _depths(divided: Sequence[str], found: Sequence[Parts], folders: set[Parts]) -> dict[str, int]:
-    """How many folders lie above the class folders in each split or group: 2 where it holds itself."""
+    """Return how many folders lie above the class folders of each split or group: 2 for train/train/."""
     inside: dict[str, list[str]] = {name: [] for name in divided}
     for parts in folders:
         if len(parts) == 2 and parts[0] in inside:
@@ -190,7 +184,7 @@ def _depths(divided: Sequence[str], found: Sequence[Parts], folders: set[Parts])
         if name in direct or len(inside[name]) != 1:
             return False
         (inner,) = inside[name]
-        role = split_role(inner)
-        return inner.lower() == name.lower() or (role is not None and role == split_role(name))
+        role = parse_split_name(inner)
+        return inner.lower() == name.lower() or (role is not None and role == parse_split_name(name))
 
     return {name: 2 if is_twice(name) else 1 for name in divided}

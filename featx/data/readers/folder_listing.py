@@ -1,4 +1,4 @@
-"""Listing a folder: the images in it, and everything that is passed over."""
+"""List the images in a folder, and everything that is left out."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from featx.inputs.image.containers import sniff
 #: One image or folder: its path below the root, as parts.
 Parts = tuple[str, ...]
 
-# How many files of an unknown suffix are looked into to tell whether they hold images.
+# How many files of an unknown suffix are opened to see whether they hold images.
 _LOOKED_INTO = 20
-# Files that featx writes into a folder of results, and how each begins; and what lies in a cache.
+# Files that featx writes into a folder of results with what each begins with, and a file in every cache.
 _RESULTS = {
     **dict.fromkeys(("results.json", "curve.json", "scores.json"), b'"schema"'),
     "experiment.toml": b"# The experiment as",
 }
 _CACHE = "stat.sqlite"
-# Folders into which this process writes results; they may still be empty when its data is listed.
+# Folders into which this process writes results; they may be empty when its data is listed.
 _outputs: set[str] = set()
 
 
-def not_data(folder: str | os.PathLike[str]) -> None:
-    """Note that results are written into `folder`, so that it is no part of a dataset around it."""
+def exclude_folder(folder: str | os.PathLike[str]) -> None:
+    """Exclude `folder`, into which results are written, from every dataset around it."""
     _outputs.add(os.path.realpath(folder))
 
 
@@ -43,10 +43,10 @@ class Listing:
     files : list of tuple of str
         Images, sorted.
     folders : set of tuple of str
-        Every folder that was visited.
+        The folders that were visited.
     left_out : LeftOut
     failures : list of ImageError
-        What is an image by its name and cannot be one, and folders that cannot be listed.
+        Folders that cannot be listed, and what is named like an image and is no file.
     """
 
     files: list[Parts] = field(default_factory=list)
@@ -56,25 +56,10 @@ class Listing:
 
 
 def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
-    """List the images in a folder and in those below it.
+    """List the images in a folder and below it.
 
-    Parameters
-    ----------
-    root : path-like
-    on_error : {"raise", "skip"}, default="raise"
-        What a folder that cannot be listed does, or an image's name that is no file's: stop, or be listed in
-        `Listing.failures`.
-
-    Returns
-    -------
-    Listing
-        Every folder is visited once, by its real path; one that is reached through a link as well counts
-        where it really is. Files without a suffix are images if their first bytes are.
-
-    Raises
-    ------
-    DatasetError
-        With ``on_error="raise"``.
+    Each folder is visited once, by its real path. Files without a suffix are images if their first bytes are
+    an image's. With ``on_error="raise"``, the first of `Listing.failures` is raised as a `DatasetError`.
     """
     walk = _Walk(os.fspath(root))
     walk.visit_all()
@@ -89,7 +74,7 @@ def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Lis
 
 
 class _Walk:
-    """One walk through a folder; a pile and no recursion, so that no depth is too deep."""
+    """One walk through a folder; with a stack instead of recursion, so that any depth works."""
 
     def __init__(self, root: str) -> None:
         self.root, self.real = root, os.path.realpath(root)
@@ -102,7 +87,7 @@ class _Walk:
         self.first: dict[str, str] = {}
         self._seen = {self.real}
         self._pile: list[tuple[Parts, str]] = [((), self.real)]
-        # Links wait until all real folders are done: a folder counts where it is.
+        # Links are followed after all real folders: a folder counts where it really is.
         self._links: list[Parts] = []
 
     def visit_all(self) -> None:
@@ -168,7 +153,7 @@ class _Walk:
             self._add(parts)
             return
         suffix = PurePath(entry.name).suffix.lower()
-        # One without a suffix is read if it holds an image: crawlers name files by their hash.
+        # A file without a suffix is read if it holds an image: crawlers name files by their hash.
         looked = not suffix or self.suffixes[suffix] < _LOOKED_INTO
         format = format_of_file(entry.path) if looked else None
         if format is not None and not suffix:
@@ -200,7 +185,7 @@ class _Walk:
 
 
 def format_of_file(path: str) -> str | None:
-    """Return the format of an image that a file's first bytes show, or None."""
+    """Return the image format that a file's first bytes show, or None."""
     try:
         if not os.path.isfile(path):  # opening a pipe would wait for ever
             return None
@@ -216,7 +201,7 @@ def _is_own(folder: str, names: set[str]) -> bool:
         return True
     for name in _RESULTS.keys() & names:
         try:
-            check_regular(os.path.join(folder, name))  # a pipe would be waited for
+            check_regular(os.path.join(folder, name))  # opening a pipe would wait
             with open(os.path.join(folder, name), "rb") as file:
                 if _RESULTS[name] in file.read(64):
                     return True

@@ -1,7 +1,7 @@
-"""Whatever people hold images in, as sources: one rule for estimators, `extract`, `compare` and the rest.
+"""Turn what holds images into sources: one rule for estimators, `extract`, `compare` and all others.
 
-Arrays have their channels last and tensors have them first, as their libraries have it. What could be read in
-two ways is refused, and the message says how to write either.
+Arrays have their channels last and tensors first, as in their libraries. What can be read in two ways is
+refused, and the message says how to write either.
 """
 
 from __future__ import annotations
@@ -25,29 +25,24 @@ _EXPECTED = (
     "all images (n, h, w) or (n, h, w, 1, 3 or 4), uint8 or floating in [0, 1]"
 )
 _CHANNELS = (1, 3, 4)
-#: What the column or key of images is called, in rows that have several; the first that there is.
+#: Names of the column or key of images in rows with several; the first that exists is taken.
 IMAGE_KEYS = ("image", "img", "path", "file", "filename", "file_name", "image_path")
 
 
 def images_of(X: Any) -> list[Source]:
-    """The images that `X` holds.
+    """Return the images that `X` holds as sources, with the path or the position as id.
 
     Parameters
     ----------
     X : Dataset, sequence, array, tensor, or column or one-column data frame of pandas or polars
-        One image per row. Paths, bytes, PIL images, sources; uint8 or floating pixels (h, w), (h, w, 1),
-        (h, w, 3) or (h, w, 4); tensors, whose channels come first where that axis has 1, 3 or 4. Floats are
-        in [0, 1] and are rounded to the nearest of 256 levels, so that ``pixels / 255`` is `pixels` again.
-
-    Returns
-    -------
-    list of Source
-        With an id each: the path, or the position.
+        One image per row: paths, bytes, PIL images, sources; uint8 or floating pixels, grey or with 1, 3 or 4
+        channels last; tensors, with channels first if that axis has 1, 3 or 4. Floats are in [0, 1] and are
+        rounded to the nearest of 256 levels, so that ``pixels / 255`` gives `pixels` again.
 
     Raises
     ------
     DatasetError
-        Naming the row and, in a data frame, the column: what was expected, and what came.
+        Names the row and, in a data frame, the column: what was expected, and what came.
     """
     if isinstance(X, Dataset):
         return list(X.images)
@@ -64,12 +59,12 @@ def images_of(X: Any) -> list[Source]:
             )
         where = f"column {names[0]!r}"
         X = X[X.columns[0]]
-    rows = rows_of(X, where)
+    rows = list_rows(X, where)
     if not rows:
         raise DatasetError(f"{where}: no images: 0 rows (shape=(0,)) while a minimum of 1 is required.")
     if all(isinstance(row, Mapping) for row in rows):
         rows = [_image_in(row, f"{where}, row {i}") for i, row in enumerate(rows)]
-    return sources_of(rows, where)
+    return make_sources(rows, where)
 
 
 def is_frame(X: Any) -> bool:
@@ -77,14 +72,8 @@ def is_frame(X: Any) -> bool:
     return hasattr(X, "columns") and hasattr(X, "shape") and not hasattr(X, "column_names")
 
 
-def rows_of(X: Any, where: str) -> list[Any]:
-    """Return one object for each image of a collection.
-
-    Raises
-    ------
-    DatasetError
-        If `X` is no collection, or can be read in two ways.
-    """
+def list_rows(X: Any, where: str) -> list[Any]:
+    """Return one object for each image; `DatasetError` if `X` is no collection or can be read in two ways."""
     from_tensor = is_tensor(X)
     if from_tensor:
         X = _array_of(X)
@@ -139,26 +128,13 @@ def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool) -> list[Any
     return list(levels)
 
 
-def sources_of(
+def make_sources(
     rows: list[Any], where: str, ids: list[str] | None = None, *, on_error: str = "raise"
 ) -> list[Source]:
-    """Return the source of each row.
+    """Return the source of each row from `list_rows`; `ids` are by default the path or the position.
 
-    Parameters
-    ----------
-    rows : list
-        As `rows_of` gives them.
-    where : str
-        What they are called in messages.
-    ids : list of str, optional
-        Default: the path, or the position.
-    on_error : {"raise", "skip"}, default="raise"
-        What a row that is no image does: raise now, or fail when it is read, as a broken file does.
-
-    Raises
-    ------
-    DatasetError
-        Naming the row.
+    A row that is no image raises `DatasetError`, which names `where` and the row; with ``on_error="skip"`` it
+    fails when it is read, as a broken file does.
     """
     finder, width = PathFinder(), len(str(len(rows) - 1))
 
@@ -184,13 +160,10 @@ def _fail(id: str, reason: str) -> object:
     raise ImageError(id, reason)
 
 
-def pixels_of(image: Any, where: str) -> Any:
-    """Return an array or a tensor as a uint8 array whose channels are last, and anything else as it is.
+def to_pixels(image: Any, where: str) -> Any:
+    """Return an array or tensor as uint8 with channels last, anything else as it is.
 
-    Raises
-    ------
-    DatasetError
-        If dtype or range are not those of pixels.
+    `DatasetError` if dtype or range are not those of pixels.
     """
     if is_tensor(image):
         image = _array_of(image)
@@ -199,23 +172,17 @@ def pixels_of(image: Any, where: str) -> Any:
     return _levels(image, where) if isinstance(image, np.ndarray) else image
 
 
-def image_of_item(image: Any, id: str) -> object:
-    """Return the image in an item that was fetched, as `featx.inputs.image.LazyImage` takes it.
-
-    Raises
-    ------
-    ImageError
-        If there is none in it.
-    """
+def fetch_image(image: Any, id: str) -> object:
+    """Return the image in an item that was fetched, for a `LazyImage`; `ImageError` if it holds none."""
     if is_missing(image):
         raise ImageError(id, f"no image, got {image!r}")
     if isinstance(image, (Mapping, str, os.PathLike, bytes)):
         return _source(image, id, id, PathFinder()).read().image()
-    return pixels_of(image, id)
+    return to_pixels(image, id)
 
 
 def is_encoded(row: Any) -> bool:
-    """Whether `row` is a file as Hugging Face keeps one, a dict of ``bytes`` and ``path``."""
+    """Whether `row` is an encoded image of Hugging Face: a dict of ``bytes`` and ``path``."""
     return isinstance(row, Mapping) and "bytes" in row and row.keys() <= {"bytes", "path"}
 
 
@@ -226,7 +193,7 @@ def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
         raise DatasetError(f"{at}: no image, got {row!r}; every row needs one")
     if isinstance(row, (str, os.PathLike)):
         return as_source(finder.find(os.path.expanduser(os.fspath(row))), id)
-    row = pixels_of(row, at)
+    row = to_pixels(row, at)
     known = isinstance(row, (bytes, bytearray, memoryview, np.ndarray)) or hasattr(row, "getbands")
     if not known:
         raise DatasetError(
@@ -240,7 +207,7 @@ def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
 
 
 def _image_in(row: Mapping[str, Any], at: str) -> Any:
-    """The image in a row that is a dict."""
+    """Return the image in a row that is a dict."""
     if is_encoded(row):
         return row
     found = next((key for key in IMAGE_KEYS if key in row), None)
@@ -250,7 +217,7 @@ def _image_in(row: Mapping[str, Any], at: str) -> Any:
 
 
 def _levels(array: np.ndarray, where: str) -> np.ndarray:
-    """uint8 as it is, floating values in [0, 1] as the nearest of 256 levels."""
+    """Return uint8 as it is, and floats in [0, 1] as the nearest of 256 levels."""
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind == "c":
@@ -278,5 +245,5 @@ def _array_of(tensor: Any) -> np.ndarray:
 
 
 def is_tensor(obj: Any) -> bool:
-    """Whether `obj` is a torch tensor, told by its methods: torch need not be there."""
+    """Whether `obj` is a torch tensor, by its methods: torch need not be installed."""
     return hasattr(obj, "detach") and hasattr(obj, "cpu") and hasattr(obj, "numpy")

@@ -1,7 +1,6 @@
-"""Datasets by name: those that come with an installed package, and those that torchvision downloads.
+"""Read well-known datasets by name, with their official splits: from installed packages or torchvision.
 
-Official splits are kept where there are any. Downloads go below ``FEATX_DATA``, or the folder for caches of
-the platform.
+Downloads go into ``FEATX_DATA``, or into the platform's folder for caches.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from featx.inputs.image import FileImage
 #: Where Debian's package dataset-fashion-mnist puts it; the environment may point elsewhere.
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
-# What torchvision's downloads and readers raise: no network, a wrong checksum, a damaged archive or pickle.
+# What torchvision's downloads and readers raise: no network, wrong checksum, damaged archive or pickle.
 _FETCH_ERRORS = (
     RuntimeError,
     OSError,
@@ -44,10 +43,7 @@ _FETCH_ERRORS = (
 
 @dataclass(frozen=True)
 class _Named:
-    """How a dataset of torchvision is opened.
-
-    `parts` maps the arguments of the class to a split; the order of images is that of the parts.
-    """
+    """A dataset class of torchvision; `parts` maps its arguments to a split, in the order of the images."""
 
     torchvision_name: str
     parts: tuple[tuple[dict[str, Any], str | None], ...]
@@ -68,18 +64,18 @@ _TORCHVISION = {
     "stl10": _Named("STL10", _TRAIN_TEST),
 }
 
-#: Names of the datasets, as `named_dataset` takes them (case, dashes, underscores and spaces do not matter).
+#: Names of the datasets; case, dashes, underscores and spaces do not matter.
 NAMES = ("digits", "fashion-mnist", *_TORCHVISION)
 
 
 def canonical_name(name: str) -> str | None:
-    """The entry of `NAMES` that is meant, or None."""
+    """Return the entry of `NAMES` that is meant, or None."""
     plain = {re.sub(r"[-_ ]", "", known): known for known in NAMES}
     return plain.get(re.sub(r"[-_ ]", "", name.lower()))
 
 
 def data_root() -> Path:
-    """Where downloads go: ``FEATX_DATA``, or ``featx/datasets`` in the platform's folder for caches."""
+    """Return the folder of downloads: ``FEATX_DATA``, or ``featx/datasets`` in the platform's cache."""
     if given := os.environ.get("FEATX_DATA"):
         return Path(given).expanduser()
     if sys.platform == "win32":
@@ -92,27 +88,23 @@ def data_root() -> Path:
 
 
 def named_dataset(name: str, *, root: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
-    """A well-known dataset with its official splits.
+    """Read a well-known dataset with its official splits.
 
     Parameters
     ----------
     name : str
         One of `NAMES`, in any case, with or without dashes: ``"CIFAR10"`` is ``"cifar-10"``.
     root : str or Path, optional
-        Where downloads are kept; default `data_root`.
+        Folder of the downloads; default `data_root`.
     download : bool, default=True
-        Whether what is not there may be downloaded.
-
-    Returns
-    -------
-    Dataset
+        Whether it may be downloaded if it is not there.
 
     Raises
     ------
     UnknownName
         With the nearest names.
     DatasetError
-        If it is not there and cannot be downloaded, saying where it was looked for and what to do.
+        If it is not there and cannot be downloaded, naming the folders and what to do.
     """
     known = canonical_name(name)
     if known is None:
@@ -126,7 +118,7 @@ def named_dataset(name: str, *, root: str | os.PathLike[str] | None = None, down
 
 
 def _digits() -> Dataset:
-    """The 1,797 handwritten digits of 8 x 8 pixels in scikit-learn; 0..16 becomes 0..255."""
+    """Read the 1,797 handwritten digits of 8 x 8 pixels in scikit-learn; 0..16 becomes 0..255."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -184,7 +176,7 @@ def _fetch(
     looked: str,
     advice: str,
 ) -> Any:
-    """Open a dataset of torchvision; download it only when it is not there."""
+    """Open a dataset of torchvision; download it only if it is not there."""
     from featx.vision import import_torchvision
 
     factory: Callable[..., Any] = getattr(import_torchvision().datasets, torchvision_name)
@@ -204,10 +196,10 @@ def _fetch(
 
 
 def _contents(part: Any) -> tuple[Any, Any]:
-    """(images or paths, labels) of a dataset of torchvision.
+    """Return (images or paths, labels) of a dataset of torchvision.
 
-    The files or the array behind it are taken, and not its items: a file needs no decoding to be recognised
-    in a cache, and is decoded by featx's own rules.
+    The files or the array behind it are taken, not its decoded items: a file is found in the cache without
+    decoding, and is decoded by featx's own rules.
     """
     if hasattr(part, "samples"):
         return [path for path, _ in part.samples], [label for _, label in part.samples]
@@ -226,7 +218,7 @@ def _joined(
     parts: Sequence[tuple[str | None, Any, Any]],
     root: Path | None = None,
 ) -> Dataset:
-    """One dataset of several splits; an array's images are called ``train/00007``, files by their path."""
+    """Join splits into one dataset; an array's images are named ``train/00007``, files by their path."""
     images: list[Any] = []
     ids: list[str] = []
     for split, members, _ in parts:

@@ -1,4 +1,4 @@
-"""Datasets of rows in memory that name their columns: data frames, Hugging Face datasets, lists of dicts."""
+"""Read rows in memory with named columns: data frames, Hugging Face datasets, lists of dicts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing
 from featx.data.readers.arrays import from_arrays
-from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, dataset_of, label_candidates
-from featx.data.readers.images import IMAGE_KEYS, image_of_item, is_frame
+from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, label_candidates, make_dataset
+from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
 from featx.errors import DatasetError
 from featx.inputs.image import LazyImage
 
-#: What the column of labels is called in rows that are dicts; ``label`` comes first.
+#: Names of the column of labels in rows that are dicts; ``label`` comes first.
 LABEL_KEYS = ("label", "labels", "class", "category", "target", "y")
 
 
@@ -26,9 +26,8 @@ def read_frame(
     Parameters
     ----------
     frame : DataFrame of pandas or polars, or Table of pyarrow
-        With the columns ``path`` (relative to where the process is) or ``image`` (whatever `images_of` takes
-        as a row), ``label`` and optionally ``split`` and ``group``. A single column of another name holds
-        images.
+        Columns ``path`` (relative to the working directory) or ``image`` (anything that `images_of` takes),
+        ``label`` and optionally ``split`` and ``group``. A single column of another name holds images.
     labelled, label, target, on_error
         As for `read_table`.
 
@@ -40,7 +39,7 @@ def read_frame(
     Raises
     ------
     DatasetError
-        Naming row (counted from 0) and column.
+        Names row (counted from 0) and column.
     """
     given = list(getattr(frame, "column_names", None) or frame.columns)
     names = [str(name) for name in given]
@@ -66,7 +65,7 @@ def read_frame(
         names,
         lambda: {n: _values(frame, g) for n, g in zip(names, given, strict=True)},
     )
-    return dataset_of(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
+    return make_dataset(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
 
 
 def has_columns(data: Any) -> bool:
@@ -87,18 +86,18 @@ def read_records(
     Parameters
     ----------
     rows : sequence of dict, or a dataset of Hugging Face
-        The image is what ``.features`` call an Image, else under a name of `IMAGE_KEYS`: whatever `images_of`
-        takes as a row, or a dict of ``bytes`` and ``path``. The label is what ``.features`` call a
-        ClassLabel, with its names, else under a name of `LABEL_KEYS`; ``split`` and ``group`` as in a table.
+        The image is the column that ``.features`` declares as Image, else the first of `IMAGE_KEYS`: anything
+        that `images_of` takes, or a dict of ``bytes`` and ``path``. The label is the column declared as
+        ClassLabel, with its names, else the first of `LABEL_KEYS`; ``split`` and ``group`` as in a table.
     labels : array-like of shape (n,), optional
-        Labels where the rows have none.
+        Labels, if the rows have none.
     label, target, on_error
         As for `read_table`.
 
     Raises
     ------
     DatasetError
-        If it cannot be told which column is the image or the label: labels are never dropped in silence.
+        If it is not clear which column is the image or the label; labels are never dropped silently.
     """
     place = type(rows).__name__
     n = len(rows)
@@ -149,10 +148,10 @@ def read_records(
             take(name, name)
     table = Table(place, "", list(range(n)), columns, [str(name) for name in names], orders=orders)
     if labels is None:
-        return dataset_of(table, place, labelled=False, label=label, target=target, on_error=on_error)
+        return make_dataset(table, place, labelled=False, label=label, target=target, on_error=on_error)
     if "label" in columns:
         raise DatasetError(f"{place} brings its own labels; give either them or labels")
-    bare = dataset_of(table, place, labelled=False, label=None, target=None, on_error=on_error)
+    bare = make_dataset(table, place, labelled=False, label=None, target=None, on_error=on_error)
     return from_arrays(
         bare.images,
         labels,
@@ -165,7 +164,7 @@ def read_records(
 
 
 def _features(rows: Any) -> Mapping[str, Any]:
-    """What each column is, where a dataset of Hugging Face says so, also through a Subset."""
+    """Return the column types that a Hugging Face dataset declares, also through a Subset."""
     while not getattr(rows, "features", None) and hasattr(rows, "dataset"):
         rows = rows.dataset
     features = getattr(rows, "features", None)
@@ -175,7 +174,7 @@ def _features(rows: Any) -> Mapping[str, Any]:
 def _chosen(
     place: str, names: Sequence[Any], typed: Sequence[str], keys: Sequence[str], what: str
 ) -> Any | None:
-    """The column of that kind or name; None when there is none."""
+    """Return the column of that type or name; None if there is none."""
     named = [name for key in keys for name in names if str(name).lower() == key]
     if len(typed) > 1:
         plain = [name for name in named if name in typed]
@@ -187,7 +186,7 @@ def _chosen(
 
 
 def _images(rows: Any, key: Any, n: int) -> list[Any]:
-    """Images of a list as they are; those of a dataset are fetched when they are read."""
+    """Return the images of a list; those of a dataset are fetched when they are read."""
     if isinstance(rows, (list, tuple)):
         return [row[key] for row in rows]
     ids = [f"{i:0{len(str(n - 1))}d}" for i in range(n)]
@@ -195,11 +194,11 @@ def _images(rows: Any, key: Any, n: int) -> list[Any]:
 
 
 def _fetch(rows: Any, i: int, key: Any, id: str) -> object:
-    return image_of_item(rows[i][key], id)
+    return fetch_image(rows[i][key], id)
 
 
 def _column(rows: Any, name: Any, n: int) -> list[Any]:
-    """One column; without decoding images where the dataset can give a column."""
+    """Return one column, without decoding images if the dataset can give a column."""
     if hasattr(rows, "column_names"):
         return list(rows[name])
     missing = next((i for i in range(n) if name not in rows[i]), None)
@@ -217,7 +216,7 @@ def _values(frame: Any, name: Any) -> list[Any]:
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:
-    """The name of a ClassLabel; -1 and None are no label."""
+    """Return the name of a ClassLabel index; None for -1 and None, which are no label."""
     if value is None or isinstance(value, str):
         return value
     index = int(value)

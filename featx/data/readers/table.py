@@ -1,4 +1,4 @@
-"""Tables on disk: .csv and .parquet files that name images, with labels, splits and groups beside them."""
+"""Read tables: .csv and .parquet files of image paths, labels, splits and groups."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
-from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, dataset_of
+from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, make_dataset
 from featx.durable import read_regular
 from featx.errors import DatasetError, MissingExtra, as_one_error
 from featx.spreadsheet import original_cell
 
 SUFFIXES = (".csv", ".parquet")
-# How far a parquet file may grow in memory, in rows and in bytes.
+# How many times its size a parquet file may take in memory, in rows and in bytes, and what is free.
 _GROWTH = 100
 _FREE_BYTES = 10**6
-# Rows that tell which columns would do as labels.
+# Rows that are read to see which columns could be labels.
 _LOOKED_AT = 10_000
-# A larger text is no table of images.
+# A larger text file is refused.
 _MOST_BYTES = 2**32
 
 
@@ -42,24 +42,22 @@ def read_table(
     Parameters
     ----------
     path : str or Path
-        A ``.csv`` file (UTF-8; comma, semicolon or tab) or a ``.parquet`` file. Its column ``path`` is
-        relative to the table's folder, or absolute; ``label`` is a name or a whole number; ``split`` is
-        train, val or test; images of one ``group`` belong together. Further columns are ignored.
+        A ``.csv`` file (UTF-8; comma, semicolon or tab) or a ``.parquet`` file. The column ``path`` is
+        absolute or relative to the table's folder; ``label`` is a name or a whole number; ``split`` is train,
+        val or test; images of one ``group`` belong together. Other columns are ignored.
     labelled : bool, default=True
-        With False the column ``label`` may be absent or empty, and the dataset is then unlabelled.
-    label : str or sequence of str, optional
-        Columns of classes, in place of ``label``.
-    target : str or sequence of str, optional
-        Columns of numbers. Where several columns are asked for, an image may have a blank in some of them
-        and is then not part of those tasks; in a single column every image needs a value.
+        With False, the column ``label`` may be missing or empty; the dataset is then unlabelled.
+    label, target : str or sequence of str, optional
+        Columns of classes (default ``label``) and of numbers. If several columns are asked for, an image may
+        have a blank in some, and is not part of those tasks; in a single column every image needs a value.
     on_error : {"raise", "skip"}, default="raise"
-        What a row without a path, or whose file is not there, does: stop, or be left out and listed in
+        If a row has no path, or its file does not exist: stop, or leave it out and list it in
         `Dataset.reading`.
 
     Returns
     -------
     Dataset
-        In the table's order; ids are the paths as they stand in it.
+        In the table's order; ids are the paths as the table has them.
 
     Raises
     ------
@@ -77,7 +75,7 @@ def read_table(
         raise DatasetError(f"{file}: not a table; expected a file ending in {' or '.join(SUFFIXES)}")
     asked = check_asked_columns(str(file), label, target)
     table = _read_csv(file, asked) if suffix == ".csv" else _read_parquet(file, asked)
-    return dataset_of(table, file.stem, labelled=labelled, label=label, target=target, on_error=on_error)
+    return make_dataset(table, file.stem, labelled=labelled, label=label, target=target, on_error=on_error)
 
 
 def _read_csv(file: Path, asked: list[str]) -> Table:
@@ -112,7 +110,7 @@ def _read_csv(file: Path, asked: list[str]) -> Table:
 
 
 def _records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, fields) of every record that is not blank."""
+    """Yield (line on which it begins, fields) of every record that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
@@ -153,13 +151,13 @@ def _read_parquet(file: Path, asked: list[str]) -> Table:
 
 
 def _csv_columns(text: str, file: Path, delimiter: str, names: list[str]) -> dict[str, list[Any]]:
-    """All columns, to tell which of them would do as labels."""
+    """Read all columns, to see which could be labels."""
     records = [record for _, record in _records(file, text, delimiter)][1:]
     return {name: [record[i].strip() for record in records] for i, name in enumerate(names)}
 
 
 def _parquet_columns(file: Path) -> dict[str, list[Any]]:
-    """Columns of text and whole numbers, to tell which of them would do as labels."""
+    """Read the columns of text and whole numbers, to see which could be labels."""
     from pyarrow import parquet, types
 
     plain = (types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_dictionary)
@@ -170,17 +168,17 @@ def _parquet_columns(file: Path) -> dict[str, list[Any]]:
 
 
 def _parquet_errors(file: Path) -> AbstractContextManager[None]:
-    """Turn what pyarrow raises into one error; text need not be UTF-8, which shows once it is Python's."""
+    """Turn what pyarrow raises into one error, also for text that is not UTF-8."""
     return as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})"))
 
 
 def _check_growth(file: Path, metadata: Any) -> None:
-    """Refuse a parquet file that says of itself that it grows beyond what a table of images can be.
+    """Refuse a parquet file whose header claims more than a table of images needs.
 
-    One value repeated takes no room in a file, and paths differ from row to row.
+    A repeated value takes no room in a file, but paths differ from row to row.
     """
     size = file.stat().st_size
-    # Not column by column: asking pyarrow for a damaged one aborts the process.
+    # Not column by column: pyarrow aborts the process at a damaged one.
     claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if max(claimed, metadata.num_rows) > _GROWTH * size + _FREE_BYTES:
         raise DatasetError(
@@ -189,7 +187,7 @@ def _check_growth(file: Path, metadata: Any) -> None:
 
 
 def _check_texts(file: Path, name: str, column: Any) -> None:
-    """Refuse a column whose values, each written out, take more memory than such a file can need."""
+    """Refuse a column whose repeated values, written out, take too much memory for such a file."""
     total = 0
     for part in column.chunks:
         if hasattr(part, "dictionary"):
@@ -201,7 +199,7 @@ def _check_texts(file: Path, name: str, column: Any) -> None:
 
 
 def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:
-    """Where each of `COLUMNS` stands, whatever the case it is written in; and those asked for, as written."""
+    """Return the positions of `COLUMNS`, in any case, and of the columns asked for, as written."""
     lower = [name.strip().lower() for name in names]
     for column in COLUMNS:
         if lower.count(column) > 1:

@@ -1,4 +1,4 @@
-"""Paths whose names are spelt in another Unicode form than the file system has them in."""
+"""Find files whose names the file system spells in another Unicode form."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from featx.data.labels import same_form
 
 
 class PathFinder:
-    """Finds files by names in composed form (NFC) or decomposed form (NFD), whichever is on the disk.
+    """Finds files by name, in composed (NFC) or decomposed form (NFD), whichever is on the disk.
 
-    macOS once wrote decomposed names, and copies of its folders have them; tables that people type have
-    composed ones. Both look alike.
+    macOS wrote decomposed names, and copies of its folders have them; tables that people type have composed
+    ones. Both look the same.
     """
 
     def __init__(self) -> None:
         self._listed: dict[str, dict[str, str]] = {}
 
     def find(self, path: str) -> str:
-        """Return the path of the file that `path` means; `path` itself where there is none."""
+        """Return the path on disk that `path` means; `path` itself if there is none."""
         if path.isascii() or "\0" in path or os.path.lexists(path):
             return path
         for form in ("NFC", "NFD"):

@@ -10,11 +10,11 @@ import numpy as np
 
 from featx.analysis.data_checks import (
     NearDuplicates,
+    find_conflicting_labels,
+    find_label_errors,
     find_leaks,
-    label_errors,
-    near_duplicates,
-    out_of_sample,
-    two_labels,
+    find_near_duplicates,
+    predict_out_of_sample,
 )
 from featx.data.splits import Split
 from featx.studies.comparison.study_data import StudyData
@@ -57,7 +57,7 @@ def examine(
                 "see featx.analysis.data_checks"
             ]
         }
-    found = near_duplicates(embeddings, _hashes(data))
+    found = find_near_duplicates(embeddings, _hashes(data))
     parts = np.full(len(embeddings), "", dtype="<U5")
     parts[images.train], parts[images.test] = "train", "test"
     leaks = _leaks(found, images, outcomes)
@@ -146,7 +146,9 @@ def _measures(found: NearDuplicates, at: int | None) -> dict[str, Any]:
 
 
 def _two_labels(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
-    pictures = two_labels(found, images.y) if found.hashed else _identical_two_labels(found, images.y)
+    pictures = (
+        find_conflicting_labels(found, images.y) if found.hashed else _identical_two_labels(found, images.y)
+    )
     return {
         "pictures": len(pictures),
         "list": [
@@ -185,7 +187,7 @@ def _alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[st
 def _label_errors(
     embeddings: np.ndarray, images: _Images, parts: np.ndarray, seed: int
 ) -> dict[str, Any] | None:
-    probabilities = out_of_sample(
+    probabilities = predict_out_of_sample(
         embeddings, images.y, images.train, images.test, groups=images.groups, seed=seed
     )
     if probabilities is None:
@@ -193,7 +195,7 @@ def _label_errors(
     rows = np.flatnonzero(parts != "")
     if len(rows) < len(probabilities):
         probabilities = probabilities[rows]
-    found = label_errors(images.y[rows], probabilities)
+    found = find_label_errors(images.y[rows], probabilities)
     entries = [
         {
             "id": images.ids[rows[i]],

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from featx.analysis.data_checks import confident_learning, label_errors, out_of_sample
+from featx.analysis.data_checks import confident_learning, find_label_errors, predict_out_of_sample
 from featx.errors import InputError, MissingExtra, UnknownName
 
 
@@ -25,9 +25,9 @@ def noisy():
 
 def test_the_same_as_cleanlab_2_9(noisy):
     # find_label_issues(filter_by="confident_learning"), compute_confident_joint(calibrate=False)
-    found = label_errors(*noisy)
+    found = find_label_errors(*noisy)
     assert found.rows.tolist() == [29, 31, 58, 39, 23, 44, 24, 38, 35]
-    by_margin = label_errors(*noisy, ranked_by="normalized_margin")
+    by_margin = find_label_errors(*noisy, ranked_by="normalized_margin")
     assert by_margin.rows.tolist() == [29, 31, 58, 39, 23, 44, 38, 24, 35]
 
 
@@ -35,7 +35,8 @@ def test_asking_cleanlab_itself(noisy):
     pytest.importorskip("cleanlab")
     for ranked_by in confident_learning.RANKINGS:
         own, theirs = (
-            label_errors(*noisy, ranked_by=ranked_by, implementation=name) for name in ("featx", "cleanlab")
+            find_label_errors(*noisy, ranked_by=ranked_by, implementation=name)
+            for name in ("featx", "cleanlab")
         )
         assert own.rows.tolist() == theirs.rows.tolist()
 
@@ -43,7 +44,7 @@ def test_asking_cleanlab_itself(noisy):
 def test_cleanlab_that_is_not_installed_names_its_extra(noisy, monkeypatch):
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     with pytest.raises(MissingExtra, match=r"featx\[cleanlab\]"):
-        label_errors(*noisy, implementation="cleanlab")
+        find_label_errors(*noisy, implementation="cleanlab")
 
 
 def test_the_joint_counted_one_by_one(noisy):
@@ -54,12 +55,12 @@ def test_the_joint_counted_one_by_one(noisy):
         above = [j for j in range(4) if row[j] >= thresholds[j]]
         if above:
             joint[label, max(above, key=lambda j: row[j])] += 1
-    assert label_errors(given, p).joint.tolist() == joint.tolist()
+    assert find_label_errors(given, p).joint.tolist() == joint.tolist()
 
 
 def test_what_is_said_of_each(noisy):
     given, p = noisy
-    found = label_errors(given, p)
+    found = find_label_errors(given, p)
     assert (found.given == given[found.rows]).all()
     assert (found.suggested == p[found.rows].argmax(axis=1)).all()
     assert (found.confidence > found.self_confidence).all()
@@ -70,12 +71,12 @@ def test_sound_labels_are_left_alone():
     given = np.arange(40) % 4
     p = np.full((40, 4), 0.1)
     p[np.arange(40), given] = 0.7
-    assert len(label_errors(given, p)) == 0
+    assert len(find_label_errors(given, p)) == 0
 
 
 def test_a_class_that_no_image_is_labelled_with_is_never_suggested_confidently():
     p = np.array([[0.5, 0.1, 0.4], [0.1, 0.6, 0.3], [0.0, 0.1, 0.9]])
-    assert label_errors([0, 1, 0], p).joint[:, 2].tolist() == [0, 0, 0]
+    assert find_label_errors([0, 1, 0], p).joint[:, 2].tolist() == [0, 0, 0]
 
 
 def test_planted_errors_are_found_from_embeddings():
@@ -86,9 +87,9 @@ def test_planted_errors_are_found_from_embeddings():
     given = true.copy()
     given[wrong] = (given[wrong] + 1) % 3
     order = rng.permutation(180)
-    p = out_of_sample(X, given, order[:130], order[130:])
+    p = predict_out_of_sample(X, given, order[:130], order[130:])
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
-    found = label_errors(given, p)
+    found = find_label_errors(given, p)
     assert set(wrong.tolist()) == set(found.rows.tolist())
     assert (found.suggested == true[found.rows]).all()
 
@@ -97,7 +98,7 @@ def test_no_image_is_judged_by_a_model_that_saw_it(monkeypatch):
     """Labels without any meaning cannot be predicted, however many features there are to learn them by."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 100)).astype(np.float32), np.arange(200) % 2
-    p = out_of_sample(X, y, np.arange(150), np.arange(150, 190))
+    p = predict_out_of_sample(X, y, np.arange(150), np.arange(150, 190))
     right = (p.argmax(axis=1) == y)[:190].mean()
     assert 0.35 < right < 0.65
     assert np.isnan(p[190:]).all()
@@ -107,7 +108,7 @@ def test_a_large_set_is_learnt_from_in_part(monkeypatch):
     monkeypatch.setattr(confident_learning, "_MOST_ROWS", 40)
     y = np.array([0] * 180 + [1] * 20)
     X = np.random.default_rng(0).normal(3.0 * y[:, None], 1, (200, 8)).astype(np.float32)
-    p = out_of_sample(X, y, np.arange(200), np.empty(0, np.int64))
+    p = predict_out_of_sample(X, y, np.arange(200), np.empty(0, np.int64))
     assert (p.argmax(axis=1) == y).mean() > 0.95
     taken = confident_learning._spread(y, np.arange(200), np.random.default_rng(0).permutation(200))
     assert np.bincount(y[taken]).tolist() == [36, 5]
@@ -115,7 +116,7 @@ def test_a_large_set_is_learnt_from_in_part(monkeypatch):
 
 def test_a_class_with_one_training_image_cannot_be_judged():
     y = np.array([0, 0, 0, 1])
-    assert out_of_sample(np.eye(4, dtype=np.float32), y, np.arange(4), np.empty(0, np.int64)) is None
+    assert predict_out_of_sample(np.eye(4, dtype=np.float32), y, np.arange(4), np.empty(0, np.int64)) is None
 
 
 @pytest.mark.parametrize(
@@ -129,11 +130,11 @@ def test_a_class_with_one_training_image_cannot_be_judged():
 )
 def test_what_does_not_fit_is_refused(given, p, message):
     with pytest.raises(InputError, match=message):
-        label_errors(given, p)
+        find_label_errors(given, p)
 
 
 def test_unknown_names_are_refused(noisy):
     with pytest.raises(UnknownName, match="unknown ranking 'margin'"):
-        label_errors(*noisy, ranked_by="margin")
+        find_label_errors(*noisy, ranked_by="margin")
     with pytest.raises(UnknownName, match="unknown implementation 'clean'"):
-        label_errors(*noisy, implementation="clean")
+        find_label_errors(*noisy, implementation="clean")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.analysis.data_checks import duplicates, near_duplicates
+from featx.analysis.data_checks import duplicates, find_near_duplicates
 from featx.errors import InputError
 
 BIT = np.uint64(1)
@@ -45,7 +45,7 @@ def plainly(rows, hashes):
 
 
 def test_planted_copies_are_found_and_nothing_else(planted):
-    found = near_duplicates(*planted)
+    found = find_near_duplicates(*planted)
     assert dict(zip(map(tuple, found.pairs.tolist()), found.kinds.tolist(), strict=True)) == {
         (7, 305): "identical",
         (0, 300): "same",
@@ -71,7 +71,7 @@ def test_in_tiles_and_few_directions_as_computed_plainly(planted, monkeypatch):
     rows[100:160] = rows[:60] + noise
     hashes[101:160:2] = hashes[1:60:2]
     expected, limits = plainly(rows, hashes)
-    found = near_duplicates(rows, hashes)
+    found = find_near_duplicates(rows, hashes)
     assert len(expected) > 30
     assert set(expected.values()) == {"same", "alike"}
     assert dict(zip(map(tuple, found.pairs.tolist()), found.kinds.tolist(), strict=True)) == expected
@@ -83,7 +83,7 @@ def test_unrelated_images_give_a_pair_by_chance_now_and_then():
     for seed in range(10):
         rng = np.random.default_rng(seed)
         rows = np.maximum(rng.normal(0.3, 1, (400, 64)), 0).astype(np.float32)
-        found = near_duplicates(rows, rng.integers(0, 2**63, 400).astype(np.uint64))
+        found = find_near_duplicates(rows, rng.integers(0, 2**63, 400).astype(np.uint64))
         assert not found.of("same", "identical").any()
         counts.append(len(found))
     assert sum(counts) <= 10
@@ -92,14 +92,14 @@ def test_unrelated_images_give_a_pair_by_chance_now_and_then():
 def test_a_hash_alone_is_no_evidence(planted):
     rows, hashes = planted
     hashes[:] = 0  # as of flat pictures
-    found = near_duplicates(rows, hashes)
+    found = find_near_duplicates(rows, hashes)
     assert found.agree_below > found.distances.max()
     near = {tuple(pair) for pair in found.pairs[found.distances < 0.1].tolist()}
     assert near == {(7, 305), (0, 300), (1, 301), (2, 302), (3, 303), (4, 304)}
 
 
 def test_without_hashes_embeddings_must_do(planted):
-    found = near_duplicates(planted[0])
+    found = find_near_duplicates(planted[0])
     assert not found.hashed
     assert set(found.kinds.tolist()) == {"identical", "alike"}
     assert found.bits.tolist() == 6 * [-1]
@@ -109,21 +109,21 @@ def test_without_hashes_embeddings_must_do(planted):
 def test_of_few_images_only_identical_ones_are_known():
     rows = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     rows[5] = rows[1]
-    found = near_duplicates(rows)
+    found = find_near_duplicates(rows)
     assert found.pairs.tolist() == [[1, 5]]
     assert np.isnan(found.alike_below)
 
 
 def test_many_identical_images_do_not_explode():
     rows = np.concatenate([np.zeros((500, 8)), np.random.default_rng(0).normal(size=(40, 8))])
-    found = near_duplicates(rows.astype(np.float32))
+    found = find_near_duplicates(rows.astype(np.float32))
     assert len(found) == 499
     assert len(np.unique(found.groups())) == 41
 
 
 def test_the_nearest_pairs_stay_where_there_are_too_many(planted, monkeypatch):
     monkeypatch.setattr(duplicates, "MOST_PAIRS", 2)
-    everything = near_duplicates(planted[0])
+    everything = find_near_duplicates(planted[0])
     assert everything.truncated
     assert len(everything) == 3  # identical ones are always kept
 
@@ -131,12 +131,12 @@ def test_the_nearest_pairs_stay_where_there_are_too_many(planted, monkeypatch):
 def test_what_does_not_fit_is_refused():
     rows = np.ones((4, 2))
     with pytest.raises(InputError, match="hashes must be uint64, one for each of 4 rows; got int64"):
-        near_duplicates(rows, np.zeros(4, np.int64))
+        find_near_duplicates(rows, np.zeros(4, np.int64))
     with pytest.raises(InputError, match=r"shape \(n, d\), got float64 of shape \(4,\)"):
-        near_duplicates(rows[:, 0])
+        find_near_duplicates(rows[:, 0])
     rows[2, 0] = np.inf
     with pytest.raises(InputError, match="row 2 has values that are not finite"):
-        near_duplicates(rows)
+        find_near_duplicates(rows)
 
 
 def test_hashes_that_agree_on_everything_are_not_believed():
@@ -144,13 +144,13 @@ def test_hashes_that_agree_on_everything_are_not_believed():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 32)).astype(np.float32)
     alike = rng.integers(0, 8, 200).astype(np.uint64)  # no two differ in more than 3 bits
-    found = near_duplicates(X, alike)
+    found = find_near_duplicates(X, alike)
     assert found.hash_bits == -1
     assert not found.of("same").any()
     # Hashes that tell unrelated images apart are believed as far as was asked for.
     X[1] = X[0] + rng.normal(scale=0.05, size=32)
     apart = rng.integers(0, 2**63, 200).astype(np.uint64)
     apart[1] = apart[0] ^ np.uint64(7)
-    found = near_duplicates(X, apart)
+    found = find_near_duplicates(X, apart)
     assert found.hash_bits == 8
     assert found.pairs[found.of("same")].tolist() == [[0, 1]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.analysis.data_checks import NearDuplicates, find_leaks, two_labels
+from featx.analysis.data_checks import NearDuplicates, find_conflicting_labels, find_leaks
 from featx.errors import InputError
 
 
@@ -59,7 +59,7 @@ def test_without_pairs_nothing_leaks():
 
 def test_two_labels_on_one_picture():
     found = pairs_of((0, 1, "same"), (1, 5, "identical"), (2, 3, "same"), (4, 6, "alike"))
-    pictures = two_labels(found, [0, 0, 1, 1, 0, 2, 1, 0])
+    pictures = find_conflicting_labels(found, [0, 0, 1, 1, 0, 2, 1, 0])
     assert [picture.tolist() for picture in pictures] == [[0, 1, 5]]
 
 
@@ -69,4 +69,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match="positions below 8, got 9"):
         find_leaks(pairs_of(), TRAIN, np.array([9]))
     with pytest.raises(InputError, match="one label for each of 8 images"):
-        two_labels(pairs_of(), [0, 1])
+        find_conflicting_labels(pairs_of(), [0, 1])

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from featx.data import load_dataset, read_folder, require_labelled
-from featx.data.readers.folder_layout import split_role
+from featx.data.readers.folder_layout import parse_split_name
 from featx.data.splits import make_split
 from featx.errors import DatasetError, InputError
 
@@ -41,7 +41,7 @@ def classes(root, *tops, inner=("cats", "dogs")):
     ],
 )
 def test_the_split_that_a_name_says(name, role):
-    assert split_role(name) == role
+    assert parse_split_name(name) == role
 
 
 @pytest.mark.parametrize(

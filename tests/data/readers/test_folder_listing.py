@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from featx.data import not_data, read_folder
+from featx.data import exclude_folder, read_folder
 from featx.data.readers.folder_listing import list_images
 from featx.errors import DatasetError
 
@@ -216,5 +216,5 @@ def test_the_folder_that_results_go_to_is_no_class(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(DatasetError, match="no images in the class folder 'out'"):
         read_folder(tmp_path)
-    not_data(tmp_path / "out")
+    exclude_folder(tmp_path / "out")
     assert read_folder(tmp_path).classes == ("a", "b")

@@ -64,7 +64,7 @@ def knowing(embeddings, y, train, test, **options):
 @pytest.fixture(scope="module")
 def result(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_checks, "out_of_sample", knowing)
+        patch.setattr(data_checks, "predict_out_of_sample", knowing)
         return compare(data, **OPTIONS, cache=tmp_path_factory.mktemp("cache"))
 
 
