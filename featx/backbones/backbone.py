@@ -13,6 +13,7 @@ from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from featx.backbones.architectures import Architecture, Pretrained
+    from featx.backbones.network_input import NetworkInput
     from featx.backbones.weights import Checkpoint
 
 # Children of these names are blocks of their own; any other container is one block.
@@ -61,6 +62,21 @@ class Backbone:
     checkpoint: Checkpoint | None = field(default=None, repr=False)
     seed: int = field(default=0, repr=False)
     _module: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def preparation(self) -> Preprocessing:
+        """How an input is prepared for the network; `preprocessing` by its general name."""
+        return self.preprocessing
+
+    @property
+    def inputs(self) -> NetworkInput:
+        """What the network takes, made of what the preparation gives."""
+        return self.architecture.input_type(self.preparation)
+
+    @property
+    def kind(self) -> str:
+        """Kind of input, such as ``"image"``."""
+        return self.architecture.input_type.kind
 
     @property
     def identity(self) -> dict[str, str]:
@@ -138,7 +154,7 @@ class Backbone:
             network = uninitialised_network(self.architecture, self.pretrained)
         part = cut(
             network,
-            self.preprocessing.size,
+            self.inputs,
             name=self.name,
             layer=self.layer,
             pooling=self.pooling,

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.layers import LOGITS, cut, resolve
+from featx.backbones.layers import LOGITS, cut, resolve_layers
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.registry import load_backbone
 from featx.errors import InputError
@@ -140,9 +140,9 @@ def _bare(base: Backbone) -> nn.Module:
 def _resolved(
     base: Backbone, layers: Sequence[str | None], pooling: str | None = None, *, strict: bool = True
 ) -> list[Any]:
-    return resolve(
+    return resolve_layers(
         _bare(base),
-        base.preprocessing.size,
+        base.inputs,
         layers,
         name=base.name,
         pooling=pooling,
@@ -170,7 +170,7 @@ def _candidates(base: Backbone) -> list[str | None]:
     """The last module of every block before the layer of `base`, and that layer itself, as None."""
     part = cut(
         _bare(base),
-        base.preprocessing.size,
+        base.inputs,
         name=base.name,
         layer=base.layer,
         pooling=base.pooling,

@@ -11,6 +11,7 @@ from torch import fx, nn
 from featx.backbones.backbone import Backbone
 from featx.backbones.layers import cut_several, unused
 from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
+from featx.backbones.network_input import NetworkInput
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
 
@@ -54,6 +55,21 @@ class MultiLayerBackbone:
     def preprocessing(self) -> Preprocessing:
         """Of the network."""
         return self.members[0].preprocessing
+
+    @property
+    def preparation(self) -> Preprocessing:
+        """Of the network."""
+        return self.members[0].preparation
+
+    @property
+    def inputs(self) -> NetworkInput:
+        """Of the network."""
+        return self.members[0].inputs
+
+    @property
+    def kind(self) -> str:
+        """Of the network."""
+        return self.members[0].kind
 
     @property
     def dim(self) -> int:

@@ -157,7 +157,7 @@ def load_backbone(
     else:
         part = cut(
             meta_network(architecture, pretrained, pretrained_style=True) if network is None else network,
-            prepare.size,
+            architecture.input_type(prepare),
             name=name,
             layer=layer,
             pooling=pooling,

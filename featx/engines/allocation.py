@@ -9,15 +9,12 @@ where there are fewer images than cores, or less memory than the workers would n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from featx.backbones.loading import copy_to_meta
-
-#: Images of 224 x 224 pixels for which an engine states its preferred batch.
-_PIXELS = 224 * 224
 
 # A layer has its input, its output and scratch memory of about that size at the same time.
 _COPIES = 3
@@ -46,10 +43,9 @@ def allocate(
     *,
     cores: int,
     images: int | None,
-    size: tuple[int, int],
-    preferred: int,
+    preferred: float,
     largest: int,
-    bytes_per_image: int,
+    bytes_per_input: int,
     budget: int | None,
     batch_size: int | str = "auto",
 ) -> Allocation:
@@ -61,14 +57,11 @@ def allocate(
         That may be used.
     images : int or None
         To be computed; None for many.
-    size : (int, int)
-        (height, width) that the network sees.
-    preferred : int
-        Images of 224 x 224 pixels in the batch that suits the engine; of larger ones fewer, of smaller ones
-        more.
+    preferred : float
+        Inputs in the batch that suits the engine.
     largest : int
         Images of any size in a batch at most.
-    bytes_per_image : int
+    bytes_per_input : int
         Of memory that an image needs in the network.
     budget : int or None
         Bytes that all workers may use; None when not known.
@@ -76,12 +69,12 @@ def allocate(
         What the user wants.
     """
     if batch_size == "auto":
-        batch = max(1, min(largest, round(preferred * _PIXELS / (size[0] * size[1]))))
+        batch = max(1, min(largest, round(preferred)))
         if images is not None:
             batch = max(1, min(batch, -(-images // cores)))
     else:
         batch = int(batch_size)
-    room = cores * batch if budget is None else max(1, budget // max(1, bytes_per_image))
+    room = cores * batch if budget is None else max(1, budget // max(1, bytes_per_input))
     if batch_size == "auto":
         batch = max(1, min(batch, room // cores))
     workers = max(1, min(cores, room // batch))
@@ -90,27 +83,25 @@ def allocate(
     return Allocation(workers=workers, threads=max(1, cores // workers), batch_size=batch)
 
 
-def bytes_per_image(module: nn.Module, size: tuple[int, int], element: int = 4) -> int:
-    """An estimate of the memory that one image needs in a network, without running it.
+def bytes_per_input(backbone: Any, element: int = 4) -> int:
+    """Estimate the memory that one input needs in a network, without running it.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        float (n, 3, h, w) to (n, dim). The shapes of a copy are followed on the meta device; other threads
-        may run it meanwhile.
-    size : (int, int)
-        (height, width).
+    backbone : Backbone
+        The shapes of a copy are followed on the meta device; other threads may run it meanwhile.
     element : int, default=4
         Bytes of a number.
     """
     largest = _Largest()
-    shapes = copy_to_meta(module)
+    shapes = copy_to_meta(backbone.module)
+    batch = backbone.inputs.example(1, "meta")
     try:
         with torch.no_grad(), largest:
-            shapes(torch.empty(1, 3, *size, device="meta"))
+            shapes(batch)
     except (RuntimeError, TypeError, NotImplementedError):
         pass  # an operator without a rule for shapes: what was seen until there
-    return _COPIES * element * max(largest.numel, 3 * size[0] * size[1])
+    return _COPIES * element * max(largest.numel, batch.numel())
 
 
 class _Largest(TorchDispatchMode):

@@ -10,7 +10,7 @@ import torch
 from featx import machine
 from featx.backbones.backbone import Backbone
 from featx.backbones.loading import one_at_a_time
-from featx.engines.allocation import allocate, bytes_per_image
+from featx.engines.allocation import allocate, bytes_per_input
 from featx.engines.interface import Engine, engine_error
 from featx.engines.resolver import Plan, resolve
 from featx.engines.torch import EagerEngine, TorchEngine
@@ -89,14 +89,13 @@ def build_engine(
     """
     kind, preferred = _kind(plan)
     on_cpu = plan.device == "cpu"
-    needed = bytes_per_image(backbone.module, backbone.preprocessing.size)
+    needed = bytes_per_input(backbone)
     taken = allocate(
         cores=(threads or machine.cores()) if on_cpu else 1,
         images=images,
-        size=backbone.preprocessing.size,
-        preferred=preferred,
+        preferred=backbone.inputs.scale_batch(preferred),
         largest=MAX_CPU_BATCH if on_cpu else MAX_DEVICE_BATCH,
-        bytes_per_image=needed,
+        bytes_per_input=needed,
         budget=_budget(plan.device),
         batch_size=batch_size,
     )

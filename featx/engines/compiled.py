@@ -11,7 +11,7 @@ import torch
 
 from featx.backbones.backbone import Backbone
 from featx.engines.allocation import Allocation
-from featx.engines.interface import pad_batch
+from featx.engines.interface import example, pad_batch
 from featx.engines.torch import TorchEngine
 from featx.errors import EngineError
 
@@ -47,8 +47,7 @@ class CompileEngine(TorchEngine):
             # In a worker of its own: the code is made for the number of threads of the thread that runs it.
             try:
                 self.enter()
-                height, width = backbone.preprocessing.size
-                self._run(np.zeros((self.batch_size, height, width, 3), np.uint8))
+                self._run(example(backbone, self.batch_size))
             except Exception as error:
                 failed.append(error)
 
@@ -72,6 +71,6 @@ class CompileEngine(TorchEngine):
         rows = []
         for start in range(0, len(batch), self.batch_size):
             part = pad_batch(batch[start : start + self.batch_size], self.batch_size)
-            out = self._module(self._normalised(self._upload(part)))
+            out = self._module(self._network_input(self._upload(part)))
             rows.append(out.to(torch.float32).numpy())
         return np.concatenate(rows)[: len(batch)] if rows else np.empty((0, self.backbone.dim), np.float32)

@@ -12,7 +12,7 @@ import torch
 
 from featx.backbones.backbone import Backbone
 from featx.engines.allocation import Allocation
-from featx.engines.interface import Ticket
+from featx.engines.interface import Ticket, example
 from featx.engines.torch import TorchEngine, full_fp32, out_of_memory
 
 #: Batches whose pixels may be on the way or computing at a time: one computes, one is copied.
@@ -100,10 +100,10 @@ class CudaEngine(TorchEngine):
         return self._slots[self._turn]
 
     @torch.inference_mode()
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (b, h, w, 3) on the device to float32 (b, dim) there."""
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return float32 (b, dim) on the device of a prepared batch there."""
         with self._numerics():
-            rows: torch.Tensor = self._module(self._normalised(pixels))
+            rows: torch.Tensor = self._module(self._network_input(batch))
             return rows.to(torch.float32)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
@@ -126,11 +126,11 @@ class _Slot:
 
     def __init__(self, engine: CudaEngine) -> None:
         size, device = engine.batch_size, engine._device
-        height, width = engine.backbone.preprocessing.size
+        inputs = torch.from_numpy(example(engine.backbone, 1))
         self._engine = engine
-        self._pixels = pinned((size, height, width, 3), torch.uint8)
+        self._inputs = pinned((size, *inputs.shape[1:]), inputs.dtype)
         self._rows = pinned((size, engine.backbone.dim), torch.float32)
-        self._input = torch.zeros_like(self._pixels, device=device)
+        self._input = torch.zeros_like(self._inputs, device=device)
         self._copied, self._done = torch.cuda.Event(), torch.cuda.Event()
         self._waiting: _Waiting | None = None
         self._graph, self._output = self._recorded()
@@ -163,14 +163,14 @@ class _Slot:
         """Copy, compute and copy back, all in order on the device while this thread goes on."""
         if self._waiting is not None:  # nobody has fetched the rows of the last time yet
             self._waiting()
-        engine, pixels, at = self._engine, self._pixels.numpy(), 0
+        engine, inputs, at = self._engine, self._inputs.numpy(), 0
         for part in parts:
-            pixels[at : at + len(part)] = part
+            inputs[at : at + len(part)] = part
             at += len(part)
         current = torch.cuda.current_stream(engine._device)
         with torch.cuda.stream(engine._copies):
             engine._copies.wait_event(self._done)  # the network has read the last batch
-            self._input[:count].copy_(self._pixels[:count], non_blocking=True)
+            self._input[:count].copy_(self._inputs[:count], non_blocking=True)
             self._copied.record(engine._copies)
         current.wait_event(self._copied)
         if self._graph is not None and self._output is not None:

@@ -39,14 +39,14 @@ def import_nncf() -> Any:
     return nncf
 
 
-def calibrate(backbone: Backbone, pixels: np.ndarray) -> bytes:
-    """The network in int8, with scales that suit these images.
+def calibrate(backbone: Backbone, batch: np.ndarray) -> bytes:
+    """Quantise the network to int8, with scales that suit these inputs.
 
     Parameters
     ----------
     backbone : Backbone
-    pixels : ndarray of shape (n, h, w, 3), uint8
-        Preprocessed images, `IMAGES` of them or what there is.
+    batch : ndarray
+        Prepared inputs, `IMAGES` of them or fewer.
 
     Returns
     -------
@@ -62,17 +62,17 @@ def calibrate(backbone: Backbone, pixels: np.ndarray) -> bytes:
     """
     nncf = import_nncf()
     model = to_openvino(backbone)
-    model.reshape([1, *backbone.preprocessing.size, 3])
+    model.reshape([1, *backbone.preparation.shape])
     logger = logging.getLogger("nncf")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), _no_bars():
             warnings.simplefilter("ignore")
-            images = nncf.Dataset([image[None] for image in pixels[:IMAGES]])
+            inputs = nncf.Dataset([one[None] for one in batch[:IMAGES]])
             # Asymmetric activations cost a few percent of the speed and are nearer to fp32.
             preset = nncf.QuantizationPreset.MIXED
-            quantised = nncf.quantize(model, images, preset=preset, subset_size=min(IMAGES, len(pixels)))
+            quantised = nncf.quantize(model, inputs, preset=preset, subset_size=min(IMAGES, len(batch)))
     except (RuntimeError, ValueError, nncf.ValidationError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise EngineError(f"{backbone.name}: cannot be quantised to int8 ({reason}); use bf16") from error
@@ -82,7 +82,7 @@ def calibrate(backbone: Backbone, pixels: np.ndarray) -> bytes:
 
 
 def _no_bars() -> Any:
-    """NNCF draws progress bars with rich on standard output, which belongs to results."""
+    """Keep NNCF's progress bars off standard output, which belongs to results."""
     import contextlib
     import io
 

@@ -46,8 +46,8 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        batch : ndarray of shape (b, h, w, 3), uint8
-            Preprocessed images, not normalised; any b.
+        batch : ndarray of shape (b, ...)
+            Prepared inputs, as the backbone's preparation gives them; any b.
 
         Returns
         -------
@@ -72,23 +72,23 @@ def engine_error(what: str, error: BaseException) -> EngineError:
     return EngineError(f"{what} fails here ({reason})")
 
 
+def example(backbone: Backbone, count: int) -> np.ndarray:
+    """Return a prepared batch of zeros."""
+    return np.zeros((count, *backbone.preparation.shape), backbone.preparation.dtype)
+
+
 def check_batch(batch: np.ndarray, backbone: Backbone) -> None:
-    """Raise `InputError` unless `batch` is what this backbone's preprocessing gives."""
-    height, width = backbone.preprocessing.size
-    if (
-        not isinstance(batch, np.ndarray)
-        or batch.dtype != np.uint8
-        or batch.ndim != 4
-        or batch.shape[1:] != (height, width, 3)
-    ):
-        got = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else f"a {type(batch).__name__}"
-        raise InputError(
-            f"{backbone.name}: expected a batch of pixels uint8 (b, {height}, {width}, 3), got {got}"
-        )
+    """Raise `InputError` unless `batch` holds what this backbone's preparation gives."""
+    shape, dtype = backbone.preparation.shape, backbone.preparation.dtype
+    if isinstance(batch, np.ndarray) and batch.ndim and batch.dtype == dtype and batch.shape[1:] == shape:
+        return
+    got = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else f"a {type(batch).__name__}"
+    expected = f"{dtype} (b, {', '.join(map(str, shape))})"
+    raise InputError(f"{backbone.name}: expected a batch of prepared inputs {expected}, got {got}")
 
 
 def pad_batch(batch: np.ndarray, size: int) -> np.ndarray:
-    """`batch` with black images behind it, for an engine whose batch is fixed."""
+    """Return `batch` with zeros behind it, for an engine whose batch is fixed."""
     if len(batch) == size:
         return batch
     return np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])

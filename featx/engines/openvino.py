@@ -107,7 +107,7 @@ class OpenVINOEngine(CpuEngine):
         allocation = allocation or Allocation(1, cores(), 8)
         self.workers, self.batch_size = allocation.workers, allocation.batch_size
         model = to_openvino(backbone) if calibration is None else unpacked(calibration)
-        model.reshape([allocation.batch_size, *backbone.preprocessing.size, 3])
+        model.reshape([allocation.batch_size, *backbone.preparation.shape])
         options = {
             "NUM_STREAMS": str(allocation.workers),
             "INFERENCE_NUM_THREADS": str(allocation.workers * allocation.threads),
@@ -125,7 +125,7 @@ class OpenVINOEngine(CpuEngine):
 
     @uninterrupted()
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 (b, h, w, 3) to float32 (b, dim)."""
+        """Return the embeddings of a prepared batch: float32 (b, dim)."""
         check_batch(batch, self.backbone)
         if self._process != os.getpid():
             raise EngineError(
@@ -152,32 +152,22 @@ class OpenVINOEngine(CpuEngine):
 
 @one_at_a_time
 def to_openvino(backbone: Backbone) -> Any:
-    """The network as an OpenVINO model: uint8 (b, h, w, 3) to (b, dim), with normalisation inside.
+    """Return the network as an OpenVINO model that takes a prepared batch.
 
     Raises
     ------
     EngineError
         Where it has an operator that OpenVINO does not know.
     """
-    import torch
-
     ov = import_openvino()
-    size = backbone.preprocessing.size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's tracer, about shapes that are constant here
-            model = ov.convert_model(
-                fold_batch_norms(backbone.module), example_input=torch.zeros(1, 3, *size)
-            )
+            network, example = fold_batch_norms(backbone.module), backbone.inputs.example(1)
+            model = ov.convert_model(network, example_input=example)
     except Exception as error:  # OpenVINO raises classes of its own for each stage
         raise _refused(backbone, error) from error
-    steps = ov.preprocess.PrePostProcessor(model)
-    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-    steps.input().model().set_layout(ov.Layout("NCHW"))
-    normalise = steps.input().preprocess().convert_element_type(ov.Type.f32)
-    normalise.mean([255 * value for value in backbone.preprocessing.mean])
-    normalise.scale([255 * value for value in backbone.preprocessing.std])
-    return steps.build()
+    return backbone.inputs.add_to_openvino(model)
 
 
 def packed(model: Any) -> bytes:

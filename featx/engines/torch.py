@@ -65,11 +65,7 @@ class TorchEngine(CpuEngine):
         self._dtype = DTYPES[precision]
         self._threads_before: int | None = None
         self._module = self._made(backbone)
-        # (x / 255 - mean) / std as x * scale + shift, computed in double.
-        std = np.asarray(backbone.preprocessing.std, np.float64)
-        mean = np.asarray(backbone.preprocessing.mean, np.float64)
-        self._scale = self._constant(1 / (255 * std))
-        self._shift = self._constant(-mean / std)
+        self._to_network = backbone.inputs.to_network(self._device, self._dtype)
         self._largest: int | None = None  # batch that is known to fit, once one did not
 
     def _made(self, backbone: Backbone) -> Any:
@@ -79,7 +75,7 @@ class TorchEngine(CpuEngine):
 
     @uninterrupted()
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 (b, h, w, 3) to float32 (b, dim)."""
+        """Return the embeddings of a prepared batch: float32 (b, dim)."""
         check_batch(batch, self.backbone)
         out = np.empty((len(batch), self.backbone.dim), np.float32)
         start = 0
@@ -123,20 +119,16 @@ class TorchEngine(CpuEngine):
 
     @torch.inference_mode()
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        return self._module(self._normalised(self._upload(batch))).to(torch.float32).cpu().numpy()
+        return self._module(self._network_input(self._upload(batch))).to(torch.float32).cpu().numpy()
 
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 NHWC to what the network was trained on; NHWC in memory is channels last."""
-        images = pixels.permute(0, 3, 1, 2).to(torch.float32)
-        return images.mul_(self._scale).add_(self._shift).to(self._dtype)
+    def _network_input(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return what the network takes of a prepared batch on the device."""
+        return self._to_network(batch)
 
     def _upload(self, batch: np.ndarray) -> torch.Tensor:
         if not batch.flags.writeable:  # torch warns of tensors on memory that must not be written
             batch = batch.copy()
         return torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
-
-    def _constant(self, values: np.ndarray) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float32).reshape(1, 3, 1, 1).to(self._device)
 
     def _empty_cache(self) -> None:
         """Give memory back before the next attempt, where torch keeps some."""
@@ -152,8 +144,8 @@ class EagerEngine(TorchEngine):
             return backbone.module
         return copy.deepcopy(backbone.module).to(self._device)
 
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        return super()._normalised(pixels).contiguous()
+    def _network_input(self, batch: torch.Tensor) -> torch.Tensor:
+        return super()._network_input(batch).contiguous()
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         with full_fp32() if self._device.type == "cuda" else contextlib.nullcontext():
