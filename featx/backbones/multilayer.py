@@ -18,9 +18,7 @@ from featx.inputs.image.preprocess import Preprocessing
 
 @dataclass
 class MultiLayerBackbone:
-    """The same network cut at several layers, whose embeddings stand side by side.
-
-    What runs a `Backbone` runs this as well.
+    """A network cut at several layers, whose embeddings stand side by side; runs wherever a `Backbone` does.
 
     Parameters
     ----------
@@ -113,7 +111,7 @@ def combine_layers(members: Sequence[Backbone]) -> Any:
 
 
 def columns_of(backbone: Any) -> list[slice]:
-    """Where the embedding of each layer stands in a row; one slice for a network with one layer."""
+    """Return the columns of a row that hold the embedding of each layer; of a single layer, all."""
     members = getattr(backbone, "members", (backbone,))
     columns, start = [], 0
     for member in members:

@@ -1,9 +1,9 @@
-"""How cores and memory are shared between workers: threads that each prepare images and run the network.
+"""Divide cores and memory among workers: threads that each prepare inputs and run the network.
 
-A small network on one core has no partner to wait for, and what it computes stays in that core's cache. So
-on a CPU every core gets a worker of its own, which decodes a few images and takes them through the network,
-and the cores are busy all the time whichever of the two takes longer. Several threads share a worker only
-where there are fewer images than cores, or less memory than the workers would need.
+A small network on one core waits for no other core, and its activations stay in that core's cache. So on a
+CPU each core has one worker, which prepares a few inputs and runs the network on them: all cores are busy
+whichever step takes longer. A worker gets several cores only where there are fewer inputs than cores, or too
+little memory for that many workers.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _COPIES = 3
 
 @dataclass(frozen=True)
 class Allocation:
-    """What one engine may take.
+    """Cores and batch size of one engine.
 
     Attributes
     ----------
     workers : int
         Threads that call it at once.
     threads : int
-        Cores of each.
+        Cores of each worker.
     batch_size : int
-        Images in a call.
+        Inputs in a call.
     """
 
     workers: int
@@ -49,24 +49,24 @@ def allocate(
     budget: int | None,
     batch_size: int | str = "auto",
 ) -> Allocation:
-    """Divide the cores of a CPU.
+    """Divide the cores of a CPU among workers.
 
     Parameters
     ----------
     cores : int
         That may be used.
     images : int or None
-        To be computed; None for many.
+        Number of inputs to compute; None for many.
     preferred : float
         Inputs in the batch that suits the engine.
     largest : int
-        Images of any size in a batch at most.
+        Most inputs in a batch.
     bytes_per_input : int
-        Of memory that an image needs in the network.
+        Memory that an input needs in the network.
     budget : int or None
-        Bytes that all workers may use; None when not known.
+        Bytes that all workers together may use; None where it is unknown.
     batch_size : int or "auto"
-        What the user wants.
+        As the user asks.
     """
     if batch_size == "auto":
         batch = max(1, min(largest, round(preferred)))
@@ -105,7 +105,7 @@ def bytes_per_input(backbone: Any, element: int = 4) -> int:
 
 
 class _Largest(TorchDispatchMode):
-    """Notes the largest tensor that any operator gives."""
+    """Note the size of the largest tensor that any operator returns."""
 
     def __init__(self) -> None:
         super().__init__()

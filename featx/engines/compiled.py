@@ -1,4 +1,4 @@
-"""The engine that lets PyTorch write C++ for the network at hand: ``torch.compile`` with frozen weights."""
+"""The engine that compiles the network to C++ with ``torch.compile``, with frozen weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from featx.errors import EngineError
 class CompileEngine(TorchEngine):
     """Runs a backbone through ``torch.compile`` on a CPU. See `featx.engines.interface.Engine`.
 
-    Takes half a minute and a C++ compiler before the first image. The batch is fixed: what is smaller is
+    Needs a C++ compiler, and half a minute before the first batch. The batch is fixed; smaller ones are
     padded.
 
     Raises
     ------
     EngineError
-        Where the network cannot be compiled, with the reason.
+        The network cannot be compiled; the message says why.
     """
 
     name = "compile"
@@ -44,7 +44,7 @@ class CompileEngine(TorchEngine):
         failed: list[Exception] = []
 
         def compile_now() -> None:
-            # In a worker of its own: the code is made for the number of threads of the thread that runs it.
+            # In a thread of its own, made a worker: the code is compiled for that thread's number of threads.
             try:
                 self.enter()
                 self._run(example(backbone, self.batch_size))

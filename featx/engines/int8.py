@@ -1,9 +1,9 @@
-"""Eight-bit integers: the network quantised after training, on images of the collection itself.
+"""Quantise a network to eight-bit integers after training, on inputs of the collection itself.
 
-Weights get a scale for each output channel, activations one for each layer, from the range of values that
-they have on some hundred images, and biases are corrected for the mean error (NNCF's post-training
-quantisation; Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction",
-section 4.2). The scales depend on those images, so a calibration is part of the space of its rows.
+Weights get a scale for each output channel, activations one for each layer, from their range of values on
+some hundred inputs, and biases are corrected for the mean error (NNCF's post-training quantisation; Nagel et
+al. 2019, "Data-free quantization through weight equalization and bias correction", section 4.2). The scales
+depend on those inputs, so a calibration is part of the space of its rows.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from featx.backbones.backbone import Backbone
 from featx.engines.openvino import import_openvino, packed, silenced, to_openvino
 from featx.errors import EngineError, MissingExtra
 
-#: Images that the scales are measured on, at most.
+#: Most inputs on which the scales are measured.
 IMAGES = 300
 
 
 def import_nncf() -> Any:
-    """NNCF, kept from sending usage data.
+    """Import NNCF, and keep it from sending usage data.
 
     Raises
     ------
     MissingExtra
-        When it is not installed.
+        It is not installed.
     """
     import_openvino("precision 'int8'")
     with silenced():
@@ -56,9 +56,9 @@ def calibrate(backbone: Backbone, batch: np.ndarray) -> bytes:
     Raises
     ------
     EngineError
-        Where the network cannot be quantised.
+        The network cannot be quantised.
     MissingExtra
-        Without the extra ``int8``.
+        The extra ``int8`` is not installed.
     """
     nncf = import_nncf()
     model = to_openvino(backbone)

@@ -1,4 +1,4 @@
-"""The engine for CPUs of Intel, AMD and ARM that OpenVINO drives (extra ``openvino``): the fastest there."""
+"""The engine that runs networks with OpenVINO (extra ``openvino``): the fastest one on CPUs."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _importing = fresh_in_child(threading.Lock())
 
 
 def import_openvino(purpose: str = "engine 'openvino'") -> Any:
-    """OpenVINO, kept from sending usage data over the network, which it does when it is imported.
+    """Import OpenVINO, and keep it from sending usage data over the network, as it does on import.
 
-    It works without its telemetry package, and so does NNCF; to both it looks as if that were not installed.
+    OpenVINO and NNCF work without their telemetry package, so to them it looks as if that were not installed.
 
     Raises
     ------
     MissingExtra
-        When it is not installed.
+        It is not installed.
     EngineError
-        When it is installed, but not for this machine.
+        It is installed, but does not load on this machine.
     """
     with silenced():
         try:
@@ -53,7 +53,7 @@ def import_openvino(purpose: str = "engine 'openvino'") -> Any:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Packages imported inside find no telemetry to use. A package that is loaded already is left alone."""
+    """Hide the telemetry package from what is imported inside; if it is loaded already, leave it alone."""
     with _importing:
         if _TELEMETRY in sys.modules:
             yield
@@ -75,17 +75,16 @@ class OpenVINOEngine(CpuEngine):
     backbone : Backbone
         Not changed.
     precision : {"fp32", "bf16", "int8"}
-        bf16 where the CPU has it; one that has not computes in fp32. int8 needs a `calibration`.
+        A CPU without bf16 computes in fp32 instead. int8 needs a `calibration`.
     allocation : Allocation, optional
         Workers, threads and batch; by default one worker with all cores.
     calibration : bytes, optional
-        A quantised network, as `featx.engines.int8.calibrate` gives it.
+        A quantised network, as `featx.engines.int8.calibrate` returns it.
 
     Notes
     -----
-    Normalisation is part of the network, so uint8 goes in. The batch is fixed: what is smaller is padded.
-    Each worker has a stream of OpenVINO's, whose threads work while the worker waits. A forked child has
-    none of these threads, so it builds an engine of its own.
+    The batch is fixed; smaller ones are padded. Each worker has one of OpenVINO's streams, whose threads
+    compute while the worker waits. A forked child has none of these threads, so it builds its own engine.
     """
 
     name = "openvino"
@@ -112,7 +111,7 @@ class OpenVINOEngine(CpuEngine):
             "NUM_STREAMS": str(allocation.workers),
             "INFERENCE_NUM_THREADS": str(allocation.workers * allocation.threads),
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "int8": "f32"}.get(precision, precision),
-            "ENABLE_CPU_PINNING": False,  # workers also decode, and the system knows best where
+            "ENABLE_CPU_PINNING": False,  # workers also prepare inputs; the system places them best
         }
         try:
             self._compiled = ov.Core().compile_model(model, "CPU", options)
@@ -157,7 +156,7 @@ def to_openvino(backbone: Backbone) -> Any:
     Raises
     ------
     EngineError
-        Where it has an operator that OpenVINO does not know.
+        It has an operator that OpenVINO does not know.
     """
     ov = import_openvino()
     try:
@@ -171,7 +170,7 @@ def to_openvino(backbone: Backbone) -> Any:
 
 
 def packed(model: Any) -> bytes:
-    """An OpenVINO model as bytes: the length of its XML, the XML, its weights."""
+    """Write an OpenVINO model as bytes: the length of its XML, the XML, its weights."""
     ov = import_openvino()
     with tempfile.TemporaryDirectory() as folder:
         xml, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
@@ -181,7 +180,7 @@ def packed(model: Any) -> bytes:
 
 
 def unpacked(data: bytes) -> Any:
-    """The inverse of `packed`. Nothing in it is executed."""
+    """Read what `packed` wrote. Nothing in it is executed."""
     ov = import_openvino()
     length = int.from_bytes(data[:8], "little")
     weights = np.frombuffer(data, np.uint8, offset=8 + length)

@@ -18,7 +18,7 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 @dataclass(frozen=True)
 class Plan:
-    """How a backbone will be executed.
+    """How a backbone will run.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The engines that run everywhere: PyTorch on a CPU or on Apple's GPUs."""
+"""The engines that run everywhere: PyTorch on a CPU or on Apple's GPUs, and the plain network."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ class TorchEngine(CpuEngine):
 
     Notes
     -----
-    A batch that does not fit into memory is halved until it does, and later batches are split to the size
-    that fitted.
+    A batch that does not fit into memory is halved until it fits, and later batches are split to that size.
     """
 
     name = "torch"
-    #: Images of 224 px in a batch that suits it.
+    #: Images of 224 px in the batch that suits it.
     preferred = 8
     #: Whether it computes batches of one size only.
     fixed_batch = False
@@ -66,10 +65,10 @@ class TorchEngine(CpuEngine):
         self._threads_before: int | None = None
         self._module = self._made(backbone)
         self._to_network = backbone.inputs.to_network(self._device, self._dtype)
-        self._largest: int | None = None  # batch that is known to fit, once one did not
+        self._largest: int | None = None  # batch that fits, once one did not
 
     def _made(self, backbone: Backbone) -> Any:
-        """The network as it is run here."""
+        """Return the network as it runs here."""
         module: Any = fold_batch_norms(backbone.module)  # Module.to's stub lacks memory_format
         return module.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
 
@@ -105,14 +104,14 @@ class TorchEngine(CpuEngine):
         return out
 
     def enter(self) -> None:
-        """The calling thread computes with its share of the cores."""
+        """Let the calling thread compute with its part of the cores."""
         before = torch.get_num_threads()
         if self._threads_before is None:  # the first worker of a run
             self._threads_before = before
         torch.set_num_threads(threads_here(self.allocation.threads))
 
     def leave(self) -> None:
-        """torch counts threads per thread, but hands new ones the number that was set last."""
+        """Restore how many threads torch uses in new threads: as many as were set last anywhere."""
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
@@ -131,11 +130,11 @@ class TorchEngine(CpuEngine):
         return torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
 
     def _empty_cache(self) -> None:
-        """Give memory back before the next attempt, where torch keeps some."""
+        """Free memory that torch keeps, before the next attempt."""
 
 
 class EagerEngine(TorchEngine):
-    """The network as it is, channels first, in fp32: the reference that other engines are compared with."""
+    """Runs the plain network, channels first, in fp32: other engines are compared with it."""
 
     name = "eager"
 
@@ -153,23 +152,23 @@ class EagerEngine(TorchEngine):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    """Return whether an error says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 _switching = fresh_in_child(threading.Lock())
-#: Threads that compute in full fp32, and what the switches were before the first of them came.
+#: Threads that compute in full fp32 now, and the switches as they were before the first of them.
 _in_full = 0
 _before: list[Any] = []
 
 
 @contextlib.contextmanager
 def full_fp32() -> Iterator[None]:
-    """Full fp32 in convolutions and matrix products on CUDA, whatever the process is set to.
+    """Compute convolutions and matrix products on CUDA in full fp32, whatever the process is set to.
 
-    The switches belong to the process, so of several threads the last one to leave puts them back.
+    The switches belong to the process, so the last of several threads restores them.
     """
     global _in_full, _before
     matmul: Any = torch.backends.cuda.matmul
