@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from featx.backbones.layers import cut
+from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
 from featx.inputs.image.preprocess import Preprocessing
 
@@ -148,11 +148,20 @@ class Backbone:
         WeightsError
             The weights do not fit the architecture, or their file has changed.
         """
+        network = self.unfilled()
+        part = self.cut(network)
+        self.fill(network, part.module, part.after)
+        return part.module.requires_grad_(True)
+
+    def unfilled(self) -> nn.Module:
+        """Return the whole network, to be cut and then filled; random weights are in it already."""
         if self.checkpoint is None:
-            network = random_network(self.architecture, self.seed)
-        else:
-            network = uninitialised_network(self.architecture, self.pretrained)
-        part = cut(
+            return random_network(self.architecture, self.seed)
+        return uninitialised_network(self.architecture, self.pretrained)
+
+    def cut(self, network: nn.Module) -> Cut:
+        """Cut the whole network at the layer of this backbone."""
+        return cut(
             network,
             self.inputs,
             name=self.name,
@@ -161,16 +170,19 @@ class Backbone:
             dim=self.dim,
             rules=self.architecture.rules,
         )
+
+    def fill(self, network: nn.Module, module: nn.Module, behind: tuple[str, ...]) -> None:
+        """Put the checkpoint into the whole network, from which `module` was cut; see `loading.fill`."""
         if self.checkpoint is not None:
+            needed = set(module.state_dict()) if isinstance(module, fx.GraphModule) else None
             fill(
                 network,
                 self.checkpoint,
                 self.architecture,
                 pretrained=self.pretrained,
-                needed=set(part.module.state_dict()) if isinstance(part.module, fx.GraphModule) else None,
-                behind=part.after,
+                needed=needed,
+                behind=behind,
             )
-        return part.module.requires_grad_(True)
 
     def blocks(self, module: nn.Module) -> list[list[str]]:
         """Return the blocks of a built module that have parameters, from input to output.

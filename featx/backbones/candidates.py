@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.layers import LOGITS, cut, resolve_layers
+from featx.backbones.layers import LOGITS, resolve_layers
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.registry import load_backbone
 from featx.errors import InputError
@@ -168,14 +168,6 @@ def _usable(
 
 def _candidates(base: Backbone) -> list[str | None]:
     """Return the last module of every block before the layer of `base`, and None for that layer itself."""
-    part = cut(
-        _bare(base),
-        base.inputs,
-        name=base.name,
-        layer=base.layer,
-        pooling=base.pooling,
-        dim=base.dim,
-        rules=base.architecture.rules,
-    )
+    part = base.cut(_bare(base))
     blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
     return [*blocks, None]

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.layers import cut_several, unused
-from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
+from featx.backbones.loading import one_at_a_time
 from featx.backbones.network_input import NetworkInput
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
@@ -84,21 +84,10 @@ class MultiLayerBackbone:
 
     def _build(self) -> nn.Module:
         first = self.members[0]
-        if first.checkpoint is None:
-            network = random_network(first.architecture, first.seed)
-        else:
-            network = uninitialised_network(first.architecture, first.pretrained)
+        network = first.unfilled()
         taps = [(member.layer, member.pooling) for member in self.members]
         module = cut_several(network, taps, name=self.name, rules=first.architecture.rules)
-        if first.checkpoint is not None:
-            fill(
-                network,
-                first.checkpoint,
-                first.architecture,
-                pretrained=first.pretrained,
-                needed=set(module.state_dict()) if isinstance(module, fx.GraphModule) else None,
-                behind=unused(network, module) if isinstance(module, fx.GraphModule) else (),
-            )
+        first.fill(network, module, unused(network, module) if isinstance(module, fx.GraphModule) else ())
         return module
 
     def __getstate__(self) -> dict[str, Any]:
