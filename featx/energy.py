@@ -1,7 +1,7 @@
-"""Joules, where the machine counts them: processors by RAPL, NVIDIA devices by NVML.
+"""Measure energy in joules where the machine counts it: processors by RAPL, NVIDIA devices by NVML.
 
-The counters belong to the machine, not to this process: what else runs meanwhile is counted too. Where there
-is no counter, or it may not be read (many systems reserve it for the administrator), nothing is said.
+The counters belong to the machine, so other processes are counted, too. Where there is no counter, or it may
+not be read (many systems allow only the administrator), no energy is reported.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POWERCAP = Path("/sys/class/powercap")
-#: A counter goes round after 262 kJ or less: 20 minutes of 200 W. It is looked at more often than that.
+#: Seconds between two readings. A counter wraps around after 262 kJ or less: 20 minutes of 200 W.
 _LOOK_SECONDS = 60.0
 
 
 @dataclass
 class Reading:
-    """What one measurement found.
+    """The result of one measurement.
 
     Attributes
     ----------
     joules : float or None
-        None until the measurement is over, and where the machine cannot tell.
+        None until the measurement is over, and where the energy is unknown.
     """
 
     joules: float | None = None
@@ -42,7 +42,7 @@ class Meter:
     Attributes
     ----------
     parts : tuple of str
-        What is counted: ``"processor"``, ``"memory"``, ``"NVIDIA devices"``; empty where nothing can be.
+        What is counted: ``"processor"``, ``"memory"``, ``"NVIDIA devices"``; empty where nothing is.
     """
 
     def __init__(self, powercap: Path = _POWERCAP):
@@ -51,7 +51,7 @@ class Meter:
 
     @contextmanager
     def measure(self) -> Iterator[Reading]:
-        """A measurement; its ``joules`` are known when the block is left."""
+        """Measure the block; the reading has its ``joules`` when the block is left."""
         reading = Reading()
         sums = [_Sum(counter) for counter in self._counters]
         over = threading.Event()
@@ -77,7 +77,7 @@ class Meter:
 
 @dataclass
 class _Counter:
-    """A number that grows by the energy used, and goes round at `range` where that is given."""
+    """A number that grows with the energy used, and wraps around at `range` if given."""
 
     part: str
     read: Callable[[], float | None]
@@ -86,13 +86,13 @@ class _Counter:
 
 
 class _Sum:
-    """What a counter has gone on by since it was first looked at."""
+    """By how much a counter has grown since it was first read."""
 
     def __init__(self, counter: _Counter):
         self._counter, self._last, self._total = counter, counter.read(), 0.0
 
     def look(self) -> float | None:
-        """Joules so far; None where the counter has failed."""
+        """Read the counter; return the joules so far, None where it has failed."""
         now, last = self._counter.read(), self._last
         self._last = now
         if now is None or last is None:
@@ -106,9 +106,9 @@ class _Sum:
 
 
 def _rapl(powercap: Path) -> list[_Counter]:
-    """Packages and, beside them, memory; ``psys`` and the parts of a package would count twice."""
+    """Return the counters of packages and memory; ``psys`` and parts of a package would count twice."""
     found = []
-    for zone in sorted(powercap.glob("intel-rapl:*")):  # so named on AMD's processors, too
+    for zone in sorted(powercap.glob("intel-rapl:*")):  # AMD's processors have this name, too
         try:
             name = (zone / "name").read_text().strip()
             full = float((zone / "max_energy_range_uj").read_text())
@@ -133,7 +133,7 @@ def _number(path: Path) -> float | None:
 
 
 def _nvml() -> list[_Counter]:
-    """All NVIDIA devices of the machine, where the package pynvml is installed and a driver answers."""
+    """Return counters of all NVIDIA devices, where pynvml is installed and a driver answers."""
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError:

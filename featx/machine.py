@@ -1,4 +1,4 @@
-"""What this machine can do: cores and memory that this process may use, and the number formats of its CPU."""
+"""What this machine has: cores and memory that this process may use, and the number formats of its CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _STATM = Path("/proc/self/statm")
 
-#: Limit, use, statistics, and what is only kept for files there: of cgroup v2, and of v1.
+#: Files of cgroup v2 and of v1: limit, use, statistics, and the entry for memory of cached files.
 _CGROUP_FILES = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     (
@@ -25,7 +25,7 @@ _CGROUP_FILES = (
 
 @cache
 def cores() -> int:
-    """Cores that this process may use: the machine's, less what affinity or a container takes away."""
+    """Return the number of cores that this process may use, by affinity and container."""
     from joblib import cpu_count
 
     count: int = cpu_count()
@@ -33,10 +33,10 @@ def cores() -> int:
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that can still be used without swapping, None where that cannot be told.
+    """Return how many bytes of memory can be used without swapping; None where that is unknown.
 
-    Linux's own estimate, and where a container or this process has a limit (``ulimit -v``), what is left of
-    it. Files that are only kept in memory until something else needs it count as free.
+    It is Linux's own estimate, or what a limit of the container or of this process (``ulimit -v``) leaves, if
+    that is less. Memory of cached files counts as free.
     """
     left = [free for free in (_available(), _left_of_limit(), _left_of_process()) if free is not None]
     return min(left, default=None)
@@ -53,7 +53,7 @@ def _available() -> int | None:
 
 
 def _left_of_limit() -> int | None:
-    """Bytes that the container of this process has left, None where it has no limit."""
+    """Return how many bytes the container's limit leaves; None where it has no limit."""
     for limit_file, used_file, stat_file, reclaimable in _CGROUP_FILES:
         limit, used = _number(_CGROUP / limit_file), _number(_CGROUP / used_file)
         if limit is not None and used is not None:
@@ -62,7 +62,7 @@ def _left_of_limit() -> int | None:
 
 
 def _left_of_process() -> int | None:
-    """Bytes that this process may still map, None where nothing limits it."""
+    """Return how many bytes this process may still map; None where nothing limits it."""
     try:
         import resource
 
@@ -75,7 +75,7 @@ def _left_of_process() -> int | None:
 
 
 def _stated(path: Path, key: str) -> int:
-    """A number of a file of names and numbers, 0 where it is not there."""
+    """Return a number from a file of names and numbers; 0 where it is missing."""
     try:
         for line in path.read_text().splitlines():
             name, _, value = line.partition(" ")
@@ -95,21 +95,21 @@ def _number(path: Path) -> int | None:
 
 @cache
 def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 itself; one that emulates it is slower with it."""
+    """Return whether this processor multiplies bfloat16 natively; emulation would be slower than fp32."""
     import torch
 
     if platform.machine().lower() in ("aarch64", "arm64"):
-        # On x86 the same question is answered with yes by processors that emulate it.
+        # On x86 this check says yes for processors that emulate it, too.
         check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
         return check is not None and bool(check())
-    # The checks are private to torch, so may go.
+    # The checks are private to torch, so they may disappear.
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
 
 
 @cache
 def cpu_name() -> str:
-    """The processor's name as the system gives it, with the number formats that decide about speed."""
+    """Return the processor's name, with its number formats that matter for speed."""
     name, flags = platform.processor() or platform.machine(), set()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -126,7 +126,7 @@ def cpu_name() -> str:
 
 
 def physical_memory() -> int | None:
-    """Bytes of memory of the machine, None where that cannot be told."""
+    """Return how many bytes of memory the machine has; None where that is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,10 +1,10 @@
-"""How torchvision is imported, also where its compiled operators do not load.
+"""Import torchvision, also where its compiled operators do not load.
 
-On a machine without an accelerator the torchvision of the package index, which is a CUDA build, often
-stands beside a CPU build of torch. Its compiled operators then do not load, and ``import torchvision`` dies
-with ``operator torchvision::nms does not exist`` while it attaches shape rules to two detection operators.
-Nothing here needs those operators: with their schemas declared, models, transforms and feature extraction
-work. (``torchvision.io``'s compiled decoder stays unavailable; images are decoded by Pillow.)
+The torchvision of the package index is a CUDA build. Beside a CPU build of torch its compiled operators do
+not load, and ``import torchvision`` fails with ``operator torchvision::nms does not exist`` when it registers
+shape rules for two detection operators. featx does not need those operators: once their schemas are declared,
+models, transforms and feature extraction work. (The compiled decoder of ``torchvision.io`` stays
+unavailable.)
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _library: Any = None  # torch forgets the schemas when the Library object is col
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, declaring the operators that a mismatched build fails to bring.
+    """Import torchvision, and declare the operators that a mismatched build lacks.
 
-    A plain import comes first, so that an installation that works is never touched.
+    A plain import is tried first, so that a working installation is never changed.
 
     Returns
     -------
@@ -41,9 +41,9 @@ def import_torchvision() -> ModuleType:
     Raises
     ------
     MissingExtra
-        When torchvision is not installed.
+        torchvision is not installed.
     RuntimeError
-        When torchvision cannot be imported for any other reason than its missing operators.
+        torchvision cannot be imported for a reason other than its missing operators.
     """
     with _lock:
         try:
@@ -55,7 +55,7 @@ def import_torchvision() -> ModuleType:
         except RuntimeError as error:
             if "torchvision::" not in str(error) or "does not exist" not in str(error):
                 raise
-        # What the failed import left behind would be taken for the finished package by the second one.
+        # The second import would take what the first one left behind for the finished package.
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
         _declare_schemas()

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import nn
 
+from featx.backbones.image_input import ImageInput
 from featx.backbones.layer_rules import LayerRules
+from featx.backbones.network_input import NetworkInput
 from featx.backbones.weights import download, find_local, hash_in_name, hub_folder
 from featx.errors import WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -92,11 +94,14 @@ class Architecture:
         Name of the source; part of the identity of cached rows.
     extras : tuple of str
         Prefixes of tensors that published files hold and no embedding needs (auxiliary classifiers).
+    input_type : type of NetworkInput
+        Makes the network's inputs of its preparation.
     rules : LayerRules
         What the library says of the layers of its networks.
     """
 
     source: ClassVar[str]
+    input_type: ClassVar[type[NetworkInput]] = ImageInput
     rules: ClassVar[LayerRules] = LayerRules()
     extras: tuple[str, ...] = ()
 

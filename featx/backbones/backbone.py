@@ -1,4 +1,4 @@
-"""A backbone: an architecture, its weights, the layer where it is cut, and the preprocessing it expects."""
+"""A backbone: an architecture, its weights, the layer where it is cut, and how its inputs are prepared."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from featx.backbones.layers import cut
+from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
 from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from featx.backbones.architectures import Architecture, Pretrained
+    from featx.backbones.network_input import NetworkInput
     from featx.backbones.weights import Checkpoint
 
-# Children of these names are blocks of their own; any other container is one block.
+# Each child of a container with one of these names is a block; any other container is one block.
 _EXPANDED = {"features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"}
 
 
 @dataclass
 class Backbone:
-    """A network cut at a layer. Made by `featx.backbones.load_backbone`; nothing is built until needed.
+    """A network cut at a layer, as `featx.backbones.load_backbone` makes it; nothing is built until needed.
 
     Attributes
     ----------
@@ -30,7 +31,7 @@ class Backbone:
     weights_name : str or None
         Name of the published weights, or of the file they came from; None for random ones.
     weights_sha256 : str
-        Of the file; for random weights of the values themselves.
+        Of the file; for random weights, of the values.
     layer : str
         Node or module whose output is the embedding.
     pooling : {"avg", "max", "none", "identity"}
@@ -38,13 +39,13 @@ class Backbone:
     dim : int
         Length of an embedding.
     preprocessing : Preprocessing
-        How images become pixels of `preprocessing.size`.
+        How images are prepared. `preparation` is the same by its general name.
     architecture : Architecture
         How the network is built.
     pretrained : Pretrained or None
-        Which published weights, where they are any.
+        The published weights, if these are some.
     checkpoint : Checkpoint or None
-        The file; None for random weights.
+        Their file; None for random weights.
     seed : int
         Of random weights.
     """
@@ -63,11 +64,26 @@ class Backbone:
     _module: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
-    def identity(self) -> dict[str, str]:
-        """What of this backbone changes an embedding, as plain data.
+    def preparation(self) -> Preprocessing:
+        """How an input is prepared for the network; `preprocessing` by its general name."""
+        return self.preprocessing
 
-        Weights from a file of the user's own are named ``"checkpoint"`` and not by the file, because a
-        renamed file computes the same numbers; the sha256 tells them apart.
+    @property
+    def inputs(self) -> NetworkInput:
+        """What the network takes, made of what the preparation gives."""
+        return self.architecture.input_type(self.preparation)
+
+    @property
+    def kind(self) -> str:
+        """Kind of input, such as ``"image"``."""
+        return self.architecture.input_type.kind
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Everything about this backbone that changes an embedding, as plain data.
+
+        Weights from a user's file are called ``"checkpoint"`` instead of by the file's name, because a
+        renamed file gives the same numbers; the sha256 tells them apart.
         """
         if self.weights_name is None:
             weights = "random"
@@ -86,9 +102,9 @@ class Backbone:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Plain data that gives this backbone again: ``load_backbone(**arguments)``.
+        """Plain data from which ``load_backbone(**arguments)`` makes this backbone again.
 
-        A checkpoint of the user's own is named by its path, which may be another one elsewhere.
+        A user's checkpoint is named by its path, which may differ on another machine.
         """
         weights = None
         if self.pretrained is not None:
@@ -107,9 +123,9 @@ class Backbone:
     @property
     @one_at_a_time
     def module(self) -> nn.Module:
-        """The frozen network, built once: normalised float (n, 3, h, w) to (n, dim).
+        """The frozen network, built once: from a batch of `inputs` to (n, dim).
 
-        In eval mode and without gradients; a caller must not change it.
+        In eval mode and without gradients; callers must not change it.
         """
         if self._module is None:
             self.keep(self.build())
@@ -117,47 +133,59 @@ class Backbone:
         return self._module
 
     def keep(self, module: nn.Module) -> None:
-        """Freeze a module that `build` would give, and have it as `module`."""
+        """Freeze a module as `build` gives it, and keep it as `module`."""
         self._module = module.eval().requires_grad_(False)
 
     @one_at_a_time
     def build(self) -> nn.Module:
-        """A fresh copy of the network that may be trained, in eval mode, with gradients on.
+        """Build a fresh copy of the network that may be trained: in eval mode, with gradients on.
 
-        It was traced in eval mode: functions that depend on the mode are as in eval mode for good, modules
-        such as BatchNorm, Dropout and stochastic depth follow ``train()``.
+        It was traced in eval mode. Functions that depend on the mode stay as in eval mode; modules such as
+        BatchNorm, Dropout and stochastic depth follow ``train()``.
 
         Raises
         ------
         WeightsError
-            If the weights do not fit the architecture, or their file has changed.
+            The weights do not fit the architecture, or their file has changed.
         """
+        network = self.unfilled()
+        part = self.cut(network)
+        self.fill(network, part.module, part.after)
+        return part.module.requires_grad_(True)
+
+    def unfilled(self) -> nn.Module:
+        """Return the whole network, to be cut and then filled; random weights are in it already."""
         if self.checkpoint is None:
-            network = random_network(self.architecture, self.seed)
-        else:
-            network = uninitialised_network(self.architecture, self.pretrained)
-        part = cut(
+            return random_network(self.architecture, self.seed)
+        return uninitialised_network(self.architecture, self.pretrained)
+
+    def cut(self, network: nn.Module) -> Cut:
+        """Cut the whole network at the layer of this backbone."""
+        return cut(
             network,
-            self.preprocessing.size,
+            self.inputs,
             name=self.name,
             layer=self.layer,
             pooling=self.pooling,
             dim=self.dim,
             rules=self.architecture.rules,
         )
+
+    def fill(self, network: nn.Module, module: nn.Module, behind: tuple[str, ...]) -> None:
+        """Put the checkpoint into the whole network, from which `module` was cut; see `loading.fill`."""
         if self.checkpoint is not None:
+            needed = set(module.state_dict()) if isinstance(module, fx.GraphModule) else None
             fill(
                 network,
                 self.checkpoint,
                 self.architecture,
                 pretrained=self.pretrained,
-                needed=set(part.module.state_dict()) if isinstance(part.module, fx.GraphModule) else None,
-                behind=part.after,
+                needed=needed,
+                behind=behind,
             )
-        return part.module.requires_grad_(True)
 
     def blocks(self, module: nn.Module) -> list[list[str]]:
-        """The blocks of a built module that have parameters, from input to output.
+        """Return the blocks of a built module that have parameters, from input to output.
 
         Parameters
         ----------
@@ -167,9 +195,9 @@ class Backbone:
         Returns
         -------
         list of list of str
-            Qualified names of the modules of each block, for `torch.nn.Module.get_submodule`. A convolution
-            and the norm that follows it are one block; so are a stage of a ResNet (``layer1``) and a child
-            of ``features``.
+            Names of the modules of each block, for `torch.nn.Module.get_submodule`. A convolution and the
+            norm that follows it are one block; so is a stage of a ResNet (``layer1``), or a child of
+            ``features``.
         """
         order = _execution_order(module)
         blocks: list[list[str]] = []

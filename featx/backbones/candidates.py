@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.layers import LOGITS, cut, resolve
+from featx.backbones.layers import LOGITS, resolve_layers
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.registry import load_backbone
 from featx.errors import InputError
@@ -26,11 +26,11 @@ class LayerInfo:
     name : str
         For `layer`, in every function that takes one.
     dim : int
-        Length of the embedding: channels where the layer has positions, which are then averaged.
+        Length of the embedding: the channels, where the layer has positions to average.
     depth : int
-        Its place among the candidates, from 1; the default layer is the last but the logits.
+        Its place among the candidates, from 1; only the logits come after the default layer.
     is_default : bool
-        Whether it is the layer that is taken when none is named.
+        Whether it is taken when no layer is named.
     """
 
     name: str
@@ -41,7 +41,7 @@ class LayerInfo:
 
 @checked()
 def list_layers(name: str, *, weights: Any = "default", image_size: int | None = None) -> list[LayerInfo]:
-    """The candidate layers of a backbone: the output of each of its blocks, its default layer, its logits.
+    """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
     -------
     list of LayerInfo
         In the order of computation. A network without a classifier has no ``"logits"``. Any other node or
-        module of the network is a layer too; these are those worth trying. A warning names the blocks that
-        are left out because it is not known which axis of their output holds the channels.
+        module of the network can be taken, too; these are the ones worth trying. A warning names blocks
+        that are left out because it is not known which axis of their output holds the channels.
 
     Raises
     ------
@@ -81,17 +81,17 @@ def load_layers(
     pooling: str | None = None,
     image_size: int | None = None,
 ) -> list[Backbone]:
-    """The same backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
+    """Load a backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
 
     Parameters
     ----------
     name : str or Backbone
-        A name, or a loaded backbone, of which the other options must then be left alone.
+        A name, or a loaded backbone; with the latter leave `weights` and `image_size` alone.
     layers : "all" or sequence of str or None, default="all"
-        ``"all"`` are those of `list_layers` but the logits; None is the default layer, or that of the loaded
-        backbone.
+        ``"all"`` means those of `list_layers` without the logits; None means the default layer, or that of
+        the loaded backbone.
     weights, pooling, image_size
-        As for `load_backbone`; pooling for the layers that have positions.
+        As for `load_backbone`; `pooling` is for layers that have positions.
 
     Returns
     -------
@@ -126,12 +126,12 @@ def load_layers(
 
 
 def has_logits(backbone: Backbone) -> bool:
-    """Whether the network has a classifier of its own."""
+    """Return whether the network has a classifier of its own."""
     return backbone.architecture.rules.has_classifier(_bare(backbone))
 
 
 def _bare(base: Backbone) -> nn.Module:
-    """The whole network, without its values."""
+    """Return the whole network without its values."""
     if base.checkpoint is None:
         return random_network(base.architecture, base.seed)
     return meta_network(base.architecture, base.pretrained, pretrained_style=True)
@@ -140,9 +140,9 @@ def _bare(base: Backbone) -> nn.Module:
 def _resolved(
     base: Backbone, layers: Sequence[str | None], pooling: str | None = None, *, strict: bool = True
 ) -> list[Any]:
-    return resolve(
+    return resolve_layers(
         _bare(base),
-        base.preprocessing.size,
+        base.inputs,
         layers,
         name=base.name,
         pooling=pooling,
@@ -154,7 +154,7 @@ def _resolved(
 def _usable(
     base: Backbone, layers: Sequence[str | None], pooling: str | None = None
 ) -> list[tuple[Any, tuple[str, str, int]]]:
-    """The layers that can be pooled, each with what `resolve` says; the others are named in a warning."""
+    """Return the layers that can be pooled, each resolved; warn of the others by name."""
     found = list(zip(layers, _resolved(base, layers, pooling, strict=False), strict=True)) if layers else []
     left_out = [str(layer) for layer, told in found if isinstance(told, InputError)]
     if left_out:
@@ -167,15 +167,7 @@ def _usable(
 
 
 def _candidates(base: Backbone) -> list[str | None]:
-    """The last module of every block before the layer of `base`, and that layer itself, as None."""
-    part = cut(
-        _bare(base),
-        base.preprocessing.size,
-        name=base.name,
-        layer=base.layer,
-        pooling=base.pooling,
-        dim=base.dim,
-        rules=base.architecture.rules,
-    )
+    """Return the last module of every block before the layer of `base`, and None for that layer itself."""
+    part = base.cut(_bare(base))
     blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
     return [*blocks, None]

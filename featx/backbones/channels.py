@@ -12,38 +12,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: By how much larger the other images are, in pixels: a multiple of what common networks divide by.
-LARGER = 64
-
 
 def channels_known(
-    shape: Sequence[int], size: tuple[int, int], other: Sequence[int] | None, tokens: Sequence[int]
+    shape: Sequence[int], square: bool, larger: Sequence[int] | None, tokens: Sequence[int]
 ) -> bool:
-    """Whether the channels of a layer are where pooling expects them.
+    """Return whether the channels of a layer are where pooling expects them.
 
     Parameters
     ----------
-    shape : of 2 images
+    shape : sequence of int
         Of the layer's output; pooling takes (n, c, h, w) and (n, t, c).
-    size : (int, int)
-        Height and width of the images.
-    other : the same for larger images, or None
-        Where the network runs at another size.
+    square : bool
+        Whether it is for square images.
+    larger : sequence of int or None
+        The shape for larger images, where the network runs on them.
     tokens : sequence of int
-        How many there may be, by what the network states.
+        How many tokens there may be, as the network states.
     """
     positions, channels = ((2, 3), 1) if len(shape) == 4 else ((1,), 2)
     if all(shape[axis] == 1 for axis in positions):
         return True
-    if other is not None and len(other) == len(shape):
-        moved = [axis for axis in range(1, len(shape)) if shape[axis] != other[axis]]
+    if larger is not None and len(larger) == len(shape):
+        moved = [axis for axis in range(1, len(shape)) if shape[axis] != larger[axis]]
         if moved:
             return moved == list(positions)
     if len(shape) == 4:
-        return size[0] == size[1] and shape[2] == shape[3] != shape[channels]
+        return square and shape[2] == shape[3] != shape[channels]
     return shape[1] in tokens and shape[1] != shape[channels]
-
-
-def obvious(shape: Sequence[int], size: tuple[int, int]) -> bool:
-    """Whether a map from square images shows its channels without another run."""
-    return len(shape) == 4 and channels_known(shape, size, None, ())

@@ -1,4 +1,4 @@
-"""Layers of a network that cannot be traced, overheard by hooks while it runs as it is."""
+"""Read layers of a network that cannot be traced by forward hooks, while it runs as it is."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from featx.backbones.pooling import POOLS
 #: The layer that is the output of the classifier, in every network that has one.
 LOGITS = "logits"
 
-#: What the hooks of `HookedFeatures` heard in the calling thread, by layer; absent while none is running.
+#: In the calling thread, what the hooks of `HookedFeatures` have seen, by layer; absent while none runs.
 _hearing = threading.local()
 
 
 class HookedFeatures(nn.Module):
-    """A network that cannot be traced: run as it is, its layers overheard by hooks.
+    """A network that cannot be traced, run as it is, and hooks that read its layers.
 
-    Any number of threads may run it at once: the hooks are put on when it is made, and stay.
+    Any number of threads may run it at once: the hooks are registered when it is made, and stay.
 
     Parameters
     ----------
     network : torch.nn.Module
         The whole network.
     taps : sequence of (str, str)
-        Name of a module, whose output is taken, or with the suffix ``":input"`` its input, or `LOGITS`; and
-        one of `POOLINGS`. The rows of several are put side by side.
+        For each layer: the name of a module, whose output is taken (with the suffix ``":input"`` its input),
+        or `LOGITS`; and one of `POOLINGS`. The rows of several layers stand side by side.
     """
 
     def __init__(self, network: nn.Module, taps: Sequence[tuple[str, str]]):
@@ -56,8 +56,8 @@ class HookedFeatures(nn.Module):
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
 
-# Plain functions, so that copies and pickles of a network carry its hooks. What is heard is cloned, because
-# what follows may work in place.
+# Plain functions, so that copies and pickles of a network carry its hooks. Tensors are cloned, because later
+# modules may work in place.
 
 
 def _hear_input(layer: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:

@@ -12,20 +12,20 @@ The layer ``"logits"`` is what the whole network gives: the scores of the classe
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from featx.backbones.channels import LARGER, channels_known, obvious
+from featx.backbones.dry_run import DryRun, embedding_dim
 from featx.backbones.hooks import LOGITS, HookedFeatures
 from featx.backbones.layer_rules import ADVICE, LayerRules
+from featx.backbones.network_input import NetworkInput
 from featx.backbones.pooling import AVERAGED, POOLS, POOLS_BETWEEN
 from featx.backbones.tracing import before_dropout, classifier_node, trace
-from featx.errors import InputError, UnknownName, reason_of
+from featx.errors import InputError, UnknownName
 from featx.options import POOLINGS
 
 _RULES = LayerRules()
@@ -38,7 +38,7 @@ class Cut:
     Attributes
     ----------
     module : torch.nn.Module
-        Normalised float (n, 3, h, w) to (n, dim), in eval mode. Shares the parameters of the network.
+        From a batch of the network's inputs to (n, dim), in eval mode. Shares the parameters of the network.
     layer, pooling : str
         As resolved.
     dim : int
@@ -56,7 +56,7 @@ class Cut:
 
 def cut(
     network: nn.Module,
-    size: tuple[int, int],
+    inputs: NetworkInput,
     *,
     name: str,
     layer: str | None = None,
@@ -69,9 +69,9 @@ def cut(
     Parameters
     ----------
     network : torch.nn.Module
-        Images (n, 3, h, w) to class scores. May live on the meta device.
-    size : (int, int)
-        Height and width of the images; decides `dim` where nothing is pooled.
+        From a batch of `inputs` to class scores. May live on the meta device.
+    inputs : NetworkInput
+        What the network takes.
     name : str
         Of the network, for messages.
     layer : str, optional
@@ -90,15 +90,15 @@ def cut(
     UnknownName
         No such layer or pooling.
     InputError
-        The layer gives no tensor of numbers per image, the network does not run at `size`, or has no
+        The layer gives no tensor of numbers per image, the network does not run on `inputs`, or has no
         classifier to give logits.
     """
     if pooling is not None and pooling not in POOLINGS:
         raise UnknownName("pooling", str(pooling), POOLINGS)
-    network.eval()
+    run = DryRun(network.eval(), inputs, rules, name)
     traced = trace(network, rules)
     if traced is None:
-        return _cut_by_hook(network, size, name, layer, pooling, dim, rules)
+        return _cut_by_hook(run, layer, pooling, dim)
     graph, names = traced
     node = _node(graph, names, network, rules, layer, name)
     classifier = None
@@ -108,14 +108,13 @@ def cut(
     resolved = names[node]
     module = _end_at(network, graph, node)
     if dim is None or pooling is None:
-        shape = _shape(module, network, size, name, resolved)
-        pooling = _resolve_pooling(pooling, shape, name, resolved)
-        dim = _dim(shape, pooling)
+        shape = run.shape(module, resolved)
+        pooling = run.pooling(pooling, shape, resolved)
+        dim = embedding_dim(shape, pooling)
         if layer is None and pooling != "none":
             _require_dim(rules.stated_dim(network, classifier), dim, name, resolved)
-        elif layer is not None and pooling in AVERAGED and not obvious(shape, size):
-            other = _try_larger(module, network, size)
-            _require_channels(shape, other, size, rules.stated_tokens(network), name, resolved)
+        elif layer is not None and pooling in AVERAGED and not run.obvious(shape):
+            run.require_channels(shape, run.larger_shape(module), resolved)
     if pooling != "identity":
         with graph.inserting_after(node):
             node = graph.call_function(POOLS[pooling], (node,))
@@ -123,9 +122,9 @@ def cut(
     return Cut(module.eval(), resolved, pooling, dim, unused(network, module))
 
 
-def resolve(
+def resolve_layers(
     network: nn.Module,
-    size: tuple[int, int],
+    inputs: NetworkInput,
     layers: Sequence[str | None],
     *,
     name: str,
@@ -139,7 +138,7 @@ def resolve(
 
     Parameters
     ----------
-    network, size, name, pooling, rules
+    network, inputs, name, pooling, rules
         As for `cut`. The network is not changed.
     layers : sequence of str or None
         As for `cut`, each.
@@ -155,34 +154,30 @@ def resolve(
     UnknownName, InputError
         As `cut`.
     """
-    network.eval()
+    run = DryRun(network.eval(), inputs, rules, name)
     traced = trace(network, rules)
     if traced is None:
-        # Cutting may take the classifier off, so each is cut from a copy.
-        return [
-            _resolved_by_hook(copy.deepcopy(network), size, name, layer, pooling, rules, strict)
-            for layer in layers
-        ]
+        return [_resolve_by_hook(run, layer, pooling, strict) for layer in layers]
     graph, names = traced
     nodes = [_node(graph, names, network, rules, layer, name) for layer in layers]
     seen = _Shapes(fx.GraphModule(network, graph), set(nodes))
-    _shape(seen.run, network, size, name, LOGITS)
+    run.shape(seen.run, LOGITS)
     shapes = [seen.found[node] for node in nodes]
     larger: list[torch.Size | None] = [None] * len(nodes)
-    if not all(shape is None or obvious(shape, size) for shape in shapes):
+    if not all(shape is None or run.obvious(shape) for shape in shapes):
         seen = _Shapes(fx.GraphModule(network, graph), set(nodes))
-        if _try_larger(seen.run, network, size) is not None:
+        if run.larger_shape(seen.run) is not None:
             larger = [seen.found[node] for node in nodes]
     found: list[tuple[str, str, int] | InputError] = []
-    for layer, node, shape, other in zip(layers, nodes, shapes, larger, strict=True):
+    for layer, node, shape, larger_shape in zip(layers, nodes, shapes, larger, strict=True):
         resolved = names[node]
         if shape is None or len(shape) < 2 or shape[0] != 2:
-            raise InputError(f"{name}: layer {resolved!r} gives no row of numbers per image")
-        how = _resolve_pooling(pooling, shape, name, resolved)
-        found.append((resolved, how, _dim(shape, how)))
+            raise InputError(f"{name}: layer {resolved!r} gives no row of numbers per {inputs.kind}")
+        how = run.pooling(pooling, shape, resolved)
+        found.append((resolved, how, embedding_dim(shape, how)))
         if layer is not None and how in AVERAGED:
             try:
-                _require_channels(shape, other, size, rules.stated_tokens(network), name, layer)
+                run.require_channels(shape, larger_shape, layer)
             except InputError as error:
                 if strict:
                     raise
@@ -222,7 +217,7 @@ def cut_several(
     Returns
     -------
     torch.nn.Module
-        Normalised float (n, 3, h, w) to the embeddings of all layers side by side, in eval mode.
+        From a batch of the network's inputs to the embeddings of all layers side by side, in eval mode.
     """
     network.eval()
     traced = trace(network, rules)
@@ -323,15 +318,9 @@ def _offered(names: Iterable[str]) -> list[str]:
     return list(offered)
 
 
-def _cut_by_hook(
-    network: nn.Module,
-    size: tuple[int, int],
-    name: str,
-    layer: str | None,
-    pooling: str | None,
-    dim: int | None,
-    rules: LayerRules,
-) -> Cut:
+def _cut_by_hook(run: DryRun, layer: str | None, pooling: str | None, dim: int | None) -> Cut:
+    """Cut a network that cannot be traced; its classifier may be taken off."""
+    network, name, rules = run.network, run.name, run.rules
     modules = dict(network.named_modules())
     del modules[""]
     if layer is None:
@@ -347,12 +336,11 @@ def _cut_by_hook(
     if dim is None or pooling is None:
         # On a copy, because the hooks stay.
         whole = HookedFeatures(copy.deepcopy(network), [(layer, "identity")])
-        shape = _shape(whole, network, size, name, layer)
-        pooling = _resolve_pooling(pooling, shape, name, layer)
-        dim = _dim(shape, pooling)
-        if pooling in AVERAGED and not obvious(shape, size):
-            other = _try_larger(whole, network, size)
-            _require_channels(shape, other, size, rules.stated_tokens(network), name, layer)
+        shape = run.shape(whole, layer)
+        pooling = run.pooling(pooling, shape, layer)
+        dim = embedding_dim(shape, pooling)
+        if pooling in AVERAGED and not run.obvious(shape):
+            run.require_channels(shape, run.larger_shape(whole), layer)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):
         network.set_submodule(head, nn.Identity())  # so that no classifier is run or trained for nothing
@@ -360,82 +348,15 @@ def _cut_by_hook(
     return Cut(module, layer, pooling, dim, (f"{head}.",) if side else ())
 
 
-def _resolved_by_hook(
-    network: nn.Module,
-    size: tuple[int, int],
-    name: str,
-    layer: str | None,
-    pooling: str | None,
-    rules: LayerRules,
-    strict: bool,
+def _resolve_by_hook(
+    run: DryRun, layer: str | None, pooling: str | None, strict: bool
 ) -> tuple[str, str, int] | InputError:
+    # Cutting may take the classifier off, so each layer is cut from a copy.
+    run = replace(run, network=copy.deepcopy(run.network))
     try:
-        part = _cut_by_hook(network, size, name, layer, pooling, None, rules)
+        part = _cut_by_hook(run, layer, pooling, None)
     except InputError as error:
         if strict:
             raise
         return error
     return part.layer, part.pooling, part.dim
-
-
-def _try_larger(module: Callable[[Tensor], Any], network: nn.Module, size: tuple[int, int]) -> Any:
-    """Shape of what larger images give; None where the network does not run on them."""
-    try:
-        return _shape(module, network, (size[0] + LARGER, size[1] + LARGER), "", "")
-    except InputError:
-        return None
-
-
-def _require_channels(
-    shape: torch.Size,
-    other: Sequence[int] | None,
-    size: tuple[int, int],
-    tokens: Sequence[int],
-    name: str,
-    layer: str,
-) -> None:
-    if not channels_known(shape, size, other, tokens):
-        raise InputError(
-            f"{name}: layer {layer!r} gives {tuple(shape[1:])} per image, of which the axis of the channels "
-            "is not known to be where pooling expects it, (c, h, w) or (tokens, c); use pooling='none', the "
-            f"default layer, or another one (featx backbones {name} --layers)"
-        )
-
-
-def _shape(
-    module: Callable[[Tensor], Any], network: nn.Module, size: tuple[int, int], name: str, layer: str
-) -> torch.Size:
-    first = next(network.parameters(), None)
-    # Two images, so that a number which is not per image shows.
-    images = torch.zeros((2, 3, *size), device="cpu" if first is None else first.device)
-    try:
-        with torch.inference_mode():
-            out = module(images)
-    except Exception as error:  # any library's code, and what tracing made of it
-        raise InputError(
-            f"{name}: does not run on images of {size[0]} x {size[1]} pixels ({reason_of(error)})"
-        ) from error
-    if not isinstance(out, Tensor) or out.dim() < 2 or len(out) != 2 or not out.is_floating_point():
-        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise InputError(f"{name}: layer {layer!r} gives no row of numbers per image (for 2 images: {got})")
-    return out.shape
-
-
-def _resolve_pooling(pooling: str | None, shape: torch.Size, name: str, layer: str) -> str:
-    if len(shape) == 2:
-        return "identity"
-    if pooling is None:
-        pooling = "avg"
-    if pooling == "identity" or (pooling in ("avg", "max") and len(shape) > 4):
-        offered = "none" if len(shape) > 4 else "avg, max or none"
-        raise InputError(
-            f"{name}: layer {layer!r} gives {tuple(shape[1:])} per image, which pooling {pooling!r} does not "
-            f"make a vector; use {offered}"
-        )
-    return pooling
-
-
-def _dim(shape: torch.Size, pooling: str) -> int:
-    if pooling == "none":
-        return math.prod(shape[1:])
-    return shape[2] if len(shape) == 3 else shape[1]

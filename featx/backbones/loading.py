@@ -1,4 +1,4 @@
-"""Putting values into a network: those of a checkpoint, or random ones that a seed decides."""
+"""Build networks with values: those of a checkpoint, or random ones drawn from a seed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _building = fresh_in_child(threading.RLock())
 
-_COUNTER = "num_batches_tracked"  # of BatchNorm: never read in eval mode, and missing in old files
+#: A buffer of BatchNorm that is never read in eval mode, and missing in old files.
+_COUNTER = "num_batches_tracked"
 
 
 def one_at_a_time(function: _Function) -> _Function:
-    """Let only one thread at a time run any of the functions so marked, and no other fork meanwhile.
+    """Let one thread at a time run any of the functions decorated with this, and nobody fork meanwhile.
 
     Building a network is not thread-safe: torch draws from one random state, and while it traces one network
     it routes the calls of all modules, in every thread, through the tracer.
@@ -43,10 +44,10 @@ def one_at_a_time(function: _Function) -> _Function:
 
 
 class ThreadLocalTracing:
-    """Mixed into a `torch.fx.Tracer`, keeps out of the trace what other threads compute meanwhile.
+    """Mixin for a `torch.fx.Tracer` that keeps out of the trace what other threads compute meanwhile.
 
-    While a network is traced, torch calls modules by way of the tracer, in every thread of the process. So
-    the network that is traced must be one that no other thread runs: see `copy_to_meta`.
+    While a network is traced, torch routes the module calls of every thread through the tracer. So no other
+    thread may run the network that is traced: trace a copy, see `copy_to_meta`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -54,16 +55,16 @@ class ThreadLocalTracing:
         self._thread = threading.get_ident()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
-        """As torch has it, and what other threads have compiled does not take itself for traced.
+        """Clear torch's mark that a trace is going on, which holds for the whole process.
 
-        The mark is one for the whole process, and a compiled network that sees it refuses to run.
+        A network that another thread has compiled would refuse to run while the mark is set.
         """
         if hasattr(fx._symbolic_trace, "_is_fx_tracing_flag"):
             fx._symbolic_trace._is_fx_tracing_flag = False
         return super().create_args_for_root(*args, **kwargs)  # type: ignore[misc]
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        """The node of the call, or just its result in another thread."""
+        """Return the node of the call; in another thread, its result."""
         if threading.get_ident() != self._thread:
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)  # type: ignore[misc]
@@ -71,14 +72,14 @@ class ThreadLocalTracing:
 
 @one_at_a_time
 def random_network(architecture: Architecture, seed: int) -> nn.Module:
-    """A network with random values, the same for the same seed; the caller's random state is left alone."""
+    """Return a network with random values drawn from `seed`; the caller's random state stays as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return architecture.build(None, pretrained_style=False)
 
 
 class _NoChance(TorchFunctionMode):
-    """Skips drawing initial values: most of the time it takes to build a network."""
+    """Skip drawing initial values, which takes most of the time of building a network."""
 
     _SKIPPED = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_)
 
@@ -88,13 +89,13 @@ class _NoChance(TorchFunctionMode):
 
 @one_at_a_time
 def uninitialised_network(architecture: Architecture, pretrained: Pretrained | None) -> nn.Module:
-    """A network for `fill`; until then it holds whatever was in memory."""
+    """Return a network for `fill`; until then it holds whatever was in memory."""
     with torch.random.fork_rng(devices=[]), _NoChance():
         return architecture.build(pretrained, pretrained_style=True)
 
 
 class _EmptyIsMeta(TorchFunctionMode):
-    """Gives fresh parameters no memory, and lets a constructor compute with any other tensor."""
+    """Give new parameters no memory, and let a constructor compute with any other tensor."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -107,7 +108,7 @@ class _EmptyIsMeta(TorchFunctionMode):
 def meta_network(
     architecture: Architecture, pretrained: Pretrained | None, *, pretrained_style: bool
 ) -> nn.Module:
-    """The network without values, on the meta device: its layers and shapes for next to nothing."""
+    """Return the network on the meta device: layers and shapes without values, at almost no cost."""
     try:
         with torch.random.fork_rng(devices=[]), _EmptyIsMeta():
             network = architecture.build(pretrained, pretrained_style=pretrained_style)
@@ -117,9 +118,9 @@ def meta_network(
 
 
 def copy_to_meta(module: nn.Module) -> nn.Module:
-    """A copy of a network on the meta device: its layers and shapes, none of its numbers.
+    """Copy a network to the meta device: its layers and shapes, none of its numbers.
 
-    For whatever would disturb the threads that run `module` meanwhile, such as tracing it.
+    Use the copy for what would disturb threads that run `module` meanwhile, such as tracing.
 
     Parameters
     ----------
@@ -137,7 +138,7 @@ def copy_to_meta(module: nn.Module) -> nn.Module:
 
 
 def values_sha256(network: nn.Module) -> str:
-    """sha256 over names, types, shapes and values of everything a network holds."""
+    """Return the sha256 over names, types, shapes and values of everything that a network holds."""
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -161,21 +162,20 @@ def fill(
     network : torch.nn.Module
         Of that architecture.
     checkpoint : Checkpoint
-        The file.
     architecture : Architecture
-        Knows old names of tensors.
+        Translates old names of tensors.
     pretrained : Pretrained, optional
-        Knows whether tensors are matched by their order.
+        Tells whether tensors are matched by their order.
     needed : collection of str, optional
-        The tensors that an embedding needs; by default all of the network. Others may be missing, or of
-        another shape: the classifier of a network that was fine-tuned to other classes.
+        The tensors that an embedding needs; by default all of the network. Others may be missing or have
+        another shape, such as the classifier of a network that was fine-tuned to other classes.
     behind : tuple of str
-        Prefixes behind the layer. The file may hold any tensors there.
+        Prefixes of tensors behind the layer, of which the file may hold any.
 
     Raises
     ------
     WeightsError
-        If a needed tensor is missing or of another shape, or the file holds tensors this network has not.
+        A needed tensor is missing or has another shape, or the file holds tensors unknown to the network.
     """
     own = network.state_dict()
     needed = own.keys() if needed is None else needed
@@ -213,7 +213,7 @@ def fill(
 
 
 def _in_order(own: dict[str, Tensor], given: dict[str, Tensor], label: str) -> dict[str, Tensor]:
-    """Give the tensors the names of the network, first to first and last to last."""
+    """Name the tensors as the network does, in order."""
     names = [key for key in own if not key.endswith(_COUNTER)]
     values = [value for key, value in given.items() if not key.endswith(_COUNTER)]
     if len(names) != len(values):

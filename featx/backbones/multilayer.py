@@ -10,16 +10,15 @@ from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.layers import cut_several, unused
-from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
+from featx.backbones.loading import one_at_a_time
+from featx.backbones.network_input import NetworkInput
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
 
 
 @dataclass
 class MultiLayerBackbone:
-    """The same network cut at several layers, whose embeddings stand side by side.
-
-    What runs a `Backbone` runs this as well.
+    """A network cut at several layers, whose embeddings stand side by side; runs wherever a `Backbone` does.
 
     Parameters
     ----------
@@ -56,6 +55,21 @@ class MultiLayerBackbone:
         return self.members[0].preprocessing
 
     @property
+    def preparation(self) -> Preprocessing:
+        """Of the network."""
+        return self.members[0].preparation
+
+    @property
+    def inputs(self) -> NetworkInput:
+        """Of the network."""
+        return self.members[0].inputs
+
+    @property
+    def kind(self) -> str:
+        """Of the network."""
+        return self.members[0].kind
+
+    @property
     def dim(self) -> int:
         """Of all embeddings together."""
         return sum(member.dim for member in self.members)
@@ -70,21 +84,10 @@ class MultiLayerBackbone:
 
     def _build(self) -> nn.Module:
         first = self.members[0]
-        if first.checkpoint is None:
-            network = random_network(first.architecture, first.seed)
-        else:
-            network = uninitialised_network(first.architecture, first.pretrained)
+        network = first.unfilled()
         taps = [(member.layer, member.pooling) for member in self.members]
         module = cut_several(network, taps, name=self.name, rules=first.architecture.rules)
-        if first.checkpoint is not None:
-            fill(
-                network,
-                first.checkpoint,
-                first.architecture,
-                pretrained=first.pretrained,
-                needed=set(module.state_dict()) if isinstance(module, fx.GraphModule) else None,
-                behind=unused(network, module) if isinstance(module, fx.GraphModule) else (),
-            )
+        first.fill(network, module, unused(network, module) if isinstance(module, fx.GraphModule) else ())
         return module
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,7 +100,7 @@ def combine_layers(members: Sequence[Backbone]) -> Any:
 
 
 def columns_of(backbone: Any) -> list[slice]:
-    """Where the embedding of each layer stands in a row; one slice for a network with one layer."""
+    """Return the columns of a row that hold the embedding of each layer; of a single layer, all."""
     members = getattr(backbone, "members", (backbone,))
     columns, start = [], 0
     for member in members:

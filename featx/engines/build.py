@@ -1,4 +1,4 @@
-"""From a plan to an engine that fits into this machine's memory."""
+"""Build the engine of a plan, with a batch that fits into this machine's memory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from featx import machine
 from featx.backbones.backbone import Backbone
 from featx.backbones.loading import one_at_a_time
-from featx.engines.allocation import allocate, bytes_per_image
+from featx.engines.allocation import allocate, bytes_per_input
 from featx.engines.interface import Engine, engine_error
 from featx.engines.resolver import Plan, resolve
 from featx.engines.torch import EagerEngine, TorchEngine
 from featx.errors import FeatxError
 
-# Of the memory that is free, what the network may take; images that wait and the caches need some, too.
+# Part of the free memory that the network may take; inputs that wait and caches need some, too.
 _MEMORY_SHARE = 0.5
 
-#: Images in a call at most, where the size is found automatically: on a CPU, and on a device.
+#: Most inputs in a batch whose size is chosen automatically, on a CPU and on a device.
 MAX_CPU_BATCH = 64
 MAX_DEVICE_BATCH = 512
 
@@ -33,18 +33,18 @@ def make_engine(
     batch_size: int | str = "auto",
     images: int | None = None,
 ) -> Engine:
-    """An engine that runs `backbone` here.
+    """Resolve a request and build the engine that runs `backbone` here.
 
     Parameters
     ----------
     backbone : Backbone
-        Built now, if it was not; it is not changed.
+        Not changed.
     engine, device, precision : str
         As for `resolve`.
     batch_size : int or "auto"
-        Images in a call; ``"auto"`` is what suits the engine and fits into memory.
+        Inputs in a call; ``"auto"`` is what suits the engine and fits into memory.
     images : int, optional
-        How many will be computed, where it is known: for a few, no memory for many is taken.
+        How many inputs will be computed, if known; for a few, less memory is taken.
 
     Raises
     ------
@@ -67,36 +67,35 @@ def build_engine(
     threads: int | None = None,
     calibration: bytes | None = None,
 ) -> Engine:
-    """The engine of a plan.
+    """Build the engine of a plan.
 
     Parameters
     ----------
     backbone : Backbone
     plan : Plan
-        What `resolve` gave.
+        As `resolve` returned it.
     batch_size : int or "auto"
     images : int, optional
-        How many will be computed.
+        How many inputs will be computed.
     threads : int, optional
         Cores that may be used; by default those of the process.
     calibration : bytes, optional
-        For int8: what `featx.engines.int8.calibrate` gave.
+        For int8, as `featx.engines.int8.calibrate` returned it.
 
     Raises
     ------
     EngineError
-        Where the engine cannot be built for this network here; another one may.
+        The engine cannot be built for this network on this machine; another one may work.
     """
     kind, preferred = _kind(plan)
     on_cpu = plan.device == "cpu"
-    needed = bytes_per_image(backbone.module, backbone.preprocessing.size)
+    needed = bytes_per_input(backbone)
     taken = allocate(
         cores=(threads or machine.cores()) if on_cpu else 1,
         images=images,
-        size=backbone.preprocessing.size,
-        preferred=preferred,
+        preferred=backbone.inputs.scale_batch(preferred),
         largest=MAX_CPU_BATCH if on_cpu else MAX_DEVICE_BATCH,
-        bytes_per_image=needed,
+        bytes_per_input=needed,
         budget=_budget(plan.device),
         batch_size=batch_size,
     )
@@ -105,12 +104,12 @@ def build_engine(
         return kind(backbone, device=plan.device, precision=plan.precision, allocation=taken, **options)
     except FeatxError:
         raise
-    except Exception as error:  # of the library that does the work, and another one may do
+    except Exception as error:  # of the library that computes; another engine may work
         raise engine_error(f"{backbone.name}: {plan}", error) from error
 
 
 def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:
-    """What builds the engine, and how many images of 224 px suit it."""
+    """Return what builds the engine, and how many usual inputs (images of 224 px) suit it."""
     if plan.engine == "eager":
         return EagerEngine, EagerEngine.preferred
     if plan.engine == "openvino":
@@ -129,7 +128,7 @@ def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:
 
 
 def engine_version(plan: Plan) -> str | None:
-    """The version that the engine of a plan would have, or None where its library does not load."""
+    """Return the version that the engine of a plan would have; None where its library does not load."""
     if plan.engine != "openvino":
         return str(torch.__version__)
     from featx.engines.openvino import import_openvino
@@ -141,7 +140,7 @@ def engine_version(plan: Plan) -> str | None:
 
 
 def _budget(device: str) -> int | None:
-    """Bytes that the network's activations may take."""
+    """Return how many bytes the network's activations may take."""
     if device.partition(":")[0] == "cuda":
         free: int | None = torch.cuda.mem_get_info(torch.device(device))[0]
     else:

@@ -1,4 +1,4 @@
-"""The engine that lets PyTorch write C++ for the network at hand: ``torch.compile`` with frozen weights."""
+"""The engine that compiles the network to C++ with ``torch.compile``, with frozen weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from featx.backbones.backbone import Backbone
 from featx.engines.allocation import Allocation
-from featx.engines.interface import pad_batch
+from featx.engines.interface import example, pad_batch
 from featx.engines.torch import TorchEngine
 from featx.errors import EngineError
 
@@ -19,13 +19,13 @@ from featx.errors import EngineError
 class CompileEngine(TorchEngine):
     """Runs a backbone through ``torch.compile`` on a CPU. See `featx.engines.interface.Engine`.
 
-    Takes half a minute and a C++ compiler before the first image. The batch is fixed: what is smaller is
+    Needs a C++ compiler, and half a minute before the first batch. The batch is fixed; smaller ones are
     padded.
 
     Raises
     ------
     EngineError
-        Where the network cannot be compiled, with the reason.
+        The network cannot be compiled; the message says why.
     """
 
     name = "compile"
@@ -44,11 +44,10 @@ class CompileEngine(TorchEngine):
         failed: list[Exception] = []
 
         def compile_now() -> None:
-            # In a worker of its own: the code is made for the number of threads of the thread that runs it.
+            # In a thread of its own, made a worker: the code is compiled for that thread's number of threads.
             try:
                 self.enter()
-                height, width = backbone.preprocessing.size
-                self._run(np.zeros((self.batch_size, height, width, 3), np.uint8))
+                self._run(example(backbone, self.batch_size))
             except Exception as error:
                 failed.append(error)
 
@@ -72,6 +71,6 @@ class CompileEngine(TorchEngine):
         rows = []
         for start in range(0, len(batch), self.batch_size):
             part = pad_batch(batch[start : start + self.batch_size], self.batch_size)
-            out = self._module(self._normalised(self._upload(part)))
+            out = self._module(self._network_input(self._upload(part)))
             rows.append(out.to(torch.float32).numpy())
         return np.concatenate(rows)[: len(batch)] if rows else np.empty((0, self.backbone.dim), np.float32)

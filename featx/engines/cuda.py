@@ -1,4 +1,4 @@
-"""The engine for NVIDIA's GPUs: copies beside the computing, and no launches where shapes are fixed."""
+"""The engine for NVIDIA's GPUs: it copies while it computes, and replays recorded CUDA graphs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 
 from featx.backbones.backbone import Backbone
 from featx.engines.allocation import Allocation
-from featx.engines.interface import Ticket
+from featx.engines.interface import Ticket, example
 from featx.engines.torch import TorchEngine, full_fp32, out_of_memory
 
-#: Batches whose pixels may be on the way or computing at a time: one computes, one is copied.
+#: Batches that may be copied or computed at a time: one computes, one is copied, one is filled.
 SLOTS = 3
 
 
@@ -30,15 +30,15 @@ class CudaEngine(TorchEngine):
     device : str
         ``"cuda"`` or ``"cuda:N"``.
     allocation : Allocation, optional
-        Its batch; workers are of no meaning here.
+        Only its batch size counts here.
     compiled : bool, default=False
-        Whether the network goes through ``torch.compile``: a minute of start-up for faster kernels.
+        Use ``torch.compile``: a minute of start-up for faster kernels.
 
     Notes
     -----
-    Pixels are written into pinned memory, copied on a stream of their own, and computed by a CUDA graph
-    that was recorded for the full batch: nothing is launched kernel by kernel. A last batch that is not
-    full is padded. Where a graph cannot be recorded the network runs as usual.
+    A batch is written into pinned memory, copied on a stream of its own, and computed by a CUDA graph that
+    was recorded for the full batch, so kernels are not launched one by one. A last batch that is not full is
+    padded. Where no graph can be recorded, the network runs as usual.
     """
 
     name = "torch"
@@ -63,7 +63,7 @@ class CudaEngine(TorchEngine):
         if compiled:
             self.name = "compile"
         self._copies = torch.cuda.Stream(self._device)
-        # One memory for all graphs: they run one after the other, and their rows are copied out at once.
+        # All graphs use the same memory: they run one by one, and their rows are copied out at once.
         self.pool = torch.cuda.graph_pool_handle()
         self._slots: list[_Slot] = []
         self._turn = 0
@@ -74,7 +74,7 @@ class CudaEngine(TorchEngine):
         return torch.compile(module, dynamic=False) if self._compiled else module
 
     def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
-        """Start on a batch; the ticket waits for its rows."""
+        """Start to compute a batch; the ticket waits for its rows."""
         count = sum(len(part) for part in parts)
         with self._lock:
             if self._largest is None and 0 < count <= self.batch_size:
@@ -100,10 +100,10 @@ class CudaEngine(TorchEngine):
         return self._slots[self._turn]
 
     @torch.inference_mode()
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (b, h, w, 3) on the device to float32 (b, dim) there."""
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return float32 (b, dim) on the device of a prepared batch there."""
         with self._numerics():
-            rows: torch.Tensor = self._module(self._normalised(pixels))
+            rows: torch.Tensor = self._module(self._network_input(batch))
             return rows.to(torch.float32)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
@@ -117,28 +117,28 @@ class CudaEngine(TorchEngine):
 
 
 def pinned(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Memory that a device can copy from and to by itself."""
+    """Return memory that a device can copy from and to by itself."""
     return torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
 class _Slot:
-    """Memory for one batch on its way: pinned pixels, their copy on the device, rows, and rows back here."""
+    """Memory for one batch: pinned inputs, their copy on the device, and pinned rows."""
 
     def __init__(self, engine: CudaEngine) -> None:
         size, device = engine.batch_size, engine._device
-        height, width = engine.backbone.preprocessing.size
+        inputs = torch.from_numpy(example(engine.backbone, 1))
         self._engine = engine
-        self._pixels = pinned((size, height, width, 3), torch.uint8)
+        self._inputs = pinned((size, *inputs.shape[1:]), inputs.dtype)
         self._rows = pinned((size, engine.backbone.dim), torch.float32)
-        self._input = torch.zeros_like(self._pixels, device=device)
+        self._input = torch.zeros_like(self._inputs, device=device)
         self._copied, self._done = torch.cuda.Event(), torch.cuda.Event()
         self._waiting: _Waiting | None = None
         self._graph, self._output = self._recorded()
 
     def _recorded(self) -> tuple[torch.cuda.CUDAGraph | None, torch.Tensor | None]:
-        """The network on this slot's input as one graph, or nothing where that cannot be recorded."""
+        """Record the network on this slot's input as one graph; (None, None) where that fails."""
         engine = self._engine
-        # A stream of this device: the one that torch records on by itself is of whichever came first.
+        # A stream of this device: the one that torch records on by default belongs to the first device used.
         stream = torch.cuda.Stream(engine._device)
         stream.wait_stream(torch.cuda.current_stream(engine._device))
         with torch.cuda.stream(stream), _tried_algorithms():
@@ -147,7 +147,7 @@ class _Slot:
         torch.cuda.current_stream(engine._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         try:
-            # What other threads do on the device meanwhile does not spoil the recording.
+            # "thread_local": what other threads do on the device does not break the recording.
             with torch.cuda.graph(graph, pool=engine.pool, stream=stream, capture_error_mode="thread_local"):
                 output = engine.forward(self._input)
         except torch.OutOfMemoryError:
@@ -160,17 +160,17 @@ class _Slot:
         return graph, output
 
     def start(self, parts: Sequence[np.ndarray], count: int) -> Ticket:
-        """Copy, compute and copy back, all in order on the device while this thread goes on."""
-        if self._waiting is not None:  # nobody has fetched the rows of the last time yet
+        """Copy, compute and copy back, in order on the device, while this thread goes on."""
+        if self._waiting is not None:  # the last rows of this slot were not fetched yet
             self._waiting()
-        engine, pixels, at = self._engine, self._pixels.numpy(), 0
+        engine, inputs, at = self._engine, self._inputs.numpy(), 0
         for part in parts:
-            pixels[at : at + len(part)] = part
+            inputs[at : at + len(part)] = part
             at += len(part)
         current = torch.cuda.current_stream(engine._device)
         with torch.cuda.stream(engine._copies):
             engine._copies.wait_event(self._done)  # the network has read the last batch
-            self._input[:count].copy_(self._pixels[:count], non_blocking=True)
+            self._input[:count].copy_(self._inputs[:count], non_blocking=True)
             self._copied.record(engine._copies)
         current.wait_event(self._copied)
         if self._graph is not None and self._output is not None:
@@ -186,7 +186,7 @@ class _Slot:
 
 
 class _Waiting:
-    """Rows that the device is still to deliver into a slot."""
+    """A ticket for the rows that the device will put into a slot."""
 
     def __init__(self, rows: torch.Tensor, done: torch.cuda.Event) -> None:
         self._pending, self._done = rows, done
@@ -201,7 +201,7 @@ class _Waiting:
 
 @contextlib.contextmanager
 def _tried_algorithms() -> Iterator[None]:
-    """cuDNN tries its algorithms for the shape at hand, whatever the process is set to."""
+    """Let cuDNN try its algorithms for the shape at hand, whatever the process is set to."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:

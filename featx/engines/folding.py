@@ -1,8 +1,8 @@
-"""Folding batch norms into the convolutions before them.
+"""Fold batch norms into the convolutions before them.
 
 In eval mode a batch norm is y = g (x - m) / s + b with s = sqrt(v + eps), and x = W * u + c a convolution.
-So y = (g / s) W * u + (g / s) (c - m) + b is one convolution with other values: the same function with one
-pass over memory less per layer, which is what a small network on a CPU spends its time on.
+So y = (g / s) W * u + (g / s) (c - m) + b is one convolution with other values. It saves a pass over memory
+per layer, on which a small network on a CPU spends most of its time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import fx, nn
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """A frozen copy in eval mode, with batch norms folded where the network could be traced.
+    """Return a frozen copy in eval mode, with batch norms folded where the network could be traced.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def _fold(module: fx.GraphModule, node: fx.Node) -> None:
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
         return  # without running statistics it depends on the batch
     if _calls(module, before.target) > 1 or _calls(module, node.target) > 1:
-        return  # shared by two places of the network
+        return  # used in two places of the network
     _scale(convolution, norm)
     # timm keeps a norm and the activation after it in one module.
     rest = [
@@ -62,7 +62,7 @@ def _calls(module: fx.GraphModule, target: object) -> int:
 
 
 def _scale(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """In double precision, because a variance near eps would cost single precision its last digits."""
+    """Scale the convolution, in double precision: a variance near eps would cost single its last digits."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     mean, variance = norm.running_mean.double(), norm.running_var.double()

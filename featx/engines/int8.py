@@ -1,9 +1,9 @@
-"""Eight-bit integers: the network quantised after training, on images of the collection itself.
+"""Quantise a network to eight-bit integers after training, on inputs of the collection itself.
 
-Weights get a scale for each output channel, activations one for each layer, from the range of values that
-they have on some hundred images, and biases are corrected for the mean error (NNCF's post-training
-quantisation; Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction",
-section 4.2). The scales depend on those images, so a calibration is part of the space of its rows.
+Weights get a scale for each output channel, activations one for each layer, from their range of values on
+some hundred inputs, and biases are corrected for the mean error (NNCF's post-training quantisation; Nagel et
+al. 2019, "Data-free quantization through weight equalization and bias correction", section 4.2). The scales
+depend on those inputs, so a calibration is part of the space of its rows.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from featx.backbones.backbone import Backbone
 from featx.engines.openvino import import_openvino, packed, silenced, to_openvino
 from featx.errors import EngineError, MissingExtra
 
-#: Images that the scales are measured on, at most.
+#: Most inputs on which the scales are measured.
 IMAGES = 300
 
 
 def import_nncf() -> Any:
-    """NNCF, kept from sending usage data.
+    """Import NNCF, and keep it from sending usage data.
 
     Raises
     ------
     MissingExtra
-        When it is not installed.
+        It is not installed.
     """
     import_openvino("precision 'int8'")
     with silenced():
@@ -39,14 +39,14 @@ def import_nncf() -> Any:
     return nncf
 
 
-def calibrate(backbone: Backbone, pixels: np.ndarray) -> bytes:
-    """The network in int8, with scales that suit these images.
+def calibrate(backbone: Backbone, batch: np.ndarray) -> bytes:
+    """Quantise the network to int8, with scales that suit these inputs.
 
     Parameters
     ----------
     backbone : Backbone
-    pixels : ndarray of shape (n, h, w, 3), uint8
-        Preprocessed images, `IMAGES` of them or what there is.
+    batch : ndarray
+        Prepared inputs, `IMAGES` of them or fewer.
 
     Returns
     -------
@@ -56,23 +56,23 @@ def calibrate(backbone: Backbone, pixels: np.ndarray) -> bytes:
     Raises
     ------
     EngineError
-        Where the network cannot be quantised.
+        The network cannot be quantised.
     MissingExtra
-        Without the extra ``int8``.
+        The extra ``int8`` is not installed.
     """
     nncf = import_nncf()
     model = to_openvino(backbone)
-    model.reshape([1, *backbone.preprocessing.size, 3])
+    model.reshape([1, *backbone.preparation.shape])
     logger = logging.getLogger("nncf")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), _no_bars():
             warnings.simplefilter("ignore")
-            images = nncf.Dataset([image[None] for image in pixels[:IMAGES]])
+            inputs = nncf.Dataset([one[None] for one in batch[:IMAGES]])
             # Asymmetric activations cost a few percent of the speed and are nearer to fp32.
             preset = nncf.QuantizationPreset.MIXED
-            quantised = nncf.quantize(model, images, preset=preset, subset_size=min(IMAGES, len(pixels)))
+            quantised = nncf.quantize(model, inputs, preset=preset, subset_size=min(IMAGES, len(batch)))
     except (RuntimeError, ValueError, nncf.ValidationError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise EngineError(f"{backbone.name}: cannot be quantised to int8 ({reason}); use bf16") from error
@@ -82,7 +82,7 @@ def calibrate(backbone: Backbone, pixels: np.ndarray) -> bytes:
 
 
 def _no_bars() -> Any:
-    """NNCF draws progress bars with rich on standard output, which belongs to results."""
+    """Keep NNCF's progress bars off standard output, which belongs to results."""
     import contextlib
     import io
 

@@ -1,4 +1,4 @@
-"""The engine for CPUs of Intel, AMD and ARM that OpenVINO drives (extra ``openvino``): the fastest there."""
+"""The engine that runs networks with OpenVINO (extra ``openvino``): the fastest one on CPUs."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _importing = fresh_in_child(threading.Lock())
 
 
 def import_openvino(purpose: str = "engine 'openvino'") -> Any:
-    """OpenVINO, kept from sending usage data over the network, which it does when it is imported.
+    """Import OpenVINO, and keep it from sending usage data over the network, as it does on import.
 
-    It works without its telemetry package, and so does NNCF; to both it looks as if that were not installed.
+    OpenVINO and NNCF work without their telemetry package, so to them it looks as if that were not installed.
 
     Raises
     ------
     MissingExtra
-        When it is not installed.
+        It is not installed.
     EngineError
-        When it is installed, but not for this machine.
+        It is installed, but does not load on this machine.
     """
     with silenced():
         try:
@@ -53,7 +53,7 @@ def import_openvino(purpose: str = "engine 'openvino'") -> Any:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Packages imported inside find no telemetry to use. A package that is loaded already is left alone."""
+    """Hide the telemetry package from what is imported inside; if it is loaded already, leave it alone."""
     with _importing:
         if _TELEMETRY in sys.modules:
             yield
@@ -75,17 +75,16 @@ class OpenVINOEngine(CpuEngine):
     backbone : Backbone
         Not changed.
     precision : {"fp32", "bf16", "int8"}
-        bf16 where the CPU has it; one that has not computes in fp32. int8 needs a `calibration`.
+        A CPU without bf16 computes in fp32 instead. int8 needs a `calibration`.
     allocation : Allocation, optional
         Workers, threads and batch; by default one worker with all cores.
     calibration : bytes, optional
-        A quantised network, as `featx.engines.int8.calibrate` gives it.
+        A quantised network, as `featx.engines.int8.calibrate` returns it.
 
     Notes
     -----
-    Normalisation is part of the network, so uint8 goes in. The batch is fixed: what is smaller is padded.
-    Each worker has a stream of OpenVINO's, whose threads work while the worker waits. A forked child has
-    none of these threads, so it builds an engine of its own.
+    The batch is fixed; smaller ones are padded. Each worker has one of OpenVINO's streams, whose threads
+    compute while the worker waits. A forked child has none of these threads, so it builds its own engine.
     """
 
     name = "openvino"
@@ -107,12 +106,12 @@ class OpenVINOEngine(CpuEngine):
         allocation = allocation or Allocation(1, cores(), 8)
         self.workers, self.batch_size = allocation.workers, allocation.batch_size
         model = to_openvino(backbone) if calibration is None else unpacked(calibration)
-        model.reshape([allocation.batch_size, *backbone.preprocessing.size, 3])
+        model.reshape([allocation.batch_size, *backbone.preparation.shape])
         options = {
             "NUM_STREAMS": str(allocation.workers),
             "INFERENCE_NUM_THREADS": str(allocation.workers * allocation.threads),
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "int8": "f32"}.get(precision, precision),
-            "ENABLE_CPU_PINNING": False,  # workers also decode, and the system knows best where
+            "ENABLE_CPU_PINNING": False,  # workers also prepare inputs; the system places them best
         }
         try:
             self._compiled = ov.Core().compile_model(model, "CPU", options)
@@ -125,7 +124,7 @@ class OpenVINOEngine(CpuEngine):
 
     @uninterrupted()
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 (b, h, w, 3) to float32 (b, dim)."""
+        """Return the embeddings of a prepared batch: float32 (b, dim)."""
         check_batch(batch, self.backbone)
         if self._process != os.getpid():
             raise EngineError(
@@ -152,36 +151,26 @@ class OpenVINOEngine(CpuEngine):
 
 @one_at_a_time
 def to_openvino(backbone: Backbone) -> Any:
-    """The network as an OpenVINO model: uint8 (b, h, w, 3) to (b, dim), with normalisation inside.
+    """Return the network as an OpenVINO model that takes a prepared batch.
 
     Raises
     ------
     EngineError
-        Where it has an operator that OpenVINO does not know.
+        It has an operator that OpenVINO does not know.
     """
-    import torch
-
     ov = import_openvino()
-    size = backbone.preprocessing.size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's tracer, about shapes that are constant here
-            model = ov.convert_model(
-                fold_batch_norms(backbone.module), example_input=torch.zeros(1, 3, *size)
-            )
+            network, example = fold_batch_norms(backbone.module), backbone.inputs.example(1)
+            model = ov.convert_model(network, example_input=example)
     except Exception as error:  # OpenVINO raises classes of its own for each stage
         raise _refused(backbone, error) from error
-    steps = ov.preprocess.PrePostProcessor(model)
-    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-    steps.input().model().set_layout(ov.Layout("NCHW"))
-    normalise = steps.input().preprocess().convert_element_type(ov.Type.f32)
-    normalise.mean([255 * value for value in backbone.preprocessing.mean])
-    normalise.scale([255 * value for value in backbone.preprocessing.std])
-    return steps.build()
+    return backbone.inputs.add_to_openvino(model)
 
 
 def packed(model: Any) -> bytes:
-    """An OpenVINO model as bytes: the length of its XML, the XML, its weights."""
+    """Write an OpenVINO model as bytes: the length of its XML, the XML, its weights."""
     ov = import_openvino()
     with tempfile.TemporaryDirectory() as folder:
         xml, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
@@ -191,7 +180,7 @@ def packed(model: Any) -> bytes:
 
 
 def unpacked(data: bytes) -> Any:
-    """The inverse of `packed`. Nothing in it is executed."""
+    """Read what `packed` wrote. Nothing in it is executed."""
     ov = import_openvino()
     length = int.from_bytes(data[:8], "little")
     weights = np.frombuffer(data, np.uint8, offset=8 + length)

@@ -1,4 +1,4 @@
-"""How near an accelerated engine's rows are to those of the network as it is, in fp32."""
+"""The parity check: how far an engine's rows are from those of the plain network in fp32."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featx.engines.interface import Engine, engine_error
 from featx.engines.torch import EagerEngine
 from featx.errors import FeatxError
 
-#: Images of the comparison, and of the second one that must confirm a refusal.
+#: Inputs of the check, and of a second check that must confirm a failure.
 FEW, MANY = 4, 32
 
 #: Largest relative error of a row in fp32.
@@ -24,21 +24,21 @@ COSINES = {"bf16": (0.99, 0.999), "fp16": (0.99, 0.999), "int8": (0.95, 0.99)}
 
 @dataclass(frozen=True)
 class Parity:
-    """How near an engine's rows are to those of the network as it is, in fp32.
+    """How far an engine's rows are from those of the plain network in fp32.
 
     Attributes
     ----------
     engine, device, precision : str
-        Of what was compared.
+        Of the engine.
     images : int
-        That both computed.
+        Inputs that both computed.
     relative_error : float
-        Largest of any row: ``|a - b| / |b|``.
+        The largest ``|a - b| / |b|`` of any row.
     cosine_min, cosine_mean : float
-        Between the rows of an image.
+        Between the two rows of an input.
     passed : bool
-        In fp32 a relative error of at most 1e-3; in reduced precision a cosine of at least 0.99 for every
-        image and of 0.999 on average; in int8, which is never chosen by itself, 0.95 and 0.99.
+        In fp32: the relative error is at most 1e-3. In reduced precision: the cosine is at least 0.99 for
+        every input and 0.999 on average; in int8, which is never chosen automatically, 0.95 and 0.99.
     """
 
     engine: str
@@ -51,7 +51,7 @@ class Parity:
     passed: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON data."""
+        """Return plain JSON data."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -63,24 +63,24 @@ class Parity:
 
 
 def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
-    """Run an engine and the reference on the same images.
+    """Run an engine and the plain network on the same inputs, and compare the rows.
 
     Parameters
     ----------
     engine : Engine
     backbone : Backbone or MultiLayerBackbone
-        Of several layers each is compared on its own, and what is farthest away counts.
-    pixels : ndarray of shape (n, h, w, 3), uint8
-        Preprocessed images, n at least 1.
+        Each of several layers is compared on its own, and the worst counts.
+    pixels : ndarray of shape (n, ...)
+        Prepared inputs, n at least 1.
 
     Raises
     ------
     EngineError
-        Where the engine fails on them.
+        The engine fails on them.
     """
-    got = _as_in_a_run(engine, pixels)
+    got = _submit_all(engine, pixels)
     expected = EagerEngine(backbone)(pixels)
-    finite = np.isfinite(expected).all(axis=1)  # what the network itself cannot compute says nothing
+    finite = np.isfinite(expected).all(axis=1)  # overflow of the network itself is no fault of the engine
     if not finite.any():
         return Parity(engine.name, engine.device, engine.precision, 0, 0.0, 1.0, 1.0, passed=True)
     layers = [distances(got[finite, at], expected[finite, at]) for at in columns_of(backbone)]
@@ -104,19 +104,19 @@ def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
     )
 
 
-def _as_in_a_run(engine: Engine, pixels: np.ndarray) -> np.ndarray:
-    """Rows by the way on which a run computes them, which on a device is not that of a plain call."""
+def _submit_all(engine: Engine, pixels: np.ndarray) -> np.ndarray:
+    """Compute rows through `submit`, as an extraction does; on a device that differs from a plain call."""
     try:
         parts = [pixels[at : at + engine.batch_size] for at in range(0, len(pixels), engine.batch_size)]
         return np.concatenate([engine.submit([part])() for part in parts])
     except FeatxError:
         raise
-    except Exception as error:  # libraries raise classes of their own, and another engine may do
+    except Exception as error:  # libraries raise their own classes; another engine may work
         raise engine_error(engine.name, error) from error
 
 
 def distances(rows: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Relative error and cosine of each row; what is not finite is infinitely far away."""
+    """Return relative error and cosine of each row; a row that is not finite is infinitely far away."""
     a, b = rows.astype(np.float64), reference.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         norm_a, norm_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)

@@ -1,4 +1,4 @@
-"""Deciding which engine, device and precision a request means on this machine, before anything is built."""
+"""Resolve engine, device and precision: what a request means on this machine, before anything is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 @dataclass(frozen=True)
 class Plan:
-    """How a backbone will be executed.
+    """How a backbone will run.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Plan:
 
 
 def resolve(*, engine: str = "auto", device: str = "auto", precision: str = "auto") -> Plan:
-    """What a request means here.
+    """Return the engine, device and precision that a request means on this machine.
 
     Parameters
     ----------
@@ -53,19 +53,19 @@ def resolve(*, engine: str = "auto", device: str = "auto", precision: str = "aut
     Raises
     ------
     UnknownName
-        A name that does not exist.
+        There is no engine, device or precision of this name.
     InputError
-        A device that is not there, or a precision or engine that it does not have.
+        The device is not there, or does not have this precision or engine.
     MissingExtra
-        A package that is not installed.
+        A package is not installed.
     """
     if engine != "auto" and engine not in ENGINES:
         raise UnknownName("engine", str(engine), ("auto", *ENGINES))
     if precision != "auto" and precision not in PRECISIONS:
         raise UnknownName("precision", str(precision), ("auto", *PRECISIONS))
-    where = _device(str(device))
+    where = find_device(str(device))
     kind = where.partition(":")[0]
-    chosen = _precision(where) if precision == "auto" else precision
+    chosen = fastest_precision(where) if precision == "auto" else precision
     if engine == "eager" and precision == "auto":
         chosen = "fp32"
     if chosen == "fp16" and kind != "cuda":
@@ -97,10 +97,10 @@ def resolve(*, engine: str = "auto", device: str = "auto", precision: str = "aut
 
 
 def fallbacks(plan: Plan) -> list[Plan]:
-    """What takes the place of a plan whose rows cannot be trusted, or that cannot be built, in order.
+    """Return the plans to try, in order, where one cannot be built or fails the parity check.
 
-    The same precision by PyTorch; then full precision by the same engine; then by PyTorch; and at last the
-    network as it is.
+    First PyTorch in the same precision, then the same engine in fp32, then PyTorch in fp32, and last the
+    plain network.
     """
     order = [Plan("torch", plan.device, plan.precision)] if plan.precision != "int8" else []
     order += [Plan(plan.engine, plan.device, "fp32"), Plan("torch", plan.device, "fp32")]
@@ -110,9 +110,9 @@ def fallbacks(plan: Plan) -> list[Plan]:
 
 
 def installed(package: str) -> bool:
-    """Whether a package can be imported; it is not imported."""
+    """Return whether a package can be imported, without importing it."""
     spec = importlib.util.find_spec(package)
-    return spec is not None and spec.origin is not None  # a folder that happens to have its name has none
+    return spec is not None and spec.origin is not None  # a folder of that name has no origin
 
 
 def _require(package: str, extra: str, purpose: str) -> None:
@@ -124,9 +124,9 @@ def _fastest_on_cpu() -> str:
     return "openvino" if installed("openvino") else "torch"
 
 
-def _precision(device: str) -> str:
-    """The fastest arithmetic that keeps embeddings what they are, for all practical purposes."""
-    kind = device.partition(":")[0]
+def fastest_precision(device: str | torch.device) -> str:
+    """Return the fastest arithmetic that a device has natively: bf16, fp16 on GPUs before it, else fp32."""
+    kind = torch.device(device).type
     if kind == "cpu":
         return "bf16" if machine.cpu_has_bf16() else "fp32"
     if kind == "cuda":
@@ -135,7 +135,16 @@ def _precision(device: str) -> str:
     return "fp32"
 
 
-def _device(device: str) -> str:
+def find_device(device: str) -> str:
+    """Return the device that a request means here; ``"auto"`` is CUDA, else Apple's GPU, else the CPU.
+
+    Raises
+    ------
+    UnknownName
+        There is no such device.
+    InputError
+        It is not available, or this process was forked after CUDA was used.
+    """
     kind, colon, number = device.partition(":")
     if (device == "auto" or kind == "cuda") and cuda_is_lost():
         # With "auto" too: the CPU in its place would be slow, and give other rows, in silence.

@@ -1,4 +1,4 @@
-"""The engines that run everywhere: PyTorch on a CPU or on Apple's GPUs."""
+"""The engines that run everywhere: PyTorch on a CPU or on Apple's GPUs, and the plain network."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ class TorchEngine(CpuEngine):
 
     Notes
     -----
-    A batch that does not fit into memory is halved until it does, and later batches are split to the size
-    that fitted.
+    A batch that does not fit into memory is halved until it fits, and later batches are split to that size.
     """
 
     name = "torch"
-    #: Images of 224 px in a batch that suits it.
+    #: Images of 224 px in the batch that suits it.
     preferred = 8
     #: Whether it computes batches of one size only.
     fixed_batch = False
@@ -65,21 +64,17 @@ class TorchEngine(CpuEngine):
         self._dtype = DTYPES[precision]
         self._threads_before: int | None = None
         self._module = self._made(backbone)
-        # (x / 255 - mean) / std as x * scale + shift, computed in double.
-        std = np.asarray(backbone.preprocessing.std, np.float64)
-        mean = np.asarray(backbone.preprocessing.mean, np.float64)
-        self._scale = self._constant(1 / (255 * std))
-        self._shift = self._constant(-mean / std)
-        self._largest: int | None = None  # batch that is known to fit, once one did not
+        self._to_network = backbone.inputs.to_network(self._device, self._dtype)
+        self._largest: int | None = None  # batch that fits, once one did not
 
     def _made(self, backbone: Backbone) -> Any:
-        """The network as it is run here."""
+        """Return the network as it runs here."""
         module: Any = fold_batch_norms(backbone.module)  # Module.to's stub lacks memory_format
         return module.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
 
     @uninterrupted()
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """uint8 (b, h, w, 3) to float32 (b, dim)."""
+        """Return the embeddings of a prepared batch: float32 (b, dim)."""
         check_batch(batch, self.backbone)
         out = np.empty((len(batch), self.backbone.dim), np.float32)
         start = 0
@@ -109,41 +104,37 @@ class TorchEngine(CpuEngine):
         return out
 
     def enter(self) -> None:
-        """The calling thread computes with its share of the cores."""
+        """Let the calling thread compute with its part of the cores."""
         before = torch.get_num_threads()
         if self._threads_before is None:  # the first worker of a run
             self._threads_before = before
         torch.set_num_threads(threads_here(self.allocation.threads))
 
     def leave(self) -> None:
-        """torch counts threads per thread, but hands new ones the number that was set last."""
+        """Restore how many threads torch uses in new threads: as many as were set last anywhere."""
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
 
     @torch.inference_mode()
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        return self._module(self._normalised(self._upload(batch))).to(torch.float32).cpu().numpy()
+        return self._module(self._network_input(self._upload(batch))).to(torch.float32).cpu().numpy()
 
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 NHWC to what the network was trained on; NHWC in memory is channels last."""
-        images = pixels.permute(0, 3, 1, 2).to(torch.float32)
-        return images.mul_(self._scale).add_(self._shift).to(self._dtype)
+    def _network_input(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return what the network takes of a prepared batch on the device."""
+        return self._to_network(batch)
 
     def _upload(self, batch: np.ndarray) -> torch.Tensor:
         if not batch.flags.writeable:  # torch warns of tensors on memory that must not be written
             batch = batch.copy()
         return torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
 
-    def _constant(self, values: np.ndarray) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float32).reshape(1, 3, 1, 1).to(self._device)
-
     def _empty_cache(self) -> None:
-        """Give memory back before the next attempt, where torch keeps some."""
+        """Free memory that torch keeps, before the next attempt."""
 
 
 class EagerEngine(TorchEngine):
-    """The network as it is, channels first, in fp32: the reference that other engines are compared with."""
+    """Runs the plain network, channels first, in fp32: other engines are compared with it."""
 
     name = "eager"
 
@@ -152,8 +143,8 @@ class EagerEngine(TorchEngine):
             return backbone.module
         return copy.deepcopy(backbone.module).to(self._device)
 
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        return super()._normalised(pixels).contiguous()
+    def _network_input(self, batch: torch.Tensor) -> torch.Tensor:
+        return super()._network_input(batch).contiguous()
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         with full_fp32() if self._device.type == "cuda" else contextlib.nullcontext():
@@ -161,23 +152,23 @@ class EagerEngine(TorchEngine):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    """Return whether an error says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 _switching = fresh_in_child(threading.Lock())
-#: Threads that compute in full fp32, and what the switches were before the first of them came.
+#: Threads that compute in full fp32 now, and the switches as they were before the first of them.
 _in_full = 0
 _before: list[Any] = []
 
 
 @contextlib.contextmanager
 def full_fp32() -> Iterator[None]:
-    """Full fp32 in convolutions and matrix products on CUDA, whatever the process is set to.
+    """Compute convolutions and matrix products on CUDA in full fp32, whatever the process is set to.
 
-    The switches belong to the process, so of several threads the last one to leave puts them back.
+    The switches belong to the process, so the last of several threads restores them.
     """
     global _in_full, _before
     matmul: Any = torch.backends.cuda.matmul

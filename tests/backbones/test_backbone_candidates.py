@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from inputs_of_networks import images
 from pictures import BACKBONE
 
 from featx.backbones import MultiLayerBackbone, combine_layers, list_layers, load_backbone, load_layers
-from featx.backbones.layers import cut, resolve
+from featx.backbones.layers import cut, resolve_layers
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.vision import import_torchvision
@@ -38,7 +39,7 @@ def test_logits_are_what_the_whole_network_says():
 def test_a_classifier_without_a_linear_layer_has_logits_too():
     torch.manual_seed(0)
     network = import_torchvision().models.squeezenet1_1(weights=None).eval()
-    part = cut(network, (64, 64), name="squeezenet1_1", layer="logits")
+    part = cut(network, images(64, 64), name="squeezenet1_1", layer="logits")
     x = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(part.module(x), network(x))
     assert (part.dim, part.pooling) == (1000, "identity")
@@ -58,10 +59,10 @@ class Branching(torch.nn.Module):
 
 def test_a_network_that_cannot_be_traced_has_logits_and_several_layers():
     network = Branching().eval()
-    part = cut(network, (4, 4), name="branching", layer="logits")
+    part = cut(network, images(4, 4), name="branching", layer="logits")
     x = torch.rand(2, 3, 4, 4)
     torch.testing.assert_close(part.module(x), network(x))
-    found = resolve(network, (4, 4), [None, "body", "logits"], name="branching")
+    found = resolve_layers(network, images(4, 4), [None, "body", "logits"], name="branching")
     assert found == [("head:input", "identity", 5), ("body", "identity", 5), ("logits", "identity", 3)]
     assert isinstance(network.head, torch.nn.Linear)  # cutting took nothing off
 
@@ -109,4 +110,4 @@ def test_a_timm_network_has_logits_and_one_without_a_head_says_so():
 
     headless = timm.create_model("test_resnet", num_classes=0).eval()
     with pytest.raises(InputError, match="no classifier"):
-        cut(headless, (32, 32), name="headless", layer="logits", rules=TimmLayerRules())
+        cut(headless, images(32, 32), name="headless", layer="logits", rules=TimmLayerRules())

@@ -6,11 +6,12 @@ import warnings
 
 import pytest
 import torch
+from inputs_of_networks import images
 from torch import nn
 
 from featx.backbones import list_layers, load_backbone
 from featx.backbones.channels import channels_known
-from featx.backbones.layers import cut, resolve
+from featx.backbones.layers import cut, resolve_layers
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
 
@@ -39,7 +40,7 @@ SQUARE = (224, 224)
     ],
 )
 def test_channels_are_known_from_shapes(shape, size, other, tokens, known):
-    assert channels_known(shape, size, other, tokens) is known
+    assert channels_known(shape, size[0] == size[1], other, tokens) is known
 
 
 class Last(nn.Module):
@@ -58,19 +59,19 @@ class Last(nn.Module):
 def test_a_layer_with_channels_last_is_refused_and_the_networks_own_pooling_is_right():
     network = Last()
     x = torch.rand(2, 3, 8, 8)
-    part = cut(network, (8, 8), name="last")
+    part = cut(network, images(8, 8), name="last")
     torch.testing.assert_close(part.module(x), network.norm(network.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
     for pooling in (None, "avg", "max"):
         with pytest.raises(InputError, match=r"last: layer 'norm' gives \(4, 4, 5\) .* pooling='none'"):
-            cut(Last(), (8, 8), name="last", layer="norm", pooling=pooling)
-    assert cut(Last(), (8, 8), name="last", layer="norm", pooling="none").dim == 80
-    assert cut(Last(), (8, 8), name="last", layer="conv").dim == 5
+            cut(Last(), images(8, 8), name="last", layer="norm", pooling=pooling)
+    assert cut(Last(), images(8, 8), name="last", layer="norm", pooling="none").dim == 80
+    assert cut(Last(), images(8, 8), name="last", layer="conv").dim == 5
 
 
 def test_several_layers_are_resolved_with_or_without_those_that_are_not_known():
     with pytest.raises(InputError, match="last: layer 'norm'"):
-        resolve(Last(), (8, 8), ["conv", "norm"], name="last")
-    conv, norm = resolve(Last(), (8, 8), ["conv", "norm"], name="last", strict=False)
+        resolve_layers(Last(), images(8, 8), ["conv", "norm"], name="last")
+    conv, norm = resolve_layers(Last(), images(8, 8), ["conv", "norm"], name="last", strict=False)
     assert conv == ("conv", "avg", 5)
     assert isinstance(norm, InputError)
 
@@ -84,7 +85,7 @@ def test_as_many_channels_as_rows_are_told_apart_by_larger_images():
         def forward(self, x):
             return self.head(self.conv(x).mean((2, 3)))
 
-    assert cut(Even(), (8, 8), name="even", layer="conv").pooling == "avg"
+    assert cut(Even(), images(8, 8), name="even", layer="conv").pooling == "avg"
 
 
 def test_layers_of_swin_are_left_out_by_name():

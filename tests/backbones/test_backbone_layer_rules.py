@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from inputs_of_networks import images
 from torch import nn
 
 from featx.backbones import load_backbone
@@ -72,7 +73,7 @@ class Untraceable(Timm):
 
 def test_a_layer_that_is_the_librarys_own_embedding_is_taken():
     network, x = Timm().eval(), torch.rand(2, 3, 8, 8)
-    part = cut(network, (8, 8), name="timm:net", rules=TimmLayerRules())
+    part = cut(network, images(8, 8), name="timm:net", rules=TimmLayerRules())
     torch.testing.assert_close(
         part.module(x), network.forward_head(network.forward_features(x), pre_logits=True)
     )
@@ -90,12 +91,12 @@ def test_a_layer_that_is_the_librarys_own_embedding_is_taken():
 )
 def test_any_other_network_is_refused_by_name(network, reason):
     with pytest.raises(InputError, match=f"^timm:net: .*{reason}.*name a layer with layer=") as caught:
-        cut(network(), (8, 8), name="timm:net", rules=TimmLayerRules())
+        cut(network(), images(8, 8), name="timm:net", rules=TimmLayerRules())
     assert "\n" not in str(caught.value)
 
 
 def test_a_layer_that_is_named_is_taken_all_the_same():
-    assert cut(Headless(), (8, 8), name="timm:net", layer="conv", rules=TimmLayerRules()).dim == 5
+    assert cut(Headless(), images(8, 8), name="timm:net", layer="conv", rules=TimmLayerRules()).dim == 5
 
 
 def test_the_last_weights_of_a_network_of_torchvision_must_be_a_classifier():
@@ -108,7 +109,7 @@ def test_the_last_weights_of_a_network_of_torchvision_must_be_a_classifier():
             return self.body(torch.flatten(x, 1))
 
     with pytest.raises(InputError, match="net: its last layer with weights, 'body', is no classifier"):
-        cut(Body(), (2, 2), name="net")
+        cut(Body(), images(2, 2), name="net")
 
 
 @pytest.mark.parametrize(

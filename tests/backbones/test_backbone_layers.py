@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from inputs_of_networks import images
 from torch import nn
 
 from featx.backbones import hooks, tracing
@@ -67,7 +68,7 @@ IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 def test_the_default_layer_is_the_input_of_the_classifier_without_dropout(net):
     expected = heard(net, "act", IMAGES).mean((2, 3))
     traced = type(net) is Net
-    part = cut(net, (8, 8), name="net")
+    part = cut(net, images(8, 8), name="net")
     assert (part.layer, part.pooling, part.dim) == ("mean" if traced else "head.1:input", "identity", 6)
     assert part.after == (("head.",) if traced else ("head.1.",))
     with torch.no_grad():
@@ -78,7 +79,7 @@ def test_the_default_layer_is_the_input_of_the_classifier_without_dropout(net):
 @pytest.mark.parametrize("pooling", [None, "avg", "max", "none"])
 def test_any_layer_gives_what_a_hook_hears_pooled(net, layer, pooling):
     expected = heard(net, layer, IMAGES)
-    part = cut(net, (8, 8), name="net", layer=layer, pooling=pooling)
+    part = cut(net, images(8, 8), name="net", layer=layer, pooling=pooling)
     pooled = {"max": expected.amax((2, 3)), "none": expected.flatten(1)}.get(pooling, expected.mean((2, 3)))
     with torch.no_grad():
         torch.testing.assert_close(part.module(IMAGES), pooled)
@@ -87,29 +88,29 @@ def test_any_layer_gives_what_a_hook_hears_pooled(net, layer, pooling):
 
 
 def test_a_cut_network_holds_nothing_behind_the_layer():
-    part = cut(Net(), (8, 8), name="net", layer="norm")
+    part = cut(Net(), images(8, 8), name="net", layer="norm")
     assert {name.split(".")[0] for name in part.module.state_dict()} == {"conv", "norm"}
     assert part.after == ("head.",)
 
 
 def test_the_classifier_of_an_untraceable_network_is_dropped():
-    part = cut(Untraceable(), (8, 8), name="net")
+    part = cut(Untraceable(), images(8, 8), name="net")
     assert not any("head" in name for name in part.module.state_dict())
 
 
 def test_cutting_works_without_values():
     with torch.device("meta"):
         net = Net()
-    assert cut(net, (8, 8), name="net", layer="conv", pooling="none").dim == 6 * 6 * 6
+    assert cut(net, images(8, 8), name="net", layer="conv", pooling="none").dim == 6 * 6 * 6
 
 
 def test_a_vector_has_nothing_to_pool(net):
     for pooling in ("avg", "max", "none", "identity", None):
-        assert cut(type(net)(), (8, 8), name="net", layer="head", pooling=pooling).pooling == "identity"
+        assert cut(type(net)(), images(8, 8), name="net", layer="head", pooling=pooling).pooling == "identity"
 
 
 def test_a_module_stands_for_the_last_operation_in_it():
-    assert cut(Net(), (8, 8), name="net", layer="head").layer == "head.1"
+    assert cut(Net(), images(8, 8), name="net", layer="head").layer == "head.1"
 
 
 def test_tokens_are_pooled_over_positions():
@@ -122,9 +123,9 @@ def test_tokens_are_pooled_over_positions():
         def forward(self, x):
             return self.head(self.conv(x).flatten(2).transpose(1, 2)).mean(1)
 
-    part = cut(Tokens(), (8, 8), name="net", pooling="max")
+    part = cut(Tokens(), images(8, 8), name="net", pooling="max")
     assert (part.layer, part.pooling, part.dim) == ("transpose", "max", 5)
-    assert cut(Tokens(), (8, 8), name="net", pooling="none").dim == 20
+    assert cut(Tokens(), images(8, 8), name="net", pooling="none").dim == 20
 
 
 def test_a_convolution_can_be_the_classifier():
@@ -140,31 +141,31 @@ def test_a_convolution_can_be_the_classifier():
                 )
             )
 
-    part = cut(Squeeze(), (8, 8), name="net")
+    part = cut(Squeeze(), images(8, 8), name="net")
     assert (part.layer, part.pooling, part.dim, part.after) == ("relu", "avg", 5, ("classifier.",))
 
 
 @pytest.mark.parametrize("layer", ["hed", "", "x", "conv.weight"])
 def test_an_unknown_layer_names_the_nearest(net, layer):
     with pytest.raises(UnknownName, match="unknown layer of net") as caught:
-        cut(net, (8, 8), name="net", layer=layer)
+        cut(net, images(8, 8), name="net", layer=layer)
     if layer == "hed":
         assert "did you mean head" in str(caught.value)
 
 
 def test_an_unknown_pooling_is_named(net):
     with pytest.raises(UnknownName, match="unknown pooling 'mean'"):
-        cut(net, (8, 8), name="net", layer="conv", pooling="mean")
+        cut(net, images(8, 8), name="net", layer="conv", pooling="mean")
 
 
 def test_identity_pooling_of_a_map_says_what_to_use(net):
     with pytest.raises(InputError, match=r"'conv' gives \(6, 6, 6\) per image.*use avg, max or none"):
-        cut(net, (8, 8), name="net", layer="conv", pooling="identity")
+        cut(net, images(8, 8), name="net", layer="conv", pooling="identity")
 
 
 def test_an_image_that_is_too_small_is_said_in_one_line(net):
     with pytest.raises(InputError, match="net: does not run on images of 2 x 2 pixels") as caught:
-        cut(net, (2, 2), name="net")
+        cut(net, images(2, 2), name="net")
     assert "\n" not in str(caught.value)
 
 
@@ -174,7 +175,7 @@ def test_a_layer_that_is_not_per_image_is_refused():
             return super().forward(x) + x.mean()
 
     with pytest.raises(InputError, match="'mean_1' gives no row of numbers per image"):
-        cut(Mixing(), (8, 8), name="net", layer="mean_1")
+        cut(Mixing(), images(8, 8), name="net", layer="mean_1")
 
 
 @pytest.mark.parametrize("base", [nn.Module, Untraceable])
@@ -184,7 +185,7 @@ def test_a_network_without_any_classifier_asks_for_a_layer(base):
             return x + bool(x.sum() > 0) if base is Untraceable else x + 1
 
     with pytest.raises(InputError, match="name a layer"):
-        cut(Bare(), (8, 8), name="net")
+        cut(Bare(), images(8, 8), name="net")
 
 
 def test_overhearing_leaves_nothing_behind_even_after_an_error(net):

@@ -7,9 +7,11 @@ import re
 import numpy as np
 import pytest
 import torch
+from inputs_of_networks import images
 from torch import nn
 
 from featx.backbones import list_backbones, load_backbone, load_classifier, registry
+from featx.backbones.image_input import ImageInput
 from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network
 from featx.backbones.sources import torchvision
@@ -78,7 +80,7 @@ def test_every_family_gives_the_input_of_its_classifier(name):
 )
 def test_large_families_are_cut_at_the_input_of_their_classifier(name, size, dim):
     network = meta_network(torchvision.TorchvisionArchitecture(name), None, pretrained_style=False)
-    part = cut(network, (size, size), name=name)
+    part = cut(network, images(size, size), name=name)
     heads = [m for m in network.modules() if isinstance(m, nn.Linear)]
     assert part.dim == heads[-1].in_features == dim
     assert part.module(torch.empty(1, 3, size, size, device="meta")).shape == (1, dim)
@@ -96,7 +98,7 @@ def test_the_table_of_facts_is_what_cutting_finds(name):
     architecture = torchvision.TorchvisionArchitecture(name)
     published = architecture.published()[0]
     network = meta_network(architecture, published, pretrained_style=True)
-    part = cut(network, published.preprocessing.size, name=name)
+    part = cut(network, ImageInput(published.preprocessing), name=name)
     assert (part.layer, part.pooling, part.dim) == FACTS[name][:3]
     assert sum(p.numel() for p in network.parameters()) == FACTS[name].parameters
 
@@ -254,7 +256,7 @@ def test_blocks_follow_the_network_from_input_to_output():
     def blocks(name):
         backbone = load_backbone(SMALL, weights=None)
         network = meta_network(torchvision.TorchvisionArchitecture(name), None, pretrained_style=False)
-        module = cut(network, (64, 64), name=name).module
+        module = cut(network, images(64, 64), name=name).module
         found = backbone.blocks(module)
         owned = {id(p) for block in found for unit in block for p in module.get_submodule(unit).parameters()}
         assert owned == {id(p) for p in module.parameters()}

@@ -1,20 +1,28 @@
 """How cores and memory are divided."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from inputs_of_networks import images
 from torch import nn
 
 from featx.backbones import load_backbone
 from featx.engines import allocation
-from featx.engines.allocation import Allocation, allocate, bytes_per_image
+from featx.engines.allocation import Allocation, allocate, bytes_per_input
+
+
+def run(network, height, width):
+    """What the estimate reads of a backbone."""
+    return SimpleNamespace(module=network, inputs=images(height, width))
+
 
 USUAL = {
     "cores": 4,
     "images": None,
-    "size": (224, 224),
     "preferred": 4,
     "largest": 64,
-    "bytes_per_image": 10,
+    "bytes_per_input": 10,
     "budget": 10_000,
 }
 
@@ -25,9 +33,9 @@ USUAL = {
         ({}, Allocation(4, 1, 4)),
         ({"cores": 1}, Allocation(1, 1, 4)),
         ({"budget": None}, Allocation(4, 1, 4)),
-        ({"size": (32, 32)}, Allocation(4, 1, 64)),
-        ({"size": (112, 112)}, Allocation(4, 1, 16)),
-        ({"size": (600, 600)}, Allocation(4, 1, 1)),
+        ({"preferred": images(32, 32).scale_batch(4)}, Allocation(4, 1, 64)),
+        ({"preferred": images(112, 112).scale_batch(4)}, Allocation(4, 1, 16)),
+        ({"preferred": images(600, 600).scale_batch(4)}, Allocation(4, 1, 1)),
         # few images: smaller batches, then fewer workers with more threads each
         ({"images": 8}, Allocation(4, 1, 2)),
         ({"images": 3}, Allocation(3, 1, 1)),
@@ -45,13 +53,13 @@ USUAL = {
         ({"batch_size": 32, "images": 40}, Allocation(2, 2, 32)),
     ],
 )
-def test_every_core_gets_a_lane_as_long_as_there_are_images_and_memory(change, expected):
+def test_every_core_gets_a_worker_as_long_as_there_are_images_and_memory(change, expected):
     assert allocate(**(USUAL | change)) == expected
 
 
 def test_memory_is_estimated_from_shapes_without_running_anything():
     network = nn.Sequential(nn.Conv2d(3, 10, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    assert bytes_per_image(network, (20, 30)) == 3 * 4 * 10 * 20 * 30
+    assert bytes_per_input(run(network, 20, 30)) == 3 * 4 * 10 * 20 * 30
     assert all(p.device.type == "cpu" for p in network.parameters())
 
 
@@ -67,7 +75,7 @@ def test_the_estimate_leaves_a_network_to_the_threads_that_run_it(monkeypatch):
 
     original = allocation._Largest.__torch_dispatch__
     monkeypatch.setattr(allocation._Largest, "__torch_dispatch__", watched)
-    bytes_per_image(network, (20, 30))
+    bytes_per_input(run(network, 20, 30))
     assert len(seen) >= 3
     assert all(seen)
 
@@ -75,7 +83,7 @@ def test_the_estimate_leaves_a_network_to_the_threads_that_run_it(monkeypatch):
 def test_the_estimate_is_of_the_order_of_what_a_real_network_needs():
     backbone = load_backbone("mobilenet_v2", weights=None)
     largest = 96 * 112 * 112 * 4  # the widest layer of the paper's table, in float32
-    assert 2 * largest <= bytes_per_image(backbone.module, (224, 224)) <= 4 * largest
+    assert 2 * largest <= bytes_per_input(backbone) <= 4 * largest
 
 
 def test_an_operator_that_cannot_be_followed_leaves_what_was_seen():
@@ -84,4 +92,4 @@ def test_an_operator_that_cannot_be_followed_leaves_what_was_seen():
             wide = torch.cat([x] * 5, dim=1)
             return wide[:, :, 0, 0] * float(wide.sum())  # a number is no shape
 
-    assert bytes_per_image(Odd(), (10, 10)) == 3 * 4 * 15 * 100
+    assert bytes_per_input(run(Odd(), 10, 10)) == 3 * 4 * 15 * 100

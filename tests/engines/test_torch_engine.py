@@ -100,7 +100,7 @@ def test_pixels_may_be_read_only_or_strided_and_are_not_changed(engine, pixels):
     ],
 )
 def test_another_batch_is_refused(engine, batch):
-    expected = rf"mobilenet_v2: expected a batch of pixels uint8 \(b, {SIZE}, {SIZE}, 3\), got"
+    expected = rf"mobilenet_v2: expected a batch of prepared inputs uint8 \(b, {SIZE}, {SIZE}, 3\), got"
     with pytest.raises(InputError, match=expected):
         engine(batch)
 

@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from inputs_of_networks import images
 
 from featx.backbones import load_backbone
 from featx.backbones.layers import cut
@@ -48,7 +49,7 @@ def standing(name: str) -> tuple[InputError | None, int]:
     preprocessing = architecture.preprocessing()
     size = preprocessing.size if preprocessing is not None else (224, 224)
     try:
-        part = cut(network, size, name=f"timm:{name}", rules=TimmLayerRules())
+        part = cut(network, images(*size), name=f"timm:{name}", rules=TimmLayerRules())
     except InputError as error:
         return error, parameters
     expected = pooled(network, torch.zeros((2, 3, *size), device="meta"))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from featx import machine
-from featx.errors import InputError, UnknownName
-from featx.forks import CUDA_LOST, cuda_is_lost
+from featx.engines.resolver import fastest_precision, find_device
+from featx.engines.torch import DTYPES
+from featx.errors import UnknownName
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,18 @@ class Arithmetic:
 
 
 #: What `choose` takes as precision.
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", *DTYPES)
 
 
 def choose(device: str | torch.device = "auto", precision: str = "auto") -> Arithmetic:
-    """Choose the device and the number format.
+    """Choose the device and the number format, by the rules of `featx.engines.resolve`.
 
     Parameters
     ----------
     device : str or torch.device
-        ``"auto"`` is CUDA, else MPS, else the CPU.
+        ``"auto"`` is the current CUDA device, else MPS, else the CPU.
     precision : {"auto", "fp32", "bf16", "fp16"}
-        Of convolutions and products. ``"auto"`` is bfloat16 on CUDA devices and processors that have it
-        natively, float16 on older CUDA devices, else float32. Processors that only emulate bfloat16 are
-        slower with it.
+        Of convolutions and products. ``"auto"`` is the fastest that the device has natively.
 
     Returns
     -------
@@ -63,43 +61,14 @@ def choose(device: str | torch.device = "auto", precision: str = "auto") -> Arit
 
     Raises
     ------
-    InputError
-        The device does not exist here.
     UnknownName
-        There is no such precision.
+        There is no such device or precision.
+    InputError
+        The device is not there.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision of fine-tuning", str(precision), PRECISIONS)
-    chosen = _device(device)
-    if precision != "auto":
-        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        return Arithmetic(chosen, dtypes[precision])
-    if chosen.type == "cuda":
-        native = torch.cuda.get_device_capability(chosen) >= (8, 0)
-        return Arithmetic(chosen, torch.bfloat16 if native else torch.float16)
-    if chosen.type == "cpu" and machine.cpu_has_bf16():
-        return Arithmetic(chosen, torch.bfloat16)
-    return Arithmetic(chosen, torch.float32)
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if (device == "auto" or str(device).startswith("cuda")) and cuda_is_lost():
-        raise InputError(f"device {str(device)!r}: {CUDA_LOST}")
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {device!r}") from None
-    present = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if chosen.type not in present:
-        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {str(device)!r}")
-    if not present[chosen.type]:
-        raise InputError(f"device: {str(device)!r} is not available here; use 'auto' or 'cpu'")
-    return chosen
+    chosen = torch.device(find_device(str(device)))
+    if device == "auto" and chosen.type == "cuda":
+        chosen = torch.device("cuda", torch.cuda.current_device())
+    return Arithmetic(chosen, DTYPES[fastest_precision(chosen) if precision == "auto" else precision])

@@ -22,7 +22,9 @@ def test_a_cpu_with_native_bf16_uses_it_and_another_does_not(no_accelerator, mon
     assert choose("cpu").precision == "fp32"
 
 
-@pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16"), ((6, 1), "fp32")]
+)
 def test_cuda_uses_bf16_where_native_and_fp16_with_scaling_elsewhere(monkeypatch, capability, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -36,11 +38,11 @@ def test_cuda_uses_bf16_where_native_and_fp16_with_scaling_elsewhere(monkeypatch
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "", 3.5, None, "meta"])
 def test_a_device_that_makes_no_sense_is_refused(device):
-    with pytest.raises(InputError, match="device: expected auto, cpu, cuda"):
+    with pytest.raises(InputError, match="unknown device"):
         choose(device)
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_a_device_that_is_not_here_is_refused_with_advice(no_accelerator, device):
-    with pytest.raises(InputError, match=f"'{device}' is not available here; use 'auto' or 'cpu'"):
+    with pytest.raises(InputError, match=f"'{device}' is not available here.*use device='cpu' or 'auto'"):
         choose(device)

@@ -368,7 +368,7 @@ def test_training_on_cuda_learns_what_it_learns_on_the_cpu(tiny, stripes, mode):
         ({"embeddings": np.full((60, 8), np.nan, np.float32)}, "row 0 has values that are not finite"),
         ({"images": None}, "needs images or embeddings, got neither"),
         ({"images": None, "embeddings": np.zeros((60, 8), np.float32)}, "mode 'full' needs the images"),
-        ({"device": "tpu"}, "device: expected"),
+        ({"device": "tpu"}, "unknown device"),
         ({"seed": -1}, "seed: expected a whole number"),
         ({"seed": 0.5}, "seed: expected a whole number"),
     ],
