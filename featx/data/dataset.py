@@ -14,7 +14,7 @@ from featx.data.labels import SPLITS
 from featx.data.reading import Reading
 from featx.data.tasks import LABEL, Task, all_tasks, check_targets, choose, divide
 from featx.errors import DatasetError, InputError
-from featx.inputs.image import Source
+from featx.inputs import Source
 
 if TYPE_CHECKING:
     import pandas

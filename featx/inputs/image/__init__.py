@@ -1,4 +1,4 @@
-"""Pixels: where images come from, how they are decoded and preprocessed. Knows no labels and no networks."""
+"""Images as a kind of input: where they come from, how they are decoded and prepared for a network."""
 
 from featx.inputs.image.augment import augmented
 from featx.inputs.image.decode import (
@@ -14,12 +14,11 @@ from featx.inputs.image.perceptual import hash_distance, perceptual_hash, percep
 from featx.inputs.image.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from featx.inputs.image.source import (
     SOURCES,
-    Content,
     EncodedImage,
     FileImage,
+    ImageContent,
     LazyImage,
     PixelImage,
-    Source,
     as_source,
 )
 
@@ -30,13 +29,12 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "SOURCES",
-    "Content",
     "EncodedImage",
     "FileImage",
+    "ImageContent",
     "LazyImage",
     "PixelImage",
     "Preprocessing",
-    "Source",
     "as_source",
     "augmented",
     "decode",

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import InputError
-from featx.inputs.image.preprocess import Preprocessing
+from featx.inputs.image.raw_pixels import shrink_to
 
 __all__ = ["SIDE", "hash_distance", "perceptual_hash", "perceptual_hashes"]
 
@@ -27,7 +27,7 @@ SIDE = 16
 _LOWEST = 8
 _CHUNK = 4096
 
-_shrink = Preprocessing(resize=(SIDE, SIDE), crop=None, interpolation="bilinear")
+_shrink = shrink_to(SIDE)
 
 
 def perceptual_hash(image: Any) -> int:

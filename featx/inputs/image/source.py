@@ -1,8 +1,7 @@
-"""Sources: where an image's pixels come from, each with an id and a digest of its content.
+"""Sources of images: files, bytes, pixels in memory, and functions that return an image.
 
-Every source has ``id``, ``read()`` and ``stat_key()``. Reading gives a `Content`: the digest first, so that a
-cache can be asked, and the pixels only when they are needed. Sources hold no open files and can be pickled
-as long as what they were made of can.
+Each implements `featx.inputs.Source`. Reading gives an `ImageContent`: its digest, which a cache can be asked
+for, and what it takes to decode the pixels when they are needed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -31,8 +30,8 @@ from featx.inputs.image.decode import (
     pixels_of_image,
 )
 from featx.inputs.image.jpeg import Reduce
-from featx.inputs.image.preprocess import Preprocessing
 from featx.inputs.image.rgb import rgb_of_array
+from featx.inputs.protocols import Source
 
 EXPECTED = (
     "a path, the bytes of an image file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) "
@@ -43,8 +42,8 @@ _ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What a source gave when it was read.
+class ImageContent:
+    """What a source gave when it was read (`featx.inputs.Content`).
 
     Attributes
     ----------
@@ -99,26 +98,6 @@ class Content:
             return contextlib.nullcontext(self.pixels())
         return decoding(self.payload, self.id, name=self.name, reduce=reduce)
 
-    def resized(self, preprocessing: Preprocessing) -> np.ndarray:
-        """The image as `preprocessing` makes it, uint8 (h, w, 3); `ImageError` when it cannot be decoded."""
-        with self.decoding(preprocessing.reduction) as (pixels, full_size):
-            return preprocessing(pixels, full_size)
-
-
-@runtime_checkable
-class Source(Protocol):
-    """What every source can do."""
-
-    @property
-    def id(self) -> str:
-        """Which image."""
-
-    def read(self) -> Content:
-        """Digest and pixels; `ImageError` when it cannot be read."""
-
-    def stat_key(self) -> tuple[str, int, int, int] | None:
-        """(absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else, or nothing."""
-
 
 @dataclass(frozen=True, slots=True)
 class FileImage:
@@ -140,6 +119,7 @@ class FileImage:
     path: str
     check_suffix: bool
     tree: str | None = field(compare=False)
+    is_file = True
 
     def __init__(
         self,
@@ -154,7 +134,7 @@ class FileImage:
         object.__setattr__(self, "check_suffix", check_suffix)
         object.__setattr__(self, "tree", tree)
 
-    def read(self) -> Content:
+    def read(self) -> ImageContent:
         """The file's bytes, read now."""
         try:
             data = read_regular(self.path, at_most=MAX_FILE_BYTES)
@@ -172,7 +152,7 @@ class FileImage:
                 reason = "not an image, and not in the folder of its dataset: what it holds is not shown"
                 raise ImageError(self.id, reason) from None
             raise error
-        return Content(digest_bytes(data), self.id, data, name)
+        return ImageContent(digest_bytes(data), self.id, data, name)
 
     def _lies_outside(self) -> bool:
         return self.tree is not None and not os.path.realpath(self.path).startswith(
@@ -196,10 +176,11 @@ class EncodedImage:
 
     id: str
     data: bytes = field(repr=False)
+    is_file = False
 
-    def read(self) -> Content:
+    def read(self) -> ImageContent:
         """The bytes with their digest."""
-        return Content(digest_bytes(self.data), self.id, self.data, "")
+        return ImageContent(digest_bytes(self.data), self.id, self.data, "")
 
     def stat_key(self) -> None:
         """None: there is no file."""
@@ -223,6 +204,7 @@ class PixelImage:
 
     id: str
     pixels: np.ndarray | Image.Image = field(repr=False)
+    is_file = False
 
     def __post_init__(self) -> None:
         if isinstance(self.pixels, np.ndarray):
@@ -231,10 +213,10 @@ class PixelImage:
         elif not isinstance(self.pixels, Image.Image):
             raise DatasetError(f"{self.id}: expected {EXPECTED}, got {_describe(self.pixels)}")
 
-    def read(self) -> Content:
+    def read(self) -> ImageContent:
         """The pixels as RGB, upright, with their digest; `ImageError` when a PIL image cannot be loaded."""
         rgb = _rgb_array(self.pixels, self.id)
-        return Content(digest_array(rgb), self.id, rgb)
+        return ImageContent(digest_array(rgb), self.id, rgb)
 
     def stat_key(self) -> None:
         """None: there is no file."""
@@ -255,8 +237,9 @@ class LazyImage:
 
     id: str
     load: Callable[[], object] = field(repr=False)
+    is_file = False
 
-    def read(self) -> Content:
+    def read(self) -> ImageContent:
         """Call `load`: `DatasetError` when it gives no image, `ImageError` when a file is broken."""
         try:
             made = self.load()

@@ -24,7 +24,7 @@ def plain(preprocessing: Preprocessing) -> View:
     """The view that extraction takes of an image: the backbone's own preprocessing."""
 
     def view(source: Any, position: int) -> np.ndarray:
-        pixels: np.ndarray = source.read().resized(preprocessing)
+        pixels: np.ndarray = preprocessing.prepare(source.read())
         return pixels
 
     return view

@@ -199,7 +199,7 @@ def gather(
         nets,
         dataset,
         pixels,
-        shrunk.preprocessing.size[0],
+        shrunk.preparation.shape[0],
         dataset.tasks,
         len(dataset.tasks) > 1,
         _passes(list(sets.values())),
