@@ -123,14 +123,14 @@ def _embedder(
     calibration: tuple[str, bytes] | None = None,
     fallbacks: tuple[Embedder, ...] = (),
 ) -> Embedder:
-    def make(images: int, threads: int | None) -> Any:
+    def make(inputs: int, threads: int | None) -> Any:
         from featx.engines import build_engine
 
         return build_engine(
             backbone,
             plan,
             batch_size=batch_size,
-            images=images,
+            images=inputs,
             threads=threads,
             calibration=None if calibration is None else calibration[1],
         )
