@@ -16,8 +16,7 @@ from featx.data.labels import SPLITS
 from featx.data.layout import split_role
 from featx.data.listing import format_of_file
 from featx.data.reading import Reading
-from featx.inputs.image import IMAGE_SUFFIXES, FileImage
-from featx.inputs.image.containers import SUFFIXES
+from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage
 
 # Names, letters only, that people give to a pile of images that have no class.
 _NO_CLASS = re.compile(

@@ -18,7 +18,7 @@ from featx.extraction import pixel_embedder
 from featx.extraction.pipeline import Pipeline
 from featx.inputs.image import EncodedImage, FileImage
 from featx.inputs.image.budget import DECODING
-from featx.inputs.image.resize import resized_window
+from featx.inputs.image.resize import resize_window
 
 
 class Workers:
@@ -185,8 +185,8 @@ def test_large_pictures_take_turns_and_nothing_waits_for_ever(tmp_path, monkeypa
     monkeypatch.setattr(DECODING, "_size", 1)  # each alone is more
     most = []
     monkeypatch.setattr(
-        "featx.inputs.image.preprocess.resized_window",
-        lambda *args: most.append(len(DECODING._holders)) or resized_window(*args),
+        "featx.inputs.image.preprocess.resize_window",
+        lambda *args: most.append(len(DECODING._holders)) or resize_window(*args),
     )
     large = [FileImage(path.name, path) for path in paths]
     chunks = list(pipeline_of(large, engine, threads=3).run(range(7)))
@@ -202,9 +202,9 @@ def test_want_of_memory_is_an_error_of_the_image_and_the_others_have_rows(images
         calls.append(1)
         if len(calls) == 2:
             raise MemoryError
-        return resized_window(*args)
+        return resize_window(*args)
 
-    monkeypatch.setattr("featx.inputs.image.preprocess.resized_window", without_memory)
+    monkeypatch.setattr("featx.inputs.image.preprocess.resize_window", without_memory)
     (chunk,) = pipeline_of(images, Workers(1, 4), threads=1).run(range(4))
     assert [item.error is None for item in chunk.items] == [True, False, True, True]
     assert "needs more memory than there is" in str(chunk.items[1].error)

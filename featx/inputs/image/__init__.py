@@ -1,15 +1,8 @@
 """Images as a kind of input: where they come from, how they are decoded and prepared for a network."""
 
-from featx.inputs.image.augment import augmented
-from featx.inputs.image.decode import (
-    DECODER,
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    decode,
-    decode_pixels,
-    is_ignored,
-    is_image_file,
-)
+from featx.inputs.image.augment import augment_image
+from featx.inputs.image.decode import DECODER, MAX_PIXELS, decode, decode_pixels
+from featx.inputs.image.file_names import IMAGE_SUFFIXES, SUFFIXES, is_ignored, is_image_file
 from featx.inputs.image.perceptual import hash_distance, perceptual_hash, perceptual_hashes
 from featx.inputs.image.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from featx.inputs.image.source import (
@@ -29,6 +22,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "SOURCES",
+    "SUFFIXES",
     "EncodedImage",
     "FileImage",
     "ImageContent",
@@ -36,7 +30,7 @@ __all__ = [
     "PixelImage",
     "Preprocessing",
     "as_source",
-    "augmented",
+    "augment_image",
     "decode",
     "decode_pixels",
     "hash_distance",

@@ -19,7 +19,7 @@ from featx.errors import InputError
 from featx.inputs.image import reference_images
 from featx.inputs.image.budget import DECODING
 from featx.inputs.image.decode import DECODER
-from featx.inputs.image.resize import resampling, resized_window
+from featx.inputs.image.resize import find_resampling, resize_window
 from featx.options import shown
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Preprocessing:
                 f"preprocessing: resize={self.resize} without a crop gives every image another size; "
                 "give crop=(h, w) or resize=(h, w)"
             )
-        resampling(self.interpolation)
+        find_resampling(self.interpolation)
         if self.antialias is not True:
             raise InputError(
                 "preprocessing: antialias must be True, because images are resized with Pillow, "
@@ -225,7 +225,7 @@ class Preprocessing:
         top, kept_h, pad_top = _window(new_h, out_h)
         left, kept_w, pad_left = _window(new_w, out_w)
         window = (left, top, left + kept_w, top + kept_h)
-        kept = resized_window(pixels, (new_w, new_h), window, self.interpolation)
+        kept = resize_window(pixels, (new_w, new_h), window, self.interpolation)
         if out is None:
             out = np.empty((out_h, out_w, 3), np.uint8)
         if (kept_h, kept_w) != (out_h, out_w):

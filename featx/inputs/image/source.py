@@ -26,11 +26,11 @@ from featx.inputs.image.decode import (
     decode,
     decode_pixels,
     decoding,
-    format_of,
-    pixels_of_image,
+    find_format,
+    load_pixels,
 )
 from featx.inputs.image.jpeg import Reduce
-from featx.inputs.image.rgb import rgb_of_array
+from featx.inputs.image.rgb import array_to_rgb
 from featx.inputs.protocols import Source
 
 EXPECTED = (
@@ -43,14 +43,14 @@ _ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """What a source gave when it was read (`featx.inputs.Content`).
+    """What reading a source of an image gave (`featx.inputs.Content`).
 
     Attributes
     ----------
     digest : bytes
         32 bytes of BLAKE2b: of the file's bytes, or of dtype, shape and pixels of the RGB array.
     id : str
-        Of the source.
+        Id of the source.
     payload : bytes or ndarray of shape (h, w, 3), uint8
         An image file's bytes, or pixels.
     name : str or None
@@ -68,13 +68,13 @@ class ImageContent:
         return self.payload.nbytes if isinstance(self.payload, np.ndarray) else len(self.payload)
 
     def image(self) -> Image.Image:
-        """The image as RGB; `ImageError` when it cannot be decoded."""
+        """Return the image as RGB; `ImageError` when it cannot be decoded."""
         if isinstance(self.payload, np.ndarray):
             return Image.fromarray(self.payload)
         return decode(self.payload, self.id, name=self.name)
 
     def pixels(self, reduce: Reduce | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-        """The image as RGB uint8 (h, w, 3), and its (height, width) at full scale.
+        """Return the image as RGB uint8 (h, w, 3), and its (height, width) at full scale.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class ImageContent:
     def decoding(
         self, reduce: Reduce | None = None
     ) -> contextlib.AbstractContextManager[tuple[np.ndarray, tuple[int, int]]]:
-        """What `pixels` returns, for use within a block alone: see `featx.inputs.image.decode.decoding`."""
+        """Give what `pixels` returns inside a ``with`` block; see `featx.inputs.image.decode.decoding`."""
         if isinstance(self.payload, np.ndarray):
             return contextlib.nullcontext(self.pixels())
         return decoding(self.payload, self.id, name=self.name, reduce=reduce)
@@ -108,11 +108,11 @@ class FileImage:
     id : str
     path : str or Path
     check_suffix : bool, default=False
-        Whether a suffix that contradicts the content is an error. The web serves WebP as ``.jpg``, and what
-        is in a file is told by its first bytes.
+        Whether a suffix that contradicts the content is an error. By default the first bytes of a file decide
+        what it is: the web serves WebP as ``.jpg``.
     tree : str, optional
-        The real path of the folder that the file belongs to. What a file outside of it holds is not quoted in
-        a message: a link or a path in somebody else's dataset may lead anywhere.
+        The real path of the folder that the file belongs to. No message quotes what a file outside of it
+        holds: a link or a path in somebody else's dataset may lead anywhere.
     """
 
     id: str
@@ -135,7 +135,7 @@ class FileImage:
         object.__setattr__(self, "tree", tree)
 
     def read(self) -> ImageContent:
-        """The file's bytes, read now."""
+        """Read the file."""
         try:
             data = read_regular(self.path, at_most=MAX_FILE_BYTES)
         except FileNotFoundError as error:
@@ -143,10 +143,10 @@ class FileImage:
         except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
             raise ImageError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
         name = os.path.basename(self.path) if self.check_suffix else ""
-        # Now and not when it is decoded: the same bytes may have a row already, from a file whose name
-        # does not lie, and whether this one is refused must not hang on that.
+        # Checked now and not when it is decoded: the same bytes may have a row already, from a file whose
+        # name does not lie, and that must not decide whether this one is refused.
         try:
-            format_of(data, self.id, name)
+            find_format(data, self.id, name)
         except ImageError as error:
             if self._lies_outside():
                 reason = "not an image, and not in the folder of its dataset: what it holds is not shown"
@@ -160,7 +160,7 @@ class FileImage:
         )
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
-        """(absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
+        """Return (absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
         try:
             seen = os.stat(self.path)
         except (OSError, ValueError):
@@ -179,11 +179,11 @@ class EncodedImage:
     is_file = False
 
     def read(self) -> ImageContent:
-        """The bytes with their digest."""
+        """Return the bytes with their digest."""
         return ImageContent(digest_bytes(self.data), self.id, self.data, "")
 
     def stat_key(self) -> None:
-        """None: there is no file."""
+        """Return None: there is no file."""
         return None
 
 
@@ -191,15 +191,15 @@ class EncodedImage:
 class PixelImage:
     """Pixels in memory: an array, or a PIL image.
 
-    An array is uint8, or floating in [0, 1] and rounded to the nearest of 256 levels. A PIL image is what it
-    would be if its file were read: turned upright by the EXIF orientation that it carries, and converted by
-    the same rules. One that was made in memory carries none, nor does what ``ImageOps.exif_transpose``
-    returns.
+    An array is uint8, or floating in [0, 1] and rounded to the nearest of 256 levels. A PIL image gives the
+    pixels that reading its file gives: turned upright by the EXIF orientation that it carries, and converted
+    by the same rules. An image made in memory carries no orientation, nor does what
+    ``ImageOps.exif_transpose`` returns.
 
     Raises
     ------
     DatasetError
-        When it is made, if dtype, values or shape are not those of an image.
+        By the constructor, if dtype, values or shape are not those of an image.
     """
 
     id: str
@@ -208,24 +208,24 @@ class PixelImage:
 
     def __post_init__(self) -> None:
         if isinstance(self.pixels, np.ndarray):
-            object.__setattr__(self, "pixels", levels_of(self.pixels, self.id))
+            object.__setattr__(self, "pixels", to_levels(self.pixels, self.id))
             _check_array(self.pixels, self.id)
         elif not isinstance(self.pixels, Image.Image):
             raise DatasetError(f"{self.id}: expected {EXPECTED}, got {_describe(self.pixels)}")
 
     def read(self) -> ImageContent:
-        """The pixels as RGB, upright, with their digest; `ImageError` when a PIL image cannot be loaded."""
+        """Return the pixels as RGB, upright, with their digest; `ImageError` when PIL cannot load them."""
         rgb = _rgb_array(self.pixels, self.id)
         return ImageContent(digest_array(rgb), self.id, rgb)
 
     def stat_key(self) -> None:
-        """None: there is no file."""
+        """Return None: there is no file."""
         return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LazyImage:
-    """An image that a function makes when it is asked, such as an item of a torch dataset.
+    """An image that a function returns when it is needed, such as an item of a torch dataset.
 
     Parameters
     ----------
@@ -255,16 +255,16 @@ class LazyImage:
             raise
 
     def stat_key(self) -> None:
-        """None: there is no file that stands for it."""
+        """Return None: no file stands for it."""
         return None
 
 
-#: All kinds of sources.
+#: All sources of images.
 SOURCES = (FileImage, EncodedImage, PixelImage, LazyImage)
 
 
 def as_source(obj: object, id: str) -> Source:
-    """The source that fits `obj`.
+    """Make the source that fits `obj`.
 
     Parameters
     ----------
@@ -307,16 +307,16 @@ def _check_array(array: np.ndarray, id: str) -> None:
 
 
 def _rgb_array(pixels: np.ndarray | Image.Image, id: str) -> np.ndarray:
-    """(h, w, 3) uint8, C-contiguous, upright; alpha is composited over white as it is for files."""
+    """Return uint8 (h, w, 3), C-contiguous and upright, alpha composited over white as for files."""
     if isinstance(pixels, Image.Image):
-        return pixels_of_image(pixels, id)
-    return rgb_of_array(pixels)
+        return load_pixels(pixels, id)
+    return array_to_rgb(pixels)
 
 
-def levels_of(array: np.ndarray, id: str) -> np.ndarray:
-    """Floating pixels in [0, 1] as the nearest of 256 levels; other arrays as they are.
+def to_levels(array: np.ndarray, id: str) -> np.ndarray:
+    """Round floating pixels in [0, 1] to the nearest of 256 levels; return other arrays as they are.
 
-    ``pixels / 255`` becomes `pixels` again. `DatasetError` for values outside, NaN among them.
+    ``pixels / 255`` becomes `pixels` again. `DatasetError` for values outside of [0, 1], and for NaN.
     """
     if array.dtype.kind != "f" or array.size == 0 or array.ndim == 0:
         return array
@@ -334,12 +334,12 @@ def levels_of(array: np.ndarray, id: str) -> np.ndarray:
 
 
 def _is_tensor(obj: object) -> bool:
-    """A torch tensor, told by its methods: torch need not be there."""
+    """Whether it is a torch tensor, by its methods: torch need not be installed."""
     return hasattr(obj, "detach") and hasattr(obj, "cpu") and hasattr(obj, "numpy")
 
 
 def _from_tensor(tensor: Any, id: str) -> np.ndarray:
-    """CHW or HW of a tensor as an HWC array."""
+    """Return a tensor, CHW or HW, as an array, HWC or HW."""
     try:
         array = np.asarray(tensor.detach().cpu().numpy())
     except TypeError:  # bfloat16 has no numpy dtype

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.inputs.image.augment import SCALE, augmented
+from featx.inputs.image.augment import SCALE, augment_image
 from featx.inputs.image.preprocess import Preprocessing
 
 #: Batches that are decoded or being decoded beyond the one in use; bounds the memory.
@@ -42,13 +42,13 @@ def random_crops(
     """Random resized crops, flips and colours, drawn for each image from (seed, epoch, position).
 
     What an image gets does not depend on the order in which threads reach it. `crop_scale` is the smallest
-    share of the area that a crop covers; the rest is as in `featx.inputs.image.augment.augmented`.
+    share of the area that a crop covers; the rest is as in `featx.inputs.image.augment.augment_image`.
     """
 
     def view(source: Any, position: int) -> np.ndarray:
         rng = np.random.default_rng([seed, epoch, position])
         image = source.read().image()
-        return augmented(image, rng, preprocessing, scale=(crop_scale, 1.0), flip=flip, jitter=jitter)
+        return augment_image(image, rng, preprocessing, scale=(crop_scale, 1.0), flip=flip, jitter=jitter)
 
     return view
 
