@@ -222,7 +222,7 @@ def extract_features(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Features:
-    """The rows of `dataset` in the space of `embedder`, with ids, labels and splits beside them."""
+    """Return the rows of `dataset` in the space of `embedder`, with its ids, labels and splits."""
     rows = embed_dataset(dataset, embedder, cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
     if not len(rows.kept):
         raise DatasetError(
