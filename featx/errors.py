@@ -5,7 +5,8 @@
     FeatxError
     ├── InputError (ValueError)           what was given cannot be used
     │   ├── DatasetError                  a folder, table or array of images and labels
-    │   ├── ImageError                    one image that cannot be read
+    │   ├── SourceError                   one input that cannot be read or prepared
+    │   │   └── ImageError                one image
     │   ├── UnknownName                   no backbone, layer, classifier, ... of that name
     │   ├── WeightsError                  weights missing, damaged or of another architecture
     │   ├── FeaturesError                 a features file that is not what it should be
@@ -37,13 +38,13 @@ class DatasetError(InputError):
     """A dataset is empty, inconsistent, or not where it should be."""
 
 
-class ImageError(InputError):
-    """One image cannot be turned into pixels.
+class SourceError(InputError):
+    """One input cannot be read or prepared.
 
     Parameters
     ----------
     id : str
-        Its path relative to the dataset, or the id it was given.
+        Which input: its path relative to the dataset, or the id it was given.
     reason : str
         Why, in a few words (``"truncated JPEG"``).
     """
@@ -55,6 +56,10 @@ class ImageError(InputError):
 
     def __str__(self) -> str:
         return f"{self.id}: {self.reason}"
+
+
+class ImageError(SourceError):
+    """One image cannot be turned into pixels."""
 
 
 class UnknownName(InputError):

@@ -15,7 +15,7 @@ from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
 from featx.data.tasks import LABEL, Task, WithTasks, check_targets
 from featx.errors import DatasetError, InputError
-from featx.inputs.image import Source
+from featx.inputs import Source
 
 if TYPE_CHECKING:
     import pandas

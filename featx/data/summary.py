@@ -15,8 +15,7 @@ from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import parse_split_name
 from featx.data.readers.folder_listing import format_of_file
-from featx.inputs.image import IMAGE_SUFFIXES, FileImage
-from featx.inputs.image.containers import SUFFIXES
+from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage
 from featx.terminal import printable, tell
 
 # Names (letters only) that people give to images without a class.

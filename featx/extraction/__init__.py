@@ -1,4 +1,8 @@
-"""From images to embeddings: `embedder` says how, `loop` does it, `extract` is what users call."""
+"""From inputs to rows, from the cache or through a network: `extract` is what users call.
+
+An `embedder` says how an input becomes a row; a `run` finds what is missing and takes it through the
+`pipeline`; the `parity_check` decides whether an engine may compute it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from typing import Any, Unpack
 
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
-from featx.errors import DatasetError, ImageError, InputError
-from featx.extraction.embedder import Embedder, network_embedder, pixel_embedder
+from featx.errors import DatasetError, InputError, SourceError
+from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.matching import backbone_arguments, matching_embedder
+from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, profile_table
 from featx.extraction.reuse import forget_reused, reuse_backbone
 from featx.extraction.rows import Rows
@@ -144,13 +149,13 @@ def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
 
     Raises
     ------
-    ImageError
-        The first image that cannot be read; the message names the option that leaves such images out.
+    SourceError
+        For the first image that cannot be read (an `ImageError`); it names the option that goes on without.
     """
     try:
         rows = embed(dataset.images, embedder, **run.embedding)
-    except ImageError as error:
-        raise ImageError(error.id, f"{error.reason}; {SKIP_HINT}") from error
+    except SourceError as error:
+        raise type(error)(error.id, f"{error.reason}; {SKIP_HINT}") from error
     rows.failures = [*(Failure(e.id, e.reason) for e in dataset.reading.failures), *rows.failures]
     if run.verbose and rows.computed:
         for note in suffix_notes(dataset):

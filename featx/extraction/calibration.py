@@ -1,95 +1,101 @@
-"""The scales of int8: measured on the first images of a collection, kept with the space that they make."""
+"""The calibration of int8: scales measured on the first inputs of a collection, kept with their space."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from featx.cache import Cache
 from featx.cache.sidecar import CALIBRATION, read_calibration, read_note, write_note
-from featx.errors import ImageError, InputError
+from featx.errors import InputError, SourceError
 from featx.extraction.chunks import identify
 from featx.extraction.embedder import Embedder
 from featx.extraction.row_store import RowStore
+from featx.inputs import Preparation, Source
 
-#: Images that tell where the rows of a collection are.
+#: Inputs that are looked up to tell which space has the rows of a collection.
 _SAMPLE = 32
 
-#: The note that says from how many images a calibration is.
-_CALIBRATED = "calibration"
+#: The note that says how many inputs a calibration was measured on; its key is older than other kinds.
+_CALIBRATED, _COUNT = "calibration", "images"
 
 
-def first_pixels(embedder: Embedder, images: Sequence[Any], most: int) -> np.ndarray:
-    """Return the first images that can be read, preprocessed: uint8 (n, h, w, 3), n at most `most`."""
+def prepare_first(preparation: Preparation, sources: Sequence[Source], most: int) -> np.ndarray | None:
+    """Prepare the first different inputs that can be read, `most` at most; None where none can be."""
     found: list[np.ndarray] = []
     seen: set[bytes] = set()
-    for image in images:
+    for source in sources:
         try:
-            content = image.read()
+            content = source.read()
             if content.digest in seen:
                 continue
             seen.add(content.digest)
-            found.append(content.resized(embedder.preprocessing))
-        except ImageError:
+            found.append(preparation.prepare(content))
+        except SourceError:
             continue  # named when its turn comes
         if len(found) == most:
             break
-    return np.stack(found) if found else np.empty((0, *embedder.preprocessing.size, 3), np.uint8)
+    return preparation.collate(found) if found else None
 
 
-def calibrate(cache: Cache, embedder: Embedder, images: Sequence[Any]) -> Embedder:
-    """Find the scales of int8 on the first of `images`, and keep them with their space.
+def calibrate(cache: Cache, embedder: Embedder, sources: Sequence[Source]) -> Embedder:
+    """Measure the scales of int8 on the first of `sources`, and keep them with their space.
+
+    Returns
+    -------
+    Embedder
+        With the calibration.
 
     Raises
     ------
     InputError
-        When no image can be read, or the network cannot be quantised.
+        When no input can be read, or the network cannot be quantised.
     CacheError
         When the calibration cannot be kept.
     """
     from featx.engines.int8 import IMAGES
     from featx.engines.int8 import calibrate as quantise
 
-    pixels = first_pixels(embedder, images, IMAGES)
-    if not len(pixels):
-        raise InputError("precision 'int8': none of the images can be read, and the network needs some")
-    calibration = quantise(embedder.backbone, pixels)
-    settled = embedder.calibrated(calibration)
-    store = cache.space(settled.space, dim=settled.dims[0])
+    batch = prepare_first(embedder.preparation, sources, IMAGES)
+    if batch is None:
+        kind = embedder.preparation.kind
+        raise InputError(f"precision 'int8': none of the {kind}s can be read, and the network needs some")
+    calibration = quantise(embedder.backbone, batch)
+    calibrated = embedder.calibrated(calibration)
+    store = cache.space(calibrated.space, dim=calibrated.dims[0])
     store.prepare()
-    write_note(store.path, _CALIBRATED, {"images": len(pixels)})
+    write_note(store.path, _CALIBRATED, {_COUNT: len(batch)})
     store.publisher.put(store.path / CALIBRATION, calibration)
-    return settled
+    return calibrated
 
 
-def calibrated_before(
-    cache: Cache, embedder: Embedder, images: Sequence[Any], digests: Sequence[bytes | None]
+def find_calibrated(
+    cache: Cache, embedder: Embedder, sources: Sequence[Source], digests: Sequence[bytes | None]
 ) -> Embedder | None:
-    """Return the embedder with the calibration of an earlier run, if there is one that suits these images.
+    """Return `embedder` with the calibration of an earlier run that suits these inputs, if there is one.
 
-    One under which they have rows already; else the one from most images, unless these are more.
+    That is one under which they have rows already; else the one measured on most inputs, unless there are
+    more inputs now.
     """
     from featx.engines.int8 import IMAGES
 
-    found = list(_calibrated(cache, embedder))
+    found = list(_calibrated_embedders(cache, embedder))
     if not found:
         return None
-    sample = [digests[i] or identify(images[i]).digest for i in range(min(len(images), _SAMPLE))]
-    ranked = [(_rows(cache, settled, sample), count, settled) for count, settled in found]
-    rows, count, settled = max(ranked, key=lambda entry: entry[:2])
-    return settled if rows or count >= min(IMAGES, len(images)) else None
+    sample = [digests[i] or identify(sources[i]).digest for i in range(min(len(sources), _SAMPLE))]
+    ranked = [(_count_rows(cache, calibrated, sample), count, calibrated) for count, calibrated in found]
+    rows, count, calibrated = max(ranked, key=lambda entry: entry[:2])
+    return calibrated if rows or count >= min(IMAGES, len(sources)) else None
 
 
-def _rows(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None]) -> int:
-    """How many of some images have a row in an embedder's space."""
+def _count_rows(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None]) -> int:
     return len(digests) - len(RowStore(cache, embedder).missing(digests))
 
 
-def _calibrated(cache: Cache, embedder: Embedder) -> Iterator[tuple[int, Embedder]]:
-    """Each calibration that the cache has for a backbone and preprocessing, and from how many images."""
+def _calibrated_embedders(cache: Cache, embedder: Embedder) -> Iterator[tuple[int, Embedder]]:
+    """Yield each calibration that the cache has for `embedder`, after the number of inputs behind it."""
     wanted = embedder.space.fields
     for space in cache.spaces():
         fields = dict(space.fields)
@@ -98,5 +104,5 @@ def _calibrated(cache: Cache, embedder: Embedder) -> Iterator[tuple[int, Embedde
         folder = cache.space(space).path
         data = read_calibration(folder)
         if data is not None and hashlib.sha256(data).hexdigest() == space.fields["calibration"]:
-            count = read_note(folder, _CALIBRATED).get("images")
+            count = read_note(folder, _CALIBRATED).get(_COUNT)
             yield (count if isinstance(count, int) else 0), embedder.calibrated(data)

@@ -1,73 +1,79 @@
-"""Images on their way from files to rows, a few at a time."""
+"""Inputs on their way from a source to a row, in chunks of a few batches."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from featx.errors import ImageError
+from featx.errors import SourceError
+from featx.inputs import Content, Preparation, Source
+
+#: Prepared inputs: one array where all have the same shape, else a list of arrays.
+Prepared = np.ndarray | list[np.ndarray]
 
 
 @dataclass(slots=True)
 class Item:
-    """One image on its way."""
+    """One input of a chunk."""
 
     position: int
     key: tuple | None = None
     digest: bytes | None = None
-    content: Any = None
-    error: ImageError | None = None
+    content: Content | None = None
+    error: SourceError | None = None
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Images that go through the networks together.
+    """Inputs that go through the networks together.
 
     Attributes
     ----------
     items : list of Item
-        In order; some have no row: unreadable ones, and those whose row is known already.
+        In order. Some get no row: unreadable ones, and those whose row is known already.
     digests : list of bytes
-        Of the images in `pixels`.
-    pixels : ndarray of shape (b, h, w, 3), uint8, or None
+        Digests of the inputs in `prepared`.
+    prepared : ndarray of shape (b, *shape), list of b arrays, or None
+        Prepared inputs; None where there are none, or no network needs them any more.
     wanted : list of list of int
-        For each network, which of `pixels` it is to compute.
+        For each network, the indices in `prepared` of what it is to compute.
     rows : list of (ndarray of shape (len(wanted), dim), float32, or None)
         For each network.
     seconds : dict
-        What each stage took.
-    free : callable, optional
-        Gives the memory of `pixels` back, where it is shared.
+        Time of each stage.
+    release : callable, optional
+        Gives the memory of `prepared` back, where it is shared with another process.
     """
 
     items: list[Item]
     digests: list[bytes] = field(default_factory=list)
-    pixels: np.ndarray | None = None
+    prepared: Prepared | None = None
     wanted: list[list[int]] = field(default_factory=list)
     rows: list[np.ndarray | None] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    free: Callable[[], None] | None = None
+    release: Callable[[], None] | None = None
 
-    def drop_pixels(self) -> None:
-        """Nobody needs them any longer."""
-        self.pixels = None
-        if self.free is not None:
-            self.free()
-            self.free = None
+    def drop_prepared(self) -> None:
+        """Free the prepared inputs."""
+        self.prepared = None
+        if self.release is not None:
+            self.release()
+            self.release = None
 
-    def pixels_for(self, network: int) -> np.ndarray | None:
-        """What a network is to compute."""
-        wanted = self.wanted[network]
-        if self.pixels is None or not wanted:
+    def prepared_for(self, network: int) -> Prepared | None:
+        """Return the prepared inputs that a network is to compute, None where there are none."""
+        wanted, prepared = self.wanted[network], self.prepared
+        if prepared is None or not wanted:
             return None
-        return self.pixels if len(wanted) == len(self.pixels) else self.pixels[wanted]
+        if len(wanted) == len(prepared):
+            return prepared
+        return prepared[wanted] if isinstance(prepared, np.ndarray) else [prepared[i] for i in wanted]
 
     def add(self, digest: bytes, lacking: Sequence[set[bytes]]) -> None:
-        """The next of `pixels`, for the networks that lack its row; they lack it no longer."""
+        """Add the next prepared input, for each network that lacks its row, and take it from `lacking`."""
         for wanted, digests in zip(self.wanted, lacking, strict=True):
             if digest in digests:
                 digests.discard(digest)
@@ -75,33 +81,44 @@ class Chunk:
         self.digests.append(digest)
 
     def rows_of(self, network: int) -> tuple[list[bytes], np.ndarray | None]:
-        """What a network computed, with the digests of the images."""
+        """Return the digests and rows that a network computed."""
         rows = self.rows[network] if self.rows else None
         return [self.digests[k] for k in self.wanted[network]] if rows is not None else [], rows
 
     def spend(self, stage: str, began: float) -> float:
-        """Note time since `began`; what it is now."""
+        """Add the time since `began` to a stage; return the time now."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - began
         return now
 
 
-def identify(image: Any) -> Item:
-    """Read an image for its digest, and keep nothing of its bytes."""
-    item = read(image, -1)
+def read_item(source: Source, position: int) -> Item:
+    """Read a source: its content, or the error."""
+    item = Item(position)
+    try:
+        # The key is taken before the content: a file that changes in between gets the key of the past, which
+        # will not match again, and not a wrong digest under its new key.
+        item.key = source.stat_key()
+        item.content = source.read()
+        item.digest = item.content.digest
+    except SourceError as error:
+        item.error = error
+    return item
+
+
+def identify(source: Source) -> Item:
+    """Read a source for its digest alone; the content is not kept."""
+    item = read_item(source, -1)
     item.content = None
     return item
 
 
-def read(image: Any, position: int) -> Item:
-    """Read an image: its content, or why not."""
-    item = Item(position)
-    try:
-        # The key is taken before the bytes: a file that changes in between gets a key of the past, which
-        # will not match again, rather than a wrong digest under its new key.
-        item.key = image.stat_key()
-        item.content = image.read()
-        item.digest = item.content.digest
-    except ImageError as error:
-        item.error = error
-    return item
+def empty_batch(preparation: Preparation, count: int) -> np.ndarray | None:
+    """Return an array for `count` prepared inputs; None where their shape varies."""
+    shape = preparation.shape
+    return None if None in shape else np.empty((count, *shape), preparation.dtype)
+
+
+def as_batch(prepared: Prepared, preparation: Preparation) -> np.ndarray:
+    """Return prepared inputs as one batch."""
+    return prepared if isinstance(prepared, np.ndarray) else preparation.collate(prepared)

@@ -1,4 +1,4 @@
-"""What turns an image into a row: preprocessing, a way to run the network, and the space they make."""
+"""The embedder: what turns an input into a row, and the space in which that row lives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.cache import Space
-from featx.inputs.image import DECODER, Preprocessing
+from featx.inputs import Preparation
 from featx.options import DEFAULT_RUN, Run, check_options
 
 if TYPE_CHECKING:
@@ -21,33 +21,31 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Embedder:
-    """What turns a uint8 image into a row, and the space in which that row lives.
+    """What turns an input into a row: a preparation, an engine, and the space of the rows.
 
     Attributes
     ----------
     spaces : tuple of Space
-        Everything that changes the number; one for each layer of the network.
+        Everything that changes the numbers, for each layer of the network.
     dims : tuple of int
         Length of the embedding of each layer. They stand side by side in a row.
-    preprocessing : Preprocessing
-        RGB image to uint8 pixels (h, w, 3).
+    preparation : Preparation
     make_engine : callable
-        ``make_engine(images, threads)`` builds, when it is needed, what `featx.engines.Engine` describes,
-        for so many images and cores.
-    dtype : str
-        ``"float32"`` or ``"float16"``: in which the rows are kept.
+        ``make_engine(inputs, threads)`` builds a `featx.engines.Engine` for so many inputs and cores.
+    dtype : {"float32", "float16"}
+        Dtype in which the rows are kept.
     plan : Plan or None
-        How the network is run; None for the raw-pixel floor, whose rows are no forward passes.
+        How the network is run; None where there is no network, so that rows are no forward passes.
     backbone : Backbone, MultiLayerBackbone or None
     fallbacks : tuple of Embedder
-        What takes its place where the parity check refuses its engine, or that cannot be built, in order.
+        What takes its place, in order, where its engine cannot be built or fails the parity check.
     batch_size : int or "auto"
         As it was asked for.
     """
 
     spaces: tuple[Space, ...]
     dims: tuple[int, ...]
-    preprocessing: Preprocessing
+    preparation: Preparation
     make_engine: Callable[[int, int | None], Any]
     dtype: str = "float32"
     plan: Plan | None = None
@@ -57,7 +55,7 @@ class Embedder:
 
     @property
     def space(self) -> Space:
-        """The space of the embedding; of the first where there are several."""
+        """The space of the first layer."""
         return self.spaces[0]
 
     @property
@@ -67,22 +65,22 @@ class Embedder:
 
     @property
     def is_network(self) -> bool:
-        """False for the raw-pixel floor."""
+        """Whether a network computes the rows."""
         return self.plan is not None
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether its space is not known before the network has been calibrated on images."""
+        """Whether the network must be calibrated on inputs before its space is known."""
         return self.plan is not None and self.plan.precision == "int8" and not self.calibration
 
     @property
     def calibration(self) -> str | None:
-        """The SHA-256 of the calibration that its rows are made with."""
+        """SHA-256 of the calibration that the rows are computed with, in int8."""
         found: str | None = self.space.fields.get("calibration")
         return found
 
     def calibrated(self, calibration: bytes) -> Embedder:
-        """The same with the scales that were found, in a space of its own."""
+        """Return it with the scales that were measured, in a space of their own."""
         import hashlib
 
         digest = hashlib.sha256(calibration).hexdigest()
@@ -120,14 +118,14 @@ def _embedder(
     calibration: tuple[str, bytes] | None = None,
     fallbacks: tuple[Embedder, ...] = (),
 ) -> Embedder:
-    def make(images: int, threads: int | None) -> Any:
+    def make(inputs: int, threads: int | None) -> Any:
         from featx.engines import build_engine
 
         return build_engine(
             backbone,
             plan,
             batch_size=batch_size,
-            images=images,
+            images=inputs,
             threads=threads,
             calibration=None if calibration is None else calibration[1],
         )
@@ -136,7 +134,7 @@ def _embedder(
     return Embedder(
         spaces=tuple(_space(layer, plan.precision, dtype, calibration) for layer in layers),
         dims=tuple(layer.dim for layer in layers),
-        preprocessing=backbone.preprocessing,
+        preparation=backbone.preprocessing,
         make_engine=make,
         dtype=dtype,
         plan=plan,
@@ -150,7 +148,7 @@ def _space(layer: Any, precision: str, dtype: str, calibration: tuple[str, bytes
     fields: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "backbone": layer.identity,
-        "preprocessing": layer.preprocessing.to_dict() | {"decoder": DECODER},
+        "preprocessing": layer.preprocessing.identity,
         "precision": precision,
         "dtype": dtype,
     }
@@ -159,16 +157,16 @@ def _space(layer: Any, precision: str, dtype: str, calibration: tuple[str, bytes
     return Space(fields)
 
 
-class _Flatten:
-    """The engine of the raw-pixel floor."""
+class FunctionEngine:
+    """Runs a function of a batch in place of a network; see `featx.engines.Engine`."""
 
-    name, device, precision, version = "pixels", "cpu", "fp32", "1"
+    device, precision, version, batch_size = "cpu", "fp32", "1", 64
 
-    def __init__(self, workers: int) -> None:
-        self.workers, self.batch_size = workers, 64
+    def __init__(self, name: str, function: Callable[[np.ndarray], np.ndarray], workers: int) -> None:
+        self.name, self._function, self.workers = name, function, workers
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        return batch.reshape(len(batch), -1).astype(np.float32) / 255
+        return self._function(batch)
 
     def enter(self) -> None:
         """Nothing to share."""
@@ -177,22 +175,40 @@ class _Flatten:
         """Nothing to undo."""
 
 
-def pixel_embedder(size: int = 16) -> Embedder:
-    """The floor that sees no network: the image shrunk to `size` x `size` RGB values in [0, 1]."""
-    preprocessing = Preprocessing(resize=(size, size), crop=None, interpolation="bilinear")
+def function_embedder(
+    name: str,
+    preparation: Preparation,
+    function: Callable[[np.ndarray], np.ndarray],
+    dim: int,
+    *,
+    engine: str,
+) -> Embedder:
+    """Make the embedder of a plain function, a reference that networks are compared with.
+
+    Parameters
+    ----------
+    name : str
+        Stands for the architecture in the space.
+    preparation : Preparation
+    function : callable
+        Takes a batch of prepared inputs and returns rows, float32 (b, `dim`).
+    dim : int
+    engine : str
+        Name of the engine in profiles.
+    """
     space = Space(
         {
             "format_version": FORMAT_VERSION,
-            "backbone": {"architecture": "raw pixels"},
-            "preprocessing": preprocessing.to_dict() | {"decoder": DECODER},
+            "backbone": {"architecture": name},
+            "preprocessing": preparation.identity,
             "precision": "fp32",
             "dtype": "float32",
         }
     )
 
-    def make(images: int, threads: int | None) -> Any:
+    def make(inputs: int, threads: int | None) -> Any:
         from featx.machine import cores
 
-        return _Flatten(threads or cores())
+        return FunctionEngine(engine, function, threads or cores())
 
-    return Embedder((space,), (size * size * 3,), preprocessing, make)
+    return Embedder((space,), (dim,), preparation, make)

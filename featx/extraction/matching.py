@@ -1,4 +1,4 @@
-"""The embedder of rows that are there already, so that new images can stand beside them."""
+"""Rebuild the embedder of rows that exist already, so that rows of new images can stand beside them."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from typing import Any
 from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
+from featx.inputs.image import Preprocessing
 from featx.options import Run
 
 __all__ = ["backbone_arguments", "matching_embedder"]
 
-#: What a space calls them, whatever the file's name (`featx.backbones.Backbone.identity`).
+#: What a space calls weights of the user's own, whatever their file is called.
 OWN_WEIGHTS = "checkpoint"
 
 
 def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Arguments of `featx.backbones.load_backbone` for the network that a space tells of.
+    """Return the arguments of `featx.backbones.load_backbone` for the network that a space states.
 
     Parameters
     ----------
     space : mapping
-        Of a features file.
+        The space of a features file.
     where : str
         The file, for messages.
 
     Returns
     -------
     dict
-        Weights that were a file of the user's own are called ``"checkpoint"``: a space does not say where
+        Its weights are ``"checkpoint"`` where they were a file of the user's own: a space does not say where
         that file is.
 
     Raises
     ------
     InputError
-        The space tells of no network.
+        The space states no network.
     """
     network, preprocessing = space.get("backbone"), space.get("preprocessing")
     keys = ("architecture", "source", "weights", "layer", "pooling")
@@ -54,7 +55,7 @@ def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
         "weights": None if network["weights"] == "random" else network["weights"],
         "layer": network["layer"],
         "pooling": network["pooling"],
-        "preprocessing": {key: value for key, value in preprocessing.items() if key != "decoder"},
+        "preprocessing": Preprocessing.fields_of(preprocessing),
     }
 
 
@@ -66,14 +67,14 @@ def matching_embedder(
     *,
     weights: Any = None,
 ) -> Embedder:
-    """An embedder whose rows are those of `space`.
+    """Make an embedder whose rows are those of `space`.
 
     Parameters
     ----------
     space : mapping
-        What must come out.
+        The space that must come out.
     arguments : mapping
-        Of `featx.backbones.load_backbone`, as a model keeps them or `backbone_arguments` gives them.
+        Arguments of `featx.backbones.load_backbone`, from a model file or from `backbone_arguments`.
     where : str
         Where the space is from, for messages: ``"the model"``, or a file.
     run : Run
@@ -84,14 +85,15 @@ def matching_embedder(
     Returns
     -------
     Embedder
-        Where this machine does not have the precision of `space`, in fp32: nearer to the true embeddings.
+        In the precision of `space`, or in fp32 where this machine does not have it: that is nearer to the
+        true embeddings.
 
     Raises
     ------
     ModelMismatch
         The backbone that is installed here gives other embeddings.
     WeightsError
-        Its weights cannot be had.
+        Its weights are not found.
     InputError
         The rows are in int8, which depends on the images that it was calibrated on.
     """

@@ -1,8 +1,7 @@
-"""Processes that read, decode and resize images, for machines whose network is faster than one interpreter.
+"""Worker processes that read and prepare inputs, for machines whose network is faster than one interpreter.
 
-Threads of one process share its interpreter lock: beyond a few thousand images a second they wait for it and
-not for the images, however many cores there are. Processes do not, and hand their pixels over in memory that
-both sides see.
+Threads of one process share its interpreter lock: beyond a few thousand images a second they wait for the
+lock, however many cores there are. Processes do not, and write what they prepare into shared memory.
 """
 
 from __future__ import annotations
@@ -17,73 +16,40 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from featx.errors import ImageError, InputError
-from featx.inputs.image import Preprocessing
-from featx.inputs.image.budget import DECODING
+from featx.errors import InputError, SourceError
+from featx.extraction.chunks import Chunk, read_item
+from featx.inputs import Preparation, Source
 
 try:
     import fcntl
-except ImportError:  # not on Windows; each process then keeps to its own part of the budget
+except ImportError:  # not on Windows; each process then keeps to its own part of the memory budget
     fcntl = None  # type: ignore[assignment]
 
 
-@dataclass(slots=True)
-class PreparedInput:
-    """One image: what it is, and its pixels in row `at` of the slot, or why it has none."""
-
-    key: tuple | None
-    digest: bytes | None
-    error: ImageError | None
-    at: int
-
-
-@dataclass(slots=True)
-class PreparedChunk:
-    """What a process made of some images.
-
-    Attributes
-    ----------
-    images : list of PreparedInput
-    pixels : ndarray of shape (n, h, w, 3), uint8
-        Valid until the chunk is freed.
-    seconds : dict
-        What each stage took.
-    """
-
-    images: list[PreparedInput]
-    seconds: dict[str, float]
-    pixels: np.ndarray = field(repr=False)
-    _free: Any = field(repr=False)
-
-    def free(self) -> None:
-        """Its memory may be used for other images."""
-        self._free()
-
-
 class ProcessPool:
-    """A pool of such processes.
+    """Processes that prepare chunks of inputs whose shape does not vary.
 
     Parameters
     ----------
     count : int
-        Processes.
-    preprocessing : Preprocessing
-    images : int
-        In a chunk, at most.
+        Number of processes.
+    preparation : Preparation
+    size : int
+        Inputs in a chunk, at most.
     chunks : int
-        That may be under way or not yet freed at a time; asking for one more waits.
+        Chunks that may be under way or not yet released at a time; submitting one more waits.
     """
 
-    def __init__(self, count: int, preprocessing: Preprocessing, images: int, chunks: int) -> None:
+    def __init__(self, count: int, preparation: Preparation, size: int, chunks: int) -> None:
         from joblib.externals.loky import ProcessPoolExecutor
 
-        self._shape = (images, *preprocessing.size, 3)
-        self._slot_bytes = int(np.prod(self._shape))
+        self._preparation = preparation
+        self._shape = (size, *preparation.shape)
+        self._slot_bytes = int(np.prod(self._shape)) * preparation.dtype.itemsize
         self._file = _shared_file(self._slot_bytes * chunks)
         self._memory = mmap.mmap(self._file.fileno(), self._slot_bytes * chunks)
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -93,45 +59,53 @@ class ProcessPool:
         # A process started this way runs nothing of the program that uses featx, guarded or not.
         self._pool = ProcessPoolExecutor(
             count,
-            initializer=_begin,
-            initargs=(preprocessing, _path(self._file), self._slot_bytes * chunks, count),
+            initializer=_start_process,
+            initargs=(preparation, _path(self._file), self._slot_bytes * chunks, count),
             env={"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         )
 
-    def submit(self, images: Sequence[Any]) -> Future[PreparedChunk]:
-        """Prepare some images; the future's chunk is to be freed."""
+    def submit(self, positions: Sequence[int], sources: Sequence[Source]) -> Future[Chunk]:
+        """Read and prepare some sources.
+
+        Returns
+        -------
+        Future of Chunk
+            `Chunk.prepared` has the inputs of the items without an error, in order, until it is released.
+        """
         slot = self._slots.get()
         start = slot * self._slot_bytes
-        result: Future[PreparedChunk] = Future()
+        result: Future[Chunk] = Future()
         result.set_running_or_notify_cancel()
 
         def finish(done: Future) -> None:
             self._open.discard(done)
             try:
-                found, seconds = done.result()
+                chunk = done.result()
             except BrokenExecutor as error:
                 self._slots.put(slot)
+                kind = self._preparation.kind
                 result.set_exception(
                     InputError(
-                        "a process that decodes images ended unexpectedly: memory may have run out, or the "
-                        f"decoder crashed on one of the images {images[0].id} ... {images[-1].id}; n_jobs=1 "
-                        f"decodes in this process ({error})".replace("\n", " ")
+                        f"a process that prepares {kind}s ended unexpectedly: memory may have run out, or a "
+                        f"library crashed on one of the {kind}s {sources[0].id} ... {sources[-1].id}; "
+                        f"n_jobs=1 prepares them in this process ({error})".replace("\n", " ")
                     )
                 )
             except BaseException as error:
                 self._slots.put(slot)
                 result.set_exception(error)
             else:
-                pixels = np.frombuffer(self._memory, np.uint8, self._slot_bytes, start).reshape(self._shape)
-                result.set_result(PreparedChunk(found, seconds, pixels, lambda: self._slots.put(slot)))
+                chunk.prepared = _view(self._memory, start, self._shape, self._preparation.dtype)
+                chunk.release = lambda: self._slots.put(slot)
+                result.set_result(chunk)
 
-        work = self._pool.submit(_prepare, list(images), start, self._shape)
+        work = self._pool.submit(_prepare_chunk, list(positions), list(sources), start, self._shape)
         self._open.add(work)
         work.add_done_callback(finish)
         return result
 
     def close(self) -> None:
-        """End the processes, each after the chunk that it has in hand."""
+        """End each process after the chunk that it is working on."""
         for work in list(self._open):
             work.cancel()
         self._pool.shutdown(wait=True)
@@ -139,37 +113,41 @@ class ProcessPool:
 
 
 def _shared_file(size: int) -> Any:
-    """A file that is memory only where the system has such; /dev/shm is too small in many containers."""
+    """Return a file in memory alone where the system has such; /dev/shm is too small in many containers."""
     if hasattr(os, "memfd_create"):
-        file: Any = os.fdopen(os.memfd_create("featx-pixels"), "r+b")
+        file: Any = os.fdopen(os.memfd_create("featx-prepared"), "r+b")
     else:
-        file = tempfile.NamedTemporaryFile(prefix="featx-pixels-")  # noqa: SIM115  lives as long as the pool
+        file = tempfile.NamedTemporaryFile(prefix="featx-prepared-")  # noqa: SIM115  lives as long as the pool
     file.truncate(size)
     return file
 
 
 def _path(file: Any) -> str:
-    """Where another process of this user finds the file."""
+    """Return the path at which another process of this user finds the file."""
     return f"/proc/{os.getpid()}/fd/{file.fileno()}" if isinstance(file.name, int) else str(file.name)
 
 
-# What follows runs in the processes.
+def _view(memory: mmap.mmap, start: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return np.frombuffer(memory, dtype, int(np.prod(shape)), start).reshape(shape)
 
-_here: tuple[Preprocessing, mmap.mmap] | None = None
+
+# The functions below run in the worker processes.
+
+_here: tuple[Preparation, mmap.mmap] | None = None
 
 
-def _begin(preprocessing: Preprocessing, path: str, size: int, count: int) -> None:
+def _start_process(preparation: Preparation, path: str, size: int, count: int) -> None:
     global _here
-    DECODING.share(count, lambda: _alone(path))
+    preparation.share_memory(count, lambda: _alone(path))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run ends its processes itself
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with open(path, "r+b") as file:
-        _here = preprocessing, mmap.mmap(file.fileno(), size)
+        _here = preparation, mmap.mmap(file.fileno(), size)
 
 
 @contextlib.contextmanager
 def _alone(path: str) -> Iterator[None]:
-    """Only one process is in it at a time; one that dies lets the next in."""
+    """Let one process in at a time; when it dies, the next one gets in."""
     with open(path, "rb") as file:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -177,41 +155,36 @@ def _alone(path: str) -> Iterator[None]:
 
 
 def _end_with(parent: int) -> None:
-    """A run that was killed can tell its processes nothing."""
+    """End this process when its parent is gone: a run that was killed cannot tell it to end."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
-def _prepare(
-    images: list[Any], start: int, shape: tuple[int, ...]
-) -> tuple[list[PreparedInput], dict[str, float]]:
+def _prepare_chunk(positions: list[int], sources: list[Source], start: int, shape: tuple[int, ...]) -> Chunk:
+    """Read sources and write what is prepared into shared memory, from `start` on."""
     assert _here is not None
-    preprocessing, memory = _here
-    pixels = np.frombuffer(memory, np.uint8, int(np.prod(shape)), start).reshape(shape)
-    found: list[PreparedInput] = []
-    seconds = dict.fromkeys(("read", "decode", "preprocess"), 0.0)
-    used = 0
-    for image in images:
-        began = time.perf_counter()
-        item = PreparedInput(None, None, None, -1)
-        found.append(item)
-        try:
-            # The key before the bytes, as a file may change in between.
-            item.key = image.stat_key()
-            content = image.read()
-            item.digest = content.digest
-            read = time.perf_counter()
-            with content.decoding(preprocessing.reduction) as (decoded, size):
-                done = time.perf_counter()
-                preprocessing(decoded, size, out=pixels[used])
-                del decoded
-        except ImageError as error:
-            item.error = error
+    preparation, memory = _here
+    prepared = _view(memory, start, shape, preparation.dtype)
+    chunk = Chunk([], seconds=dict.fromkeys(("read", *preparation.stages), 0.0))
+    used, now = 0, time.perf_counter()
+
+    def note(stage: str) -> None:
+        nonlocal now
+        now = chunk.spend(stage, now)
+
+    for position, source in zip(positions, sources, strict=True):
+        item = read_item(source, position)
+        chunk.items.append(item)
+        note("read")
+        content, item.content = item.content, None
+        if content is None:
             continue
-        item.at = used
+        try:
+            preparation.prepare(content, prepared[used], note)
+        except SourceError as error:
+            item.error = error
+            note(preparation.stages[0])
+            continue
         used += 1
-        seconds["read"] += read - began
-        seconds["decode"] += done - read
-        seconds["preprocess"] += time.perf_counter() - done
-    return found, seconds
+    return chunk

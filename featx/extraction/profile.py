@@ -1,21 +1,13 @@
-"""Where the time of an extraction went, and what it waited for."""
+"""The profile of an extraction: where its time went, and which stage the others waited for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: What a worker or the main thread does, in the order of the data.
-STAGES = ("read", "decode", "preprocess", "forward", "commit")
-
-_WHAT = {
-    "read": "reading files",
-    "decode": "decoding images",
-    "preprocess": "resizing images",
-    "forward": "the network",
-    "commit": "writing to the cache",
-}
+#: What a bottleneck is called; a stage of preparing has its own name.
+_TITLES = {"read": "reading files", "forward": "the network", "commit": "writing to the cache"}
 
 
 @dataclass
@@ -27,23 +19,24 @@ class Profile:
     images : int
         Rows that were computed.
     wall : float
-        Seconds from the first image to the last commit.
+        Seconds from the first input to the last commit.
     stages : dict of str to float
-        Seconds of `STAGES`, added up over the threads that worked on them side by side.
+        Seconds of each stage, added up over all threads: ``read``, the stages of preparing, ``forward`` and
+        ``commit``, in the order of the data.
     threads : int
-        Workers that decoded and ran the network, or threads that decoded for a device.
+        Worker threads that prepared and ran the network, or that prepared for a device.
     device : bool
         Whether the network ran on a device of its own, beside the threads.
     engine : dict
         ``engine``, ``device``, ``precision``, ``lanes`` (number of workers), ``batch_size``; empty when
         nothing was computed.
     building, comparing : float
-        Seconds in which the engine was built, and compared with plain fp32, before that.
+        Seconds before that, in which the engine was built and compared with plain fp32.
     """
 
     images: int = 0
     wall: float = 0.0
-    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    stages: dict[str, float] = field(default_factory=lambda: stage_times(()))
     threads: int = 1
     device: bool = False
     engine: dict[str, Any] = field(default_factory=dict)
@@ -51,35 +44,35 @@ class Profile:
     comparing: float = 0.0
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Time that one thread spent."""
+        """Add the time that one thread spent."""
         for stage, spent in seconds.items():
             self.stages[stage] += spent
 
     @property
     def bottleneck(self) -> str | None:
-        """The stage that the others waited for: the busiest; None when nothing was computed."""
+        """The busiest stage, which the others waited for; None when nothing was computed."""
         if not self.images or self.wall <= 0:
             return None
-        return max(STAGES, key=self._busy)
+        return max(self.stages, key=self._busy)
 
     def _busy(self, stage: str) -> float:
-        """The share of the wall time in which a stage's threads worked on it."""
+        """Return the share of the wall time in which a stage's threads worked on it."""
         alone = stage == "commit" or (self.device and stage == "forward")
         return self.stages[stage] / (1 if alone else self.threads) / self.wall
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON data.
+        """Return it as plain JSON data.
 
         Returns
         -------
         dict
-            ``images``; ``wall``, ``building`` and ``comparing`` in seconds; ``threads``; ``stages``, by name
-            ``seconds`` of all threads and ``busy``, the share of the wall time; ``bottleneck``; and how the
-            network ran.
+            ``images``; ``wall``, ``building`` and ``comparing`` in seconds; ``threads``; ``stages``: for
+            each, ``seconds`` of all threads and ``busy``, the share of the wall time; ``bottleneck``; and the
+            items of `engine`.
         """
         stages = {
             stage: {"seconds": self.stages[stage], "busy": self._busy(stage) if self.wall > 0 else 0.0}
-            for stage in STAGES
+            for stage in self.stages
         }
         return {
             **self.engine,
@@ -93,8 +86,13 @@ class Profile:
         }
 
 
+def stage_times(preparing: Iterable[str]) -> dict[str, float]:
+    """Return zero seconds for every stage, given the stages of preparing."""
+    return dict.fromkeys(("read", *preparing, "forward", "commit"), 0.0)
+
+
 def profile_table(profile: Mapping[str, Any]) -> str:
-    """What `Profile.to_dict` gave, for a terminal."""
+    """Format what `Profile.to_dict` gave, for a terminal."""
     images, wall = profile["images"], profile["wall"]
     if not images or wall <= 0:
         return "profile: every row came from the cache; nothing was computed"
@@ -110,5 +108,5 @@ def profile_table(profile: Mapping[str, Any]) -> str:
     for stage, spent in profile["stages"].items():
         each = 1000 * spent["seconds"] / images
         lines.append(f"{stage:<12}{spent['seconds']:>10.2f}{each:>10.2f}{100 * spent['busy']:>6.0f} %")
-    lines.append(f"bottleneck: {_WHAT[profile['bottleneck']]}")
+    lines.append(f"bottleneck: {_TITLES.get(profile['bottleneck'], profile['bottleneck'])}")
     return "\n".join(lines)

@@ -1,11 +1,11 @@
-"""What stays ready in a process: backbones, stores and engines that one call made, for the next one.
+"""Backbones, engines and stores that stay ready in a process, for the next call to reuse.
 
-A clone of an estimator knows nothing of the others, and building a network takes longer than sending a few
-images through it. So backbones are found again by the arguments that they were loaded with, as long as the
-file of their weights is the same; what is known of a space on disk is brought up to date rather than read
-anew; and an engine whose run is over is lent to the next run of the same space and of about as many images.
-An engine serves one run at a time: a second run that comes meanwhile builds its own. Few are kept, those
-used last; nothing of this is pickled, and a forked child begins with nothing.
+Clones of an estimator do not know each other, and building a network takes longer than sending a few images
+through it. So a backbone is found again by the arguments that it was loaded with, as long as the file of its
+weights is the same. What is known of a space on disk is brought up to date and not read anew. An engine
+whose run is over is lent to the next run of the same space and of about as many inputs; it serves one run at
+a time, and a second run that comes meanwhile builds its own. Few of each are kept, those that were used
+last. Nothing of this is pickled, and a forked child begins with nothing.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from featx.machine import cores
 _BACKBONES = 8
 _ENGINES = 4
 _STORES = 16
-#: From so many images on an engine is built alike.
+#: From this many inputs on, engines are built alike.
 _MANY = 1024
 
-#: What a parent process had: a child must neither use nor destroy what may hold threads or a device.
+#: What the parent process had. A child must neither use nor destroy it: it may hold threads or a device.
 _inherited: list[Any] = []
 
-#: Space ids, plan, batch size, images and cores that an engine was built for.
-Key = tuple[Any, ...]
+#: What an engine was built for: space ids, plan, batch size, number of inputs, cores.
+EngineKey = tuple[Any, ...]
 
 
 class _Ready:
@@ -39,7 +39,7 @@ class _Ready:
         self.lock = threading.Lock()
         self.backbones: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self.stores: OrderedDict[Any, SpaceStore] = OrderedDict()
-        self.engines: OrderedDict[int, tuple[Key, Any]] = OrderedDict()  # idle ones, the last used at the end
+        self.engines: OrderedDict[int, tuple[EngineKey, Any]] = OrderedDict()  # idle, last used last
 
 
 _ready = _Ready()
@@ -56,7 +56,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def forget_reused() -> None:
-    """Let go of everything that is kept; what is in use goes on."""
+    """Drop everything that is kept for reuse; what is in use goes on."""
     with _ready.lock:
         _ready.backbones.clear()
         _ready.stores.clear()
@@ -66,12 +66,14 @@ def forget_reused() -> None:
 def reuse_backbone(
     name: Any, *, weights: Any = "default", layers: tuple[str | None, ...] = (None,), **options: Any
 ) -> Any:
-    """The backbone of that name, or of several layers the `MultiLayerBackbone`; shared, so not to be changed.
+    """Return the backbone of that name, loaded already or now; for several layers, the `MultiLayerBackbone`.
+
+    It is shared, so it must not be changed.
 
     Parameters
     ----------
     name : str or Backbone
-        A loaded one is returned as it is.
+        A loaded backbone is returned as it is.
     weights, **options
         As for `featx.backbones.load_backbone`.
     layers : tuple of str or None
@@ -80,7 +82,7 @@ def reuse_backbone(
     Raises
     ------
     InputError
-        An option goes with a backbone that is loaded already, which it would not change.
+        An option is given with a backbone that is loaded already, and cannot change it.
     """
     from featx.backbones import MultiLayerBackbone, load_backbone
 
@@ -110,7 +112,7 @@ def reuse_backbone(
 
 
 def reuse_store(cache: Cache, space: Space, dim: int) -> SpaceStore:
-    """The store of a space, with what this process has learned of it; it is thread-safe."""
+    """Return the store of a space, with what this process knows of it; it is thread-safe."""
     key = (cache.root, space.id, dim)
     with _ready.lock:
         store = _ready.stores.get(key)
@@ -122,15 +124,15 @@ def reuse_store(cache: Cache, space: Space, dim: int) -> SpaceStore:
     return store
 
 
-def engine_key(embedder: Embedder, images: int, threads: int | None) -> Key:
-    """What an engine must have been built for, to serve a run."""
-    about = min(_MANY, 1 << (max(1, images).bit_length() - 1))
+def engine_key(embedder: Embedder, inputs: int, threads: int | None) -> EngineKey:
+    """Return what an engine must have been built for, to serve a run of so many inputs."""
+    about = min(_MANY, 1 << (max(1, inputs).bit_length() - 1))
     spaces = tuple(space.id for space in embedder.spaces)
     return spaces, str(embedder.plan), embedder.batch_size, about, threads or cores()
 
 
-def take_engine(key: Key) -> Any | None:
-    """An idle engine, which is the caller's until it is given back; None where there is none."""
+def take_engine(key: EngineKey) -> Any | None:
+    """Take an idle engine, None where there is none; the caller owns it until `return_engine`."""
     with _ready.lock:
         for number in reversed(_ready.engines):
             if _ready.engines[number][0] == key:
@@ -138,8 +140,8 @@ def take_engine(key: Key) -> Any | None:
     return None
 
 
-def return_engine(key: Key, engine: Any) -> None:
-    """An engine that its run no longer needs and that has not failed."""
+def return_engine(key: EngineKey, engine: Any) -> None:
+    """Keep an engine for the next run; it must not have failed."""
     with _ready.lock:
         _ready.engines[id(engine)] = key, engine
         while len(_ready.engines) > _ENGINES:
@@ -147,7 +149,7 @@ def return_engine(key: Key, engine: Any) -> None:
 
 
 def _stamp(backbone: Any) -> Any:
-    """What changes when another file stands where the weights were read."""
+    """Return what changes when another file takes the place of the weights that were read."""
     checkpoint = getattr(getattr(backbone, "members", (backbone,))[0], "checkpoint", None)
     if checkpoint is None:
         return None

@@ -1,4 +1,4 @@
-"""The rows of an embedder in the cache: a space for each of its layers, claims on what is being computed."""
+"""The rows of an embedder in the cache: which exist, which are claimed, and how they are read and written."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from featx.extraction.reuse import reuse_store
 
 
 class RowStore:
-    """Where the rows of one embedder are kept.
+    """The spaces of one embedder, one for each of its layers, as if they were one.
 
-    A row is there when every layer's part of it is.
+    A row exists when every layer's part of it does.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ class RowStore:
     Attributes
     ----------
     path : Path
-        The folder of the first layer's space, where notes about all of them are kept.
+        The folder of the first layer's space, where notes about all layers are kept.
     claims : Claims
-        On rows that this run computes.
+        Claims on rows that this run computes.
     """
 
     def __init__(self, cache: Cache, embedder: Embedder) -> None:
@@ -42,7 +42,7 @@ class RowStore:
         self._kept: dict[bytes, np.ndarray] | None = None
 
     def missing(self, digests: Sequence[bytes | None]) -> list[int]:
-        """Positions of the digests that lack a row, as the disk stands now, ascending."""
+        """Return the positions of the digests that have no row on the disk now, ascending."""
         if len(self._stores) == 1:
             return self._stores[0].missing(digests)
         return sorted({i for store in self._stores for i in store.missing(digests)})
@@ -52,7 +52,7 @@ class RowStore:
         return all(store.holds(digest) for store in self._stores)
 
     def refresh(self) -> None:
-        """Take notice of what other processes committed."""
+        """Look at the disk for what other processes committed."""
         for store in self._stores:
             store.catch_up()
 
@@ -62,12 +62,12 @@ class RowStore:
             store.prepare()
 
     def keep_rows(self) -> None:
-        """Keep in memory too what is committed from now on: on the disk it does not last."""
+        """Keep in memory too what is committed from now on, because the disk loses it."""
         if self._kept is None:
             self._kept = {}
 
     def publish(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Commit rows; a layer that has its part already is left alone."""
+        """Commit rows; a part that its layer has already is not written again."""
         if self._kept is not None:
             self._kept.update(zip(digests, rows, strict=True))
         for store, at in zip(self._stores, self._columns, strict=True):
@@ -78,7 +78,7 @@ class RowStore:
                 store.publish([digests[i] for i in lacking], rows[lacking, at])
 
     def read(self, digests: Sequence[bytes], out: np.ndarray) -> np.ndarray:
-        """Read rows into `out` (n, dim); whether each was there and intact, (n,) bool."""
+        """Read rows into `out` (n, dim); return whether each was there and intact, (n,) bool."""
         found = np.ones(len(digests), dtype=bool)
         for store, at in zip(self._stores, self._columns, strict=True):
             if len(self._stores) == 1:

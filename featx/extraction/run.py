@@ -1,14 +1,15 @@
-"""The one loop: plan what is missing, compute, commit, resume.
+"""A run: find out which rows are missing, compute them, commit them, and read all rows from the cache.
 
-Which images have a row in the cache already is settled first, from the stat cache without opening a file
+Which inputs have a row in the cache already is settled first, from the stat cache without opening a file
 where that is possible. The others go through the `pipeline`, and into the cache in commits of a few MB or at
-most `COMMIT_SECONDS`. Nothing in here grows with the number of images but what is known of each: a few
-hundred bytes.
+most `COMMIT_SECONDS`. Nothing here grows with the number of inputs but what is known of each: a few hundred
+bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 import warnings
@@ -21,37 +22,34 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.sidecar import read_cost, write_cost
 from featx.data.features import Failure
-from featx.errors import CacheError, ImageError
+from featx.errors import CacheError, SourceError
 from featx.extraction.calibration import calibrate
 from featx.extraction.chunks import Chunk, identify
-from featx.extraction.commit_buffer import COMMIT_SECONDS, CommitBuffer
+from featx.extraction.commit_buffer import CommitBuffer
 from featx.extraction.embedder import Embedder
+from featx.extraction.embedder_run import EmbedderRun
+from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
 from featx.extraction.pipeline import READERS, Pipeline
-from featx.extraction.profile import Profile
+from featx.extraction.profile import Profile, stage_times
 from featx.extraction.reuse import return_engine
-from featx.extraction.rows import EmbedderRun, Rows
+from featx.extraction.rows import Rows
 from featx.forks import uninterrupted
+from featx.inputs import Source
 from featx.options import check_options
 from featx.progress import Progress
 from featx.terminal import tell
 
-#: Images that are read at a time to see whether any must be computed.
+#: Inputs that are read at a time to see whether any must be computed.
 _LOOK = 32
-#: Images whose mean time is worth more than what was noted before.
+#: Number of inputs whose mean time is worth more than what was noted before.
 _WORTH_REMEMBERING = 32
-#: Between two looks at whether others have committed what they claimed.
-_WAIT_SECONDS = 0.05
-#: A run that shows no sign of life for so long, and as long as some batches take, is not waited for.
-_PATIENCE_SECONDS = 1.5 * COMMIT_SECONDS
-_MOST_PATIENCE_SECONDS = 600.0
-_PATIENCE_BATCHES = 8
 #: Times that what is missing is computed; each one after the first means that rows were damaged or removed.
 _ROUNDS = 8
 
 
 def embed(
-    images: Sequence[Any],
+    sources: Sequence[Source],
     embedder: Embedder,
     *,
     cache: Any = None,
@@ -59,17 +57,16 @@ def embed(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Rows:
-    """Rows of image sources (`featx.inputs.image`), from the cache or through the network.
+    """Return the rows of sources (`featx.inputs.Source`), from the cache or through the network.
 
-    What was computed when an error or Ctrl-C ends the loop is committed before it propagates.
+    What was computed when an error or Ctrl-C ends the run is committed before the error propagates.
     """
-    return embed_together(images, [embedder], cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)[
-        0
-    ]
+    options: dict[str, Any] = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
+    return embed_together(sources, [embedder], **options)[0]
 
 
 def embed_together(
-    images: Sequence[Any],
+    sources: Sequence[Source],
     embedders: Sequence[Embedder],
     *,
     cache: Any = None,
@@ -77,11 +74,11 @@ def embed_together(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> list[Rows]:
-    """Rows of the same images by several embedders, each image decoded once for those that prepare it alike.
+    """Return the rows of the same sources by several embedders; those that prepare alike share the work.
 
     Parameters
     ----------
-    images : sequence of sources
+    sources : sequence of Source
     embedders : sequence of Embedder
     cache, on_error, n_jobs, verbose
         As in `featx.extract`.
@@ -89,40 +86,38 @@ def embed_together(
     Returns
     -------
     list of Rows
-        In the order of `embedders`; all of the same images, those that could be read for every one of them.
-        Those that went through the pipeline together share a profile.
+        In the order of `embedders`; all of the same inputs, those that could be read for every embedder.
+        Embedders that share the preparation share a profile.
     """
     check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
-    n_jobs = None if n_jobs == -1 else n_jobs  # as scikit-learn says all cores
+    n_jobs = None if n_jobs == -1 else n_jobs  # all cores, as in scikit-learn
     start = time.perf_counter()
     root = cache if isinstance(cache, Cache) else Cache(cache)
-    keys = [image.stat_key() for image in images]
+    keys = [source.stat_key() for source in sources]
     with uninterrupted():
         digests = root.stat_cache.lookup(keys)
     failed: dict[int, Failure] = {}
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
-        groups.setdefault(repr(embedder.preprocessing), []).append(i)
+        preparation = embedder.preparation
+        alike = json.dumps([preparation.kind, preparation.identity], sort_keys=True)
+        groups.setdefault(alike, []).append(i)
     found: dict[int, EmbedderRun] = {}
     for numbers in groups.values():
-        run = _Run(images, root, digests, failed, on_error, n_jobs, verbose)
+        run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose)
         try:
             members = run.complete([embedders[i] for i in numbers])
         finally:
             run.close()
         found.update(zip(numbers, members, strict=True))
-    kept = np.array([i for i in range(len(images)) if i not in failed], dtype=np.int64)
+    kept = np.array([i for i in range(len(sources)) if i not in failed], dtype=np.int64)
     failures = [failed[i] for i in sorted(failed)]
     seconds = {"total": time.perf_counter() - start}
     return [found[i].result(kept, failures, seconds) for i in range(len(embedders))]
 
 
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else f"{number} images"
-
-
 def _mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
-    """Why nothing of the cache can be used, when little differs; shown when `verbose`."""
+    """Say how the space differs from the nearest one in the cache, where little differs."""
     near = cache.nearest(embedder.space) if embedder.is_network else None
     if near is None or len(near[1]) > 3:  # so much that it is no slip
         return []
@@ -132,11 +127,11 @@ def _mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
 
 
 class _Run:
-    """Some embedders that prepare images alike, and what is known of the images so far."""
+    """Computes the missing rows of embedders that prepare inputs alike."""
 
     def __init__(
         self,
-        images: Sequence[Any],
+        sources: Sequence[Source],
         cache: Cache,
         digests: list[bytes | None],
         failed: dict[int, Failure],
@@ -144,20 +139,22 @@ class _Run:
         n_jobs: int | None,
         verbose: bool,
     ) -> None:
-        self.images, self.cache, self.digests, self.failed = images, cache, digests, failed
+        self.sources, self.cache, self.digests, self.failed = sources, cache, digests, failed
         self.on_error, self.n_jobs, self.verbose = on_error, n_jobs, verbose
         self.profile = Profile()
         self.members: list[EmbedderRun] = []
 
     def close(self) -> None:
-        """No row is claimed any longer."""
+        """Give up all claims on rows."""
         for member in self.members:
             member.store.claims.close()
 
     def complete(self, embedders: Sequence[Embedder]) -> list[EmbedderRun]:
-        """All rows of all embedders, computed where they are not in the cache."""
+        """Read all rows of all embedders, and compute those that are not in the cache."""
+        self.preparation = embedders[0].preparation
+        self.profile.stages = stage_times(self.preparation.stages)
         for asked in embedders:
-            decided = apply_decisions(self.cache, asked, self.images, self.digests)
+            decided = apply_decisions(self.cache, asked, self.sources, self.digests)
             self.members.append(EmbedderRun(self.cache, decided))
         new = [not os.path.exists(member.store.path) for member in self.members]
         todo = self._plan()
@@ -168,14 +165,15 @@ class _Run:
         # then on rows are kept in memory too, so that only those of other runs can be missing again.
         for _ in range(_ROUNDS):
             self._compute(todo)
-            kept = [i for i in range(len(self.images)) if i not in self.failed]
+            kept = [i for i in range(len(self.sources)) if i not in self.failed]
             todo = sorted({int(i) for member in self.members for i in member.read(self.digests, kept)})
             if not todo:
                 break
-            names = ", ".join(self.images[i].id for i in todo[:5]) + (", ..." if len(todo) > 5 else "")
+            names = ", ".join(self.sources[i].id for i in todo[:5]) + (", ..." if len(todo) > 5 else "")
+            kind = self.preparation.kind
             warnings.warn(
-                f"the cached rows of {_images(len(todo))} were damaged or removed and are extracted again: "
-                f"{names}",
+                f"the cached rows of {len(todo)} {kind if len(todo) == 1 else kind + 's'} were damaged or "
+                f"removed and are extracted again: {names}",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -189,7 +187,7 @@ class _Run:
             )
         for member in self.members:
             member.profile = self.profile
-            # Of a handful it would say what starting cost, unless nothing better is known.
+            # The mean of a handful is mostly the cost of starting; it is noted only where there is none.
             if member.computed and (
                 self.profile.images >= _WORTH_REMEMBERING or read_cost(member.store.path) is None
             ):
@@ -198,20 +196,15 @@ class _Run:
                 return_engine(member.checked.key, member.checked.engine)
         return self.members
 
-    def _missing(self) -> list[int]:
-        """Images of which any member lacks the row."""
-        lacking = {i for member in self.members for i in member.store.missing(self.digests)}
-        return sorted(i for i in lacking if i not in self.failed)
-
     def _plan(self) -> list[int]:
-        """The images to be computed, once it is settled which engines compute them.
+        """Return the inputs to compute, after settling which engines compute them.
 
         Another engine may mean another space, in which other rows are missing.
         """
         for member in self.members:
             if member.embedder.needs_calibration:
                 began = time.perf_counter()
-                member.settle(calibrate(self.cache, member.embedder, self.images))
+                member.switch_to(calibrate(self.cache, member.embedder, self.sources))
                 self.profile.building += time.perf_counter() - began
         todo = self._to_compute()
         if todo and self._check_engines(todo):
@@ -219,17 +212,17 @@ class _Run:
         return todo
 
     def _to_compute(self) -> list[int]:
-        """What is missing, from the first image on that must go through a network.
+        """Return what is missing, from the first input on that must go through a network.
 
-        An image that is new by its path may be an old one by its content, or none at all: while there are
-        only such, no network is built. Their digests and failures are noted on the way.
+        An input that is new by its path may be an old one by its content, or unreadable: while there are only
+        such, no network is built. Their digests and failures are noted on the way.
         """
-        todo = self._missing()
-        reduction = self.members[0].embedder.preprocessing.reduction
+        lacking = {i for member in self.members for i in member.store.missing(self.digests)}
+        todo = sorted(i for i in lacking if i not in self.failed)
         with _readers(len(todo)) as read_all:
             for start in range(0, len(todo), _LOOK):
                 part = todo[start : start + _LOOK]
-                seen = list(read_all(identify, [self.images[i] for i in part]))
+                seen = list(read_all(identify, [self.sources[i] for i in part]))
                 contents = [item.digest for item in seen]
                 missing = {part[j] for member in self.members for j in member.store.missing(contents)}
                 with uninterrupted():
@@ -239,8 +232,8 @@ class _Run:
                 for at, (i, item) in enumerate(zip(part, seen, strict=True)):
                     if item.error is None and i in missing:
                         try:
-                            self.images[i].read().pixels(reduction)
-                        except ImageError as error:
+                            self.preparation.prepare(self.sources[i].read())
+                        except SourceError as error:
                             item.error = error
                     if item.error is not None:
                         self._refuse(i, item.error)
@@ -251,24 +244,24 @@ class _Run:
         return []
 
     def _check_engines(self, todo: list[int]) -> bool:
-        """An engine for every member that lacks rows of `todo`; whether one went to another space."""
+        """Get an engine for every member that lacks rows of `todo`; return whether one changed its space."""
         moved = False
         for member in self.members:
             lacking = member.store.missing([self.digests[i] for i in todo])
             if not lacking:
                 continue
             new = [todo[j] for j in lacking]
-            checked = check_engine(self.cache, member.embedder, self.images, new, self.n_jobs)
+            checked = check_engine(self.cache, member.embedder, self.sources, new, self.n_jobs)
             member.checked = checked
             self.profile.building += checked.building
             self.profile.comparing += checked.comparing
             if checked.embedder is not member.embedder:
                 moved |= checked.embedder.space != member.embedder.space
-                member.settle(checked.embedder)
+                member.switch_to(checked.embedder)
         return moved
 
     def _compute(self, todo: list[int]) -> None:
-        """Puts the row of every image of `todo` into every shelf that lacks it, or sees it put there."""
+        """Put the row of every input of `todo` into every store that lacks it, or wait for other runs to."""
         if not todo:
             return
         # Without an engine every row was there when the plan was made, and some were damaged.
@@ -284,103 +277,55 @@ class _Run:
             member.store.prepare()  # a place that cannot be written is known before any work
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
             while todo:
-                todo = self._others_left(working, self._pass(todo, working, progress), progress)
+                elsewhere = self._compute_once(todo, working, progress)
+                todo = wait_for_others(working, elsewhere, self.profile, progress)
 
-    def _pass(self, todo: list[int], working: list[EmbedderRun], progress: Any) -> list[dict[int, bytes]]:
-        """Once through the pipeline; what was left to others, for each member."""
+    def _compute_once(
+        self, todo: list[int], working: list[EmbedderRun], progress: Progress
+    ) -> list[dict[int, bytes]]:
+        """Run the pipeline once; return what was left to other runs, for each member."""
+        from featx.machine import cores
+
         engines = [member.checked.engine for member in working if member.checked is not None]
-        pipeline = Pipeline(
-            self.images,
-            working[0].embedder.preprocessing,
-            engines,
-            [member.store for member in working],
-            self._threads(),
-        )
-        self.profile.engine = _described(engines)
+        stores = [member.store for member in working]
+        pipeline = Pipeline(self.sources, self.preparation, engines, stores, self.n_jobs or cores())
+        self.profile.engine = _describe(engines)
         self.profile.threads, self.profile.device = pipeline.threads, engines[0].workers == 0
         commits = CommitBuffer(self.cache, working, self.profile)
-        units = pipeline.run(todo)
+        chunks = pipeline.run(todo)
         began = time.perf_counter()
         try:
-            for unit in units:
-                self._take(unit, commits)
-                progress.update(len(unit.items))
+            for chunk in chunks:
+                self._take(chunk, commits)
+                progress.update(len(chunk.items))
         finally:
             try:
-                units.close()
-                commits.save(pipeline.rest)  # finished behind the one that failed: not to be lost by it
+                chunks.close()
+                commits.save(pipeline.rest)  # finished after the chunk that failed: not to be lost with it
             finally:
                 for member in working:
                     member.store.claims.drop_all()
                 self.profile.wall += time.perf_counter() - began
         return pipeline.elsewhere
 
-    def _others_left(
-        self, working: list[EmbedderRun], elsewhere: list[dict[int, bytes]], progress: Any
-    ) -> list[int]:
-        """Wait for the rows that other runs have claimed; those that they gave up are to be computed here.
-
-        So are those of a run that shows no sign of life, because it was stopped or hangs.
-        """
-        patience = [self._patience(member) for member in working]
-        while True:
-            left: set[int] = set()
-            waiting = False
-            for member, others, seconds in zip(working, elsewhere, patience, strict=True):
-                if others:
-                    member.store.refresh()
-                    if silent := member.store.claims.void_silent(seconds):
-                        warnings.warn(
-                            f"{', '.join(silent)} has claimed rows and shown no sign of life for "
-                            f"{seconds:.0f} s; what it leaves undone is computed here",
-                            RuntimeWarning,
-                            stacklevel=5,
-                        )
-                for i, digest in list(others.items()):
-                    if member.store.holds(digest):
-                        del others[i]
-                with uninterrupted():
-                    free = member.store.claims.free(list(others.values()))
-                left |= {i for i, is_free in zip(others, free, strict=True) if is_free}
-                waiting |= not all(free)
-            if left or not waiting:
-                return sorted(left)
-            progress.update(0, "waiting for rows that another run computes")
-            time.sleep(_WAIT_SECONDS)
-
-    def _patience(self, member: EmbedderRun) -> float:
-        """Seconds in which a healthy run claims or commits, if rows cost there what they cost here."""
-        if member.checked is None:
-            return _PATIENCE_SECONDS
-        engine, profile = member.checked.engine, self.profile
-        if profile.images:
-            cost = sum(spent for stage, spent in profile.stages.items() if stage != "commit") / profile.images
-        else:
-            cost = max(1, engine.workers) * (read_cost(member.store.path) or 0.0)
-        return min(_PATIENCE_SECONDS + _PATIENCE_BATCHES * engine.batch_size * cost, _MOST_PATIENCE_SECONDS)
-
-    def _take(self, unit: Chunk, commits: CommitBuffer) -> None:
-        commits.add(unit)
-        for item in unit.items:
+    def _take(self, chunk: Chunk, commits: CommitBuffer) -> None:
+        commits.add(chunk)
+        for item in chunk.items:
             if item.error is None:
                 self.digests[item.position] = item.digest
             else:
                 self._refuse(item.position, item.error)
 
-    def _refuse(self, position: int, error: ImageError) -> None:
+    def _refuse(self, position: int, error: SourceError) -> None:
+        """Raise the error of an input, or note it as a failure."""
         if self.on_error == "raise":
             raise error
         self.failed[position] = Failure(error.id, error.reason)
 
-    def _threads(self) -> int:
-        from featx.machine import cores
-
-        return self.n_jobs or cores()
-
 
 @contextlib.contextmanager
 def _readers(count: int) -> Iterator[Callable[..., Any]]:
-    """A `map` that reads several files at a time; for one file no thread is worth its start."""
+    """Give a `map` that reads several files at a time; for one file no thread is worth its start."""
     if count <= 1:
         yield map
         return
@@ -388,8 +333,8 @@ def _readers(count: int) -> Iterator[Callable[..., Any]]:
         yield readers.map
 
 
-def _described(engines: Sequence[Any]) -> dict[str, Any]:
-    """What a profile says of the engines: of several, their values side by side."""
+def _describe(engines: Sequence[Any]) -> dict[str, Any]:
+    """Return what a profile says of the engines; of several, their different values side by side."""
     described: dict[str, Any] = {}
     keys = {"name": "engine", "workers": "lanes"}  # as stored profiles name them
     for name in ("name", "device", "precision", "workers", "batch_size"):

@@ -116,21 +116,24 @@ def preparing_alone(files: list[str], preprocessing, count: int) -> float:
     from featx.extraction.processes import ProcessPool
     from featx.inputs.image import FileImage
 
-    chunks = [[FileImage(path, path) for path in files[i : i + 16]] for i in range(0, len(files), 16)]
-    workers = ProcessPool(count, preprocessing, 16, 4 * count)
+    images = [FileImage(path, path) for path in files]
+    chunks = [images[i : i + 16] for i in range(0, len(images), 16)]
+    pool = ProcessPool(count, preprocessing, 16, 4 * count)
     try:
-        for future in [workers.submit(chunks[0]) for _ in range(2 * count)]:  # all have started
-            future.result().free()
+        for future in [
+            pool.submit(range(len(chunks[0])), chunks[0]) for _ in range(2 * count)
+        ]:  # all have started
+            future.result().release()
         began, open_ = time.perf_counter(), []
         for chunk in chunks:
-            open_.append(workers.submit(chunk))
+            open_.append(pool.submit(range(len(chunk)), chunk))
             if len(open_) >= 3 * count:
-                open_.pop(0).result().free()
+                open_.pop(0).result().release()
         for future in open_:
-            future.result().free()
+            future.result().release()
         return len(files) / (time.perf_counter() - began)
     finally:
-        workers.close()
+        pool.close()
 
 
 class Busy:

@@ -274,7 +274,7 @@ def test_memory_ahead_of_the_network_is_bounded(photos, monkeypatch):
         done[0] += len(batch)
         return np.zeros((len(batch), backbone.dim), np.float32)
 
-    monkeypatch.setattr("featx.extraction.pipeline.PIXELS_AHEAD", 0)
+    monkeypatch.setattr("featx.extraction.pipeline.PREPARED_AHEAD", 0)
     monkeypatch.setattr("featx.extraction.run._LOOK", 1)
     slow = with_engine(network_embedder(backbone), engine, batch_size=4, workers=2)
     embed([Counting(s) for s in dataset.images], slow)
@@ -286,7 +286,7 @@ def test_memory_ahead_of_the_network_is_bounded(photos, monkeypatch):
 
 def test_files_read_ahead_are_bounded_by_their_bytes(photos, monkeypatch):
     """While large files wait to be decoded, no more are read than workers can take."""
-    monkeypatch.setattr("featx.extraction.pipeline.FILES_AHEAD", 0)
+    monkeypatch.setattr("featx.extraction.pipeline.READ_AHEAD", 0)
     features = extract(photos, **QUICK, batch_size=2)
     assert (len(features), features.run["forward_passes"]) == (24, 24)
 

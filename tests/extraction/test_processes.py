@@ -1,4 +1,4 @@
-"""Processes that prepare images for a device: the same units as threads give, and nothing left behind."""
+"""Processes that prepare images for a device: the same chunks as threads give, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def always(monkeypatch):
-    monkeypatch.setattr(pipeline, "_IMAGES_FOR_PROCESSES", 1)
+    monkeypatch.setattr(pipeline, "_INPUTS_FOR_PROCESSES", 1)
     monkeypatch.setattr(pipeline, "_CORES_FOR_PROCESSES", 2)
 
 
@@ -48,15 +48,15 @@ def pools(monkeypatch):
 
 def test_every_image_has_its_row_in_order(images, pools):
     todo = list(range(0, 120, 2))
-    units = list(pipeline_of(images, Device(20)).run(todo))
+    chunks = list(pipeline_of(images, Device(20)).run(todo))
     assert len(pools) == 1
-    assert [item.position for unit in units for item in unit.items] == todo
+    assert [item.position for chunk in chunks for item in chunk.items] == todo
     np.testing.assert_allclose(
-        np.concatenate(rows_of(units)), expected([images[i] for i in todo], pixel_embedder(4)), atol=1e-6
+        np.concatenate(rows_of(chunks)), expected([images[i] for i in todo], pixel_embedder(4)), atol=1e-6
     )
-    assert [item.key for unit in units for item in unit.items] == [images[i].stat_key() for i in todo]
-    assert all(unit.pixels is None and unit.free is None for unit in units)
-    assert all(unit.seconds[stage] > 0 for unit in units for stage in ("read", "decode", "preprocess"))
+    assert [item.key for chunk in chunks for item in chunk.items] == [images[i].stat_key() for i in todo]
+    assert all(chunk.prepared is None and chunk.release is None for chunk in chunks)
+    assert all(chunk.seconds[stage] > 0 for chunk in chunks for stage in ("read", "decode", "preprocess"))
 
 
 def test_known_images_copies_and_unreadable_ones_are_as_with_threads(images, tmp_path, pools, monkeypatch):
@@ -66,7 +66,7 @@ def test_known_images_copies_and_unreadable_ones_are_as_with_threads(images, tmp
     known = {images[i].read().digest for i in (5, 40)}
     todo = range(len(some))
     got = list(pipeline_of(some, Device(8), Device(8), known=known).run(todo))
-    monkeypatch.setattr(pipeline, "_IMAGES_FOR_PROCESSES", 10**6)
+    monkeypatch.setattr(pipeline, "_INPUTS_FOR_PROCESSES", 10**6)
     by_threads = list(pipeline_of(some, Device(8), Device(8), known=known).run(todo))
     assert len(pools) == 1
     for network in (0, 1):
@@ -74,17 +74,17 @@ def test_known_images_copies_and_unreadable_ones_are_as_with_threads(images, tmp
         processes, threads = (
             {
                 digest: row
-                for unit in units
-                if unit.rows[network] is not None
-                for digest, row in zip(unit.rows_of(network)[0], unit.rows[network], strict=True)
+                for chunk in chunks
+                if chunk.rows[network] is not None
+                for digest, row in zip(chunk.rows_of(network)[0], chunk.rows[network], strict=True)
             }
-            for units in (got, by_threads)
+            for chunks in (got, by_threads)
         )
-        assert len(processes) == 48 == sum(len(unit.rows_of(network)[0]) for unit in got)
+        assert len(processes) == 48 == sum(len(chunk.rows_of(network)[0]) for chunk in got)
         assert processes.keys() == threads.keys()
         assert all(np.array_equal(processes[digest], threads[digest]) for digest in threads)
-    errors = [(i.position, str(i.error)) for unit in got for i in unit.items if i.error is not None]
-    assert errors == [(i.position, str(i.error)) for unit in by_threads for i in unit.items if i.error]
+    errors = [(i.position, str(i.error)) for chunk in got for i in chunk.items if i.error is not None]
+    assert errors == [(i.position, str(i.error)) for chunk in by_threads for i in chunk.items if i.error]
     assert len(errors) == 1
 
 
@@ -118,14 +118,14 @@ def test_a_process_that_is_killed_is_one_clear_error(images):
         def read(self):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    workers = ProcessPool(2, pixel_embedder(4).preprocessing, 4, 3)
+    pool = ProcessPool(2, pixel_embedder(4).preparation, 4, 3)
     try:
-        assert len(workers.submit(images[:4]).result().images) == 4
-        deadly = workers.submit([Deadly("cat.jpg", "cat.jpg")])
+        assert len(pool.submit(range(4), images[:4]).result().items) == 4
+        deadly = pool.submit([0], [Deadly("cat.jpg", "cat.jpg")])
         with pytest.raises(InputError, match=r"ended unexpectedly.*cat\.jpg.*n_jobs=1"):
             deadly.result(timeout=60)
     finally:
-        workers.close()
+        pool.close()
 
 
 def test_an_error_that_is_not_of_an_image_is_raised_as_it_is(images):
@@ -133,15 +133,15 @@ def test_an_error_that_is_not_of_an_image_is_raised_as_it_is(images):
         def read(self):
             raise ZeroDivisionError("a fault of ours")
 
-    workers = ProcessPool(1, pixel_embedder(4).preprocessing, 4, 1)
+    pool = ProcessPool(1, pixel_embedder(4).preparation, 4, 1)
     try:
         for _ in range(3):  # its slot is free again
             with pytest.raises(ZeroDivisionError, match="a fault of ours"):
-                workers.submit([Broken("a", "a")]).result(timeout=60)
-        missing = workers.submit([FileImage("gone", "/nowhere/gone.jpg")]).result(timeout=60)
-        assert isinstance(missing.images[0].error, ImageError)
+                pool.submit([0], [Broken("a", "a")]).result(timeout=60)
+        missing = pool.submit([0], [FileImage("gone", "/nowhere/gone.jpg")]).result(timeout=60)
+        assert isinstance(missing.items[0].error, ImageError)
     finally:
-        workers.close()
+        pool.close()
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
@@ -157,9 +157,9 @@ def test_processes_end_with_a_program_that_is_killed_and_run_nothing_of_it(image
             from featx.inputs.image import FileImage
 
             print("started", flush=True)
-            workers = ProcessPool(2, pixel_embedder(4).preprocessing, 4, 3)
-            workers.submit([FileImage("a", {images[0].path!r})]).result()
-            print(*workers._pool._processes, flush=True)
+            pool = ProcessPool(2, pixel_embedder(4).preparation, 4, 3)
+            pool.submit([0], [FileImage("a", {images[0].path!r})]).result()
+            print(*pool._pool._processes, flush=True)
             time.sleep(600)
             """
         )

@@ -7,10 +7,11 @@ from pictures import QUICK
 
 from featx import extract
 from featx.extraction import Profile, profile_table
+from featx.extraction.profile import stage_times
 
 
 def example(**changes):
-    profile = Profile(images=100, wall=10.0, threads=2)
+    profile = Profile(100, 10.0, stage_times(("decode", "preprocess")), threads=2)
     profile.engine = {"engine": "torch", "device": "cpu", "precision": "bf16", "lanes": 2, "batch_size": 8}
     profile.add({"read": 1.0, "decode": 2.0})
     profile.add({"decode": 2.0, "preprocess": 1.0, "forward": 12.0, "commit": 0.5})

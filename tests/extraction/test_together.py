@@ -16,7 +16,7 @@ from featx.cache import Cache
 from featx.errors import InputError
 from featx.extraction import embed, embed_together, network_embedder
 from featx.inputs.image import FileImage
-from featx.inputs.image.source import Content
+from featx.inputs.image.source import ImageContent
 from featx.options import Run
 
 LAYERS = ("bn1", "layer2", "layer3.0.relu_1", "flatten")
@@ -90,13 +90,13 @@ def test_layers_of_different_networks_are_refused():
 def decoded(monkeypatch):
     """How often an image was decoded."""
     counts: list[str] = []
-    original = Content.pixels
+    original = ImageContent.decoding
 
     def counted(self, reduce=None):
         counts.append(self.id)
         return original(self, reduce)
 
-    monkeypatch.setattr(Content, "pixels", counted)
+    monkeypatch.setattr(ImageContent, "decoding", counted)
     return counts
 
 

@@ -142,7 +142,7 @@ from featx.inputs.image import Preprocessing, decode_pixels, decode
 from featx.inputs.image.source import EncodedImage
 prepare = Preprocessing()
 def whole(data):
-    return EncodedImage("a", data).read().resized(prepare)
+    return prepare.prepare(EncodedImage("a", data).read())
 for file in sys.argv[3:]:
     whole(Path(sys.argv[1], Path(file).name).read_bytes())
     data = Path(file).read_bytes()
@@ -217,7 +217,7 @@ import resource
 import numpy as np
 from featx.extraction import pixel_embedder, pipeline
 from featx.inputs.image import FileImage
-pipeline._IMAGES_FOR_PROCESSES, pipeline._CORES_FOR_PROCESSES = 1, 2
+pipeline._INPUTS_FOR_PROCESSES, pipeline._CORES_FOR_PROCESSES = 1, 2
 class Engine:
     name, device, precision, version, batch_size = "fake", "cpu", "fp32", "1", 4
     def __init__(self, workers): self.workers = workers
@@ -231,7 +231,7 @@ class Claims:
     def take(self, digests): return [True] * len(digests)
     def drop(self, digests): pass
     def hurry(self): pass
-class Keeper:
+class Store:
     claims = Claims()
     def holds(self, digest): return False
     def refresh(self): pass
@@ -246,7 +246,7 @@ class Limited(FileImage):
 def main():
     images = [Limited(Path(file).name, file) for file in sys.argv[2:]]
     workers = int(sys.argv[1])
-    run = pipeline.Pipeline(images, pixel_embedder(4).preprocessing, [Engine(workers)], [Keeper()], 2)
+    run = pipeline.Pipeline(images, pixel_embedder(4).preparation, [Engine(workers)], [Store()], 2)
     for unit in run.run(range(len(images))):
         for item in unit.items:
             print(json.dumps([item.position, None if item.error is None else str(item.error)]))

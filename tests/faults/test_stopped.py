@@ -15,7 +15,7 @@ import pytest
 
 from faults.actors import picture, pixels
 from featx.cache import Cache, Claims, claims
-from featx.extraction import embed, pixel_embedder, run
+from featx.extraction import embed, other_runs, pixel_embedder
 
 pytestmark = [
     pytest.mark.faults,
@@ -76,7 +76,7 @@ def again_and_again(root):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(run, "_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(other_runs, "_PATIENCE_SECONDS", 1.0)
     monkeypatch.setattr(claims, "_GATE_SECONDS", 0.5)
     monkeypatch.setattr("featx.cache.stat_cache._BUSY_SECONDS", 0.2)
 

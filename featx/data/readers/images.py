@@ -18,7 +18,8 @@ from featx.data.dataset import Dataset
 from featx.data.labels import is_missing
 from featx.data.readers.unicode_paths import PathFinder
 from featx.errors import DatasetError, ImageError
-from featx.inputs.image import SOURCES, LazyImage, Source, as_source
+from featx.inputs import Source
+from featx.inputs.image import SOURCES, LazyImage, as_source
 
 _EXPECTED = (
     "a list, array or column of paths, of image files' bytes, of PIL images or of arrays; or one array of "

@@ -1,25 +1,17 @@
-"""Pixels: where images come from, how they are decoded and preprocessed. Knows no labels and no networks."""
+"""Images as a kind of input: where they come from, how they are decoded and prepared for a network."""
 
-from featx.inputs.image.augment import augmented
-from featx.inputs.image.decode import (
-    DECODER,
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    decode,
-    decode_pixels,
-    is_ignored,
-    is_image_file,
-)
+from featx.inputs.image.augment import augment_image
+from featx.inputs.image.decode import DECODER, MAX_PIXELS, decode, decode_pixels
+from featx.inputs.image.file_names import IMAGE_SUFFIXES, SUFFIXES, is_ignored, is_image_file
 from featx.inputs.image.perceptual import hash_distance, perceptual_hash, perceptual_hashes
 from featx.inputs.image.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from featx.inputs.image.source import (
     SOURCES,
-    Content,
     EncodedImage,
     FileImage,
+    ImageContent,
     LazyImage,
     PixelImage,
-    Source,
     as_source,
 )
 
@@ -30,15 +22,15 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "SOURCES",
-    "Content",
+    "SUFFIXES",
     "EncodedImage",
     "FileImage",
+    "ImageContent",
     "LazyImage",
     "PixelImage",
     "Preprocessing",
-    "Source",
     "as_source",
-    "augmented",
+    "augment_image",
     "decode",
     "decode_pixels",
     "hash_distance",

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from featx.errors import InputError
-from featx.inputs.image.preprocess import Preprocessing, resampling
+from featx.inputs.image.preprocess import Preprocessing, find_resampling
 
 #: Part of the image's area that a crop covers.
 SCALE = (0.35, 1.0)
@@ -23,7 +23,7 @@ RATIO = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
 
 
-def augmented(
+def augment_image(
     image: Image.Image,
     rng: np.random.Generator,
     size: int | tuple[int, int] | Preprocessing,
@@ -34,7 +34,7 @@ def augmented(
     flip: float = 0.5,
     jitter: float = 0.0,
 ) -> np.ndarray:
-    """A random part of `image`, resized and perhaps mirrored.
+    """Return a random part of `image`, resized and perhaps mirrored.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def augmented(
         raise InputError(f"augmentation: expected an image of mode RGB, got {image.mode}")
     left, top, box_w, box_h = _random_box(image.size, rng, scale, ratio)
     crop = image.resize(
-        (int(width), int(height)), resampling(interpolation), box=(left, top, left + box_w, top + box_h)
+        (int(width), int(height)), find_resampling(interpolation), box=(left, top, left + box_w, top + box_h)
     )
     mirrored = rng.random() < flip
     pixels = np.array(_jittered(crop, rng, jitter) if jitter else crop)
@@ -85,7 +85,7 @@ def _random_box(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of a crop of an image of (width, height)."""
+    """Draw (left, top, width, height) of a crop of an image of (width, height)."""
     width, height = image_size
     for _ in range(_ATTEMPTS):
         area = width * height * rng.uniform(*scale)
@@ -93,7 +93,7 @@ def _random_box(
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
-    # An elongated image may never fit: the largest central crop within the bounds of the ratio.
+    # In a very long image no crop may fit: take the largest central one within the bounds of the ratio.
     w = max(1, min(width, round(height * ratio[1])))
     h = max(1, min(height, round(width / ratio[0])))
     return (width - w) // 2, (height - h) // 2, w, h

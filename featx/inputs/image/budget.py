@@ -1,9 +1,9 @@
-"""A budget of memory that all threads share which decode large pictures.
+"""The memory budget that all threads share that decode large pictures.
 
 A thread says how many bytes it needs and waits until others have given back enough. Threads are served in
-the order in which they came, so that a large picture is not overtaken for ever by small ones. What alone
-needs more than the budget runs when nothing else does. The processes that decode for one run have an equal
-part of the budget each; of pictures beyond that part they decode one at a time among them.
+the order in which they came, so that a large picture is not overtaken for ever by small ones. A picture that
+needs more than the whole budget is decoded while no other is. The processes that decode for one run have an
+equal part of the budget each; only one of them at a time decodes a picture beyond its part.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = [
     "is_out_of_memory",
 ]
 
-# It takes milliseconds, and decoding so much a tenth of a second.
+# Trimming takes milliseconds, and decoding that many bytes a tenth of a second.
 _WORTH_TRIMMING = 64 * 2**20
 
-#: What is said of an image for which there was no memory.
+#: The reason why an image failed for which there was no memory.
 OUT_OF_MEMORY = "needs more memory than there is; shrink it, or decode fewer images at a time (n_jobs)"
 
-#: Bytes that all decoding of large pictures may take together, where a quarter of the free memory is more.
+#: The budget is a quarter of the free memory, within these bounds in bytes. The lower one keeps several
+#: threads at work where little is free.
 LARGEST_BUDGET = 2 * 2**30
-#: And where it is less; a budget of nothing would let only one thread work.
 SMALLEST_BUDGET = 128 * 2**20
 
 
@@ -90,7 +90,7 @@ class Budget:
         self._size, self._gate = max(1, self.size // processes), gate
 
     def hold(self) -> Hold:
-        """A context within which bytes may be taken, all of which are given back at its end."""
+        """Return a context manager; all bytes that are taken inside it are given back at its end."""
         return Hold(self)
 
     @contextlib.contextmanager
@@ -146,7 +146,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
 
 class Hold:
-    """What one decoding has taken of a budget."""
+    """The bytes that one decoding has taken of a budget."""
 
     __slots__ = ("_budget", "_n_bytes", "_stack")
 
@@ -162,7 +162,7 @@ class Hold:
             self._stack.close()
 
     def need(self, n_bytes: int) -> None:
-        """Have at least so many bytes from here on, waiting for them if need be.
+        """Take bytes until `n_bytes` are held, and wait for them if need be.
 
         The first call takes them, so it is made before anything large is allocated.
         """
@@ -177,10 +177,10 @@ DECODING = Budget()
 
 
 def is_out_of_memory(error: BaseException, n_bytes: int) -> bool:
-    """Whether a decoder failed for want of memory, of which it needed about `n_bytes`.
+    """Whether a decoder that needs about `n_bytes` failed because there was no memory.
 
-    Decoders seldom say so: libwebp fails as it does over damaged data. So it is tried whether there is as
-    much now.
+    Decoders seldom say so: libwebp fails as it does for damaged data. So it is tried whether that much memory
+    can be had now.
     """
     if isinstance(error, MemoryError) or "memory" in str(error).lower():
         return True
@@ -192,5 +192,5 @@ def is_out_of_memory(error: BaseException, n_bytes: int) -> bool:
 
 
 def in_mb(n_bytes: int) -> str:
-    """A number of bytes, for a message."""
+    """Format a number of bytes for a message."""
     return f"{n_bytes / 1e6:,.0f} MB"

@@ -1,4 +1,4 @@
-"""What a file's bytes say before a pixel is decoded: format, upright or not, and the part that matters.
+"""Recognise the format of an image file, check its structure, and keep the part that decoding needs.
 
 Metadata is taken out here, before Pillow sees the file: the orientation is read from it and the rest is
 dropped. Otherwise a broken EXIF block, a compressed comment or a private TIFF tag could raise or warn about
@@ -18,17 +18,6 @@ from featx.inputs.image.structure import Container, Damaged, find_lost_sectors, 
 from featx.inputs.image.tiff import unpack_tiff
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-#: Suffixes of each format that is decoded.
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png",),
-    "WebP": (".webp",),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp", ".dib"),
-    "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
-}
 
 # Formats that are recognised only to be named: (offset, bytes, name).
 _OTHERS = (
@@ -52,7 +41,7 @@ _OTHERS = (
 
 
 def sniff(data: bytes) -> str | None:
-    """The format that the first bytes of a file show, or None."""
+    """Return the format that the first bytes of a file show, or None."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(_PNG_SIGNATURE):
@@ -74,8 +63,8 @@ _PNM_HEADER = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+\d")
 _BMP_HEADERS = {struct.pack("<I", n) for n in (12, 16, 40, 52, 56, 64, 108, 124)}
 
 
-def what_else(data: bytes) -> str:
-    """What bytes that are no image of a known format seem to be, for a message."""
+def describe_data(data: bytes) -> str:
+    """Say what bytes seem to be that are no image of a known format, for a message."""
     for offset, magic, name in _OTHERS:
         if data.startswith(magic, offset):
             return name
@@ -125,7 +114,7 @@ _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def _png(data: bytes) -> Container:
-    """Critical chunks and transparency; colour profiles, texts and animation are left out."""
+    """Keep critical chunks and transparency; leave out colour profiles, texts and animation."""
     kept, orientation, raw_orientation, profiles = [_PNG_SIGNATURE], None, None, 0
     size, least, ended = None, 0, False
     at = len(_PNG_SIGNATURE)
@@ -164,7 +153,7 @@ def _png(data: bytes) -> Container:
 
 
 def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start, end) of the data of each chunk of a WebP, and of those within its frames.
+    """Yield (name, start, end) of the data of each chunk of a WebP, and of those within its frames.
 
     The last may end beyond the file.
     """
@@ -176,7 +165,7 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _webp(data: bytes) -> Container:
-    """The size is needed early: libwebp allocates the canvas when it opens a file."""
+    """Check a WebP and find its size, which is needed early: opening it allocates the canvas."""
     (riff,) = struct.unpack_from("<I", data, 4)
     kind = data[12:16]
     size, orientation, least, seen = (0, 0), 1, 0, False
@@ -200,7 +189,7 @@ def _webp(data: bytes) -> Container:
 
 
 def _webp_picture(data: bytes, name: bytes, start: int, stop: int) -> tuple[tuple[int, int], int]:
-    """Size of a picture, and fewest bytes that can hold it; `Damaged` when a sector of it was lost.
+    """Return the size of a picture and the fewest bytes that can hold it; refuse one with a lost sector.
 
     A lossy picture (RFC 6386) costs at least 1.6 bits for each macroblock of 16 x 16 pixels: its modes have
     fixed probabilities, of which the largest are 145/256 (luma) and 142/256 (chroma). And its encoder writes
@@ -227,7 +216,7 @@ _WEBP_ZEROS = 33
 
 
 def _refuse_lost_sectors(data: bytes, start: int, stop: int) -> None:
-    """For lossless data, where the fastest setting of the encoder writes flat areas as hundreds of zeros."""
+    """Refuse lost sectors in lossless data, where encoders may write flat areas as hundreds of zeros."""
     _refuse(find_lost_sectors(data, start, stop))
     _refuse(find_zeros(data, _WEBP_ZEROS, stop - _WEBP_ZEROS, stop))
 
@@ -238,7 +227,7 @@ def _refuse(zeros: tuple[int, int] | None) -> None:
 
 
 def _gif(data: bytes) -> Container:
-    """The first picture alone, with the transparency and palettes that belong to it."""
+    """Keep the first picture alone, with its transparency and palettes."""
     flags = data[10]
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     kept = [data[:at]]
@@ -258,12 +247,12 @@ def _gif(data: bytes) -> Container:
     raise Damaged("damaged GIF: it holds no picture")
 
 
-# Between blocks anything else is passed over, as viewers do.
+# Anything else between blocks is skipped, as viewers do.
 _GIF_BLOCK = re.compile(b"[!,;]")
 
 
 def _after_sub_blocks(data: bytes, at: int) -> int:
-    """Where a chain of sub-blocks ends; beyond the end of the file when the chain does not end in it."""
+    """Return where a chain of sub-blocks ends; beyond the end of the file when the chain is cut off."""
     while at < len(data) and data[at]:
         at += 1 + data[at]
     return at + 1
@@ -274,7 +263,7 @@ _MAX_RLE_PIXELS = 2**23
 
 
 def _bmp(data: bytes) -> Container:
-    """As it is; but run lengths of a large picture would take minutes."""
+    """Keep all; refuse the run lengths of a large picture, which would take minutes."""
     (header,) = struct.unpack_from("<I", data, 14)
     if header >= 40:
         width, height = struct.unpack_from("<ii", data, 18)

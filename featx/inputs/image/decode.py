@@ -1,4 +1,4 @@
-"""Decoding: from the bytes of an image file to RGB, or a reason why not. Never a blank stand-in.
+"""Decode the bytes of an image file to RGB, or raise the reason why not; never return a blank stand-in.
 
 The rules, whose name `DECODER` is part of a space because they change pixels:
 
@@ -25,10 +25,8 @@ import builtins
 import contextlib
 import io
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import PurePath
 from typing import TypeVar
 
 import numpy as np
@@ -43,12 +41,13 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from featx.errors import ImageError, reason_of
 from featx.inputs.image.budget import DECODING, OUT_OF_MEMORY, SMALLEST_BUDGET, Hold, in_mb, is_out_of_memory
-from featx.inputs.image.containers import SUFFIXES, sniff, unpack, what_else
+from featx.inputs.image.containers import describe_data, sniff, unpack
 from featx.inputs.image.exif import exif_orientation
-from featx.inputs.image.footprint import OVERHEAD, footprint, frame_of_gif
-from featx.inputs.image.jpeg import Reduce, check_end, jpeg_pixels
-from featx.inputs.image.pnm import pnm_pixels
-from featx.inputs.image.rgb import rgb_of_array, rgb_pixels, to_rgb
+from featx.inputs.image.file_names import SUFFIXES, wrong_suffix
+from featx.inputs.image.footprint import OVERHEAD, find_gif_frame, footprint
+from featx.inputs.image.jpeg import Reduce, check_end, decode_jpeg
+from featx.inputs.image.pnm import decode_pnm
+from featx.inputs.image.rgb import array_to_rgb, to_rgb, to_rgb_array
 from featx.inputs.image.structure import Container, Damaged
 from featx.machine import free_memory
 
@@ -80,15 +79,6 @@ _renew_locks()
 if hasattr(os, "register_at_fork"):  # in a child no other thread lives on to open them
     os.register_at_fork(after_in_child=_renew_locks)
 
-#: Suffixes of the formats that are decoded, in lower case.
-IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-
-# Images too, but not decoded. They count as images so that they are named and not silently left out.
-_FOREIGN_SUFFIXES = frozenset([".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"])
-
-# A suffix and what may follow it: a query, a size such as ":large", blanks and dots.
-_TRAILED = re.compile(r"(\.[a-z0-9]+)(?:[?!&;#=].*|:\w+|%(?:3f|26).*|[\s.]+)$", re.IGNORECASE)
-
 
 class _Tiff(TiffImageFile):
     """Pillow's reader without its warning about large images; `MAX_PIXELS` holds for tiles, too."""
@@ -111,27 +101,6 @@ _READERS: dict[str, type[ImageFile]] = {
     "TIFF": _Tiff,
     "BMP": BmpImageFile,
 }
-
-
-def is_image_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file counts as an image of a dataset, by its name.
-
-    Hidden files, files in a hidden folder or in ``__MACOSX``, and files whose suffix is no image's (such as
-    ``Thumbs.db``) do not. What crawlers leave behind a suffix is not part of it (``photo.jpg?w=200``). HEIC,
-    AVIF, JPEG XL and JPEG 2000 do, although they cannot be decoded: they are then named, with the reason, and
-    not silently left out.
-    """
-    path = PurePath(path)
-    if any(is_ignored(part) for part in path.parts):
-        return False
-    trailed = _TRAILED.search(path.name)
-    suffixes = {path.suffix.lower(), trailed[1].lower() if trailed else ""}
-    return not suffixes.isdisjoint(IMAGE_SUFFIXES | _FOREIGN_SUFFIXES)
-
-
-def is_ignored(name: str) -> bool:
-    """Whether a file or folder of this name is left out of datasets, whatever it holds."""
-    return (name.startswith(".") and name.strip(".") != "") or name == "__MACOSX"
 
 
 def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
@@ -191,10 +160,10 @@ def decode_pixels(
 def decoding(
     data: bytes, id: str, *, name: str | None = None, reduce: Reduce | None = None
 ) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-    """What `decode_pixels` returns, for use within the block alone.
+    """Give what `decode_pixels` returns, for use inside a ``with`` block only.
 
-    Until its end the pixels count for the budget that all threads share (`featx.inputs.image.budget`), and
-    when the block itself finds no memory, that is an `ImageError`, too.
+    Until the block ends, the pixels count for the budget that all threads share
+    (`featx.inputs.image.budget`). A `MemoryError` in the block becomes an `ImageError`.
     """
     try:
         with DECODING.hold() as hold:
@@ -203,12 +172,13 @@ def decoding(
         raise ImageError(id, OUT_OF_MEMORY) from error
 
 
-def pixels_of_image(image: Image.Image, id: str) -> np.ndarray:
-    """RGB pixels of a PIL image, uint8 (h, w, 3), as they are when its file is decoded.
+def load_pixels(image: Image.Image, id: str) -> np.ndarray:
+    """Return the RGB pixels of a PIL image, uint8 (h, w, 3), equal to what decoding its file gives.
 
-    Turned upright by the EXIF orientation that it carries: Pillow keeps that in ``info``, through conversions
-    and resizing, until ``ImageOps.exif_transpose`` turns the picture. One made in memory carries none.
-    `ImageError` when it cannot be loaded or has no defined RGB; the budget for decoding holds.
+    They are turned upright by the EXIF orientation that the image carries: Pillow keeps it in ``info``,
+    through conversions and resizing, until ``ImageOps.exif_transpose`` turns the picture. An image made in
+    memory carries none. `ImageError` when it cannot be loaded or has no defined RGB; the budget for decoding
+    holds.
     """
     width, height = image.size
     _check_size((width, height), id)
@@ -221,7 +191,7 @@ def pixels_of_image(image: Image.Image, id: str) -> np.ndarray:
             # One object may stand for several rows, and Pillow's reading of a file is not thread-safe.
             with _loading[(builtins.id(image) >> 4) % len(_loading)]:
                 image.load()
-            return rgb_pixels(image, id, orientation=_orientation(image))
+            return to_rgb_array(image, id, orientation=_orientation(image))
     except (ImageError, Warning):
         raise
     except Exception as error:  # a file that anybody may have written, loaded only now
@@ -231,7 +201,7 @@ def pixels_of_image(image: Image.Image, id: str) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """By the EXIF block that a loaded PIL image carries."""
+    """Return the orientation that the EXIF block of a loaded PIL image states."""
     if isinstance(image, TiffImageFile):
         return 1  # Pillow turns these itself when it loads them
     exif = image.info.get("exif")
@@ -242,35 +212,28 @@ def _orientation(image: Image.Image) -> int:
     return exif_orientation(exif) if isinstance(exif, bytes) else 1
 
 
-def format_of(data: bytes, id: str, name: str | None = None) -> str:
-    """The format of the bytes of an image file; arguments and `ImageError` as for `decode`."""
+def find_format(data: bytes, id: str, name: str | None = None) -> str:
+    """Return the format of the bytes of an image file; arguments and `ImageError` as for `decode`."""
     if not data:
         raise ImageError(id, "empty file (0 bytes)")
     format = sniff(data)
     if format is None:
-        raise ImageError(id, f"not an image: {what_else(data)}; expected {', '.join(SUFFIXES)}")
+        raise ImageError(id, f"not an image: {describe_data(data)}; expected {', '.join(SUFFIXES)}")
     if name is not None and (wrong := wrong_suffix(format, name)):
         raise ImageError(id, f"mislabelled: {format} data in a file named {wrong}; rename or replace it")
     return format
 
 
-def wrong_suffix(format: str, name: str) -> str | None:
-    """The suffix of a file's name where it is that of another format of images, else None."""
-    suffix = PurePath(name).suffix.lower()
-    known = suffix in IMAGE_SUFFIXES or suffix in _FOREIGN_SUFFIXES
-    return suffix if known and suffix not in SUFFIXES[format] else None
-
-
 def _as_image(stored: Image.Image | np.ndarray, id: str, orientation: int) -> Image.Image:
     if isinstance(stored, np.ndarray):
-        return Image.fromarray(rgb_of_array(stored, orientation=orientation))
+        return Image.fromarray(array_to_rgb(stored, orientation=orientation))
     return to_rgb(stored, id, orientation=orientation)
 
 
 def _as_pixels(stored: Image.Image | np.ndarray, id: str, orientation: int) -> np.ndarray:
     if isinstance(stored, np.ndarray):
-        return rgb_of_array(stored, orientation=orientation)
-    return rgb_pixels(stored, id, orientation=orientation)
+        return array_to_rgb(stored, orientation=orientation)
+    return to_rgb_array(stored, id, orientation=orientation)
 
 
 def _decoded(
@@ -281,8 +244,8 @@ def _decoded(
     hold: Hold,
     finish: Callable[[Image.Image | np.ndarray, str, int], _Made],
 ) -> tuple[_Made, tuple[int, int]]:
-    """What `finish` makes of the stored picture, and the upright one's (height, width) at full scale."""
-    format = format_of(data, id, name)
+    """Return what `finish` makes of the stored picture, and the upright (height, width) at full scale."""
+    format = find_format(data, id, name)
     container, peak = None, 2 * len(data) + OVERHEAD
     try:
         container = unpack(data, format)
@@ -296,7 +259,7 @@ def _decoded(
             return (width, height) if orientation >= 5 else (height, width)
 
         def factor(height: int, width: int, image: ImageFile | None = None) -> int:
-            """For the image as it is stored: its scale, once it is known that there is room for it."""
+            """Return by what the stored image is shrunk, after checking that there is memory for it."""
             nonlocal peak
             _check_size((width, height), id)
             by = 1 if reduce is None else reduce(*upright(height, width))
@@ -314,15 +277,15 @@ def _decoded(
             return by
 
         if format == "PNM":
-            stored = pnm_pixels(container.data, factor)
+            stored = decode_pnm(container.data, factor)
             return finish(stored, id, orientation), upright(*stored.shape[:2])
         if format == "JPEG":
-            fast = jpeg_pixels(container.data, factor, doubtful=container.doubtful)
+            fast = decode_jpeg(container.data, factor, doubtful=container.doubtful)
             if fast is not None:
                 stored, (height, width) = fast
                 return finish(stored, id, orientation), upright(height, width)
         # These two allocate when they are opened.
-        early = frame_of_gif(container.data) if format == "GIF" else container.size
+        early = find_gif_frame(container.data) if format == "GIF" else container.size
         if early is not None and format in ("GIF", "WebP"):
             factor(early[1], early[0])
         image = _READERS[format](io.BytesIO(container.data))
@@ -353,7 +316,7 @@ def _check_size(size: tuple[int, int], id: str) -> None:
 
 
 def _check_room(n_bytes: int, id: str) -> None:
-    """Refuse what cannot be decoded here even when nothing else is."""
+    """Refuse an image that needs more memory than there is, even when nothing else is decoded."""
     if n_bytes > MAX_BYTES:
         room = f"the limit is {in_mb(MAX_BYTES)}"
     elif n_bytes > SMALLEST_BUDGET and (free := free_memory()) is not None and n_bytes > free:

@@ -1,4 +1,4 @@
-"""The orientation that a picture's metadata states. Everything else in them is ignored.
+"""The orientation that a picture's metadata states. Everything else in it is ignored.
 
 Read where viewers read it: EXIF in JPEG, WebP and PNG (``eXIf``, and the hexadecimal profile that ImageMagick
 wrote before that chunk existed) and the tag of TIFF. XMP is not looked at, as in browsers.

@@ -1,4 +1,4 @@
-"""What decoding a picture takes, told by its header: bytes of memory, and whether its file can hold it.
+"""Read from a picture's header how much memory decoding takes, and whether its file can hold it.
 
 Memory is stated as bytes a pixel. A picture of Pillow's has 1 (palette, grey, 1-bit), 2 (16-bit grey) or 4
 (all else), the result 3, and each format's decoder has buffers of its own:
@@ -24,7 +24,7 @@ from typing import Any
 
 from PIL.ImageFile import ImageFile
 
-__all__ = ["ANY_SIZE", "OVERHEAD", "Footprint", "footprint", "frame_of_gif"]
+__all__ = ["ANY_SIZE", "OVERHEAD", "Footprint", "find_gif_frame", "footprint"]
 
 #: Bytes for what is converted at a time, and all that does not grow with the picture.
 OVERHEAD = 16 * 2**20
@@ -45,7 +45,7 @@ _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
 @dataclass(frozen=True)
 class Footprint:
-    """How a picture is stored.
+    """How densely a picture is stored, and what memory decoding it takes.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Footprint:
 
 
 def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footprint:
-    """What is known of a picture before a pixel of it is decoded.
+    """Return the footprint of a picture before a pixel of it is decoded.
 
     Parameters
     ----------
@@ -117,8 +117,8 @@ def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footp
     return Footprint(_UNBOUNDED, 2, picture)
 
 
-def frame_of_gif(data: bytes) -> tuple[int, int]:
-    """(width, height) that Pillow gives a GIF: of its screen, or more where the first picture sticks out."""
+def find_gif_frame(data: bytes) -> tuple[int, int]:
+    """Return (width, height) of a GIF in Pillow: its screen, or more where the first picture sticks out."""
     width = height = 0
     try:
         width, height, flags = struct.unpack_from("<HHB", data, 6)
@@ -137,7 +137,7 @@ def frame_of_gif(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg(data: bytes, picture: int) -> Footprint:
-    """From the frame header, and whether the first scan holds all components."""
+    """Read it from the frame header, and from whether the first scan holds all components."""
     at, kind, samples, components = 2, 0, 3.0, 3
     while at + 4 <= len(data):
         if data[at] != 0xFF or data[at + 1] in (0x00, 0x01, 0xFF) or 0xD0 <= data[at + 1] <= 0xD8:

@@ -1,8 +1,8 @@
-"""JPEG, the format that most photographs come in, decoded straight into an array, smaller where that will do.
+"""Decode JPEG straight into an array, at a smaller scale where that is enough.
 
 simplejpeg wraps the same libjpeg-turbo that Pillow brings, gives the same pixels without a copy through
-Pillow's own image format, and tells what the decoder warned of, which Pillow does not. What it does not take
-(CMYK, odd sampling) and what is harmless is left to Pillow.
+Pillow's own image format, and tells what the decoder warned of, which Pillow does not. Pillow decodes the
+files that it does not take (CMYK, odd sampling) and those with a harmless warning.
 
 What the decoder warns of, and what it means here:
 
@@ -24,9 +24,9 @@ transform code or SOS parameters   Where they can be put right they are (`featx.
 =================================  ======================================================================
 
 A JPEG is stored in blocks of 8 x 8 frequencies, and a picture of half, a quarter or an eighth of the size can
-be had by leaving out the high ones, for a part of the time. Where an image is to be shrunk by more than that
-anyway, this changes little: the remaining shrinking, by a factor of at least
-`featx.inputs.image.preprocess.GAP`, still averages over the pixels.
+be had in less time by leaving out the high ones. Where an image will be shrunk by more than that anyway, this
+changes little: the rest of the shrinking, by a factor of at least `featx.inputs.image.preprocess.GAP`, still
+averages over the pixels.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ _DAMAGE = re.compile(
 )
 
 
-def jpeg_pixels(
+def decode_jpeg(
     data: bytes, factor: Callable[[int, int], int], *, doubtful: bool = False
 ) -> tuple[np.ndarray, tuple[int, int]] | None:
-    """RGB pixels of a JPEG, or None where Pillow must decide.
+    """Return the RGB pixels of a JPEG, or None where Pillow must decode it.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def jpeg_pixels(
 
 
 def check_stream(data: bytes, doubtful: bool = False) -> None:
-    """Raise `Damaged` when the decoder warns of damage; decodes at 1/8 of the size, only for its word."""
+    """Raise `Damaged` when the decoder warns of damage; it decodes at 1/8 of the size, only to be heard."""
     if simplejpeg is None:
         return
     try:
@@ -123,9 +123,9 @@ def refuse_damage(warning: str, doubtful: bool = False) -> None:
 def check_end(data: bytes, image: JpegImageFile, by: int) -> None:
     """Raise `Damaged` when a picture that Pillow decoded asked for more data than there are.
 
-    Pillow says nothing when the data end early: it fills up. But then bytes that are put behind the last one
-    show in the picture, and behind a whole picture they do not. That takes another decoding, of those few
-    files that simplejpeg does not take (all, where it is not installed).
+    Pillow says nothing when the data end early: it fills the rest. Bytes appended to such data change the
+    picture, and bytes appended to complete data do not. So the picture is decoded once more with some
+    appended; that concerns the few files that simplejpeg does not take (all, where it is not installed).
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""The segments and scans of a JPEG, and what they tell of damage before a pixel is decoded.
+"""Check the segments and scans of a JPEG before a pixel is decoded.
 
-The decoder's own word comes later (`featx.inputs.image.jpeg`). Here stands what it does not say: that a
-lost sector left zeros in the data, that a progressive picture ends between two scans, and that a file would
-keep it busy for minutes.
+The decoder itself warns of most damage (`featx.inputs.image.jpeg`). Found here is what it does not report: a
+lost sector that left zeros in the data, a progressive picture that ends between two scans, and a file that
+would keep it busy for minutes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Scan:
 
 
 def unpack_jpeg(data: bytes) -> Container:
-    """Take a JPEG apart; of the application segments only JFIF and Adobe change pixels.
+    """Take a JPEG apart and keep what changes pixels: of the application segments, JFIF and Adobe.
 
     Raises
     ------
@@ -130,16 +130,17 @@ def _frame(segment: bytes) -> _Frame:
 
 
 def _with_known_version(segment: bytes) -> bytes:
-    """JFIF with a version that the decoder knows: its warning about another would hide a real one."""
+    """Give JFIF a version that the decoder knows: its warning about another would hide a real one."""
     if segment[4:9] == b"JFIF\0" and segment[9:10] != b"\1":
         return segment[:9] + b"\1" + segment[10:]
     return segment
 
 
 def _scan_header(data: bytes, at: int, frame: _Frame) -> tuple[bytes, int]:
-    """The header of the scan at `at`, and where it ends.
+    """Return the header of the scan at `at`, and where it ends.
 
-    A sequential scan is one of all coefficients: the decoder ignores what else it says, and warns.
+    A sequential scan has all coefficients. Where its header says otherwise the decoder warns and goes on, so
+    the header is put right.
     """
     (length,) = struct.unpack_from(">H", data, at + 2)
     end = at + 2 + length
@@ -148,7 +149,7 @@ def _scan_header(data: bytes, at: int, frame: _Frame) -> tuple[bytes, int]:
 
 
 def _zeros_within(data: bytes, first: int) -> tuple[int, int] | None:
-    """Where more zeros lie than an encoder writes, if they do; refuses a file that ends in them."""
+    """Return where more zeros lie than an encoder writes, if they do; refuse a file that ends in them."""
     zeros = find_zeros(data, _ZEROS, first)
     if zeros is not None and data.find(_EOI, first, zeros[0]) >= 0:
         zeros = None  # behind the end of the picture anything may stand
@@ -162,10 +163,9 @@ def _zeros_within(data: bytes, first: int) -> tuple[int, int] | None:
 
 
 def _without_padding(data: bytes, zeros: tuple[int, int] | None) -> bytes:
-    """The data without zeros before the end marker; zeros elsewhere that no encoder writes are damage.
+    """Remove zeros before the end marker, where cameras pad; refuse zeros elsewhere.
 
-    Cameras pad there. Without the padding a whole picture is complete, and from another the decoder will
-    miss something.
+    Without the padding the decoder warns of an incomplete picture, and not of a complete one.
     """
     start, end = zeros or (0, 0)
     if not data.startswith(_EOI, end):
@@ -174,7 +174,7 @@ def _without_padding(data: bytes, zeros: tuple[int, int] | None) -> bytes:
 
 
 def _check_scans(data: bytes, first: int, frame: _Frame, zeros: tuple[int, int] | None) -> bool:
-    """Refuse scans that are too many or do not fit together; whether the zeros cannot be a part of them."""
+    """Refuse scans that are too many or do not fit together; return whether the zeros are no part of them."""
     # A sequential picture nearly always has one scan for all components: there is nothing to walk over.
     several = frame.marker in _PROGRESSIVE_FRAMES or data[first + 4] < len(frame.components)
     if not several and zeros is None:
@@ -196,7 +196,7 @@ def _check_scans(data: bytes, first: int, frame: _Frame, zeros: tuple[int, int] 
 def _huffman_tables(
     data: bytes, start: int, end: int, tables: dict[int, int] | None = None
 ) -> dict[int, int]:
-    """For each table (16 and more: AC) the symbol of its first code, which is all zero bits."""
+    """Return for each table (16 and more: AC) the symbol of its first code, which is all zero bits."""
     tables = {} if tables is None else tables
     at = start
     while at + 4 <= end and data[at] == 0xFF:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import InputError
-from featx.inputs.image.preprocess import Preprocessing
+from featx.inputs.image.raw_pixels import shrink_to
 
 __all__ = ["SIDE", "hash_distance", "perceptual_hash", "perceptual_hashes"]
 
@@ -27,11 +27,11 @@ SIDE = 16
 _LOWEST = 8
 _CHUNK = 4096
 
-_shrink = Preprocessing(resize=(SIDE, SIDE), crop=None, interpolation="bilinear")
+_shrink = shrink_to(SIDE)
 
 
 def perceptual_hash(image: Any) -> int:
-    """The hash of one picture of any size.
+    """Return the hash of one picture of any size.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def perceptual_hash(image: Any) -> int:
 
 
 def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
-    """The hashes of pictures that have been shrunk to one small size.
+    """Return the hashes of pictures that have been shrunk to one small size.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
 
 
 def hash_distance(a: Any, b: Any) -> Any:
-    """In how many of 64 bits hashes differ.
+    """Return in how many of 64 bits hashes differ.
 
     Parameters
     ----------
@@ -115,5 +115,5 @@ def _hashes(pixels: np.ndarray) -> np.ndarray:
 
 
 def _waves(n: int) -> np.ndarray:
-    """The lowest frequencies of the DCT-II of length `n`: cos(pi k (x + 1/2) / n), of shape (8, n)."""
+    """Return the lowest frequencies of the DCT-II of length `n`: cos(pi k (x + 1/2) / n), of shape (8, n)."""
     return np.cos(np.pi * np.arange(_LOWEST)[:, None] * (np.arange(n) + 0.5) / n)

@@ -1,6 +1,6 @@
-"""PPM, PGM and PBM (netpbm), binary or plain, of up to 16 bits.
+"""Decode PPM, PGM and PBM (netpbm), binary or plain, of up to 16 bits.
 
-Read here and not by Pillow, which takes a loop in Python for all but the commonest: minutes for a large file.
+Pillow needs a loop in Python for all but the commonest of them: minutes for a large file.
 Values are scaled to 0..255 by the largest that the header names, rounded to the nearest. Of several pictures
 in a file the first is read.
 """
@@ -26,11 +26,11 @@ _LONGEST_HEADER = 2**16
 
 # Plain numbers become Python objects for a moment, some 100 ns and 40 bytes each.
 _MAX_PLAIN = 2**23
-# So many values are turned at once: the temporary arrays stay small.
+# Values that are converted at a time, so that temporary arrays stay small.
 _STRIP = 2**20
 
 
-def pnm_pixels(data: bytes, check_size: Callable[[int, int], object]) -> np.ndarray:
+def decode_pnm(data: bytes, check_size: Callable[[int, int], object]) -> np.ndarray:
     """Return the RGB pixels of a netpbm file.
 
     Parameters
@@ -83,7 +83,7 @@ def _raw(data: bytes, start: int, count: int, dtype: np.dtype) -> np.ndarray:
 
 
 def _plain(data: bytes, start: int, count: int, bitmap: bool) -> np.ndarray:
-    """Numbers in decimal, apart by white space; the digits of a bitmap may stand close together."""
+    """Read decimal numbers between white space; the digits of a bitmap need none between them."""
     if (count if bitmap else 2 * count - 1) > len(data) - start:
         raise Damaged("truncated PNM: the file ends before its image does")
     body = re.sub(rb"#[^\r\n]*", b"", data[start:])
@@ -103,7 +103,7 @@ def _plain(data: bytes, start: int, count: int, bitmap: bool) -> np.ndarray:
 
 
 def _looked_up(values: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Each value's grey; a value beyond the largest is as light as that."""
+    """Return the grey level of each value; a value above the largest counts as the largest."""
     table = table.astype(np.uint8)
     if len(table) == 256 and values.dtype == np.uint8 and table[1] == 1:
         return values.copy()

@@ -1,22 +1,29 @@
-"""Preprocessing: from any RGB image to the uint8 grid that a network was trained on, described as data.
+"""Preprocessing: how any image becomes the uint8 grid that a network was trained on, described as data.
 
-Weights carry their own preprocessing, and everything in it changes the embedding; so it is a value that can
-be compared, printed and stored, not a chain of function objects. Normalisation is part of the description
-but not applied here: the engine folds it into the network.
+Weights carry their own preprocessing, and everything in it changes the embedding. So it is a value that can
+be compared, printed and stored, not a chain of function objects. Normalisation is part of the description,
+but the engine applies it, inside the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from featx.errors import InputError
-from featx.inputs.image.resize import resampling, resized_window
+from featx.inputs.image import reference_images
+from featx.inputs.image.budget import DECODING
+from featx.inputs.image.decode import DECODER
+from featx.inputs.image.resize import find_resampling, resize_window
 from featx.options import shown
+
+if TYPE_CHECKING:
+    from featx.inputs.image.source import ImageContent
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,7 +34,7 @@ GAP = 2
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, crop and normalisation, as the weights of a backbone state them.
+    """Resize, crop and normalisation, as the weights of a backbone state them (`featx.inputs.Preparation`).
 
     Parameters
     ----------
@@ -39,16 +46,20 @@ class Preprocessing:
         ``center_crop`` does. None needs an exact `resize`, so that every image comes out at one size.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, default="bilinear"
     antialias : bool, default=True
-        Pillow always filters when it shrinks, so only True is possible; it is written down because it
+        Images are always filtered when they are shrunk, so only True is possible. It is a field because it
         changes the embedding.
     mean, std : (float, float, float)
-        Of the normalisation ``(x / 255 - mean) / std``; ImageNet's by default. Applied by the engine.
+        Normalisation ``(x / 255 - mean) / std``; ImageNet's by default. The engine applies it.
 
     Raises
     ------
     InputError
         If a value is impossible.
     """
+
+    kind = "image"
+    stages = ("decode", "preprocess")
+    reference_version = reference_images.VERSION
 
     resize: int | tuple[int, int] | None = 256
     crop: tuple[int, int] | None = (224, 224)
@@ -69,7 +80,7 @@ class Preprocessing:
                 f"preprocessing: resize={self.resize} without a crop gives every image another size; "
                 "give crop=(h, w) or resize=(h, w)"
             )
-        resampling(self.interpolation)
+        find_resampling(self.interpolation)
         if self.antialias is not True:
             raise InputError(
                 "preprocessing: antialias must be True, because images are resized with Pillow, "
@@ -82,7 +93,7 @@ class Preprocessing:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of what comes out."""
+        """(height, width) of a prepared image."""
         if self.crop is not None:
             return self.crop
         assert isinstance(self.resize, tuple)
@@ -90,21 +101,31 @@ class Preprocessing:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, 3) of one prepared image."""
+        """(height, width, 3) of a prepared image."""
         return (*self.size, 3)
 
     @property
     def dtype(self) -> np.dtype:
-        """uint8, the dtype of a prepared image."""
+        """uint8."""
         return np.dtype(np.uint8)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a prepared image."""
+        return 3 * self.size[0] * self.size[1]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes a prepared image: the fields, and the version of the decoder."""
+        return self.to_dict() | {"decoder": DECODER}
+
     def with_size(self, n: int) -> Preprocessing:
-        """The same for another resolution: shortest side to `n`, then the central `n` x `n`."""
+        """Return it for another resolution: resize the shortest side to `n`, crop the central `n` x `n`."""
         n = _length("image size", n)
         return replace(self, resize=n, crop=(n, n))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON data."""
+        """Return the fields as plain JSON data."""
         return {
             "resize": list(self.resize) if isinstance(self.resize, tuple) else self.resize,
             "crop": None if self.crop is None else list(self.crop),
@@ -116,13 +137,64 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`; `InputError` names fields that are unknown or missing."""
+        """Make it from what `to_dict` gave; `InputError` names fields that are unknown or missing."""
         fields = set(cls.__dataclass_fields__)
         wrong = [f"unknown field {k!r}" for k in sorted(set(data) - fields)]
         wrong += [f"missing field {k!r}" for k in sorted(fields - set(data))]
         if wrong:
             raise InputError(f"preprocessing: {', '.join(wrong)}; expected {', '.join(sorted(fields))}")
         return cls(**data)
+
+    @classmethod
+    def fields_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `to_dict` gave, out of the `identity` that a space states."""
+        return {name: value for name, value in identity.items() if name != "decoder"}
+
+    def prepare(
+        self,
+        content: ImageContent,
+        out: np.ndarray | None = None,
+        note: Callable[[str], object] | None = None,
+    ) -> np.ndarray:
+        """Decode an image, at a reduced scale where `reduction` allows it, resize and crop it.
+
+        Parameters
+        ----------
+        content : ImageContent
+        out : ndarray of shape (h, w, 3), uint8, optional
+            Where to put the result.
+        note : callable, optional
+            Called with the name of each of `stages` when it is done.
+
+        Returns
+        -------
+        ndarray of shape (h, w, 3), uint8
+
+        Raises
+        ------
+        ImageError
+            When the image cannot be decoded.
+        """
+        with content.decoding(self.reduction) as (pixels, full_size):
+            if note is not None:
+                note("decode")
+            prepared = self(pixels, full_size, out=out)
+            del pixels  # the memory budget counts it until the end of this block
+        if note is not None:
+            note("preprocess")
+        return prepared
+
+    def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        """Stack prepared images into a batch, uint8 (b, h, w, 3)."""
+        return np.stack(prepared)
+
+    def reference_batch(self, count: int) -> np.ndarray:
+        """Return the first `count` of featx's own images (`reference_images`), uint8 (count, h, w, 3)."""
+        return reference_images.reference_images(count, self.size)
+
+    def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:
+        """Give this process its part of the budget for decoding; see `featx.inputs.image.budget.Budget`."""
+        DECODING.share(processes, alone)
 
     def __call__(
         self,
@@ -131,21 +203,21 @@ class Preprocessing:
         *,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Resize and crop.
+        """Resize and crop a decoded image.
 
         Parameters
         ----------
         image : PIL image of mode RGB, or ndarray of shape (h, w, 3), uint8
         full_size : (int, int), optional
-            (height, width) of the image where `image` is that image at a reduced scale.
+            (height, width) of the image at full scale, where `image` was decoded at a reduced one.
         out : ndarray of shape (h, w, 3), uint8, optional
             Where to put the result.
 
         Returns
         -------
         ndarray of shape (h, w, 3), uint8
-            What resizing the whole image and then cropping gives, up to one level, very rarely two; from a
-            reduced scale, see `reduction`.
+            Equal to resizing the whole image and then cropping, up to one grey level, very rarely two; from
+            a reduced scale, see `reduction`.
         """
         pixels = _rgb(image)
         new_h, new_w = self._resized(*(full_size or pixels.shape[:2]))
@@ -153,7 +225,7 @@ class Preprocessing:
         top, kept_h, pad_top = _window(new_h, out_h)
         left, kept_w, pad_left = _window(new_w, out_w)
         window = (left, top, left + kept_w, top + kept_h)
-        kept = resized_window(pixels, (new_w, new_h), window, self.interpolation)
+        kept = resize_window(pixels, (new_w, new_h), window, self.interpolation)
         if out is None:
             out = np.empty((out_h, out_w, 3), np.uint8)
         if (kept_h, kept_w) != (out_h, out_w):
@@ -162,10 +234,10 @@ class Preprocessing:
         return out
 
     def reduction(self, height: int, width: int) -> int:
-        """By which of 1, 2, 4, 8 a decoder may shrink an image of this size before it is resized.
+        """Return by which of 1, 2, 4, 8 a decoder may shrink an image of this size before it is resized.
 
-        The largest after which it is still to be shrunk by `GAP` along both sides. Photographs of twelve
-        million pixels then have embeddings of cosine 0.999 and more to those of the full scale.
+        It is the largest factor that leaves at least `GAP` to be shrunk along both sides. For photographs of
+        twelve million pixels, the cosine to the embedding from full scale is then 0.999 or more.
         """
         if self.resize is None or self.interpolation == "nearest":
             return 1
@@ -176,7 +248,7 @@ class Preprocessing:
         return 1
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the whole image after resizing."""
+        """Return (height, width) of the whole image after resizing."""
         if self.resize is None:
             return height, width
         if isinstance(self.resize, tuple):
@@ -199,7 +271,7 @@ def _rgb(image: Image.Image | np.ndarray) -> np.ndarray:
 
 
 def _window(length: int, wanted: int) -> tuple[int, int, int]:
-    """(first, how many, offset in the output) of the pixels that a central crop keeps along one axis."""
+    """Return (first pixel, how many, offset in the output) of a central crop along one axis."""
     if length < wanted:
         return 0, length, (wanted - length) // 2
     return round((length - wanted) / 2.0), wanted, 0  # ties to even, as torchvision's int(round(...))

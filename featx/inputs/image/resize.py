@@ -1,4 +1,4 @@
-"""Resizing a whole image and keeping a window of it, computing little more than the window.
+"""Resize a whole image and keep a window of it, computing little more than the window.
 
 Bilinear resizing with antialiasing, which most weights were trained with, is done by torch's kernel for
 uint8 images: the algorithm is Pillow's, with integer weights of 15 bits in vector instructions, so a pixel
@@ -35,17 +35,17 @@ _WASTE = 3.0
 Window = tuple[int, int, int, int]
 
 
-def resampling(name: str) -> Image.Resampling:
-    """Pillow's filter for the interpolation `name`; `UnknownName` when there is none."""
+def find_resampling(name: str) -> Image.Resampling:
+    """Return Pillow's filter for the interpolation `name`; `UnknownName` when there is none."""
     if not isinstance(name, str) or name not in RESAMPLING:
         raise UnknownName("interpolation", name, RESAMPLING)
     return RESAMPLING[name]
 
 
-def resized_window(
+def resize_window(
     pixels: np.ndarray, grid: tuple[int, int], window: Window, interpolation: str
 ) -> np.ndarray:
-    """What resizing to `grid` and then cropping to `window` gives.
+    """Return what resizing to `grid` and then cropping to `window` gives.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def resized_window(
 
 
 def _nearest(pixels: np.ndarray, grid: tuple[int, int], window: Window) -> np.ndarray:
-    """The pixels in which the centres of the window's columns and rows lie."""
+    """Return the pixels in which the centres of the window's columns and rows lie."""
     left, top, right, bottom = window
     height, width = pixels.shape[:2]
     columns = ((np.arange(left, right) + 0.5) * (width / grid[0])).astype(np.int64)
@@ -105,7 +105,7 @@ def _by_torch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 def _by_boxes(
     pixels: np.ndarray, grid: tuple[int, int], window: Window, method: Image.Resampling
 ) -> Image.Image:
-    """Two passes of Pillow over the part of the image that the window needs.
+    """Resize in two passes of Pillow, over the part of the image that the window needs.
 
     Let the resized grid have ``w'`` columns of which the window keeps those from ``left``. Column x of the
     window is column ``left + x`` of the grid, whose centre lies at ``(left + x + 1/2) w / w'`` in the image.

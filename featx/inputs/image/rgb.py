@@ -1,4 +1,4 @@
-"""From any of Pillow's modes to RGB, by rules that lose as little as a network could use.
+"""Convert any of Pillow's modes to RGB, and lose nothing that a network could use.
 
 ==================  ====================================================================================
 1, L                grey replicated into the three channels (1-bit: 0 and 255)
@@ -74,17 +74,16 @@ def to_rgb(image: Image.Image, id: str, *, orientation: int = 1) -> Image.Image:
     return out
 
 
-def rgb_pixels(image: Image.Image, id: str, *, orientation: int = 1) -> np.ndarray:
+def to_rgb_array(image: Image.Image, id: str, *, orientation: int = 1) -> np.ndarray:
     """Convert `image` as `to_rgb` does, into an array uint8 of shape (h, w, 3).
 
-    Beside the two there are at no time more than a few pixels: memory peaks at the image, 3 bytes a pixel
-    and 16 MiB.
+    Memory peaks at the image, 3 bytes a pixel for the result, and 16 MiB.
     """
     return _assembled(image.size, _cut(image, _conversion(image, id)), orientation)
 
 
-def rgb_of_array(pixels: np.ndarray, *, orientation: int = 1) -> np.ndarray:
-    """RGB of pixels uint8 of shape (h, w), or (h, w, 1, 3 or 4), upright and C-contiguous.
+def array_to_rgb(pixels: np.ndarray, *, orientation: int = 1) -> np.ndarray:
+    """Convert pixels, uint8 (h, w) or (h, w, 1, 3 or 4), to RGB, upright and C-contiguous.
 
     Alpha is composited over white. What is RGB already is returned as it is.
     """
@@ -102,7 +101,7 @@ def rgb_of_array(pixels: np.ndarray, *, orientation: int = 1) -> np.ndarray:
 
 
 def over_white(image: Image.Image) -> Image.Image:
-    """An RGBA image composited over white."""
+    """Composite an RGBA image over white."""
     if image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -110,7 +109,7 @@ def over_white(image: Image.Image) -> Image.Image:
 
 
 def _conversion(image: Image.Image, id: str) -> Callable[[Image.Image], Image.Image] | None:
-    """How parts of `image` become RGB; None where they are."""
+    """Return the function that converts parts of `image` to RGB; None where they are RGB."""
     mode = image.mode
     full_scale, inverted = _number_range(image)
     if full_scale is not None:
@@ -127,7 +126,7 @@ def _conversion(image: Image.Image, id: str) -> Callable[[Image.Image], Image.Im
 
 
 def _number_range(image: Image.Image) -> tuple[int | None, bool]:
-    """The value of white in an image of whole numbers, None if unknown, and whether 0 is white instead."""
+    """Return the value of white in an image of whole numbers, None if unknown, and whether 0 is white."""
     if image.mode not in (*_SIXTEEN_BIT, "I"):
         return None, False
     if isinstance(image, TiffImageFile):
@@ -176,7 +175,7 @@ def _assembled(size: tuple[int, int], part: Callable[[Box], Image.Image], orient
 def _parts(
     size: tuple[int, int], part: Callable[[Box], Image.Image], orientation: int
 ) -> Iterator[tuple[Box, Image.Image]]:
-    """Where each tile of an upright picture lies, and the tile."""
+    """Yield where each tile of the upright picture lies, and the tile."""
     turn = UPRIGHT.get(orientation)
     for box in _tiles(*size):
         tile = part(box)
@@ -192,7 +191,7 @@ def _tiles(width: int, height: int) -> Iterator[Box]:
 
 
 def _turned(box: Box, size: tuple[int, int], orientation: int) -> Box:
-    """Where a box of the stored picture lies in the upright one."""
+    """Return where a box of the stored picture lies in the upright one."""
     left, top, right, bottom = box
     if orientation in (2, 3, 7, 8):  # columns of the stored picture count from the other side
         left, right = size[0] - right, size[0] - left

@@ -1,8 +1,7 @@
-"""Sources: where an image's pixels come from, each with an id and a digest of its content.
+"""Sources of images: files, bytes, pixels in memory, and functions that return an image.
 
-Every source has ``id``, ``read()`` and ``stat_key()``. Reading gives a `Content`: the digest first, so that a
-cache can be asked, and the pixels only when they are needed. Sources hold no open files and can be pickled
-as long as what they were made of can.
+Each implements `featx.inputs.Source`. Reading gives an `ImageContent`: its digest, which a cache can be asked
+for, and what it takes to decode the pixels when they are needed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,12 +26,12 @@ from featx.inputs.image.decode import (
     decode,
     decode_pixels,
     decoding,
-    format_of,
-    pixels_of_image,
+    find_format,
+    load_pixels,
 )
 from featx.inputs.image.jpeg import Reduce
-from featx.inputs.image.preprocess import Preprocessing
-from featx.inputs.image.rgb import rgb_of_array
+from featx.inputs.image.rgb import array_to_rgb
+from featx.inputs.protocols import Source
 
 EXPECTED = (
     "a path, the bytes of an image file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) "
@@ -43,15 +42,15 @@ _ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What a source gave when it was read.
+class ImageContent:
+    """What reading a source of an image gave (`featx.inputs.Content`).
 
     Attributes
     ----------
     digest : bytes
         32 bytes of BLAKE2b: of the file's bytes, or of dtype, shape and pixels of the RGB array.
     id : str
-        Of the source.
+        Id of the source.
     payload : bytes or ndarray of shape (h, w, 3), uint8
         An image file's bytes, or pixels.
     name : str or None
@@ -69,13 +68,13 @@ class Content:
         return self.payload.nbytes if isinstance(self.payload, np.ndarray) else len(self.payload)
 
     def image(self) -> Image.Image:
-        """The image as RGB; `ImageError` when it cannot be decoded."""
+        """Return the image as RGB; `ImageError` when it cannot be decoded."""
         if isinstance(self.payload, np.ndarray):
             return Image.fromarray(self.payload)
         return decode(self.payload, self.id, name=self.name)
 
     def pixels(self, reduce: Reduce | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-        """The image as RGB uint8 (h, w, 3), and its (height, width) at full scale.
+        """Return the image as RGB uint8 (h, w, 3), and its (height, width) at full scale.
 
         Parameters
         ----------
@@ -94,30 +93,10 @@ class Content:
     def decoding(
         self, reduce: Reduce | None = None
     ) -> contextlib.AbstractContextManager[tuple[np.ndarray, tuple[int, int]]]:
-        """What `pixels` returns, for use within a block alone: see `featx.inputs.image.decode.decoding`."""
+        """Give what `pixels` returns inside a ``with`` block; see `featx.inputs.image.decode.decoding`."""
         if isinstance(self.payload, np.ndarray):
             return contextlib.nullcontext(self.pixels())
         return decoding(self.payload, self.id, name=self.name, reduce=reduce)
-
-    def resized(self, preprocessing: Preprocessing) -> np.ndarray:
-        """The image as `preprocessing` makes it, uint8 (h, w, 3); `ImageError` when it cannot be decoded."""
-        with self.decoding(preprocessing.reduction) as (pixels, full_size):
-            return preprocessing(pixels, full_size)
-
-
-@runtime_checkable
-class Source(Protocol):
-    """What every source can do."""
-
-    @property
-    def id(self) -> str:
-        """Which image."""
-
-    def read(self) -> Content:
-        """Digest and pixels; `ImageError` when it cannot be read."""
-
-    def stat_key(self) -> tuple[str, int, int, int] | None:
-        """(absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +108,18 @@ class FileImage:
     id : str
     path : str or Path
     check_suffix : bool, default=False
-        Whether a suffix that contradicts the content is an error. The web serves WebP as ``.jpg``, and what
-        is in a file is told by its first bytes.
+        Whether a suffix that contradicts the content is an error. By default the first bytes of a file decide
+        what it is: the web serves WebP as ``.jpg``.
     tree : str, optional
-        The real path of the folder that the file belongs to. What a file outside of it holds is not quoted in
-        a message: a link or a path in somebody else's dataset may lead anywhere.
+        The real path of the folder that the file belongs to. No message quotes what a file outside of it
+        holds: a link or a path in somebody else's dataset may lead anywhere.
     """
 
     id: str
     path: str
     check_suffix: bool
     tree: str | None = field(compare=False)
+    is_file = True
 
     def __init__(
         self,
@@ -154,8 +134,8 @@ class FileImage:
         object.__setattr__(self, "check_suffix", check_suffix)
         object.__setattr__(self, "tree", tree)
 
-    def read(self) -> Content:
-        """The file's bytes, read now."""
+    def read(self) -> ImageContent:
+        """Read the file."""
         try:
             data = read_regular(self.path, at_most=MAX_FILE_BYTES)
         except FileNotFoundError as error:
@@ -163,16 +143,16 @@ class FileImage:
         except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
             raise ImageError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
         name = os.path.basename(self.path) if self.check_suffix else ""
-        # Now and not when it is decoded: the same bytes may have a row already, from a file whose name
-        # does not lie, and whether this one is refused must not hang on that.
+        # Checked now and not when it is decoded: the same bytes may have a row already, from a file whose
+        # name does not lie, and that must not decide whether this one is refused.
         try:
-            format_of(data, self.id, name)
+            find_format(data, self.id, name)
         except ImageError as error:
             if self._lies_outside():
                 reason = "not an image, and not in the folder of its dataset: what it holds is not shown"
                 raise ImageError(self.id, reason) from None
             raise error
-        return Content(digest_bytes(data), self.id, data, name)
+        return ImageContent(digest_bytes(data), self.id, data, name)
 
     def _lies_outside(self) -> bool:
         return self.tree is not None and not os.path.realpath(self.path).startswith(
@@ -180,7 +160,7 @@ class FileImage:
         )
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
-        """(absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
+        """Return (absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
         try:
             seen = os.stat(self.path)
         except (OSError, ValueError):
@@ -196,13 +176,14 @@ class EncodedImage:
 
     id: str
     data: bytes = field(repr=False)
+    is_file = False
 
-    def read(self) -> Content:
-        """The bytes with their digest."""
-        return Content(digest_bytes(self.data), self.id, self.data, "")
+    def read(self) -> ImageContent:
+        """Return the bytes with their digest."""
+        return ImageContent(digest_bytes(self.data), self.id, self.data, "")
 
     def stat_key(self) -> None:
-        """None: there is no file."""
+        """Return None: there is no file."""
         return None
 
 
@@ -210,40 +191,41 @@ class EncodedImage:
 class PixelImage:
     """Pixels in memory: an array, or a PIL image.
 
-    An array is uint8, or floating in [0, 1] and rounded to the nearest of 256 levels. A PIL image is what it
-    would be if its file were read: turned upright by the EXIF orientation that it carries, and converted by
-    the same rules. One that was made in memory carries none, nor does what ``ImageOps.exif_transpose``
-    returns.
+    An array is uint8, or floating in [0, 1] and rounded to the nearest of 256 levels. A PIL image gives the
+    pixels that reading its file gives: turned upright by the EXIF orientation that it carries, and converted
+    by the same rules. An image made in memory carries no orientation, nor does what
+    ``ImageOps.exif_transpose`` returns.
 
     Raises
     ------
     DatasetError
-        When it is made, if dtype, values or shape are not those of an image.
+        By the constructor, if dtype, values or shape are not those of an image.
     """
 
     id: str
     pixels: np.ndarray | Image.Image = field(repr=False)
+    is_file = False
 
     def __post_init__(self) -> None:
         if isinstance(self.pixels, np.ndarray):
-            object.__setattr__(self, "pixels", levels_of(self.pixels, self.id))
+            object.__setattr__(self, "pixels", to_levels(self.pixels, self.id))
             _check_array(self.pixels, self.id)
         elif not isinstance(self.pixels, Image.Image):
             raise DatasetError(f"{self.id}: expected {EXPECTED}, got {_describe(self.pixels)}")
 
-    def read(self) -> Content:
-        """The pixels as RGB, upright, with their digest; `ImageError` when a PIL image cannot be loaded."""
+    def read(self) -> ImageContent:
+        """Return the pixels as RGB, upright, with their digest; `ImageError` when PIL cannot load them."""
         rgb = _rgb_array(self.pixels, self.id)
-        return Content(digest_array(rgb), self.id, rgb)
+        return ImageContent(digest_array(rgb), self.id, rgb)
 
     def stat_key(self) -> None:
-        """None: there is no file."""
+        """Return None: there is no file."""
         return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LazyImage:
-    """An image that a function makes when it is asked, such as an item of a torch dataset.
+    """An image that a function returns when it is needed, such as an item of a torch dataset.
 
     Parameters
     ----------
@@ -255,8 +237,9 @@ class LazyImage:
 
     id: str
     load: Callable[[], object] = field(repr=False)
+    is_file = False
 
-    def read(self) -> Content:
+    def read(self) -> ImageContent:
         """Call `load`: `DatasetError` when it gives no image, `ImageError` when a file is broken."""
         try:
             made = self.load()
@@ -272,16 +255,16 @@ class LazyImage:
             raise
 
     def stat_key(self) -> None:
-        """None: there is no file that stands for it."""
+        """Return None: no file stands for it."""
         return None
 
 
-#: All kinds of sources.
+#: All sources of images.
 SOURCES = (FileImage, EncodedImage, PixelImage, LazyImage)
 
 
 def as_source(obj: object, id: str) -> Source:
-    """The source that fits `obj`.
+    """Make the source that fits `obj`.
 
     Parameters
     ----------
@@ -324,16 +307,16 @@ def _check_array(array: np.ndarray, id: str) -> None:
 
 
 def _rgb_array(pixels: np.ndarray | Image.Image, id: str) -> np.ndarray:
-    """(h, w, 3) uint8, C-contiguous, upright; alpha is composited over white as it is for files."""
+    """Return uint8 (h, w, 3), C-contiguous and upright, alpha composited over white as for files."""
     if isinstance(pixels, Image.Image):
-        return pixels_of_image(pixels, id)
-    return rgb_of_array(pixels)
+        return load_pixels(pixels, id)
+    return array_to_rgb(pixels)
 
 
-def levels_of(array: np.ndarray, id: str) -> np.ndarray:
-    """Floating pixels in [0, 1] as the nearest of 256 levels; other arrays as they are.
+def to_levels(array: np.ndarray, id: str) -> np.ndarray:
+    """Round floating pixels in [0, 1] to the nearest of 256 levels; return other arrays as they are.
 
-    ``pixels / 255`` becomes `pixels` again. `DatasetError` for values outside, NaN among them.
+    ``pixels / 255`` becomes `pixels` again. `DatasetError` for values outside of [0, 1], and for NaN.
     """
     if array.dtype.kind != "f" or array.size == 0 or array.ndim == 0:
         return array
@@ -351,12 +334,12 @@ def levels_of(array: np.ndarray, id: str) -> np.ndarray:
 
 
 def _is_tensor(obj: object) -> bool:
-    """A torch tensor, told by its methods: torch need not be there."""
+    """Whether it is a torch tensor, by its methods: torch need not be installed."""
     return hasattr(obj, "detach") and hasattr(obj, "cpu") and hasattr(obj, "numpy")
 
 
 def _from_tensor(tensor: Any, id: str) -> np.ndarray:
-    """CHW or HW of a tensor as an HWC array."""
+    """Return a tensor, CHW or HW, as an array, HWC or HW."""
     try:
         array = np.asarray(tensor.detach().cpu().numpy())
     except TypeError:  # bfloat16 has no numpy dtype

@@ -1,4 +1,4 @@
-"""What the readers of all formats give: the part of a file that matters, or what is wrong with it."""
+"""What taking an image file apart gives, a `Container` or `Damaged`; and the search for lost sectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Container:
     Attributes
     ----------
     format : str
-        A key of `featx.inputs.image.containers.SUFFIXES`.
+        A key of `featx.inputs.image.file_names.SUFFIXES`.
     data : bytes
         The file, without what is not needed to decode its pixels.
     orientation : int
@@ -64,7 +64,7 @@ def find_zeros(data: bytes, count: int, start: int = 0, end: int | None = None) 
 def find_lost_sectors(data: bytes, start: int, end: int) -> tuple[int, int] | None:
     """Return start and end of the first zeros that fill whole sectors of the file and little more, or None.
 
-    For data in which zeros may be a flat area: that begins and ends where it likes.
+    For data in which zeros may be a flat area, which begins and ends anywhere.
     """
     while (zeros := find_zeros(data, SECTOR, start, end)) is not None:
         before, behind = -zeros[0] % SECTOR, zeros[1] % SECTOR

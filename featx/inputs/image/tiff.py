@@ -1,4 +1,4 @@
-"""The first page of a TIFF, and what its compressed strips tell of damage before Pillow sees them."""
+"""Take out the first page of a TIFF, and check its compressed strips for damage before Pillow sees them."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def unpack_tiff(data: bytes) -> Container:
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _LZW, _JPEG, _PACKBITS, _DEFLATE = 5, 7, 32773, (8, 32946)
 
-# Pixels of a picture whose strips are looked at; `featx.inputs.image.MAX_PIXELS` is less.
+# Largest picture, in pixels, whose strips are checked; `featx.inputs.image.MAX_PIXELS` is less.
 _MOST_CHECKED = 2**28
-# So many bytes are unpacked for their checksum, at about 2 ns each; what comes after them is not looked at.
+# Bytes that are unpacked for their checksum, at about 2 ns each; what comes after them is not checked.
 _MOST_DEFLATED = 2**29
 # A strip of more pixels is left to libtiff, which compares its size with that of the picture.
 _MOST_JPEG_PIXELS = 2**24
@@ -146,7 +146,7 @@ def _check_raw_strips(
 
 
 def _check_deflate(strip: bytes, most: int) -> int:
-    """Decompress a strip piece by piece for the sake of its checksum; returns its size.
+    """Decompress a strip piece by piece, to check its checksum; return its size.
 
     A stream that has not come to its end is left to libtiff, which knows whether pixels are missing.
     """

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.inputs.image.augment import SCALE, augmented
+from featx.inputs.image.augment import SCALE, augment_image
 from featx.inputs.image.preprocess import Preprocessing
 
 #: Batches decoded or being decoded ahead of the one in use; it bounds the memory.
@@ -24,7 +24,7 @@ def plain(preprocessing: Preprocessing) -> View:
     """Return the view of an image that extraction takes: the preprocessing of the backbone."""
 
     def view(source: Any, position: int) -> np.ndarray:
-        pixels: np.ndarray = source.read().resized(preprocessing)
+        pixels: np.ndarray = preprocessing.prepare(source.read())
         return pixels
 
     return view
@@ -41,14 +41,14 @@ def random_crops(
 ) -> View:
     """Return a view with random crops, flips and colours, drawn for each image from (seed, epoch, position).
 
-    The result does not depend on the order in which threads reach the images. `crop_scale` is the smallest
-    share of the area that a crop covers; the rest is as in `featx.inputs.image.augment.augmented`.
+    What an image gets does not depend on the order in which threads reach it. `crop_scale` is the smallest
+    share of the area that a crop covers; the rest is as in `featx.inputs.image.augment.augment_image`.
     """
 
     def view(source: Any, position: int) -> np.ndarray:
         rng = np.random.default_rng([seed, epoch, position])
         image = source.read().image()
-        return augmented(image, rng, preprocessing, scale=(crop_scale, 1.0), flip=flip, jitter=jitter)
+        return augment_image(image, rng, preprocessing, scale=(crop_scale, 1.0), flip=flip, jitter=jitter)
 
     return view
 

@@ -209,7 +209,7 @@ def load_study_data(
         nets,
         dataset,
         pixels,
-        shrunk.preprocessing.size[0],
+        shrunk.preparation.shape[0],
         dataset.tasks,
         len(dataset.tasks) > 1,
         _passes(list(sets.values())),

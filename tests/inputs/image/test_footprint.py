@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.inputs.image.footprint import ANY_SIZE, OVERHEAD, Footprint, footprint, frame_of_gif
+from featx.inputs.image.footprint import ANY_SIZE, OVERHEAD, Footprint, find_gif_frame, footprint
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
 
@@ -68,11 +68,11 @@ def test_small_pictures_may_come_in_any_number_of_bytes():
 
 def test_the_size_of_a_gif_is_found_behind_its_extensions():
     data = bytearray(encoded(PICTURE.convert("P"), "GIF", comment=b"x" * 700, transparency=3))
-    assert frame_of_gif(bytes(data)) == (64, 48)
-    assert frame_of_gif(bytes(data)) == opened(bytes(data)).size
+    assert find_gif_frame(bytes(data)) == (64, 48)
+    assert find_gif_frame(bytes(data)) == opened(bytes(data)).size
     at = data.index(b"\x00,") + 1
     data[at + 1 : at + 3] = struct.pack("<H", 100)  # the picture begins beyond the screen
-    assert frame_of_gif(bytes(data)) == (164, 48)
+    assert find_gif_frame(bytes(data)) == (164, 48)
 
 
 def test_bits_of_a_png_are_counted():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from featx.errors import ImageError
 from featx.inputs.image import Preprocessing, decode_pixels, jpeg
-from featx.inputs.image.jpeg import jpeg_pixels
+from featx.inputs.image.jpeg import decode_jpeg
 from featx.inputs.image.structure import Damaged
 
 pytest.importorskip("simplejpeg", reason="simplejpeg has no wheel for this machine")
@@ -54,14 +54,14 @@ def test_pixels_are_pillows_at_every_scale(options, size, factor):
     options = dict(options)
     image = scene(*size).convert(options.pop("mode", "RGB"))
     data = encoded(image, **options)
-    ours = jpeg_pixels(data, lambda height, width: factor)
+    ours = decode_jpeg(data, lambda height, width: factor)
     assert ours is not None
     assert ours[1] == (size[1], size[0])
     assert np.array_equal(ours[0], by_pillow(data, factor))
 
 
 def test_colours_that_need_a_rule_are_left_to_pillow():
-    assert jpeg_pixels(encoded(scene(40, 30).convert("CMYK")), lambda *_: 1) is None
+    assert decode_jpeg(encoded(scene(40, 30).convert("CMYK")), lambda *_: 1) is None
 
 
 def test_damage_that_pillow_refuses_is_never_decoded():
@@ -75,7 +75,7 @@ def test_damage_that_pillow_refuses_is_never_decoded():
         if rng.random() < 0.3:
             broken = broken[: rng.integers(4, len(broken))]
         try:
-            decoded = jpeg_pixels(bytes(broken), lambda *_: 1)
+            decoded = decode_jpeg(bytes(broken), lambda *_: 1)
         except Damaged:
             continue
         if decoded is None:

@@ -1,9 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from featx.errors import InputError, UnknownName
-from featx.inputs.image import IMAGENET_MEAN, Preprocessing
+from featx.errors import ImageError, InputError, UnknownName
+from featx.inputs import Preparation
+from featx.inputs.image import IMAGENET_MEAN, EncodedImage, Preprocessing
 from featx.inputs.image.resize import RESAMPLING
 
 
@@ -165,3 +168,38 @@ def test_with_size_refuses_what_is_no_size():
 def test_only_rgb_images_are_taken():
     with pytest.raises(InputError, match="mode RGB, got L"):
         Preprocessing()(Image.new("L", (4, 4)))
+
+
+def test_prepare_decodes_and_resizes_in_place_and_notes_its_stages():
+    file = io.BytesIO()
+    smooth_image(900, 700).save(file, "JPEG")
+    content = EncodedImage("a", file.getvalue()).read()
+    preprocessing = Preprocessing(40, (32, 32))
+    batch, noted = np.zeros((2, 32, 32, 3), np.uint8), []
+    prepared = preprocessing.prepare(content, batch[1], noted.append)
+    assert np.shares_memory(prepared, batch)
+    assert noted == ["decode", "preprocess"]
+    assert not batch[0].any()
+    np.testing.assert_array_equal(batch[1], preprocessing(*content.pixels(preprocessing.reduction)))
+    np.testing.assert_array_equal(preprocessing.prepare(content), batch[1])
+    with pytest.raises(ImageError, match="bad: not an image"):
+        preprocessing.prepare(EncodedImage("bad", b"text").read())
+
+
+def test_it_implements_the_protocol_of_a_preparation():
+    preprocessing = Preprocessing(40, (24, 32))
+    batch = preprocessing.reference_batch(2)
+    assert isinstance(preprocessing, Preparation)
+    assert (preprocessing.kind, preprocessing.shape, preprocessing.dtype) == ("image", (24, 32, 3), np.uint8)
+    assert (batch.shape[1:], batch.dtype, batch[0].nbytes) == (
+        preprocessing.shape,
+        np.uint8,
+        preprocessing.nbytes,
+    )
+    np.testing.assert_array_equal(preprocessing.collate(list(batch)), batch)
+
+
+def test_the_identity_is_the_fields_and_the_decoder():
+    preprocessing = Preprocessing(40, (32, 32))
+    assert preprocessing.identity == {**preprocessing.to_dict(), "decoder": "rgb-3"}
+    assert Preprocessing.from_dict(Preprocessing.fields_of(preprocessing.identity)) == preprocessing

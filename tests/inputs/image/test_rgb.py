@@ -65,7 +65,7 @@ def test_tiles_give_what_the_whole_gives(monkeypatch, name):
         made = rgb.to_rgb(image, "a", orientation=orientation)
         assert made.mode == "RGB"
         assert np.array_equal(np.asarray(made), np.asarray(expected))
-        assert np.array_equal(rgb.rgb_pixels(image, "a", orientation=orientation), np.asarray(expected))
+        assert np.array_equal(rgb.to_rgb_array(image, "a", orientation=orientation), np.asarray(expected))
 
 
 def test_sixteen_bits_are_rounded_and_not_clipped_in_tiles(monkeypatch):
@@ -75,7 +75,7 @@ def test_sixteen_bits_are_rounded_and_not_clipped_in_tiles(monkeypatch):
     image = keyed(Image.fromarray(values), int(values[5, 5]))
     expected = np.rint(values / 257.0).astype(np.uint8)
     expected[values == values[5, 5]] = 255
-    got = rgb.rgb_pixels(image, "a", orientation=6)
+    got = rgb.to_rgb_array(image, "a", orientation=6)
     assert np.array_equal(got, np.repeat(np.rot90(expected, -1)[:, :, None], 3, axis=2))
 
 
@@ -86,4 +86,4 @@ def test_arrays_are_converted_as_pictures_are(monkeypatch, channels):
     image = Image.fromarray(array[:, :, 0] if channels == 1 else array)
     for orientation in range(1, 9):
         expected = np.asarray(rgb.to_rgb(image, "a", orientation=orientation))
-        assert np.array_equal(rgb.rgb_of_array(array, orientation=orientation), expected)
+        assert np.array_equal(rgb.array_to_rgb(array, orientation=orientation), expected)

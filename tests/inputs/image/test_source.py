@@ -14,7 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from featx.cache.identity import digest_array, digest_bytes
 from featx.errors import DatasetError, ImageError
-from featx.inputs.image import EncodedImage, FileImage, LazyImage, PixelImage, Source, as_source
+from featx.inputs import Source
+from featx.inputs.image import EncodedImage, FileImage, LazyImage, PixelImage, as_source
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
 

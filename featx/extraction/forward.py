@@ -1,0 +1,135 @@
+"""The forward passes of prepared chunks: in the worker thread that prepared them, or on a device."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import numpy as np
+
+from featx.errors import FeatxError, InputError
+from featx.extraction.chunks import Chunk, Prepared, as_batch
+from featx.inputs import Preparation
+
+#: Waits for rows that a device computes, and returns them.
+PendingRows = Callable[[], np.ndarray]
+
+#: Batches that a device has at a time.
+_IN_FLIGHT = 2
+#: Chunks that wait to be one batch for a device, where most of them have nothing new for it.
+_MOST_WAITING = 256
+
+
+def compute_rows(chunk: Chunk, engines: Sequence[Any], preparation: Preparation) -> None:
+    """Compute the rows of a chunk in this thread."""
+    if chunk.prepared is None:
+        return
+    began = time.perf_counter()
+    for number, engine in enumerate(engines):
+        prepared = chunk.prepared_for(number)
+        rows = None if prepared is None else _run_batches(engine, prepared, preparation)
+        chunk.rows.append(rows)
+    chunk.drop_prepared()
+    chunk.spend("forward", began)
+
+
+class DeviceFeed:
+    """Feeds prepared chunks to engines that work on a device, several chunks in one batch.
+
+    Attributes
+    ----------
+    rest : list of Chunk
+        Chunks that were computed and not yielded when the run was ended.
+    """
+
+    def __init__(self, engines: Sequence[Any], preparation: Preparation) -> None:
+        self._engines, self._preparation = engines, preparation
+        self.rest: list[Chunk] = []
+
+    def run(self, prepared: Generator[Chunk]) -> Generator[Chunk]:
+        """Yield the chunks with their rows, in order; `prepared` is closed in the end."""
+        flying: deque[tuple[list[Chunk], list[PendingRows | None]]] = deque()
+        landed: deque[Chunk] = deque()
+        waiting: list[Chunk] = []
+        count = 0  # inputs in `waiting`
+        most = min(engine.batch_size for engine in self._engines)
+        try:
+            for chunk in prepared:
+                if waiting and (count + len(chunk.digests) > most or len(waiting) >= _MOST_WAITING):
+                    flying.append((waiting, self._submit(waiting)))
+                    waiting, count = [], 0
+                waiting.append(chunk)
+                count += len(chunk.digests)
+                if len(flying) > _IN_FLIGHT:
+                    landed += self._fetch(*flying.popleft())
+                while landed:
+                    yield landed.popleft()
+            if waiting:
+                flying.append((waiting, self._submit(waiting)))
+            while flying or landed:
+                if not landed:
+                    landed += self._fetch(*flying.popleft())
+                yield landed.popleft()
+        finally:
+            prepared.close()
+            self.rest += landed
+            for flight in flying:
+                # What a failing device still gives is kept; the error that ended the run is the one to tell.
+                with contextlib.suppress(RuntimeError, FeatxError):
+                    self.rest += self._fetch(*flight)
+
+    def _submit(self, chunks: Sequence[Chunk]) -> list[PendingRows | None]:
+        """Start one batch of some chunks on each engine, and free what was prepared for it."""
+        began = time.perf_counter()
+        pending: list[PendingRows | None] = []
+        for number, engine in enumerate(self._engines):
+            parts = [part for chunk in chunks if (part := chunk.prepared_for(number)) is not None]
+            pending.append(engine.submit(self._arrays(parts)) if parts else None)
+        chunks[0].spend("forward", began)
+        for chunk in chunks:
+            chunk.drop_prepared()
+        return pending
+
+    def _arrays(self, parts: list[Any]) -> list[np.ndarray]:
+        """Return the parts of a batch as arrays: as they are, or collated together where shapes vary."""
+        if isinstance(parts[0], np.ndarray):
+            return parts
+        return [self._preparation.collate([prepared for part in parts for prepared in part])]
+
+    def _fetch(self, chunks: list[Chunk], pending: Sequence[PendingRows | None]) -> list[Chunk]:
+        """Wait for a batch, and give its rows to its chunks."""
+        began = time.perf_counter()
+        for number, (wait, engine) in enumerate(zip(pending, self._engines, strict=True)):
+            rows = None if wait is None else _require_finite(wait(), engine, self._preparation)
+            at = 0
+            for chunk in chunks:
+                count = len(chunk.wanted[number])
+                chunk.rows.append(rows[at : at + count] if rows is not None and count else None)
+                at += count
+        chunks[0].spend("forward", began)
+        return chunks
+
+
+def _run_batches(engine: Any, prepared: Prepared, preparation: Preparation) -> np.ndarray:
+    """Return the rows of prepared inputs, computed one batch at a time."""
+    size = engine.batch_size
+    parts = [prepared] if len(prepared) <= size else _slices(prepared, size)
+    rows = [engine(as_batch(part, preparation)) for part in parts]
+    return _require_finite(rows[0] if len(rows) == 1 else np.concatenate(rows), engine, preparation)
+
+
+def _slices(prepared: Prepared, size: int) -> list[Prepared]:
+    return [prepared[i : i + size] for i in range(0, len(prepared), size)]
+
+
+def _require_finite(rows: np.ndarray, engine: Any, preparation: Preparation) -> np.ndarray:
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"the backbone gave non-finite values for {int((~finite).sum())} of {len(rows)} "
+            f"{preparation.kind}s (precision {engine.precision}); use fp32 or other weights"
+        )
+    return rows
