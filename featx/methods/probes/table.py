@@ -114,12 +114,12 @@ def _place(probe: Probe) -> int:
     return order.index(probe.name) if probe.name in order else len(order)
 
 
-def _fill() -> None:
+def _read_catalogue() -> list[Probe]:
     found: list[Probe] = []
     for module in pkgutil.iter_modules(catalogue.__path__):
         found += importlib.import_module(f"{catalogue.__name__}.{module.name}").PROBES
-    for probe in sorted(found, key=_place):
-        register(probe)
+    return sorted(found, key=_place)
 
 
-_fill()
+for _probe in _read_catalogue():
+    register(_probe)
