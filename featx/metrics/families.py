@@ -59,8 +59,8 @@ def holm_over_pairs(p_values) -> np.ndarray:
 
     Take this family also where only the tests against the best method are read: the best one is known from
     the same results, so any pair might have been read. Adjusted over the m - 1 tests against the best alone,
-    12 methods that are all alike were told apart somewhere in 13 % of simulated comparisons, not 5 %; over all
-    pairs in 3 % (``python tests/benchmarks/bench_null.py``).
+    12 methods that are all alike were told apart somewhere in 13 % of simulated comparisons, not 5 %; over
+    all pairs in 3 % (``python tests/benchmarks/bench_null.py``).
 
     Parameters
     ----------

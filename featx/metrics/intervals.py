@@ -135,8 +135,8 @@ def interval_over_draws(
     """Return the mean over independent draws with an interval that suits their number.
 
     Below `FEW_DRAWS` draws it is Student's interval, because the percentile bootstrap is too narrow there
-    (see the docstring of this module). From there on the two hardly differ, and it is the percentile bootstrap,
-    which assumes nothing of the values' distribution.
+    (see the docstring of this module). From there on the two hardly differ, and it is the percentile
+    bootstrap, which assumes nothing of the values' distribution.
 
     Parameters
     ----------
