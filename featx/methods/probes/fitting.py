@@ -367,7 +367,8 @@ def _settle_warnings(caught: list[warnings.WarningMessage], notes: list[str]) ->
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
             unfinished = True
-        else:
+        # Threads that fit at once reset each other's warning filters, which scikit-learn takes for misuse.
+        elif "sklearn.utils.parallel.delayed" not in str(warning.message):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if unfinished:
         notes.append("the solver stopped before it had converged, for some settings at least")
