@@ -7,11 +7,14 @@ import pytest
 from sklearn import metrics as sk
 
 from featx.errors import InputError
-from featx.metrics import Metric, classes, names_for, take_answers
-from featx.metrics import score_probabilities as score
+from featx.metrics import Metric, classes, names_for, score_answers, take_answers
 from featx.metrics.classes import _measure, _summands
 
 METRICS = names_for("classes")
+
+
+def score(y_true, proba, predictions, **options):
+    return score_answers(y_true, take_answers(y_true, proba, predictions), **options)
 
 
 def answers(n=200, k=4, seed=0, skill=2.0):

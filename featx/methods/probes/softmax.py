@@ -74,7 +74,7 @@ class NumpyRows:
         self._stack.close()
 
     def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the weighted sum of losses and its gradient (p + 1, k); `hessian` is then of this `theta`."""
+        """Return the weighted sum of losses and its gradient (p + 1, k); `hessian` then uses `theta`."""
         dtype = self._dtype
         W, b = theta[:-1].astype(dtype), theta[-1].astype(dtype)
         if self._p.dtype != dtype:

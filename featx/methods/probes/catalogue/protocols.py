@@ -60,7 +60,7 @@ LSR_ALPHAS = tuple(4.0**i for i in range(12, -4, -1))
 
 # What is done when nothing can be held out.
 _PLAIN_C = 1.0
-# Shares of the objective, for the choice and for what is kept.
+# Shares of the objective, for the choice and for the last fit.
 _SWEEP, _TOLERANCE = 1e-6, 1e-7
 _QUERY_BYTES = 100_000_000
 
@@ -109,6 +109,7 @@ class NeighbourVotes(ClassifierMixin, BaseEstimator):
         step = max(1, _QUERY_BYTES // (8 * n))
         for start in range(0, len(X), step):
             similar = _unit(X[start : start + step]).astype(self.rows_.dtype) @ self.rows_.T
+            # scikit-learn's neighbours take twice as long, in float64, and differ in the eighth digit.
             near = np.argpartition(similar, n - most, axis=1)[:, n - most :]
             close = np.take_along_axis(similar, near, axis=1)
             order = np.argsort(-close, axis=1, kind="stable")
