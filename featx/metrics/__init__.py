@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.metrics.anomalies import AnomalyScores, score_anomalies
 from featx.metrics.answers import Answers, predict_answers, take_answers
-from featx.metrics.classes import score_answers, score_probabilities
+from featx.metrics.classes import score_answers
 from featx.metrics.interval import Interval
 from featx.metrics.metric import Metric
 from featx.metrics.numbers import score_numbers
@@ -74,7 +74,6 @@ __all__ = [
     "score_anomalies",
     "score_answers",
     "score_numbers",
-    "score_probabilities",
     "sign_flip_test",
     "t_interval",
     "take_answers",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import InputError
-from featx.metrics.answers import Answers, take_answers
+from featx.metrics.answers import Answers
 from featx.metrics.interval import Interval, interval_around
 from featx.metrics.metric import Metric
 
@@ -105,30 +105,6 @@ METRICS = (
     Metric("log_loss", "log loss", higher_is_better=False, high=math.inf, per_image=log_loss),
     Metric("calibration_error", "calibration error", higher_is_better=False, compute=calibration_error),
 )
-
-
-def score_probabilities(
-    y_true, proba, predictions, *, n_boot: int = 1000, seed: int = 0
-) -> dict[str, Interval]:
-    """Score predicted probabilities by every metric of classes, with 95 % intervals.
-
-    Parameters
-    ----------
-    y_true, proba, predictions
-        As of `take_answers`.
-    n_boot, seed
-        As of `score_answers`.
-
-    Returns
-    -------
-    dict of str to Interval
-
-    Raises
-    ------
-    InputError
-        As `take_answers` and `score_answers`.
-    """
-    return score_answers(y_true, take_answers(y_true, proba, predictions), n_boot=n_boot, seed=seed)
 
 
 def score_answers(

@@ -1,4 +1,4 @@
-"""How large a difference is, whatever the number of images; a p-value does not say that.
+"""Measure how large a difference is, whatever the number of images; a p-value does not say that.
 
 All are signed: above 0 (of an odds ratio, above 1) the first method has more.
 """
@@ -14,10 +14,10 @@ from featx.metrics.intervals import finite_values
 
 
 def cohens_h(p_a: float, p_b: float) -> float:
-    """The distance of two proportions, 2 asin(sqrt(p_a)) - 2 asin(sqrt(p_b)).
+    """Return the distance of two proportions, 2 asin(sqrt(p_a)) - 2 asin(sqrt(p_b)).
 
-    From 0.98 to 0.99 is further than from 0.50 to 0.51: a half of the errors is gone. It knows nothing of the
-    pairing, so also serves accuracies on different test sets.
+    From 0.98 to 0.99 is further than from 0.50 to 0.51: half of the errors are gone. It does not use the
+    pairing, so it also serves accuracies on different test sets.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def cohens_h(p_a: float, p_b: float) -> float:
 
 
 def cohens_g(n_only_a: int, n_only_b: int) -> float:
-    """How unevenly the images on which two methods disagree are divided: n_a / (n_a + n_b) - 1/2.
+    """Return how unevenly two methods divide the images on which they disagree: n_a / (n_a + n_b) - 1/2.
 
     The effect size of McNemar's test.
 
@@ -74,7 +74,7 @@ def cohens_g(n_only_a: int, n_only_b: int) -> float:
 
 
 def matched_odds_ratio(n_only_a: int, n_only_b: int) -> float:
-    """n_a / n_b, the odds that an image on which two methods disagree is one that a gets right.
+    """Return n_a / n_b, the odds that an image on which two methods disagree is one that a gets right.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def matched_odds_ratio(n_only_a: int, n_only_b: int) -> float:
 
 
 def cohens_d_z(differences) -> float:
-    """Mean of paired differences over their standard deviation (n - 1 in its denominator).
+    """Return the mean of paired differences over their standard deviation (n - 1 in its denominator).
 
     Parameters
     ----------

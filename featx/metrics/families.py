@@ -1,4 +1,4 @@
-"""Many tests at once: of 20 true null hypotheses one is rejected at 5 % by chance alone."""
+"""Adjust p-values of many tests: of 20 true null hypotheses one is rejected at 5 % by chance alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from featx.errors import InputError
 
 
 def holm(p_values) -> np.ndarray:
-    """P-values of a family of tests, adjusted by Holm's step-down method.
+    """Adjust the p-values of a family of tests by Holm's step-down method.
 
     With the p-values in order, p_(1) <= ... <= p_(m), the adjusted ones are
 
@@ -55,12 +55,12 @@ def holm(p_values) -> np.ndarray:
 
 
 def holm_over_pairs(p_values) -> np.ndarray:
-    """Holm's adjustment where every two of m methods are compared, m (m - 1) / 2 tests in all.
+    """Adjust p-values by Holm's method where every two of m methods are compared, m (m - 1) / 2 tests.
 
-    This is the family also where only the tests against the best method are looked at: which one is the best
-    is known from the same results, so that any pair might have been looked at. Adjusted over the m - 1 tests
-    against the best alone, 12 methods that are all alike were told apart somewhere in 13 % of simulated
-    comparisons, not 5 %; over all pairs in 3 % (``python tests/benchmarks/bench_null.py``).
+    Take this family also where only the tests against the best method are read: the best one is known from
+    the same results, so any pair might have been read. Adjusted over the m - 1 tests against the best alone,
+    12 methods that are all alike were told apart somewhere in 13 % of simulated comparisons, not 5 %; over
+    all pairs in 3 % (``python tests/benchmarks/bench_null.py``).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How sure a number is: over the test images, and over draws.
+"""Compute intervals of a number: over test images, and over draws.
 
 The percentile bootstrap takes whatever distribution the values have, but of few values it is too narrow: it
 resamples with the variance of the n values about their mean, which is (n - 1)/n of what it should be, and
@@ -25,6 +25,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import bootstrap
 from scipy.stats import t as student
 
 from featx.errors import InputError
@@ -32,6 +33,7 @@ from featx.metrics.interval import Interval
 
 #: Below so many draws Student's interval is taken, from so many on the bootstrap.
 FEW_DRAWS = 100
+_TOGETHER = 4_000_000  # values resampled at a time
 
 
 def bootstrap_interval(
@@ -42,7 +44,7 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """A statistic of independent values with its percentile bootstrap interval.
+    """Return a statistic of independent values with its percentile bootstrap interval.
 
     Parameters
     ----------
@@ -77,15 +79,21 @@ def bootstrap_interval(
     value = float(statistic(x, axis=-1))
     if len(x) == 1:
         return Interval(value, math.nan, math.nan)
-    rng = np.random.default_rng(seed)
-    step = max(1, 4_000_000 // len(x))
-    sizes = [min(step, n_boot - done) for done in range(0, n_boot, step)]
-    draws = [statistic(x[rng.integers(0, len(x), (b, len(x)))], axis=-1) for b in sizes]
-    return percentiles(value, np.concatenate(draws), level)
+    found = bootstrap(
+        (x,),
+        statistic,
+        n_resamples=max(2, n_boot),  # SciPy estimates a standard error, too
+        batch=max(1, _TOGETHER // len(x)),
+        vectorized=True,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(value, float(found.low), float(found.high))
 
 
 def t_interval(values, *, level: float = 0.95) -> Interval:
-    """The mean of independent values with Student's interval.
+    """Return the mean of independent values with Student's interval.
 
     With mean m and standard deviation s (n - 1 in its denominator) of n values, the bounds are
     m -+ t(n - 1; (1 + level)/2) s / sqrt(n).
@@ -124,11 +132,11 @@ def t_interval(values, *, level: float = 0.95) -> Interval:
 def interval_over_draws(
     values, *, level: float = 0.95, within: tuple[float, float] = (-math.inf, math.inf), seed: int = 0
 ) -> Interval:
-    """The mean over independent draws with an interval that suits their number.
+    """Return the mean over independent draws with an interval that suits their number.
 
-    Student's interval below `FEW_DRAWS` draws, where the percentile bootstrap is too narrow (see the
-    docstring of this module); the percentile bootstrap from there on, where the two hardly differ, as it asks
-    nothing of the values' distribution.
+    Below `FEW_DRAWS` draws it is Student's interval, because the percentile bootstrap is too narrow there
+    (see the docstring of this module). From there on the two hardly differ, and it is the percentile
+    bootstrap, which assumes nothing of the values' distribution.
 
     Parameters
     ----------
@@ -162,44 +170,35 @@ def interval_over_draws(
 
 
 def cut(interval: Interval, within: tuple[float, float]) -> Interval:
-    """The part of an interval that lies within bounds; undefined ones stay so."""
-    low, high = within
-    return (
-        Interval(interval.value, max(low, interval.low), min(high, interval.high))
-        if (math.isfinite(interval.low))
-        else interval
-    )
+    """Cut an interval at bounds; an undefined one stays so."""
+    if not math.isfinite(interval.low):
+        return interval
+    return Interval(interval.value, max(within[0], interval.low), min(within[1], interval.high))
 
 
 def finite_values(values) -> np.ndarray:
-    """The values as float64 of shape (n,), n at least 1."""
+    """Return the values as float64 of shape (n,), n at least 1."""
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
         raise InputError(f"values must be finite numbers of shape (n,), n at least 1, got shape {x.shape}")
     return x
 
 
-def percentiles(value: float, draws: np.ndarray, level: float) -> Interval:
-    """A value with the percentiles of its resamples that leave out as much on either side."""
-    low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)])
-    return Interval(value, float(low), float(high))
-
-
 def check_bootstrap(n_boot: int, level: float) -> None:
-    """Refuse what no interval can be made with."""
+    """Refuse numbers of resamples and coverages that make no interval."""
     if n_boot < 1:
         raise InputError(f"n_boot must be at least 1 resample, got {n_boot}")
     check_level(level)
 
 
 def check_level(level: float) -> None:
-    """Refuse a coverage that is none."""
+    """Refuse a coverage that does not lie between 0 and 1."""
     if not 0 < level < 1:
         raise InputError(f"level must lie between 0 and 1, got {level}")
 
 
 def student_interval(x: np.ndarray, share: float, level: float) -> Interval:
-    """Mean -+ t sqrt(share * s^2): of independent values the share is 1/n."""
+    """Return mean -+ t sqrt(share * s^2); of independent values the share is 1/n."""
     mean = float(x.mean())
     if len(x) == 1:
         return Interval(mean, math.nan, math.nan)

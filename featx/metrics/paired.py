@@ -1,4 +1,4 @@
-"""Is one method better than another on these test images?
+"""Test whether one method is better than another on the same test images.
 
 Two methods that are scored on the same images are compared image by image. Images that both get right, or
 both wrong, say nothing about the difference; of the others, half should fall to either side by chance.
@@ -15,7 +15,7 @@ from scipy.stats import binom, binomtest
 from featx.errors import InputError
 from featx.metrics.effects import cohens_d_z, cohens_g
 from featx.metrics.interval import Interval
-from featx.metrics.intervals import bootstrap_interval, check_bootstrap, percentiles
+from featx.metrics.intervals import bootstrap_interval, check_bootstrap
 
 _WRITTEN = ("p_value", "difference", "low", "high", "effect")
 
@@ -50,12 +50,12 @@ class PairedTest:
         return cohens_g(self.n_only_a, self.n_only_b)
 
     def to_dict(self) -> dict[str, float]:
-        """``p_value``, ``difference``, ``low``, ``high`` and ``effect``, as ``results.json`` has them."""
+        """Return p-value, difference, bounds and effect, as ``results.json`` has them."""
         return {name: getattr(self, name) for name in _WRITTEN}
 
 
 def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
-    """McNemar's test in its exact form, a binomial test on the images that only one method gets right.
+    """Make McNemar's exact test: a binomial test on the images that only one method gets right.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
 
 
 def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
-    """McNemar's test with the mid-p value: the exact p-value less half the probability of what was observed.
+    """Make McNemar's test with the mid-p value: the exact one less half the probability of what was observed.
 
     The exact test rejects less often than it says, because few disagreements leave few possible p-values:
     with methods that disagree on 20 images it rejects 4.1 % of true null hypotheses at 5 %, on 50 images
@@ -140,7 +140,7 @@ def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
 def paired_difference(
     correct_a, correct_b, *, n_boot: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Difference in top-1 accuracy, a less b, with a paired percentile bootstrap interval.
+    """Return the difference in top-1 accuracy, a less b, with a paired percentile bootstrap interval.
 
     Parameters
     ----------
@@ -170,7 +170,9 @@ def paired_difference(
     # An image adds 1, -1 or 0, so a resample is three counts, multinomial, whatever n is.
     shares = np.array([only_a, only_b, n - only_a - only_b]) / n
     counts = np.random.default_rng(seed).multinomial(n, shares, size=n_boot)
-    return percentiles((only_a - only_b) / n, (counts[:, 0] - counts[:, 1]) / n, level)
+    tails = [50 * (1 - level), 50 * (1 + level)]
+    low, high = np.percentile((counts[:, 0] - counts[:, 1]) / n, tails)
+    return Interval((only_a - only_b) / n, float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -196,14 +198,14 @@ class PairedErrors:
     effect: float = math.nan
 
     def to_dict(self) -> dict[str, float]:
-        """The attributes, as ``results.json`` has them."""
+        """Return the attributes, as ``results.json`` has them."""
         return {name: getattr(self, name) for name in _WRITTEN}
 
 
 def sign_flip_test(
     errors_a, errors_b, *, n_flips: int = 9_999, n_boot: int = 2000, seed: int = 0
 ) -> PairedErrors:
-    """Fisher's randomisation test of paired differences, on the absolute errors of two methods.
+    """Make Fisher's randomisation test of paired differences, on the absolute errors of two methods.
 
     If the methods are alike, it is as likely that an image's two errors are the other way round: every
     difference d_i may change its sign. The p-value is the share of all 2^n sign vectors s, or of `n_flips`
@@ -261,6 +263,7 @@ def sign_flip_test(
         signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
         p_value = float((np.abs(signs @ changing) >= least).mean())
     else:
+        # `scipy.stats.permutation_test` draws the same kind of sample, and takes 12 to 25 times as long.
         rng = np.random.default_rng(seed)
         step = max(1, 4_000_000 // n)
         hits = 0

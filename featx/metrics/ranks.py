@@ -1,6 +1,7 @@
-"""Many methods on many datasets: average ranks, and which of them cannot be told apart.
+"""Compare many methods on many datasets: average ranks, and which methods cannot be told apart.
 
-Accuracies on different datasets cannot be averaged: a point is much on one and nothing on another. Ranks can.
+Accuracies on different datasets cannot be averaged, because one point is much on one dataset and nothing on
+another. Ranks can.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def rank_methods(
     higher_is_better: bool = True,
     alpha: float = 0.05,
 ) -> RankComparison:
-    """Friedman's test in the form of Iman and Davenport, with Nemenyi's test after it.
+    """Make Friedman's test in the form of Iman and Davenport, and Nemenyi's test after it.
 
     With average ranks R_j of k methods on N datasets,
 
@@ -143,7 +144,7 @@ def rank_methods(
 
 
 def critical_difference(n_methods: int, n_datasets: int, *, alpha: float = 0.05) -> float:
-    """Nemenyi's critical difference of average ranks, q sqrt(k (k + 1) / (6 N)).
+    """Return Nemenyi's critical difference of average ranks, q sqrt(k (k + 1) / (6 N)).
 
     q is the upper `alpha` point of the studentised range of k groups, with infinite degrees of freedom, over
     sqrt(2).
@@ -189,12 +190,12 @@ def critical_difference(n_methods: int, n_datasets: int, *, alpha: float = 0.05)
 
 @cache
 def _range_point(alpha: float, n_methods: int) -> float:
-    """Upper `alpha` point of the studentised range, which takes SciPy milliseconds to integrate."""
+    """Return the upper `alpha` point of the studentised range; SciPy takes milliseconds to integrate it."""
     return float(studentized_range.isf(alpha, n_methods, math.inf))
 
 
 def _groups(names: Sequence[str], ranks: np.ndarray, distance: float) -> tuple[tuple[str, ...], ...]:
-    """Runs of neighbours in rank that span less than the critical difference, none inside another."""
+    """Return the runs of ranks that span less than the critical difference, none inside another."""
     found: list[tuple[str, ...]] = []
     reached = 0
     for start in range(len(names)):

@@ -1,4 +1,4 @@
-"""Two methods on repeated random splits of the same images.
+"""Compare two methods on repeated random splits of the same images.
 
 Splits of one dataset share most of their training images, and test images too, so their results are not
 independent: their variance over splits is smaller than over fresh data, and a plain t-test on them finds
@@ -42,12 +42,12 @@ class ResampledTest:
     effect: float
 
     def to_dict(self) -> dict[str, float]:
-        """The attributes, as ``results.json`` has them."""
+        """Return the attributes, as ``results.json`` has them."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def corrected_resampled_t_test(differences, *, n_train: float, n_test: float) -> ResampledTest:
-    """The corrected resampled t-test.
+    """Make the corrected resampled t-test.
 
     With the mean m and variance s^2 of J differences, one a split, the statistic is
 
@@ -108,7 +108,7 @@ def corrected_interval(
     level: float = 0.95,
     within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """The mean over repeated splits, with the interval that belongs to `corrected_resampled_t_test`.
+    """Return the mean over repeated splits, with the interval that belongs to `corrected_resampled_t_test`.
 
     m -+ t(J - 1; (1 + level)/2) sqrt((1/J + n_test/n_train) s^2): where the score of a training set of this
     size lies, as far as splits of one dataset can tell. It does not shrink to nothing with more splits.

@@ -7,11 +7,14 @@ import pytest
 from sklearn import metrics as sk
 
 from featx.errors import InputError
-from featx.metrics import names_for, take_answers
-from featx.metrics import score_probabilities as score
+from featx.metrics import Metric, classes, names_for, score_answers, take_answers
 from featx.metrics.classes import _measure, _summands
 
 METRICS = names_for("classes")
+
+
+def score(y_true, proba, predictions, **options):
+    return score_answers(y_true, take_answers(y_true, proba, predictions), **options)
 
 
 def answers(n=200, k=4, seed=0, skill=2.0):
@@ -175,3 +178,24 @@ def test_answers_that_cannot_be_scored_are_refused(position, value, message):
 def test_a_negative_number_of_resamples_is_refused():
     with pytest.raises(InputError, match="n_boot must be 0 or more"):
         score(*GOOD, n_boot=-1)
+
+
+def test_a_new_entry_of_the_table_is_scored_with_an_interval(monkeypatch):
+    def kappa(sums):
+        agreed = sums.hit.sum(axis=1) / sums.n
+        by_chance = (sums.actual * sums.called).sum(axis=1) / sums.n**2
+        return (agreed - by_chance) / (1 - by_chance)
+
+    new = (
+        Metric("kappa", "Cohen's kappa", low=-1.0, compute=kappa),
+        Metric("confidence", "mean confidence", per_image=lambda y, given: given.sure),
+    )
+    monkeypatch.setattr(classes, "METRICS", (*classes.METRICS, *new))
+    y, p, predicted = answers(300)
+    found = score(y, p, predicted)
+    assert found["kappa"].value == pytest.approx(sk.cohen_kappa_score(y, predicted))
+    assert found["confidence"].value == pytest.approx(p.max(axis=1).mean())
+    for name in ("kappa", "confidence"):
+        assert found[name].low < found[name].value < found[name].high
+    monkeypatch.undo()
+    assert {name: found[name] for name in METRICS} == score(y, p, predicted)

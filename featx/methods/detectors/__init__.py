@@ -1,13 +1,14 @@
-"""Which images are unlike the normal ones: outlier detectors on frozen embeddings, and how they are scored.
+"""Fit outlier detectors on embeddings of normal images, to say which other images are unlike them.
 
-Detectors are fitted on embeddings of normal images only and follow scikit-learn's outlier detectors:
-``score_samples`` (higher = more normal), ``decision_function`` (below 0 = anomalous), ``predict`` (1 or -1),
-and ``contamination``, the share of the training rows that the threshold leaves below it.
+Detectors follow scikit-learn's: ``score_samples`` (higher = more normal), ``decision_function`` (below 0 =
+anomalous), ``predict`` (1 or -1), and ``contamination``, the share of the training rows that the threshold
+leaves below it. `featx.metrics.score_anomalies` scores them.
 """
 
-from featx.methods.detectors.detectors import DETECTORS, Detector, detector_names, get_detector
-from featx.methods.detectors.mahalanobis import MahalanobisDetector
-from featx.methods.detectors.neighbours import NeighborDetector
+from featx.methods.detectors.catalogue.mahalanobis import MahalanobisDetector
+from featx.methods.detectors.catalogue.neighbours import NeighborDetector
+from featx.methods.detectors.detector import Detector
+from featx.methods.detectors.table import DETECTORS, detector_names, get_detector
 
 __all__ = [
     "DETECTORS",

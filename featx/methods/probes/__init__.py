@@ -5,7 +5,7 @@
 `catalogue`         the probes of this package, one module a family
 `probe`             what describes a probe
 `fitting`           choose the settings of a probe and fit it
-`tasks`             what labels and numbers do differently
+`targets`           what labels and numbers do differently
 `selection`         out-of-fold predictions of many settings
 `held_out`          out-of-fold probabilities of a fitted probe
 `definitions`       an estimator written down, so that finished work is found again

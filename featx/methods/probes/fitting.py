@@ -41,7 +41,7 @@ from featx.methods.probes.selection import (
     predict_out_of_fold,
 )
 from featx.methods.probes.table import get_probe
-from featx.methods.probes.tasks import describe_problem, task_of
+from featx.methods.probes.targets import describe_problem, target_of
 
 #: Most rows that settings are selected on; of more, a sample is taken.
 SELECTION_ROWS = 4000
@@ -187,8 +187,8 @@ def fit_probe(
     """
     start = time.perf_counter()
     name, estimator, grid = check_request(name, estimator, grid, task)
-    rows, kind = check_rows(X), task_of(task, seed)
-    y = kind.check(y, len(rows))
+    rows, target = check_rows(X), target_of(task, seed)
+    y = target.check(y, len(rows))
     groups = check_groups(groups, len(rows))
     validation = check_validation(validation, len(rows))
     if metric not in ("top1", "per-class"):
@@ -199,10 +199,10 @@ def fit_probe(
     probe = None
     if estimator is None:
         probe = get_probe(name, task)
-        problem, kept = describe_problem(kind, probe, y, rows.shape[1])
-        if kept is not None:
-            notes.append(f"fitted on a {kind.sample_name} of {len(kept)} of {len(y)} training images")
-            rows, y, groups = rows[kept], y[kept], None if groups is None else groups[kept]
+        problem, drawn = describe_problem(target, probe, y, rows.shape[1])
+        if drawn is not None:
+            notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {len(y)} training images")
+            rows, y, groups = rows[drawn], y[drawn], None if groups is None else groups[drawn]
         estimator, grid = probe.build(problem)
     candidates = expand(grid or {})
     if probe is not None:
@@ -214,17 +214,17 @@ def fit_probe(
         warnings.simplefilter("always")
         # Of a class with one image: it adds nothing to the scatter within classes, as it should.
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-        folds = kind.folds(y, groups) if calibrated or len(candidates) > 1 else []
+        folds = target.folds(y, groups) if calibrated or len(candidates) > 1 else []
         best, score = dict(candidates[0]), None
         start_at = None
         if probe is not None and probe.choose is not None:
             with threadpool_limits(_threads(rows, jobs)):
                 best, score, start_at = probe.choose(rows, y, groups, validation, seed, metric, notes)
         elif len(candidates) > 1 and folds:
-            best, score = _select(kind, probe, estimator, candidates, rows, y, groups, folds, jobs, notes)
+            best, score = _select(target, probe, estimator, candidates, rows, y, groups, folds, jobs, notes)
         elif len(candidates) > 1:
             best = {key: estimator.get_params()[key] for key in grid or {}}
-            notes.append(kind.no_choice)
+            notes.append(target.no_choice)
         model = clone(estimator).set_params(**best)
         shown = {**best, **{key: model.get_params()[key] for key in (probe.shown if probe else ())}}
         if calibrated:
@@ -275,12 +275,12 @@ def definition_of(
     UnknownName
         No probe has this name.
     """
-    probe, kind = get_probe(name, task), task_of(task, seed)
-    problem, _ = describe_problem(kind, probe, np.asarray(y), dim)
+    probe, target = get_probe(name, task), target_of(task, seed)
+    problem, _ = describe_problem(target, probe, np.asarray(y), dim)
     return probe.definition(problem) | {
         "problem": define(problem),
         "choice": {
-            "by": list(kind.rule),
+            "by": list(target.rule),
             "of a protocol": "top1",
             "folds": MOST_FOLDS,
             "rows": SELECTION_ROWS,
@@ -290,20 +290,20 @@ def definition_of(
     }
 
 
-def _select(kind, probe, estimator, candidates, rows, y, groups, folds: Folds, jobs, notes):
+def _select(target, probe, estimator, candidates, rows, y, groups, folds: Folds, jobs, notes):
     """Return the best candidate and its score."""
     if len(y) > SELECTION_ROWS:
-        kept = kind.sample(y, SELECTION_ROWS)
-        sampled = kind.folds(y[kept], None if groups is None else groups[kept])
+        drawn = target.sample(y, SELECTION_ROWS)
+        sampled = target.folds(y[drawn], None if groups is None else groups[drawn])
         # A sample that thins a class's groups out to one cannot be folded; then all rows are used.
         if sampled:
-            notes.append(f"settings selected on a {kind.sample_name} of {len(kept)} training images")
-            rows, y, folds = rows[kept], y[kept], sampled
+            notes.append(f"settings selected on a {target.sample_name} of {len(drawn)} training images")
+            rows, y, folds = rows[drawn], y[drawn], sampled
     if probe is not None:
         candidates = limit_neighbours(candidates, fewest_rows(folds))
     path = probe is not None and probe.path
     predicted, losses = predict_out_of_fold(estimator, candidates, rows, y, folds, path=path, n_jobs=jobs)
-    best, score = kind.best(y[np.concatenate([held for _, held in folds])], predicted, losses)
+    best, score = target.best(y[np.concatenate([held for _, held in folds])], predicted, losses)
     return candidates[best], score
 
 
@@ -316,7 +316,7 @@ def _with_temperature(model, rows, labels, folds: Folds, jobs, notes, *, few: bo
         folds = _two_folds(folds, labels)
     calibrated = CalibratedClassifierCV(model, method="temperature", cv=folds, ensemble=False)
     calibrated = fit_model(calibrated, rows, labels, jobs)
-    # The row numbers have done their work; a kept model should not carry them.
+    # The row numbers of the folds are not needed any more; a saved model should not carry them.
     return calibrated.set_params(cv=max(2, len(folds)))
 
 
@@ -367,7 +367,8 @@ def _settle_warnings(caught: list[warnings.WarningMessage], notes: list[str]) ->
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
             unfinished = True
-        else:
+        # Threads that fit at once reset each other's warning filters, which scikit-learn takes for misuse.
+        elif "sklearn.utils.parallel.delayed" not in str(warning.message):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if unfinished:
         notes.append("the solver stopped before it had converged, for some settings at least")

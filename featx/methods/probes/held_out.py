@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from featx.methods.probes.fitting import SELECTION_ROWS, FittedProbe, fit_model
 from featx.methods.probes.selection import make_folds
 from featx.methods.probes.table import CLASSIFIERS
-from featx.methods.probes.tasks import stratified_sample
+from featx.methods.probes.targets import stratified_sample
 
 
 def held_out_probabilities(

@@ -1,4 +1,4 @@
-"""`LogisticProbe`: scikit-learn's logistic regression, converged, and sooner."""
+"""Fit scikit-learn's logistic regression to its converged optimum, and sooner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
     """Logistic regression with an L2 penalty, solved to the optimum (multinomial; binomial for two classes).
 
     The objective is that of scikit-learn's `LogisticRegression`, the sum of weighted losses plus
-    ``||coef||^2 / (2 C)`` with a free intercept; so is the optimum, which `newton` says how it is reached.
+    ``||coef||^2 / (2 C)`` with a free intercept, and so is the optimum; `newton` says how it is reached.
 
     Parameters
     ----------
@@ -110,11 +110,11 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
         return self._take(coef, intercept, n_iter, X.dtype)
 
     def predict_log_proba(self, X):
-        """Logarithms of the probabilities, ndarray of shape (n, n_classes)."""
+        """Predict logarithms of probabilities, ndarray of shape (n, n_classes)."""
         return log_softmax(self._scores(X), axis=1)
 
     def predict_proba(self, X):
-        """Probabilities, ndarray of shape (n, n_classes)."""
+        """Predict probabilities, ndarray of shape (n, n_classes)."""
         check_is_fitted(self)
         if len(self.classes_) == 2:
             one = expit(self.decision_function(X))
@@ -135,7 +135,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
 def fit_path(
     X, y, Cs: Sequence[float], *, sample_weight=None, class_weight=None, tol: float = 1e-7, device="cpu"
 ) -> list[LogisticProbe]:
-    """A fitted `LogisticProbe` for each of many penalties, for little more than a few of them cost.
+    """Fit a `LogisticProbe` for each of many penalties, in little more time than a few take.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def fit_path(
 
 
 def _with_classes(weights: np.ndarray, class_weight, y: np.ndarray) -> np.ndarray:
-    """Weights of rows times those of their classes, which as in scikit-learn heed the weights of rows."""
+    """Multiply weights of rows by those of their classes, which depend on the former as in scikit-learn."""
     if class_weight is None:
         return weights
     classes, codes = np.unique(y, return_inverse=True)

@@ -1,25 +1,25 @@
-"""L2-regularised logistic regression by preconditioned Newton-CG, for one penalty after another.
+"""L2-regularised logistic regression by preconditioned Newton-CG, for many penalties on many rows.
 
 Scikit-learn's objective, with the penalty lambda = 1 / C on the sum of losses::
 
     F(W, b) = sum_i s_i loss(y_i, x_i W + b) + lambda ||W||^2 / 2
 
 *Newton-CG* (Nocedal and Wright, "Numerical Optimization", 2006, section 7.1): every step minimises the
-quadratic model of F by conjugate gradients, whose products with the Hessian cost what a gradient costs.
-Their model also says by how much F can still fall, g^T H^-1 g / 2, the Newton decrement, which is what the
-solver stops by: it holds where the curvature vanishes, as it does on separable data with a weak penalty, and
-where the size of the gradient, or the progress of a quasi-Newton method, says little.
+quadratic model of F by conjugate gradients; a product with the Hessian costs what a gradient costs. The model
+also says by how much F can still fall: the Newton decrement g^T H^-1 g / 2. The solver stops by it, because
+it still holds where the curvature vanishes (separable data, a weak penalty); the size of the gradient and the
+progress of a quasi-Newton method say little there.
 
 *The preconditioner*. With S_i = diag(p_i) - p_i p_i^T the Hessian of the losses is H = sum_i s_i S_i (x) x_i
 x_i^T. Let U diag(mu) U^T = sum_i s_i S_i. Between two columns u, v of U the block sum_i s_i (u^T S_i v) x_i
 x_i^T has weights that sum to zero, and is small; the block of u with itself, H_u = sum_i s_i (u^T S_i u) x_i
 x_i^T, has weights of one sign. So H^-1 is about sum_u u u^T (x) (H_u + lambda)^-1. H_u comes from a sample of
-rows (`softmax.NumpyRows.diagonal_blocks`), four times as many after each step that took long; it is made anew
-when sum_i s_i tr S_i has changed by a fifth and the passes since have cost about as much.
+rows (`softmax.NumpyRows.diagonal_blocks`), four times as many after each step that took long. It is computed
+again when sum_i s_i tr S_i has changed by a fifth and the passes since then have cost about as much.
 
-*The step* ends, after four products at least, when the last one gained a small share of the whole: 5 % far
-from the minimum, where the model is worth no more; 2 % near it; 10 % where all of it is less than a tenth of
-the tolerance, and only the decrement was to be known.
+*A step* ends, after four products at least, when the last one gained a small share of all that the step has
+gained: 5 % far from the minimum, where the model is not worth more; 2 % near it; 10 % where the whole gain is
+less than a tenth of the tolerance, so that only the decrement is needed.
 
 *From penalty to penalty* a solution is a smooth function of log lambda: each starts from the line through
 the two before it. *Two classes* are two columns W = (-w/2, w/2), for which ||W||^2 = ||w||^2 / 2, so the
@@ -114,7 +114,7 @@ class NewtonPath:
         self.products = 0
 
     def start_from(self, coef: np.ndarray, intercept: np.ndarray) -> None:
-        """Start the next penalty from a solution of another training set of the same classes."""
+        """Start the next penalty from a solution for another training set of the same classes."""
         W = np.vstack([-coef[0] / 2, coef[0] / 2]) if len(self.classes) == 2 else coef
         b = np.array([-intercept[0] / 2, intercept[0] / 2]) if len(self.classes) == 2 else intercept
         b = b + W @ self._shift if self._intercept else np.zeros(len(W))
@@ -124,7 +124,7 @@ class NewtonPath:
     def solve(
         self, C: float, *, tol: float = 1e-7, max_iter: int = 200
     ) -> tuple[np.ndarray, np.ndarray, int, bool]:
-        """The minimum for one penalty.
+        """Return the minimum for one penalty.
 
         Parameters
         ----------
@@ -192,7 +192,7 @@ class NewtonPath:
         return theta, max_iter, False
 
     def _newton_step(self, gradient, penalty, factors, enough: float) -> tuple[np.ndarray, float]:
-        """The minimum of the quadratic model, nearly, and by how much the model falls to it."""
+        """Return about the minimum of the quadratic model, and by how much the model falls there."""
         step, residual = np.zeros_like(gradient), -gradient
         fallen = 0.0
         direction = solved = self._divide(factors, residual)
@@ -251,7 +251,7 @@ class NewtonPath:
         return value + float(np.vdot(penalty * theta, theta)) / 2, gradient
 
     def _preconditioner(self, penalty, factors: list[Any] | None) -> list[Any]:
-        """New blocks where the Hessian has changed, and the passes since the last ones have cost as much."""
+        """Return factors of the blocks; compute new blocks where the Hessian has changed and that pays."""
         n, p = self._rows.X.shape
         curvature = self._rows.curvature()
         aged = abs(curvature - self._at) > _CHANGE * self._at or self._sample > self._sampled
@@ -295,7 +295,7 @@ def _rows(X, codes, weights, n_classes: int, device: str) -> NumpyRows | TorchRo
 
 
 def _factors(blocks, penalty, intercept: bool, *, sampled: bool) -> list[Any]:
-    """Cholesky factors of the blocks with the penalty on their diagonals."""
+    """Return the Cholesky factors of the blocks with the penalty on their diagonals."""
     found = []
     # The blocks of a sample are an approximation that float32 makes no worse.
     dtype = np.float32 if sampled else np.float64

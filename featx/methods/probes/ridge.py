@@ -1,4 +1,4 @@
-"""Ridge regression in closed form: any number of penalties, and what cross-validation would say of each.
+"""Solve ridge regression in closed form, for any number of penalties, with the cross-validation of each.
 
 With rows and targets centred (the intercept is free) and the thin SVD Xc = U diag(d) V^T, from the smaller
 of the two Gram matrices, the solution for a penalty a is::
@@ -49,13 +49,13 @@ class RidgePath:
         self._UY = self._U.T @ (self._Y - self._Y_mean)
 
     def coefficients(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (k, p) and intercepts (k,) for one penalty."""
+        """Return weights (k, p) and intercepts (k,) for one penalty."""
         d = np.sqrt(self._squares)
         coef = (self._V @ ((d / (self._squares + alpha))[:, None] * self._UY)).T
         return coef, self._Y_mean - coef @ self._mean
 
     def leave_one_out(self, alpha: float) -> np.ndarray:
-        """For each row the prediction (n, k) of the fit to all other rows."""
+        """Predict each row (n, k) by the fit to all other rows."""
         shrink = self._squares / (self._squares + alpha)
         rest = 1 - 1 / len(self._Y) - (self._U**2) @ shrink
         # 0 where the row alone determines a direction that is not penalised: nothing is known without it.
@@ -63,7 +63,7 @@ class RidgePath:
         return self._Y - self._residuals(shrink) / rest[:, None]
 
     def leave_fold_out(self, alpha: float, folds: Sequence[np.ndarray]) -> np.ndarray:
-        """For each row of `folds` the prediction (n, k) of the fit without its fold; NaN for other rows."""
+        """Predict each row of `folds` (n, k) by the fit without its fold; other rows are NaN."""
         shrink = self._squares / (self._squares + alpha)
         residuals = self._residuals(shrink)
         found = np.full(self._Y.shape, np.nan)

@@ -1,6 +1,6 @@
 """Predict training rows out of fold, to choose a probe's settings.
 
-Predictions are pooled over the folds and scored together (`tasks`). By balanced accuracy every class counts
+Predictions are pooled over the folds and scored together (`targets`). By balanced accuracy every class counts
 the same however rare it is, and a fold without an image of some class does no harm. Where classes are well
 apart, many penalties of a logistic regression predict the same labels, the strongest with probabilities
 hardly above chance: among equals the mean log loss of the same predictions decides. Folds are stratified,

@@ -1,4 +1,4 @@
-"""The loss of a multinomial logistic regression, its gradient and its Hessian, block by block of rows.
+"""Compute the loss of a multinomial logistic regression, its gradient and its Hessian, in blocks of rows.
 
 With scores z_i = x_i W + b, weights s_i and true class y, the loss of a row is written relative to the score
 of its own class, d_c = z_c - z_y, so that a row that is nearly certain keeps its relative precision also in
@@ -11,8 +11,8 @@ With S_i = diag(p_i) - p_i p_i^T the Hessian is sum_i s_i S_i (x) x_i x_i^T: tim
 r_i = s_i S_i u_i, u = X V. In directions U of the classes that make sum_i s_i S_i diagonal it nearly falls
 apart into one block sum_i s_i (u^T S_i u) x_i x_i^T for each, from which `newton` makes its preconditioner.
 
-The work is the two products with X. Both are done on one block of rows after the other, small enough to stay
-in the processor's cache between them, so that the rows come from memory once, and blocks run in threads.
+Most of the work is the two products with X. Both are done on one block of rows before the next: a block is
+small enough to stay in the processor's cache, so rows come from memory once. Blocks run in threads.
 Sums over blocks are float64 and taken in order: the result does not depend on the number of threads.
 Parameters are one float64 array (p + 1, k), the intercept in the last row.
 """
@@ -74,7 +74,7 @@ class NumpyRows:
         self._stack.close()
 
     def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Weighted sum of losses and its gradient (p + 1, k); `hessian` is then of these parameters."""
+        """Return the weighted sum of losses and its gradient (p + 1, k); `hessian` then uses `theta`."""
         dtype = self._dtype
         W, b = theta[:-1].astype(dtype), theta[-1].astype(dtype)
         if self._p.dtype != dtype:
@@ -97,7 +97,7 @@ class NumpyRows:
         return value, gradient
 
     def hessian(self, V: np.ndarray) -> np.ndarray:
-        """The Hessian of the sum of losses, at the last parameters asked for, times V (p + 1, k)."""
+        """Return the Hessian of the sum of losses, at the last parameters, times V (p + 1, k)."""
         dtype = self._dtype
         W, b = V[:-1].astype(dtype), V[-1].astype(dtype)
 
@@ -116,14 +116,14 @@ class NumpyRows:
         return product
 
     def curvature(self) -> float:
-        """Sum of s_i tr S_i, at the last parameters asked for; see `class_directions`."""
+        """Return the sum of s_i tr S_i, at the last parameters; see `class_directions`."""
         return float(self._row_curvature().sum())
 
     def _row_curvature(self) -> np.ndarray:
         return self.weights * (1 - np.square(self._p).sum(axis=0, dtype=np.float64))
 
     def class_directions(self) -> np.ndarray:
-        """Orthonormal directions of the classes in which the Hessian nearly falls apart.
+        """Return orthonormal directions of the classes in which the Hessian is nearly block-diagonal.
 
         Returns
         -------
@@ -137,7 +137,7 @@ class NumpyRows:
         return np.linalg.eigh(np.diag(weighted.sum(axis=1)) - weighted @ p.T)[1]
 
     def diagonal_blocks(self, directions: np.ndarray, most: int) -> np.ndarray:
-        """The Hessian's block of each direction with itself, at the last parameters asked for.
+        """Return the Hessian's block of each direction with itself, at the last parameters.
 
         Parameters
         ----------
@@ -153,8 +153,8 @@ class NumpyRows:
 
         Notes
         -----
-        Rows are drawn by their curvature (`draw`): those that are sure of their class, on a separable set
-        nearly all, have none to tell of.
+        Rows are drawn by their curvature (`draw`): rows whose class is certain, nearly all of a separable
+        set, add nothing.
         """
         rows, share = draw(self._row_curvature(), most)
         P = self._p[:, rows].astype(np.float64)
@@ -180,12 +180,12 @@ class NumpyRows:
 
 
 def shares_block(k: int, p: int) -> bool:
-    """Whether one block has to do for all directions."""
+    """Tell whether one block has to serve all directions, to save memory."""
     return k * (p + 1) ** 2 > _OWN_BLOCKS
 
 
 def draw(curvature: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that stand for all, and how often each counts.
+    """Draw rows that stand for all, and return them with the weight of each.
 
     Drawn `most` times with replacement and the chance q_i = (curvature_i / sum + 1 / n) / 2, half evenly so
     that no row counts for too much, a row counts 1 / (most q_i) each time: sums are estimated without bias.
@@ -200,12 +200,12 @@ def draw(curvature: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sample_size(n: int, p: int) -> int:
-    """Rows from which `diagonal_blocks` are made at first."""
+    """Return the number of rows from which `diagonal_blocks` are made at first."""
     return min(n, max(5000, 8 * p))
 
 
 def _loss_and_error(z: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Losses (n,) and their gradient by the scores (k, n), which is written over the scores `z` (k, n)."""
+    """Return losses (n,) and their gradient by the scores (k, n), written over the scores `z` (k, n)."""
     own = codes, np.arange(len(codes))
     z -= z[own]
     most = z.max(axis=0)

@@ -26,7 +26,10 @@ REGRESSORS: dict[str, Probe] = {}
 
 _BY_TASK = {"classes": CLASSIFIERS, "numbers": REGRESSORS}
 # The order in which results list them; others follow.
-_ORDER = ("logreg", "svm", "rbf-svm", "knn", "lda", "ridge", "svr", "forest", "boosting", "naive-bayes")
+_ORDER = {
+    "classes": ("logreg", "svm", "rbf-svm", "knn", "lda", "ridge", "forest", "boosting", "naive-bayes"),
+    "numbers": ("ridge", "svr", "knn", "forest"),
+}
 _loaded: set[tuple[str, str]] = set()
 
 
@@ -106,12 +109,17 @@ def _load_entry_points() -> None:
         _loaded.add((entry.name, entry.value))
 
 
-def _fill() -> None:
+def _place(probe: Probe) -> int:
+    order = _ORDER[probe.task]
+    return order.index(probe.name) if probe.name in order else len(order)
+
+
+def _read_catalogue() -> list[Probe]:
     found: list[Probe] = []
     for module in pkgutil.iter_modules(catalogue.__path__):
         found += importlib.import_module(f"{catalogue.__name__}.{module.name}").PROBES
-    for probe in sorted(found, key=lambda p: _ORDER.index(p.name) if p.name in _ORDER else len(_ORDER)):
-        register(probe)
+    return sorted(found, key=_place)
 
 
-_fill()
+for _probe in _read_catalogue():
+    register(_probe)

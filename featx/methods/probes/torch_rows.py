@@ -1,7 +1,7 @@
-"""`softmax.NumpyRows` on a torch device: the same numbers, up to rounding, from one GPU's products.
+"""Compute what `softmax.NumpyRows` does on a torch device: the same numbers, up to rounding.
 
 The rows are copied to the device once and stay there, as do the probabilities (n, k); parameters, gradients
-and the blocks for the preconditioner cross over. Rows go in parts, whose sums are added up in float64.
+and the blocks of the preconditioner are copied each time. Rows go in parts, whose sums are added in float64.
 """
 
 from __future__ import annotations

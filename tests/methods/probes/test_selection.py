@@ -19,7 +19,7 @@ from featx.methods.probes.selection import (
     make_folds,
     predict_out_of_fold,
 )
-from featx.methods.probes.tasks import Classes, Numbers
+from featx.methods.probes.targets import Classes, Numbers
 
 
 def accuracies_and_losses(model, candidates, X, y, folds, **options):

@@ -1,4 +1,4 @@
-"""Evaluation protocols of the literature, by name: what each fits, and how it chooses its one setting.
+"""Evaluation protocols of the literature: what each fits, and how it chooses its one setting.
 
 ==================== ========================================================= =========================
 name                 what it is                                                source
@@ -20,15 +20,15 @@ Visual Features without Supervision", 2023. Wu et al., "Unsupervised Feature Lea
 Instance Discrimination", CVPR 2018. Snell, Swersky and Zemel, "Prototypical Networks for Few-shot Learning",
 NeurIPS 2017.
 
-LDA with shrinkage is the probe ``lda``, a linear SVM with an inner choice of C the probe ``svm``. The test
-part has no say in any choice. Features enter the first three as they are, apart from `dinov2-knn`'s length.
-Where something is held out to choose by and the data has no validation part, the draw is stratified and
-keeps groups together. Of penalties that are as often right there the strongest one whose log loss is
-within 1 / n of the lowest is taken, n being the rows held out; of numbers of neighbours the largest.
+No choice looks at the test part. The first three take features as they are, except that `dinov2-knn` scales
+rows to length 1. Where rows are held out and the data has no validation part, they are drawn at random,
+stratified, with groups kept together. Among penalties that are right equally often on the n rows held out,
+the strongest one whose log loss is within 1 / n of the lowest is taken; among numbers of neighbours, the
+largest.
 
 Departures: `lsr-fewshot` takes its penalty by exact leave-one-out on the training rows (the original tries
 several and reports them on test) and leaves its intercept free. Votes of neighbours, squared distances and
-least squares are no probabilities: the registry gives them a temperature.
+least squares are no probabilities: they get a temperature.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ LSR_ALPHAS = tuple(4.0**i for i in range(12, -4, -1))
 
 # What is done when nothing can be held out.
 _PLAIN_C = 1.0
-# Shares of the objective, for the choice and for what is kept.
+# Shares of the objective, for the choice and for the last fit.
 _SWEEP, _TOLERANCE = 1e-6, 1e-7
 _QUERY_BYTES = 100_000_000
 
@@ -92,16 +92,16 @@ class NeighbourVotes(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X):
-        """Shares of the votes, ndarray of shape (n, n_classes)."""
+        """Predict shares of the votes, ndarray of shape (n, n_classes)."""
         return self.votes(X, [self.k])[0]
 
     def predict(self, X):
-        """The class of the most votes, ndarray of shape (n,)."""
+        """Predict the class of the most votes, ndarray of shape (n,)."""
         votes = self.predict_proba(X)
         return self.classes_[votes.argmax(axis=1)]
 
     def votes(self, X, ks) -> np.ndarray:
-        """Shares of the votes for several numbers of neighbours, ndarray of shape (len(ks), n, n_classes)."""
+        """Return shares of the votes for several numbers of neighbours, (len(ks), n, n_classes)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         n, most = len(self.rows_), min(max(ks), len(self.rows_))
@@ -109,6 +109,7 @@ class NeighbourVotes(ClassifierMixin, BaseEstimator):
         step = max(1, _QUERY_BYTES // (8 * n))
         for start in range(0, len(X), step):
             similar = _unit(X[start : start + step]).astype(self.rows_.dtype) @ self.rows_.T
+            # scikit-learn's neighbours take twice as long, in float64, and differ in the eighth digit.
             near = np.argpartition(similar, n - most, axis=1)[:, n - most :]
             close = np.take_along_axis(similar, near, axis=1)
             order = np.argsort(-close, axis=1, kind="stable")
@@ -122,7 +123,7 @@ class NeighbourVotes(ClassifierMixin, BaseEstimator):
 
 
 class Prototypes(LinearClassifierMixin, BaseEstimator):
-    """The class of the nearest mean; scores are -||x - m||^2, up to what all classes have in common.
+    """Predict the class of the nearest mean; scores are -||x - m||^2, less what all classes have in common.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What fitting labels and fitting numbers do differently: their checks, samples, folds and choices."""
+"""Define what fitting labels and fitting numbers do differently: checks, samples, folds and choices."""
 
 from __future__ import annotations
 
@@ -114,21 +114,21 @@ class Numbers:
         return best, 1 - float(errors[best]) / spread if spread else None
 
 
-def task_of(name: str, seed: int) -> Classes | Numbers:
-    """Return what is particular to a kind of task."""
+def target_of(name: str, seed: int) -> Classes | Numbers:
+    """Return how the targets of a task are handled."""
     if name not in ("classes", "numbers"):
         raise InputError(f"task must be 'classes' or 'numbers', got {name!r}")
     return Classes(seed) if name == "classes" else Numbers(seed)
 
 
 def describe_problem(
-    task: Classes | Numbers, probe: Probe, y: np.ndarray, dim: int
+    target: Classes | Numbers, probe: Probe, y: np.ndarray, dim: int
 ) -> tuple[Problem, np.ndarray | None]:
     """Return what a probe is told of its training rows, and which of them it is fitted on (None: all)."""
-    kept = None
+    drawn = None
     if probe.max_rows is not None and len(y) > probe.max_rows:
-        kept = task.sample(y, probe.max_rows)
-    return task.problem(y, len(y) if kept is None else len(kept), dim), kept
+        drawn = target.sample(y, probe.max_rows)
+    return target.problem(y, len(y) if drawn is None else len(drawn), dim), drawn
 
 
 def stratified_sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from featx.errors import InputError, UnknownName
-from featx.methods.detectors.threshold import ThresholdDetector
+from featx.methods.detectors.detector import Detector, ThresholdDetector
 
-METRICS = ("euclidean", "cosine")
-# Entries of the block of distances that is held at a time.
+DISTANCES = ("euclidean", "cosine")
+# Entries of neighbours that are held at a time.
 _BLOCK = 8_000_000
 
 
@@ -54,8 +55,8 @@ class NeighborDetector(ThresholdDetector):
         k = self.n_neighbors
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InputError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
-        if self.metric not in METRICS:
-            raise UnknownName("metric", str(self.metric), METRICS)
+        if self.metric not in DISTANCES:
+            raise UnknownName("metric", str(self.metric), DISTANCES)
         self.rows_ = self._prepared(rows)
 
     def _prepared(self, rows):
@@ -66,19 +67,22 @@ class NeighborDetector(ThresholdDetector):
     def _score(self, rows):
         rows, known = self._prepared(rows), self.rows_
         k = min(int(self.n_neighbors), len(known) - 1)
-        squares = (known**2).sum(axis=1)
+        near = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(known)
+        found = near.kneighbors(rows, return_distance=False)
         scores = np.empty(len(rows))
-        step = max(1, _BLOCK // max(len(known), (k + 1) * known.shape[1]))
+        step = max(1, _BLOCK // ((k + 1) * known.shape[1]))
         for first in range(0, len(rows), step):
-            block = rows[first : first + step]
-            # Less ||x||^2, which changes no order. It serves to find the candidates only: their distances
-            # are then taken from the differences, which do not suffer from cancellation.
-            apart = squares - 2 * (block @ known.T)
-            near = np.argpartition(apart, k, axis=1)[:, : k + 1]
-            distances = np.sqrt(((block[:, None, :] - known[near]) ** 2).sum(axis=2))
+            part = slice(first, first + step)
+            # Distances from the differences: those of scikit-learn suffer from cancellation.
+            distances = np.sqrt(((rows[part, None, :] - known[found[part]]) ** 2).sum(axis=2))
             distances.sort(axis=1)
             own = distances[:, 0] == 0
-            scores[first : first + step] = -np.where(
-                own, distances[:, 1:].mean(axis=1), distances[:, :-1].mean(axis=1)
-            )
+            scores[part] = -np.where(own, distances[:, 1:].mean(axis=1), distances[:, :-1].mean(axis=1))
         return scores
+
+
+DETECTOR = Detector(
+    "knn",
+    "Nearest neighbours",
+    lambda n, dim, contamination, seed: NeighborDetector(contamination=contamination),
+)

@@ -7,7 +7,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from sklearn.covariance import empirical_covariance, ledoit_wolf, shrunk_covariance
 
 from featx.errors import InputError
-from featx.methods.detectors.threshold import ThresholdDetector
+from featx.methods.detectors.detector import Detector, ThresholdDetector
 
 
 class MahalanobisDetector(ThresholdDetector):
@@ -70,3 +70,10 @@ class MahalanobisDetector(ThresholdDetector):
     def _score(self, rows):
         white = solve_triangular(self._factor, (rows - self.location_).T, lower=True)
         return -np.sqrt((white**2).sum(axis=0))
+
+
+DETECTOR = Detector(
+    "mahalanobis",
+    "Mahalanobis, Ledoit-Wolf",
+    lambda n, dim, contamination, seed: MahalanobisDetector(contamination=contamination),
+)

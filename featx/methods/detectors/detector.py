@@ -1,6 +1,10 @@
-"""What both detectors share: from scores to a threshold, and to labels."""
+"""Describe a detector, and take scores to a threshold and labels."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
@@ -9,8 +13,26 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from featx.errors import InputError
 
 
+@dataclass(frozen=True)
+class Detector:
+    """A detector in the table.
+
+    Attributes
+    ----------
+    name, title : str
+        What it is called in commands, and for people.
+    build : callable
+        Takes the number of normal rows, the number of features, the contamination and a seed; gives the
+        unfitted detector.
+    """
+
+    name: str
+    title: str
+    build: Callable[[int, int, float, int], Any]
+
+
 class ThresholdDetector(OutlierMixin, BaseEstimator):
-    """Base: `_learn` takes the normal rows, `_score` gives each row a score, higher = more normal."""
+    """The base of detectors: `_learn` takes the normal rows, `_score` scores rows, higher = more normal."""
 
     contamination: float
 
@@ -42,16 +64,16 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X) -> np.ndarray:
-        """How normal each row is, ndarray of shape (n,); higher is more normal."""
+        """Score how normal each row is, ndarray of shape (n,); higher is more normal."""
         check_is_fitted(self)
         return self._score(validate_data(self, X, dtype=np.float64, reset=False))
 
     def decision_function(self, X) -> np.ndarray:
-        """`score_samples` less the threshold `offset_`: below 0 is anomalous."""
+        """Return `score_samples` less the threshold `offset_`: below 0 is anomalous."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X) -> np.ndarray:
-        """1 for normal rows, -1 for anomalous ones, ndarray of shape (n,)."""
+        """Return 1 for normal rows, -1 for anomalous ones, ndarray of shape (n,)."""
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def _learn(self, rows: np.ndarray) -> None:

@@ -1,0 +1,1 @@
+"""The detectors that a comparison tries, one module each."""
