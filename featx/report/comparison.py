@@ -11,11 +11,23 @@ from featx.report.methods import methods_table, repeats_table
 from featx.report.mistakes import confident_mistakes, errors_view
 from featx.report.page import draw
 from featx.report.plots import cost_plot, curves_plot, front, with_cost
-from featx.report.provenance import comparison_provenance
-from featx.report.table import Cell, Column, Table, competing, format_test, format_three, kind_of, make_table
+from featx.report.provenance import comparison_provenance, plural
+from featx.report.table import (
+    Cell,
+    Column,
+    Table,
+    competing,
+    format_test,
+    format_three,
+    kind_of,
+    make_table,
+    number_column,
+)
 from featx.report.verdict import verdict_view
 from featx.results import ALPHA, ComparisonResult, MethodResult, Repeats, advise, best_method, recommended
 from featx.results.formats import format_joules, format_points, format_seconds
+
+ADDS = "top-1 of the ensemble - of the ensemble without it, points"
 
 
 def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
@@ -86,14 +98,9 @@ def _ensemble(ensemble: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _members(members: list[dict[str, Any]]) -> Table:
     columns = [
         Column("Member", lambda m: Cell(str(m["backbone"]), str(m["classifier"])), style=""),
-        Column("Weight", lambda m: f"{m['weight']:.2f}", label="weight"),
-        Column("Top-1 alone", lambda m: format_three(m["top1"]), label="top-1 alone"),
-        Column(
-            "Adds",
-            lambda m: _difference(m["adds"]),
-            label="adds",
-            hint="top-1 of the ensemble - of the ensemble without it, points",
-        ),
+        number_column("Weight", lambda m: f"{m['weight']:.2f}"),
+        number_column("Top-1 alone", lambda m: format_three(m["top1"])),
+        number_column("Adds", lambda m: _difference(m["adds"]), hint=ADDS),
     ]
     return make_table(columns, members)
 
@@ -124,24 +131,18 @@ def _price(m: MethodResult) -> str:
 
 def _training_figures(result: ComparisonResult) -> list[dict[str, Any]]:
     """Draw how the fine-tuning went, on axes that all methods share."""
-    trained = [m for m in result.methods if m.kind == "finetune" and m.curves]
-    losses, scores = (
-        [
-            v
-            for m in trained
-            for part in ("train", "val")
-            for v in (m.curves or {}).get(f"{part}_{what}") or []
-            if v
-        ]
-        for what in ("loss", "accuracy")
-    )
+    trained = [(m, m.curves) for m in result.methods if m.kind == "finetune" and m.curves]
+
+    def values(what: str) -> list[float]:
+        names = f"train_{what}", f"val_{what}"
+        return [v for _, curves in trained for name in names for v in curves.get(name) or [] if v]
+
+    losses, scores = values("loss"), values("accuracy")
     top = 1.05 * max(losses) if losses else None
     low = max(0.0, min(scores) - 0.05) if scores else None
     figures = []
-    for i, m in enumerate(trained):
+    for i, (m, curves) in enumerate(trained):
         plot = curves_plot(m, top, low)
         if plot is not None:
-            epochs = len((m.curves or {})["epoch"])
-            took = f"{epochs} epoch{'s' if epochs != 1 else ''}"
-            figures.append(draw(plot, f"curves-{i}", m.title, took))
+            figures.append(draw(plot, f"curves-{i}", m.title, plural(len(curves["epoch"]), "epoch")))
     return figures

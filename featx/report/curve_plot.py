@@ -55,16 +55,8 @@ def learning_plot(
 ) -> Plot:
     """Draw mean top-1 over the draws against images per class (log scale), with 95 % bands.
 
-    References that would squeeze the others into a corner are left to the table.
-
-    Parameters
-    ----------
-    result : CurveResult
-        With at least one level.
-    width, height : int
-        In CSS pixels; below 600 a figure for a phone.
-    last : int, optional
-        Only so many levels, those with the most images.
+    References that would squeeze the others into a corner are left to the table. Width and height are in CSS
+    pixels, below 600 for a phone; `last` draws so many levels alone, those with the most images.
     """
     styles = line_styles(result.methods)
     levels, small = result.levels[-(last or 0) :], width < 600

@@ -18,13 +18,8 @@ FOOT = "Made by featx. The numbers are in results.json and results.csv beside th
 def fill_template(name: str, view: Mapping[str, Any]) -> str:
     """Return the page that a template makes of a view, whose texts are escaped.
 
-    Parameters
-    ----------
-    name : str
-        A file in ``templates``.
-    view : mapping
-        What the page shows: ``title``, ``heading``, ``subtitle``, perhaps ``foot``, and what the template
-        asks for beyond them. A missing name is an error.
+    Every view has ``title``, ``heading`` and ``subtitle``; what the template asks for and is missing is an
+    error.
     """
     return _environment().get_template(name).render({"foot": FOOT} | dict(view))
 

@@ -103,8 +103,8 @@ def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
     for spine in axes.spines.values():
         spine.set_color(INK["--line"])
     about: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 11, "color": INK["--muted"]}
-    axes.text(-margin + 9, side / 2, "true", transform=_pixels(axes), rotation=90, **about)
-    axes.text(side / 2, -margin + 9, "predicted", transform=_pixels(axes), **about)
+    axes.annotate("true", (-margin + 9, side / 2), xycoords="axes pixels", rotation=90, **about)
+    axes.annotate("predicted", (side / 2, -margin + 9), xycoords="axes pixels", **about)
     return Plot(figure, _confusion_in_words(method, classes), tips)
 
 
@@ -131,14 +131,9 @@ def name_cells(axes: Axes, n: int, names: Sequence[str], size: float) -> None:
 
 
 def curves_plot(method: MethodResult, loss_top: float | None = None, low: float | None = None) -> Plot | None:
-    """Draw loss and accuracy over epochs, on training and validation images.
+    """Draw loss and accuracy over epochs, on training and validation images; None where there are none.
 
-    Parameters
-    ----------
-    method : MethodResult
-        With ``curves``; None is returned when there are none.
-    loss_top, low : float, optional
-        Upper end of the loss axis and lower end of the accuracy axis, to draw several methods alike.
+    `loss_top` ends the loss axis and `low` begins the accuracy axis, to draw several methods alike.
     """
     curves = method.curves
     if not curves or not curves.get("epoch"):
@@ -256,17 +251,9 @@ def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResu
             continue  # the table and the tip name it; a label on a heap of points names nothing
         *_, box, end = min(places)
         names.append(box)
-        at = {"left": box[0], "center": (box[0] + box[2]) / 2, "right": box[2]}[end]
-        axes.annotate(
-            m.title,
-            (at, (box[1] + box[3]) / 2),
-            xycoords="figure pixels",
-            ha=end,
-            va="center",
-            fontsize=11,
-            color=INK["--ink"],
-            parse_math=False,
-        )
+        at = {"left": box[0], "center": (box[0] + box[2]) / 2, "right": box[2]}[end], (box[1] + box[3]) / 2
+        looks: dict[str, Any] = {"va": "center", "fontsize": 11, "color": INK["--ink"], "parse_math": False}
+        axes.annotate(m.title, at, xycoords="figure pixels", ha=end, **looks)
 
 
 def _time_ticks(axes: Axes) -> None:
@@ -291,11 +278,3 @@ def plain_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x, fontsize=11, color=INK["--muted"], labelpad=5)
     axes.set_ylabel(y, fontsize=11, color=INK["--muted"], labelpad=5)
     axes.patch.set_visible(False)
-
-
-def _pixels(axes: Axes) -> Any:
-    """Coordinates in pixels from the lower left corner of the axes."""
-    from matplotlib.transforms import IdentityTransform, ScaledTranslation
-
-    box = axes.get_window_extent()
-    return IdentityTransform() + ScaledTranslation(box.x0, box.y0, IdentityTransform())

@@ -32,18 +32,8 @@ def how_it_was_done(
 ) -> dict[str, Any]:
     """Show what every study says at the end of its page.
 
-    Parameters
-    ----------
-    result : object
-        Of any study; what it does not carry of command, seed, times, environment and failures is left out.
-    lead : str
-        How the numbers are to be read.
-    facts : mapping
-        What only this study can say.
-    spaces : mapping of str to mapping
-        Backbone -> the space its embeddings live in.
-    details : sequence of Detail
-        Tables of this study.
+    `lead` says how to read the numbers, `facts` and `details` are what only this study can say, and `spaces`
+    are those of the embeddings by backbone. What the result does not carry is left out.
     """
     total = getattr(result, "seconds_total", None)
     said = {

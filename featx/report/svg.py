@@ -29,21 +29,11 @@ _RC: dict[Any, Any] = {"svg.fonttype": "none", "font.family": ["DejaVu Sans"], "
 
 @dataclass
 class Plot:
-    """A figure of the page.
+    """A figure of the page."""
 
-    Attributes
-    ----------
-    figure : matplotlib.figure.Figure
-        Drawn in the colours of `INK`, in CSS pixels (`new_figure`).
-    alt : str
-        What a reader who cannot see it should know.
-    tips : list of str
-        Texts to show on pointing: an artist whose gid is ``tip-3`` shows ``tips[3]``.
-    """
-
-    figure: Figure
-    alt: str
-    tips: list[str] = field(default_factory=list)
+    figure: Figure  # drawn in the colours of `INK`, in CSS pixels (`new_figure`)
+    alt: str  # what a reader who cannot see it should know
+    tips: list[str] = field(default_factory=list)  # an artist whose gid is "tip-3" shows tips[3] on pointing
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -63,15 +53,9 @@ def new_axes(
 
 
 def inline_svg(plot: Plot, name: str, wide: bool = False) -> Markup:
-    """Return a plot as one ``<svg>`` element.
+    """Return a plot as one ``<svg>`` element, whose ids derive from a `name` that is unique on the page.
 
-    Parameters
-    ----------
-    plot : Plot
-    name : str
-        Unique on the page; ids inside the SVG derive from it.
-    wide : bool, default=False
-        Keep its size on a narrow screen, where the page lets it scroll.
+    `wide` keeps its size on a narrow screen, where the page lets it scroll.
     """
     import matplotlib
 

@@ -128,7 +128,7 @@ def drawn_column(
     def show(item: Any) -> Cell:
         return Cell(drawing=scale.draw(get(item), kind(item), what, band, singles(item)))
 
-    return Column(f"{what}, drawn", show, "plot", scale=scale)
+    return Column(f"{capitalized(what)}, drawn", show, "plot", scale=scale)
 
 
 def kind_of(method: Any) -> str:
