@@ -38,7 +38,7 @@ import numpy as np
 from featx.durable import fsync_folder
 from featx.errors import InputError, OutputError, as_one_error
 
-__all__ = ["Checkpoints", "digest_images", "digest_rows", "key_of"]
+__all__ = ["Checkpoints", "digest_rows", "key_of"]
 
 _FORMAT = b"2"
 _HEAD = re.compile(rb"2 ([0-9a-f]{8}) ([!-~]{1,80}) ([0-9T:+-]{10,32}) ")
@@ -348,22 +348,6 @@ def digest_rows(rows: np.ndarray) -> np.ndarray:
         for row in rows
     ]
     return np.frombuffer(b"".join(found), "V16")
-
-
-def digest_images(images: Iterable[Any]) -> str:
-    """A digest of whole images, for work that sees more of them than their embeddings do: random crops.
-
-    Parameters
-    ----------
-    images : iterable of image sources
-        In the order of the work; each is read.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
-    """
-    return hashlib.blake2b(b"".join(image.read().digest for image in images), digest_size=16).hexdigest()
 
 
 def _encoded(value: Any) -> Any:
