@@ -1,4 +1,4 @@
-"""Is one set of images near another? Distances of their embeddings, a test, and the images that stand out."""
+"""Tell whether two sets of images differ: distances of their embeddings, a test, images that stand out."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def similarity(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Similarity:
-    """Compares two sets of images by their embeddings.
+    """Compare two sets of images by their embeddings.
 
     Whether they differ is decided by a permutation test of the maximum mean discrepancy; the other distances
     say how much, each beside what random divisions of the same images give.
@@ -242,7 +242,7 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
 
 
 def _most_different(first: _Side, second: _Side, log_ratio: np.ndarray, top: int) -> list[dict[str, Any]]:
-    """Of each set the images that look least like the other one: those of B first."""
+    """Return the images of each set that look least like the other one, those of B first."""
     found = []
     own = {0: -log_ratio[: len(first.rows)], 1: log_ratio[len(first.rows) :]}
     for number, side, count in ((1, second, (top + 1) // 2), (0, first, top // 2)):
@@ -263,7 +263,7 @@ def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dic
 
 
 def _sample(n: int, most: int, seed: int) -> np.ndarray:
-    """Sorted places of a random sample; all of them where there are no more."""
+    """Return sorted places of a random sample; all of them where there are no more."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:most])
 
 

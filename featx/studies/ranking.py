@@ -1,4 +1,4 @@
-"""Which backbone, which layer? Transferability scores and a linear probe, from one pass a backbone."""
+"""Rank backbones and layers by transferability scores and a linear probe, from one pass a backbone."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def rank(
     label: str | None = None,
     split_by: str | None = None,
 ) -> Ranking:
-    """Ranks backbones, or layers of them, by scores from the literature and by a linear probe.
+    """Rank backbones, or layers of them, by scores from the literature and by a linear probe.
 
     Every image goes through each backbone once, which gives all layers and the logits; a second ranking
     comes from the cache. Where the data has a split, the scores see its training images and the probe is
@@ -192,7 +192,7 @@ def layer_ablation(
     layers: str | Sequence[str] = "all",
     **options: Any,
 ) -> Ranking:
-    """A probe on every layer of one backbone, from one forward pass: which one serves this data best?
+    """Rank the layers of one backbone by a probe on each, from one forward pass.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def layer_ablation(
 
 
 def _cuts(name: Any, layers: Any, asked: dict[str, Any]) -> tuple[list[Any], Any]:
-    """The backbone cut at each layer, and at its logits; None where it has none."""
+    """Return the backbone cut at each layer, and at its logits; None where it has none."""
     from featx.backbones import has_logits, load_layers
 
     if not isinstance(name, str):
@@ -235,7 +235,7 @@ def _extracted(
     common: dict[str, Any],
     result: Ranking,
 ) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray, Any]:
-    """Embeddings of each layer, source class probabilities, the images, and the space of a layer."""
+    """Return embeddings of each layer, source class probabilities, rows of the images, spaces by layer."""
     from featx.backbones import columns_of, joined
 
     together = list(members)
@@ -288,7 +288,7 @@ def _scores(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> d
 def _probe(
     X: np.ndarray, y: np.ndarray, groups: Any, split: Split | None, seed: int, n_jobs: int | None
 ) -> Interval:
-    """Top-1 accuracy of logistic regression on images it was not fitted on, with its Wilson interval."""
+    """Return top-1 of logistic regression on images it was not fitted on, with its Wilson interval."""
     from scipy.stats import binomtest
 
     from featx.methods.probes.selection import make_folds

@@ -1,4 +1,4 @@
-"""The main job: probes on frozen features, two floors and the fine-tuned baseline, on identical splits."""
+"""Compare probes on frozen features, two references and the fine-tuned baseline, on identical splits."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def compare(
     ensemble: bool = True,
     split_by: str | None = None,
 ) -> Comparison | RegressionComparison | TaskComparisons:
-    """Compares classifiers on frozen embeddings with each other and with fine-tuning.
+    """Compare classifiers on frozen embeddings with each other and with fine-tuning.
 
     Parameters
     ----------
@@ -126,9 +126,9 @@ def compare(
         Names of `featx.methods.probes.REGRESSORS`, for targets; default: all. Without a target the result
         says that they had no effect, as it does of classifiers without classes.
     resume : path-like, optional
-        A folder: the outcome of each method of classes is kept in it as soon as it is there, and found by the
+        A folder: the outcome of each method is kept in it as soon as it is there, and found by the
         next run, also after a kill, if it is the result of exactly the same work (images, labels, split,
-        parameters, seed, versions). Regressors, which take seconds, are fitted anew.
+        parameters, seed, versions).
     ensemble : bool, default=True
         With several backbones, compare their weighted average, too: of each the probe that did best in
         cross-validation, with weights from out-of-fold probabilities.
@@ -233,18 +233,17 @@ def compare(
 
 
 def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
-    """The methods for each kind of task, those asked for or all."""
-    from featx.methods.probes import probe_names, regressor_names
+    """Return the methods for each kind of task: those asked for, or all that need no asking."""
+    from featx.methods.probes import PROBES, REGRESSORS
 
     found = {}
-    for key, word, asked, usual, known in (
-        ("classifiers", "classifier", classifiers, probe_names(), probe_names(on_request=True)),
-        ("regressors", "regressor", regressors, regressor_names(), regressor_names()),
-    ):
+    for key, asked, table in (("classifiers", classifiers, PROBES), ("regressors", regressors, REGRESSORS)):
+        known: dict[str, Any] = {name: probe for name, probe in table.items() if probe.kind == "probe"}
+        usual = [name for name, probe in known.items() if not getattr(probe, "on_request", False)]
         names = names_of(asked) or usual
         for name in names:
             if name not in known:
-                raise UnknownName(word, name, known)
+                raise UnknownName(key.removesuffix("s"), name, known)
         found[key] = tuple(dict.fromkeys(names))
     return found
 

@@ -1,4 +1,4 @@
-"""Anomaly detectors on frozen features: compared where the truth is known, used where it is not."""
+"""Detect anomalies on frozen features: compare detectors where the truth is known, or use one."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def compare_detectors(
     verbose: bool = False,
     **options: Any,
 ) -> AnomalyComparison:
-    """Compares anomaly detectors where it is known what is normal.
+    """Compare anomaly detectors where it is known what is normal.
 
     Parameters
     ----------

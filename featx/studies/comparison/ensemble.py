@@ -1,4 +1,4 @@
-"""All backbones together: the weighted average of the best probe of each, and what each one adds."""
+"""Combine all backbones: the weighted average of the best probe of each, and what each one adds."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Ensemble:
 
     @property
     def advice(self) -> str:
-        """What the ensemble is worth, and each of its members to it."""
+        """Say what the ensemble is worth, and what each member adds to it."""
         each = ", ".join(f"{m['backbone']} {_gain(m['adds'])}" for m in self.content["members"])
         return (
             f"The ensemble against its best member ({self.content['best_member']}): "
@@ -118,7 +118,7 @@ def _gain(test: dict[str, float]) -> str:
 
 
 def _together(seconds: list[dict[str, float | None]], weighing: float) -> dict[str, float | None]:
-    """Times of all members, one after the other; unknown where one is."""
+    """Add up the times of all members; a sum is unknown where one of them is."""
     total: dict[str, float | None] = {}
     for name in ("extract", "fit", "predict_per_image"):
         parts = [part[name] for part in seconds]

@@ -119,7 +119,7 @@ class TaskComparisons:
 
 
 def folders(names: Iterable[str]) -> dict[str, str]:
-    """A folder's name for each task: letters, digits, ``_`` and ``-``, at most 80 of them.
+    """Return the name of a folder for each task: letters, digits, ``_`` and ``-``, at most 80 of them.
 
     Raises
     ------

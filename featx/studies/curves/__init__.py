@@ -1,4 +1,4 @@
-"""Learning curves: every method on the same draws of few images, more images, all images."""
+"""Learning curves: every method on the same draws of few, more and all images."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def learning_curve(
     label: str | None = None,
     split_by: str | None = None,
 ) -> LearningCurve:
-    """How accuracy grows with the number of labelled images, for several methods on the same draws.
+    """Measure how accuracy grows with the number of labelled images, for several methods on the same draws.
 
     The test images are fixed: those of the data's own split, or one drawn split. Of the other images each of
     `seeds` draws orders those of every class; k shots are the first k of each, so draws are nested, and every

@@ -1,4 +1,4 @@
-"""From the draws to points, intervals and sentences."""
+"""Sum up the draws of a learning curve: points, intervals, crossings and advice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEARLY = 0.01
 def points_of(
     draws: Sequence[CurveDraw], methods: Sequence[CurveMethod], levels: Sequence[CurveLevel]
 ) -> list[CurvePoint]:
-    """A point for each method and level.
+    """Return a point for each method and level.
 
     The draws of one dataset share images, so the intervals say how the mean varies over draws from it, on
     these test images.
@@ -43,7 +43,7 @@ def points_of(
 
 
 def crossings_of(result: CurveResult) -> list[Crossing]:
-    """The crossing of each fine-tuned method with the best probe; none without either or with one level."""
+    """Return the crossing of each fine-tuned method with the best probe; none if there is one level only."""
     probes = [m for m in result.methods if m.kind == "probe"]
     tuned = [m for m in result.methods if m.kind == "finetune"]
     if not probes or not tuned or len(result.levels) < 2:
@@ -75,7 +75,7 @@ def crossings_of(result: CurveResult) -> list[Crossing]:
 
 
 def advise(result: CurveResult) -> str:
-    """What the curves say, in a few plain sentences."""
+    """Say what the curves show, in a few plain sentences."""
     first, last = result.levels[0], result.levels[-1]
     best = result.best(last)
     if best is None:
@@ -104,7 +104,7 @@ def advise(result: CurveResult) -> str:
 
 
 def _on_enough(result: CurveResult) -> list[str]:
-    """From where on more labels gain the best probe less than a point, in the mean."""
+    """Say from where on more labels gain the best probe less than a point, in the mean."""
     probe = result.best(result.levels[-1], "probe")
     if probe is None:
         return []
