@@ -277,7 +277,7 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
 
 
 def _opened(given: Any, common: dict[str, Any]) -> Dataset:
-    # Labels are not looked at, so what the top folders are does not matter.
+    # Labels do not matter, nor whether the top folders are classes.
     dataset = open_dataset(given, common=common, labelled=False, split_by="none")
     _require_enough(dataset.name, len(dataset))
     return dataset

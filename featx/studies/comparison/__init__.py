@@ -90,7 +90,7 @@ def compare(
     ----------
     data, labels
         As in `featx.extract`; also the path of a features file or a `Features`, from which the probes are
-        compared without the images (then there is neither a raw-pixel floor nor a fine-tuned baseline).
+        compared without the images (then there is neither a raw-pixel reference nor a fine-tuned baseline).
     backbones : str or sequence, default=("mobilenet_v2",)
         One or several backbones.
     classifiers : str or sequence of str, optional

@@ -109,7 +109,7 @@ def find_anomalies(
     seed: int = 0,
     **options: Any,
 ) -> ScoredImages:
-    """Fits a detector on normal images and scores others.
+    """Fit a detector on normal images and score others.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def find_anomalies(
     from featx.methods.detectors import get_detector
 
     wanted = get_detector(detector)
-    # Labels do not matter, so what the top folders are does not either.
+    # Labels do not matter, nor whether the top folders are classes.
     options = {"split_by": "none"} | options
     names, sets = embed_collections(
         [normal, images], backbone, seed=seed, labelled=False, **_grouped(options)

@@ -54,7 +54,7 @@ def compare_numbers(data: StudyData, options: Options) -> RegressionComparison:
     warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if data.dataset is None:
-        warnings.append("compared from a features file: no raw-pixel floor without the images")
+        warnings.append("compared from a features file: no raw-pixel reference without the images")
     ids = [data.first.ids[i] for i in split.test]
     result = RegressionComparison(
         dataset={

@@ -183,7 +183,9 @@ def learning_curve(
     y, classes = np.asarray(first.labels), first.classes or ()
     found, notes = levels(tried, np.bincount(y[split.train], minlength=len(classes)))
     if study.pixels is None:
-        notes.append("from a features file: no raw-pixel floor and no fine-tuned baseline without the images")
+        notes.append(
+            "from a features file: no raw-pixel reference and no fine-tuned baseline without the images"
+        )
     methods = _methods(study, names, modes, device=device, epochs=epochs, augment=augment)
     drawn = [
         draw(y, split.train, len(classes), number=i, seed=seed, groups=first.groups) for i in range(n_draws)
@@ -243,7 +245,9 @@ def _classifiers(asked: Any) -> list[str]:
     probes = [get_probe(name) for name in names]
     for probe in probes:
         if probe.kind == "floor":
-            raise InputError(f"classifiers: {probe.name!r} is a floor; raw pixels are run beside every curve")
+            raise InputError(
+                f"classifiers: {probe.name!r} is a reference; raw pixels are run beside every curve"
+            )
     return [probe.name for probe in probes]
 
 
