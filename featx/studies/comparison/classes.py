@@ -46,7 +46,7 @@ def compare_classes(data: StudyData, options: Options) -> Comparison:
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if dataset is None:
         warnings.append(
-            "compared from a features file: no raw-pixel reference and no fine-tuned baseline without the images"
+            "compared from a features file: no raw-pixel reference and no fine-tuned baseline without images"
         )
     result = Comparison(
         dataset=describe_classes(data, split) | ({"task": data.task.name} if data.several else {}),
