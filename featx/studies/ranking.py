@@ -298,7 +298,8 @@ def _probe(
         raise DatasetError(
             "no folds for the probe keep every class in training; rank without it (--no-probe)"
         )
-    rows, method = LabelledRows(X, y, len(np.unique(y)), groups), probe_method("logreg")
+    together = None if groups is None else np.asarray(groups)
+    rows, method = LabelledRows(X, y, len(np.unique(y)), together), probe_method("logreg")
     cells = [Cell(method, rows, Split(train, held), seed) for train, held in folds]
     right = total = 0
     for cell, outcome in zip(cells, run_cells(cells, n_jobs=n_jobs), strict=True):
