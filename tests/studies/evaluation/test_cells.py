@@ -16,7 +16,6 @@ from featx.data.tasks import Task
 from featx.methods.adaptation import CORAL
 from featx.methods.probes import PROBES, REGRESSORS, Probe, fit_probe, fit_regressor
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.comparison.evaluate import CHECKPOINT_FILE
 from featx.studies.evaluation import Cell, LabelledRows, cells, probe_method, run_cells
 from featx.studies.evaluation.methods import AdaptedProbe, DetectorMethod
 
@@ -158,11 +157,13 @@ def test_predicted_numbers_that_cannot_be_are_predicted_again(rows, tmp_path):
     assert not cell.fits(record | {"labels": record["values"]})
 
 
-def test_records_of_an_older_format_are_not_found(tmp_path):
-    """Keys of 0.1 began with another format number: its records are never taken for today's."""
-    (tmp_path / CHECKPOINT_FILE).write_bytes(b"1 00000000 {}\n")
-    result = compare(made(), classifiers="lda", baseline="none", n_boot=20, resume=tmp_path)
-    assert not any(m.earlier_run for m in result.methods)
+def test_records_of_an_older_format_are_computed_again(tmp_path, monkeypatch):
+    options = {"classifiers": "lda", "baseline": "none", "n_boot": 20, "resume": tmp_path}
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "_FORMAT", cells._FORMAT - 1)
+        compare(made(), **options)
+    assert not any(m.earlier_run for m in compare(made(), **options).methods)
+    assert all(m.earlier_run for m in compare(made(), **options).methods)
 
 
 def _toy(task):
