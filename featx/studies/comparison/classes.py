@@ -13,7 +13,7 @@ from featx.results import MethodResult, Mistake, advise, confusion_of
 from featx.studies.comparison.data_checks import examine, shown, warnings_of
 from featx.studies.comparison.evaluate import (
     Options,
-    common_parts,
+    describe_run,
     evaluate_methods,
     method_result,
     note_earlier_runs,
@@ -58,7 +58,7 @@ def compare_classes(data: StudyData, options: Options) -> Comparison:
         repeats=repeats,
         warnings=warnings,
         hygiene=hygiene,
-        **common_parts(data, options.meter),
+        **describe_run(data, options.meter),
     )
     if dataset is not None:
         mistaken = {mistake.id for method in methods for mistake in method.mistakes}

@@ -142,7 +142,7 @@ def note_unused_share(split: Split, test_size: float) -> list[str]:
     return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
 
 
-def common_parts(data: StudyData, meter: Meter | None = None) -> dict[str, Any]:
+def describe_run(data: StudyData, meter: Meter | None = None) -> dict[str, Any]:
     """Return what every result says of the embeddings and of the machine."""
     energy = {"energy": ", ".join(meter.parts)} if meter and meter.parts else {}
     return {

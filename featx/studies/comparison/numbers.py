@@ -11,7 +11,7 @@ from featx.data.splits import Split
 from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_regressor
 from featx.studies.comparison.evaluate import (
     Options,
-    common_parts,
+    describe_run,
     evaluate_methods,
     method_result,
     note_earlier_runs,
@@ -72,7 +72,7 @@ def compare_numbers(data: StudyData, options: Options) -> RegressionComparison:
         truth=truth.tolist(),
         predictions=predictions[at].tolist(),
         ids=ids,
-        **common_parts(data, options.meter),
+        **describe_run(data, options.meter),
     )
     if data.dataset is not None:
         worst = np.argsort(-errors[at], kind="stable")[:SHOWN]

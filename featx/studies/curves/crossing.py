@@ -81,7 +81,7 @@ def _shots(place: float) -> float | None:
     return math.exp(place) if math.isfinite(place) else None
 
 
-def in_words(crossing: Crossing, title: str, fewest: float, most: float) -> str:
+def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float) -> str:
     """Describe a crossing of the method `title` in a sentence; the range is `fewest` to `most` images."""
     ends = f"{fewest:.4g} to {most:.4g} images per class"
     if crossing.status == "none":

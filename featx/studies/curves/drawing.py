@@ -48,7 +48,7 @@ class Level:
         return {name: n for name, n in zip(classes, self.counts, strict=True) if n < self.shots}
 
 
-def checked_shots(shots: Any) -> tuple[Shots, ...]:
+def check_shots(shots: Any) -> tuple[Shots, ...]:
     """Return shots as given, sorted, each once, ``"all"`` last.
 
     Raises
@@ -73,7 +73,7 @@ def checked_shots(shots: Any) -> tuple[Shots, ...]:
     return (*sorted(numbers), *last)
 
 
-def levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level], list[str]]:
+def find_levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level], list[str]]:
     """Return the levels that differ, from the fewest images to the most, and notes for a reader.
 
     `available` are the training images of each class. Shots beyond what any class has are all images, once.

@@ -9,13 +9,13 @@ import numpy as np
 from featx.metrics import METRICS, interval_over_draws
 from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
 from featx.results.advice import FEW_TEST_IMAGES
-from featx.studies.curves.crossing import find_crossing, in_words
+from featx.studies.curves.crossing import describe_crossing, find_crossing
 
 #: A level within this of the last one is worth naming: more images gain less than a point.
 NEARLY = 0.01
 
 
-def points_of(
+def summarise_points(
     draws: Sequence[CurveDraw], methods: Sequence[CurveMethod], levels: Sequence[CurveLevel]
 ) -> list[CurvePoint]:
     """Return a point for each method and level.
@@ -42,7 +42,7 @@ def points_of(
     return points
 
 
-def crossings_of(result: CurveResult) -> list[Crossing]:
+def find_crossings(result: CurveResult) -> list[Crossing]:
     """Return the crossing of each fine-tuned method with the best probe; none if there is one level only."""
     probes = [m for m in result.methods if m.kind == "probe"]
     tuned = [m for m in result.methods if m.kind == "finetune"]
@@ -92,7 +92,7 @@ def advise(result: CurveResult) -> str:
     methods = {m.id: m for m in result.methods}
     for crossing in result.crossings:
         title = result.named(methods[crossing.method, crossing.backbone])
-        said.append(in_words(crossing, title, first.per_class, last.per_class))
+        said.append(describe_crossing(crossing, title, first.per_class, last.per_class))
     if not any(m.kind == "finetune" for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
