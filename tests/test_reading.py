@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from featx.errors import InputError
-from featx.metrics import Interval, predict_answers, score_answers, take_answers
+from featx.metrics import Interval, predict_answers, take_answers
 from featx.report import render
 from featx.results import (
     DENSE_CLASSES,

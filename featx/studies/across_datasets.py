@@ -29,7 +29,7 @@ def compare_over_datasets(
     metric : str, default="top1"
         Which metric ranks them: a name in `featx.metrics.METRICS`.
     floors : bool, default=False
-        Whether floors are ranked too.
+        Whether references are ranked too.
     alpha : float, default=0.05
         As in `rank_methods`.
 

@@ -1,19 +1,19 @@
-"""Finished pieces of long work, kept on disk one by one, so that a killed run goes on where it was.
+"""Keep the finished pieces of long work on disk, one by one, so that a killed run goes on where it was.
 
 One line a record, ``2 <CRC-32 of what follows, 8 hex digits> <key> <time> <outcome as JSON>``, appended by
 one write and synced before it counts. A kill or power cut in the middle of an append leaves a torn line,
 which the checksum tells; it is passed over and its piece computed again, and the next record begins on a line
 of its own. A later record of the same key takes the place of the earlier. Several processes may append at
-once: what they do twice is wasted and harmless. Lines of another format are not found.
+once: what they do twice is wasted and harmless. Lines of another format are passed over.
 
 A key names everything that changes the outcome (`key_of`), so a record is found by exactly the work that it
 is the result of, and work with other settings may share the file.
 
-What is read is not trusted. The file is gone through line by line, and a record is decoded only when its key
-is asked for, within the bytes that such an outcome may take; the caller then checks that it is one. A record
-that somebody has made up so that it fits cannot be told from an honest one: whoever can write the file can
-write any outcome. Hence `Checkpoints.made`, by which results say what was taken from an earlier run, and when
-it was computed; without the file, everything is computed again.
+What is read is not trusted. A record is decoded only when its key is asked for, within the bytes that such an
+outcome may take; the caller then checks its content. A forged record that passes these checks cannot be told
+from an honest one, because whoever can write the file can write any outcome. So results say what was taken
+from an earlier run and when it was computed (`Checkpoints.made`); without the file, everything is computed
+again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import numpy as np
 from featx.durable import fsync_folder
 from featx.errors import InputError, OutputError, as_one_error
 
-__all__ = ["Checkpoints", "digest_images", "digest_rows", "key_of"]
+__all__ = ["Checkpoints", "digest_rows", "key_of"]
 
 _FORMAT = b"2"
 _HEAD = re.compile(rb"2 ([0-9a-f]{8}) ([!-~]{1,80}) ([0-9T:+-]{10,32}) ")
@@ -55,7 +55,7 @@ _REST = 4 << 20
 
 
 class _Place(NamedTuple):
-    """Where a record of the file is, and when it was made."""
+    """A record's place in the file, and when it was made."""
 
     start: int
     length: int
@@ -100,22 +100,16 @@ class Checkpoints:
         return key in self._outcomes or key in self._places
 
     def made(self, key: str) -> str | None:
-        """When an earlier run computed this outcome, in ISO 8601; None where this run did, or none has."""
+        """Return when an earlier run computed this outcome, in ISO 8601; None where none did."""
         place = None if key in self._outcomes else self._places.get(key)
         return None if place is None else place.made
 
     def get(self, key: str, fits: Callable[[Any], bool] | None = None, most: int = _MOST) -> Any:
         """Return the outcome of this key, None where there is none.
 
-        Parameters
-        ----------
-        key : str
-            From `key_of`.
-        fits : callable, optional
-            Whether what an earlier run left is such an outcome; what is not counts as damaged, and is no
-            longer here.
-        most : int, default=67108864
-            Bytes that the arrays of such an outcome take at most; a record that says more is not unpacked.
+        `fits` tells whether what an earlier run left is such an outcome; what is not counts as damaged, and
+        is no longer here. `most` are the bytes that its arrays take at most: a record that says more is not
+        unpacked.
         """
         found = self._outcomes.get(key)
         place = self._places.get(key)
@@ -131,24 +125,10 @@ class Checkpoints:
         return found
 
     def add(self, key: str, outcome: Any) -> Any:
-        """Keep an outcome; when this returns, it is on the disk.
+        """Keep an outcome, a dict of JSON values and arrays; when this returns, it is on the disk.
 
-        Parameters
-        ----------
-        key : str
-            From `key_of`.
-        outcome : dict
-            JSON values and arrays.
-
-        Returns
-        -------
-        dict
-            The outcome as `get` gives it, now and after any number of restarts.
-
-        Raises
-        ------
-        OutputError
-            The file cannot be written.
+        Returns the outcome as `get` does, now and after any number of restarts. A file that cannot be written
+        is an `OutputError`.
         """
         text = json.dumps(outcome, ensure_ascii=True, default=_encoded)
         kept = json.loads(text, object_hook=_Arrays(None).decoded)
@@ -172,19 +152,9 @@ class Checkpoints:
         return self.add(key, work()) if found is None else found
 
     def notes(self, made: Iterable[str | None], what: str) -> list[str]:
-        """Say what was taken from an earlier run, and, once, what was damaged.
+        """Say in sentences what was taken from an earlier run, and, once, what was damaged.
 
-        Parameters
-        ----------
-        made : iterable of str or None
-            `made` of each piece of work of this run.
-        what : str
-            What a piece is, in the plural: ``"methods"``.
-
-        Returns
-        -------
-        list of str
-            Sentences, none where there is nothing to say.
+        `made` is `Checkpoints.made` of each piece of this run, `what` the word for them, such as "methods".
         """
         if self.path is None:
             return []
@@ -267,7 +237,7 @@ class Checkpoints:
 
 
 def _fits(found: Any, fits: Callable[[Any], bool] | None) -> bool:
-    """Whether a record is what it should be; a check that cannot cope with it says that it is not."""
+    """Whether a record is what it should be; where the check itself fails, it is not."""
     try:
         with as_one_error(InputError):
             return fits is None or fits(found)
@@ -299,7 +269,7 @@ def _lines(file: BinaryIO) -> Iterator[_Line]:
 
 
 def _shown(path: Path) -> str:
-    """A path as it is read from the working folder, if it lies below that."""
+    """Return a path relative to the working folder, if it lies below that."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except (OSError, ValueError):
@@ -307,40 +277,25 @@ def _shown(path: Path) -> str:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a file for reading; what is no file (a pipe would wait for ever) is none."""
+    """Open a regular file for reading; a pipe would wait for ever."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
     return open(path, "rb")
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
-    """The key of a piece of work: a digest of everything that changes its outcome.
+    """Return the key of a piece of work: 32 hexadecimal digits, a digest of all that changes its outcome.
 
-    Parameters
-    ----------
-    parts : mapping
-        JSON values, among them the digests of the data.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
+    `parts` are JSON values, among them digests of the data.
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
 
 
 def digest_rows(rows: np.ndarray) -> np.ndarray:
-    """A digest of each row, so that those of any selection are put together without reading it again.
+    """Return a digest of dtype, shape and bytes of each row, ndarray of shape (n,), dtype V16.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n, ...)
-
-    Returns
-    -------
-    ndarray of shape (n,), dtype V16
-        Of dtype, shape and bytes of the row.
+    Those of any selection of rows are put together without reading the rows again.
     """
     about = f"{rows.dtype.str}{rows.shape[1:]}".encode("ascii")
     found = [
@@ -350,33 +305,17 @@ def digest_rows(rows: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(found), "V16")
 
 
-def digest_images(images: Iterable[Any]) -> str:
-    """A digest of whole images, for work that sees more of them than their embeddings do: random crops.
-
-    Parameters
-    ----------
-    images : iterable of image sources
-        In the order of the work; each is read.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
-    """
-    return hashlib.blake2b(b"".join(image.read().digest for image in images), digest_size=16).hexdigest()
-
-
 def _encoded(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         packed = base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 1)).decode("ascii")
         return {_ARRAY: packed, "dtype": value.dtype.str, "shape": list(value.shape)}
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be kept in a journal")
+    raise TypeError(f"{type(value).__name__} cannot be kept as a checkpoint")
 
 
 class _Arrays:
-    """Unpacks the arrays of one record; all together take at most `most` bytes, None meaning any number."""
+    """Unpack the arrays of one record, of at most `most` bytes together; None: of any number."""
 
     def __init__(self, most: int | None):
         self._left = math.inf if most is None else most
@@ -392,7 +331,7 @@ class _Arrays:
             and len(shape) <= 8
             and all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
         ):
-            raise InputError("an array of a shape that is none")
+            raise InputError("an array without a valid shape")
         size = math.prod(shape) * np.dtype(kind).itemsize
         if size > self._left:
             raise InputError(f"an array of {size} bytes; at most {self._left} more may be in this record")

@@ -1,4 +1,4 @@
-"""Is one set of images near another? Distances of their embeddings, a test, and the images that stand out."""
+"""Tell whether two sets of images differ: distances of their embeddings, a test, images that stand out."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
 
 
 def _most_different(first: _Side, second: _Side, log_ratio: np.ndarray, top: int) -> list[dict[str, Any]]:
-    """Of each set the images that look least like the other one: those of B first."""
+    """Return the images of each set that look least like the other one, those of B first."""
     found = []
     own = {0: -log_ratio[: len(first.rows)], 1: log_ratio[len(first.rows) :]}
     for number, side, count in ((1, second, (top + 1) // 2), (0, first, top // 2)):
@@ -221,7 +221,7 @@ def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dic
 
 
 def _sample(n: int, most: int, seed: int) -> np.ndarray:
-    """Sorted places of a random sample; all of them where there are no more."""
+    """Return sorted places of a random sample; all of them where there are no more."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:most])
 
 
@@ -235,7 +235,7 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
 
 
 def _opened(given: Any, run: Run) -> Dataset:
-    # Labels are not looked at, so what the top folders are does not matter.
+    # Labels do not matter, nor whether the top folders are classes.
     dataset = open_dataset(given, reading=Reading(split_by="none"), run=run, labelled=False)
     _require_enough(dataset.name, len(dataset))
     return dataset

@@ -1,4 +1,4 @@
-"""Which backbone, which layer? Transferability scores and a linear probe, from one pass a backbone."""
+"""Rank backbones and layers by transferability scores and a linear probe, from one pass a backbone."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def layer_ablation(
     layers: str | Sequence[str] = "all",
     **options: Any,
 ) -> Ranking:
-    """Fit a probe on every layer of one backbone, from one forward pass, to see which serves the data best.
+    """Rank the layers of one backbone by a probe on each, from one forward pass.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def layer_ablation(
 
 
 def _cuts(name: Any, layers: Any, network: Network) -> tuple[list[Any], Any]:
-    """The backbone cut at each layer, and at its logits; None where it has none."""
+    """Return the backbone cut at each layer, and at its logits; None where it has none."""
     from featx.backbones import has_logits, load_layers
 
     wanted = [None] if layers is None else layers
@@ -198,7 +198,7 @@ def _extracted(
     run: Run,
     result: Ranking,
 ) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray, Any]:
-    """Embeddings of each layer, source class probabilities, the images, and the space of a layer."""
+    """Return embeddings of each layer, source class probabilities, rows of the images, spaces by layer."""
     from featx.backbones import columns_of, combine_layers
 
     together = list(members)
@@ -251,7 +251,7 @@ def _scores(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> d
 def _probe(
     X: np.ndarray, y: np.ndarray, groups: Any, split: Split | None, seed: int, n_jobs: int | None
 ) -> Interval:
-    """Top-1 accuracy of logistic regression on images it was not fitted on, with its Wilson interval."""
+    """Return top-1 of logistic regression on images it was not fitted on, with its Wilson interval."""
     from scipy.stats import binomtest
 
     from featx.methods.probes.selection import make_folds
@@ -261,7 +261,8 @@ def _probe(
         raise DatasetError(
             "no folds for the probe keep every class in training; rank without it (--no-probe)"
         )
-    rows, method = LabelledRows(X, y, len(np.unique(y)), groups), probe_method("logreg")
+    together = None if groups is None else np.asarray(groups)
+    rows, method = LabelledRows(X, y, len(np.unique(y)), together), probe_method("logreg")
     cells = [Cell(method, rows, Split(train, held), seed) for train, held in folds]
     right = total = 0
     for cell, outcome in zip(cells, run_cells(cells, n_jobs=n_jobs), strict=True):

@@ -1,4 +1,4 @@
-"""The main job: probes on frozen features, two floors and the fine-tuned baseline, on identical splits."""
+"""Compare probes on frozen features, two references and the fine-tuned baseline, on identical splits."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def compare(
         of several tasks is compared on its own, on a split of the images that have a value in it; the images
         are extracted once.
     resume : path-like, optional
-        Folder that keeps the outcome of each classifier as soon as it is there. The next run, also after a
-        kill, takes from it the results of exactly the same work (images, labels, split, parameters, seed,
-        versions). Regressors, which take seconds, are fitted again.
+        Folder that keeps the outcome of each method as soon as it is there. The next run, also after a kill,
+        takes from it the results of exactly the same work (images, labels, split, parameters, seed,
+        versions).
     **options
         Options of the network, of reading and of the run, as in `featx.extract`.
 
@@ -204,7 +204,7 @@ def compare(
 
 
 def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
-    """The methods for each kind of task, those asked for or all."""
+    """Return the methods for each kind of task: those asked for, or all that need no asking."""
     from featx.methods.probes import get_probe, probe_names
 
     found = {}

@@ -1,4 +1,4 @@
-"""Anomaly detectors on frozen features: compared where the truth is known, used where it is not."""
+"""Detect anomalies on frozen features: compare detectors where the truth is known, or use one."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def find_anomalies(
     from featx.methods.detectors import get_detector
 
     wanted = get_detector(detector)
-    # Labels do not matter, so what the top folders are does not either.
+    # Labels do not matter, nor whether the top folders are classes.
     network, reading, run = Network.of(options), Reading.of({"split_by": "none", **options}), Run.of(options)
     names, sets = embed_collections(
         [normal, images], backbone, network=network, reading=reading, run=run, seed=seed, labelled=False

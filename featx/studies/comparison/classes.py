@@ -13,7 +13,7 @@ from featx.results import MethodResult, Mistake, advise, confusion_of
 from featx.studies.comparison.data_checks import examine, shown, warnings_of
 from featx.studies.comparison.evaluate import (
     Options,
-    common_parts,
+    describe_run,
     evaluate_methods,
     method_result,
     note_earlier_runs,
@@ -46,7 +46,7 @@ def compare_classes(data: StudyData, options: Options) -> Comparison:
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if dataset is None:
         warnings.append(
-            "compared from a features file: no raw-pixel floor and no fine-tuned baseline without the images"
+            "compared from a features file: no raw-pixel reference and no fine-tuned baseline without images"
         )
     result = Comparison(
         dataset=describe_classes(data, split) | ({"task": data.task.name} if data.several else {}),
@@ -58,7 +58,7 @@ def compare_classes(data: StudyData, options: Options) -> Comparison:
         repeats=repeats,
         warnings=warnings,
         hygiene=hygiene,
-        **common_parts(data, options.meter),
+        **describe_run(data, options.meter),
     )
     if dataset is not None:
         mistaken = {mistake.id for method in methods for mistake in method.mistakes}

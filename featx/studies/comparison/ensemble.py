@@ -1,4 +1,4 @@
-"""All backbones together: the weighted average of the best probe of each, and what each one adds."""
+"""Combine all backbones: the weighted average of the best probe of each, and what each one adds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from featx.results.formats import format_p, format_points
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation import Cell, Method, Outcome
-from featx.studies.evaluation.running import fetch_array
+from featx.studies.evaluation.running import fetch_record
 
 
 class Member(NamedTuple):
@@ -25,23 +25,8 @@ class Ensemble:
     """The weighted average of the best probe of each backbone.
 
     Weights have the least log loss on out-of-fold probabilities of the training images (`blend_weights`); the
-    test images play no part in them. Where nothing can be held out the weights are equal.
-
-    Parameters
-    ----------
-    members : dict of str to Member
-        By backbone.
-    checkpoints : Checkpoints
-        Probabilities of the members are taken from there, or kept there.
-
-    Attributes
-    ----------
-    outcome : Outcome
-        What it said about the test images.
-    content : dict
-        ``ensemble`` of ``results.json``; see `featx.results`.
-    advice : str
-        The same in a sentence or two.
+    test images play no part in them. Where nothing can be held out the weights are equal. `outcome` is what
+    it says of the test images, `content` is ``ensemble`` of ``results.json``.
     """
 
     def __init__(self, members_by_backbone: dict[str, Member], checkpoints: Checkpoints):
@@ -51,17 +36,12 @@ class Ensemble:
         names, members = list(members_by_backbone), list(members_by_backbone.values())
         cell = members[0].cell
         y, truth = cell.rows.y[cell.split.train], cell.rows.y[cell.split.test]
-        held, tests = [], []
-        for member in members:
-            fitted = replace(member.cell, keep="held_out")
-            found = fetch_array(fitted, "found", checkpoints)
-            if found is not None:
-                held.append(found)
-            tests.append(fetch_array(replace(fitted, keep="probabilities"), "probabilities", checkpoints))
+        fetched = [_probabilities(member, checkpoints) for member in members]
+        held = [found for found, _ in fetched if found is not None]
         weighable = len(held) == len(names)
         rows = held[0][0] if weighable else np.zeros(0, np.int64)
         out_of_fold = np.stack([p for _, p in held]) if weighable else None
-        all_tests = np.stack(tests)
+        tests = np.stack([probabilities for _, probabilities in fetched])
 
         def averaged(chosen: list[int]) -> tuple[np.ndarray, np.ndarray]:
             """Weights of some members, and the test probabilities they make."""
@@ -70,7 +50,7 @@ class Ensemble:
             weights = np.full(len(chosen), 1 / len(chosen))
             if out_of_fold is not None:
                 weights = blend_weights(out_of_fold[chosen], y[rows])
-            return weights, np.tensordot(weights, all_tests[chosen], axes=1)
+            return weights, np.tensordot(weights, tests[chosen], axes=1)
 
         everyone = list(range(len(names)))
         weights, probabilities = averaged(everyone)
@@ -115,12 +95,20 @@ class Ensemble:
 
     @property
     def advice(self) -> str:
-        """What the ensemble is worth, and each of its members to it."""
+        """Say what the ensemble is worth, and what each member adds to it."""
         each = ", ".join(f"{m['backbone']} {_gain(m['adds'])}" for m in self.content["members"])
         return (
             f"The ensemble against its best member ({self.content['best_member']}): "
             f"{_gain(self.content['versus_best_member'])}; what each backbone adds to the others: {each}."
         )
+
+
+def _probabilities(member: Member, checkpoints: Checkpoints) -> tuple[Any, np.ndarray]:
+    """Return the out-of-fold probabilities of a member, if there are any, and those of the test images."""
+    held = replace(member.cell, keep="held_out")
+    found, fit = fetch_record(held, checkpoints)
+    tests, _ = fetch_record(replace(held, keep="probabilities", fit=held.fit or fit), checkpoints)
+    return found["found"], np.asarray(tests["probabilities"])
 
 
 def _gain(test: dict[str, float]) -> str:
@@ -129,7 +117,7 @@ def _gain(test: dict[str, float]) -> str:
 
 
 def _together(seconds: list[dict[str, float | None]], weighing: float) -> dict[str, float | None]:
-    """Times of all members, one after the other; unknown where one is."""
+    """Add up the times of all members; a sum is unknown where one of them is."""
     total: dict[str, float | None] = {}
     for name in ("extract", "fit", "predict_per_image"):
         parts = [part[name] for part in seconds]

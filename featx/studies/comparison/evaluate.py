@@ -51,40 +51,21 @@ class Options:
 
 @dataclass
 class SplitOutcomes:
-    """What every method says on one split.
-
-    Attributes
-    ----------
-    split : Split
-    outcomes : list of Outcome
-        In the order in which they were run.
-    tuned_backbone : str
-        The backbone whose probes did best in cross-validation: the one that is fine-tuned.
-    ensemble : Ensemble or None
-        Of several backbones.
-    """
+    """What every method says on one split."""
 
     split: Split
     outcomes: list[Outcome]
-    tuned_backbone: str
-    ensemble: Ensemble | None
+    tuned_backbone: str  # its probes did best in cross-validation: it is the one that is fine-tuned
+    ensemble: Ensemble | None  # of several backbones
 
 
 def evaluate_methods(
     data: StudyData, options: Options, seed: int, tuned_backbone: str | None = None
 ) -> SplitOutcomes:
-    """Run every method on the split of `seed`.
+    """Run every method on the split of `seed`; `data` is of one task.
 
-    Parameters
-    ----------
-    data : StudyData
-        Of one task.
-    options : Options
-    seed : int
-        Of the split and of everything random.
-    tuned_backbone : str, optional
-        What to fine-tune; default: the backbone whose probes do best. Over several splits a fine-tuned mode
-        is the same method only on the same backbone.
+    `tuned_backbone` is fine-tuned (default: the one whose probes do best). Over several splits a fine-tuned
+    mode is the same method only on the same backbone.
     """
     numbers = data.task.classes is None
     split = data.split(options.test_size, seed)
@@ -165,7 +146,7 @@ def note_unused_share(split: Split, test_size: float) -> list[str]:
     return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
 
 
-def common_parts(data: StudyData, meter: Meter | None = None) -> dict[str, Any]:
+def describe_run(data: StudyData, meter: Meter | None = None) -> dict[str, Any]:
     """Return what every result says of the embeddings and of the machine."""
     energy = {"energy": ", ".join(meter.parts)} if meter and meter.parts else {}
     return {

@@ -11,7 +11,7 @@ from featx.data.splits import Split
 from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_method
 from featx.studies.comparison.evaluate import (
     Options,
-    common_parts,
+    describe_run,
     evaluate_methods,
     method_result,
     note_earlier_runs,
@@ -54,7 +54,7 @@ def compare_numbers(data: StudyData, options: Options) -> RegressionComparison:
     warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if data.dataset is None:
-        warnings.append("compared from a features file: no raw-pixel floor without the images")
+        warnings.append("compared from a features file: no raw-pixel reference without the images")
     ids = [data.first.ids[i] for i in split.test]
     result = RegressionComparison(
         dataset={
@@ -72,7 +72,7 @@ def compare_numbers(data: StudyData, options: Options) -> RegressionComparison:
         truth=truth.tolist(),
         predictions=predictions[at].tolist(),
         ids=ids,
-        **common_parts(data, options.meter),
+        **describe_run(data, options.meter),
     )
     if data.dataset is not None:
         worst = np.argsort(-errors[at], kind="stable")[:SHOWN]

@@ -23,18 +23,8 @@ def repeat_over_splits(
 ) -> Repeats | None:
     """Run the comparison again on the splits of all seeds but the first, and sum up all of them.
 
-    Parameters
-    ----------
-    first : Split, list of MethodResult
-        What the first seed gave.
-    run : callable
-        The same for another seed, its methods in the same order.
-    seeds : sequence of int
-        All of them; of a single one there is nothing to repeat, and None is returned.
-    metric : {"top1", "mae"}
-        The metric that ranks the methods and is tested.
-    verbose : bool
-        Say on standard error which split is next.
+    `first` is what the first seed gave, and `run` gives the same for another seed, with the methods in the
+    same order. `metric` ranks the methods and is tested. Of a single seed there is nothing to repeat: None.
     """
     if len(seeds) < 2:
         return None
@@ -47,7 +37,7 @@ def repeat_over_splits(
 
 
 def require_drawn(splits: np.ndarray | None, seeds: int, place: str) -> None:
-    """Refuse to repeat a comparison over splits where the data has its own.
+    """Refuse to repeat a comparison over splits where the data comes with its own.
 
     Raises
     ------

@@ -28,41 +28,18 @@ FEWEST_NUMBERS = 4
 
 @dataclass
 class StudyData:
-    """The data of all tasks, or, as `of` returns it, of one: then every image has a value in it.
-
-    Attributes
-    ----------
-    name : str
-        Of the data.
-    sets : dict of str to Features
-        Backbone -> embeddings, all of the same images.
-    nets : dict of str to Backbone
-        Empty where the embeddings come from a file.
-    dataset : Dataset or None
-        The same images, where they are at hand.
-    pixels : ndarray of shape (n, d) or None
-        Their raw pixels.
-    pixel_size : int
-        Side of the images that `pixels` are of.
-    tasks : dict of str to Task
-    several : bool
-        Whether the whole has more than one task.
-    forward_passes : int
-        Images sent through a network for all of it.
-    notes : list of str
-        What a reader of the results should know of the data (`featx.data.study_notes`) and embeddings.
-    """
+    """The data of all tasks, or, as `of` returns it, of one: then every image has a value in it."""
 
     name: str
-    sets: dict[str, Features]
-    nets: dict[str, Any]
-    dataset: Dataset | None
-    pixels: np.ndarray | None
-    pixel_size: int
+    sets: dict[str, Features]  # by backbone, all of the same images
+    nets: dict[str, Any]  # by backbone; empty where the embeddings come from a file
+    dataset: Dataset | None  # the same images, where they are at hand
+    pixels: np.ndarray | None  # (n, d), of the same images
+    pixel_size: int  # side of the images that `pixels` are of
     tasks: dict[str, Task]
-    several: bool
-    forward_passes: int
-    notes: list[str] = field(default_factory=list)
+    several: bool  # whether there is more than one task in all
+    forward_passes: int  # images sent through a network, for all tasks
+    notes: list[str] = field(default_factory=list)  # what a reader should know of data and embeddings
 
     @property
     def first(self) -> Features:
@@ -230,7 +207,7 @@ def _named(backbones: list[Any]) -> dict[str, Any]:
 
 
 def _extracted(dataset: Dataset, embedder: Embedder, run: Run, meter: Meter) -> Features:
-    """The embeddings, and the joules that each one took which was computed now."""
+    """Return the embeddings, with the joules of each one that was computed now."""
     with meter.measure() as reading:
         features = extract_features(dataset, embedder, run)
     told = features.run or {}
@@ -244,7 +221,7 @@ def _passes(sets: list[Features]) -> int:
 
 
 def _only(dataset: Dataset, task: Task, rows: np.ndarray) -> Dataset:
-    """The images of one task, under a name that errors can be read by."""
+    """Return the images of one task, under a name that errors can be read by."""
     named = replace(dataset.with_tasks([]), name=f"{dataset.name}, column {task.name}")
     return named.subset(rows).with_tasks([task.subset(rows)])
 
@@ -273,7 +250,7 @@ def _check_splits(
     test_size: float,
     seed: int,
 ) -> None:
-    """Several tasks have each its own split: whether there is one is known beforehand, and told by name."""
+    """Refuse a task that cannot be split, by name and before any work; each of several has its own split."""
     if len(tasks) < 2:
         return
     for task in tasks.values():

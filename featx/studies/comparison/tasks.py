@@ -131,7 +131,7 @@ class TaskComparisons(Result):
 
 
 def folders(names: Iterable[str]) -> dict[str, str]:
-    """Return a name of a folder for each task: letters, digits, ``_`` and ``-``, at most 80 of them.
+    """Return the name of a folder for each task: letters, digits, ``_`` and ``-``, at most 80 of them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Learning curves: every method on the same draws of few images, more images, all images."""
+"""Learning curves: every method on the same draws of few, more and all images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_i
 from featx.results import CurveDraw, CurveLevel, CurveMethod
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.classes import describe_classes
-from featx.studies.comparison.evaluate import common_parts, note_unused_share
+from featx.studies.comparison.evaluate import describe_run, note_unused_share
 from featx.studies.comparison.study_data import StudyData, load_study_data
-from featx.studies.curves.drawing import DEFAULT_SHOTS, Level, Shots, checked_shots, draw, levels
+from featx.studies.curves.drawing import DEFAULT_SHOTS, Level, Shots, check_shots, draw, find_levels
 from featx.studies.curves.protocols import PROTOCOLS, Protocol, get_protocol
 from featx.studies.curves.result import LearningCurve
-from featx.studies.curves.summary import advise, crossings_of, points_of
+from featx.studies.curves.summary import advise, find_crossings, summarise_points
 from featx.studies.evaluation import (
     Cell,
     FineTuning,
@@ -133,7 +133,7 @@ def learning_curve(
     started = time.perf_counter()
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     preset = None if protocol is None else get_protocol(protocol)
-    tried = checked_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
+    tried = check_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
     n_draws = seeds if seeds is not None else preset.seeds if preset else 10
     names = _classifiers(classifiers if classifiers is not None else preset.classifiers if preset else None)
     modes = _modes(baseline)
@@ -157,9 +157,11 @@ def learning_curve(
     )
     first, split = study.first, study.split(test_size, seed)
     y, classes = np.asarray(first.labels), first.classes or ()
-    found, notes = levels(tried, np.bincount(y[split.train], minlength=len(classes)))
+    found, notes = find_levels(tried, np.bincount(y[split.train], minlength=len(classes)))
     if study.pixels is None:
-        notes.append("from a features file: no raw-pixel floor and no fine-tuned baseline without the images")
+        notes.append(
+            "from a features file: no raw-pixel reference and no fine-tuned baseline without the images"
+        )
     methods = _methods(study, names, modes, device=run.device, epochs=epochs, augment=augment)
     drawn = [
         draw(y, split.train, len(classes), number=i, seed=seed, groups=first.groups) for i in range(n_draws)
@@ -191,9 +193,9 @@ def learning_curve(
         levels=shown,
         methods=rows,
         draws=draws,
-        points=points_of(draws, rows, shown),
+        points=summarise_points(draws, rows, shown),
         n_draws=n_draws,
-        **common_parts(study),
+        **describe_run(study),
         seed=seed,
         warnings=[
             *notes,
@@ -206,7 +208,7 @@ def learning_curve(
         recipe=_recipe_in_words(modes, augment) if modes else None,
         cells={"computed": checkpoints.added, "resumed": checkpoints.found},
     )
-    result.crossings = crossings_of(result)
+    result.crossings = find_crossings(result)
     result.advice = advise(result)
     result.seconds_total = time.perf_counter() - started
     return result
@@ -219,7 +221,9 @@ def _classifiers(asked: Any) -> list[str]:
     probes = [get_probe(name) for name in names]
     for probe in probes:
         if probe.kind == "floor":
-            raise InputError(f"classifiers: {probe.name!r} is a floor; raw pixels are run beside every curve")
+            raise InputError(
+                f"classifiers: {probe.name!r} is a reference; raw pixels are run beside every curve"
+            )
     return [probe.name for probe in probes]
 
 

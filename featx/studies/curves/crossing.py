@@ -1,4 +1,4 @@
-"""Where fine-tuning overtakes frozen features, and how sure that is.
+"""Find where fine-tuning overtakes frozen features, and how sure that is.
 
 At each level the rival is the best probe there, by mean top-1 over the draws: D(k) = mean of the fine-tuned
 method - the highest mean of a probe. The crossing is the last change of D from 0 or below to above 0, after
@@ -31,29 +31,18 @@ def find_crossing(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> Crossing:
-    """The crossing of one fine-tuned method with the best of the probes.
+    """Return the crossing of one fine-tuned method with the best of the probes.
 
     Parameters
     ----------
     tuned : ndarray of shape (n_draws, n_levels)
-        Top-1 of the fine-tuned method.
+        Top-1 of the fine-tuned method, `method` on `backbone`.
     probes : ndarray of shape (n_probes, n_draws, n_levels)
-        Top-1 of the probes on the same draws.
+        Top-1 of the probes, whose titles are `rivals`, on the same draws.
     per_class : ndarray of shape (n_levels,)
         Training images of a class, increasing.
-    method, backbone
-        What `tuned` is.
-    rivals : list of str
-        Titles of the probes.
-    n_boot : int, default=2000
-        Resamples.
-    seed : int, default=0
-        Of the resamples.
-
-    Returns
-    -------
-    Crossing
-        Of a single draw without an interval.
+    n_boot, seed : int
+        Resamples, and their seed. With a single draw there is no interval.
     """
     log_k = np.log(per_class)
     means = probes.mean(axis=1)
@@ -77,7 +66,7 @@ def find_crossing(
 
 
 def _last_crossing(gap: np.ndarray, log_k: np.ndarray) -> tuple[str, float, int]:
-    """Status, place on the logarithm (-inf before the range, inf beyond it), and the level before it."""
+    """Return status, place on the logarithm (-inf before the range, inf beyond it), and the level before."""
     behind = np.flatnonzero(~(gap > 0))
     if not len(behind):
         return "before", -math.inf, 0
@@ -92,18 +81,8 @@ def _shots(place: float) -> float | None:
     return math.exp(place) if math.isfinite(place) else None
 
 
-def in_words(crossing: Crossing, title: str, fewest: float, most: float) -> str:
-    """A crossing as a sentence.
-
-    Parameters
-    ----------
-    crossing : Crossing
-        Of `find_crossing`.
-    title : str
-        The fine-tuned method, as it begins a sentence.
-    fewest, most : float
-        Images per class at the ends of the range.
-    """
+def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float) -> str:
+    """Describe a crossing of the method `title` in a sentence; the range is `fewest` to `most` images."""
     ends = f"{fewest:.4g} to {most:.4g} images per class"
     if crossing.status == "none":
         said = (

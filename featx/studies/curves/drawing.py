@@ -1,11 +1,11 @@
-"""Which training images each draw takes: pure, seeded, nested.
+"""Draw the training images of a learning curve: seeded and nested.
 
-In each draw the training images of a class have one order, and k shots are its first k: what k shots take,
+Each draw puts the training images of a class into an order, and k shots are its first k: what k shots take,
 more shots take too, and every method works on the same images. The order of a class depends on the seed, the
-number of the draw, the class and what it has, and on nothing else.
+number of the draw, the class and its images, and on nothing else.
 
-Images that belong together (frames of one video) are near copies, and k of them are worth less than k images.
-So where there are groups, an order goes round them: one image of each before a second of any.
+Images of one group (frames of one video) are near copies, and k of them are worth less than k images. So
+where there are groups, an order takes one image of each before a second of any.
 """
 
 from __future__ import annotations
@@ -26,18 +26,10 @@ DEFAULT_SHOTS: tuple[Shots, ...] = (1, 2, 5, 10, 20, 50, "all")
 
 @dataclass(frozen=True)
 class Level:
-    """One place on the curve.
+    """One place on the curve."""
 
-    Attributes
-    ----------
-    shots : int or "all"
-        Training images of each class, where it has so many.
-    counts : tuple of int
-        What each class gives.
-    """
-
-    shots: Shots
-    counts: tuple[int, ...]
+    shots: Shots  # training images of each class, where it has so many
+    counts: tuple[int, ...]  # what each class gives
 
     @property
     def n_train(self) -> int:
@@ -46,18 +38,18 @@ class Level:
 
     @property
     def per_class(self) -> float:
-        """Training images of a class in the mean: where the level stands on the axis."""
+        """Mean number of training images of a class: where the level stands on the axis."""
         return self.n_train / len(self.counts)
 
     def short(self, classes: Sequence[str]) -> dict[str, int]:
-        """What the classes give that have fewer images than `shots`."""
+        """Return what those classes give that have fewer images than `shots`."""
         if self.shots == "all":
             return {}
         return {name: n for name, n in zip(classes, self.counts, strict=True) if n < self.shots}
 
 
-def checked_shots(shots: Any) -> tuple[Shots, ...]:
-    """Shots as given, sorted, each once, ``"all"`` last.
+def check_shots(shots: Any) -> tuple[Shots, ...]:
+    """Return shots as given, sorted, each once, ``"all"`` last.
 
     Raises
     ------
@@ -81,21 +73,10 @@ def checked_shots(shots: Any) -> tuple[Shots, ...]:
     return (*sorted(numbers), *last)
 
 
-def levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level], list[str]]:
-    """The levels that differ, and what a reader should know of those asked for.
+def find_levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level], list[str]]:
+    """Return the levels that differ, from the fewest images to the most, and notes for a reader.
 
-    Parameters
-    ----------
-    shots : sequence of int or "all"
-        From `checked_shots`.
-    available : iterable of int
-        Training images of each class.
-
-    Returns
-    -------
-    levels : list of Level
-        From the fewest images to the most. Shots beyond what any class has are all images, once.
-    notes : list of str
+    `available` are the training images of each class. Shots beyond what any class has are all images, once.
     """
     counts = tuple(int(n) for n in available)
     most = max(counts)
@@ -118,49 +99,29 @@ def levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """The training images of one draw, class by class, in their order.
+    """The training images of one draw, class by class, in their order."""
 
-    Attributes
-    ----------
-    number : int
-        From 0.
-    seed : int
-        For the folds, the classifiers and the fine-tuning on it.
-    orders : list of ndarray of int64
-        For each class, rows of the dataset.
-    """
-
-    number: int
-    seed: int
-    orders: list[np.ndarray]
+    number: int  # from 0
+    seed: int  # of the folds, the classifiers and the fine-tuning on it
+    orders: list[np.ndarray]  # for each class, rows of the dataset
 
     def rows(self, level: Level) -> np.ndarray:
-        """The rows that a level takes, sorted."""
+        """Return the rows that a level takes, sorted."""
         parts = [order[:n] for order, n in zip(self.orders, level.counts, strict=True)]
         return np.sort(np.concatenate(parts))
 
 
 def draw(labels, train, n_classes: int, *, number: int, seed: int, groups=None) -> Draw:
-    """One draw of nested training images.
+    """Draw nested training images.
 
     Parameters
     ----------
-    labels : ndarray of shape (n,), int
-        Class of each image of the dataset.
+    labels, groups : ndarray of shape (n,)
+        Class of each image of the dataset; groups are optional.
     train : ndarray of int
-        The rows that may be drawn.
-    n_classes : int
-        Classes; each has a row in `train`.
-    number : int
-        Of the draw.
-    seed : int
-        Of the experiment.
-    groups : ndarray of shape (n,), optional
-        Images that belong together.
-
-    Returns
-    -------
-    Draw
+        The rows that may be drawn; each of `n_classes` classes has one.
+    number, seed : int
+        Of the draw, and of the study.
     """
     y, candidates = np.asarray(labels), np.sort(np.asarray(train))
     orders = []
@@ -175,7 +136,7 @@ def draw(labels, train, n_classes: int, *, number: int, seed: int, groups=None) 
 
 
 def _round_the_groups(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The same rows: first the first of each group, then the second of each, and so on."""
+    """Reorder rows: the first of each group, then the second of each, and so on."""
     met: dict[Any, int] = {}
     turns = []
     for group in groups[order].tolist():

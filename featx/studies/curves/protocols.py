@@ -10,23 +10,12 @@ from featx.studies.curves.drawing import Shots
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a name stands for.
-
-    Attributes
-    ----------
-    shots : tuple of int or "all"
-    seeds : int
-        Draws.
-    classifiers : tuple of str
-        Names of `featx.methods.probes.CLASSIFIERS`.
-    source : str
-        Where it is from.
-    """
+    """A few-shot protocol of the literature."""
 
     shots: tuple[Shots, ...]
-    seeds: int
-    classifiers: tuple[str, ...]
-    source: str
+    seeds: int  # draws
+    classifiers: tuple[str, ...]  # names of `featx.methods.probes.CLASSIFIERS`
+    source: str  # where it is described
 
 
 PROTOCOLS = {
@@ -41,7 +30,7 @@ PROTOCOLS = {
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of this name.
+    """Return the protocol of this name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From the draws to points, intervals and sentences."""
+"""Sum up the draws of a learning curve: points, intervals, crossings and advice."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from featx.metrics import METRICS, interval_over_draws
 from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
 from featx.results.advice import FEW_TEST_IMAGES
-from featx.studies.curves.crossing import find_crossing, in_words
+from featx.studies.curves.crossing import describe_crossing, find_crossing
 
 #: A level within this of the last one is worth naming: more images gain less than a point.
 NEARLY = 0.01
 
 
-def points_of(
+def summarise_points(
     draws: Sequence[CurveDraw], methods: Sequence[CurveMethod], levels: Sequence[CurveLevel]
 ) -> list[CurvePoint]:
-    """A point for each method and level.
+    """Return a point for each method and level.
 
     The draws of one dataset share images, so the intervals say how the mean varies over draws from it, on
     these test images.
@@ -42,8 +42,8 @@ def points_of(
     return points
 
 
-def crossings_of(result: CurveResult) -> list[Crossing]:
-    """The crossing of each fine-tuned method with the best probe; none without either or with one level."""
+def find_crossings(result: CurveResult) -> list[Crossing]:
+    """Return the crossing of each fine-tuned method with the best probe; none if there is one level only."""
     probes = [m for m in result.methods if m.kind == "probe"]
     tuned = [m for m in result.methods if m.kind == "finetune"]
     if not probes or not tuned or len(result.levels) < 2:
@@ -75,7 +75,7 @@ def crossings_of(result: CurveResult) -> list[Crossing]:
 
 
 def advise(result: CurveResult) -> str:
-    """What the curves say, in a few plain sentences."""
+    """Say what the curves show, in a few plain sentences."""
     first, last = result.levels[0], result.levels[-1]
     best = result.best(last)
     if best is None:
@@ -92,7 +92,7 @@ def advise(result: CurveResult) -> str:
     methods = {m.id: m for m in result.methods}
     for crossing in result.crossings:
         title = result.named(methods[crossing.method, crossing.backbone])
-        said.append(in_words(crossing, title, first.per_class, last.per_class))
+        said.append(describe_crossing(crossing, title, first.per_class, last.per_class))
     if not any(m.kind == "finetune" for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
@@ -104,7 +104,7 @@ def advise(result: CurveResult) -> str:
 
 
 def _on_enough(result: CurveResult) -> list[str]:
-    """From where on more labels gain the best probe less than a point, in the mean."""
+    """Say from where on more labels gain the best probe less than a point, in the mean."""
     probe = result.best(result.levels[-1], "probe")
     if probe is None:
         return []

@@ -40,27 +40,14 @@ Keep = Literal["answers", "values", "metrics", "probabilities", "held_out"]
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A method on a split; `run` computes its outcome, `key` says which outcome it is.
-
-    Attributes
-    ----------
-    method : Method
-    rows : LabelledRows
-    split : Split
-        Rows to train on and to test on.
-    seed : int
-    keep : str
-        What its record holds; see `Keep`.
-    fit : Fit or None
-        The method as already fitted on this split; it is then not fitted again.
-    """
+    """A method on a split; `run` computes its outcome, `key` says which outcome it is."""
 
     method: Method
     rows: LabelledRows
     split: Split
     seed: int
     keep: Keep = "answers"
-    fit: Fit | None = None
+    fit: Fit | None = None  # already fitted on this split: it is then not fitted again
 
     @cached_property
     def key(self) -> str:
@@ -92,19 +79,8 @@ class Cell:
     def run(self, *, n_jobs: int | None = None, meter: Meter | None = None) -> tuple[dict[str, Any], Fit]:
         """Fit the method on the training rows and evaluate it on the test rows.
 
-        Parameters
-        ----------
-        n_jobs : int, optional
-            Threads of the fit; default: one a core.
-        meter : Meter, optional
-            Measures the energy of the fit.
-
-        Returns
-        -------
-        record : dict
-            JSON values and arrays, as `featx.studies.evaluation.outcomes` describes them.
-        fit : Fit
-            The fitted method.
+        `n_jobs` are the threads of the fit (default: one a core), `meter` measures its energy. Returns the
+        record (JSON values and arrays; see `featx.studies.evaluation.outcomes`) and the fitted method.
         """
         with meter.measure() if meter else contextlib.nullcontext(Reading()) as reading:
             fit = self.fit or self.method.fit(self, n_jobs)

@@ -20,30 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TuningSetup:
-    """What all fine-tuned methods of a study share.
-
-    Attributes
-    ----------
-    net : Backbone
-    images : sequence of image sources
-        One for each row.
-    device : str
-    epochs : int or None
-        Other than the recipe's.
-    augment : bool or None
-        Whether images are cropped and flipped at random; None: as the recipe says. Where it is said, no
-        learning rate is searched for: the few validation images of a learning curve could not tell which
-        one is better.
-    trained_whole : int
-        Up to so many training images of a class, none is spared for validation: all epochs run.
-    """
+    """What all fine-tuned methods of a study share."""
 
     net: Any
-    images: Sequence[Any]
+    images: Sequence[Any]  # one for each row
     device: str
-    epochs: int | None = None
+    epochs: int | None = None  # other than the recipe's
+    #: Whether images are cropped and flipped at random; None: as the recipe says. Where it is said, no
+    #: learning rate is searched for: few validation images cannot tell which one is better.
     augment: bool | None = None
-    trained_whole: int = 0
+    trained_whole: int = 0  # up to so many images of a class, none is spared for validation: all epochs run
     _digests: dict[int, bytes] = field(default_factory=dict)
 
     def recipe(self, mode: str, n_train: int) -> Any:
@@ -66,15 +52,7 @@ class TuningSetup:
 
 @dataclass(frozen=True, eq=False)
 class FineTuning(Method):
-    """A mode of fine-tuning.
-
-    Attributes
-    ----------
-    mode : {"head", "last", "gradual", "full"}
-    setup : TuningSetup
-    verbose : bool
-        Show a line for each epoch on standard error.
-    """
+    """A mode of fine-tuning; with `verbose` every epoch gets a line on standard error."""
 
     mode: str = field(kw_only=True)
     setup: TuningSetup = field(kw_only=True)

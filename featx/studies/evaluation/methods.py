@@ -18,53 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass
 class Fit:
-    """A fitted method.
+    """A fitted method."""
 
-    Attributes
-    ----------
-    predict : callable
-        Takes row numbers; returns probabilities (len, n_classes), or one number for each row.
-    seconds : float
-        Wall time of selection and fitting.
-    params : dict
-        The settings chosen; JSON values.
-    notes : list of str
-        What a reader of the result should know.
-    cv_score : float
-        Score of the settings in cross-validation; 0 where nothing was selected.
-    curves : dict or None
-        Values by epoch, of a fine-tuned network.
-    model : object
-        The fitted probe.
-    """
-
+    #: Takes row numbers; returns probabilities (len, n_classes), or one number for each row.
     predict: Callable[[np.ndarray], np.ndarray]
-    seconds: float
-    params: dict[str, Any] = field(default_factory=dict)
+    seconds: float  # of selection and fitting
+    params: dict[str, Any] = field(default_factory=dict)  # the settings chosen
     notes: list[str] = field(default_factory=list)
-    cv_score: float = 0.0
-    curves: dict[str, Any] | None = None
-    model: Any = None
+    cv_score: float = 0.0  # of the settings in cross-validation; 0 where nothing was selected
+    curves: dict[str, Any] | None = None  # values by epoch, of a fine-tuned network
+    model: Any = None  # the fitted probe or detector
 
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """Whatever gets a row in a comparison.
-
-    Attributes
-    ----------
-    name, title : str
-        What it is called in files and commands, and for people.
-    kind : str
-        ``"probe"``, ``"finetune"``, or ``"floor"`` for a reference; other studies have kinds of their own.
-    backbone : str or None
-        Whose embeddings it works on; None: raw pixels, or nothing at all.
-    """
+    """Whatever gets a row in a comparison."""
 
     name: str
-    title: str
-    kind: str = "probe"
-    backbone: str | None = None
+    title: str  # for people
+    kind: str = "probe"  # or "finetune", or "floor": a reference; some studies have kinds of their own
+    backbone: str | None = None  # whose embeddings it works on; None: raw pixels, or nothing at all
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -133,16 +106,10 @@ class ProbeMethod(Method):
 
 @dataclass(frozen=True, eq=False)
 class AdaptedProbe(Method):
-    """A probe trained on rows of one domain for another one.
+    """The probe `classifier`, trained on rows of one domain for another one.
 
-    Attributes
-    ----------
-    classifier : str
-        The probe.
-    adapter : DomainAdapter or None
-        Fitted on the training rows and on `unlabelled`, both standardised by the training rows.
-    unlabelled : ndarray of int
-        Rows of the other domain, of which it sees no label.
+    `adapter` (a `DomainAdapter` or None) is fitted on the training rows and on rows of the other domain,
+    `unlabelled`, both standardised by the training rows.
     """
 
     classifier: str = "logreg"
@@ -185,15 +152,7 @@ class AdaptedProbe(Method):
 
 @dataclass(frozen=True, eq=False)
 class DetectorMethod(Method):
-    """An anomaly detector, fitted on normal rows; what it predicts is its decision, below 0 for an anomaly.
-
-    Attributes
-    ----------
-    contamination : float
-        Share of the training rows that its threshold leaves below it.
-    normal : str
-        The classes that are normal.
-    """
+    """An anomaly detector, fitted on normal rows; it predicts its decision, below 0 for an anomaly."""
 
     contamination: float = 0.05
     normal: str = ""

@@ -48,39 +48,20 @@ class _Metrics(TypedDict):
 
 @dataclass
 class Outcome:
-    """What one method said about the test rows, before it is scored.
-
-    Attributes
-    ----------
-    method : Method
-    seconds : dict of str to float or None
-        ``fit`` and ``predict_per_image``; a study adds ``extract``.
-    joules : dict of str to float or None
-        ``fit``; a study adds ``extract``.
-    answers : Answers or None
-        Of classes: not all probabilities, which of many classes are many.
-    values : ndarray of shape (n_test,) or None
-        Predicted numbers.
-    metrics : dict of str to float
-        Where nothing else was kept.
-    earlier_run : str or None
-        When an earlier run computed it.
-    fit : Fit or None
-        The fitted method, where this run fitted it.
-    """
+    """What one method said about the test rows, before it is scored."""
 
     method: Method
-    seconds: dict[str, float | None]
+    seconds: dict[str, float | None]  # ``fit`` and ``predict_per_image``; a study adds ``extract``
     params: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     curves: dict[str, Any] | None = None
     cv_score: float = 0.0
-    joules: dict[str, float | None] = field(default_factory=dict)
-    answers: Any = None  # Answers
-    values: np.ndarray | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    earlier_run: str | None = None
-    fit: Fit | None = None
+    joules: dict[str, float | None] = field(default_factory=dict)  # ``fit``; a study adds ``extract``
+    answers: Any = None  # `Answers`, of classes: not all probabilities, which of many classes are many
+    values: np.ndarray | None = None  # predicted numbers (n_test,)
+    metrics: dict[str, float] = field(default_factory=dict)  # where nothing else was kept
+    earlier_run: str | None = None  # when an earlier run computed it
+    fit: Fit | None = None  # where this run fitted it
 
     @classmethod
     def of(cls, method: Method, record: dict[str, Any], n_classes: int | None, **more: Any) -> Outcome:
@@ -102,21 +83,10 @@ class Outcome:
 
 
 def fits_answers(record: Any, truth: np.ndarray, n_classes: int) -> bool:
-    """Whether a record holds answers for these test rows.
+    """Whether a record, which may be anything, holds answers for test rows of these true classes.
 
-    Parameters
-    ----------
-    record : object
-        From the file of checkpoints: anything.
-    truth : ndarray of shape (n_test,), int
-        The true classes.
-    n_classes : int
-
-    Returns
-    -------
-    bool
-        Labels in range, probabilities between 0 and 1 that agree with them (the predicted class is the most
-        probable one), and every other field of its type.
+    Labels are in range, probabilities lie between 0 and 1 and agree with them (the predicted class is the
+    most probable one), and every other field is of its type.
     """
     if not _fits_common(record, {"labels", "sure", "true"}):
         return False

@@ -17,23 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
-    """Embeddings or pixels with labels or numbers.
+    """Embeddings or pixels with labels or numbers."""
 
-    Attributes
-    ----------
-    x : ndarray of shape (n, d)
-    y : ndarray of shape (n,)
-        Classes (int) or numbers (float).
-    n_classes : int or None
-        None: `y` are numbers.
-    groups : ndarray of shape (n,), optional
-        Rows of one group are never on two sides of a fold.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    n_classes: int | None = None
-    groups: np.ndarray | None = None
+    x: np.ndarray  # (n, d)
+    y: np.ndarray  # (n,): classes, or numbers
+    n_classes: int | None = None  # None: `y` are numbers
+    groups: np.ndarray | None = None  # (n,): rows of one group are never on two sides of a fold
 
     @property
     def task(self) -> TaskName:

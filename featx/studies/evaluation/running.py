@@ -12,6 +12,7 @@ from featx.progress import Progress
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation.cells import Cell
 from featx.studies.evaluation.fine_tuning import FineTuning
+from featx.studies.evaluation.methods import Fit
 from featx.studies.evaluation.outcomes import Outcome
 from featx.terminal import tell
 
@@ -24,87 +25,65 @@ def run_cells(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Iterator[Outcome]:
-    """Run cells one after the other, each on all cores.
+    """Run cells one after the other, each on all cores (or `n_jobs`).
 
-    Parameters
-    ----------
-    cells : sequence of Cell
-    checkpoints : Checkpoints, optional
-        Each cell is kept there as soon as it is finished; default: none is looked for or kept.
-    meter : Meter, optional
-        Measures the energy of each fit.
-    n_jobs : int, optional
-        Threads of a fit; default: one a core.
-    verbose : bool, default=False
-        Say on standard error what is being fitted.
-
-    Yields
-    ------
-    Outcome
-        Of each cell in their order, as soon as there is one; with the fitted method where it was fitted now.
+    Yields the outcome of each in their order, as soon as there is one. Without `checkpoints` none is looked
+    for or kept. `meter` measures the energy of each fit; `verbose` says what is being fitted.
     """
     for cell in cells:
-        record, fit, made = None, None, None
-        if checkpoints is not None:
-            record = checkpoints.get(cell.key, cell.fits, cell.most_bytes)
-        if record is None:
-            if verbose:
-                tell(cell.method.progress)
-            record, fit = cell.run(n_jobs=n_jobs, meter=meter)
-            if checkpoints is not None:
-                record = checkpoints.add(cell.key, record)
-        if checkpoints is not None:
-            made = checkpoints.made(cell.key)
+        record, fit = fetch_record(cell, checkpoints, meter=meter, n_jobs=n_jobs, verbose=verbose)
+        made = None if checkpoints is None else checkpoints.made(cell.key)
         yield Outcome.of(cell.method, record, cell.rows.n_classes, earlier_run=made, fit=fit)
 
 
-def fetch_array(cell: Cell, name: str, checkpoints: Checkpoints) -> Any:
-    """Return one entry of the record of a cell that keeps nothing but probabilities."""
-    work = lambda: cell.run()[0]  # noqa: E731
-    return checkpoints.once(cell.key, work, cell.fits, cell.most_bytes)[name]
+def fetch_record(
+    cell: Cell,
+    checkpoints: Checkpoints | None,
+    *,
+    meter: Meter | None = None,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> tuple[dict[str, Any], Fit | None]:
+    """Return the record of a cell from the checkpoints; or run the cell, keep it, return the fit as well."""
+    fit = None
+
+    def work() -> dict[str, Any]:
+        nonlocal fit
+        if verbose:
+            tell(cell.method.progress)
+        record, fit = cell.run(n_jobs=n_jobs, meter=meter)
+        return record
+
+    if checkpoints is None:
+        return work(), fit
+    return checkpoints.once(cell.key, work, cell.fits, cell.most_bytes), fit
 
 
 def run_cells_in_parallel(
     cells: Sequence[Cell], checkpoints: Checkpoints, *, n_jobs: int | None = None, verbose: bool = False
 ) -> list[Outcome]:
-    """Run many small cells side by side in threads, and show how many are done.
+    """Run many small cells side by side in threads, `n_jobs` at a time (default: one a core).
 
-    Parameters
-    ----------
-    cells : sequence of Cell
-    checkpoints : Checkpoints
-    n_jobs : int, optional
-        Cells at a time; default: one a core. Each computes on one thread, so that the numbers do not depend
-        on how many there are.
-    verbose : bool, default=False
-        Show progress on standard error.
-
-    Returns
-    -------
-    list of Outcome
-        In the order of the cells.
+    Each computes on one thread, so that the numbers do not depend on how many there are; `verbose` shows how
+    many are done. The outcomes come in the order of the cells.
     """
+    from joblib import Parallel, delayed
+
     jobs = _jobs(n_jobs)
     records = {cell.key: checkpoints.get(cell.key, cell.fits, cell.most_bytes) for cell in cells}
     # Levels of the same images make the same cell; and the longest first, so that none is left to the end.
     missing = {cell.key: cell for cell in cells if records[cell.key] is None}
     order = sorted(missing.values(), key=_effort, reverse=True)
+    # Threads: linear algebra and convolutions leave the interpreter free, and nothing has to be copied.
+    parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch=jobs)
     with Progress(len(order), "fitting", unit="cell", enabled=verbose) as progress, _one_thread_each(order):
-        for cell, record in _computed(order, jobs):
+        for cell, record in parallel(delayed(_run)(cell) for cell in order):
             records[cell.key] = checkpoints.add(cell.key, record)
             progress.update(1)
     return [
         Outcome.of(c.method, records[c.key], c.rows.n_classes, earlier_run=checkpoints.made(c.key))
         for c in cells
     ]
-
-
-def _computed(cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    from joblib import Parallel, delayed
-
-    # Threads: linear algebra and convolutions leave the interpreter free, and nothing has to be copied.
-    parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch=jobs)
-    yield from parallel(delayed(_run)(cell) for cell in cells)
 
 
 def _run(cell: Cell) -> tuple[Cell, dict[str, Any]]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from featx.studies.curves.crossing import find_crossing, in_words
+from featx.studies.curves.crossing import describe_crossing, find_crossing
 
 K = np.array([1.0, 4.0, 16.0, 64.0])
 
@@ -25,7 +25,7 @@ def test_it_is_interpolated_on_the_logarithm():
     assert found.shots == pytest.approx(8.0)  # half way from 4 to 16 by ratio
     assert found.rival == "probe 0"
     assert found.low is None
-    assert "from one draw" in in_words(found, "Tuned", 1, 64)
+    assert "from one draw" in describe_crossing(found, "Tuned", 1, 64)
 
 
 def test_the_rival_is_the_best_probe_of_each_level():
@@ -44,10 +44,10 @@ def test_ahead_everywhere_and_nowhere_are_said_as_such():
     draws = np.tile([0.9, 0.9, 0.9, 0.9], (5, 1))
     ahead = crossing(draws, [[0.6, 0.6, 0.6, 0.6]])
     assert (ahead.status, ahead.shots, ahead.shares["before"]) == ("before", None, 1.0)
-    assert "any crossing is below that range." in in_words(ahead, "Tuned", 1, 64)
+    assert "any crossing is below that range." in describe_crossing(ahead, "Tuned", 1, 64)
     behind = crossing(draws, [[0.95, 0.95, 0.95, 0.95]])
     assert behind.status == "none"
-    assert in_words(behind, "Tuned", 1, 64) == (
+    assert describe_crossing(behind, "Tuned", 1, 64) == (
         "No crossing shown: Tuned is not ahead of the best probe (probe 0) at 64 images per class."
     )
 
@@ -83,7 +83,7 @@ def test_an_open_end_is_not_called_a_crossing_that_was_shown():
     rng = np.random.default_rng(0)
     tuned = np.array([0.5, 0.5, 0.5, 0.61]) + rng.normal(0, 0.1, (6, 4))
     found = crossing(tuned, [[0.6, 0.6, 0.6, 0.6]])
-    said = in_words(found, "Tuned", 1, 64)
+    said = describe_crossing(found, "Tuned", 1, 64)
     assert found.high is None
     assert "not shown" in said or "No crossing shown" in said
     assert 0 < found.shares["none"] < 1

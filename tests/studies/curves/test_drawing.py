@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from featx.errors import InputError, UnknownName
-from featx.studies.curves.drawing import Level, checked_shots, draw, levels
+from featx.studies.curves.drawing import Level, check_shots, draw, find_levels
 from featx.studies.curves.protocols import get_protocol
 
 Y = np.repeat([0, 1, 2], [10, 4, 7])
@@ -19,7 +19,7 @@ def drawn(number=0, seed=0, groups=None, y=Y, train=TRAIN, n_classes=3):
 
 
 def test_more_shots_take_what_fewer_shots_take():
-    found, _ = levels((1, 2, 3, 5, "all"), COUNTS)
+    found, _ = find_levels((1, 2, 3, 5, "all"), COUNTS)
     for number in range(5):
         before = set()
         for level in found:
@@ -62,7 +62,7 @@ def test_groups_give_one_image_each_before_a_second_of_any():
 
 
 def test_classes_that_have_fewer_give_all_and_it_is_said():
-    found, notes = levels((1, 5, 8, 9, "all"), (9, 4, 7))
+    found, notes = find_levels((1, 5, 8, 9, "all"), (9, 4, 7))
     assert [level.counts for level in found] == [(1, 1, 1), (5, 4, 5), (8, 4, 7), (9, 4, 7)]
     assert notes == []
     assert found[1].short("abc") == {"b": 4}
@@ -71,7 +71,7 @@ def test_classes_that_have_fewer_give_all_and_it_is_said():
 
 
 def test_shots_beyond_the_data_are_all_of_it_once():
-    found, (note,) = levels((2, 50, 100, "all"), (9, 4, 7))
+    found, (note,) = find_levels((2, 50, 100, "all"), (9, 4, 7))
     assert [level.shots for level in found] == [2, "all"]
     assert "no class has more than 9 training images: 50, 100 shots" in note
 
@@ -79,12 +79,12 @@ def test_shots_beyond_the_data_are_all_of_it_once():
 @pytest.mark.parametrize("shots", [0, -1, 2.5, True, "every", [], [1, None]])
 def test_shots_that_make_no_sense_are_refused(shots):
     with pytest.raises(InputError, match="shots"):
-        checked_shots(shots)
+        check_shots(shots)
 
 
 def test_shots_are_put_in_order():
-    assert checked_shots(["all", 5, 1, 5]) == (1, 5, "all")
-    assert checked_shots(3) == (3,)
+    assert check_shots(["all", 5, 1, 5]) == (1, 5, "all")
+    assert check_shots(3) == (3,)
 
 
 def test_a_protocol_is_found_by_name():

@@ -287,7 +287,7 @@ def test_a_number_is_no_class(noisy, tmp_path):
         ({"shots": 0}, InputError, "shots: expected whole numbers of at least 1"),
         ({"seeds": 0}, InputError, "seeds must be None or a whole number"),
         ({"classifiers": "logrek"}, UnknownName, "did you mean logreg"),
-        ({"classifiers": "pixels"}, InputError, "is a floor"),
+        ({"classifiers": "pixels"}, InputError, "is a reference"),
         ({"baseline": "fullest"}, UnknownName, "did you mean full"),
         ({"protocol": "few"}, UnknownName, "unknown protocol 'few'"),
         ({"n_jobs": 0}, InputError, "n_jobs"),
