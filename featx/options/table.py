@@ -33,6 +33,8 @@ class Option:
         As a keyword and as a key; the flag has dashes in place of the underscores.
     help : str
         One line, for the help of the command line and for docstrings.
+    python : str
+        The line for docstrings, where it is another one.
     check : callable
         Takes name and value; raises `InputError` for a value that the option cannot have.
     default : Any
@@ -58,6 +60,7 @@ class Option:
     choices: tuple[str, ...] = ()
     table: str | None = None
     kinds: tuple[str, ...] = KINDS
+    python: str = ""
 
 
 _ALL = (
@@ -70,13 +73,16 @@ _ALL = (
     Option("test_size", "share of test images where DATA has no split", checks.check_share, 0.25,
            form="share", metavar="F", table="data"),
     Option("limit", "a stratified subset of N images", whole_number(1, optional=True),
-           form="count", metavar="N", table="data"),
+           form="count", metavar="N", table="data",
+           python="use at most so many images, a stratified subset"),
     Option("on_error", "stop at an unreadable image (default), or skip it and list it",
            one_of("raise", "skip"), "raise", choices=("raise", "skip"), table="data"),
     Option("split_by", "what the folders in DATA are, where their names do not tell: folder, groups (sites, "
            "cameras) that are never on both sides of a split, with the classes inside them; none, the "
            "classes",
-           one_of("folder", "none", optional=True), choices=("folder", "none"), table="data"),
+           one_of("folder", "none", optional=True), choices=("folder", "none"), table="data",
+           python="what the top folders of a folder are: ``'folder'``, groups with the classes inside them; "
+           "``'none'``, the classes"),
     Option("labelled", "whether every image must have a label", checks.check_truth, True),
     # The frozen network.
     Option("backbone", "see featx backbones (default: mobilenet_v2)", checks.check_backbone, "mobilenet_v2",
@@ -84,14 +90,15 @@ _ALL = (
     Option("backbones", "one or several backbones (default: mobilenet_v2)", checks.check_backbones,
            ("mobilenet_v2",), form="names", metavar="B", table="network"),
     Option("weights", "another weights name, the path of a checkpoint, or 'random' for random weights",
-           checks.check_weights, "default", metavar="W", table="network"),
+           checks.check_weights, "default", metavar="W", table="network",
+           python="the published weights, others by name, the path of a checkpoint, or None for random ones"),
     Option("layer", "where the embedding is taken (default: pooled penultimate); logits: the class scores",
            checks.check_optional_text, metavar="L", table="network"),
     Option("layers", "layers of each, or all (default: the pooled penultimate)", checks.check_layers,
            form="names", metavar="L"),
     Option("pooling", "for a layer with spatial extent",
            one_of(*checks.POOLINGS, optional=True), choices=("avg", "max", "none"),
-           table="network"),
+           table="network", python="how a layer with spatial extent becomes one vector"),
     Option("image_size", "another input resolution", whole_number(*IMAGE_SIZES, optional=True),
            form="count", metavar="PX", table="network"),
     Option("precision", "auto is bf16 where the CPU or GPU has it, fp16 on older GPUs, else fp32",

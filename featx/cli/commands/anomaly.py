@@ -10,9 +10,6 @@ from typing import Any
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import command_line, into_folder, list_failures
 from featx.errors import InputError
-from featx.options import OPTIONS
-from featx.results import write_atomically
-from featx.results.places import located
 from featx.terminal import printable, say
 
 HELP = "find images unlike the normal ones"
@@ -49,6 +46,9 @@ def run(args: Namespace) -> None:
 
 @into_folder("scores", "data", "test")
 def _score(args: Namespace) -> list[Any]:
+    from featx.options import OPTIONS
+    from featx.results import write_atomically
+    from featx.results.places import located
     from featx.studies.comparison import find_anomalies
 
     folder = Path(args.output)
@@ -80,6 +80,7 @@ def _score(args: Namespace) -> list[Any]:
 
 @into_folder("anomaly", "data", "test")
 def _compare(args: Namespace) -> list[Any]:
+    from featx.results.places import located
     from featx.studies.comparison import compare_detectors
 
     result = compare_detectors(**keywords(args, compare_detectors))

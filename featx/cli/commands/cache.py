@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from featx.cli import values
 from featx.cli.flags import add_flag, add_quiet
 from featx.errors import InputError
-from featx.progress import Progress
 
 if TYPE_CHECKING:
     from featx.cache import Cache, Space, SpaceInfo
@@ -111,6 +110,8 @@ def info(args: Namespace) -> int:
 
 def verify(args: Namespace) -> int:
     """``featx cache verify``"""
+    from featx.progress import Progress
+
     cache = _opened(args)
     total = sum(i.shards for i in cache.info())
     bar = Progress(total, "verifying", unit="files", enabled=not args.quiet)

@@ -9,7 +9,6 @@ from featx.cli.experiment import show
 from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import command_line, into_folder, say_notes
 from featx.errors import InputError
-from featx.results.places import located
 from featx.terminal import say
 
 HELP = "the main job: probes, floors and the fine-tuned baseline on the same split"
@@ -65,6 +64,7 @@ def run(args: Namespace) -> None:
 @into_folder("domains", "data", "target_domain")
 def _compare_domains(args: Namespace) -> None:
     """Compare domains, after refusing the flags that have no meaning there."""
+    from featx.results.places import located
     from featx.studies.comparison import compare_domains
 
     for option in ("label", "target", "regressors"):
