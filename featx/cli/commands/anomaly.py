@@ -39,7 +39,7 @@ def add(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Score the images of TEST, or compare detectors, and list what could not be read."""
     if args.split_by is None:
-        del args.split_by  # judging images has a default of its own
+        del args.split_by  # None would replace the default of `find_anomalies`
     scoring = args.test is not None and not args.normal
     list_failures(_score(args) if scoring else _compare(args))
 

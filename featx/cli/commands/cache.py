@@ -1,4 +1,4 @@
-"""``featx cache``: what is in the embedding cache, is it whole, what can go."""
+"""``featx cache``: show, check, tidy and clear the embedding cache."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def run(args: Namespace) -> int:
 
 
 def info(args: Namespace) -> int:
-    """``featx cache info``"""
+    """Print the spaces of the cache with their sizes and ages."""
     cache = _opened(args)
     infos = cache.info()
     if args.json:
@@ -109,7 +109,7 @@ def info(args: Namespace) -> int:
 
 
 def verify(args: Namespace) -> int:
-    """``featx cache verify``"""
+    """Check every row, and say what is damaged."""
     from featx.progress import Progress
 
     cache = _opened(args)
@@ -128,7 +128,7 @@ def verify(args: Namespace) -> int:
 
 
 def gc(args: Namespace) -> int:
-    """``featx cache gc``"""
+    """Remove what is no longer needed, and merge small files."""
     cache = _opened(args)
     done = cache.collect(max_bytes=args.max_size, older_than=args.older_than)
     for space in done.removed_spaces:
@@ -147,7 +147,7 @@ def gc(args: Namespace) -> int:
 
 
 def clear(args: Namespace) -> int:
-    """``featx cache clear``"""
+    """Remove spaces, or everything, after asking."""
     cache = _opened(args)
     infos = cache.info()
     if args.space:

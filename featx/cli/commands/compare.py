@@ -50,7 +50,7 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Compare, by way of an experiment whose file is left beside the results."""
+    """Run the comparison as an experiment, which leaves its file beside the results."""
     if args.target_domain is not None:
         _compare_domains(args)
         return
@@ -81,7 +81,7 @@ def _compare_domains(args: Namespace) -> None:
     if not args.ensemble:
         raise InputError("--no-ensemble does not go with --target-domain: there is one backbone")
     options = keywords(args, compare_domains)
-    del options["target"]  # of the command line, the column; of the function, the other domain
+    del options["target"]  # the flag names columns, the parameter the other domain
     if args.backbones:
         options["backbone"] = args.backbones[0]
     if args.classifiers:

@@ -1,4 +1,4 @@
-"""``featx search``: the images of a features file that are most similar to some of them, or to new ones."""
+"""``featx search``: find the images of a features file that are most similar to a query."""
 
 from __future__ import annotations
 
