@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -53,6 +54,9 @@ def test_every_group_and_every_keyword_is_in_the_table():
     assert grouped <= set(OPTIONS)
     for kind in KEYWORDS:
         assert set(kind.__annotations__) <= grouped, kind
+        for name, told in kind.__annotations__.items():
+            for word in re.findall(r"[\"'](\w+)[\"']", told.__forward_arg__):
+                OPTIONS[name].check(name, word)
     for group in (Network, Reading, Run):
         assert vars(group()) == {field.name: OPTIONS[field.name].default for field in fields(group)}
 

@@ -18,8 +18,8 @@ _ORDER = (
 
 def command_names() -> list[str]:
     """Return the names of the commands, in the order of their list."""
-    files = [file for folder in __path__ for file in os.listdir(folder)]
-    found = [file[:-3] for file in files if file.endswith(".py") and file != "__init__.py"]
+    files = [file.removesuffix(".py") for folder in __path__ for file in os.listdir(folder) if ".py" in file]
+    found = [name for name in files if name.isidentifier() and name != "__init__"]
     return sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
