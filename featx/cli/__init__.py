@@ -23,11 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 when the input was bad, the output could not be written or Ctrl-C ended the run, with one line
-        on standard error. An error of featx itself propagates with its traceback, which Python turns into
-        status 1.
+        0; 2, with one line on standard error, if the input is bad, the output cannot be written or Ctrl-C
+        ended the run; 3 if ``featx cache verify`` found damage. An internal error propagates with its
+        traceback, which Python turns into status 1.
     """
-    hook, sys.unraisablehook = sys.unraisablehook, _insist
+    hook, sys.unraisablehook = sys.unraisablehook, _send_interrupt_again
     try:
         _open_streams()
         sys.stdout = _Output(sys.stdout)  # type: ignore[assignment]
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "interrupted; rows that were committed stay in the cache, and the next run goes on from there"
         )
     except BrokenPipeError:
-        # The reader of our output went away (`featx backbones | head`): not an error of anybody's.
+        # The program that reads the output has stopped (`featx backbones | head`), which is no error.
         return 0
     finally:
         sys.unraisablehook = hook
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         args = build_parser().parse_args(argv)
-    except SystemExit:  # of --help and --version, and of arguments that make no sense
+    except SystemExit:  # raised by --help, --version and wrong arguments
         sys.stdout.flush()
         raise
     warnings.showwarning = _one_line_warning
@@ -60,7 +60,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _open_streams() -> None:
-    """Make the standard streams fit for whatever is printed.
+    """Open standard streams that are closed, and let them print any character.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def _open_streams() -> None:
         Standard output is closed.
     """
     closed = sys.stdout is None
-    # Whatever is opened first takes the number of a closed stream, and would get what is printed.
+    # The next file that is opened would take the number of a closed stream, and receive what is printed.
     for number in range(3):
         try:
             os.fstat(number)
@@ -83,23 +83,23 @@ def _open_streams() -> None:
         raise OutputError("standard output is closed; send it to a file, or to /dev/null")
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:  # what the terminal cannot show is written as an escape
+        if reconfigure is not None:  # characters that the terminal cannot show become escapes
             reconfigure(errors="backslashreplace")
 
 
 class _Output:
-    """Standard output, whose failures are errors of featx."""
+    """Standard output that raises `OutputError` where it cannot be written."""
 
     def __init__(self, stream: Any):
         self._stream = stream
         self._failed: OutputError | None = None
 
     def write(self, text: str) -> int:
-        """As the stream's; argparse passes over errors, so the first one is kept for `flush`."""
+        """Write to the stream; argparse ignores errors, so the first one is kept for `flush`."""
         return self._guarded(self._stream.write, text)
 
     def flush(self) -> None:
-        """As the stream's."""
+        """Flush the stream, or raise the error of an earlier write."""
         if self._failed is not None:
             raise self._failed
         self._guarded(self._stream.flush)
@@ -109,7 +109,7 @@ class _Output:
             return call(*args)
         except BrokenPipeError:
             raise
-        except (OSError, ValueError) as error:  # a ValueError is that of a closed file
+        except (OSError, ValueError) as error:  # ValueError: the file is closed
             self._failed = OutputError(f"standard output cannot be written ({reason_of(error)})")
             raise self._failed from error
 
@@ -118,7 +118,7 @@ class _Output:
 
 
 def _close_streams() -> None:
-    """Write what is left; where that fails, let nothing be said of it when the interpreter ends."""
+    """Write what is left. If that fails, keep the interpreter from reporting it when it ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -127,8 +127,8 @@ def _close_streams() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _insist(unraisable: sys.UnraisableHookArgs) -> None:
-    """Send Ctrl-C again that fell into a destructor or a callback of the interpreter, where it is lost."""
+def _send_interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Send Ctrl-C again if it came inside a destructor or callback, where the interpreter drops it."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 from featx.cli import values
-from featx.options import OPTIONS
 
 DATA_HELP = (
     "a folder with one subfolder per class (optionally under train/ and test/ or val/), a .csv or .parquet "
@@ -37,6 +35,8 @@ def add_flag(parser: Any, name: str, *flags: str, **changes: Any) -> None:
     **changes
         What differs from the table, as for ``add_argument``; None leaves it out.
     """
+    from featx.options import OPTIONS
+
     option = OPTIONS[name]
     settings: dict[str, Any] = {"dest": name, "help": option.help, "default": option.default}
     if option.choices:
@@ -119,6 +119,8 @@ def add_force(parser: Any) -> None:
 
 def keywords(args: Namespace, function: Callable[..., Any]) -> dict[str, Any]:
     """Return the keywords of `function` for which there are flags, with what was given for them."""
+    import inspect
+
     given = {**vars(args), "verbose": not getattr(args, "quiet", False)}
     if given.get("weights") == "random":
         given["weights"] = None

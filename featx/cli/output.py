@@ -9,7 +9,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from featx.results.output_paths import Study, output_folder
 from featx.terminal import printable, say, tell
 
 
@@ -35,6 +34,7 @@ def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callabl
         def run(args: Namespace) -> Any:
             if not args.output:
                 return command(args)
+            from featx.results.output_paths import Study, output_folder
             from featx.studies.output import removed_if_unused
 
             study = Study.of(kind, *(getattr(args, name) for name in data))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 
-from featx.options.checks import MOST_SEED
-
 
 def positive(text: str) -> int:
     """Return a whole number above 0."""
@@ -21,6 +19,8 @@ def positive(text: str) -> int:
 
 def seed(text: str) -> int:
     """Return a whole number that every random generator takes."""
+    from featx.options.checks import MOST_SEED
+
     value = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= value <= MOST_SEED:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {MOST_SEED}, got {text!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Embedder:
     spaces: tuple[Space, ...]
     dims: tuple[int, ...]
     preparation: Preparation
-    make_engine: Callable[[int, int | None], Any]
+    make_engine: Callable[..., Any]
     dtype: str = "float32"
     plan: Plan | None = None
     backbone: Any = None
@@ -80,17 +81,14 @@ class Embedder:
         return found
 
     def calibrated(self, calibration: bytes) -> Embedder:
-        """Return it with the scales that were measured, in a space of their own."""
+        """Return the same embedder with the scales that were found, in a space of its own."""
         import hashlib
 
-        digest = hashlib.sha256(calibration).hexdigest()
-        return _embedder(
-            self.backbone,
-            self.plan,
-            dtype=self.dtype,
-            batch_size=self.batch_size,
-            calibration=(digest, calibration),
-            fallbacks=self.fallbacks,
+        found = {"calibration": hashlib.sha256(calibration).hexdigest()}
+        return replace(
+            self,
+            spaces=tuple(Space({**space.fields, **found}) for space in self.spaces),
+            make_engine=partial(self.make_engine, calibration=calibration),
         )
 
 
@@ -98,63 +96,55 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
     """Return the embedder of a backbone from `load_backbone`, or of a `MultiLayerBackbone`."""
     from featx.engines import fallbacks, resolve
 
-    dtype, batch_size = run.dtype, run.batch_size
     check_options(
-        engine=run.engine, device=run.device, precision=run.precision, batch_size=batch_size, dtype=dtype
+        engine=run.engine,
+        device=run.device,
+        precision=run.precision,
+        batch_size=run.batch_size,
+        dtype=run.dtype,
     )
-    plan = resolve(engine=run.engine, device=run.device, precision=run.precision)
-    others = [_embedder(backbone, p, dtype=dtype, batch_size=batch_size) for p in fallbacks(plan)]
-    for i in reversed(range(len(others))):
-        others[i] = replace(others[i], fallbacks=tuple(others[i + 1 :]))
-    return _embedder(backbone, plan, dtype=dtype, batch_size=batch_size, fallbacks=tuple(others))
-
-
-def _embedder(
-    backbone: Any,
-    plan: Any,
-    *,
-    dtype: str,
-    batch_size: int | str,
-    calibration: tuple[str, bytes] | None = None,
-    fallbacks: tuple[Embedder, ...] = (),
-) -> Embedder:
-    def make(inputs: int, threads: int | None) -> Any:
-        from featx.engines import build_engine
-
-        return build_engine(
-            backbone,
-            plan,
-            batch_size=batch_size,
-            images=inputs,
-            threads=threads,
-            calibration=None if calibration is None else calibration[1],
-        )
-
     layers = getattr(backbone, "members", (backbone,))
-    return Embedder(
-        spaces=tuple(_space(layer, plan.precision, dtype, calibration) for layer in layers),
-        dims=tuple(layer.dim for layer in layers),
-        preparation=backbone.preprocessing,
-        make_engine=make,
-        dtype=dtype,
-        plan=plan,
-        backbone=backbone,
-        fallbacks=fallbacks,
-        batch_size=batch_size,
+    plan = resolve(engine=run.engine, device=run.device, precision=run.precision)
+    embedders: list[Embedder] = []
+    for way in reversed([plan, *fallbacks(plan)]):
+
+        def make(inputs: int, threads: int | None, calibration: bytes | None = None, way: Any = way) -> Any:
+            from featx.engines import build_engine
+
+            return build_engine(
+                backbone,
+                way,
+                batch_size=run.batch_size,
+                images=inputs,
+                threads=threads,
+                calibration=calibration,
+            )
+
+        embedder = Embedder(
+            spaces=tuple(_space(layer, way.precision, run.dtype) for layer in layers),
+            dims=tuple(layer.dim for layer in layers),
+            preparation=backbone.preprocessing,
+            make_engine=make,
+            dtype=run.dtype,
+            plan=way,
+            backbone=backbone,
+            fallbacks=tuple(embedders),
+            batch_size=run.batch_size,
+        )
+        embedders.insert(0, embedder)
+    return embedders[0]
+
+
+def _space(layer: Any, precision: str, dtype: str) -> Space:
+    return Space(
+        {
+            "format_version": FORMAT_VERSION,
+            "backbone": layer.identity,
+            "preprocessing": layer.preprocessing.identity,
+            "precision": precision,
+            "dtype": dtype,
+        }
     )
-
-
-def _space(layer: Any, precision: str, dtype: str, calibration: tuple[str, bytes] | None) -> Space:
-    fields: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "backbone": layer.identity,
-        "preprocessing": layer.preprocessing.identity,
-        "precision": precision,
-        "dtype": dtype,
-    }
-    if calibration is not None:
-        fields["calibration"] = calibration[0]
-    return Space(fields)
 
 
 class FunctionEngine:

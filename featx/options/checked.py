@@ -115,7 +115,8 @@ def _completed(docstring: str, keywords: Iterable[str]) -> str:
     """The docstring with a line for each keyword below its ``**options``."""
     lines = []
     for name in keywords:
-        told = f"``{name}={OPTIONS[name].default!r}``: {OPTIONS[name].help}."
+        option = OPTIONS[name]
+        told = f"``{name}={option.default!r}``: {option.python or option.help}."
         lines += textwrap.wrap(told, 100, initial_indent="    - ", subsequent_indent="      ")
     head, mark, tail = docstring.partition("\n**options\n")
     if not mark:

@@ -38,6 +38,11 @@ class Network(_Group):
     pooling: str | None = OPTIONS["pooling"].default
     image_size: int | None = OPTIONS["image_size"].default
 
+    @property
+    def besides_layer(self) -> dict[str, Any]:
+        """The keywords of `featx.backbones.load_layers`, which takes several layers."""
+        return {"weights": self.weights, "pooling": self.pooling, "image_size": self.image_size}
+
 
 @dataclass(frozen=True)
 class Reading(_Group):

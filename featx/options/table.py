@@ -15,6 +15,12 @@ from featx.options.checks import Check, one_of, whole_number
 #: What the value of an option is, for the command line and experiment files, where it arrives as text.
 Form = Literal["text", "names", "count", "seed", "share", "batch", "shots", "truth"]
 
+#: Words that an option can have.
+ON_ERROR = ("raise", "skip")
+SPLIT_BY = ("folder", "none")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+ENGINES = ("auto", "torch", "openvino", "compile", "eager")
+DTYPES = ("float32", "float16")
 #: Kinds of experiment.
 KINDS = ("compare", "curve")
 #: Side of the images that a network is given: smaller ones show nothing, larger ones take 200 MB each.
@@ -33,6 +39,8 @@ class Option:
         As a keyword and as a key; the flag has dashes in place of the underscores.
     help : str
         One line, for the help of the command line and for docstrings.
+    python : str
+        The line for docstrings, where it is another one.
     check : callable
         Takes name and value; raises `InputError` for a value that the option cannot have.
     default : Any
@@ -58,6 +66,7 @@ class Option:
     choices: tuple[str, ...] = ()
     table: str | None = None
     kinds: tuple[str, ...] = KINDS
+    python: str = ""
 
 
 _ALL = (
@@ -70,13 +79,16 @@ _ALL = (
     Option("test_size", "share of test images where DATA has no split", checks.check_share, 0.25,
            form="share", metavar="F", table="data"),
     Option("limit", "a stratified subset of N images", whole_number(1, optional=True),
-           form="count", metavar="N", table="data"),
+           form="count", metavar="N", table="data",
+           python="use at most so many images, a stratified subset"),
     Option("on_error", "stop at an unreadable image (default), or skip it and list it",
-           one_of("raise", "skip"), "raise", choices=("raise", "skip"), table="data"),
+           one_of(*ON_ERROR), "raise", choices=ON_ERROR, table="data"),
     Option("split_by", "what the folders in DATA are, where their names do not tell: folder, groups (sites, "
            "cameras) that are never on both sides of a split, with the classes inside them; none, the "
            "classes",
-           one_of("folder", "none", optional=True), choices=("folder", "none"), table="data"),
+           one_of(*SPLIT_BY, optional=True), choices=SPLIT_BY, table="data",
+           python="what the top folders of a folder are: ``'folder'``, groups with the classes inside them; "
+           "``'none'``, the classes"),
     Option("labelled", "whether every image must have a label", checks.check_truth, True),
     # The frozen network.
     Option("backbone", "see featx backbones (default: mobilenet_v2)", checks.check_backbone, "mobilenet_v2",
@@ -84,19 +96,19 @@ _ALL = (
     Option("backbones", "one or several backbones (default: mobilenet_v2)", checks.check_backbones,
            ("mobilenet_v2",), form="names", metavar="B", table="network"),
     Option("weights", "another weights name, the path of a checkpoint, or 'random' for random weights",
-           checks.check_weights, "default", metavar="W", table="network"),
+           checks.check_weights, "default", metavar="W", table="network",
+           python="the published weights, others by name, the path of a checkpoint, or None for random ones"),
     Option("layer", "where the embedding is taken (default: pooled penultimate); logits: the class scores",
            checks.check_optional_text, metavar="L", table="network"),
     Option("layers", "layers of each, or all (default: the pooled penultimate)", checks.check_layers,
            form="names", metavar="L"),
     Option("pooling", "for a layer with spatial extent",
            one_of(*checks.POOLINGS, optional=True), choices=("avg", "max", "none"),
-           table="network"),
+           table="network", python="how a layer with spatial extent becomes one vector"),
     Option("image_size", "another input resolution", whole_number(*IMAGE_SIZES, optional=True),
            form="count", metavar="PX", table="network"),
     Option("precision", "auto is bf16 where the CPU or GPU has it, fp16 on older GPUs, else fp32",
-           one_of("auto", "fp32", "bf16", "fp16", "int8"), "auto",
-           choices=("auto", "fp32", "bf16", "fp16", "int8"), table="network"),
+           one_of(*PRECISIONS), "auto", choices=PRECISIONS, table="network"),
     # The methods.
     Option("classifiers", "probes to compare (default: all nine); on request also the protocols "
            "linear-probe, dinov2-logreg, dinov2-knn, lsr-fewshot and nearest-centroid", checks.check_names,
@@ -140,12 +152,12 @@ _ALL = (
     Option("top", "images to show (default: 12)", whole_number(0, 10_000), 12, form="count", metavar="N"),
     # The run.
     Option("engine", "auto, torch, openvino, compile or eager",
-           one_of("auto", "torch", "openvino", "compile", "eager"), "auto", metavar="E", table="run"),
+           one_of(*ENGINES), "auto", metavar="E", table="run"),
     Option("device", "auto, cpu, cuda, cuda:1, mps", checks.check_device, "auto", metavar="D", table="run"),
     Option("batch_size", "auto or a number", whole_number(1, 65_536, also=("auto",)), "auto",
            form="batch", metavar="N", table="run"),
     Option("dtype", "in which embeddings are kept: float16 takes half the bytes",
-           one_of("float32", "float16"), "float32", choices=("float32", "float16")),
+           one_of(*DTYPES), "float32", choices=DTYPES),
     Option("cache", "embedding cache (default: FEATX_CACHE or the user's cache folder)", checks.check_cache,
            metavar="DIR", table="run"),
     Option("n_jobs", "cores to use (default: all that this process may)",

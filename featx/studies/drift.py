@@ -246,13 +246,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
 
     total, dataset = len(dataset), dataset.subset(_sample(len(dataset), most, seed))
     if isinstance(backbone, str):
-        members = load_layers(
-            backbone,
-            [network.layer],
-            weights=network.weights,
-            pooling=network.pooling,
-            image_size=network.image_size,
-        )
+        members = load_layers(backbone, [network.layer], **network.besides_layer)
     else:
         require_loaded_as_it_is(backbone, network)
         members = [backbone]

@@ -177,13 +177,7 @@ def _cuts(name: Any, layers: Any, network: Network) -> tuple[list[Any], Any]:
 
     wanted = [None] if layers is None else layers
     if isinstance(name, str):
-        members = load_layers(
-            name,
-            wanted,
-            weights=network.weights,
-            pooling=network.pooling,
-            image_size=network.image_size,
-        )
+        members = load_layers(name, wanted, **network.besides_layer)
     else:
         require_loaded_as_it_is(name, network)
         members = load_layers(name, wanted)

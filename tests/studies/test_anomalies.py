@@ -105,7 +105,11 @@ def test_what_is_written_can_be_read(result, tmp_path):
         (lambda: compare_detectors(blobs(), blobs()), InputError, "say which of their classes are normal"),
         (lambda: compare_detectors(blobs(), detectors="knnn"), UnknownName, "did you mean knn"),
         (lambda: find_anomalies(blobs().subset([0]), blobs()), DatasetError, "1 normal images to train on"),
-        (lambda: find_anomalies(blobs(), blobs(), bach_size=3), TypeError, "unexpected option 'bach_size'"),
+        (
+            lambda: find_anomalies(blobs(), blobs(), bach_size=3),
+            TypeError,
+            "unexpected keyword argument 'bach_size'; did you mean batch_size",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(call, error, message):

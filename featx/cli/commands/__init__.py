@@ -6,7 +6,7 @@ A module in this package is a command of its name. Nothing heavy is imported bef
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import os
 from types import ModuleType
 
 #: Commands in the order of the list that ``featx --help`` shows; those not named here follow.
@@ -18,7 +18,8 @@ _ORDER = (
 
 def command_names() -> list[str]:
     """Return the names of the commands, in the order of their list."""
-    found = [module.name for module in pkgutil.iter_modules(__path__)]
+    files = [file.removesuffix(".py") for folder in __path__ for file in os.listdir(folder) if ".py" in file]
+    found = [name for name in files if name.isidentifier() and name != "__init__"]
     return sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 

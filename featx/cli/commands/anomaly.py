@@ -10,9 +10,6 @@ from typing import Any
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import command_line, into_folder, list_failures
 from featx.errors import InputError
-from featx.options import OPTIONS
-from featx.results import write_atomically
-from featx.results.output_paths import located
 from featx.terminal import printable, say
 
 HELP = "find images unlike the normal ones"
@@ -42,13 +39,16 @@ def add(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Score the images of TEST, or compare detectors, and list what could not be read."""
     if args.split_by is None:
-        del args.split_by  # judging images has a default of its own
+        del args.split_by  # None would replace the default of `find_anomalies`
     scoring = args.test is not None and not args.normal
     list_failures(_score(args) if scoring else _compare(args))
 
 
 @into_folder("scores", "data", "test")
 def _score(args: Namespace) -> list[Any]:
+    from featx.options import OPTIONS
+    from featx.results import write_atomically
+    from featx.results.output_paths import located
     from featx.studies.comparison import find_anomalies
 
     folder = Path(args.output)
@@ -80,6 +80,7 @@ def _score(args: Namespace) -> list[Any]:
 
 @into_folder("anomaly", "data", "test")
 def _compare(args: Namespace) -> list[Any]:
+    from featx.results.output_paths import located
     from featx.studies.comparison import compare_detectors
 
     result = compare_detectors(**keywords(args, compare_detectors))

@@ -1,4 +1,4 @@
-"""``featx cache``: what is in the embedding cache, is it whole, what can go."""
+"""``featx cache``: show, check, tidy and clear the embedding cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from featx.cli import values
 from featx.cli.flags import add_flag, add_quiet
 from featx.errors import InputError
-from featx.progress import Progress
 
 if TYPE_CHECKING:
     from featx.cache import Cache, Space, SpaceInfo
@@ -80,7 +79,7 @@ def run(args: Namespace) -> int:
 
 
 def info(args: Namespace) -> int:
-    """``featx cache info``"""
+    """Print the spaces of the cache with their sizes and ages."""
     cache = _opened(args)
     infos = cache.info()
     if args.json:
@@ -110,7 +109,9 @@ def info(args: Namespace) -> int:
 
 
 def verify(args: Namespace) -> int:
-    """``featx cache verify``"""
+    """Check every row, and say what is damaged."""
+    from featx.progress import Progress
+
     cache = _opened(args)
     total = sum(i.shards for i in cache.info())
     bar = Progress(total, "verifying", unit="files", enabled=not args.quiet)
@@ -127,7 +128,7 @@ def verify(args: Namespace) -> int:
 
 
 def gc(args: Namespace) -> int:
-    """``featx cache gc``"""
+    """Remove what is no longer needed, and merge small files."""
     cache = _opened(args)
     done = cache.collect_garbage(max_bytes=args.max_size, older_than=args.older_than)
     for space in done.removed_spaces:
@@ -146,7 +147,7 @@ def gc(args: Namespace) -> int:
 
 
 def clear(args: Namespace) -> int:
-    """``featx cache clear``"""
+    """Remove spaces, or everything, after asking."""
     cache = _opened(args)
     infos = cache.info()
     if args.space:

@@ -9,7 +9,6 @@ from featx.cli.experiment import show
 from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import command_line, into_folder, say_notes
 from featx.errors import InputError
-from featx.results.output_paths import located
 from featx.terminal import say
 
 HELP = "the main job: probes, floors and the fine-tuned baseline on the same split"
@@ -51,7 +50,7 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Compare, by way of an experiment whose file is left beside the results."""
+    """Run the comparison as an experiment, which leaves its file beside the results."""
     if args.target_domain is not None:
         _compare_domains(args)
         return
@@ -65,6 +64,7 @@ def run(args: Namespace) -> None:
 @into_folder("domains", "data", "target_domain")
 def _compare_domains(args: Namespace) -> None:
     """Compare domains, after refusing the flags that have no meaning there."""
+    from featx.results.output_paths import located
     from featx.studies.comparison import compare_domains
 
     for option in ("label", "target", "regressors"):
@@ -81,7 +81,7 @@ def _compare_domains(args: Namespace) -> None:
     if not args.ensemble:
         raise InputError("--no-ensemble does not go with --target-domain: there is one backbone")
     options = keywords(args, compare_domains)
-    del options["target"]  # of the command line, the column; of the function, the other domain
+    del options["target"]  # the flag names columns, the parameter the other domain
     if args.backbones:
         options["backbone"] = args.backbones[0]
     if args.classifiers:

@@ -41,7 +41,7 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Compute the curve, by way of an experiment whose file is left beside the results."""
+    """Run the learning curve as an experiment, which leaves its file beside the results."""
     from featx.studies.experiments import Experiment
 
     experiment = Experiment("curve", Path(args.output), args.data, vars(args))

@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 import featx
 from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import list_failures, show_profile
-from featx.results.output_paths import output_file
 from featx.terminal import say
 
 HELP = "images to embeddings"
@@ -27,6 +26,8 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Extract the embeddings and write them into one file."""
+    from featx.results.output_paths import output_file
+
     target = output_file(args.output, "features", force=args.force)
     features = featx.extract(**keywords(args, featx.extract))
     features.save(target)

@@ -84,7 +84,7 @@ def _task(features: Features, args: Namespace) -> Task | None:
 def _probed(
     features: Features, task: Task | None, known: np.ndarray, pool: np.ndarray, args: Namespace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return inputs and outputs of the linear layer of a probe that was fitted on what is labelled."""
+    """Fit a probe on the labelled images; return inputs and outputs of its linear layer for the others."""
     import numpy as np
 
     from featx.methods.probes import fit_probe

@@ -11,9 +11,6 @@ import featx
 from featx.cli.flags import add_machine, add_output, add_run, keywords
 from featx.cli.output import list_failures, show_profile
 from featx.errors import DatasetError
-from featx.results import write_atomically
-from featx.results.output_paths import output_file
-from featx.spreadsheet import csv_text
 from featx.terminal import json_line, printable, tell
 
 HELP = "use a kept classifier"
@@ -33,6 +30,9 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print or write the label of each image."""
+    from featx.results import write_atomically
+    from featx.results.output_paths import output_file
+
     target = output_file(args.output, "predictions", force=args.force) if args.output else None
     model = featx.load_model(args.model)
     args.images, unlisted = _image_paths(args)
@@ -74,6 +74,7 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
 def formatted(predictions: list[Any], form: str) -> str:
     """Return a CSV file, whose cells are safe in a spreadsheet, or exact JSON lines."""
     from featx.estimators.model import prediction_rows
+    from featx.spreadsheet import csv_text
 
     if form == "jsonl":
         return "".join(

@@ -7,7 +7,6 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 import featx
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import into_folder, say_notes
-from featx.results.output_paths import located
 from featx.terminal import say
 
 HELP = "which backbone, which layer: transferability scores beside a linear probe"
@@ -34,6 +33,8 @@ def add(parser: ArgumentParser) -> None:
 @into_folder("ranking", "data")
 def run(args: Namespace) -> None:
     """Rank the backbones."""
+    from featx.results.output_paths import located
+
     if args.layers == ["all"]:
         args.layers = "all"
     result = featx.rank(**keywords(args, featx.rank))

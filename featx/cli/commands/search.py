@@ -1,4 +1,4 @@
-"""``featx search``: the images of a features file that are most similar to some of them, or to new ones."""
+"""``featx search``: find the images of a features file that are most similar to a query."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from featx.cli import values
 from featx.cli.flags import add_flag, add_machine, add_quiet
 from featx.errors import DatasetError, UnknownName
-from featx.options import Run, require_no_effect
 from featx.terminal import json_line, printable, say
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ def run(args: Namespace) -> None:
     """Print the images that are most similar to each query."""
     from featx.analysis.neighbours import SimilarImages
     from featx.data.features import load_features
+    from featx.options import require_no_effect
 
     features = load_features(args.file)
     labels = _labels(features)
@@ -78,6 +78,7 @@ def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarr
     """Return rows of image files, by the network that the rows of the file come from."""
     from featx.data import from_arrays
     from featx.extraction import backbone_arguments, embed, matching_embedder
+    from featx.options import Run
 
     where = Path(args.file).name
     run = Run.of(vars(args))

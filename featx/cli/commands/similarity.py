@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 import featx
 from featx.cli.flags import add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import into_folder, say_notes
-from featx.results.output_paths import located
 from featx.terminal import say
 
 HELP = "do two sets of images differ, and which images most"
@@ -35,6 +34,8 @@ def add(parser: ArgumentParser) -> None:
 @into_folder("similarity", "a", "b")
 def run(args: Namespace) -> None:
     """Compare the two sets."""
+    from featx.results.output_paths import located
+
     result = featx.similarity(**keywords(args, featx.similarity))
     say_notes(result.table(), result.notes, result.verdict())
     if args.output:

@@ -286,7 +286,7 @@ def test_predictions_are_in_the_precision_of_the_training_or_better(images, monk
     assert model._fitted.precision == "bf16"
     asked, original = [], room.network_embedder
     monkeypatch.setattr(
-        room, "network_embedder", lambda *a, **k: asked.append(k["precision"]) or original(*a, **k)
+        room, "network_embedder", lambda net, run: asked.append(run.precision) or original(net, run)
     )
     expected = model.predict(images[0])
     model.set_params(precision="auto")  # which is fp32 here, as on a machine without bf16

@@ -14,7 +14,7 @@ from featx import Features, compare, learning_curve
 from featx.data.splits import Split
 from featx.data.tasks import Task
 from featx.methods.adaptation import CORAL
-from featx.methods.probes import PROBES, REGRESSORS, Probe, fit_probe, fit_regressor
+from featx.methods.probes import CLASSIFIERS, REGRESSORS, Probe, fit_probe
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation import Cell, LabelledRows, cells, probe_method, run_cells
 from featx.studies.evaluation.methods import AdaptedProbe, DetectorMethod
@@ -144,7 +144,7 @@ def test_a_regressor_is_kept_and_found_by_its_definition(tmp_path, monkeypatch):
     other = compare(features, **options, resume=tmp_path)
     assert met == ["knn"]
     train = np.setdiff1d(np.arange(36), [int(id.removesuffix(".png")) for id in other.ids])
-    fitted = fit_regressor("ridge", features.embeddings[train], numbers[train], seed=0)
+    fitted = fit_probe("ridge", features.embeddings[train], numbers[train], task="numbers", seed=0)
     assert next(m for m in other.methods if m.name == "ridge").params == fitted.params
 
 
@@ -172,7 +172,7 @@ def _toy(task):
 
 
 def test_a_probe_that_is_added_to_the_table_reaches_every_study(tmp_path, monkeypatch):
-    monkeypatch.setitem(PROBES, "toy", Probe("toy", "A toy of a probe", _toy))
+    monkeypatch.setitem(CLASSIFIERS, "toy", Probe("toy", "A toy of a probe", _toy))
     compared = compare(made(), classifiers=["toy"], baseline="none", n_boot=20)
     assert [m.title for m in compared.methods] == ["Most frequent class", "A toy of a probe"]
     assert "A toy of a probe" in compared.save(tmp_path / "compare").read_text(encoding="utf-8")
