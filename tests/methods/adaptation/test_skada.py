@@ -6,12 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn import config_context
 
 from featx.methods.adaptation.alignment import SubspaceAlignment
 from featx.methods.adaptation.moments import CORAL
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of skada and its requirements, while they are imported
+# Importing skada warns, and switches metadata routing on for every estimator of the process.
+with warnings.catch_warnings(), config_context():
+    warnings.simplefilter("ignore")
     skada = pytest.importorskip("skada", reason="needs skada")
 
 
@@ -24,7 +26,9 @@ def domains():
 
 def by_skada(adapter, source, target):
     both, side = np.concatenate([source, target]), np.repeat([1, -2], [len(source), len(target)])
-    adapted = adapter.fit(both, sample_domain=side).transform(both, sample_domain=side, allow_source=True)
+    with config_context(enable_metadata_routing=True):
+        fitted = adapter.fit(both, sample_domain=side)
+        adapted = fitted.transform(both, sample_domain=side, allow_source=True)
     return adapted[side > 0], adapted[side < 0]
 
 
