@@ -16,6 +16,9 @@ from featx.cli.parser import build_parser
 from featx.errors import FeatxError, OutputError, reason_of
 from featx.terminal import printable, tell
 
+#: Exit status after Ctrl-C: that of a program that SIGINT ends.
+INTERRUPTED = 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
@@ -23,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2, with one line on standard error, if the input is bad, the output cannot be written or Ctrl-C
-        ended the run; 3 if ``featx cache verify`` found damage. An internal error propagates with its
+        0; with one line on standard error, 2 if the input is bad or the output cannot be written, and 130 if
+        Ctrl-C ended the run; 3 if ``featx cache verify`` found damage. An internal error propagates with its
         traceback, which Python turns into status 1.
     """
     hook, sys.unraisablehook = sys.unraisablehook, _send_interrupt_again
@@ -37,9 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FeatxError as error:
         return _stop(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        return _stop(
-            "interrupted; rows that were committed stay in the cache, and the next run goes on from there"
-        )
+        _stop("interrupted; rows that were committed stay in the cache, and the next run goes on from there")
+        return INTERRUPTED
     except BrokenPipeError:
         # The program that reads the output has stopped (`featx backbones | head`), which is no error.
         return 0

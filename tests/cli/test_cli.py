@@ -368,6 +368,6 @@ def test_ctrl_c_that_falls_into_a_callback_is_not_lost():
         "sys.exit(main(['backbones']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 130, done.stderr
     assert done.stderr.startswith("featx: interrupted")
     assert len(done.stderr.splitlines()) == 1

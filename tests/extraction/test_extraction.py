@@ -358,7 +358,7 @@ def test_additions_and_removals_cost_what_they_add(photos, monkeypatch):
     assert (len(features), features.run["forward_passes"]) == (25, 0)
 
 
-def test_ctrl_c_on_the_command_line_is_one_line_with_status_2(tmp_path):
+def test_ctrl_c_on_the_command_line_is_one_line_with_status_130(tmp_path):
     photos, cache = write_photos(tmp_path / "p", 300), tmp_path / "cache"
     code = (
         "import sys, featx.extraction.commit_buffer as commit_buffer; commit_buffer.COMMIT_SECONDS = 0.0\n"
@@ -374,7 +374,7 @@ def test_ctrl_c_on_the_command_line_is_one_line_with_status_2(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 2, err
+    assert process.returncode == 130, err
     assert len(err.strip().splitlines()) == 1
     assert "interrupted" in err
     assert not (tmp_path / "f.h5").exists()
