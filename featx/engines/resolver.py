@@ -63,9 +63,9 @@ def resolve(*, engine: str = "auto", device: str = "auto", precision: str = "aut
         raise UnknownName("engine", str(engine), ("auto", *ENGINES))
     if precision != "auto" and precision not in PRECISIONS:
         raise UnknownName("precision", str(precision), ("auto", *PRECISIONS))
-    where = _device(str(device))
+    where = resolve_device(str(device))
     kind = where.partition(":")[0]
-    chosen = _precision(where) if precision == "auto" else precision
+    chosen = fastest_precision(where) if precision == "auto" else precision
     if engine == "eager" and precision == "auto":
         chosen = "fp32"
     if chosen == "fp16" and kind != "cuda":
@@ -124,8 +124,8 @@ def _fastest_on_cpu() -> str:
     return "openvino" if installed("openvino") else "torch"
 
 
-def _precision(device: str) -> str:
-    """The fastest arithmetic that keeps embeddings what they are, for all practical purposes."""
+def fastest_precision(device: str) -> str:
+    """Return the fastest number format of a device that keeps embeddings practically the same."""
     kind = device.partition(":")[0]
     if kind == "cpu":
         return "bf16" if machine.cpu_has_bf16() else "fp32"
@@ -135,7 +135,8 @@ def _precision(device: str) -> str:
     return "fp32"
 
 
-def _device(device: str) -> str:
+def resolve_device(device: str) -> str:
+    """Return the device that a request means, checked to be there."""
     kind, colon, number = device.partition(":")
     if (device == "auto" or kind == "cuda") and cuda_is_lost():
         # With "auto" too: the CPU in its place would be slow, and give other rows, in silence.

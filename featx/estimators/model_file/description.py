@@ -1,4 +1,4 @@
-"""Check what ``model.json`` says of a model besides its classifier."""
+"""Check all fields of ``model.json`` but the classifier."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        If a field is unknown, missing, or not what it should be.
+        A field is unknown, missing or invalid.
     ModelMismatch
-        If the model was trained with another minor version of scikit-learn.
+        The model was trained with another minor version of scikit-learn.
     """
     if set(meta) != _FIELDS:
         raise InputError(f"{min(set(meta) ^ _FIELDS)!r:.40} is unknown, or missing, in model.json")
@@ -31,10 +31,10 @@ def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
     Space(meta["space"])
     _check_backbone(meta["backbone"])
     _check_info(meta["info"])
-    return _class_names(meta["classes"])
+    return _check_class_names(meta["classes"])
 
 
-def _class_names(names: Any) -> tuple[str, ...]:
+def _check_class_names(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
         raise InputError("classes of model.json are not two names or more")
     if len(set(names)) != len(names):

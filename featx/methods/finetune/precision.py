@@ -1,4 +1,4 @@
-"""Choose where fine-tuning runs and in which number format."""
+"""Choose the device and the number format of fine-tuning."""
 
 from __future__ import annotations
 
@@ -7,30 +7,26 @@ from dataclasses import dataclass
 
 import torch
 
-from featx import machine
-from featx.errors import InputError, UnknownName
-from featx.forks import CUDA_LOST, cuda_is_lost
+from featx.engines.resolver import fastest_precision, resolve_device
+from featx.errors import UnknownName
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+#: Values of `precision` for `choose_arithmetic`.
+PRECISIONS = ("auto", *_DTYPES)
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A device and the number format of its convolutions; weights and losses stay in float32.
-
-    Parameters
-    ----------
-    device : torch.device
-        Where the network is.
-    dtype : torch.dtype
-        ``torch.float32`` means no autocast.
-    """
+    """A device and the number format of its convolutions; weights and losses stay in float32."""
 
     device: torch.device
     dtype: torch.dtype
 
     @property
     def precision(self) -> str:
-        """``"fp32"``, ``"bf16"`` or ``"fp16"``."""
-        return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+        """Return ``"fp32"``, ``"bf16"`` or ``"fp16"``."""
+        return next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
 
     def autocast(self) -> AbstractContextManager:
         """Return the context in which the forward pass of the network runs."""
@@ -41,65 +37,28 @@ class Arithmetic:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
 
-#: What `choose` takes as precision.
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-
-
-def choose(device: str | torch.device = "auto", precision: str = "auto") -> Arithmetic:
-    """Choose the device and the number format.
+def choose_arithmetic(device: str | torch.device = "auto", precision: str = "auto") -> Arithmetic:
+    """Choose the device and the number format, as `featx.engines.resolve` does for extraction.
 
     Parameters
     ----------
     device : str or torch.device
         ``"auto"`` is CUDA, else MPS, else the CPU.
     precision : {"auto", "fp32", "bf16", "fp16"}
-        Of convolutions and products. ``"auto"`` is bfloat16 on CUDA devices and processors that have it
-        natively, float16 on older CUDA devices, else float32. Processors that only emulate bfloat16 are
-        slower with it.
-
-    Returns
-    -------
-    Arithmetic
+        Format of convolutions and products. ``"auto"`` is bfloat16 where the device computes it natively,
+        float16 on older CUDA devices with tensor cores, else float32.
 
     Raises
     ------
     InputError
         The device does not exist here.
     UnknownName
-        There is no such precision.
+        There is no such device or precision.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision of fine-tuning", str(precision), PRECISIONS)
-    chosen = _device(device)
-    if precision != "auto":
-        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        return Arithmetic(chosen, dtypes[precision])
-    if chosen.type == "cuda":
-        native = torch.cuda.get_device_capability(chosen) >= (8, 0)
-        return Arithmetic(chosen, torch.bfloat16 if native else torch.float16)
-    if chosen.type == "cpu" and machine.cpu_has_bf16():
-        return Arithmetic(chosen, torch.bfloat16)
-    return Arithmetic(chosen, torch.float32)
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if (device == "auto" or str(device).startswith("cuda")) and cuda_is_lost():
-        raise InputError(f"device {str(device)!r}: {CUDA_LOST}")
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {device!r}") from None
-    present = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if chosen.type not in present:
-        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or mps, got {str(device)!r}")
-    if not present[chosen.type]:
-        raise InputError(f"device: {str(device)!r} is not available here; use 'auto' or 'cpu'")
-    return chosen
+    where = resolve_device(str(device))
+    chosen = torch.device(where)
+    if device == "auto" and chosen.type == "cuda":
+        chosen = torch.device("cuda", torch.cuda.current_device())
+    return Arithmetic(chosen, _DTYPES[fastest_precision(where) if precision == "auto" else precision])

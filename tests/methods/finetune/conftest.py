@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from featx.backbones import Backbone
+from featx.backbones.layer_rules import LayerRules
 from featx.inputs.image import PixelImage, Preprocessing
 
 
@@ -77,7 +78,7 @@ class TinyClassifier(TinyNet):
 
 
 class TinyArchitecture:
-    name, source, extras = "tiny", "torchvision", ()
+    name, source, extras, rules = "tiny", "torchvision", (), LayerRules()
 
     def build(self, pretrained, *, pretrained_style):
         return TinyClassifier()

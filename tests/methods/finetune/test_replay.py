@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from featx.errors import InputError
 from featx.methods.finetune import activations, default_recipe, fine_tune, forgetting
-from featx.methods.finetune.batches import plain
+from featx.methods.finetune.batches import plain_view
 from featx.methods.finetune.head import schedule
 from featx.methods.finetune.replay import distillation
-from featx.methods.finetune.trunk import Trunk
+from featx.methods.finetune.trainable_backbone import TrainableBackbone
 
 TRAIN = np.arange(36)
 
@@ -27,7 +27,7 @@ def tune(backbone, stripes, how, **options):
 
 
 def normalised(p, images):
-    x = torch.from_numpy(np.stack([plain(p)(image, 0) for image in images])).permute(0, 3, 1, 2).float()
+    x = torch.from_numpy(np.stack([plain_view(p)(image, 0) for image in images])).permute(0, 3, 1, 2).float()
     return (x / 255 - torch.tensor(p.mean).view(1, 3, 1, 1)) / torch.tensor(p.std).view(1, 3, 1, 1)
 
 
@@ -140,14 +140,14 @@ def test_the_search_replays_too_and_leaves_no_trace(classifier, stripes, proxies
 def test_scarce_memory_splits_the_proxies_and_changes_nothing(classifier, stripes, proxies, monkeypatch):
     how = recipe(replay=1.0, replay_batch=12)
     plenty = tune(classifier, stripes, how, proxy_images=proxies)
-    after = Trunk.after
+    after = TrainableBackbone.run_upper
 
-    def scarce(self, parts):
-        if len(parts[0]) > 5:
+    def scarce(self, parts, at=slice(None)):
+        if len(parts[0][at]) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return after(self, parts)
+        return after(self, parts, at)
 
-    monkeypatch.setattr(Trunk, "after", scarce)
+    monkeypatch.setattr(TrainableBackbone, "run_upper", scarce)
     found = tune(classifier, stripes, how, proxy_images=proxies)
     for one, other in zip(plenty.history, found.history, strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
