@@ -252,8 +252,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             fitted = self.weights_sha256_.get(name, here)
             if fitted != here:
                 raise ModelMismatch(
-                    f"FeatureExtractor: fitted with weights of {name} with sha256 {fitted[:16]}..., but those "
-                    f"here have {here[:16]}...; give the same weights, or fit it again"
+                    f"FeatureExtractor: fitted with weights of {name} whose sha256 is {fitted[:16]}..., but "
+                    f"those here have {here[:16]}...; give the same weights, or fit it again"
                 )
 
     def __sklearn_is_fitted__(self) -> bool:

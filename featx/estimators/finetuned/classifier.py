@@ -57,7 +57,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     recipe : dict, optional
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
-        Set `validation_fraction` of the images aside, class by class, keep the epoch that is best on them, and
+        Set `validation_fraction` of the images aside, class by class; keep the epoch that is best on them and
         stop after `patience` epochs without a better one. If False, or if every class has a single image, all
         images are trained on for all epochs and the last epoch is kept.
     validation_fraction : float, default=0.2
@@ -108,9 +108,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     featx shares, and a fit on cached embeddings takes seconds (0.7 s for 1,000 images and MobileNetV2). The
     other modes send every image through the network and back in every epoch, every fold and for every
     candidate of a search: tens of milliseconds per image and epoch with MobileNetV2 on two cores, so minutes
-    per fit. (Without augmentation, or with ``recipe={"views": k}``, ``"last"`` runs the frozen part only once,
-    or k times.) First come short trainings with three rates, at up to three fifths of the cost of the main
-    training; a given `lr_backbone` saves them.
+    per fit. (``"last"`` runs the frozen part once without augmentation, and k times with
+    ``recipe={"views": k}``.) Short trainings with three rates come first, at up to three fifths of the cost
+    of the main training; a given `lr_backbone` saves them.
 
     *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. The others pay off if the
     images are unlike those of the pretraining and there are more than a few dozen per class. They train the
@@ -328,7 +328,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         for name in further:
             if name in ("mode", *_RECIPE):
                 raise InputError(
-                    f"FineTunedClassifier: {name} is not a key of recipe; give it as a parameter"
+                    f"FineTunedClassifier: {name} is a parameter of its own, not a key of recipe"
                 )
         default = default_recipe(self.mode, n_train)
         return Recipe.from_dict(default.to_dict() | given | further)

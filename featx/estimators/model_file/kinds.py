@@ -1,12 +1,3 @@
-letter number
-====== =========================================================================================
-d      features that enter (of a pipeline's first step: of the embedding)
-o      features that leave a transformer
-k      classes
-s      scores: one for two classes, else one a class
-others whatever the file says, and the same wherever the letter stands in the object
-====== =========================================================================================
-====
 """List the kinds of fitted objects in a model file, with their arrays and settings.
 
 A kind has one entry in `KINDS`: its settings, and its arrays with their shapes. Shapes are written in
@@ -20,15 +11,7 @@ o      output features of a transformer
 k      classes
 s      scores: one for two classes, else one per class
 others any number, read from the file
-====== ===============================================================================
-letter number
-====== =========================================================================================
-d      features that enter (of a pipeline's first step: of the embedding)
-o      features that leave a transformer
-k      classes
-s      scores: one for two classes, else one a class
-others whatever the file says, and the same wherever the letter stands in the object
-====== =========================================================================================
+====== ===========================================================================
 
 `classifier` handles pipelines, one-against-rest and temperatures, which hold other objects.
 """

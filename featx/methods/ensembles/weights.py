@@ -42,8 +42,8 @@ def blend_weights(probabilities, y, *, tol: float = 1e-9) -> np.ndarray:
     References
     ----------
     T. M. Cover, "An algorithm for maximizing expected log investment return", IEEE Transactions on
-    Information Theory 30 (1984), where the weights are a portfolio; L. Breiman, "Stacked regressions", Machine
-    Learning 24 (1996), for non-negative weights of models.
+    Information Theory 30 (1984), where the weights are a portfolio; L. Breiman, "Stacked regressions",
+    Machine Learning 24 (1996), for non-negative weights of models.
 
     Examples
     --------

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
 
@@ -153,8 +153,8 @@ class NetworkTraining:
                 if recipe.mode == "gradual":
                     self._unfreeze(epoch * recipe.unfreeze)
                 number = self._view_number(epoch)
-                anew = recipe.augment and recipe.views is None
-                fit = None if anew else self._store(number, data.train, self._view(number))
+                changes = recipe.augment and recipe.views is None  # new pixels in every epoch
+                fit = None if changes else self._store(number, data.train, self._view(number))
                 order = data.train[rng.permutation(len(data.train))]
                 try:
                     fitted = self._fit(order, number, fit, pool)
@@ -164,7 +164,7 @@ class NetworkTraining:
                         "lr_backbone or lr_head"
                     )
                     break
-                better = self._averaged(epoch, fitted, val, began)
+                better = self._validate_epoch(epoch, fitted, val, began)
                 settled = recipe.mode != "gradual" or self.unfrozen == self.n_blocks
                 if not better and settled and epoch - self.best.epoch >= recipe.patience:
                     if epoch < recipe.epochs:
@@ -197,18 +197,15 @@ class NetworkTraining:
             if self.replay is not None:
                 self.replay.update_layers()
 
-    def _averaged(self, epoch: int, fitted: tuple, val: Activations | None, began: float) -> bool:
+    def _validate_epoch(self, epoch: int, fitted: tuple, val: Activations | None, began: float) -> bool:
         """Validate the weights, or their moving average if there is one; keep them if they are better."""
-        if self.average is None:
-            return self._record(epoch, fitted, self._validate(val), began)
-        with self.average.applied():
+        with nullcontext() if self.average is None else self.average.applied():
             return self._record(epoch, fitted, self._validate(val), began)
 
     def _record(self, epoch: int, fitted: tuple, validated: tuple, began: float) -> bool:
+        entry = history_entry(epoch, "network", fitted, validated, began)
+        entry["val_tempered_loss"] = validated[2]
         better = self.best.update(epoch, validated[2])
-        entry = history_entry(epoch, "network", fitted, validated, began) | {
-            "val_tempered_loss": validated[2]
-        }
         self.history.append(entry)
         if self.progress is not None:
             self.progress(entry)
@@ -239,28 +236,34 @@ class NetworkTraining:
         self, order: np.ndarray, number: int, stored: Activations | None, pool: ThreadPoolExecutor
     ) -> tuple[float, float]:
         """Train on all images once; return mean loss and accuracy."""
-        size = self.recipe.batch_size
         loss, right = 0.0, 0.0
-        if stored is not None:
-            device = self.network.arithmetic.device
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                step_loss, step_right = self._step(rows, partial(_stored_parts, stored, rows, device))
-                loss, right = loss + step_loss, right + step_right
-            return loss / len(order), right / len(order)
-        with closing(decode_batches(self.images, order, size, self._view(number), pool)) as loader:
-            for rows, pixels in loader:
-                self.forwarded += len(rows)
-                step_loss, step_right = self._step(rows, partial(self.network.run_lower, pixels))
+        with closing(self._batches(order, number, stored, pool)) as batches:
+            for rows, lower in batches:
+                step_loss, step_right = self._step(rows, lower)
                 loss, right = loss + step_loss, right + step_right
         return loss / len(order), right / len(order)
 
-    def _step(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
+    def _batches(
+        self, order: np.ndarray, number: int, stored: Activations | None, pool: ThreadPoolExecutor
+    ) -> Generator[tuple[np.ndarray, Callable[[slice], Parts]]]:
+        """Yield the positions of each batch, and a function that returns the frozen output of its rows."""
+        size = self.recipe.batch_size
+        if stored is not None:
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                yield rows, partial(_stored_parts, stored, rows, self.network.arithmetic.device)
+            return
+        with closing(decode_batches(self.images, order, size, self._view(number), pool)) as loader:
+            for rows, pixels in loader:
+                self.forwarded += len(rows)
+                yield rows, partial(self.network.run_lower, pixels)
+
+    def _step(self, rows: np.ndarray, lower: Callable[[slice], Parts]) -> tuple[float, float]:
         """Take one step of the optimiser; return the summed loss and the number of right answers."""
         share = schedule(self.step, self.n_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
-        loss, right = self._gradient(rows, before)
+        loss, right = self._gradient(rows, lower)
         self.scaler.unscale_(self.optimizer)
         limit = self.recipe.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit).item()
@@ -276,12 +279,12 @@ class NetworkTraining:
         return loss, right
 
     @uninterrupted()
-    def _gradient(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
+    def _gradient(self, rows: np.ndarray, lower: Callable[[slice], Parts]) -> tuple[float, float]:
         """Compute the gradient of the batch, in parts that fit into memory."""
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                found = self._accumulate(rows, before)
+                found = self._accumulate(rows, lower)
                 if self.replay is not None:
                     self.replay.add_gradient(self.step, self.part, self.scaler)
                 return found
@@ -291,11 +294,11 @@ class NetworkTraining:
             free_device_memory()
             self.part = -(-min(self.part, len(rows)) // 2)
 
-    def _accumulate(self, rows: np.ndarray, before: Callable[[slice], Parts]) -> tuple[float, float]:
+    def _accumulate(self, rows: np.ndarray, lower: Callable[[slice], Parts]) -> tuple[float, float]:
         total, right, smoothing = 0.0, 0.0, self.recipe.label_smoothing
         for start in range(0, len(rows), self.part):
             at = slice(start, start + self.part)
-            parts, y = before(at), self.labels[rows[at]]
+            parts, y = lower(at), self.labels[rows[at]]
             targets = [(1.0, y)]
             if self.recipe.mixup:
                 rng = np.random.default_rng([self.seed, self.step, start, _MIXING])
@@ -321,11 +324,9 @@ class NetworkTraining:
         if not len(val):
             return None, None, None
         if stored is not None:
+            chunks = (val[i : i + size] for i in range(0, len(val), size))
             device = self.network.arithmetic.device
-            starts = range(0, len(val), size)
-            logits = [
-                self.head(self.network.run_upper(stored.get(val[i : i + size], device))) for i in starts
-            ]
+            logits = [self.head(self.network.run_upper(stored.get(rows, device))) for rows in chunks]
         else:
             logits = [self.head(rows) for _, rows in forward_images(self.network, self.images, val, size)]
             self.forwarded += len(val)

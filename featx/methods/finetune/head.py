@@ -161,10 +161,10 @@ def history_entry(
 def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the lowest cross-entropy over temperatures of at least 1, one for all logits.
 
-    With more training a network gets more confident, also in its mistakes: the loss rises while the
-    accuracy improves, and the plain loss would choose the frozen network of the start. A fitted temperature removes
-    this effect (Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2). Temperatures below
-    1 would make all epochs equal that classify every image correctly.
+    With more training a network gets more confident, also in its mistakes: the loss rises while the accuracy
+    improves, and the plain loss would choose the frozen network of the start. A fitted temperature removes
+    this effect (Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2). Temperatures
+    below 1 would make all epochs equal that classify every image correctly.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax

@@ -111,7 +111,7 @@ def proxies():
 
 @pytest.fixture(autouse=True)
 def _float32(monkeypatch):
-    """What is compared with a reference is computed as the reference is, also on a machine with bfloat16."""
+    """Compute in float32 as the references do, also on a machine with bfloat16."""
     monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
 
 

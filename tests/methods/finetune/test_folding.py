@@ -1,4 +1,4 @@
-"""The fast network against the slow one: same values, same gradients."""
+"""Check that the folded and cut network has the values and gradients of the original."""
 
 import pytest
 import torch
@@ -81,7 +81,7 @@ def test_a_network_with_branches_on_values_is_not_traced(untraceable):
 
 
 class Mode(nn.Module):
-    """A trace would freeze the count of its first call."""
+    """A module whose trace would contain the count of its first call as a constant."""
 
     def __init__(self):
         super().__init__()
@@ -117,7 +117,7 @@ def test_nothing_is_cut_off_when_everything_learns(tiny):
 
 
 class Sized(nn.Module):
-    """A size read below the cut is used above it; kept activations would come in other sizes."""
+    """A size read below the cut is used above it; stored activations would have other sizes."""
 
     def __init__(self):
         super().__init__()
@@ -149,7 +149,7 @@ def test_a_network_is_left_whole_where_a_cut_would_not_be_safe(network):
 
 
 class Scaled(nn.Module):
-    """Parameters of the module itself, as in ConvNeXt: one frozen and one that learns."""
+    """Parameters of the module itself, as in ConvNeXt: one frozen and one trained."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The serious forms of fine-tuning: each does what its source says, against the obvious way to compute it."""
+"""Check each form of fine-tuning against plain code for the equation of its paper."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -41,7 +41,7 @@ def normalised(backbone, images):
 
 
 def by_hand(backbone, stripes, how, *, trained, penalty=None, mix=False):
-    """SGD written out: (network, head) after all epochs on the whole network, nothing kept or folded.
+    """SGD written out: (network, head) after all epochs on the whole network, nothing stored or folded.
 
     `trained(epoch, blocks)` gives the blocks that learn in an epoch, as (parameters, rate) pairs.
     """
@@ -143,7 +143,7 @@ def test_l2_sp_pulls_to_the_pretrained_weights_and_the_head_to_zero(tiny, stripe
     origin = [p.detach().clone() for p in tiny.build().parameters()]
 
     def penalised():
-        """The penalty's gradient of each parameter of `by_hand`'s network, known by when it first comes."""
+        """The penalty's gradient of each parameter of `by_hand`'s network, in the order of the calls."""
         seen = {}
 
         def penalty(p):

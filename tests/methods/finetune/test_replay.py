@@ -1,4 +1,4 @@
-"""Replay: the gradient of each step by hand, what it keeps, and that it is nothing where it is off."""
+"""Check replay against a plain loop, what it preserves, and that replay=0 changes nothing."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def whole_network(backbone):
 
 
 def by_hand(backbone, stripes, proxies, how, trained):
-    """The whole network after plain SGD on both losses; `trained(epoch)` names the parts that learn."""
+    """The whole network after plain SGD on both losses; `trained(epoch)` names the trained parts."""
     network, frozen = whole_network(backbone), whole_network(backbone)
     head = tune(backbone, stripes, "head")._head
     x, y = normalised(backbone.preprocessing, stripes[0]), torch.from_numpy(stripes[1])

@@ -1,4 +1,4 @@
-"""What is said to be forgotten, against the whole networks run by hand."""
+"""Check the measured forgetting against a plain loop over the whole networks."""
 
 from dataclasses import replace
 

@@ -21,7 +21,7 @@ def recipe(mode="full", **changes):
 
 
 def frozen(backbone, images):
-    """Embeddings by the slow and obvious way: one image at a time through the frozen module."""
+    """Embeddings by a plain loop: one image at a time through the frozen module."""
     module, p = backbone.build(), backbone.preprocessing
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (p.mean, p.std))
     rows = []
@@ -256,7 +256,7 @@ def test_augmented_training_images_come_anew_in_every_epoch(tiny, stripes):
 
 
 def limited(monkeypatch, most):
-    """A device that runs out of memory beyond `most` images; says how large the batches were."""
+    """Pretend that memory runs out beyond `most` images; return the list of batch sizes."""
     sizes, after = [], TrainableBackbone.run_upper
 
     def scarce(self, parts, at=slice(None)):
