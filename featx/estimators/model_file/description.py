@@ -27,7 +27,7 @@ def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
     if set(meta) != _FIELDS:
         raise InputError(f"{min(set(meta) ^ _FIELDS)!r:.40} is unknown, or missing, in model.json")
     if not isinstance(meta["space"], dict):
-        raise InputError("space of model.json is no object")
+        raise InputError("space of model.json is not an object")
     Space(meta["space"])
     _check_backbone(meta["backbone"])
     _check_info(meta["info"])
@@ -43,7 +43,7 @@ def _check_class_names(names: Any) -> tuple[str, ...]:
         try:
             name.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
-            raise InputError(f"classes of model.json: {name!r:.40} is no text") from None
+            raise InputError(f"classes of model.json: {name!r:.40} is not valid text") from None
     return tuple(names)
 
 

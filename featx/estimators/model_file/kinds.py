@@ -202,7 +202,7 @@ def _finish_svc(svc: SVC, numbers: dict[str, int]) -> None:
 def _finish_trees(trees: Any, numbers: dict[str, int]) -> None:
     leaves = np.count_nonzero(trees.feature_ == LEAF)
     if (leaves, numbers["n"] - leaves) != (numbers["l"], numbers["i"]):
-        raise InputError("its thresholds and leaves are not as many as its nodes say")
+        raise InputError("the numbers of thresholds and leaves do not fit the nodes")
     trees.link()
 
 

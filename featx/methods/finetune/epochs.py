@@ -185,7 +185,7 @@ class NetworkTraining:
         began = time.perf_counter()
         scores = []
         for rows in (self.data.train, self.data.val):
-            logits = self.head.logits(self.data.rows()[rows])
+            logits = self.head.logits(self.data.known_embeddings()[rows])
             scores.append(_score(logits, self.labels[rows]) if len(rows) else (None, None, None))
         self._record(0, scores[0], scores[1], began)
 

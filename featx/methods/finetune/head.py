@@ -131,10 +131,10 @@ class Head(nn.Module):
 
 def schedule(step: int, n_steps: int) -> float:
     """Return the share of the peak rate at a step: linear warm-up (a tenth of the steps), cosine to 0."""
-    warm = max(1, n_steps // 10)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, n_steps - warm)))
+    warm_up = max(1, n_steps // 10)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up)))
 
 
 def loss_and_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

@@ -93,7 +93,7 @@ def forgetting(
     Returns
     -------
     Forgetting
-        With 95 % percentile bootstrap intervals over the images.
+        Accuracies with 95 % percentile bootstrap intervals over the images.
 
     Raises
     ------

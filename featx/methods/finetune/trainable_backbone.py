@@ -28,8 +28,8 @@ _ALL = slice(None)
 class TrainableBackbone:
     """A trainable copy of a backbone's feature network.
 
-    What runs is a folded copy of `module`, cut where the trained part begins (see `folding`); the two share
-    their trained parameters. A network that cannot be traced runs as it is.
+    It runs a folded copy of `module`, cut where the trained part begins (see `folding`); the two share their
+    trained parameters. A network that cannot be traced runs as it is.
 
     Attributes
     ----------

@@ -57,7 +57,7 @@ def fine_tune(
     Parameters
     ----------
     backbone : Backbone
-        What `featx.backbones.load_backbone` returns; it is not changed.
+        A backbone from `featx.backbones.load_backbone`; it is not changed.
     images : sequence of image sources of length n, or None
         May be None for mode ``"head"`` when embeddings are given.
     labels : array-like of int, shape (n,)
@@ -114,7 +114,7 @@ def fine_tune(
         raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
     _check_proxies(recipe, proxy_images)
     arithmetic = choose_arithmetic(device, precision)
-    changed = {} if start_from is None else _checked_start(start_from, backbone, data.n_classes, recipe)
+    changed = {} if start_from is None else _check_start(start_from, backbone, data.n_classes, recipe)
 
     network, forwarded = None, 0
     if data.embeddings is None or recipe.mode != "head":
@@ -124,7 +124,7 @@ def fine_tune(
         data = replace(data, embeddings=None)  # they came from the pretrained layers
     if data.embeddings is None:
         assert network is not None
-        data = replace(data, embeddings=_embeddings(network, data, recipe.batch_size))
+        data = replace(data, embeddings=_embed_images(network, data, recipe.batch_size))
         forwarded += len(data.train) + len(data.val)
     head_history: list[dict[str, Any]] = []
     best_epoch = 0
@@ -132,12 +132,12 @@ def fine_tune(
         head = deepcopy(start_from._head).to(arithmetic.device)
     elif recipe.mode != "head" and recipe.head_start == "logistic":
         head, head_history, best_epoch = logistic_head(
-            data.rows(), data.labels, n_classes, data.train, data.val
+            data.known_embeddings(), data.labels, n_classes, data.train, data.val
         )
         head = head.to(arithmetic.device)
     else:
         head, head_history, best_epoch = train_head(
-            data.rows(),
+            data.known_embeddings(),
             data.labels,
             n_classes,
             recipe=recipe if recipe.mode == "head" else default_recipe("head", len(data.train)),
@@ -222,7 +222,7 @@ def _check_proxies(recipe: Recipe, images: Sequence[Any] | None) -> None:
         )
 
 
-def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:
+def _check_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:
     """Check that training can continue from `start`; return the values of the layers it has changed."""
     outputs = start._head.linear.out_features
     if outputs != n_classes:
@@ -242,7 +242,7 @@ def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Reci
     return changed
 
 
-def _embeddings(network: TrainableBackbone, data: TrainingData, batch_size: int) -> np.ndarray:
+def _embed_images(network: TrainableBackbone, data: TrainingData, batch_size: int) -> np.ndarray:
     """Return frozen features of the training and validation images; other rows stay 0 and are never read."""
     assert data.images is not None
     used = np.concatenate([data.train, data.val])

@@ -68,7 +68,7 @@ class TrainingData:
         rows = None if embeddings is None else _check_embeddings(embeddings, n, dim, used)
         return cls(images, y, int(n_classes), train, val, rows)
 
-    def rows(self) -> np.ndarray:
+    def known_embeddings(self) -> np.ndarray:
         """Return the embeddings, which must be known by now."""
         assert self.embeddings is not None
         return self.embeddings

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from featx.engines import resolve
 from featx.errors import InputError
 from featx.methods.finetune.precision import choose_arithmetic
 
@@ -28,7 +29,8 @@ def test_cuda_uses_bf16_where_native_and_fp16_on_older_tensor_cores(monkeypatch,
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
-    assert choose_arithmetic("auto").precision == expected
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert choose_arithmetic("auto").precision == resolve(engine="torch").precision == expected
     assert choose_arithmetic("cuda:0").device == torch.device("cuda", 0)
     with pytest.raises(InputError, match="'cuda:1' is not available here"):
         choose_arithmetic("cuda:1")
