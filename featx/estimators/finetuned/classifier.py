@@ -306,7 +306,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return reuse_backbone(self.backbone, weights=self.weights, image_size=self.image_size)
 
     def _precision(self, fitted: Fitted) -> str:
-        """Return the precision of the head's embeddings, or fp32, which is more exact, without it here."""
+        """Return the precision of the head's embeddings; fp32, which is more exact, if it is missing here."""
         from featx.engines import resolve
 
         here = resolve(engine=self.engine, device=self.device).precision

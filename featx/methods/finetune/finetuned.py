@@ -126,6 +126,15 @@ class FineTuned:
             if not torch.equal(parameter.detach().cpu(), frozen[name].cpu())
         }
 
+    def check_backbone(self, backbone: Any, argument: str) -> None:
+        """Raise an `InputError` that names `argument` unless this was trained on the given backbone."""
+        here, there = (getattr(one, "identity", one) for one in (backbone, self._backbone))
+        if here != there:
+            raise InputError(
+                f"{argument}: it was trained on {self._backbone.name} with other weights or another layer "
+                f"than the given {backbone.name}; give the same backbone"
+            )
+
     @property
     def network(self) -> nn.Module:
         """Return the whole network: normalised images (n, 3, h, w) to logits (n, k), in eval mode."""

@@ -105,12 +105,7 @@ def forgetting(
     ImageError
         An image cannot be decoded.
     """
-    here, there = (getattr(one, "identity", one) for one in (backbone, tuned._backbone))
-    if here != there:
-        raise InputError(
-            f"forgetting: `tuned` was trained on {tuned._backbone.name} with other weights or another layer "
-            f"than the given {backbone.name}; give the same backbone"
-        )
+    tuned.check_backbone(backbone, "forgetting")
     if not len(images):
         raise InputError("forgetting: expected at least one proxy image, got none")
     network = source_network(backbone, tuned._arithmetic)

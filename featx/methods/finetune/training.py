@@ -227,12 +227,7 @@ def _check_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe
     outputs = start._head.linear.out_features
     if outputs != n_classes:
         raise InputError(f"start_from: it was trained for {outputs} classes, and there are {n_classes} now")
-    here, there = (getattr(one, "identity", one) for one in (backbone, start._backbone))
-    if here != there:
-        raise InputError(
-            f"start_from: it was trained on {start._backbone.name} with other weights or another layer than "
-            f"the given {backbone.name}; give the same backbone"
-        )
+    start.check_backbone(backbone, "start_from")
     changed = start.changed_values()
     if changed and recipe.mode == "head":
         raise InputError(
