@@ -16,7 +16,6 @@ Proxy images are not augmented, so z0 and the output of the frozen layers are co
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -26,7 +25,7 @@ from torch.nn import functional as F
 
 from featx.errors import InputError
 from featx.methods.finetune.activations import Activations, Parts, store_activations
-from featx.methods.finetune.batches import decode_batches, decoding_threads, plain_view
+from featx.methods.finetune.batches import decode_images, plain_view
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.source_task import source_network
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images, frozen_outputs
@@ -74,7 +73,7 @@ class Replay:
         for start in range(0, self.size, part):
             at = rows[start : start + part]
             scores = self.source.run_upper(self._parts(at))
-            loss = distillation(scores, self.targets[at], self.temperature).sum()
+            loss = distillation_loss(scores, self.targets[at], self.temperature).sum()
             scaler.scale(self.weight / self.size * loss).backward()
             if self._stores_pixels:
                 self.forwarded += len(at)
@@ -106,15 +105,12 @@ class Replay:
 
     def _pixels(self) -> Generator[tuple[np.ndarray, Parts]]:
         view = plain_view(self.source.preprocessing)
-        with (
-            ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool,
-            closing(decode_batches(self.images, self._all, self._batch_size, view, pool)) as loader,
-        ):
+        with closing(decode_images(self.images, self._all, self._batch_size, view)) as loader:
             for rows, pixels in loader:
                 yield rows, (torch.from_numpy(pixels),)
 
 
-def distillation(scores: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
+def distillation_loss(scores: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return T^2 KL(softmax(z0 / T) || softmax(z / T)) of each image, shape (b,).
 
     `scores` are z, (b, k); `targets` are log softmax(z0 / T), (b, k).

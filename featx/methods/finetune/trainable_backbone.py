@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from featx.backbones.loading import one_at_a_time
 from featx.forks import uninterrupted
 from featx.inputs.image.preprocess import Preprocessing
 from featx.methods.finetune.activations import Parts
-from featx.methods.finetune.batches import View, decode_batches, decoding_threads, plain_view
+from featx.methods.finetune.batches import View, decode_images, plain_view
 from featx.methods.finetune.folding import CutNetwork, cut_frozen_part, fold, trace, uncut
 from featx.methods.finetune.freezing import block_parameters, freeze, unfreeze, unfreeze_last
 from featx.methods.finetune.memory import run_in_parts
@@ -150,10 +149,7 @@ def frozen_outputs(
     `batch_size` does not change the result; batches get smaller when memory runs out.
     """
     view = view or plain_view(network.preprocessing)
-    with (
-        ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool,
-        closing(decode_batches(images, positions, batch_size, view, pool)) as loader,
-    ):
+    with closing(decode_images(images, positions, batch_size, view)) as loader:
         for rows, pixels in loader:
             begin = 0
             for parts in run_in_parts(len(rows), partial(network.run_lower, pixels)):

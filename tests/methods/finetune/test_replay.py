@@ -11,7 +11,7 @@ from featx.errors import InputError
 from featx.methods.finetune import activations, default_recipe, fine_tune, forgetting
 from featx.methods.finetune.batches import plain_view
 from featx.methods.finetune.head import schedule
-from featx.methods.finetune.replay import distillation
+from featx.methods.finetune.replay import distillation_loss
 from featx.methods.finetune.trainable_backbone import TrainableBackbone
 
 TRAIN = np.arange(36)
@@ -119,12 +119,12 @@ def test_the_loss_is_the_divergence_times_the_temperature_squared():
     old, new = torch.randn(4, 6, generator=rng), torch.randn(4, 6, generator=rng)
     for t in (1.0, 2.0, 5.0):
         p, q = (old / t).softmax(1), (new / t).softmax(1)
-        found = distillation(new, p.log(), t)
+        found = distillation_loss(new, p.log(), t)
         torch.testing.assert_close(found, t**2 * (p * (p.log() - q.log())).sum(1))
-    torch.testing.assert_close(distillation(old, p.log(), 5.0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(distillation_loss(old, p.log(), 5.0), torch.zeros(4), atol=1e-5, rtol=0)
     # At high temperatures it is half the mean squared difference of centred scores: Hinton's eq. 4.
     t = 1000.0
-    found = distillation(new.double(), (old.double() / t).log_softmax(1), t)
+    found = distillation_loss(new.double(), (old.double() / t).log_softmax(1), t)
     difference = (new - new.mean(1, keepdim=True)) - (old - old.mean(1, keepdim=True))
     torch.testing.assert_close(found, difference.double().square().mean(1) / 2, rtol=1e-2, atol=0)
 
