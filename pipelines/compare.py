@@ -1,8 +1,8 @@
-"""The main job: frozen features with nine classifiers against fine-tuning, on one split.
+"""Compare nine classifiers on frozen features with fine-tuning, on one split.
 
     python pipelines/compare.py --data photos/ --output out/
 
-Prints the table and the advice; out/report.html shows the rest. With MobileNetV2 on a few hundred images
+It prints the table and the advice, and writes out/report.html. With MobileNetV2 on a few hundred images
 expect logistic regression on frozen features to be within noise of full fine-tuning.
 """
 

@@ -1,15 +1,15 @@
-"""Trained on photographs, tested on altered ones: when does adapting to the new domain help?
+"""Train on photographs and test on altered ones, to see when domain adaptation helps.
 
     python pipelines/domain_shift.py --data photos/ --output out/
 
-The images are altered on the fly: grey, a low resolution, blur, noise, edges. The altered test images are
-given to classifiers that were trained on the photographs as they are; after adaptations, which see altered
-training images without their labels; and on labelled altered images, the upper bound.
+The images are altered in memory: grey, low resolution, blur, noise, edges. The altered test images are
+classified by probes trained on the unaltered photographs; on photographs adapted to altered training images,
+without their labels; and on labelled altered images, the upper bound.
 
-With MobileNetV2 on a few hundred photographs expect per-domain standardisation and CORAL to give back
-between a sixth and two thirds of what the alteration costs, and subspace alignment little. All of them take
-it that both domains hold the same classes in the same shares: with --target-classes 3 the target lacks most
-of them, and adapting does great harm, CORAL the most.
+With MobileNetV2 on a few hundred photographs expect per-domain standardisation and CORAL to recover between a
+sixth and two thirds of the accuracy that the alteration costs, and subspace alignment little. All adaptations
+assume the same classes in the same shares in both domains: with --target-classes 3 the target lacks most
+classes, and adapting does great harm, CORAL the most.
 """
 
 import argparse
@@ -64,7 +64,7 @@ parser.add_argument("--output", help="a folder for a report of each kind")
 if __name__ == "__main__":
     args = parser.parse_args()
     dataset = load_dataset(args.data, limit=args.limit)
-    # One split for all domains: a test image is never the altered copy of one that was trained on.
+    # One split for all domains: a test image must not be the altered copy of a training image.
     split = make_split(dataset.labels, splits=dataset.splits, groups=dataset.groups)
     is_test = np.isin(np.arange(len(dataset)), split.test)
 
@@ -87,7 +87,7 @@ if __name__ == "__main__":
     photographs = embedded()
     for kind in args.kinds:
         altered = embedded(KINDS[kind], precision)
-        if altered.space != photographs.space:  # reduced precision was near enough on one of them only
+        if altered.space != photographs.space:  # only one of them passed the parity check of its precision
             precision = "fp32"
             photographs, altered = embedded(precision=precision), embedded(KINDS[kind], precision)
         if args.target_classes:

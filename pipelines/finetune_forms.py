@@ -1,12 +1,12 @@
-"""Forms of fine-tuning against logistic regression on frozen features: mean test accuracy over seeds.
+"""Compare forms of fine-tuning with logistic regression on frozen features: mean test accuracy over seeds.
 
     python pipelines/finetune_forms.py --data photos/ --forms full --seeds 3
     python pipelines/finetune_forms.py --data cifar10/ --limit 7000 --image-size 96 --forms full --seeds 1
 
 Each form is a default recipe with a few fields changed, trained on the same images with the same validation
-part; its learning rate is searched on that part. A line for each training, then each form's mean. Where the
-images are unlike those of the pretraining expect the whole network to pass the probe by several points; on
-photographs of everyday things expect them to be within noise of each other.
+part; its learning rate is searched on that part. It prints a line for each training, then the mean of each
+form. On images unlike those of the pretraining expect the whole network to beat the probe by several points;
+on photographs of everyday things expect them to be within noise of each other.
 """
 
 import argparse

@@ -1,17 +1,17 @@
-"""How many blocks to train? Test accuracy against the number of blocks that stay frozen.
+"""Find how many blocks to train: the test accuracy by the number of trained blocks.
 
     python pipelines/frozen_blocks.py --data photos/
     python pipelines/frozen_blocks.py --limit 600 --image-size 96 --epochs 6 --trained 0 1 3 6 12
 
-The dual of layer ablation: from a new head on the frozen network to all blocks trained, on the same images
-with the same validation part and seed. What lies below the trained blocks is computed once for each version
-of an image, so the fewer are trained the cheaper an epoch is. A line for each number, with the 95 % bootstrap
-interval over the test images, and McNemar's test against the first line, as a rule the frozen network.
+From a new head on the frozen network to all blocks trained, on the same images, validation part and seed. The
+blocks below the trained ones run once for each version of an image, so fewer trained blocks make cheaper
+epochs. Each line has the 95 % bootstrap interval over the test images, and McNemar's test against the first
+line, usually the frozen network.
 
-How far down training pays depends on how far the images are from those of the pretraining (Yosinski et al.,
-*How transferable are features in deep neural networks?*, 2014). With the second command, MobileNetV2 on
-digits, expect nothing of the last 6 of 19 blocks and about six points of the last 12. That is one split with
-150 test images and one seed; other image sizes and numbers of epochs may well say otherwise.
+How many blocks are worth training depends on how far the images are from those of the pretraining (Yosinski
+et al., *How transferable are features in deep neural networks?*, 2014). With the second command, MobileNetV2
+on digits, expect no gain from training the last 6 of 19 blocks and about six points from the last 12. That is
+one split with 150 test images and one seed; other image sizes and numbers of epochs may give other results.
 """
 
 import argparse

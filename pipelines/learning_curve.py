@@ -1,10 +1,10 @@
-"""How many labelled images are enough? Frozen features against fine-tuning, from one image per class up.
+"""Find how many labelled images are enough: frozen features and fine-tuning, from one image per class up.
 
     python pipelines/learning_curve.py --data photos/ --output out/
 
-Prints top-1 by images per class, and where fine-tuning overtakes; out/report.html has the plot. A run that is
-stopped goes on where it was. With MobileNetV2 on photographs expect most of what frozen features can do to be
-there at 20 images per class.
+It prints the accuracy by images per class, and where fine-tuning overtakes; out/report.html has the plot. A
+stopped run continues when it is started again. With MobileNetV2 on photographs expect frozen features to be
+close to their best accuracy at 20 images per class.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""A frozen ResNet-18 with a new head, five classes; loss and accuracy curves in a PNG.
+"""Train a new head on a frozen ResNet-18 for five classes, and plot loss and accuracy.
 
     python pipelines/resnet18_head.py --data photos/ --output curves.png
 
-The backbone runs once over the images; only the head is trained, by SGD with early stopping on a fifth of
-the training images. On five classes of photographs expect a validation accuracy well above 0.9 within
-seconds after extraction.
+The backbone runs once over the images; only the head is trained, by SGD with early stopping on a fifth of the
+training images. On five classes of photographs expect a validation accuracy well above 0.9, within seconds
+after extraction.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""ResNet-50 features under no_grad into scikit-learn's logistic regression, as one pipeline.
+"""Fit scikit-learn's logistic regression on frozen ResNet-50 features, with a grid search over C.
 
     python pipelines/resnet50_logreg.py --data photos/
 
-The images meet the network once; the grid search over C and every later run read the cache.
+It prints the best C, the test accuracy and a report by class. The images go through the network once: expect
+"forward passes: 0" when you run it again.
 """
 
 import argparse

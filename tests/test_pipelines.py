@@ -18,7 +18,10 @@ RUNS = {
         ["--backbone", "shufflenet_v2_x0_5", "--image-size", "32", "--seeds", "2", "--output", "out"],
         "report: out",
     ),
-    "domain_shift.py": (["--backbone", "resnet18", "--image-size", "32", "--kinds", "grey"], "grey: The cl"),
+    "domain_shift.py": (
+        ["--backbone", "resnet18", "--image-size", "32", "--kinds", "grey"],
+        "grey: Trained on the source",
+    ),
     "resnet18_head.py": (["--image-size", "32", "--output", "c.png"], "test accuracy"),
     "resnet50_logreg.py": (["--backbone", "resnet18", "--image-size", "32"], "forward passes: 60"),
     "finetune_forms.py": (

@@ -1,1 +1,1 @@
-"""Hold what users of scikit-learn work with: FeatureExtractor, FineTunedClassifier, Model."""
+"""Estimators for users of scikit-learn: FeatureExtractor, FineTunedClassifier, Model."""

@@ -16,32 +16,31 @@ from featx.options import Run, check_options
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
-    """Embed images with a frozen backbone; each image meets each network once.
+    """Embed images with a frozen backbone; each image goes through each network once.
 
-    There is nothing to learn: `fit` only checks the parameters and notes which weights they mean.
-    Embeddings come from the cache that all of featx shares, so cross-validation and searches over
-    classifiers, layers and backbones cost no second forward pass, in whichever process or thread they run.
-    The network of a process is built once for all clones.
+    `fit` learns nothing: it checks the parameters and records the hash of the weights. Embeddings come from
+    the cache that all of featx shares, so cross-validation and searches over classifiers, layers and
+    backbones need no second forward pass, in any process or thread. All clones in a process share one
+    network.
 
     Parameters
     ----------
     backbone : str or list of str, default="mobilenet_v2"
-        A name of ``featx backbones`` or ``timm:NAME``. The embeddings of several stand side by side, and an
-        image is decoded once for those that prepare it alike.
+        A name of ``featx backbones`` or ``timm:NAME``. The embeddings of several backbones are concatenated;
+        backbones with the same preprocessing share one decoding of an image.
     weights : str, path or None, default="default"
-        See `featx.extract`. A path or another name than the default goes with a single backbone.
+        See `featx.extract`. A path or another name than the default needs a single backbone.
     layer : str, list of str, or None, default=None
         Where the embedding is taken; None is the pooled penultimate layer, ``"logits"`` the scores of the
-        classes that the network was trained on. Several layers come from one forward pass, and each is in
-        the cache for itself: afterwards each alone costs no other pass.
+        pretraining classes. Several layers come from one forward pass and are cached separately.
     pooling : {"avg", "max", "none"}, optional
-        For layers with spatial extent.
+        Pooling of layers with spatial extent.
     image_size : int, optional
         Another input resolution than the published one.
     precision, dtype, engine, device, batch_size
         See `featx.extract`. Precision ``"int8"`` is refused: it depends on the images of its calibration.
     on_error : {"raise"}, default="raise"
-        A row cannot be left out inside a pipeline, so an unreadable image always stops it.
+        A pipeline cannot leave rows out, so an unreadable image always raises an error.
     cache : path, optional
         Root of the embedding cache; None is ``FEATX_CACHE`` or the user's cache folder at the time of use.
     n_jobs : int, optional
@@ -53,11 +52,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     dim_ : int
         Length of an embedding.
     weights_sha256_ : dict of str to str
-        The weights of each backbone as they were at `fit`. A later `transform` refuses others.
+        Hash of each backbone's weights at `fit`. `transform` refuses other weights.
     n_features_in_ : int
         1: a column of images.
     feature_names_in_ : ndarray of shape (1,)
-        Name of the column, where `fit` was given a data frame.
+        Name of the column, if `fit` was given a data frame.
 
     Examples
     --------
@@ -104,15 +103,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : of n_images rows
-            Whatever `featx.data.images_of` takes: paths, PIL images, bytes, pixels, a data frame of one
+        X : sequence of n_images
+            Anything that `featx.data.images_of` takes: paths, PIL images, bytes, pixels, a data frame of one
             column.
         y : ignored
 
         Returns
         -------
-        FeatureExtractor
-            Itself.
+        self
 
         Raises
         ------
@@ -139,20 +137,20 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : of n_images rows
-            As for `fit`, which need not have been called.
+        X : sequence of n_images
+            As in `fit`, which need not have been called.
 
         Returns
         -------
         ndarray of shape (n_images, dim)
-            Of `dtype`; a data frame where `set_output` says so.
+            Embeddings in the given `dtype`; a data frame if `set_output` says so.
 
         Raises
         ------
         ImageError
             An image cannot be read.
         DatasetError
-            `X` holds no images, or another column than the one of `fit`.
+            `X` holds no images, or another column than in `fit`.
         ModelMismatch
             The weights are not those of `fit`.
         """
@@ -169,16 +167,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return rows[0].embeddings if len(rows) == 1 else np.hstack([part.embeddings for part in rows])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the columns: ``BACKBONE_0`` ..., ``BACKBONE.LAYER_0`` ... for a chosen layer.
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str
-        """
+        """Return the column names: ``BACKBONE_0`` ..., or ``BACKBONE.LAYER_0`` ... for a chosen layer."""
         check_is_fitted(self)
         names: list[str] = []
         asked = self._layers()
@@ -189,11 +178,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def _images(self, X: Any) -> list[Any]:
-        """Turn whatever stands for images into sources."""
+        """Return the sources of images in any form."""
         images = images_of(X)
         known = getattr(self, "feature_names_in_", None)
         if known is not None and hasattr(X, "columns") and list(X.columns) != list(known):
-            # The words are scikit-learn's own, which other tools look for.
+            # The wording of scikit-learn, which its common checks match.
             raise InputError(
                 "The feature names should match those that were passed during fit. "
                 f"Expected column {known[0]!r}, got {next(iter(X.columns))!r}"
@@ -215,7 +204,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return layers
 
     def _backbones(self) -> list[Any]:
-        """Return the frozen networks, which all clones in this process share."""
+        """Return the frozen networks, shared by all clones in this process."""
         names = list(self.backbone) if isinstance(self.backbone, (list, tuple)) else [self.backbone]
         if not names:
             raise InputError("FeatureExtractor: backbone: at least one is needed, got an empty list")
@@ -256,16 +245,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return {member.name: member.weights_sha256 for member in members}
 
     def _check_unchanged(self, backbones: Sequence[Any]) -> None:
-        """Refuse other weights behind the same name: no classifier was fitted on their rows."""
+        """Refuse other weights of the same name: later steps were not fitted on their embeddings."""
         if not hasattr(self, "weights_sha256_") or repr(self._fitted_weights) != repr(self.weights):
             return
         for name, here in self._fingerprints(backbones).items():
             fitted = self.weights_sha256_.get(name, here)
             if fitted != here:
                 raise ModelMismatch(
-                    f"FeatureExtractor: it was fitted with weights of {name} whose sha256 is "
-                    f"{fitted[:16]}..., and those here have {here[:16]}...; give the same weights, or fit "
-                    "it again"
+                    f"FeatureExtractor: fitted with weights of {name} whose sha256 is {fitted[:16]}..., but "
+                    f"those here have {here[:16]}...; give the same weights, or fit it again"
                 )
 
     def __sklearn_is_fitted__(self) -> bool:

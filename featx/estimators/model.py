@@ -1,7 +1,7 @@
-"""Keep a trained classifier with the identity of the backbone whose embeddings it expects.
+"""Train a probe on images, and save and load it with the identity of the backbone that it needs: `Model`.
 
-`featx.estimators.model_file` says what a model file is. Nothing in it is pickled, and whoever wrote it,
-reading it gives the classifier that it describes or one error that says what is wrong.
+`featx.estimators.model_file` describes the model file. Nothing in it is pickled: reading any file returns the
+classifier that it describes, or raises one error that says what is wrong.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Prediction:
     Attributes
     ----------
     id : str
-        The image.
+        Id of the image.
     label : str
         The most probable class.
     probability : float
-        Its probability.
+        Probability of `label`.
     probabilities : dict of str to float
-        Of every class.
+        Probability of every class.
     """
 
     id: str
@@ -44,24 +44,24 @@ class Prediction:
 
 @dataclass
 class Model:
-    """Classify images: a fitted probe with everything that its input depends on.
+    """Classify images with a fitted probe and the backbone that it was trained on.
 
     Attributes
     ----------
     classifier : sklearn.base.BaseEstimator
-        Fitted on embeddings.
+        Classifier that was fitted on embeddings.
     classes : tuple of str
-        Names, in the order of the classifier's columns.
+        Names of the classes, in the order of the classifier's columns.
     space : dict
-        The space of the embeddings: backbone, weights hash, layer, preprocessing, precision.
+        Space of the embeddings: backbone, weights hash, layer, preprocessing, precision.
     backbone : dict
-        Arguments of `featx.backbones.load_backbone` that give this backbone again.
+        Arguments of `featx.backbones.load_backbone` that load this backbone again.
     info : dict
         Classifier name, chosen hyperparameters, cross-validated score, number of training images, versions.
     failures : list of Failure
         Images of the last `predict` that could not be read, with ``on_error="skip"``.
     extraction : dict
-        Where the time of the last extraction went (`featx.extraction.Profile`).
+        Times of the last extraction (`featx.extraction.Profile`).
     """
 
     classifier: Any
@@ -85,9 +85,9 @@ class Model:
         Parameters
         ----------
         images : anything that `featx.load_dataset` takes
-            Labels, where there are any, are not looked at.
+            Images; their labels are ignored.
         weights : path, optional
-            Where the backbone's checkpoint is now, for a model that was trained on a local one.
+            Where the backbone's checkpoint is now, for a model that was trained with a local checkpoint.
         **options
             Options of the run.
 
@@ -98,19 +98,19 @@ class Model:
 
         Notes
         -----
-        Where this machine does not have the precision that the model was trained in, fp32 takes its place:
-        the embeddings are then nearer to the true ones than those of the training were.
+        If this machine does not have the precision that the model was trained in, fp32 is used, which is more
+        exact.
 
         Raises
         ------
         ModelMismatch
-            The backbone that is installed here gives other embeddings than the model was trained on.
+            The backbone installed here gives other embeddings than the model was trained on.
         """
         from featx.data import load_dataset
 
         run = Run.of(options)
         embedder = matching_embedder(self.space, self.backbone, "the model", run, weights=weights)
-        # Classes do not matter here, so what the top folders are does not either.
+        # Labels are ignored, so top folders are neither classes nor splits.
         dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
         rows = embed_dataset(dataset, embedder, run)
         self.failures, self.extraction = rows.failures, rows.profile.to_dict()
@@ -129,21 +129,12 @@ class Model:
         ]
 
     def predict_proba(self, rows: Any) -> np.ndarray:
-        """Return the probabilities of the classes for embeddings of this model's backbone.
-
-        Parameters
-        ----------
-        rows : array-like of shape (n, d)
-            Finite numbers.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
+        """Return the probabilities (n, n_classes) for embeddings (n, d) of this model's backbone.
 
         Raises
         ------
         InputError
-            If these rows cannot be used, or the model has no finite answer to them.
+            The rows do not fit the model, or its probabilities for them are not finite.
         """
         rows = np.asarray(rows)
         if rows.ndim != 2 or rows.shape[1] != self.classifier.n_features_in_:
@@ -151,14 +142,14 @@ class Model:
                 f"the model expects embeddings of {self.classifier.n_features_in_} numbers, got an array of "
                 f"shape {rows.shape}; use the backbone, layer and image size that it was trained with"
             )
-        # The numbers of a model may be a stranger's: what overflows is told by what comes out.
+        # The numbers of a model may come from anyone: overflow is detected in the result.
         with (
             as_one_error(lambda reason: InputError(f"the model cannot classify these embeddings ({reason})")),
             np.errstate(all="ignore"),
         ):
             found = np.asarray(self.classifier.predict_proba(rows))
         if not np.isfinite(found).all():
-            raise InputError("the model gives probabilities that are no numbers; train it again")
+            raise InputError("the model gives probabilities that are not finite; train it again")
         return found
 
     @checked(path="file")
@@ -168,9 +159,9 @@ class Model:
         Raises
         ------
         OutputError
-            If it cannot be written.
+            The file cannot be written.
         InputError
-            If its classifier is none that `train` makes.
+            The classifier is not one that `train` makes.
         """
         from featx.estimators.model_file import describe, write_model_file
 
@@ -197,10 +188,10 @@ def train(
     seed: int = 0,
     **options: Unpack[StudyOptions],
 ) -> Model:
-    """Train one probe on every labelled image of `data`, to keep and to use.
+    """Train one probe on every labelled image of `data`, to predict with and to save.
 
-    The hyperparameters are chosen by cross-validation. Images of a ``test`` split are left out, so that
-    their accuracy stays an honest estimate.
+    The hyperparameters are chosen by cross-validation. Images of a ``test`` split are left out, so that they
+    can measure the accuracy.
 
     Parameters
     ----------
@@ -223,9 +214,9 @@ def train(
     from featx.data import load_dataset, require_labelled
     from featx.methods.probes import fit_probe, get_probe
 
-    # A wrong name is told before the images go through the network.
+    # Refuse a wrong name before the images go through the network.
     if get_probe(classifier).kind == "floor":
-        raise InputError(f"classifier {classifier!r} is a floor, to compare with; train a probe")
+        raise InputError(f"classifier {classifier!r} is a reference for comparisons; train a probe")
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     if run.precision == "int8":
         raise InputError(
@@ -278,7 +269,7 @@ def load_model(path: str | Path) -> Model:
     Parameters
     ----------
     path : path-like
-        What `Model.save` or ``featx train`` wrote.
+        A file that `Model.save` or ``featx train`` wrote.
 
     Returns
     -------
@@ -287,13 +278,14 @@ def load_model(path: str | Path) -> Model:
     Raises
     ------
     InputError
-        Not a model file, damaged, or holding anything that no featx model consists of.
+        The file is not a model file, is damaged, or contains anything that is not part of a featx model.
     ModelMismatch
-        Written by a featx with another format, or trained with another minor version of scikit-learn.
+        The file has another format version, or was trained with another minor version of scikit-learn.
 
     Notes
     -----
-    Memory stays below a small multiple of the file's size (see `featx.estimators.model_file.container`).
+    Reading takes at most a small multiple of the file's size in memory (see
+    `featx.estimators.model_file.container`).
     """
     from featx.estimators.model_file import check_description, read_model_file, rebuild
 

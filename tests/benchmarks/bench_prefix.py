@@ -25,13 +25,15 @@ from typing import Any
 import numpy as np
 
 
-def plain(backbone: Any, dataset: Any, head: Any, recipe: Any, train: np.ndarray, val: np.ndarray) -> Any:
+def plain_loop(
+    backbone: Any, dataset: Any, head: Any, recipe: Any, train: np.ndarray, val: np.ndarray
+) -> Any:
     """The loop by hand; seconds, training losses and validation losses of each epoch."""
     import torch
     from torch.nn import functional as F
 
     from featx.methods.finetune import parameter_groups, unfreeze_last
-    from featx.methods.finetune.batches import batches, plain, workers
+    from featx.methods.finetune.batches import decode_batches, decoding_threads, plain_view
     from featx.methods.finetune.head import schedule
 
     network = backbone.build().to(memory_format=torch.channels_last)
@@ -57,10 +59,12 @@ def plain(backbone: Any, dataset: Any, head: Any, recipe: Any, train: np.ndarray
     size = recipe.batch_size
     n_steps = recipe.epochs * -(-len(train) // size)
     rng, step, found = np.random.default_rng(0), 0, []
-    with ThreadPoolExecutor(workers()) as pool:
+    with ThreadPoolExecutor(decoding_threads()) as pool:
 
         def loaded(positions: np.ndarray) -> Any:
-            for rows, pixels in batches(dataset.images, positions, size, plain(preprocessing), pool):
+            for rows, pixels in decode_batches(
+                dataset.images, positions, size, plain_view(preprocessing), pool
+            ):
                 x = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean) / std
                 yield rows, x
 
@@ -114,7 +118,7 @@ def main() -> None:
     problem = {"train_idx": train, "val_idx": val, "device": "cpu", "precision": "fp32"}
     common = (backbone, dataset.images, dataset.labels, len(dataset.classes))
     head = fine_tune(*common, recipe="head", **problem)._head
-    by_hand = plain(backbone, dataset, head, recipe, train, val)
+    by_hand = plain_loop(backbone, dataset, head, recipe, train, val)
     tuned = fine_tune(*common, recipe=recipe, **problem)
     epochs = tuned.history[1:]
     kept = [(e["seconds"], e["train_loss"], e["val_loss"]) for e in epochs]

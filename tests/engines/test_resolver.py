@@ -147,10 +147,10 @@ def test_a_device_beyond_those_there_is_refused(machine):
 def test_a_child_that_was_forked_after_cuda_was_used_is_told_so(machine, monkeypatch, device):
     machine(cuda=1)
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
-    for choose in (resolve, fine_tuning.choose):
+    for choose in (resolve, fine_tuning.choose_arithmetic):
         with pytest.raises(InputError, match=rf"device '{device}'.*forked.*'spawn' or 'forkserver'.*loky"):
-            choose(device=device)
-        assert choose(device="cpu")
+            choose_arithmetic(device=device)
+        assert choose_arithmetic(device="cpu")
 
 
 def test_bfloat16_needs_a_device_that_has_it(machine):

@@ -1,4 +1,4 @@
-"""Train, keep, load, predict; and what a model file refuses."""
+"""Train, save, load and predict; refuse damaged model files."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def junk():
 
 
 def test_any_field_of_the_description_may_be_junk(model, tmp_path):
-    """One line that names the file; or the model is the same, where the field does not matter."""
+    """Either one line that names the file, or the same model if the field does not matter."""
     model.save(tmp_path / "m")
     content = (tmp_path / "m").read_bytes()
     for field in ("format", "format_version", "classes", "space", "backbone", "info", "classifier", "more"):

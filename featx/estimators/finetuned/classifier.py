@@ -1,4 +1,4 @@
-"""Define the classifier: parameters, training, predictions."""
+"""Fine-tune a network as a scikit-learn classifier: `FineTunedClassifier`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from featx.data import images_of
 from featx.data.splits import Split, validation_part
 from featx.errors import InputError
 from featx.estimators.finetuned.fitted import Fitted
-from featx.estimators.finetuned.targets import encoded, listed, seed_of
+from featx.estimators.finetuned.targets import encode_labels, list_classes, seed_from
 from featx.extraction import Rows, embed, network_embedder, reuse_backbone
 from featx.options import Run, check_options
 from featx.terminal import tell
@@ -22,7 +22,7 @@ from featx.terminal import tell
 if TYPE_CHECKING:
     from featx.methods.finetune import Recipe
 
-#: Parameters that take the place of the same field of the default recipe where they are not None.
+#: Parameters that replace the field of the same name in the default recipe, unless they are None.
 _RECIPE = (
     "epochs",
     "batch_size",
@@ -43,39 +43,38 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     backbone : str, default="mobilenet_v2"
         A name of ``featx backbones`` or ``timm:NAME``.
     mode : {"head", "last", "gradual", "full"}, default="head"
-        What is trained: a new linear head on frozen embeddings; the head and the last blocks; every layer,
-        unfrozen from the top epoch by epoch; or every layer from the start. Notes say when to use which.
+        Which layers are trained: a new linear head on frozen embeddings; the head and the last blocks; every
+        layer, unfrozen from the top epoch by epoch; or every layer from the start. See Notes.
     weights : str, path or None, default="default"
         See `featx.extract`.
     image_size : int, optional
         Another input resolution than the published one.
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
-        Fields of `featx.methods.finetune.Recipe`. None takes the value that
-        `featx.methods.finetune.default_recipe` has for the mode and the number of training images; a
-        `lr_backbone` that is given is used without a search. Mode ``"head"`` has no use for `lr_backbone`,
-        `unfreeze` and `augment`; the head from which the other modes set out is always trained by its own
-        defaults.
+        Fields of `featx.methods.finetune.Recipe`; None is the value of
+        `featx.methods.finetune.default_recipe` for the mode and the number of training images. A given
+        `lr_backbone` is used without a search. Mode ``"head"`` ignores `lr_backbone`, `unfreeze` and
+        `augment`. The other modes first train a head, always with the defaults of ``"head"``.
     recipe : dict, optional
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
-        Set `validation_fraction` of the images aside, class by class, keep the epoch that is best on them
-        and stop when it gets no better for `patience` epochs. With False, or where every class has a
-        single image, all images are trained on for all epochs and the last one is kept.
+        Set `validation_fraction` of the images aside, class by class; keep the epoch that is best on them and
+        stop after `patience` epochs without a better one. If False, or if every class has a single image, all
+        images are trained on for all epochs and the last epoch is kept.
     validation_fraction : float, default=0.2
-        Between 0 and 1.
+        Share of the images that is set aside, between 0 and 1.
     warm_start : bool, default=False
-        Let `fit` go on from the weights of the fit before, for another `epochs`; `y` must hold the same
-        classes. Images that were set aside stay so if the same images come in the same order. A change of
-        `mode` in between is allowed, but not back to ``"head"``.
+        Continue from the weights of the last `fit` for another `epochs`; `y` must hold the same classes. The
+        same images in the same order are set aside again. `mode` may change in between, but not back to
+        ``"head"``.
     precision, engine : str, default="auto"
-        How the frozen embeddings are computed, as in `featx.extract`; ``"int8"`` is refused. Training of
-        layers has its own: bfloat16 or float16 where the device is made for it, else float32.
+        How the frozen embeddings are computed, as in `featx.extract`; ``"int8"`` is refused. Layers are
+        trained in bfloat16 or float16 where the device has it natively, else in float32.
     device : str, default="auto"
     cache : path, optional
         Root of the embedding cache.
     random_state : int, numpy.random.RandomState or None, default=None
-        Of the validation part, the order of the images and the random crops. On a CPU the same integer gives
-        the same predictions. None draws fresh entropy; NumPy's and torch's global states are never used.
+        Seed of the validation part, the order of the images and the random crops. On a CPU the same integer
+        gives the same predictions. None draws a new seed; global random states are never used.
     n_jobs : int, optional
         Cores that compute embeddings.
     verbose : bool, default=False
@@ -84,19 +83,19 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Of the dtype of `y`.
+        Classes in the dtype of `y`, sorted.
     n_features_in_ : int
         1: an image is one feature, whatever its size.
     n_iter_ : int
         Epochs of the last fit.
     best_epoch_ : int
-        The epoch whose weights were kept; 0 is where the training set out from.
+        The epoch whose weights were kept; 0 is the start of the training.
     history_ : list of dict
-        Of the last fit, one entry an epoch: see `featx.methods.finetune.FineTuned`.
+        One entry per epoch of the last fit: see `featx.methods.finetune.FineTuned`.
     recipe_ : featx.methods.finetune.Recipe
-        How it was trained.
+        Settings of the training.
     notes_ : list of str
-        What a reader of the result should know, such as an early stop.
+        Remarks for a reader of the result, such as an early stop.
 
     See Also
     --------
@@ -105,23 +104,22 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    *Cost.* ``"head"`` meets each image with the network once, ever: embeddings come from the cache that all
-    of featx shares, and a fit on embeddings that are there is a matter of seconds (0.7 s for 1,000 images
-    and MobileNetV2). The other modes send every image through the network and back in every epoch (without
-    augmentation, or with ``recipe={"views": k}``, ``"last"`` goes through the frozen part once, or k times),
-    in every fold and for every candidate of a search: tens of milliseconds an image and epoch with
-    MobileNetV2 on two cores, so minutes a fit. Short trainings with three rates come first, at up to three
-    fifths of the cost of what follows; with a `lr_backbone` of one's own there are none.
+    *Cost.* ``"head"`` sends each image through the network once: embeddings come from the cache that all of
+    featx shares, and a fit on cached embeddings takes seconds (0.7 s for 1,000 images and MobileNetV2). The
+    other modes send every image through the network and back in every epoch, every fold and for every
+    candidate of a search: tens of milliseconds per image and epoch with MobileNetV2 on two cores, so minutes
+    per fit. (``"last"`` runs the frozen part once without augmentation, and k times with
+    ``recipe={"views": k}``.) Short trainings with three rates come first, at up to three fifths of the cost
+    of the main training; a given `lr_backbone` saves them.
 
-    *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. The others
-    pay where the images are unlike those of the pretraining and there are more than a few dozen of each
-    class. They train the head on frozen embeddings first, since gradients of a random head would distort
-    the pretrained features; even so, fine-tuned layers can do worse than frozen ones on images that are
-    unlike the training images [1]_.
+    *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. The others pay off if the
+    images are unlike those of the pretraining and there are more than a few dozen per class. They train the
+    head on frozen embeddings first, because gradients of a random head would distort the pretrained features;
+    even so, fine-tuned layers can do worse than frozen ones on images unlike the training images [1]_.
 
     *Pickles* hold the parameters, the identity of the backbone with the sha256 of its weights, and the
-    tensors that training has made or changed; never the frozen weights. These are found again, by the
-    parameters, when the estimator is first used, and must be the same.
+    tensors that training has made or changed, but not the frozen weights: they are loaded again when the
+    estimator is first used, and must be the same.
 
     There is no `sample_weight`.
 
@@ -199,14 +197,13 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : sequence of shape (n_images,)
-            Whatever `featx.data.images_of` takes.
+            Anything that `featx.data.images_of` takes.
         y : array-like of shape (n_images,)
-            Strings, whole numbers or booleans, of two classes or more.
+            Strings, whole numbers or booleans, of at least two classes.
 
         Returns
         -------
-        FineTunedClassifier
-            Itself.
+        self
 
         Raises
         ------
@@ -215,16 +212,16 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         ImageError
             An image cannot be read.
         ModelMismatch
-            With `warm_start`: the backbone is not the one of the fit before.
+            With `warm_start`: the backbone is not that of the last fit.
         """
         from featx.methods.finetune import fine_tune
 
         self._check_parameters()
         images = self._images(X)
-        classes, codes = encoded(y, len(images))
+        classes, codes = encode_labels(y, len(images))
         fitted = self._continued(classes) if self.warm_start and hasattr(self, "_fitted") else None
-        # The seed of a first fit is kept: what was set aside then must not be trained on now.
-        seed = seed_of(self.random_state) if fitted is None else fitted.seed
+        # Use the seed of the first fit: images set aside then must not be trained on now.
+        seed = seed_from(self.random_state) if fitted is None else fitted.seed
         fits = 0 if fitted is None else fitted.fits
         backbone = self._backbone()
         if fitted is not None:
@@ -246,7 +243,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             progress=_say_epoch if self.verbose else None,
             start_from=None if fitted is None else fitted.tuned(self._backbone, self.device),
         )
-        assert rows.embedder.plan is not None  # it is no raw-pixel floor
+        assert rows.embedder.plan is not None  # only the raw-pixel reference has none
         self._fitted = Fitted(tuned, rows.embedder.plan.precision, seed, fits + 1)
         self.classes_ = classes
         self.n_features_in_ = 1
@@ -274,7 +271,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_images, n_classes), float64
-            Columns as in `classes_`; rows add up to 1.
+            Probabilities in the order of `classes_`; rows add up to 1.
         """
         logits = self._logits(X)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -286,7 +283,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_images,) or (n_images, n_classes), float64
-            With two classes the second one's score minus the first one's, which is the log-odds.
+            With two classes the score of the second minus that of the first, which is the log-odds.
         """
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
@@ -301,18 +298,15 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return tuned.logits(rows.embeddings)
 
     def _images(self, X: Any) -> Sequence[Any]:
-        """Turn whatever stands for images into sources."""
+        """Return the sources of images in any form."""
         return images_of(X)
 
     def _backbone(self) -> Any:
-        """Return the pretrained network, which classifiers in this process share."""
+        """Return the pretrained network, shared by all classifiers in this process."""
         return reuse_backbone(self.backbone, weights=self.weights, image_size=self.image_size)
 
     def _precision(self, fitted: Fitted) -> str:
-        """Return the precision of the head's embeddings, or fp32 where this machine lacks it.
-
-        Embeddings in fp32 are nearer to the true ones than those of the training were.
-        """
+        """Return the precision of the head's embeddings; fp32, which is more exact, if it is missing here."""
         from featx.engines import resolve
 
         here = resolve(engine=self.engine, device=self.device).precision
@@ -359,8 +353,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         """Return the previous fit, checked to have the same classes."""
         if not np.array_equal(classes, self.classes_):
             raise InputError(
-                f"FineTunedClassifier: warm_start=True goes on with classes {listed(self.classes_)}, and y "
-                f"holds {listed(classes)}; give the same classes, or set warm_start=False"
+                f"FineTunedClassifier: warm_start=True goes on with classes {list_classes(self.classes_)}, "
+                f"and y holds {list_classes(classes)}; give the same classes, or set warm_start=False"
             )
         return self._fitted
 
@@ -386,7 +380,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             )
         shared = ("backbone", "weights", "image_size", "precision", "engine", "device", "cache", "n_jobs")
         check_options(**{name: getattr(self, name) for name in (*shared, "verbose")})
-        self._recipe(1)  # names and ranges of the others
+        self._recipe(1)  # checks names and ranges of the other parameters
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")

@@ -1,4 +1,4 @@
-"""Hold what a fit produced, and choose what goes into its pickle."""
+"""Hold the result of a fit, and choose the content of its pickle."""
 
 from __future__ import annotations
 
@@ -14,17 +14,10 @@ if TYPE_CHECKING:
 
 
 class Fitted:
-    """Hold the result of a fit; its pickle has the trained values, and only the identity of the frozen ones.
+    """Hold the result of a fit; its pickle has the trained tensors, but of the frozen ones the identity only.
 
-    Parameters
-    ----------
-    tuned : FineTuned
-    precision : str
-        Of the embeddings that the head was trained on.
-    seed : int
-        Of the first of the fits that went on from each other.
-    fits : int
-        How many these were.
+    `precision` is that of the head's training embeddings, `seed` that of the first fit, and `fits` the number
+    of fits that continued each other.
     """
 
     def __init__(self, tuned: FineTuned, precision: str, seed: int, fits: int):
@@ -34,13 +27,7 @@ class Fitted:
         self._kept: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
 
     def tuned(self, load: Callable[[], Any], device: str) -> FineTuned:
-        """Return the fine-tuned network; after unpickling, rebuild it on the network that `load` gives.
-
-        Raises
-        ------
-        ModelMismatch
-            It gives another backbone than was fitted on, or other weights.
-        """
+        """Return the fine-tuned network; after unpickling, rebuild it on the backbone that `load` returns."""
         if self._tuned is None:
             from featx.methods.finetune import FineTuned
 
@@ -48,21 +35,21 @@ class Fitted:
             trained, record = self._kept
             backbone = load()
             self.check(backbone)
-            self._tuned = FineTuned.rebuilt(trained, backbone, device=device, **record)
+            self._tuned = FineTuned.rebuild(trained, backbone, device=device, **record)
         return self._tuned
 
     def check(self, backbone: Any) -> None:
-        """Raise `ModelMismatch`, naming the field, where it is not the backbone that was fitted on."""
+        """Check that it is the backbone of the fit; a `ModelMismatch` names the field that differs."""
         here = _identity(backbone)
         for name, fitted in self._identity.items():
             if here[name] != fitted:
                 raise ModelMismatch(
-                    f"FineTunedClassifier: it was fitted on a backbone with {name} {fitted!r}, and "
-                    f"{backbone.name} here has {here[name]!r}; give the same weights, or fit it again"
+                    f"FineTunedClassifier: fitted on a backbone with {name} {fitted!r}, but {backbone.name} "
+                    f"here has {here[name]!r}; give the same weights, or fit it again"
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = self._kept if self._tuned is None else (self._tuned.trained(), self._tuned.record())
+        kept = self._kept if self._tuned is None else (self._tuned.trained_values(), self._tuned.record())
         return self.__dict__ | {"_tuned": None, "_kept": kept}
 
 

@@ -1,4 +1,4 @@
-"""Read labels and seeds in the forms that scikit-learn allows."""
+"""Encode labels and seeds in all forms that scikit-learn allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.utils.validation import column_or_1d
 from featx.errors import InputError
 
 
-def encoded(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+def encode_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted classes of `y`, in its dtype, and the index of each label among them."""
     if y is None:
         raise InputError("FineTunedClassifier requires y to be passed, but the target y is None")
@@ -27,7 +27,7 @@ def encoded(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise InputError(
-            f"y: a classifier needs at least 2 classes, got 1 class: {listed(classes)} (n_samples={n})"
+            f"y: a classifier needs at least 2 classes, got 1 class: {list_classes(classes)} (n_samples={n})"
         )
     return classes, codes
 
@@ -41,8 +41,8 @@ def _missing(labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(pd.isna(labels))
 
 
-def seed_of(random_state: Any) -> int:
-    """Return the seed for a `random_state`; None draws a new one, and no global state is used."""
+def seed_from(random_state: Any) -> int:
+    """Return the seed of a `random_state`; None draws a new one without a global state."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31 - 1))
     if isinstance(random_state, np.random.RandomState):
@@ -59,7 +59,7 @@ def seed_of(random_state: Any) -> int:
     )
 
 
-def listed(classes: np.ndarray) -> str:
-    """Write out the first classes, and how many more there are."""
+def list_classes(classes: np.ndarray) -> str:
+    """Name the first five classes, and count the others."""
     shown = ", ".join(map(repr, classes[:5].tolist()))
     return shown + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

@@ -1,4 +1,4 @@
-"""Write and read model files: plain arrays and a description in clear, all checked when they are read."""
+"""Write and read model files: plain arrays and a readable description, all checked when they are read."""
 
 from featx.estimators.model_file.classifier import describe, rebuild
 from featx.estimators.model_file.container import FORMAT, FORMAT_VERSION, read_model_file, write_model_file

@@ -1,8 +1,8 @@
 """Turn a fitted classifier into JSON data and arrays, and back.
 
-An object of a kind that is not in the table is refused by name, when it is written as well as when it is
-read. What is read is checked before it is built: types, shapes, that every number is finite and in its
-range. Scikit-learn gets only what is consistent, because its compiled code follows indices without looking.
+An object of a kind that is not in `KINDS` is refused by name, in writing as in reading. Everything that is
+read is checked before it is built: types, shapes, that every number is finite and in its range. The values
+must also be consistent, because scikit-learn's compiled code follows indices without checks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def describe(classifier: Any, n_classes: int) -> tuple[dict[str, Any], dict[str,
     Parameters
     ----------
     classifier : scikit-learn classifier
-        Fitted on labels 0 to `n_classes` - 1.
+        Classifier that was fitted on labels 0 to `n_classes` - 1.
     n_classes : int
 
     Returns
@@ -44,25 +44,25 @@ def describe(classifier: Any, n_classes: int) -> tuple[dict[str, Any], dict[str,
     Raises
     ------
     InputError
-        If it, or a part of it, is of a kind that no model file holds, or would be refused by `rebuild`.
+        The classifier or a part of it is of no kind in `KINDS`, or `rebuild` would refuse it.
     """
     arrays: dict[str, np.ndarray] = {}
-    described = _described(classifier, "classifier", arrays)
+    described = _describe(classifier, "classifier", arrays)
     description = {"features": int(classifier.n_features_in_), "classes": n_classes, **described}
-    rebuild(description, arrays, n_classes)  # what is written can be read
+    rebuild(description, arrays, n_classes)  # checks that it can be read
     return description, arrays
 
 
-def _described(fitted: Any, where: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _describe(fitted: Any, where: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     if type(fitted) is Pipeline:
-        steps = [{"name": name, **_described(step, f"{where}.{name}", arrays)} for name, step in fitted.steps]
+        steps = [{"name": name, **_describe(step, f"{where}.{name}", arrays)} for name, step in fitted.steps]
         return {"kind": "pipeline", "steps": steps}
     if type(fitted) is CalibratedClassifierCV and fitted.method == "temperature" and not fitted.ensemble:
         (held,) = fitted.calibrated_classifiers_
         arrays[f"{where}.temperature.beta"] = np.asarray(held.calibrators[0].beta_)
-        return {"kind": "temperature", "estimator": _described(held.estimator, where, arrays)}
+        return {"kind": "temperature", "estimator": _describe(held.estimator, where, arrays)}
     if type(fitted) is OneVsRestClassifier:
-        parts = [_described(part, f"{where}.{i}", arrays) for i, part in enumerate(fitted.estimators_)]
+        parts = [_describe(part, f"{where}.{i}", arrays) for i, part in enumerate(fitted.estimators_)]
         return {"kind": "one-against-rest", "estimators": parts}
     kind = _BY_TYPE.get(type(fitted))
     if kind is None:
@@ -72,13 +72,13 @@ def _described(fitted: Any, where: str, arrays: dict[str, np.ndarray]) -> dict[s
         array = np.asarray(getattr(kept, name))
         if array.dtype.kind in "iu":
             array = array.astype(np.int32)
-        missing = len(values.shape) - array.ndim  # some drop the axis of the one score of two classes
+        missing = len(values.shape) - array.ndim  # with two classes some drop the axis of the single score
         arrays[f"{where}.{name.strip('_')}"] = array.reshape((1,) * missing + array.shape)
-    settings = {name: _plain(getattr(kept, name)) for name in kind.settings}
+    settings = {name: _to_python(getattr(kept, name)) for name in kind.settings}
     return {"kind": kind.name, **({"settings": settings} if settings else {})}
 
 
-def _plain(value: Any) -> Any:
+def _to_python(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -88,21 +88,21 @@ def rebuild(description: Any, arrays: Mapping[str, np.ndarray], n_classes: int) 
     Parameters
     ----------
     description : object
-        JSON data, perhaps of a stranger.
+        JSON data, which may come from anyone.
     arrays : mapping of str to ndarray
-        All of them must be used.
+        Arrays of the classifier; one that is not used is refused.
     n_classes : int
-        As the model has names for.
+        Number of class names of the model.
 
     Returns
     -------
     scikit-learn classifier
-        Fitted on labels 0 to `n_classes` - 1.
+        Classifier that is fitted on labels 0 to `n_classes` - 1.
 
     Raises
     ------
     InputError
-        If any part is not exactly what its kind consists of; says which.
+        A part is not exactly as its kind requires; the message names it.
     """
     builder = _Builder(dict(arrays))
     top = builder.fields(description, "classifier", None)
@@ -118,13 +118,13 @@ def rebuild(description: Any, arrays: Mapping[str, np.ndarray], n_classes: int) 
 
 
 class _Builder:
-    """Build fitted objects from descriptions, and note which arrays they use."""
+    """Build fitted objects from descriptions, and remove the arrays that they use from `arrays`."""
 
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.arrays = arrays
 
     def fields(self, value: Any, where: str, names: set[str] | None) -> dict[str, Any]:
-        """Return the fields of an object, which must be exactly those named (and its kind)."""
+        """Return the fields of an object, which must be exactly ``kind`` and `names`."""
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
             raise InputError(f"{where}: expected an object with a kind, got a {type(value).__name__}")
         if names is not None and set(value) != names | {"kind"}:
@@ -133,20 +133,20 @@ class _Builder:
         return dict(value)
 
     def list_of(self, value: Any, where: str, most: int) -> list[Any]:
-        """Return a list that is not empty."""
+        """Return a list, which must have 1 to `most` parts."""
         if not isinstance(value, list) or not 1 <= len(value) <= most:
             raise InputError(f"{where}: expected a list of 1 to {most} parts")
         return value
 
     def classifier(self, value: Any, where: str, d: int, k: int, *, tempered: bool = False) -> Any:
-        """Build a classifier on rows of `d` features with `k` classes; temperatures are not nested."""
+        """Build a classifier of `d` features and `k` classes; a temperature must not contain another one."""
         kind = self.fields(value, where, None)["kind"]
         if kind == "temperature" and not tempered:
             inner = self.fields(value, where, {"estimator"})["estimator"]
             return self._temperature(self.classifier(inner, where, d, k, tempered=True), where, d, k)
         if kind == "pipeline":
             return self._pipeline(self.fields(value, where, {"steps"})["steps"], where, d, k)
-        return self._last(value, where, d, k)
+        return self._final_step(value, where, d, k)
 
     def _pipeline(self, value: Any, where: str, d: int, k: int) -> Pipeline:
         steps: list[tuple[str, Any]] = []
@@ -158,14 +158,14 @@ class _Builder:
             if not isinstance(name, str) or not name.isidentifier() or len(name) > 40 or name in dict(steps):
                 raise InputError(f"{where}: a step is named {name!r:.40}, expected another name for each")
             if len(steps) == len(parts) - 1:
-                built = self._last(step, f"{where}.{name}", numbers["d"], k)
+                built = self._final_step(step, f"{where}.{name}", numbers["d"], k)
             else:
                 built, numbers = self._fitted(step, f"{where}.{name}", {"d": numbers["d"]}, transforms=True)
                 numbers["d"] = numbers.get("o", numbers["d"])
             steps.append((name, built))
         return Pipeline(steps)
 
-    def _last(self, value: Any, where: str, d: int, k: int) -> Any:
+    def _final_step(self, value: Any, where: str, d: int, k: int) -> Any:
         if self.fields(value, where, None)["kind"] != "one-against-rest":
             return self._fitted(value, where, {"d": d, "k": k, "s": 1 if k == 2 else k})[0]
         parts = self.list_of(self.fields(value, where, {"estimators"})["estimators"], where, k)
@@ -177,7 +177,7 @@ class _Builder:
         ]
         found.estimator = found.estimators_[0]
         found.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(np.arange(k))
-        return _known(found, d, k)
+        return _set_features_and_classes(found, d, k)
 
     def _temperature(self, estimator: Any, where: str, d: int, k: int) -> CalibratedClassifierCV:
         scaling = _TemperatureScaling()
@@ -186,12 +186,12 @@ class _Builder:
         found = CalibratedClassifierCV(estimator, method="temperature", ensemble=False)
         held = _CalibratedClassifier(estimator, [scaling], classes=np.arange(k), method="temperature")
         found.calibrated_classifiers_ = [held]
-        return _known(found, d, k)
+        return _set_features_and_classes(found, d, k)
 
     def _fitted(
         self, value: Any, where: str, numbers: dict[str, int], *, transforms: bool = False
     ) -> tuple[Any, dict[str, int]]:
-        """Build an object of one of `KINDS`, and return the sizes that its letters stand for."""
+        """Build an object of one of `KINDS`; return it with the numbers of its letters."""
         name = self.fields(value, where, None)["kind"]
         kind = _BY_NAME.get(name)
         if kind is None or kind.transforms != transforms:
@@ -207,7 +207,7 @@ class _Builder:
             setattr(fitted, key, setting)
         for key, values in kind.arrays.items():
             setattr(fitted, key, self._array(key.strip("_"), values, numbers, where))
-        _known(fitted, numbers["d"], numbers.get("k"))
+        _set_features_and_classes(fitted, numbers["d"], numbers.get("k"))
         if kind.finish is not None:
             try:
                 kind.finish(fitted, numbers)
@@ -222,8 +222,8 @@ class _Builder:
         return values.checked(array, numbers, f"{where}.{name}")
 
 
-def _known(fitted: Any, d: int, k: int | None) -> Any:
-    """Set the attributes that every fitted object has, where they are missing."""
+def _set_features_and_classes(fitted: Any, d: int, k: int | None) -> Any:
+    """Set the number of features and the classes of a fitted object, unless they are properties."""
     for name, value in (("n_features_in_", d), ("classes_", None if k is None else np.arange(k))):
         if value is not None and not isinstance(getattr(type(fitted), name, None), property):
             setattr(fitted, name, value)

@@ -1,13 +1,13 @@
 """Write and read the container of a model file: one description in clear, and plain arrays.
 
-A model file is a zip archive. ``model.json`` (stored as it is) says what the model is; every other member is
-an array in NumPy's format, of little-endian float32, float64 or int32. Nothing in it is code, and nothing is
-unpickled. Any tool opens it: ``numpy.load`` reads the arrays.
+A model file is a zip archive. ``model.json`` (not compressed) describes the model; every other member is an
+array in NumPy's format, of little-endian float32, float64 or int32. Nothing in it is code, and nothing is
+unpickled. ``numpy.load`` opens it, too.
 
-A file of a stranger may claim anything. What is read is therefore bounded by the file's own size before it
-is read: all members together may unpack to `GROWTH` times the file and 1 MiB, and an array has exactly the
-bytes that its shape says. Reading takes about that memory, twice for the largest array, and building a
-classifier of trees three times as much again.
+A file from elsewhere may claim any size. The file's own size therefore limits what is read: all members
+together may unpack to `GROWTH` times the file plus 1 MiB, and an array must have exactly the bytes of its
+shape. Reading takes about that memory, twice for the largest array, and building a classifier of trees three
+times as much again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = ["FORMAT", "FORMAT_VERSION", "read_model_file", "write_model_file"]
 FORMAT = "featx model"
 FORMAT_VERSION = 2
 DESCRIPTION = "model.json"
-#: How far a file may grow when it is unpacked. Arrays of numbers shrink to a half, trees to a fifth.
+#: Largest ratio of the unpacked to the packed size. Compression halves arrays, and makes trees a fifth.
 GROWTH = 8
 _FREE_BYTES = 2**20
-#: JSON in memory is some twenty times as large as its text.
+#: Largest description in bytes; JSON takes about twenty times the size of its text in memory.
 _MOST_DESCRIPTION = 16 * 2**20
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
@@ -48,20 +48,20 @@ def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping
     Parameters
     ----------
     path : Path
-        Where to; an older file is replaced.
+        File to write; an older one is replaced.
     description : mapping
-        JSON data. Its format and version are added.
+        JSON data; format and version are added.
     arrays : mapping of str to ndarray
-        Of float32, float64 or int32, by name.
+        Arrays of float32, float64 or int32, by name.
 
     Raises
     ------
     OutputError
-        If it cannot be written.
+        The file cannot be written.
     """
     head = {"format": FORMAT, "format_version": FORMAT_VERSION, **description}
-    text = _encoded(json.dumps(head, indent=1, ensure_ascii=False, allow_nan=False))
-    members = {f"{name}.npy": _npy(array) for name, array in arrays.items()}
+    text = _encode(json.dumps(head, indent=1, ensure_ascii=False, allow_nan=False))
+    members = {f"{name}.npy": _write_array(array) for name, array in arrays.items()}
     packed = io.BytesIO()
     for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
         packed = io.BytesIO()
@@ -69,8 +69,8 @@ def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping
             archive.writestr(DESCRIPTION, text)
             for name, data in members.items():
                 archive.writestr(name, data, compression)
-        # Zeros shrink to nothing: then the arrays are stored as they are, or no reader would believe them.
-        if sum(map(len, members.values())) + len(text) <= _room(packed.tell()):
+        # Zeros compress so well that the reader's size limit would refuse them: store them uncompressed.
+        if sum(map(len, members.values())) + len(text) <= _largest_unpacked(packed.tell()):
             break
     try:
         with replacing(path) as file:
@@ -80,21 +80,19 @@ def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping
 
 
 def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read the description and the arrays of a model file from any source.
+    """Read the description and the arrays of a model file; only format and version are checked here.
 
     Returns
     -------
     description : dict
-        Some JSON object of this format and version; its content is not checked.
     arrays : dict of str to ndarray
-        By name; whatever shapes and values they have.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is no model file, or is damaged.
+        The file cannot be read, is not a model file, or is damaged.
     ModelMismatch
-        If it is one of another version of the format.
+        The file has another version of the format.
     """
     try:
         if not path.is_file():
@@ -115,12 +113,12 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         for name, member in members.items():
             if not name.endswith(".npy"):
                 raise InputError(f"{path}: holds {name!r}, which no model file has")
-            arrays[name.removesuffix(".npy")] = _array(_content(archive, member), f"{path}: {name}")
+            arrays[name.removesuffix(".npy")] = _read_array(_content(archive, member), f"{path}: {name}")
         return description, arrays
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name, once their stated sizes are possible."""
+    """Return the members by name, after a check of their stated sizes."""
     entries = archive.infolist()
     members = {entry.filename: entry for entry in entries}
     if "classifier.skops" in members:
@@ -137,7 +135,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     if sum(entry.compress_size for entry in entries) > size:
         raise InputError(f"{path}: damaged: its members claim more bytes than the file has ({size})")
     claimed = sum(entry.file_size for entry in entries)
-    if claimed > _room(size):
+    if claimed > _largest_unpacked(size):
         raise InputError(f"{path}: refused: {size} bytes that would grow to {claimed}; no model file does")
     if (
         members[DESCRIPTION].compress_type != zipfile.ZIP_STORED
@@ -147,13 +145,13 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     return members
 
 
-def _room(size: int) -> int:
+def _largest_unpacked(size: int) -> int:
     return GROWTH * size + _FREE_BYTES
 
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     with archive.open(member) as stream:
-        # Asking for so many bytes is what keeps a stream that goes on and on from being unpacked.
+        # The limit keeps an endless stream from being unpacked.
         data = stream.read(member.file_size)
     if len(data) != member.file_size:
         raise InputError(f"{archive.filename}: damaged: {member.filename} is shorter than it claims")
@@ -162,7 +160,7 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 def _description(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> dict[str, Any]:
     text = _content(archive, member).decode("utf-8", "surrogateescape")
-    found = json.loads(text, parse_constant=_no_number)
+    found = json.loads(text, parse_constant=_refuse_constant)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{path}: not a model file of featx")
     version = found.get("format_version")
@@ -171,20 +169,17 @@ def _description(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
     return found
 
 
-def _no_number(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _encoded(text: str) -> bytes:
-    """Return UTF-8; names of folders that are not valid UTF-8 keep their bytes."""
+def _encode(text: str) -> bytes:
+    """Return the text as UTF-8; folder names that are not valid UTF-8 keep their bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
-def _npy(array: np.ndarray) -> bytes:
-    """Return an array as a .npy file.
-
-    Columns that lie together stay together: a product of matrices depends on it in its last bits.
-    """
+def _write_array(array: np.ndarray) -> bytes:
+    """Return an array as a .npy file, in its memory order: the last bits of matrix products depend on it."""
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     by_columns = array.ndim == 2 and array.strides[0] < array.strides[1]
     array = np.asarray(array, order="F" if by_columns else "C")
@@ -193,7 +188,7 @@ def _npy(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _array(data: bytes, where: str) -> np.ndarray:
+def _read_array(data: bytes, where: str) -> np.ndarray:
     start = 10 + int.from_bytes(data[8:10], "little")
     header = _HEADER.fullmatch(data[10:start].decode("latin-1"))
     if data[:8] != _MAGIC or header is None:

@@ -1,4 +1,4 @@
-"""Check what ``model.json`` says of a model besides its classifier."""
+"""Check all fields of ``model.json`` but the classifier."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        If a field is unknown, missing, or not what it should be.
+        A field is unknown, missing or invalid.
     ModelMismatch
-        If the model was trained with another minor version of scikit-learn.
+        The model was trained with another minor version of scikit-learn.
     """
     if set(meta) != _FIELDS:
         raise InputError(f"{min(set(meta) ^ _FIELDS)!r:.40} is unknown, or missing, in model.json")
     if not isinstance(meta["space"], dict):
-        raise InputError("space of model.json is no object")
+        raise InputError("space of model.json is not an object")
     Space(meta["space"])
     _check_backbone(meta["backbone"])
     _check_info(meta["info"])
-    return _class_names(meta["classes"])
+    return _check_class_names(meta["classes"])
 
 
-def _class_names(names: Any) -> tuple[str, ...]:
+def _check_class_names(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
         raise InputError("classes of model.json are not two names or more")
     if len(set(names)) != len(names):
@@ -43,7 +43,7 @@ def _class_names(names: Any) -> tuple[str, ...]:
         try:
             name.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
-            raise InputError(f"classes of model.json: {name!r:.40} is no text") from None
+            raise InputError(f"classes of model.json: {name!r:.40} is not valid text") from None
     return tuple(names)
 
 

@@ -1,19 +1,19 @@
 """List the kinds of fitted objects in a model file, with their arrays and settings.
 
-A kind has one entry in `KINDS`: a few settings, and arrays whose shapes are letters that stand for one number
-throughout the object:
+A kind has one entry in `KINDS`: its settings, and its arrays with their shapes. Shapes are written in
+letters; a letter is the same number in all arrays of an object:
 
-====== =========================================================================================
+====== ===========================================================================
 letter number
-====== =========================================================================================
-d      features that enter (of a pipeline's first step: of the embedding)
-o      features that leave a transformer
+====== ===========================================================================
+d      input features (of a pipeline's first step: of the embedding)
+o      output features of a transformer
 k      classes
-s      scores: one for two classes, else one a class
-others whatever the file says, and the same wherever the letter stands in the object
-====== =========================================================================================
+s      scores: one for two classes, else one per class
+others any number, read from the file
+====== ===========================================================================
 
-Pipelines, one-against-rest and temperatures, which hold other objects, are in `classifier`.
+`classifier` handles pipelines, one-against-rest and temperatures, which hold other objects.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Values:
     shape : str
         A letter for each dimension.
     low, high : float
-        Its range, both ends included.
+        Smallest and largest value.
     codes : str
-        A letter: they are integers below that number (and at least `low`).
+        A letter, if the values are integers from `low` to that number - 1.
     counts : bool
-        They are integers.
+        Whether the values are integers.
     empty : bool
-        There may be none.
+        Whether the array may be empty.
     """
 
     shape: str
@@ -69,7 +69,7 @@ class Values:
     empty: bool = False
 
     def checked(self, array: np.ndarray, numbers: dict[str, int], where: str) -> np.ndarray:
-        """Check the array, and bind the letters of its shape that are not bound yet."""
+        """Check the array and return it; add new letters of its shape to `numbers`."""
         if array.ndim != len(self.shape):
             raise InputError(f"{where} has {array.ndim} dimensions, expected {len(self.shape)}")
         expected = tuple(
@@ -95,14 +95,14 @@ class Values:
 
 @dataclass(frozen=True)
 class Number:
-    """A setting that is a number, whole or not."""
+    """A setting that is a number, and with `whole` an integer."""
 
     low: float = 0.0
     high: float = 1e300
     whole: bool = False
 
     def fits(self, value: Any) -> bool:
-        """Whether a value is such a number."""
+        """Tell whether a value is such a number."""
         kinds = (int,) if self.whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False
@@ -116,7 +116,7 @@ class Choice:
     values: tuple[Any, ...]
 
     def fits(self, value: Any) -> bool:
-        """Whether a value is one of them."""
+        """Tell whether a value is one of them."""
         return any(type(value) is type(known) and value == known for known in self.values)
 
 
@@ -127,20 +127,20 @@ class Kind:
     Attributes
     ----------
     name : str
-        In the file.
+        Name in the file.
     cls : type
-        Its class.
+        Class of the object.
     arrays : mapping of str to Values
         Fitted attributes.
     settings : mapping of str to Number or Choice
         Parameters of the constructor.
     finish : callable, optional
-        Takes the object with its arrays and the numbers of the letters; adds what follows from them, and
-        raises `InputError` where they do not fit.
+        Takes the object with its arrays, and the numbers of the letters; sets the attributes that follow from
+        them, and raises `InputError` if they do not fit.
     transforms : bool
-        Whether it is a step before a classifier; else it is a classifier.
+        Whether it is a transformer; else it is a classifier.
     keep : callable, optional
-        Makes the object that is kept of a fitted one of the class `of`.
+        Converts a fitted object of class `of` into the object that is written.
     of : type, optional
         See `keep`.
     """
@@ -172,7 +172,7 @@ def _finish_neighbours(knn: KNeighborsClassifier, numbers: dict[str, int]) -> No
 
 
 def _keep_svc(svc: SVC) -> SVC:
-    """Return the support vectors in single precision, if the rows had single precision."""
+    """Return the classifier with support vectors in single precision, if that loses nothing."""
     vectors = svc.support_vectors_.astype(np.float32)
     if not np.array_equal(vectors, svc.support_vectors_):
         return svc
@@ -184,7 +184,7 @@ def _keep_svc(svc: SVC) -> SVC:
 def _finish_svc(svc: SVC, numbers: dict[str, int]) -> None:
     if svc._n_support.sum() != numbers["v"]:
         raise InputError(f"{numbers['v']} support vectors are not those of its two classes")
-    # libsvm reads these by their addresses.
+    # libsvm reads the memory of these arrays.
     for name, form in (
         ("support_vectors_", np.float64),
         ("_dual_coef_", np.float64),
@@ -202,11 +202,11 @@ def _finish_svc(svc: SVC, numbers: dict[str, int]) -> None:
 def _finish_trees(trees: Any, numbers: dict[str, int]) -> None:
     leaves = np.count_nonzero(trees.feature_ == LEAF)
     if (leaves, numbers["n"] - leaves) != (numbers["l"], numbers["i"]):
-        raise InputError("its thresholds and leaves are not as many as its nodes say")
+        raise InputError("the numbers of thresholds and leaves do not fit the nodes")
     trees.link()
 
 
-_SHARE = 1.001  # a share of all, and how it may be rounded
+_SHARE = 1.001  # largest share, with rounding
 _WEIGHT = Choice((None, "balanced"))
 _PENALTY: dict[str, Number | Choice] = {"C": Number(), "class_weight": _WEIGHT}
 _LINEAR = {"coef_": Values("sd"), "intercept_": Values("s")}
@@ -216,7 +216,7 @@ _TREES = {
     "threshold_": Values("i", empty=True),
 }
 
-#: Every kind of object with arrays; pipelines, one-against-rest and temperatures hold others.
+#: Every kind of object with arrays; `classifier` handles pipelines, one-against-rest and temperatures.
 KINDS = (
     Kind(
         "standard-scaler",

@@ -3,21 +3,19 @@
 All are scikit-learn transformers with one contract:
 
 ``fit(X, y=None, target=None)``
-    `X` are source rows, `target` rows of the other domain, without labels. Target rows are data and no
-    setting, so they are given to ``fit`` and not to the constructor: nothing clones them, and metadata
-    routing passes them on.
+    `X` are source rows, `target` rows of the other domain, without labels. Target rows are data, so they are
+    given to ``fit`` and not to the constructor: nothing clones them, and metadata routing passes them on.
 ``fit_transform(X, y=None, target=None)``
-    What a classifier is trained on: the source rows, moved towards the target.
+    Returns the source rows, moved towards the target, to train a classifier on.
 ``transform(X)``
-    What it is then asked about: rows of the *target*.
+    Maps rows of the *target*, for the classifier to predict.
 
-The two maps differ by design, as those of scikit-learn's ``TargetEncoder`` do, and that is what makes an
-ordinary pipeline do the right thing: it calls ``fit_transform`` on the rows it is trained on and
-``transform`` on those it predicts. Without `target` the domains are taken to be one, and both maps are the
-same.
+The two maps differ by design, as those of scikit-learn's ``TargetEncoder`` do, so that they work in an
+ordinary pipeline: it calls ``fit_transform`` on the training rows and ``transform`` on the rows to predict.
+Without `target` there is one domain, and both maps are the same.
 
-Settings of the classifier should be chosen on the adapted rows (``fit_transform`` first, then the search): a
-search around the whole pipeline would send held-out source rows through the map for target rows.
+Choose the settings of the classifier on the adapted rows (``fit_transform`` first, then the search): a search
+around the whole pipeline would send held-out source rows through the map for target rows.
 
 >>> from sklearn.linear_model import LogisticRegression
 >>> from sklearn.pipeline import make_pipeline
@@ -25,7 +23,7 @@ search around the whole pipeline would send held-out source rows through the map
 >>> model = make_pipeline(CORAL(), LogisticRegression())
 >>> model.fit(photos, labels, coral__target=sketches).predict(sketches)  # doctest: +SKIP
 
-With ``sklearn.set_config(enable_metadata_routing=True)`` steps that come first take the target along::
+With ``sklearn.set_config(enable_metadata_routing=True)`` earlier steps transform the target, too::
 
     make_pipeline(StandardScaler(), CORAL().set_fit_request(target=True), LogisticRegression(),
                   transform_input=["target"]).fit(photos, labels, target=sketches)

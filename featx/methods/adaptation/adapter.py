@@ -25,7 +25,7 @@ class DomainAdapter(TransformerMixin, BaseEstimator):
             Source rows.
         y : ignored
         target : array-like of shape (n_target, d), optional
-            Target rows, never their labels; None: the domains are one.
+            Target rows, without labels; None means that there is one domain.
 
         Returns
         -------
@@ -34,55 +34,37 @@ class DomainAdapter(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            Rows are not finite numbers of shape (n, d), or fewer than two.
+            Rows are not finite numbers of shape (n, d), or there are fewer than two.
         InputError
-            The domains have rows of different lengths, or a setting is out of range.
+            The domains differ in the number of features, or a setting is out of range.
         """
         self._learn(X, target)
         return self
 
     def fit_transform(self, X, y=None, target=None):
-        """Learn both maps and move the source rows, which a classifier is then trained on.
-
-        Parameters
-        ----------
-        X, y, target
-            As in `fit`.
+        """Learn both maps as `fit` does, and return the mapped source rows to train a classifier on.
 
         Returns
         -------
         ndarray of shape (n_source, n_features_out)
-            Of the dtype of `X`.
+            Rows in the dtype of `X`.
         """
         rows = self._learn(X, target)
         return self._source(rows.astype(np.float64, copy=False)).astype(rows.dtype, copy=False)
 
     def transform(self, X):
-        """Map rows of the target domain to what the classifier expects.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
+        """Map rows (n, d) of the target domain, for the classifier to predict.
 
         Returns
         -------
         ndarray of shape (n, n_features_out)
-            Of the dtype of `X`.
+            Rows in the dtype of `X`.
         """
-        return self._mapped(X, self._target)
+        return self._map(X, self._target)
 
     def transform_source(self, X):
-        """Map further rows of the source domain as `fit_transform` does.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n, n_features_out)
-        """
-        return self._mapped(X, self._source)
+        """Map further rows (n, d) of the source domain as `fit_transform` does."""
+        return self._map(X, self._source)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -104,7 +86,7 @@ class DomainAdapter(TransformerMixin, BaseEstimator):
         self._fit(source, other.astype(np.float64, copy=False))
         return rows
 
-    def _mapped(self, X, how) -> np.ndarray:
+    def _map(self, X, how) -> np.ndarray:
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=_DTYPES, reset=False)
         return how(rows.astype(np.float64, copy=False)).astype(rows.dtype, copy=False)
@@ -120,13 +102,13 @@ class DomainAdapter(TransformerMixin, BaseEstimator):
 
 
 class _Rows(BaseEstimator):
-    """Name target rows in error messages; the feature names remembered are those of the source."""
+    """Validate target rows under the name "target", without overwriting the feature names of the source."""
 
     def __repr__(self) -> str:
         return "target"
 
 
-def positive(name: str, value: Any, *, zero: bool = False) -> float:
+def check_positive(name: str, value: Any, *, zero: bool = False) -> float:
     """Return `value` as a number above 0 (or at least 0), or raise an error that names it."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not number or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
@@ -134,7 +116,7 @@ def positive(name: str, value: Any, *, zero: bool = False) -> float:
     return float(value)
 
 
-def whole(name: str, value: Any) -> int:
+def check_whole(name: str, value: Any) -> int:
     """Return `value` as a whole number of at least 1, or raise an error that names it."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -6,11 +6,11 @@ import numpy as np
 from scipy.linalg import svd
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 
-from featx.methods.adaptation.adapter import DomainAdapter, whole
+from featx.methods.adaptation.adapter import DomainAdapter, check_whole
 
 
 class SubspaceAlignment(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
-    """Turn the principal components of the source into those of the target.
+    """Rotate the principal components of the source towards those of the target.
 
     With the k leading principal axes of each domain as columns of P_S and P_T (d, k), and M = P_S^T P_T, the
     matrix that minimises ||P_S M - P_T||_F::
@@ -21,12 +21,12 @@ class SubspaceAlignment(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
     Parameters
     ----------
     n_components : int, default=64
-        k, at most: no more than each domain has axes along which its rows vary (n - 1 of n rows).
+        Largest k; each domain has at most n - 1 axes along which its n rows vary.
 
     Attributes
     ----------
     source_mean_, target_mean_ : ndarray of shape (d,)
-        Of each domain.
+        Mean of each domain.
     source_axes_, target_axes_ : ndarray of shape (d, k)
         P_S and P_T; the largest entry of each column is positive.
     alignment_ : ndarray of shape (k, k)
@@ -43,7 +43,7 @@ class SubspaceAlignment(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
         self.n_components = n_components
 
     def _fit(self, source, target):
-        most = whole("n_components", self.n_components)
+        most = check_whole("n_components", self.n_components)
         self.source_mean_, source_axes = _principal_axes(source, most)
         self.target_mean_, target_axes = _principal_axes(target, most)
         k = min(source_axes.shape[1], target_axes.shape[1])
@@ -64,7 +64,7 @@ class SubspaceAlignment(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
 def _principal_axes(rows: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     mean = rows.mean(axis=0)
     _, sizes, right = svd(rows - mean, full_matrices=False)
-    # Axes along which the rows do not vary, but for rounding in float32, are no axes of theirs.
+    # Leave out axes along which the rows vary only by rounding in float32.
     k = max(1, min(most, int((sizes > 1e-7 * sizes[0]).sum())))
     axes = right[:k].T
     largest = np.abs(axes).argmax(axis=0)

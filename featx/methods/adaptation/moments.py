@@ -6,26 +6,26 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.base import OneToOneFeatureMixin
 
-from featx.methods.adaptation.adapter import DomainAdapter, positive
+from featx.methods.adaptation.adapter import DomainAdapter, check_positive
 
 
 class PerDomainStandardScaler(OneToOneFeatureMixin, DomainAdapter):
     """Standardise each domain by its own mean and standard deviation.
 
-    ``x -> (x - mean) / std``, with the source's for source rows and the target's for target rows; a feature
-    that is constant in a domain is only centred there. It undoes any shift and scaling of single features,
-    and it assumes that the classes are about as frequent in both domains.
+    ``x -> (x - mean) / std`` with the moments of the row's own domain; a feature that is constant in a domain
+    is only centred there. It undoes any shift and scaling of single features, and assumes that the classes
+    are about as frequent in both domains.
 
     Attributes
     ----------
     source_mean_, source_scale_, target_mean_, target_scale_ : ndarray of shape (d,)
-        Of each domain.
+        Mean and divisor of each domain.
     n_features_in_ : int
 
     Notes
     -----
-    The simplest of the adaptations, as the per-domain batch normalisation of Y. Li et al., "Revisiting batch
-    normalization for practical domain adaptation" (2016), on embeddings.
+    This is the per-domain batch normalisation of Y. Li et al., "Revisiting batch normalization for practical
+    domain adaptation" (2016), on embeddings.
     """
 
     def _fit(self, source, target):
@@ -50,13 +50,13 @@ class CORAL(OneToOneFeatureMixin, DomainAdapter):
     Parameters
     ----------
     regularization : float, default=1.0
-        lambda, as in the paper, whose features are standardised: it keeps directions apart that neither
-        domain determines. More of it moves the rows less.
+        lambda, which makes the covariances invertible; 1 as in the paper, whose features are standardised.
+        Larger values move the rows less.
 
     Attributes
     ----------
     source_mean_, target_mean_ : ndarray of shape (d,)
-        Of each domain.
+        Mean of each domain.
     recolouring_ : ndarray of shape (d, d)
         S^(-1/2) T^(1/2).
     n_features_in_ : int
@@ -64,22 +64,21 @@ class CORAL(OneToOneFeatureMixin, DomainAdapter):
     Notes
     -----
     B. Sun, J. Feng and K. Saenko, "Return of frustratingly easy domain adaptation", AAAI 2016, algorithm 1.
-    The paper assumes rows of mean 0 in both domains; here the means are matched, too, which is the same for
-    such rows.
+    The paper assumes rows of mean 0 in both domains; here the means are matched as well.
     """
 
     def __init__(self, regularization: float = 1.0):
         self.regularization = regularization
 
     def _fit(self, source, target):
-        lam = positive("regularization", self.regularization)
+        lam = check_positive("regularization", self.regularization)
         self.source_mean_, self.target_mean_ = source.mean(axis=0), target.mean(axis=0)
         self.recolouring_ = np.eye(source.shape[1])
         if target is not source:
             whiten = _power(_covariance(source), lam, -0.5)
             matrix = whiten @ _power(_covariance(target), lam, 0.5)
-            # A feature that is constant in both domains must not be filled with rounding errors, which a
-            # scaler further on would blow up.
+            # Rounding errors must not fill a feature that is constant in both domains: a later scaler would
+            # blow them up.
             self.recolouring_ = np.where(np.abs(matrix) < 1e-12 * np.abs(matrix).max(), 0.0, matrix)
 
     def _source(self, rows):
@@ -91,7 +90,7 @@ class CORAL(OneToOneFeatureMixin, DomainAdapter):
 
 def _mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
-    # What rounding alone makes of a constant feature is no spread.
+    # A spread that rounding explains is none.
     constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean) * np.sqrt(len(rows))
     return mean, np.where(constant, 1.0, scale)
 

@@ -19,11 +19,11 @@ class Adaptation:
     Attributes
     ----------
     name, title : str
-        What it is called in commands, and for people.
+        Name in commands, and title in tables.
     build : callable
-        Gives the unfitted transformer.
+        Returns the unfitted transformer.
     max_rows : int or None
-        Rows of both domains together beyond which it is left out.
+        Largest number of rows of both domains together with which it is tried.
     """
 
     name: str
@@ -32,36 +32,25 @@ class Adaptation:
     max_rows: int | None = None
 
 
-_ALL = (
+_TABLE = (
     Adaptation("per-domain", "Per-domain standardisation", PerDomainStandardScaler),
     Adaptation("coral", "CORAL", CORAL),
     Adaptation("subspace", "Subspace alignment", SubspaceAlignment),
-    # Its time grows with the cube of the rows: half a minute and more beyond these.
+    # The time grows with the cube of the number of rows: half a minute and more beyond these.
     Adaptation("tca", "Transfer component analysis", TransferComponentAnalysis, max_rows=2_000),
 )
 
 #: Every adaptation by name.
-ADAPTATIONS: dict[str, Adaptation] = {adaptation.name: adaptation for adaptation in _ALL}
+ADAPTATIONS: dict[str, Adaptation] = {adaptation.name: adaptation for adaptation in _TABLE}
 
 
 def adaptation_names() -> tuple[str, ...]:
-    """Return the names of the adaptations, in the order in which they are tried.
-
-    Returns
-    -------
-    tuple of str
-    """
+    """Return the names of the adaptations, in the order in which they are tried."""
     return tuple(ADAPTATIONS)
 
 
 def get_adaptation(name: str) -> Adaptation:
-    """Return the adaptation of this name.
-
-    Raises
-    ------
-    UnknownName
-        There is none; the message offers the nearest.
-    """
+    """Return the adaptation of this name; an `UnknownName` error offers the nearest names."""
     if name not in ADAPTATIONS:
         raise UnknownName("adaptation", name, ADAPTATIONS)
     return ADAPTATIONS[name]

@@ -8,9 +8,9 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
 
 from featx.errors import InputError, UnknownName
-from featx.methods.adaptation.adapter import DomainAdapter, positive, whole
+from featx.methods.adaptation.adapter import DomainAdapter, check_positive, check_whole
 
-#: Most rows of both domains together: several (n, n) matrices are held, and time grows with n^3.
+#: Default limit on the rows of both domains together: memory grows with n^2, time with n^3.
 MOST_ROWS = 5_000
 
 KERNELS = ("linear", "rbf")
@@ -29,24 +29,25 @@ class TransferComponentAnalysis(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
     Parameters
     ----------
     n_components : int, default=64
-        Columns of W, at most; directions without variance are left out.
+        Largest number of columns of W; directions without variance are left out.
     mu : float, default=1.0
         Weight of the penalty on W.
     kernel : {"linear", "rbf"}, default="linear"
     gamma : float, optional
-        Of the rbf kernel exp(-gamma ||x - z||^2); default: 1 / (d times the variance of all entries).
+        Parameter of the rbf kernel exp(-gamma ||x - z||^2); default: 1 / (d times the variance of all
+        entries).
     max_rows : int, default=5000
-        More rows in both domains together are refused: K, K L K and K H K take 8 n^2 bytes each, 0.2 GB at
-        5,000 rows, and the eigenvectors n^3 operations.
+        Largest number of rows in both domains together; more are refused. K, K L K and K H K take 8 n^2 bytes
+        each, 0.2 GB at 5,000 rows, and the eigenvectors n^3 operations.
 
     Attributes
     ----------
     rows_ : ndarray of shape (n, d)
-        Source and target rows; the kernel is taken with them.
+        Source and target rows, the second argument of the kernel.
     weights_ : ndarray of shape (n, k)
         W.
     discrepancy_ : float
-        tr(W^T K L K W): the squared distance of the domains' means in the components.
+        tr(W^T K L K W): the squared distance between the means of the domains in the components.
     n_features_in_ : int
 
     Notes
@@ -64,19 +65,19 @@ class TransferComponentAnalysis(ClassNamePrefixFeaturesOutMixin, DomainAdapter):
         self.max_rows = max_rows
 
     def _fit(self, source, target):
-        mu, most = positive("mu", self.mu), whole("n_components", self.n_components)
+        mu, most = check_positive("mu", self.mu), check_whole("n_components", self.n_components)
         if self.kernel not in KERNELS:
             raise UnknownName("kernel", str(self.kernel), KERNELS)
         alone = target is source
         self.rows_ = source if alone else np.concatenate([source, target])
         n = len(self.rows_)
-        if n > whole("max_rows", self.max_rows):
+        if n > check_whole("max_rows", self.max_rows):
             raise InputError(
                 f"transfer component analysis of {n} rows needs {3 * 8 * n * n / 1e9:.1f} GB for its kernel "
                 f"matrices; give at most {self.max_rows} rows of both domains, or raise max_rows"
             )
         spread = self.rows_.var() * self.rows_.shape[1]
-        self.gamma_ = positive("gamma", self.gamma) if self.gamma is not None else 1 / (spread or 1.0)
+        self.gamma_ = check_positive("gamma", self.gamma) if self.gamma is not None else 1 / (spread or 1.0)
         kernel = self._kernel(self.rows_)
         centred = kernel - kernel.mean(axis=0)
         scatter = centred.T @ centred  # K H K, as H is idempotent

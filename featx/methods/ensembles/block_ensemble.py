@@ -18,8 +18,8 @@ from featx.methods.ensembles.blocks import block_slices
 from featx.methods.ensembles.weights import blend_weights
 
 COMBINATIONS = ("weighted", "average", "stack")
-# Log-probabilities below this say nothing more.
-_FLOOR = 1e-6
+# Smaller probabilities count as this before the logarithm.
+_LEAST_PROBABILITY = 1e-6
 
 
 class BlockEnsemble(ClassifierMixin, BaseEstimator):
@@ -30,37 +30,38 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
         weighted, average    p(c | x) = sum_j w_j p_j(c | x_j)                      w: `blend_weights`; 1/m
         stack                p(c | x) = softmax(V [log p_1, ..., log p_m] + b)_c    logistic regression
 
-    w, or V and b, are learnt from out-of-fold probabilities of the training rows: no member is judged on rows
-    that it has been fitted on. The members that predict are then fitted on all rows.
+    w, or V and b, are learnt from out-of-fold probabilities of the training rows: no member is judged on its
+    own training rows. The final members are fitted on all rows.
 
     Parameters
     ----------
     blocks : sequence of int, optional
         Widths of the blocks, in order; default: all columns are one block.
     estimator : classifier with predict_proba, optional
-        Cloned for every block; default: standardised logistic regression with C = 10 / width.
+        Classifier to clone for every block; default: standardised logistic regression with C = 10 / width.
     combine : {"weighted", "average", "stack"}, default="weighted"
     cv : int, default=5
-        Stratified folds for the out-of-fold probabilities; fewer where a class has fewer rows.
+        Number of stratified folds for the out-of-fold probabilities; fewer if a class has fewer rows.
     random_state : int, RandomState or None, default=None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     members_ : list of classifiers
-        Fitted, one a block.
+        Fitted classifiers, one per block.
     weights_ : ndarray of shape (n_blocks,)
-        Not with ``"stack"``. Equal where a class has a single row, as nothing can then be held out.
+        Weights of the blocks, except with ``"stack"``. Equal if a class has a single row, which cannot be
+        held out.
     final_estimator_ : LogisticRegression
-        With ``"stack"``.
+        Combining classifier, with ``"stack"``.
     n_features_in_ : int
 
     Notes
     -----
     D. H. Wolpert, "Stacked generalization", Neural Networks 5 (1992); K. M. Ting and I. H. Witten, "Issues in
-    stacked generalization", Journal of Artificial Intelligence Research 10 (1999), for class probabilities as
-    what a linear second level learns from.
+    stacked generalization", Journal of Artificial Intelligence Research 10 (1999), on class probabilities as
+    the input of a linear second level.
     """
 
     def __init__(
@@ -87,8 +88,8 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
         Raises
         ------
         InputError
-            The blocks do not make up the columns, a setting is out of range, or ``"stack"`` has a class with
-            a single row.
+            The blocks do not add up to the columns, a setting is out of range, or ``"stack"`` meets a class
+            with a single row.
         """
         rows, y = validate_data(self, X, y, dtype=(np.float64, np.float32))
         check_classification_targets(y)
@@ -148,4 +149,4 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
 
     @staticmethod
     def _logarithms(parts: np.ndarray) -> np.ndarray:
-        return np.log(np.maximum(parts, _FLOOR)).transpose(1, 0, 2).reshape(parts.shape[1], -1)
+        return np.log(np.maximum(parts, _LEAST_PROBABILITY)).transpose(1, 0, 2).reshape(parts.shape[1], -1)

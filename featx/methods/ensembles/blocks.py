@@ -12,13 +12,7 @@ from featx.errors import InputError
 
 
 def block_slices(blocks: Sequence[int] | None, n_features: int) -> list[slice]:
-    """Return the columns of each block; None is one block.
-
-    Raises
-    ------
-    InputError
-        The widths are no positive whole numbers that add up to the number of columns.
-    """
+    """Return the columns of each block; None is one block. The widths must add up to `n_features`."""
     widths = [n_features] if blocks is None else list(blocks)
     if not widths or any(isinstance(w, bool) or not isinstance(w, int | np.integer) or w < 1 for w in widths):
         raise InputError(f"blocks must be positive numbers of columns, got {blocks!r}")
@@ -31,8 +25,8 @@ def block_slices(blocks: Sequence[int] | None, n_features: int) -> list[slice]:
 class ConcatenatedBlocks(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Standardise every column and divide it by the square root of the width of its block.
 
-    A row of a block then has squared length 1 on average, whatever the backbone's dimension and scale, so
-    that no block outweighs another in distances, kernels and penalties::
+    The rows of every block then have a mean squared length of 1, whatever the backbone's dimension and scale,
+    so that no block outweighs another in distances, kernels and penalties::
 
         x_j -> (x_j - mean_j) / (std_j sqrt(width of j's block))
 
@@ -44,7 +38,7 @@ class ConcatenatedBlocks(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     mean_, scale_ : ndarray of shape (n_features,)
-        What is subtracted, and what is then divided by. A constant column is only centred.
+        Mean and divisor of each column. A constant column is only centred.
     n_features_in_ : int
     """
 
@@ -52,13 +46,7 @@ class ConcatenatedBlocks(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.blocks = blocks
 
     def fit(self, X, y=None):
-        """Learn means and scales from rows (n, n_features).
-
-        Raises
-        ------
-        InputError
-            The blocks do not make up the columns.
-        """
+        """Learn means and scales from rows (n, n_features), whose columns the blocks must add up to."""
         rows = validate_data(self, X, dtype=(np.float64, np.float32))
         self.mean_ = rows.mean(axis=0, dtype=np.float64)
         spread = rows.std(axis=0, dtype=np.float64)

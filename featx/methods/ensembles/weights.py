@@ -10,24 +10,24 @@ _MOST_STEPS = 20_000
 
 
 def blend_weights(probabilities, y, *, tol: float = 1e-9) -> np.ndarray:
-    """Return the weights on the simplex whose average of probabilities has the least log loss.
+    """Return the weights of the average of probabilities that has the lowest log loss.
 
     With p_ji the probability that member j gives the true class of image i, the loss is convex in w::
 
         min_w  -1/n sum_i log(sum_j w_j p_ji)    subject to    w >= 0, sum_j w_j = 1
 
-    It is solved by expectation maximisation for mixture proportions, w_j <- w_j g_j with
-    g_j = 1/n sum_i p_ji / (sum_l w_l p_li), which lowers the loss in every step; by convexity the loss lies
-    at most max_j g_j - 1 above its minimum, and it stops when that is below `tol`.
+    Expectation maximisation for mixture proportions, w_j <- w_j g_j with
+    g_j = 1/n sum_i p_ji / (sum_l w_l p_li), lowers the loss in every step. By convexity the loss is at most
+    max_j g_j - 1 above its minimum; the iteration stops when that is below `tol`.
 
     Parameters
     ----------
     probabilities : array-like of shape (n_members, n, n_classes)
-        Of images that the members were not trained on: held-out or out-of-fold ones.
+        Probabilities of held-out images, which the members were not trained on.
     y : array-like of shape (n,), int
-        True classes, as columns.
+        Column of the true class of each image.
     tol : float, default=1e-9
-        How far above its minimum the loss may stay, in nats.
+        Largest difference between the loss and its minimum, in nats.
 
     Returns
     -------
@@ -37,13 +37,13 @@ def blend_weights(probabilities, y, *, tol: float = 1e-9) -> np.ndarray:
     Raises
     ------
     InputError
-        Shapes disagree, or labels are no columns.
+        Shapes do not fit, or a label is not a column.
 
     References
     ----------
     T. M. Cover, "An algorithm for maximizing expected log investment return", IEEE Transactions on
-    Information Theory 30 (1984), where the weights are a portfolio; for averages of
-    models: L. Breiman, "Stacked regressions", Machine Learning 24 (1996), whose weights are non-negative too.
+    Information Theory 30 (1984), where the weights are a portfolio; L. Breiman, "Stacked regressions",
+    Machine Learning 24 (1996), for non-negative weights of models.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """Fine-tune the network itself, on the same splits as the probes: the baseline of every comparison.
 
-`fine_tune` trains a new head, the last blocks or the whole network as a `Recipe` says; `default_recipe` gives
-the default one, and `fine_tune_seeds` repeats the training with several seeds. `forgetting` measures what the
-training has cost on the source task. `freeze`, `unfreeze`, `unfreeze_last` and `parameter_groups` are for
-your own training loops.
+`fine_tune` trains a new head, the last blocks or the whole network as a `Recipe` says; `default_recipe`
+returns the default one, and `fine_tune_seeds` repeats the training with several seeds. `forgetting` measures
+how much accuracy on the source task the training has cost. `freeze`, `unfreeze`, `unfreeze_last` and
+`parameter_groups` are for your own training loops.
 """
 
 from featx.methods.finetune.finetuned import FineTuned

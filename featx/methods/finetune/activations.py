@@ -1,6 +1,6 @@
-"""Keep the output of the frozen part of a network for images that come again unchanged.
+"""Store the frozen part's output for images that come again unchanged.
 
-Up to `MEMORY_BYTES` it stays in memory. Beyond that it goes to a temporary file that is mapped into memory,
+Up to `MEMORY_BYTES` are stored in memory. Larger outputs go to a temporary file that is mapped into memory,
 if the file takes no more than half of the free space on the disk.
 """
 
@@ -15,29 +15,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
+#: Output of the frozen part of a network, and input of the trained part: tensors with the batch first.
 Parts = tuple[torch.Tensor, ...]
 
-#: Most bytes in memory for the validation images; as many for the training and for the proxy images.
+#: Most bytes in memory for the validation images; as many again for the training and for the proxy images.
 MEMORY_BYTES = 1 << 30
-#: Most of the free space of the temporary folder's disk that the files take.
+#: Largest share of the free space of the temporary folder's disk that the files take.
 DISK_SHARE = 0.5
 
 
 class Activations:
-    """Frozen activations of images, by the position of the image.
+    """Store frozen activations by the position of the image; their dtype is unchanged.
 
     Parameters
     ----------
     positions : ndarray of shape (n,)
-        Of the images, each of them once.
+        Positions of the images, each once.
     sample : tuple of torch.Tensor
-        Activations of some images, batch first; they say how many bytes one image takes.
+        Activations of some images; they give the shapes and dtypes.
     on_disk : bool
-        Whether a temporary file holds them. It is deleted with this object.
-
-    Notes
-    -----
-    The dtype stays that of the frozen part's output.
+        Use a temporary file, which is deleted with this object.
     """
 
     def __init__(self, positions: np.ndarray, sample: Parts, *, on_disk: bool = False):
@@ -47,9 +44,9 @@ class Activations:
         self._folder = Path(tempfile.mkdtemp(prefix="featx-")) if self.on_disk else None
         if self._folder is not None:
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._parts = tuple(self._room(i, len(positions), part) for i, part in enumerate(sample))
+        self._parts = tuple(self._allocate(i, len(positions), part) for i, part in enumerate(sample))
 
-    def _room(self, number: int, n: int, part: torch.Tensor) -> torch.Tensor:
+    def _allocate(self, number: int, n: int, part: torch.Tensor) -> torch.Tensor:
         shape = (n, *part.shape[1:])
         if self._folder is None:
             return torch.empty(shape, dtype=part.dtype, device=part.device)
@@ -60,8 +57,8 @@ class Activations:
     def put(self, positions: np.ndarray, parts: Parts) -> None:
         """Store the activations of these images."""
         rows = torch.from_numpy(self._row[positions])
-        for room, part in zip(self._parts, parts, strict=True):
-            room[rows.to(room.device)] = part.to(room.device)
+        for stored, part in zip(self._parts, parts, strict=True):
+            stored[rows.to(stored.device)] = part.to(stored.device)
 
     def get(self, positions: np.ndarray, device: torch.device) -> Parts:
         """Return the activations of these images, on the device."""
@@ -74,36 +71,24 @@ def bytes_needed(sample: Parts, n: int) -> int:
     return n * sum(part[0].numel() * part.element_size() for part in sample)
 
 
-def keep_activations(
+def store_activations(
     positions: np.ndarray, found: Iterable[tuple[np.ndarray, Parts]], *, stores: int = 1
 ) -> tuple[Activations | None, int]:
-    """Store what `found` gives for `positions`, if there is room for it.
+    """Store the pairs (positions, parts) of `found`; return the store and the number of images read.
 
-    Parameters
-    ----------
-    positions : ndarray of shape (n,)
-    found : iterable of (positions, parts)
-        Read no further than its first batch where there is no room for the whole.
-    stores : int
-        How many such stores there will be at once; they share the memory.
-
-    Returns
-    -------
-    activations : Activations or None
-        None where there is no room.
-    images : int
-        How many images `found` gave.
+    `stores` such stores share the memory. Without room for all of `positions` the store is None, and only the
+    first pair has been read.
     """
-    kept, images = None, 0
+    store, images = None, 0
     for rows, parts in found:
         images += len(rows)
-        if kept is None:
+        if store is None:
             size, memory = bytes_needed(parts, len(positions)), MEMORY_BYTES // stores
             if size > memory and not _disk_has(size):
                 return None, images
-            kept = Activations(positions, parts, on_disk=size > memory)
-        kept.put(rows, parts)
-    return kept, images
+            store = Activations(positions, parts, on_disk=size > memory)
+        store.put(rows, parts)
+    return store, images
 
 
 def _disk_has(size: int) -> bool:

@@ -12,9 +12,9 @@ from torch import nn
 
 from featx.errors import InputError
 from featx.methods.finetune.head import Head
-from featx.methods.finetune.precision import Arithmetic, choose
+from featx.methods.finetune.precision import Arithmetic, choose_arithmetic
 from featx.methods.finetune.recipe import Recipe
-from featx.methods.finetune.trunk import Trunk, features
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
 
 
 @dataclass
@@ -24,29 +24,29 @@ class FineTuned:
     Attributes
     ----------
     recipe : Recipe
-        How it was trained; `lr_backbone` is the one that a search has chosen.
+        Settings of the training; `lr_backbone` is the rate that the search chose.
     history : list of dict
-        One entry an epoch: ``epoch``, ``phase`` (``"head"`` or ``"network"``), ``train_loss``,
+        One entry per epoch: ``epoch``, ``phase`` (``"head"`` or ``"network"``), ``train_loss``,
         ``train_accuracy``, ``val_loss``, ``val_accuracy`` (None without a validation part) and
-        ``seconds``. Training values are means over the epoch's batches, taken before each step, and on
-        augmented or mixed images where the recipe says so. All modes but ``head`` begin with epoch 0: the
-        frozen network with the head trained on its embeddings, from which they set out.
+        ``seconds``. Training values are means over the epoch's batches, taken before each step, on augmented
+        or mixed images if the recipe says so. All modes but ``head`` begin with epoch 0: the frozen network
+        with the head trained on its embeddings.
     best_epoch : int
-        The epoch whose weights were kept: the one of lowest validation loss, for modes that train the
-        network ``val_tempered_loss``, the loss at the best temperature (see `head.tempered_loss`).
+        The epoch whose weights were kept: that of the lowest ``val_loss`` in mode ``head``, else of the
+        lowest ``val_tempered_loss``, the loss at the best temperature (see `head.tempered_loss`).
     head_history : list of dict
         The epochs of the head's own training; for mode ``"head"`` the same as `history`.
     seconds : float
-        Wall time of all training, with decoding and validation.
+        Wall time of all training, including decoding and validation.
     images_forwarded : int
         Images sent through the backbone during training.
     precision, device : str
-        ``"fp32"``, ``"bf16"`` or ``"fp16"``, and where.
+        ``"fp32"``, ``"bf16"`` or ``"fp16"``, and the device of the training.
     notes : list of str
-        What a reader of the result should know, such as an early stop.
+        Remarks for a reader of the result, such as an early stop.
     search : list of dict
-        What each learning rate of a search gave: ``lr_backbone``, ``epochs``, ``val_loss``,
-        ``val_accuracy`` and ``seconds``, which are among `seconds` as well.
+        The trial of each searched learning rate: ``lr_backbone``, ``epochs``, ``val_loss``,
+        ``val_accuracy`` and ``seconds``, which `seconds` includes.
     """
 
     recipe: Recipe
@@ -62,32 +62,32 @@ class FineTuned:
     _head: Head = field(repr=False)
     _backbone: Any = field(repr=False)
     _arithmetic: Arithmetic = field(repr=False)
-    _trunk: Trunk | None = field(default=None, repr=False)
+    _network: TrainableBackbone | None = field(default=None, repr=False)
     _changed: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def rebuilt(
+    def rebuild(
         cls, trained: Mapping[str, np.ndarray], backbone: Any, *, device: str = "auto", **record: Any
     ) -> FineTuned:
-        """Rebuild a fine-tuned network from `trained` and `record`, on the same pretrained network.
+        """Rebuild a fine-tuned network on the same pretrained network.
 
         Parameters
         ----------
         trained : dict of str to ndarray
-            What `trained` returned.
+            Result of `trained_values`.
         backbone : Backbone
-            The one that was fine-tuned.
+            The backbone that was fine-tuned.
         device : str, default="auto"
-            Where to run it, here.
+            Device to run on.
         **record
-            What `record` returned.
+            Result of `record`.
 
         Returns
         -------
         FineTuned
             Predicts the same, bit for bit on the same processor.
         """
-        arithmetic = choose(device)
+        arithmetic = choose_arithmetic(device)
         parts: dict[str, dict[str, np.ndarray]] = {"head": {}, "network": {}}
         for key, value in trained.items():
             part, _, name = key.partition(".")
@@ -102,10 +102,10 @@ class FineTuned:
             _changed=parts["network"],
         )
 
-    def trained(self) -> dict[str, np.ndarray]:
-        """Return the trained values: ``head.*``, and ``network.*`` for tensors that training changed."""
+    def trained_values(self) -> dict[str, np.ndarray]:
+        """Return the trained tensors: ``head.*``, and ``network.*`` for those that training changed."""
         head = {f"head.{name}": value for name, value in self._head.arrays().items()}
-        return head | {f"network.{name}": value for name, value in self.changed().items()}
+        return head | {f"network.{name}": value for name, value in self.changed_values().items()}
 
     def record(self) -> dict[str, Any]:
         """Return the public attributes except `precision` and `device`, which depend on the machine."""
@@ -115,30 +115,33 @@ class FineTuned:
             if not f.name.startswith("_") and f.name not in ("precision", "device")
         }
 
-    def changed(self) -> dict[str, np.ndarray]:
+    def changed_values(self) -> dict[str, np.ndarray]:
         """Return copies of the tensors that differ from the pretrained network, by name."""
-        if self._trunk is None or (self.recipe.mode == "head" and not self._changed):
+        if self._network is None or (self.recipe.mode == "head" and not self._changed):
             return dict(self._changed)
         frozen = dict(self._backbone.module.named_parameters())
         return {
             name: parameter.detach().cpu().numpy().copy()
-            for name, parameter in self._trunk.module.named_parameters()
+            for name, parameter in self._network.module.named_parameters()
             if not torch.equal(parameter.detach().cpu(), frozen[name].cpu())
         }
+
+    def check_backbone(self, backbone: Any, argument: str) -> None:
+        """Raise an `InputError` that names `argument` unless this was trained on the given backbone."""
+        here, there = (getattr(one, "identity", one) for one in (backbone, self._backbone))
+        if here != there:
+            raise InputError(
+                f"{argument}: it was trained on {self._backbone.name} with other weights or another layer "
+                f"than the given {backbone.name}; give the same backbone"
+            )
 
     @property
     def network(self) -> nn.Module:
         """Return the whole network: normalised images (n, 3, h, w) to logits (n, k), in eval mode."""
-        return nn.Sequential(self._network_below().module, self._head.as_linear()).eval()
+        return nn.Sequential(self._load_network().module, self._head.as_linear()).eval()
 
     def predict_proba(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """Return class probabilities; see `logits`.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes), float64
-            Rows add up to 1.
-        """
+        """Return class probabilities (n, n_classes), float64; parameters as in `logits`."""
         logits = torch.from_numpy(self.logits(images, batch_size=batch_size))
         return torch.softmax(logits, dim=1).numpy()
 
@@ -149,8 +152,8 @@ class FineTuned:
         Parameters
         ----------
         images : sequence of image sources, or ndarray of shape (n, d)
-            Embeddings are taken by mode ``"head"`` only: the other modes have changed the network that
-            the embeddings came from.
+            Images, or embeddings in mode ``"head"`` only: the other modes have changed the network that the
+            embeddings came from.
         batch_size : int, default=32
             Images per forward pass; does not change the result.
 
@@ -161,24 +164,27 @@ class FineTuned:
         Raises
         ------
         InputError
-            Embeddings of another width, with values that are not finite, or for a changed network.
+            Embeddings have another width or values that are not finite, or the mode changed the network.
         ImageError
             An image cannot be decoded.
         """
         if isinstance(images, np.ndarray) and images.dtype.kind == "f":
-            return self._head.exact_logits(self._checked(images))
+            return self._head.exact_logits(self._check_embeddings(images))
         n_classes = self._head.linear.out_features
         if len(images) == 0:
             return np.empty((0, n_classes))
-        trunk = self._network_below()
-        rows = [self._head(part) for _, part in features(trunk, images, np.arange(len(images)), batch_size)]
+        network = self._load_network()
+        rows = [
+            self._head(part)
+            for _, part in forward_images(network, images, np.arange(len(images)), batch_size)
+        ]
         return torch.cat(rows).cpu().double().numpy()
 
     def predict(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """Return the most probable class of each image, (n,) int64; see `predict_proba`."""
+        """Return the most probable class of each image, (n,) int64; parameters as in `logits`."""
         return self.predict_proba(images, batch_size=batch_size).argmax(axis=1)
 
-    def _checked(self, embeddings: np.ndarray) -> np.ndarray:
+    def _check_embeddings(self, embeddings: np.ndarray) -> np.ndarray:
         if self.recipe.mode != "head":
             raise InputError(
                 f"embeddings cannot be classified after fine-tuning mode {self.recipe.mode!r}, which changed "
@@ -191,12 +197,12 @@ class FineTuned:
             raise InputError("embeddings: expected finite values, got NaN or infinity")
         return embeddings
 
-    def _network_below(self) -> Trunk:
-        if self._trunk is None:  # mode "head" on given embeddings never needed the network so far
-            trunk = Trunk(self._backbone, self._arithmetic)
-            trunk.put(self._changed)
+    def _load_network(self) -> TrainableBackbone:
+        if self._network is None:  # mode "head" on given embeddings has not needed it so far
+            network = TrainableBackbone(self._backbone, self._arithmetic)
+            network.load_values(self._changed)
             if self.recipe.mode != "head":
-                # What was trained runs unfolded, and rounds as it did when it was trained.
-                trunk.unfreeze(self.recipe.mode, self.recipe.unfreeze)
-            self._trunk = trunk
-        return self._trunk
+                # Trained layers are not folded for good, so they round as they did in training.
+                network.unfreeze(self.recipe.mode, self.recipe.unfreeze)
+            self._network = network
+        return self._network

@@ -1,18 +1,18 @@
-"""Make a network faster without changing its result: fold BatchNorm, cut the frozen part off.
+"""Make training faster without changing its result: fold BatchNorm, cut the frozen part off.
 
-With its statistics fixed, a BatchNorm after a convolution is an affine map per channel, and the pair is
-one convolution:
+With fixed statistics, a BatchNorm after a convolution is an affine map per channel, and the pair is one
+convolution:
 
     BN(W * x) = (g W) * x + (b - g m),    g = gamma / sqrt(var + eps),    m = running mean.
 
-`FoldedConv` works out g W from the original parameters in every forward pass, which costs as much as
-the weights are large, and never touches an activation. Autograd sees the same function of W, gamma and
-beta, so training is the same as with the two layers apart, and the memory and time of the BatchNorm's
-activations are gone: MobileNetV2 trains 1.6 times as fast on a CPU.
+`FoldedConv` computes g W from the original parameters in every forward pass: its cost depends on the size of
+the weights, not of the activations. Autograd sees the same function of W, gamma and beta, so training is the
+same as with two layers, without the memory and time of the BatchNorm's activations: MobileNetV2 trains 1.6
+times as fast on a CPU.
 
-`split_frozen` cuts the network where the trained part begins. What lies below is a pure function of the
-image: it is folded for good, runs without gradients, and its output may be kept for images that come
-again unchanged.
+`cut_frozen_part` cuts the network where the trained part begins. The part below is a pure function of the
+image: it is folded for good, runs without gradients, and its output may be stored for images that come again
+unchanged.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from featx.backbones.loading import ThreadLocalTracing, copy_to_meta, one_at_a_time
+from featx.methods.finetune.activations import Parts
 
 #: What torch.fx raises on networks whose Python cannot be traced (branches on values, unknown types).
 _UNTRACEABLE = (
@@ -65,8 +66,8 @@ class FoldedConv(nn.Module):
 def _is_slow_in_bf16(conv: nn.Conv2d, x: torch.Tensor) -> bool:
     """Tell whether oneDNN takes ten times as long for this gradient in bfloat16 as in float32.
 
-    So it is with grouped convolutions of a stride: 75 against 8 ms for 96 channels at 48 x 48 and batch 32
-    (torch 2.13, avx512_bf16), where the four of MobileNetV2 were half of a step.
+    Grouped convolutions with a stride take 75 instead of 8 ms for 96 channels at 48 x 48 and batch 32 (torch
+    2.13, avx512_bf16); the four of MobileNetV2 were half of a step.
     """
     return x.device.type == "cpu" and conv.groups > 1 and max(conv.stride) > 1
 
@@ -74,8 +75,8 @@ def _is_slow_in_bf16(conv: nn.Conv2d, x: torch.Tensor) -> bool:
 def trace(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule | None:
     """Return the module as a graph that shares its parameters, or None when it cannot be traced.
 
-    A trace that computes something else on `sample` (n, 3, h, w) counts as untraceable: a branch on a
-    Python value would be frozen into the graph.
+    A graph that computes something else on `sample` (n, 3, h, w) is discarded: tracing may have fixed a
+    branch on a Python value.
     """
     try:
         if isinstance(module, fx.GraphModule):
@@ -83,7 +84,7 @@ def trace(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule | None:
         else:
             graph = _symbolic_trace(module)
             with torch.no_grad():
-                module(sample)  # one that keeps count of its calls is then ahead of its trace
+                module(sample)  # a module that counts its calls now differs from its graph
         with torch.no_grad():
             same = torch.allclose(graph(sample), module(sample), rtol=1e-3, atol=1e-5)
     except _UNTRACEABLE:
@@ -104,9 +105,11 @@ def _symbolic_trace(module: nn.Module) -> fx.GraphModule:
 def fold(graph: fx.GraphModule) -> fx.GraphModule:
     """Fold every BatchNorm that directly follows a convolution, in place.
 
-    Pairs that are frozen altogether become one plain convolution. The modules that the graph was traced
-    from keep their layers and their parameters.
+    Pairs without trained parameters become one plain convolution. The modules that the graph was traced from
+    keep their layers and parameters.
     """
+    # `featx.engines.folding` folds a frozen network in double precision. Here trained pairs keep their
+    # parameters, and frozen pairs are folded in single precision, as `FoldedConv` does.
     modules = dict(graph.named_modules())
     calls: dict[str, int] = {}
     for node in graph.graph.nodes:
@@ -141,43 +144,33 @@ def _folded(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Module:
 
 
 @dataclass
-class Split:
-    """A network in two parts: ``whole(x) == after(before(x))``.
+class CutNetwork:
+    """A network in two parts: ``network(x) == upper(lower(x))``.
 
-    `before` maps a batch to a tuple of tensors with the batch first, without a trained parameter;
-    `after` maps that tuple to the features (n, d). `cuts` says whether anything was cut off.
+    `lower` has no trained parameter; `upper` returns the features (n, d). `is_cut` is False if `lower` only
+    passes the batch on.
     """
 
-    before: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
-    after: Callable[[tuple[torch.Tensor, ...]], torch.Tensor]
-    cuts: bool
+    lower: Callable[[torch.Tensor], Parts]
+    upper: Callable[[Parts], torch.Tensor]
+    is_cut: bool
 
 
-def whole(network: nn.Module) -> Split:
-    """Return the split that cuts nothing off."""
-    return Split(lambda x: (x,), lambda parts: network(parts[0]), cuts=False)
+def uncut(network: nn.Module) -> CutNetwork:
+    """Return the network with an empty lower part."""
+    return CutNetwork(lambda x: (x,), lambda parts: network(parts[0]), is_cut=False)
 
 
-def split_frozen(graph: fx.GraphModule, sample: torch.Tensor) -> Split:
-    """Cut a graph between its frozen lower part and the part that holds trained parameters.
+def cut_frozen_part(graph: fx.GraphModule, sample: torch.Tensor) -> CutNetwork:
+    """Cut a graph below the first trained parameters, those with `requires_grad`.
 
-    Parameters
-    ----------
-    graph : torch.fx.GraphModule
-        With `requires_grad` set on what is trained.
-    sample : torch.Tensor of shape (2, 3, h, w)
-        Tells whether what crosses the cut has the batch as its first axis.
-
-    Returns
-    -------
-    Split
-        `whole(graph)` when there is nothing to cut off, or when something else than batches of tensors
-        (a size read from a tensor, say) would cross the cut.
+    The result is uncut if nothing is frozen, or if anything but tensors with the batch first (for example a
+    size read from a tensor) would cross the cut; `sample` (2, 3, h, w) shows that.
     """
     nodes = list(graph.graph.nodes)
-    live: set[fx.Node] = set()
+    live: set[fx.Node] = set()  # nodes that depend on trained parameters
     for node in nodes:
-        if node.op == "output" or _trains(graph, node) or any(n in live for n in node.all_input_nodes):
+        if node.op == "output" or _has_trained(graph, node) or any(n in live for n in node.all_input_nodes):
             live.add(node)
     crossing = [
         node
@@ -185,38 +178,38 @@ def split_frozen(graph: fx.GraphModule, sample: torch.Tensor) -> Split:
         if node not in live and node.op != "get_attr" and any(user in live for user in node.users)
     ]
     if all(node.op == "placeholder" for node in crossing):
-        return whole(graph)
+        return uncut(graph)
 
-    lower, upper = fx.Graph(), fx.Graph()
+    lower_graph, upper_graph = fx.Graph(), fx.Graph()
     below: dict[fx.Node, fx.Node] = {}
     above: dict[fx.Node, fx.Node] = {}
     for node in crossing:
-        above[node] = upper.placeholder(node.name)
+        above[node] = upper_graph.placeholder(node.name)
     for node in nodes:
         if node not in live:
-            below[node] = lower.node_copy(node, lambda n: below[n])
+            below[node] = lower_graph.node_copy(node, lambda n: below[n])
         if node in live or (node.op == "get_attr" and any(user in live for user in node.users)):
-            above[node] = upper.node_copy(node, lambda n: above[n])
-    lower.output(tuple(below[node] for node in crossing))
-    before, after = fx.GraphModule(graph, lower), fx.GraphModule(graph, upper)
+            above[node] = upper_graph.node_copy(node, lambda n: above[n])
+    lower_graph.output(tuple(below[node] for node in crossing))
+    lower, upper = fx.GraphModule(graph, lower_graph), fx.GraphModule(graph, upper_graph)
 
-    split = Split(before, lambda parts: after(*parts), cuts=True)
-    return split if _holds(split, graph, sample) else whole(graph)
+    cut = CutNetwork(lower, lambda parts: upper(*parts), is_cut=True)
+    return cut if _is_exact(cut, graph, sample) else uncut(graph)
 
 
 @torch.no_grad()
-def _holds(split: Split, graph: fx.GraphModule, sample: torch.Tensor) -> bool:
+def _is_exact(cut: CutNetwork, graph: fx.GraphModule, sample: torch.Tensor) -> bool:
     """Check that only batches cross the cut, unchanged by the upper part, and that results agree."""
-    parts = split.before(sample)
+    parts = cut.lower(sample)
     if not all(isinstance(p, torch.Tensor) and p.ndim and len(p) == len(sample) for p in parts):
         return False
     versions = [part._version for part in parts]  # counts in-place operations
-    found = split.after(parts)
-    kept = versions == [part._version for part in parts]
-    return kept and torch.allclose(found, graph(sample), rtol=1e-3, atol=1e-5)
+    found = cut.upper(parts)
+    unchanged = versions == [part._version for part in parts]
+    return unchanged and torch.allclose(found, graph(sample), rtol=1e-3, atol=1e-5)
 
 
-def _trains(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _has_trained(graph: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
         return any(p.requires_grad for p in graph.get_submodule(str(node.target)).parameters())
     if node.op == "get_attr":

@@ -1,6 +1,6 @@
 """Choose which layers are trained: freeze a network, unfreeze its last blocks, set a rate for each part.
 
-These helpers stand alone, for training loops of one's own::
+Use these functions in your own training loops::
 
     backbone = load_backbone("vgg16")
     features = backbone.build()
@@ -24,8 +24,8 @@ from featx.errors import InputError
 def freeze(module: nn.Module) -> nn.Module:
     """Switch off the gradients of every parameter and put the module into eval mode, in place.
 
-    Eval mode is half of being frozen: in training mode BatchNorm would keep overwriting its running
-    statistics, whatever `requires_grad` says, and Dropout would add noise.
+    Eval mode is part of freezing: in training mode BatchNorm would overwrite its running statistics, whatever
+    `requires_grad` says, and Dropout would add noise.
     """
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -46,9 +46,9 @@ def block_parameters(backbone: Any, module: nn.Module) -> list[list[nn.Parameter
     Parameters
     ----------
     backbone : Backbone
-        Whose `blocks(module)` names the blocks, as modules or as lists of qualified names.
+        Its `blocks(module)` names the blocks, as modules or as lists of qualified names.
     module : torch.nn.Module
-        What `backbone.build()` returned.
+        The module that `backbone.build()` returned.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def _parameters_of(module: nn.Module, name: str | nn.Module) -> list[nn.Paramete
         return list(name.parameters())
     parent, _, last = name.rpartition(".")
     own = module.get_submodule(parent)._parameters.get(last)
-    if own is not None:  # ConvNeXt's layer scale, say, is a parameter and no module
+    if own is not None:  # a parameter, not a module, for example ConvNeXt's layer scale
         return [own]
     return list(module.get_submodule(name).parameters())
 
@@ -85,12 +85,10 @@ def unfreeze_last(backbone: Any, module: nn.Module, k: int) -> list[nn.Parameter
 
     Parameters
     ----------
-    backbone : Backbone
-        Names the blocks.
-    module : torch.nn.Module
-        What `backbone.build()` returned.
+    backbone, module
+        As in `block_parameters`.
     k : int
-        Blocks to train, counted from the output; at least 1. More than there are trains all blocks.
+        Blocks to train, counted from the output; at least 1. More blocks than exist means all blocks.
 
     Returns
     -------
@@ -104,10 +102,9 @@ def unfreeze_last(backbone: Any, module: nn.Module, k: int) -> list[nn.Parameter
 
     Notes
     -----
-    The module is left in eval mode: BatchNorm keeps its pretrained statistics and trains only its
-    affine parameters. A few hundred images in batches of 32 estimate means and variances far worse
-    than the million that the weights came from, and a step that moves them undoes the pretrained
-    features below a trained layer.
+    The module stays in eval mode: BatchNorm keeps its pretrained statistics and trains only its affine
+    parameters. A few hundred images in batches of 32 estimate means and variances far worse than the
+    million images of the pretraining, and updating them would spoil the pretrained features.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"the number of blocks to unfreeze must be at least 1, got {k!r}")
@@ -135,17 +132,17 @@ def parameter_groups(
     tuned : iterable of torch.nn.Parameter, or list of lists of them
         Pretrained parameters that are trained; lists are blocks, from input to output.
     head : iterable of torch.nn.Parameter
-        Those of the new head.
+        Parameters of the new head.
     lr_backbone, lr_head : float
-        Their learning rates.
+        Learning rates of the two.
     weight_decay : float
-        For tensors of two or more axes; biases and normalisation parameters get none.
+        Weight decay of tensors with two or more axes; biases and normalisation parameters get none.
     layer_decay : float
-        Layer-wise decay of the rate: the block that is `k` blocks below the last one learns at
-        ``lr_backbone * layer_decay ** k`` (Clark et al., *ELECTRA*, 2020, appendix A; BEiT has it for
-        images: Bao et al. 2022).
+        Layer-wise decay of the rate: the block `k` blocks below the last one has the rate
+        ``lr_backbone * layer_decay ** k`` (Clark et al., *ELECTRA*, 2020, appendix A; for images Bao et al.,
+        *BEiT*, 2022).
     head_decay : float, optional
-        Weight decay of the head, where it differs.
+        Weight decay of the head, if it differs.
 
     Returns
     -------
@@ -173,7 +170,7 @@ def snapshot(parameters: Iterable[nn.Parameter]) -> list[torch.Tensor]:
 
 
 def restore(parameters: Iterable[nn.Parameter], values: Iterable[torch.Tensor]) -> None:
-    """Put the values of a `snapshot` back, in place."""
+    """Set parameters to the values of a `snapshot`, in place."""
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)

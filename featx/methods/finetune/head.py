@@ -1,14 +1,14 @@
 """Train the classification head: a linear layer on standardised embeddings, with SGD.
 
-The embedding is standardised per feature by the training part's mean and variance, like the BatchNorm
-without affine parameters that He et al. (*Masked Autoencoders Are Scalable Vision Learners*, 2022) put
-before a linear probe, and divided by sqrt(d):
+Each feature is standardised by its mean and variance in the training part, like the BatchNorm without
+affine parameters that He et al. (*Masked Autoencoders Are Scalable Vision Learners*, 2022) put before a
+linear probe, and divided by sqrt(d):
 
     z = (x - mean) / sqrt(d (var + 0.01 mean(var)))        so that E |z|^2 is about 1.
 
-A learning rate then means the same for 64 features as for 4,096, and whatever scale the layer has. The
-small addition keeps features that are almost always zero from being blown up. Mean and scale are
-constants afterwards, so the head stays one affine map (`Head.as_linear`).
+A learning rate then means the same for 64 and for 4,096 features, and at any scale of the layer. The term
+0.01 mean(var) keeps features that are almost always zero from being blown up. Mean and scale stay constant,
+so the head is one affine map (`Head.as_linear`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,10 +31,10 @@ from featx.forks import fresh_in_child
 from featx.methods.finetune.freezing import restore, snapshot
 from featx.methods.finetune.recipe import Recipe
 
-#: Rows standardised and scored at a time, which bounds the memory for large sets.
+#: Rows standardised and scored at a time; bounds the memory for large sets.
 _CHUNK = 8_192
 
-#: What a head consists of, as `Head.arrays` names it.
+#: Names of the tensors of a head in `Head.arrays`.
 HEAD_TENSORS = ("mean", "scale", "weight", "bias")
 
 
@@ -46,8 +46,7 @@ class Head(nn.Module):
     mean, scale : torch.Tensor of shape (d,)
         The standardisation, ``(x - mean) * scale``.
     n_classes : int
-        Number of logits. The weights start at zero: every class is equally likely at first, and
-        nothing is left to chance.
+        Number of logits. The weights start at zero: every class is equally likely at first, without chance.
     """
 
     mean: torch.Tensor
@@ -79,8 +78,8 @@ class Head(nn.Module):
         return head
 
     @torch.no_grad()
-    def take(self, coef: np.ndarray, intercept: np.ndarray) -> Head:
-        """Compute ``x @ coef.T + intercept`` from now on, with the same standardisation.
+    def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> Head:
+        """Set the weights so that the head computes ``x @ coef.T + intercept``, and return it.
 
         With z = (x - m) s, x @ w.T + b is z @ (w / s).T + (b + w m).
         """
@@ -120,7 +119,7 @@ class Head(nn.Module):
         return torch.cat(parts) if parts else torch.empty((0, self.linear.out_features), device=device)
 
     def exact_logits(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return logits (n, k) in float64; in float32 last digits would depend on the rows beside a row."""
+        """Return logits (n, k) in float64; in float32 the last digits would depend on the other rows."""
         mean, scale, weight, bias = (array.astype(np.float64) for array in self.arrays().values())
         weight *= scale
         bias -= weight @ mean
@@ -131,29 +130,41 @@ class Head(nn.Module):
 
 
 def schedule(step: int, n_steps: int) -> float:
-    """Return the share of the peak learning rate at a step: a linear warm-up, then a cosine to zero.
-
-    The warm-up takes a tenth of the steps.
-    """
-    warm = max(1, n_steps // 10)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, n_steps - warm)))
+    """Return the share of the peak rate at a step: linear warm-up (a tenth of the steps), cosine to 0."""
+    warm_up = max(1, n_steps // 10)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up)))
 
 
-def measure(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+def loss_and_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Return cross-entropy and accuracy, as Python floats."""
     loss = F.cross_entropy(logits, labels).item()
     return loss, (logits.argmax(dim=1) == labels).float().mean().item()
 
 
-def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the least cross-entropy that one temperature of 1 or more for all logits can reach.
+def history_entry(
+    epoch: int, phase: str, fitted: Sequence[float | None], validated: Sequence[float | None], began: float
+) -> dict[str, Any]:
+    """Return an entry of `FineTuned.history`; `fitted` and `validated` begin with loss and accuracy."""
+    return {
+        "epoch": epoch,
+        "phase": phase,
+        "train_loss": fitted[0],
+        "train_accuracy": fitted[1],
+        "val_loss": validated[0],
+        "val_accuracy": validated[1],
+        "seconds": time.perf_counter() - began,
+    }
 
-    A network that is trained on grows surer of everything, of its mistakes too: its loss rises while its
-    answers get better, and by the plain loss the frozen network it set out from would be kept. One number,
-    fitted here, takes that out (Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2).
-    Below 1 it would make all epochs alike that have every image right.
+
+def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the lowest cross-entropy over temperatures of at least 1, one for all logits.
+
+    With more training a network gets more confident, also in its mistakes: the loss rises while the accuracy
+    improves, and the plain loss would choose the frozen network of the start. A fitted temperature removes
+    this effect (Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2). Temperatures
+    below 1 would make all epochs equal that classify every image correctly.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
@@ -171,12 +182,12 @@ def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 @dataclass
-class Best:
-    """Remember the epoch of the lowest validation loss, and its weights.
+class BestEpoch:
+    """Keep the weights of the epoch with the lowest validation loss.
 
-    Accuracy on a hundred validation images moves in steps of a per cent and ties all the time; the loss
-    separates epochs more finely, and it is what makes the probabilities honest. Of equal epochs the
-    earlier is kept. Without a validation part the latest epoch is the best.
+    Accuracy on a hundred validation images has steps of a per cent and many ties; the loss separates epochs
+    better and makes for calibrated probabilities. Of equal epochs the earlier is kept. Without a validation
+    part the latest epoch is the best.
     """
 
     parameters: list[nn.Parameter]
@@ -184,7 +195,7 @@ class Best:
     loss: float = math.inf
     values: list[torch.Tensor] | None = None
 
-    def offer(self, epoch: int, loss: float | None) -> bool:
+    def update(self, epoch: int, loss: float | None) -> bool:
         """Keep the current weights if the epoch is better; return whether it was."""
         if self.values is not None and loss is not None and not loss < self.loss:
             return False
@@ -192,7 +203,7 @@ class Best:
         self.values = snapshot(self.parameters)
         return True
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Give the parameters the values of the best epoch."""
         if self.values is not None:
             restore(self.parameters, self.values)
@@ -205,10 +216,10 @@ _threads_before = 1
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Run on one thread: small products on several threads spend their time waiting for each other.
+    """Run torch on one thread: with small matrices, several threads mostly wait for each other.
 
-    On a busy machine it is a factor of ten and more. The number belongs to the process: of several
-    trainings at once the last one to end puts it back.
+    On a busy machine this is ten times as fast and more. The number of threads belongs to the process: when
+    several trainings run at once, the last one to end restores it.
     """
     global _trainings, _threads_before
     with _training:
@@ -238,32 +249,10 @@ def train_head(
     seed: int,
     start: Head | None = None,
 ) -> tuple[Head, list[dict[str, Any]], int]:
-    """Train a head with SGD on frozen embeddings.
+    """Train a head with SGD on frozen embeddings; return it, its history and its best epoch.
 
-    Parameters
-    ----------
-    embeddings : ndarray of shape (n, d)
-    labels : ndarray of shape (n,), int64
-    n_classes : int
-    recipe : Recipe
-        Of mode ``"head"``.
-    train_idx, val_idx : ndarray of int
-        Rows that are trained on, and rows that choose the epoch (may be empty).
-    device : torch.device
-    seed : int
-        Of the order of the rows.
-    start : Head, optional
-        Where the training sets out, in place of an untrained head; it is not changed. The history then
-        begins with epoch 0, which is `start` itself.
-
-    Returns
-    -------
-    head : Head
-        With the weights of the best epoch.
-    history : list of dict
-        One entry an epoch, as in `FineTuned.history`.
-    best_epoch : int
-        The number of its entry in the history.
+    Parameters as in `fine_tune`; `recipe` is of mode ``"head"``. With `start`, which is not changed, the
+    training continues from that head, and the history begins with epoch 0, which is `start` itself.
     """
     if start is None:
         head = Head.for_embeddings(embeddings[train_idx], n_classes).to(device)
@@ -284,7 +273,7 @@ def train_head(
         nesterov=recipe.momentum > 0,
     )
     peaks = (recipe.lr_head, recipe.lr_head / 10)
-    best = Best(list(head.linear.parameters()))
+    best = BestEpoch(list(head.linear.parameters()))
     history: list[dict[str, Any]] = []
     size = recipe.batch_size
     n_steps = recipe.epochs * math.ceil(len(train_idx) / size)
@@ -292,22 +281,12 @@ def train_head(
     began = time.perf_counter()
 
     def record(epoch: int, fitted: tuple[float, float]) -> bool:
-        validated = measure(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
-        history.append(
-            {
-                "epoch": epoch,
-                "phase": "head",
-                "train_loss": fitted[0],
-                "train_accuracy": fitted[1],
-                "val_loss": validated[0],
-                "val_accuracy": validated[1],
-                "seconds": time.perf_counter() - began,
-            }
-        )
-        return best.offer(epoch, validated[0])
+        val = loss_and_accuracy(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
+        history.append(history_entry(epoch, "head", fitted, val, began))
+        return best.update(epoch, val[0])
 
     if start is not None:
-        record(0, measure(head.logits(embeddings[train_idx]), y_train))
+        record(0, loss_and_accuracy(head.logits(embeddings[train_idx]), y_train))
     for epoch in range(1, recipe.epochs + 1):
         began = time.perf_counter()
         order = rng.permutation(len(train_idx))
@@ -328,5 +307,5 @@ def train_head(
         better = record(epoch, (total_loss / len(order), right / len(order)))
         if not better and epoch - best.epoch >= recipe.patience:
             break
-    best.put_back()
+    best.restore()
     return head, history, best.epoch

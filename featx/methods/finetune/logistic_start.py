@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from featx.methods.finetune.head import Head, measure
+from featx.methods.finetune.head import Head, history_entry, loss_and_accuracy
 
-#: Inverse strengths of the penalty that are tried, on features of about unit norm, weakest last.
+#: Values of C, the inverse strength of the penalty, on features of about unit norm.
 CANDIDATES = tuple(10.0**power for power in range(-1, 5))
 #: Logit of a class without a training image, below the lowest intercept.
 _ABSENT = 10.0
@@ -28,23 +28,17 @@ def logistic_head(
 ) -> tuple[Head, list[dict[str, Any]], int]:
     """Fit a head by scikit-learn's logistic regression.
 
-    Parameters
-    ----------
-    embeddings : ndarray of shape (n, d)
-    labels : ndarray of shape (n,), int64
-    n_classes : int
-    train_idx, val_idx : ndarray of int
-        Rows to fit, and rows whose loss chooses C from `CANDIDATES`. Without validation rows C is d: on
-        features of unit norm that equals scikit-learn's default of 1 on features of unit variance.
+    Parameters as in `fine_tune`; the validation rows choose C from `CANDIDATES`. Without validation rows C is
+    d: on features of unit norm that equals scikit-learn's default of 1 on features of unit variance.
 
     Returns
     -------
     head : Head
-        On the CPU.
+        The fitted head, on the CPU.
     history : list of dict
-        An entry for each C, as in `FineTuned.history`, with ``C`` besides.
+        One entry for each C, as in `FineTuned.history`, with the field ``C``.
     best : int
-        Number (``epoch``) of the entry that the head is.
+        ``epoch`` of the entry that was chosen.
     """
     head = Head.for_embeddings(embeddings[train_idx], n_classes)
     y_train, y_val = (torch.from_numpy(labels[rows]) for rows in (train_idx, val_idx))
@@ -54,30 +48,19 @@ def logistic_head(
     best: tuple[float, int, np.ndarray, np.ndarray] | None = None
     for number, c in enumerate(candidates, start=1):
         began = time.perf_counter()
-        coef, intercept = _fitted(head, rows, labels[train_idx], n_classes, c)
-        head.take(coef, intercept)
-        fit = measure(head.logits(rows), y_train)
-        val = measure(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
-        history.append(
-            {
-                "epoch": number,
-                "phase": "head",
-                "train_loss": fit[0],
-                "train_accuracy": fit[1],
-                "val_loss": val[0],
-                "val_accuracy": val[1],
-                "seconds": time.perf_counter() - began,
-                "C": c,
-            }
-        )
+        coef, intercept = _fit_logistic(head, rows, labels[train_idx], n_classes, c)
+        head.set_weights(coef, intercept)
+        fit = loss_and_accuracy(head.logits(rows), y_train)
+        val = loss_and_accuracy(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
+        history.append(history_entry(number, "head", fit, val, began) | {"C": c})
         loss = -math.inf if val[0] is None else val[0]
         if best is None or loss < best[0]:
             best = (loss, number, coef, intercept)
     assert best is not None
-    return head.take(best[2], best[3]), history, best[1]
+    return head.set_weights(best[2], best[3]), history, best[1]
 
 
-def _fitted(
+def _fit_logistic(
     head: Head, rows: np.ndarray, labels: np.ndarray, n_classes: int, c: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit on standardised embeddings; return coefficients (k, d) and intercepts (k,) for the raw ones."""

@@ -1,4 +1,4 @@
-"""Choose where fine-tuning runs and in which number format."""
+"""Choose the device and the number format of fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,26 +11,21 @@ from featx.engines.resolver import fastest_precision, find_device
 from featx.engines.torch import DTYPES
 from featx.errors import UnknownName
 
+#: Values of `precision` for `choose_arithmetic`.
+PRECISIONS = ("auto", *DTYPES)
+
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A device and the number format of its convolutions; weights and losses stay in float32.
-
-    Parameters
-    ----------
-    device : torch.device
-        Where the network is.
-    dtype : torch.dtype
-        ``torch.float32`` means no autocast.
-    """
+    """A device and the number format of its convolutions; weights and losses stay in float32."""
 
     device: torch.device
     dtype: torch.dtype
 
     @property
     def precision(self) -> str:
-        """``"fp32"``, ``"bf16"`` or ``"fp16"``."""
-        return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+        """Return ``"fp32"``, ``"bf16"`` or ``"fp16"``."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
 
     def autocast(self) -> AbstractContextManager:
         """Return the context in which the forward pass of the network runs."""
@@ -41,34 +36,26 @@ class Arithmetic:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
 
-#: What `choose` takes as precision.
-PRECISIONS = ("auto", *DTYPES)
-
-
-def choose(device: str | torch.device = "auto", precision: str = "auto") -> Arithmetic:
-    """Choose the device and the number format, by the rules of `featx.engines.resolve`.
+def choose_arithmetic(device: str | torch.device = "auto", precision: str = "auto") -> Arithmetic:
+    """Choose the device and the number format, as `featx.engines.resolve` does for extraction.
 
     Parameters
     ----------
     device : str or torch.device
         ``"auto"`` is the current CUDA device, else MPS, else the CPU.
     precision : {"auto", "fp32", "bf16", "fp16"}
-        Of convolutions and products. ``"auto"`` is the fastest that the device has natively.
-
-    Returns
-    -------
-    Arithmetic
+        Format of convolutions and products. ``"auto"`` is bfloat16 where the device computes it natively,
+        float16 on older CUDA devices with tensor cores, else float32.
 
     Raises
     ------
     UnknownName
         There is no such device or precision.
-    InputError
-        The device is not there.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision of fine-tuning", str(precision), PRECISIONS)
-    chosen = torch.device(find_device(str(device)))
+    where = find_device(str(device))
+    chosen = torch.device(where)
     if device == "auto" and chosen.type == "cuda":
         chosen = torch.device("cuda", torch.cuda.current_device())
-    return Arithmetic(chosen, DTYPES[fastest_precision(chosen) if precision == "auto" else precision])
+    return Arithmetic(chosen, DTYPES[fastest_precision(where) if precision == "auto" else precision])

@@ -14,46 +14,34 @@ from featx.methods.finetune.freezing import restore, snapshot
 from featx.methods.finetune.head import Head
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.replay import Replay
+from featx.methods.finetune.trainable_backbone import TrainableBackbone
 from featx.methods.finetune.training_data import TrainingData
-from featx.methods.finetune.trunk import Trunk
 
 
 def search_rates(
-    trunk: Trunk,
+    network: TrainableBackbone,
     head: Head,
     data: TrainingData,
     recipe: Recipe,
     seed: int,
-    kept: dict[int, Activations | None],
+    stored: dict[int, Activations | None],
     replay: Replay | None = None,
 ) -> tuple[Recipe, list[dict[str, Any]], int]:
-    """Choose among ``recipe.lr_search`` by the tempered validation loss of short trainings.
+    """Choose one of ``recipe.lr_search`` by the tempered validation loss of short trainings.
 
-    Parameters
-    ----------
-    trunk, head
-        The start of every training; unchanged afterwards.
-    data : TrainingData
-        With validation images.
-    recipe : Recipe
-    seed : int
-        Of order and crops, the same for every rate.
-    kept : dict
-        See `NetworkTraining`. It holds what the trainings stored, afterwards.
-    replay : Replay, optional
-        See `NetworkTraining`.
+    The parameters are those of `NetworkTraining`. Every training starts from the same values, which are
+    restored at the end, and sees the images in the same order.
 
     Returns
     -------
     recipe : Recipe
-        With the best rate as `lr_backbone`; unchanged where every training diverged.
+        `recipe` with the best rate as `lr_backbone`; unchanged if every training diverged.
     trials : list of dict
-        For each rate, in the order tried: ``lr_backbone``, ``epochs``, ``val_loss``, ``val_accuracy`` and
-        ``val_tempered_loss`` of its best epoch after the start (None where it diverged), ``seconds``.
+        The entries of `FineTuned.search`, with ``val_tempered_loss`` and ``epochs``; None where it diverged.
     forwarded : int
         Images sent through the network.
     """
-    start = list(trunk.module.parameters())
+    start = list(network.module.parameters())
     values = snapshot(start)
     epochs = min(recipe.search_epochs, recipe.epochs)
     short = replace(recipe, epochs=epochs, patience=epochs)
@@ -62,7 +50,7 @@ def search_rates(
     for rate in recipe.lr_search:
         began = time.perf_counter()
         trial = replace(short, lr_backbone=rate)
-        run = NetworkTraining(trunk, copy.deepcopy(head), data, trial, seed, None, kept, replay)
+        run = NetworkTraining(network, copy.deepcopy(head), data, trial, seed, None, stored, replay)
         run.train()
         forwarded += run.forwarded
         restore(start, values)

@@ -1,36 +1,34 @@
-"""Say what is fine-tuned, for how long and at which rates; explain the defaults.
+"""Define the settings of a fine-tuning, `Recipe`, and their defaults.
 
-Four modes, from the cheapest to the dearest:
+Four modes, from the cheapest to the most expensive:
 
 ``head``
-    The backbone stays frozen; a new linear head is trained with SGD on its embeddings. No image is
-    needed once the embeddings are there.
+    The backbone stays frozen; a new linear head is trained with SGD on its embeddings, without the images.
 ``last``
-    The last few blocks of the backbone and the head are trained; everything below stays frozen.
+    The last few blocks of the backbone and the head are trained; the layers below stay frozen.
 ``gradual``
-    Every layer in the end, unfrozen from the top, a few more blocks in each epoch (Howard and Ruder 2018,
-    section 3.3), so that what is general changes last and least.
+    Every layer is unfrozen from the top, a few more blocks in each epoch (Howard and Ruder 2018, section
+    3.3), so that the most general layers change last and least.
 ``full``
     Every layer is trained from the first step.
 
-The defaults are textbook values and do not look at the data beyond its size:
+The defaults are textbook values and depend on nothing but the size of the data:
 
 - SGD with Nesterov momentum 0.9, linear warm-up over the first tenth of the steps, then a cosine to
   zero (Loshchilov and Hutter 2017), and gradients clipped to norm 1 as in Dosovitskiy et al. 2021.
 - Pretrained layers learn at `lr_backbone`, far below the new head's `lr_head`: their weights are nearly
   right and the head's gradients are noisy at first (Yosinski et al. 2014; Howard and Ruder 2018).
-- A fixed number of images is shown (`IMAGES_SHOWN`), so that small sets get more epochs and large
-  ones fewer, as in the size-dependent schedule of BiT (Kolesnikov et al. 2020).
-- The head's rate refers to an input of unit norm, where the loss curves so little that rates of 10 and
-  more are stable (MoCo's linear probe uses 30: He et al. 2020). ``last`` and ``full`` set out from that
-  trained head, so it only has to follow the layers below it: 0.1. The rate of those layers is searched among
-  `RATES`, by a short training with each that the validation part judges: together they cost at most
-  three fifths of the training that follows, and mostly three eighths. Without a validation part it is
-  0.001, which is customary for SGD on pretrained networks.
+- A fixed number of images is shown (`IMAGES_SHOWN`): small sets get more epochs than large ones, as in the
+  size-dependent schedule of BiT (Kolesnikov et al. 2020).
+- The head's input has unit norm, where the loss curves so little that rates of 10 and more are stable
+  (MoCo's linear probe uses 30: He et al. 2020). The other modes start from that trained head, which only has
+  to follow the layers below it: 0.1. The rate of those layers is searched among `RATES`, by a short training
+  with each, judged on the validation part: together they cost at most three fifths of the training that
+  follows, mostly three eighths. Without a validation part it is 0.001, as is usual for SGD on pretrained
+  networks.
 - Weight decay on convolution and linear weights only, never on biases and normalisation; none for
   ``head``, as is usual for linear probes, where early stopping regularises.
-- Random resized crops and flips for all modes but ``head``: its embeddings are taken once, from the
-  central crop.
+- Random resized crops and flips for all modes but ``head``, whose embeddings come from the central crop.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ from featx.errors import InputError, UnknownName
 #: The modes, cheapest first.
 MODES = ("head", "last", "gradual", "full")
 
-#: What a reader of a report sees.
+#: Titles of the modes in reports.
 TITLES = {
     "head": "New head (SGD), backbone frozen",
     "last": "Fine-tuned, last blocks",
@@ -57,18 +55,18 @@ TITLES = {
 #: Training images shown in all epochs together, within 5 to 30 epochs; fewer layers settle sooner.
 IMAGES_SHOWN = {"last": 3_500, "gradual": 4_500, "full": 4_500}
 
-#: Rates of the pretrained layers that the default recipes try: what is customary for images like those of the
-#: pretraining, and ten and thirty times as much for others, whose layers have farther to go (Kornblith et al.
-#: 2019 and Li et al., *Rethinking the Hyperparameters for Fine-tuning*, 2020, find the best rate to depend on
-#: that distance).
+#: Rates of the pretrained layers that the default recipes try: the usual one for images like those of the
+#: pretraining, and ten and thirty times as much for others, whose layers must change more (Kornblith et al.
+#: 2019 and Li et al., *Rethinking the Hyperparameters for Fine-tuning*, 2020: the best rate depends on that
+#: distance).
 RATES = (0.001, 0.01, 0.03)
 
-#: Where the head of a network that is trained further may set out from; see `Recipe.head_start`.
+#: Values of `Recipe.head_start`.
 HEAD_STARTS = ("sgd", "logistic")
 
-#: Ranges of the numbers of a recipe: whether a value lies within, and how a message says so.
+#: Ranges of the numbers of a recipe: the check, and its wording in a message.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    # The head's input is standardised, so that rates about 10 are usual; far above, nothing is learned.
+    # The head's input is standardised, so rates of about 10 are usual; far higher ones learn nothing.
     "lr_head": (lambda v: 0 < v <= 1000, "above 0, at most 1000"),
     "lr_backbone": (lambda v: 0 < v <= 100, "above 0, at most 100"),
     "momentum": (lambda v: 0 <= v < 1, "in [0, 1)"),
@@ -96,12 +94,11 @@ class Recipe:
     Parameters
     ----------
     mode : {"head", "last", "gradual", "full"}
-        What is trained.
+        Which layers are trained.
     epochs : int
-        Passes over the training part at most; early stopping may end sooner.
+        Largest number of passes over the training part; early stopping may end sooner.
     batch_size : int
-        Images per step. Batch normalisation uses its pretrained statistics throughout, so small
-        batches are fine.
+        Images per step. BatchNorm keeps its pretrained statistics, so small batches are fine.
     lr_head : float
         Peak learning rate of the head, whose input is standardised to about unit norm (see `Head`).
     lr_backbone : float
@@ -111,69 +108,69 @@ class Recipe:
     weight_decay : float
         L2 penalty on weights, not on biases and normalisation.
     label_smoothing : float
-        Mass moved from the true class to all classes, in [0, 1); only in the training loss.
+        Probability moved from the true class to all classes, in [0, 1); only in the training loss.
     clip_norm : float or None
-        The gradient's largest norm over all trained weights; None does not clip.
+        Largest norm of the gradient over all trained weights; None does not clip.
     unfreeze : int
-        Blocks counted from the output that ``last`` trains, and that ``gradual`` adds in each epoch; 1 is
-        what Howard and Ruder did.
+        Blocks, counted from the output, that ``last`` trains and that ``gradual`` adds in each epoch (Howard
+        and Ruder: 1).
     patience : int
         Epochs without a better validation loss after which training stops.
     val_fraction : float
-        Share of the training images that whoever draws the validation part should set aside.
+        Share of the training images for the validation part, which the caller draws.
     augment : bool
-        Random resized crop, flip and jitter of every training image, anew in every epoch.
+        Random resized crop, flip and jitter of every training image, new in every epoch.
     crop_scale : float
         Smallest share of the area that a random crop covers, in (0, 1].
     flip : float
-        Probability that an image is mirrored; 0 where left and right mean something.
+        Probability that an image is mirrored; use 0 if left and right have a meaning.
     jitter : float
         Strength in [0, 1] of random brightness, contrast and saturation (Howard 2014).
     views : int or None
-        With augmentation: that many augmented versions of each image, taken by turns, in place of a new one
-        in each epoch. The frozen layers' activations of them are then kept, as without augmentation. With
-        at least as many views as epochs nothing is different but the work.
+        With augmentation: use this many augmented versions of each image in turn, not a new one in each
+        epoch. The frozen layers' activations of them are then stored, as without augmentation. With at least
+        as many views as epochs only the work differs.
     mixup : float
         Parameter alpha of mixup (Zhang et al. 2018): inputs and losses of two images are mixed by a share
-        drawn from Beta(alpha, alpha), once for each batch; 0 is off. What is mixed is the input of the
-        lowest layer that is trained, so pixels for ``full``, and activations for ``last`` (there it is
-        Verma et al.'s manifold mixup, 2019, at one layer).
+        drawn from Beta(alpha, alpha), once for each batch; 0 is off. Mixup mixes the input of the lowest
+        trained layer: pixels for ``full``, activations for ``last`` (Verma et al.'s manifold mixup, 2019, at
+        one layer).
     layer_decay : float
-        Each block below the last one learns at this times the rate of the block above it (Clark et al.,
-        *ELECTRA*, 2020; Bao et al., *BEiT*, 2022); 1 is one rate for all.
+        The rate of each block is this times the rate of the block above it (Clark et al., *ELECTRA*, 2020;
+        Bao et al., *BEiT*, 2022); 1 is one rate for all.
     l2_sp, l2_sp_head : float
         L2-SP (Li, Grandvalet and Davoine 2018, equation 2): with alpha = `l2_sp` above 0 the loss has
         alpha/2 ``||w - w0||^2`` for the pretrained parameters w that are trained and their pretrained
-        values w0, and beta/2 ``||v||^2`` for the head's weights v, with beta = `l2_sp_head`; both take
-        the place of `weight_decay`.
+        values w0, and beta/2 ``||v||^2`` for the head's weights v, with beta = `l2_sp_head`; both replace
+        `weight_decay`.
     ema : float
-        Decay d of an exponential moving average of the weights, which is then what is validated and kept
-        (Polyak averaging); 0 is off. At step t the decay is min(d, (1 + t) / (10 + t)), so that the start
-        is forgotten in time by short trainings as well.
+        Decay d of an exponential moving average of the weights, which is validated and kept in place of the
+        weights (Polyak averaging); 0 is off. At step t the decay is min(d, (1 + t) / (10 + t)), so that short
+        trainings forget the start, too.
     replay : float
-        Weight of what the network has to keep of its source task (lambda_o in Li and Hoiem, *Learning without
-        Forgetting*, 2016, eq. 1, where it is 1); 0 is off. Above 0 each step also shows proxy images, which
-        `fine_tune` is given, and has the source classifier say what it said of them before: see
-        `featx.methods.finetune.replay`. Unused by ``head``, which forgets nothing.
+        Weight of the loss that keeps the answers on the source task (lambda_o in Li and Hoiem, *Learning
+        without Forgetting*, 2016, eq. 1, where it is 1); 0 is off. Above 0 each step also shows some of
+        `fine_tune`'s proxy images and compares the source classifier's scores with the pretrained network's:
+        see `featx.methods.finetune.replay`. Unused by ``head``, which forgets nothing.
     replay_temperature : float
         T of that loss (Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015,
-        section 2); above 1 the less likely classes count for more. 2 is Li and Hoiem's.
+        section 2); above 1 the less likely classes count for more. Li and Hoiem use 2.
     replay_batch : int
         Proxy images in each step.
     head_start : {"sgd", "logistic"}
-        What the head is before the layers below it are trained (LP-FT: Kumar et al. 2022): trained by SGD
-        on the frozen embeddings with early stopping, or scikit-learn's logistic regression on them, its C
-        chosen on the validation part. Unused by ``head``.
+        How the head is fitted before the layers below it are trained (LP-FT: Kumar et al. 2022): by SGD on
+        the frozen embeddings with early stopping, or by scikit-learn's logistic regression, with C chosen on
+        the validation part. Unused by ``head``.
     lr_search : tuple of float
-        Values of `lr_backbone` of which a short training each decides, by its validation loss, which one is
-        used; empty is no search. Needs a validation part. Unused by ``head``.
+        Values of `lr_backbone` to try in short trainings; the one of lowest validation loss is used. Empty is
+        no search. Needs a validation part. Unused by ``head``.
     search_epochs : int
-        Epochs of each of those trainings, each with a whole schedule of its own; never more than `epochs`.
+        Epochs of each of those trainings, each with its own whole schedule; never more than `epochs`.
 
     Raises
     ------
     UnknownName
-        `mode` is none of `MODES`.
+        `mode` is not in `MODES`.
     InputError
         A value is out of its range; the message names the parameter.
     """
@@ -277,9 +274,9 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
     Parameters
     ----------
     mode : {"head", "last", "gradual", "full"}
-        What is trained.
+        Which layers are trained.
     n_train : int
-        Labelled images that are trained on, the validation part not counted.
+        Number of training images, without the validation part.
 
     Returns
     -------
@@ -288,14 +285,9 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
     Raises
     ------
     UnknownName
-        `mode` is none of `MODES`.
+        `mode` is not in `MODES`.
     InputError
         `n_train` is below 1.
-
-    Notes
-    -----
-    Small sets get small batches, because the number of steps would otherwise fall below what the
-    schedule needs.
 
     Examples
     --------
@@ -319,8 +311,9 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
             augment=False,
         )
     epochs = min(30, max(5, round(IMAGES_SHOWN[mode] / n_train)))
-    # Under a cosine the losses fall last, when the rates are small: a short run is not stopped before that.
+    # With a cosine the loss falls at the end, when the rate is small: short runs are not stopped early.
     patience = epochs if epochs <= 10 else math.ceil(epochs / 2)
+    # Small sets get small batches, or there would be too few steps for the schedule.
     batch_size = 32 if n_train >= 320 else 16 if n_train >= 160 else 8
     return Recipe(
         mode=mode,

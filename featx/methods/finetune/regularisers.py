@@ -1,4 +1,4 @@
-"""Regularise the training: a penalty on leaving the start, averaged weights, mixed images."""
+"""Regularise the training: the L2-SP penalty, a moving average of the weights, mixup."""
 
 from __future__ import annotations
 
@@ -11,30 +11,22 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from featx.methods.finetune.activations import Parts
 from featx.methods.finetune.freezing import restore, snapshot
 
-Parts = tuple[torch.Tensor, ...]
 
+class L2SPPenalty:
+    """Add the gradient of alpha/2 ||w - w0||^2 (Li, Grandvalet and Davoine 2018, eq. 2).
 
-class StartPenalty:
-    """Add the gradient of the L2-SP penalty, alpha/2 ||w - w0||^2 (Li, Grandvalet and Davoine 2018, eq. 2).
-
-    Like weight decay it is added after the loss's gradient has been clipped.
-
-    Parameters
-    ----------
-    parameters : sequence of torch.nn.Parameter
-        w.
-    start : sequence of torch.Tensor
-        w0, the pretrained values.
-    alpha : float
+    `parameters` are w, `start` their pretrained values w0. Like weight decay, the gradient is added after the
+    loss's gradient has been clipped.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], start: Sequence[torch.Tensor], alpha: float):
         self.parameters, self.start, self.alpha = parameters, start, alpha
 
     @torch.no_grad()
-    def add(self) -> None:
+    def add_gradient(self) -> None:
         """Add alpha (w - w0) to the gradients."""
         for parameter, start in zip(self.parameters, self.start, strict=True):
             if parameter.grad is not None:
@@ -44,15 +36,9 @@ class StartPenalty:
 class MovingAverage:
     """Average the weights exponentially, with a warm-up that forgets the start.
 
-    a <- d_t a + (1 - d_t) w  with  d_t = min(d, (1 + t) / (10 + t)),  t counted from 0, as in TensorFlow's
-    ``ExponentialMovingAverage`` with `num_updates`. `torch.optim.swa_utils.AveragedModel` keeps the average.
-
-    Parameters
-    ----------
-    parameters : sequence of torch.nn.Parameter
-        w.
-    decay : float
-        d.
+    a <- d_t a + (1 - d_t) w  with  d_t = min(decay, (1 + t) / (10 + t)),  t counted from 0, as in
+    TensorFlow's ``ExponentialMovingAverage`` with `num_updates`. torch's `AveragedModel` holds the
+    average.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float):
@@ -66,12 +52,12 @@ class MovingAverage:
         self.update()
 
     def update(self) -> None:
-        """Take in the weights after one more step."""
+        """Include the weights after one more step."""
         self._average.update_parameters(self._latest)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Give the parameters the values of the average; put the latest values back afterwards."""
+    def applied(self) -> Iterator[None]:
+        """Give the parameters the averaged values; restore the latest ones afterwards."""
         latest = snapshot(self._latest)
         restore(self._latest, self._average.module.parameters())
         try:
@@ -85,21 +71,8 @@ def mix_images(
 ) -> tuple[Parts, list[tuple[float, torch.Tensor]]]:
     """Mix each image with another one of its batch: mixup (Zhang et al., *mixup*, 2018, section 2).
 
-    Parameters
-    ----------
-    parts : tuple of torch.Tensor
-        Inputs, the batch first.
-    labels : torch.Tensor of shape (b,)
-    alpha : float
-        Of the distribution Beta(alpha, alpha), from which one share is drawn.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    parts : tuple of torch.Tensor
-        ``share * x + (1 - share) * x[other]``.
-    targets : list of (float, torch.Tensor)
-        Shares of the loss, and the labels of each share.
+    Returns the inputs ``share * x + (1 - share) * x[other]``, with one share drawn from Beta(alpha, alpha)
+    for the batch, and pairs (share of the loss, labels).
     """
     share = float(rng.beta(alpha, alpha))
     other = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)

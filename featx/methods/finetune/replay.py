@@ -1,7 +1,7 @@
 """Replay proxy images, so that the network keeps its answers on the source task while it learns new classes.
 
-Each step also shows a few proxy images, for example images like those of the pretraining. The source
-classifier stays unchanged on top of the layers that are being trained, and the loss has the term
+Each step also shows a few proxy images, for example images like those of the pretraining. The unchanged
+source classifier scores them on top of the layers that are trained, and the loss has the term
 
     weight * T^2 * mean over the proxy images of  KL(softmax(z0 / T) || softmax(z / T)),
 
@@ -16,7 +16,6 @@ Proxy images are not augmented, so z0 and the output of the frozen layers are co
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -25,136 +24,96 @@ import torch
 from torch.nn import functional as F
 
 from featx.errors import InputError
-from featx.methods.finetune.activations import Activations, keep_activations
-from featx.methods.finetune.batches import batches, plain, workers
+from featx.methods.finetune.activations import Activations, Parts, store_activations
+from featx.methods.finetune.batches import decode_images, plain_view
 from featx.methods.finetune.recipe import Recipe
-from featx.methods.finetune.source_task import source_trunk
-from featx.methods.finetune.trunk import Parts, Trunk, features, frozen_parts
+from featx.methods.finetune.source_task import source_network
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images, frozen_outputs
 
 #: Separates the random choice of proxy images from the other random numbers of a step.
 _REPLAYING = 11
 
 
 class Replay:
-    """Add the gradient of the proxy images to the training of a trunk.
+    """Add the gradient of the proxy images to the training of `network`, a copy of `backbone`.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        Whose layers are trained, with its source classifier.
-    trunk : Trunk
-        Its trained layers.
-    images : sequence of image sources
-        The proxy images.
-    recipe : Recipe
-        With `replay` above 0, and of another mode than ``"head"``.
-    seed : int
-        Of the choice of images in each step.
-
-    Attributes
-    ----------
-    forwarded : int
-        Images sent through the network.
+    `seed` decides which images each step shows; `forwarded` counts the images sent through the network.
     """
 
-    def __init__(self, backbone: Any, trunk: Trunk, images: Sequence[Any], recipe: Recipe, seed: int):
-        self.trunk, self.images, self.seed = trunk, images, seed
+    def __init__(
+        self, backbone: Any, network: TrainableBackbone, images: Sequence[Any], recipe: Recipe, seed: int
+    ):
+        self.network, self.images, self.seed = network, images, seed
         self.weight, self.temperature = recipe.replay, recipe.replay_temperature
         self.size = min(recipe.replay_batch, len(images))
         self._batch_size = recipe.batch_size
-        # What "gradual" unfreezes moves the cut from epoch to epoch; pixels are as good under any.
+        # In mode "gradual" the frozen part shrinks from epoch to epoch, so pixels are stored in its place.
         self._cut_moves = recipe.mode == "gradual"
-        self._kept: Activations | None = None
-        self._of_pixels = False
-        self.source = source_trunk(backbone, trunk.arithmetic)
-        before = torch.cat([rows for _, rows in features(self.source, images, self._all, self._batch_size)])
-        self.targets = F.log_softmax(before / self.temperature, dim=1)
+        self._stored: Activations | None = None
+        self._stores_pixels = False
+        self.source = source_network(backbone, network.arithmetic)
+        scores = [rows for _, rows in forward_images(self.source, images, self._all, self._batch_size)]
+        self.targets = F.log_softmax(torch.cat(scores) / self.temperature, dim=1)
         self.forwarded = len(images)
 
     @property
     def _all(self) -> np.ndarray:
         return np.arange(len(self.images))
 
-    def follow(self) -> None:
-        """Adopt the layers of the trunk that are trained now."""
-        self.source.follow(self.trunk)
-        if self._kept is None:
-            self._kept = self._keep()
+    def update_layers(self) -> None:
+        """Use the layers of the network that are trained now."""
+        self.source.share_parameters(self.network)
+        if self._stored is None:
+            self._stored = self._store()
 
     def add_gradient(self, step: int, part: int, scaler: torch.amp.GradScaler) -> None:
-        """Add the gradient of the distillation loss to the gradients.
-
-        Parameters
-        ----------
-        step : int
-            Number of the step; with the seed it decides which images are shown.
-        part : int
-            Images whose activations fit into memory.
-        scaler : torch.amp.GradScaler
-            Of the loss.
-        """
+        """Add the gradient of the distillation loss, for `part` images at a time."""
         rng = np.random.default_rng([self.seed, step, _REPLAYING])
         rows = rng.choice(len(self.images), self.size, replace=False)
         for start in range(0, self.size, part):
             at = rows[start : start + part]
-            scores = self.source.after(self._parts(at))
-            loss = distillation(scores, self.targets[at], self.temperature).sum()
+            scores = self.source.run_upper(self._parts(at))
+            loss = distillation_loss(scores, self.targets[at], self.temperature).sum()
             scaler.scale(self.weight / self.size * loss).backward()
-            if self._of_pixels:
+            if self._stores_pixels:
                 self.forwarded += len(at)
 
     def _parts(self, rows: np.ndarray) -> Parts:
-        assert self._kept is not None
-        if not self._of_pixels:
-            return self._kept.get(rows, self.source.arithmetic.device)
-        (pixels,) = self._kept.get(rows, torch.device("cpu"))
-        return self.source.before(pixels.numpy())
+        assert self._stored is not None
+        if not self._stores_pixels:
+            return self._stored.get(rows, self.source.arithmetic.device)
+        (pixels,) = self._stored.get(rows, torch.device("cpu"))
+        return self.source.run_lower(pixels.numpy())
 
-    def _keep(self) -> Activations:
-        """Store what is the same in every step: the frozen output, or the pixels where all layers are
-        trained."""
-        self._of_pixels = self._cut_moves or not self.source.cut
+    def _store(self) -> Activations:
+        """Store what every step reads: the frozen part's output, or the pixels if all layers are trained."""
+        self._stores_pixels = self._cut_moves or not self.source.is_cut
         found = (
             self._pixels()
-            if self._of_pixels
-            else frozen_parts(self.source, self.images, self._all, self._batch_size)
+            if self._stores_pixels
+            else frozen_outputs(self.source, self.images, self._all, self._batch_size)
         )
         with closing(found):
-            kept, images = keep_activations(self._all, found)
-        if kept is None:
+            stored, images = store_activations(self._all, found)
+        if stored is None:
             raise InputError(
                 f"replay: neither memory nor disk has room for {len(self.images)} proxy images; give fewer"
             )
-        if not self._of_pixels:
+        if not self._stores_pixels:
             self.forwarded += images
-        return kept
+        return stored
 
     def _pixels(self) -> Generator[tuple[np.ndarray, Parts]]:
-        view = plain(self.source.preprocessing)
-        with (
-            ThreadPoolExecutor(workers(), "featx-decode") as pool,
-            closing(batches(self.images, self._all, self._batch_size, view, pool)) as loader,
-        ):
+        view = plain_view(self.source.preprocessing)
+        with closing(decode_images(self.images, self._all, self._batch_size, view)) as loader:
             for rows, pixels in loader:
                 yield rows, (torch.from_numpy(pixels),)
 
 
-def distillation(scores: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return T^2 KL(softmax(z0 / T) || softmax(z / T)) of each image.
+def distillation_loss(scores: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return T^2 KL(softmax(z0 / T) || softmax(z / T)) of each image, shape (b,).
 
-    Parameters
-    ----------
-    scores : torch.Tensor of shape (b, k)
-        z.
-    targets : torch.Tensor of shape (b, k)
-        The logarithm of softmax(z0 / T).
-    temperature : float
-        T.
-
-    Returns
-    -------
-    torch.Tensor of shape (b,)
-        0 where z gives the same probabilities as z0.
+    `scores` are z, (b, k); `targets` are log softmax(z0 / T), (b, k).
     """
     now = F.log_softmax(scores / temperature, dim=1)
     return temperature**2 * F.kl_div(now, targets, reduction="none", log_target=True).sum(dim=1)

@@ -1,10 +1,10 @@
 """Measure what fine-tuning has forgotten of the source task, with the classifier of the checkpoint.
 
-The source classifier and the other layers behind the embedding stay as published. Below them run the
-pretrained layers, or the fine-tuned ones. The difference in accuracy on a proxy set (images like those of the
-pretraining) is what the new classes have cost: the "old task performance" of Li and Hoiem, *Learning without
-Forgetting*, 2016, section 4. Where the classes of the proxy images are not known, the share of images that
-keep their class takes the place of the accuracy.
+The published source classifier, with the other layers after the embedding, runs on the pretrained layers and
+on the fine-tuned ones. The difference in accuracy on a proxy set (images like those of the pretraining) is
+what the new classes have cost: the "old task performance" of Li and Hoiem, *Learning without Forgetting*,
+2016, section 4. If the classes of the proxy images are unknown, the share of images that keep their class
+takes the place of the accuracy.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from featx.backbones import Backbone, has_logits, load_layers
 from featx.errors import InputError, WeightsError
 from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.precision import Arithmetic
-from featx.methods.finetune.training_data import integers
-from featx.methods.finetune.trunk import Trunk, features
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
+from featx.methods.finetune.training_data import check_integers
 from featx.metrics import Interval, PairedTest, bootstrap_interval, mcnemar_exact
 
 
@@ -32,9 +32,9 @@ class Forgetting:
     Attributes
     ----------
     n : int
-        Images of the proxy set.
+        Number of proxy images.
     agreement : Interval
-        Share of them that keep the class that the pretrained network gives them.
+        Share of the proxy images that keep the class that the pretrained network gives them.
     before, after : Interval or None
         Top-1 accuracy on the source classes with the pretrained and the fine-tuned layers; None without
         labels.
@@ -77,24 +77,23 @@ def forgetting(
     Parameters
     ----------
     backbone : Backbone
-        The one that was fine-tuned, from a checkpoint with its classifier.
+        The backbone that was fine-tuned, from a checkpoint with its classifier.
     tuned : FineTuned
-        It is not changed. Mode ``"head"`` has changed no layer and forgets nothing.
+        The fine-tuned network; not changed. Mode ``"head"`` changes no layer and forgets nothing.
     images : sequence of image sources of length n
-        The proxy set: images like those of the pretraining, none of them shown by replay, which would have
-        learned them.
+        The proxy set: images like those of the pretraining, but none that replay has shown.
     labels : array-like of int, shape (n,), optional
         The source task's class indices (of ImageNet: 0 to 999). Without them only the agreement with the
         pretrained network is measured.
     batch_size : int, default=32
         Images per forward pass; does not change the result.
     seed : int, default=0
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     Forgetting
-        With 95 % percentile bootstrap intervals over the images.
+        Accuracies with 95 % percentile bootstrap intervals over the images.
 
     Raises
     ------
@@ -106,19 +105,14 @@ def forgetting(
     ImageError
         An image cannot be decoded.
     """
-    here, there = (getattr(one, "identity", one) for one in (backbone, tuned._backbone))
-    if here != there:
-        raise InputError(
-            f"forgetting: it was trained on {tuned._backbone.name}, of other weights or layer than the "
-            f"{backbone.name} given; give the same backbone"
-        )
+    tuned.check_backbone(backbone, "forgetting")
     if not len(images):
         raise InputError("forgetting: expected at least one proxy image, got none")
-    trunk = source_trunk(backbone, tuned._arithmetic)
-    before = _logits(trunk, images, batch_size)
-    truth = None if labels is None else _checked_labels(labels, before.shape)
-    trunk.put(tuned.changed())
-    old, new = before.argmax(axis=1), _logits(trunk, images, batch_size).argmax(axis=1)
+    network = source_network(backbone, tuned._arithmetic)
+    before = _logits(network, images, batch_size)
+    truth = None if labels is None else _check_labels(labels, before.shape)
+    network.load_values(tuned.changed_values())
+    old, new = before.argmax(axis=1), _logits(network, images, batch_size).argmax(axis=1)
     return Forgetting(
         n=len(images),
         agreement=bootstrap_interval(new == old, seed=seed),
@@ -130,39 +124,33 @@ def forgetting(
     )
 
 
-def source_trunk(backbone: Backbone, arithmetic: Arithmetic) -> Trunk:
+def source_network(backbone: Backbone, arithmetic: Arithmetic) -> TrainableBackbone:
     """Return the whole pretrained network, frozen: images in, scores of the source classes out.
 
-    Its parameters have the same names as those of the backbone.
-
-    Raises
-    ------
-    InputError
-        The network has no classifier.
-    WeightsError
-        The checkpoint has none for it.
+    Its parameters have the same names as those of the backbone. Raises an `InputError` if the network has no
+    classifier, a `WeightsError` if the checkpoint has none.
     """
     if not has_logits(backbone):
         raise InputError(
-            f"{backbone.name}: its source task is not known, for the network has no classifier; take a "
+            f"{backbone.name}: its source task is not known, because the network has no classifier; take a "
             "backbone with one"
         )
     try:
-        return Trunk(load_layers(backbone, ["logits"])[0], arithmetic)
+        return TrainableBackbone(load_layers(backbone, ["logits"])[0], arithmetic)
     except WeightsError as error:
         raise WeightsError(
             f"{backbone.name}: its source task needs the checkpoint's classifier: {error}"
         ) from error
 
 
-def _logits(trunk: Trunk, images: Sequence[Any], batch_size: int) -> np.ndarray:
-    found = [rows for _, rows in features(trunk, images, np.arange(len(images)), batch_size)]
+def _logits(network: TrainableBackbone, images: Sequence[Any], batch_size: int) -> np.ndarray:
+    found = [rows for _, rows in forward_images(network, images, np.arange(len(images)), batch_size)]
     return torch.cat(found).cpu().numpy()
 
 
-def _checked_labels(labels: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _check_labels(labels: Any, shape: tuple[int, ...]) -> np.ndarray:
     n, n_classes = shape
-    truth = integers("labels", labels)
+    truth = check_integers("labels", labels)
     if len(truth) != n:
         raise InputError(f"expected as many labels as proxy images, got {len(truth)} labels and {n} images")
     wrong = np.flatnonzero((truth < 0) | (truth >= n_classes))

@@ -1,13 +1,13 @@
 """Fine-tune a pretrained network to new classes, on the same splits as the probes.
 
-Every mode begins alike: a linear head is trained on the frozen embeddings. Mode ``head`` ends there.
-The others go on from that head, because a random one would send large, meaningless gradients
-into the pretrained layers and distort what they know (linear probing, then fine-tuning: Kumar et al.,
-*Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*, 2022).
+Every mode first trains a linear head on the frozen embeddings. Mode ``head`` ends there. The others continue
+from that head, because a random one would send large, meaningless gradients into the pretrained layers and
+distort them (linear probing, then fine-tuning: Kumar et al., *Fine-Tuning can Distort Pretrained Features and
+Underperform Out-of-Distribution*, 2022).
 
-BatchNorm keeps its pretrained statistics in every mode; see `freezing.unfreeze_last` for the reason. As
-the network then treats each image on its own, a batch may be worked through in parts that fit into
-memory and the gradient is the same.
+BatchNorm keeps its pretrained statistics in every mode; `freezing.unfreeze_last` says why. The network then
+treats each image on its own, so a batch may be computed in parts that fit into memory: the gradient is the
+same.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import torch
 
 from featx.errors import InputError
 from featx.methods.finetune.activations import Activations
-from featx.methods.finetune.epochs import NetworkTraining, stopped_early
+from featx.methods.finetune.epochs import NetworkTraining, early_stop_note
 from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.head import train_head
 from featx.methods.finetune.logistic_start import logistic_head
-from featx.methods.finetune.precision import choose
+from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.rate_search import search_rates
 from featx.methods.finetune.recipe import Recipe, default_recipe
 from featx.methods.finetune.replay import Replay
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
 from featx.methods.finetune.training_data import TrainingData
-from featx.methods.finetune.trunk import Trunk, features
 
 
 def fine_tune(
@@ -57,38 +57,37 @@ def fine_tune(
     Parameters
     ----------
     backbone : Backbone
-        What `featx.backbones.load_backbone` returns; it is not changed.
+        A backbone from `featx.backbones.load_backbone`; it is not changed.
     images : sequence of image sources of length n, or None
         May be None for mode ``"head"`` when embeddings are given.
     labels : array-like of int, shape (n,)
-        In ``range(n_classes)``.
+        Class of each image, in ``range(n_classes)``.
     n_classes : int
-        At least 2.
+        Number of classes, at least 2.
     recipe : Recipe or {"head", "last", "gradual", "full"}
-        How; a mode stands for its `default_recipe`.
+        Settings of the training; a mode means its `default_recipe`.
     train_idx, val_idx : array-like of int
-        Which images are trained on, and which choose the epoch and stop the training. No other image
-        and no other row of `embeddings` is looked at. Without a validation part all epochs are run and
-        the last one is kept.
+        Positions of the images to train on, and of those that choose the epoch and stop the training. Other
+        images and other rows of `embeddings` are never read. Without a validation part all epochs are run
+        and the last one is kept.
     embeddings : ndarray of shape (n, d), optional
-        The backbone's frozen features of all images. Without them they are computed here first.
+        The backbone's frozen features of all images; computed here first if they are not given.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision : {"auto", "fp32", "bf16", "fp16"}
-        See `featx.methods.finetune.precision.choose`.
+        See `featx.methods.finetune.precision.choose_arithmetic`.
     seed : int, default=0
-        Order of the images, random crops and mixing. On a CPU the same seed gives the same history,
-        bit for bit. The caller's random state is neither read nor moved.
+        Seed of the order of the images, the random crops and mixup. On a CPU the same seed gives the same
+        history, bit for bit. Global random states are neither read nor changed.
     progress : callable, optional
-        Called with each entry of the history as it arises (mode ``"head"``: with the best one).
+        Called with each entry of the history after its epoch (mode ``"head"``: with the best one).
     start_from : FineTuned, optional
-        Continue from its head and layers, in place of a new head and the pretrained layers; it is not
-        changed. `embeddings` are then of use for mode ``"head"`` only, and the history begins with
-        epoch 0, which is `start_from` on these images. Momentum and learning rates begin anew.
+        Continue from its head and layers instead of a new head and the pretrained layers; it is not changed.
+        Only mode ``"head"`` then uses `embeddings`. The history begins with epoch 0, which is `start_from` on
+        these images. Momentum and learning rates start again.
     proxy_images : sequence of image sources, optional
-        What a recipe with `Recipe.replay` above 0 shows besides, lest the source task be forgotten; only such
-        a recipe takes them. Their labels are not needed. `featx.methods.finetune.forgetting` on other proxy
-        images measures the effect.
+        Images that a recipe with `Recipe.replay` above 0 also shows, to keep the source task; other recipes
+        refuse them. They need no labels. `forgetting` on other proxy images measures the effect.
 
     Returns
     -------
@@ -99,9 +98,9 @@ def fine_tune(
     UnknownName
         The mode does not exist.
     InputError
-        Labels, indices or embeddings do not fit together, or the device does not exist; or `start_from`
-        has other classes or another backbone, or has changed the layers that mode ``"head"`` takes as
-        they are; or there are proxy images without replay, none with it, or no source classifier.
+        Labels, indices or embeddings do not fit together; the device does not exist; `start_from` has other
+        classes or another backbone, or has changed layers and the mode is ``"head"``; proxy images are given
+        without replay or missing with it, or the network has no source classifier.
     WeightsError
         Replay needs the source classifier, and the checkpoint has none.
     ImageError
@@ -114,18 +113,18 @@ def fine_tune(
     if images is None and recipe.mode != "head":
         raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
     _check_proxies(recipe, proxy_images)
-    arithmetic = choose(device, precision)
-    changed = {} if start_from is None else _checked_start(start_from, backbone, data.n_classes, recipe)
+    arithmetic = choose_arithmetic(device, precision)
+    changed = {} if start_from is None else _check_start(start_from, backbone, data.n_classes, recipe)
 
-    trunk, forwarded = None, 0
+    network, forwarded = None, 0
     if data.embeddings is None or recipe.mode != "head":
-        trunk = Trunk(backbone, arithmetic)
-        trunk.put(changed)
+        network = TrainableBackbone(backbone, arithmetic)
+        network.load_values(changed)
     if changed:
-        data = replace(data, embeddings=None)  # what they were taken from is no longer the network
+        data = replace(data, embeddings=None)  # they came from the pretrained layers
     if data.embeddings is None:
-        assert trunk is not None
-        data = data.with_embeddings(_embeddings(trunk, data, recipe.batch_size))
+        assert network is not None
+        data = replace(data, embeddings=_embed_images(network, data, recipe.batch_size))
         forwarded += len(data.train) + len(data.val)
     head_history: list[dict[str, Any]] = []
     best_epoch = 0
@@ -133,12 +132,12 @@ def fine_tune(
         head = deepcopy(start_from._head).to(arithmetic.device)
     elif recipe.mode != "head" and recipe.head_start == "logistic":
         head, head_history, best_epoch = logistic_head(
-            data.rows(), data.labels, n_classes, data.train, data.val
+            data.known_embeddings(), data.labels, n_classes, data.train, data.val
         )
         head = head.to(arithmetic.device)
     else:
         head, head_history, best_epoch = train_head(
-            data.rows(),
+            data.known_embeddings(),
             data.labels,
             n_classes,
             recipe=recipe if recipe.mode == "head" else default_recipe("head", len(data.train)),
@@ -155,19 +154,19 @@ def fine_tune(
         if progress is not None:
             progress(next(entry for entry in history if entry["epoch"] == best_epoch))
         if history[-1]["epoch"] < recipe.epochs:
-            notes.append(stopped_early(history[-1]["epoch"], recipe))
+            notes.append(early_stop_note(history[-1]["epoch"], recipe))
     else:
-        assert trunk is not None
-        kept: dict[int, Activations | None] = {}  # which the search and the training after it share
+        assert network is not None
+        stored: dict[int, Activations | None] = {}  # shared by the search and the training after it
         replay = None
         if proxy_images is not None:
-            replay = Replay(backbone, trunk, proxy_images, recipe, seed)
+            replay = Replay(backbone, network, proxy_images, recipe, seed)
         if recipe.lr_search and not len(data.val):
             notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
         elif recipe.lr_search:
-            recipe, trials, shown = search_rates(trunk, head, data, recipe, seed, kept, replay)
+            recipe, trials, shown = search_rates(network, head, data, recipe, seed, stored, replay)
             forwarded += shown
-        run = NetworkTraining(trunk, head, data, recipe, seed, progress, kept, replay)
+        run = NetworkTraining(network, head, data, recipe, seed, progress, stored, replay)
         run.train()
         history, best_epoch = run.history, run.best.epoch
         forwarded += run.forwarded + (0 if replay is None else replay.forwarded)
@@ -186,31 +185,26 @@ def fine_tune(
         _head=head,
         _backbone=backbone,
         _arithmetic=arithmetic,
-        _trunk=trunk,
+        _network=network,
     )
 
 
 def fine_tune_seeds(
     backbone: Any, images: Any, labels: Any, n_classes: int, *, seeds: Sequence[int], **options: Any
 ) -> list[FineTuned]:
-    """Train once with each seed, everything else alike, to show how much is chance.
+    """Fine-tune once with each seed, to show how much is chance.
 
     Parameters
     ----------
     backbone, images, labels, n_classes, **options
-        As in `fine_tune`, `seed` excepted.
+        As in `fine_tune`.
     seeds : sequence of int
-        At least one.
+        At least one seed.
 
     Returns
     -------
     list of FineTuned
-        In the order of the seeds.
-
-    Raises
-    ------
-    InputError
-        No seed, or whatever `fine_tune` refuses.
+        One for each seed, in order.
     """
     if not len(seeds):
         raise InputError("seeds: expected at least one, got none")
@@ -224,36 +218,31 @@ def _check_proxies(recipe: Recipe, images: Sequence[Any] | None) -> None:
         raise InputError(f"recipe: replay is {recipe.replay:g}, which needs proxy_images; got None")
     if images is not None and not recipe.replay:
         raise InputError(
-            "proxy_images: the recipe's replay is 0, so they would not be shown; set it to 1, say"
+            "proxy_images: the recipe's replay is 0, so they would not be shown; set replay, for example to 1"
         )
 
 
-def _checked_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:
-    """Check that training can go on from `start`; return the layers that `start` has changed."""
+def _check_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe) -> dict[str, np.ndarray]:
+    """Check that training can continue from `start`; return the values of the layers it has changed."""
     outputs = start._head.linear.out_features
     if outputs != n_classes:
         raise InputError(f"start_from: it was trained for {outputs} classes, and there are {n_classes} now")
-    here, there = (getattr(one, "identity", one) for one in (backbone, start._backbone))
-    if here != there:
-        raise InputError(
-            f"start_from: it was trained on {start._backbone.name}, of other weights or layer than the "
-            f"{backbone.name} given; give the same backbone"
-        )
-    changed = start.changed()
+    start.check_backbone(backbone, "start_from")
+    changed = start.changed_values()
     if changed and recipe.mode == "head":
         raise InputError(
-            f"start_from: mode 'head' works on embeddings of the pretrained network, and mode "
-            f"{start.recipe.mode!r} has changed {len(changed)} of its tensors; go on with 'last' or 'full'"
+            f"start_from: mode 'head' works on embeddings of the pretrained network, but mode "
+            f"{start.recipe.mode!r} has changed {len(changed)} of its tensors; use 'last' or 'full'"
         )
     return changed
 
 
-def _embeddings(trunk: Trunk, data: TrainingData, batch_size: int) -> np.ndarray:
+def _embed_images(network: TrainableBackbone, data: TrainingData, batch_size: int) -> np.ndarray:
     """Return frozen features of the training and validation images; other rows stay 0 and are never read."""
     assert data.images is not None
     used = np.concatenate([data.train, data.val])
     rows = None
-    for positions, part in features(trunk, data.images, used, batch_size):
+    for positions, part in forward_images(network, data.images, used, batch_size):
         if rows is None:
             rows = np.zeros((len(data.labels), part.shape[1]), np.float32)
         rows[positions] = part.cpu().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -14,16 +14,9 @@ from featx.errors import InputError
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of a training, checked.
+    """The checked data of a training: labels (n,), positions `train` and `val`, embeddings (n, d).
 
-    Attributes
-    ----------
-    images : sequence of sources, or None
-    labels : ndarray of shape (n,), int64
-    n_classes : int
-    train, val : ndarray of int64
-        Positions; `val` may be empty.
-    embeddings : ndarray of shape (n, d), or None
+    `val` may be empty.
     """
 
     images: Sequence[Any] | None
@@ -45,32 +38,26 @@ class TrainingData:
         dim: int,
         seed: int,
     ) -> TrainingData:
-        """Check that the arguments of `fine_tune` fit together.
-
-        Raises
-        ------
-        InputError
-            They do not fit together; the message names the argument.
-        """
+        """Check the arguments of `fine_tune`; an `InputError` names the one that does not fit."""
         if isinstance(n_classes, bool) or not isinstance(n_classes, Integral) or n_classes < 2:
             raise InputError(f"n_classes: expected a whole number of at least 2, got {n_classes!r}")
         if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
             raise InputError(f"seed: expected a whole number of at least 0, got {seed!r}")
-        y = integers("labels", labels)
+        y = check_integers("labels", labels)
         n = len(y)
         if images is None and embeddings is None:
             raise InputError("fine-tuning needs images or embeddings, got neither")
         if images is not None and len(images) != n:
             raise InputError(f"expected as many labels as images, got {n} labels and {len(images)} images")
-        train = _positions("train_idx", train_idx, n)
-        val = _positions("val_idx", () if val_idx is None else val_idx, n)
+        train = _check_positions("train_idx", train_idx, n)
+        val = _check_positions("val_idx", () if val_idx is None else val_idx, n)
         if not len(train):
             raise InputError("train_idx: expected at least one image, got none")
         both = np.intersect1d(train, val)
         if len(both):
             raise InputError(
-                f"train_idx and val_idx share {len(both)} images, the first at position {both[0]}; an image "
-                "that is trained on cannot validate"
+                f"train_idx and val_idx share {len(both)} images, the first at position {both[0]}; validate "
+                "on images that are not trained on"
             )
         used = np.concatenate([train, val])
         wrong = used[(y[used] < 0) | (y[used] >= n_classes)]
@@ -78,17 +65,13 @@ class TrainingData:
             raise InputError(
                 f"labels: expected values from 0 to {n_classes - 1}, got {y[wrong[0]]} at position {wrong[0]}"
             )
-        rows = None if embeddings is None else _embeddings(embeddings, n, dim, used)
+        rows = None if embeddings is None else _check_embeddings(embeddings, n, dim, used)
         return cls(images, y, int(n_classes), train, val, rows)
 
-    def rows(self) -> np.ndarray:
+    def known_embeddings(self) -> np.ndarray:
         """Return the embeddings, which must be known by now."""
         assert self.embeddings is not None
         return self.embeddings
-
-    def with_embeddings(self, embeddings: np.ndarray) -> TrainingData:
-        """Return the same data with embeddings."""
-        return replace(self, embeddings=embeddings)
 
     def notes(self) -> list[str]:
         """Return what is unusual about the split, as sentences."""
@@ -102,7 +85,7 @@ class TrainingData:
         return found
 
 
-def integers(name: str, values: Any) -> np.ndarray:
+def check_integers(name: str, values: Any) -> np.ndarray:
     """Return values as int64 of shape (n,), or raise an `InputError` that names the argument."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
@@ -112,8 +95,8 @@ def integers(name: str, values: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _positions(name: str, values: Any, n: int) -> np.ndarray:
-    positions = integers(name, values)
+def _check_positions(name: str, values: Any, n: int) -> np.ndarray:
+    positions = check_integers(name, values)
     outside = positions[(positions < 0) | (positions >= n)]
     if len(outside):
         raise InputError(f"{name}: expected positions from 0 to {n - 1}, got {outside[0]}")
@@ -123,7 +106,7 @@ def _positions(name: str, values: Any, n: int) -> np.ndarray:
     return positions
 
 
-def _embeddings(values: Any, n: int, dim: int, used: np.ndarray) -> np.ndarray:
+def _check_embeddings(values: Any, n: int, dim: int, used: np.ndarray) -> np.ndarray:
     rows = np.asarray(values)
     if rows.ndim != 2 or rows.dtype.kind != "f" or rows.shape != (n, dim):
         raise InputError(

@@ -87,10 +87,10 @@ class FineTuning(Method):
         return validation_part(cell.split, y, groups=cell.rows.groups, seed=cell.seed)
 
     def define(self, cell: Cell) -> Any:
-        from featx.methods.finetune.precision import choose
+        from featx.methods.finetune.precision import choose_arithmetic
 
         setup, (fit, val) = self.setup, self._parts(cell)
-        recipe, arithmetic = setup.recipe(self.mode, len(fit)), choose(setup.device)
+        recipe, arithmetic = setup.recipe(self.mode, len(fit)), choose_arithmetic(setup.device)
         return {
             "recipe": recipe.to_dict(),
             "validation": cell.rows.digest(val),

@@ -1,7 +1,7 @@
-"""scikit-learn's own checks.
+"""Run scikit-learn's own checks.
 
-They feed rows of numbers, which the tags say are no input; so `OnRows` paints each row as a picture, and
-whatever then fails is either about rows, and listed with its reason, or a defect.
+The checks pass rows of numbers, which the extractor does not take, so `OnRows` paints each row as a picture.
+A check that fails is either about rows, and listed with the reason, or has found a defect.
 """
 
 from __future__ import annotations

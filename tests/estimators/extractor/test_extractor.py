@@ -1,4 +1,4 @@
-"""The transformer inside scikit-learn."""
+"""Use the extractor as a transformer of scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every image meets every (backbone, layer, precision) exactly once, whatever in scikit-learn drives it."""
+"""Check that scikit-learn's tools send each image through each (backbone, layer, precision) exactly once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def labels(paths):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """How often each image went through each network to get a row; comparisons with the reference apart.
+    """How often each image went through each network to get a row; not counting parity checks.
 
     The keys are backbone, length of the row, precision and the preprocessed pixels.
     """
@@ -73,7 +73,7 @@ def passes(monkeypatch):
 
 
 def once(passes, images, spaces=1):
-    """Whether each image met each space, and no pair met twice."""
+    """Whether each image was embedded in each space exactly once."""
     return len(passes) == images * spaces and set(passes.values()) == {1}
 
 

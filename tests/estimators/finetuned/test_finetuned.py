@@ -1,4 +1,4 @@
-"""Fine-tuning as a scikit-learn classifier."""
+"""Use fine-tuning as a classifier of scikit-learn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 
 from featx import FeatureExtractor, FineTunedClassifier
 from featx.errors import FeatxError, InputError, ModelMismatch, UnknownName
-from featx.estimators.finetuned import classifier as room
+from featx.estimators.finetuned import classifier as classifier_module
 
 SQUEEZE = QUICK | {"backbone": "squeezenet1_1", "device": "cpu", "random_state": 0}
 
@@ -41,7 +41,7 @@ def classifier(mode="head", **options):
 
 
 def layers(mode, **options):
-    """A short training whose layers move far enough to be seen."""
+    """A short training that changes the layers visibly."""
     return classifier(mode, epochs=2, lr_backbone=0.02, unfreeze=1, early_stopping=False, **options)
 
 
@@ -284,9 +284,11 @@ def test_the_embeddings_are_those_of_the_extractor_and_each_image_is_met_once(im
 def test_predictions_are_in_the_precision_of_the_training_or_better(images, monkeypatch):
     model = classifier(precision="bf16", epochs=5).fit(*images)
     assert model._fitted.precision == "bf16"
-    asked, original = [], room.network_embedder
+    asked, original = [], classifier_module.network_embedder
     monkeypatch.setattr(
-        room, "network_embedder", lambda net, run: asked.append(run.precision) or original(net, run)
+        classifier_module,
+        "network_embedder",
+        lambda backbone, run: asked.append(run.precision) or original(backbone, run),
     )
     expected = model.predict(images[0])
     model.set_params(precision="auto")  # which is fp32 here, as on a machine without bf16
@@ -295,8 +297,8 @@ def test_predictions_are_in_the_precision_of_the_training_or_better(images, monk
 
 
 def test_the_example_runs():
-    assert doctest.testmod(room).failed == 0
-    assert doctest.testmod(room).attempted > 0
+    assert doctest.testmod(classifier_module).failed == 0
+    assert doctest.testmod(classifier_module).attempted > 0
 
 
 # Warm start
@@ -323,8 +325,10 @@ def test_a_cold_start_forgets(images):
 
 def test_what_was_set_aside_is_not_trained_on_by_a_warm_start(images, monkeypatch):
     parts = []
-    original = room.validation_part
-    monkeypatch.setattr(room, "validation_part", lambda *a, **k: parts.append(original(*a, **k)) or parts[-1])
+    original = classifier_module.validation_part
+    monkeypatch.setattr(
+        classifier_module, "validation_part", lambda *a, **k: parts.append(original(*a, **k)) or parts[-1]
+    )
     model = classifier(epochs=2, warm_start=True, random_state=None).fit(*images)
     model.fit(*images)
     np.testing.assert_array_equal(parts[0][1], parts[1][1])

@@ -1,8 +1,8 @@
-"""scikit-learn's own checks.
+"""Run scikit-learn's own checks.
 
-They feed rows of numbers. As the tags say that the classifier takes images, scikit-learn itself leaves all
-but one check out; so `OnRows` paints each row as a picture, and whatever then fails is either about rows, and
-listed with its reason, or a defect.
+The checks pass rows of numbers. The tags of the classifier ask for images, so scikit-learn would skip all but
+one check; `OnRows` paints each row as a picture. A check that fails is either about rows, and listed with the
+reason, or has found a defect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every probe as arrays and back: the same probabilities bit by bit, and nothing that is not checked."""
+"""Write every probe as arrays and rebuild it: the same probabilities bit by bit; every value is checked."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_missing_array_and_one_too_many_are_refused(name, fitted):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_array_is_checked(name, fitted):
-    """Values that are no numbers, other types and other shapes are refused for every array of every probe."""
+    """Values that are not finite, other types and other shapes are refused for every array of every probe."""
     description, arrays = describe(fitted(name, 3), 3)
     for key, array in arrays.items():
         changes = [array[None], array[..., None], np.concatenate([array.ravel(), array.ravel()])]

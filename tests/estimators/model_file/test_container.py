@@ -1,4 +1,4 @@
-"""The container: what is written is read, and what a file claims is held against its size."""
+"""Write and read model files; refuse files that claim more than their size allows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def path(tmp_path):
 
 
 def rewrite(path, **changes):
-    """Replace members (None: leave out); their checksums are in order."""
+    """Replace members (None: leave out), with correct checksums."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members |= {name.replace("__", "."): data for name, data in changes.items()}

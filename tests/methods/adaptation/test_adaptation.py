@@ -1,4 +1,4 @@
-"""The adaptations against slow references, on shifts they can undo, and in pipelines."""
+"""Compare the adaptations with slow references, on shifts that they can undo, and in pipelines."""
 
 from __future__ import annotations
 

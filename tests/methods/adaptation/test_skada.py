@@ -1,4 +1,4 @@
-"""Domain adaptation, as skada computes it."""
+"""Compare domain adaptation with skada."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks on equal terms, weights against other solvers, and ensembles that learn from held-out rows only."""
+"""Check equal weights of blocks, weights against other solvers, and ensembles on held-out rows only."""
 
 from __future__ import annotations
 

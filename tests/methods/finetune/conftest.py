@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from featx.backbones import Backbone
+from featx.backbones.layer_rules import LayerRules
 from featx.inputs.image import PixelImage, Preprocessing
 
 
@@ -77,7 +78,7 @@ class TinyClassifier(TinyNet):
 
 
 class TinyArchitecture:
-    name, source, extras = "tiny", "torchvision", ()
+    name, source, extras, rules = "tiny", "torchvision", (), LayerRules()
 
     def build(self, pretrained, *, pretrained_style):
         return TinyClassifier()
@@ -110,7 +111,7 @@ def proxies():
 
 @pytest.fixture(autouse=True)
 def _float32(monkeypatch):
-    """What is compared with a reference is computed as the reference is, also on a machine with bfloat16."""
+    """Compute in float32 as the references do, also on a machine with bfloat16."""
     monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
 
 

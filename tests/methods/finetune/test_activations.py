@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from featx.methods.finetune import activations, default_recipe, fine_tune
-from featx.methods.finetune.activations import Activations, bytes_needed, keep_activations
+from featx.methods.finetune.activations import Activations, bytes_needed, store_activations
 
 TRAIN, VAL = np.arange(36), np.arange(36, 48)
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def batches(positions, dtype=torch.float32):
 def test_activations_are_found_by_position_in_memory_and_on_disk(monkeypatch, dtype, limit):
     monkeypatch.setattr(activations, "MEMORY_BYTES", limit)
     positions = np.array([7, 3, 90, 4, 11, 0])
-    store, images = keep_activations(positions, batches(positions, dtype))
+    store, images = store_activations(positions, batches(positions, dtype))
     assert images == 6
     assert store.on_disk == (limit == 10)
     asked = np.array([90, 0, 3, 90])
@@ -39,7 +39,7 @@ def test_what_finds_no_room_is_not_kept_and_not_computed_to_the_end(monkeypatch)
     monkeypatch.setattr(activations, "MEMORY_BYTES", 10)
     monkeypatch.setattr(activations, "DISK_SHARE", 0)
     positions = np.arange(9)
-    assert keep_activations(positions, batches(positions)) == (None, 3)
+    assert store_activations(positions, batches(positions)) == (None, 3)
     assert bytes_needed(parts(positions), 9) == 9 * 4 * (6 + 1)
 
 
@@ -56,8 +56,8 @@ def test_the_temporary_file_goes_with_what_is_kept(monkeypatch, tmp_path):
 def test_stores_that_are_there_at_once_share_the_memory(monkeypatch):
     positions = np.arange(9)
     monkeypatch.setattr(activations, "MEMORY_BYTES", 3 * bytes_needed(parts(positions), 9))
-    assert not keep_activations(positions, batches(positions), stores=3)[0].on_disk
-    assert keep_activations(positions, batches(positions), stores=4)[0].on_disk
+    assert not store_activations(positions, batches(positions), stores=3)[0].on_disk
+    assert store_activations(positions, batches(positions), stores=4)[0].on_disk
 
 
 # In the training

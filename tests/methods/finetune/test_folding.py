@@ -1,10 +1,10 @@
-"""The fast network against the slow one: same values, same gradients."""
+"""Check that the folded and cut network has the values and gradients of the original."""
 
 import pytest
 import torch
 from torch import nn
 
-from featx.methods.finetune.folding import FoldedConv, fold, split_frozen, trace
+from featx.methods.finetune.folding import FoldedConv, cut_frozen_part, fold, trace
 from featx.methods.finetune.freezing import freeze, unfreeze, unfreeze_last
 
 
@@ -34,10 +34,10 @@ def test_folding_keeps_values_and_gradients_of_every_parameter(tiny):
 
 def test_folding_leaves_the_original_its_layers_and_parameters(tiny):
     module = tiny.build()
-    before = {k: v.clone() for k, v in module.state_dict().items()}
+    original = {k: v.clone() for k, v in module.state_dict().items()}
     fold(trace(module, sample()))
     assert isinstance(module.stem[1], nn.BatchNorm2d)
-    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert all(torch.equal(v, original[k]) for k, v in module.state_dict().items())
 
 
 def test_frozen_pairs_become_plain_convolutions(tiny):
@@ -81,7 +81,7 @@ def test_a_network_with_branches_on_values_is_not_traced(untraceable):
 
 
 class Mode(nn.Module):
-    """A trace would freeze the count of its first call."""
+    """A module whose trace would contain the count of its first call as a constant."""
 
     def __init__(self):
         super().__init__()
@@ -101,23 +101,23 @@ def test_a_cut_network_gives_the_same_features_and_gradients(tiny, k):
     module = freeze(tiny.build())
     unfreeze_last(tiny, module, k)
     expected = gradients(module, module)
-    split = split_frozen(fold(trace(module, sample())), sample(2))
-    assert split.cuts
-    found = gradients(module, lambda x: split.after(split.before(x)))
+    split = cut_frozen_part(fold(trace(module, sample())), sample(2))
+    assert split.is_cut
+    found = gradients(module, lambda x: split.upper(split.lower(x)))
     assert found.keys() == expected.keys()
     for name in found:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
-    assert not any(part.requires_grad for part in split.before(sample()))
+    assert not any(part.requires_grad for part in split.lower(sample()))
 
 
 def test_nothing_is_cut_off_when_everything_learns(tiny):
     module = tiny.build()
     unfreeze(module.parameters())
-    assert not split_frozen(fold(trace(module, sample())), sample(2)).cuts
+    assert not cut_frozen_part(fold(trace(module, sample())), sample(2)).is_cut
 
 
 class Sized(nn.Module):
-    """A size read below the cut is used above it; kept activations would come in other sizes."""
+    """A size read below the cut is used above it; stored activations would have other sizes."""
 
     def __init__(self):
         super().__init__()
@@ -143,13 +143,13 @@ class Overwriting(nn.Module):
 def test_a_network_is_left_whole_where_a_cut_would_not_be_safe(network):
     module = freeze(network())
     unfreeze(module.above.parameters())
-    split = split_frozen(trace(module, sample(2)), sample(2))
-    assert not split.cuts
-    torch.testing.assert_close(split.after(split.before(sample())), module(sample()))
+    split = cut_frozen_part(trace(module, sample(2)), sample(2))
+    assert not split.is_cut
+    torch.testing.assert_close(split.upper(split.lower(sample())), module(sample()))
 
 
 class Scaled(nn.Module):
-    """Parameters of the module itself, as in ConvNeXt: one frozen and one that learns."""
+    """Parameters of the module itself, as in ConvNeXt: one frozen and one trained."""
 
     def __init__(self):
         super().__init__()
@@ -163,10 +163,10 @@ class Scaled(nn.Module):
 def test_single_parameters_end_on_the_right_side_of_the_cut():
     module = freeze(Scaled())
     unfreeze([module.learns])
-    split = split_frozen(trace(module, sample(2)), sample(2))
-    assert split.cuts
-    assert len(split.before(sample())) == 1
-    torch.testing.assert_close(split.after(split.before(sample())), module(sample()))
+    split = cut_frozen_part(trace(module, sample(2)), sample(2))
+    assert split.is_cut
+    assert len(split.lower(sample())) == 1
+    torch.testing.assert_close(split.upper(split.lower(sample())), module(sample()))
 
 
 @pytest.mark.parametrize(("stride", "groups"), [(2, 8), (1, 8), (2, 1)])

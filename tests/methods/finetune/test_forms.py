@@ -1,4 +1,4 @@
-"""The serious forms of fine-tuning: each does what its source says, against the obvious way to compute it."""
+"""Check each form of fine-tuning against plain code for the equation of its paper."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from featx.errors import InputError
 from featx.methods.finetune import default_recipe, fine_tune, fine_tune_seeds, parameter_groups
-from featx.methods.finetune.batches import plain
+from featx.methods.finetune.batches import plain_view
 from featx.methods.finetune.freezing import block_parameters
 from featx.methods.finetune.head import Head, schedule
 from featx.methods.finetune.logistic_start import logistic_head
@@ -35,13 +35,13 @@ def tune(backbone, stripes, how, **options):
 
 def normalised(backbone, images):
     p = backbone.preprocessing
-    pixels = np.stack([plain(p)(image, i) for i, image in enumerate(images)])
+    pixels = np.stack([plain_view(p)(image, i) for i, image in enumerate(images)])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     return (x - torch.tensor(p.mean).view(1, 3, 1, 1)) / torch.tensor(p.std).view(1, 3, 1, 1)
 
 
 def by_hand(backbone, stripes, how, *, trained, penalty=None, mix=False):
-    """SGD written out: (network, head) after all epochs on the whole network, nothing kept or folded.
+    """SGD written out: (network, head) after all epochs on the whole network, nothing stored or folded.
 
     `trained(epoch, blocks)` gives the blocks that learn in an epoch, as (parameters, rate) pairs.
     """
@@ -99,9 +99,9 @@ def test_gradual_unfreezing_trains_one_more_block_from_the_top_in_each_epoch(tin
 
 def test_gradual_unfreezing_leaves_what_it_has_not_come_to(tiny, stripes):
     tuned = tune(tiny, stripes, recipe("gradual", unfreeze=1, epochs=2))
-    assert {name.split(".")[0] for name in tuned.changed()} == {"top", "middle"}
+    assert {name.split(".")[0] for name in tuned.changed_values()} == {"top", "middle"}
     tuned = tune(tiny, stripes, recipe("gradual", unfreeze=3, epochs=1))
-    assert {name.split(".")[0] for name in tuned.changed()} == {"top", "middle", "stem"}
+    assert {name.split(".")[0] for name in tuned.changed_values()} == {"top", "middle", "stem"}
 
 
 def test_gradual_unfreezing_does_not_lose_patience_before_every_block_has_learned(tiny, stripes):
@@ -143,7 +143,7 @@ def test_l2_sp_pulls_to_the_pretrained_weights_and_the_head_to_zero(tiny, stripe
     origin = [p.detach().clone() for p in tiny.build().parameters()]
 
     def penalised():
-        """The penalty's gradient of each parameter of `by_hand`'s network, known by when it first comes."""
+        """The penalty's gradient of each parameter of `by_hand`'s network, in the order of the calls."""
         seen = {}
 
         def penalty(p):
@@ -189,7 +189,7 @@ def test_the_moving_average_forgets_its_start_as_its_warm_up_says():
         average.update()
         decay = min(0.25, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-        with average.in_place():
+        with average.applied():
             assert parameter.item() == pytest.approx(expected)
     assert parameter.item() == 4.0
 
@@ -277,7 +277,7 @@ def test_a_head_takes_any_linear_model_of_the_embeddings():
     rng = np.random.default_rng(0)
     rows = rng.normal(2, 3, size=(20, 5)).astype(np.float32)
     coef, intercept = rng.normal(size=(3, 5)), rng.normal(size=3)
-    head = Head.for_embeddings(rows, 3).take(coef, intercept)
+    head = Head.for_embeddings(rows, 3).set_weights(coef, intercept)
     np.testing.assert_allclose(head.logits(rows).numpy(), rows @ coef.T + intercept, atol=1e-4)
 
 

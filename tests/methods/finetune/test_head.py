@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from featx.methods.finetune import default_recipe
-from featx.methods.finetune.head import Best, Head, schedule, tempered_loss, train_head
+from featx.methods.finetune.head import BestEpoch, Head, schedule, tempered_loss, train_head
 
 CPU = torch.device("cpu")
 
@@ -109,15 +109,15 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 def test_best_keeps_the_earlier_of_equals_and_never_nan_and_the_latest_without_validation():
     weight = torch.nn.Parameter(torch.zeros(1))
-    best = Best([weight])
+    best = BestEpoch([weight])
     for epoch, loss in enumerate([2.0, 1.0, 1.0, float("nan"), 3.0]):
         with torch.no_grad():
             weight.fill_(epoch)
-        best.offer(epoch, loss)
-    best.put_back()
+        best.update(epoch, loss)
+    best.restore()
     assert (best.epoch, weight.item()) == (1, 1)
-    best = Best([weight])
-    assert [best.offer(epoch, None) for epoch in range(3)] == [True] * 3
+    best = BestEpoch([weight])
+    assert [best.update(epoch, None) for epoch in range(3)] == [True] * 3
     assert best.epoch == 2
 
 

@@ -1,4 +1,4 @@
-"""Replay: the gradient of each step by hand, what it keeps, and that it is nothing where it is off."""
+"""Check replay against a plain loop, what it preserves, and that replay=0 changes nothing."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from featx.errors import InputError
 from featx.methods.finetune import activations, default_recipe, fine_tune, forgetting
-from featx.methods.finetune.batches import plain
+from featx.methods.finetune.batches import plain_view
 from featx.methods.finetune.head import schedule
-from featx.methods.finetune.replay import distillation
-from featx.methods.finetune.trunk import Trunk
+from featx.methods.finetune.replay import distillation_loss
+from featx.methods.finetune.trainable_backbone import TrainableBackbone
 
 TRAIN = np.arange(36)
 
@@ -27,7 +27,7 @@ def tune(backbone, stripes, how, **options):
 
 
 def normalised(p, images):
-    x = torch.from_numpy(np.stack([plain(p)(image, 0) for image in images])).permute(0, 3, 1, 2).float()
+    x = torch.from_numpy(np.stack([plain_view(p)(image, 0) for image in images])).permute(0, 3, 1, 2).float()
     return (x / 255 - torch.tensor(p.mean).view(1, 3, 1, 1)) / torch.tensor(p.std).view(1, 3, 1, 1)
 
 
@@ -38,7 +38,7 @@ def whole_network(backbone):
 
 
 def by_hand(backbone, stripes, proxies, how, trained):
-    """The whole network after plain SGD on both losses; `trained(epoch)` names the parts that learn."""
+    """The whole network after plain SGD on both losses; `trained(epoch)` names the trained parts."""
     network, frozen = whole_network(backbone), whole_network(backbone)
     head = tune(backbone, stripes, "head")._head
     x, y = normalised(backbone.preprocessing, stripes[0]), torch.from_numpy(stripes[1])
@@ -119,12 +119,12 @@ def test_the_loss_is_the_divergence_times_the_temperature_squared():
     old, new = torch.randn(4, 6, generator=rng), torch.randn(4, 6, generator=rng)
     for t in (1.0, 2.0, 5.0):
         p, q = (old / t).softmax(1), (new / t).softmax(1)
-        found = distillation(new, p.log(), t)
+        found = distillation_loss(new, p.log(), t)
         torch.testing.assert_close(found, t**2 * (p * (p.log() - q.log())).sum(1))
-    torch.testing.assert_close(distillation(old, p.log(), 5.0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(distillation_loss(old, p.log(), 5.0), torch.zeros(4), atol=1e-5, rtol=0)
     # At high temperatures it is half the mean squared difference of centred scores: Hinton's eq. 4.
     t = 1000.0
-    found = distillation(new.double(), (old.double() / t).log_softmax(1), t)
+    found = distillation_loss(new.double(), (old.double() / t).log_softmax(1), t)
     difference = (new - new.mean(1, keepdim=True)) - (old - old.mean(1, keepdim=True))
     torch.testing.assert_close(found, difference.double().square().mean(1) / 2, rtol=1e-2, atol=0)
 
@@ -140,14 +140,14 @@ def test_the_search_replays_too_and_leaves_no_trace(classifier, stripes, proxies
 def test_scarce_memory_splits_the_proxies_and_changes_nothing(classifier, stripes, proxies, monkeypatch):
     how = recipe(replay=1.0, replay_batch=12)
     plenty = tune(classifier, stripes, how, proxy_images=proxies)
-    after = Trunk.after
+    after = TrainableBackbone.run_upper
 
-    def scarce(self, parts):
-        if len(parts[0]) > 5:
+    def scarce(self, parts, at=slice(None)):
+        if len(parts[0][at]) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return after(self, parts)
+        return after(self, parts, at)
 
-    monkeypatch.setattr(Trunk, "after", scarce)
+    monkeypatch.setattr(TrainableBackbone, "run_upper", scarce)
     found = tune(classifier, stripes, how, proxy_images=proxies)
     for one, other in zip(plenty.history, found.history, strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)

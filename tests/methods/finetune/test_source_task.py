@@ -1,4 +1,4 @@
-"""What is said to be forgotten, against the whole networks run by hand."""
+"""Check the measured forgetting against a plain loop over the whole networks."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from pictures import BACKBONE
 from featx.backbones import load_backbone
 from featx.errors import InputError, WeightsError
 from featx.methods.finetune import FineTuned, default_recipe, fine_tune, forgetting
-from featx.methods.finetune.batches import plain
+from featx.methods.finetune.batches import plain_view
 from featx.metrics import mcnemar_exact
 
 
@@ -24,7 +24,7 @@ def tune(backbone, stripes, mode="full", **changes):
 def by_hand(backbone, images, network=None):
     """Source classes: every image through `network`, or the pretrained one, and the pretrained classifier."""
     p = backbone.preprocessing
-    pixels = np.stack([plain(p)(image, 0) for image in images])
+    pixels = np.stack([plain_view(p)(image, 0) for image in images])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
     x = (x - torch.tensor(p.mean).view(1, 3, 1, 1)) / torch.tensor(p.std).view(1, 3, 1, 1)
     with torch.random.fork_rng(devices=[]):
@@ -76,7 +76,7 @@ def test_neither_network_is_changed_and_a_rebuilt_one_has_forgotten_as_much(clas
     found = forgetting(classifier, tuned, proxies)
     assert all(torch.equal(p, pretrained[name]) for name, p in classifier.module.named_parameters())
     assert all(torch.equal(p, trained[name]) for name, p in tuned.network.named_parameters())
-    again = FineTuned.rebuilt(tuned.trained(), classifier, device="cpu", **tuned.record())
+    again = FineTuned.rebuild(tuned.trained_values(), classifier, device="cpu", **tuned.record())
     np.testing.assert_array_equal(
         forgetting(classifier, again, proxies).predicted_after, found.predicted_after
     )
@@ -87,7 +87,7 @@ def test_a_published_architecture_has_its_own_classifier(stripes, proxies):
     tuned = tune(backbone, stripes, "last", epochs=1, unfreeze=1)
     found = forgetting(backbone, tuned, proxies[:4])
     whole = load_backbone(BACKBONE, weights=None, image_size=32, layer="logits")
-    x = torch.stack([torch.from_numpy(plain(whole.preprocessing)(i, 0)) for i in proxies[:4]])
+    x = torch.stack([torch.from_numpy(plain_view(whole.preprocessing)(i, 0)) for i in proxies[:4]])
     p = whole.preprocessing
     x = (x.permute(0, 3, 1, 2) / 255 - torch.tensor(p.mean).view(1, 3, 1, 1)) / torch.tensor(p.std).view(
         1, 3, 1, 1

@@ -10,8 +10,8 @@ from torch import nn
 from featx.errors import ImageError, InputError, UnknownName
 from featx.inputs.image import EncodedImage
 from featx.methods.finetune import FineTuned, Recipe, activations, default_recipe, fine_tune
-from featx.methods.finetune.batches import plain
-from featx.methods.finetune.trunk import Trunk
+from featx.methods.finetune.batches import plain_view
+from featx.methods.finetune.trainable_backbone import TrainableBackbone
 
 TRAIN, VAL, TEST = np.arange(36), np.arange(36, 48), np.arange(48, 60)
 
@@ -21,7 +21,7 @@ def recipe(mode="full", **changes):
 
 
 def frozen(backbone, images):
-    """Embeddings by the slow and obvious way: one image at a time through the frozen module."""
+    """Embeddings by a plain loop: one image at a time through the frozen module."""
     module, p = backbone.build(), backbone.preprocessing
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (p.mean, p.std))
     rows = []
@@ -98,7 +98,7 @@ def test_the_network_is_a_plain_module_that_predicts_the_same(tiny, stripes):
     tuned = tune(tiny, stripes, recipe("full", lr_backbone=0.05))
     assert not tuned.network.training
     p = tiny.preprocessing
-    pixels = np.stack([plain(p)(images[i], i) for i in TEST])
+    pixels = np.stack([plain_view(p)(images[i], i) for i in TEST])
     x = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(p.mean).view(1, 3, 1, 1)) / (
         torch.tensor(p.std).view(1, 3, 1, 1)
     )
@@ -256,16 +256,16 @@ def test_augmented_training_images_come_anew_in_every_epoch(tiny, stripes):
 
 
 def limited(monkeypatch, most):
-    """A device that runs out of memory beyond `most` images; says how large the batches were."""
-    sizes, after = [], Trunk.after
+    """Pretend that memory runs out beyond `most` images; return the list of batch sizes."""
+    sizes, after = [], TrainableBackbone.run_upper
 
-    def scarce(self, parts):
-        sizes.append(len(parts[0]))
-        if len(parts[0]) > most:
+    def scarce(self, parts, at=slice(None)):
+        sizes.append(len(parts[0][at]))
+        if sizes[-1] > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return after(self, parts)
+        return after(self, parts, at)
 
-    monkeypatch.setattr(Trunk, "after", scarce)
+    monkeypatch.setattr(TrainableBackbone, "run_upper", scarce)
     return sizes
 
 
@@ -368,7 +368,7 @@ def test_training_on_cuda_learns_what_it_learns_on_the_cpu(tiny, stripes, mode):
         ({"embeddings": np.full((60, 8), np.nan, np.float32)}, "row 0 has values that are not finite"),
         ({"images": None}, "needs images or embeddings, got neither"),
         ({"images": None, "embeddings": np.zeros((60, 8), np.float32)}, "mode 'full' needs the images"),
-        ({"device": "tpu"}, "unknown device"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"seed": -1}, "seed: expected a whole number"),
         ({"seed": 0.5}, "seed: expected a whole number"),
     ],
@@ -496,21 +496,23 @@ def test_going_on_needs_the_same_classes_and_backbone(tiny, stripes):
 def test_a_training_is_rebuilt_from_its_arrays_to_the_last_bit(tiny, stripes, mode):
     how = recipe(mode, unfreeze=1, lr_backbone=0.05, augment=False)
     tuned = tune(tiny, stripes, how, val_idx=None)
-    arrays = tuned.trained()
+    arrays = tuned.trained_values()
     assert all(isinstance(value, np.ndarray) for value in arrays.values())
     changed = {name.split(".")[1] for name in arrays if name.startswith("network.")}
     assert changed == {"head": set(), "last": {"top"}, "full": {"stem", "middle", "top"}}[mode]
-    again = FineTuned.rebuilt(arrays, tiny, device="cpu", **tuned.record())
+    again = FineTuned.rebuild(arrays, tiny, device="cpu", **tuned.record())
     images = [stripes[0][i] for i in TEST]
     np.testing.assert_array_equal(again.predict_proba(images), tuned.predict_proba(images))
-    assert {k: v.tobytes() for k, v in again.trained().items()} == {k: v.tobytes() for k, v in arrays.items()}
+    assert {k: v.tobytes() for k, v in again.trained_values().items()} == {
+        k: v.tobytes() for k, v in arrays.items()
+    }
     assert again.record() == tuned.record()
 
 
 def test_layers_that_were_trained_earlier_are_rebuilt_too(tiny, stripes):
     full = tune(tiny, stripes, recipe("full", lr_backbone=0.05, augment=False), val_idx=None)
     last = tune(tiny, stripes, recipe("last", unfreeze=1, augment=False), val_idx=None, start_from=full)
-    again = FineTuned.rebuilt(last.trained(), tiny, device="cpu", **last.record())
+    again = FineTuned.rebuild(last.trained_values(), tiny, device="cpu", **last.record())
     images = [stripes[0][i] for i in TEST]
     np.testing.assert_array_equal(again.predict_proba(images), last.predict_proba(images))
 

@@ -1,9 +1,8 @@
-"""Run the pretrained part of the network during fine-tuning, fast: pixels in, features out."""
+"""Run a backbone fast while it is fine-tuned: pixels in, features out, in a frozen and a trained part."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -15,39 +14,31 @@ from torch import nn
 from featx.backbones.loading import one_at_a_time
 from featx.forks import uninterrupted
 from featx.inputs.image.preprocess import Preprocessing
-from featx.methods.finetune.batches import View, batches, plain, workers
-from featx.methods.finetune.folding import Split, fold, split_frozen, trace, whole
+from featx.methods.finetune.activations import Parts
+from featx.methods.finetune.batches import View, decode_images, plain_view
+from featx.methods.finetune.folding import CutNetwork, cut_frozen_part, fold, trace, uncut
 from featx.methods.finetune.freezing import block_parameters, freeze, unfreeze, unfreeze_last
-from featx.methods.finetune.memory import in_parts
+from featx.methods.finetune.memory import run_in_parts
 from featx.methods.finetune.precision import Arithmetic
 
-Parts = tuple[torch.Tensor, ...]
+_ALL = slice(None)
 
 
-class Trunk:
+class TrainableBackbone:
     """A trainable copy of a backbone's feature network.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        Gives `build`, `blocks` and `preprocessing`.
-    arithmetic : Arithmetic
-        Device and precision.
+    It runs a folded copy of `module`, cut where the trained part begins (see `folding`); the two share their
+    trained parameters. A network that cannot be traced runs as it is.
 
     Attributes
     ----------
-    preprocessing : Preprocessing
-        That of the backbone.
     module : torch.nn.Module
-        The network as `backbone.build` made it, normalised (n, 3, h, w) to features (n, d). Always in
-        eval mode: BatchNorm keeps its pretrained statistics, Dropout and stochastic depth are off.
+        The network as `backbone.build` made it, from normalised images (n, 3, h, w) to features (n, d).
+        Always in eval mode: BatchNorm keeps its pretrained statistics, Dropout and stochastic depth are off.
+    preprocessing : Preprocessing
+        Preprocessing of the backbone.
     tuned : list of torch.nn.Parameter
-        What is trained; empty at first.
-
-    Notes
-    -----
-    What runs is a folded copy of `module`, cut where the trained part begins (see `folding`); the two
-    share their trained parameters. A network that cannot be traced runs as it is.
+        The trained parameters; empty at first.
     """
 
     def __init__(self, backbone: Any, arithmetic: Arithmetic):
@@ -60,20 +51,20 @@ class Trunk:
         self._mean = torch.tensor(self.preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(self.preprocessing.std, device=device).view(1, 3, 1, 1) * 255
         self.tuned: list[nn.Parameter] = []
-        self._compiled: Split | None = None
+        self._compiled: CutNetwork | None = None
 
     @torch.no_grad()
-    def put(self, values: Mapping[str, np.ndarray]) -> None:
-        """Give parameters of `module` other values, by name."""
+    def load_values(self, values: Mapping[str, np.ndarray]) -> None:
+        """Set parameters of `module`, by name."""
         parameters = dict(self.module.named_parameters())
         for name, value in values.items():
             parameters[name].copy_(torch.tensor(value))
         self._compiled = None
 
     def blocks(self, mode: str, count: int) -> list[list[nn.Parameter]]:
-        """Return the parameters that a mode trains, by the end, block by block from input to output.
+        """Return the parameters that a mode trains, block by block from input to output.
 
-        What belongs to no block is the first one, where a mode trains everything.
+        Parameters outside of all blocks come first, if the mode trains every layer.
         """
         found = block_parameters(self._backbone, self.module)
         if mode == "last":
@@ -82,18 +73,15 @@ class Trunk:
         rest = [p for p in self.module.parameters() if id(p) not in named]
         return [rest, *found] if rest else found
 
-    def follow(self, other: Trunk) -> None:
-        """Adopt the parameters of another trunk, whose names are among this one's, and train the same ones.
-
-        From then on what trains the one trains both.
-        """
+    def share_parameters(self, other: TrainableBackbone) -> None:
+        """Use and train the parameters of another network, whose names are among this one's."""
         for name, parameter in other.module.named_parameters(remove_duplicate=False):
             parent, _, last = name.rpartition(".")
             setattr(self.module.get_submodule(parent), last, parameter)
         self.tuned = other.tuned
         self._compiled = None
 
-    def pretrained(self, parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+    def pretrained_values(self, parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
         """Return the values that parameters of `module` have in the untrained backbone."""
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
         origin = dict(self._backbone.module.named_parameters())
@@ -109,78 +97,71 @@ class Trunk:
         self._compiled = None
 
     @property
-    def _split(self) -> Split:
+    def _cut_network(self) -> CutNetwork:
         if self._compiled is None:
             self._compiled = self._compile()
         return self._compiled
 
     @one_at_a_time
-    def _compile(self) -> Split:
+    def _compile(self) -> CutNetwork:
         sample = torch.randn((2, 3, *self.preprocessing.size), generator=torch.Generator().manual_seed(0))
         sample = sample.to(self.arithmetic.device, memory_format=torch.channels_last)
         graph = trace(self.module, sample)
         if graph is None:
-            return whole(self.module)
+            return uncut(self.module)
         fold(graph)
-        return split_frozen(graph, sample) if self.tuned else whole(graph)
+        return cut_frozen_part(graph, sample) if self.tuned else uncut(graph)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_compiled": None}  # made again from `module` when it is needed
 
     @property
-    def cut(self) -> bool:
-        """Tell whether a frozen lower part was cut off, whose output is worth storing."""
-        return self._split.cuts
+    def is_cut(self) -> bool:
+        """Tell whether there is a frozen part, whose output is worth storing."""
+        return self._cut_network.is_cut
 
     @uninterrupted()
-    def before(self, pixels: np.ndarray) -> Parts:
-        """Return the output of the frozen part for uint8 pixels (b, h, w, 3)."""
-        batch = torch.from_numpy(pixels).to(self.arithmetic.device, non_blocking=True)
+    def run_lower(self, pixels: np.ndarray, at: slice = _ALL) -> Parts:
+        """Return the output of the frozen part for rows `at` of uint8 pixels (b, h, w, 3)."""
+        batch = torch.from_numpy(pixels[at]).to(self.arithmetic.device, non_blocking=True)
         # (b, h, w, 3) seen as (b, 3, h, w) is what torch calls channels_last: nothing is copied.
         x = (batch.permute(0, 3, 1, 2).float() - self._mean) / self._std
         with torch.no_grad(), self.arithmetic.autocast():
-            return self._split.before(x)
+            return self._cut_network.lower(x)
 
     @uninterrupted()
-    def after(self, parts: Parts) -> torch.Tensor:
-        """Return features (b, d) in float32 for the output of the frozen part; gradients may flow."""
+    def run_upper(self, parts: Parts, at: slice = _ALL) -> torch.Tensor:
+        """Return features (b, d) in float32 for rows `at` of the frozen part's output, with gradients."""
         with self.arithmetic.autocast():
-            return self._split.after(parts).float()
+            return self._cut_network.upper(tuple(part[at] for part in parts)).float()
 
 
 @torch.no_grad()
-def frozen_parts(
-    trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int, view: View | None = None
+def frozen_outputs(
+    network: TrainableBackbone,
+    images: Sequence[Any],
+    positions: np.ndarray,
+    batch_size: int,
+    view: View | None = None,
 ) -> Generator[tuple[np.ndarray, Parts]]:
-    """Yield (positions, output of the frozen part) for images in their plain view or another, in order.
+    """Yield (positions, output of the frozen part) of images in order, in the plain view unless one is given.
 
-    `batch_size` changes no result; where memory runs out, smaller batches come.
+    `batch_size` does not change the result; batches get smaller when memory runs out.
     """
-    with (
-        ThreadPoolExecutor(workers(), "featx-decode") as pool,
-        closing(batches(images, positions, batch_size, view or plain(trunk.preprocessing), pool)) as loader,
-    ):
+    view = view or plain_view(network.preprocessing)
+    with closing(decode_images(images, positions, batch_size, view)) as loader:
         for rows, pixels in loader:
             begin = 0
-            for parts in in_parts(len(rows), partial(pixel_parts, trunk, pixels)):
+            for parts in run_in_parts(len(rows), partial(network.run_lower, pixels)):
                 end = begin + len(parts[0])
                 yield rows[begin:end], parts
                 begin = end
 
 
 @torch.no_grad()
-def features(
-    trunk: Trunk, images: Sequence[Any], positions: np.ndarray, batch_size: int
+def forward_images(
+    network: TrainableBackbone, images: Sequence[Any], positions: np.ndarray, batch_size: int
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """Yield (positions, features (b, d)) of images in their plain view, in order."""
-    for rows, parts in frozen_parts(trunk, images, positions, batch_size):
-        yield rows, torch.cat(in_parts(len(rows), partial(_after, trunk, parts)))
-
-
-def pixel_parts(trunk: Trunk, pixels: np.ndarray, at: slice) -> Parts:
-    """Run `Trunk.before` on some rows of a batch."""
-    return trunk.before(pixels[at])
-
-
-def _after(trunk: Trunk, parts: Parts, at: slice) -> torch.Tensor:
-    return trunk.after(tuple(part[at] for part in parts))
+    for rows, parts in frozen_outputs(network, images, positions, batch_size):
+        yield rows, torch.cat(run_in_parts(len(rows), partial(network.run_upper, parts)))
