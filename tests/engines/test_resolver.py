@@ -149,8 +149,8 @@ def test_a_child_that_was_forked_after_cuda_was_used_is_told_so(machine, monkeyp
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     for choose in (resolve, fine_tuning.choose_arithmetic):
         with pytest.raises(InputError, match=rf"device '{device}'.*forked.*'spawn' or 'forkserver'.*loky"):
-            choose_arithmetic(device=device)
-        assert choose_arithmetic(device="cpu")
+            choose(device=device)
+        assert choose(device="cpu")
 
 
 def test_bfloat16_needs_a_device_that_has_it(machine):
