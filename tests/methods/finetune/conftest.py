@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from featx.backbones import Backbone
-from featx.backbones.layer_rules import LayerRules
+from featx.backbones.architectures import Architecture
 from featx.inputs.image import PixelImage, Preprocessing
 
 
@@ -77,8 +77,11 @@ class TinyClassifier(TinyNet):
         return self.fc(super().forward(x))
 
 
-class TinyArchitecture:
-    name, source, extras, rules = "tiny", "torchvision", (), LayerRules()
+class TinyArchitecture(Architecture):
+    source = "torchvision"
+
+    def __init__(self):
+        super().__init__("tiny")
 
     def build(self, pretrained, *, pretrained_style):
         return TinyClassifier()

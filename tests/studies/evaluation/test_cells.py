@@ -149,7 +149,7 @@ def test_a_regressor_is_kept_and_found_by_its_definition(tmp_path, monkeypatch):
 
 
 def test_predicted_numbers_that_cannot_be_are_predicted_again(rows, tmp_path):
-    cell = Cell(probe_method("ridge", numbers=True), replace(rows, n_classes=None), SPLIT, 0, "values")
+    cell = Cell(probe_method("ridge", task="numbers"), replace(rows, n_classes=None), SPLIT, 0, "values")
     record, _ = cell.run()
     assert cell.fits(record | {"cv_score": float(record["cv_score"])})
     for broken in (record["values"][:-1], record["values"] * np.nan, record["values"].tolist(), None):
