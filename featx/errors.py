@@ -143,15 +143,10 @@ class MissingExtra(FeatxError, ImportError):
 
 @contextlib.contextmanager
 def as_one_error(make: Callable[[str], FeatxError]) -> Iterator[None]:
-    """Turn whatever the body raises into one error of featx, for code that reads a file of unknown origin.
+    """Turn whatever the body raises into the error that `make(reason)` returns; `reason` is one short line.
 
-    The bytes of such a file can make a library fail in any way, also with `MemoryError`, `RecursionError` and
-    `OverflowError`. Errors of featx and Ctrl-C pass unchanged.
-
-    Parameters
-    ----------
-    make : callable
-        Takes the reason, one short line, and returns the error, which names the file.
+    For code that reads a file of unknown origin: its bytes can make a library fail in any way, also with
+    `MemoryError`, `RecursionError` and `OverflowError`. Errors of featx and Ctrl-C pass unchanged.
     """
     try:
         yield

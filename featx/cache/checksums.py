@@ -44,13 +44,7 @@ def crc_of_keys(keys: np.ndarray, zeros: int = 0) -> np.ndarray:
 def crc_of_stretch(keys: np.ndarray, crcs: np.ndarray, row_bytes: int) -> int:
     """Return the CRC-32 that row 0‖row 1‖… (without keys) has if all rows are intact.
 
-    Parameters
-    ----------
-    keys : ndarray of shape (n, k), dtype uint8
-    crcs : ndarray of shape (n,), dtype uint32
-        The stored CRC-32 of each key‖row.
-    row_bytes : int
-        Length of a row.
+    `keys` (n, k) uint8; `crcs` (n,) uint32 are the stored CRC-32 of each key‖row.
     """
     folded = crcs ^ crc_of_keys(keys, row_bytes)
     size = row_bytes

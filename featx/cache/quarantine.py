@@ -1,9 +1,9 @@
 """Take damaged shards out of use, keep their intact rows, and never lose an intact shard.
 
 A publisher may at any time put an intact file at the name of a damaged one (equal rows have an equal name),
-and a rename cannot depend on what is renamed. So a file that looks damaged is first moved to a ``.suspect``
-name, checked there, and moved back if it is intact. A process killed in between leaves a suspect, which the
-next scan of any process settles.
+and a rename cannot depend on the content. So a file that looks damaged is first moved to a ``.suspect`` name,
+checked there, and moved back if it is intact. A process killed in between leaves a suspect, which the next
+process that looks at the space checks.
 """
 
 from __future__ import annotations
@@ -28,25 +28,13 @@ __all__ = ["SET_ASIDE", "Quarantine"]
 
 _SUSPECT = ".suspect"
 SET_ASIDE = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{32})?\.(h5|suspect)")
-"""Names in the folder of a quarantine; what has another one is not featx's."""
+"""Names of featx's files in the quarantine."""
 
 
 class Quarantine:
-    """Where the damaged shards of one space go.
+    """Moves the damaged shards of one space into `folder`; ``write(keys, rows)`` publishes the intact rows.
 
-    Parameters
-    ----------
-    shards, folder : Path
-        Folders of the shards and of the damaged ones; the latter is made when it is needed.
-    space : Space
-        The space of the shards.
-    write : callable
-        ``write(keys, rows)`` publishes rows as a new shard.
-
-    Attributes
-    ----------
-    settled : int
-        Number of suspects settled so far; when it changes, there may be new shards.
+    ``settled`` counts the suspects checked so far; when it changes, there may be new shards.
     """
 
     def __init__(
@@ -64,10 +52,7 @@ class Quarantine:
     def take(self, path: Path, reason: str) -> bool:
         """Take a shard that looks damaged out of use, publish its intact rows again, and warn.
 
-        Returns
-        -------
-        bool
-            False if the file cannot be moved (a read-only folder); it is ignored from now on.
+        Return False if the file cannot be moved (a read-only folder); it is ignored from now on.
         """
         fingerprint = _fingerprint(path)
         suspect = self.folder / f"{path.stem}.{uuid.uuid4().hex}{_SUSPECT}"
@@ -85,7 +70,7 @@ class Quarantine:
         return True
 
     def settle_all(self) -> None:
-        """Settle the suspects that stopped processes left behind."""
+        """Check the suspects that stopped processes left behind."""
         for name in list_names(self.folder, SET_ASIDE):
             if name.endswith(_SUSPECT):
                 self._settle(self.folder / name, "set aside by a process that was stopped")
