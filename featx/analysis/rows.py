@@ -14,11 +14,7 @@ __all__ = ["check_embeddings", "check_two_sets"]
 def check_embeddings(X: Any, name: str, *, at_least: int = 1, dtype: Any = np.float64) -> np.ndarray:
     """Return `X` as a C-contiguous array (n, d) of `dtype`; None leaves the dtype as it is.
 
-    Raises
-    ------
-    InputError
-        Naming the array (`name`) and the row: it is not numbers (n, d), n is below `at_least`, or a value is
-        not finite.
+    `InputError`, with `name` and the row, if it is not numbers (n, d), not finite, or n is below `at_least`.
     """
     rows = np.asarray(X)
     if rows.ndim != 2 or not rows.shape[1] or rows.dtype.kind not in "fiu":

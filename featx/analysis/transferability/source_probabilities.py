@@ -37,11 +37,6 @@ def leep(P: Any, y: Any) -> float:
     float
         At most 0, in nats.
 
-    Raises
-    ------
-    InputError
-        If the arrays cannot be used.
-
     References
     ----------
     C. Nguyen, T. Hassner, M. Seeger, C. Archambeau, "LEEP: A new measure to evaluate transferability of
@@ -51,7 +46,7 @@ def leep(P: Any, y: Any) -> float:
     codes, k = _codes(y, len(probabilities))
     joint = np.eye(k)[codes].T @ probabilities
     total = joint.sum(axis=0)
-    # A source class to which no image gives any probability takes no part.
+    # A source class that has no probability in any image is left out.
     given = np.divide(joint, total, out=np.zeros_like(joint), where=total > 0)
     expected = np.einsum("ij,ij->i", probabilities, given[codes])
     return float(np.log(expected).mean())
@@ -74,11 +69,6 @@ def nce(source: Any, y: Any) -> float:
     -------
     float
         At most 0, in nats.
-
-    Raises
-    ------
-    InputError
-        If the arrays cannot be used.
 
     References
     ----------
