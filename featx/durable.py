@@ -51,10 +51,10 @@ _KINDS = (
 
 
 def check_regular(path: str | os.PathLike[str], *, at_most: int | None = None) -> os.stat_result:
-    """Refuse what is no regular file, or is larger than `at_most` bytes, before a library opens it by name.
+    """Raise `OSError` unless a path is a regular file of at most `at_most` bytes; links are followed.
 
-    Links are followed. `OSError` says in its ``strerror`` what is wrong: no such file, a folder, a pipe, a
-    socket, a device, or too large.
+    Call it before a library opens the path. ``strerror`` says what is wrong: no such file, a folder, a pipe,
+    a socket, a device, or too large.
     """
     seen = os.stat(path)
     _check(seen, path, at_most)
@@ -74,7 +74,7 @@ def read_regular(path: str | os.PathLike[str], *, at_most: int) -> bytes:
             before = os.fstat(file.fileno())
             _check(before, path, at_most)
             size = before.st_size
-            # As many bytes as its size says: a growing log and a file of /proc have an end here, too.
+            # No more bytes than its size: also a growing log or a file of /proc ends here.
             data = file.read(size) or b""
             after = os.fstat(file.fileno())
         if len(data) == size == after.st_size and before.st_mtime_ns == after.st_mtime_ns:

@@ -9,7 +9,7 @@
     │   │   └── ImageError                one image
     │   ├── UnknownName                   no backbone, layer, classifier, ... of that name
     │   ├── WeightsError                  weights missing, damaged or of another architecture
-    │   ├── FeaturesError                 a features file that is not what it should be
+    │   ├── FeaturesError                 a features file that is damaged or of another kind
     │   └── EngineError                   a network that an engine cannot run here
     ├── OutputError (OSError)             a place that cannot be written
     ├── CacheError (OSError)              the embedding cache cannot be used
@@ -70,7 +70,7 @@ class UnknownName(InputError):
     kind : str
         What was looked for, such as ``"backbone"``.
     name : object
-        The name as given; if it is no text, the message says so.
+        The name as given; the message says if it is no text.
     known : iterable of str
         The existing names.
     """

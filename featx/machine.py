@@ -98,7 +98,7 @@ def cpu_has_bf16() -> bool:
     import torch
 
     if platform.machine().lower() in ("aarch64", "arm64"):
-        # On x86 this check says yes for processors that emulate it, too.
+        # Not for x86, where this check also accepts processors that emulate it.
         check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
         return check is not None and bool(check())
     # The checks are private to torch, so they may disappear.

@@ -100,7 +100,7 @@ class Cache:
             found = verify([self.space(space) for space in spaces], on_file=on_file)
         for folder in self._folders():
             if folder.name not in {space.id for space in spaces} and list_names(folder / "shards"):
-                found.damaged.append((folder, "nothing in it says readably which space it is"))
+                found.damaged.append((folder, "no readable file in it names its space"))
         return found
 
     def collect_garbage(

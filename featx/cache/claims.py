@@ -36,9 +36,9 @@ __all__ = ["CLAIM_NAME", "Claims"]
 #: A claim file, or the file that is locked while claims are read and written.
 CLAIM_NAME = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9-]*\.\d+\.claim|claims\.lock")
 
-_GATE = "claims.lock"
+_LOCK_NAME = "claims.lock"
 #: The lock is held for milliseconds; after this many seconds its holder has probably been stopped.
-_GATE_SECONDS = 5.0
+_LOCK_SECONDS = 5.0
 #: Pause between two attempts to lock.
 _POLL_SECONDS = 0.002
 
@@ -54,9 +54,9 @@ class Claims:
         self._mine: set[bytes] = set()
         self._file: int | None = None
         self._path: Path | None = None
-        self._others: dict[str, _Other] = {}
+        self._others: dict[str, _OtherRun] = {}
         self._shared = fcntl is not None
-        self._stalled = False  # the lock was held for longer than anybody needs it
+        self._stalled = False  # the lock was not free in time
         self._hurried = False
         self._lock = threading.Lock()
         _all.add(self)
@@ -69,7 +69,7 @@ class Claims:
         with self._lock:
             free = [digest not in self._mine for digest in digests]
             if any(free) and self._shared:
-                with contextlib.suppress(OSError), self._gate():
+                with contextlib.suppress(OSError), self._exclusive():
                     self._look()
                     free = [
                         is_free and not self._claimed(digest)
@@ -87,7 +87,7 @@ class Claims:
         """Return which digests are not claimed at the moment."""
         with self._lock:
             if self._shared:
-                with contextlib.suppress(OSError), self._gate():
+                with contextlib.suppress(OSError), self._exclusive():
                     self._look()
             return [digest not in self._mine and not self._claimed(digest) for digest in digests]
 
@@ -124,7 +124,7 @@ class Claims:
         self._hurried = True
 
     def drop_all(self) -> None:
-        """Give up all claims: their rows are committed, or anybody may compute them."""
+        """Give up all claims: their rows are committed, or other runs may compute them."""
         with self._lock:
             self._give_back()
             self._hurried = False
@@ -161,32 +161,32 @@ class Claims:
         self._mine.clear()
 
     @contextlib.contextmanager
-    def _gate(self) -> Iterator[None]:
-        """Hold the lock of this space's claims, or go on without it after `_GATE_SECONDS`.
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the lock of this space's claims, or go on without it after `_LOCK_SECONDS`.
 
         Without it, two runs may take the same row. After one such wait, nothing waits until the lock has been
         free again.
         """
         try:
-            gate = os.open(self._folder / _GATE, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder is not there yet, or somebody clears the cache
+            file = os.open(self._folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the folder is not made yet, or the cache is being cleared
             raise
         except OSError:
             self._shared = False  # a place that cannot be written
             raise
         try:
             try:
-                self._stalled = not self._locked(gate)
+                self._stalled = not self._locked(file)
             except OSError:
                 self._shared = False  # a file system without locks
                 raise
             yield
         finally:
-            os.close(gate)
+            os.close(file)
 
     def _locked(self, file: int) -> bool:
         """Lock a file; return False if it was not free in time."""
-        deadline = time.monotonic() + (0.0 if self._stalled else _GATE_SECONDS)
+        deadline = time.monotonic() + (0.0 if self._stalled else _LOCK_SECONDS)
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,14 +198,16 @@ class Claims:
 
     def _look(self) -> None:
         """Read new claims of other runs, and remove the files of runs that have ended."""
-        names = {name for name in os.listdir(self._folder) if name != _GATE and CLAIM_NAME.fullmatch(name)}
+        names = {
+            name for name in os.listdir(self._folder) if name != _LOCK_NAME and CLAIM_NAME.fullmatch(name)
+        }
         if self._path is not None:
             names.discard(self._path.name)
         for name in names - self._others.keys():
             with contextlib.suppress(OSError):
                 file = os.open(self._folder / name, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
                 if stat.S_ISREG(os.fstat(file).st_mode):
-                    self._others[name] = _Other(file)
+                    self._others[name] = _OtherRun(file)
                 else:
                     os.close(file)
         for name, other in list(self._others.items()):
@@ -236,7 +238,7 @@ class Claims:
         os.write(self._file, b"".join(digests))
 
 
-class _Other:
+class _OtherRun:
     """The claim file of another run."""
 
     def __init__(self, file: int) -> None:

@@ -1,4 +1,4 @@
-"""Open a shard: read its header and check everything that it says."""
+"""Open a shard: read its header and check every field of it."""
 
 from __future__ import annotations
 
@@ -214,5 +214,5 @@ def contiguous_offset(file: h5py.File, name: str, shape: tuple[int, ...], dtype:
         raise Malformed(f"dataset {name} is not stored contiguously in this file")
     size = int(np.dtype(dtype).itemsize) * int(np.prod([int(s) for s in shape], dtype=object))
     if offset + size > min(file.id.get_filesize(), MAX_FILE_BYTES):  # a sparse file can have any length
-        raise Malformed(f"dataset {name} reaches beyond the end of the file, or of what is believed")
+        raise Malformed(f"dataset {name} reaches beyond the end of the file or {MAX_FILE_BYTES} bytes")
     return int(offset)

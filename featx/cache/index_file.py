@@ -123,7 +123,7 @@ def _shard(entry: dict[str, Any], shards: Path, space: Space) -> Shard:
     )
     numbers = [getattr(shard, name) for name in _HEADER]
     if size != entry["size"] or min(numbers) < 0 or shard.n_rows < 1 or shard.dim < 1 or max(ends) > size:
-        raise ValueError("not what such a file says")
+        raise ValueError("not the header of a shard")
     return shard
 
 

@@ -1,4 +1,4 @@
-"""Look after a cache: what is in it, whether it is whole, what can be removed.
+"""Survey a cache, verify it, and remove what it does not need.
 
 Only files that featx names are counted or removed; all others stay.
 """
@@ -170,16 +170,12 @@ def collect_garbage(
             _remove_if_empty(folder)
     infos = [survey(store) for store in stores]
     done.bytes_after = sum(info.bytes for info in infos)
-    for info in sorted((info for info in infos if info.shards), key=_last_used)[:-1]:
+    for info in sorted((info for info in infos if info.shards), key=lambda info: info.last_used or 0.0)[:-1]:
         if max_bytes is not None and done.bytes_after > max_bytes:
             clear_space(info.path)
             done.bytes_after -= info.bytes
             done.removed_spaces.append(info.space)
     return done
-
-
-def _last_used(info: SpaceInfo) -> float:
-    return info.last_used or 0.0
 
 
 def _age(folder: Path) -> float:

@@ -34,7 +34,7 @@ SET_ASIDE = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{32})?\.(h5|suspect)")
 class Quarantine:
     """Moves the damaged shards of one space into `folder`; ``write(keys, rows)`` publishes the intact rows.
 
-    ``settled`` counts the suspects checked so far; when it changes, there may be new shards.
+    ``checked`` counts the suspects checked so far; when it changes, there may be new shards.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Quarantine:
         self.shards, self.folder = shards, folder
         self._space, self._write = space, write
         self._ignored: set[tuple[str, int, int]] = set()  # damaged, and it cannot be moved away
-        self.settled = 0
+        self.checked = 0
 
     def ignores(self, path: Path) -> bool:
         """Whether a file is known to be damaged and could not be moved away."""
@@ -66,16 +66,16 @@ class Quarantine:
                 self._ignored.add(fingerprint)
             _warn(f"cache file {path} is damaged ({reason}), not used and not movable: {error.strerror}")
             return False
-        self._settle(suspect, reason)
+        self._check(suspect, reason)
         return True
 
-    def settle_all(self) -> None:
+    def check_suspects(self) -> None:
         """Check the suspects that stopped processes left behind."""
         for name in list_names(self.folder, SET_ASIDE):
             if name.endswith(_SUSPECT):
-                self._settle(self.folder / name, "set aside by a process that was stopped")
+                self._check(self.folder / name, "set aside by a process that was stopped")
 
-    def _settle(self, suspect: Path, reason: str) -> None:
+    def _check(self, suspect: Path, reason: str) -> None:
         """Put a suspect back into use if it is intact, else into quarantine, and keep its intact rows."""
         original = self.shards / f"{suspect.name.split('.')[0]}.h5"
         try:
@@ -89,7 +89,7 @@ class Quarantine:
                         final = final.with_name(suspect.name.removesuffix(_SUSPECT) + ".h5")
                     os.replace(suspect, final)
                     fsync_folder(self.folder)
-                    self.settled += 1
+                    self.checked += 1
                     _warn(
                         f"cache file {original} is damaged ({damage.reason}); moved to {final}, "
                         f"{kept} intact rows kept, what is lost will be extracted again"
@@ -97,12 +97,12 @@ class Quarantine:
                 else:
                     os.replace(suspect, original)
                     fsync_folder(self.shards)
-                    self.settled += 1
-            except FileNotFoundError:  # settled by another process: there may be a new shard
-                self.settled += 1
+                    self.checked += 1
+            except FileNotFoundError:  # checked by another process: there may be a new shard
+                self.checked += 1
         except OSError as error:
             # Read-only, or full: its rows count as missing now, and the next scan tries again.
-            _warn(f"cache file {original} is damaged ({reason}) and cannot be settled: {error}")
+            _warn(f"cache file {original} is damaged ({reason}) and cannot be checked: {error}")
 
     def _rescue(self, suspect: Path) -> int:
         """Publish the intact rows of a damaged file again; return their number."""

@@ -19,7 +19,7 @@ from featx.cache.identity import DIGEST_SIZE
 
 __all__ = ["DamagedShard", "Shard"]
 
-_SIP_BYTES = 2 * 2**20  # read and checked at a time, so that they fit into the processor's cache
+_CHUNK_BYTES = 2 * 2**20  # read and checked at a time, so that they fit into the processor's cache
 
 
 class DamagedShard(ValueError):
@@ -115,7 +115,7 @@ class Shard:
         return self._read(file, self.key_offset, self.n_rows * DIGEST_SIZE, "u1").reshape(-1, DIGEST_SIZE)
 
     def _read(self, file: io.RawIOBase, offset: int, size: int, dtype: str) -> np.ndarray:
-        block = np.empty(size, dtype=np.uint8)  # not zeroed: it is filled, or given to nobody
+        block = np.empty(size, dtype=np.uint8)  # not zeroed: `_fill` fills it or raises
         self._fill(file, offset, block)
         return block.view(dtype)
 
@@ -126,7 +126,7 @@ class Shard:
         try:
             file.seek(offset)
             while done < len(view):
-                count = file.readinto(view[done : done + _SIP_BYTES])
+                count = file.readinto(view[done : done + _CHUNK_BYTES])
                 if not count:
                     raise DamagedShard(self.path, f"truncated: {len(view) - done} bytes are missing")
                 crc = crc32(view[done : done + count], crc)

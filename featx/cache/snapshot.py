@@ -35,25 +35,25 @@ class Snapshot:
         self._can_index = self._trust_index = True
         self.index = ShardIndex()
         self._unusable: set[str] = set()  # names of damaged shards that could not be moved away
-        self._settled = False  # whether suspects that stopped processes left were checked
+        self._suspects_checked = False  # whether suspects that stopped processes left were checked
 
     def refresh(self) -> None:
         """Look at the disk again, for what others published, compacted or cleared.
 
         `CacheError` if the folder, or an intact file, cannot be read.
         """
-        if not self._settled:
-            self._quarantine.settle_all()
-            self._settled = True
-        vanished, settled = False, -1
+        if not self._suspects_checked:
+            self._quarantine.check_suspects()
+            self._suspects_checked = True
+        vanished, checked = False, -1
         for _ in range(_MOST_LOOKS):
-            if not vanished and settled == self._quarantine.settled:
+            if not vanished and checked == self._quarantine.checked:
                 break
-            settled = self._quarantine.settled  # the intact rows of a damaged shard are a new shard
+            checked = self._quarantine.checked  # the intact rows of a damaged shard are a new shard
             names = self.shard_names()
             if self.index.names - names:  # its rows may live in another shard by now
                 self._forget()
-                self._quarantine.settle_all()
+                self._quarantine.check_suspects()
                 names = self.shard_names()
             if names and not self.index.names and self._trust_index:
                 self._recall()
@@ -88,7 +88,7 @@ class Snapshot:
             seen = names
 
     def _forget(self) -> None:
-        self.index, self._unusable, self._settled = ShardIndex(), set(), False
+        self.index, self._unusable, self._suspects_checked = ShardIndex(), set(), False
 
     def _recall(self) -> None:
         """Load the index file, if it can be used."""

@@ -73,7 +73,7 @@ class StatCache:
         # Every file of this instance is read after this moment: a safe "time of reading" for the racy
         # rule, whenever its entry is stored.
         self._opened_ns = time.time_ns()
-        self._stalled = False  # the lock was held for longer than anybody needs it
+        self._stalled = False  # the lock was not free in time
 
     def lookup(self, keys: Sequence[StatKey | None]) -> list[bytes | None]:
         """Return the digests of files that have not changed since they were read.

@@ -33,9 +33,9 @@ _ROUNDING = 1e-6
 #: Most rows on which the model of a fold is fitted, and most principal components.
 _MOST_ROWS, _COMPONENTS = 10_000, 128
 #: Probabilities that are processed in one block.
-_TOGETHER = 4_000_000
-#: From this number of probabilities on they are kept as float32.
-_MANY = 20_000_000
+_BLOCK_VALUES = 4_000_000
+#: Fewer probabilities are kept as float64, others as float32.
+_FLOAT64_VALUES = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def find_label_errors(
     own = p[np.arange(len(labels)), labels].astype(np.float64)
     thresholds = _thresholds(labels, own, p.shape[1])
     # In blocks: with thousands of classes, a few copies of all probabilities take gigabytes.
-    step = max(1, _TOGETHER // p.shape[1])
-    parts = [_judged(labels[at : at + step], p[at : at + step], thresholds) for at in range(0, len(p), step)]
+    step = max(1, _BLOCK_VALUES // p.shape[1])
+    parts = [_assess(labels[at : at + step], p[at : at + step], thresholds) for at in range(0, len(p), step)]
     confident, first, suggested, best = (np.concatenate(same) for same in zip(*parts, strict=True))
     if implementation == "cleanlab":
         rows = _by_cleanlab(labels, p, ranked_by)
@@ -171,15 +171,15 @@ def predict_out_of_sample(
     if not folds:
         return None
     n_classes = int(y.max()) + 1
-    dtype = np.float64 if len(X) * n_classes < _MANY else np.float32
+    dtype = np.float64 if len(X) * n_classes < _FLOAT64_VALUES else np.float32
     found = np.full((len(X), n_classes), np.nan, dtype)
     found[np.concatenate([train, test])] = 0.0  # stays so for a class without training images
     place = np.random.default_rng(seed).permutation(len(train))
     for learnt, held in folds:
-        rows = train[_spread(y[train], learnt, place)]
+        rows = train[_subsample(y[train], learnt, place)]
         fitted = fit_probe("out-of-sample", X[rows], y[rows], estimator=_model(len(rows), X.shape[1], seed))
         columns = fitted.classes
-        step = max(1, _TOGETHER // n_classes)
+        step = max(1, _BLOCK_VALUES // n_classes)
         for part in _parts(train[held], step):
             found[np.ix_(part, columns)] = fitted.predict_proba(X[part])
         for part in _parts(test, step):
@@ -210,7 +210,7 @@ def _model(n: int, dim: int, seed: int):
     )
 
 
-def _spread(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
+def _subsample(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
     """Return about `_MOST_ROWS` rows, first by `place`: the same share of each class, but at least five."""
     if len(rows) <= _MOST_ROWS:
         return rows
@@ -228,7 +228,7 @@ def _thresholds(labels: np.ndarray, own: np.ndarray, n_classes: int) -> np.ndarr
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
 
 
-def _judged(labels: np.ndarray, p: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, ...]:
+def _assess(labels: np.ndarray, p: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return for each image: the class it counts for (-1 for none), the most probable class, and the most
     probable one other than its label, with its probability.
     """

@@ -73,7 +73,7 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
         LogisticRegression(C=1 / most, class_weight="balanced", max_iter=1000),
     )
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    # With equal weights of the sets, the log odds are those of the densities.
+    # With equal weights of the sets, the log odds are the log ratio of the densities.
     log_ratio = cross_val_predict(model, rows, side, cv=folds, method="decision_function")
     wrong = (log_ratio > 0) != (side == 1)
     return DomainClassifier(float((wrong[side == 0].mean() + wrong[side == 1].mean()) / 2), log_ratio)

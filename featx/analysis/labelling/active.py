@@ -88,7 +88,7 @@ def badge(embeddings: np.ndarray, probabilities: np.ndarray, n: int, *, seed: in
     loss in the probe's weights would be the outer product of (p - onehot(y)) and the embedding x (section 3).
     Gradients are chosen by the seeding of k-means++ (Arthur and Vassilvitskii 2007): each with a probability
     proportional to its squared distance to the chosen ones; the first is the longest gradient. The outer
-    products are never formed: the inner product of two is that of their p times that of their x.
+    products are never formed: their inner product is that of the (p - onehot(y)) times that of the x.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_embeddings
+from featx.analysis.rows import check_embeddings, class_codes
 from featx.errors import InputError
 
 _BLOCK = 8192  # rows in float64 at a time
@@ -55,7 +55,7 @@ class Spectrum:
     @classmethod
     def of(cls, F: Any, y: Any) -> Spectrum:
         """Decompose embeddings (n, d) with class labels (n,)."""
-        rows, codes, k = checked(F, y)
+        rows, codes, k = _checked(F, y)
         mean = rows.mean(axis=0, dtype=np.float64)
         one_hot = np.eye(k)[codes]
         squares, sums, _ = _decomposed(rows, np.zeros_like(mean), one_hot)
@@ -72,19 +72,13 @@ class Spectrum:
         )
 
 
-def checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
+def _checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """Return rows, codes 0 .. k - 1 of the classes that occur, and k."""
     rows = check_embeddings(F, "embeddings", dtype=None)
-    labels = np.asarray(y)
-    if labels.shape != (len(rows),) or labels.dtype.kind not in "iub":
-        raise InputError(
-            f"labels: expected {len(rows)} integers, one for each row, got {labels.dtype} of shape "
-            f"{labels.shape}"
-        )
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
+    codes, k = class_codes(y, len(rows))
+    if k < 2:
         raise InputError("labels: a score needs at least 2 classes, got 1")
-    return rows, codes, len(classes)
+    return rows, codes, k
 
 
 def _decomposed(rows: np.ndarray, mean: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -292,7 +286,7 @@ def transrate(F: Any, y: Any, *, eps: float = 1e-4, spectrum: Spectrum | None = 
     """
     if not eps > 0:
         raise InputError(f"eps must be above 0, got {eps}")
-    rows, codes, k = checked(F, y)
+    rows, codes, k = _checked(F, y)
     known = spectrum if spectrum is not None else Spectrum.of(F, y)
     mean = rows.mean(axis=0, dtype=np.float64)
     rate = 0.5 * float(np.log1p(known.centred_squares / (known.n * eps)).sum())
