@@ -104,8 +104,12 @@ def _rapl(powercap: Path) -> list[_Counter]:
         part = "processor" if name.startswith("package") else "memory" if name == "dram" else None
         counter = zone / "energy_uj"
         if part is not None and _number(counter) is not None:
-            found.append(_Counter(part, lambda path=counter: _number(path), 1e-6, full))
+            found.append(_Counter(part, _reader(counter), 1e-6, full))
     return found
+
+
+def _reader(path: Path) -> Callable[[], float | None]:
+    return lambda: _number(path)
 
 
 def _number(path: Path) -> float | None:
