@@ -23,6 +23,7 @@ __all__ = [
     "PART_NAME",
     "check_regular",
     "fsync_folder",
+    "host_name",
     "is_left_over",
     "make_folder",
     "read_regular",
@@ -50,10 +51,10 @@ _KINDS = (
 
 
 def check_regular(path: str | os.PathLike[str], *, at_most: int | None = None) -> os.stat_result:
-    """Refuse what is no regular file, or is larger than `at_most` bytes, before a library opens it by name.
+    """Raise `OSError` unless a path is a regular file of at most `at_most` bytes; links are followed.
 
-    Links are followed. `OSError` says in its ``strerror`` what is wrong: no such file, a folder, a pipe, a
-    socket, a device, or too large.
+    Call it before a library opens the path. ``strerror`` says what is wrong: no such file, a folder, a pipe,
+    a socket, a device, or too large.
     """
     seen = os.stat(path)
     _check(seen, path, at_most)
@@ -73,7 +74,7 @@ def read_regular(path: str | os.PathLike[str], *, at_most: int) -> bytes:
             before = os.fstat(file.fileno())
             _check(before, path, at_most)
             size = before.st_size
-            # As many bytes as its size says: a growing log and a file of /proc have an end here, too.
+            # No more bytes than its size: also a growing log or a file of /proc ends here.
             data = file.read(size) or b""
             after = os.fstat(file.fileno())
         if len(data) == size == after.st_size and before.st_mtime_ns == after.st_mtime_ns:
@@ -120,29 +121,13 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path, *, parts: Path | None = None, insist: bool = False) -> Iterator[BinaryIO]:
-    """Write a file that appears at `target` whole and durable, or not at all.
+    """Write a file that appears at `target` whole and durable, or not at all; an older file is replaced.
 
-    Parameters
-    ----------
-    target : Path
-        An older file is replaced.
-    parts : Path, optional
-        Folder of the temporary file, on the same file system. Default: hidden, beside the target.
-    insist : bool, default=False
-        Whether to make the folders again if another process removes them meanwhile. It is then no error if
-        the target is removed with its folder right after the rename.
-
-    Yields
-    ------
-    binary file
-        Open for writing and reading. If the block ends without an exception, the content is on the disk under
-        its name. If it raises, the temporary file is gone and the target is whole: the old one or, if only
-        the folder could not be synced, the new one.
-
-    Raises
-    ------
-    OSError
-        Whatever the file system reports.
+    Yields the file, open for writing and reading. If the block raises, the temporary file is removed and the
+    target is whole: the old one or, if only the folder could not be synced, the new one. The temporary file
+    is in `parts`, a folder of the same file system; by default it is hidden beside the target. With `insist`,
+    folders that another process removes meanwhile are made again, and it is no error if the target is removed
+    with its folder right after the rename.
     """
     if parts is None:
         part = target.with_name(f".featx-{_part_name()}")
@@ -168,9 +153,9 @@ def replacing(target: Path, *, parts: Path | None = None, insist: bool = False) 
 
 
 def _insisting(act: Callable[[], _T], folder: Path, made: list[Path] | None) -> _T:
-    """Call `act`, which works in `folder`, and make the folder again as often as it is gone.
+    """Call `act`, and make `folder` again while it is missing; collect the parents of new folders in `made`.
 
-    The parents of folders that were made are added to `made`; with None nothing is made.
+    With `made` None, call `act` once and make nothing.
     """
     for _ in range(0 if made is None else _ATTEMPTS):
         try:
@@ -181,7 +166,7 @@ def _insisting(act: Callable[[], _T], folder: Path, made: list[Path] | None) -> 
 
 
 def _make_again(folder: Path, made: list[Path]) -> None:
-    """Make a folder and its parents, quicker than others remove them."""
+    """Make a folder and its parents, without syncing: others may be removing them."""
     for _ in range(2):
         try:
             folder.mkdir()
@@ -198,8 +183,8 @@ def _make_again(folder: Path, made: list[Path]) -> None:
 def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
     """Remove the temporary files of killed writers from a folder, which may be missing; return their number.
 
-    `older_than` is the age in seconds below which a file may have a living writer, if that cannot be seen;
-    for a process of this machine it can.
+    A file of this machine is removed if its writer no longer runs, another one if it is older than
+    `older_than` seconds.
     """
     removed = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -212,24 +197,25 @@ def sweep_parts(folder: Path, *, older_than: float = _PART_LIFETIME) -> int:
 
 
 def is_left_over(part: Path, *, older_than: float = _PART_LIFETIME) -> bool:
-    """Whether nobody will finish an unfinished file, whose name fits `PART_NAME`; `OSError` if it is gone.
+    """Whether the writer of an unfinished file, whose name fits `PART_NAME`, is gone; see `sweep_parts`.
 
-    `older_than` as for `sweep_parts`.
+    `OSError` if the file is gone.
     """
     match = PART_NAME.fullmatch(part.name)
     assert match is not None
     lives = _writer_lives(match)
     if lives is None:
         return part.stat().st_mtime < time.time() - older_than
-    # A process has that number; after a day it is taken to be another one.
+    # A process has that number; after a day it is probably another one.
     return not lives or part.stat().st_mtime < time.time() - _PART_LIFETIME
 
 
 def _part_name() -> str:
-    return f"{uuid.uuid4().hex}.{_host()}.{os.getpid()}.part"
+    return f"{uuid.uuid4().hex}.{host_name()}.{os.getpid()}.part"
 
 
-def _host() -> str:
+def host_name() -> str:
+    """Return the name of this machine, for file names."""
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
 
 
@@ -239,7 +225,7 @@ def _writer_lives(match: re.Match[str]) -> bool | None:
     If the writer lives after all (containers that share a host name), its rename fails, and a writer of the
     cache writes again.
     """
-    if match["host"] != _host() or os.name == "nt":  # there, signal 0 would end it
+    if match["host"] != host_name() or os.name == "nt":  # there, signal 0 would end it
         return None
     try:
         os.kill(int(match["pid"]), 0)

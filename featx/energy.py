@@ -20,13 +20,7 @@ _LOOK_SECONDS = 60.0
 
 @dataclass
 class Reading:
-    """The result of one measurement.
-
-    Attributes
-    ----------
-    joules : float or None
-        None until the measurement is over, and where the energy is unknown.
-    """
+    """The joules of one measurement: None until it is over, and where the energy is unknown."""
 
     joules: float | None = None
 
@@ -34,15 +28,8 @@ class Reading:
 class Meter:
     """Measures the energy of what is done inside ``with meter.measure() as reading``.
 
-    Parameters
-    ----------
-    powercap : Path, optional
-        Folder of the RAPL counters.
-
-    Attributes
-    ----------
-    parts : tuple of str
-        What is counted: ``"processor"``, ``"memory"``, ``"NVIDIA devices"``; empty where nothing is.
+    ``parts`` names what is counted: ``"processor"``, ``"memory"``, ``"NVIDIA devices"``; empty where nothing
+    is. `powercap` is the folder of the RAPL counters.
     """
 
     def __init__(self, powercap: Path = _POWERCAP):
@@ -86,7 +73,7 @@ class _Counter:
 
 
 class _Sum:
-    """By how much a counter has grown since it was first read."""
+    """Sums up how much a counter has grown since it was first read."""
 
     def __init__(self, counter: _Counter):
         self._counter, self._last, self._total = counter, counter.read(), 0.0

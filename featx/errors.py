@@ -9,7 +9,7 @@
     │   │   └── ImageError                one image
     │   ├── UnknownName                   no backbone, layer, classifier, ... of that name
     │   ├── WeightsError                  weights missing, damaged or of another architecture
-    │   ├── FeaturesError                 a features file that is not what it should be
+    │   ├── FeaturesError                 a features file that is damaged or of another kind
     │   └── EngineError                   a network that an engine cannot run here
     ├── OutputError (OSError)             a place that cannot be written
     ├── CacheError (OSError)              the embedding cache cannot be used
@@ -70,7 +70,7 @@ class UnknownName(InputError):
     kind : str
         What was looked for, such as ``"backbone"``.
     name : object
-        The name as given; if it is no text, the message says so.
+        The name as given; the message says if it is no text.
     known : iterable of str
         The existing names.
     """
@@ -143,15 +143,10 @@ class MissingExtra(FeatxError, ImportError):
 
 @contextlib.contextmanager
 def as_one_error(make: Callable[[str], FeatxError]) -> Iterator[None]:
-    """Turn whatever the body raises into one error of featx, for code that reads a file of unknown origin.
+    """Turn whatever the body raises into the error that `make(reason)` returns; `reason` is one short line.
 
-    The bytes of such a file can make a library fail in any way, also with `MemoryError`, `RecursionError` and
-    `OverflowError`. Errors of featx and Ctrl-C pass unchanged.
-
-    Parameters
-    ----------
-    make : callable
-        Takes the reason, one short line, and returns the error, which names the file.
+    For code that reads a file of unknown origin: its bytes can make a library fail in any way, also with
+    `MemoryError`, `RecursionError` and `OverflowError`. Errors of featx and Ctrl-C pass unchanged.
     """
     try:
         yield

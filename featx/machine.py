@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -99,7 +98,7 @@ def cpu_has_bf16() -> bool:
     import torch
 
     if platform.machine().lower() in ("aarch64", "arm64"):
-        # On x86 this check says yes for processors that emulate it, too.
+        # Not for x86, where this check also accepts processors that emulate it.
         check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
         return check is not None and bool(check())
     # The checks are private to torch, so they may disappear.
@@ -123,11 +122,3 @@ def cpu_name() -> str:
         pass
     told = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "bf16", "i8mm")
     return " ".join([name, *(flag for flag in told if flag in flags)])
-
-
-def physical_memory() -> int | None:
-    """Return how many bytes of memory the machine has; None where that is unknown."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -14,21 +14,8 @@ INTERVAL = 10.0
 class Progress:
     """Shows the progress of `total` units of work on standard error. A context manager.
 
-    Parameters
-    ----------
-    total : int
-        Units of work.
-    label : str
-        What is being done, such as ``"extracting"``.
-    unit : str, default="img"
-        Name of a unit.
-    enabled : bool, default=True
-        With False nothing is shown.
-
-    Notes
-    -----
     On a terminal it is a tqdm bar with rate and time left; in a file or a pipe one line every 10 s, so that
-    logs stay readable.
+    logs stay readable. `label` says what is being done, such as ``"extracting"``.
     """
 
     def __init__(self, total: int, label: str, *, unit: str = "img", enabled: bool = True):

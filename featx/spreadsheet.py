@@ -2,8 +2,8 @@
 
 A spreadsheet takes text that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, and the name of a file
 may be a formula that sends data away. Such cells get a leading apostrophe, as is usual; numbers are left
-alone, and control characters are written as escapes (`featx.terminal.printable`). Where featx reads tables,
-it removes that apostrophe, so what it writes it reads back.
+alone, and control characters are written as escapes (`featx.terminal.printable`). featx removes that
+apostrophe when it reads a table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def safe_cell(value: Any) -> Any:
-    """Return what stands in a CSV file for `value`; anything but text is left as it is."""
+    """Return `value` as it is written into a CSV file; only text is changed."""
     if not isinstance(value, str):
         return value
     text = printable(value)

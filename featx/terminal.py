@@ -40,19 +40,14 @@ def say(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Print text on standard error, as `say` does; text that cannot be written there is lost.
-
-    There is no other place for it, and no work is given up for a message.
-    """
+    """Print text on standard error, as `say` does; where that fails the text is lost, and work goes on."""
     if sys.stderr is not None:  # None if it was closed when the process began
         with contextlib.suppress(OSError, ValueError):
             print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def json_line(value: Any) -> str:
-    """Return `value` as JSON on one line; what `printable` escapes is escaped as JSON does, and so
-    reversibly.
-    """
+    """Return `value` as JSON on one line, with JSON's escapes for what `printable` escapes."""
     text = json.dumps(value, ensure_ascii=False)
     if text.isprintable():
         return text

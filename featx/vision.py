@@ -31,19 +31,8 @@ _library: Any = None  # torch forgets the schemas when the Library object is col
 def import_torchvision() -> ModuleType:
     """Import torchvision, and declare the operators that a mismatched build lacks.
 
-    A plain import is tried first, so that a working installation is never changed.
-
-    Returns
-    -------
-    module
-        The package ``torchvision``.
-
-    Raises
-    ------
-    MissingExtra
-        torchvision is not installed.
-    RuntimeError
-        torchvision cannot be imported for a reason other than its missing operators.
+    A plain import is tried first, so that a working installation is never changed. `MissingExtra` if
+    torchvision is not installed, `RuntimeError` if its import fails for another reason than the operators.
     """
     with _lock:
         try:
@@ -55,7 +44,7 @@ def import_torchvision() -> ModuleType:
         except RuntimeError as error:
             if "torchvision::" not in str(error) or "does not exist" not in str(error):
                 raise
-        # The second import would take what the first one left behind for the finished package.
+        # Or the second import would return what the first one left behind half-finished.
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
         _declare_schemas()

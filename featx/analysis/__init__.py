@@ -1,1 +1,1 @@
-"""Tell what embeddings say without a classifier: data checks, distances, neighbours, what to label next."""
+"""What embeddings say without a classifier: data checks, distances, neighbours, what to label next."""

@@ -15,11 +15,11 @@ __all__ = ["Match", "SimilarImages", "nearest"]
 
 METRICS = ("cosine", "euclidean")
 INDEXES = ("exact", "faiss")
-#: Candidates kept beyond the k asked for, until their distances are known to full precision.
+#: Candidates beyond k, because the distances that choose them are not exact.
 _SPARE = 4
-#: Bytes of float64 rows whose distances are computed again at a time; rows added to faiss at a time.
+#: Bytes of float64 rows whose distances are recomputed in one block; rows added to faiss in one call.
 _BLOCK_BYTES, _ADDED_ROWS = 2**26, 8192
-#: faiss: rows for each cell that k-means sees, the share of the cells that a query searches, and the fewest.
+#: faiss: rows per cell that k-means is trained on; share of the cells that a query searches, and the fewest.
 _ROWS_PER_CELL, _SEARCHED_SHARE, _FEWEST_CELLS = 64, 1 / 16, 16
 
 
@@ -52,11 +52,6 @@ class SimilarImages:
         millions of rows. Some neighbours are missed (most of them, if the rows form no clusters); the
         distances of those that are found are exact.
 
-    Raises
-    ------
-    MissingExtra
-        If faiss is asked for and not installed.
-
     Examples
     --------
     >>> from featx import open_features
@@ -74,13 +69,7 @@ class SimilarImages:
         self._cells = _FaissCells(self.embeddings, self.metric) if index == "faiss" else None
 
     def like(self, id: str, k: int = 10) -> list[Match]:
-        """Return the `k` images nearest to the image `id`, without itself.
-
-        Raises
-        ------
-        UnknownName
-            If no image has this id.
-        """
+        """Return the `k` images nearest to the image `id`, without itself; `UnknownName` if not found."""
         if id not in self._position:
             raise UnknownName("image", id, self.ids)
         at = self._position[id]
@@ -109,26 +98,21 @@ def nearest(
     queries : array-like of shape (n_queries, d)
     rows : array-like of shape (n, d)
     k : int, default=1
-        At most n.
+        Number of neighbours, at most n.
     metric : {"cosine", "euclidean"}, default="cosine"
         1 - cosine, or the Euclidean distance. A row of zeros has cosine 0 with every row.
 
     Returns
     -------
     indices : ndarray of shape (n_queries, k), int64
-        Nearest first; of two at the same distance, the first row first.
+        Nearest first; at equal distance, the first row first.
     distances : ndarray of shape (n_queries, k), float64
-
-    Raises
-    ------
-    InputError, UnknownName
-        If shapes do not fit, values are not finite, or there is no such metric.
 
     Notes
     -----
     scikit-learn's brute-force search (blocks of bounded memory) gives `k` and a few more candidates. Their
-    distances are computed again from differences in float64, because those of scikit-learn come from
-    |q|^2 - 2 q.r + |r|^2, where copies of an image are not at distance 0.
+    distances are recomputed from differences in float64, because scikit-learn computes
+    ``|q|^2 - 2 q.r + |r|^2``, by which copies of an image are not at distance 0.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -144,17 +128,17 @@ def nearest(
 def _nearest_of(
     queries: np.ndarray, found: np.ndarray, take: Callable[[np.ndarray], np.ndarray], k: int, metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the `k` nearest of the candidates `found` (n_queries, m), rows that `take` gives."""
+    """Choose the `k` nearest of the candidates `found` (n_queries, m); ``take(found)`` returns their rows."""
     found = np.sort(found, axis=1)
     indices, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
     step = max(1, _BLOCK_BYTES // (8 * found.shape[1] * queries.shape[1]))
     for part in (slice(start, start + step) for start in range(0, len(queries), step)):
         rows = take(found[part])
         gaps = np.linalg.norm(rows.astype(np.float64) - queries[part, None], axis=2)
-        gaps[found[part] < 0] = np.inf  # faiss fills up with -1
+        gaps[found[part] < 0] = np.inf  # faiss pads with -1
         order = np.argsort(gaps, axis=1, kind="stable")[:, :k]
         if metric == "cosine":
-            gaps = gaps**2 / 2  # |a - b|^2 / 2 of unit vectors is 1 - cosine; zeros are no unit vector
+            gaps = gaps**2 / 2  # |a - b|^2 / 2 of unit vectors is 1 - cosine; rows of zeros are none
             gaps[~queries[part].any(axis=1)] = 1.0
             gaps[~rows.any(axis=2)] = 1.0
         indices[part] = np.take_along_axis(found[part], order, 1)
@@ -186,7 +170,7 @@ class _FaissCells:
         return _unit(rows) if self.metric == "cosine" else rows
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Do as the function `nearest`, among the rows of the cells that are searched."""
+        """Do as the function `nearest`, but only in the cells that are searched."""
         queries = _checked_queries(queries, self.rows.shape, k)
         prepared = self._prepared(queries)
         found = self.index.search(prepared, min(len(self.rows), k + _SPARE))[1]

@@ -4,18 +4,18 @@
 
     <root>/<space id>/space.json        the space in clear; its SHA-256 is the folder's name
                       shards/*.h5       immutable, named by their SHA-256: the only truth
-                      *.json, *.bin     what else is known of the space (`sidecar`)
+                      *.json, *.bin     small files about the space (`sidecar`)
                       index.h5          where each key is; derived, written again if it is lost
-                      tmp/*.part        unfinished file of a killed writer; never read
-                      tmp/*.claim       which rows somebody is computing (`claims`)
+                      tmp/*.part        unfinished file, perhaps of a killed writer; never read
+                      tmp/*.claim       which rows a run is computing (`claims`)
                       quarantine/*.h5   damaged shards, never read
-    <root>/stat.sqlite                  which digest a file had when it was last read; disposable
+    <root>/stat.sqlite                  the digest of each file when it was last read; disposable
 
 `identity` defines digests and spaces. One shard: `encoding` makes the file, `header` opens and checks it,
 `shard` reads it, `checksums` guards its rows. One space: `space_store`, with `publisher` (writes), `reading`
-(reads many shards), `shard_index` and `key_index` (where each key is), `index_file` (the same on disk),
-`snapshot` (keeps them in step with the disk), `quarantine` (damaged files), `compaction` (merges small ones).
-`cache` is the whole, `maintenance` looks after it, `stat_cache` recognises unchanged files without reading.
+(reads many shards), `shard_index` (where each key is), `index_file` (the same on disk),
+`snapshot` (keeps the index in step with the disk), `quarantine` (damaged files), `compaction` (merges small
+ones). `cache` is the whole root, `maintenance` checks and cleans it, `stat_cache` recognises unchanged files.
 """
 
 from featx.cache.cache import Cache

@@ -43,24 +43,10 @@ _SPACE_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class Cache:
-    """A folder of embeddings, shared by all projects.
+    """A folder of embeddings, shared by all projects; it is created when it is first written to.
 
-    Parameters
-    ----------
-    root : path-like, optional
-        Default: `default_root`. It is created when it is first written to.
-
-    Attributes
-    ----------
-    root : Path
-        Absolute.
-    stat_cache : StatCache
-        Which digest a file had when it was last read.
-
-    Raises
-    ------
-    CacheError
-        If the root exists and is not a folder.
+    `root` is by default `default_root`; `CacheError` if it exists and is not a folder. The attribute `root`
+    is absolute; `stat_cache` knows which digest a file had when it was last read.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
@@ -88,10 +74,9 @@ class Cache:
         return [space for space in found if space is not None]
 
     def nearest(self, space: Space) -> tuple[Space, list[str]] | None:
-        """Return the other cached space that differs least from one, and how (`Space.differences`); None
-        without another.
+        """Return the cached space nearest to another one, and their differences; None if there is no other.
 
-        It explains why no cached row can be used.
+        This explains why no cached row can be used.
         """
         others = [(other.differences(space), other) for other in self.spaces() if other.id != space.id]
         if not others:
@@ -99,10 +84,8 @@ class Cache:
         differences, other = min(others, key=lambda item: (len(item[0]), item[1].id))
         return other, differences
 
-    # Looking after it
-
     def info(self) -> list[SpaceInfo]:
-        """Return what is known of each space, the last used first; nothing is changed."""
+        """Describe each space, the last used one first; nothing is changed."""
         with enough_memory(self.root):
             infos = [survey(self.space(space)) for space in self.spaces()]
         return sorted(infos, key=lambda info: info.last_used or 0.0, reverse=True)
@@ -110,37 +93,25 @@ class Cache:
     def verify(self, *, on_file: Callable[[int], None] | None = None) -> Verification:
         """Check all shards and rows; set damaged files aside with a warning, and keep their intact rows.
 
-        Parameters
-        ----------
-        on_file : callable, optional
-            Called with 1 after each file.
+        `on_file` is called with 1 after each file.
         """
         with enough_memory(self.root):
             spaces = self.spaces()
             found = verify([self.space(space) for space in spaces], on_file=on_file)
         for folder in self._folders():
             if folder.name not in {space.id for space in spaces} and list_names(folder / "shards"):
-                found.damaged.append((folder, "nothing in it says readably which space it is"))
+                found.damaged.append((folder, "no readable file in it names its space"))
         return found
 
     def collect_garbage(
         self, *, max_bytes: int | None = None, older_than: float = YOUNG_SECONDS
     ) -> GarbageCollection:
-        """Remove what is not needed, merge small shards, and keep within a size.
+        """Remove what is not needed, and merge small shards; `CacheError` if the cache cannot be written.
 
-        Parameters
-        ----------
-        max_bytes : int, optional
-            Remove whole spaces, the least recently used first, until the rest is no larger. The space used
-            last stays in any case.
-        older_than : float, default=3600
-            Age in seconds from which a space without rows, and an unfinished file whose writer cannot be
-            seen, are removed. What is younger may belong to an extraction that has just begun.
-
-        Raises
-        ------
-        CacheError
-            If the cache cannot be written.
+        With `max_bytes`, whole spaces are removed, the least recently used first, until the rest is no
+        larger; the space used last always stays. A space without rows, and an unfinished file whose writer
+        cannot be seen, are removed if they are older than `older_than` seconds: younger ones may belong to an
+        extraction that has just begun.
         """
         spaces = self.spaces()
         known = {space.id for space in spaces}
@@ -172,7 +143,7 @@ class Cache:
         self.stat_cache.clear()
 
     def _folders(self) -> list[Path]:
-        """Return the folders whose names are those of spaces."""
+        """Return the folders that are named like a space."""
         return [self.root / name for name in sorted(list_names(self.root)) if _SPACE_ID.fullmatch(name)]
 
     def __repr__(self) -> str:
@@ -180,7 +151,7 @@ class Cache:
 
 
 def _space_of(folder: Path) -> Space | None:
-    """Return the space of a folder, if a file in it names it and agrees with the folder's name."""
+    """Return the space of a folder, from the first file in it that agrees with the folder's name."""
     text = read_small_file(folder / "space.json", MAX_SPACE_BYTES)
     if text is not None:
         with contextlib.suppress(CacheError, ValueError):

@@ -1,10 +1,10 @@
 """CRC-32 of rows, and of many rows in one pass.
 
-The checksum of a row is the CRC-32 of its key and its bytes. Checked one by one, each row costs a call of
-Python; checked together, n rows cost one pass without Python's lock. Both agree because CRC-32 is linear:
-with ``shift(c, m)`` the checksum c carried over m zero bytes, ``crc(a‖b) = shift(crc(a), len(b)) ^ crc(b)``.
-So the checksum of all rows follows from the keys and the stored checksums. zlib-ng's CRC-32 runs at the
-speed of memory; zlib's takes longer than reading the rows.
+The checksum of a row is the CRC-32 of its key and its bytes. Checked one by one, each row costs a Python
+call; checked together, n rows cost one pass without Python's lock. Both agree because CRC-32 is linear: if
+``shift(c, m)`` is the checksum c carried over m zero bytes, ``crc(a‖b) = shift(crc(a), len(b)) ^ crc(b)``. So
+the checksum of all rows follows from the keys and the stored checksums. zlib-ng's CRC-32 runs at the speed of
+memory; zlib's takes longer than reading the rows.
 
 Source: M. Adler, ``crc32_combine`` of zlib, for carrying by matrices over GF(2).
 """
@@ -33,7 +33,7 @@ def row_crcs(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def crc_of_keys(keys: np.ndarray, zeros: int = 0) -> np.ndarray:
     """Return ``shift(crc(key), zeros)`` of keys (n, k) uint8: their CRC-32 carried over `zeros` zero bytes.
 
-    It is linear too: each byte of a key contributes what it alone would change.
+    It is linear too: the changes that the bytes of a key make one by one add up.
     """
     tables = _key_tables(keys.shape[1], zeros)
     parts = np.take(tables[1:].reshape(-1), keys + _row_starts(keys.shape[1]))
@@ -44,13 +44,7 @@ def crc_of_keys(keys: np.ndarray, zeros: int = 0) -> np.ndarray:
 def crc_of_stretch(keys: np.ndarray, crcs: np.ndarray, row_bytes: int) -> int:
     """Return the CRC-32 that row 0‖row 1‖… (without keys) has if all rows are intact.
 
-    Parameters
-    ----------
-    keys : ndarray of shape (n, k), dtype uint8
-    crcs : ndarray of shape (n,), dtype uint32
-        The stored CRC-32 of each key‖row.
-    row_bytes : int
-        Length of a row.
+    `keys` (n, k) uint8; `crcs` (n,) uint32 are the stored CRC-32 of each key‖row.
     """
     folded = crcs ^ crc_of_keys(keys, row_bytes)
     size = row_bytes

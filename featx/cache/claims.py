@@ -1,10 +1,10 @@
 """Claims: several processes and threads that need the same rows share out the work.
 
-Before a run computes a row it claims the row's digest in a file of its own in the space's ``tmp`` folder.
+Before a run computes a row, it claims the row's digest in a file of its own in the space's ``tmp`` folder.
 Other runs read these files and leave claimed rows alone until they are committed or their owner is gone. The
-owner locks its file as long as it runs, so the claims of a killed run are void at once. Claims of a run that
-was stopped or hangs become void for another run that has waited long enough for a sign of life: a new claim
-or a commit, both of which change the file's time.
+owner locks its file as long as it runs, so the claims of a killed run are void at once. If a run is stopped
+or hangs, another run that waits voids its claims after a time without a new claim or a commit, both of which
+change the file's mtime.
 
 Claims save work and guard nothing: where a file system has no locks, another machine does not see them, or a
 lock is not free in time, the same row is computed twice, and both are right.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import stat
 import threading
 import time
@@ -25,6 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from featx.cache.identity import DIGEST_SIZE
+from featx.durable import host_name
 
 try:
     import fcntl
@@ -36,20 +36,17 @@ __all__ = ["CLAIM_NAME", "Claims"]
 #: A claim file, or the file that is locked while claims are read and written.
 CLAIM_NAME = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9-]*\.\d+\.claim|claims\.lock")
 
-_GATE = "claims.lock"
-#: The lock is held for milliseconds; after so many seconds its holder is taken to be stopped.
-_GATE_SECONDS = 5.0
+_LOCK_NAME = "claims.lock"
+#: The lock is held for milliseconds; after this many seconds its holder has probably been stopped.
+_LOCK_SECONDS = 5.0
 #: Pause between two attempts to lock.
 _POLL_SECONDS = 0.002
 
 
 class Claims:
-    """The claims of one run on rows of one space. Thread-safe; nothing is on disk before the first `take`.
+    """The claims of one run on rows of one space, in its ``tmp`` folder. Thread-safe.
 
-    Parameters
-    ----------
-    folder : Path
-        The space's ``tmp`` folder.
+    Nothing is written before the first `take`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,26 +54,22 @@ class Claims:
         self._mine: set[bytes] = set()
         self._file: int | None = None
         self._path: Path | None = None
-        self._others: dict[str, _Other] = {}
+        self._others: dict[str, _OtherRun] = {}
         self._shared = fcntl is not None
-        self._stalled = False  # the lock was held for longer than anybody needs it
+        self._stalled = False  # the lock was not free in time
         self._hurried = False
         self._lock = threading.Lock()
         _all.add(self)
 
     def take(self, digests: Sequence[bytes]) -> list[bool]:
-        """Claim the digests (32 bytes each) that are free.
+        """Claim the digests that are free; return which they were.
 
-        Returns
-        -------
-        list of bool
-            True where the caller is to compute the row and was not told so before; False where this or
-            another run already has it.
+        True means that the caller must compute the row; False that this or another run already does.
         """
         with self._lock:
             free = [digest not in self._mine for digest in digests]
             if any(free) and self._shared:
-                with contextlib.suppress(OSError), self._gate():
+                with contextlib.suppress(OSError), self._exclusive():
                     self._look()
                     free = [
                         is_free and not self._claimed(digest)
@@ -91,21 +84,18 @@ class Claims:
             return taken
 
     def free(self, digests: Sequence[bytes]) -> list[bool]:
-        """Return which digests nobody has claimed at the moment."""
+        """Return which digests are not claimed at the moment."""
         with self._lock:
             if self._shared:
-                with contextlib.suppress(OSError), self._gate():
+                with contextlib.suppress(OSError), self._exclusive():
                     self._look()
             return [digest not in self._mine and not self._claimed(digest) for digest in digests]
 
     def void_silent(self, seconds: float) -> list[str]:
-        """Void the claims of other runs that have shown no sign of life for so many seconds.
+        """Void the claims of other runs that have shown no sign of life for `seconds`.
 
-        Returns
-        -------
-        list of str
-            The runs that were not named before: ``"process 4711 on somehost"``. A later sign of life makes
-            their claims valid again.
+        Return these runs, each once: ``"process 4711 on somehost"``. A later sign of life makes their claims
+        valid again.
         """
         with self._lock:
             now = time.monotonic()
@@ -119,13 +109,13 @@ class Claims:
         return [f"process {pid} on {host}" for _, host, pid, _ in (name.split(".") for name in silent)]
 
     def show_life(self) -> None:
-        """Show other runs that this one goes on: it has committed something."""
+        """Show other runs that this one works: it has committed rows."""
         with self._lock, contextlib.suppress(OSError):
             if self._file is not None:
                 os.utime(self._file)
 
     def drop(self, digests: Iterable[bytes]) -> None:
-        """Give up digests that this run did not compute; others learn of it when the run ends."""
+        """Give up digests that this run did not compute; other runs see that only when this one ends."""
         with self._lock:
             self._mine.difference_update(digests)
 
@@ -134,7 +124,7 @@ class Claims:
         self._hurried = True
 
     def drop_all(self) -> None:
-        """Give up all claims: their rows are committed, or anybody may compute them."""
+        """Give up all claims: their rows are committed, or other runs may compute them."""
         with self._lock:
             self._give_back()
             self._hurried = False
@@ -156,7 +146,7 @@ class Claims:
         self._mine.clear()
 
     def _claimed(self, digest: bytes) -> bool:
-        """Whether another run has claimed it, as far as was seen."""
+        """Whether another run had claimed it when the files were last read."""
         return any(digest in other.claims for other in self._others.values() if not other.void)
 
     def leave_to_parent(self) -> None:
@@ -171,32 +161,32 @@ class Claims:
         self._mine.clear()
 
     @contextlib.contextmanager
-    def _gate(self) -> Iterator[None]:
-        """One at a time, of all who claim in this space; without the lock when it is not to be had in time.
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the lock of this space's claims, or go on without it after `_LOCK_SECONDS`.
 
-        Then two may take the same row. The wait is made once: from then on nobody is waited for, until the
-        lock was free again.
+        Without it, two runs may take the same row. After one such wait, nothing waits until the lock has been
+        free again.
         """
         try:
-            gate = os.open(self._folder / _GATE, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder is not there yet, or somebody clears the cache
+            file = os.open(self._folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the folder is not made yet, or the cache is being cleared
             raise
         except OSError:
             self._shared = False  # a place that cannot be written
             raise
         try:
             try:
-                self._stalled = not self._locked(gate)
+                self._stalled = not self._locked(file)
             except OSError:
                 self._shared = False  # a file system without locks
                 raise
             yield
         finally:
-            os.close(gate)
+            os.close(file)
 
     def _locked(self, file: int) -> bool:
-        """Lock a file if that is possible in time; return whether it is locked."""
-        deadline = time.monotonic() + (0.0 if self._stalled else _GATE_SECONDS)
+        """Lock a file; return False if it was not free in time."""
+        deadline = time.monotonic() + (0.0 if self._stalled else _LOCK_SECONDS)
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,15 +197,17 @@ class Claims:
                 time.sleep(_POLL_SECONDS)
 
     def _look(self) -> None:
-        """Read what other runs have claimed since, and remove the files of those that are gone."""
-        names = {name for name in os.listdir(self._folder) if name != _GATE and CLAIM_NAME.fullmatch(name)}
+        """Read new claims of other runs, and remove the files of runs that have ended."""
+        names = {
+            name for name in os.listdir(self._folder) if name != _LOCK_NAME and CLAIM_NAME.fullmatch(name)
+        }
         if self._path is not None:
             names.discard(self._path.name)
         for name in names - self._others.keys():
             with contextlib.suppress(OSError):
                 file = os.open(self._folder / name, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
                 if stat.S_ISREG(os.fstat(file).st_mode):
-                    self._others[name] = _Other(file)
+                    self._others[name] = _OtherRun(file)
                 else:
                     os.close(file)
         for name, other in list(self._others.items()):
@@ -231,9 +223,8 @@ class Claims:
         if not digests:
             return
         if self._file is None:
-            host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
-            path = self._folder / f"{uuid.uuid4().hex}.{host}.{os.getpid()}.claim"
-            part = path.with_suffix(".part")  # until it is locked nobody is to find it, and take it for void
+            path = self._folder / f"{uuid.uuid4().hex}.{host_name()}.{os.getpid()}.claim"
+            part = path.with_suffix(".part")  # others would void a claim file that is not locked yet
             file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -247,7 +238,7 @@ class Claims:
         os.write(self._file, b"".join(digests))
 
 
-class _Other:
+class _OtherRun:
     """The claim file of another run."""
 
     def __init__(self, file: int) -> None:
@@ -259,7 +250,7 @@ class _Other:
         self._changed: tuple[int, int] | None = None
 
     def is_gone(self) -> bool:
-        """Whether its owner has ended: only then can it be locked."""
+        """Whether its owner has ended, so that it can be locked."""
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -269,7 +260,7 @@ class _Other:
         return True
 
     def read_on(self) -> None:
-        """Read what was added, and note whether the owner has shown a sign of life."""
+        """Read new claims, and note whether the owner has shown a sign of life."""
         status = os.fstat(self.file)
         if self._changed != (status.st_size, status.st_mtime_ns):
             self._changed = status.st_size, status.st_mtime_ns

@@ -27,17 +27,10 @@ _TARGET_BYTES = 64 * 2**20
 
 
 def compact(store: SpaceStore) -> tuple[int, int]:
-    """Merge the small shards of a space; a damaged one is set aside with a warning, its intact rows are kept.
+    """Merge the small shards of a space; return how many were merged, and into how many.
 
-    Returns
-    -------
-    before, after : int
-        Number of shards that were merged, and that they became.
-
-    Raises
-    ------
-    CacheError
-        If a merged shard cannot be written or read back; the old ones then still exist.
+    A damaged one is set aside with a warning, and its intact rows are kept. `CacheError` if a merged shard
+    cannot be written or read back; the old ones then still exist.
     """
     before = after = 0
     for group in _groups(store.shard_paths()):

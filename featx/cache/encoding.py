@@ -49,23 +49,10 @@ MAX_SPACE_BYTES = 32 * 1024  # an attribute lives in the checksummed object head
 
 
 def encode_shard(keys: np.ndarray, rows: np.ndarray, space: Space, *, nonce: str = "") -> bytes:
-    """Encode rows as the bytes of one HDF5 file; equal arguments give equal bytes.
+    """Encode rows (n, d), float32 or float16, as the bytes of an HDF5 file; equal arguments give equal bytes.
 
-    Parameters
-    ----------
-    keys : ndarray of shape (n, 32), dtype uint8
-        Content digests.
-    rows : ndarray of shape (n, d), dtype float32 or float16
-        n >= 1 and d >= 1.
-    space : Space
-        Stored in clear.
-    nonce : str, default=""
-        Makes the name unique, whatever the rows.
-
-    Raises
-    ------
-    CacheError
-        If the arrays have other shapes or dtypes, or the space is too large.
+    `keys` (n, 32) uint8 are the content digests; a `nonce` makes the name unique, whatever the rows.
+    `CacheError` if the arrays have other shapes or dtypes, or the space is too large.
     """
     keys, rows = np.asarray(keys), np.asarray(rows)
     dtype = rows.dtype.newbyteorder("<").str

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from featx.durable import read_regular
 from featx.errors import CacheError
 
 __all__ = ["ADVICE", "absolute", "default_root", "enough_memory", "is_file", "list_names", "read_small_file"]
@@ -17,18 +18,10 @@ ADVICE = "choose another folder with --cache or FEATX_CACHE"
 
 
 def default_root() -> Path:
-    """Return the cache folder that is used when none is named.
+    """Return the cache folder that is used when none is named; `CacheError` if there is no home folder.
 
-    Returns
-    -------
-    Path
-        ``$FEATX_CACHE``, else ``featx`` in the platform's folder for caches: ``$XDG_CACHE_HOME`` or
-        ``~/.cache``, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows.
-
-    Raises
-    ------
-    CacheError
-        If there is no home folder.
+    It is ``$FEATX_CACHE``, else ``featx`` in the platform's folder for caches: ``$XDG_CACHE_HOME`` or
+    ``~/.cache``, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows.
     """
     if chosen := os.environ.get("FEATX_CACHE"):
         return absolute(chosen)
@@ -52,7 +45,7 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 def list_names(folder: Path, pattern: re.Pattern[str] | None = None) -> list[str]:
     """Return all names in a folder or, with `pattern`, those of the files whose whole name fits it.
 
-    A missing folder gives an empty list, one that cannot be read a `CacheError`.
+    A missing folder has no names; `CacheError` if the folder cannot be read.
     """
     try:
         if pattern is None:
@@ -75,19 +68,15 @@ def is_file(path: Path | os.DirEntry[str]) -> bool:
 
 def read_small_file(path: Path, limit: int) -> bytes | None:
     """Return the bytes of a file; None if it is missing, unreadable, or larger than `limit` bytes."""
-    if not is_file(path):
-        return None
     try:
-        with open(path, "rb") as file:
-            content = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
+        return read_regular(path, at_most=limit)
     except (OSError, MemoryError):
         return None
-    return content if len(content) <= limit else None
 
 
 @contextlib.contextmanager
 def enough_memory(path: Path) -> Iterator[None]:
-    """Turn `MemoryError` into `CacheError`: a lack of memory says nothing against the file at `path`."""
+    """Turn `MemoryError` into `CacheError`: a lack of memory does not mean that `path` is damaged."""
     try:
         yield
     except MemoryError as error:

@@ -1,4 +1,4 @@
-"""Open a shard: read its header and check everything that it says."""
+"""Open a shard: read its header and check every field of it."""
 
 from __future__ import annotations
 
@@ -35,17 +35,11 @@ __all__ = [
 
 
 class Malformed(ValueError):
-    """The header can be read, but says what no shard's header says."""
+    """The header can be read, but it is not one that featx writes."""
 
 
 def open_shard(path: Path, space: Space | None = None) -> Shard:
-    """Open a shard: check attributes, shapes, dtypes, and that the file is long enough.
-
-    Parameters
-    ----------
-    path : Path
-    space : Space, optional
-        The space it must belong to.
+    """Open a shard: check attributes, shapes, dtypes, the length of the file, and that it is of `space`.
 
     Raises
     ------
@@ -87,7 +81,7 @@ def open_shard(path: Path, space: Space | None = None) -> Shard:
 
 
 def verify_shard(path: Path, space: Space | None = None) -> Shard:
-    """Check a whole shard: its name against its bytes, header, and CRC of each row; as `open_shard` else."""
+    """Do as `open_shard`, and check the name against all bytes, and the CRC of each row."""
     reason = file_damage(path)
     if reason is not None:
         raise DamagedShard(path, reason)
@@ -110,12 +104,7 @@ def verify_shard(path: Path, space: Space | None = None) -> Shard:
 def file_damage(path: Path) -> str | None:
     """Compare a file with the SHA-256 in its name; return what is wrong with it, or None.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the file is gone.
-    CacheError
-        If it cannot be read, and the disk is not the reason.
+    `FileNotFoundError` if it is gone, `CacheError` if it cannot be read for another reason than a bad disk.
     """
     state, size = hashlib.sha256(), 0
     try:
@@ -225,5 +214,5 @@ def contiguous_offset(file: h5py.File, name: str, shape: tuple[int, ...], dtype:
         raise Malformed(f"dataset {name} is not stored contiguously in this file")
     size = int(np.dtype(dtype).itemsize) * int(np.prod([int(s) for s in shape], dtype=object))
     if offset + size > min(file.id.get_filesize(), MAX_FILE_BYTES):  # a sparse file can have any length
-        raise Malformed(f"dataset {name} reaches beyond the end of the file, or of what is believed")
+        raise Malformed(f"dataset {name} reaches beyond the end of the file or {MAX_FILE_BYTES} bytes")
     return int(offset)

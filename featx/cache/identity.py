@@ -1,9 +1,8 @@
-"""Identity: which image a row belongs to, and in which space its numbers live.
+"""Identity: which input a row belongs to, and in which space its numbers live.
 
-A row has two names. The *digest* of the image's content: a renamed file is the same image, an edited one is
-another. And the *space*, everything that changes the numbers: decoding rules, preprocessing, architecture,
-weights, layer, pooling, numerical contract, output dtype. What does not change them (batch size, workers,
-machine) is not in a space.
+Two things identify a row. The *digest* of the input's content: a renamed file is the same, an edited one is
+another. The *space*, everything that changes the numbers: decoding, preprocessing, architecture, weights,
+layer, pooling, precision, dtype. What does not change them (batch size, workers, machine) is not in a space.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ __all__ = ["DIGEST_SIZE", "Space", "digest_array", "digest_bytes"]
 DIGEST_SIZE = 32
 """Bytes of a content digest (BLAKE2b-256)."""
 
-# BLAKE2b's "person" parameter separates the two domains: a file whose bytes happen to spell out an
-# array's header and pixels still has another digest than that array.
+# BLAKE2b's "person" parameter: a file whose bytes equal an array's header and elements gets another digest.
 _ARRAY_PERSON = b"featx-array-1"
 
 
@@ -50,19 +48,11 @@ def digest_array(array: np.ndarray) -> bytes:
 
 
 class Space(Mapping[str, Any]):
-    """Everything that changes an embedding's numbers, stored in clear.
+    """Everything that changes an embedding's numbers, as nested fields of JSON data, stored in clear.
 
-    Parameters
-    ----------
-    fields : mapping of str to JSON data
-        Nested mappings, sequences, strings, numbers, booleans and None. Tuples become lists and NumPy scalars
-        numbers, so that a space read from JSON equals the one written.
-
-    Raises
-    ------
-    CacheError
-        Naming the field that is no JSON data (an object, a set, a number that is not finite, a key that is
-        not a string).
+    Tuples become lists and NumPy scalars numbers, so that a space read from JSON equals the one written.
+    `CacheError` names a field that is no JSON data (an object, a number that is not finite, a key that is not
+    a string).
 
     Examples
     --------
@@ -117,9 +107,9 @@ class Space(Mapping[str, Any]):
         return dict(_flat(self.fields, ""))
 
     def differences(self, other: Space, *, here: str = "in the cache", there: str = "asked for") -> list[str]:
-        """Return a line for each field in which another space differs, sorted by dotted name.
+        """Return a line for each field that differs, sorted by dotted name.
 
-        `here` and `there` are what this space and the other one are called in the lines.
+        `here` and `there` say in the lines where this and the other space are.
         """
         ours, others = self.flattened(), other.flattened()
         absent = object()
@@ -159,7 +149,7 @@ class Space(Mapping[str, Any]):
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Copy `value` into plain JSON data, or raise `CacheError` naming the field that is none."""
+    """Return `value` as plain JSON data, or raise `CacheError` naming the field that is none."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int):

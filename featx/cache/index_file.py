@@ -1,4 +1,4 @@
-"""The index of a space on disk: what opening every shard would tell, in one file that may be lost.
+"""The index of a space on disk: the headers and keys of all shards, in one file that may be lost.
 
 ``index.h5`` holds ``/key (n, 32) u1`` in ascending order, ``/place (n,) i8`` (shard << 32 | row) and
 ``/shards``, JSON with the names, sizes and headers of the shards, under one SHA-256. It is used only if the
@@ -62,11 +62,8 @@ def save_index(path: Path, parts: Path, space: Space, index: ShardIndex) -> None
 def load_index(path: Path, shards: Path, space: Space) -> ShardIndex | None:
     """Read the index of a space from `path`; `shards` is the folder of its shards.
 
-    Returns
-    -------
-    ShardIndex or None
-        None if it is missing, damaged, of another space or version, or if a shard that it names is gone or
-        has another size: a key may then be in a shard where the index does not say so.
+    Return None if it is missing, damaged, of another space or version, or if a shard that it names is gone or
+    has another size: its keys may then be in another shard.
     """
     if not is_file(path):
         return None
@@ -126,7 +123,7 @@ def _shard(entry: dict[str, Any], shards: Path, space: Space) -> Shard:
     )
     numbers = [getattr(shard, name) for name in _HEADER]
     if size != entry["size"] or min(numbers) < 0 or shard.n_rows < 1 or shard.dim < 1 or max(ends) > size:
-        raise ValueError("not what such a file says")
+        raise ValueError("not the header of a shard")
     return shard
 
 

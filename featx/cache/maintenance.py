@@ -1,4 +1,4 @@
-"""Look after a cache: what is in it, whether it is whole, what can be removed.
+"""Survey a cache, verify it, and remove what it does not need.
 
 Only files that featx names are counted or removed; all others stay.
 """
@@ -45,82 +45,43 @@ _OWN_FILES = ("index.h5", *SIDECARS, "space.json")
 
 @dataclass(frozen=True)
 class SpaceInfo:
-    """What is known of one space of a cache.
-
-    Attributes
-    ----------
-    space : Space
-    path : Path
-        Its folder.
-    rows : int
-        Distinct ones; their checksums are not checked.
-    dim : int or None
-        Values per row; None without a readable shard.
-    shards, unreadable, quarantined : int
-        Files in use, files that do not open (see `verify`), files set aside.
-    bytes : int
-        Of all files of featx in the folder.
-    last_used : float or None
-        When rows were last read or written, in seconds since the epoch.
-    """
+    """One space of a cache."""
 
     space: Space
     path: Path
-    rows: int
-    dim: int | None
+    rows: int  # distinct ones; their checksums are not checked
+    dim: int | None  # None without a readable shard
     shards: int
-    unreadable: int
-    quarantined: int
-    bytes: int
-    last_used: float | None
+    unreadable: int  # shards that do not open
+    quarantined: int  # damaged shards, set aside
+    bytes: int  # of all files of featx in the folder
+    last_used: float | None  # seconds since the epoch
 
 
 @dataclass
 class Verification:
-    """What `verify` found.
+    """What `verify` found."""
 
-    Attributes
-    ----------
-    shards, rows : int
-        Files checked, and rows in the intact ones.
-    damaged : list of (Path, str)
-        Damaged files, and what is wrong with each.
-    """
-
-    shards: int = 0
-    rows: int = 0
-    damaged: list[tuple[Path, str]] = field(default_factory=list)
+    shards: int = 0  # checked
+    rows: int = 0  # in intact shards
+    damaged: list[tuple[Path, str]] = field(default_factory=list)  # files, and what is wrong with each
 
 
 @dataclass
 class GarbageCollection:
-    """What `collect_garbage` did.
-
-    Attributes
-    ----------
-    bytes_before, bytes_after : int
-        Size of the cache.
-    removed_files : int
-        Unfinished files of killed writers, and damaged files from the quarantine.
-    merged, into : int
-        Small shards, and the large ones that they became.
-    removed_spaces : list of Space
-        The least recently used ones, removed to keep within the limit.
-    forgotten : int
-        Entries about image files that are gone.
-    """
+    """What `collect_garbage` did."""
 
     bytes_before: int = 0
     bytes_after: int = 0
-    removed_files: int = 0
-    merged: int = 0
+    removed_files: int = 0  # unfinished files of killed writers, and damaged shards
+    merged: int = 0  # small shards, merged `into` this many
     into: int = 0
-    removed_spaces: list[Space] = field(default_factory=list)
-    forgotten: int = 0
+    removed_spaces: list[Space] = field(default_factory=list)  # to keep within the limit
+    forgotten: int = 0  # entries of the stat cache about files that are gone
 
 
 def survey(store: SpaceStore) -> SpaceInfo:
-    """Return what is in one space; nothing is changed."""
+    """Describe one space; nothing is changed."""
     index = load_index(store.path / "index.h5", store.shards, store.space)
     index = ShardIndex() if index is None else index
     paths = store.shard_paths()
@@ -151,18 +112,11 @@ def survey(store: SpaceStore) -> SpaceInfo:
 
 
 def verify(stores: Sequence[SpaceStore], *, on_file: Callable[[int], None] | None = None) -> Verification:
-    """Check all shards and rows; set damaged files aside with a warning, and keep their intact rows.
-
-    Parameters
-    ----------
-    stores : sequence of SpaceStore
-    on_file : callable, optional
-        Called with 1 after each file.
-    """
+    """Do as `Cache.verify`, for the spaces of `stores`."""
     found = Verification()
     for store in stores:
         seen: set[Path] = set()
-        for _ in range(2):  # the second time: the shards with what was kept of damaged ones
+        for _ in range(2):  # the second time for new shards with the intact rows of damaged ones
             for path in store.shard_paths():
                 if path not in seen:
                     seen.add(path)
@@ -186,7 +140,7 @@ def _verify_file(store: SpaceStore, path: Path, found: Verification) -> None:
     except DamagedShard as damage:
         found.damaged.append((path, damage.reason))
         store.set_aside(path, damage.reason)
-    except CacheError as error:  # of a newer featx, or of another user: it stays
+    except CacheError as error:  # written by a newer featx, or not readable by this user: it stays
         found.damaged.append((path, str(error).removeprefix(f"{path}: ")))
     found.shards += 1
 
@@ -198,25 +152,15 @@ def collect_garbage(
     max_bytes: int | None = None,
     older_than: float = YOUNG_SECONDS,
 ) -> GarbageCollection:
-    """Remove what is not needed, merge small shards, and keep within a size; see `Cache.collect_garbage`.
-
-    Parameters
-    ----------
-    stores : sequence of SpaceStore
-        All spaces of a cache.
-    unnamed : sequence of Path
-        Folders of spaces in which nothing says which space it is.
-    max_bytes, older_than
-        As for `Cache.collect_garbage`.
-    """
+    """Do as `Cache.collect_garbage`, for `stores` and for `unnamed` folders whose space is not known."""
     done = GarbageCollection(bytes_before=sum(survey(store).bytes for store in stores))
     for store in stores:
-        store.refresh()  # settles what stopped processes left behind
+        store.refresh()  # checks the files that stopped processes had set aside
         done.removed_files += sweep_parts(store.path / "tmp", older_than=older_than)
         merged, into = compact(store)
         done.merged, done.into = done.merged + merged, done.into + into
         for name in list_names(store.path / "quarantine", SET_ASIDE):
-            if name.endswith(".h5"):  # not those that are still to be settled: they have rows
+            if name.endswith(".h5"):  # not those that are still to be checked: they have rows
                 done.removed_files += _removed(store.path / "quarantine" / name)
         if survey(store).shards == 0 and _age(store.path) >= older_than:
             _remove_if_empty(store.path)
@@ -226,7 +170,7 @@ def collect_garbage(
             _remove_if_empty(folder)
     infos = [survey(store) for store in stores]
     done.bytes_after = sum(info.bytes for info in infos)
-    for info in sorted((info for info in infos if info.shards), key=_last_used)[:-1]:
+    for info in sorted((info for info in infos if info.shards), key=lambda info: info.last_used or 0.0)[:-1]:
         if max_bytes is not None and done.bytes_after > max_bytes:
             clear_space(info.path)
             done.bytes_after -= info.bytes
@@ -234,21 +178,17 @@ def collect_garbage(
     return done
 
 
-def _last_used(info: SpaceInfo) -> float:
-    return info.last_used or 0.0
-
-
 def _age(folder: Path) -> float:
-    """Return the seconds since anything was made in the folder of a space."""
+    """Return the seconds since the folder of a space last changed."""
     return time.time() - max(_changed(folder / part) for part in ("", "shards", "tmp", "space.json"))
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove a space that has no rows, and none that are about to be published or rescued."""
+    """Remove a space without rows, unless some are about to be published or rescued."""
     if list_names(folder / "quarantine", SET_ASIDE):
         return
     try:
-        (folder / "shards").rmdir()  # fails when a shard has come; a publisher finds it gone, and begins anew
+        (folder / "shards").rmdir()  # fails if a shard has come; a publisher makes the folder again
     except FileNotFoundError:
         pass
     except OSError:
@@ -259,8 +199,7 @@ def _remove_if_empty(folder: Path) -> None:
 def clear_space(folder: Path) -> None:
     """Remove one space: its own files, and its folders if nothing else is left in them.
 
-    What somebody is writing at this moment stays, and is published into the space as if that were new.
-    `CacheError` if a file cannot be removed.
+    A file that is being written stays, and is then published. `CacheError` if a file cannot be removed.
     """
     _remove(folder, list(_own_files(folder)))
 

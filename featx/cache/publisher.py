@@ -32,18 +32,14 @@ class Publisher:
         self._prepared = False
 
     def prepare(self) -> None:
-        """Create the folders and ``space.json``, so that an unusable place is noticed before any work.
-
-        `CacheError` if the place cannot be written, saying where and what to do.
-        """
+        """Create the folders and ``space.json``; `CacheError` if the place cannot be written."""
         with self._writing():
             for _ in range(_ATTEMPTS):
                 with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
                     self._make_folders()
                     break
             else:
-                # Others clear the cache all the time. A file that is written makes its folders again, so that
-                # only that has to work.
+                # Others clear the cache all the time. Writing a file makes its folders again: that is enough.
                 self.describe(insist=True)
         sweep_parts(self.parts)
         self._prepared = True
@@ -57,14 +53,11 @@ class Publisher:
         self.describe()
         for folder in (self.shards, self.parts):
             if not os.access(folder, os.W_OK):
-                folder.stat()  # cleared meanwhile: then it is no question of permission
+                folder.stat()  # FileNotFoundError if it was cleared meanwhile
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def describe(self, *, insist: bool = False) -> None:
-        """Write ``space.json`` if it does not describe this space already; `OSError` if that fails.
-
-        With `insist`, missing folders are made.
-        """
+        """Write ``space.json`` unless it is right already; with `insist`, make missing folders."""
         described = self.path / "space.json"
         text = self.space.canonical_json.encode("utf-8")
         if read_small_file(described, len(text)) != text:
@@ -72,17 +65,14 @@ class Publisher:
                 file.write(text)
 
     def write(self, keys: np.ndarray, rows: np.ndarray, *, nonce: str = "") -> Path:
-        """Write a shard and return its path; when this returns, it survives a power cut.
-
-        Parameters as for `encode_shard`. `CacheError` if it cannot be written; nothing is left behind then.
-        """
+        """Write a shard, as `encode_shard` makes it, with `put`; return its path."""
         image = encode_shard(keys, rows, self.space, nonce=nonce)
         path = self.shards / shard_name(image)
         self.put(path, image)
         return path
 
     def put(self, path: Path, content: bytes) -> None:
-        """Write `content` to `path` in the space's folder, even if somebody clears the cache meanwhile.
+        """Write `content` to `path` in the space's folder, also if the cache is cleared meanwhile.
 
         When this returns, it survives a power cut. `CacheError` if it cannot be written; nothing is left
         behind then.

@@ -1,9 +1,9 @@
 """Take damaged shards out of use, keep their intact rows, and never lose an intact shard.
 
 A publisher may at any time put an intact file at the name of a damaged one (equal rows have an equal name),
-and a rename cannot depend on what is renamed. So a file that looks damaged is first moved to a ``.suspect``
-name, checked there, and moved back if it is intact. A process killed in between leaves a suspect, which the
-next scan of any process settles.
+and a rename cannot depend on the content. So a file that looks damaged is first moved to a ``.suspect`` name,
+checked there, and moved back if it is intact. A process killed in between leaves a suspect, which the next
+process that looks at the space checks.
 """
 
 from __future__ import annotations
@@ -28,25 +28,13 @@ __all__ = ["SET_ASIDE", "Quarantine"]
 
 _SUSPECT = ".suspect"
 SET_ASIDE = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{32})?\.(h5|suspect)")
-"""Names in the folder of a quarantine; what has another one is not featx's."""
+"""Names of featx's files in the quarantine."""
 
 
 class Quarantine:
-    """Where the damaged shards of one space go.
+    """Moves the damaged shards of one space into `folder`; ``write(keys, rows)`` publishes the intact rows.
 
-    Parameters
-    ----------
-    shards, folder : Path
-        Folders of the shards and of the damaged ones; the latter is made when it is needed.
-    space : Space
-        The space of the shards.
-    write : callable
-        ``write(keys, rows)`` publishes rows as a new shard.
-
-    Attributes
-    ----------
-    settled : int
-        Number of suspects settled so far; when it changes, there may be new shards.
+    ``checked`` counts the suspects checked so far; when it changes, there may be new shards.
     """
 
     def __init__(
@@ -55,7 +43,7 @@ class Quarantine:
         self.shards, self.folder = shards, folder
         self._space, self._write = space, write
         self._ignored: set[tuple[str, int, int]] = set()  # damaged, and it cannot be moved away
-        self.settled = 0
+        self.checked = 0
 
     def ignores(self, path: Path) -> bool:
         """Whether a file is known to be damaged and could not be moved away."""
@@ -64,10 +52,7 @@ class Quarantine:
     def take(self, path: Path, reason: str) -> bool:
         """Take a shard that looks damaged out of use, publish its intact rows again, and warn.
 
-        Returns
-        -------
-        bool
-            False if the file cannot be moved (a read-only folder); it is ignored from now on.
+        Return False if the file cannot be moved (a read-only folder); it is ignored from now on.
         """
         fingerprint = _fingerprint(path)
         suspect = self.folder / f"{path.stem}.{uuid.uuid4().hex}{_SUSPECT}"
@@ -81,16 +66,16 @@ class Quarantine:
                 self._ignored.add(fingerprint)
             _warn(f"cache file {path} is damaged ({reason}), not used and not movable: {error.strerror}")
             return False
-        self._settle(suspect, reason)
+        self._check(suspect, reason)
         return True
 
-    def settle_all(self) -> None:
-        """Settle the suspects that stopped processes left behind."""
+    def check_suspects(self) -> None:
+        """Check the suspects that stopped processes left behind."""
         for name in list_names(self.folder, SET_ASIDE):
             if name.endswith(_SUSPECT):
-                self._settle(self.folder / name, "set aside by a process that was stopped")
+                self._check(self.folder / name, "set aside by a process that was stopped")
 
-    def _settle(self, suspect: Path, reason: str) -> None:
+    def _check(self, suspect: Path, reason: str) -> None:
         """Put a suspect back into use if it is intact, else into quarantine, and keep its intact rows."""
         original = self.shards / f"{suspect.name.split('.')[0]}.h5"
         try:
@@ -104,7 +89,7 @@ class Quarantine:
                         final = final.with_name(suspect.name.removesuffix(_SUSPECT) + ".h5")
                     os.replace(suspect, final)
                     fsync_folder(self.folder)
-                    self.settled += 1
+                    self.checked += 1
                     _warn(
                         f"cache file {original} is damaged ({damage.reason}); moved to {final}, "
                         f"{kept} intact rows kept, what is lost will be extracted again"
@@ -112,12 +97,12 @@ class Quarantine:
                 else:
                     os.replace(suspect, original)
                     fsync_folder(self.shards)
-                    self.settled += 1
-            except FileNotFoundError:  # settled by another process: there may be a new shard
-                self.settled += 1
+                    self.checked += 1
+            except FileNotFoundError:  # checked by another process: there may be a new shard
+                self.checked += 1
         except OSError as error:
             # Read-only, or full: its rows count as missing now, and the next scan tries again.
-            _warn(f"cache file {original} is damaged ({reason}) and cannot be settled: {error}")
+            _warn(f"cache file {original} is damaged ({reason}) and cannot be checked: {error}")
 
     def _rescue(self, suspect: Path) -> int:
         """Publish the intact rows of a damaged file again; return their number."""

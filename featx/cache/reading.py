@@ -25,30 +25,12 @@ _Piece = tuple[Shard, np.ndarray, np.ndarray]
 def read_rows(
     plan: Iterable[_Piece], out: np.ndarray, keys: np.ndarray
 ) -> Iterator[tuple[Shard, np.ndarray, np.ndarray, str | None]]:
-    """Read rows from shards and check each against its CRC.
+    """Read rows from shards into `out` (m, dim) and check each against its CRC.
 
-    Parameters
-    ----------
-    plan : iterable of (Shard, ndarray of shape (k,), ndarray of shape (k,))
-        Which positions of `out` come from which rows of which shard.
-    out : ndarray of shape (m, dim), floating
-        Receives the rows; undefined at the planned positions that are not good in the end.
-    keys : ndarray of shape (m, 32), dtype uint8
-        The key of each position.
-
-    Yields
-    ------
-    shard : Shard
-    positions : ndarray of shape (k,)
-    good : ndarray of shape (k,), bool
-        True where the row was intact and is in `out`.
-    damage : str or None
-        What is wrong with the file; None if it is in order, and if it is gone.
-
-    Raises
-    ------
-    CacheError
-        If a file cannot be read although it may be intact.
+    `plan` has (shard, positions in `out`, rows of the shard); `keys` (m, 32) has the key of each position.
+    Yields (shard, positions, good, damage): `good`, bool, is True where the row is intact and in `out`, which
+    is else undefined; `damage` says what is wrong with the file, None if it is in order or gone. `CacheError`
+    if a file cannot be read although it may be intact.
     """
 
     def read(piece: _Piece) -> tuple[Shard, np.ndarray, np.ndarray, str | None]:

@@ -19,11 +19,11 @@ from featx.cache.identity import DIGEST_SIZE
 
 __all__ = ["DamagedShard", "Shard"]
 
-_SIP_BYTES = 2 * 2**20  # read and checked at a time, while it is in the processor's cache
+_CHUNK_BYTES = 2 * 2**20  # read and checked at a time, so that they fit into the processor's cache
 
 
 class DamagedShard(ValueError):
-    """A shard whose bytes are not what was written, or that belongs elsewhere: `path` and `reason`."""
+    """A shard's bytes are not those that were written, or it belongs to another space."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(path, reason)
@@ -35,32 +35,17 @@ class DamagedShard(ValueError):
 
 @dataclass(frozen=True)
 class Shard:
-    """An opened shard: what its header says. No file stays open.
-
-    Attributes
-    ----------
-    path : Path
-    space_json : str
-        Canonical JSON of its space.
-    n_rows, dim : int
-        Shape of the rows.
-    dtype : str
-        ``"<f4"`` or ``"<f2"``.
-    embedding_offset, key_offset, crc_offset : int
-        Where the three arrays begin in the file, in bytes.
-    keys_crc32 : int
-        CRC-32 of the keys and the row checksums.
-    """
+    """The header of a shard, from which its rows are read. No file stays open."""
 
     path: Path
-    space_json: str
+    space_json: str  # canonical JSON
     n_rows: int
     dim: int
-    dtype: str
-    embedding_offset: int
+    dtype: str  # "<f4" or "<f2"
+    embedding_offset: int  # where the array begins in the file, in bytes
     key_offset: int
     crc_offset: int
-    keys_crc32: int
+    keys_crc32: int  # of the keys and the row checksums
 
     @property
     def row_bytes(self) -> int:
@@ -68,15 +53,10 @@ class Shard:
         return self.dim * np.dtype(self.dtype).itemsize
 
     def read_keys(self) -> np.ndarray:
-        """Return all keys, of shape (n_rows, 32), dtype uint8.
+        """Return all keys, (n_rows, 32) uint8.
 
-        Raises
-        ------
-        FileNotFoundError
-            If the file is gone.
-        DamagedShard
-            If the keys do not match their checksum, the file is shorter than its header says, or the disk
-            cannot read it.
+        `FileNotFoundError` if the file is gone; `DamagedShard` if the keys do not match their checksum, the
+        file is shorter than its header says, or the disk cannot read it.
         """
         with open(self.path, "rb", buffering=0) as file:
             keys = self._keys(file)
@@ -88,28 +68,10 @@ class Shard:
     def read_into(
         self, out: np.ndarray, positions: np.ndarray, rows: np.ndarray, keys: np.ndarray
     ) -> np.ndarray:
-        """Read rows into an array and check each one.
+        """Read row ``rows[i]`` into ``out[positions[i]]``, check it, and return which were intact, bool (k,).
 
-        Parameters
-        ----------
-        out : ndarray of shape (m, dim), floating
-            Receives ``out[positions[i]] = row rows[i]``. Where a row is damaged, and everywhere if this
-            raises, ``out[positions]`` is undefined.
-        positions : ndarray of shape (k,), integer
-        rows : ndarray of shape (k,), integer
-            Rows of this shard, in any order, repeats allowed.
-        keys : ndarray of shape (k, 32), dtype uint8
-            The key that each row must have been written with.
-
-        Returns
-        -------
-        ndarray of shape (k,), bool
-            True where the row was intact.
-
-        Raises
-        ------
-        FileNotFoundError, DamagedShard
-            As `read_keys`.
+        `rows` (k,) may be in any order and repeat; ``keys[i]`` is the key that row i must have been written
+        with. Where a row is damaged, and everywhere if this raises (as `read_keys`), `out` is undefined.
         """
         good = np.zeros(len(rows), dtype=bool)
         if not len(rows):
@@ -153,7 +115,7 @@ class Shard:
         return self._read(file, self.key_offset, self.n_rows * DIGEST_SIZE, "u1").reshape(-1, DIGEST_SIZE)
 
     def _read(self, file: io.RawIOBase, offset: int, size: int, dtype: str) -> np.ndarray:
-        block = np.empty(size, dtype=np.uint8)  # not zeroed: it is filled, or given to nobody
+        block = np.empty(size, dtype=np.uint8)  # not zeroed: `_fill` fills it or raises
         self._fill(file, offset, block)
         return block.view(dtype)
 
@@ -164,7 +126,7 @@ class Shard:
         try:
             file.seek(offset)
             while done < len(view):
-                count = file.readinto(view[done : done + _SIP_BYTES])
+                count = file.readinto(view[done : done + _CHUNK_BYTES])
                 if not count:
                     raise DamagedShard(self.path, f"truncated: {len(view) - done} bytes are missing")
                 crc = crc32(view[done : done + count], crc)

@@ -1,10 +1,10 @@
-"""Small files beside the shards of a space: what is worth knowing about it besides its rows.
+"""Small files beside the shards of a space.
 
 ``cost.json``
-    Seconds per image when rows were last computed on this machine. A run that finds every row in the cache
-    could not report otherwise what frozen features cost compared with fine-tuning.
+    Seconds per image when rows were last computed on this machine: a run that finds every row in the cache
+    reports it as the cost of frozen features.
 ``parity.json``
-    How near the engines that were used came to plain fp32 (the parity check).
+    Results of the parity check, for each engine that was used.
 ``calibration.bin``, ``calibration.json``
     The quantisation scales of a space in int8, and from how many images they were taken. Without the scales
     no row can be added to their space. All the other files may be lost or out of date.
@@ -51,7 +51,7 @@ def write_note(folder: Path, name: str, note: dict[str, Any]) -> None:
 
 
 def read_note(folder: Path, name: str) -> dict[str, Any]:
-    """Return what ``<name>.json`` holds; an empty dict where it is missing or damaged."""
+    """Return the dict in ``<name>.json``; an empty one if the file is missing or damaged."""
     content = read_small_file(folder / f"{name}.json", _MAX_NOTE_BYTES)
     try:
         note = json.loads(content or b"{}")
@@ -66,7 +66,7 @@ def read_calibration(folder: Path) -> bytes | None:
 
 
 def write_cost(folder: Path, seconds_per_image: float) -> None:
-    """Note what computing a row cost."""
+    """Write the seconds per image that computing rows took."""
     write_note(folder, _COST, {"seconds_per_image": seconds_per_image})
 
 

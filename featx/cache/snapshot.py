@@ -1,4 +1,4 @@
-"""What one process knows of a space: its shards and keys, kept in step with the disk."""
+"""The shards and keys of a space as one process last saw them, kept in step with the disk."""
 
 from __future__ import annotations
 
@@ -24,21 +24,8 @@ _INDEX_AFTER = 8  # shards: opening fewer one by one is fast enough without an i
 class Snapshot:
     """The shards of a space as they were when the disk was last looked at. Not thread-safe.
 
-    Parameters
-    ----------
-    publisher : Publisher
-        Knows the folders, and writes what is rescued.
-    quarantine : Quarantine
-        Takes damaged files.
-    dim : int or None
-        Values per row, if known.
-
-    Attributes
-    ----------
-    index : ShardIndex
-        Which shards there are, and where each key is.
-    dim : int or None
-        Values per row; None while neither given nor seen.
+    ``index`` says which shards exist and where each key is; ``dim`` is the number of values per row, None
+    while it is neither given nor seen.
     """
 
     def __init__(self, publisher: Publisher, quarantine: Quarantine, dim: int | None) -> None:
@@ -47,26 +34,26 @@ class Snapshot:
         self.dim = self._given_dim = dim
         self._can_index = self._trust_index = True
         self.index = ShardIndex()
-        self._unusable: set[str] = set()  # names seen and not to be used
-        self._settled = False  # what stopped processes left behind
+        self._unusable: set[str] = set()  # names of damaged shards that could not be moved away
+        self._suspects_checked = False  # whether suspects that stopped processes left were checked
 
     def refresh(self) -> None:
-        """Look at the disk again: what others published, compacted, cleared or left behind.
+        """Look at the disk again, for what others published, compacted or cleared.
 
         `CacheError` if the folder, or an intact file, cannot be read.
         """
-        if not self._settled:
-            self._quarantine.settle_all()
-            self._settled = True
-        vanished, settled = False, -1
+        if not self._suspects_checked:
+            self._quarantine.check_suspects()
+            self._suspects_checked = True
+        vanished, checked = False, -1
         for _ in range(_MOST_LOOKS):
-            if not vanished and settled == self._quarantine.settled:
+            if not vanished and checked == self._quarantine.checked:
                 break
-            settled = self._quarantine.settled  # what is kept of a damaged shard is a new shard
+            checked = self._quarantine.checked  # the intact rows of a damaged shard are a new shard
             names = self.shard_names()
             if self.index.names - names:  # its rows may live in another shard by now
                 self._forget()
-                self._quarantine.settle_all()
+                self._quarantine.check_suspects()
                 names = self.shard_names()
             if names and not self.index.names and self._trust_index:
                 self._recall()
@@ -101,10 +88,10 @@ class Snapshot:
             seen = names
 
     def _forget(self) -> None:
-        self.index, self._unusable, self._settled = ShardIndex(), set(), False
+        self.index, self._unusable, self._suspects_checked = ShardIndex(), set(), False
 
     def _recall(self) -> None:
-        """Begin with the index file, if it can be used."""
+        """Load the index file, if it can be used."""
         stored = load_index(self._index_path, self._shards, self._publisher.space)
         dims = {shard.dim for shard in stored.shards} if stored is not None else set()
         if stored is not None and dims <= {self.dim or stored.shards[0].dim}:

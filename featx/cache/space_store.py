@@ -1,8 +1,8 @@
 """The rows of one space: many shards, found by digest, published durably, by several processes at once.
 
 There is no lock on disk. A shard never changes and is named by its bytes, so writers cannot disturb one
-another; at worst two of them do the same work. What is known follows from the keys in the shards; an index
-file only saves reading them. A reader that finds a shard gone (compacted, cleared, set aside) looks again.
+another; at worst two of them do the same work. The keys in the shards say which rows exist; an index file
+only saves reading them. A reader that finds a shard gone (compacted, cleared, set aside) looks again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 
 from featx.cache.files import absolute, enough_memory
 from featx.cache.identity import DIGEST_SIZE, Space
-from featx.cache.key_index import as_keys
 from featx.cache.publisher import Publisher
 from featx.cache.quarantine import Quarantine
 from featx.cache.reading import read_rows
+from featx.cache.shard_index import as_keys
 from featx.cache.snapshot import Snapshot
 from featx.errors import CacheError
 
@@ -35,25 +35,11 @@ _USE_SECONDS = 600.0  # precision with which the last use is noted
 
 
 class SpaceStore:
-    """The rows of one space: what is missing, publish, read.
+    """The rows of one space: which are missing, publish some, read some. Thread-safe.
 
-    Thread-safe. Pickles as (root, space, dim); the other process looks at the disk itself.
-
-    Parameters
-    ----------
-    root : path-like
-        The cache's folder.
-    space : Space
-        What the rows are made with.
-    dim : int, optional
-        Values per row; default: from the first shard seen or published.
-
-    Attributes
-    ----------
-    root, path, shards : Path
-        Folders of the cache, of this space, and of its shards.
-    space : Space
-    publisher : Publisher
+    Pickles as (root, space, dim); the other process looks at the disk itself. `dim` is the number of values
+    per row, by default that of the first shard seen or published. `root`, `path` and `shards` are the folders
+    of the cache, of this space and of its shards.
     """
 
     def __init__(self, root: str | os.PathLike[str], space: Space, dim: int | None = None) -> None:
@@ -68,7 +54,7 @@ class SpaceStore:
         _stores.add(self)
 
     def _begin(self) -> None:
-        """Start afresh; in a forked child, a thread that no longer exists may hold the lock."""
+        """Set the state to that of a new object, also in a forked child, where the lock may be held."""
         self._snapshot = Snapshot(self.publisher, self._quarantine, self._declared_dim)
         self._lock = threading.RLock()
         self._used = -_USE_SECONDS
@@ -79,23 +65,14 @@ class SpaceStore:
 
     @property
     def dim(self) -> int | None:
-        """Values per row, None while neither declared nor seen."""
+        """Values per row; None while it is neither declared nor seen."""
         return self._snapshot.dim
 
-    # What is there
-
     def missing(self, digests: Sequence[bytes | None]) -> list[int]:
-        """Return the positions of the digests without a row, ascending, as the disk is now.
+        """Return the positions of the digests without a row on disk, ascending.
 
-        Parameters
-        ----------
-        digests : sequence of bytes or None
-            32 bytes each; None, for an image that was not read yet, is missing.
-
-        Raises
-        ------
-        CacheError
-            If a digest is not 32 bytes, or the folder cannot be read.
+        None, for an image that was not read yet, is missing. `CacheError` if a digest is not 32 bytes, or the
+        folder cannot be read.
         """
         with enough_memory(self.path):
             given = np.array([digest is not None for digest in digests], dtype=bool)
@@ -111,7 +88,7 @@ class SpaceStore:
         return bool(self._snapshot.index.holds(as_keys([digest]))[0])
 
     def keys(self) -> np.ndarray:
-        """Return all digests that have a row, (n, 32) uint8, ascending, as the disk is now."""
+        """Return all digests that have a row on disk, (n, 32) uint8, ascending."""
         with self._lock, enough_memory(self.path):
             self.refresh()
             return self._snapshot.index.items()[0]
@@ -130,7 +107,7 @@ class SpaceStore:
             self._snapshot.refresh()
 
     def catch_up(self) -> None:
-        """Do as `refresh`, but only if the folder has changed since the last `catch_up`."""
+        """Call `refresh`, but only if the folder has changed since the last `catch_up`."""
         now = time.time_ns()
         try:
             changed = os.stat(self.shards).st_mtime_ns
@@ -141,29 +118,18 @@ class SpaceStore:
             self._caught_up = (changed, now)
 
     def shard_paths(self) -> list[Path]:
-        """Return the shards that are on the disk now, by name."""
+        """Return the shards that are on disk, by name."""
         return [self.shards / name for name in sorted(self._snapshot.shard_names())]
-
-    # Writing
 
     def prepare(self) -> None:
         """Create the folders and ``space.json``; `CacheError` if the place cannot be written."""
         self.publisher.prepare()
 
     def publish(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Store rows; when this returns, they are on the disk and survive a power cut.
+        """Store `rows` (n, dim), float32 or float16; when this returns, they survive a power cut.
 
-        Parameters
-        ----------
-        digests : sequence of n bytes
-            Content digests, 32 bytes each. Of one that comes twice, the first row is kept.
-        rows : ndarray of shape (n, dim), dtype float32 or float16
-            n may be 0.
-
-        Raises
-        ------
-        CacheError
-            If the arguments do not fit, or the rows cannot be written (nothing is left behind then).
+        If a digest comes twice, its first row is kept. `CacheError` if the arguments do not fit, or the rows
+        cannot be written; nothing is left behind then.
         """
         keys = _checked_keys(digests)
         rows = np.asarray(rows)
@@ -186,10 +152,8 @@ class SpaceStore:
         with self._lock, enough_memory(self.path):
             self._snapshot.add(path.name)
 
-    # Reading
-
     def read(self, digests: Sequence[bytes], out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows by digest, each checked against its CRC.
+        """Return rows by digest, each checked against its CRC, and which were found.
 
         Parameters
         ----------
@@ -204,11 +168,6 @@ class SpaceStore:
             NaN where there is no row. ``dim`` is 0 while it is not known.
         found : ndarray of shape (n,), bool
             False where there is no row, or it was damaged: extract that image again.
-
-        Raises
-        ------
-        CacheError
-            If a digest is not 32 bytes, `out` has another shape, or the folder cannot be read.
         """
         with enough_memory(self.path):
             return self._read(_checked_keys(digests), out)
@@ -255,7 +214,7 @@ class SpaceStore:
             self._snapshot.set_aside(path, reason)
 
     def _note_use(self) -> None:
-        """Note the time of use: the mtime of ``space.json``."""
+        """Record the time of use as the mtime of ``space.json``."""
         if time.monotonic() - self._used >= _USE_SECONDS:
             self._used = time.monotonic()
             with contextlib.suppress(OSError):  # read-only, or not there yet

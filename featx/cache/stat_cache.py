@@ -1,10 +1,8 @@
-"""The stat cache: which digest a file had, so that an unchanged image need not be read to be found in the
-cache.
+"""The stat cache: the digest of each file when it was last read, so that unchanged files are not read again.
 
-It is disposable. Whatever is wrong with it (locked, damaged, read-only, full), the answer is "not known" and
-the image is read; a damaged database is removed and begun again. Each entry has its own checksum, so that
-damage that SQLite does not notice gives no wrong answer. A lock that is not released is waited for once, and
-then no more.
+It is disposable. Whatever is wrong with it (locked, damaged, read-only, full), the file counts as unknown and
+is read; a damaged database is removed and begun again. Each entry has its own checksum, so that damage that
+SQLite does not notice gives no wrong answer. A lock that is not released is waited for once, then no more.
 
 The racy rule is that of git's index: a file that changes again within the clock's resolution keeps its size
 and times. So an entry counts only if its times were two seconds old when the file was read (FAT's resolution,
@@ -46,7 +44,7 @@ _LONGEST = 2**20
 _SHORTEST = 32
 """Bytes that an entry takes at least: it has a digest."""
 
-#: Errors of SQLite that say nothing against the file: locked, no memory, full, no permission, ...
+#: Errors of SQLite that do not mean damage: locked, no memory, full, no permission, ...
 _NOT_ITS_FAULT = {
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_BUSY,
@@ -59,7 +57,7 @@ _NOT_ITS_FAULT = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_PROTOCOL,
 }
-#: Those among them that do: the disk cannot read it.
+#: Except these: the disk cannot read the file.
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 
 
@@ -75,20 +73,13 @@ class StatCache:
         # Every file of this instance is read after this moment: a safe "time of reading" for the racy
         # rule, whenever its entry is stored.
         self._opened_ns = time.time_ns()
-        self._stalled = False  # the lock was held for longer than anybody needs it
+        self._stalled = False  # the lock was not free in time
 
     def lookup(self, keys: Sequence[StatKey | None]) -> list[bytes | None]:
         """Return the digests of files that have not changed since they were read.
 
-        Parameters
-        ----------
-        keys : sequence of (str, int, int, int) or None
-            Absolute path, size in bytes, mtime and ctime in nanoseconds; None for an image that is no file.
-
-        Returns
-        -------
-        list of bytes or None
-            None where the file is not known, has changed, or its entry is damaged.
+        `keys` are (absolute path, size in bytes, mtime and ctime in ns), or None for an image that is no
+        file. A digest is None where the file is not known, has changed, or its entry is damaged.
         """
         found: list[bytes | None] = [None] * len(keys)
         if not keys or not is_file(self.path):
@@ -111,14 +102,9 @@ class StatCache:
     def store(self, entries: Iterable[tuple[StatKey, bytes]], *, read_ns: int | None = None) -> None:
         """Store digests; entries that the racy rule forbids are left out.
 
-        Parameters
-        ----------
-        entries : iterable of ((str, int, int, int), bytes)
-            The stat key from *before* the file was read, and the digest of what was read. To be certain,
-            compare the file's stat before and after reading it.
-        read_ns : int, optional
-            A time (``time.time_ns``) before these files were read. Default: when this instance was made,
-            which is early enough.
+        `entries` have the stat key from *before* the file was read, and the digest; compare the stat before
+        and after reading to be certain. `read_ns` is a time (``time.time_ns``) before these files were read,
+        by default when this instance was made.
         """
         limit = (self._opened_ns if read_ns is None else read_ns) - _RACY_NS
         rows = []
@@ -176,7 +162,7 @@ class StatCache:
                 path.unlink()
 
     def _attempt(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """Return what `work` makes of the database; None on any trouble. A damaged database is removed."""
+        """Call `work` with a connection; return None on any error. A damaged database is removed."""
         try:
             with self._connection() as connection:
                 done = work(connection)
@@ -222,7 +208,7 @@ class StatCache:
         return code & 0xFF not in _NOT_ITS_FAULT or code in _UNREADABLE
 
     def _beside(self) -> list[Path]:
-        """Return the files that SQLite may have beside the database."""
+        """Return the files that SQLite may write beside the database."""
         return [self.path.with_name(self.path.name + suffix) for suffix in ("-journal", "-wal", "-shm")]
 
 

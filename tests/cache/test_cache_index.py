@@ -7,8 +7,7 @@ import pytest
 from featx.cache import snapshot
 from featx.cache.checksums import crc_of_keys, crc_of_stretch, row_crcs
 from featx.cache.index_file import load_index, save_index
-from featx.cache.key_index import KeyIndex, as_keys
-from featx.cache.shard_index import ROW_BITS, ShardIndex
+from featx.cache.shard_index import ROW_BITS, KeyIndex, ShardIndex, as_keys
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_any_single_change_of_a_stretch_is_seen(rng):
 
 @pytest.mark.parametrize("small", [4, 1 << 15])
 def test_keys_are_found_as_in_a_dict(rng, monkeypatch, small):
-    monkeypatch.setattr("featx.cache.key_index._SMALL", small)
+    monkeypatch.setattr("featx.cache.shard_index._SMALL", small)
     index, slow = KeyIndex(), {}
     pool = random_keys(rng, 300)
     pool[1::3, :8] = pool[0::3, :8]  # many that begin alike

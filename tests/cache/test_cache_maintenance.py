@@ -162,7 +162,7 @@ def test_a_space_that_cannot_say_what_it_is_is_named(filled, cache):
     for path in filled.shard_paths():
         path.write_bytes(b"x")
     found = cache.verify()
-    assert found.damaged == [(filled.path, "nothing in it says readably which space it is")]
+    assert found.damaged == [(filled.path, "no readable file in it names its space")]
 
 
 def test_an_index_that_is_wrong_is_removed(filled, cache):
@@ -245,9 +245,9 @@ def test_a_space_is_not_empty_while_its_rows_wait_to_be_rescued(filled, cache, b
 
     with monkeypatch.context() as patch:
         patch.setattr("featx.cache.publisher.Publisher.write", full)
-        with pytest.warns(RuntimeWarning, match="cannot be settled"):
+        with pytest.warns(RuntimeWarning, match="cannot be checked"):
             cache.verify()
-        with pytest.warns(RuntimeWarning, match="cannot be settled"):
+        with pytest.warns(RuntimeWarning, match="cannot be checked"):
             cache.collect_garbage()
     with pytest.warns(RuntimeWarning, match="4 intact rows kept"):
         assert np.count_nonzero(cache.space(filled.space).read(batch(0, 30)[0])[1]) == 4

@@ -108,7 +108,7 @@ def test_open_gives_what_was_encoded(written, arrays, space):
 
 @pytest.mark.parametrize("sip", [1, 100, 2**20])
 def test_rows_in_any_order_with_repeats_and_any_size_of_sip(written, arrays, monkeypatch, sip):
-    monkeypatch.setattr(shard_module, "_SIP_BYTES", sip)
+    monkeypatch.setattr(shard_module, "_CHUNK_BYTES", sip)
     wanted = np.array([6, 0, 3, 3, 1, 6])
     out = np.full((8, 12), -1, np.float32)
     positions = np.array([7, 1, 2, 3, 5, 0])

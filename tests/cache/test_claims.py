@@ -102,8 +102,8 @@ def test_where_there_are_no_locks_each_works_alone(tmp_path, monkeypatch):
 
 
 @needs_locks
-def test_a_gate_that_is_not_given_up_is_waited_for_once_and_the_claims_still_count(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "_GATE_SECONDS", 0.3)
+def test_a_lock_that_is_never_released_is_waited_for_once_and_the_claims_still_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "_LOCK_SECONDS", 0.3)
     a, b = Claims(tmp_path), Claims(tmp_path)
     a.take(DIGESTS[:1])
     with open(tmp_path / "claims.lock") as gate:
@@ -119,7 +119,7 @@ def test_a_gate_that_is_not_given_up_is_waited_for_once_and_the_claims_still_cou
 
 
 @needs_locks
-def test_ctrl_c_ends_the_wait_at_the_gate(tmp_path, ctrl_c):
+def test_ctrl_c_ends_the_wait_for_the_lock(tmp_path, ctrl_c):
     Claims(tmp_path).take(DIGESTS[:1])
     with open(tmp_path / "claims.lock") as gate:
         claims.fcntl.flock(gate, claims.fcntl.LOCK_EX)

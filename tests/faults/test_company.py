@@ -40,12 +40,18 @@ def test_a_reader_during_compaction_misses_no_row_and_sees_none_twice(
             monkeypatch.setattr(compaction, "_TARGET_BYTES", compaction._TARGET_BYTES + 2000)
             compactions.append(compaction.compact(Cache(tmp_path).space(SPACE)))
 
+    def merged():
+        return sum(before for before, _ in compactions)
+
     thread = threading.Thread(target=compacting)
     thread.start()
     reader, reads = Cache(tmp_path).space(SPACE), 0
     try:
-        until = time.monotonic() + (20 if thorough else 2)
-        while time.monotonic() < until:
+        begin = time.monotonic()
+        # Only the fifth compaction merges merged shards again, which a busy machine does not reach in 2 s.
+        while time.monotonic() < begin + (20 if thorough else 2) or (
+            merged() <= 200 // BATCH and thread.is_alive() and time.monotonic() < begin + 120
+        ):
             out, found = reader.read(digests)
             reads += 1
             if not found.all() or not (out == rows).all() or len(reader) != 200:
@@ -53,10 +59,9 @@ def test_a_reader_during_compaction_misses_no_row_and_sees_none_twice(
     finally:
         stop.set()
         thread.join()
-    merged = sum(before for before, _ in compactions)
-    counted(reads=reads, merged_shards=merged, lost=len(problems))
+    counted(reads=reads, merged_shards=merged(), lost=len(problems))
     assert problems == []
-    assert merged > 40
+    assert merged() > 200 // BATCH  # merged shards were merged again
 
 
 def test_readers_in_another_process_follow_compactions_and_kills(tmp_path, thorough, counted):

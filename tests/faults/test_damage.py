@@ -16,7 +16,7 @@ from featx import open_features
 from featx.cache import Cache, Space, compaction, snapshot
 from featx.cache.encoding import encode_shard, shard_name
 from featx.cache.header import open_shard
-from featx.cache.key_index import as_keys
+from featx.cache.shard_index import as_keys
 from featx.data.features import Features, load_features
 from featx.errors import FeaturesError
 

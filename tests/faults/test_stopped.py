@@ -32,7 +32,7 @@ def stopped(root, held, monkeypatch):
     pid = os.fork()
     if pid == 0:
         with contextlib.suppress(BaseException):
-            monkeypatch.setattr(claims, "_GATE_SECONDS", 0.1)
+            monkeypatch.setattr(claims, "_LOCK_SECONDS", 0.1)
             store = Cache(root).space(pixel_embedder(8).space)
             store.prepare()
             mine = Claims(store.path / "tmp")
@@ -77,7 +77,7 @@ def again_and_again(root):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(other_runs, "_PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(claims, "_GATE_SECONDS", 0.5)
+    monkeypatch.setattr(claims, "_LOCK_SECONDS", 0.5)
     monkeypatch.setattr("featx.cache.stat_cache._BUSY_SECONDS", 0.2)
 
 

@@ -1,8 +1,8 @@
 """Find likely label errors by confident learning on out-of-sample probabilities.
 
 C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels" (JAIR
-2021). Let p(j | x) be the probability from a model that has not seen x, and y its given label. The threshold
-of class j is the mean self-confidence of its images (equation 2)
+2021). Let p(j | x) be the probability from a model that was not trained on x, and y the given label of x. The
+threshold of class j is the mean self-confidence of its images (equation 2)
 
     t_j = mean over {x : y = j} of p(j | x).
 
@@ -12,8 +12,8 @@ and counted class are the confident joint. Images off its diagonal are likely er
 self-confidence p(y | x), or by the normalised margin p(y | x) - max over j != y of p(j | x), the lowest
 first.
 
-Because each class has its own threshold, the method tolerates many classes and a model that is too sure of
-some. It cannot see an error that the model makes for all images alike.
+Because each class has its own threshold, the method tolerates many classes, and a model that is too sure of
+some of them. It cannot see an error that the model makes on all images of a class.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ from featx.errors import InputError, MissingExtra, UnknownName
 __all__ = ["LabelErrors", "find_label_errors", "predict_out_of_sample"]
 
 RANKINGS = ("self_confidence", "normalized_margin")
-#: A probability this little below its threshold reaches it: rounding.
+#: A probability that is below its threshold by less than this reaches it.
 _ROUNDING = 1e-6
-#: Most rows for the model of a fold.
-_MOST_ROWS = 10_000
-_COMPONENTS = 128
-#: Probabilities that are computed or judged at a time.
-_TOGETHER = 4_000_000
-#: From so many probabilities on they are kept as float32.
-_MANY = 20_000_000
+#: Most rows on which the model of a fold is fitted, and most principal components.
+_MOST_ROWS, _COMPONENTS = 10_000, 128
+#: Probabilities that are processed in one block.
+_BLOCK_VALUES = 4_000_000
+#: Fewer probabilities are kept as float64, others as float32.
+_FLOAT64_VALUES = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,13 @@ class LabelErrors:
     Attributes
     ----------
     rows : ndarray of shape (n_errors,), int64
-        Which images, the likeliest error first.
+        Positions of these images, the likeliest error first.
     given, suggested : ndarray of shape (n_errors,), int64
         The given label, and the most probable other one.
     confidence, self_confidence : ndarray of shape (n_errors,), float64
         Probabilities of the suggested and of the given label.
     labels, confident : ndarray of shape (n,), int64
-        Of all images: the given label, and the class that the image confidently belongs to, or -1.
+        For all images: the given label, and the class that the image counts for (-1 for none).
     n_classes : int
     """
 
@@ -95,13 +94,6 @@ def find_label_errors(
     implementation : {"featx", "cleanlab"}, default="featx"
         ``"cleanlab"`` takes the rows and their order from that package (extra ``cleanlab``).
 
-    Raises
-    ------
-    InputError
-        If labels or probabilities do not fit, or are not finite.
-    UnknownName, MissingExtra
-        If there is no such ranking or implementation, or the package is not installed.
-
     Examples
     --------
     >>> from featx.analysis.data_checks import find_label_errors
@@ -116,9 +108,9 @@ def find_label_errors(
         raise UnknownName("implementation", str(implementation), ("featx", "cleanlab"))
     own = p[np.arange(len(labels)), labels].astype(np.float64)
     thresholds = _thresholds(labels, own, p.shape[1])
-    # Some rows at a time: of thousands of classes a few copies of all probabilities are gigabytes.
-    step = max(1, _TOGETHER // p.shape[1])
-    parts = [_judged(labels[at : at + step], p[at : at + step], thresholds) for at in range(0, len(p), step)]
+    # In blocks: with thousands of classes, a few copies of all probabilities take gigabytes.
+    step = max(1, _BLOCK_VALUES // p.shape[1])
+    parts = [_assess(labels[at : at + step], p[at : at + step], thresholds) for at in range(0, len(p), step)]
     confident, first, suggested, best = (np.concatenate(same) for same in zip(*parts, strict=True))
     if implementation == "cleanlab":
         rows = _by_cleanlab(labels, p, ranked_by)
@@ -144,7 +136,7 @@ def predict_out_of_sample(
     """Return class probabilities of each image from models that were not trained on it.
 
     The model is logistic regression on principal components of standardised embeddings. A training image is
-    judged by the model of the other folds, a test image by the mean of all folds' models.
+    predicted by the model that was fitted without its fold, a test image by the mean of all models.
 
     Parameters
     ----------
@@ -153,7 +145,7 @@ def predict_out_of_sample(
     y : array-like of shape (n,), int
         Labels.
     train, test : ndarray of int
-        Positions of the rows on either side; models learn from `train` only.
+        Positions of the training and the test images.
     groups : array-like of shape (n,), optional
         Images of one group are in one fold.
     seed : int, default=0
@@ -162,8 +154,8 @@ def predict_out_of_sample(
     Returns
     -------
     ndarray of shape (n, n_classes), or None
-        float64; float32 from 20 million values on. NaN in rows on neither side. None if some class has only
-        one training image (or group), so that none can be held out.
+        float64; float32 from 20 million values on. NaN in rows that are in neither set. None if a class has
+        only one training image (or group), so that none can be held out.
 
     Notes
     -----
@@ -179,15 +171,15 @@ def predict_out_of_sample(
     if not folds:
         return None
     n_classes = int(y.max()) + 1
-    dtype = np.float64 if len(X) * n_classes < _MANY else np.float32
+    dtype = np.float64 if len(X) * n_classes < _FLOAT64_VALUES else np.float32
     found = np.full((len(X), n_classes), np.nan, dtype)
-    found[np.concatenate([train, test])] = 0.0  # as it stays for a class without training images
+    found[np.concatenate([train, test])] = 0.0  # stays so for a class without training images
     place = np.random.default_rng(seed).permutation(len(train))
     for learnt, held in folds:
-        rows = train[_spread(y[train], learnt, place)]
+        rows = train[_subsample(y[train], learnt, place)]
         fitted = fit_probe("out-of-sample", X[rows], y[rows], estimator=_model(len(rows), X.shape[1], seed))
         columns = fitted.classes
-        step = max(1, _TOGETHER // n_classes)
+        step = max(1, _BLOCK_VALUES // n_classes)
         for part in _parts(train[held], step):
             found[np.ix_(part, columns)] = fitted.predict_proba(X[part])
         for part in _parts(test, step):
@@ -218,8 +210,8 @@ def _model(n: int, dim: int, seed: int):
     )
 
 
-def _spread(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Return about `_MOST_ROWS` rows at most, first by `place`: the same share of each class, or five."""
+def _subsample(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Return about `_MOST_ROWS` rows, first by `place`: the same share of each class, but at least five."""
     if len(rows) <= _MOST_ROWS:
         return rows
     order = rows[np.lexsort((place[rows], y[rows]))]
@@ -230,15 +222,15 @@ def _spread(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def _thresholds(labels: np.ndarray, own: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return the mean self-confidence of each class; infinite for one without images."""
+    """Return the mean self-confidence of each class, infinite without images."""
     counts = np.bincount(labels, minlength=n_classes)
     sums = np.bincount(labels, weights=own, minlength=n_classes)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
 
 
-def _judged(labels: np.ndarray, p: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return of each image: its confident class (-1 for none), the most probable class, the most probable
-    class other than its label, and the probability of that.
+def _assess(labels: np.ndarray, p: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return for each image: the class it counts for (-1 for none), the most probable class, and the most
+    probable one other than its label, with its probability.
     """
     p = p.astype(np.float64)
     above = np.where(p >= thresholds - _ROUNDING, p, -1.0)

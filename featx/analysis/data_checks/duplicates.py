@@ -1,12 +1,11 @@
 """Find near-duplicates: pairs of images that are the same picture, or so similar that a person should look.
 
-What is near depends on the backbone and on the data: the cosine of unrelated images may be 0.2 or 0.95. So no
-fixed limit is used. Embeddings are centred, which removes what all images have in common, and the distance 1
-- cosine of each image to its nearest other image is measured. Two limits follow from these nearest distances:
+No fixed limit says what is near: depending on backbone and data, the cosine of unrelated images may be 0.2 or
+0.95. So embeddings are centred, which removes what all images have in common, and the distance 1 - cosine of
+each image to its nearest other image is measured. Two limits follow from these nearest distances:
 
-``agree_below``   their median: nearer than the nearest image usually is. Half of all images have such a
-                  neighbour, so alone it says little.
-``alike_below``   so near that among n images without near-duplicates one is expected to have such a
+``agree_below``   their median. Half of all images have a neighbour that near, so alone it says little.
+``alike_below``   the distance at which one of n images without near-duplicates is expected to have a
                   neighbour by chance. The smallest of many distances follows a Weibull distribution,
                   P(d < x) = 1 - exp(-(x / a)^k) (Fisher and Tippett 1928), and is below a (1 / n)^(1 / k)
                   with probability 1 / n. a and k come from the median and the 84th percentile, because
@@ -20,7 +19,7 @@ There are three kinds of pairs:
                   alone errs: hashes on skies and silhouettes, embeddings on things of one kind. If hashes
                   often agree while embeddings do not (plain shapes on a plain ground), fewer bits are
                   allowed, until only a few of all pairs do so by chance.
-``alike``         the distance is below ``alike_below``, and there are no hashes or they disagree: mirrored,
+``alike``         the distance is below ``alike_below``, but there are no hashes or they disagree: mirrored,
                   cropped or redrawn copies, the next picture of a series, or two similar things.
 """
 
@@ -43,19 +42,19 @@ __all__ = ["HASH_BITS", "KINDS", "NearDuplicates", "find_near_duplicates"]
 HASH_BITS = 8
 #: The kinds of pairs, the surest first.
 KINDS = ("identical", "same", "alike")
-#: Most pairs that are kept, the nearest ones.
+#: Most pairs that are kept: the nearest ones.
 MOST_PAIRS = 1_000_000
 
-#: Where the distribution of nearest distances is measured.
+#: Quantiles of the nearest distances to which the Weibull distribution is fitted.
 _LEVELS = (0.5, 0.84)
-#: Images whose nearest neighbour is looked for, to learn what is near.
+#: Most images from whose nearest distances the limits are estimated.
 _SAMPLE = 2000
-#: Fewest different images from which the limits are learnt.
+#: Fewest different images from which the limits are estimated.
 _FEWEST = 20
 _TILE = 2048
-#: Directions in which all pairs are compared, and rows from which they are found.
+#: Main directions in which all pairs are compared, and rows from which they are computed.
 _DIRECTIONS, _BASIS_ROWS = 128, 4096
-#: Random pairs on which hashes are tested, pairs at a time, and how many of all may agree by chance.
+#: Random pairs on which hashes are tested, pairs in one block, and pairs of all that may agree by chance.
 _RANDOM_PAIRS, _AT_ONCE, _BY_CHANCE = 4_000_000, 500_000, 3.0
 #: Rounding error of a cosine in float32.
 _ROUNDING = 1e-5
@@ -70,23 +69,23 @@ class NearDuplicates:
     n : int
         Images that were compared.
     pairs : ndarray of shape (n_pairs, 2), int64
-        Their positions, the lower one first; sorted by kind, the surest first, then by distance. Of g
-        identical images there are g - 1 pairs, each with the first of them, which also stands for the others
+        Their positions, the lower one first; sorted by kind, the surest first, then by distance. For g
+        identical images there are g - 1 pairs, each with the first of them, which also represents the others
         in pairs of other kinds.
     kinds : ndarray of shape (n_pairs,), str
-        One of `KINDS`.
+        ``"identical"``, ``"same"`` or ``"alike"``.
     distances : ndarray of shape (n_pairs,), float64
         1 - cosine of the centred embeddings.
     bits : ndarray of shape (n_pairs,), int64
         In how many bits the hashes differ; -1 without hashes.
     agree_below, alike_below : float
-        The limits of distance; NaN if there were too few images to learn them from.
+        The limits of distance; NaN if there were too few images to estimate them.
     hash_bits : int
         Most bits in which the hashes of one picture may differ; -1 if no hash can be trusted.
     hashed : bool
         Whether there were perceptual hashes. Without them no pair is ``same``.
     truncated : bool
-        Whether there were more pairs than `MOST_PAIRS`.
+        Whether there were more than a million pairs, of which the nearest are kept.
     """
 
     n: int
@@ -104,7 +103,7 @@ class NearDuplicates:
         return len(self.pairs)
 
     def of(self, *kinds: str) -> np.ndarray:
-        """Return which pairs are of these kinds, bool (n_pairs,)."""
+        """Return a mask, bool (n_pairs,), of the pairs of these kinds."""
         return np.isin(self.kinds, kinds)
 
     @property
@@ -131,27 +130,21 @@ def find_near_duplicates(
     Parameters
     ----------
     embeddings : array-like of shape (n, d)
-        Of one backbone and layer.
+        Embeddings of one backbone and layer.
     hashes : array-like of shape (n,), uint64, optional
         From `featx.inputs.image.perceptual_hashes`. Without them pairs are ``identical`` or ``alike`` only.
     hash_bits : int, default=8
-        Most bits in which the hashes of one picture differ; fewer where hashes say little (see above).
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, or values are not finite.
+        Most bits in which the hashes of one picture differ; lowered where hashes often agree by chance.
 
     Notes
     -----
     No pair is missed: embeddings are compared in an orthonormal basis of their 128 main directions, in which
-    two rows are never further apart than they really are, and the near ones are then measured in full. The
-    time is that of n² / 2 products of 128 values; the memory that of one copy of the embeddings and some tens
-    of MB (a radius search by scikit-learn would keep all pairs that agree, before their hashes can be
+    no two rows are further apart than in full, and the near ones are then measured in full. This takes the
+    time of n² / 2 products of 128 values, and the memory of one copy of the embeddings and some tens of MB
+    (a radius search by scikit-learn would hold all pairs below ``agree_below`` before their hashes are
     compared).
 
-    Fewer than half of all images (identical ones counted once) may have a near-duplicate, or the limits are
-    wrong.
+    The limits are wrong if half of all images or more (identical ones counted once) have a near-duplicate.
     """
     rows = check_embeddings(embeddings, "embeddings", dtype=np.float32)
     if hashes is not None:
@@ -193,7 +186,7 @@ def find_near_duplicates(
 
 
 def _identical(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first of each set of equal rows, in order, and a pair (first, other) for each other one."""
+    """Return the position of each distinct row, and a pair (first, copy) for each copy."""
     seen: dict[bytes, int] = {}
     firsts, copies = [], []
     for i, row in enumerate(rows):
@@ -285,11 +278,11 @@ def _near(
 
 
 def _main_directions(unit: np.ndarray) -> np.ndarray:
-    """Return coordinates in which no two rows are further apart than they are."""
+    """Return coordinates in which no two rows are further apart than in `unit`."""
     if len(unit) <= _TILE or unit.shape[1] <= _DIRECTIONS:
         return unit
-    # Any orthonormal basis will do; one that holds much of the distances leaves little to measure in full.
-    # One step of subspace iteration from seeded directions (Halko, Martinsson and Tropp 2011) finds such.
+    # Any orthonormal basis is right; one that keeps most of a distance leaves few pairs to measure in full.
+    # One step of subspace iteration from seeded directions (Halko, Martinsson and Tropp 2011) finds one.
     sample = unit[np.linspace(0, len(unit) - 1, min(len(unit), _BASIS_ROWS)).astype(np.int64)]
     start = np.random.default_rng(0).standard_normal((unit.shape[1], _DIRECTIONS), np.float32)
     basis = np.linalg.qr(sample.T @ (sample @ np.linalg.qr(sample.T @ (sample @ start))[0]))[0]

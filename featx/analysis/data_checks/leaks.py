@@ -14,16 +14,16 @@ __all__ = ["Leaks", "find_conflicting_labels", "find_leaks"]
 
 @dataclass(frozen=True)
 class Leaks:
-    """Test images of which a training image is the same picture.
+    """Test images that show the same picture as a training image.
 
     Attributes
     ----------
     test : ndarray of shape (n_leaks,), int64
-        Positions of these test images, in the order of `find_leaks`'s `test`.
+        Positions of these test images, in the order of the argument `test`.
     train : ndarray of shape (n_leaks,), int64
-        For each, a training image of the same picture.
+        Position of a training image of the same picture.
     leaked : ndarray of shape (n_test,), bool
-        Which of the test images they are.
+        Mask of these images among the test images.
     """
 
     test: np.ndarray
@@ -45,14 +45,9 @@ def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) 
     Parameters
     ----------
     duplicates : NearDuplicates
-        Of all images; `NearDuplicates.pictures` are the kinds that count.
+        Near-duplicates among all images; `NearDuplicates.pictures` are the kinds that count.
     train, test : array-like of int
-        Positions of the images on either side.
-
-    Raises
-    ------
-    InputError
-        If a position is on both sides, or is none.
+        Positions of the training and the test images.
     """
     train, test = np.asarray(train, np.int64), np.asarray(test, np.int64)
     rows = np.concatenate([train, test])
@@ -63,11 +58,11 @@ def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) 
         raise InputError(f"image {both[0]} is in train and in test; expected no image in both")
     groups = duplicates.groups()
     trained = np.full(duplicates.n, -1)
-    trained[groups[train[::-1]]] = train[::-1]  # of several the first
+    trained[groups[train[::-1]]] = train[::-1]  # the first training image of a picture
     partner = trained[groups[test]]
     leaked = partner >= 0
     partners = dict(zip(test[leaked].tolist(), partner[leaked].tolist(), strict=True))
-    # A direct pair, the nearest one last, is a better witness than a copy of a copy.
+    # Name the nearest direct duplicate (visited last) rather than a copy of a copy.
     is_train = np.zeros(duplicates.n, bool)
     is_train[train] = True
     for a, b in duplicates.pairs[duplicates.of(*duplicates.pictures)][::-1].tolist():
@@ -90,11 +85,6 @@ def find_conflicting_labels(duplicates: NearDuplicates, labels: np.ndarray) -> l
     -------
     list of ndarray of int64
         The positions of the images of each such picture.
-
-    Raises
-    ------
-    InputError
-        If there is not one label for each image.
     """
     labels = np.asarray(labels)
     if labels.shape != (duplicates.n,):

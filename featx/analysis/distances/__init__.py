@@ -2,7 +2,8 @@
 
 Between sets X (n, d) and Y (m, d) of one space: `frechet_distance`, `mmd` and the permutation test
 `mmd_test`, `coral_distance`, `proxy_a_distance`, and Jensen-Shannon divergences, in bits. Between two
-representations of the same images, of any widths: `linear_cka`, `debiased_cka`.
+representations of the same images, of any widths: `linear_cka`, `debiased_cka`. All raise
+`featx.errors.InputError` where arrays do not fit together, are not finite, or have too few rows.
 """
 
 from featx.analysis.distances.cka import cka_matrix, debiased_cka, linear_cka

@@ -31,7 +31,7 @@ def linear_cka(X: Any, Y: Any) -> float:
     Raises
     ------
     InputError
-        If they differ in length, or all rows of one are alike.
+        If all rows of one are alike.
 
     References
     ----------
@@ -50,7 +50,7 @@ def linear_cka(X: Any, Y: Any) -> float:
 
 
 def debiased_cka(X: Any, Y: Any) -> float:
-    """Return the linear CKA with the unbiased estimate of HSIC in all three places.
+    """Return the linear CKA from unbiased estimates of HSIC, the Hilbert-Schmidt independence criterion.
 
     ``HSIC_1(K, L) = (tr K~ L~ + 1'K~1 1'L~1 / ((n - 1)(n - 2)) - 2 / (n - 2) 1'K~ L~ 1) / (n (n - 3))`` with
     K~ and L~ the Gram matrices of the rows with zeros on their diagonals.
@@ -58,7 +58,7 @@ def debiased_cka(X: Any, Y: Any) -> float:
     Parameters
     ----------
     X, Y : array-like of shape (n, d) and (n, e)
-        Row i of both is image i; n at least 4. The memory needed is that of n^2 numbers.
+        Row i of both is image i; n at least 4. It takes the memory of n^2 numbers.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def debiased_cka(X: Any, Y: Any) -> float:
     Raises
     ------
     InputError
-        If they differ in length, there are fewer than 4 rows, or all rows of one are alike.
+        If all rows of one are alike.
 
     References
     ----------
@@ -82,22 +82,17 @@ def debiased_cka(X: Any, Y: Any) -> float:
 
 
 def cka_matrix(representations: Sequence[Any]) -> np.ndarray:
-    """Return `debiased_cka` between every two of several representations of the same images.
+    """Return `debiased_cka` of each pair among several representations of the same images.
 
     Parameters
     ----------
     representations : sequence of k array-likes of shape (n, d_i)
-        n at least 4. The memory needed is that of k n^2 numbers.
+        n at least 4. It takes the memory of k n^2 numbers.
 
     Returns
     -------
     ndarray of shape (k, k)
         1 on the diagonal; NaN for a representation in which all rows are alike.
-
-    Raises
-    ------
-    InputError
-        If they differ in length, or there are fewer than 4 rows.
     """
     rows = [check_embeddings(X, f"representation {i}", at_least=4) for i, X in enumerate(representations)]
     n = len(rows[0])

@@ -11,20 +11,19 @@ from featx.analysis.rows import check_two_sets
 from featx.errors import InputError
 
 _FOLDS = 5
-_COMPONENTS = 256  # principal components at most: beyond them the fit takes longer and says no more
+_COMPONENTS = 256  # principal components at most: more take longer and change nothing
 
 
 @dataclass(frozen=True)
 class DomainClassifier:
-    """What a linear classifier of the two sets says of images that it was not fitted on.
+    """Out-of-fold results of a linear classifier that tells two sets apart.
 
     Attributes
     ----------
     error : float
         Share of mistakes, with both sets weighted equally: 0.5 is guessing.
     log_ratio : ndarray of shape (n + m,)
-        ln p_Y(row) / p_X(row) of the rows of X and then of Y: the density ratio that the classifier implies
-        (its log odds less those of the sizes).
+        ln p_Y(row) / p_X(row) of the rows of X and then of Y: the density ratio that the classifier implies.
     """
 
     error: float
@@ -37,26 +36,17 @@ class DomainClassifier:
 
 
 def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
-    """Train a classifier that tells the rows of two sets apart, out of fold.
+    """Tell the rows of two sets apart by a linear classifier, out of fold.
 
-    Logistic regression on the standardised principal components (256 at most) of the training folds, the
-    two sets weighted alike, in 5 stratified folds.
+    It is a logistic regression on the first principal components (256 at most) of standardised embeddings,
+    with equal weights of the two sets, in 5 stratified folds.
 
     Parameters
     ----------
     X, Y : array-like of shape (n, d) and (m, d)
         n and m at least 5.
     seed : int, default=0
-        Of the folds.
-
-    Returns
-    -------
-    DomainClassifier
-
-    Raises
-    ------
-    InputError
-        If the sets cannot be used, or differ in width.
+        Seed of the folds.
 
     References
     ----------
@@ -83,7 +73,7 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
         LogisticRegression(C=1 / most, class_weight="balanced", max_iter=1000),
     )
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    # With equal weights of the sets, the log odds are those of the densities.
+    # With equal weights of the sets, the log odds are the log ratio of the densities.
     log_ratio = cross_val_predict(model, rows, side, cv=folds, method="decision_function")
     wrong = (log_ratio > 0) != (side == 1)
     return DomainClassifier(float((wrong[side == 0].mean() + wrong[side == 1].mean()) / 2), log_ratio)
@@ -101,11 +91,6 @@ def proxy_a_distance(X: Any, Y: Any, *, seed: int = 0) -> float:
     -------
     float
         From 0 (the sets cannot be told apart) to 2.
-
-    Raises
-    ------
-    InputError
-        As for `domain_classifier`.
 
     References
     ----------

@@ -29,11 +29,6 @@ def jensen_shannon(p: Any, q: Any) -> float:
     float
         From 0 to 1.
 
-    Raises
-    ------
-    InputError
-        If they differ in shape, are empty, or are no distributions.
-
     References
     ----------
     J. Lin, "Divergence measures based on the Shannon entropy", IEEE Trans. Information Theory 37 (1991),
@@ -62,37 +57,23 @@ def profile_divergence(P: Any, Q: Any) -> float:
     ----------
     P, Q : array-like of shape (n, k) and (m, k)
         Source class probabilities of the images of each set.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    InputError
-        As for `jensen_shannon`, or the widths differ.
     """
     x, y = check_two_sets(P, Q, at_least=1)
     return jensen_shannon(x.mean(axis=0), y.mean(axis=0))
 
 
 def shared_basis(X: Any, Y: Any, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return both sets in the first principal components of their union.
+    """Return the coordinates of both sets in the first principal components of their union.
 
     Parameters
     ----------
     X, Y : array-like of shape (n, d) and (m, d)
     n_components : int
-        At most d and n + m - 1 are taken.
+        Number of components c; at most d and n + m - 1 are taken.
 
     Returns
     -------
     ndarrays of shape (n, c) and (m, c)
-
-    Raises
-    ------
-    InputError
-        If the sets cannot be used, or `n_components` is not positive.
     """
     if n_components < 1:
         raise InputError(f"n_components must be at least 1, got {n_components}")
@@ -112,25 +93,20 @@ def _unit(columns: np.ndarray) -> np.ndarray:
 
 
 def histogram_divergence(X: Any, Y: Any, *, n_components: int = 8, bins: int = 20) -> float:
-    """Return the divergence of the two histograms along each principal component, averaged.
+    """Return the mean divergence of the two sets' histograms along each principal component.
 
     Parameters
     ----------
     X, Y : array-like of shape (n, d) and (m, d)
     n_components : int, default=8
-        Of the union (`shared_basis`).
+        Number of principal components of the union (`shared_basis`).
     bins : int, default=20
-        Of equal width, from the least to the greatest value of the union.
+        Number of bins of equal width, from the least to the greatest value of the union; at least 2.
 
     Returns
     -------
     float
         The fewer rows a bin has, the larger it is by chance alone.
-
-    Raises
-    ------
-    InputError
-        If the sets cannot be used, or `bins` is below 2.
     """
     if bins < 2:
         raise InputError(f"bins must be at least 2, got {bins}")
@@ -150,17 +126,13 @@ def density_divergence(X: Any, Y: Any, *, grid: int = 64) -> float:
     X, Y : array-like of shape (n, d) and (m, d)
         At least 3 rows each, d at least 2.
     grid : int, default=64
-        Points along each axis at which the densities are compared, from 10 % of the range below the least
-        value to as much above the greatest. Bandwidths by Scott's rule.
-
-    Returns
-    -------
-    float
+        Points along each axis at which the densities are compared; the axes reach 10 % beyond the values.
+        Bandwidths are by Scott's rule.
 
     Raises
     ------
     InputError
-        If the sets cannot be used, or vary in less than two directions.
+        If a set varies in less than two directions.
     """
     from scipy.stats import gaussian_kde
 

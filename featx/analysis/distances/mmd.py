@@ -18,17 +18,17 @@ _AT_A_TIME = 256  # permutations
 
 @dataclass(frozen=True)
 class MMDTest:
-    """The permutation test of the hypothesis that two sets come from one distribution.
+    """Result of the permutation test of the hypothesis that two sets come from one distribution.
 
     Attributes
     ----------
     value : float
         Unbiased estimate of the squared MMD; may be below 0.
     p_value : float
-        Share of random divisions of the union, the observed one counted, whose value is at least as large
-        (Phipson and Smyth 2010, eq. 2): never 0.
+        Share of the divisions of the union, random ones and the observed one, whose value is at least as
+        large (Phipson and Smyth 2010, eq. 2): never 0.
     bandwidths : tuple of float
-        Of the kernels.
+        Bandwidths of the kernels.
     n_permutations : int
     """
 
@@ -47,18 +47,9 @@ def mmd(X: Any, Y: Any, *, bandwidths: float | Sequence[float] | None = None) ->
     Parameters
     ----------
     X, Y : array-like of shape (n, d) and (m, d)
-        n and m at least 2; the memory needed is that of (n + m)^2 numbers.
+        n and m at least 2. It takes the memory of (n + m)^2 numbers.
     bandwidths : float or sequence of float, optional
         The s; by default the median distance between any two different rows of the union.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    InputError
-        If the sets cannot be used, differ in width, or a bandwidth is not above 0.
 
     References
     ----------
@@ -80,7 +71,7 @@ def mmd_test(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> MMDTest:
-    """Test by permutations of one Gram matrix whether the difference of two sets could be chance.
+    """Test by permutations whether the difference between two sets could be chance.
 
     Parameters
     ----------
@@ -90,15 +81,6 @@ def mmd_test(
         Without `bandwidths`: the mean of kernels of 1/4, 1/2, 1, 2 and 4 median distances.
     n_permutations : int, default=1000
     seed : int, default=0
-
-    Returns
-    -------
-    MMDTest
-
-    Raises
-    ------
-    InputError
-        As for `mmd`, or `n_permutations` is not positive.
     """
     if n_permutations < 1:
         raise InputError(f"n_permutations must be at least 1, got {n_permutations}")
@@ -113,7 +95,7 @@ def mmd_test(
     for done in range(0, n_permutations, _AT_A_TIME):
         b = min(_AT_A_TIME, n_permutations - done)
         drawn = rng.permuted(np.repeat(first, b, axis=1), axis=0)
-        # Divisions that rounding alone tells from the observed one are as large.
+        # Divisions that differ from the observed one by rounding alone count as equal.
         hits += int((_values(K, drawn, n) >= value - 1e-12).sum())
     return MMDTest(value, (hits + 1) / (n_permutations + 1), used, n_permutations)
 

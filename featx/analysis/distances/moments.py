@@ -13,26 +13,21 @@ def frechet_distance(X: Any, Y: Any, *, shrinkage: bool = False) -> float:
     """Return the squared Frechet distance of the Gaussians with the sets' means and covariances.
 
     ``|m_x - m_y|^2 + tr S_x + tr S_y - 2 tr (S_x S_y)^(1/2)``. With any factors S = L^T L the last trace is
-    the sum of the singular values of L_x L_y^T: no square root of a product of nearly singular matrices is
-    taken, which is where the usual computation loses digits or turns complex.
+    the sum of the singular values of L_x L_y^T. This avoids the square root of a product of nearly singular
+    matrices, where the usual computation loses digits or turns complex.
 
     Parameters
     ----------
     X, Y : array-like of shape (n, d) and (m, d)
         n and m at least 2.
     shrinkage : bool, default=False
-        Covariances by Ledoit and Wolf's shrinkage in place of the unbiased ones, for few rows.
+        Use covariances shrunk by Ledoit and Wolf's method, for few rows.
 
     Returns
     -------
     float
-        At least 0. The estimate is biased upwards, the more the fewer rows there are for d: compare only
-        values of sets of the same sizes, such as that of a random division of the union.
-
-    Raises
-    ------
-    InputError
-        If the sets cannot be used, or differ in width.
+        At least 0. The estimate is biased upwards, more so with few rows for d: compare only values of sets
+        of the same sizes, such as that of a random division of the union.
 
     References
     ----------
@@ -67,15 +62,6 @@ def coral_distance(X: Any, Y: Any) -> float:
     ----------
     X, Y : array-like of shape (n, d) and (m, d)
         n and m at least 2.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    InputError
-        If the sets cannot be used, or differ in width.
 
     References
     ----------

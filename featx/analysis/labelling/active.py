@@ -1,7 +1,8 @@
 """Choose which images to label next (active learning), from embeddings and a probe's probabilities.
 
-Each function returns positions of unlabelled images, the first to label first. `margin` chooses images that
-the probe is unsure of, `k_center` images unlike all labelled ones, `badge` both.
+Each function returns positions of unlabelled images, in the order in which to label them. `margin` chooses
+images that the probe is unsure of, `k_center` images unlike all labelled ones, `badge` both. They raise
+`featx.errors.InputError` if arrays do not fit, or `n` is larger than the number of images.
 """
 
 from __future__ import annotations
@@ -25,19 +26,14 @@ def margin(probabilities: np.ndarray, n: int) -> np.ndarray:
     Parameters
     ----------
     probabilities : array-like of shape (n_images, n_classes)
-        Of a probe trained on the labelled images.
+        Predictions of a probe trained on the labelled images.
     n : int
-        How many to choose.
+        Number of images to choose.
 
     Returns
     -------
     ndarray of shape (n,), int64
         The smallest difference first; of equal ones, the first image first.
-
-    Raises
-    ------
-    InputError
-        If these are no probabilities, or more images are asked for than there are.
     """
     p = _probabilities(probabilities)
     first, second = np.partition(p, p.shape[1] - 2, axis=1)[:, :-3:-1].T
@@ -55,19 +51,14 @@ def k_center(embeddings: np.ndarray, n: int, *, labelled: np.ndarray | None = No
     ----------
     embeddings : array-like of shape (n_images, d)
     n : int
-        How many to choose.
+        Number of images to choose.
     labelled : array-like of shape (n_labelled, d), optional
         Embeddings of labelled images. Without any, the first choice is the image nearest to the mean.
 
     Returns
     -------
     ndarray of shape (n,), int64
-        Deterministic; of images at the same distance the first one.
-
-    Raises
-    ------
-    InputError
-        If the embeddings do not fit, or more images are asked for than there are.
+        Deterministic; at equal distance, the first image.
     """
     rows = _rows("embeddings", embeddings)
     n = _count(n, len(rows))
@@ -97,26 +88,21 @@ def badge(embeddings: np.ndarray, probabilities: np.ndarray, n: int, *, seed: in
     loss in the probe's weights would be the outer product of (p - onehot(y)) and the embedding x (section 3).
     Gradients are chosen by the seeding of k-means++ (Arthur and Vassilvitskii 2007): each with a probability
     proportional to its squared distance to the chosen ones; the first is the longest gradient. The outer
-    products are never formed: the inner product of two is that of their p times that of their x.
+    products are never formed: their inner product is that of the (p - onehot(y)) times that of the x.
 
     Parameters
     ----------
     embeddings : array-like of shape (n_images, d)
     probabilities : array-like of shape (n_images, n_classes)
-        Of a linear probe trained on the labelled images.
+        Predictions of a linear probe trained on the labelled images.
     n : int
-        How many to choose.
+        Number of images to choose.
     seed : int, default=0
         Seed of the draws.
 
     Returns
     -------
     ndarray of shape (n,), int64
-
-    Raises
-    ------
-    InputError
-        If the arrays do not fit, or more images are asked for than there are.
     """
     rows, p = _rows("embeddings", embeddings), _probabilities(probabilities)
     if len(rows) != len(p):
@@ -151,7 +137,7 @@ def _squared(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
 
 
 def _rows(name: str, rows: np.ndarray) -> np.ndarray:
-    """Return rows in float64 if they are, else in float32."""
+    """Return checked rows in float64 if they are float64, else in float32."""
     return check_embeddings(
         rows, name, dtype=np.float64 if np.asarray(rows).dtype == np.float64 else np.float32
     )

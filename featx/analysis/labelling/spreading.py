@@ -16,10 +16,10 @@ from featx.errors import InputError
 __all__ = ["CosineLabelSpreading"]
 
 UNLABELLED = -1
-#: Relative residual, so small because of rows far from all labels. The condition number is at most
-#: (1 + alpha) / (1 - alpha): a few hundred steps.
+#: Relative residual; it is small so that rows far from all labels are right. The condition number is at most
+#: (1 + alpha) / (1 - alpha), so that takes a few hundred steps.
 _TOLERANCE = 1e-12
-#: A cosine up to this is 0 but for rounding in float32; an edge of weight 1e-20 would still carry a label.
+#: A cosine up to this counts as 0 (rounding in float32): even an edge of weight 1e-20 would carry a label.
 _ORTHOGONAL = 1e-6
 
 
@@ -55,13 +55,13 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Without the mark -1.
+        The classes, without -1.
     label_distributions_ : ndarray of shape (n, n_classes), float64
-        Of each row in `fit`, summing to 1. A row that no label reaches has the shares of the labels.
+        Class probabilities of each row in `fit`. A row that no label reaches has the shares of the labels.
     transduction_ : ndarray of shape (n,)
         The most probable class of each row seen in `fit`.
     reached_ : ndarray of shape (n,), bool
-        Whether a path of edges leads from the row to a labelled one.
+        Whether a path of edges connects the row with a labelled one.
     rows_ : ndarray of shape (n, n_features)
         The rows seen in `fit`.
     n_features_in_ : int
@@ -164,7 +164,7 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
         """Return the weights A + A^T."""
         n = len(X)
         near, gaps = nearest(X, X, min(self.n_neighbors + 1, n))
-        # Without the row itself; if among many copies it is not in the list, without the last one.
+        # Drop the row itself or, if among many copies it is not in the list, the last neighbour.
         own = near == np.arange(n)[:, None]
         own[~own.any(axis=1), -1] = True
         start = np.repeat(np.arange(n), near.shape[1] - 1)
@@ -196,7 +196,7 @@ class CosineLabelSpreading(ClassifierMixin, BaseEstimator):
 
 
 def _normalised(W: sparse.csr_array) -> sparse.csr_array:
-    """Return D^-1/2 W D^-1/2; rows without edges stay without."""
+    """Return D^-1/2 W D^-1/2; rows without edges stay zero."""
     degrees = W.sum(axis=1)
     scale = sparse.diags_array(np.where(degrees > 0, 1 / np.sqrt(np.where(degrees > 0, degrees, 1)), 0))
     return (scale @ W @ scale).tocsr()
@@ -206,10 +206,10 @@ def _spread(S: sparse.csr_array, Y: np.ndarray, alpha: float) -> np.ndarray:
     """Solve (1 - alpha) (I - alpha S)^-1 Y; positive definite, because no eigenvalue of S exceeds 1."""
     system = sparse.eye_array(len(Y), format="csr") - alpha * S
     columns = [cg(system, (1 - alpha) * y, rtol=_TOLERANCE, atol=0.0)[0] for y in Y.T]
-    return np.maximum(np.stack(columns, axis=1), 0)  # no element is negative but by rounding
+    return np.maximum(np.stack(columns, axis=1), 0)  # negative elements are rounding
 
 
 def _connected(S: sparse.csr_array, labelled: np.ndarray) -> np.ndarray:
-    """Return which rows have a labelled row in their component."""
+    """Return which rows have a labelled row in their connected component."""
     count, component = connected_components(S, directed=False)
     return (np.bincount(component[labelled], minlength=count) > 0)[component]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.analysis.rows import check_embeddings
+from featx.analysis.rows import check_embeddings, class_codes
 from featx.errors import InputError
 
 _BLOCK = 8192  # rows in float64 at a time
@@ -27,7 +27,7 @@ _LOGME_TOLERANCE, _LOGME_STEPS = 1e-10, 1000
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What the scores need of embeddings and labels; made once by `of` and passed to several scores.
+    """The decomposition that the scores need; `of` makes it once for several scores.
 
     Attributes
     ----------
@@ -37,9 +37,10 @@ class Spectrum:
         Rows of each class.
     squares, sums : ndarrays of shape (r,) and (r, k), float64
         Squared singular values of F above rounding, and V^T F^T Y.
-    centred_squares, centred_sums : the same for F less its mean
+    centred_squares, centred_sums : ndarrays of shape (r,) and (r, k), float64
+        The same for F less its mean.
     fourth : float
-        Sum over rows of |f_i - mean|^4, for Ledoit and Wolf's shrinkage.
+        Sum over rows of ``|f_i - mean|^4``, for Ledoit and Wolf's shrinkage.
     """
 
     n: int
@@ -53,8 +54,8 @@ class Spectrum:
 
     @classmethod
     def of(cls, F: Any, y: Any) -> Spectrum:
-        """Decompose embeddings (n, d) with class labels (n,); `InputError` if they cannot be used."""
-        rows, codes, k = checked(F, y)
+        """Decompose embeddings (n, d) with class labels (n,)."""
+        rows, codes, k = _checked(F, y)
         mean = rows.mean(axis=0, dtype=np.float64)
         one_hot = np.eye(k)[codes]
         squares, sums, _ = _decomposed(rows, np.zeros_like(mean), one_hot)
@@ -71,19 +72,13 @@ class Spectrum:
         )
 
 
-def checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return rows, codes 0 .. k - 1 of the classes that occur, and k; `InputError` if they cannot be used."""
+def _checked(F: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return rows, codes 0 .. k - 1 of the classes that occur, and k."""
     rows = check_embeddings(F, "embeddings", dtype=None)
-    labels = np.asarray(y)
-    if labels.shape != (len(rows),) or labels.dtype.kind not in "iub":
-        raise InputError(
-            f"labels: expected {len(rows)} integers, one for each row, got {labels.dtype} of shape "
-            f"{labels.shape}"
-        )
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
+    codes, k = class_codes(y, len(rows))
+    if k < 2:
         raise InputError("labels: a score needs at least 2 classes, got 1")
-    return rows, codes, len(classes)
+    return rows, codes, k
 
 
 def _decomposed(rows: np.ndarray, mean: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -128,16 +123,12 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
     numbers : bool, default=False
         Whether `y` are numeric targets.
     spectrum : Spectrum, optional
-        ``Spectrum.of(F, y)`` if it exists already; then `F` and `y` are not used.
-
-    Returns
-    -------
-    float
+        ``Spectrum.of(F, y)``, so that it is not computed again; then `F` and `y` are not used.
 
     Raises
     ------
     InputError
-        If the arrays cannot be used, or a numeric target is all zeros.
+        If a numeric target is all zeros.
 
     References
     ----------
@@ -146,7 +137,7 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
 
     Notes
     -----
-    In the authors' code ln |A| leaves out the d - r directions in which F does not vary (n < d, or dead
+    In the authors' code ``ln |A|`` leaves out the d - r directions in which F does not vary (n < d, or dead
     features) while d/2 ln alpha counts them; here both count all directions, as the evidence is defined.
     """
     if numbers:
@@ -174,8 +165,7 @@ def logme(F: Any, y: Any, *, numbers: bool = False, spectrum: Spectrum | None = 
 
 
 def _evidence(sigma: np.ndarray, z2: np.ndarray, length: float, n: int) -> float:
-    """Return the largest evidence per row, for squared singular values `sigma`, `z2` = (U^T t)^2, `length` =
-    |t|^2.
+    """Return the largest evidence per row; sigma: squared singular values, z2 = (U^T t)^2, length = |t|^2.
 
     With r = alpha / beta: |m|^2 = sum sigma z2 / (sigma + r)^2, and |F m - t|^2 = sum z2 r^2 / (sigma + r)^2
     + the part of t outside the columns of F.
@@ -204,8 +194,8 @@ def _evidence(sigma: np.ndarray, z2: np.ndarray, length: float, n: int) -> float
 def h_score(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float:
     """Return the H-score: how much of the whitened embeddings' variance lies between the classes.
 
-    ``H = tr(cov(f)^-1 cov(E[f | y]))``. With F centred this is sum_c |sum of class c's rows of U|^2 / n_c; it
-    lies between 0 and min(d, classes - 1).
+    ``H = tr(cov(f)^-1 cov(E[f | y]))``, between 0 and min(d, classes - 1). With F centred it is
+    ``sum_c |sum of class c's rows of U|^2 / n_c``.
 
     Parameters
     ----------
@@ -218,11 +208,6 @@ def h_score(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float:
     -------
     float
         With n <= d it is (nearly) classes - 1 whatever the labels: use `h_score_shrunk` then.
-
-    Raises
-    ------
-    InputError
-        If the arrays cannot be used.
 
     References
     ----------
@@ -247,14 +232,10 @@ def h_score_shrunk(F: Any, y: Any, *, spectrum: Spectrum | None = None) -> float
     spectrum : Spectrum, optional
         As for `logme`.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     InputError
-        If the arrays cannot be used, or all rows are alike.
+        If all rows are alike.
 
     References
     ----------
@@ -293,16 +274,7 @@ def transrate(F: Any, y: Any, *, eps: float = 1e-4, spectrum: Spectrum | None = 
     eps : float, default=1e-4
         Distortion, in the units of the squared embeddings.
     spectrum : Spectrum, optional
-        As for `logme`; `F` and `y` are needed all the same.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    InputError
-        If the arrays cannot be used, or `eps` is not positive.
+        As for `logme`; `F` and `y` are used, too.
 
     References
     ----------
@@ -314,7 +286,7 @@ def transrate(F: Any, y: Any, *, eps: float = 1e-4, spectrum: Spectrum | None = 
     """
     if not eps > 0:
         raise InputError(f"eps must be above 0, got {eps}")
-    rows, codes, k = checked(F, y)
+    rows, codes, k = _checked(F, y)
     known = spectrum if spectrum is not None else Spectrum.of(F, y)
     mean = rows.mean(axis=0, dtype=np.float64)
     rate = 0.5 * float(np.log1p(known.centred_squares / (known.n * eps)).sum())

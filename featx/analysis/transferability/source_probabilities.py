@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.analysis.rows import class_codes
 from featx.errors import InputError
 
 
@@ -37,21 +38,16 @@ def leep(P: Any, y: Any) -> float:
     float
         At most 0, in nats.
 
-    Raises
-    ------
-    InputError
-        If the arrays cannot be used.
-
     References
     ----------
     C. Nguyen, T. Hassner, M. Seeger, C. Archambeau, "LEEP: A new measure to evaluate transferability of
     learned representations", ICML 2020, eq. 1 and 2.
     """
     probabilities = _probabilities(P)
-    codes, k = _codes(y, len(probabilities))
+    codes, k = class_codes(y, len(probabilities))
     joint = np.eye(k)[codes].T @ probabilities
     total = joint.sum(axis=0)
-    # A source class to which no image gives any probability takes no part.
+    # A source class that has no probability in any image is left out.
     given = np.divide(joint, total, out=np.zeros_like(joint), where=total > 0)
     expected = np.einsum("ij,ij->i", probabilities, given[codes])
     return float(np.log(expected).mean())
@@ -75,11 +71,6 @@ def nce(source: Any, y: Any) -> float:
     float
         At most 0, in nats.
 
-    Raises
-    ------
-    InputError
-        If the arrays cannot be used.
-
     References
     ----------
     A. Tran, C. Nguyen, T. Hassner, "Transferability and hardness of supervised classification tasks", ICCV
@@ -95,7 +86,7 @@ def nce(source: Any, y: Any) -> float:
             "source: expected finite probabilities of shape (n, k) or integers of shape (n,), got "
             f"{given.dtype} of shape {given.shape}"
         )
-    codes, k = _codes(y, len(seen))
+    codes, k = class_codes(y, len(seen))
     classes, z = np.unique(seen, return_inverse=True)
     joint = np.bincount(codes * len(classes) + z, minlength=k * len(classes)).reshape(k, -1)
     n_y, n_z = np.nonzero(joint)
@@ -115,13 +106,3 @@ def _probabilities(P: Any) -> np.ndarray:
             f"{row} sums to {total[row]:.4g}"
         )
     return p / total[:, None]
-
-
-def _codes(y: Any, n: int) -> tuple[np.ndarray, int]:
-    labels = np.asarray(y)
-    if labels.shape != (n,) or not n or labels.dtype.kind not in "iub":
-        raise InputError(
-            f"labels: expected {n} integers, one for each row, got {labels.dtype} of shape {labels.shape}"
-        )
-    classes, codes = np.unique(labels, return_inverse=True)
-    return codes, len(classes)

@@ -110,7 +110,7 @@ def test_a_large_set_is_learnt_from_in_part(monkeypatch):
     X = np.random.default_rng(0).normal(3.0 * y[:, None], 1, (200, 8)).astype(np.float32)
     p = predict_out_of_sample(X, y, np.arange(200), np.empty(0, np.int64))
     assert (p.argmax(axis=1) == y).mean() > 0.95
-    taken = confident_learning._spread(y, np.arange(200), np.random.default_rng(0).permutation(200))
+    taken = confident_learning._subsample(y, np.arange(200), np.random.default_rng(0).permutation(200))
     assert np.bincount(y[taken]).tolist() == [36, 5]
 
 
