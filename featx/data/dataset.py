@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from featx.data.facts import as_html, one_line
+from featx.data.collection import Collection
 from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
-from featx.data.tasks import LABEL, Task, WithTasks, check_targets
+from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import DatasetError, InputError
 from featx.inputs import Source
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(eq=False)
-class Dataset(WithTasks):
+@dataclass(eq=False, repr=False)
+class Dataset(Collection):
     """Images in order, with labels, splits and groups where they are known.
 
     Parameters
@@ -53,14 +53,14 @@ class Dataset(WithTasks):
     """
 
     name: str
-    images: list[Source] = field(repr=False)
-    labels: np.ndarray | None = field(default=None, repr=False)
+    images: list[Source]
+    labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
-    splits: np.ndarray | None = field(default=None, repr=False)
-    groups: np.ndarray | None = field(default=None, repr=False)
-    targets: dict[str, Task] = field(default_factory=dict, repr=False)
+    splits: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    targets: dict[str, Task] = field(default_factory=dict)
     label_name: str = LABEL
-    reading: ReadReport = field(default_factory=ReadReport, repr=False)
+    reading: ReadReport = field(default_factory=ReadReport)
     _error: ClassVar[type[InputError]] = DatasetError
 
     def __post_init__(self) -> None:
@@ -97,12 +97,6 @@ class Dataset(WithTasks):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __repr__(self) -> str:
-        return one_line(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self)
-
     @property
     def ids(self) -> list[str]:
         """The ids of the images, in order."""
@@ -125,27 +119,8 @@ class Dataset(WithTasks):
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return the images at `indices` (whole numbers or a mask), in that order, with the same classes."""
-        chosen = np.asarray(indices)
-        if chosen.dtype == bool:
-            if chosen.shape != (len(self),):
-                raise DatasetError(f"{self.name}: a mask must have shape ({len(self)},), got {chosen.shape}")
-            chosen = np.flatnonzero(chosen)
-        chosen = chosen.astype(np.int64)
-
-        def pick(values: np.ndarray | None) -> np.ndarray | None:
-            return None if values is None else values[chosen]
-
-        return Dataset(
-            self.name,
-            [self.images[i] for i in chosen.tolist()],
-            pick(self.labels),
-            self.classes,
-            pick(self.splits),
-            pick(self.groups),
-            {name: task.subset(chosen) for name, task in self.targets.items()},
-            self.label_name,
-            self.reading,
-        )
+        rows = self._row_numbers(indices)
+        return self._take(rows, images=[self.images[i] for i in rows.tolist()])
 
     def limit(self, n: int, seed: int = 0) -> Dataset:
         """Draw at most `n` images, in proportion from every class of every split, and keep their order.

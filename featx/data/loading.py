@@ -12,12 +12,11 @@ import numpy as np
 from featx.data.dataset import Dataset
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import format_of_file
+from featx.data.readers.folder_listing import PathFinder, format_of_file
 from featx.data.readers.images import is_encoded
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.records import has_columns, read_frame, read_records
 from featx.data.readers.table import SUFFIXES, read_table
-from featx.data.readers.unicode_paths import PathFinder
 from featx.data.summary import announce
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError, UnknownName, reason_of

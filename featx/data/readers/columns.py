@@ -6,24 +6,17 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from featx.data.dataset import Dataset, check_evaluated_classes
-from featx.data.labels import class_name, encode, is_missing, parse_groups, same_form, split_name
+from featx.data.labels import class_name, encode, is_missing, parse_each, parse_groups, same_form, split_name
 from featx.data.read_report import SKIP_HINT, ReadReport
+from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
-from featx.data.readers.unicode_paths import PathFinder
-from featx.data.tasks import (
-    LABEL,
-    Task,
-    check_asked,
-    check_not_empty,
-    make_class_task,
-    make_number_task,
-    names_of,
-)
+from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, make_task, names_of
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.inputs.image import FileImage
 
@@ -66,16 +59,18 @@ class Table:
         """``"path"`` or ``"image"``."""
         return "image" if "image" in self.columns else "path"
 
-    def error(self, i: int, column: str, problem: str) -> DatasetError:
+    def error(self, column: str, i: int, problem: str) -> DatasetError:
+        """Return an error that names row and column."""
         line = f"{self.place}, row {self.rows[i]}, column {column}: {problem}"
         return DatasetError(" ".join(line.splitlines()))  # a value of the table may have several lines
 
-    def first_missing(self, column: str) -> DatasetError | None:
+    def missing(self, column: str) -> DatasetError | None:
+        """Return an error on the first missing value of a column; None if it has none."""
         gaps = [i for i, value in enumerate(self.columns[column]) if is_missing(value)]
         if not gaps:
             return None
         more = f" (and {len(gaps) - 1} more rows)" if len(gaps) > 1 else ""
-        return self.error(gaps[0], column, f"no value{more}")
+        return self.error(column, gaps[0], f"no value{more}")
 
     def keep(self, kept: Sequence[int]) -> None:
         """Drop all rows but these."""
@@ -181,16 +176,16 @@ def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
             path = finder.find(os.path.normpath(os.path.join(table.folder, given)))
             if path in seen:
                 raise table.error(
-                    i, column, f"{value} is already in row {table.rows[seen[path]]}; remove one of them"
+                    column, i, f"{value} is already in row {table.rows[seen[path]]}; remove one of them"
                 )
             seen[path] = i
             images[i] = FileImage(ids[i], path, tree=tree)
             if not os.path.isfile(path):
                 absent[i] = path
         elif column == "path":
-            raise table.error(i, column, f"expected text, got {value!r}")
+            raise table.error(column, i, f"expected text, got {value!r}")
     if on_error == "raise":
-        if blank and (error := table.first_missing(column)):
+        if blank and (error := table.missing(column)):
             raise DatasetError(f"{error}; {SKIP_HINT}")
         if absent:
             raise _absent(table, column, absent)
@@ -212,34 +207,30 @@ def _absent(table: Table, column: str, absent: dict[int, str]) -> DatasetError:
     first = next(iter(absent))
     names = ", ".join(str(table.columns[column][i]) for i in list(absent)[:3])
     more = f" ({len(absent)} rows: {names}{', ...' if len(absent) > 3 else ''})" if len(absent) > 1 else ""
-    return table.error(first, column, f"no such file: {absent[first]}{more}; {SKIP_HINT}")
+    return table.error(column, first, f"no such file: {absent[first]}{more}; {SKIP_HINT}")
 
 
 def _labels(table: Table, labelled: bool) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     values = table.columns.get("label")
     if values is None or (not labelled and all(is_missing(value) for value in values)):
         return None, None
-    if error := table.first_missing("label"):
+    if error := table.missing("label"):
         raise error
-    names = []
-    for i, value in enumerate(values):
-        name = class_name(value)
-        if name is None:
-            raise table.error(i, "label", f"expected a name or a whole number, got {value!r}")
-        names.append(name)
+
+    def refuse(i: int, value: Any) -> DatasetError:
+        return table.error("label", i, f"expected a name or a whole number, got {value!r}")
+
+    names = parse_each(values, class_name, refuse)
     present = set(names)
     return encode(names, [name for name in table.orders.get("label", ()) if name in present] or None)
 
 
 def _tasks(table: Table, label: list[str], target: list[str]) -> list[Task]:
     gaps = len(label) + len(target) > 1
-    tasks = []
-    for name, make in [*((n, make_class_task) for n in label), *((n, make_number_task) for n in target)]:
-
-        def refuse(i: int, problem: str, name: str = name) -> DatasetError:
-            return table.error(i, name, problem)
-
-        tasks.append(make(name, table.columns[name], refuse, gaps=gaps))
+    tasks = [
+        make_task(name, table.columns[name], partial(table.error, name), numbers=name in target, gaps=gaps)
+        for name in (*label, *target)
+    ]
     check_not_empty(tasks, table.place)
     return tasks
 
@@ -248,22 +239,20 @@ def _splits(table: Table) -> np.ndarray | None:
     values = table.columns.get("split")
     if values is None:
         return None
-    if error := table.first_missing("split"):
+    if error := table.missing("split"):
         raise error
-    names = []
-    for i, value in enumerate(values):
-        name = split_name(value)
-        if name is None:
-            raise table.error(i, "split", f"unknown split {value!r}; expected train, val or test")
-        names.append(name)
-    return np.array(names, dtype="U5")
+
+    def refuse(i: int, value: Any) -> DatasetError:
+        return table.error("split", i, f"unknown split {value!r}; expected train, val or test")
+
+    return np.array(parse_each(values, split_name, refuse), dtype="U5")
 
 
 def _groups(table: Table) -> np.ndarray | None:
     values = table.columns.get("group")
     if values is None:
         return None
-    if error := table.first_missing("group"):
+    if error := table.missing("group"):
         raise error
     return parse_groups(values, len(values))
 
@@ -277,8 +266,8 @@ def _check_groups(table: Table, splits: np.ndarray | None, groups: np.ndarray | 
         if splits[i] == "test" and group in trained:
             other = trained[group]
             raise table.error(
-                i,
                 "group",
+                i,
                 f"group {group!r} is in test here and in {splits[other]} in row {table.rows[other]}; "
                 "a group must not be on both sides",
             )

@@ -11,8 +11,7 @@ from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import Layout, read_layout
-from featx.data.readers.folder_listing import Listing, Parts, list_images
-from featx.data.readers.unicode_paths import PathFinder
+from featx.data.readers.folder_listing import Listing, Parts, PathFinder, list_images
 from featx.errors import DatasetError
 from featx.inputs.image import FileImage
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import is_missing
-from featx.data.readers.unicode_paths import PathFinder
+from featx.data.readers.folder_listing import PathFinder
 from featx.errors import DatasetError, ImageError
 from featx.inputs import Source
 from featx.inputs.image import SOURCES, LazyImage, as_source
