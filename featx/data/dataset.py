@@ -44,12 +44,12 @@ class Dataset(Collection):
     label_name : str, default="label"
         Name of the labels among the `tasks`.
     reading : ReadReport
-        What was left out when it was read, what failed, where the splits come from.
+        What was left out and what failed when the data was read, and where the splits come from.
 
     Raises
     ------
     DatasetError
-        If lengths disagree, an id occurs twice or a value is impossible.
+        If lengths disagree, an id occurs twice or a value is not valid.
     """
 
     name: str
@@ -103,10 +103,10 @@ class Dataset(Collection):
         return [image.id for image in self.images]
 
     def targets_frame(self) -> pandas.DataFrame:
-        """Return all tasks as the columns of a data frame, for estimators that predict several things.
+        """Return all tasks as columns of a data frame whose index is the ids, to predict several at once.
 
-        The index is the ids. A task of classes is a column of names (None where missing), a task of numbers
-        one of float64 (NaN where missing).
+        A task of classes is a column of names (None where missing), a task of numbers one of float64 (NaN
+        where missing).
         """
         import pandas
 
@@ -136,9 +136,9 @@ class Dataset(Collection):
 
         Notes
         -----
-        Places are given out one by one: first one to each stratum, the largest stratum first, then by the
-        method of Webster and Sainte-Laguë to the stratum with the largest ``size / (2 k + 1)``, where k is
-        the number of places it has. Unlike rounded quotas, no place is taken back as `n` grows.
+        Each stratum gets one place, the largest stratum first; every further place goes to the stratum with
+        the largest ``size / (2 k + 1)``, where k counts its places (Webster and Sainte-Laguë). Unlike rounded
+        quotas, this takes no place back as `n` grows.
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise DatasetError(f"limit must be a whole number of at least 1, got {n!r}")
@@ -220,22 +220,31 @@ def require_labelled(dataset: Dataset) -> None:
 
 
 def check_evaluated_classes(dataset: Dataset, place: str) -> None:
-    """Raise `DatasetError`, naming `place`, if a class of the test split has no training image.
-
-    Without a test split, val takes its place.
-    """
-    if dataset.splits is None or dataset.labels is None or dataset.classes is None:
-        return
-    held_out = "test" if (dataset.splits == "test").any() else "val"
-    evaluated = dataset.splits == held_out
-    if evaluated.all() or not evaluated.any():
-        return
-    unseen = sorted(set(dataset.labels[evaluated].tolist()) - set(dataset.labels[~evaluated].tolist()))
+    """Raise `DatasetError`, naming `place`, if a class of the test (or val) split has no training image."""
+    held_out, _, unseen = classes_on_one_side(dataset)
     if unseen:
         raise DatasetError(
-            f"{place}: in {held_out} but not in train: {quote_names([dataset.classes[i] for i in unseen])}; "
+            f"{place}: in {held_out} but not in train: {quote_names(unseen)}; "
             "every class needs training images"
         )
+
+
+def classes_on_one_side(collection: Collection) -> tuple[str, list[str], list[str]]:
+    """Return the split that is evaluated (test, or val without it), and the classes found in one part only.
+
+    The first list is of those in the training part, the second of those in the evaluated one; both are empty
+    if one part is.
+    """
+    splits, labels, classes = collection.splits, collection.labels, collection.classes
+    if splits is None or labels is None or classes is None:
+        return "test", [], []
+    held_out = "test" if (splits == "test").any() else "val"
+    evaluated = splits == held_out
+    if evaluated.all() or not evaluated.any():
+        return held_out, [], []
+    tested, trained = set(labels[evaluated].tolist()), set(labels[~evaluated].tolist())
+    untested, unseen = ([classes[i] for i in sorted(only)] for only in (trained - tested, tested - trained))
+    return held_out, untested, unseen
 
 
 def quote_names(names: Sequence[Any], shown: int = 5) -> str:

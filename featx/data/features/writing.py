@@ -9,6 +9,7 @@ import io
 import os
 import zlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
@@ -87,12 +88,10 @@ def _write(features: Features, file: BinaryIO) -> None:
             for name, values in (("splits", features.splits), ("groups", features.groups)):
                 if values is not None:
                     _write_strings(out, name, values.tolist())
+            rows = [(encoded(failure.id), encoded(failure.reason)) for failure in features.failures]
             form = h5py.string_dtype()
-            table = np.empty(len(features.failures), dtype=np.dtype([("id", form), ("reason", form)]))
-            for i, failure in enumerate(features.failures):
-                table[i] = (encoded(failure.id), encoded(failure.reason))
-            listed = out.create_dataset("failures", data=table)
-            listed.attrs["crc32"] = text_crc([text for row in table.tolist() for text in row])
+            table = np.array(rows, dtype=[("id", form), ("reason", form)])
+            out.create_dataset("failures", data=table).attrs["crc32"] = text_crc([*chain.from_iterable(rows)])
     except (OSError, RuntimeError) as error:
         raise sink.error or OutputError(f"HDF5: {error}") from error
     if sink.error is not None:
