@@ -28,7 +28,7 @@ SPLIT_WORDS = {
 }
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-# How a table writes a whole number that went through a column of floats.
+# A whole number as a column of floats writes it.
 _WHOLE_FLOAT = re.compile(r"([+-]?[0-9]+)\.0+")
 
 
@@ -148,7 +148,7 @@ def parse_groups(values: Any, n: int) -> np.ndarray:
 
 
 def list_per_image(values: Any, n: int, what: str) -> list:
-    """Return `values` as a list, after checking that it is one-dimensional and of length n."""
+    """Return one-dimensional `values` of length n as a list."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise DatasetError(f"{what}: expected one value for each image, got {type(values).__name__}")
     if not isinstance(values, (list, tuple)):

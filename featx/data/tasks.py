@@ -1,4 +1,4 @@
-"""Tasks: what is to be predicted of an image, a class or a number; and tasks made from columns of values."""
+"""Tasks: the classes or numbers to predict, and how columns of values become tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from featx.data.labels import class_name, encode, is_missing, list_per_image, parse_each
 from featx.errors import DatasetError, InputError, UnknownName
 
-#: What the one task of a collection is called that gives no name.
+#: Name of the labels if the data gives them none.
 LABEL = "label"
 
 
@@ -24,7 +24,7 @@ class Task:
     Parameters
     ----------
     name : str
-        The column.
+        Name of the column.
     values : ndarray of shape (n,)
         With `classes`: int64 indices into them, -1 for an image without a class. Else float64, NaN for an
         image without a number.
@@ -34,7 +34,7 @@ class Task:
     Raises
     ------
     InputError
-        If a value is impossible, naming the task.
+        If a value is not valid, naming the task.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Task:
 
     @property
     def kind(self) -> Literal["classes", "number"]:
-        """``"classes"`` or ``"number"``: what is predicted."""
+        """``"classes"`` or ``"number"``."""
         return "number" if self.classes is None else "classes"
 
     @property
@@ -92,10 +92,7 @@ class Task:
 
 
 def check_targets(label_name: str | None, targets: Mapping[str, Task], n: int) -> dict[str, Task]:
-    """Return `targets` as a dict, or raise `InputError`.
-
-    Each must stand under its own name, have `n` values, and not be named as the labels are.
-    """
+    """Return `targets` as a dict; `InputError` if a name is wrong or taken, or a length is not `n`."""
     if not isinstance(targets, Mapping):
         raise InputError(f"targets: expected a dict of tasks, got {type(targets).__name__}")
     if label_name is not None and (not isinstance(label_name, str) or not label_name):
@@ -176,20 +173,9 @@ def make_task(name: str, values: Sequence[Any], refuse: Refuse, *, numbers: bool
 def make_tasks(labels: Any, n: int, label: Any = None, target: Any = None) -> list[Task] | None:
     """Make a task of each of several columns in memory; return None if `labels` is one column.
 
-    Parameters
-    ----------
-    labels : DataFrame, mapping of str to array-like of shape (n,), or array of shape (n, k)
-        Columns of an array are named by their number.
-    n : int
-        Number of images.
-    label, target : str or sequence of str, optional
-        Which columns are classes, and which are numbers. Default: all; a column of floats with any fraction
-        is numbers, every other one is classes.
-
-    Raises
-    ------
-    DatasetError
-        Naming the column and the position of a wrong value.
+    `labels` is a data frame, a mapping of names to columns, or an array (n, k) whose columns are named by
+    number. `label` names the columns of classes, `target` those of numbers. If neither is given, a column of
+    floats with any fraction is numbers, and every other one is classes.
     """
     columns = _columns(labels, n)
     if columns is None:

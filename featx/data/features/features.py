@@ -52,9 +52,9 @@ class Features(Collection):
     failures : sequence of Failure
         Images of the collection that could not be read and have no row.
     space : mapping
-        What the rows were made with, as JSON data.
+        What determines the rows: network, weights, preprocessing, ..., as JSON data.
     run : dict, optional
-        What the extraction took (``forward_passes``, ``seconds``, ...); not saved.
+        Cost of the extraction (``forward_passes``, ``seconds``, ...); not saved.
     targets : dict of str to Task
         Further tasks (classes or numbers); an image may have no value in one.
     label_name : str, default="label"
@@ -135,9 +135,9 @@ class Features(Collection):
         return int(self.embeddings.shape[1])
 
     def subset(self, indices: Any) -> Features:
-        """Return the features of the images at `indices` (int, or a bool mask), in that order, as copies.
+        """Return copies of the rows at `indices` (whole numbers or a mask), in that order, with all classes.
 
-        Classes, failures, space and run stay as they are.
+        Failures, space and run stay as they are.
         """
         rows = self._row_numbers(indices)
         return self._take(rows, embeddings=self.embeddings[rows], ids=[self.ids[i] for i in rows.tolist()])

@@ -1,4 +1,4 @@
-"""Write features to one HDF5 file, whole or not at all, also on a full disk."""
+"""Write features to one HDF5 file, completely or not at all, also on a full disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WRITE_BYTES = 16 * 2**20
 
 
 def encoded(text: str) -> bytes:
-    """Return the bytes of a text in the file: UTF-8; a file name that is not UTF-8 keeps its bytes."""
+    """Return a text as UTF-8; a file name that is not UTF-8 keeps its bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -110,15 +110,15 @@ def _write_embeddings(embeddings: np.ndarray, out: h5py.File, sink: _Sink) -> No
     step = (chunks[0] if chunks else 1) * max(1, _WRITE_BYTES // _CHUNK_BYTES)
     for start in range(0, n, step):
         dataset[start : start + step] = embeddings[start : start + step]
-        if sink.error is not None:  # a full disk: the rest need not be tried
+        if sink.error is not None:  # such as a full disk
             return
 
 
 class _Sink(io.RawIOBase):
     """The file object that HDF5 writes into: it keeps the first error and ignores all later writes.
 
-    HDF5 does not survive an error while it closes a file (a full disk crashes the process). The temporary
-    file is discarded after an error anyway.
+    An error while HDF5 closes a file (such as a full disk) crashes the process. The temporary file is
+    discarded after an error anyway.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -26,43 +26,25 @@ _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 @dataclass
 class Table:
-    """The columns that are needed, as they stand in a file or in memory.
+    """The columns that are needed, from a file or from memory."""
 
-    Attributes
-    ----------
-    place : str
-        The file, for messages.
-    folder : str
-        What paths are relative to; empty for the working directory.
-    rows : list of int
-        Number of each row for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory.
-    columns : dict of str to list
-        `COLUMNS` that exist, and those asked for; ``image`` instead of ``path`` if it holds images.
-    found : list of str
-        Names of all columns.
-    all_columns : callable
-        Reads the columns that could be labels, for a message.
-    orders : dict of str to sequence of str
-        Order of the classes of a column, if it has one.
-    """
-
-    place: str
-    folder: str
-    rows: list[int]
-    columns: dict[str, list[Any]]
-    found: list[str]
-    all_columns: Callable[[], Mapping[str, list[Any]]] = dict
-    orders: dict[str, Sequence[str]] = field(default_factory=dict)
+    place: str  # the file, for messages
+    folder: str  # what paths are relative to; empty for the working directory
+    rows: list[int]  # number for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory
+    columns: dict[str, list[Any]]  # `COLUMNS` and the chosen ones; image instead of path if it holds images
+    found: list[str]  # names of all columns
+    all_columns: Callable[[], Mapping[str, list[Any]]] = dict  # reads what could be labels, for a message
+    orders: dict[str, Sequence[str]] = field(default_factory=dict)  # of the classes of a column
 
     @property
     def image_column(self) -> str:
-        """``"path"`` or ``"image"``."""
+        """The name of the column of images: path or image."""
         return "image" if "image" in self.columns else "path"
 
     def error(self, column: str, i: int, problem: str) -> DatasetError:
         """Return an error that names row and column."""
         line = f"{self.place}, row {self.rows[i]}, column {column}: {problem}"
-        return DatasetError(" ".join(line.splitlines()))  # a value of the table may have several lines
+        return DatasetError(" ".join(line.splitlines()))  # a value may have several lines
 
     def missing(self, column: str) -> DatasetError | None:
         """Return an error on the first missing value of a column; None if it has none."""
@@ -105,13 +87,13 @@ def make_dataset(
     if asked:
         wanted = [[same_form(name) for name in names_of(names)] for names in (label, target)]
         dataset = dataset.with_tasks(_tasks(table, *wanted))
-    if len(dataset.tasks) <= 1:  # of several tasks each has images of its own
+    if len(dataset.tasks) <= 1:  # each of several tasks has its own images
         check_evaluated_classes(dataset, table.place)
     return dataset
 
 
 def label_candidates(columns: Mapping[str, list[Any]]) -> str:
-    """Return a sentence on the columns that could be labels, those of a few names that repeat; or ""."""
+    """Return a hint at columns that could be labels, because a few values repeat in them; or ""."""
     found = []
     for column, values in columns.items():
         present = [value for value in values if not is_missing(value)]
@@ -129,7 +111,7 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
 
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
-    """Refuse a table that lacks a needed column; return notes on other missing ones."""
+    """Refuse a table without a needed column; return a note if it has no labels and needs none."""
     lacking = [] if table.image_column in table.columns else ["path"]
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
