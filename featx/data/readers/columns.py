@@ -138,45 +138,34 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
 
 
 def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
-    """Return the image of every row that has one, and the failures; rows without an image are dropped."""
+    """Return the image of every row that has one, and the failures; drop the other rows from the table."""
     column = table.image_column
     finder = PathFinder()
-    ids: list[str] = []
-    images: list[Any] = []
+    ids = [f"row {row}" for row in table.rows]
+    images = list(table.columns[column])
     tree = os.path.realpath(table.folder) if table.folder else None
     seen: dict[str, int] = {}
-    blank: list[int] = []
-    absent: dict[int, str] = {}
-    for i, value in enumerate(table.columns[column]):
-        ids.append(f"row {table.rows[i]}")
-        images.append(value)
+    reasons: dict[int, str] = {}
+    for i, value in enumerate(images):
         if is_missing(value):
-            blank.append(i)
+            reasons[i] = f"no value in column {column}"
         elif isinstance(value, (str, os.PathLike)):
             ids[i] = os.fspath(value) if isinstance(value, str) else os.fspath(value).replace(os.sep, "/")
             given = os.fspath(value) if table.folder else os.path.expanduser(value)
             path = finder.find(os.path.normpath(os.path.join(table.folder, given)))
             if path in seen:
-                raise table.error(
-                    column, i, f"{value} is already in row {table.rows[seen[path]]}; remove one of them"
-                )
+                row = table.rows[seen[path]]
+                raise table.error(column, i, f"{value} is already in row {row}; remove one of them")
             seen[path] = i
             images[i] = FileImage(ids[i], path, tree=tree)
             if not os.path.isfile(path):
-                absent[i] = path
+                reasons[i] = f"no such file: {path}"
         elif column == "path":
             raise table.error(column, i, f"expected text, got {value!r}")
-    if on_error == "raise":
-        if blank and (error := table.missing(column)):
-            raise DatasetError(f"{error}; {SKIP_HINT}")
-        if absent:
-            raise _absent(table, column, absent)
-    failures = [
-        ImageError(ids[i], f"no such file: {absent[i]}" if i in absent else f"no value in column {column}")
-        for i in sorted([*blank, *absent])
-    ]
-    bad = {*blank, *absent}
-    kept = [i for i in range(len(images)) if i not in bad]
+    if reasons and on_error == "raise":
+        raise DatasetError(f"{table.missing(column) or _missing_files(table, column, reasons)}; {SKIP_HINT}")
+    failures = [ImageError(ids[i], reason) for i, reason in reasons.items()]
+    kept = [i for i in range(len(images)) if i not in reasons]
     if not kept:
         raise DatasetError(f"{table.place}: no row has an image that is there; the first: {failures[0]}")
     table.keep(kept)
@@ -185,11 +174,11 @@ def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
     return make_sources([images[i] for i in kept], where, ids, on_error=on_error), failures
 
 
-def _absent(table: Table, column: str, absent: dict[int, str]) -> DatasetError:
-    first = next(iter(absent))
-    names = ", ".join(str(table.columns[column][i]) for i in list(absent)[:3])
-    more = f" ({len(absent)} rows: {names}{', ...' if len(absent) > 3 else ''})" if len(absent) > 1 else ""
-    return table.error(column, first, f"no such file: {absent[first]}{more}; {SKIP_HINT}")
+def _missing_files(table: Table, column: str, reasons: Mapping[int, str]) -> DatasetError:
+    first, *others = reasons
+    names = ", ".join(str(table.columns[column][i]) for i in (first, *others[:2]))
+    more = f" ({len(reasons)} rows: {names}{', ...' if len(reasons) > 3 else ''})" if others else ""
+    return table.error(column, first, f"{reasons[first]}{more}")
 
 
 def _labels(table: Table, labelled: bool) -> tuple[np.ndarray | None, tuple[str, ...] | None]:

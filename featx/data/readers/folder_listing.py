@@ -6,7 +6,7 @@ import heapq
 import os
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from featx.data.labels import same_form
@@ -40,10 +40,10 @@ def exclude_folder(folder: str | os.PathLike[str]) -> None:
 class Listing:
     """Images (sorted) and visited folders; what was left out, and what could not be listed or is no file."""
 
-    files: list[Parts] = field(default_factory=list)
-    folders: set[Parts] = field(default_factory=set)
-    left_out: LeftOut = field(default_factory=LeftOut)
-    failures: list[ImageError] = field(default_factory=list)
+    files: list[Parts]
+    folders: set[Parts]
+    left_out: LeftOut
+    failures: list[ImageError]
 
 
 def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
