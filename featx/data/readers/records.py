@@ -141,7 +141,7 @@ def read_records(
             if hint := label_candidates(others):
                 raise DatasetError(
                     f"{place}: which column is the label? found: {', '.join(map(str, names))}; {hint}; "
-                    "or take the other columns away if there is none"
+                    "or remove the other columns if there is no label"
                 )
     for name in ("split", "group"):
         if name in names and name not in columns:
