@@ -88,23 +88,10 @@ def data_root() -> Path:
 
 
 def named_dataset(name: str, *, root: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
-    """Read a well-known dataset with its official splits.
+    """Read a well-known dataset with its official splits; case and dashes of its name do not matter.
 
-    Parameters
-    ----------
-    name : str
-        One of `NAMES`, in any case, with or without dashes: ``"CIFAR10"`` is ``"cifar-10"``.
-    root : str or Path, optional
-        Folder of the downloads; default `data_root`.
-    download : bool, default=True
-        Whether it may be downloaded if it is not found.
-
-    Raises
-    ------
-    UnknownName
-        If there is no such dataset.
-    DatasetError
-        If it is not found and cannot be downloaded.
+    It is looked for in `root` (default: `data_root`) and downloaded if it is not there. `UnknownName` if it is
+    not one of `NAMES`; `DatasetError` if it is not found and cannot be downloaded.
     """
     known = canonical_name(name)
     if known is None:

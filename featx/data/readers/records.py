@@ -29,17 +29,7 @@ def read_frame(
         Columns ``path`` (relative to the working directory) or ``image`` (anything that `images_of` takes),
         ``label`` and optionally ``split`` and ``group``. A single column of any other name holds images.
     labelled, label, target, on_error
-        As for `read_table`.
-
-    Returns
-    -------
-    Dataset
-        Ids are the paths, or positions.
-
-    Raises
-    ------
-    DatasetError
-        Names row (counted from 0) and column.
+        As for `read_table`; errors count rows from 0.
     """
     given = list(getattr(frame, "column_names", None) or frame.columns)
     names = [str(name) for name in given]
@@ -56,15 +46,11 @@ def read_frame(
         columns |= {c: _values(frame, given[names.index(c)]) for c in asked if c in names}
         if "path" in columns:
             columns.pop("image", None)
-    rows = list(range(len(frame)))
-    table = Table(
-        "data frame",
-        "",
-        rows,
-        columns,
-        names,
-        lambda: {n: _values(frame, g) for n, g in zip(names, given, strict=True)},
-    )
+
+    def all_columns() -> dict[str, list[Any]]:
+        return {name: _values(frame, key) for name, key in zip(names, given, strict=True)}
+
+    table = Table("data frame", "", list(range(len(frame))), columns, names, all_columns)
     return make_dataset(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
 
 
