@@ -90,8 +90,8 @@ def data_root() -> Path:
 def named_dataset(name: str, *, root: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
     """Read a well-known dataset with its official splits; case and dashes of its name do not matter.
 
-    It is looked for in `root` (default: `data_root`) and downloaded if it is not there. `UnknownName` if it is
-    not one of `NAMES`; `DatasetError` if it is not found and cannot be downloaded.
+    It is looked for in `root` (default: `data_root`) and downloaded if it is not there. `UnknownName` if it
+    is not one of `NAMES`; `DatasetError` if it is not found and cannot be downloaded.
     """
     known = canonical_name(name)
     if known is None:
