@@ -1,8 +1,8 @@
 """Datasets: images with labels, splits and groups, from folders, tables, memory, or by name.
 
-`loading` (`load_dataset`) finds the reader of a kind in `readers`; each returns a `Dataset` (`dataset`).
-`labels` and `tasks` turn values into classes and numbers, `splits` divides rows into training and test,
-`summary` says what there is, and `features` holds embeddings in memory and in a file.
+`load_dataset` (`loading`) picks one of the `readers`, which return a `Dataset` (`dataset`). `labels` and
+`tasks` turn values into classes and numbers, `splits` divides rows into training and test, `summary`
+describes a dataset in a few lines, and `features` holds embeddings in memory and in a file.
 """
 
 from featx.data.dataset import Dataset, require_labelled

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from featx.data.facts import as_html, one_line
+from featx.data.collection import Collection
 from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
-from featx.data.tasks import LABEL, Task, WithTasks, check_targets
+from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import DatasetError, InputError
 from featx.inputs import Source
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(eq=False)
-class Dataset(WithTasks):
+@dataclass(eq=False, repr=False)
+class Dataset(Collection):
     """Images in order, with labels, splits and groups where they are known.
 
     Parameters
@@ -44,23 +44,23 @@ class Dataset(WithTasks):
     label_name : str, default="label"
         Name of the labels among the `tasks`.
     reading : ReadReport
-        What was left out when it was read, what failed, where the splits come from.
+        What was left out and what failed when the data was read, and where the splits come from.
 
     Raises
     ------
     DatasetError
-        If lengths disagree, an id occurs twice or a value is impossible.
+        If lengths disagree, an id occurs twice or a value is not valid.
     """
 
     name: str
-    images: list[Source] = field(repr=False)
-    labels: np.ndarray | None = field(default=None, repr=False)
+    images: list[Source]
+    labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
-    splits: np.ndarray | None = field(default=None, repr=False)
-    groups: np.ndarray | None = field(default=None, repr=False)
-    targets: dict[str, Task] = field(default_factory=dict, repr=False)
+    splits: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    targets: dict[str, Task] = field(default_factory=dict)
     label_name: str = LABEL
-    reading: ReadReport = field(default_factory=ReadReport, repr=False)
+    reading: ReadReport = field(default_factory=ReadReport)
     _error: ClassVar[type[InputError]] = DatasetError
 
     def __post_init__(self) -> None:
@@ -97,22 +97,16 @@ class Dataset(WithTasks):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __repr__(self) -> str:
-        return one_line(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self)
-
     @property
     def ids(self) -> list[str]:
         """The ids of the images, in order."""
         return [image.id for image in self.images]
 
     def targets_frame(self) -> pandas.DataFrame:
-        """Return all tasks as the columns of a data frame, for estimators that predict several things.
+        """Return all tasks as columns of a data frame whose index is the ids, to predict several at once.
 
-        The index is the ids. A task of classes is a column of names (None where missing), a task of numbers
-        one of float64 (NaN where missing).
+        A task of classes is a column of names (None where missing), a task of numbers one of float64 (NaN
+        where missing).
         """
         import pandas
 
@@ -125,27 +119,8 @@ class Dataset(WithTasks):
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return the images at `indices` (whole numbers or a mask), in that order, with the same classes."""
-        chosen = np.asarray(indices)
-        if chosen.dtype == bool:
-            if chosen.shape != (len(self),):
-                raise DatasetError(f"{self.name}: a mask must have shape ({len(self)},), got {chosen.shape}")
-            chosen = np.flatnonzero(chosen)
-        chosen = chosen.astype(np.int64)
-
-        def pick(values: np.ndarray | None) -> np.ndarray | None:
-            return None if values is None else values[chosen]
-
-        return Dataset(
-            self.name,
-            [self.images[i] for i in chosen.tolist()],
-            pick(self.labels),
-            self.classes,
-            pick(self.splits),
-            pick(self.groups),
-            {name: task.subset(chosen) for name, task in self.targets.items()},
-            self.label_name,
-            self.reading,
-        )
+        rows = self._row_numbers(indices)
+        return self._take(rows, images=[self.images[i] for i in rows.tolist()])
 
     def limit(self, n: int, seed: int = 0) -> Dataset:
         """Draw at most `n` images, in proportion from every class of every split, and keep their order.
@@ -161,9 +136,9 @@ class Dataset(WithTasks):
 
         Notes
         -----
-        Places are given out one by one: first one to each stratum, the largest stratum first, then by the
-        method of Webster and Sainte-Laguë to the stratum with the largest ``size / (2 k + 1)``, where k is
-        the number of places it has. Unlike rounded quotas, no place is taken back as `n` grows.
+        Each stratum gets one place, the largest stratum first; every further place goes to the stratum with
+        the largest ``size / (2 k + 1)``, where k counts its places (Webster and Sainte-Laguë). Unlike rounded
+        quotas, this takes no place back as `n` grows.
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise DatasetError(f"limit must be a whole number of at least 1, got {n!r}")
@@ -245,22 +220,31 @@ def require_labelled(dataset: Dataset) -> None:
 
 
 def check_evaluated_classes(dataset: Dataset, place: str) -> None:
-    """Raise `DatasetError`, naming `place`, if a class of the test split has no training image.
-
-    Without a test split, val takes its place.
-    """
-    if dataset.splits is None or dataset.labels is None or dataset.classes is None:
-        return
-    held_out = "test" if (dataset.splits == "test").any() else "val"
-    evaluated = dataset.splits == held_out
-    if evaluated.all() or not evaluated.any():
-        return
-    unseen = sorted(set(dataset.labels[evaluated].tolist()) - set(dataset.labels[~evaluated].tolist()))
+    """Raise `DatasetError`, naming `place`, if a class of the test (or val) split has no training image."""
+    held_out, _, unseen = classes_on_one_side(dataset)
     if unseen:
         raise DatasetError(
-            f"{place}: in {held_out} but not in train: {quote_names([dataset.classes[i] for i in unseen])}; "
+            f"{place}: in {held_out} but not in train: {quote_names(unseen)}; "
             "every class needs training images"
         )
+
+
+def classes_on_one_side(collection: Collection) -> tuple[str, list[str], list[str]]:
+    """Return the split that is evaluated (test, or val without it), and the classes found in one part only.
+
+    The first list is of those in the training part, the second of those in the evaluated one; both are empty
+    if one part is.
+    """
+    splits, labels, classes = collection.splits, collection.labels, collection.classes
+    if splits is None or labels is None or classes is None:
+        return "test", [], []
+    held_out = "test" if (splits == "test").any() else "val"
+    evaluated = splits == held_out
+    if evaluated.all() or not evaluated.any():
+        return held_out, [], []
+    tested, trained = set(labels[evaluated].tolist()), set(labels[~evaluated].tolist())
+    untested, unseen = ([classes[i] for i in sorted(only)] for only in (trained - tested, tested - trained))
+    return held_out, untested, unseen
 
 
 def quote_names(names: Sequence[Any], shown: int = 5) -> str:

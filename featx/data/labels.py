@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from featx.errors import DatasetError
+
+_Parsed = TypeVar("_Parsed")
 
 SPLITS = ("train", "val", "test")
 
@@ -26,7 +28,7 @@ SPLIT_WORDS = {
 }
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-# How a table writes a whole number that went through a column of floats.
+# A whole number as a column of floats writes it.
 _WHOLE_FLOAT = re.compile(r"([+-]?[0-9]+)\.0+")
 
 
@@ -52,18 +54,18 @@ def same_form(text: str) -> str:
 
 
 def class_name(value: Any) -> str | None:
-    """Return the class name that a label stands for; None for what is no label (a fraction, a list).
+    """Return the class name that a label stands for; None if it is no label (a fraction, a list, a blank).
 
-    Text is stripped and put into composed form; ``"3.0"`` is ``"3"``, because a table writes whole numbers so
-    in a column that once held a gap. A number is a class if it is whole (``3`` and ``3.0`` are ``"3"``). True
-    and False are ``"True"`` and ``"False"``, as tables write them.
+    Text is stripped and composed (NFC). ``"3.0"`` is ``"3"``: tables write whole numbers like that in a
+    column that once held a gap. A number is a class if it is whole (``3`` and ``3.0`` are ``"3"``). True and
+    False are ``"True"`` and ``"False"``, as tables write them.
     """
     if not isinstance(value, (str, np.generic)) and getattr(value, "ndim", None) == 0:
         value = value.item()  # one number of an array or a tensor
     if isinstance(value, str):
         text = same_form(str(value)).strip()
         whole = _WHOLE_FLOAT.fullmatch(text)
-        return str(int(whole[1])) if whole else text
+        return str(int(whole[1])) if whole else text or None
     if isinstance(value, (bool, np.bool_, int, np.integer)):
         return str(value)
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
@@ -89,13 +91,11 @@ def encode(names: Sequence[str], classes: Sequence[str] | None = None) -> tuple[
 
 
 def merge_classes(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Merge `names` that are one class by `class_name`; return indices into what is left, and it.
-
-    An index beyond the names is left for the dataset to refuse.
-    """
+    """Merge the `names` that `class_name` makes equal; return indices into the rest, and the rest."""
     spelt = [class_name(name) or str(name) for name in names]
     classes = tuple(dict.fromkeys(spelt))
     labels = np.asarray(labels)
+    # Dataset refuses an index beyond the names; where names are merged, it would get another one.
     if len(classes) < len(spelt) and labels.dtype.kind in "iu" and labels.size:
         if not 0 <= labels.min() <= labels.max() < len(spelt):
             raise DatasetError(f"labels: expected indices into {len(spelt)} classes, got {labels.max()}")
@@ -103,44 +103,52 @@ def merge_classes(labels: Any, names: Iterable[Any]) -> tuple[np.ndarray, tuple[
     return labels, classes
 
 
-def encode_labels(values: Any, n: int, what: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return class names or whole numbers given in Python as indices (n,) and classes.
+def parse_each(
+    values: Sequence[Any],
+    parse: Callable[[Any], _Parsed | None],
+    refuse: Callable[[int, Any], DatasetError],
+) -> list[_Parsed]:
+    """Return `parse(value)` of each value; raise `refuse(position, value)` for the first that gives None."""
+    parsed = []
+    for i, value in enumerate(values):
+        found = parse(value)
+        if found is None:
+            raise refuse(i, value)
+        parsed.append(found)
+    return parsed
 
-    `DatasetError` names the parameter (`what`) and the first value that is no label.
-    """
-    listed = list_per_image(values, n, what)
-    names = []
-    for i, value in enumerate(listed):
-        name = None if is_missing(value) else class_name(value)
-        if name is None:
-            raise DatasetError(f"{what}[{i}] is {value!r}; expected a class name or a whole number")
-        names.append(name)
-    return encode(names)
+
+def encode_labels(values: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return class names or whole numbers given in Python as indices (n,) and classes."""
+
+    def refuse(i: int, value: Any) -> DatasetError:
+        return DatasetError(f"labels[{i}] is {value!r}; expected a class name or a whole number")
+
+    return encode(parse_each(list_per_image(values, n, "labels"), class_name, refuse))
 
 
-def parse_splits(values: Any, n: int, what: str = "splits") -> np.ndarray:
+def parse_splits(values: Any, n: int) -> np.ndarray:
     """Return splits given in Python as an array of "train", "val" and "test"."""
-    listed = list_per_image(values, n, what)
-    names = [split_name(value) for value in listed]
-    if None in names:
-        i = names.index(None)
-        raise DatasetError(f"{what}[{i}] is {listed[i]!r}; expected one of {', '.join(SPLITS)}")
-    return np.array(names, dtype="U5")
+
+    def refuse(i: int, value: Any) -> DatasetError:
+        return DatasetError(f"splits[{i}] is {value!r}; expected one of {', '.join(SPLITS)}")
+
+    return np.array(parse_each(list_per_image(values, n, "splits"), split_name, refuse), dtype="U5")
 
 
-def parse_groups(values: Any, n: int, what: str = "groups") -> np.ndarray:
-    """Return groups given in Python as int64 if all are whole numbers, else as text."""
-    listed = list_per_image(values, n, what)
+def parse_groups(values: Any, n: int) -> np.ndarray:
+    """Return groups as int64 if all are whole numbers, else as text."""
+    listed = list_per_image(values, n, "groups")
     for i, value in enumerate(listed):
         if is_missing(value):
-            raise DatasetError(f"{what}[{i}] is missing; expected the group of every image")
+            raise DatasetError(f"groups[{i}] is missing; expected the group of every image")
     if all(isinstance(v, (int, np.integer)) and not isinstance(v, (bool, np.bool_)) for v in listed):
         return np.array(listed, dtype=np.int64)
     return np.array([class_name(v) or str(v) for v in listed])
 
 
 def list_per_image(values: Any, n: int, what: str) -> list:
-    """Return `values` as a list, after checking that it is one-dimensional and of length n."""
+    """Return one-dimensional `values` of length n as a list."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise DatasetError(f"{what}: expected one value for each image, got {type(values).__name__}")
     if not isinstance(values, (list, tuple)):

@@ -1,4 +1,4 @@
-"""`load_dataset`: find the reader for what is given."""
+"""`load_dataset`: choose the reader by what is given."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import numpy as np
 from featx.data.dataset import Dataset
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import format_of_file
+from featx.data.readers.folder_listing import PathFinder, format_of_file
 from featx.data.readers.images import is_encoded
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.records import has_columns, read_frame, read_records
 from featx.data.readers.table import SUFFIXES, read_table
-from featx.data.readers.unicode_paths import PathFinder
 from featx.data.summary import announce
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError, UnknownName, reason_of
@@ -46,28 +45,28 @@ def load_dataset(
     Parameters
     ----------
     data : Dataset, str, Path, sequence, ndarray, data frame, PIL image, torch or Hugging Face Dataset
-        A folder (see `read_folder`), a table (`read_table`), an image file, or a name in `NAMES` if there is
-        no such file or folder; paths or images in memory (`from_arrays`); a data frame (`read_frame`); rows
+        A folder (see `read_folder`), a table (`read_table`), an image file, or, where no such file exists, a
+        name in `NAMES`; paths or images in memory (`from_arrays`); a data frame (`read_frame`); rows
         that are dicts (`read_records`); a map-style torch Dataset (`from_torch`); or a Dataset, which is
-        returned with the tasks asked for.
+        returned with the chosen tasks.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
         Only with images in memory and lists of paths. Several columns make several tasks (see
         `from_arrays`).
     limit : int, optional
-        Draw at most so many images, in proportion from every class of every split (`Dataset.limit`).
+        Draw at most this many images, as `Dataset.limit` does.
     labelled : bool, default=True
         With False, a table need not have labels, and a folder's images may lie beside its class folders.
     seed : int, default=0
         Seed of `limit`.
     label, target : str or sequence of str, optional
-        Names of the columns of classes and of numbers: in a table (default: the column ``label``), in
-        `labels`, or among the tasks of a Dataset. Several make several tasks (`Dataset.tasks`); an image
-        without a value in one of several is not part of that task.
+        Columns of classes and of numbers: in a table (default: ``label``), in `labels`, or among the tasks of
+        a Dataset. Each of several columns becomes a task (`Dataset.tasks`) of the images with a value in it.
     split_by : {"folder", "none"}, optional
-        What the top folders of a folder are: groups with the classes inside them, or the classes (see
-        `read_folder`). ``"folder"`` works with a folder only.
+        Only for folders: whether the top folders are groups with the classes inside them (``"folder"``), or
+        the classes (``"none"``); see `read_folder`.
     on_error : {"raise", "skip"}, default="raise"
-        If something is missing or cannot be listed: stop, or leave it out and list it in `Dataset.reading`.
+        Whether to stop at a missing file or a folder that cannot be listed, or to leave it out and list it in
+        `Dataset.reading`.
     verbose : bool, default=False
         Print on standard error what was found: images, classes, splits, groups, and what was left out.
 
@@ -78,7 +77,7 @@ def load_dataset(
     Raises
     ------
     DatasetError
-        Says what is wrong, where, and what was expected.
+        Names the place and what was expected there.
     """
     columns = {"label": label, "target": target}
     dataset = _load(data, labels, labelled, columns, split_by, on_error)
@@ -110,8 +109,8 @@ def _load(
         _refuse_columns(columns, type(data).__name__)
         return from_arrays([data], labels, on_error=on_error)  # one image, encoded or of Pillow
     sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping)
-    of_columns = hasattr(data, "column_names")  # a dataset of Hugging Face, also an empty one
-    if sequence and (of_columns or (len(data) and _holds_dicts(data))):
+    hugging_face = hasattr(data, "column_names")
+    if sequence and (hugging_face or (len(data) and _holds_dicts(data))):
         return read_records(data, labels, on_error=on_error, **columns)
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy") or hasattr(data, "detach"):
         if labels is None:
@@ -129,7 +128,7 @@ def _load(
 
 
 def _holds_dicts(data: Any) -> bool:
-    """Whether the rows are dicts that hold an image; a dict of bytes and path is an image itself."""
+    """Whether the rows are dicts; a dict of bytes and path is an image, not a row."""
     if isinstance(data, np.ndarray) or hasattr(data, "detach") or hasattr(data, "to_numpy"):
         return False
     first = data[0]
@@ -143,14 +142,14 @@ def _load_path(
         path = Path(data).expanduser()
         if not path.exists():
             path = Path(PathFinder().find(str(path)))
-    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that is closed, no home
+    except (OSError, RuntimeError) as error:  # too long a name, no permission, no home folder
         raise DatasetError(f"{data}: cannot be read ({reason_of(error)})") from error
     suffix = path.suffix.lower()
     if path.is_dir():
         _refuse_columns(columns, str(data))
         return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error)
     if split_by == "folder":
-        raise InputError(f"{data}: is no folder; split_by (--split-by) divides a folder by the folders in it")
+        raise InputError(f"{data}: not a folder; split_by (--split-by) divides a folder by the folders in it")
     if path.is_file() and suffix in SUFFIXES:
         return read_table(path, labelled=labelled, on_error=on_error, **columns)
     if path.exists() or canonical_name(str(data)) is not None:

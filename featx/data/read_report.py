@@ -1,4 +1,4 @@
-"""How a dataset was read: what was left out, what failed, where splits come from."""
+"""`ReadReport`: what a reader left out, what failed, and where the splits come from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from featx.errors import ImageError
 
-#: Advice in the message of a run that stops at a bad image.
+#: What to do, at the end of an error about a bad image.
 SKIP_HINT = "to go on without such images and list them: --on-error skip (on_error='skip')"
 
 
@@ -18,13 +18,13 @@ class LeftOut:
     Attributes
     ----------
     suffixes : mapping of str to int
-        How many files of each suffix that is no image's; ``""`` for those without one.
+        Number of files for each suffix that images do not have; ``""`` for files without one.
     images : mapping of str to str
-        Image format of the `suffixes` whose first bytes are an image's.
+        Image format that was found in files of such a suffix.
     others : mapping of str to int
-        How many of every other kind: ``"hidden file"``, ``"special file"``, ...
+        Number of everything else by kind: ``"hidden file"``, ``"special file"``, ...
     first : mapping of str to str
-        First path of each of `others`, and of all `suffixes` under ``""``.
+        First path of each kind; under ``""`` that of all `suffixes`.
     """
 
     suffixes: Mapping[str, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class LeftOut:
         return sum(self.suffixes.values()) + sum(self.others.values())
 
     def __str__(self) -> str:
-        """Describe it in one line; empty if nothing was left out."""
+        """Return one line; empty if nothing was left out."""
         parts = []
         if self.suffixes:
             n = sum(self.suffixes.values())
@@ -67,11 +67,12 @@ class ReadReport:
     splits_from, groups_from : str
         Where they come from, such as ``"the folders 'train_set', 'test_set'"``; empty if that is obvious.
     left_out : LeftOut
+        What was found and is not part of the dataset.
     failures : tuple of ImageError
-        What could not be read, with ``on_error="skip"``: rows without a file, folders that cannot be listed.
-        None of them is among the images.
+        With ``on_error="skip"``: rows without a file and folders that cannot be listed, which are not part of
+        the dataset either.
     notes : tuple of str
-        What else a user should know.
+        Further lines for the user.
     """
 
     splits_from: str = ""

@@ -15,9 +15,9 @@ import numpy as np
 from featx.data.labels import SPLITS
 from featx.errors import DatasetError, InputError
 
-# How many orders of the groups are tried; the best result is kept.
+# How many random orders of the groups are tried; the best result is taken.
 _RESTARTS = 8
-# Cost of a class that is missing from the held-out part, next to squared deviations, which are below 1.
+# Cost of a class that is missing from the held-out part; squared deviations cost less than 1.
 _MISSING = 10.0
 
 
@@ -34,7 +34,7 @@ class Split:
     val : ndarray of shape (n_val,), int64, or None
         The rows of `train` that the data names as validation rows; None if it names none.
     origin : {"given", "drawn"}
-        Whether the data came with its split.
+        Whether the split came with the data.
     """
 
     train: np.ndarray
@@ -62,24 +62,20 @@ def make_split(
         The split that comes with the data. ``"val"`` rows train too and are kept in `Split.val`; without
         ``"test"`` rows they are the test rows. With only ``"train"`` rows a split is drawn.
     groups : array-like of shape (n,), default=None
-        Images that belong together.
+        Images of one group stay on one side.
     test_size : float, default=0.25
-        Share of the images to hold out in a drawn split. Every class of two or more images has at least one
-        on each side; the single image of a class trains.
+        Share of the images to hold out in a drawn split. A class of two or more images has at least one on
+        each side; the single image of a class is for training.
     seed : int, default=0
         Seed of the draw.
     classes : sequence of str, default=None
         Names of the classes, for messages.
 
-    Returns
-    -------
-    Split
-
     Raises
     ------
     DatasetError
-        A class without training rows, an unknown split name, a group on both sides, or nothing that can
-        be held out.
+        A class has no training rows, a split name is unknown, a group is on both sides, or nothing can be
+        held out.
     InputError
         `test_size` is not between 0 and 1.
     """
@@ -104,28 +100,14 @@ def validation_part(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide the training rows into rows to fit and validation rows, for early stopping.
 
-    Parameters
-    ----------
-    split : Split
-        Only its training rows are used.
-    labels, groups : array-like of shape (n,)
-        As for `make_split`, of the whole dataset.
-    fraction : float, default=0.2
-        Share of the training rows to validate on, if the data names none.
-    seed : int, default=0
-        Seed of the draw.
+    `labels` and `groups` are those of the whole dataset, and so are the row numbers that are returned.
 
     Returns
     -------
     fit, val : ndarray of int64
-        Sorted rows of the whole dataset; together they are `split.train`. `val` is what the data names,
-        unless a class would then have nothing to fit: every class is in `fit`. It is empty if nothing can be
-        spared (one image, or one group, of every class).
-
-    Raises
-    ------
-    InputError
-        `fraction` is not between 0 and 1.
+        Sorted; together they are `split.train`. Every class is in `fit`. `val` is `split.val` if that leaves
+        every class some rows to fit, else a `fraction` that is drawn with `seed`; it is empty if every class
+        has only one image or one group.
     """
     y = _label_array(labels)
     g = _group_array(groups, len(y))
@@ -151,7 +133,7 @@ def _given_split(names: np.ndarray) -> Split | None:
 
 
 def _draw(y: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:
-    """Return which rows to hold out, bool (n,)."""
+    """Return a mask of the rows to hold out."""
     rng = np.random.default_rng(seed)
     if groups is None:
         return _draw_stratified(y, share, rng)
@@ -174,7 +156,7 @@ def _apportion(counts: np.ndarray, share: float, rng: np.random.Generator) -> np
     ideal = counts * share
     takes = np.clip(np.floor(ideal).astype(np.int64), np.minimum(counts - 1, 1), counts - 1)
     spare = round(float(ideal.sum())) - int(takes.sum())
-    # Equal remainders are decided at random, or the first classes would always give more.
+    # At random among equal remainders; else the first classes would always give more.
     order = np.lexsort((rng.random(len(counts)), takes - ideal))
     growing = order[(takes < counts - 1)[order] & (takes < ideal)[order]]
     takes[growing[: max(spare, 0)]] += 1
@@ -184,11 +166,11 @@ def _apportion(counts: np.ndarray, share: float, rng: np.random.Generator) -> np
 def _draw_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """Hold out whole groups so that every class is close to its share.
 
-    With t_c of n_c images of class c held out, the cost of a choice of groups is
+    If t_c of n_c images of class c are held out, the cost is
     sum_c (t_c / n_c - share)^2 + (sum_c t_c / n - share)^2, plus a constant for each class that has nothing
-    held out although it spans two groups. Groups are dealt greedily as in scikit-learn's
-    StratifiedGroupKFold, the most one-sided first, then moved one at a time while that lowers the cost; the
-    best of several orders is taken.
+    held out although it spans two groups. Groups are first assigned greedily, as in scikit-learn's
+    StratifiedGroupKFold, the most one-sided first; then one group at a time changes sides while that lowers
+    the cost. The best of several orders is taken.
     """
     _, codes, n_c = np.unique(y, return_inverse=True, return_counts=True)
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -197,7 +179,7 @@ def _draw_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random
     cells, count = np.unique(members * n_classes + codes, return_counts=True)
     cell_group, cell_class = np.divmod(cells, n_classes)
     spans = np.bincount(cell_class, minlength=n_classes)
-    # The only group of a class has to train, whatever else is in it.
+    # The only group of a class must stay in training, whatever else is in it.
     free = np.ones(n_groups, bool)
     free[cell_group[spans[cell_class] == 1]] = False
     wanted = spans >= 2
@@ -219,7 +201,7 @@ def _draw_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random
             c, k = (a[starts[group] : starts[group + 1]] for a in (cell_class, count))
             seen[c] += k
             if free[group]:
-                # Against the share of what has been dealt so far, so that early groups do not all train.
+                # Compare with the share of the images assigned so far, or all early groups would train.
                 out, stay = (((t[c] + take) / n_c[c] - share * seen[c] / n_c[c]) ** 2 for take in (k, 0))
                 if out.sum() < stay.sum() and (t[c] + k < n_c[c]).all():
                     held[group] = True
@@ -315,5 +297,5 @@ def _group_array(groups, n: int) -> np.ndarray | None:
     g = np.asarray(groups)
     if g.shape != (n,):
         raise DatasetError(f"groups must name one group for each of the {n} labels, got shape {g.shape}")
-    # Mixed objects (numbers and names) cannot be sorted; as text they can.
+    # Numbers and names together can be sorted as text only.
     return g.astype(str) if g.dtype.kind == "O" else g

@@ -1,4 +1,4 @@
-"""Describe a dataset in a few lines: images, classes, splits, groups, and what looks odd about them."""
+"""Describe a dataset in a few lines: images, classes, splits, groups, and notes on what looks odd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.dataset import Dataset, quote_names
+from featx.data.dataset import Dataset, classes_on_one_side, quote_names
 from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import parse_split_name
@@ -18,7 +18,7 @@ from featx.data.readers.folder_listing import format_of_file
 from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage
 from featx.terminal import printable, tell
 
-# Names (letters only) that people give to images without a class.
+# Names, letters only, of folders for images that have no class.
 _NO_CLASS = re.compile(
     r"unlabell?ed|unlabel|nolabels?|unknown|unsorted|unclassified|unsup|background(google)?|undefined|none|null|"
     r"nan|na|todo|tbd"
@@ -26,10 +26,7 @@ _NO_CLASS = re.compile(
 
 
 def summary_lines(collection: Any, name: str | None = None) -> list[str]:
-    """Return lines that describe a Dataset or Features: its parts, what was left out, and each note.
-
-    `name` takes the place of its own.
-    """
+    """Return lines on a Dataset or Features (called `name`): its parts, what was left out, and the notes."""
     reading = getattr(collection, "reading", None) or ReadReport()
     n = len(collection)
     parts = [f"{n} image{'s' * (n != 1)}", *_tasks(collection)]
@@ -50,7 +47,7 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
 
 
 def notes_of(collection: Any) -> list[str]:
-    """Return what a user should know about the classes and about how the data was read."""
+    """Return notes on suspicious classes and on how the data was read."""
     reading = getattr(collection, "reading", None) or ReadReport()
     notes = list(reading.notes)
     if collection.labels is None or collection.classes is None:
@@ -67,23 +64,25 @@ def notes_of(collection: Any) -> list[str]:
         notes.append(
             f"the classes {quote_names(sorted(named))} are called like splits, and are read as classes"
         )
-    notes += _one_split_only(collection)
+    held_out, untested, _ = classes_on_one_side(collection)
+    if untested:
+        notes.append(f"in train only, with no image in {held_out}: {quote_names(untested)}")
     return notes
 
 
 def study_notes(dataset: Dataset) -> list[str]:
     """Return the notes for the result of a study: `notes_of`, and what was left out."""
     left_out = dataset.reading.left_out
-    # Nobody expects hidden files or featx's own in the data.
+    # Hidden files and results of featx are no images that a user could miss.
     expected = ("hidden", "folder", "file of macOS")
     unexpected = left_out.suffixes or any(not kind.startswith(expected) for kind in left_out.others)
     return notes_of(dataset) + ([f"left out: {left_out}"] if unexpected else [])
 
 
 def suffix_notes(dataset: Dataset) -> list[str]:
-    """Return a note on files whose first bytes show another format than their suffix, if there are any.
+    """Return a note on files whose content is of another format than their suffix says, if there are any.
 
-    They are read as what they are. Every file is opened here: cheap only where all are read anyway.
+    This opens every file, which is cheap only where all are read anyway.
     """
     found: Counter[tuple[str, str]] = Counter()
     first = ""
@@ -131,17 +130,3 @@ def _classes(labels: np.ndarray, classes: tuple[str, ...]) -> str:
     first = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
     noun = "class" if len(classes) == 1 else "classes"
     return f"{len(classes)} {noun} of {size} image{'s' * (high != 1)} ({first})"
-
-
-def _one_split_only(collection: Any) -> Iterator[str]:
-    """Note the classes that are trained on and never tested."""
-    if collection.splits is None:
-        return
-    held_out = "test" if (collection.splits == "test").any() else "val"
-    evaluated = collection.splits == held_out
-    if not evaluated.any() or evaluated.all():
-        return
-    only = sorted(set(collection.labels[~evaluated].tolist()) - set(collection.labels[evaluated].tolist()))
-    if only:
-        named = quote_names([collection.classes[i] for i in only])
-        yield f"in train only, with no image in {held_out}: {named}"

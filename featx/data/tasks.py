@@ -1,18 +1,19 @@
-"""Tasks: what is to be predicted of an image, a class or a number; and tasks made from columns of values."""
+"""Tasks: the classes or numbers to predict, and how columns of values become tasks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
-from featx.data.labels import class_name, encode, is_missing, list_per_image
+from featx.data.labels import class_name, encode, is_missing, list_per_image, parse_each
 from featx.errors import DatasetError, InputError, UnknownName
 
-#: What the one task of a collection is called that gives no name.
+#: Name of the labels if the data gives them none.
 LABEL = "label"
 
 
@@ -23,7 +24,7 @@ class Task:
     Parameters
     ----------
     name : str
-        The column.
+        Name of the column.
     values : ndarray of shape (n,)
         With `classes`: int64 indices into them, -1 for an image without a class. Else float64, NaN for an
         image without a number.
@@ -33,7 +34,7 @@ class Task:
     Raises
     ------
     InputError
-        If a value is impossible, naming the task.
+        If a value is not valid, naming the task.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Task:
 
     @property
     def kind(self) -> Literal["classes", "number"]:
-        """``"classes"`` or ``"number"``: what is predicted."""
+        """``"classes"`` or ``"number"``."""
         return "number" if self.classes is None else "classes"
 
     @property
@@ -90,64 +91,8 @@ class Task:
         return np.array([*self.classes, None], dtype=object)[self.values]
 
 
-class WithTasks:
-    """Labels and further targets as tasks: what the dataclasses `Dataset` and `Features` have in common."""
-
-    labels: np.ndarray | None
-    classes: tuple[str, ...] | None
-    targets: dict[str, Task]
-    label_name: str
-    #: Error of `select`.
-    _error: ClassVar[type[InputError]] = InputError
-
-    @property
-    def tasks(self) -> dict[str, Task]:
-        """All tasks by name: the labels first, if there are any, then the `targets`."""
-        if self.labels is None or self.classes is None:
-            return dict(self.targets)
-        return {self.label_name: Task(self.label_name, self.labels, self.classes), **self.targets}
-
-    def with_tasks(self, tasks: Iterable[Task]) -> Self:
-        """Return the same images with these tasks.
-
-        The first task of classes that has a value for every image becomes the labels.
-        """
-        tasks = list(tasks)
-        first = next((task for task in tasks if task.classes is not None and task.present.all()), None)
-        return replace(  # type: ignore[type-var]
-            self,
-            labels=None if first is None else first.values,
-            classes=None if first is None else first.classes,
-            targets={task.name: task for task in tasks if task is not first},
-            label_name=LABEL if first is None else first.name,
-        )
-
-    def select(self, label: Any = None, target: Any = None) -> Self:
-        """Return the same images with only these tasks.
-
-        Parameters
-        ----------
-        label, target : str or sequence of str, optional
-            Names of tasks of classes, and of numbers.
-
-        Raises
-        ------
-        DatasetError, FeaturesError
-            If there is no such task, or it is of the other kind.
-        """
-        if label is None and target is None:
-            return self
-        try:
-            return self.with_tasks(choose_tasks(self.tasks, label, target, getattr(self, "name", "features")))
-        except InputError as error:
-            raise self._error(str(error)) from error
-
-
 def check_targets(label_name: str | None, targets: Mapping[str, Task], n: int) -> dict[str, Task]:
-    """Return `targets` as a dict, or raise `InputError`.
-
-    Each must stand under its own name, have `n` values, and not be named as the labels are.
-    """
+    """Return `targets` as a dict; `InputError` if a name is wrong or taken, or a length is not `n`."""
     if not isinstance(targets, Mapping):
         raise InputError(f"targets: expected a dict of tasks, got {type(targets).__name__}")
     if label_name is not None and (not isinstance(label_name, str) or not label_name):
@@ -200,52 +145,37 @@ def check_asked(label: Any, target: Any) -> None:
 Refuse = Callable[[int, str], DatasetError]
 
 
-def make_class_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
-    """Make a task of a column of class names or whole numbers; with `gaps`, a value may be missing."""
-    present, names = [], []
-    for i, value in enumerate(values):
-        if is_missing(value) and gaps:
-            continue
-        found = None if is_missing(value) else class_name(value)
-        if found is None:
-            raise refuse(i, _problem(value, "a class name or a whole number"))
-        present.append(i)
-        names.append(found)
+def make_task(name: str, values: Sequence[Any], refuse: Refuse, *, numbers: bool, gaps: bool) -> Task:
+    """Make a task of a column: of finite numbers, or of class names and whole numbers.
+
+    With `gaps`, a value may be missing.
+    """
+    parse: Callable[[Any], Any] = _number if numbers else class_name
+    rows = [i for i, value in enumerate(values) if not (gaps and is_missing(value))]
+    expected = "a finite number" if numbers else "a class name or a whole number"
+
+    def refuse_row(k: int, value: Any) -> DatasetError:
+        problem = f"expected {expected}, got {value!r}"
+        if is_missing(value):
+            problem = f"no value; expected {expected} (only of several columns may one be blank)"
+        return refuse(rows[k], problem)
+
+    parsed = parse_each([values[i] for i in rows], parse, refuse_row)
+    if numbers:
+        column = np.full(len(values), np.nan)
+        column[rows] = parsed
+        return Task(name, column)
     labels = np.full(len(values), -1, np.int64)
-    labels[present], classes = encode(names)
+    labels[rows], classes = encode(parsed)
     return Task(name, labels, classes)
-
-
-def make_number_task(name: str, values: Sequence[Any], refuse: Refuse, *, gaps: bool) -> Task:
-    """Make a task of a column of finite numbers; with `gaps`, a value may be missing."""
-    numbers = np.full(len(values), np.nan)
-    for i, value in enumerate(values):
-        if is_missing(value) and gaps:
-            continue
-        number = None if is_missing(value) else _number(value)
-        if number is None:
-            raise refuse(i, _problem(value, "a finite number"))
-        numbers[i] = number
-    return Task(name, numbers)
 
 
 def make_tasks(labels: Any, n: int, label: Any = None, target: Any = None) -> list[Task] | None:
     """Make a task of each of several columns in memory; return None if `labels` is one column.
 
-    Parameters
-    ----------
-    labels : DataFrame, mapping of str to array-like of shape (n,), or array of shape (n, k)
-        Columns of an array are named by their number.
-    n : int
-        Number of images.
-    label, target : str or sequence of str, optional
-        Which columns are classes, and which are numbers. Default: all; a column of floats with any fraction
-        is numbers, every other one is classes.
-
-    Raises
-    ------
-    DatasetError
-        Naming the column and the position of a wrong value.
+    `labels` is a data frame, a mapping of names to columns, or an array (n, k) whose columns are named by
+    number. `label` names the columns of classes, `target` those of numbers. If neither is given, a column of
+    floats with any fraction is numbers, and every other one is classes.
     """
     columns = _columns(labels, n)
     if columns is None:
@@ -264,15 +194,15 @@ def make_tasks(labels: Any, n: int, label: Any = None, target: Any = None) -> li
         numbers = [name for name, values in columns.items() if _is_number(values)]
         classes = [name for name in columns if name not in numbers]
     gaps = len(classes) + len(numbers) > 1
-    made = []
-    for name in (name for name in columns if name in classes or name in numbers):
+    return [
+        make_task(name, values, partial(_column_error, name), numbers=name in numbers, gaps=gaps)
+        for name, values in columns.items()
+        if name in classes or name in numbers
+    ]
 
-        def refuse(i: int, problem: str, name: str = name) -> DatasetError:
-            return DatasetError(f"labels, column {name}, [{i}]: {problem}")
 
-        make = make_class_task if name in classes else make_number_task
-        made.append(make(name, columns[name], refuse, gaps=gaps))
-    return made
+def _column_error(name: str, i: int, problem: str) -> DatasetError:
+    return DatasetError(f"labels, column {name}, [{i}]: {problem}")
 
 
 def check_not_empty(tasks: Sequence[Task], place: str) -> None:
@@ -310,16 +240,10 @@ def _is_number(values: Sequence[Any]) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, (bool, np.bool_)):
+    if isinstance(value, (bool, np.bool_)) or is_missing(value):
         return None
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _problem(value: Any, expected: str) -> str:
-    if is_missing(value):
-        return f"no value; expected {expected} (only of several columns may one be blank)"
-    return f"expected {expected}, got {value!r}"

@@ -1,301 +1,113 @@
-"""Several tasks from one extraction: each on its own split, everything in one folder."""
+"""Columns of labels and numbers in memory, and a dataset of several tasks."""
 
 from __future__ import annotations
-
-import json
-import os
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import BACKBONE, QUICK, write_photos
 
-from featx import compare, extract, load_dataset, load_features
-from featx.errors import DatasetError, InputError
-from featx.results import ComparisonResult, RegressionResult
-from featx.studies.comparison import RegressionComparison, TaskComparisons
+from featx.data import Task, from_arrays, load_dataset
+from featx.errors import DatasetError
 
-SMALL = {"backbones": BACKBONE, "weights": None, "image_size": 32, "n_boot": 50, "engine": "torch"}
-FAST = {"classifiers": ["lda"], "regressors": ["ridge", "knn"], "baseline": "none"}
-
-
-def write_table(root):
-    """Photos of three colours; half have a habitat, all a size."""
-    write_photos(root / "img", 10)
-    rows = []
-    for k, path in enumerate(sorted((root / "img").rglob("*.png"))):
-        species = path.parent.name
-        red = {"crimson": 200, "leaf": 40, "sky": 60}[species]
-        habitat = "" if k % 3 == 0 else ("wet" if species == "sky" else "dry")
-        rows.append((path.relative_to(root), species, habitat, f"{red + 0.1 * (k % 7):.2f}"))
-    frame = pd.DataFrame(rows, columns=["path", "species", "habitat", "red"])
-    frame.to_csv(root / "t.csv", index=False)
-    return root / "t.csv"
+N = 8
+IMAGES = np.arange(N * 12, dtype=np.uint8).reshape(N, 2, 2, 3)
+COLUMNS = {
+    "species": ["cat", "dog"] * 4,
+    "legs": [4.0, 2.0, 4.0, 2.0, np.nan, 4.0, 2.0, 4.0],
+    "age": [0.5, 1.0, None, 2.0, 3.0, 4.0, 5.0, 6.0],
+}
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return write_table(tmp_path_factory.mktemp("table"))
+@pytest.fixture
+def dataset():
+    return from_arrays(IMAGES, COLUMNS)
 
 
-@pytest.fixture(scope="module")
-def result(table, tmp_path_factory):
-    before = os.environ.get("FEATX_CACHE")
-    os.environ["FEATX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    try:
-        return compare(table, label=["species", "habitat"], target="red", **SMALL, **FAST)
-    finally:
-        if before is None:
-            del os.environ["FEATX_CACHE"]
-        else:
-            os.environ["FEATX_CACHE"] = before
+@pytest.mark.parametrize("given", [COLUMNS, pd.DataFrame(COLUMNS)])
+def test_floats_with_a_fraction_are_numbers_and_all_else_are_classes(given):
+    dataset = from_arrays(IMAGES, given)
+    kinds = {name: task.kind for name, task in dataset.tasks.items()}
+    assert kinds == {"species": "classes", "legs": "classes", "age": "number"}
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.tasks["legs"].classes == ("2", "4")
+    assert dataset.tasks["legs"].values.tolist() == [1, 0, 1, 0, -1, 1, 0, 1]
 
 
-def test_every_image_meets_the_network_once_for_all_tasks(result):
-    assert isinstance(result, TaskComparisons)
-    assert list(result.tasks) == ["species", "habitat", "red"]
-    assert result.forward_passes == 30
+def test_what_a_column_is_can_be_said():
+    dataset = load_dataset(IMAGES, COLUMNS, label="species", target=["legs"])
+    assert {n: t.kind for n, t in dataset.tasks.items()} == {"species": "classes", "legs": "number"}
 
 
-def test_no_image_goes_through_the_network_a_second_time(table, monkeypatch):
-    from featx.engines.torch import TorchEngine
-
-    seen = []
-    run = TorchEngine.__call__
-
-    def counting(self, pixels, *args, **kwargs):
-        seen.append(len(pixels))
-        return run(self, pixels, *args, **kwargs)
-
-    monkeypatch.setattr(TorchEngine, "__call__", counting)
-    options = FAST | {"classifiers": ["lda"], "regressors": ["ridge"]}
-    one = compare(table, label="species", **SMALL, **(options | {"regressors": None}))
-    alone = sum(seen)
-    assert alone >= one.forward_passes == 30
-    several = compare(table, label=["species", "habitat"], target="red", **SMALL, **options)
-    assert (several.forward_passes, sum(seen)) == (0, alone)
+def test_an_array_of_two_dimensions_has_a_task_a_column():
+    dataset = from_arrays(IMAGES, np.column_stack([np.arange(N) % 2, np.arange(N) / 3]))
+    assert {n: t.kind for n, t in dataset.tasks.items()} == {"0": "classes", "1": "number"}
 
 
-def test_images_without_a_value_are_not_part_of_a_task(result):
-    sizes = {name: r.dataset["n_train"] + r.dataset["n_test"] for name, r in result.tasks.items()}
-    assert sizes == {"species": 30, "habitat": 20, "red": 30}
-    assert result.tasks["habitat"].dataset["classes"] == ["dry", "wet"]
+def test_a_first_task_with_gaps_is_not_the_labels():
+    dataset = from_arrays(IMAGES, {"a": ["x", None] * 4, "b": ["u", "v"] * 4})
+    assert (dataset.label_name, list(dataset.targets)) == ("b", ["a"])
+    dataset = from_arrays(IMAGES, {"a": ["x", None] * 4, "b": [0.5] * 8})
+    assert dataset.labels is None
 
 
-def test_a_task_gives_the_same_among_others_as_alone(table):
-    features = extract(table, label=["species", "habitat"], target="red", **QUICK)
-    several = compare(features, n_boot=50, **FAST)
-    for task in ({"label": "species"}, {"label": "habitat"}, {"target": "red"}):
-        (name,) = task.values()
-        alone = compare(features, **task, n_boot=50, **FAST)
-        assert isinstance(alone, type(several.tasks[name]))
-        alike = several.tasks[name].to_dict()["methods"]
-        assert [m["metrics"] for m in alone.to_dict()["methods"]] == [m["metrics"] for m in alike]
+def test_subsets_keep_every_task_aligned(dataset):
+    part = dataset.subset([6, 0])
+    assert part.tasks["age"].values.tolist() == [5, 0.5]
+    assert part.tasks["legs"].values.tolist() == [0, 1]
+    assert part.labels.tolist() == [0, 0]
 
 
-def test_one_task_says_nothing_of_tasks(photos):
-    content = compare(photos, **SMALL, classifiers="lda", baseline="none").to_dict()
-    assert "kind" not in content
-    assert set(content["dataset"]) == {
-        "name", "n_train", "n_test", "classes", "n_per_class_train", "n_per_class_test", "split",
-    }  # fmt: skip
+def test_a_limit_draws_from_the_classes_of_the_first_task():
+    images = np.zeros((40, 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0] = np.arange(40)
+    first = ["rare"] * 4 + ["common"] * 36
+    first[10] = None
+    dataset = from_arrays(images, {"a": first, "age": np.arange(40) + 0.5})
+    limited = dataset.limit(10)
+    assert 0 in limited.tasks["a"].values
+    assert 1 in limited.tasks["a"].values
+    rows = [int(id) for id in limited.ids]
+    assert limited.tasks["age"].values.tolist() == [row + 0.5 for row in rows]
 
 
-def test_colours_tell_how_red_an_image_is(result):
-    red = result.tasks["red"]
-    assert [(m.name, m.kind) for m in red.methods] == [
-        ("mean", "floor"), ("pixels", "floor"), ("ridge", "probe"), ("knn", "probe"),
-    ]  # fmt: skip
-    by_name = {m.name: m for m in red.methods}
-    assert by_name["pixels"].metric("r2").value > 0.8
-    assert by_name["mean"].metric("r2").value <= 0
-    best = red.best()
-    assert best.versus_best is None
-    errors = np.abs(np.subtract(red.truth, red.predictions))
-    assert best.metric("mae").value == pytest.approx(errors.mean())
-    for method in red.methods:
-        if method is not best:
-            assert method.versus_best["method"] == best.name
-            difference = method.metric("mae").value - best.metric("mae").value
-            assert method.versus_best["difference"] == pytest.approx(difference)
-    assert any("no fine-tuned baseline" in warning for warning in red.warnings)
+def test_tasks_are_selected_by_name(dataset):
+    chosen = dataset.select(label="legs", target="age")
+    assert list(chosen.tasks) == ["legs", "age"]
+    assert chosen.labels is None
+    with pytest.raises(DatasetError, match="arrays: unknown label 'leg'; did you mean legs"):
+        dataset.select(label="leg")
+    with pytest.raises(DatasetError, match="arrays: age holds numbers; ask for it as a target"):
+        load_dataset(dataset, label="age")
 
 
-def test_everything_is_in_one_table(result):
-    frame = result.to_frame()
-    assert frame.columns[0] == "task"
-    assert frame.groupby("task").size().to_dict() == {"habitat": 3, "red": 4, "species": 3}
-    for word in ("species\n", "habitat\n", "red is predicted", "Spearman"):
-        assert word in result.table()
-    assert "red: Use" in result.advice
-
-
-class _Links(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.links, self.open = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.links += [value for name, value in attrs if name == "href" and tag == "a"]
-        if tag in ("table", "section", "figure", "svg"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag in ("table", "section", "figure", "svg"):
-            assert self.open.pop() == tag
-
-
-def test_saved_tasks_are_reached_from_one_page(result, tmp_path):
-    page = result.save(tmp_path / "out")
-    content = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert content == {
-        "schema": 1,
-        "tasks": [
-            {"name": "species", "kind": "classes", "folder": "species"},
-            {"name": "habitat", "kind": "classes", "folder": "habitat"},
-            {"name": "red", "kind": "number", "folder": "red"},
-        ],
-        "forward_passes": 30,
-    }
-    parsed = _Links(page.read_text(encoding="utf-8"))
-    assert parsed.links == ["species/report.html", "habitat/report.html", "red/report.html"]
-    assert not parsed.open
-    for task in content["tasks"]:
-        files = {p.name for p in (page.parent / task["folder"]).iterdir()}
-        assert files == {"results.json", "results.csv", "report.html"}
-    report = (page.parent / "red" / "report.html").read_text(encoding="utf-8")
-    assert not _Links(report).open
-    mae = result.tasks["red"].best().metric("mae").value
-    assert f"{mae:.4g}" in report
-    assert f"{mae:.4g}" in page.read_text(encoding="utf-8")
-    assert 'src="data:image/jpeg' in report
-    assert "no fine-tuned baseline" in report
-
-
-def test_the_results_of_a_number_are_read_back_and_not_taken_for_classes(result, tmp_path):
-    red = result.tasks["red"]
-    red.write_json(tmp_path / "r.json")
-    again = RegressionResult.read_json(tmp_path / "r.json")
-    assert again.to_dict() == red.to_dict()
-    assert again.table() == red.table()
-    with pytest.raises(InputError, match="a result of kind 'number'; expected one of classes"):
-        ComparisonResult.read_json(tmp_path / "r.json")
-
-
-def test_a_features_file_is_compared_task_by_task_without_the_images(table, tmp_path):
-    features = extract(table, label=["species", "habitat"], target="red", **QUICK)
-    features.save(tmp_path / "f.h5")
-    assert list(load_features(tmp_path / "f.h5").tasks) == ["species", "habitat", "red"]
-    several = compare(tmp_path / "f.h5", n_boot=50, **FAST)
-    assert list(several.tasks) == ["species", "habitat", "red"]
-    assert several.forward_passes == 0
-    one = compare(tmp_path / "f.h5", target="red", regressors="ridge", n_boot=50)
-    assert [m.name for m in one.methods] == ["mean", "ridge"]
-    assert one.methods[1].metrics == several.tasks["red"].methods[1].metrics
-    with pytest.raises(InputError, match=r"f.h5: unknown label 'habitats'; did you mean habitat"):
-        compare(tmp_path / "f.h5", label="habitats")
-    with pytest.raises(InputError, match="red holds numbers; ask for it as a target"):
-        compare(tmp_path / "f.h5", label="red")
-
-
-def test_groups_and_given_splits_hold_for_every_task(table, tmp_path):
-    frame = pd.read_csv(table)
-    frame["path"] = [str(table.parent / p) for p in frame["path"]]
-    frame["group"] = np.arange(30) // 2
-    frame.to_csv(tmp_path / "g.csv", index=False)
-    from featx.options import Network, Reading, Run
-    from featx.studies.comparison.study_data import load_study_data
-
-    def splits(path):
-        material = load_study_data(
-            extract(path, label=["species", "habitat"], target="red", **QUICK), None,
-            backbones=[], network=Network(), reading=Reading(), run=Run(), test_size=0.25, seed=0,
-        )  # fmt: skip
-        for task in material.tasks.values():
-            one = material.of(task)
-            yield one, one.split(0.25, 0)
-
-    for one, split in splits(tmp_path / "g.csv"):
-        assert not set(one.first.groups[split.train]) & set(one.first.groups[split.test])
-        assert len(split.test) > 0
-    frame["split"] = np.where(np.arange(30) % 10 < 7, "train", "test")
-    frame.drop(columns="group").to_csv(tmp_path / "s.csv", index=False)
-    for one, split in splits(tmp_path / "s.csv"):
-        assert split.origin == "given"
-        assert set(one.first.splits[split.test]) == {"test"}
+def test_tasks_are_columns_of_a_frame(dataset):
+    frame = dataset.targets_frame()
+    assert frame.index.tolist() == dataset.ids
+    assert frame["species"].tolist() == COLUMNS["species"]
+    assert frame["legs"].tolist() == ["4", "2", "4", "2", None, "4", "2", "4"]
+    assert frame["age"].dtype == np.float64
+    assert from_arrays(IMAGES, COLUMNS["species"]).targets_frame().columns.tolist() == ["label"]
 
 
 @pytest.mark.parametrize(
-    ("columns", "asked", "message"),
+    ("labels", "asked", "message"),
     [
-        ({"a": list("xyxyxyxy"), "b": [1.0] * 8}, {"label": "a", "target": "b"}, "column b.*all are alike"),
-        ({"a": list("xyxyxyxz"), "b": list("xyxyxyxy")}, {"label": ["a", "b"]}, "column a: .*'z' has 1"),
-        (
-            {"a b": list("xyxyxyxy"), "a/b": list("xyxyxyxy")},
-            {"label": ["a b", "a/b"]},
-            "'a b' and 'a/b' would be saved in one folder, a-b; rename one",
-        ),
+        ({"a": [1] * 7}, {}, r"labels\['a'\]: expected one value for each of the 8 images, got 7"),
+        ({"a": ["x", ()] * 4}, {}, r"labels, column a, \[1\]: expected a class name or a whole number"),
+        ({"a": ["x", None] * 4}, {}, r"labels, column a, \[1\]: no value"),
+        ({"a": ["x"] * 8, "b": ["y"] * 8}, {"target": "b"}, r"column b, \[0\]: expected a finite number"),
+        ({"a": [0.5] * 8}, {"target": "b"}, "labels: unknown column 'b'"),
+        ([0, 1] * 4, {"label": "a"}, "choose columns by name, and labels has none"),
+        ({}, {}, "there is no column"),
     ],
 )
-def test_tasks_that_cannot_be_compared_are_refused_before_any_work(photos, columns, asked, message):
-    paths = sorted(photos.rglob("*.png"))[:8]
-    with pytest.raises(InputError, match=message):
-        compare([str(p) for p in paths], columns, **asked, backbones="never-loaded")
+def test_bad_columns_are_named(labels, asked, message):
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(IMAGES, labels, **asked)
 
 
-def test_an_unknown_regressor_gets_the_nearest_name(photos):
-    with pytest.raises(InputError, match="unknown regressor 'rigde'; did you mean ridge"):
-        compare(photos, regressors="rigde")
-
-
-def test_a_number_alone_is_compared_from_its_table(table):
-    alone = compare(table, target="red", **SMALL, regressors="ridge")
-    assert isinstance(alone, RegressionComparison)
-    assert [m.name for m in alone.methods] == ["mean", "pixels", "ridge"]
-    assert alone.dataset["task"] == "red"
-
-
-def test_unreadable_images_are_left_out_of_every_task(table, tmp_path):
-    frame = pd.read_csv(table)
-    frame["path"] = [str(table.parent / p) for p in frame["path"]]
-    (tmp_path / "bad.png").write_bytes(b"")
-    frame.loc[4, "path"] = "bad.png"
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    options = SMALL | FAST | {"regressors": "ridge"}
-    result = compare(tmp_path / "t.csv", label="species", target="red", on_error="skip", **options)
-    assert [f["id"] for f in result.failures] == ["bad.png"]
-    assert {r.dataset["n_train"] + r.dataset["n_test"] for r in result.tasks.values()} == {29}
-
-
-def test_columns_are_asked_of_tables_only(photos):
-    with pytest.raises(
-        DatasetError, match="label and target choose columns of a table, and this is no table"
-    ):
-        load_dataset(photos, label="species")
-
-
-def test_one_extractor_serves_estimators_of_several_outputs(table):
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.multioutput import MultiOutputClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from featx import FeatureExtractor
-
-    dataset = load_dataset(table, label=["species", "habitat"], target="red")
-    frame = dataset.targets_frame()
-    kept = frame["habitat"].notna().to_numpy()
-    paths = [str(table.parent / id) for id in frame.index[kept]]
-    y = frame[kept]
-    extractor = FeatureExtractor(BACKBONE, weights=None)
-    classes = make_pipeline(
-        extractor, StandardScaler(), MultiOutputClassifier(LogisticRegression(max_iter=2000))
-    )
-    predicted = classes.fit(paths, y[["species", "habitat"]].to_numpy()).predict(paths)
-    assert predicted.shape == (20, 2)
-    assert (predicted == y[["species", "habitat"]].to_numpy()).mean() > 0.9
-    numbers = make_pipeline(extractor, StandardScaler(), Ridge())
-    both = np.column_stack([y["red"], -y["red"]])
-    assert numbers.fit(paths, both).score(paths, both) > 0.9
+def test_targets_of_another_length_or_name_are_refused(dataset):
+    with pytest.raises(DatasetError, match="targets: x has 3 values for 8 images"):
+        type(dataset)("d", dataset.images, targets={"x": Task("x", np.zeros(3))})
+    with pytest.raises(DatasetError, match="targets: label is already the name of the labels"):
+        type(dataset)("d", dataset.images, np.zeros(8, int), targets={"label": Task("label", np.zeros(8))})

@@ -1,28 +1,25 @@
-"""Embeddings with their ids and labels: in memory, and as one HDF5 file that a user owns.
+"""Embeddings with ids and labels, in memory and in a features file.
 
 The file is plain HDF5 that any tool reads::
 
     /embeddings   (n, d) float32 or float16, chunked by rows; row i is image i
     /ids          (n,) UTF-8 strings
     /labels       (n,) int64, with the attribute classes (UTF-8 strings); absent when unlabelled;
-                  an attribute name where they are called something else than label
-    /targets/NAME (n,) further tasks: int64 with the attribute classes, -1 where an image has none, or
-                  float64, NaN where an image has none; absent when there is one task
+                  the attribute name, if they have another name than label
+    /targets/NAME (n,) further tasks: int64 with the attribute classes (-1: the image has none), or
+                  float64 (NaN: the image has none); absent when there is one task
     /splits       (n,) UTF-8 strings train, val, test; absent when the data has none
     /groups       (n,) UTF-8 strings; absent when the data has none
     /failures     (m,) table of id, reason: images that could not be read
     attributes    format_version, featx_version, space (JSON), created (ISO 8601, UTC)
 
-A file is written whole or not at all, and what a file claims about itself is checked before memory is
-allocated for it.
-
-`features` is the class, `checks` refuses rows that no classifier can use. `writing` writes a file, `file`
-reads one (with `file_parts` and `global_heap`), `description` is what ``featx inspect`` prints.
+A file is written whole or not at all (`writing`). What it claims about itself is checked before memory is
+allocated for it (`file`, `file_parts`, `global_heap`). `features` is the class, `description` is what
+``featx inspect`` prints.
 """
 
-from featx.data.features.checks import check_rows
 from featx.data.features.description import describe
-from featx.data.features.features import Failure, Features
+from featx.data.features.features import Failure, Features, check_rows
 from featx.data.features.file import FeaturesFile, load_features, open_features
 
 __all__ = ["Failure", "Features", "FeaturesFile", "check_rows", "describe", "load_features", "open_features"]

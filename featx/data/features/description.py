@@ -1,4 +1,4 @@
-"""Say what is in a features file."""
+"""Describe a features file in plain text."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _BYTES_AT_ONCE = 16 * 2**20
 
 
 def describe(path: str | os.PathLike[str]) -> str:
-    """Return what ``featx inspect`` says of a features file: several lines of plain text.
+    """Return the lines that ``featx inspect`` prints about a features file.
 
     Raises
     ------
     FeaturesError
-        If the file is missing, damaged in any row, or no features file.
+        If the file is missing, damaged in any row, or not a features file.
     """
     with open_features(path) as file:
         lines = [
@@ -59,7 +59,7 @@ def describe(path: str | os.PathLike[str]) -> str:
 
 
 def _not_finite(file: FeaturesFile) -> list[str]:
-    """Read every row, so that damage is an error; return a line on rows with values that are not finite."""
+    """Read every row, so that damage is found; return a line on rows with values that are not finite."""
     step = max(1, _BYTES_AT_ONCE // (file.dim * 4))
     bad = [
         start + int(i)

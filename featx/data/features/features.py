@@ -1,22 +1,23 @@
-"""Features: embeddings in memory, with ids, labels, splits and groups of each row."""
+"""Embeddings in memory, with ids, labels, splits and groups; and a check that they can be learned from."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.data.facts import as_html, one_line
+from featx.data.collection import Collection
 from featx.data.features.writing import encoded, write_features
 from featx.data.labels import SPLITS
-from featx.data.tasks import LABEL, Task, WithTasks, check_targets
+from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import CacheError, FeaturesError, InputError
 from featx.options import checked
 
-__all__ = ["Failure", "Features"]
+__all__ = ["Failure", "Features", "check_rows"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Failure:
         return f"{self.id}: {self.reason}"
 
 
-@dataclass
-class Features(WithTasks):
+@dataclass(repr=False)
+class Features(Collection):
     """Embeddings of a collection, with labels, splits and groups where they are known.
 
     Parameters
@@ -51,9 +52,9 @@ class Features(WithTasks):
     failures : sequence of Failure
         Images of the collection that could not be read and have no row.
     space : mapping
-        What the rows were made with, as JSON data.
+        What determines the rows: network, weights, preprocessing, ..., as JSON data.
     run : dict, optional
-        What the extraction took (``forward_passes``, ``seconds``, ...); not saved.
+        Cost of the extraction (``forward_passes``, ``seconds``, ...); not saved.
     targets : dict of str to Task
         Further tasks (classes or numbers); an image may have no value in one.
     label_name : str, default="label"
@@ -128,41 +129,18 @@ class Features(WithTasks):
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def __repr__(self) -> str:
-        return one_line(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self)
-
     @property
     def dim(self) -> int:
         """Values per row."""
         return int(self.embeddings.shape[1])
 
     def subset(self, indices: Any) -> Features:
-        """Return the features of the images at `indices` (int, or a bool mask), in that order, as copies.
+        """Return copies of the rows at `indices` (whole numbers or a mask), in that order, with all classes.
 
-        Classes, failures, space and run stay as they are.
+        Failures, space and run stay as they are.
         """
-        indices = np.asarray(indices)
-        if indices.dtype == bool:
-            if indices.shape != (len(self),):
-                raise FeaturesError(f"a mask of shape {indices.shape} for {len(self)} rows")
-            indices = np.flatnonzero(indices)
-        indices = indices.astype(np.int64, casting="same_kind") if indices.size else np.zeros(0, np.int64)
-        return Features(
-            embeddings=self.embeddings[indices],
-            ids=[self.ids[i] for i in indices.tolist()],
-            labels=None if self.labels is None else self.labels[indices],
-            classes=self.classes,
-            splits=None if self.splits is None else self.splits[indices],
-            groups=None if self.groups is None else self.groups[indices],
-            failures=self.failures,
-            space=self.space,
-            run=self.run,
-            targets={name: task.subset(indices) for name, task in self.targets.items()},
-            label_name=self.label_name,
-        )
+        rows = self._row_numbers(indices)
+        return self._take(rows, embeddings=self.embeddings[rows], ids=[self.ids[i] for i in rows.tolist()])
 
     @checked(path="file")
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -179,6 +157,35 @@ class Features(WithTasks):
             If it cannot be written; the older file is then still there.
         """
         write_features(self, path)
+
+
+def check_rows(rows: np.ndarray, ids: Sequence[str], place: str) -> list[str]:
+    """Refuse embeddings (n, d) that no classifier can use; return a note if some rows are zero.
+
+    Raises
+    ------
+    InputError
+        Beginning with `place`: a value is not finite, or all rows are the same.
+    """
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"{place}: row {bad[0]} ({ids[bad[0]]}) has values that are not finite ({len(bad)} in "
+            "all); leave such rows out with Features.subset, or extract them again with precision fp32"
+        )
+    if len(rows) > 1 and (rows == rows[0]).all():
+        what = "zero" if not rows[0].any() else "the same"
+        raise InputError(
+            f"{place}: the embeddings of all {len(rows)} images are {what}, so nothing can be told from "
+            "them; check the weights, the layer and the images"
+        )
+    zero = np.flatnonzero(~rows.any(axis=1))
+    if not len(zero):
+        return []
+    return [
+        f"{place}: the embeddings of {len(zero)} of {len(rows)} images are zero in every value, the first "
+        f"that of {ids[zero[0]]}: the network sees nothing in them"
+    ]
 
 
 def _strings(name: str, values: Any, n: int | None = None) -> list[str]:

@@ -1,6 +1,6 @@
-"""Open and read features files; what a file says about itself is checked before it is used.
+"""Open and read features files.
 
-Reading takes memory in proportion to the file's size, whatever is in it (`featx.data.features.file_parts`).
+A file's claims are checked before they are used, so that reading takes memory in proportion to its size.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["FeaturesFile", "load_features", "open_features"]
 
 
 class LazyRows:
-    """The embeddings in an open file: like an ``h5py.Dataset``, but errors name the file.
+    """The embeddings in an open file: an ``h5py.Dataset`` whose errors name the file.
 
-    ``rows[10:20]`` reads those rows as an ndarray; `shape`, `dtype` and the rest are the dataset's.
+    ``rows[10:20]`` reads those rows as an ndarray.
     """
 
     def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
@@ -56,7 +56,7 @@ class LazyRows:
 class FeaturesFile:
     """A features file, open for reading; a context manager.
 
-    Embeddings are read when they are asked for; all other parts are small, read and checked on opening.
+    Embeddings are read when they are indexed; all other parts are read and checked on opening.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class FeaturesFile:
     Raises
     ------
     FeaturesError
-        If the file is missing, damaged, or no features file.
+        If the file is missing, damaged, or not a features file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -85,9 +85,9 @@ class FeaturesFile:
             if not self.path.is_file():
                 raise FeaturesError("no such file" if not self.path.exists() else "not a file")
             try:
-                # As h5py does it: one process cannot open a file with and without locks at once.
+                # With h5py's default: a process cannot open one file both with and without locks.
                 self._file = h5py.File(self.path, "r")
-            except OSError:  # a file system without locks, or somebody has locked it
+            except OSError:  # a file system without locks, or another process has locked it
                 self._file = h5py.File(self.path, "r", locking=False)
         try:
             with _reading(self.path):
@@ -133,7 +133,7 @@ class FeaturesFile:
         self.targets = parts.read_targets(n)
         self.splits, self.groups = parts.read_names("splits", n), parts.read_names("groups", n)
         self.failures = parts.read_failures()
-        # The parts are checked by the rules of Features, with an array that takes no memory as the rows.
+        # Features checks the parts; the rows are replaced by an array that takes no memory.
         checked = self._features(np.broadcast_to(np.float32(0), self.embeddings.shape))
         self.ids, self.labels, self.classes = checked.ids, checked.labels, checked.classes
         self.tasks = checked.tasks
@@ -167,7 +167,7 @@ class FeaturesFile:
         )
 
     def close(self) -> None:
-        """Close the file; then `embeddings` can no longer be read."""
+        """Close the file; its `embeddings` can then not be read any more."""
         self._file.close()
 
     def __enter__(self) -> FeaturesFile:
@@ -182,10 +182,7 @@ class FeaturesFile:
 
 @checked(path="file")
 def open_features(path: str | os.PathLike[str]) -> FeaturesFile:
-    """Open a features file, a context manager that reads rows when they are needed.
-
-    Parameters and errors as for `load_features`.
-    """
+    """Open a features file to read rows as needed; parameters and errors as for `load_features`."""
     return FeaturesFile(path)
 
 
@@ -205,7 +202,7 @@ def load_features(path: str | os.PathLike[str]) -> Features:
     Raises
     ------
     FeaturesError
-        If the file is missing, damaged, or no features file.
+        If the file is missing, damaged, or not a features file.
     """
     with open_features(path) as file:
         return file.to_features()
@@ -213,7 +210,7 @@ def load_features(path: str | os.PathLike[str]) -> Features:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever h5py raises for a bad file into one error of one line that names it."""
+    """Turn whatever h5py raises for a bad file into a `FeaturesError` that names it."""
     try:
         with as_one_error(lambda reason: FeaturesError(f"damaged or not an HDF5 file ({reason})")):
             yield

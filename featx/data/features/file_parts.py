@@ -1,7 +1,7 @@
 """Read the parts of a features file: arrays, texts and tasks.
 
-Sizes that the file claims are compared with its own size before anything is read: an array, or all texts of a
-column, may unpack to `GROWTH` times the file plus 64 MiB; the texts of an attribute to 256 MiB more.
+A size that the file claims is compared with the file's own size before anything is read: an array, or all
+texts of a column, may unpack to 32 times the file plus 64 MiB; the texts of an attribute to 256 MiB more.
 """
 
 from __future__ import annotations
@@ -18,45 +18,43 @@ from featx.data.features.writing import encoded, text_crc
 from featx.data.tasks import LABEL, Task
 from featx.errors import FeaturesError, InputError
 
-__all__ = ["FileParts", "room", "stored_dataset"]
+__all__ = ["FileParts", "stored_dataset"]
 
-#: How far the arrays of a compressed file may grow: embeddings of which 19 of 20 are zeros shrink to a 15th.
-GROWTH = 32
+# How far the arrays of a compressed file may grow: embeddings with 95 % zeros shrink to a 15th.
+_GROWTH = 32
 _SPARE_BYTES = 64 * 2**20
 # An attribute is read as a whole, and each of its texts could be the longest of the file: a space of 32 kB,
 # the cache's limit, leaves room for 10,000 classes, one of 2 kB for 160,000.
 _ATTRIBUTE_BYTES = 256 * 2**20
 _TEXTS_AT_ONCE = 4096
-_CHECKSUM = 4  # bytes that Fletcher's adds to a chunk
-# Filters that compress, and how far a stream of each can grow. One after the other they would multiply.
+_CHECKSUM = 4  # bytes that Fletcher's checksum adds to a chunk
+# Filters that compress, and how far each can unpack. Two in a row would multiply, so one is allowed.
 _COMPRESSING = {h5py.h5z.FILTER_DEFLATE: 1032, h5py.h5z.FILTER_LZF: 88}
 _PLAIN = {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE}
 
 
 def room(file: h5py.File) -> int:
-    """Return how many bytes a part of the file may have when it is read."""
-    return GROWTH * file.id.get_filesize() + _SPARE_BYTES
+    """Return how many bytes a part of the file may take in memory."""
+    return _GROWTH * file.id.get_filesize() + _SPARE_BYTES
 
 
 def stored_dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None) -> h5py.Dataset:
-    """Return a dataset after checking that all its bytes are in this file, as many as it claims."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):  # a link leads to who knows where
+    """Return a dataset after checking that this file holds as many bytes as it claims."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):  # a link may lead into another file
         raise FeaturesError(f"/{name} is missing")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
         raise FeaturesError(f"/{name} is no array")
     if shape is not None and dataset.shape != shape:
         raise FeaturesError(f"/{name} has shape {dataset.shape}: expected {shape}")
-    # A virtual dataset whose source is missing reads zeros without an error, an external one
-    # depends on a path of some other machine.
+    # A virtual dataset whose source is missing reads as zeros, without an error; an external one needs a
+    # path of the machine that wrote it.
     if dataset.is_virtual or dataset.external:
         raise FeaturesError(f"/{name} keeps its values in another file: expected all in one file")
     plist = dataset.id.get_create_plist()
     stored = dataset.id.get_storage_size()
     itemsize = _bytes_in_file(dataset.id.get_type())
-    claimed = itemsize
-    for length in dataset.shape:
-        claimed *= int(length)
+    claimed = itemsize * math.prod(map(int, dataset.shape))
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     compressing = [filter for filter in filters if filter in _COMPRESSING]
     strange = set(filters) - set(_COMPRESSING) - _PLAIN
@@ -67,8 +65,8 @@ def stored_dataset(file: h5py.File, name: str, shape: tuple[int, ...] | None) ->
     size = file.id.get_filesize()
     if stored > size or claimed > (room(file) if compressing else stored) or (claimed and not stored):
         raise FeaturesError(f"/{name} claims {claimed} bytes and the file holds {stored}")
-    if dataset.chunks is not None:  # a chunk is read as a whole, however little of it is asked for
-        chunk = itemsize * math.prod(int(length) for length in dataset.chunks)
+    if dataset.chunks is not None:  # HDF5 always reads a whole chunk
+        chunk = itemsize * math.prod(map(int, dataset.chunks))
         if chunk > max(claimed, _SPARE_BYTES):
             raise FeaturesError(f"/{name} has chunks of {chunk} bytes for {claimed} bytes of values")
         if compressing:
@@ -85,7 +83,7 @@ def _bytes_in_file(form: h5py.h5t.TypeID) -> int:
 
 
 def _check_streams(dataset: h5py.Dataset, filter: int, chunk: int) -> None:
-    """Refuse chunks that unpack to more than a chunk: HDF5 would unpack them to the end."""
+    """Refuse chunks that unpack to more than their size: HDF5 would unpack them to the end."""
     large: list[tuple[int, ...]] = []
     most = room(dataset.file) // _COMPRESSING[filter]
     dataset.id.chunk_iter(lambda info: large.append(info.chunk_offset) if info.size > most else None)
@@ -109,14 +107,7 @@ def _decoded(value: Any) -> str:
 
 
 class FileParts:
-    """Reads what a features file holds besides its embeddings.
-
-    Parameters
-    ----------
-    file : h5py.File
-    longest : int
-        Bytes of its longest text, from `check_heaps`.
-    """
+    """Reads all parts of a features file except its embeddings; `longest` is from `check_heaps`."""
 
     def __init__(self, file: h5py.File, longest: int) -> None:
         self.file, self._longest = file, longest
@@ -131,7 +122,7 @@ class FileParts:
         return owner.attrs[name]
 
     def text_attribute(self, name: str, of: h5py.HLObject | None = None) -> str:
-        """A text that the file, or a part of it, says of itself."""
+        """Return a text attribute of the file, or of the part `of`."""
         attribute = (self.file if of is None else of).attrs.get_id(name)
         if attribute.shape != () or not _is_text(attribute.dtype):
             whose = "" if of is None else f" of {of.name}"
@@ -139,7 +130,7 @@ class FileParts:
         return _decoded(self.attribute(name, of))
 
     def read_strings(self, name: str, n: int) -> list[str]:
-        """A dataset of `n` texts."""
+        """Return a dataset of `n` texts."""
         dataset = stored_dataset(self.file, name, (n,))
         if not _is_text(dataset.dtype):
             raise FeaturesError(f"/{name} is of dtype {dataset.dtype}: expected UTF-8 strings")
@@ -148,7 +139,7 @@ class FileParts:
         return [_decoded(value) for value in texts]
 
     def read_names(self, name: str, n: int) -> np.ndarray | None:
-        """A dataset of `n` short texts as an array, whose entries are all as wide as the longest; or None."""
+        """Return a dataset of `n` short texts as an array, each as wide as the longest; None if absent."""
         if name not in self.file:
             return None
         texts = self.read_strings(name, n)
@@ -157,7 +148,7 @@ class FileParts:
         return np.array(texts, dtype=np.str_)
 
     def _texts(self, dataset: h5py.Dataset, columns: list[str] | None = None) -> list[Any]:
-        """Read texts, or rows of texts, in blocks: many may refer to the same long text."""
+        """Read texts, or rows of texts, in blocks: all may refer to one long text."""
         values: list[Any] = []
         source = dataset if columns is None else dataset.fields(columns)
         left = dataset.file.id.get_filesize()
@@ -171,7 +162,7 @@ class FileParts:
         return values
 
     def _check_texts(self, dataset: h5py.Dataset, texts: list[Any]) -> None:
-        if "crc32" in dataset.attrs:  # a file that others made has none
+        if "crc32" in dataset.attrs:  # files of other programs have none
             data = [text if isinstance(text, bytes) else encoded(text) for text in texts]
             if np.any(self.attribute("crc32", dataset) != text_crc(data)):
                 raise FeaturesError(
@@ -180,7 +171,7 @@ class FileParts:
                 )
 
     def read_labels(self, n: int) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-        """Return labels and class names, each None if the file has none."""
+        """Return labels and class names, or None for what the file lacks."""
         if "labels" not in self.file:
             return None, None
         dataset = stored_dataset(self.file, "labels", (n,))
@@ -195,7 +186,7 @@ class FileParts:
         return self.text_attribute("name", self.file["labels"])
 
     def read_targets(self, n: int) -> dict[str, Task]:
-        """Return the further tasks, in the order in which they were given."""
+        """Return the further tasks in their original order."""
         if "targets" not in self.file:
             return {}
         if not isinstance(self.file.get("targets", getlink=True), h5py.HardLink):
@@ -243,7 +234,7 @@ class FileParts:
         return tuple(_decoded(value) for value in names)
 
     def read_failures(self) -> list[Failure]:
-        """Return the images that could not be read."""
+        """Return the failures; none if the file lacks them."""
         if "failures" not in self.file:
             return []
         dataset = stored_dataset(self.file, "failures", None)

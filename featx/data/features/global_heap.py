@@ -1,7 +1,7 @@
 """Check the texts of an HDF5 file before HDF5 reads them.
 
-Texts of variable length lie in "global heap" collections, the only structure without a checksum; if the
-object sizes in one are damaged, HDF5 loops for ever. So the structure is walked here first.
+Texts of variable length lie in "global heap" collections, the only structure without a checksum. HDF5 can
+loop for ever if a size in one is damaged, so the sizes are checked here first.
 
 Source: The HDF Group, HDF5 File Format Specification 3.0, III.E "Disk Format: Level 1E - Global Heap".
 """
@@ -19,20 +19,15 @@ from featx.errors import FeaturesError
 
 __all__ = ["check_heaps"]
 
-_START = b"GCOL\x01\0\0\0"  # signature, version, three reserved bytes: no text has these
+_START = b"GCOL\x01\0\0\0"  # signature, version, three reserved bytes; NULs occur in no text
 _HEADER = 16  # of a collection, and of each object in it
 _BLOCK = 2**24
 
 
 def check_heaps(path: Path, rows: h5py.Dataset) -> int:
-    """Check all heap collections of a file; return the bytes of its longest text.
+    """Check all heap collections of a file, outside its embeddings; return the bytes of its longest text.
 
-    `rows` is the file's largest dataset, whose bytes are not searched.
-
-    Raises
-    ------
-    FeaturesError
-        If a collection, or an object in it, claims a size that it cannot have.
+    `FeaturesError` if a collection, or an object in it, claims an impossible size.
     """
     longest = 0
     with open(path, "rb") as file:
@@ -44,7 +39,7 @@ def check_heaps(path: Path, rows: h5py.Dataset) -> int:
 
 
 def _collections(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
-    """Find where collections begin in a part of the file."""
+    """Yield where collections begin in a part of the file."""
     while start < stop:
         file.seek(start)
         block = file.read(min(_BLOCK, stop - start))
@@ -58,7 +53,7 @@ def _collections(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
 
 
 def _gaps(rows: h5py.Dataset, size: int) -> Iterator[tuple[int, int]]:
-    """Return the parts of the file outside the dataset."""
+    """Yield the parts of the file outside the dataset."""
     taken: list[tuple[int, int]] = []
     if rows.chunks is not None:
         rows.id.chunk_iter(lambda chunk: taken.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
@@ -74,7 +69,7 @@ def _gaps(rows: h5py.Dataset, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _check(file: BinaryIO, start: int, file_size: int) -> int:
-    """Walk from object to object as HDF5 does, and check that each step stays inside; return the longest."""
+    """Walk through a collection as HDF5 does, check that each step stays inside; return the longest text."""
     file.seek(start)
     header = file.read(_HEADER)
     size = int.from_bytes(header[8:], "little") if len(header) == _HEADER else 0

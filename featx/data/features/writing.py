@@ -1,4 +1,4 @@
-"""Write features to one HDF5 file, whole or not at all, also on a full disk."""
+"""Write features to one HDF5 file, completely or not at all, also on a full disk."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import io
 import os
 import zlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 import h5py
@@ -21,6 +22,9 @@ from featx.data.tasks import LABEL, Task
 from featx.durable import replacing, sweep_parts
 from featx.errors import OutputError
 
+if TYPE_CHECKING:
+    from featx.data.features.features import Features
+
 __all__ = ["FORMAT_VERSION", "encoded", "text_crc", "write_features"]
 
 FORMAT_VERSION = 1
@@ -29,23 +33,8 @@ _CHUNK_BYTES = 2**20
 _WRITE_BYTES = 16 * 2**20
 
 
-class _Features(Protocol):
-    """The attributes of `featx.data.features.Features` that are stored."""
-
-    embeddings: np.ndarray
-    ids: list[str]
-    labels: np.ndarray | None
-    classes: tuple[str, ...] | None
-    splits: np.ndarray | None
-    groups: np.ndarray | None
-    failures: list[Any]
-    space: dict[str, Any]
-    targets: dict[str, Task]
-    label_name: str
-
-
 def encoded(text: str) -> bytes:
-    """Return the bytes of a text in the file: UTF-8; a file name that is not UTF-8 keeps its bytes."""
+    """Return a text as UTF-8; a file name that is not UTF-8 keeps its bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -55,7 +44,7 @@ def text_crc(texts: Sequence[bytes]) -> np.uint32:
     return np.uint32(zlib.crc32(b"".join(texts), crc))
 
 
-def write_features(features: _Features, path: str | os.PathLike[str]) -> None:
+def write_features(features: Features, path: str | os.PathLike[str]) -> None:
     """Write features to a file; parameters and errors as for `Features.save`."""
     target = Path(os.path.realpath(Path(path).expanduser()))  # a link stays a link
     try:
@@ -73,11 +62,11 @@ def write_features(features: _Features, path: str | os.PathLike[str]) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _write(features: _Features, file: BinaryIO) -> None:
+def _write(features: Features, file: BinaryIO) -> None:
     sink = _Sink(file)
     try:
-        # HDF5 1.10: from there on also the index of the chunks has a checksum. Without it a flipped byte
-        # makes a chunk "not written yet", and its rows are read as zeros.
+        # The format of HDF5 1.10 also has a checksum for the index of the chunks. Without it a flipped byte
+        # can mark a chunk as not written yet, and its rows are read as zeros.
         with h5py.File(sink, "w", libver=("v110", "v110")) as out:
             checksummed = _checksummed(len(features.ids))
             out.attrs["format_version"] = np.int64(FORMAT_VERSION)
@@ -99,11 +88,10 @@ def _write(features: _Features, file: BinaryIO) -> None:
             for name, values in (("splits", features.splits), ("groups", features.groups)):
                 if values is not None:
                     _write_strings(out, name, values.tolist())
-            table = np.empty(len(features.failures), dtype=_failure_dtype())
-            for i, failure in enumerate(features.failures):
-                table[i] = (encoded(failure.id), encoded(failure.reason))
-            listed = out.create_dataset("failures", data=table)
-            listed.attrs["crc32"] = text_crc([text for row in table.tolist() for text in row])
+            rows = [(encoded(failure.id), encoded(failure.reason)) for failure in features.failures]
+            form = h5py.string_dtype()
+            table = np.array(rows, dtype=[("id", form), ("reason", form)])
+            out.create_dataset("failures", data=table).attrs["crc32"] = text_crc([*chain.from_iterable(rows)])
     except (OSError, RuntimeError) as error:
         raise sink.error or OutputError(f"HDF5: {error}") from error
     if sink.error is not None:
@@ -122,15 +110,15 @@ def _write_embeddings(embeddings: np.ndarray, out: h5py.File, sink: _Sink) -> No
     step = (chunks[0] if chunks else 1) * max(1, _WRITE_BYTES // _CHUNK_BYTES)
     for start in range(0, n, step):
         dataset[start : start + step] = embeddings[start : start + step]
-        if sink.error is not None:  # a full disk: the rest need not be tried
+        if sink.error is not None:  # such as a full disk
             return
 
 
 class _Sink(io.RawIOBase):
     """The file object that HDF5 writes into: it keeps the first error and ignores all later writes.
 
-    HDF5 does not survive an error while it closes a file (a full disk crashes the process). The temporary
-    file is discarded after an error anyway.
+    An error while HDF5 closes a file (such as a full disk) crashes the process. The temporary file is
+    discarded after an error anyway.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -149,7 +137,7 @@ class _Sink(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_END:  # the file is longer: its space is set aside already
+        if whence == os.SEEK_END:  # not the file's end: its space is reserved already
             offset, whence = self.end + offset, os.SEEK_SET
         return self._file.seek(offset, whence)
 
@@ -208,13 +196,13 @@ def _write_classes(dataset: h5py.Dataset, classes: Sequence[str]) -> None:
 
 
 def _write_name(dataset: h5py.Dataset, name: str) -> None:
-    # Of fixed length, and so under the checksum of the object's own header.
+    # A text of fixed length lies in the object's own header, which has a checksum.
     dataset.attrs["name"] = np.bytes_(encoded(name))
 
 
 def _write_target(task: Task, position: int, out: h5py.File, **options: Any) -> None:
     form = "<f8" if task.classes is None else "<i8"
-    # A name with a slash would be a path; the name as it is stands in the attribute.
+    # A slash in a name would make a path, so it is quoted; the attribute holds the name itself.
     place = f"targets/{quote(task.name, safe=' ').replace('.', '%2E')}"
     dataset = out.create_dataset(place, data=task.values, dtype=form, **options)
     dataset.attrs["position"] = np.int64(position)
@@ -224,12 +212,8 @@ def _write_target(task: Task, position: int, out: h5py.File, **options: Any) -> 
 
 
 def _checksummed(n: int) -> dict[str, Any]:
-    """Return the options with which HDF5 itself keeps and checks a checksum of n numbers."""
+    """Return the options that make HDF5 keep a checksum of n numbers, and check it on reading."""
     return {"chunks": (min(n, 2**16),), "fletcher32": True} if n else {}
-
-
-def _failure_dtype() -> np.dtype:
-    return np.dtype([("id", h5py.string_dtype()), ("reason", h5py.string_dtype())])
 
 
 def _version() -> str:

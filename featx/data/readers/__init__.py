@@ -1,4 +1,4 @@
-"""Readers: one module for each kind of thing that stands for a dataset.
+"""Readers: one module for each way in which a dataset can be given.
 
 =================  ==============================  ====================================================
 module             function                        reads
@@ -11,6 +11,5 @@ module             function                        reads
 `named`            `named_dataset`                 a well-known dataset (`fashion_mnist`, torchvision's)
 =================  ==============================  ====================================================
 
-`images` makes a source of whatever is an image, `columns` a dataset of columns, `unicode_paths` finds files
-whose names are written in another Unicode form.
+`images` makes sources of images, and `columns` a dataset of columns.
 """

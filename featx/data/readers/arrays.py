@@ -1,4 +1,4 @@
-"""Read what is in memory: lists of paths or images, one array of all images, a torch Dataset."""
+"""Make datasets of images in memory, of lists of paths, and of torch Datasets."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def from_arrays(
     images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
         See `images_of`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
-        Class names or whole numbers; with `classes`, indices into them. Each of several columns is a task: a
-        column of floats with any fraction is numbers, every other one is classes; an image without a value
-        (None, NaN) in a column is not part of that task.
+        Class names or whole numbers; with `classes`, indices into them. Each of several columns is a task of
+        the images that have a value (not None or NaN) in it; a column of floats with any fraction is numbers,
+        every other one is classes.
     splits : array-like of shape (n,), optional
         "train", "val" or "test".
     groups : array-like of shape (n,), optional
@@ -53,7 +53,7 @@ def from_arrays(
     label, target : str or sequence of str, optional
         Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
     on_error : {"raise", "skip"}, default="raise"
-        If a row is no image: raise now, or when the image is read, as for a broken file.
+        Whether a row that is no image is an error now, or when it is read, as a broken file is.
 
     Raises
     ------
@@ -66,22 +66,20 @@ def from_arrays(
         raise DatasetError(f"{name}: no images")
     names = _ids(listed) if ids is None else [str(id) for id in list_per_image(ids, n, "ids")]
     tasks = None if labels is None else make_tasks(labels, n, label, target)
+    encoded, class_list = None, None
     if tasks is not None:
         if classes is not None:
             raise DatasetError("classes: each of several columns has classes of its own; leave classes out")
         check_not_empty(tasks, name)
-        encoded, class_list = None, None
-    elif classes is None:
-        encoded, class_list = (None, None) if labels is None else encode_labels(labels, n)
-    else:
-        encoded, class_list = merge_classes(
-            [] if labels is None else list_per_image(labels, n, "labels"), classes
-        )
-        encoded = None if labels is None else encoded
+    elif classes is not None:
+        indices = [] if labels is None else list_per_image(labels, n, "labels")
+        encoded, class_list = merge_classes(indices, classes)
+    elif labels is not None:
+        encoded, class_list = encode_labels(labels, n)
     dataset = Dataset(
         name,
         make_sources(listed, name, names, on_error=on_error),
-        encoded,
+        None if labels is None else encoded,
         class_list,
         None if splits is None else parse_splits(splits, n),
         None if groups is None else parse_groups(groups, n),
@@ -95,12 +93,12 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
     Parameters
     ----------
     dataset : object with ``__len__`` and ``__getitem__``
-        Its items are ``(image, label)`` or images. An image is a PIL image, a uint8 array, or a tensor
-        (CHW; uint8, or floating in [0, 1]), after the dataset's own transform, which should neither be random
-        nor normalise. Labels are taken from ``.targets``, ``.labels`` or ``._labels`` (also through
-        ``torch.utils.data.Subset``), else from all items; class names from ``.classes``.
+        Its items are ``(image, label)`` or images: a PIL image, a uint8 array, or a tensor (CHW; uint8, or
+        floating in [0, 1]). The dataset's own transform should neither be random nor normalise. Labels
+        come from ``.targets``, ``.labels`` or ``._labels`` (also through ``torch.utils.data.Subset``), else
+        from all items; class names from ``.classes``.
     name : str, optional
-        Default: the name of its class.
+        Default: the name of the type of `dataset`.
     """
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DatasetError(
@@ -134,7 +132,7 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
 
 
 def _ids(images: list) -> list[str]:
-    """Return an id for each image: path, source's id, or position; a repeated one with its position."""
+    """Return an id for each image: path, source's id, or position; repeated ids get their position added."""
     width = len(str(len(images) - 1))
     names = []
     for i, image in enumerate(images):
@@ -166,7 +164,7 @@ def _stored_labels(dataset: Any) -> list | None:
         return None if whole is None else [whole[int(i)] for i in dataset.indices]
     for attribute in ("targets", "labels", "_labels"):
         kept = getattr(dataset, attribute, None)
-        # A target_transform changes the labels on their way out.
+        # A target_transform would change the stored labels.
         if kept is None or getattr(dataset, "target_transform", None) is not None:
             continue
         kept = kept.tolist() if hasattr(kept, "tolist") else kept

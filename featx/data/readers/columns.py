@@ -6,24 +6,17 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from featx.data.dataset import Dataset, check_evaluated_classes
-from featx.data.labels import class_name, encode, is_missing, parse_groups, same_form, split_name
+from featx.data.labels import class_name, encode, is_missing, parse_each, parse_groups, same_form, split_name
 from featx.data.read_report import SKIP_HINT, ReadReport
+from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
-from featx.data.readers.unicode_paths import PathFinder
-from featx.data.tasks import (
-    LABEL,
-    Task,
-    check_asked,
-    check_not_empty,
-    make_class_task,
-    make_number_task,
-    names_of,
-)
+from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, make_task, names_of
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.inputs.image import FileImage
 
@@ -33,49 +26,33 @@ _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 @dataclass
 class Table:
-    """The columns that are needed, as they stand in a file or in memory.
+    """The columns that are needed, from a file or from memory."""
 
-    Attributes
-    ----------
-    place : str
-        The file, for messages.
-    folder : str
-        What paths are relative to; empty for the working directory.
-    rows : list of int
-        Number of each row for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory.
-    columns : dict of str to list
-        `COLUMNS` that exist, and those asked for; ``image`` instead of ``path`` if it holds images.
-    found : list of str
-        Names of all columns.
-    all_columns : callable
-        Reads the columns that could be labels, for a message.
-    orders : dict of str to sequence of str
-        Order of the classes of a column, if it has one.
-    """
-
-    place: str
-    folder: str
-    rows: list[int]
-    columns: dict[str, list[Any]]
-    found: list[str]
-    all_columns: Callable[[], Mapping[str, list[Any]]] = dict
-    orders: dict[str, Sequence[str]] = field(default_factory=dict)
+    place: str  # the file, for messages
+    folder: str  # what paths are relative to; empty for the working directory
+    rows: list[int]  # number for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory
+    columns: dict[str, list[Any]]  # `COLUMNS` and the chosen ones; image instead of path if it holds images
+    found: list[str]  # names of all columns
+    all_columns: Callable[[], Mapping[str, list[Any]]] = dict  # reads what could be labels, for a message
+    orders: dict[str, Sequence[str]] = field(default_factory=dict)  # of the classes of a column
 
     @property
     def image_column(self) -> str:
-        """``"path"`` or ``"image"``."""
+        """The name of the column of images: path or image."""
         return "image" if "image" in self.columns else "path"
 
-    def error(self, i: int, column: str, problem: str) -> DatasetError:
+    def error(self, column: str, i: int, problem: str) -> DatasetError:
+        """Return an error that names row and column."""
         line = f"{self.place}, row {self.rows[i]}, column {column}: {problem}"
-        return DatasetError(" ".join(line.splitlines()))  # a value of the table may have several lines
+        return DatasetError(" ".join(line.splitlines()))  # a value may have several lines
 
-    def first_missing(self, column: str) -> DatasetError | None:
+    def missing(self, column: str) -> DatasetError | None:
+        """Return an error on the first missing value of a column; None if it has none."""
         gaps = [i for i, value in enumerate(self.columns[column]) if is_missing(value)]
         if not gaps:
             return None
         more = f" (and {len(gaps) - 1} more rows)" if len(gaps) > 1 else ""
-        return self.error(gaps[0], column, f"no value{more}")
+        return self.error(column, gaps[0], f"no value{more}")
 
     def keep(self, kept: Sequence[int]) -> None:
         """Drop all rows but these."""
@@ -110,13 +87,13 @@ def make_dataset(
     if asked:
         wanted = [[same_form(name) for name in names_of(names)] for names in (label, target)]
         dataset = dataset.with_tasks(_tasks(table, *wanted))
-    if len(dataset.tasks) <= 1:  # of several tasks each has images of its own
+    if len(dataset.tasks) <= 1:  # each of several tasks has its own images
         check_evaluated_classes(dataset, table.place)
     return dataset
 
 
 def label_candidates(columns: Mapping[str, list[Any]]) -> str:
-    """Return a sentence on the columns that could be labels, those of a few names that repeat; or ""."""
+    """Return a hint at columns that could be labels, because a few values repeat in them; or ""."""
     found = []
     for column, values in columns.items():
         present = [value for value in values if not is_missing(value)]
@@ -134,7 +111,7 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
 
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
-    """Refuse a table that lacks a needed column; return notes on other missing ones."""
+    """Refuse a table without a needed column; return a note if it has no labels and needs none."""
     lacking = [] if table.image_column in table.columns else ["path"]
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
@@ -161,45 +138,34 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
 
 
 def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
-    """Return the image of every row that has one, and the failures; rows without an image are dropped."""
+    """Return the image of every row that has one, and the failures; drop the other rows from the table."""
     column = table.image_column
     finder = PathFinder()
-    ids: list[str] = []
-    images: list[Any] = []
+    ids = [f"row {row}" for row in table.rows]
+    images = list(table.columns[column])
     tree = os.path.realpath(table.folder) if table.folder else None
     seen: dict[str, int] = {}
-    blank: list[int] = []
-    absent: dict[int, str] = {}
-    for i, value in enumerate(table.columns[column]):
-        ids.append(f"row {table.rows[i]}")
-        images.append(value)
+    reasons: dict[int, str] = {}
+    for i, value in enumerate(images):
         if is_missing(value):
-            blank.append(i)
+            reasons[i] = f"no value in column {column}"
         elif isinstance(value, (str, os.PathLike)):
             ids[i] = os.fspath(value) if isinstance(value, str) else os.fspath(value).replace(os.sep, "/")
             given = os.fspath(value) if table.folder else os.path.expanduser(value)
             path = finder.find(os.path.normpath(os.path.join(table.folder, given)))
             if path in seen:
-                raise table.error(
-                    i, column, f"{value} is already in row {table.rows[seen[path]]}; remove one of them"
-                )
+                row = table.rows[seen[path]]
+                raise table.error(column, i, f"{value} is already in row {row}; remove one of them")
             seen[path] = i
             images[i] = FileImage(ids[i], path, tree=tree)
             if not os.path.isfile(path):
-                absent[i] = path
+                reasons[i] = f"no such file: {path}"
         elif column == "path":
-            raise table.error(i, column, f"expected text, got {value!r}")
-    if on_error == "raise":
-        if blank and (error := table.first_missing(column)):
-            raise DatasetError(f"{error}; {SKIP_HINT}")
-        if absent:
-            raise _absent(table, column, absent)
-    failures = [
-        ImageError(ids[i], f"no such file: {absent[i]}" if i in absent else f"no value in column {column}")
-        for i in sorted([*blank, *absent])
-    ]
-    bad = {*blank, *absent}
-    kept = [i for i in range(len(images)) if i not in bad]
+            raise table.error(column, i, f"expected text, got {value!r}")
+    if reasons and on_error == "raise":
+        raise DatasetError(f"{table.missing(column) or _missing_files(table, column, reasons)}; {SKIP_HINT}")
+    failures = [ImageError(ids[i], reason) for i, reason in reasons.items()]
+    kept = [i for i in range(len(images)) if i not in reasons]
     if not kept:
         raise DatasetError(f"{table.place}: no row has an image that is there; the first: {failures[0]}")
     table.keep(kept)
@@ -208,38 +174,34 @@ def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
     return make_sources([images[i] for i in kept], where, ids, on_error=on_error), failures
 
 
-def _absent(table: Table, column: str, absent: dict[int, str]) -> DatasetError:
-    first = next(iter(absent))
-    names = ", ".join(str(table.columns[column][i]) for i in list(absent)[:3])
-    more = f" ({len(absent)} rows: {names}{', ...' if len(absent) > 3 else ''})" if len(absent) > 1 else ""
-    return table.error(first, column, f"no such file: {absent[first]}{more}; {SKIP_HINT}")
+def _missing_files(table: Table, column: str, reasons: Mapping[int, str]) -> DatasetError:
+    first, *others = reasons
+    names = ", ".join(str(table.columns[column][i]) for i in (first, *others[:2]))
+    more = f" ({len(reasons)} rows: {names}{', ...' if len(reasons) > 3 else ''})" if others else ""
+    return table.error(column, first, f"{reasons[first]}{more}")
 
 
 def _labels(table: Table, labelled: bool) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     values = table.columns.get("label")
     if values is None or (not labelled and all(is_missing(value) for value in values)):
         return None, None
-    if error := table.first_missing("label"):
+    if error := table.missing("label"):
         raise error
-    names = []
-    for i, value in enumerate(values):
-        name = class_name(value)
-        if name is None:
-            raise table.error(i, "label", f"expected a name or a whole number, got {value!r}")
-        names.append(name)
+
+    def refuse(i: int, value: Any) -> DatasetError:
+        return table.error("label", i, f"expected a name or a whole number, got {value!r}")
+
+    names = parse_each(values, class_name, refuse)
     present = set(names)
     return encode(names, [name for name in table.orders.get("label", ()) if name in present] or None)
 
 
 def _tasks(table: Table, label: list[str], target: list[str]) -> list[Task]:
     gaps = len(label) + len(target) > 1
-    tasks = []
-    for name, make in [*((n, make_class_task) for n in label), *((n, make_number_task) for n in target)]:
-
-        def refuse(i: int, problem: str, name: str = name) -> DatasetError:
-            return table.error(i, name, problem)
-
-        tasks.append(make(name, table.columns[name], refuse, gaps=gaps))
+    tasks = [
+        make_task(name, table.columns[name], partial(table.error, name), numbers=name in target, gaps=gaps)
+        for name in (*label, *target)
+    ]
     check_not_empty(tasks, table.place)
     return tasks
 
@@ -248,22 +210,20 @@ def _splits(table: Table) -> np.ndarray | None:
     values = table.columns.get("split")
     if values is None:
         return None
-    if error := table.first_missing("split"):
+    if error := table.missing("split"):
         raise error
-    names = []
-    for i, value in enumerate(values):
-        name = split_name(value)
-        if name is None:
-            raise table.error(i, "split", f"unknown split {value!r}; expected train, val or test")
-        names.append(name)
-    return np.array(names, dtype="U5")
+
+    def refuse(i: int, value: Any) -> DatasetError:
+        return table.error("split", i, f"unknown split {value!r}; expected train, val or test")
+
+    return np.array(parse_each(values, split_name, refuse), dtype="U5")
 
 
 def _groups(table: Table) -> np.ndarray | None:
     values = table.columns.get("group")
     if values is None:
         return None
-    if error := table.first_missing("group"):
+    if error := table.missing("group"):
         raise error
     return parse_groups(values, len(values))
 
@@ -277,8 +237,8 @@ def _check_groups(table: Table, splits: np.ndarray | None, groups: np.ndarray | 
         if splits[i] == "test" and group in trained:
             other = trained[group]
             raise table.error(
-                i,
                 "group",
+                i,
                 f"group {group!r} is in test here and in {splits[other]} in row {table.rows[other]}; "
                 "a group must not be on both sides",
             )

@@ -2,7 +2,7 @@
 
 Xiao, Rasul and Vollgraf, *Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms*,
 2017. The IDX format: two zero bytes, 0x08 for unsigned bytes, the number of dimensions, each dimension as a
-big-endian 32-bit number, then the values. torchvision's reader opens no .gz file, which is what Debian ships.
+big-endian 32-bit number, then the values. Debian ships .gz files, which torchvision's reader does not open.
 """
 
 from __future__ import annotations
@@ -41,13 +41,7 @@ def find_files(folder: Path) -> dict[str, tuple[Path, Path]] | None:
 
 
 def read_idx(file: Path, n_dimensions: int) -> np.ndarray:
-    """Read an IDX file of unsigned bytes, gzipped or not, as an array of `n_dimensions` dimensions.
-
-    Raises
-    ------
-    DatasetError
-        If the file is damaged or something else.
-    """
+    """Read an IDX file of unsigned bytes, gzipped or not; `DatasetError` if it is damaged or another file."""
     try:
         data = file.read_bytes()
         if file.suffix == ".gz":

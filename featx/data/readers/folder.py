@@ -1,4 +1,4 @@
-"""Read a folder: one subfolder per class, below train/, val/ and test/ if the data has splits."""
+"""Read a folder of images: one subfolder per class, perhaps inside train/, val/ and test/."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import Layout, read_layout
-from featx.data.readers.folder_listing import Listing, Parts, list_images
-from featx.data.readers.unicode_paths import PathFinder
+from featx.data.readers.folder_listing import Listing, Parts, PathFinder, list_images
 from featx.errors import DatasetError
 from featx.inputs.image import FileImage
 
@@ -29,18 +28,18 @@ def read_folder(
     Parameters
     ----------
     path : str or Path
-        It holds one folder per class, whose images may lie in further folders; or folders named as splits
+        Holds one folder per class, whose images may lie in further folders; or folders named like splits
         (``train/`` and ``test/``, ``training_set/`` and ``val_images/``), each with class folders; or only
         images, which are then unlabelled.
     labelled : bool, default=True
         With False, class folders may be empty, and a folder with images beside the class folders is read as
         unlabelled.
     split_by : {"folder", "none"}, optional
-        What the top folders are, whatever their names. ``"folder"``: groups, such as sites or cameras, each
-        on one side of a split only, with the classes inside them. ``"none"``: the classes.
+        Says what the top folders are, whatever their names: groups such as sites or cameras, each on one side
+        of a split only, with the classes inside them (``"folder"``); or the classes (``"none"``).
     on_error : {"raise", "skip"}, default="raise"
-        If a folder cannot be listed, or a pipe or device is named like an image: stop, or list it in
-        `Dataset.reading`. An image that cannot be opened is an error when it is read.
+        Whether to stop at a folder that cannot be listed and at a pipe or device named like an image, or to
+        list it in `Dataset.reading`. An image that cannot be opened is an error when it is read.
 
     Returns
     -------
@@ -51,14 +50,14 @@ def read_folder(
     ------
     DatasetError
         If there is no such folder, no image in it, an image beside the class folders, an empty class folder,
-        or a class in test that is not in train; or if the top folders are not named as splits, hold folders
-        of the same names, and `split_by` is not given.
+        or a class in test that is not in train; or if the top folders are not named like splits and hold
+        folders of the same names, without `split_by`.
 
     Notes
     -----
-    Hidden files and folders, ``__MACOSX``, files without an image's suffix (those without any suffix are
-    looked into), and folders of results that featx wrote are left out. A folder is visited once, by its real
-    path, however many links lead to it.
+    Left out are hidden files and folders, ``__MACOSX``, files whose suffix is not an image's, files without a
+    suffix that hold no image, and folders with results of featx. A folder is visited once, by its real path,
+    however many links lead to it.
     """
     root = Path(path).expanduser()
     if not root.exists():

@@ -1,4 +1,4 @@
-"""Decide what the folders above the images mean: splits, classes, or groups such as sites and cameras."""
+"""Decide what the folders above the images are: splits, classes, or groups such as sites and cameras."""
 
 from __future__ import annotations
 
@@ -13,53 +13,30 @@ from featx.data.readers.folder_listing import Parts
 from featx.errors import DatasetError
 from featx.options import check_options
 
-# Words beside them without a meaning.
+# Words without a meaning beside the word for a split, as in test_images.
 _FILLER = r"sets?|data|datasets?|images?|imgs?|pics?|pictures?|photos?|splits?|folders?|dir|samples?|files"
 _WRITTEN_TOGETHER = re.compile(f"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})({_FILLER})")
-# Names of folders inside a class that say only where files are kept.
+# Names of folders inside a class that do not name anything, such as images/.
 _STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IGNORECASE)
 
 
 @dataclass
 class Layout:
-    """What the folders say of each image.
-
-    Attributes
-    ----------
-    classes, splits, groups : list of str, or None
-        Of each image; None if the folders do not say.
-    origin : str
-        The folders that are splits or groups, for the summary.
-    class_folders : set of tuple of str
-    stray : list of tuple of str
-        Images beside the class folders, while others are in them.
-    """
+    """The class, split and group of each image; None if the folders do not tell."""
 
     classes: list[str] | None
     splits: list[str] | None = None
     groups: list[str] | None = None
-    origin: str = ""
+    origin: str = ""  # the folders that are splits or groups, for the summary
     class_folders: frozenset[Parts] = frozenset()
-    stray: Sequence[Parts] = ()
+    stray: Sequence[Parts] = ()  # images beside the class folders, while others are in them
 
 
 def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
-    """Return what the folders above the images `found` mean.
+    """Return what the folders above the images `found` mean; without `split_by`, splits are found by name.
 
-    Parameters
-    ----------
-    place : str
-        The root, for messages.
-    found, folders : of tuple of str
-        The images, and all folders, also those without images.
-    split_by : {"folder", "none"} or None
-        As for `read_folder`; None finds splits by their names.
-
-    Raises
-    ------
-    DatasetError
-        If the top folders hold the same names and are no splits, if splits stand beside other folders, or
-        images beside splits or groups.
+    `folders` are all folders, also those without images. `DatasetError`, naming `place`, if the classes could
+    be either of two levels, or if other folders or images lie beside the splits or groups.
     """
     check_options(split_by=split_by)
     folders = set(folders)
@@ -100,7 +77,7 @@ def name_of(folder: str) -> str:
 
 
 def parse_split_name(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """Return the split in a folder's name and its other words; None if it names none or several."""
+    """Return the split that a folder's name contains, and the other words; None for no or several splits."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", same_form(name))
     words: list[str] = []
     for word in re.findall(r"[^\W\d_]+|\d+", spaced.lower()):
@@ -115,7 +92,7 @@ def parse_split_name(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> dict[str, str]:
-    """Return the split of each top folder; empty if they are no splits."""
+    """Return the split of each top folder that is one; empty if there are none."""
     roles = {name: role for name in top if (role := parse_split_name(name)) is not None}
     plain = {name: split for name in top if (split := split_name(name)) is not None}
     if plain:
@@ -132,7 +109,7 @@ def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> d
     others = [name for name in top if name not in given]
     if not given or not others:
         return given
-    # A class may well be called "train", but then it holds images and not folders.
+    # A class may be called "train", but then it holds images and not folders.
     if any(len(parts) == 2 and parts[0] in given for parts in found) and (len(given) == 1 or not plain):
         return {}
     raise DatasetError(
@@ -142,7 +119,7 @@ def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> d
 
 
 def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> None:
-    """Refuse top folders that hold folders of the same names: either could be the classes."""
+    """Refuse top folders that hold folders of the same names: either level could be the classes."""
     within: dict[str, set[str]] = {}
     deep: Counter[str] = Counter()
     for parts in found:

@@ -1,13 +1,15 @@
-"""List the images in a folder, and everything that is left out."""
+"""Find image files: list a folder and what is left out, or look up a path in either Unicode form."""
 
 from __future__ import annotations
 
 import heapq
 import os
+import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 
+from featx.data.labels import same_form
 from featx.data.read_report import SKIP_HINT, LeftOut
 from featx.durable import check_regular
 from featx.errors import DatasetError, ImageError
@@ -17,9 +19,9 @@ from featx.inputs.image.containers import sniff
 #: One image or folder: its path below the root, as parts.
 Parts = tuple[str, ...]
 
-# How many files of an unknown suffix are opened to see whether they hold images.
+# How many files of each unknown suffix are opened to see whether they hold images.
 _LOOKED_INTO = 20
-# Files that featx writes into a folder of results with what each begins with, and a file in every cache.
+# Files that featx writes into a folder of results, with a text near their beginning; a file of every cache.
 _RESULTS = {
     **dict.fromkeys(("results.json", "curve.json", "scores.json"), b'"schema"'),
     "experiment.toml": b"# The experiment as",
@@ -36,30 +38,19 @@ def exclude_folder(folder: str | os.PathLike[str]) -> None:
 
 @dataclass
 class Listing:
-    """What is in a folder.
+    """Images (sorted) and visited folders; what was left out, and what could not be listed or is no file."""
 
-    Attributes
-    ----------
-    files : list of tuple of str
-        Images, sorted.
-    folders : set of tuple of str
-        The folders that were visited.
-    left_out : LeftOut
-    failures : list of ImageError
-        Folders that cannot be listed, and what is named like an image and is no file.
-    """
-
-    files: list[Parts] = field(default_factory=list)
-    folders: set[Parts] = field(default_factory=set)
-    left_out: LeftOut = field(default_factory=LeftOut)
-    failures: list[ImageError] = field(default_factory=list)
+    files: list[Parts]
+    folders: set[Parts]
+    left_out: LeftOut
+    failures: list[ImageError]
 
 
 def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
     """List the images in a folder and below it.
 
-    Each folder is visited once, by its real path. Files without a suffix are images if their first bytes are
-    an image's. With ``on_error="raise"``, the first of `Listing.failures` is raised as a `DatasetError`.
+    A file without a suffix counts as an image if its first bytes are those of one. With ``on_error="raise"``,
+    the first of `Listing.failures` is raised as a `DatasetError`.
     """
     walk = _Walk(os.fspath(root))
     walk.visit_all()
@@ -74,7 +65,7 @@ def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Lis
 
 
 class _Walk:
-    """One walk through a folder; with a stack instead of recursion, so that any depth works."""
+    """Walks through a folder, each subfolder once by its real path; with a stack, so that any depth works."""
 
     def __init__(self, root: str) -> None:
         self.root, self.real = root, os.path.realpath(root)
@@ -91,7 +82,6 @@ class _Walk:
         self._links: list[Parts] = []
 
     def visit_all(self) -> None:
-        """Visit the root and all folders below it."""
         while self._pile or self._links:
             if self._pile:
                 self._visit(*self._pile.pop())
@@ -182,6 +172,41 @@ class _Walk:
 
     def _note_first(self, kind: str, parts: Parts) -> None:
         self.first.setdefault(kind, "/".join(parts).encode("utf-8", "backslashreplace").decode())
+
+
+class PathFinder:
+    """Finds a file whether its name is composed (NFC) or decomposed (NFD) on the disk.
+
+    Both forms look the same. macOS wrote decomposed names; the tables that people type have composed ones.
+    """
+
+    def __init__(self) -> None:
+        self._listed: dict[str, dict[str, str]] = {}
+
+    def find(self, path: str) -> str:
+        """Return the path on disk that `path` means; `path` itself if there is none."""
+        if path.isascii() or "\0" in path or os.path.lexists(path):
+            return path
+        for form in ("NFC", "NFD"):
+            other = unicodedata.normalize(form, path)  # type: ignore[arg-type]
+            if os.path.lexists(other):
+                return other
+        # Forms may differ from one folder of the path to the next.
+        folder, name = os.path.split(path)
+        if not name:
+            return path
+        folder = self.find(folder) if folder else folder
+        known = self._names(folder).get(same_form(name))
+        return path if known is None else os.path.join(folder, known)
+
+    def _names(self, folder: str) -> dict[str, str]:
+        if folder not in self._listed:
+            try:
+                names = os.listdir(folder or ".")
+            except (OSError, ValueError):
+                names = []
+            self._listed[folder] = {same_form(name): name for name in names}
+        return self._listed[folder]
 
 
 def format_of_file(path: str) -> str | None:

@@ -1,7 +1,7 @@
-"""Turn what holds images into sources: one rule for estimators, `extract`, `compare` and all others.
+"""Turn paths, arrays, tensors, PIL images and columns of them into sources, by one rule for all of featx.
 
-Arrays have their channels last and tensors first, as in their libraries. What can be read in two ways is
-refused, and the message says how to write either.
+Arrays have their channels last and tensors first, as in their libraries. An ambiguous shape is refused, with
+advice on how to write either meaning.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import is_missing
-from featx.data.readers.unicode_paths import PathFinder
+from featx.data.readers.folder_listing import PathFinder
 from featx.errors import DatasetError, ImageError
 from featx.inputs import Source
 from featx.inputs.image import SOURCES, LazyImage, as_source
@@ -31,7 +31,7 @@ IMAGE_KEYS = ("image", "img", "path", "file", "filename", "file_name", "image_pa
 
 
 def images_of(X: Any) -> list[Source]:
-    """Return the images that `X` holds as sources, with the path or the position as id.
+    """Return the images in `X` as sources, with the path or the position as id.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def images_of(X: Any) -> list[Source]:
     Raises
     ------
     DatasetError
-        Names the row and, in a data frame, the column: what was expected, and what came.
+        Naming the row and, in a data frame, the column.
     """
     if isinstance(X, Dataset):
         return list(X.images)
@@ -74,7 +74,7 @@ def is_frame(X: Any) -> bool:
 
 
 def list_rows(X: Any, where: str) -> list[Any]:
-    """Return one object for each image; `DatasetError` if `X` is no collection or can be read in two ways."""
+    """Return one object for each image; `DatasetError` if `X` is not a collection or is ambiguous."""
     from_tensor = is_tensor(X)
     if from_tensor:
         X = _array_of(X)
@@ -132,10 +132,10 @@ def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool) -> list[Any
 def make_sources(
     rows: list[Any], where: str, ids: list[str] | None = None, *, on_error: str = "raise"
 ) -> list[Source]:
-    """Return the source of each row from `list_rows`; `ids` are by default the path or the position.
+    """Return the source of each row from `list_rows`; an id is by default the path or the position.
 
-    A row that is no image raises `DatasetError`, which names `where` and the row; with ``on_error="skip"`` it
-    fails when it is read, as a broken file does.
+    A row that is no image is a `DatasetError`, which names `where` and the row; with ``on_error="skip"`` it
+    fails only when it is read, as a broken file does.
     """
     finder, width = PathFinder(), len(str(len(rows) - 1))
 
@@ -162,10 +162,7 @@ def _fail(id: str, reason: str) -> object:
 
 
 def to_pixels(image: Any, where: str) -> Any:
-    """Return an array or tensor as uint8 with channels last, anything else as it is.
-
-    `DatasetError` if dtype or range are not those of pixels.
-    """
+    """Return an array or tensor of pixels as uint8 with channels last, anything else unchanged."""
     if is_tensor(image):
         image = _array_of(image)
         if image.ndim == 3 and image.shape[0] in _CHANNELS:
@@ -174,7 +171,7 @@ def to_pixels(image: Any, where: str) -> Any:
 
 
 def fetch_image(image: Any, id: str) -> object:
-    """Return the image in an item that was fetched, for a `LazyImage`; `ImageError` if it holds none."""
+    """Return the image in an item of a dataset, for a `LazyImage`; `ImageError` if it holds none."""
     if is_missing(image):
         raise ImageError(id, f"no image, got {image!r}")
     if isinstance(image, (Mapping, str, os.PathLike, bytes)):
@@ -195,15 +192,14 @@ def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
     if isinstance(row, (str, os.PathLike)):
         return as_source(finder.find(os.path.expanduser(os.fspath(row))), id)
     row = to_pixels(row, at)
-    known = isinstance(row, (bytes, bytearray, memoryview, np.ndarray)) or hasattr(row, "getbands")
-    if not known:
+    if not (isinstance(row, (bytes, bytearray, memoryview, np.ndarray)) or hasattr(row, "getbands")):
         raise DatasetError(
             f"{at}: expected a path, the bytes of an image file, a PIL image or an array; got "
             f"{type(row).__name__}"
         )
     try:
         return as_source(row, id)
-    except DatasetError as error:  # begins with the id
+    except DatasetError as error:  # its message begins with the id
         raise DatasetError(f"{at}: {str(error).removeprefix(f'{id}: ')}") from None
 
 
@@ -246,5 +242,5 @@ def _array_of(tensor: Any) -> np.ndarray:
 
 
 def is_tensor(obj: Any) -> bool:
-    """Whether `obj` is a torch tensor, by its methods: torch need not be installed."""
+    """Whether `obj` has the methods of a torch tensor: torch need not be installed."""
     return hasattr(obj, "detach") and hasattr(obj, "cpu") and hasattr(obj, "numpy")

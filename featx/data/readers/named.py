@@ -1,4 +1,4 @@
-"""Read well-known datasets by name, with their official splits: from installed packages or torchvision.
+"""Read well-known datasets by name, with their official splits, from installed packages or torchvision.
 
 Downloads go into ``FEATX_DATA``, or into the platform's folder for caches.
 """
@@ -24,10 +24,10 @@ from featx.data.readers.arrays import from_arrays
 from featx.errors import DatasetError, UnknownName
 from featx.inputs.image import FileImage
 
-#: Where Debian's package dataset-fashion-mnist puts it; the environment may point elsewhere.
+#: Where Debian's package dataset-fashion-mnist installs it; FEATX_FASHION_MNIST overrides this.
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
-# What torchvision's downloads and readers raise: no network, wrong checksum, damaged archive or pickle.
+# What torchvision raises without a network, for a wrong checksum, a damaged archive or a damaged pickle.
 _FETCH_ERRORS = (
     RuntimeError,
     OSError,
@@ -43,7 +43,7 @@ _FETCH_ERRORS = (
 
 @dataclass(frozen=True)
 class _Named:
-    """A dataset class of torchvision; `parts` maps its arguments to a split, in the order of the images."""
+    """A dataset class of torchvision; `parts` are (its arguments, the split) in the order of the images."""
 
     torchvision_name: str
     parts: tuple[tuple[dict[str, Any], str | None], ...]
@@ -69,7 +69,7 @@ NAMES = ("digits", "fashion-mnist", *_TORCHVISION)
 
 
 def canonical_name(name: str) -> str | None:
-    """Return the entry of `NAMES` that is meant, or None."""
+    """Return the entry of `NAMES` that matches `name`, or None."""
     plain = {re.sub(r"[-_ ]", "", known): known for known in NAMES}
     return plain.get(re.sub(r"[-_ ]", "", name.lower()))
 
@@ -88,23 +88,10 @@ def data_root() -> Path:
 
 
 def named_dataset(name: str, *, root: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
-    """Read a well-known dataset with its official splits.
+    """Read a well-known dataset with its official splits; case and dashes of its name do not matter.
 
-    Parameters
-    ----------
-    name : str
-        One of `NAMES`, in any case, with or without dashes: ``"CIFAR10"`` is ``"cifar-10"``.
-    root : str or Path, optional
-        Folder of the downloads; default `data_root`.
-    download : bool, default=True
-        Whether it may be downloaded if it is not there.
-
-    Raises
-    ------
-    UnknownName
-        With the nearest names.
-    DatasetError
-        If it is not there and cannot be downloaded, naming the folders and what to do.
+    It is looked for in `root` (default: `data_root`) and downloaded if it is not there. `UnknownName` if it
+    is not one of `NAMES`; `DatasetError` if it is not found and cannot be downloaded.
     """
     known = canonical_name(name)
     if known is None:
@@ -133,7 +120,7 @@ def _fashion_mnist(root: Path, download: bool) -> Dataset:
         if files is None:
             raise DatasetError(
                 f"fashion-mnist: FEATX_FASHION_MNIST is {given}, where the four files "
-                "*-images-idx3-ubyte and *-labels-idx1-ubyte (or .gz) are not"
+                "*-images-idx3-ubyte and *-labels-idx1-ubyte (or .gz) were not all found"
             )
     else:
         below = root / "FashionMNIST" / "raw"
@@ -160,10 +147,7 @@ def _from_torchvision(name: str, root: Path, download: bool) -> Dataset:
         for arguments, split in entry.parts
     ]
     classes = tuple(str(c) for c in opened[0][1].classes)
-    parts = []
-    for split, part in opened:
-        images, labels = _contents(part)
-        parts.append((split, images, labels))
+    parts = [(split, *_contents(part)) for split, part in opened]
     return _joined(name, classes, parts, root)
 
 
@@ -176,7 +160,7 @@ def _fetch(
     looked: str,
     advice: str,
 ) -> Any:
-    """Open a dataset of torchvision; download it only if it is not there."""
+    """Open a dataset of torchvision; download it only if it is not found."""
     from featx.vision import import_torchvision
 
     factory: Callable[..., Any] = getattr(import_torchvision().datasets, torchvision_name)
@@ -198,8 +182,8 @@ def _fetch(
 def _contents(part: Any) -> tuple[Any, Any]:
     """Return (images or paths, labels) of a dataset of torchvision.
 
-    The files or the array behind it are taken, not its decoded items: a file is found in the cache without
-    decoding, and is decoded by featx's own rules.
+    Take the files or the array behind it, not its decoded items: the cache finds a file without decoding it,
+    and featx decodes it by its own rules.
     """
     if hasattr(part, "samples"):
         return [path for path, _ in part.samples], [label for _, label in part.samples]
@@ -218,7 +202,7 @@ def _joined(
     parts: Sequence[tuple[str | None, Any, Any]],
     root: Path | None = None,
 ) -> Dataset:
-    """Join splits into one dataset; an array's images are named ``train/00007``, files by their path."""
+    """Join splits into one dataset; the id of a file is its path, of another image like ``train/00007``."""
     images: list[Any] = []
     ids: list[str] = []
     for split, members, _ in parts:

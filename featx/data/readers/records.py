@@ -14,7 +14,7 @@ from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
 from featx.errors import DatasetError
 from featx.inputs.image import LazyImage
 
-#: Names of the column of labels in rows that are dicts; ``label`` comes first.
+#: Names of the column of labels in rows that are dicts; the first that exists is taken.
 LABEL_KEYS = ("label", "labels", "class", "category", "target", "y")
 
 
@@ -27,19 +27,9 @@ def read_frame(
     ----------
     frame : DataFrame of pandas or polars, or Table of pyarrow
         Columns ``path`` (relative to the working directory) or ``image`` (anything that `images_of` takes),
-        ``label`` and optionally ``split`` and ``group``. A single column of another name holds images.
+        ``label`` and optionally ``split`` and ``group``. A single column of any other name holds images.
     labelled, label, target, on_error
-        As for `read_table`.
-
-    Returns
-    -------
-    Dataset
-        Ids are the paths, or positions.
-
-    Raises
-    ------
-    DatasetError
-        Names row (counted from 0) and column.
+        As for `read_table`; errors count rows from 0.
     """
     given = list(getattr(frame, "column_names", None) or frame.columns)
     names = [str(name) for name in given]
@@ -56,15 +46,11 @@ def read_frame(
         columns |= {c: _values(frame, given[names.index(c)]) for c in asked if c in names}
         if "path" in columns:
             columns.pop("image", None)
-    rows = list(range(len(frame)))
-    table = Table(
-        "data frame",
-        "",
-        rows,
-        columns,
-        names,
-        lambda: {n: _values(frame, g) for n, g in zip(names, given, strict=True)},
-    )
+
+    def all_columns() -> dict[str, list[Any]]:
+        return {name: _values(frame, key) for name, key in zip(names, given, strict=True)}
+
+    table = Table("data frame", "", list(range(len(frame))), columns, names, all_columns)
     return make_dataset(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
 
 
@@ -113,7 +99,7 @@ def read_records(
             f"{place}: its rows have no image; found: {', '.join(map(str, names))}; "
             f"expected one of {', '.join(IMAGE_KEYS[:3])}, ..."
         )
-    # With labels of their own, label and target choose among those.
+    # If labels are given, label and target choose among their columns.
     asked = check_asked_columns(place, label, target) if labels is None else []
     columns: dict[str, list[Any]] = {"image": _images(rows, image, n)}
     orders: dict[str, Sequence[str]] = {}
@@ -134,14 +120,14 @@ def read_records(
         found = _chosen(place, names, typed, LABEL_KEYS, "label")
         if found is not None:
             take(found, "label")
-            if all(is_missing(value) for value in columns["label"]):  # a test set, kept without its labels
+            if all(is_missing(value) for value in columns["label"]):  # a test set without public labels
                 del columns["label"]
         elif labels is None:
             others = {name: _column(rows, name, n) for name in names if name != image and _plain(first[name])}
             if hint := label_candidates(others):
                 raise DatasetError(
                     f"{place}: which column is the label? found: {', '.join(map(str, names))}; {hint}; "
-                    "or take the other columns away if there is none"
+                    "or remove the other columns if there is no label"
                 )
     for name in ("split", "group"):
         if name in names and name not in columns:
@@ -164,7 +150,7 @@ def read_records(
 
 
 def _features(rows: Any) -> Mapping[str, Any]:
-    """Return the column types that a Hugging Face dataset declares, also through a Subset."""
+    """Return the column types that a Hugging Face dataset declares, also inside a torch Subset."""
     while not getattr(rows, "features", None) and hasattr(rows, "dataset"):
         rows = rows.dataset
     features = getattr(rows, "features", None)
@@ -174,7 +160,7 @@ def _features(rows: Any) -> Mapping[str, Any]:
 def _chosen(
     place: str, names: Sequence[Any], typed: Sequence[str], keys: Sequence[str], what: str
 ) -> Any | None:
-    """Return the column of that type or name; None if there is none."""
+    """Return the column that has the type (`typed`) or one of the names (`keys`); None if there is none."""
     named = [name for key in keys for name in names if str(name).lower() == key]
     if len(typed) > 1:
         plain = [name for name in named if name in typed]
@@ -186,7 +172,7 @@ def _chosen(
 
 
 def _images(rows: Any, key: Any, n: int) -> list[Any]:
-    """Return the images of a list; those of a dataset are fetched when they are read."""
+    """Return the images: of a list directly, of a dataset as sources that fetch them when they are read."""
     if isinstance(rows, (list, tuple)):
         return [row[key] for row in rows]
     ids = [f"{i:0{len(str(n - 1))}d}" for i in range(n)]
@@ -198,7 +184,7 @@ def _fetch(rows: Any, i: int, key: Any, id: str) -> object:
 
 
 def _column(rows: Any, name: Any, n: int) -> list[Any]:
-    """Return one column, without decoding images if the dataset can give a column."""
+    """Return one column, if possible without decoding the images of its rows."""
     if hasattr(rows, "column_names"):
         return list(rows[name])
     missing = next((i for i in range(n) if name not in rows[i]), None)
@@ -216,7 +202,7 @@ def _values(frame: Any, name: Any) -> list[Any]:
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:
-    """Return the name of a ClassLabel index; None for -1 and None, which are no label."""
+    """Return the name for a ClassLabel index; None for -1 and None, which mean "no label"."""
     if value is None or isinstance(value, str):
         return value
     index = int(value)

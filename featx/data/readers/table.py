@@ -20,10 +20,10 @@ from featx.errors import DatasetError, MissingExtra, as_one_error
 from featx.spreadsheet import original_cell
 
 SUFFIXES = (".csv", ".parquet")
-# How many times its size a parquet file may take in memory, in rows and in bytes, and what is free.
+# A parquet file may have up to this many rows, and bytes in memory, per byte; plus _FREE_BYTES.
 _GROWTH = 100
 _FREE_BYTES = 10**6
-# Rows that are read to see which columns could be labels.
+# Rows of a parquet file that are read to see which columns could be labels.
 _LOOKED_AT = 10_000
 # A larger text file is refused.
 _MOST_BYTES = 2**32
@@ -48,11 +48,11 @@ def read_table(
     labelled : bool, default=True
         With False, the column ``label`` may be missing or empty; the dataset is then unlabelled.
     label, target : str or sequence of str, optional
-        Columns of classes (default ``label``) and of numbers. If several columns are asked for, an image may
-        have a blank in some, and is not part of those tasks; in a single column every image needs a value.
+        Columns of classes (default ``label``) and of numbers. In a single column every image needs a value;
+        where several are given, an image with a blank in one is not part of that task.
     on_error : {"raise", "skip"}, default="raise"
-        If a row has no path, or its file does not exist: stop, or leave it out and list it in
-        `Dataset.reading`.
+        Whether to stop at a row without a path or whose file does not exist, or to leave it out and list it
+        in `Dataset.reading`.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def _read_csv(file: Path, asked: list[str]) -> Table:
 
 
 def _records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line on which it begins, fields) of every record that is not blank."""
+    """Yield the first line and the fields of every record that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
@@ -135,7 +135,7 @@ def _read_parquet(file: Path, asked: list[str]) -> Table:
         wanted = [stored[position] for position in where.values()]
         _check_growth(file, opened.metadata)
         texts = [name for name in wanted if str(schema.field(name).type) in ("string", "large_string")]
-        with parquet.ParquetFile(file, read_dictionary=texts) as again:  # a value that is repeated comes once
+        with parquet.ParquetFile(file, read_dictionary=texts) as again:  # keeps repeated values once
             data = again.read(columns=wanted)
         for name in texts:
             _check_texts(file, name, data.column(name))
@@ -168,17 +168,17 @@ def _parquet_columns(file: Path) -> dict[str, list[Any]]:
 
 
 def _parquet_errors(file: Path) -> AbstractContextManager[None]:
-    """Turn what pyarrow raises into one error, also for text that is not UTF-8."""
+    """Turn whatever pyarrow raises into one error."""
     return as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})"))
 
 
 def _check_growth(file: Path, metadata: Any) -> None:
     """Refuse a parquet file whose header claims more than a table of images needs.
 
-    A repeated value takes no room in a file, but paths differ from row to row.
+    Repeated values compress to almost nothing, but paths differ from row to row.
     """
     size = file.stat().st_size
-    # Not column by column: pyarrow aborts the process at a damaged one.
+    # Do not ask each column: pyarrow aborts the process at a damaged one.
     claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if max(claimed, metadata.num_rows) > _GROWTH * size + _FREE_BYTES:
         raise DatasetError(
@@ -199,7 +199,7 @@ def _check_texts(file: Path, name: str, column: Any) -> None:
 
 
 def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:
-    """Return the positions of `COLUMNS`, in any case, and of the columns asked for, as written."""
+    """Return the positions of `COLUMNS`, whatever their case, and of the columns asked for."""
     lower = [name.strip().lower() for name in names]
     for column in COLUMNS:
         if lower.count(column) > 1:

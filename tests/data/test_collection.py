@@ -1,11 +1,13 @@
-"""A collection tells what it is in one line, and in a notebook as a table."""
+"""What datasets and features have in common: a short description, and how rows are chosen."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from featx.data import Dataset
 from featx.data.features import Failure, Features
+from featx.errors import DatasetError, FeaturesError
 
 
 def features(n=5000, **more):
@@ -45,3 +47,14 @@ def test_a_name_can_neither_break_the_line_nor_the_notebook():
         assert "\n" not in shown
     assert "<script>" not in Dataset(name, [])._repr_html_()
     assert repr(Dataset("photos", [])) == "Dataset(name: photos; images: 0)"
+
+
+@pytest.mark.parametrize(
+    ("collection", "error"), [(Dataset("photos", []), DatasetError), (features(3), FeaturesError)]
+)
+def test_rows_are_chosen_by_whole_numbers_or_by_a_mask_of_every_row(collection, error):
+    with pytest.raises(error, match="expected whole numbers or a mask, got dtype float64"):
+        collection.subset([0.0])
+    with pytest.raises(error, match=rf"got a mask of shape \(4,\) for {len(collection)} rows"):
+        collection.subset([True, False, True, True])
+    assert len(collection.subset([])) == len(collection.subset(np.zeros(len(collection), bool))) == 0
