@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from featx.report.table import Table, plain_table
-from featx.results import ALPHA, ComparisonResult, RegressionResult
+from featx.results import ALPHA, ComparisonResult, RegressionResult, StudyResult
 from featx.results.formats import format_seconds
 
 SHOWN_FAILURES = 200
@@ -24,16 +24,16 @@ class Detail(NamedTuple):
 
 
 def how_it_was_done(
-    result: Any,
+    result: StudyResult,
     lead: str,
     facts: Mapping[str, object],
     spaces: Mapping[str, Mapping[str, Any]],
     details: Sequence[Detail] = (),
 ) -> dict[str, Any]:
-    """Show what every study says at the end of its page.
+    """Return the last section of every page: how the study was done.
 
-    `lead` says how to read the numbers, `facts` and `details` are what only this study can say, and `spaces`
-    are those of the embeddings by backbone. What the result does not carry is left out.
+    `lead` explains the numbers; `facts` and `details` are specific to the study; `spaces` maps each backbone
+    to the space of its embeddings. Empty facts are left out.
     """
     total = getattr(result, "seconds_total", None)
     said = {
@@ -55,7 +55,7 @@ def how_it_was_done(
     return {
         "lead": lead,
         "facts": {name: str(value) for name, value in said.items() if value not in (None, "")},
-        "command": getattr(result, "command", None) or "",
+        "command": result.command or "",
         "details": [*details, *tables],
     }
 

@@ -11,7 +11,7 @@
 ``backbone``, ``space``   whose embeddings they are, and the space they live in
 ``contamination``         share of the training images that each detector's threshold leaves below it
 ``detectors``             list of objects, as below
-``advice``, ...           and the other fields of `featx.results.base.StudyResult`
+``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
 ========================  ==================================================================================
 
 One detector: ``name``, ``title``; ``auroc`` and ``fpr95`` (``{value, low, high}``: means over the problems,
@@ -28,7 +28,7 @@ from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.base import Column, DatasetFacts, StudyResult
+from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.methods import worth
 from featx.results.reading import shown
 from featx.results.tables import Lines, metric_column, record_of
@@ -61,7 +61,7 @@ class DetectorResult:
 
 
 @dataclass
-class AnomalyResult(StudyResult):
+class AnomalyResult(AdvisedResult):
     """Anomaly detectors on the same test images; the fields are those above."""
 
     kind: ClassVar[str] = "anomaly"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
-from featx.results.base import Column, DatasetFacts, StudyResult
+from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
@@ -35,7 +35,7 @@ COSTS = (
 
 
 @dataclass
-class ComparisonResult(StudyResult):
+class ComparisonResult(AdvisedResult):
     """All methods of one comparison, on one split; its fields are those of the package's docstring."""
 
     kind: ClassVar[str] = "classes"

@@ -21,7 +21,7 @@
 ``cells``             ``{computed, resumed}``: cells of this run, and those found finished
 ====================  ======================================================================================
 
-``spaces``, ``extraction`` and the fields of `featx.results.base.StudyResult` are those of ``results.json``.
+``spaces``, ``extraction`` and the fields of `featx.results.base.AdvisedResult` are those of ``results.json``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.base import DatasetFacts, StudyResult
+from featx.results.base import AdvisedResult, DatasetFacts
 from featx.results.methods import Method
 from featx.results.reading import shown
 from featx.results.tables import Lines, interval_record, number_text
@@ -133,7 +133,7 @@ class Crossing:
 
 
 @dataclass
-class CurveResult(StudyResult):
+class CurveResult(AdvisedResult):
     """Learning curves of several methods on the same draws; its fields are those of this module's table."""
 
     kind: ClassVar[str] = "curve"

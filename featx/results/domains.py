@@ -14,7 +14,7 @@
 ``classifier``            name of the classifier behind every method
 ``space``                 the space the embeddings live in (weights, layer, ...)
 ``methods``               list of objects, as below
-``advice``, ...           and the other fields of `featx.results.base.StudyResult`
+``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
 ========================  ==================================================================================
 
 One method: ``name`` (``"source-only"``, ``"coral"``, ..., ``"target-trained"``), ``title``, ``kind``
@@ -33,7 +33,7 @@ from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.base import Column, StudyResult
+from featx.results.base import AdvisedResult, Column
 from featx.results.formats import format_p, format_points, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
 from featx.results.tables import interval_record, metric_column
@@ -92,7 +92,7 @@ def points_against(m: DomainMethod) -> str:
 
 
 @dataclass
-class DomainResult(StudyResult):
+class DomainResult(AdvisedResult):
     """Source-only, adapted and target-trained classifiers on one target; the fields are those above."""
 
     kind: ClassVar[str] = "domains"

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from featx.metrics import Interval
-from featx.results.base import DatasetFacts, Result
+from featx.results.base import DatasetFacts, StudyResult
 from featx.results.tables import Lines, interval_record, number_text
 
 #: The title of each score.
@@ -58,7 +58,7 @@ class Candidate:
 
 
 @dataclass
-class RankingResult(Result):
+class RankingResult(StudyResult):
     """Backbones or layers with their scores; the fields are those above."""
 
     kind: ClassVar[str] = "ranking"
@@ -70,7 +70,6 @@ class RankingResult(Result):
     cka: list[list[float]] = field(default_factory=list)
     cka_images: int = 0
     spaces: list[dict[str, Any]] = field(default_factory=list)
-    forward_passes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

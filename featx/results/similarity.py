@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
-from featx.results.base import Column, Result
+from featx.results.base import Column, StudyResult
 from featx.results.formats import p_in_text
 from featx.results.tables import Lines
 
@@ -79,7 +79,7 @@ class _Image(TypedDict):
 
 
 @dataclass
-class SimilarityResult(Result):
+class SimilarityResult(StudyResult):
     """Two sets compared; the fields are those above."""
 
     kind: ClassVar[str] = "similarity"
@@ -99,8 +99,6 @@ class SimilarityResult(Result):
     told_apart: float
     most_different: list[dict[str, Any]] = field(metadata={"json": list[_Image]})
     alpha: float = 0.05
-    forward_passes: int = 0
-    seed: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
