@@ -10,14 +10,14 @@ from featx.report.data_checks import data_checks_view
 from featx.report.methods import methods_table, repeats_table
 from featx.report.mistakes import confident_mistakes, errors_view
 from featx.report.page import draw
-from featx.report.plots import cost_plot, curves_plot, front, with_cost
+from featx.report.plots import cost_plot, curves_plot, methods_with_cost, pareto_front
 from featx.report.provenance import comparison_provenance, plural
 from featx.report.table import (
     Cell,
     Column,
     Table,
     competing,
-    format_test,
+    describe_test,
     format_three,
     kind_of,
     make_table,
@@ -107,7 +107,7 @@ def _members(members: list[dict[str, Any]]) -> Table:
 
 def _difference(test: Mapping[str, float]) -> Cell:
     points, low, high = (format_points(test[name]) for name in ("difference", "low", "high"))
-    return Cell(f"{points} [{low}, {high}]", format_test(test["p_value"], test["p_value"] <= ALPHA))
+    return Cell(f"{points} [{low}, {high}]", describe_test(test["p_value"], test["p_value"] <= ALPHA))
 
 
 def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> dict[str, Any] | None:
@@ -116,7 +116,7 @@ def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> d
     if plot is None:
         return None
     counted = [m for m in competing(result.methods) if not math.isnan(m.energy)]
-    front_methods = sorted(front(with_cost(result.methods)), key=lambda m: m.cost)
+    front_methods = sorted(pareto_front(methods_with_cost(result.methods)), key=lambda m: m.cost)
     return {
         "figure": draw(plot, "cost"),
         "front": [(kind_of(m), m.title, _price(m), format_three(m.top1)) for m in front_methods],

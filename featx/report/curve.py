@@ -9,7 +9,13 @@ from typing import Any
 
 from featx.report.curve_plot import CLOSER, learning_plot, line_styles, worth_a_closer_look
 from featx.report.page import draw
-from featx.report.provenance import SPLIT, count, count_range, how_it_was_done, images_sent
+from featx.report.provenance import (
+    SPLIT,
+    describe_forward_passes,
+    format_count,
+    format_count_range,
+    how_it_was_done,
+)
 from featx.report.table import (
     WORDS,
     Cell,
@@ -32,8 +38,8 @@ def curve_view(result: CurveResult, thumbnails: Mapping[str, bytes]) -> dict[str
     styles = line_styles(result.methods)
     subtitle = [
         f"{len(data.get('classes') or ())} classes",
-        f"{count(data.get('n_train'))} images to draw from",
-        f"{count(data.get('n_test'))} test images",
+        f"{format_count(data.get('n_train'))} images to draw from",
+        f"{format_count(data.get('n_test'))} test images",
         f"{result.n_draws} draw{'' if result.n_draws == 1 else 's'}",
         ", ".join(dict.fromkeys(m.backbone for m in result.methods if m.backbone)),
         result.created[:10],
@@ -138,14 +144,14 @@ def _median_fit(result: CurveResult, method: CurveMethod, level: CurveLevel) -> 
 def _provenance(result: CurveResult) -> dict[str, Any]:
     data = result.dataset
     facts = {
-        "Data": f"{data.get('name', '')}, {count(data.get('n_train'))} images to draw from and "
-        f"{count(data.get('n_test'))} test images, {len(data.get('classes') or ())} classes",
+        "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} images to draw from and "
+        f"{format_count(data.get('n_test'))} test images, {len(data.get('classes') or ())} classes",
         "Split": SPLIT.get(str(data.get("split")), ""),
-        "Images a class to draw from": count_range(data.get("n_per_class_train")),
+        "Images a class to draw from": format_count_range(data.get("n_per_class_train")),
         "Draws": f"{result.n_draws}, nested: more shots take what fewer shots take",
         "Protocol": result.protocol,
         "Fine-tuning": result.recipe,
-        "Embeddings": images_sent(result.forward_passes)
+        "Embeddings": describe_forward_passes(result.forward_passes)
         + (", once for all cells" if result.forward_passes else ""),
         "Cells": f"{result.cells.get('computed', 0):,} computed in this run, "
         f"{result.cells.get('resumed', 0):,} found finished",

@@ -14,8 +14,8 @@ from featx.report.table import (
     Column,
     Table,
     competing,
+    describe_test,
     drawn_column,
-    format_test,
     format_three,
     kind_of,
     make_table,
@@ -122,7 +122,7 @@ def _against(best: Any, hint: str, form: Callable[[float], str] = format_points)
     def show(m: Any) -> Cell:
         difference = (m.versus_best or {}).get("difference")
         said = "–" if m is best or difference is None else form(float(difference))
-        return Cell(said, "" if m is best or math.isnan(m.p_adjusted) else format_test(m.p_adjusted))
+        return Cell(said, "" if m is best or math.isnan(m.p_adjusted) else describe_test(m.p_adjusted))
 
     return number_column("Against the best", show, "vs best", hint)
 

@@ -9,7 +9,7 @@ from typing import Any
 from featx.metrics import Interval
 from featx.report.gallery import Tile, tile
 from featx.report.page import draw
-from featx.report.plots import NAMED, confusion_plot, confusions
+from featx.report.plots import NAMED, confusion_plot, frequent_confusions
 from featx.report.scale import Scale
 from featx.report.table import Cell, Column, Table, kind_of, make_table
 from featx.results import ComparisonResult, Confusion, MethodResult, best_method
@@ -35,7 +35,7 @@ def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] 
     n = len(shown[0].confusion)
     classes = [str(c) for c in result.dataset.get("classes") or range(n)]
     plots = [confusion_plot(m, classes) for m in shown]
-    pairs = confusions(shown[0], classes)
+    pairs = frequent_confusions(shown[0], classes)
     return {
         "n": n,
         "unnamed": n > NAMED,
@@ -43,7 +43,7 @@ def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] 
         "legend": [(kind_of(m), m.title) for m in shown],
         "title": shown[0].title,
         "recalls": recalls_table(shown, classes),
-        "rest": without_mistakes(shown, classes),
+        "rest": describe_rest(shown, classes),
         "pairs": pairs[:SHOWN_PAIRS],
         "other_pairs": sum(count for count, _, _ in pairs[SHOWN_PAIRS:]),
         "figures": [
@@ -54,7 +54,7 @@ def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] 
     }
 
 
-def recalls(method: MethodResult) -> list[float]:
+def class_recalls(method: MethodResult) -> list[float]:
     """The share of each class's test images that the method got right; NaN for a class without any."""
     counts = Confusion.of(method.confusion)
     pairs = zip(counts.right(), counts.totals(), strict=True)
@@ -63,7 +63,7 @@ def recalls(method: MethodResult) -> list[float]:
 
 def recalls_table(shown: Sequence[MethodResult], classes: Sequence[str]) -> Table:
     """Return the recalls of the classes that have mistakes, the worst of the first method on top."""
-    by_method = [recalls(m) for m in shown]
+    by_method = [class_recalls(m) for m in shown]
     order = [i for i, r in enumerate(by_method[0]) if math.isfinite(r) and any(r[i] < 1 for r in by_method)]
     order = sorted(order, key=lambda i: (by_method[0][i], min(r[i] for r in by_method)))[:SHOWN_CLASSES]
     scale = Scale([Interval(r[i]) for r in by_method for i in order], labels=4)
@@ -85,9 +85,9 @@ def recalls_table(shown: Sequence[MethodResult], classes: Sequence[str]) -> Tabl
     return make_table(columns, order, style="bars", caption="Recall by class, the worst first")
 
 
-def without_mistakes(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
+def describe_rest(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
     """What the table of recalls leaves out, in words."""
-    by_method = [recalls(m) for m in shown]
+    by_method = [class_recalls(m) for m in shown]
     tested = [i for i, r in enumerate(by_method[0]) if math.isfinite(r)]
     perfect = [classes[i] for i in tested if all(r[i] == 1 for r in by_method)]
     rest = len(tested) - len(perfect) - SHOWN_CLASSES

@@ -31,7 +31,7 @@ POINTS = 3000
 LETTER = 6.6
 
 
-def with_cost(methods: Iterable[MethodResult]) -> list[MethodResult]:
+def methods_with_cost(methods: Iterable[MethodResult]) -> list[MethodResult]:
     """The competing methods whose accuracy and training time are known, the best first."""
     return [m for m in competing(ranked_methods(methods)) if m.cost > 0 and math.isfinite(m.top1)]
 
@@ -42,7 +42,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     Labelled are the `emphasised` methods, the fine-tuned baselines, and those on the front: nothing else is
     faster and as good. None when fewer than two methods have a cost.
     """
-    shown = with_cost(methods)
+    shown = methods_with_cost(methods)
     if len(shown) < 2:
         return None
     figure, axes = new_axes(450, 320, left=50, bottom=44, right=6, top=8)
@@ -64,7 +64,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     plain_axes(axes, "time to train: extraction and fit (log scale)", "top-1 accuracy")
     _time_ticks(axes)
     tuned = (m for m in shown if m.kind == "finetune")
-    _label(axes, shown, list({id(m): m for m in (*emphasised, *front(shown), *tuned)}.values()))
+    _label(axes, shown, list({id(m): m for m in (*emphasised, *pareto_front(shown), *tuned)}.values()))
     fastest, best = min(shown, key=lambda m: m.cost), shown[0]
     alt = (
         f"Top-1 accuracy against training time of {len(shown)} methods. Fastest: {fastest.title}, "
@@ -84,7 +84,7 @@ def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
     if not n or n > DRAWN:
         return None
     counts = Confusion.of(method.confusion)
-    names = [shortened(c) for c in classes]
+    names = [shorten(c) for c in classes]
     cell = 29.0 if n <= 15 else 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
     text = min(11.0, 0.95 * cell)
     longest = max(map(len, names)) if n <= NAMED else 0
@@ -189,13 +189,13 @@ def scatter_plot(result: RegressionResult, best: MethodResult, task: str) -> Plo
     return Plot(figure, alt)
 
 
-def shortened(name: str, length: int = 22) -> str:
+def shorten(name: str, length: int = 22) -> str:
     """A class name on one line, cut to a length that leaves room for the figure."""
     name = " ".join(name.split())
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, str, str]]:
+def frequent_confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, str, str]]:
     """The confusions of a method as (count, true, predicted), the most frequent first."""
     wrong = Confusion.of(method.confusion).wrong()
     return [(count, classes[row], classes[column]) for count, row, column in wrong]
@@ -204,12 +204,12 @@ def confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, 
 def _confusion_in_words(method: MethodResult, classes: Sequence[str]) -> str:
     counts = Confusion.of(method.confusion)
     total, right = sum(counts.counts), sum(counts.right())
-    most = "; ".join(f"{t} taken for {p} ({c})" for c, t, p in confusions(method, classes)[:3])
+    most = "; ".join(f"{t} taken for {p} ({c})" for c, t, p in frequent_confusions(method, classes)[:3])
     alt = f"Confusion matrix of {method.title}: {right} of {total} test images right."
     return alt + (f" Most frequent confusions: {most}." if most else "")
 
 
-def front(methods: Sequence[MethodResult]) -> list[MethodResult]:
+def pareto_front(methods: Sequence[MethodResult]) -> list[MethodResult]:
     """The methods than which nothing else is faster to train and at least as accurate."""
     return [m for m in methods if not any(o.cost < m.cost and o.top1 >= m.top1 for o in methods)]
 

@@ -35,22 +35,22 @@ def how_it_was_done(
     `lead` explains the numbers; `facts` and `details` are specific to the study; `spaces` maps each backbone
     to the space of its embeddings. Empty facts are left out.
     """
-    total = getattr(result, "seconds_total", None)
+    total = result.seconds_total
     said = {
         **facts,
-        "Embeddings": facts.get("Embeddings") or images_sent(result.forward_passes),
-        "Seed": facts.get("Seed", getattr(result, "seed", None)),
+        "Embeddings": facts.get("Embeddings") or describe_forward_passes(result.forward_passes),
+        "Seed": facts.get("Seed", result.seed),
         "Time, all together": None if total is None else format_seconds(total),
-        "Written": getattr(result, "created", None),
+        "Written": result.created,
     }
     tables = [Detail(f"Embeddings of {name}", _fields(space)) for name, space in spaces.items() if space]
-    if environment := getattr(result, "environment", None):
-        tables.append(Detail("Versions and machine", _fields(environment)))
-    if failures := getattr(result, "failures", None):
-        rows = [(f.get("id", ""), f.get("reason", "")) for f in failures[:SHOWN_FAILURES]]
-        rest = len(failures) - len(rows)
+    if result.environment:
+        tables.append(Detail("Versions and machine", _fields(result.environment)))
+    if result.failures:
+        rows = [(f.get("id", ""), f.get("reason", "")) for f in result.failures[:SHOWN_FAILURES]]
+        rest = len(result.failures) - len(rows)
         more = f"and {rest} more, all in the JSON file." if rest else ""
-        title = f"Left out: {plural(len(failures), 'unreadable image')}"
+        title = f"Left out: {plural(len(result.failures), 'unreadable image')}"
         tables.append(Detail(title, plain_table(("image", "reason"), rows), more))
     return {
         "lead": lead,
@@ -68,11 +68,11 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     what = f"{data.get('task')} is predicted" if number else f"{n_classes} classes"
     split = str(data.get("split") or "not recorded")
     facts = {
-        "Data": f"{data.get('name', '')}, {count(data.get('n_train'))} training and "
-        f"{count(data.get('n_test'))} test images, {what}",
+        "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} training and "
+        f"{format_count(data.get('n_test'))} test images, {what}",
         "Split": "drawn" if number and split == "drawn" else SPLIT.get(split, split),
-        "Training images a class": count_range(data.get("n_per_class_train")),
-        "Test images a class": count_range(data.get("n_per_class_test")),
+        "Training images a class": format_count_range(data.get("n_per_class_train")),
+        "Test images a class": format_count_range(data.get("n_per_class_test")),
         "Seed": result.seed if result.repeats is None else f"{result.seed}, of this page’s own split",
     }
     test = "exact paired tests (McNemar) against the highest method"
@@ -100,7 +100,7 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     return how_it_was_done(result, lead, facts, result.spaces, details)
 
 
-def images_sent(n: int) -> str:
+def describe_forward_passes(n: int) -> str:
     """How many images went through a network."""
     if not n:
         return "all from the cache, no image went through a frozen network in this run"
@@ -129,7 +129,7 @@ def _value(value: object) -> str:
     return said if len(said) <= SHOWN_TEXT else f"{said[:SHOWN_TEXT]} …"
 
 
-def count_range(counts: list[int] | None) -> str:
+def format_count_range(counts: list[int] | None) -> str:
     """The lowest and the highest count."""
     if not counts:
         return ""
@@ -137,7 +137,7 @@ def count_range(counts: list[int] | None) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def count(n: int | None) -> str:
+def format_count(n: int | None) -> str:
     """A number of images, maybe unknown."""
     return "?" if n is None else f"{n:,}"
 

@@ -163,7 +163,7 @@ def format_bounds(interval: Interval, form: Callable[[float], str] = format_thre
     return f"{form(interval.low)}–{form(interval.high)}" if math.isfinite(interval.low) else ""
 
 
-def format_test(p: float, shown: bool | None = None) -> str:
+def describe_test(p: float, shown: bool | None = None) -> str:
     """What a p-value says; `shown`: whether there is a difference, by default of p < `ALPHA`."""
     if shown is None:
         shown = not p >= ALPHA

@@ -30,8 +30,8 @@ from featx.errors import InputError
 from featx.metrics import Interval
 from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.methods import worth
-from featx.results.reading import shown
-from featx.results.tables import Lines, metric_column, record_of
+from featx.results.reading import quoted
+from featx.results.tables import Lines, flatten_row, metric_column
 
 
 # What a file says of a choice of what is normal; see ``problems`` above.
@@ -106,7 +106,7 @@ class AnomalyResult(AdvisedResult):
         list of dict
             ``detector, normal, n_train``, and ``auroc`` and ``fpr95`` with ``_low`` and ``_high``.
         """
-        return [{"detector": d.name} | record_of(problem) for d in self.ranked() for problem in d.problems]
+        return [{"detector": d.name} | flatten_row(problem) for d in self.ranked() for problem in d.problems]
 
     def heading(self) -> str:
         what = f"each of {len(self.normal)} classes normal once"
@@ -120,7 +120,7 @@ class AnomalyResult(AdvisedResult):
         n = len(self.normal) if self.protocol == "one-class" else 1
         for detector in self.detectors:
             if len(detector.problems) != n:
-                raise InputError(f"{shown(detector.name)}: not one result for each of {n} problems")
+                raise InputError(f"{quoted(detector.name)}: not one result for each of {n} problems")
 
 
 def advise_detectors(detectors: Sequence[DetectorResult]) -> str:

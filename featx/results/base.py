@@ -1,6 +1,6 @@
-"""The base of all results: a kind of result declares fields and columns, and is read, written and shown here.
+"""The base class of all results, which reads, writes and shows what a kind of result declares.
 
-A new kind is a dataclass with what is its own::
+A new kind is a dataclass with its own fields and columns::
 
     @dataclass
     class Audit(Result):
@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 from featx.errors import InputError
-from featx.results.reading import NOT_STORED, built, read_json, shown
-from featx.results.tables import Column, Lines, aligned, html_table, html_text, record_of
-from featx.results.writing import make_folder, plain, write_atomically
+from featx.results.reading import NOT_STORED, parse_as, quoted, read_json
+from featx.results.tables import Column, Lines, align_columns, flatten_row, html_table, html_text
+from featx.results.writing import make_writable_folder, plain, write_atomically
 from featx.spreadsheet import frame_csv
 from featx.terminal import printable
 
@@ -107,7 +107,7 @@ class Result:
         """Return the tables as plain text for a terminal."""
         parts = [self.heading()]
         for title, lines in self.tables():
-            parts += ["", *([title, ""] if title else []), *aligned(lines)]
+            parts += ["", *([title, ""] if title else []), *align_columns(lines)]
         return "\n".join(parts)
 
     def __repr__(self) -> str:
@@ -121,7 +121,7 @@ class Result:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the rows of `to_frame`, as dicts of column and value."""
-        return [record_of(row) for row in self.ranked()]
+        return [flatten_row(row) for row in self.ranked()]
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a data frame, those of the CSV file."""
@@ -153,13 +153,15 @@ class Result:
         found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
         if type(found) is not int or found != cls.schema:
             raise InputError(
-                f"not a {cls.title} this featx can read: schema {cls.schema} expected, got {shown(found)}"
+                f"not a {cls.title} this featx can read: schema {cls.schema} expected, got {quoted(found)}"
             )
         if (kind := content.get("kind", _DEFAULT_KIND)) != cls.kind:
-            raise InputError(f"not a {cls.title}: a result of kind {shown(kind)}; expected one of {cls.kind}")
+            raise InputError(
+                f"not a {cls.title}: a result of kind {quoted(kind)}; expected one of {cls.kind}"
+            )
         try:
             # A file without the time it was written must not get the time it is read.
-            return built(cls, {"created": ""} | dict(content))
+            return parse_as(cls, {"created": ""} | dict(content))
         except InputError as error:
             raise InputError(f"a damaged {cls.title}: {error}") from error
 
@@ -211,7 +213,7 @@ class Result:
         OutputError
             The folder cannot be created or written.
         """
-        folder = make_folder(directory)
+        folder = make_writable_folder(directory)
         self.write_json(folder / self.json_file)
         if self.csv_file:
             self.write_csv(folder / self.csv_file)
@@ -221,7 +223,7 @@ class Result:
         """Raise `InputError` if fields read from a file contradict each other."""
 
     def _write_report(self, folder: Path) -> Path | None:
-        """Write ``report.html``; `featx.studies.output.Reported` does, as this package must not import reports."""
+        """Write ``report.html``, in `featx.studies.output.Reported`: reports lie above this package."""
         return None
 
 

@@ -11,7 +11,7 @@ from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
-from featx.results.reading import shown
+from featx.results.reading import quoted
 from featx.results.repeats import Repeats
 from featx.results.tables import Lines, interval_record, metric_column
 from featx.results.writing import json_text
@@ -138,7 +138,7 @@ class ComparisonResult(AdvisedResult):
             matrix, n = method.confusion, len(method.confusion)
             if classes and n not in (0, len(classes)):
                 raise InputError(
-                    f"{shown(method.name)}: a confusion matrix of {n} classes, of {len(classes)} there are"
+                    f"{quoted(method.name)}: a confusion matrix of {n} classes, of {len(classes)} there are"
                 )
             if not isinstance(matrix, Confusion) and any(len(row) != n or min(row) < 0 for row in matrix):
-                raise InputError(f"{shown(method.name)}: a confusion matrix that is no square of counts")
+                raise InputError(f"{quoted(method.name)}: a confusion matrix that is no square of counts")

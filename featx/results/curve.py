@@ -36,7 +36,7 @@ from featx.errors import InputError
 from featx.metrics import Interval
 from featx.results.base import AdvisedResult, DatasetFacts
 from featx.results.methods import Method
-from featx.results.reading import shown
+from featx.results.reading import quoted
 from featx.results.tables import Lines, interval_record, number_text
 from featx.results.writing import json_text
 
@@ -248,7 +248,7 @@ class CurveResult(AdvisedResult):
         for entry in entries:
             if (entry.method, entry.backbone) not in methods or entry.shots not in shots:
                 raise InputError(
-                    f"an entry of {shown(entry.method)} at {shown(entry.shots)} shots, which is not there"
+                    f"an entry of {quoted(entry.method)} at {quoted(entry.shots)} shots, which is not there"
                 )
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from featx.errors import InputError
 from featx.metrics import METRICS, Interval
 from featx.results.confusion import DENSE_CLASSES, Confusion
-from featx.results.reading import shown
+from featx.results.reading import quoted
 
 KINDS = ("probe", "finetune", "floor")
 #: Level of the paired tests, two-sided, all together.
@@ -126,7 +126,7 @@ class MethodResult(TestedMethod):
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(
-                f"method {shown(self.name)}: kind must be one of {', '.join(KINDS)}, got {shown(self.kind)}"
+                f"method {quoted(self.name)}: kind must be one of {', '.join(KINDS)}, got {quoted(self.kind)}"
             )
         if isinstance(self.curves, Sequence):
             self.curves = curves_from_history(self.curves)

@@ -64,7 +64,7 @@ class Study:
     @classmethod
     def of(cls, kind: str, *data: Any) -> Study:
         """Return the study of a command, from the data that it was given."""
-        sources = tuple(located(one) for one in data if one is not None)
+        sources = tuple(resolve_source(one) for one in data if one is not None)
         return cls(kind, sources, " -> ".join(Path(source).name for source in sources))
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Study:
         return Path(self.name).stem == Path(other.name).stem
 
 
-def located(data: Any) -> str:
+def resolve_source(data: Any) -> str:
     """Return a path in full, without links; any other word, such as the name of a dataset, as it is."""
     text = str(data)
     try:

@@ -17,9 +17,9 @@
 ``cka``                   matrix in the order of ``candidates``: debiased linear CKA; null where undefined
 ``cka_images``            images that CKA was computed from
 ``spaces``                list of spaces in the order of ``candidates``
-``forward_passes``        images sent through a network in this run
 ``seconds``               object: backbone -> seconds of extraction
 ``notes``                 list of sentences
+``forward_passes``, ...   and the other fields of `featx.results.base.StudyResult`
 ========================  ==================================================================================
 """
 

@@ -10,7 +10,7 @@ from featx.errors import InputError
 from featx.metrics import METRICS, Interval
 from featx.results.formats import format_metric, format_test
 from featx.results.methods import Test, TestedMethod
-from featx.results.reading import shown
+from featx.results.reading import quoted
 from featx.results.tables import Lines
 
 
@@ -111,7 +111,7 @@ class Repeats:
         if not (n := len(self.seeds)):
             raise InputError("repeats: there are no seeds")
         if self.metric not in METRICS:
-            raise InputError(f"repeats: {shown(self.metric)} is no metric")
+            raise InputError(f"repeats: {quoted(self.metric)} is no metric")
         for m in self.methods:
             if self.metric not in m.metrics or any(len(values) != n for values in m.metrics.values()):
-                raise InputError(f"repeats: {shown(m.name)} has not one value for each of {n} seeds")
+                raise InputError(f"repeats: {quoted(m.name)} has not one value for each of {n} seeds")

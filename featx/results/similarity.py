@@ -21,9 +21,8 @@
 ``most_different``        list of ``{set, id, log_ratio}``: the images of each set that look least like the
                           other one; ``log_ratio`` = ln(density of its own set / density of the other one)
                           at the image, by the linear classifier
-``forward_passes``        images sent through a network in this run
-``seed``                  the seed of everything drawn
 ``notes``                 list of sentences
+``forward_passes``, ...   and the other fields of `featx.results.base.StudyResult`
 ========================  ==================================================================================
 """
 

@@ -72,7 +72,7 @@ def changed(content, place, value):
         (
             "methods.0.confusion",
             {"n_classes": 2, "rows": [5], "columns": [0], "counts": [1]},
-            "outside of its 2 classes",
+            "outside its 2 classes",
         ),
         (
             "methods.0.confusion",

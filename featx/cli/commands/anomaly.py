@@ -48,7 +48,7 @@ def run(args: Namespace) -> None:
 def _score(args: Namespace) -> list[Any]:
     from featx.options import OPTIONS
     from featx.results import write_atomically
-    from featx.results.output_paths import located
+    from featx.results.output_paths import resolve_source
     from featx.studies.comparison import find_anomalies
 
     folder = Path(args.output)
@@ -64,7 +64,7 @@ def _score(args: Namespace) -> list[Any]:
     about = {
         "schema": 1,
         "kind": "scores",
-        "dataset": {"source": [located(args.data), located(args.test)]},
+        "dataset": {"source": [resolve_source(args.data), resolve_source(args.test)]},
         "scores": "scores.csv",
     }
     write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
@@ -80,11 +80,11 @@ def _score(args: Namespace) -> list[Any]:
 
 @into_folder("anomaly", "data", "test")
 def _compare(args: Namespace) -> list[Any]:
-    from featx.results.output_paths import located
+    from featx.results.output_paths import resolve_source
     from featx.studies.comparison import compare_detectors
 
     result = compare_detectors(**keywords(args, compare_detectors))
-    result.dataset["source"] = [located(data) for data in (args.data, args.test) if data is not None]
+    result.dataset["source"] = [resolve_source(data) for data in (args.data, args.test) if data is not None]
     result.command = command_line()
     report = result.save(args.output)
     say(result.table())

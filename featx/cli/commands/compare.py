@@ -64,7 +64,7 @@ def run(args: Namespace) -> None:
 @into_folder("domains", "data", "target_domain")
 def _compare_domains(args: Namespace) -> None:
     """Compare domains, after refusing the flags that have no meaning there."""
-    from featx.results.output_paths import located
+    from featx.results.output_paths import resolve_source
     from featx.studies.comparison import compare_domains
 
     for option in ("label", "target", "regressors"):
@@ -89,7 +89,7 @@ def _compare_domains(args: Namespace) -> None:
     result = compare_domains(args.data, args.target_domain, **options)
     result.command = command_line()
     for side, given in ((result.source, args.data), (result.target, args.target_domain)):
-        side["source"] = located(given)
+        side["source"] = resolve_source(given)
     report = result.save(args.output)
     say_notes(result.table(), result.warnings, result.advice)
     say(f"report: {report}")

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 import featx
 from featx.cli.flags import add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import into_folder, say_notes
+from featx.cli.output import command_line, into_folder, say_notes
 from featx.terminal import say
 
 HELP = "do two sets of images differ, and which images most"
@@ -34,11 +34,12 @@ def add(parser: ArgumentParser) -> None:
 @into_folder("similarity", "a", "b")
 def run(args: Namespace) -> None:
     """Compare the two sets."""
-    from featx.results.output_paths import located
+    from featx.results.output_paths import resolve_source
 
     result = featx.similarity(**keywords(args, featx.similarity))
     say_notes(result.table(), result.notes, result.verdict())
     if args.output:
         for side, given in zip(result.sets, (args.a, args.b), strict=True):
-            side["source"] = located(given)
+            side["source"] = resolve_source(given)
+        result.command = command_line()
         say(f"report: {result.save(args.output)}")
