@@ -34,7 +34,7 @@ from featx.results.reading import quoted
 from featx.results.tables import Lines, flatten_row, metric_column
 
 
-# What a file says of a choice of what is normal; see ``problems`` above.
+# One of ``problems`` in a file.
 class _Problem(TypedDict):
     normal: str
     n_train: int
@@ -101,10 +101,7 @@ class AnomalyResult(AdvisedResult):
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each detector and problem.
 
-        Returns
-        -------
-        list of dict
-            ``detector, normal, n_train``, and ``auroc`` and ``fpr95`` with ``_low`` and ``_high``.
+        The cells are ``detector, normal, n_train``, and ``auroc`` and ``fpr95`` with ``_low`` and ``_high``.
         """
         return [{"detector": d.name} | flatten_row(problem) for d in self.ranked() for problem in d.problems]
 
@@ -124,7 +121,7 @@ class AnomalyResult(AdvisedResult):
 
 
 def advise_detectors(detectors: Sequence[DetectorResult]) -> str:
-    """Return which detector tells anomalies apart best, and where it is weakest."""
+    """Say which detector tells anomalies apart best, and where it is weakest."""
     best = max(detectors, key=lambda d: d.auroc.value)
     said = [
         f"{best.title}: an anomaly scores below a normal image with probability {best.auroc} (AUROC); to "

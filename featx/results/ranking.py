@@ -79,7 +79,7 @@ class RankingResult(StudyResult):
         return len({c.backbone for c in self.candidates}) < len(self.candidates)
 
     def ranked(self) -> list[Candidate]:
-        """Return the best first, by the probe or, without one, by LogME; layers stay in their order."""
+        """Sort candidates by the probe, or by LogME without one; layers of a backbone keep their order."""
         if self.several_layers:
             return list(self.candidates)
 
@@ -90,7 +90,7 @@ class RankingResult(StudyResult):
         return sorted(self.candidates, key=worth, reverse=True)
 
     def best(self, score: str | None = None) -> Candidate | None:
-        """Return the candidate with the best probe, or with the best of a score; None where none has it."""
+        """Return the candidate with the best probe, or with the best `score`; None if no candidate has it."""
         found = {}
         for i, c in enumerate(self.candidates):
             value = (c.probe.value if c.probe is not None else None) if score is None else c.scores.get(score)
@@ -99,7 +99,7 @@ class RankingResult(StudyResult):
         return self.candidates[max(found, key=lambda i: found[i])] if found else None
 
     def verdict(self) -> str:
-        """Return what the probe says, and how much would be lost by choosing with LogME."""
+        """Name the candidate with the best probe, and what a choice by LogME would lose."""
         best, chosen = self.best(), self.best("logme")
         if best is None or best.probe is None:
             return "" if chosen is None else f"LogME is highest for {_named(chosen)}."

@@ -38,7 +38,7 @@ from featx.results.base import Column, StudyResult
 from featx.results.formats import p_in_text
 from featx.results.tables import Lines
 
-#: Random divisions behind the column ``chance``.
+#: Number of random divisions behind the column ``chance``.
 CHANCE_DRAWS = 3
 
 MEASURES = {
@@ -52,7 +52,7 @@ MEASURES = {
 }
 
 
-# What a file says of a set, a distance, the test and an image; see above.
+# ``sets``, ``measures``, ``test`` and ``most_different`` in a file.
 class _Set(TypedDict):
     name: str
     n: int
@@ -106,7 +106,7 @@ class SimilarityResult(StudyResult):
         return bool(self.test["p_value"] < self.alpha)
 
     def value(self, name: str) -> float:
-        """Return a distance by name; NaN where there is none."""
+        """Return a distance by name, or NaN."""
         found = next(m["value"] for m in self.measures if m["name"] == name)
         return math.nan if found is None else float(found)
 

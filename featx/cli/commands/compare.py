@@ -1,4 +1,4 @@
-"""``featx compare``: the main job, or DATA against another domain."""
+"""``featx compare``: compare classifiers on one dataset, or train on one domain and test on another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from featx.cli.output import command_line, into_folder, say_notes
 from featx.errors import InputError
 from featx.terminal import say
 
-HELP = "the main job: probes, floors and the fine-tuned baseline on the same split"
+HELP = "compare probes, reference rows and the fine-tuned baseline on one split"
 
 
 def add(parser: ArgumentParser) -> None:
@@ -40,8 +40,8 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--target-domain",
         metavar="DATA2",
-        help="train on DATA, test on this collection of the same classes: source-only, adapted without its "
-        "labels, and trained on its own training images (one backbone, one classifier, no fine-tuning)",
+        help="train on DATA and test on DATA2, which has the same classes: source-only, adapted without the "
+        "labels of DATA2, and trained on DATA2 itself (one backbone, one classifier, no fine-tuning)",
     )
     add_flag(parser, "seed")
     add_flag(parser, "seeds")
@@ -63,7 +63,7 @@ def run(args: Namespace) -> None:
 
 @into_folder("domains", "data", "target_domain")
 def _compare_domains(args: Namespace) -> None:
-    """Compare domains, after refusing the flags that have no meaning there."""
+    """Compare domains, and refuse the flags that have no meaning there."""
     from featx.results.output_paths import resolve_source
     from featx.studies.comparison import compare_domains
 

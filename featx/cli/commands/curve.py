@@ -9,14 +9,14 @@ from featx.cli.experiment import show
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import command_line
 
-HELP = "low-data learning curves, with intervals"
+HELP = "draw learning curves for few labelled images, with intervals"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "How accuracy grows with the number of labelled images: every method on the same nested draws; "
-        "writes curve.json, curve.csv and report.html. A run that was stopped goes on where it was."
+        "Measures how accuracy grows with the number of labelled images, every method on the same nested "
+        "draws; writes curve.json, curve.csv and report.html. A run that was stopped continues."
     )
     add_data(parser, "; or an .h5 file of featx extract")
     add_output(parser, "DIR", "folder for the results")

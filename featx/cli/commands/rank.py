@@ -1,4 +1,4 @@
-"""``featx rank``: which backbone, which layer."""
+"""``featx rank``: rank backbones, or their layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import command_line, into_folder, say_notes
 from featx.terminal import say
 
-HELP = "which backbone, which layer: transferability scores beside a linear probe"
+HELP = "rank backbones or layers by transferability scores and a linear probe"
 
 
 def add(parser: ArgumentParser) -> None:
