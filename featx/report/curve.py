@@ -1,4 +1,4 @@
-"""The page of a learning curve: what it says, the figure, every number, where fine-tuning overtakes."""
+"""The page of a learning curve: the verdict, the figure, every number, where fine-tuning overtakes."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def _headline(result: CurveResult) -> str:
 
 
 def _told(levels: Sequence[CurveLevel]) -> list[CurveLevel]:
-    """Four levels at most, the ends among them."""
+    """Return at most four levels, the first and the last among them."""
     n = len(levels)
     places = range(n) if n <= 4 else (0, round((n - 1) / 3), round(2 * (n - 1) / 3), n - 1)
     return [levels[i] for i in places]
 
 
 def _numbers(result: CurveResult) -> Table:
-    """Top-1 of every method at every level, with its interval."""
+    """Return top-1 of every method at every level, with its interval."""
 
     def column(level: CurveLevel) -> Column:
         best = result.best(level)
@@ -124,7 +124,7 @@ def _numbers(result: CurveResult) -> Table:
 
 
 def _costs(result: CurveResult) -> Table:
-    """Median seconds to fit one draw, by level."""
+    """Return the median seconds to fit one draw, by level."""
     rows = [
         (result.named(m), *(format_seconds(_median_fit(result, m, level)) for level in result.levels))
         for m in result.ranked()

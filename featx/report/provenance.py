@@ -1,4 +1,4 @@
-"""How it was done: data, split, embeddings, hyperparameters, versions, what was left out, and the command."""
+"""Tell how a study was done: data, split, embeddings, hyperparameters, versions, failures, command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLIT = {"given": "as the dataset gives it", "drawn": "drawn, stratified by clas
 
 
 class Detail(NamedTuple):
-    """A table that opens when its title is clicked, and a remark below it."""
+    """A table that opens on a click on its title, with a remark below it."""
 
     title: str
     table: Table
@@ -61,7 +61,7 @@ def how_it_was_done(
 
 
 def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
-    """Show how a comparison of classifiers or of regressors was done."""
+    """Tell how a comparison of classifiers or regressors was done."""
     data = result.dataset
     number = isinstance(result, RegressionResult)
     n_classes = len(data.get("classes") or ())
@@ -101,7 +101,7 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
 
 
 def describe_forward_passes(n: int) -> str:
-    """How many images went through a network."""
+    """Say how many images went through a network."""
     if not n:
         return "all from the cache, no image went through a frozen network in this run"
     return f"{plural(n, 'image')} went through a frozen network in this run"
@@ -125,12 +125,12 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    # A prior for each of thousands of classes is for results.json.
+    # A long value, such as a prior for each of thousands of classes, is in results.json.
     return said if len(said) <= SHOWN_TEXT else f"{said[:SHOWN_TEXT]} …"
 
 
 def format_count_range(counts: list[int] | None) -> str:
-    """The lowest and the highest count."""
+    """Return the lowest and the highest count."""
     if not counts:
         return ""
     low, high = min(counts), max(counts)
@@ -138,10 +138,10 @@ def format_count_range(counts: list[int] | None) -> str:
 
 
 def format_count(n: int | None) -> str:
-    """A number of images, maybe unknown."""
+    """Format a number of images that may be unknown."""
     return "?" if n is None else f"{n:,}"
 
 
 def plural(n: int, what: str) -> str:
-    """``1 image``, ``2 images``."""
+    """Return ``1 image`` or ``2 images``."""
     return f"{n:,} {what}" + ("" if n == 1 else "s")

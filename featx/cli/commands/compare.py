@@ -5,9 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from featx.cli.experiment import show
 from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import command_line, into_folder, say_notes
+from featx.cli.output import command_line, into_folder, say_notes, show_experiment
 from featx.errors import InputError
 from featx.terminal import say
 
@@ -58,7 +57,7 @@ def run(args: Namespace) -> None:
 
     experiment = Experiment("compare", Path(args.output), args.data, vars(args))
     result = experiment.run(verbose=not args.quiet, command=command_line(), force=args.force)
-    show(args, result)
+    show_experiment(args, result)
 
 
 @into_folder("domains", "data", "target_domain")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from featx.cli.experiment import show
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
-from featx.cli.output import command_line
+from featx.cli.output import command_line, show_experiment
 
 HELP = "draw learning curves for few labelled images, with intervals"
 
@@ -46,4 +45,4 @@ def run(args: Namespace) -> None:
 
     experiment = Experiment("curve", Path(args.output), args.data, vars(args))
     result = experiment.run(verbose=not args.quiet, command=command_line(), force=args.force)
-    show(args, result)
+    show_experiment(args, result)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from featx.cli.experiment import show
 from featx.cli.flags import add_force, add_profile, add_quiet
+from featx.cli.output import show_experiment
 
 HELP = "run the experiment of a TOML file, or resume it"
 
@@ -28,4 +28,4 @@ def run(args: Namespace) -> None:
     from featx.studies.experiments import load_experiment
 
     experiment = load_experiment(args.experiment)
-    show(args, experiment.run(verbose=not args.quiet, force=args.force))
+    show_experiment(args, experiment.run(verbose=not args.quiet, force=args.force))
