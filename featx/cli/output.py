@@ -16,8 +16,8 @@ from featx.terminal import printable, say, tell
 def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a command so that it checks its folder, ``args.output``, before it begins.
 
-    Without ``--force``, the folder may hold only a study of this `kind` (`featx.results.output_paths.STUDIES`)
-    of the same data; `data` names the arguments. A command that fails leaves no empty folder behind.
+    Without ``--force``, the folder may hold only a study of this `kind` (a key of `output_paths.STUDIES`) of
+    the same data; `data` names the arguments. A command that fails leaves no empty folder behind.
     """
 
     def decorate(command: Callable[[Namespace], Any]) -> Callable[[Namespace], Any]:
