@@ -95,6 +95,10 @@ def test_every_study_goes_on_in_its_own_folder_and_in_no_other(home, capsys, com
     assert "out: holds " in line
     assert str(home / "c.h5") in line
     assert "results" not in line or "--force" in line
+    for file in Path("out").glob("[rc]*.json"):  # results.json or curve.json
+        content = json.loads(file.read_text())
+        assert content["command"].startswith("featx ")
+        assert content["environment"]["python"]
     assert "holds" in refused(capsys, "compare", "b.h5", "-o", "out", *COMPARE)
 
 
