@@ -1,7 +1,7 @@
 """featx: extract once, iterate forever.
 
-Frozen CNN embeddings, cached; scikit-learn probes on them, compared with an honest fine-tuned baseline.
-Names are loaded when they are first used, so ``import featx`` costs nothing.
+A frozen pretrained CNN runs once over images, its embeddings are cached, and scikit-learn probes are trained
+on them and compared with fine-tuning. Names are loaded on first use, so ``import featx`` is fast.
 """
 
 from __future__ import annotations

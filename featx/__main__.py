@@ -1,3 +1,5 @@
+"""Run ``python -m featx``."""
+
 import sys
 
 from featx.cli import main

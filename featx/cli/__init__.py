@@ -1,4 +1,4 @@
-"""The command line: `parser` reads the arguments, and a module of `commands` runs the command."""
+"""The command line: `parser` parses the arguments, and a module in `commands` runs the command."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _stop("interrupted; rows that were committed stay in the cache, and the next run goes on from there")
         return INTERRUPTED
     except BrokenPipeError:
-        # The program that reads the output has stopped (`featx backbones | head`), which is no error.
+        # The reader of the output has stopped (`featx backbones | head`), which is not an error.
         return 0
     finally:
         sys.unraisablehook = hook
@@ -62,15 +62,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _open_streams() -> None:
-    """Open standard streams that are closed, and let them print any character.
-
-    Raises
-    ------
-    OutputError
-        Standard output is closed.
-    """
+    """Open closed standard streams, and let them print any character; `OutputError` if stdout is closed."""
     closed = sys.stdout is None
-    # The next file that is opened would take the number of a closed stream, and receive what is printed.
+    # The next file to be opened would get the number of a closed stream, and receive what is printed.
     for number in range(3):
         try:
             os.fstat(number)
@@ -90,14 +84,14 @@ def _open_streams() -> None:
 
 
 class _Output:
-    """Standard output that raises `OutputError` where it cannot be written."""
+    """Standard output that raises `OutputError` if it cannot be written."""
 
     def __init__(self, stream: Any):
         self._stream = stream
         self._failed: OutputError | None = None
 
     def write(self, text: str) -> int:
-        """Write to the stream; argparse ignores errors, so the first one is kept for `flush`."""
+        """Write to the stream; keep the first error for `flush`, as argparse ignores errors here."""
         return self._guarded(self._stream.write, text)
 
     def flush(self) -> None:
@@ -120,7 +114,7 @@ class _Output:
 
 
 def _close_streams() -> None:
-    """Write what is left. If that fails, keep the interpreter from reporting it when it ends."""
+    """Flush the streams; if that fails, keep the interpreter from reporting it at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -130,7 +124,7 @@ def _close_streams() -> None:
 
 
 def _send_interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
-    """Send Ctrl-C again if it came inside a destructor or callback, where the interpreter drops it."""
+    """Send Ctrl-C again if it came in a destructor or callback, where the interpreter drops it."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return

@@ -1,4 +1,4 @@
-"""Flags of the commands, made from the table of options, and the keywords that parsed flags stand for."""
+"""Make the flags of commands from the table of options, and keywords from parsed flags."""
 
 from __future__ import annotations
 
@@ -23,17 +23,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 def add_flag(parser: Any, name: str, *flags: str, **changes: Any) -> None:
-    """Add the flag of an option.
+    """Add the flag of the option `name` to a parser or group.
 
-    Parameters
-    ----------
-    parser : ArgumentParser or group of one
-    name : str
-        The option, a name in `featx.options.OPTIONS`.
-    *flags : str
-        Other flags than ``--NAME``.
-    **changes
-        What differs from the table, as for ``add_argument``; None leaves it out.
+    `flags` replace ``--NAME``; `changes` override the table, as arguments of ``add_argument``, and None
+    removes an argument.
     """
     from featx.options import OPTIONS
 
@@ -52,8 +45,8 @@ def add_flag(parser: Any, name: str, *flags: str, **changes: Any) -> None:
     parser.add_argument(*(flags or [f"--{name.replace('_', '-')}"]), **given)
 
 
-def add_data(parser: Any, more: str = "", *, split_by: bool = True) -> None:
-    """Add DATA, with `more` behind its help, and what its folders are."""
+def add_data(parser: Any, more: str = "") -> None:
+    """Add DATA, with `more` at the end of its help, and ``--split-by``."""
     parser.add_argument("data", metavar="DATA", help=DATA_HELP + more)
     add_flag(parser, "split_by")
 
@@ -64,14 +57,14 @@ def add_output(parser: Any, metavar: str, help: str, *, required: bool = True) -
 
 
 def add_columns(parser: Any) -> None:
-    """Add the columns that are tasks."""
+    """Add ``--label`` and ``--target``."""
     group = parser.add_argument_group("columns of a table (or tasks of an .h5 file)")
     add_flag(group, "label")
     add_flag(group, "target")
 
 
 def add_network(parser: Any, *, layer: bool = True) -> None:
-    """Add the options of the frozen network, and of how it is run."""
+    """Add the options of the frozen network and of the machine."""
     group = parser.add_argument_group("the frozen network")
     for name in ("weights", "layer", "pooling", "image_size", "precision"):
         if layer or name != "layer":
@@ -87,7 +80,7 @@ def add_machine(parser: Any) -> None:
 
 
 def add_run(parser: Any, *, limit: bool = True) -> None:
-    """Add what to do about errors, cache, progress and files of others."""
+    """Add the options for errors, cache, progress and existing files."""
     group = parser.add_argument_group("the run")
     add_flag(group, "on_error")
     if limit:
@@ -118,7 +111,7 @@ def add_force(parser: Any) -> None:
 
 
 def keywords(args: Namespace, function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the keywords of `function` for which there are flags, with what was given for them."""
+    """Return the parsed flags that are keywords of `function`."""
     import inspect
 
     given = {**vars(args), "verbose": not getattr(args, "quiet", False)}

@@ -1,4 +1,4 @@
-"""What several commands print, and the folders that they write into."""
+"""Print results, profiles and failures, and check output folders, for several commands."""
 
 from __future__ import annotations
 
@@ -7,26 +7,17 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from featx.terminal import printable, say, tell
 
 
 def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a command check its folder, ``args.output``, before it begins.
+    """Decorate a command so that it checks its folder, ``args.output``, before it begins.
 
-    Parameters
-    ----------
-    kind : str
-        Kind of study, as in `featx.results.output_paths.STUDIES`.
-    *data : str
-        Names of the arguments that say what the study is of.
-
-    Returns
-    -------
-    callable
-        A decorator of commands. Where the folder holds something else, the command is refused (without
-        ``--force``); where the command fails, it leaves no folder behind that it has not filled.
+    Without ``--force``, the folder may hold only a study of this `kind` (a key of `output_paths.STUDIES`) of
+    the same data; `data` names the arguments. A command that fails leaves no empty folder behind.
     """
 
     def decorate(command: Callable[[Namespace], Any]) -> Callable[[Namespace], Any]:
@@ -47,7 +38,7 @@ def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callabl
 
 
 def command_line() -> str:
-    """Return the command that is running, as a shell takes it."""
+    """Return the running command, quoted for a shell."""
     return "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
 
 
@@ -61,7 +52,7 @@ def say_notes(table: str, notes: Iterable[str], verdict: str) -> None:
 
 
 def show_profile(profile: dict[str, Any], name: str = "") -> None:
-    """Print a profile on standard error: standard output belongs to results."""
+    """Print a profile on standard error, as standard output is for results."""
     from featx.extraction import profile_table
 
     tell((f"{name}: " if name else "") + profile_table(profile))
@@ -73,9 +64,20 @@ def list_failures(failures: list[Any]) -> None:
         return
     tell(f"{len(failures)} images could not be read and were skipped:")
     for failure in failures[:20]:
-        id, reason = (
-            (failure["id"], failure["reason"]) if isinstance(failure, dict) else (failure.id, failure.reason)
-        )
-        tell(f"  {printable(id)}: {printable(reason)}")
+        about = failure if isinstance(failure, dict) else vars(failure)
+        tell(f"  {printable(about['id'])}: {printable(about['reason'])}")
     if len(failures) > 20:
         tell(f"  and {len(failures) - 20} more")
+
+
+def show_experiment(args: Namespace, found: tuple[Any, Path]) -> None:
+    """Print the result and the path of its report, as `Experiment.run` returned them."""
+    result, report = found
+    # Learning curves have no data checks and so no findings.
+    notes = [*result.warnings, *getattr(result, "findings", [])]
+    say_notes(result.table(), notes, result.advice)
+    list_failures(result.failures)
+    say(f"report: {report}")
+    if args.profile:
+        for name, extraction in result.extraction.items():
+            show_profile(extraction["profile"], name)

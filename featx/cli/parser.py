@@ -1,4 +1,4 @@
-"""The parser of the command line. It imports nothing heavy, so ``--help`` is immediate."""
+"""The parser of the command line, which imports nothing heavy, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -13,15 +13,9 @@ from featx.terminal import printable, tell
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, like every other error of featx.
+    """A parser with one-line errors, like all errors of featx.
 
-    Parameters
-    ----------
-    add : callable, optional
-        Adds the arguments to this parser as soon as it has to parse some: those of the other commands are
-        never made.
-    *args, **options
-        As for `argparse.ArgumentParser`.
+    `add` adds the arguments when the parser first runs, so that those of other commands are never made.
     """
 
     def __init__(self, *args: Any, add: Callable[[Any], None] | None = None, **options: Any):
@@ -29,14 +23,14 @@ class Parser(argparse.ArgumentParser):
         self._add = add
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As `argparse.ArgumentParser.parse_known_args`."""
+        """Add the arguments, then parse as `argparse` does."""
         add, self._add = self._add, None
         if add is not None:
             add(self)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and exit with status 2."""
+        """Print the message on one line and exit with status 2."""
         line = printable(" ".join(message.split()))
         tell(f"{self.prog}: {line} (see {self.prog} --help)")
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""Parsers of the values that flags take: each turns a text into the value, or says what was expected."""
+"""Parse the values of flags; each function returns the value or says what was expected."""
 
 from __future__ import annotations
 

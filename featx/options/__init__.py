@@ -1,7 +1,7 @@
-"""Options of network, reading and run: each is written once, in `featx.options.table`.
+"""The options of network, reading and run. Each is written once, in `table`.
 
-`groups` has the objects that carry them inside and the keywords that users write; `checked` makes a public
-function check what it is given.
+`groups` holds the objects that carry options inside the package and the keywords that users write; `checked`
+makes a public function check its arguments.
 """
 
 from featx.options.checked import check_options, checked, expanded, refuse_unknown

@@ -1,4 +1,4 @@
-"""Check the arguments of the public functions, by name, before anything is opened or built."""
+"""Check the arguments of public functions by name, before anything is opened or built."""
 
 from __future__ import annotations
 
@@ -16,47 +16,31 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def check_options(**given: Any) -> None:
-    """Check options by the names that users know.
-
-    Raises
-    ------
-    InputError
-        A value that the option cannot have; the message begins with the name of the option.
-    UnknownName
-        A word that is none of those known.
-    """
+    """Check options by name, or raise `InputError` (`UnknownName` for a word) that begins with the name."""
     for name, value in given.items():
         OPTIONS[name].check(name, value)
 
 
 def checked(**kinds: str) -> Callable[[_Function], _Function]:
-    """Make a public function check its options before it runs.
+    """Decorate a public function so that it checks its options before it runs.
 
-    Where the function takes ``**options: Unpack[Keywords]``, the keywords of that TypedDict become part of
-    its signature and docstring, and any other keyword is a `TypeError` that offers the nearest ones.
-
-    Parameters
-    ----------
-    **kinds : str
-        Parameters that are checked as the option of another name: ``checked(source="data")``.
-
-    Returns
-    -------
-    callable
-        The decorator. A parameter that is no option, such as `labels`, is left to the function.
+    If the function takes ``**options: Unpack[Keywords]``, the keywords of that TypedDict become part of its
+    signature and docstring, and any other keyword is a `TypeError` that offers the nearest ones. Parameters
+    that are not options, such as `labels`, are left to the function; ``checked(source="data")`` checks
+    `source` as the option `data`.
     """
 
     def decorate(function: _Function) -> _Function:
         signature = expanded(function)
-        several = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        any_keyword = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            if not several:
+            if not any_keyword:
                 refuse_unknown(function.__name__, kwargs, signature.parameters)
             try:
                 given = dict(signature.bind(*args, **kwargs).arguments)
-            except TypeError:  # an argument is missing: the function's own message says which
+            except TypeError:  # an argument is missing; Python's own message names it
                 return function(*args, **kwargs)
             for name, value in given.items():
                 option = OPTIONS.get(kinds.get(name, name))
@@ -71,10 +55,7 @@ def checked(**kinds: str) -> Callable[[_Function], _Function]:
 
 
 def expanded(function: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature of `function` with each keyword of its ``**options`` as a parameter.
-
-    The keywords are added to its docstring too, each with its line of help, behind the line ``**options``.
-    """
+    """Return the signature with the keywords of ``**options``, and add them to the docstring."""
     signature = inspect.signature(function)
     keywords = _keywords(function)
     if not keywords:
@@ -102,7 +83,7 @@ def refuse_unknown(name: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, Any]:
-    """The names and types in ``**options: Unpack[Keywords]``; none where there are no such options."""
+    """Return names and types of ``**options: Unpack[Keywords]``, or an empty dict."""
     annotation = getattr(function, "__annotations__", {}).get("options")
     if not isinstance(annotation, str) or not annotation.startswith("Unpack["):
         return {}
@@ -112,7 +93,7 @@ def _keywords(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _completed(docstring: str, keywords: Iterable[str]) -> str:
-    """The docstring with a line for each keyword below its ``**options``."""
+    """Return the docstring with a line for each keyword below its ``**options``."""
     lines = []
     for name in keywords:
         option = OPTIONS[name]

@@ -1,6 +1,6 @@
-"""Checks of single options: each takes the name and the value of an option, and raises what is wrong.
+"""Checks of single options: each takes name and value, and raises an error for a bad value.
 
-What depends on the data (a column, a class, a layer of the network) is checked where the data is read.
+Values that depend on the data (a column, a class, a layer) are checked where the data is read.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 from featx.errors import DatasetError, InputError, UnknownName
 
-#: Checks the value of the option of that name, or raises `InputError`.
+#: Takes name and value of an option; raises `InputError` for a bad value.
 Check = Callable[[str, Any], None]
 
 POOLINGS = ("avg", "max", "none", "identity")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-#: Largest seed: several splits use the seeds that follow it, which every random generator must accept.
+#: Largest seed. Repeated splits use the next seeds too, and every random generator must accept them.
 MOST_SEED = 2**31 - 1
 #: What can be read as a collection of images.
 DATA = (
@@ -28,10 +28,10 @@ DATA = (
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: short, on one line, with its type."""
+    """Return a value for a message: short, on one line, with its type."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # the repr of a foreign object may do anything
+    except Exception:  # the repr of a foreign object may fail
         text = "?"
     return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"
 
@@ -43,13 +43,7 @@ def listed(backbones: Any) -> list[Any]:
 
 
 def names_in(name: str, value: Any, *, empty: str = "leave it out for the default") -> list[str]:
-    """Return the names in an option that takes one name or several.
-
-    Raises
-    ------
-    InputError
-        There is no name, or one of them is no text.
-    """
+    """Return the names in an option that takes one name or several, or raise `InputError`."""
     names = [value] if isinstance(value, str) else value
     if not _is_list(names):
         raise InputError(f"{name} must be a name or a list of names, got {shown(value)}")
@@ -77,7 +71,7 @@ def modes_in(baseline: Any) -> list[str]:
 
 
 def _is_list(value: Any) -> bool:
-    # A generator has no length, and would be used up by the check.
+    # Not a generator, which has no length and would be exhausted by the check.
     countable = isinstance(value, Iterable) and isinstance(value, Sized)
     return countable and not isinstance(value, (bytes, bytearray, Mapping))
 
@@ -90,7 +84,7 @@ def check_text(name: str, value: Any) -> None:
 
 
 def one_of(*known: str, optional: bool = False) -> Check:
-    """Return a check that takes only these words, and None where it is `optional`."""
+    """Return a check that accepts these words, and None if `optional`."""
 
     def check(name: str, value: Any) -> None:
         if (optional and value is None) or (isinstance(value, str) and value in known):
@@ -103,7 +97,7 @@ def one_of(*known: str, optional: bool = False) -> Check:
 def whole_number(
     low: int, high: int | None = None, *, optional: bool = False, also: tuple[Any, ...] = ()
 ) -> Check:
-    """Return a check that takes whole numbers in a range, the values in `also`, and None if `optional`."""
+    """Return a check that accepts whole numbers in a range, the values in `also`, and None if `optional`."""
 
     def check(name: str, value: Any) -> None:
         if optional and value is None:
@@ -135,13 +129,13 @@ def check_contamination(name: str, value: Any) -> None:
 
 
 def check_truth(name: str, value: Any) -> None:
-    # NumPy's booleans, which come out of comparisons, have this name.
+    # NumPy's booleans, the results of comparisons, have one of these names.
     if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
         raise InputError(f"{name} must be True or False, got {shown(value)}")
 
 
 def check_verbose(name: str, value: Any) -> None:
-    if not isinstance(value, Integral):  # bool is one; scikit-learn counts levels
+    if not isinstance(value, Integral):  # scikit-learn has levels of verbosity
         check_truth(name, value)
 
 
@@ -214,7 +208,7 @@ def check_cache(name: str, value: Any) -> None:
 
 
 def check_device(name: str, value: Any) -> None:
-    # torch.device has a type and an index, and its text is one of these words.
+    # The text of a torch.device is one of these words, perhaps with an index.
     text = str(value) if type(value).__module__ == "torch" and type(value).__name__ == "device" else value
     kind, _, number = text.partition(":") if isinstance(text, str) else ("", "", "")
     if kind not in DEVICES or (":" in text and not (kind == "cuda" and number.isdecimal())):

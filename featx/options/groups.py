@@ -1,7 +1,7 @@
-"""Options that many functions share: three objects that travel inside, and the keywords that users write.
+"""The options that many functions share.
 
-Users write flat keywords (``compare("photos/", precision="fp32")``); a public function makes the objects from
-them once (``Run.of(options)``) and hands these on.
+Users write flat keywords (``compare("photos/", precision="fp32")``), which the TypedDicts here list; a public
+function turns them into objects (``Run.of(options)``), which travel inside the package.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ FROM_A_FILE = "the embeddings come from a features file, and no network runs"
 class _Group:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """Return the object of the keywords in `options`; those of other groups are passed over."""
+        """Make the object from the keywords in `options`; those of other groups are ignored."""
         known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
         return cls(**{name: options[name] for name in known if name in options})
 
 
 @dataclass(frozen=True)
 class Network(_Group):
-    """Which frozen network an embedding comes from, besides the name of the backbone."""
+    """The frozen network of an embedding, apart from the name of the backbone."""
 
     weights: Any = OPTIONS["weights"].default
     layer: str | None = OPTIONS["layer"].default
@@ -46,7 +46,7 @@ class Network(_Group):
 
 @dataclass(frozen=True)
 class Reading(_Group):
-    """Which images and labels of a collection are read."""
+    """The images and labels to read from a collection."""
 
     label: Any = OPTIONS["label"].default
     target: Any = OPTIONS["target"].default
@@ -56,7 +56,7 @@ class Reading(_Group):
 
 @dataclass(frozen=True)
 class Run(_Group):
-    """How a network is run over images, and where its rows are kept."""
+    """How to run a network over images, and where to keep its rows."""
 
     precision: str = OPTIONS["precision"].default
     engine: str = OPTIONS["engine"].default
@@ -74,7 +74,7 @@ class Run(_Group):
         return {name: getattr(self, name) for name in ("cache", "on_error", "n_jobs", "verbose")}
 
 
-#: The run that is meant where nothing is said about it.
+#: The run with all defaults.
 DEFAULT_RUN = Run()
 
 
@@ -90,14 +90,14 @@ class PredictOptions(TypedDict, total=False):
 
 
 class RunOptions(PredictOptions, total=False):
-    """Keywords of whatever runs a network over images."""
+    """Keywords of functions that run a network over images."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] | str
     n_jobs: int | None
 
 
 class NetworkOptions(TypedDict, total=False):
-    """Keywords that say which weights, and how images are prepared for them."""
+    """Keywords for the weights, and for the preparation of images."""
 
     weights: str | os.PathLike[str] | Enum | None
     pooling: Literal["avg", "max", "none", "identity"] | str | None
@@ -105,14 +105,14 @@ class NetworkOptions(TypedDict, total=False):
 
 
 class ReadingOptions(TypedDict, total=False):
-    """Keywords that say which images of a collection are read."""
+    """Keywords that choose images of a collection."""
 
     split_by: Literal["folder", "none"] | str | None
     limit: int | None
 
 
 class RankOptions(NetworkOptions, ReadingOptions, RunOptions, total=False):
-    """Keywords of `featx.rank`, which takes `layers` in place of `layer`."""
+    """Keywords of `featx.rank`, which takes `layers` instead of `layer`."""
 
     label: str | None
 
@@ -134,19 +134,9 @@ class ColumnOptions(StudyOptions, total=False):
 
 
 def require_no_network(network: Network, run: Run, **backbone: Any) -> None:
-    """Refuse options of the network where the embeddings come from a features file.
+    """Raise `InputError` for options of the network, as the embeddings come from a features file.
 
-    Parameters
-    ----------
-    network, run
-        As made from the keywords that were given.
-    **backbone
-        ``backbone`` or ``backbones``, as given.
-
-    Raises
-    ------
-    InputError
-        Naming the first that differs from its default.
+    `backbone` is ``backbone`` or ``backbones``; the message names the first option that is not its default.
     """
     asked = {**vars(network), **vars(run), **backbone}
     for name in (*_OF_NETWORK, *backbone):
@@ -154,12 +144,6 @@ def require_no_network(network: Network, run: Run, **backbone: Any) -> None:
 
 
 def require_no_effect(name: str, value: Any, default: Any, why: str) -> None:
-    """Refuse an option that was given although nothing would use it.
-
-    Raises
-    ------
-    InputError
-        `value` is not the `default`; the message ends with `why` it would have no effect.
-    """
+    """Raise `InputError` if an option that has no effect is not its default; `why` ends the message."""
     if type(value) is not type(default) or value != default:
         raise InputError(f"{name}={shown(value)} has no effect: {why}; leave it out")

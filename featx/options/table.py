@@ -1,7 +1,7 @@
-"""The table of options: each stands here once, with its default, one line of help and its check.
+"""The table of options: each is written here once, with its default, one line of help and its check.
 
-The public functions check their arguments by it, the command line makes its flags from it
-(`featx.cli.flags`), and experiment files their keys (`featx.studies.experiments.schema`).
+Public functions check their arguments with it; the flags of the command line (`featx.cli.flags`) and the keys
+of experiment files (`featx.studies.experiments.schema`) are made from it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, Literal
 from featx.options import checks
 from featx.options.checks import Check, one_of, whole_number
 
-#: What the value of an option is, for the command line and experiment files, where it arrives as text.
+#: How the command line and experiment files read the value of an option.
 Form = Literal["text", "names", "count", "seed", "share", "batch", "shots", "truth"]
 
-#: Words that an option can have.
+#: Words that an option accepts.
 ON_ERROR = ("raise", "skip")
 SPLIT_BY = ("folder", "none")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -23,50 +23,26 @@ ENGINES = ("auto", "torch", "openvino", "compile", "eager")
 DTYPES = ("float32", "float16")
 #: Kinds of experiment.
 KINDS = ("compare", "curve")
-#: Side of the images that a network is given: smaller ones show nothing, larger ones take 200 MB each.
+#: Smallest and largest side of input images: smaller ones show nothing, larger ones take 200 MB each.
 IMAGE_SIZES = (8, 8192)
-#: Fewest bootstrap resamples of a 95 % interval: with fewer, its ends are the two extremes.
+#: Fewest bootstrap resamples for a 95 % interval.
 FEWEST_RESAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of the public functions, the command line and experiment files.
+    """An option of public functions, the command line and experiment files."""
 
-    Attributes
-    ----------
-    name : str
-        As a keyword and as a key; the flag has dashes in place of the underscores.
-    help : str
-        One line, for the help of the command line and for docstrings.
-    python : str
-        The line for docstrings, where it is another one.
-    check : callable
-        Takes name and value; raises `InputError` for a value that the option cannot have.
-    default : Any
-        What it is where nobody gives it.
-    form : str
-        What its value is on the command line and in experiment files.
-    metavar : str, optional
-        What stands for the value in the help of the command line.
-    choices : tuple of str
-        The words that the command line takes.
-    table : str, optional
-        The table of experiment files that has it; None where none has.
-    kinds : tuple of str
-        The kinds of experiment that have it.
-    """
-
-    name: str
-    help: str
+    name: str  # keyword and key; the flag has dashes instead of underscores
+    help: str  # one line, for the command line and for docstrings
     check: Check
     default: Any = None
     form: Form = "text"
-    metavar: str | None = None
-    choices: tuple[str, ...] = ()
-    table: str | None = None
-    kinds: tuple[str, ...] = KINDS
-    python: str = ""
+    metavar: str | None = None  # the value in the help of the command line
+    choices: tuple[str, ...] = ()  # the words that the command line accepts
+    table: str | None = None  # the table of experiment files with this option
+    kinds: tuple[str, ...] = KINDS  # the kinds of experiment with this option
+    python: str = ""  # the line for docstrings, if it differs from `help`
 
 
 _ALL = (
@@ -74,18 +50,17 @@ _ALL = (
     Option("data", checks.DATA, checks.check_data),
     Option("label", "columns of classes (default: label)", checks.check_columns,
            form="names", metavar="C", table="data"),
-    Option("target", "columns of numbers; of several columns, an image with a blank in one is not part of "
-           "that task", checks.check_columns, form="names", metavar="C", table="data", kinds=("compare",)),
+    Option("target", "columns of numbers; an image with a blank in a column is left out of that task",
+           checks.check_columns, form="names", metavar="C", table="data", kinds=("compare",)),
     Option("test_size", "share of test images where DATA has no split", checks.check_share, 0.25,
            form="share", metavar="F", table="data"),
     Option("limit", "a stratified subset of N images", whole_number(1, optional=True),
            form="count", metavar="N", table="data",
-           python="use at most so many images, a stratified subset"),
+           python="use at most this number of images, a stratified subset"),
     Option("on_error", "stop at an unreadable image (default), or skip it and list it",
            one_of(*ON_ERROR), "raise", choices=ON_ERROR, table="data"),
-    Option("split_by", "what the folders in DATA are, where their names do not tell: folder, groups (sites, "
-           "cameras) that are never on both sides of a split, with the classes inside them; none, the "
-           "classes",
+    Option("split_by", "what the folders in DATA are, if their names do not tell. folder: groups (sites, "
+           "cameras) with the classes inside, never on both sides of a split; none: the classes",
            one_of(*SPLIT_BY, optional=True), choices=SPLIT_BY, table="data",
            python="what the top folders of a folder are: ``'folder'``, groups with the classes inside them; "
            "``'none'``, the classes"),
@@ -125,7 +100,7 @@ _ALL = (
            True, form="truth", table="methods", kinds=("compare",)),
     Option("protocol", "shots, seeds and classifiers of a protocol: lsr-fewshot", checks.check_optional_text,
            metavar="P", table="methods", kinds=("curve",)),
-    Option("augment", "random crops and flips in fine-tuning: dearer by far", checks.check_truth, False,
+    Option("augment", "random crops and flips in fine-tuning: much slower", checks.check_truth, False,
            form="truth", table="methods", kinds=("curve",)),
     Option("probe", "fit the probe (default: yes)", checks.check_truth, True, form="truth"),
     Option("adaptations", "adaptations to the target domain (default: all)", checks.check_names,
@@ -141,7 +116,7 @@ _ALL = (
     # Its check is in `featx.studies.curves.drawing`, beside the meaning of each shot.
     Option("shots", "images of each class to train on, or all (default: 1 2 5 10 20 50 all)",
            lambda name, value: None, form="shots", metavar="K", table="draws", kinds=("curve",)),
-    Option("seeds", "repeat on N drawn splits, N times the fitting; not for DATA that has a split "
+    Option("seeds", "repeat on N drawn splits, with N times the fitting; not for DATA that has a split "
            "(default: 1)", whole_number(1, 10_000), 1, form="count", metavar="N", table="draws"),
     Option("draws", "draws (default: 10)", whole_number(1, 10_000, optional=True), form="count", metavar="N"),
     Option("seed", "seed of everything that is drawn (default: 0)", whole_number(0, checks.MOST_SEED), 0,
@@ -156,7 +131,7 @@ _ALL = (
     Option("device", "auto, cpu, cuda, cuda:1, mps", checks.check_device, "auto", metavar="D", table="run"),
     Option("batch_size", "auto or a number", whole_number(1, 65_536, also=("auto",)), "auto",
            form="batch", metavar="N", table="run"),
-    Option("dtype", "in which embeddings are kept: float16 takes half the bytes",
+    Option("dtype", "type of the stored embeddings: float16 takes half the bytes",
            one_of(*DTYPES), "float32", choices=DTYPES),
     Option("cache", "embedding cache (default: FEATX_CACHE or the user's cache folder)", checks.check_cache,
            metavar="DIR", table="run"),
@@ -166,7 +141,7 @@ _ALL = (
            whole_number(FEWEST_RESAMPLES, 1_000_000, also=(0,)), 1000,
            form="count", metavar="N", table="run", kinds=("compare",)),
     Option("verbose", "show progress on standard error", checks.check_verbose, False, form="truth"),
-    Option("resume", "folder that keeps finished work, to go on from after a kill", checks.check_path,
+    Option("resume", "folder that keeps finished work, to resume a run that was stopped", checks.check_path,
            metavar="DIR"),
     # Files and names.
     Option("file", "a file", checks.check_file),

@@ -1,8 +1,8 @@
 """The page a person reads after a study: one self-contained HTML file.
 
-A module prepares a *view*, the plain values that a page shows; the template of the same name lays them out.
-`page` fills templates, `table` and `scale` describe tables, `svg` and `plots` draw figures, `provenance` says
-how it was done.
+Each study has a function that prepares its *view*, the plain values that a page shows, and a template that
+lays them out. `page` fills templates, `table` and `scale` describe tables, `svg` and `plots` draw figures,
+`provenance` tells how the study was done.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from featx.report.anomaly import anomaly_view
-from featx.report.comparison import comparison_view
+from featx.report.comparison import comparison_view, index_view, regression_view
 from featx.report.curve import curve_view
 from featx.report.domains import domains_view
-from featx.report.index import index_view
 from featx.report.page import fill_template
 from featx.report.ranking import ranking_view
-from featx.report.regression import regression_view
 from featx.report.similarity import similarity_view
 from featx.results import (
     AnomalyResult,
@@ -33,7 +31,7 @@ from featx.results.similarity import SimilarityResult
 
 __all__ = ["render", "write_index", "write_report"]
 
-#: A kind of result, its template, and what makes its view; the first that fits is taken.
+#: Class of result, template, and function that makes the view; the first class that fits is used.
 _PAGES: tuple[tuple[type, str, Any], ...] = (
     (RegressionResult, "regression.html", regression_view),
     (ComparisonResult, "comparison.html", comparison_view),
@@ -53,8 +51,8 @@ def render(result: Any, thumbnails: Mapping[Any, bytes] | None = None) -> str:
     result : ComparisonResult, CurveResult, DomainResult, ...
         What to show.
     thumbnails : mapping of str to bytes, optional
-        Image id (of two sets: name of the set and id) -> a small JPEG, PNG or WebP file; 160 x 160 pixels
-        are enough. Images without one are listed all the same.
+        Image id (for two sets: name of the set and id) -> a small JPEG, PNG or WebP file; 160 x 160 pixels
+        are enough. Images without one are listed too.
     """
     template, view = next((page, view) for kind, page, view in _PAGES if isinstance(result, kind))
     return fill_template(template, view(result, thumbnails or {}))
@@ -63,13 +61,7 @@ def render(result: Any, thumbnails: Mapping[Any, bytes] | None = None) -> str:
 def write_report(
     path: str | os.PathLike[str], result: Any, thumbnails: Mapping[Any, bytes] | None = None
 ) -> None:
-    """Write the page of `render` to a file, all of it or nothing.
-
-    Raises
-    ------
-    OutputError
-        When the place cannot be written.
-    """
+    """Write the page of `render` atomically, or raise `OutputError`."""
     write_atomically(path, render(result, thumbnails))
 
 
@@ -79,11 +71,5 @@ def write_index(
     folders: Mapping[str, str],
     forward_passes: int,
 ) -> None:
-    """Write the page that leads to the reports of several tasks, which lie in `folders` beside it.
-
-    Raises
-    ------
-    OutputError
-        When the place cannot be written.
-    """
+    """Write the page that links to the reports of several tasks, which lie in `folders` beside it."""
     write_atomically(path, fill_template("index.html", index_view(tasks, folders, forward_passes)))

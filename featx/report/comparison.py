@@ -1,32 +1,46 @@
-"""The page of a comparison of classifiers."""
+"""The pages of comparisons: classifiers, regressors, and the index of several tasks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
+
+import numpy as np
 
 from featx.report.data_checks import data_checks_view
-from featx.report.methods import methods_table, repeats_table
+from featx.report.methods import methods_table, regression_table, repeats_table
 from featx.report.mistakes import confident_mistakes, errors_view
-from featx.report.page import draw
-from featx.report.plots import cost_plot, curves_plot, front, with_cost
+from featx.report.page import Tile, draw, tile
+from featx.report.plots import cost_plot, curves_plot, methods_with_cost, pareto_front, scatter_plot
 from featx.report.provenance import comparison_provenance, plural
 from featx.report.table import (
     Cell,
     Column,
     Table,
     competing,
-    format_test,
+    describe_test,
     format_three,
     kind_of,
     make_table,
     number_column,
 )
 from featx.report.verdict import verdict_view
-from featx.results import ALPHA, ComparisonResult, MethodResult, Repeats, advise, best_method, recommended
-from featx.results.formats import format_joules, format_points, format_seconds
+from featx.results import (
+    ALPHA,
+    ComparisonResult,
+    MethodResult,
+    RegressionResult,
+    Repeats,
+    advise,
+    best_method,
+    recommended,
+)
+from featx.results.formats import format_joules, format_number, format_points, format_seconds
 
+#: Test images in the gallery of the largest errors of a regressor.
+SHOWN_ERRORS = 12
 ADDS = "top-1 of the ensemble - of the ensemble without it, points"
 
 
@@ -38,7 +52,7 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
     view: dict[str, Any] = {
         "title": f"{name}: which method to use",
         "heading": name,
-        "subtitle": subtitle(result, [f"{len(data['classes'])} classes"] if data.get("classes") else []),
+        "subtitle": _subtitle(result, [f"{len(data['classes'])} classes"] if data.get("classes") else []),
         "alpha": ALPHA,
         "n_methods": len(result.methods),
         "pick": None,
@@ -54,7 +68,7 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
         "pick": pick.title,
         "verdict": verdict_view(result, best, pick),
         "methods": methods_table(result.methods, best, pick),
-        "repeats": repeats_view(result.repeats),
+        "repeats": _repeats_view(result.repeats),
         "ensemble": _ensemble(result.ensemble),
         "cost": _cost(result, best, pick),
         "errors": errors_view(result, pick),
@@ -62,14 +76,14 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
     }
 
 
-def subtitle(result: ComparisonResult, first: list[str]) -> str:
+def _subtitle(result: ComparisonResult, first: list[str]) -> str:
     """What was compared on what, in one line."""
     counts = (("n_train", "training images"), ("n_test", "test images"))
     images = [f"{result.dataset[key]:,} {what}" for key, what in counts if result.dataset.get(key)]
     return " · ".join(filter(None, [*first, *images, ", ".join(result.networks()), result.created[:10]]))
 
 
-def repeats_view(repeats: Repeats | None) -> dict[str, Any] | None:
+def _repeats_view(repeats: Repeats | None) -> dict[str, Any] | None:
     """Show what several splits say; None where there was one split."""
     if repeats is None:
         return None
@@ -107,7 +121,7 @@ def _members(members: list[dict[str, Any]]) -> Table:
 
 def _difference(test: Mapping[str, float]) -> Cell:
     points, low, high = (format_points(test[name]) for name in ("difference", "low", "high"))
-    return Cell(f"{points} [{low}, {high}]", format_test(test["p_value"], test["p_value"] <= ALPHA))
+    return Cell(f"{points} [{low}, {high}]", describe_test(test["p_value"], test["p_value"] <= ALPHA))
 
 
 def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> dict[str, Any] | None:
@@ -116,7 +130,7 @@ def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> d
     if plot is None:
         return None
     counted = [m for m in competing(result.methods) if not math.isnan(m.energy)]
-    front_methods = sorted(front(with_cost(result.methods)), key=lambda m: m.cost)
+    front_methods = sorted(pareto_front(methods_with_cost(result.methods)), key=lambda m: m.cost)
     return {
         "figure": draw(plot, "cost"),
         "front": [(kind_of(m), m.title, _price(m), format_three(m.top1)) for m in front_methods],
@@ -146,3 +160,79 @@ def _training_figures(result: ComparisonResult) -> list[dict[str, Any]]:
         if plot is not None:
             figures.append(draw(plot, f"curves-{i}", m.title, plural(len(curves["epoch"]), "epoch")))
     return figures
+
+
+def regression_view(result: RegressionResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+    """Show which regressor to use, how sure that is, and where it is furthest off."""
+    best = result.best()
+    task = str(result.dataset.get("task") or "number")
+    name = str(result.dataset.get("name") or "comparison")
+    drawn = best if result.predictions else None
+    return {
+        "title": f"{name}: how to predict {task}",
+        "heading": f"{name}: {task}",
+        "subtitle": _subtitle(result, []),
+        "doubt": best is None or "Warning:" in result.advice,
+        "pick": "No verdict" if best is None else best.title,
+        "advice": result.advice,
+        "warnings": result.warnings,
+        "alpha": ALPHA,
+        "n_methods": len(result.methods),
+        "methods": regression_table(result),
+        "repeats": _repeats_view(result.repeats),
+        "scatter": None if drawn is None else draw(scatter_plot(result, drawn, task), "scatter"),
+        "errors": [] if drawn is None else _largest_errors(result, thumbnails),
+        "how": comparison_provenance(result),
+    }
+
+
+def _largest_errors(result: RegressionResult, thumbnails: Mapping[str, bytes]) -> list[Tile]:
+    truth, predicted = np.asarray(result.truth), np.asarray(result.predictions)
+    worst = np.argsort(-np.abs(predicted - truth), kind="stable")[:SHOWN_ERRORS]
+    return [
+        tile(
+            result.ids[i],
+            thumbnails,
+            said=format_number(predicted[i]),
+            small=f"is {format_number(truth[i])}",
+        )
+        for i in worst
+    ]
+
+
+def index_view(
+    tasks: Mapping[str, ComparisonResult], folders: Mapping[str, str], forward_passes: int
+) -> dict[str, Any]:
+    """Show a table a task, with its advice and a link to its own report."""
+    passes = "no image went through a frozen network in this run"
+    if forward_passes:
+        passes = f"{forward_passes:,} images went through a frozen network, once for all tasks"
+    first = next(iter(tasks.values()))
+    name = str(first.dataset.get("name") or "comparison")
+    return {
+        "title": f"{name}: {len(tasks)} tasks",
+        "heading": name,
+        "subtitle": f"{len(tasks)} tasks · {passes} · {first.created[:10]}",
+        "foot": "Made by featx. The numbers of each task are in results.json and results.csv in its folder.",
+        "tasks": [_task_view(task, result, folders[task]) for task, result in tasks.items()],
+    }
+
+
+def _task_view(name: str, result: ComparisonResult, folder: str) -> dict[str, Any]:
+    n_classes = len(result.dataset.get("classes") or ())
+    return {
+        "name": name,
+        "what": "a number" if isinstance(result, RegressionResult) else f"{n_classes} classes",
+        "n_train": result.dataset.get("n_train"),
+        "n_test": result.dataset.get("n_test"),
+        "href": f"{quote(folder)}/report.html",
+        "advice": result.advice,
+        "table": _task_table(result),
+    }
+
+
+def _task_table(result: ComparisonResult) -> Table | None:
+    if isinstance(result, RegressionResult):
+        return regression_table(result)
+    best, pick = best_method(result.methods), recommended(result.methods)
+    return None if best is None or pick is None else methods_table(result.methods, best, pick)

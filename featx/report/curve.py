@@ -1,4 +1,4 @@
-"""The page of a learning curve: what it says, the figure, every number, where fine-tuning overtakes."""
+"""The page of a learning curve: the verdict, the figure, every number, where fine-tuning overtakes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import Any
 
 from featx.report.curve_plot import CLOSER, learning_plot, line_styles, worth_a_closer_look
 from featx.report.page import draw
-from featx.report.provenance import SPLIT, count, count_range, how_it_was_done, images_sent
+from featx.report.provenance import (
+    SPLIT,
+    describe_forward_passes,
+    format_count,
+    format_count_range,
+    how_it_was_done,
+)
 from featx.report.table import (
     WORDS,
     Cell,
@@ -32,8 +38,8 @@ def curve_view(result: CurveResult, thumbnails: Mapping[str, bytes]) -> dict[str
     styles = line_styles(result.methods)
     subtitle = [
         f"{len(data.get('classes') or ())} classes",
-        f"{count(data.get('n_train'))} images to draw from",
-        f"{count(data.get('n_test'))} test images",
+        f"{format_count(data.get('n_train'))} images to draw from",
+        f"{format_count(data.get('n_test'))} test images",
         f"{result.n_draws} draw{'' if result.n_draws == 1 else 's'}",
         ", ".join(dict.fromkeys(m.backbone for m in result.methods if m.backbone)),
         result.created[:10],
@@ -93,14 +99,14 @@ def _headline(result: CurveResult) -> str:
 
 
 def _told(levels: Sequence[CurveLevel]) -> list[CurveLevel]:
-    """Four levels at most, the ends among them."""
+    """Return at most four levels, the first and the last among them."""
     n = len(levels)
     places = range(n) if n <= 4 else (0, round((n - 1) / 3), round(2 * (n - 1) / 3), n - 1)
     return [levels[i] for i in places]
 
 
 def _numbers(result: CurveResult) -> Table:
-    """Top-1 of every method at every level, with its interval."""
+    """Return top-1 of every method at every level, with its interval."""
 
     def column(level: CurveLevel) -> Column:
         best = result.best(level)
@@ -118,7 +124,7 @@ def _numbers(result: CurveResult) -> Table:
 
 
 def _costs(result: CurveResult) -> Table:
-    """Median seconds to fit one draw, by level."""
+    """Return the median seconds to fit one draw, by level."""
     rows = [
         (result.named(m), *(format_seconds(_median_fit(result, m, level)) for level in result.levels))
         for m in result.ranked()
@@ -138,14 +144,14 @@ def _median_fit(result: CurveResult, method: CurveMethod, level: CurveLevel) -> 
 def _provenance(result: CurveResult) -> dict[str, Any]:
     data = result.dataset
     facts = {
-        "Data": f"{data.get('name', '')}, {count(data.get('n_train'))} images to draw from and "
-        f"{count(data.get('n_test'))} test images, {len(data.get('classes') or ())} classes",
+        "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} images to draw from and "
+        f"{format_count(data.get('n_test'))} test images, {len(data.get('classes') or ())} classes",
         "Split": SPLIT.get(str(data.get("split")), ""),
-        "Images a class to draw from": count_range(data.get("n_per_class_train")),
+        "Images a class to draw from": format_count_range(data.get("n_per_class_train")),
         "Draws": f"{result.n_draws}, nested: more shots take what fewer shots take",
         "Protocol": result.protocol,
         "Fine-tuning": result.recipe,
-        "Embeddings": images_sent(result.forward_passes)
+        "Embeddings": describe_forward_passes(result.forward_passes)
         + (", once for all cells" if result.forward_passes else ""),
         "Cells": f"{result.cells.get('computed', 0):,} computed in this run, "
         f"{result.cells.get('resumed', 0):,} found finished",

@@ -1,4 +1,4 @@
-"""Draw a learning curve: top-1 against images per class, a line a method, with its interval."""
+"""Draw a learning curve: top-1 against images per class, one line with intervals per method."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from featx.results import CurveLevel, CurveMethod, CurveResult
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Probes beyond these are drawn in the same colours again, with other dashes.
+#: Further probes repeat these colours with other dashes.
 _COLOURS = tuple(f"--line-{i}" for i in range(1, 7))
 _PROBE_MARKS = ("o", "s", "^", "v", "P", "X")
 _TUNED_DASHES = ((5.0, 2.0), (1.6, 1.6), (7.0, 2.0, 1.6, 2.0), (3.0, 3.0))
 _AGAIN = ((), (6.0, 2.0), (2.0, 2.0))
-#: Levels of the closer look.
+#: Number of levels in the second, closer figure.
 CLOSER = 4
 
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How a method is drawn, the same in the figure and in its key."""
+    """The look of a method's line, the same in the figure and its legend."""
 
     variable: str
     mark: str
@@ -34,7 +34,7 @@ class LineStyle:
 
 
 def line_styles(methods: Sequence[CurveMethod]) -> dict[tuple[str, str | None], LineStyle]:
-    """Probes are solid, each in its colour; fine-tuned baselines orange diamonds, dashed; references grey."""
+    """Return the styles: probes solid in colours, fine-tuning dashed with diamonds, references grey."""
     styles = {}
     n_probes = n_tuned = 0
     for method in methods:
@@ -55,8 +55,8 @@ def learning_plot(
 ) -> Plot:
     """Draw mean top-1 over the draws against images per class (log scale), with 95 % bands.
 
-    References that would squeeze the others into a corner are left to the table. Width and height are in CSS
-    pixels, below 600 for a phone; `last` draws so many levels alone, those with the most images.
+    References that would squeeze the others into a corner are left out. Width and height are in CSS pixels,
+    below 600 for a phone; `last` is the number of levels to draw, those with the most images.
     """
     styles = line_styles(result.methods)
     levels, small = result.levels[-(last or 0) :], width < 600
@@ -67,7 +67,7 @@ def learning_plot(
     low, high = _span(result, levels)
     tips: list[str] = []
     shown = [m for m in reversed(result.ranked()) if m.kind != "floor" or _visible(result, m, levels, low)]
-    # Side by side where they would hide one another: a small share of the distance between two levels.
+    # Shift the points of one level slightly, so that they do not hide one another.
     spread = 0.012 if len(levels) > 1 else 0.0
     for i, method in enumerate(shown):
         style = styles[method.id]
@@ -97,7 +97,7 @@ def learning_plot(
 
 
 def worth_a_closer_look(result: CurveResult) -> bool:
-    """Whether the methods come so close in the end that the whole figure cannot tell them apart."""
+    """Return whether the methods end too close together to be told apart in the whole figure."""
     if len(result.levels) <= CLOSER + 1:
         return False
     low, high = _span(result, result.levels)
@@ -106,7 +106,7 @@ def worth_a_closer_look(result: CurveResult) -> bool:
 
 
 def _span(result: CurveResult, levels: Sequence[CurveLevel]) -> tuple[float, float]:
-    """The accuracies to show: of all competing methods."""
+    """Return the range of accuracies of all competing methods."""
     shown = [result.metric(m, level) for m in competing(result.methods) for level in levels]
     bounds = [b for p in shown for b in (p.low, p.value, p.high) if math.isfinite(b)]
     low, high = min(bounds, default=0.0), max(bounds, default=1.0)
@@ -119,7 +119,7 @@ def _visible(result: CurveResult, method: CurveMethod, levels: Sequence[CurveLev
 
 
 def _image_ticks(axes: Axes, x: Sequence[float], small: bool) -> None:
-    """A tick at each level, but for those that would run into the one before."""
+    """Put a tick at each level, except those too close to the one before."""
     from matplotlib.ticker import NullLocator
 
     least = 0.09 if small else 0.045

@@ -1,25 +1,25 @@
-"""Leaks and labels: test pictures that were trained on, pictures with two labels, labels that look wrong."""
+"""Show the data checks: leaked test images, pictures with two labels, labels that look wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from featx.report.gallery import Tile, tile
+from featx.report.page import Tile, tile
 from featx.report.table import Table, format_three, plain_table
 from featx.results import ComparisonResult
 
-#: Pairs shown of each kind; of labels twice as many.
+#: Most pairs of each kind; twice this number of labels.
 SHOWN = 8
 SHOWN_METHODS = 6
 
 Thumbnails = Mapping[str, bytes]
-#: Pictures that belong together, and what is said of them.
+#: Pictures that belong together, and a text about them.
 Group = tuple[list[Tile], str]
 
 
 def data_checks_view(result: ComparisonResult, thumbnails: Thumbnails) -> dict[str, Any] | None:
-    """Show what was found; None where nothing was looked for or nothing was found."""
+    """Show the findings; None without any."""
     checks = result.hygiene or {}
     if "leaks" not in checks:
         return None
@@ -66,7 +66,7 @@ def data_checks_view(result: ComparisonResult, thumbnails: Thumbnails) -> dict[s
 
 
 def _with_and_without(result: ComparisonResult, top1: list[dict[str, Any]]) -> Table:
-    """The accuracy of the best methods, with all test images and without those that were trained on."""
+    """Return the accuracy of the best methods, with and without the leaked test images."""
     titles = {(m.name, m.backbone): m.title for m in result.methods}
     rows = [
         (titles[entry["name"], entry["backbone"]], format_three(entry["all"]), format_three(entry["without"]))
@@ -77,7 +77,7 @@ def _with_and_without(result: ComparisonResult, top1: list[dict[str, Any]]) -> T
 
 
 def _differing(picture: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Two images of the picture whose labels differ."""
+    """Return two images of a picture that have different labels."""
     first = picture[0]
     return [first, next(image for image in picture if image["label"] != first["label"])]
 

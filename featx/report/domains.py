@@ -10,8 +10,8 @@ from featx.report.scale import Scale
 from featx.report.table import (
     Cell,
     Column,
+    describe_test,
     drawn_column,
-    format_test,
     make_table,
     metric_column,
     number_column,
@@ -36,7 +36,7 @@ def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[
     def against(m: DomainMethod) -> Cell:
         if m.versus_source is None:
             return Cell("–")
-        return Cell(points_against(m), format_test(m.versus_source["p_value"], m.differs))
+        return Cell(points_against(m), describe_test(m.versus_source["p_value"], m.differs))
 
     def kind(m: DomainMethod) -> str:
         return _STYLE[m.kind]

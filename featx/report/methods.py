@@ -1,4 +1,4 @@
-"""The tables of methods: classifiers, regressors, and their means over repeated splits."""
+"""Tables of methods: classifiers, regressors, and their means over repeated splits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from featx.report.table import (
     Column,
     Table,
     competing,
+    describe_test,
     drawn_column,
-    format_test,
     format_three,
     kind_of,
     make_table,
@@ -68,7 +68,7 @@ def regression_table(result: RegressionResult) -> Table:
 
 
 def repeats_table(repeats: Repeats) -> Table:
-    """Return the means over the splits, with each split behind them, the best mean first."""
+    """Return the table of means over splits, the best first; ticks in the drawing are single splits."""
     drawn = "top1" if repeats.metric == "top1" else "r2"
     shown, best = competing(repeats.methods), repeats.best()
     scale = Scale([m.mean(drawn) for m in shown] + [Interval(v) for m in shown for v in m.metrics[drawn]])
@@ -92,7 +92,7 @@ def repeats_table(repeats: Repeats) -> Table:
 
 
 def _name(methods: Sequence[Any], chips: Callable[[Any], Sequence[tuple[str, str]]]) -> Column:
-    """The methods by title; backbone and image size are said where there are several."""
+    """Return the column of titles, with backbone and image size if there are several."""
     several = len({m.backbone for m in methods if m.backbone}) > 1
     sizes = len({getattr(m, "image_size", None) for m in competing(methods)} - {None}) > 1
 
@@ -117,12 +117,12 @@ def _metric(name: str, form: Callable[[float], str] = format_three, **options: A
 
 
 def _against(best: Any, hint: str, form: Callable[[float], str] = format_points) -> Column:
-    """The difference from the best method and the test of it, on one split or over several."""
+    """Return the column of the tested difference from the best method."""
 
     def show(m: Any) -> Cell:
         difference = (m.versus_best or {}).get("difference")
         said = "–" if m is best or difference is None else form(float(difference))
-        return Cell(said, "" if m is best or math.isnan(m.p_adjusted) else format_test(m.p_adjusted))
+        return Cell(said, "" if m is best or math.isnan(m.p_adjusted) else describe_test(m.p_adjusted))
 
     return number_column("Against the best", show, "vs best", hint)
 

@@ -1,4 +1,4 @@
-"""Where methods go wrong: recall by class, frequent confusions, the most confident mistakes."""
+"""Show where methods go wrong: recall by class, frequent confusions, the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featx.metrics import Interval
-from featx.report.gallery import Tile, tile
-from featx.report.page import draw
-from featx.report.plots import NAMED, confusion_plot, confusions
+from featx.report.page import Tile, draw, tile
+from featx.report.plots import NAMED, confusion_plot, frequent_confusions
 from featx.report.scale import Scale
 from featx.report.table import Cell, Column, Table, kind_of, make_table
 from featx.results import ComparisonResult, Confusion, MethodResult, best_method
@@ -17,12 +16,12 @@ from featx.results import ComparisonResult, Confusion, MethodResult, best_method
 SHOWN_MISTAKES = 24
 SHOWN_CLASSES = 20
 SHOWN_PAIRS = 8
-#: Above so many classes, a confusion matrix has the whole width.
+#: Confusion matrices of more classes take the whole width.
 SMALL = 15
 
 
 def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] | None:
-    """Show where the pick and its best rivals of other kinds go wrong; None without confusion matrices."""
+    """Show where the pick and the best method of the other kind go wrong; None without confusion matrices."""
     best = [
         best_method(m for m in result.methods if m.kind == kind and m.confusion)
         for kind in ("probe", "finetune")
@@ -35,7 +34,7 @@ def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] 
     n = len(shown[0].confusion)
     classes = [str(c) for c in result.dataset.get("classes") or range(n)]
     plots = [confusion_plot(m, classes) for m in shown]
-    pairs = confusions(shown[0], classes)
+    pairs = frequent_confusions(shown[0], classes)
     return {
         "n": n,
         "unnamed": n > NAMED,
@@ -43,7 +42,7 @@ def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] 
         "legend": [(kind_of(m), m.title) for m in shown],
         "title": shown[0].title,
         "recalls": recalls_table(shown, classes),
-        "rest": without_mistakes(shown, classes),
+        "rest": describe_rest(shown, classes),
         "pairs": pairs[:SHOWN_PAIRS],
         "other_pairs": sum(count for count, _, _ in pairs[SHOWN_PAIRS:]),
         "figures": [
@@ -54,8 +53,8 @@ def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] 
     }
 
 
-def recalls(method: MethodResult) -> list[float]:
-    """The share of each class's test images that the method got right; NaN for a class without any."""
+def class_recalls(method: MethodResult) -> list[float]:
+    """Return the recall of each class; NaN for a class without test images."""
     counts = Confusion.of(method.confusion)
     pairs = zip(counts.right(), counts.totals(), strict=True)
     return [right / total if total else math.nan for right, total in pairs]
@@ -63,7 +62,7 @@ def recalls(method: MethodResult) -> list[float]:
 
 def recalls_table(shown: Sequence[MethodResult], classes: Sequence[str]) -> Table:
     """Return the recalls of the classes that have mistakes, the worst of the first method on top."""
-    by_method = [recalls(m) for m in shown]
+    by_method = [class_recalls(m) for m in shown]
     order = [i for i, r in enumerate(by_method[0]) if math.isfinite(r) and any(r[i] < 1 for r in by_method)]
     order = sorted(order, key=lambda i: (by_method[0][i], min(r[i] for r in by_method)))[:SHOWN_CLASSES]
     scale = Scale([Interval(r[i]) for r in by_method for i in order], labels=4)
@@ -85,9 +84,9 @@ def recalls_table(shown: Sequence[MethodResult], classes: Sequence[str]) -> Tabl
     return make_table(columns, order, style="bars", caption="Recall by class, the worst first")
 
 
-def without_mistakes(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
-    """What the table of recalls leaves out, in words."""
-    by_method = [recalls(m) for m in shown]
+def describe_rest(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
+    """Say which classes the table of recalls leaves out."""
+    by_method = [class_recalls(m) for m in shown]
     tested = [i for i, r in enumerate(by_method[0]) if math.isfinite(r)]
     perfect = [classes[i] for i in tested if all(r[i] == 1 for r in by_method)]
     rest = len(tested) - len(perfect) - SHOWN_CLASSES
@@ -103,8 +102,8 @@ def confident_mistakes(
 ) -> list[Tile]:
     """Return the most confident mistakes of a method.
 
-    A mistake that `other` makes as well, with the same wrong class, is marked: two methods that learned
-    differently and agree against the label are a reason to look at the label.
+    Those that `other` shares, with the same wrong class, are marked: if two different methods agree against
+    the label, the label may be wrong.
     """
     again = {(m.id, m.predicted) for m in other.mistakes} if other is not None else set()
     tiles = []

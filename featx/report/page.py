@@ -1,9 +1,14 @@
-"""Fill a template: every page is one self-contained HTML file, without scripts and without network."""
+"""Fill templates, and show figures and images in them.
+
+Every page is one self-contained HTML file that needs no scripts and no network.
+"""
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featx.report.svg import Plot, inline_svg
@@ -16,10 +21,9 @@ FOOT = "Made by featx. The numbers are in results.json and results.csv beside th
 
 
 def fill_template(name: str, view: Mapping[str, Any]) -> str:
-    """Return the page that a template makes of a view, whose texts are escaped.
+    """Fill a template with a view, whose texts are escaped.
 
-    Every view has ``title``, ``heading`` and ``subtitle``; what the template asks for and is missing is an
-    error.
+    Every view has ``title``, ``heading`` and ``subtitle``; a missing value is an error.
     """
     return _environment().get_template(name).render({"foot": FOOT} | dict(view))
 
@@ -40,5 +44,30 @@ def _environment() -> Environment:
 def draw(
     plot: Plot, name: str, title: str = "", subtitle: str = "", wide: bool = False
 ) -> dict[str, str | Markup]:
-    """Return a plot as the macro ``figure`` takes it; `name` is unique on the page."""
+    """Return a plot for the template macro ``figure``; `name` must be unique on the page."""
     return {"svg": inline_svg(plot, name, wide), "title": title, "subtitle": subtitle}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An image with the lines below it."""
+
+    id: str
+    src: str  # the thumbnail as a ``data:`` address, or empty
+    said: str = ""  # the main line
+    small: str = ""
+    also: str = ""  # a remark
+    alt: str = ""  # for readers who cannot see the image
+
+
+def tile(id: str, thumbnails: Mapping[Any, bytes], *, key: Any = None, **texts: str) -> Tile:
+    """Return the tile of an image; `key` finds its thumbnail if it is not the id."""
+    return Tile(id, data_uri(thumbnails.get(id if key is None else key)), **{"alt": id} | texts)
+
+
+def data_uri(image: bytes | None) -> str:
+    """Return a JPEG, PNG or WebP file as a ``data:`` address, or an empty text for None."""
+    if not image:
+        return ""
+    kind = "png" if image.startswith(b"\x89PNG") else "webp" if image[8:12] == b"WEBP" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"

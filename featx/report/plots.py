@@ -1,8 +1,7 @@
 """Draw the figures of comparisons: cost, confusion matrices, training curves, predicted against true numbers.
 
-Every function returns a plot in the stand-in colours of `featx.report.svg`, its alternative text, and the
-texts to show on pointing. Shapes tell the kinds apart as well as colours do: probes are circles, fine-tuned
-baselines diamonds, references hollow squares.
+A plot has the placeholder colours of `featx.report.svg`, an alternative text, and texts to show on hovering.
+Kinds differ by shape as well as colour: probes are circles, fine-tuned baselines diamonds.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKER = {"probe": "o", "finetune": "D"}
-NUMBERED = 30  # up to so many classes, the cells of a confusion matrix carry their counts
-DRAWN = 500  # up to so many classes, it is drawn at all
-NAMED = 100  # up to so many classes, its rows and columns carry their names
-#: Points of the scatter; of more test images, the first so many.
+NUMBERED = 30  # most classes of a confusion matrix whose cells show their counts
+DRAWN = 500  # most classes of a confusion matrix that is drawn at all
+NAMED = 100  # most classes of a confusion matrix with named rows and columns
+#: Most points in the scatter plot: the first test images.
 POINTS = 3000
-#: Width of a letter at font size 11, on the wide side: the reader's font is not known here.
+#: Generous width of a letter at font size 11, as the reader's font is unknown.
 LETTER = 6.6
 
 
-def with_cost(methods: Iterable[MethodResult]) -> list[MethodResult]:
-    """The competing methods whose accuracy and training time are known, the best first."""
+def methods_with_cost(methods: Iterable[MethodResult]) -> list[MethodResult]:
+    """Return the competing methods with known accuracy and training time, the best first."""
     return [m for m in competing(ranked_methods(methods)) if m.cost > 0 and math.isfinite(m.top1)]
 
 
 def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult] = ()) -> Plot | None:
     """Draw top-1 against seconds to a trained method (log scale), with 95 % intervals.
 
-    Labelled are the `emphasised` methods, the fine-tuned baselines, and those on the front: nothing else is
-    faster and as good. None when fewer than two methods have a cost.
+    Names are written beside the `emphasised` methods, the fine-tuned baselines and the Pareto front. Returns
+    None if fewer than two methods have a cost.
     """
-    shown = with_cost(methods)
+    shown = methods_with_cost(methods)
     if len(shown) < 2:
         return None
     figure, axes = new_axes(450, 320, left=50, bottom=44, right=6, top=8)
@@ -64,7 +63,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     plain_axes(axes, "time to train: extraction and fit (log scale)", "top-1 accuracy")
     _time_ticks(axes)
     tuned = (m for m in shown if m.kind == "finetune")
-    _label(axes, shown, list({id(m): m for m in (*emphasised, *front(shown), *tuned)}.values()))
+    _label(axes, shown, list({id(m): m for m in (*emphasised, *pareto_front(shown), *tuned)}.values()))
     fastest, best = min(shown, key=lambda m: m.cost), shown[0]
     alt = (
         f"Top-1 accuracy against training time of {len(shown)} methods. Fastest: {fastest.title}, "
@@ -75,16 +74,15 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
 
 
 def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
-    """Draw the confusion matrix of a method: rows true, columns predicted; right cells and wrong ones differ.
+    """Draw the confusion matrix of a method: rows true, columns predicted, shade the share of the true class.
 
-    Shade is the share of the true class. None when the method carries no matrix, or one of more than `DRAWN`
-    classes, whose cells would be smaller than a pixel.
+    Returns None without a matrix, or with more than `DRAWN` classes: cells would be smaller than a pixel.
     """
     n = len(method.confusion)
     if not n or n > DRAWN:
         return None
     counts = Confusion.of(method.confusion)
-    names = [shortened(c) for c in classes]
+    names = [shorten(c) for c in classes]
     cell = 29.0 if n <= 15 else 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
     text = min(11.0, 0.95 * cell)
     longest = max(map(len, names)) if n <= NAMED else 0
@@ -111,7 +109,7 @@ def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
 def fill_cell(
     axes: Axes, row: int, column: int, colour: str, shade: float, tip: int, text: str, size: float
 ) -> None:
-    """Fill one cell of a matrix with a shade from 0 to 1, and write a text into it."""
+    """Fill one cell of a matrix with a shade from 0 to 1, and write a text in it."""
     from matplotlib.patches import Rectangle
 
     box = (column - 0.47, row - 0.47)
@@ -122,7 +120,7 @@ def fill_cell(
 
 
 def name_cells(axes: Axes, n: int, names: Sequence[str], size: float) -> None:
-    """Give a matrix of n rows and columns its names; none, where there are too many."""
+    """Label the n rows and columns of a matrix; `names` is empty if there are too many."""
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
     places = range(n) if names else []
     axes.set_xticks(places, names, rotation=90, fontsize=size, color=INK["--muted"], parse_math=False)
@@ -131,9 +129,9 @@ def name_cells(axes: Axes, n: int, names: Sequence[str], size: float) -> None:
 
 
 def curves_plot(method: MethodResult, loss_top: float | None = None, low: float | None = None) -> Plot | None:
-    """Draw loss and accuracy over epochs, on training and validation images; None where there are none.
+    """Draw loss and accuracy on training and validation images over epochs; None without a history.
 
-    `loss_top` ends the loss axis and `low` begins the accuracy axis, to draw several methods alike.
+    `loss_top` ends the loss axis and `low` begins the accuracy axis, so that methods share their axes.
     """
     curves = method.curves
     if not curves or not curves.get("epoch"):
@@ -172,7 +170,7 @@ def curves_plot(method: MethodResult, loss_top: float | None = None, low: float 
 
 
 def scatter_plot(result: RegressionResult, best: MethodResult, task: str) -> Plot:
-    """Draw the predictions of the best method against the true numbers, and the line on which they agree."""
+    """Draw the predictions of the best method against the true numbers, and the line of agreement."""
     truth, predicted = (np.asarray(v[:POINTS], np.float64) for v in (result.truth, result.predictions))
     low, high = float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))
     room = 0.05 * (high - low) or 1.0
@@ -189,14 +187,14 @@ def scatter_plot(result: RegressionResult, best: MethodResult, task: str) -> Plo
     return Plot(figure, alt)
 
 
-def shortened(name: str, length: int = 22) -> str:
-    """A class name on one line, cut to a length that leaves room for the figure."""
+def shorten(name: str, length: int = 22) -> str:
+    """Return a class name on one line, cut to `length`."""
     name = " ".join(name.split())
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, str, str]]:
-    """The confusions of a method as (count, true, predicted), the most frequent first."""
+def frequent_confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Return the confusions of a method as (count, true, predicted), the most frequent first."""
     wrong = Confusion.of(method.confusion).wrong()
     return [(count, classes[row], classes[column]) for count, row, column in wrong]
 
@@ -204,13 +202,13 @@ def confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, 
 def _confusion_in_words(method: MethodResult, classes: Sequence[str]) -> str:
     counts = Confusion.of(method.confusion)
     total, right = sum(counts.counts), sum(counts.right())
-    most = "; ".join(f"{t} taken for {p} ({c})" for c, t, p in confusions(method, classes)[:3])
+    most = "; ".join(f"{t} taken for {p} ({c})" for c, t, p in frequent_confusions(method, classes)[:3])
     alt = f"Confusion matrix of {method.title}: {right} of {total} test images right."
     return alt + (f" Most frequent confusions: {most}." if most else "")
 
 
-def front(methods: Sequence[MethodResult]) -> list[MethodResult]:
-    """The methods than which nothing else is faster to train and at least as accurate."""
+def pareto_front(methods: Sequence[MethodResult]) -> list[MethodResult]:
+    """Return the methods for which no other is both faster to train and at least as accurate."""
     return [m for m in methods if not any(o.cost < m.cost and o.top1 >= m.top1 for o in methods)]
 
 
@@ -218,9 +216,9 @@ Box = tuple[float, float, float, float]
 
 
 def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResult]) -> None:
-    """Write names beside their points, greedily, at the first place that is free.
+    """Write names beside their points, greedily, each at the first free place.
 
-    A name never leaves the frame nor touches another one; it may touch one point that is not its own.
+    A name stays in the frame, touches no other name, and touches at most one other point.
     """
     to_pixels = axes.transData.transform
     points = [(x - 6, y - 6, x + 6, y + 6) for x, y in (to_pixels((m.cost, m.top1)) for m in shown)]
@@ -240,7 +238,7 @@ def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResu
         width, height = LETTER * len(m.title), 12.0
         places: list[tuple[int, int, Box, str]] = []
         for right, up in ((10, 0), (-10, 0), (8, 13), (-8, 13), (8, -13), (-8, -13), (0, 18), (0, -18)):
-            # The end of the text that stays put whatever the reader's font.
+            # The end of the text that is fixed, whatever the reader's font.
             end, left = ("left", x + right) if right > 0 else ("right", x + right - width)
             if not right:
                 end, left = "center", x - width / 2
@@ -248,7 +246,7 @@ def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResu
             if allowed(box):
                 places.append((touched(box, points), len(places), box, end))
         if not places:
-            continue  # the table and the tip name it; a label on a heap of points names nothing
+            continue  # the table and the tip name it; a label on a cluster of points would be ambiguous
         *_, box, end = min(places)
         names.append(box)
         at = {"left": box[0], "center": (box[0] + box[2]) / 2, "right": box[2]}[end], (box[1] + box[3]) / 2
@@ -257,7 +255,7 @@ def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResu
 
 
 def _time_ticks(axes: Axes) -> None:
-    """Ticks at durations that people know, as many as fit."""
+    """Put ticks at familiar durations."""
     low, high = axes.get_xlim()
     known = [1e-3, 1e-2, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000, 86400]
     ticks = [t for t in known if low <= t <= high]
@@ -268,7 +266,7 @@ def _time_ticks(axes: Axes) -> None:
 
 
 def plain_axes(axes: Axes, x: str, y: str) -> None:
-    """Give the axes their names and the plain look that all figures share."""
+    """Label the axes, and give them the plain look that all figures share."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(INK["--line"])

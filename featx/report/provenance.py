@@ -1,4 +1,4 @@
-"""How it was done: data, split, embeddings, hyperparameters, versions, what was left out, and the command."""
+"""Tell how a study was done: data, split, embeddings, hyperparameters, versions, failures, command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from featx.report.table import Table, plain_table
-from featx.results import ALPHA, ComparisonResult, RegressionResult
+from featx.results import ALPHA, ComparisonResult, RegressionResult, StudyResult
 from featx.results.formats import format_seconds
 
 SHOWN_FAILURES = 200
@@ -16,7 +16,7 @@ SPLIT = {"given": "as the dataset gives it", "drawn": "drawn, stratified by clas
 
 
 class Detail(NamedTuple):
-    """A table that opens when its title is clicked, and a remark below it."""
+    """A table that opens on a click on its title, with a remark below it."""
 
     title: str
     table: Table
@@ -24,55 +24,55 @@ class Detail(NamedTuple):
 
 
 def how_it_was_done(
-    result: Any,
+    result: StudyResult,
     lead: str,
     facts: Mapping[str, object],
     spaces: Mapping[str, Mapping[str, Any]],
     details: Sequence[Detail] = (),
 ) -> dict[str, Any]:
-    """Show what every study says at the end of its page.
+    """Return the last section of every page: how the study was done.
 
-    `lead` says how to read the numbers, `facts` and `details` are what only this study can say, and `spaces`
-    are those of the embeddings by backbone. What the result does not carry is left out.
+    `lead` explains the numbers; `facts` and `details` are specific to the study; `spaces` maps each backbone
+    to the space of its embeddings. Empty facts are left out.
     """
-    total = getattr(result, "seconds_total", None)
+    total = result.seconds_total
     said = {
         **facts,
-        "Embeddings": facts.get("Embeddings") or images_sent(result.forward_passes),
-        "Seed": facts.get("Seed", getattr(result, "seed", None)),
+        "Embeddings": facts.get("Embeddings") or describe_forward_passes(result.forward_passes),
+        "Seed": facts.get("Seed", result.seed),
         "Time, all together": None if total is None else format_seconds(total),
-        "Written": getattr(result, "created", None),
+        "Written": result.created,
     }
     tables = [Detail(f"Embeddings of {name}", _fields(space)) for name, space in spaces.items() if space]
-    if environment := getattr(result, "environment", None):
-        tables.append(Detail("Versions and machine", _fields(environment)))
-    if failures := getattr(result, "failures", None):
-        rows = [(f.get("id", ""), f.get("reason", "")) for f in failures[:SHOWN_FAILURES]]
-        rest = len(failures) - len(rows)
+    if result.environment:
+        tables.append(Detail("Versions and machine", _fields(result.environment)))
+    if result.failures:
+        rows = [(f.get("id", ""), f.get("reason", "")) for f in result.failures[:SHOWN_FAILURES]]
+        rest = len(result.failures) - len(rows)
         more = f"and {rest} more, all in the JSON file." if rest else ""
-        title = f"Left out: {plural(len(failures), 'unreadable image')}"
+        title = f"Left out: {plural(len(result.failures), 'unreadable image')}"
         tables.append(Detail(title, plain_table(("image", "reason"), rows), more))
     return {
         "lead": lead,
         "facts": {name: str(value) for name, value in said.items() if value not in (None, "")},
-        "command": getattr(result, "command", None) or "",
+        "command": result.command or "",
         "details": [*details, *tables],
     }
 
 
 def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
-    """Show how a comparison of classifiers or of regressors was done."""
+    """Tell how a comparison of classifiers or regressors was done."""
     data = result.dataset
     number = isinstance(result, RegressionResult)
     n_classes = len(data.get("classes") or ())
     what = f"{data.get('task')} is predicted" if number else f"{n_classes} classes"
     split = str(data.get("split") or "not recorded")
     facts = {
-        "Data": f"{data.get('name', '')}, {count(data.get('n_train'))} training and "
-        f"{count(data.get('n_test'))} test images, {what}",
+        "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} training and "
+        f"{format_count(data.get('n_test'))} test images, {what}",
         "Split": "drawn" if number and split == "drawn" else SPLIT.get(split, split),
-        "Training images a class": count_range(data.get("n_per_class_train")),
-        "Test images a class": count_range(data.get("n_per_class_test")),
+        "Training images a class": format_count_range(data.get("n_per_class_train")),
+        "Test images a class": format_count_range(data.get("n_per_class_test")),
         "Seed": result.seed if result.repeats is None else f"{result.seed}, of this page’s own split",
     }
     test = "exact paired tests (McNemar) against the highest method"
@@ -100,8 +100,8 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     return how_it_was_done(result, lead, facts, result.spaces, details)
 
 
-def images_sent(n: int) -> str:
-    """How many images went through a network."""
+def describe_forward_passes(n: int) -> str:
+    """Say how many images went through a network."""
     if not n:
         return "all from the cache, no image went through a frozen network in this run"
     return f"{plural(n, 'image')} went through a frozen network in this run"
@@ -125,23 +125,23 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    # A prior for each of thousands of classes is for results.json.
+    # A long value, such as a prior for each of thousands of classes, is in results.json.
     return said if len(said) <= SHOWN_TEXT else f"{said[:SHOWN_TEXT]} …"
 
 
-def count_range(counts: list[int] | None) -> str:
-    """The lowest and the highest count."""
+def format_count_range(counts: list[int] | None) -> str:
+    """Return the lowest and the highest count."""
     if not counts:
         return ""
     low, high = min(counts), max(counts)
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def count(n: int | None) -> str:
-    """A number of images, maybe unknown."""
+def format_count(n: int | None) -> str:
+    """Format a number of images that may be unknown."""
     return "?" if n is None else f"{n:,}"
 
 
 def plural(n: int, what: str) -> str:
-    """``1 image``, ``2 images``."""
+    """Return ``1 image`` or ``2 images``."""
     return f"{n:,} {what}" + ("" if n == 1 else "s")

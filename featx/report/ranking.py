@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featx.report.page import draw
-from featx.report.plots import fill_cell, name_cells, plain_axes, shortened
+from featx.report.plots import fill_cell, name_cells, plain_axes, shorten
 from featx.report.provenance import how_it_was_done
 from featx.report.svg import INK, Plot, new_axes
 from featx.report.table import Table, format_three, plain_table
@@ -68,7 +68,7 @@ def cka_plot(result: RankingResult) -> Plot | None:
     n = len(result.cka)
     if n < 2:
         return None
-    names = [shortened(f"{c.backbone.removeprefix('timm:')} {c.layer}", 30) for c in result.candidates]
+    names = [shorten(f"{c.backbone.removeprefix('timm:')} {c.layer}", 30) for c in result.candidates]
     cell, margin = (34, 190) if n <= 12 else (18, 190)
     whole = margin + n * cell + 10
     figure, axes = new_axes(whole, whole, left=margin, bottom=margin, right=10, top=10)

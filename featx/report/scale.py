@@ -1,4 +1,4 @@
-"""Place numbers on the axis that all rows of a table share: dots, whiskers, bands and ticks."""
+"""Draw dots, whiskers, bands and ticks on the axis that all rows of a table share."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from featx.metrics import Interval
 
 
 class Mark(NamedTuple):
-    """One element of a drawing: its CSS class, and where it stands (a CSS style)."""
+    """One element of a drawing: its CSS class, and its position (a CSS style)."""
 
     style: str
     place: str
 
 
 class Drawing(NamedTuple):
-    """Marks on an axis, and what they say in words."""
+    """Marks on an axis, and their text for screen readers."""
 
     label: str
     marks: list[Mark]
 
 
 class Scale:
-    """The axis from a round number below every interval up to 1, with at most `labels` numbers.
+    """An axis from a round number below every interval up to 1, with at most `labels` numbers.
 
-    References do not widen it (they would squeeze everything that matters into a corner); one that lies
-    outside is drawn as an arrow at the edge.
+    References do not widen it, as they would squeeze all other methods into a corner; one that lies outside
+    is drawn as an arrow at the edge.
     """
 
     def __init__(self, intervals: Sequence[Interval], labels: int = 6):
@@ -43,11 +43,11 @@ class Scale:
         self.numbers = [(f"{tick:.2f}", self.place(tick)) for tick in numbered]
 
     def at(self, value: float) -> float:
-        """Where a value lies, in per cent of the width; negative when off the scale."""
+        """Return the position of a value in per cent of the width; negative if it is off the scale."""
         return 100 * (value - self.low) / (1 - self.low)
 
     def place(self, value: float) -> str:
-        """The same as a CSS style."""
+        """Return the position as a CSS style."""
         return f"left:{self.at(value):.2f}%"
 
     def draw(
@@ -58,10 +58,10 @@ class Scale:
         band: Interval | None = None,
         singles: Iterable[float] = (),
     ) -> Drawing:
-        """Draw an interval as dot and whisker, in the CSS class of its kind.
+        """Draw an interval as dot and whisker, in the CSS class `kind`.
 
-        The interval `band` of the best method is drawn behind it, and the values `singles` that it is the
-        mean of are drawn as ticks.
+        `band`, the interval of the best method, is drawn behind it; `singles`, the values whose mean it is,
+        are drawn as ticks.
         """
         marks = [*self.grid, *([] if band is None else self._span("band", band))]
         marks += [Mark(f"tick {kind}", self.place(value)) for value in singles if self.at(value) >= 0]

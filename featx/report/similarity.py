@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from featx.report.gallery import tile
+from featx.report.page import tile
 from featx.report.provenance import how_it_was_done
 from featx.report.table import plain_table
 from featx.results.similarity import SimilarityResult

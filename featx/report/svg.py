@@ -1,7 +1,7 @@
-"""A matplotlib figure as inline SVG that follows the page: its colours, its font, light and dark.
+"""Turn a matplotlib figure into inline SVG with the page's font and colours, light and dark.
 
-Figures are drawn in the stand-in colours below, each of which becomes a CSS variable of the page; text stays
-text, so that it can be read aloud, searched, and drawn in any script the reader's fonts have.
+Figures are drawn in the placeholder colours below, each of which becomes a CSS variable; text stays text, so
+that it can be read aloud, searched, and drawn in any script that the reader's fonts have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# CSS variable -> the colour that stands for it in a figure; dull values no palette would contain.
+# CSS variable -> its placeholder colour in figures, which no palette contains.
 _VARIABLES = ("ink", "muted", "line", "card", "probe", "finetune", "reference", "wrong")
 INK = {
     f"--{name}": f"#0a0b{i:02x}"
@@ -32,12 +32,12 @@ class Plot:
     """A figure of the page."""
 
     figure: Figure  # drawn in the colours of `INK`, in CSS pixels (`new_figure`)
-    alt: str  # what a reader who cannot see it should know
-    tips: list[str] = field(default_factory=list)  # an artist whose gid is "tip-3" shows tips[3] on pointing
+    alt: str  # for readers who cannot see the figure
+    tips: list[str] = field(default_factory=list)  # an artist whose gid is "tip-3" shows tips[3] on hovering
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure whose units are CSS pixels: ``width`` x ``height``, and a font size 11 is 11 px."""
+    """Return an empty figure in CSS pixels; font size 11 is 11 px."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / 72, height / 72), dpi=72)
@@ -46,22 +46,22 @@ def new_figure(width: float, height: float) -> Figure:
 def new_axes(
     width: float, height: float, left: float, bottom: float, right: float, top: float
 ) -> tuple[Figure, Axes]:
-    """A new figure and its axes, with margins in CSS pixels."""
+    """Return a new figure and its axes, with margins in CSS pixels."""
     figure = new_figure(width, height)
     box = (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
     return figure, figure.add_axes(box)
 
 
 def inline_svg(plot: Plot, name: str, wide: bool = False) -> Markup:
-    """Return a plot as one ``<svg>`` element, whose ids derive from a `name` that is unique on the page.
+    """Return a plot as one ``<svg>`` element; its ids derive from `name`, which is unique on the page.
 
-    `wide` keeps its size on a narrow screen, where the page lets it scroll.
+    With `wide` it keeps its size on a narrow screen, where the page scrolls it.
     """
     import matplotlib
 
     buffer = io.StringIO()
     with matplotlib.rc_context(_RC | {"svg.hashsalt": name}), warnings.catch_warnings():
-        # The browser draws the glyphs; that matplotlib's own font lacks them only blurs its measuring.
+        # The browser draws the glyphs; matplotlib, whose font may lack them, only estimates widths.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         plot.figure.savefig(
             buffer,

@@ -1,4 +1,4 @@
-"""Describe a table: columns that know how they show a row. The macro ``table`` draws every one of them."""
+"""Describe tables by columns that format a row; the template macro ``table`` draws them."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ WORDS = {"probe": "frozen features", "finetune": "fine-tuned", "floor": "referen
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows in one place."""
+    """The content of one cell."""
 
     text: str = ""
     small: str = ""  # small print below the text
     chips: Sequence[tuple[str, str]] = ()  # CSS class and words of each mark, such as ("best", "highest")
-    drawing: Drawing | None = None  # in place of the text
+    drawing: Drawing | None = None  # instead of the text
     top: bool = False  # the best of its column
 
 
 @dataclass(frozen=True)
 class Column:
-    """A head, and what stands below it for the item of each row."""
+    """A heading, and a function that makes the cell of an item."""
 
     title: str  # of a drawn column, what is drawn
     show: Callable[[Any], Cell | str]
-    style: str = "n"  # CSS classes: "n" a number, "minor" left out where there is little room
-    label: str = ""  # before the value on a phone, where tables have no head
-    hint: str = ""  # shown when the head is pointed at
+    style: str = "n"  # CSS classes: "n" a number, "minor" hidden on narrow screens
+    label: str = ""  # before the value on a phone, where tables have no headings
+    hint: str = ""  # shown on hovering over the heading
     scale: Scale | None = None  # the axis of a drawn column
 
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one item; `kind` is a CSS class, and `picked` marks what is recommended."""
+    """The cells of one item; `kind` is a CSS class, `picked` marks the recommendation."""
 
     cells: list[Cell]
     kind: str
@@ -69,7 +69,7 @@ def make_table(
     style: str = "methods",
     caption: str = "",
 ) -> Table:
-    """Return the table that has a row for each item; the first column heads the rows."""
+    """Return a table with a row for each item; the first column holds the row headings."""
     rows = []
     for item in items:
         shown = (column.show(item) for column in columns)
@@ -85,7 +85,7 @@ def plain_table(titles: Sequence[str], rows: Iterable[Sequence[object]], style: 
 
 
 def number_column(title: str, show: Callable[[Any], Cell | str], label: str = "", hint: str = "") -> Column:
-    """Return a column of numbers, its title on two lines."""
+    """Return a column of numbers, with its title on two lines."""
     return Column(_on_two_lines(title), show, label=label or title.lower(), hint=hint)
 
 
@@ -99,10 +99,10 @@ def metric_column(
     first: bool = False,
     minor: bool = False,
 ) -> Column:
-    """Return the column of a metric, called as `featx.metrics.METRICS` calls it.
+    """Return the column of a metric, with its title in `featx.metrics.METRICS`.
 
-    `short` is its head where that title takes too much room; `bounds` shows the interval below the value;
-    `first` is the metric that ranks the rows, set large and with its interval.
+    `short` replaces a title that is too long; `bounds` shows the interval below the value; `first` marks the
+    metric that ranks the rows, set large and with its interval.
     """
     metric, form = METRICS[name], form or format_three
 
@@ -132,17 +132,17 @@ def drawn_column(
 
 
 def kind_of(method: Any) -> str:
-    """The CSS class of a method's kind."""
+    """Return the CSS class of a method."""
     return STYLE[method.kind]
 
 
 def competing(methods: Iterable[Any]) -> list[Any]:
-    """The methods that are no references."""
+    """Return the methods that are not references."""
     return [m for m in methods if m.kind != "floor"]
 
 
 def capitalized(text: str) -> str:
-    """The text with a capital first letter, all else as it is."""
+    """Return the text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
@@ -154,17 +154,17 @@ def _on_two_lines(title: str) -> str:
 
 
 def format_three(x: float | None) -> str:
-    """A number with three digits after the point, a dash when there is none."""
+    """Format a number with three decimals; a dash if there is none."""
     return "–" if x is None or not math.isfinite(x) else f"{x:.3f}".replace("-", "−")
 
 
 def format_bounds(interval: Interval, form: Callable[[float], str] = format_three) -> str:
-    """The bounds of an interval; empty when there are none."""
+    """Format the bounds of an interval; an empty text if there are none."""
     return f"{form(interval.low)}–{form(interval.high)}" if math.isfinite(interval.low) else ""
 
 
-def format_test(p: float, shown: bool | None = None) -> str:
-    """What a p-value says; `shown`: whether there is a difference, by default of p < `ALPHA`."""
+def describe_test(p: float, shown: bool | None = None) -> str:
+    """Say what a p-value shows; `shown`: whether there is a difference, by default p < `ALPHA`."""
     if shown is None:
         shown = not p >= ALPHA
     return f"p {format_p(p)}" if shown else f"no difference\nshown, p {format_p(p)}"

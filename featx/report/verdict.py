@@ -13,7 +13,7 @@ from featx.results.formats import format_p, format_points, format_seconds
 
 
 class Fact(NamedTuple):
-    """One number of the verdict; `words` where it is said in words instead."""
+    """One number of the verdict; `words`: `big` is words, not a number."""
 
     name: str
     big: str
@@ -24,7 +24,7 @@ class Fact(NamedTuple):
 def verdict_view(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> dict[str, Any]:
     """Show the recommendation, its four numbers, the advice and any warnings."""
     use, advice = describe(pick), result.advice
-    # The headline and the first number have said it; what remains is the reasoning.
+    # Without the opening, which headline and first number repeat.
     opening = f"Use {use}: "
     if advice.startswith(opening):
         advice = capitalized(advice.removeprefix(opening))

@@ -132,7 +132,7 @@ extraction that all tasks share.
 
 from featx.results.advice import advise, recommended
 from featx.results.anomaly import AnomalyResult, DetectorResult, advise_detectors
-from featx.results.base import NOT_STORED, Column, Result, StudyResult
+from featx.results.base import NOT_STORED, AdvisedResult, Column, Result, StudyResult
 from featx.results.comparison import ComparisonResult
 from featx.results.confusion import DENSE_CLASSES, Confusion, confusion_of
 from featx.results.curve import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
@@ -155,6 +155,7 @@ __all__ = [
     "DENSE_CLASSES",
     "NOT_STORED",
     "NO_FINE_TUNING",
+    "AdvisedResult",
     "AnomalyResult",
     "Column",
     "ComparisonResult",

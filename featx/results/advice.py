@@ -1,4 +1,4 @@
-"""Say in plain sentences what a comparison of classifiers comes to, from its measurements alone.
+"""Recommend a method in plain sentences, from the measurements of a comparison.
 
 The rule:
 
@@ -6,9 +6,9 @@ The rule:
 2. If that is a fine-tuned baseline, the most accurate probe that cannot be told apart from it and is no
    slower to train is recommended instead. Not told apart: an exact paired test on the same test images has
    p >= 0.05, adjusted by Holm's method for all pairs of competing methods.
-3. What is not significant is called "no difference shown", with the interval of the difference; never equal.
-4. Where the comparison was repeated over splits, a warning says so if another method's mean is shown to be
-   better (corrected resampled t-test, adjusted likewise).
+3. A difference that is not significant is called "no difference shown", with its interval, never "equal".
+4. If the comparison was repeated over splits, a warning says when another method's mean is shown to be better
+   (corrected resampled t-test, adjusted in the same way).
 """
 
 from __future__ import annotations
@@ -25,18 +25,7 @@ FEW_TEST_IMAGES = 100  # below this an interval of top-1 is often 10 points wide
 
 
 def recommended(methods: Iterable[MethodResult]) -> MethodResult | None:
-    """Return the method to use, by the rule of this module; None where there are only references.
-
-    Parameters
-    ----------
-    methods : iterable of MethodResult
-        All methods of one comparison.
-
-    Returns
-    -------
-    MethodResult or None
-        The best method, or a cheaper probe that the data cannot tell apart from it.
-    """
+    """Return the method to use by the rule of this module; None if all are references."""
     methods = list(methods)
     best = best_method(methods)
     if best is None or best.kind == "probe":
@@ -48,21 +37,10 @@ def recommended(methods: Iterable[MethodResult]) -> MethodResult | None:
 
 
 def advise(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None) -> str:
-    """Return what the measurements say, in a few plain sentences.
+    """Say in one paragraph what to use, how sure that is, what fine-tuning gained and cost, and warn.
 
-    Parameters
-    ----------
-    methods : iterable of MethodResult
-        All methods of one comparison, with ``versus_best`` filled in for all but the best.
-    n_test : int
-        Test images.
-    repeats : Repeats, optional
-        The same methods over several splits.
-
-    Returns
-    -------
-    str
-        One paragraph: what to use, how sure that is, what fine-tuning gained and cost, and warnings.
+    `methods` are those of one comparison, with ``versus_best`` for all but the best; `n_test` counts the
+    test images; `repeats` has the same methods over several splits.
     """
     methods = list(methods)
     best, pick = best_method(methods), recommended(methods)
@@ -160,14 +138,14 @@ def _cost(tuned: MethodResult, probe: MethodResult) -> str:
 
 
 def _joules(tuned: MethodResult, probe: MethodResult) -> str:
-    """Return the energy of both, where the machine could measure it."""
+    """Return the energy of both, if the machine measured it."""
     if math.isnan(tuned.energy) or math.isnan(probe.energy):
         return ""
     return f"; {format_joules(tuned.energy)} against {format_joules(probe.energy)}"
 
 
 def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
-    """Return what several splits say of the recommended method; nothing where there was one split."""
+    """Say how the recommended method does over several splits; nothing if there was one split."""
     best = None if repeats is None else repeats.best()
     mine = None if repeats is None else repeats.of(pick.name, pick.backbone)
     if repeats is None or best is None or mine is None:
@@ -197,7 +175,7 @@ def warn_of_reference(reference: MethodResult, value: str) -> str:
 
 
 def on_few_images(n_test: int) -> list[str]:
-    """Return what to think of numbers from few test images; nothing where there are enough."""
+    """Say that few test images make rough numbers; nothing if there are enough."""
     if n_test >= FEW_TEST_IMAGES:
         return []
     return [f"With only {n_test} test images all of this is rough; more would narrow the intervals."]

@@ -11,7 +11,7 @@
 ``backbone``, ``space``   whose embeddings they are, and the space they live in
 ``contamination``         share of the training images that each detector's threshold leaves below it
 ``detectors``             list of objects, as below
-``advice``, ...           and the other fields of `featx.results.base.StudyResult`
+``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
 ========================  ==================================================================================
 
 One detector: ``name``, ``title``; ``auroc`` and ``fpr95`` (``{value, low, high}``: means over the problems,
@@ -28,13 +28,13 @@ from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.base import Column, DatasetFacts, StudyResult
+from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.methods import worth
-from featx.results.reading import shown
-from featx.results.tables import Lines, metric_column, record_of
+from featx.results.reading import quoted
+from featx.results.tables import Lines, flatten_row, metric_column
 
 
-# What a file says of a choice of what is normal; see ``problems`` above.
+# One of ``problems`` in a file.
 class _Problem(TypedDict):
     normal: str
     n_train: int
@@ -61,7 +61,7 @@ class DetectorResult:
 
 
 @dataclass
-class AnomalyResult(StudyResult):
+class AnomalyResult(AdvisedResult):
     """Anomaly detectors on the same test images; the fields are those above."""
 
     kind: ClassVar[str] = "anomaly"
@@ -101,12 +101,9 @@ class AnomalyResult(StudyResult):
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each detector and problem.
 
-        Returns
-        -------
-        list of dict
-            ``detector, normal, n_train``, and ``auroc`` and ``fpr95`` with ``_low`` and ``_high``.
+        The cells are ``detector, normal, n_train``, and ``auroc`` and ``fpr95`` with ``_low`` and ``_high``.
         """
-        return [{"detector": d.name} | record_of(problem) for d in self.ranked() for problem in d.problems]
+        return [{"detector": d.name} | flatten_row(problem) for d in self.ranked() for problem in d.problems]
 
     def heading(self) -> str:
         what = f"each of {len(self.normal)} classes normal once"
@@ -120,11 +117,11 @@ class AnomalyResult(StudyResult):
         n = len(self.normal) if self.protocol == "one-class" else 1
         for detector in self.detectors:
             if len(detector.problems) != n:
-                raise InputError(f"{shown(detector.name)}: not one result for each of {n} problems")
+                raise InputError(f"{quoted(detector.name)}: not one result for each of {n} problems")
 
 
 def advise_detectors(detectors: Sequence[DetectorResult]) -> str:
-    """Return which detector tells anomalies apart best, and where it is weakest."""
+    """Say which detector tells anomalies apart best, and where it is weakest."""
     best = max(detectors, key=lambda d: d.auroc.value)
     said = [
         f"{best.title}: an anomaly scores below a normal image with probability {best.auroc} (AUROC); to "

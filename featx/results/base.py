@@ -1,6 +1,6 @@
-"""The base of all results: a kind of result declares fields and columns, and is read, written and shown here.
+"""The base class of all results, which reads, writes and shows what a kind of result declares.
 
-A new kind is a dataclass with what is its own::
+A new kind is a dataclass with its own fields and columns::
 
     @dataclass
     class Audit(Result):
@@ -23,25 +23,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 from featx.errors import InputError
-from featx.results.reading import NOT_STORED, built, read_json, shown
-from featx.results.tables import Column, Lines, aligned, html_table, html_text, record_of
-from featx.results.writing import make_folder, plain, write_atomically
+from featx.results.reading import NOT_STORED, parse_as, quoted, read_json
+from featx.results.tables import Column, Lines, align_columns, flatten_row, html_table, html_text
+from featx.results.writing import make_writable_folder, plain, write_atomically
 from featx.spreadsheet import frame_csv
 from featx.terminal import printable
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["NOT_STORED", "Column", "DatasetFacts", "Result", "StudyResult"]
+__all__ = ["NOT_STORED", "AdvisedResult", "Column", "DatasetFacts", "Result", "StudyResult"]
 
-#: The kind of files that name none: comparisons of classifiers.
-_UNNAMED = "classes"
+#: Kind of a file without the key ``kind``: a comparison of classifiers.
+_DEFAULT_KIND = "classes"
 #: Most characters of a `repr`.
-_MOST = 200
+_REPR_LENGTH = 200
 
 
 class DatasetFacts(TypedDict, total=False):
-    """What a file says of the images; see ``dataset`` in the package's docstring."""
+    """The key ``dataset`` of a file; see the package's docstring."""
 
     name: str
     task: str
@@ -59,35 +59,35 @@ class DatasetFacts(TypedDict, total=False):
 class Result:
     """What a study found.
 
-    Its dataclass fields are what its JSON file holds, with ``schema`` and ``kind`` before them; a field with
-    ``metadata=NOT_STORED`` stays out of it.
+    Its JSON file holds ``schema``, ``kind`` and each dataclass field, except those with
+    ``metadata=NOT_STORED``.
     """
 
     #: ``schema`` and ``kind`` in the file.
     schema: ClassVar[int] = 1
     kind: ClassVar[str]
-    #: What messages call it.
+    #: The name of this kind in messages.
     title: ClassVar[str] = "result"
-    #: Names of its files; no CSV where the name is empty.
+    #: Names of the files; an empty name means no CSV file.
     json_file: ClassVar[str] = "results.json"
     csv_file: ClassVar[str] = "results.csv"
     indent: ClassVar[int] = 2
-    #: The field that holds the rows of its table, and the columns of that table.
+    #: The field with the rows of the table, and the columns of that table.
     rows: ClassVar[str]
     columns: ClassVar[Sequence[Column]] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        # `dataclass` leaves a __repr__ alone that the class has itself, and writes out all fields otherwise.
+        # `dataclass` would otherwise generate a __repr__ that writes out all fields.
         if "__repr__" not in cls.__dict__:
             cls.__repr__ = Result.__repr__  # type: ignore[method-assign]
 
     def heading(self) -> str:
-        """Return what the result is of, in one line."""
+        """Describe the data and the methods in one line."""
         return str(getattr(self, "dataset", {}).get("name", ""))
 
     def verdict(self) -> str:
-        """Return what the result says, in a few sentences."""
+        """State the conclusion in a few sentences."""
         return ""
 
     def ranked(self) -> list[Any]:
@@ -107,12 +107,12 @@ class Result:
         """Return the tables as plain text for a terminal."""
         parts = [self.heading()]
         for title, lines in self.tables():
-            parts += ["", *([title, ""] if title else []), *aligned(lines)]
+            parts += ["", *([title, ""] if title else []), *align_columns(lines)]
         return "\n".join(parts)
 
     def __repr__(self) -> str:
         text = f"{type(self).__name__}({printable(self.heading())})"
-        return text if len(text) <= _MOST else f"{text[: _MOST - 2]}…)"
+        return text if len(text) <= _REPR_LENGTH else f"{text[: _REPR_LENGTH - 2]}…)"
 
     def _repr_html_(self) -> str:
         tables = "".join(html_table(lines, title) for title, lines in self.tables())
@@ -121,7 +121,7 @@ class Result:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the rows of `to_frame`, as dicts of column and value."""
-        return [record_of(row) for row in self.ranked()]
+        return [flatten_row(row) for row in self.ranked()]
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a data frame, those of the CSV file."""
@@ -143,27 +143,30 @@ class Result:
 
     @classmethod
     def from_dict(cls, content: Any) -> Self:
-        """Make a result of what `to_dict` returned.
+        """Make a result from what `to_dict` returned.
 
         Raises
         ------
         InputError
-            `content` is of another kind or schema, or a value is missing or of another type.
+            `content` has another kind or schema, or a value is missing or has the wrong type.
         """
         found = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
         if type(found) is not int or found != cls.schema:
             raise InputError(
-                f"not a {cls.title} this featx can read: schema {cls.schema} expected, got {shown(found)}"
+                f"not a {cls.title} this featx can read: schema {cls.schema} expected, got {quoted(found)}"
             )
-        if (kind := content.get("kind", _UNNAMED)) != cls.kind:
-            raise InputError(f"not a {cls.title}: a result of kind {shown(kind)}; expected one of {cls.kind}")
+        if (kind := content.get("kind", _DEFAULT_KIND)) != cls.kind:
+            raise InputError(
+                f"not a {cls.title}: a result of kind {quoted(kind)}; expected one of {cls.kind}"
+            )
         try:
-            return built(cls, content)
+            # A file without the time it was written must not get the time it is read.
+            return parse_as(cls, {"created": ""} | dict(content))
         except InputError as error:
             raise InputError(f"a damaged {cls.title}: {error}") from error
 
     def write_json(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_dict` as JSON, all of it or nothing.
+        """Write `to_dict` as JSON in one step: the file is the old one or the complete new one.
 
         Raises
         ------
@@ -175,12 +178,12 @@ class Result:
 
     @classmethod
     def read_json(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `write_json` wrote.
+        """Read a file of `write_json`.
 
         Raises
         ------
         InputError
-            The file cannot be read, or is no result of this kind and schema.
+            The file cannot be read, or holds another kind or schema.
         """
         content = read_json(path, cls.json_file)
         try:
@@ -189,68 +192,59 @@ class Result:
             raise InputError(f"{os.fspath(path)}: {error}") from error
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_frame` as CSV (UTF-8), all of it or nothing.
-
-        Raises
-        ------
-        OutputError
-            The file cannot be written.
-        """
+        """Write `to_frame` as CSV (UTF-8), as `write_json` writes JSON."""
         write_atomically(path, frame_csv(self.to_frame()))
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
-        """Write the files of the result into `directory`: JSON, CSV where there is one, and ``report.html``.
+        """Write the JSON file, the CSV file (if this kind has one) and ``report.html``.
 
         Parameters
         ----------
         directory : path-like
-            Made where it is missing; files of the same names are replaced.
+            Created if missing; files of the same names are replaced.
 
         Returns
         -------
         Path
-            The report; the JSON file of a result that has none.
+            The report, or the JSON file if there is no report.
 
         Raises
         ------
         OutputError
-            The folder cannot be made or written.
+            The folder cannot be created or written.
         """
-        folder = make_folder(directory)
+        folder = make_writable_folder(directory)
         self.write_json(folder / self.json_file)
         if self.csv_file:
             self.write_csv(folder / self.csv_file)
         return self._write_report(folder) or folder / self.json_file
 
     def check(self) -> None:
-        """Refuse what was read from a file and does not fit together.
-
-        Raises
-        ------
-        InputError
-            Naming what does not.
-        """
+        """Raise `InputError` if fields read from a file contradict each other."""
 
     def _write_report(self, folder: Path) -> Path | None:
-        """Write ``report.html``. Studies add it (`featx.studies.output.Reported`), as reports lie above."""
+        """Write ``report.html``, in `featx.studies.output.Reported`: reports lie above this package."""
         return None
 
 
 @dataclass(kw_only=True)
 class StudyResult(Result):
-    """A result with its advice and with how it was made; see the package's docstring for these fields.
-
-    They are given by name; the fields of a subclass come first.
-    """
+    """A result that says how it was made; the package's docstring describes the fields, all keyword-only."""
 
     forward_passes: int = 0
-    advice: str = ""
     failures: list[dict[str, str]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     seconds_total: float | None = None
     command: str | None = None
+
+
+@dataclass(kw_only=True)
+class AdvisedResult(StudyResult):
+    """A study's result with advice and warnings, also keyword-only."""
+
+    advice: str = ""
     warnings: list[str] = field(default_factory=list)
 
     def verdict(self) -> str:

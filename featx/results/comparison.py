@@ -1,4 +1,4 @@
-"""A comparison of classifiers on one split, and what comparisons of classifiers and of regressors share."""
+"""The result of a comparison of classifiers; that of regressors derives from it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
-from featx.results.base import Column, DatasetFacts, StudyResult
+from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
-from featx.results.reading import shown
+from featx.results.reading import quoted
 from featx.results.repeats import Repeats
 from featx.results.tables import Lines, interval_record, metric_column
 from featx.results.writing import json_text
 
 
-# The part of ``hygiene`` that is read without its tables.
+# The part of ``hygiene`` that is checked when a file is read.
 class _DataChecks(TypedDict, total=False):
     notes: list[str]
 
@@ -35,13 +35,13 @@ COSTS = (
 
 
 @dataclass
-class ComparisonResult(StudyResult):
-    """All methods of one comparison, on one split; its fields are those of the package's docstring."""
+class ComparisonResult(AdvisedResult):
+    """All methods of one comparison; the package's docstring describes the fields."""
 
     kind: ClassVar[str] = "classes"
     title: ClassVar[str] = "comparison result"
     rows: ClassVar[str] = "methods"
-    #: The metric that ranks the methods and that the paired tests are of.
+    #: The metric that ranks the methods and is tested.
     metric: ClassVar[str] = "top1"
     columns: ClassVar[Sequence[Column]] = (
         METHOD,
@@ -103,13 +103,10 @@ class ComparisonResult(StudyResult):
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each method, the best first.
 
-        Returns
-        -------
-        list of dict
-            ``name, title, kind, backbone, image_size``; for each metric ``top1, top1_low, top1_high``, ...;
-            ``seconds_extract, seconds_fit, seconds_predict_per_image``; ``joules_extract, joules_fit``;
-            ``p_value_vs_best, p_holm_vs_best, difference_vs_best, effect_vs_best``; ``params`` as JSON text;
-            ``earlier_run``; and of repeated splits ``mean_top1, mean_top1_low, mean_top1_high``, ...
+        The cells are ``name, title, kind, backbone, image_size``; for each metric ``top1, top1_low,
+        top1_high``, ...; ``seconds_extract, seconds_fit, seconds_predict_per_image``; ``joules_extract,
+        joules_fit``; ``p_value_vs_best, p_holm_vs_best, difference_vs_best, effect_vs_best``; ``params`` as
+        JSON text; ``earlier_run``; and of repeated splits ``mean_top1, mean_top1_low, mean_top1_high``, ...
         """
         metrics = dict.fromkeys(name for m in self.methods for name in m.metrics)
         records = []
@@ -138,7 +135,7 @@ class ComparisonResult(StudyResult):
             matrix, n = method.confusion, len(method.confusion)
             if classes and n not in (0, len(classes)):
                 raise InputError(
-                    f"{shown(method.name)}: a confusion matrix of {n} classes, of {len(classes)} there are"
+                    f"{quoted(method.name)}: a confusion matrix of {n} classes, expected {len(classes)}"
                 )
             if not isinstance(matrix, Confusion) and any(len(row) != n or min(row) < 0 for row in matrix):
-                raise InputError(f"{shown(method.name)}: a confusion matrix that is no square of counts")
+                raise InputError(f"{quoted(method.name)}: the confusion matrix is not a square of counts")

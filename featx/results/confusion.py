@@ -1,6 +1,6 @@
-"""The confusion matrix of many classes, kept as the cells that are not 0.
+"""Confusion matrices; those of many classes keep only the cells that are not 0.
 
-There are at most as many of them as test images; all cells would be 25 million for 5,000 classes.
+Such a matrix has at most one cell per test image, where 5,000 classes would have 25 million cells.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 from featx.errors import InputError
 
-#: Up to this number of classes a matrix is a list of rows, beyond it a `Confusion`.
+#: A matrix of more classes is a `Confusion`, not a list of rows.
 DENSE_CLASSES = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """Counts above 0 by true and predicted class; it also reads like a list of rows.
+    """A sparse confusion matrix that can be read like a list of rows.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Confusion:
 
     @classmethod
     def of(cls, matrix: Any) -> Confusion:
-        """Make it of a `Confusion`, a list of rows, or an array of shape (n, n)."""
+        """Convert a list of rows or an array of shape (n, n); a `Confusion` is returned as it is."""
         if isinstance(matrix, Confusion):
             return matrix
         cells = np.asarray(matrix, np.int64).reshape(len(matrix), -1)
@@ -43,18 +43,18 @@ class Confusion:
         return cls(len(cells), rows.tolist(), columns.tolist(), cells[rows, columns].tolist())
 
     def check(self) -> None:
-        """Refuse cells outside of the matrix or without a count, read from a damaged file."""
+        """Raise `InputError` for cells outside the matrix or without a count (a damaged file)."""
         n = self.n_classes
         if not len(self.rows) == len(self.columns) == len(self.counts):
-            raise InputError("a confusion matrix whose rows, columns and counts are not as many")
+            raise InputError("a confusion matrix whose rows, columns and counts differ in length")
         if any(not 0 <= at < n for at in (*self.rows, *self.columns)) or any(c < 1 for c in self.counts):
-            raise InputError(f"a confusion matrix with a cell outside of its {n} classes, or without a count")
+            raise InputError(f"a confusion matrix with a cell outside its {n} classes, or without a count")
 
     def __len__(self) -> int:
         return self.n_classes
 
     def __getitem__(self, row: int) -> list[int]:
-        """Return the counts of one true class over all predicted ones."""
+        """Return the counts of one true class by predicted class."""
         if not -self.n_classes <= row < self.n_classes:
             raise IndexError(f"row {row} of {self.n_classes}")
         line = [0] * self.n_classes
@@ -84,7 +84,7 @@ class Confusion:
     __hash__ = None  # type: ignore[assignment]
 
     def cells(self) -> Iterator[tuple[int, int, int]]:
-        """Return true class, predicted class and count of each cell that is not 0."""
+        """Iterate over (true class, predicted class, count) of the cells that are not 0."""
         return zip(self.rows, self.columns, self.counts, strict=True)
 
     def totals(self) -> list[int]:
@@ -92,11 +92,11 @@ class Confusion:
         return self._summed(self.cells())
 
     def right(self) -> list[int]:
-        """Return how many images of each true class were predicted as such."""
+        """Return the number of correctly predicted images of each class."""
         return self._summed(cell for cell in self.cells() if cell[0] == cell[1])
 
     def wrong(self) -> list[tuple[int, int, int]]:
-        """Return count, true class and predicted class of each confusion, the most frequent first."""
+        """Return (count, true class, predicted class) of each confusion, the most frequent first."""
         found = [(count, row, column) for row, column, count in self.cells() if row != column]
         return sorted(found, key=lambda cell: (-cell[0], cell[1], cell[2]))
 
@@ -108,19 +108,7 @@ class Confusion:
 
 
 def confusion_of(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> list[list[int]] | Confusion:
-    """Count how often each class was predicted as each.
-
-    Parameters
-    ----------
-    truth, predicted : ndarray of shape (n,), int
-        Classes of the test images.
-    n_classes : int
-
-    Returns
-    -------
-    list of list of int, or Confusion
-        Rows are the true classes; a `Confusion` of more than `DENSE_CLASSES` classes.
-    """
+    """Return the confusion matrix of class indices, both of shape (n,): rows true, columns predicted."""
     cells, counts = np.unique(truth.astype(np.int64) * n_classes + predicted, return_counts=True)
     rows, columns = np.divmod(cells, n_classes)
     found = Confusion(n_classes, rows.tolist(), columns.tolist(), counts.tolist())

@@ -1,4 +1,4 @@
-"""A learning curve, and its ``curve.json``, under the same contract as ``results.json``.
+"""The result of a learning curve, and its ``curve.json``, under the same contract as ``results.json``.
 
 ====================  ======================================================================================
 ``schema``            1
@@ -21,7 +21,7 @@
 ``cells``             ``{computed, resumed}``: cells of this run, and those found finished
 ====================  ======================================================================================
 
-``spaces``, ``extraction`` and the fields of `featx.results.base.StudyResult` are those of ``results.json``.
+``spaces``, ``extraction`` and the fields of `featx.results.base.AdvisedResult` are those of ``results.json``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.base import DatasetFacts, StudyResult
+from featx.results.base import AdvisedResult, DatasetFacts
 from featx.results.methods import Method
-from featx.results.reading import shown
+from featx.results.reading import quoted
 from featx.results.tables import Lines, interval_record, number_text
 from featx.results.writing import json_text
 
@@ -133,8 +133,8 @@ class Crossing:
 
 
 @dataclass
-class CurveResult(StudyResult):
-    """Learning curves of several methods on the same draws; its fields are those of this module's table."""
+class CurveResult(AdvisedResult):
+    """Learning curves of several methods on the same draws; the fields are those above."""
 
     kind: ClassVar[str] = "curve"
     title: ClassVar[str] = "learning curve"
@@ -156,25 +156,25 @@ class CurveResult(StudyResult):
     cells: dict[str, int] = field(default_factory=dict)
 
     def point(self, method: CurveMethod, level: CurveLevel) -> CurvePoint | None:
-        """Return a method at a level; None where it was not measured."""
+        """Return the point of a method at a level, or None."""
         for point in self.points:
             if (point.method, point.backbone, point.shots) == (method.name, method.backbone, level.shots):
                 return point
         return None
 
     def metric(self, method: CurveMethod, level: CurveLevel, name: str = "top1") -> Interval:
-        """Return a metric of a method at a level; undefined (NaN) where it was not measured."""
+        """Return a metric of a method at a level, or NaN if it was not measured."""
         point = self.point(method, level)
         return Interval(math.nan) if point is None else point.metrics.get(name, Interval(math.nan))
 
     def best(self, level: CurveLevel, kind: str | None = None) -> CurveMethod | None:
-        """Return the method with the highest mean top-1 at a level, references excluded."""
+        """Return the competing method (or the one of a `kind`) with the highest mean top-1 at a level."""
         asked = [m for m in self.methods if m.kind == kind or (kind is None and not m.is_reference)]
         found = [m for m in asked if math.isfinite(self.metric(m, level).value)]
         return max(found, key=lambda m: self.metric(m, level).value, default=None)
 
     def named(self, method: CurveMethod) -> str:
-        """Return a method's title, with its backbone where there are several."""
+        """Return a method's title, with its backbone if there are several."""
         return method.named(self.methods)
 
     def ranked(self) -> list[CurveMethod]:
@@ -204,13 +204,10 @@ class CurveResult(StudyResult):
     def records(self, *, draws: bool = False) -> list[dict[str, Any]]:
         """Return a row for each method and level or, with `draws`, for each method, level and draw.
 
-        Returns
-        -------
-        list of dict
-            ``method, title, kind, backbone, shots, per_class, n_train`` and then ``n_draws``, ``n_earlier``
-            (draws that an earlier run computed), and for each metric ``top1, top1_low, top1_high``; or
-            ``draw``, the metrics, ``seconds_fit``, ``seconds_predict_per_image``, ``params`` as JSON text
-            and ``earlier_run``.
+        The cells are ``method, title, kind, backbone, shots, per_class, n_train`` and then ``n_draws``,
+        ``n_earlier`` (draws that an earlier run computed), and for each metric ``top1, top1_low, top1_high``;
+        or ``draw``, the metrics, ``seconds_fit``, ``seconds_predict_per_image``, ``params`` as JSON text and
+        ``earlier_run``.
         """
         methods = {m.id: m for m in self.methods}
         levels = {level.shots: level for level in self.levels}
@@ -248,7 +245,7 @@ class CurveResult(StudyResult):
         for entry in entries:
             if (entry.method, entry.backbone) not in methods or entry.shots not in shots:
                 raise InputError(
-                    f"an entry of {shown(entry.method)} at {shown(entry.shots)} shots, which is not there"
+                    f"an entry of {quoted(entry.method)} at {quoted(entry.shots)} shots, which is not listed"
                 )
 
 

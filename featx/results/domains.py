@@ -14,7 +14,7 @@
 ``classifier``            name of the classifier behind every method
 ``space``                 the space the embeddings live in (weights, layer, ...)
 ``methods``               list of objects, as below
-``advice``, ...           and the other fields of `featx.results.base.StudyResult`
+``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
 ========================  ==================================================================================
 
 One method: ``name`` (``"source-only"``, ``"coral"``, ..., ``"target-trained"``), ``title``, ``kind``
@@ -33,7 +33,7 @@ from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.base import Column, StudyResult
+from featx.results.base import AdvisedResult, Column
 from featx.results.formats import format_p, format_points, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
 from featx.results.tables import interval_record, metric_column
@@ -41,7 +41,7 @@ from featx.results.tables import interval_record, metric_column
 KINDS = ("source", "adapted", "bound")
 
 
-# What a file says of a domain; see ``source`` and ``target`` above.
+# ``source`` and ``target`` in a file.
 class _Domain(TypedDict, total=False):
     name: str
     n_train: int | None
@@ -51,7 +51,7 @@ class _Domain(TypedDict, total=False):
 
 @dataclass
 class DomainMethod:
-    """One way to classify the target's images; the fields are those of ``methods`` above."""
+    """One way to classify the target's images; see ``methods`` above."""
 
     name: str
     title: str
@@ -69,7 +69,7 @@ class DomainMethod:
             )
 
     def metric(self, name: str) -> Interval:
-        """Return a metric by name; an undefined interval (NaN) where it was not measured."""
+        """Return a metric by name, or NaN if it was not measured."""
         return self.metrics.get(name, Interval(math.nan))
 
     @property
@@ -92,7 +92,7 @@ def points_against(m: DomainMethod) -> str:
 
 
 @dataclass
-class DomainResult(StudyResult):
+class DomainResult(AdvisedResult):
     """Source-only, adapted and target-trained classifiers on one target; the fields are those above."""
 
     kind: ClassVar[str] = "domains"
@@ -119,11 +119,8 @@ class DomainResult(StudyResult):
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each method, in the order in which they were tried.
 
-        Returns
-        -------
-        list of dict
-            ``name, title, kind``; for each metric ``top1, top1_low, top1_high``, ...; ``difference,
-            difference_low, difference_high, p_value`` against source-only; ``seconds``.
+        The cells are ``name, title, kind``; for each metric ``top1, top1_low, top1_high``, ...; ``difference,
+        difference_low, difference_high, p_value`` against source-only; ``seconds``.
         """
         records = []
         for m in self.methods:
@@ -146,14 +143,9 @@ class DomainResult(StudyResult):
 
 
 def advise_domains(source: Interval, methods: Sequence[DomainMethod]) -> str:
-    """Return what the shift costs, which adaptation helps or harms, and how much of the gap it closes.
+    """Say what the shift costs, which adaptation helps or harms, and how much of the gap it closes.
 
-    Parameters
-    ----------
-    source : Interval
-        Top-1 of the source-only classifier on its own domain.
-    methods : sequence of DomainMethod
-        Source-only first.
+    `source` is the top-1 of the source-only classifier on its own domain.
     """
     base = next(m for m in methods if m.kind == "source")
     bound = next(m for m in methods if m.kind == "bound")

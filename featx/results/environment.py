@@ -1,4 +1,4 @@
-"""Describe what a study ran on, for the reader who wants to run it again: versions and machine."""
+"""Describe versions and machine, for a reader who wants to repeat the study."""
 
 from __future__ import annotations
 
@@ -14,20 +14,11 @@ PACKAGES = (
 
 
 def describe_environment(device: str | None = None) -> dict[str, str | int]:
-    """Return the versions of what the numbers depend on, and the machine, without host or user name.
+    """Return versions of the packages that affect the numbers, and the machine without host or user name.
 
-    Nothing is imported for it: versions come from the packages' metadata, and the accelerator is named only
-    where torch has been imported already.
-
-    Parameters
-    ----------
-    device : str, optional
-        Where the networks ran, such as ``"cpu"``; by default what torch has, if it is loaded.
-
-    Returns
-    -------
-    dict
-        ``python``, ``platform``, ``processor``, ``cpus``, ``device``, and an entry for each package found.
+    The keys are ``python``, ``platform``, ``processor``, ``cpus``, ``device`` and the installed `PACKAGES`.
+    Nothing is imported: versions come from package metadata, and `device`, where the networks ran, defaults
+    to torch's accelerator only if torch is loaded.
     """
     found: dict[str, str | int] = {"python": platform.python_version()}
     for package in PACKAGES:

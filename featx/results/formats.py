@@ -1,4 +1,4 @@
-"""Write numbers as people do, the same in the terminal, the advice and the report."""
+"""Format numbers for people, the same in the terminal, the advice and the report."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def format_points(difference: float, signed: bool = True) -> str:
 
 
 def format_test(p_adjusted: float) -> str:
-    """Write an adjusted p-value as tables do: that no difference is shown, or how sure one is."""
+    """Write an adjusted p-value for a table: the value, or that no difference is shown."""
     p = format_p(p_adjusted)
     return f"no difference shown (p {p})" if p_adjusted >= ALPHA else p
 

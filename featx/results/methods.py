@@ -1,4 +1,4 @@
-"""What a comparison says of one method, and which method is the best."""
+"""The results of single methods, and the choice of the best one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, TypedDict
 from featx.errors import InputError
 from featx.metrics import METRICS, Interval
 from featx.results.confusion import DENSE_CLASSES, Confusion
-from featx.results.reading import shown
+from featx.results.reading import quoted
 
 KINDS = ("probe", "finetune", "floor")
-#: Level of the paired tests, two-sided, all together.
+#: Level of the paired tests, two-sided, for all pairs together.
 ALPHA = 0.05
 
 #: A training history: lists over epochs (and the number "best_epoch").
@@ -21,7 +21,7 @@ Curve = dict[str, Any]
 
 
 class Epochs(TypedDict, total=False):
-    """A training history in a file, as far as it is shown; other lists may be there."""
+    """The lists of a training history that reports show; a file may hold others."""
 
     epoch: list[int | float]
     train_loss: list[float | None]
@@ -32,7 +32,7 @@ class Epochs(TypedDict, total=False):
 
 
 class Test(TypedDict, total=False):
-    """A paired test against another method, in a file."""
+    """A paired test against another method."""
 
     method: str
     p_value: float | None
@@ -46,7 +46,7 @@ class Test(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that a method got wrong: class names, and the probability of the class it predicted."""
+    """A misclassified test image: names of the classes, and the probability of the predicted one."""
 
     id: str
     true: str
@@ -55,7 +55,7 @@ class Mistake:
 
 
 class Method:
-    """What every method of a study has: ``name``, ``title``, ``kind`` and ``backbone``."""
+    """The fields that every method of a study has."""
 
     name: str
     title: str
@@ -64,16 +64,16 @@ class Method:
 
     @property
     def is_reference(self) -> bool:
-        """Whether any method must beat it: majority class, raw pixels. It does not compete."""
+        """Whether it is a reference (majority class, raw pixels), which does not compete."""
         return self.kind == "floor"
 
     def named(self, among: Iterable[Method]) -> str:
-        """Return the title, with the backbone where there are several `among` the methods."""
+        """Return the title, with the backbone if the methods `among` have several."""
         several = len({m.backbone for m in among if m.backbone}) > 1
         return f"{self.title} · {self.backbone}" if several and self.backbone else self.title
 
     def in_table(self, among: Iterable[Method]) -> str:
-        """Return the same as tables show it, with a reference marked as one."""
+        """Return `named`, with references marked."""
         return self.named(among) + (" (reference)" if self.is_reference else "")
 
 
@@ -84,27 +84,27 @@ class TestedMethod(Method):
 
     @property
     def p_value(self) -> float:
-        """p-value of the test against the best method; NaN where there is none."""
+        """p-value of the test against the best method, or NaN."""
         return number_of(self.versus_best, "p_value")
 
     @property
     def p_adjusted(self) -> float:
-        """The same by Holm's method for all pairs that compete; a reference's is not adjusted."""
+        """The p-value adjusted by Holm for all competing pairs; that of a reference is not adjusted."""
         p = number_of(self.versus_best, "p_holm")
         return self.p_value if math.isnan(p) else p
 
 
 @dataclass
 class MethodResult(TestedMethod):
-    """One method on the test images; its fields are those of ``methods`` in the package's docstring.
+    """One method on the test images; the package's docstring describes the fields (``methods``).
 
     Parameters
     ----------
     curves : dict or sequence of dict
-        Lists over epochs, or a history, which becomes such lists: one dict an epoch, or
-        ``{"epochs": history, "best_epoch": ...}``.
+        Lists over epochs; or one dict per epoch, or ``{"epochs": history, "best_epoch": ...}``, which are
+        converted.
     confusion : list of list of int, ndarray of shape (n_classes, n_classes), or Confusion
-        Of more than `DENSE_CLASSES` classes it is kept as a `Confusion`.
+        Stored as a `Confusion` if there are more than `DENSE_CLASSES` classes.
     """
 
     name: str
@@ -126,7 +126,7 @@ class MethodResult(TestedMethod):
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(
-                f"method {shown(self.name)}: kind must be one of {', '.join(KINDS)}, got {shown(self.kind)}"
+                f"method {quoted(self.name)}: kind must be one of {', '.join(KINDS)}, got {quoted(self.kind)}"
             )
         if isinstance(self.curves, Sequence):
             self.curves = curves_from_history(self.curves)
@@ -139,45 +139,45 @@ class MethodResult(TestedMethod):
             self.confusion = Confusion.of(self.confusion)
 
     def metric(self, name: str) -> Interval:
-        """Return a metric by name; an undefined interval (NaN) where it was not measured."""
+        """Return a metric by name, or NaN if it was not measured."""
         return self.metrics.get(name, Interval(math.nan))
 
     @property
     def top1(self) -> float:
-        """Top-1 accuracy on the test images; NaN where it was not measured."""
+        """Top-1 accuracy on the test images, or NaN."""
         return self.metric("top1").value
 
     @property
     def cost(self) -> float:
-        """Seconds of extraction and fit together; NaN where no time was taken."""
+        """Seconds of extraction and fit together, or NaN."""
         times = [t for k in ("extract", "fit") if (t := self.seconds.get(k)) is not None and math.isfinite(t)]
         return float(sum(times)) if times else math.nan
 
     @property
     def energy(self) -> float:
-        """Joules of extraction and fit together; NaN unless both were measured."""
+        """Joules of extraction and fit together, or NaN unless both were measured."""
         parts = [self.joules.get(k) for k in ("extract", "fit")]
         return math.nan if None in parts else float(sum(p for p in parts if p))
 
 
 def number_of(test: Mapping[str, Any] | None, name: str) -> float:
-    """Return a number of a paired test; NaN where there is none."""
+    """Return a number of a paired test, or NaN."""
     found = (test or {}).get(name)
     return math.nan if found is None else float(found)
 
 
 def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:
-    """Turn one dict an epoch into lists over epochs; a value missing in an epoch becomes None."""
+    """Turn one dict per epoch into lists over epochs; missing values become None."""
     rows = list(history)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names} or None
 
 
 def best_method(methods: Iterable[MethodResult], metric: str = "top1") -> MethodResult | None:
-    """Return the method with the best value of `metric`, references excluded; None where there is none.
+    """Return the competing method with the best `metric`, or None.
 
-    Of equals: the one that the paired tests were made against, then a probe before a fine-tuned baseline (it
-    is cheaper), then the higher balanced accuracy and the lower log loss.
+    Ties go to the method that the others were tested against, then to a probe (it is cheaper than
+    fine-tuning), then to the higher balanced accuracy and the lower log loss.
     """
 
     def rank(m: MethodResult) -> tuple[float, ...]:
@@ -189,14 +189,14 @@ def best_method(methods: Iterable[MethodResult], metric: str = "top1") -> Method
 
 
 def ranked_methods(methods: Iterable[MethodResult], metric: str = "top1") -> list[MethodResult]:
-    """Return the methods by `metric`, the best first; of equals, :func:`best_method`'s before others."""
+    """Sort methods by `metric`, the best first; `best_method` comes before its equals."""
     methods = list(methods)
     best = best_method(methods, metric)
     return sorted(methods, key=lambda m: (-worth(m, metric), m is not best, m.is_reference))
 
 
 def worth(method: Any, metric: str) -> float:
-    """Return a metric with the sign that makes more better; minus infinity where it is undefined."""
+    """Return a metric with the sign that makes higher better, or minus infinity if it is undefined."""
     value = method.metric(metric).value
     if not math.isfinite(value):
         return -math.inf

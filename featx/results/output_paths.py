@@ -1,8 +1,8 @@
-"""Decide where results may be written, by looking at what is there; nothing here writes.
+"""Decide where results may be written; nothing here writes.
 
-A file is replaced only where featx wrote it, which its content tells: the attributes of an HDF5 file, the
-members of a model file, the first line of predictions. A folder takes results where it has none, or has those
-of the same study (same kind, same data), so that a study can go on. All else is refused without ``--force``.
+A file is replaced only if its content shows that featx wrote it: the attributes of an HDF5 file, the members
+of a model file, the first line of predictions. A folder takes results if it holds none, or those of the same
+study (same kind, same data), so that a study can be resumed. All else is refused without ``--force``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from featx.errors import FeatxError, InputError, OutputError, as_one_error
 from featx.results.reading import read_json
 
-#: Suffixes of each kind of file; no suffix at all is fine.
+#: Suffixes of each kind of file; a name without a suffix is fine.
 SUFFIXES: dict[str, tuple[str, ...]] = {
     "features": (".h5", ".hdf5"),
     "model": (".featx",),
@@ -29,7 +29,7 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 }
 _EXPERIMENT = ("experiment.toml", "environment.json")
 _RESULTS = ("results.json", "results.csv", "report.html")
-#: Title of each kind of study, and the files that it writes into its folder.
+#: Title of each kind of study, and the files in its folder.
 STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "compare": ("a comparison", (*_RESULTS, "methods.journal", *_EXPERIMENT)),
     "curve": ("a learning curve", ("curve.json", "curve.csv", "cells.journal", "report.html", *_EXPERIMENT)),
@@ -39,8 +39,8 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "domains": ("a comparison of domains", _RESULTS),
     "scores": ("scores of images", ("scores.csv", "scores.json")),
 }
-#: A larger file is not read.
-_MOST = 64 << 20
+#: Larger files are not read.
+_MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Study:
     kind : str
         A key of `STUDIES`.
     sources : tuple of str, or None
-        The data, as given; paths in full. None where results do not say.
+        The data: full paths, or names of datasets. None if a results file does not say.
     name : str
-        The name of the data, for results that do not.
+        The name of the data, to compare if the sources are unknown.
     """
 
     kind: str
@@ -63,8 +63,8 @@ class Study:
 
     @classmethod
     def of(cls, kind: str, *data: Any) -> Study:
-        """Return the study of a command, from the data that it was given."""
-        sources = tuple(located(one) for one in data if one is not None)
+        """Return the study of a command from its data arguments."""
+        sources = tuple(resolve_source(one) for one in data if one is not None)
         return cls(kind, sources, " -> ".join(Path(source).name for source in sources))
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class Study:
         return STUDIES[self.kind][0] + (f" of {of}" if of else "")
 
     def same(self, other: Study) -> bool:
-        """Return whether results of one may replace the other's; names decide where sources are unknown."""
+        """Return whether results of one may replace the other's; names decide if sources are unknown."""
         if self.kind != other.kind:
             return False
         if self.sources is not None and other.sources is not None:
@@ -80,8 +80,8 @@ class Study:
         return Path(self.name).stem == Path(other.name).stem
 
 
-def located(data: Any) -> str:
-    """Return a path in full, without links; any other word, such as the name of a dataset, as it is."""
+def resolve_source(data: Any) -> str:
+    """Return a full path without links; other words, such as the name of a dataset, stay as they are."""
     text = str(data)
     try:
         return os.path.realpath(text) if os.path.exists(text) or os.sep in text else text
@@ -90,7 +90,7 @@ def located(data: Any) -> str:
 
 
 def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False, option: str = "-o") -> Path:
-    """Return the file to write: what a link leads to, so that the link stays one.
+    """Return the file to write; a link is followed, so that it stays a link.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
     Raises
     ------
     OutputError
-        It is no regular file, its folder is missing or cannot be written, its suffix is that of something
-        else, or it is a file that featx did not write.
+        The path is not a regular file, its folder is missing or not writable, its suffix is wrong, or featx
+        did not write the file.
     """
     given, known = os.fspath(path), SUFFIXES[kind]
     if not given or "\0" in given:
@@ -128,10 +128,10 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
         except FileNotFoundError:
             return target
     if not stat.S_ISREG(found.st_mode):
-        raise OutputError(f"{given}: is there, and not a regular file; {other}")
+        raise OutputError(f"{given}: exists, and is not a regular file; {other}")
     if found.st_size and not force and not _is_own(target, kind):
         raise OutputError(
-            f"{given}: is there, and not a {kind} file of featx; {other}, or replace it with --force"
+            f"{given}: exists, and is not a {kind} file of featx; {other}, or replace it with --force"
         )
     return target
 
@@ -139,24 +139,15 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
 def output_folder(
     path: str | os.PathLike[str], study: Study, *, force: bool = False, option: str = "-o"
 ) -> Path:
-    """Return the folder that a study may write into; it is not made.
+    """Return the folder that a study may write into; it need not exist, and is not created.
 
-    Parameters
-    ----------
-    path : path-like
-        The folder, as the user gave it; it may be missing.
-    study : Study
-        What will be written.
-    force : bool, default=False
-        Also write over other results and over other files of the same names.
-    option : str, default="-o"
-        The option that gave the path, for messages.
+    Parameters are as in `output_file`; `force` allows to overwrite other results and other files.
 
     Raises
     ------
     OutputError
-        It is no folder, or holds results of another study, or files with the names of the study's files that
-        featx did not write.
+        The path is not a folder, or the folder holds results of another study, or files that the study would
+        overwrite and featx did not write.
     """
     given = os.fspath(path)
     if not given or "\0" in given:
@@ -171,7 +162,7 @@ def output_folder(
     if force:
         return folder
     studies = [found for name, read in _READERS.items() if name in there and (found := read(folder / name))]
-    told = any(found.sources for found in studies)  # by another file of the same folder
+    told = any(found.sources for found in studies)  # another file of the folder names the sources
     for other in studies:
         if not study.same(other) and (other.kind != study.kind or other.sources or not told):
             raise OutputError(
@@ -181,13 +172,14 @@ def output_folder(
     foreign = [] if studies else [name for name in written if not _is_journal(folder / name)]
     if foreign:
         raise OutputError(
-            f"{folder / foreign[0]}: is there, and is not of featx; {another}, or write over it with --force"
+            f"{folder / foreign[0]}: exists, and featx did not write it; {another}, or write over it with "
+            "--force"
         )
     return folder
 
 
 def _of_experiment(path: Path) -> Study | None:
-    """Return the study of an experiment file; None where it is no such file."""
+    """Return the study of an experiment file, or None for any other file."""
     try:
         with as_one_error(InputError):
             if not path.is_file() or path.stat().st_size > 1 << 20:
@@ -201,10 +193,10 @@ def _of_experiment(path: Path) -> Study | None:
 
 
 def _of_results(path: Path) -> Study | None:
-    """Return the study of a file of results; None where it is no such file."""
+    """Return the study of a results file, or None for any other file."""
     try:
         with as_one_error(InputError):
-            if not path.is_file() or path.stat().st_size > _MOST:
+            if not path.is_file() or path.stat().st_size > _MOST_BYTES:
                 return None
             content = read_json(path, "file of results")
             if not isinstance(content, Mapping) or not isinstance(content.get("schema"), int):
@@ -221,7 +213,7 @@ def _of_results(path: Path) -> Study | None:
         return None
 
 
-#: Every file of results has one of these keys.
+#: Every results file has one of these keys.
 _PARTS = ("methods", "tasks", "detectors", "candidates", "measures", "draws", "scores")
 _READERS: dict[str, Callable[[Path], Study | None]] = {
     "experiment.toml": _of_experiment,
@@ -232,7 +224,7 @@ _READERS: dict[str, Callable[[Path], Study | None]] = {
 
 
 def _about(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the parts of a result that tell what the images are."""
+    """Return the parts of a result that describe the data."""
     sets = content.get("sets")
     parts = [content.get(name) for name in ("dataset", "source", "target")]
     return [part for part in [*parts, *(sets if isinstance(sets, list) else [])] if isinstance(part, Mapping)]
@@ -244,7 +236,7 @@ def _sources(about: Mapping[str, Any]) -> list[str]:
 
 
 def _is_journal(path: Path) -> bool:
-    """Return whether this is a journal of finished cells, which a study only adds to."""
+    """Return whether this is a journal of finished cells, which a study only appends to."""
     try:
         with as_one_error(InputError):
             if path.suffix != ".journal" or not path.is_file() or path.is_symlink():
@@ -256,7 +248,7 @@ def _is_journal(path: Path) -> bool:
 
 
 def _is_own(path: Path, kind: str) -> bool:
-    """Return whether featx wrote a file, and it is of this kind."""
+    """Return whether featx wrote this file as a file of this kind."""
     try:
         with as_one_error(InputError):
             return _OWN[kind](path)

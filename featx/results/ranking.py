@@ -17,9 +17,9 @@
 ``cka``                   matrix in the order of ``candidates``: debiased linear CKA; null where undefined
 ``cka_images``            images that CKA was computed from
 ``spaces``                list of spaces in the order of ``candidates``
-``forward_passes``        images sent through a network in this run
 ``seconds``               object: backbone -> seconds of extraction
 ``notes``                 list of sentences
+``forward_passes``, ...   and the other fields of `featx.results.base.StudyResult`
 ========================  ==================================================================================
 """
 
@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from featx.metrics import Interval
-from featx.results.base import DatasetFacts, Result
+from featx.results.base import DatasetFacts, StudyResult
 from featx.results.tables import Lines, interval_record, number_text
 
 #: The title of each score.
@@ -58,7 +58,7 @@ class Candidate:
 
 
 @dataclass
-class RankingResult(Result):
+class RankingResult(StudyResult):
     """Backbones or layers with their scores; the fields are those above."""
 
     kind: ClassVar[str] = "ranking"
@@ -70,7 +70,6 @@ class RankingResult(Result):
     cka: list[list[float]] = field(default_factory=list)
     cka_images: int = 0
     spaces: list[dict[str, Any]] = field(default_factory=list)
-    forward_passes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -80,7 +79,7 @@ class RankingResult(Result):
         return len({c.backbone for c in self.candidates}) < len(self.candidates)
 
     def ranked(self) -> list[Candidate]:
-        """Return the best first, by the probe or, without one, by LogME; layers stay in their order."""
+        """Sort candidates by the probe, or by LogME without one; layers of a backbone keep their order."""
         if self.several_layers:
             return list(self.candidates)
 
@@ -91,7 +90,7 @@ class RankingResult(Result):
         return sorted(self.candidates, key=worth, reverse=True)
 
     def best(self, score: str | None = None) -> Candidate | None:
-        """Return the candidate with the best probe, or with the best of a score; None where none has it."""
+        """Return the candidate with the best probe, or with the best `score`; None if no candidate has it."""
         found = {}
         for i, c in enumerate(self.candidates):
             value = (c.probe.value if c.probe is not None else None) if score is None else c.scores.get(score)
@@ -100,7 +99,7 @@ class RankingResult(Result):
         return self.candidates[max(found, key=lambda i: found[i])] if found else None
 
     def verdict(self) -> str:
-        """Return what the probe says, and how much would be lost by choosing with LogME."""
+        """Name the candidate with the best probe, and what a choice by LogME would lose."""
         best, chosen = self.best(), self.best("logme")
         if best is None or best.probe is None:
             return "" if chosen is None else f"LogME is highest for {_named(chosen)}."

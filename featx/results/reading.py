@@ -1,7 +1,7 @@
-"""Read results back: a file that anybody may have written becomes data of the right types, or one error.
+"""Read and check results: whoever wrote the file, it becomes data of the right types or one error.
 
-`read_json` reads the file; `built` makes of it what a type says, such as a dataclass with everything in it. A
-field may say more about its content than its type does: ``metadata={"json": a TypedDict}``.
+`read_json` reads the file, `parse_as` converts its content to a type, such as a dataclass. A dataclass field
+whose type is too general names the type of its JSON: ``metadata={"json": a TypedDict}``.
 """
 
 from __future__ import annotations
@@ -19,27 +19,14 @@ from typing import Any, Literal, NoReturn, Union
 
 from featx.errors import InputError, as_one_error
 
-#: Larger than any count or size that is in a result.
+#: Bound for counts and sizes in a result.
 _LARGEST = 2**53
-#: Metadata of a dataclass field that is neither written nor read.
+#: Metadata of a dataclass field that stays out of the file.
 NOT_STORED = {"stored": False}
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
-    """Read a JSON file.
-
-    Parameters
-    ----------
-    path : path-like
-        A regular file, UTF-8.
-    what : str
-        What it should be, for the message: ``"results.json"``.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read or is no JSON; the message names it.
-    """
+    """Read a regular JSON file, or raise `InputError` with the path and `what` it should be."""
     place = os.fspath(path)
     with as_one_error(lambda reason: InputError(f"{place}: not a readable {what}: {reason}")):
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -48,24 +35,12 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
             return json.loads(file.read().decode("utf-8"), parse_constant=_no_number)
 
 
-def built(kind: Any, value: Any, place: str = "") -> Any:
-    """Make what a type says of plain JSON.
+def parse_as(kind: Any, value: Any, place: str = "") -> Any:
+    """Convert parsed JSON to a type, or raise `InputError` that names the `place`: ``methods[2].metrics``.
 
-    Parameters
-    ----------
-    kind : type
-        A dataclass (its method ``check``, if it has one, is called), a `TypedDict`, ``list[...]``,
-        ``dict[str, ...]``, a union, ``int``, ``float``, ``str``, ``bool``, ``None`` or ``Any``.
-    value : object
-        From a parsed file. Where a number is expected, null is NaN; keys that a dataclass does not know are
-        left out.
-    place : str
-        How messages name it: ``"methods[2].metrics"``.
-
-    Raises
-    ------
-    InputError
-        A value is of another type, is missing, or is no finite number.
+    `kind` is a dataclass (its method ``check`` is called, if it has one), a `TypedDict`, ``list[...]``,
+    ``dict[str, ...]``, a union, ``int``, ``float``, ``str``, ``bool``, ``None`` or ``Any``. Where a number is
+    expected, null becomes NaN; unknown keys of a dataclass are ignored.
     """
     if kind is Any:
         return value
@@ -81,16 +56,17 @@ def built(kind: Any, value: Any, place: str = "") -> Any:
         (inner,) = typing.get_args(kind)
         items = value if isinstance(value, list | tuple) else _refuse(place, "a list", value)
         if inner is int and all(type(item) is int and abs(item) <= _LARGEST for item in items):
-            return list(items)  # a row of a large confusion matrix: no name for each number
-        return [built(inner, item, f"{place}[{i}]") for i, item in enumerate(items)]
+            return list(items)  # fast path for a row of a large confusion matrix
+        return [parse_as(inner, item, f"{place}[{i}]") for i, item in enumerate(items)]
     if origin is dict:
         inner = typing.get_args(kind)[1]
-        return {name: built(inner, item, f"{place}.{name}") for name, item in _mapping(value, place).items()}
+        content = _mapping(value, place)
+        return {name: parse_as(inner, item, f"{place}.{name}") for name, item in content.items()}
     if typing.is_typeddict(kind):
         hints, content = _hints(kind), _mapping(value, place)
         if missing := sorted(kind.__required_keys__ - set(content)):
             raise InputError(f"{place[:200]}.{missing[0]} is missing")
-        return {n: built(hints.get(n, Any), item, f"{place}.{n}") for n, item in content.items()}
+        return {n: parse_as(hints.get(n, Any), item, f"{place}.{n}") for n, item in content.items()}
     if dataclasses.is_dataclass(kind):
         found = kind(**_fields(kind, _mapping(value, place), place))  # type: ignore[operator]
         if hasattr(found, "check"):
@@ -104,7 +80,7 @@ def _fields(kind: Any, content: Mapping[str, Any], place: str) -> dict[str, Any]
     for field in dataclasses.fields(kind):
         inside = f"{place}.{field.name}".lstrip(".")
         if field.name in content and field.metadata.get("stored", True):
-            found[field.name] = built(hints[field.name], content[field.name], inside)
+            found[field.name] = parse_as(hints[field.name], content[field.name], inside)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{inside[:200]} is missing")
     return found
@@ -119,16 +95,16 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _either(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
-    """Build the first of several types that the value fits; the message is that of the last one."""
+    """Convert to the first type of a union that fits; the message is that of the last type."""
     if value is None and type(None) in kinds:
         return None
     kinds = tuple(kind for kind in kinds if kind is not type(None))
     for kind in kinds[:-1]:
         try:
-            return built(kind, value, place)
+            return parse_as(kind, value, place)
         except InputError:
             continue
-    return built(kinds[-1], value, place)
+    return parse_as(kinds[-1], value, place)
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:
@@ -152,8 +128,8 @@ def _number_or_text(kind: type, value: Any, place: str) -> Any:
     return float(value) if not math.isinf(value) else _refuse(place, "a finite number", value)
 
 
-def shown(value: Any, most: int = 60) -> str:
-    """Return a value of a file as a message quotes it: on one line, at most `most` characters."""
+def quoted(value: Any, most: int = 60) -> str:
+    """Return a value for a message: on one line, with at most `most` characters."""
     if isinstance(value, Mapping | list):
         return type(value).__name__
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
@@ -164,7 +140,7 @@ def shown(value: Any, most: int = 60) -> str:
 
 def _refuse(place: str, expected: str, value: Any) -> NoReturn:
     place = place if len(place) <= 200 else f"{place[:199]}…"
-    raise InputError(f"{place} must be {expected}, got {shown(value)}")
+    raise InputError(f"{place} must be {expected}, got {quoted(value)}")
 
 
 def _no_number(text: str) -> NoReturn:

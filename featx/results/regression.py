@@ -1,4 +1,4 @@
-"""A comparison whose task is a number: other metrics, another order, the same file."""
+"""The result of a comparison of regressors: other metrics, another order, the same files."""
 
 from __future__ import annotations
 
@@ -51,17 +51,7 @@ class RegressionResult(ComparisonResult):
 
 
 def advise_numbers(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None) -> str:
-    """Return what the measurements of a regression say, in a few plain sentences.
-
-    Parameters
-    ----------
-    methods : iterable of MethodResult
-        All methods, with ``versus_best`` filled in for all but the best.
-    n_test : int
-        Test images.
-    repeats : Repeats, optional
-        The same methods over several splits.
-    """
+    """Say what to use and how sure that is; parameters as in `featx.results.advise`."""
     methods = list(methods)
     best = best_method(methods, "mae")
     if best is None:

@@ -1,4 +1,4 @@
-"""A comparison on several drawn splits: what each method reached on each of them, and in the mean."""
+"""A comparison on several drawn splits: each method's metrics on each split, and their means."""
 
 from __future__ import annotations
 
@@ -10,29 +10,13 @@ from featx.errors import InputError
 from featx.metrics import METRICS, Interval
 from featx.results.formats import format_metric, format_test
 from featx.results.methods import Test, TestedMethod
-from featx.results.reading import shown
+from featx.results.reading import quoted
 from featx.results.tables import Lines
 
 
 @dataclass
 class RepeatedMethod(TestedMethod):
-    """One method on all the splits.
-
-    Attributes
-    ----------
-    name, title, kind, backbone
-        As of `MethodResult`.
-    metrics : dict of str to list of float
-        The value on each split, in the order of `Repeats.seeds`.
-    means : dict of str to Interval
-        Mean over the splits, with its 95 % interval.
-    seconds : list of float or None
-        The fit on each split.
-    versus_best : dict or None
-        None for the best one, else as in `MethodResult`, but of the corrected resampled t-test.
-    earlier_run : list of str or None
-        For each split, when an earlier run computed it; None where this run did.
-    """
+    """One method on all splits; the package's docstring describes the fields (``repeats``)."""
 
     name: str
     title: str
@@ -45,25 +29,13 @@ class RepeatedMethod(TestedMethod):
     earlier_run: list[str | None] = field(default_factory=list)
 
     def mean(self, metric: str) -> Interval:
-        """Return the mean of a metric; undefined (NaN) where it was not measured."""
+        """Return the mean of a metric, or NaN if it was not measured."""
         return self.means.get(metric, Interval(math.nan))
 
 
 @dataclass
 class Repeats:
-    """All methods on several drawn splits.
-
-    Attributes
-    ----------
-    seeds : list of int
-        The seed of each split, and of everything drawn on it.
-    n_train, n_test : list of int
-        Images of each split.
-    metric : str
-        The metric that ranks the methods and is tested: ``"top1"``, or ``"mae"`` where a number is predicted.
-    methods : list of RepeatedMethod
-        The best mean first.
-    """
+    """All methods on several drawn splits; the package's docstring describes the fields."""
 
     seeds: list[int]
     n_train: list[int]
@@ -72,15 +44,15 @@ class Repeats:
     methods: list[RepeatedMethod]
 
     def best(self) -> RepeatedMethod | None:
-        """Return the method that the others were tested against; None where there are only references."""
+        """Return the method that the others were tested against; None if all are references."""
         return next((m for m in self.methods if not m.is_reference and m.versus_best is None), None)
 
     def of(self, name: str, backbone: str | None) -> RepeatedMethod | None:
-        """Return the method of that name on that backbone, if it is there."""
+        """Return a method by name and backbone, or None."""
         return next((m for m in self.methods if (m.name, m.backbone) == (name, backbone)), None)
 
     def mean(self, name: str, backbone: str | None, metric: str) -> float:
-        """Return the mean of a metric of one method; NaN where there is none."""
+        """Return the mean of a metric of one method, or NaN."""
         found = self.of(name, backbone)
         return math.nan if found is None else found.mean(metric).value
 
@@ -90,7 +62,7 @@ class Repeats:
         return f"mean {METRICS[self.metric].title.removeprefix('mean ')}"
 
     def digits(self, value: float) -> str:
-        """Return a value of the metric as tables show it."""
+        """Format a value of the metric as tables show it."""
         return format_metric(self.metric, Interval(value))
 
     def lines(self) -> Lines:
@@ -107,11 +79,11 @@ class Repeats:
         return lines
 
     def check(self) -> None:
-        """Refuse methods without one value for each split, read from a damaged file."""
+        """Raise `InputError` for methods without one value per split (a damaged file)."""
         if not (n := len(self.seeds)):
             raise InputError("repeats: there are no seeds")
         if self.metric not in METRICS:
-            raise InputError(f"repeats: {shown(self.metric)} is no metric")
+            raise InputError(f"repeats: {quoted(self.metric)} is not a metric")
         for m in self.methods:
             if self.metric not in m.metrics or any(len(values) != n for values in m.metrics.values()):
-                raise InputError(f"repeats: {shown(m.name)} has not one value for each of {n} seeds")
+                raise InputError(f"repeats: {quoted(m.name)} has not one value for each of {n} seeds")

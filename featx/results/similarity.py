@@ -21,9 +21,8 @@
 ``most_different``        list of ``{set, id, log_ratio}``: the images of each set that look least like the
                           other one; ``log_ratio`` = ln(density of its own set / density of the other one)
                           at the image, by the linear classifier
-``forward_passes``        images sent through a network in this run
-``seed``                  the seed of everything drawn
 ``notes``                 list of sentences
+``forward_passes``, ...   and the other fields of `featx.results.base.StudyResult`
 ========================  ==================================================================================
 """
 
@@ -35,11 +34,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
-from featx.results.base import Column, Result
+from featx.results.base import Column, StudyResult
 from featx.results.formats import p_in_text
 from featx.results.tables import Lines
 
-#: Random divisions behind the column ``chance``.
+#: Number of random divisions behind the column ``chance``.
 CHANCE_DRAWS = 3
 
 MEASURES = {
@@ -53,7 +52,7 @@ MEASURES = {
 }
 
 
-# What a file says of a set, a distance, the test and an image; see above.
+# ``sets``, ``measures``, ``test`` and ``most_different`` in a file.
 class _Set(TypedDict):
     name: str
     n: int
@@ -79,7 +78,7 @@ class _Image(TypedDict):
 
 
 @dataclass
-class SimilarityResult(Result):
+class SimilarityResult(StudyResult):
     """Two sets compared; the fields are those above."""
 
     kind: ClassVar[str] = "similarity"
@@ -99,8 +98,6 @@ class SimilarityResult(Result):
     told_apart: float
     most_different: list[dict[str, Any]] = field(metadata={"json": list[_Image]})
     alpha: float = 0.05
-    forward_passes: int = 0
-    seed: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -109,7 +106,7 @@ class SimilarityResult(Result):
         return bool(self.test["p_value"] < self.alpha)
 
     def value(self, name: str) -> float:
-        """Return a distance by name; NaN where there is none."""
+        """Return a distance by name, or NaN."""
         found = next(m["value"] for m in self.measures if m["name"] == name)
         return math.nan if found is None else float(found)
 

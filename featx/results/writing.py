@@ -1,4 +1,4 @@
-"""Write a text file so that a reader finds the old one or the whole new one; make values plain JSON."""
+"""Write text files atomically, and convert values to plain JSON."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ from featx.options import check_options
 
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Write text as UTF-8 so that a reader finds the old file or the whole new one.
+    """Write UTF-8 text so that a reader finds the old file or the complete new one, else `OutputError`.
 
-    Missing parent folders are made. A lone surrogate (from a file name that is not UTF-8) is written as
-    its backslash escape, which in JSON means that very character.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
+    Missing parent folders are created. A lone surrogate (from a file name that is not UTF-8) is written as
+    its backslash escape, which JSON reads as the same character.
     """
     target = Path(path)
     try:
@@ -34,14 +29,8 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
-def make_folder(directory: str | os.PathLike[str]) -> Path:
-    """Make a folder for results, if it is missing, and prove that it can be written.
-
-    Raises
-    ------
-    OutputError
-        It cannot.
-    """
+def make_writable_folder(directory: str | os.PathLike[str]) -> Path:
+    """Create a folder for results if it is missing, and write a test file there, else `OutputError`."""
     check_options(directory=directory)
     folder = Path(directory)
     try:
@@ -49,7 +38,7 @@ def make_folder(directory: str | os.PathLike[str]) -> Path:
         trial = folder / ".featx-write-test"
         trial.write_bytes(b"")
         trial.unlink()
-    except (OSError, ValueError) as error:  # ValueError: a name that is no text
+    except (OSError, ValueError) as error:  # ValueError: a null byte or a lone surrogate in the name
         raise OutputError(f"{folder}: cannot be written ({reason_of(error)}); choose another -o") from None
     return folder
 
@@ -60,10 +49,10 @@ def json_text(x: Any) -> str:
 
 
 def plain(x: Any) -> Any:
-    """Return `x` as JSON values.
+    """Convert `x` to JSON values.
 
-    Dataclasses become objects, tuples, sets and arrays lists, NaN and infinities None; anything else that
-    JSON lacks becomes its text.
+    Dataclasses become objects; tuples, sets and arrays become lists; NaN and infinities become None; any
+    other object becomes its `str`.
     """
     if hasattr(x, "__dataclass_fields__"):
         return {name: plain(getattr(x, name)) for name in x.__dataclass_fields__}

@@ -14,7 +14,7 @@ from featx.data.features import Failure, check_rows
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.options import Network, Reading, Run, SimilarityOptions, checked, require_no_network
-from featx.results import NOT_STORED
+from featx.results import NOT_STORED, describe_environment
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.studies.collections import has_rows, open_dataset, open_features
 from featx.studies.output import Reported
@@ -193,6 +193,7 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
         most_different=_most_different(first, second, domain.log_ratio, top),
         forward_passes=first.passes + second.passes,
         seed=seed,
+        environment=describe_environment(),
         notes=notes,
     )
     result.thumbnails = _thumbnails(first, second, result.most_different)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from featx.data import exclude_folder
-from featx.results.writing import make_folder
+from featx.results.writing import make_writable_folder
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +35,7 @@ def prepare_output(directory: str | Path) -> Path:
     OutputError
         It cannot.
     """
-    folder = make_folder(directory)
+    folder = make_writable_folder(directory)
     exclude_folder(folder)
     return folder
 

@@ -26,6 +26,7 @@ from featx.errors import DatasetError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.metrics import Interval
 from featx.options import Network, RankOptions, Reading, Run, checked, listed
+from featx.results import describe_environment
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.studies.collections import open_dataset
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
@@ -97,7 +98,7 @@ def rank(
     names = listed(backbones)
     cuts = [_cuts(name, layers, network) for name in names]
 
-    result = Ranking({}, [])
+    result = Ranking({}, [], seed=seed, environment=describe_environment())
     result.notes += study_notes(dataset)
     scored: list[np.ndarray] = []
     for members, logits in cuts:

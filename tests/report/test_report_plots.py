@@ -9,7 +9,14 @@ import sys
 import pytest
 
 from featx.metrics import Interval
-from featx.report.plots import confusion_plot, confusions, cost_plot, curves_plot, front, shortened
+from featx.report.plots import (
+    confusion_plot,
+    cost_plot,
+    curves_plot,
+    frequent_confusions,
+    pareto_front,
+    shorten,
+)
 from featx.report.svg import INK, inline_svg
 from featx.results import MethodResult
 
@@ -60,7 +67,7 @@ def test_the_front_holds_what_nothing_faster_is_as_good_as():
             ("as good", 0.9, 60.0),
         )
     ]
-    assert [m.name for m in front(methods)] == ["quick", "good"]
+    assert [m.name for m in pareto_front(methods)] == ["quick", "good"]
 
 
 def test_confusion_matrix_draws_only_cells_with_images_and_their_counts():
@@ -96,7 +103,7 @@ def test_no_matrix_and_no_curves_give_no_figure():
 
 def test_confusions_come_most_frequent_first():
     method = MethodResult("a", "A", "probe", confusion=[[5, 1, 3], [0, 9, 0], [2, 0, 7]])
-    assert confusions(method, "xyz") == [(3, "x", "z"), (2, "z", "x"), (1, "x", "y")]
+    assert frequent_confusions(method, "xyz") == [(3, "x", "z"), (2, "z", "x"), (1, "x", "y")]
 
 
 def test_curves_show_both_parts_and_the_epoch_kept(comparison):
@@ -158,8 +165,8 @@ def test_any_class_name_can_be_drawn(name):
 
 
 def test_long_names_are_cut():
-    assert shortened("a  b\nc") == "a b c"
-    assert len(shortened("x" * 60)) == 22
+    assert shorten("a  b\nc") == "a b c"
+    assert len(shorten("x" * 60)) == 22
 
 
 def test_the_report_leaves_the_global_state_of_pyplot_alone():

@@ -12,7 +12,7 @@ from featx.metrics import METRICS, Interval
 from featx.report import render
 from featx.report.page import fill_template
 from featx.report.scale import Scale
-from featx.report.table import Cell, Column, drawn_column, format_test, make_table, metric_column
+from featx.report.table import Cell, Column, describe_test, drawn_column, make_table, metric_column
 from featx.results.ranking import Candidate, RankingResult
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
@@ -77,9 +77,9 @@ def test_an_interval_is_drawn_where_it_lies(value, styles):
 
 
 def test_what_a_p_value_says():
-    assert format_test(0.2) == "no difference\nshown, p 0.20"
-    assert format_test(0.01) == "p 0.010"
-    assert format_test(0.03, shown=False) == "no difference\nshown, p 0.030"
+    assert describe_test(0.2) == "no difference\nshown, p 0.20"
+    assert describe_test(0.01) == "p 0.010"
+    assert describe_test(0.03, shown=False) == "no difference\nshown, p 0.030"
 
 
 def test_a_view_that_lacks_something_is_an_error():
@@ -102,7 +102,10 @@ def test_a_ranking_says_how_it_was_made_and_its_names_stay_text():
     result.command = "featx rank photos/"
     page = render(result)
     assert "<img" not in page
+    result.environment = {"python": "3.12"}
+    page = render(result)
     assert "featx rank photos/" in page
+    assert "Versions and machine" in page
     for words in ("Kendall tau", "Accuracy against depth", "How alike the embeddings are"):
         assert words in page
 

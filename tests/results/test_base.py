@@ -150,6 +150,14 @@ def test_a_file_that_is_no_result_is_refused(tmp_path, content):
         Audit.read_json(tmp_path / "none.json")
 
 
+def test_a_file_without_the_time_it_was_written_gets_none(tmp_path):
+    content = RESULTS[-1].to_dict()
+    del content["created"], content["command"]  # as version 0.1 wrote it
+    again = SimilarityResult.from_dict(content)
+    assert again.created == ""
+    assert again.command is None
+
+
 def test_a_folder_that_cannot_be_written_is_named(audit, tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):

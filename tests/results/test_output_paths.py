@@ -95,6 +95,10 @@ def test_every_study_goes_on_in_its_own_folder_and_in_no_other(home, capsys, com
     assert "out: holds " in line
     assert str(home / "c.h5") in line
     assert "results" not in line or "--force" in line
+    for file in Path("out").glob("[rc]*.json"):  # results.json or curve.json
+        content = json.loads(file.read_text())
+        assert content["command"].startswith("featx ")
+        assert content["environment"]["python"]
     assert "holds" in refused(capsys, "compare", "b.h5", "-o", "out", *COMPARE)
 
 
@@ -104,7 +108,7 @@ def test_files_of_others_with_the_same_names_are_not_written_over(home, capsys, 
     Path("out").mkdir()
     Path("out", name).write_bytes(content)
     line = refused(capsys, "compare", "a.h5", "-o", "out", *COMPARE)
-    assert f"out{os.sep}{name}: is there, and is not of featx" in line
+    assert f"out{os.sep}{name}: exists, and featx did not write it" in line
     if content == b"mine":
         assert main(["compare", "a.h5", "-o", "out", "--force", *COMPARE]) == 0
 
@@ -117,7 +121,7 @@ def test_finished_work_alone_is_gone_on_with(home, capsys):
     assert "2 of 2 methods were taken from an earlier run" in capsys.readouterr().out
     Path("other").mkdir()
     Path("other/methods.journal").write_text("mine")
-    assert "is not of featx" in refused(capsys, "compare", "a.h5", "-o", "other", *COMPARE)
+    assert "featx did not write it" in refused(capsys, "compare", "a.h5", "-o", "other", *COMPARE)
 
 
 def test_other_files_in_a_folder_are_no_hindrance(home):
@@ -183,7 +187,7 @@ def test_a_file_of_featx_is_known_by_its_content(tmp_path, monkeypatch):
     for name in ("own.csv", "own.jsonl", "empty.csv", "new.csv"):
         assert output_file(name, "predictions") == tmp_path / name
     for name, kind in (("mine.csv", "predictions"), ("mine.featx", "model")):
-        with pytest.raises(OutputError, match=rf"{name}: is there, and not a {kind} file of featx;"):
+        with pytest.raises(OutputError, match=rf"{name}: exists, and is not a {kind} file of featx;"):
             output_file(name, kind)
         assert output_file(name, kind, force=True) == tmp_path / name
 

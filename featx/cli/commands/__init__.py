@@ -1,6 +1,6 @@
-"""The commands, a module each: ``HELP`` for the list of commands, ``add(parser)`` and ``run(args)``.
+"""The commands. Each module is one: ``HELP`` for the list of commands, ``add(parser)`` and ``run(args)``.
 
-A module in this package is a command of its name. Nothing heavy is imported before `run` is called.
+Nothing heavy is imported before `run` is called.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 import os
 from types import ModuleType
 
-#: Commands in the order of the list that ``featx --help`` shows; those not named here follow.
+#: The order of commands in ``featx --help``; other modules follow.
 _ORDER = (
     "extract", "compare", "curve", "run", "train", "predict", "anomaly", "backbones", "rank", "similarity",
     "search", "label", "inspect", "cache",
@@ -17,7 +17,7 @@ _ORDER = (
 
 
 def command_names() -> list[str]:
-    """Return the names of the commands, in the order of their list."""
+    """Return the names of the commands, in the order of `_ORDER`."""
     files = [file.removesuffix(".py") for folder in __path__ for file in os.listdir(folder) if ".py" in file]
     found = [name for name in files if name.isidentifier() and name != "__init__"]
     return sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))

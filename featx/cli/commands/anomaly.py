@@ -1,4 +1,4 @@
-"""``featx anomaly``: detectors compared where the truth is known, or images scored where it is not."""
+"""``featx anomaly``: compare detectors if the truth is known, or score images if it is not."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ HELP = "find images unlike the normal ones"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "With DATA by class: each class, or those of --normal, is normal, and detectors are scored on how "
-        "well they tell the test images of the others from it. With NORMAL and TEST: fits on NORMAL and "
-        "writes how anomalous each image of TEST is; with --normal, which needs the classes of TEST, "
-        "detectors are scored on that."
+        "Without TEST: takes each class of DATA in turn (or the classes of --normal together) as normal, and "
+        "measures how well detectors find the test images of the other classes. With TEST: fits on the "
+        "normal images in DATA and writes how anomalous each image of TEST is; with --normal, which needs "
+        "the classes of TEST, detectors are measured on TEST."
     )
     add_data(parser, "; or an .h5 file; with TEST: normal images")
     parser.add_argument("test", nargs="?", metavar="TEST", help="images to judge")
@@ -39,7 +39,7 @@ def add(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Score the images of TEST, or compare detectors, and list what could not be read."""
     if args.split_by is None:
-        del args.split_by  # None would replace the default of `find_anomalies`
+        del args.split_by  # None would override the default of `find_anomalies`
     scoring = args.test is not None and not args.normal
     list_failures(_score(args) if scoring else _compare(args))
 
@@ -48,7 +48,7 @@ def run(args: Namespace) -> None:
 def _score(args: Namespace) -> list[Any]:
     from featx.options import OPTIONS
     from featx.results import write_atomically
-    from featx.results.output_paths import located
+    from featx.results.output_paths import resolve_source
     from featx.studies.comparison import find_anomalies
 
     folder = Path(args.output)
@@ -64,7 +64,7 @@ def _score(args: Namespace) -> list[Any]:
     about = {
         "schema": 1,
         "kind": "scores",
-        "dataset": {"source": [located(args.data), located(args.test)]},
+        "dataset": {"source": [resolve_source(args.data), resolve_source(args.test)]},
         "scores": "scores.csv",
     }
     write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
@@ -80,11 +80,11 @@ def _score(args: Namespace) -> list[Any]:
 
 @into_folder("anomaly", "data", "test")
 def _compare(args: Namespace) -> list[Any]:
-    from featx.results.output_paths import located
+    from featx.results.output_paths import resolve_source
     from featx.studies.comparison import compare_detectors
 
     result = compare_detectors(**keywords(args, compare_detectors))
-    result.dataset["source"] = [located(data) for data in (args.data, args.test) if data is not None]
+    result.dataset["source"] = [resolve_source(data) for data in (args.data, args.test) if data is not None]
     result.command = command_line()
     report = result.save(args.output)
     say(result.table())

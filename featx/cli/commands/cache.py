@@ -16,7 +16,7 @@ from featx.errors import InputError
 if TYPE_CHECKING:
     from featx.cache import Cache, Space, SpaceInfo
 
-HELP = "look after the embedding cache"
+HELP = "show, check, tidy or clear the embedding cache"
 
 #: Exit status of ``featx cache verify`` when something was damaged.
 DAMAGED = 3
@@ -24,7 +24,7 @@ DAMAGED = 3
 
 def add(parser: ArgumentParser) -> None:
     """Add the actions and their arguments."""
-    parser.description = "Looks after the embedding cache."
+    parser.description = "Shows, checks, tidies or clears the embedding cache."
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     p = actions.add_parser("info", help="what is in it: spaces, rows, bytes, last use")
@@ -43,7 +43,7 @@ def add(parser: ArgumentParser) -> None:
 
     p = actions.add_parser(
         "gc",
-        help="remove what no one needs, merge small files",
+        help="remove files that are no longer needed, merge small files",
         description="Removes what killed processes left, files in quarantine and empty spaces; merges small "
         "files; forgets images that are gone. Other programs may use the cache meanwhile.",
     )
@@ -109,7 +109,7 @@ def info(args: Namespace) -> int:
 
 
 def verify(args: Namespace) -> int:
-    """Check every row, and say what is damaged."""
+    """Check every row and report damage."""
     from featx.progress import Progress
 
     cache = _opened(args)

@@ -1,17 +1,16 @@
-"""``featx compare``: the main job, or DATA against another domain."""
+"""``featx compare``: compare classifiers on one dataset, or train on one domain and test on another."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from featx.cli.experiment import show
 from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import command_line, into_folder, say_notes
+from featx.cli.output import command_line, into_folder, say_notes, show_experiment
 from featx.errors import InputError
 from featx.terminal import say
 
-HELP = "the main job: probes, floors and the fine-tuned baseline on the same split"
+HELP = "compare probes, reference rows and the fine-tuned baseline on one split"
 
 
 def add(parser: ArgumentParser) -> None:
@@ -40,8 +39,8 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--target-domain",
         metavar="DATA2",
-        help="train on DATA, test on this collection of the same classes: source-only, adapted without its "
-        "labels, and trained on its own training images (one backbone, one classifier, no fine-tuning)",
+        help="train on DATA and test on DATA2, which has the same classes: source-only, adapted without the "
+        "labels of DATA2, and trained on DATA2 itself (one backbone, one classifier, no fine-tuning)",
     )
     add_flag(parser, "seed")
     add_flag(parser, "seeds")
@@ -58,13 +57,13 @@ def run(args: Namespace) -> None:
 
     experiment = Experiment("compare", Path(args.output), args.data, vars(args))
     result = experiment.run(verbose=not args.quiet, command=command_line(), force=args.force)
-    show(args, result)
+    show_experiment(args, result)
 
 
 @into_folder("domains", "data", "target_domain")
 def _compare_domains(args: Namespace) -> None:
-    """Compare domains, after refusing the flags that have no meaning there."""
-    from featx.results.output_paths import located
+    """Compare domains, and refuse the flags that have no meaning there."""
+    from featx.results.output_paths import resolve_source
     from featx.studies.comparison import compare_domains
 
     for option in ("label", "target", "regressors"):
@@ -89,7 +88,7 @@ def _compare_domains(args: Namespace) -> None:
     result = compare_domains(args.data, args.target_domain, **options)
     result.command = command_line()
     for side, given in ((result.source, args.data), (result.target, args.target_domain)):
-        side["source"] = located(given)
+        side["source"] = resolve_source(given)
     report = result.save(args.output)
     say_notes(result.table(), result.warnings, result.advice)
     say(f"report: {report}")

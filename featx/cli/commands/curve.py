@@ -5,18 +5,17 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from featx.cli.experiment import show
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
-from featx.cli.output import command_line
+from featx.cli.output import command_line, show_experiment
 
-HELP = "low-data learning curves, with intervals"
+HELP = "draw learning curves for few labelled images, with intervals"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "How accuracy grows with the number of labelled images: every method on the same nested draws; "
-        "writes curve.json, curve.csv and report.html. A run that was stopped goes on where it was."
+        "Measures how accuracy grows with the number of labelled images, every method on the same nested "
+        "draws; writes curve.json, curve.csv and report.html. A run that was stopped continues."
     )
     add_data(parser, "; or an .h5 file of featx extract")
     add_output(parser, "DIR", "folder for the results")
@@ -46,4 +45,4 @@ def run(args: Namespace) -> None:
 
     experiment = Experiment("curve", Path(args.output), args.data, vars(args))
     result = experiment.run(verbose=not args.quiet, command=command_line(), force=args.force)
-    show(args, result)
+    show_experiment(args, result)

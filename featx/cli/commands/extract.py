@@ -9,12 +9,14 @@ from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_ou
 from featx.cli.output import list_failures, show_profile
 from featx.terminal import say
 
-HELP = "images to embeddings"
+HELP = "turn images into embeddings"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.description = "Images to embeddings."
+    parser.description = (
+        "Writes the embedding of each image, from the cache or the network, into one HDF5 file."
+    )
     add_data(parser)
     add_output(parser, "F.h5", "the HDF5 file to write")
     add_flag(parser, "backbone")

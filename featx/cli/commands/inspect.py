@@ -11,7 +11,8 @@ HELP = "show what is in a features file"
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("file", metavar="F.h5")
+    parser.description = "Shows what is in a features file."
+    parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
 
 
 def run(args: Namespace) -> None:

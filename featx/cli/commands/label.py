@@ -1,4 +1,4 @@
-"""``featx label``: which images of a features file to label next."""
+"""``featx label``: choose the images of a features file to label next."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from featx.data.features import Features
     from featx.data.tasks import Task
 
-HELP = "which images of a features file to label next"
+HELP = "choose the images of a features file to label next"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Chooses among the images of F.h5 that have no label and prints their ids, the one to label first in "
-        "front."
+        "Chooses among the images of F.h5 without a label, and prints their ids in the order in which to "
+        "label them."
     )
     parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
     parser.add_argument("-n", type=values.positive, default=20, metavar="N", help="how many (default: 20)")
@@ -31,15 +31,15 @@ def add(parser: ArgumentParser) -> None:
         "--strategy",
         choices=["margin", "k-center", "badge"],
         default="k-center",
-        help="margin: those a probe of the labelled ones is least sure of; k-center: those unlike all that "
-        "have a label, if any has; badge: both at once (default: k-center)",
+        help="margin: the images that a probe trained on the labelled ones is least sure of; k-center: those "
+        "unlike every labelled image; badge: both (default: k-center)",
     )
     add_flag(parser, "label", nargs=None, help="which labels, where F.h5 has several columns of them")
     add_flag(parser, "seed", default=None, help="of folds and draws (default: 0)")
 
 
 def run(args: Namespace) -> None:
-    """Print one id a line, the one to label first in front."""
+    """Print one id per line, the one to label first on top."""
     import numpy as np
 
     from featx.analysis.labelling import badge, k_center, margin
@@ -68,7 +68,7 @@ def run(args: Namespace) -> None:
 
 
 def _task(features: Features, args: Namespace) -> Task | None:
-    """Return the classes that some images lack, or None where no image has one."""
+    """Return the task with unlabelled images, or None if no image has a label."""
     from featx.data.tasks import choose_tasks
 
     if args.label is not None:
@@ -84,7 +84,7 @@ def _task(features: Features, args: Namespace) -> Task | None:
 def _probed(
     features: Features, task: Task | None, known: np.ndarray, pool: np.ndarray, args: Namespace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a probe on the labelled images; return inputs and outputs of its linear layer for the others."""
+    """Fit a probe on the labelled images; return rows and probabilities of the others."""
     import numpy as np
 
     from featx.methods.probes import fit_probe

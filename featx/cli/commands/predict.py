@@ -1,4 +1,4 @@
-"""``featx predict``: use a kept classifier."""
+"""``featx predict``: classify images with a saved model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from featx.cli.output import list_failures, show_profile
 from featx.errors import DatasetError
 from featx.terminal import json_line, printable, tell
 
-HELP = "use a kept classifier"
+HELP = "classify images with a saved model"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.description = "Label and probability of each image."
+    parser.description = "Prints label and probability of each image."
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
     parser.add_argument("images", nargs="+", metavar="IMAGES", help="image files and folders of images")
     add_output(parser, "FILE", "write here instead of standard output", required=False)
@@ -49,7 +49,7 @@ def run(args: Namespace) -> None:
 
 
 def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
-    """Return the files, with folders replaced by the images below them, and what could not be listed."""
+    """Return the image files, folders expanded, and the failures of listing them."""
     from featx.data import SKIP_HINT, list_images
 
     paths: list[str] = []
@@ -72,23 +72,13 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
 
 
 def formatted(predictions: list[Any], form: str) -> str:
-    """Return a CSV file, whose cells are safe in a spreadsheet, or exact JSON lines."""
+    """Return CSV, whose cells are safe in a spreadsheet, or exact JSON lines."""
     from featx.estimators.model import prediction_rows
     from featx.spreadsheet import csv_text
 
     if form == "jsonl":
-        return "".join(
-            json_line(
-                {
-                    "id": p.id,
-                    "label": p.label,
-                    "probability": p.probability,
-                    "probabilities": p.probabilities,
-                }
-            )
-            + "\n"
-            for p in predictions
-        )
+        names = ("id", "label", "probability", "probabilities")
+        return "".join(json_line({name: getattr(p, name) for name in names}) + "\n" for p in predictions)
     rows = prediction_rows(predictions)
     header = list(rows[0]) if rows else ["id", "label", "probability"]
     return csv_text(header, (row.values() for row in rows))

@@ -1,4 +1,4 @@
-"""``featx rank``: which backbone, which layer."""
+"""``featx rank``: rank backbones, or their layers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 
 import featx
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import into_folder, say_notes
+from featx.cli.output import command_line, into_folder, say_notes
 from featx.terminal import say
 
-HELP = "which backbone, which layer: transferability scores beside a linear probe"
+HELP = "rank backbones or layers by transferability scores and a linear probe"
 
 
 def add(parser: ArgumentParser) -> None:
@@ -33,12 +33,13 @@ def add(parser: ArgumentParser) -> None:
 @into_folder("ranking", "data")
 def run(args: Namespace) -> None:
     """Rank the backbones."""
-    from featx.results.output_paths import located
+    from featx.results.output_paths import resolve_source
 
     if args.layers == ["all"]:
         args.layers = "all"
     result = featx.rank(**keywords(args, featx.rank))
     say_notes(result.table(), result.notes, result.verdict())
     if args.output:
-        result.dataset["source"] = located(args.data)
+        result.dataset["source"] = resolve_source(args.data)
+        result.command = command_line()
         say(f"report: {result.save(args.output)}")

@@ -1,21 +1,21 @@
-"""``featx run``: run an experiment file, or go on with it."""
+"""``featx run``: run an experiment file, or resume it."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from featx.cli.experiment import show
 from featx.cli.flags import add_force, add_profile, add_quiet
+from featx.cli.output import show_experiment
 
-HELP = "run an experiment that a TOML file describes, or go on with it"
+HELP = "run the experiment of a TOML file, or resume it"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Runs the comparison or learning curve that a TOML file describes, or goes on with it: finished "
-        "work in its output folder is not done again. compare and curve leave such a file, experiment.toml,"
-        " beside their results."
+        "Runs the comparison or learning curve that a TOML file describes. Finished work in the output "
+        "folder is not done again. compare and curve write such a file, experiment.toml, beside their "
+        "results."
     )
     parser.add_argument("experiment", metavar="EXPERIMENT.toml", help="see featx.studies.experiments.schema")
     add_force(parser)
@@ -28,4 +28,4 @@ def run(args: Namespace) -> None:
     from featx.studies.experiments import load_experiment
 
     experiment = load_experiment(args.experiment)
-    show(args, experiment.run(verbose=not args.quiet, force=args.force))
+    show_experiment(args, experiment.run(verbose=not args.quiet, force=args.force))

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from featx.analysis.neighbours import Match
     from featx.data.features import Features
 
-HELP = "the images of a features file most similar to some"
+HELP = "find the images of a features file that are most similar to a query"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
         "Lists the images of F.h5 nearest to each QUERY, by the cosine of their embeddings. An image file is "
-        "embedded with the network that the rows of F.h5 come from."
+        "embedded with the network that made F.h5."
     )
     parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
     parser.add_argument("queries", nargs="+", metavar="QUERY", help="an id in F.h5, else an image file")
@@ -75,7 +75,7 @@ def run(args: Namespace) -> None:
 
 
 def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarray:
-    """Return rows of image files, by the network that the rows of the file come from."""
+    """Embed image files with the network that made the features file."""
     from featx.data import from_arrays
     from featx.extraction import backbone_arguments, embed, matching_embedder
     from featx.options import Run
@@ -95,7 +95,7 @@ def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarr
 
 
 def _labels(features: Features) -> dict[str, str]:
-    """Return the class of each id; nothing where the file has no labels."""
+    """Return the class of each id; an empty dict if the file has no labels."""
     if features.labels is None:
         return {}
     names = features.classes

@@ -1,4 +1,4 @@
-"""``featx similarity``: do two sets of images differ."""
+"""``featx similarity``: test whether two sets of images differ."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from argparse import ArgumentParser, Namespace
 
 import featx
 from featx.cli.flags import add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import into_folder, say_notes
+from featx.cli.output import command_line, into_folder, say_notes
 from featx.terminal import say
 
-HELP = "do two sets of images differ, and which images most"
+HELP = "test whether two sets of images differ, and show which images differ most"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
         "Compares two sets of images by their embeddings: a permutation test of the maximum mean discrepancy "
-        "decides, the other distances say how much. A and B are what DATA is elsewhere, or two .h5 files of "
-        "featx extract in one space."
+        "decides, the other distances say how much. A and B are data as for the other commands, or two .h5 "
+        "files of featx extract from the same network."
     )
     parser.add_argument("a", metavar="A", help="the reference: a folder, table, named dataset or .h5 file")
-    parser.add_argument("b", metavar="B", help="what is compared with it")
+    parser.add_argument("b", metavar="B", help="the set to compare with A")
     add_output(parser, "DIR", "folder for results.json and report.html", required=False)
     add_flag(parser, "backbone", help="(default: %(default)s)")
     add_flag(parser, "n_permutations", "--permutations")
@@ -34,11 +34,12 @@ def add(parser: ArgumentParser) -> None:
 @into_folder("similarity", "a", "b")
 def run(args: Namespace) -> None:
     """Compare the two sets."""
-    from featx.results.output_paths import located
+    from featx.results.output_paths import resolve_source
 
     result = featx.similarity(**keywords(args, featx.similarity))
     say_notes(result.table(), result.notes, result.verdict())
     if args.output:
         for side, given in zip(result.sets, (args.a, args.b), strict=True):
-            side["source"] = located(given)
+            side["source"] = resolve_source(given)
+        result.command = command_line()
         say(f"report: {result.save(args.output)}")

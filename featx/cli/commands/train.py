@@ -1,4 +1,4 @@
-"""``featx train``: train a classifier to keep."""
+"""``featx train``: train a classifier and save it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import list_failures, show_profile
 from featx.terminal import say
 
-HELP = "train a classifier to keep"
+HELP = "train a classifier and save it"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.description = "Trains one probe on all labelled images."
+    parser.description = "Trains one probe on all labelled images and writes a model file."
     add_data(parser, "; images of a test split are left out")
     add_output(parser, "MODEL", "the model file to write")
     add_flag(parser, "classifier")

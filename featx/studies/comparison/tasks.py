@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NoReturn
 from featx.errors import InputError
 from featx.results import Result
 from featx.results.tables import Lines
-from featx.results.writing import make_folder
+from featx.results.writing import make_writable_folder
 from featx.studies.comparison.result import Comparison, RegressionComparison
 
 
@@ -118,7 +118,7 @@ class TaskComparisons(Result):
         OutputError
             The folder cannot be made or written.
         """
-        root = make_folder(directory)
+        root = make_writable_folder(directory)
         for name, folder in folders(self.tasks).items():
             self.tasks[name].save(root / folder)
         return super().save(root)

@@ -17,7 +17,7 @@ import numpy as np
 from featx.errors import InputError
 from featx.metrics import METRICS, names_for
 from featx.results.methods import Epochs
-from featx.results.reading import built
+from featx.results.reading import parse_as
 
 if TYPE_CHECKING:
     from featx.studies.evaluation.methods import Fit, Method
@@ -117,7 +117,7 @@ def fits_metrics(record: Any) -> bool:
     if not _fits_common(record, {"metrics"}):
         return False
     try:
-        metrics = built(_Metrics, {"metrics": record["metrics"]}, "record")["metrics"]
+        metrics = parse_as(_Metrics, {"metrics": record["metrics"]}, "record")["metrics"]
     except InputError:
         return False
     if metrics.keys() != set(names_for("classes")):
@@ -157,7 +157,7 @@ def _fits_common(record: Any, others: set[str]) -> bool:
     if not isinstance(record, dict) or record.keys() != common | others:
         return False
     try:
-        found = built(_Common, {name: record[name] for name in common}, "record")
+        found = parse_as(_Common, {name: record[name] for name in common}, "record")
     except InputError:
         return False
     lengths = {len(values) for values in (found["curves"] or {}).values() if isinstance(values, list)}

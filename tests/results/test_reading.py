@@ -61,9 +61,9 @@ def changed(content, place, value):
         ("methods.0.image_size", True, "must be a whole number"),
         ("methods.0.notes", [None], r"notes\[0\] must be a text"),
         ("methods.0.curves", {"epoch": {}}, r"curves\.epoch must be a list"),
-        ("methods.0.confusion", [[1, 2]], "a confusion matrix of 1 classes, of 2 there are"),
-        ("methods.0.confusion", [[1, 2], [3]], "no square of counts"),
-        ("methods.0.confusion", [[1, -2], [3, 4]], "no square of counts"),
+        ("methods.0.confusion", [[1, 2]], "a confusion matrix of 1 classes, expected 2"),
+        ("methods.0.confusion", [[1, 2], [3]], "not a square of counts"),
+        ("methods.0.confusion", [[1, -2], [3, 4]], "not a square of counts"),
         (
             "methods.0.confusion",
             {"n_classes": 10**12, "rows": [], "columns": [], "counts": []},
@@ -72,12 +72,12 @@ def changed(content, place, value):
         (
             "methods.0.confusion",
             {"n_classes": 2, "rows": [5], "columns": [0], "counts": [1]},
-            "outside of its 2 classes",
+            "outside its 2 classes",
         ),
         (
             "methods.0.confusion",
             {"n_classes": 2, "rows": [0], "columns": [], "counts": [1]},
-            "not as many",
+            "differ in length",
         ),
         ("methods.0.mistakes", [{"id": "x"}], r"mistakes\[0\]\.true is missing"),
         ("dataset", None, "dataset must be an object"),
