@@ -1,4 +1,4 @@
-"""The layers an embedding may be taken from, in the order in which a network computes them."""
+"""List the layers that an embedding may be taken from, and load a backbone at several of them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class LayerInfo:
     Attributes
     ----------
     name : str
-        For `layer`, in every function that takes one.
+        What to give as `layer`.
     dim : int
         Length of the embedding: the channels, where the layer has positions to average.
     depth : int
-        Its place among the candidates, from 1; only the logits come after the default layer.
+        Place in the order of computation, from 1; only the logits come after the default layer.
     is_default : bool
-        Whether it is taken when no layer is named.
+        Whether this layer is taken when none is named.
     """
 
     name: str
@@ -52,22 +52,14 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
     -------
     list of LayerInfo
         In the order of computation. A network without a classifier has no ``"logits"``. Any other node or
-        module of the network can be taken, too; these are the ones worth trying. A warning names blocks
-        that are left out because it is not known which axis of their output holds the channels.
-
-    Raises
-    ------
-    UnknownName, WeightsError, InputError
-        As `load_backbone`.
+        module of the network can be taken, too; these are worth trying. A warning names the blocks that are
+        left out because it is not known which axis of their output holds the channels.
     """
     base = load_backbone(name, weights=weights, image_size=image_size)
-    asked = _candidates(base)
-    if has_logits(base):
-        asked.append(LOGITS)
-    found = _usable(base, asked)
+    asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
     return [
         LayerInfo(layer or resolved, dim, depth, layer is None)
-        for depth, (layer, (resolved, _, dim)) in enumerate(found, 1)
+        for depth, (layer, (resolved, _, dim)) in enumerate(_usable(base, asked), 1)
     ]
 
 
@@ -86,27 +78,19 @@ def load_layers(
     Parameters
     ----------
     name : str or Backbone
-        A name, or a loaded backbone; with the latter leave `weights` and `image_size` alone.
+        A name, or a loaded backbone, whose weights and size are kept.
     layers : "all" or sequence of str or None, default="all"
-        ``"all"`` means those of `list_layers` without the logits; None means the default layer, or that of
-        the loaded backbone.
+        ``"all"``: those of `list_layers` without the logits. None stands for the default layer, or for that
+        of the loaded backbone.
     weights, pooling, image_size
         As for `load_backbone`; `pooling` is for layers that have positions.
 
     Returns
     -------
     list of Backbone
-        In the order asked for; two names of one layer are one.
-
-    Raises
-    ------
-    UnknownName, WeightsError, InputError
-        As `load_backbone`, or there are no layers.
+        In the order asked for; a layer that is named twice is loaded once.
     """
-    if isinstance(name, str):
-        base = load_backbone(name, weights=weights, image_size=image_size)
-    else:
-        base = name
+    base = load_backbone(name, weights=weights, image_size=image_size) if isinstance(name, str) else name
     if isinstance(layers, str) and layers == "all":
         asked = _candidates(base)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
@@ -127,11 +111,11 @@ def load_layers(
 
 def has_logits(backbone: Backbone) -> bool:
     """Return whether the network has a classifier of its own."""
-    return backbone.architecture.rules.has_classifier(_bare(backbone))
+    return backbone.architecture.rules.has_classifier(_skeleton(backbone))
 
 
-def _bare(base: Backbone) -> nn.Module:
-    """Return the whole network without its values."""
+def _skeleton(base: Backbone) -> nn.Module:
+    """Return the whole network, to look at its layers: without values, unless its weights are random."""
     if base.checkpoint is None:
         return random_network(base.architecture, base.seed)
     return meta_network(base.architecture, base.pretrained, pretrained_style=True)
@@ -141,7 +125,7 @@ def _resolved(
     base: Backbone, layers: Sequence[str | None], pooling: str | None = None, *, strict: bool = True
 ) -> list[Any]:
     return resolve_layers(
-        _bare(base),
+        _skeleton(base),
         base.inputs,
         layers,
         name=base.name,
@@ -154,7 +138,7 @@ def _resolved(
 def _usable(
     base: Backbone, layers: Sequence[str | None], pooling: str | None = None
 ) -> list[tuple[Any, tuple[str, str, int]]]:
-    """Return the layers that can be pooled, each resolved; warn of the others by name."""
+    """Resolve the layers that can be pooled, and warn of the others by name."""
     found = list(zip(layers, _resolved(base, layers, pooling, strict=False), strict=True)) if layers else []
     left_out = [str(layer) for layer, told in found if isinstance(told, InputError)]
     if left_out:
@@ -167,7 +151,7 @@ def _usable(
 
 
 def _candidates(base: Backbone) -> list[str | None]:
-    """Return the last module of every block before the layer of `base`, and None for that layer itself."""
-    part = base.cut(_bare(base))
+    """Return the last module of each block before the layer of `base`, then None for that layer."""
+    part = base.cut(_skeleton(base))
     blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
     return [*blocks, None]

@@ -1,4 +1,4 @@
-"""Several layers of one network, computed in one forward pass."""
+"""Compute several layers of one network in one forward pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.layers import cut_several, unused
+from featx.backbones.layers import cut_several, unused_prefixes
 from featx.backbones.loading import one_at_a_time
 from featx.backbones.network_input import NetworkInput
 from featx.errors import InputError
@@ -18,17 +18,12 @@ from featx.inputs.image.preprocess import Preprocessing
 
 @dataclass
 class MultiLayerBackbone:
-    """A network cut at several layers, whose embeddings stand side by side; runs wherever a `Backbone` does.
+    """A network cut at several layers, whose embeddings stand side by side; used like a `Backbone`.
 
     Parameters
     ----------
     members : sequence of Backbone
-        Of one architecture, with the same weights and preprocessing.
-
-    Raises
-    ------
-    InputError
-        If they differ in more than layer and pooling, or two are the same.
+        They differ in layer or pooling, and in nothing else; an `InputError` refuses others.
     """
 
     members: Sequence[Backbone]
@@ -46,48 +41,49 @@ class MultiLayerBackbone:
 
     @property
     def name(self) -> str:
-        """Of the network."""
+        """Name of the network."""
         return self.members[0].name
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Of the network."""
+        """Preprocessing of the network."""
         return self.members[0].preprocessing
 
     @property
     def preparation(self) -> Preprocessing:
-        """Of the network."""
+        """Preparation of the network's inputs."""
         return self.members[0].preparation
 
     @property
     def inputs(self) -> NetworkInput:
-        """Of the network."""
+        """The step from prepared inputs to the network's tensors."""
         return self.members[0].inputs
 
     @property
     def kind(self) -> str:
-        """Of the network."""
+        """Kind of input."""
         return self.members[0].kind
 
     @property
     def dim(self) -> int:
-        """Of all embeddings together."""
+        """Length of all embeddings together."""
         return sum(member.dim for member in self.members)
 
     @property
     @one_at_a_time
     def module(self) -> nn.Module:
-        """The frozen network, built once: normalised float (n, 3, h, w) to (n, dim)."""
+        """The network from a batch of `inputs` to (n, dim), built once: frozen and in eval mode."""
         if self._module is None:
             self._module = self._build().eval().requires_grad_(False)
         return self._module
 
     def _build(self) -> nn.Module:
         first = self.members[0]
-        network = first.unfilled()
+        network = first.whole_network()
         taps = [(member.layer, member.pooling) for member in self.members]
         module = cut_several(network, taps, name=self.name, rules=first.architecture.rules)
-        first.fill(network, module, unused(network, module) if isinstance(module, fx.GraphModule) else ())
+        behind = unused_prefixes(network, module) if isinstance(module, fx.GraphModule) else ()
+        first.fill(network, module, behind)
         return module
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,12 +91,12 @@ class MultiLayerBackbone:
 
 
 def combine_layers(members: Sequence[Backbone]) -> Any:
-    """Return what computes all of them in one forward pass: of a single one the backbone itself."""
+    """Return one backbone that computes all members in one forward pass; a single one is returned as is."""
     return members[0] if len(members) == 1 else MultiLayerBackbone(members)
 
 
 def columns_of(backbone: Any) -> list[slice]:
-    """Return the columns of a row that hold the embedding of each layer; of a single layer, all."""
+    """Return the columns of a row that hold the embedding of each layer."""
     members = getattr(backbone, "members", (backbone,))
     columns, start = [], 0
     for member in members:

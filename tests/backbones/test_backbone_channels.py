@@ -10,8 +10,8 @@ from inputs_of_networks import images
 from torch import nn
 
 from featx.backbones import list_layers, load_backbone
-from featx.backbones.channels import channels_known
 from featx.backbones.layers import cut, resolve_layers
+from featx.backbones.pooling import channels_known
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
 

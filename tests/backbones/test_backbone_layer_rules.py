@@ -108,7 +108,7 @@ def test_the_last_weights_of_a_network_of_torchvision_must_be_a_classifier():
         def forward(self, x):
             return self.body(torch.flatten(x, 1))
 
-    with pytest.raises(InputError, match="net: its last layer with weights, 'body', is no classifier"):
+    with pytest.raises(InputError, match="net: its last layer with weights, 'body', is not the classifier"):
         cut(Body(), images(2, 2), name="net")
 
 

@@ -195,7 +195,7 @@ def test_overhearing_leaves_nothing_behind_even_after_an_error(net):
     before = list(net.conv._forward_hooks)
     module(IMAGES)
     assert list(net.conv._forward_hooks) == before
-    assert not hasattr(hooks._hearing, "now")
+    assert not hasattr(hooks._seen, "now")
 
 
 def test_copies_and_pickles_overhear_too(net):

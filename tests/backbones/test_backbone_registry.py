@@ -10,13 +10,13 @@ import torch
 from inputs_of_networks import images
 from torch import nn
 
-from featx.backbones import list_backbones, load_backbone, load_classifier, registry
+from featx.backbones import list_backbones, load_backbone, load_classifier
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network
 from featx.backbones.sources import torchvision
-from featx.backbones.sources.torchvision_facts import FACTS
-from featx.backbones.weights import hub_folder
+from featx.backbones.sources.torchvision import FACTS
+from featx.backbones.weights import default_weights, hub_folder
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
@@ -178,7 +178,6 @@ def test_a_seed_must_be_a_whole_number(seed):
 
 def test_pretrained_never_means_random(monkeypatch):
     """Without the file and without a network there is an error, and it says what to do."""
-    monkeypatch.setattr(registry, "packaged_files", dict)
     monkeypatch.setattr("featx.backbones.weights.packaged_files", dict)
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     with pytest.raises(WeightsError) as caught:
@@ -478,11 +477,11 @@ def test_an_installed_package_of_weights_is_the_default_where_the_newest_are_mis
     file.touch()
     published = torchvision.TorchvisionArchitecture("mobilenet_v2").published()
     assert [w.name for w in published] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
-    assert registry._default(published, {}).name == "IMAGENET1K_V2"
-    assert registry._default(published, {file.name: file}).name == "IMAGENET1K_V1"
+    assert default_weights(published, {}).name == "IMAGENET1K_V2"
+    assert default_weights(published, {file.name: file}).name == "IMAGENET1K_V1"
     hub_folder().mkdir(parents=True)
     (hub_folder() / published[0].filename).touch()
-    assert registry._default(published, {file.name: file}).name == "IMAGENET1K_V2"
+    assert default_weights(published, {file.name: file}).name == "IMAGENET1K_V2"
 
 
 def test_a_file_of_other_weights_in_the_hub_cache_is_offered_and_not_taken(monkeypatch):

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.weights import (
-    Checkpoint,
     download,
     find_local,
     hash_in_name,
     hub_folder,
-    open_checkpoint,
     packaged_files,
     stated_hash,
 )

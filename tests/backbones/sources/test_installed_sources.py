@@ -10,6 +10,8 @@ import pytest
 import featx
 from featx.backbones import list_backbones, list_layers, load_backbone
 from featx.backbones.sources import backbone_name
+from featx.backbones.sources.timm import TimmSource
+from featx.cli import main
 from featx.errors import InputError, UnknownName
 
 TOY = """
@@ -80,6 +82,12 @@ def test_it_is_listed_beside_the_built_in_ones(install):
     (info,) = list_backbones("toy:*")
     assert (info.dim, info.parameters, info.top1, info.weights_available) == (3, 8, None, False)
     assert any(info.name == "resnet18" for info in list_backbones())
+
+
+def test_its_hint_stands_below_the_list(install, capsys):
+    install("toy", "ToySource", TOY.replace("facts =", "hint = 'toy:NAME paints'; facts ="))
+    assert main(["backbones", "toy:*"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [TimmSource.hint, "toy:NAME paints"]
 
 
 def test_an_unknown_network_of_it_is_refused_by_name(install):
