@@ -35,7 +35,7 @@ class DryRun:
         except InputError:
             return None
 
-    def obvious(self, shape: Sequence[int]) -> bool:
+    def shows_channels(self, shape: Sequence[int]) -> bool:
         """Return whether the shape of a map alone shows where its channels are."""
         return len(shape) == 4 and channels_known(shape, self.inputs.square, None, ())
 
@@ -63,7 +63,7 @@ class DryRun:
 
     def _shape(self, module: Callable[[Tensor], Any], inputs: NetworkInput, layer: str) -> torch.Size:
         first = next(self.network.parameters(), None)
-        # Two inputs show an output that has not one row per input.
+        # With two inputs, an output without one row per input shows.
         batch = inputs.example(2, "cpu" if first is None else first.device)
         try:
             with torch.inference_mode():

@@ -93,7 +93,7 @@ def cut(
                 f"{name}: its default layer {resolved!r} gives {dim} values, and the library says {stated}; "
                 f"this network is not supported by default: {ADVICE}"
             )
-        elif layer is not None and pooling in AVERAGED and not run.obvious(shape):
+        elif layer is not None and pooling in AVERAGED and not run.shows_channels(shape):
             run.require_channels(shape, run.larger_shape(module), resolved)
     if pooling != "identity":
         with graph.inserting_after(node):
@@ -127,7 +127,7 @@ def resolve_layers(
     run.shape(seen.run, LOGITS)
     shapes = [seen.found[node] for node in nodes]
     larger: list[torch.Size | None] = [None] * len(nodes)
-    if not all(shape is None or run.obvious(shape) for shape in shapes):
+    if not all(shape is None or run.shows_channels(shape) for shape in shapes):
         seen = _ShapeRecorder(fx.GraphModule(network, graph), set(nodes))
         if run.larger_shape(seen.run) is not None:
             larger = [seen.found[node] for node in nodes]
@@ -260,7 +260,7 @@ def _cut_by_hook(run: DryRun, layer: str | None, pooling: str | None, dim: int |
         shape = run.shape(whole, layer)
         pooling = run.pooling(pooling, shape, layer)
         dim = embedding_dim(shape, pooling)
-        if pooling in AVERAGED and not run.obvious(shape):
+        if pooling in AVERAGED and not run.shows_channels(shape):
             run.require_channels(shape, run.larger_shape(whole), layer)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):

@@ -1,4 +1,4 @@
-"""Other packages add backbones by an entry point; what is broken or taken is refused by name."""
+"""Backbones of other packages, by entry points; broken packages and taken prefixes are refused by name."""
 
 import importlib
 import sys
@@ -129,7 +129,7 @@ def test_no_package_is_looked_at_for_a_built_in_name(install):
     assert load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32).dim == 1024
 
 
-def test_a_prefix_that_nobody_has_offers_what_there_is():
+def test_an_unknown_prefix_offers_known_backbones():
     with pytest.raises(
         UnknownName, match=r"unknown backbone 'tim:tf_efficientnet_lite0'; did you mean timm:tf_"
     ):
