@@ -8,10 +8,17 @@
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
 from featx.backbones.backbone import Backbone
-from featx.backbones.candidates import LayerInfo, has_logits, list_layers, load_layers
 from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.layer_rules import LayerRules
-from featx.backbones.multilayer import MultiLayerBackbone, columns_of, combine_layers
+from featx.backbones.multilayer import (
+    LayerInfo,
+    MultiLayerBackbone,
+    columns_of,
+    combine_layers,
+    has_logits,
+    list_layers,
+    load_layers,
+)
 from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
 
 __all__ = [
