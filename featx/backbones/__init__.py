@@ -1,4 +1,4 @@
-"""Pretrained networks cut at a layer: which there are, where their weights come from, what they compute.
+"""Pretrained networks cut at a layer: where they and their weights come from, and what they compute.
 
 >>> from featx.backbones import load_backbone
 >>> backbone = load_backbone("resnet18", weights=None)  # random weights, only ever on request
@@ -6,14 +6,20 @@
 ('flatten', 512)
 """
 
-from featx.backbones.architectures import Architecture, Facts, Pretrained
+from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
 from featx.backbones.backbone import Backbone
-from featx.backbones.candidates import LayerInfo, has_logits, list_layers, load_layers
+from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.layer_rules import LayerRules
-from featx.backbones.multilayer import MultiLayerBackbone, columns_of, combine_layers
+from featx.backbones.multilayer import (
+    LayerInfo,
+    MultiLayerBackbone,
+    columns_of,
+    combine_layers,
+    has_logits,
+    list_layers,
+    load_layers,
+)
 from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
-from featx.backbones.sources.source import BackboneSource
-from featx.backbones.weights import Checkpoint
 
 __all__ = [
     "Architecture",

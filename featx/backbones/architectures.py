@@ -1,7 +1,8 @@
-"""What a source says of one network: how it is built, and which weights are published for it."""
+"""What a source of backbones states: its networks, how each is built, and which weights are published."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -22,7 +23,7 @@ class Facts(NamedTuple):
     layer: str
     pooling: str
     dim: int
-    #: Of the whole network, with its classifier.
+    #: Parameters of the whole network, with its classifier.
     parameters: int
 
 
@@ -35,15 +36,15 @@ class Pretrained:
     name : str
         Such as ``"IMAGENET1K_V1"``.
     filename : str
-        If it contains a hash, the file is checked against it.
+        Name of the file; if it states a hash, the file is checked against it.
     url : str or None
-        Where it is downloaded from.
+        Where the file is downloaded from.
     preprocessing : Preprocessing or None
-        With which the weights were evaluated; None where that cannot be described.
+        How images were prepared when the weights were evaluated; None where that cannot be described.
     options : dict
-        For building the network, such as an image size.
+        Options that build the network, such as an image size.
     in_order : bool
-        The file uses other names for its tensors; they are matched one by one, in order.
+        Whether tensors are matched by their order, because the file gives them other names.
     top1 : float or None
         Published top-1 accuracy on ImageNet, in percent.
     """
@@ -63,7 +64,7 @@ class Pretrained:
 
     @property
     def fetchable(self) -> bool:
-        """Whether it can be downloaded."""
+        """Whether the file can be downloaded."""
         return self.url is not None
 
     def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
@@ -95,9 +96,9 @@ class Architecture:
     extras : tuple of str
         Prefixes of tensors that published files hold and no embedding needs (auxiliary classifiers).
     input_type : type of NetworkInput
-        Makes the network's inputs of its preparation.
+        Class that turns prepared inputs into the network's tensors.
     rules : LayerRules
-        What the library says of the layers of its networks.
+        What the library states about the layers of its networks.
     """
 
     source: ClassVar[str]
@@ -115,10 +116,10 @@ class Architecture:
         return hash((self.source, self.name))
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
-        """Return the network with fresh values.
+        """Build the network, with initial values.
 
-        `pretrained_style` builds it as for weights trained elsewhere (`pretrained` or a user's file), where
-        that differs from training from scratch.
+        With `pretrained_style`, build it for weights that were trained elsewhere (`pretrained` or a user's
+        file), where that differs from a network to be trained from scratch.
         """
         raise NotImplementedError
 
@@ -127,10 +128,50 @@ class Architecture:
         return []
 
     def preprocessing(self) -> Preprocessing | None:
-        """Return the preprocessing for weights that state none; by default that of the default weights."""
+        """Return the preprocessing for weights that state none: by default, that of the default weights."""
         published = self.published()
         return published[0].preprocessing if published else None
 
     def rename(self, key: str) -> str:
-        """Return the current name of a tensor to which old files give another."""
+        """Return the current name of a tensor, to which old files may give another."""
         return key
+
+
+class BackboneSource:
+    """A library of networks. A subclass must define `name`, `facts` or `names`, and `architecture`.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"timm"``; part of the identity of cached rows, so it never changes.
+    facts : mapping of str to Facts
+        What is known of the networks that are listed, by their name without prefix.
+    hint : str
+        One line that ``featx backbones`` prints below its list, such as how to name networks beyond it.
+    """
+
+    name: ClassVar[str]
+    facts: ClassVar[Mapping[str, Facts]] = {}
+    hint: ClassVar[str] = ""
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the names of its backbones, with the colon."""
+        return f"{self.name}:"
+
+    def names(self) -> Iterable[str]:
+        """Return the names of all its networks, without prefix."""
+        return self.facts
+
+    def architecture(self, name: str) -> Architecture:
+        """Return the architecture of a name without prefix and tag."""
+        raise NotImplementedError
+
+    def find(self, name: str) -> tuple[Architecture, str | None] | None:
+        """Return the architecture of a name without prefix, and the tag of weights in it; None if unknown."""
+        return (self.architecture(name), None) if name in self.names() else None
+
+    def listed(self) -> dict[str, list[Pretrained]]:
+        """Return the networks that `list_backbones` shows, each with its published weights."""
+        names = set(self.names())
+        return {name: self.architecture(name).published() for name in self.facts if name in names}

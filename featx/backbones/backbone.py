@@ -1,4 +1,4 @@
-"""A backbone: an architecture, its weights, the layer where it is cut, and how its inputs are prepared."""
+"""The backbone: an architecture, its weights, the layer where it is cut, and how its inputs are prepared."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from featx.backbones.architectures import Architecture, Pretrained
+    from featx.backbones.checkpoint import Checkpoint
     from featx.backbones.network_input import NetworkInput
-    from featx.backbones.weights import Checkpoint
 
 # Each child of a container with one of these names is a block; any other container is one block.
 _EXPANDED = {"features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"}
@@ -22,7 +22,7 @@ _EXPANDED = {"features", "classifier", "blocks", "trunk_output", "stages", "enco
 
 @dataclass
 class Backbone:
-    """A network cut at a layer, as `featx.backbones.load_backbone` makes it; nothing is built until needed.
+    """A network cut at a layer, as `featx.backbones.load_backbone` returns it; it is built when needed.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Backbone:
     weights_name : str or None
         Name of the published weights, or of the file they came from; None for random ones.
     weights_sha256 : str
-        Of the file; for random weights, of the values.
+        Hash of the file; for random weights, of the values.
     layer : str
         Node or module whose output is the embedding.
     pooling : {"avg", "max", "none", "identity"}
@@ -39,15 +39,15 @@ class Backbone:
     dim : int
         Length of an embedding.
     preprocessing : Preprocessing
-        How images are prepared. `preparation` is the same by its general name.
+        How images are prepared; `preparation` is the same under the name that fits any kind of input.
     architecture : Architecture
         How the network is built.
     pretrained : Pretrained or None
-        The published weights, if these are some.
+        The published weights; None for a user's own and for random ones.
     checkpoint : Checkpoint or None
-        Their file; None for random weights.
+        The file of weights; None for random ones.
     seed : int
-        Of random weights.
+        Seed of random weights.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Backbone:
 
     @property
     def preparation(self) -> Preprocessing:
-        """How an input is prepared for the network; `preprocessing` by its general name."""
+        """How an input is prepared for the network: the same as `preprocessing`."""
         return self.preprocessing
 
     @property
     def inputs(self) -> NetworkInput:
-        """What the network takes, made of what the preparation gives."""
+        """The step from prepared inputs to the network's tensors."""
         return self.architecture.input_type(self.preparation)
 
     @property
@@ -80,10 +80,10 @@ class Backbone:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Everything about this backbone that changes an embedding, as plain data.
+        """Everything that changes an embedding, except the preparation, as plain data.
 
-        Weights from a user's file are called ``"checkpoint"`` instead of by the file's name, because a
-        renamed file gives the same numbers; the sha256 tells them apart.
+        A user's weights are called ``"checkpoint"`` and not by the file's name, because a renamed file gives
+        the same numbers; the sha256 tells files apart.
         """
         if self.weights_name is None:
             weights = "random"
@@ -104,7 +104,7 @@ class Backbone:
     def arguments(self) -> dict[str, Any]:
         """Plain data from which ``load_backbone(**arguments)`` makes this backbone again.
 
-        A user's checkpoint is named by its path, which may differ on another machine.
+        A user's file of weights is named by its path, which may differ on another machine.
         """
         weights = None
         if self.pretrained is not None:
@@ -123,38 +123,31 @@ class Backbone:
     @property
     @one_at_a_time
     def module(self) -> nn.Module:
-        """The frozen network, built once: from a batch of `inputs` to (n, dim).
-
-        In eval mode and without gradients; callers must not change it.
-        """
+        """The network from a batch of `inputs` to (n, dim), built once: frozen and in eval mode."""
         if self._module is None:
             self.keep(self.build())
         assert self._module is not None
         return self._module
 
     def keep(self, module: nn.Module) -> None:
-        """Freeze a module as `build` gives it, and keep it as `module`."""
+        """Freeze a module that was cut already, and keep it as `module`."""
         self._module = module.eval().requires_grad_(False)
 
     @one_at_a_time
     def build(self) -> nn.Module:
-        """Build a fresh copy of the network that may be trained: in eval mode, with gradients on.
+        """Build a copy of the network that may be trained: in eval mode, with gradients on.
 
-        It was traced in eval mode. Functions that depend on the mode stay as in eval mode; modules such as
-        BatchNorm, Dropout and stochastic depth follow ``train()``.
-
-        Raises
-        ------
-        WeightsError
-            The weights do not fit the architecture, or their file has changed.
+        The network was traced in eval mode. Modules such as BatchNorm, Dropout and stochastic depth follow
+        ``train()``; functions that depend on the mode stay as in eval mode. A `WeightsError` says that the
+        weights do not fit the architecture, or that their file has changed.
         """
-        network = self.unfilled()
+        network = self.whole_network()
         part = self.cut(network)
         self.fill(network, part.module, part.after)
         return part.module.requires_grad_(True)
 
-    def unfilled(self) -> nn.Module:
-        """Return the whole network, to be cut and then filled; random weights are in it already."""
+    def whole_network(self) -> nn.Module:
+        """Return the whole network, before `cut` and `fill`; random weights are in it already."""
         if self.checkpoint is None:
             return random_network(self.architecture, self.seed)
         return uninitialised_network(self.architecture, self.pretrained)
@@ -172,7 +165,7 @@ class Backbone:
         )
 
     def fill(self, network: nn.Module, module: nn.Module, behind: tuple[str, ...]) -> None:
-        """Put the checkpoint into the whole network, from which `module` was cut; see `loading.fill`."""
+        """Copy the weights into the whole network, from which `module` was cut; see `loading.fill`."""
         if self.checkpoint is not None:
             needed = set(module.state_dict()) if isinstance(module, fx.GraphModule) else None
             fill(
@@ -185,19 +178,10 @@ class Backbone:
             )
 
     def blocks(self, module: nn.Module) -> list[list[str]]:
-        """Return the blocks of a built module that have parameters, from input to output.
+        """Return the blocks of `module` or of what `build` returned that have parameters, in order.
 
-        Parameters
-        ----------
-        module : torch.nn.Module
-            What `build` or `module` gave.
-
-        Returns
-        -------
-        list of list of str
-            Names of the modules of each block, for `torch.nn.Module.get_submodule`. A convolution and the
-            norm that follows it are one block; so is a stage of a ResNet (``layer1``), or a child of
-            ``features``.
+        Each block is a list of names for `torch.nn.Module.get_submodule`. A convolution and the norm that
+        follows it are one block; so is a stage of a ResNet (``layer1``), or a child of ``features``.
         """
         order = _execution_order(module)
         blocks: list[list[str]] = []

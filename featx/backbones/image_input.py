@@ -1,7 +1,7 @@
-"""Images as inputs of a network: the only module of backbones and engines that knows how they are laid out.
+"""Images as inputs of a network; no other module of backbones and engines knows how they are laid out.
 
-A prepared image is uint8 (h, w, 3), and networks take normalised float (n, 3, h, w). The engine normalises,
-so that only a quarter of the bytes travels to it.
+A prepared image is uint8 (h, w, 3); networks take normalised float (n, 3, h, w). The engine normalises, so
+that a quarter of the bytes travels to the device.
 """
 
 from __future__ import annotations
@@ -16,19 +16,14 @@ from torch import Tensor
 
 from featx.inputs.image.preprocess import Preprocessing
 
-#: Images for which an engine states its preferred batch.
+#: Pixels of the images for which engines state their preferred batch.
 _USUAL_PIXELS = 224 * 224
-#: By how many pixels enlarged images are larger: a multiple of what common networks divide by.
+#: Pixels added to height and width of enlarged images: a multiple of the strides of common networks.
 _LARGER = 64
 
 
 class ImageInput:
-    """RGB images of one size. See `featx.backbones.network_input.NetworkInput`.
-
-    Parameters
-    ----------
-    preparation : Preprocessing
-    """
+    """RGB images of one size; see `featx.backbones.network_input.NetworkInput`."""
 
     kind = "image"
 
@@ -49,16 +44,16 @@ class ImageInput:
         return torch.zeros((count, 3, self.height, self.width), device=device)
 
     def enlarged(self) -> ImageInput:
-        """Return images with more rows and columns."""
+        """Return larger images."""
         size = self.height + _LARGER, self.width + _LARGER
         return ImageInput(replace(self._preparation, resize=size, crop=None))
 
     def scale_batch(self, preferred: int) -> float:
-        """Return how many images have as many pixels as `preferred` ones of 224 x 224."""
+        """Return how many of these images have as many pixels as `preferred` images of 224 x 224."""
         return preferred * _USUAL_PIXELS / (self.height * self.width)
 
     def to_network(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """Return a function from uint8 (n, h, w, 3) to (n, 3, h, w), which is channels last in memory."""
+        """Return a function from uint8 (n, h, w, 3) to (n, 3, h, w), channels last in memory."""
         # (x / 255 - mean) / std as x * scale + shift, computed in double.
         mean, std = (
             np.asarray(values, np.float64) for values in (self._preparation.mean, self._preparation.std)
@@ -75,7 +70,7 @@ class ImageInput:
         return normalise
 
     def add_to_openvino(self, model: Any) -> Any:
-        """Return the model with normalisation in front: uint8 (n, h, w, 3) goes in."""
+        """Put normalisation in front of an OpenVINO model, which then takes uint8 (n, h, w, 3)."""
         import openvino as ov
 
         steps = ov.preprocess.PrePostProcessor(model)

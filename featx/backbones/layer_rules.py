@@ -1,4 +1,4 @@
-"""What a library says of the layers of its networks, against which the layer found by rule is checked.
+"""Check the default layer, which is found by rule, against what the library says of its networks.
 
 The rule takes the input of the last linear layer or convolution. That is the embedding only where the network
 has exactly one classifier, and nothing between it and the pooled features. Where the library says otherwise,
@@ -18,13 +18,13 @@ ADVICE = "name a layer with layer=, or use another network"
 
 
 class LayerRules:
-    """Rules for torchvision's networks and others built alike; sources with other rules have a subclass."""
+    """Rules for torchvision's networks and others built alike; a source with other rules has a subclass."""
 
-    #: Children of a network that are, or hold, its classifier.
+    #: Children of a network that are or contain its classifier.
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
 
     def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
-        """Return modules and functions that become one node each when a network is traced."""
+        """Return the modules and functions that tracing leaves whole, as one node each."""
         return [], []
 
     def has_classifier(self, network: nn.Module) -> bool:
@@ -34,31 +34,22 @@ class LayerRules:
     def require_embedding(
         self, network: nn.Module, graph: fx.Graph, names: dict[fx.Node, str], node: fx.Node, name: str
     ) -> None:
-        """Refuse a network whose embedding is not what `node`, found by rule, gives.
+        """Refuse a network unless `node`, found by rule, gives its embedding.
 
-        Parameters
-        ----------
-        network : torch.nn.Module
-        graph, names
-            As `featx.backbones.tracing.trace` gave them.
-        node : torch.fx.Node
-        name : str
-            Of the network, for messages.
-
-        Raises
-        ------
-        InputError
-            Naming the network, the layer, and why it is not the right one.
+        `graph` and `names` are those of `featx.backbones.tracing.trace`. The `InputError` states the network,
+        the layer, and why it is not the right one.
         """
         classifier = classifier_node(graph, network)
         target = "" if classifier is None else str(classifier.target)
         if target.partition(".")[0] not in self.heads:
-            raise InputError(f"{name}: its last layer with weights, {target!r}, is no classifier; {ADVICE}")
+            raise InputError(
+                f"{name}: its last layer with weights, {target!r}, is not the classifier; {ADVICE}"
+            )
 
     def require_untraced_embedding(self, network: nn.Module, head: str, name: str) -> None:
-        """Refuse a network that cannot be traced and whose last linear layer, `head`, is no classifier."""
+        """Refuse a network that cannot be traced, unless its last linear layer, `head`, is its classifier."""
         if head.partition(".")[0] not in self.heads:
-            raise InputError(f"{name}: its last linear layer, {head!r}, is no classifier; {ADVICE}")
+            raise InputError(f"{name}: its last linear layer, {head!r}, is not the classifier; {ADVICE}")
 
     def stated_dim(self, network: nn.Module, classifier: fx.Node | None) -> int | None:
         """Return the length of an embedding according to the library."""
@@ -66,6 +57,6 @@ class LayerRules:
         return getattr(module, "in_features", None) or getattr(module, "in_channels", None)
 
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
-        """Return how many tokens the network says that its layers may have."""
+        """Return the numbers of tokens that its layers may have, as the network states them."""
         length = getattr(network, "seq_length", None)
         return (length,) if isinstance(length, int) else ()

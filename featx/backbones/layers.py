@@ -1,30 +1,30 @@
-"""Where an embedding is taken: a network traced into a graph, cut at a layer, pooled to one vector.
+"""Cut a network at the layer where the embedding is taken, and pool that to one vector.
 
-The graph has a node for every operation, named as torchvision's feature extraction names them: by the path
-of the module and, for a function, its name (``features.18.2``, ``layer4.1.relu_1``, ``flatten``). The name of
-a module stands for the last node inside it.
+The network is traced into a graph with a node for every operation, named as torchvision's feature extraction
+names them: by the path of the module and, for a function, its name (``features.18.2``, ``layer4.1.relu_1``,
+``flatten``). The name of a module stands for the last node inside it.
 
-The default layer is found from the graph and in no table: the last linear layer or convolution of the graph
-is the classifier (a squeezenet's is a convolution); its input, looked at through dropout, is the layer.
-The layer ``"logits"`` is what the whole network gives: the scores of the classes it was trained on.
+The default layer is found from the graph, not from a table: the last linear layer or convolution is the
+classifier (a squeezenet's is a convolution), and its input, before any dropout, is the layer. The layer
+``"logits"`` is the output of the whole network: the scores of the classes that it was trained on.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from featx.backbones.dry_run import DryRun, embedding_dim
+from featx.backbones.dry_run import DryRun
 from featx.backbones.hooks import LOGITS, HookedFeatures
 from featx.backbones.layer_rules import ADVICE, LayerRules
 from featx.backbones.network_input import NetworkInput
-from featx.backbones.pooling import AVERAGED, POOLS, POOLS_BETWEEN
-from featx.backbones.tracing import before_dropout, classifier_node, trace
+from featx.backbones.pooling import AVERAGED, POOLS, POOLS_BETWEEN, embedding_dim
+from featx.backbones.tracing import before_dropout, classifier_node, named_node, output_of, trace
 from featx.errors import InputError, UnknownName
 from featx.options import POOLINGS
 
@@ -51,7 +51,7 @@ class Cut:
     layer: str
     pooling: str
     dim: int
-    after: tuple[str, ...] = field(default=())
+    after: tuple[str, ...] = ()
 
 
 def cut(
@@ -64,34 +64,11 @@ def cut(
     dim: int | None = None,
     rules: LayerRules = _RULES,
 ) -> Cut:
-    """Cut a network at a layer.
+    """Cut a network at a layer; it may live on the meta device.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        From a batch of `inputs` to class scores. May live on the meta device.
-    inputs : NetworkInput
-        What the network takes.
-    name : str
-        Of the network, for messages.
-    layer : str, optional
-        Name of a node or module, or ``"logits"``; by default the input of the classifier.
-    pooling : {"avg", "max", "none", "identity"}, optional
-        How a layer with positions becomes one vector. By default they are averaged. A layer that is a
-        vector already has nothing to pool, whatever is asked: ``"identity"``.
-    dim : int, optional
-        Length of an embedding, when `layer`, `pooling` and this come from an earlier cut. Otherwise the
-        network runs once to find it out.
-    rules : LayerRules
-        What the network's library says of its layers.
-
-    Raises
-    ------
-    UnknownName
-        No such layer or pooling.
-    InputError
-        The layer gives no tensor of numbers per image, the network does not run on `inputs`, or has no
-        classifier to give logits.
+    `name` is that of the network, for messages; `layer` and `pooling` are as in
+    `featx.backbones.load_backbone`. With `pooling` and `dim` of an earlier cut, the network need not run to
+    find them out.
     """
     if pooling is not None and pooling not in POOLINGS:
         raise UnknownName("pooling", str(pooling), POOLINGS)
@@ -100,26 +77,29 @@ def cut(
     if traced is None:
         return _cut_by_hook(run, layer, pooling, dim)
     graph, names = traced
-    node = _node(graph, names, network, rules, layer, name)
-    classifier = None
+    node = _find_node(graph, names, network, rules, layer, name)
+    stated = None
     if layer is None:
         rules.require_embedding(network, graph, names, node, name)
-        classifier = classifier_node(graph, network)
+        stated = rules.stated_dim(network, classifier_node(graph, network))
     resolved = names[node]
     module = _end_at(network, graph, node)
     if dim is None or pooling is None:
         shape = run.shape(module, resolved)
         pooling = run.pooling(pooling, shape, resolved)
         dim = embedding_dim(shape, pooling)
-        if layer is None and pooling != "none":
-            _require_dim(rules.stated_dim(network, classifier), dim, name, resolved)
-        elif layer is not None and pooling in AVERAGED and not run.obvious(shape):
+        if layer is None and pooling != "none" and stated != dim:
+            raise InputError(
+                f"{name}: its default layer {resolved!r} gives {dim} values, and the library says {stated}; "
+                f"this network is not supported by default: {ADVICE}"
+            )
+        elif layer is not None and pooling in AVERAGED and not run.shows_channels(shape):
             run.require_channels(shape, run.larger_shape(module), resolved)
     if pooling != "identity":
         with graph.inserting_after(node):
             node = graph.call_function(POOLS[pooling], (node,))
         module = _end_at(network, graph, node)
-    return Cut(module.eval(), resolved, pooling, dim, unused(network, module))
+    return Cut(module.eval(), resolved, pooling, dim, unused_prefixes(network, module))
 
 
 def resolve_layers(
@@ -132,40 +112,23 @@ def resolve_layers(
     rules: LayerRules = _RULES,
     strict: bool = True,
 ) -> list[tuple[str, str, int] | InputError]:
-    """Layer, pooling and length of the embedding of each of several layers, as `cut` would find them.
+    """Return layer, pooling and length of the embedding of each of several layers, as `cut` finds them.
 
-    The network is traced once and run once, for all of them.
-
-    Parameters
-    ----------
-    network, inputs, name, pooling, rules
-        As for `cut`. The network is not changed.
-    layers : sequence of str or None
-        As for `cut`, each.
-    strict : bool, default=True
-        With False, a layer whose channels are not known has the error in its place.
-
-    Returns
-    -------
-    list of (str, str, int)
-
-    Raises
-    ------
-    UnknownName, InputError
-        As `cut`.
+    The network is traced once and run once, for all of them, and is not changed. With ``strict=False``, a
+    layer whose channels are not known has the error in its place.
     """
     run = DryRun(network.eval(), inputs, rules, name)
     traced = trace(network, rules)
     if traced is None:
         return [_resolve_by_hook(run, layer, pooling, strict) for layer in layers]
     graph, names = traced
-    nodes = [_node(graph, names, network, rules, layer, name) for layer in layers]
-    seen = _Shapes(fx.GraphModule(network, graph), set(nodes))
+    nodes = [_find_node(graph, names, network, rules, layer, name) for layer in layers]
+    seen = _ShapeRecorder(fx.GraphModule(network, graph), set(nodes))
     run.shape(seen.run, LOGITS)
     shapes = [seen.found[node] for node in nodes]
     larger: list[torch.Size | None] = [None] * len(nodes)
-    if not all(shape is None or run.obvious(shape) for shape in shapes):
-        seen = _Shapes(fx.GraphModule(network, graph), set(nodes))
+    if not all(shape is None or run.shows_channels(shape) for shape in shapes):
+        seen = _ShapeRecorder(fx.GraphModule(network, graph), set(nodes))
         if run.larger_shape(seen.run) is not None:
             larger = [seen.found[node] for node in nodes]
     found: list[tuple[str, str, int] | InputError] = []
@@ -185,8 +148,8 @@ def resolve_layers(
     return found
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shapes of what some of its nodes give."""
+class _ShapeRecorder(fx.Interpreter):
+    """Run a graph, and record the shapes of what some of its nodes give."""
 
     def __init__(self, module: fx.GraphModule, wanted: set[fx.Node]) -> None:
         super().__init__(module)
@@ -202,22 +165,9 @@ class _Shapes(fx.Interpreter):
 def cut_several(
     network: nn.Module, taps: Sequence[tuple[str, str]], *, name: str, rules: LayerRules = _RULES
 ) -> nn.Module:
-    """Cut a network at several layers, which one forward pass computes.
+    """Cut a network at several layers, each with its pooling as `cut` resolved them.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-    taps : sequence of (str, str)
-        Layer and pooling of each, as `cut` resolved them.
-    name : str
-        Of the network, for messages.
-    rules : LayerRules
-        As for `cut`.
-
-    Returns
-    -------
-    torch.nn.Module
-        From a batch of the network's inputs to the embeddings of all layers side by side, in eval mode.
+    The module returned computes the embeddings of all layers, side by side, in one forward pass.
     """
     network.eval()
     traced = trace(network, rules)
@@ -226,7 +176,7 @@ def cut_several(
     graph, names = traced
     rows = []
     for layer, pooling in taps:
-        node = _named_node(names, layer, name)
+        node = named_node(names, layer, name)
         with graph.inserting_after(node):
             rows.append(graph.call_function(POOLS_BETWEEN[pooling], (node,)))
     last = [node for node in graph.nodes if node in rows][-1]
@@ -235,8 +185,8 @@ def cut_several(
     return _end_at(network, graph, joined).eval()
 
 
-def unused(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
-    """The largest modules of `network` that have parameters, none of which is in `module`."""
+def unused_prefixes(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
+    """Return the largest modules of `network` with parameters of which `module` has none, as ``"fc."``."""
     used = set(module.state_dict())
     prefixes: list[str] = []
     for name, child in network.named_modules():
@@ -248,19 +198,19 @@ def unused(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
 
 
 def _end_at(network: nn.Module, graph: fx.Graph, node: fx.Node) -> fx.GraphModule:
-    """The module that computes `graph` up to `node`, and holds only the submodules it calls."""
+    """Return the module that computes `graph` up to `node`, with only the submodules that it calls."""
     for later in reversed(graph.nodes):
         if later is node:
             break
         graph.erase_node(later)
     graph.output(node)
-    # Dead code is found with the help of a module that owns the graph; a second one then leaves out the
-    # submodules that only dead code called.
+    # Dead code is found through a module that owns the graph; a second module then leaves out the submodules
+    # that only dead code called.
     fx.GraphModule(network, graph).graph.eliminate_dead_code()
     return fx.GraphModule(network, graph, class_name="Features")
 
 
-def _node(
+def _find_node(
     graph: fx.Graph,
     names: dict[fx.Node, str],
     network: nn.Module,
@@ -268,54 +218,25 @@ def _node(
     layer: str | None,
     name: str,
 ) -> fx.Node:
+    """Return the node whose output is the layer: by default the input of the classifier."""
     if layer is None:
-        return _default_node(graph, network, name)
+        classifier = classifier_node(graph, network)
+        if classifier is None:
+            raise InputError(f"{name}: no linear layer or convolution found, so name a layer")
+        found: fx.Node = before_dropout(network, classifier.args[0])
+        return found
     if layer == LOGITS and not hasattr(network, LOGITS):
         _require_classifier(network, rules, name)
-        (out,) = next(node for node in reversed(graph.nodes) if node.op == "output").args
+        out = output_of(graph)
         if not isinstance(out, fx.Node) or out not in names:
-            raise InputError(f"{name}: layer {LOGITS!r}: its output is no tensor; name a layer")
+            raise InputError(f"{name}: layer {LOGITS!r}: its output is not a tensor; name a layer")
         return out
-    return _named_node(names, layer, name)
+    return named_node(names, layer, name)
 
 
 def _require_classifier(network: nn.Module, rules: LayerRules, name: str) -> None:
     if not rules.has_classifier(network):
         raise InputError(f"{name}: layer {LOGITS!r}: this network has no classifier")
-
-
-def _require_dim(stated: int | None, dim: int, name: str, layer: str) -> None:
-    if stated != dim:
-        raise InputError(
-            f"{name}: its default layer {layer!r} gives {dim} values, and the library says {stated}; this "
-            f"network is not supported by default: {ADVICE}"
-        )
-
-
-def _default_node(graph: fx.Graph, network: nn.Module, name: str) -> fx.Node:
-    classifier = classifier_node(graph, network)
-    if classifier is None:
-        raise InputError(f"{name}: no linear layer or convolution found, so name a layer")
-    found: fx.Node = before_dropout(network, classifier.args[0])
-    return found
-
-
-def _named_node(names: dict[fx.Node, str], layer: str, name: str) -> fx.Node:
-    exact = [node for node, known in names.items() if known == layer]
-    inside = [node for node, known in names.items() if known.startswith(f"{layer}.")]
-    if not layer or not (exact or inside):
-        raise UnknownName(f"layer of {name}", layer, _offered(names.values()))
-    return (exact or inside)[-1]
-
-
-def _offered(names: Iterable[str]) -> list[str]:
-    """Every name a layer may be given by: nodes, and the modules around them."""
-    offered: dict[str, None] = {}
-    for known in names:
-        parts = known.split(".")
-        for depth in range(1, len(parts) + 1):
-            offered[".".join(parts[:depth])] = None
-    return list(offered)
 
 
 def _cut_by_hook(run: DryRun, layer: str | None, pooling: str | None, dim: int | None) -> Cut:
@@ -339,7 +260,7 @@ def _cut_by_hook(run: DryRun, layer: str | None, pooling: str | None, dim: int |
         shape = run.shape(whole, layer)
         pooling = run.pooling(pooling, shape, layer)
         dim = embedding_dim(shape, pooling)
-        if pooling in AVERAGED and not run.obvious(shape):
+        if pooling in AVERAGED and not run.shows_channels(shape):
             run.require_channels(shape, run.larger_shape(whole), layer)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from featx.backbones.weights import Checkpoint
+from featx.backbones.checkpoint import Checkpoint
 from featx.errors import WeightsError, as_one_error
 from featx.forks import fresh_in_child, uninterrupted
 
@@ -29,10 +29,10 @@ _COUNTER = "num_batches_tracked"
 
 
 def one_at_a_time(function: _Function) -> _Function:
-    """Let one thread at a time run any of the functions decorated with this, and nobody fork meanwhile.
+    """Let only one thread at a time run any function so decorated, and let nobody fork meanwhile.
 
-    Building a network is not thread-safe: torch draws from one random state, and while it traces one network
-    it routes the calls of all modules, in every thread, through the tracer.
+    Building a network is not thread-safe: torch draws from one random state and, while it traces a network,
+    routes the calls of all modules, in every thread, through the tracer.
     """
 
     @functools.wraps(function)
@@ -44,10 +44,9 @@ def one_at_a_time(function: _Function) -> _Function:
 
 
 class ThreadLocalTracing:
-    """Mixin for a `torch.fx.Tracer` that keeps out of the trace what other threads compute meanwhile.
+    """Mixin for a `torch.fx.Tracer` that keeps what other threads compute out of the trace.
 
-    While a network is traced, torch routes the module calls of every thread through the tracer. So no other
-    thread may run the network that is traced: trace a copy, see `copy_to_meta`.
+    No other thread may run the network that is traced: trace a copy, see `copy_to_meta`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -55,9 +54,10 @@ class ThreadLocalTracing:
         self._thread = threading.get_ident()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
-        """Clear torch's mark that a trace is going on, which holds for the whole process.
+        """Clear torch's flag that a trace is going on.
 
-        A network that another thread has compiled would refuse to run while the mark is set.
+        The flag is the process's, and a network that another thread has compiled refuses to run while it is
+        set.
         """
         if hasattr(fx._symbolic_trace, "_is_fx_tracing_flag"):
             fx._symbolic_trace._is_fx_tracing_flag = False
@@ -78,8 +78,8 @@ def random_network(architecture: Architecture, seed: int) -> nn.Module:
         return architecture.build(None, pretrained_style=False)
 
 
-class _NoChance(TorchFunctionMode):
-    """Skip drawing initial values, which takes most of the time of building a network."""
+class _SkipInitialValues(TorchFunctionMode):
+    """Skip drawing initial values, which takes most of the time that it takes to build a network."""
 
     _SKIPPED = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_)
 
@@ -89,13 +89,13 @@ class _NoChance(TorchFunctionMode):
 
 @one_at_a_time
 def uninitialised_network(architecture: Architecture, pretrained: Pretrained | None) -> nn.Module:
-    """Return a network for `fill`; until then it holds whatever was in memory."""
-    with torch.random.fork_rng(devices=[]), _NoChance():
+    """Return a network for `fill`, which holds whatever was in memory."""
+    with torch.random.fork_rng(devices=[]), _SkipInitialValues():
         return architecture.build(pretrained, pretrained_style=True)
 
 
-class _EmptyIsMeta(TorchFunctionMode):
-    """Give new parameters no memory, and let a constructor compute with any other tensor."""
+class _EmptyOnMeta(TorchFunctionMode):
+    """Create new parameters without memory; other tensors have values, with which constructors compute."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -110,7 +110,7 @@ def meta_network(
 ) -> nn.Module:
     """Return the network on the meta device: layers and shapes without values, at almost no cost."""
     try:
-        with torch.random.fork_rng(devices=[]), _EmptyIsMeta():
+        with torch.random.fork_rng(devices=[]), _EmptyOnMeta():
             network = architecture.build(pretrained, pretrained_style=pretrained_style)
     except (RuntimeError, NotImplementedError):  # its constructor computes with its own parameters
         network = uninitialised_network(architecture, pretrained)
@@ -118,14 +118,9 @@ def meta_network(
 
 
 def copy_to_meta(module: nn.Module) -> nn.Module:
-    """Copy a network to the meta device: its layers and shapes, none of its numbers.
+    """Copy a network to the meta device: its layers and shapes, without its numbers.
 
-    Use the copy for what would disturb threads that run `module` meanwhile, such as tracing.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        It is only read.
+    The copy serves what would disturb threads that run `module`, such as tracing.
     """
     tensors = (*module.parameters(), *module.buffers())
     empty: dict[int, Any] = {
@@ -138,7 +133,7 @@ def copy_to_meta(module: nn.Module) -> nn.Module:
 
 
 def values_sha256(network: nn.Module) -> str:
-    """Return the sha256 over names, types, shapes and values of everything that a network holds."""
+    """Return the sha256 of the names, dtypes, shapes and values of a network's tensors."""
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -155,27 +150,12 @@ def fill(
     needed: Collection[str] | None = None,
     behind: tuple[str, ...] = (),
 ) -> None:
-    """Copy the tensors of a checkpoint into a network, in place.
+    """Copy the tensors of a checkpoint into a network of that architecture, in place.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of that architecture.
-    checkpoint : Checkpoint
-    architecture : Architecture
-        Translates old names of tensors.
-    pretrained : Pretrained, optional
-        Tells whether tensors are matched by their order.
-    needed : collection of str, optional
-        The tensors that an embedding needs; by default all of the network. Others may be missing or have
-        another shape, such as the classifier of a network that was fine-tuned to other classes.
-    behind : tuple of str
-        Prefixes of tensors behind the layer, of which the file may hold any.
-
-    Raises
-    ------
-    WeightsError
-        A needed tensor is missing or has another shape, or the file holds tensors unknown to the network.
+    `needed` are the tensors that an embedding needs, by default all. Others may be missing or have another
+    shape, such as the classifier of a network that was fine-tuned to other classes; `behind` are prefixes of
+    tensors behind the layer, of which the file may hold any. A `WeightsError` names needed tensors that are
+    missing or have another shape, and tensors that the network does not know.
     """
     own = network.state_dict()
     needed = own.keys() if needed is None else needed
@@ -206,14 +186,14 @@ def fill(
                 f"{label}: {key} has shape {tuple(value.shape)} and should have {tuple(own[key].shape)}; "
                 "is it of another architecture?"
             )
-    # MNASNet asks for the version of the layout, which only a network's own state dict carries.
+    # MNASNet asks for the version of its layout, which only a network's own state dict carries.
     fitting._metadata = own._metadata  # type: ignore[attr-defined]
     with as_one_error(lambda reason: WeightsError(f"{label} ({reason})")):
         network.load_state_dict(fitting, strict=False)
 
 
 def _in_order(own: dict[str, Tensor], given: dict[str, Tensor], label: str) -> dict[str, Tensor]:
-    """Name the tensors as the network does, in order."""
+    """Give the tensors of a file the names that the network gives them, in order."""
     names = [key for key in own if not key.endswith(_COUNTER)]
     values = [value for key, value in given.items() if not key.endswith(_COUNTER)]
     if len(names) != len(values):

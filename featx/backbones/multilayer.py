@@ -1,34 +1,129 @@
-"""Several layers of one network, computed in one forward pass."""
+"""Several layers of one network: list them, load a backbone at each, and compute them in one forward pass."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.layers import cut_several, unused
-from featx.backbones.loading import one_at_a_time
+from featx.backbones.layers import LOGITS, cut_several, resolve_layers, unused_prefixes
+from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.network_input import NetworkInput
+from featx.backbones.registry import load_backbone
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
+from featx.options import checked
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer of a network.
+
+    Attributes
+    ----------
+    name : str
+        What to give as `layer`.
+    dim : int
+        Length of the embedding: the channels, where the layer has positions to average.
+    depth : int
+        Place in the order of computation, from 1; only the logits come after the default layer.
+    is_default : bool
+        Whether this layer is taken when none is named.
+    """
+
+    name: str
+    dim: int
+    depth: int
+    is_default: bool
+
+
+@checked()
+def list_layers(name: str, *, weights: Any = "default", image_size: int | None = None) -> list[LayerInfo]:
+    """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
+
+    Parameters
+    ----------
+    name, weights, image_size
+        As for `load_backbone`.
+
+    Returns
+    -------
+    list of LayerInfo
+        In the order of computation. A network without a classifier has no ``"logits"``. Any other node or
+        module of the network can be taken, too; these are worth trying. A warning names the blocks that are
+        left out because it is not known which axis of their output holds the channels.
+    """
+    base = load_backbone(name, weights=weights, image_size=image_size)
+    asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
+    return [
+        LayerInfo(layer or resolved, dim, depth, layer is None)
+        for depth, (layer, (resolved, _, dim)) in enumerate(_usable(base, asked), 1)
+    ]
+
+
+@checked()
+@one_at_a_time
+def load_layers(
+    name: str | Backbone,
+    layers: str | Sequence[str | None] = "all",
+    *,
+    weights: Any = "default",
+    pooling: str | None = None,
+    image_size: int | None = None,
+) -> list[Backbone]:
+    """Load a backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
+
+    Parameters
+    ----------
+    name : str or Backbone
+        A name, or a loaded backbone, whose weights and size are kept.
+    layers : "all" or sequence of str or None, default="all"
+        ``"all"``: those of `list_layers` without the logits. None stands for the default layer, or for that
+        of the loaded backbone.
+    weights, pooling, image_size
+        As for `load_backbone`; `pooling` is for layers that have positions.
+
+    Returns
+    -------
+    list of Backbone
+        In the order asked for; a layer that is named twice is loaded once.
+    """
+    base = load_backbone(name, weights=weights, image_size=image_size) if isinstance(name, str) else name
+    if isinstance(layers, str) and layers == "all":
+        asked = _candidates(base)
+        found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
+        asked = [layer for layer in asked if layer is None or layer in found]
+    else:
+        asked = [layers] if isinstance(layers, str) else list(layers)
+        others = [layer for layer in asked if layer is not None]
+        found = dict(zip(others, _resolved(base, others, pooling), strict=True)) if others else {}
+    cuts: dict[tuple[str, str], Backbone] = {}
+    for layer in asked:
+        if layer is None:
+            cuts.setdefault((base.layer, base.pooling), base)
+        else:
+            resolved, how, dim = found[layer]
+            cuts.setdefault((resolved, how), replace(base, layer=resolved, pooling=how, dim=dim))
+    return list(cuts.values())
+
+
+def has_logits(backbone: Backbone) -> bool:
+    """Return whether the network has a classifier of its own."""
+    return backbone.architecture.rules.has_classifier(_skeleton(backbone))
 
 
 @dataclass
 class MultiLayerBackbone:
-    """A network cut at several layers, whose embeddings stand side by side; runs wherever a `Backbone` does.
+    """A network cut at several layers, whose embeddings stand side by side; used like a `Backbone`.
 
     Parameters
     ----------
     members : sequence of Backbone
-        Of one architecture, with the same weights and preprocessing.
-
-    Raises
-    ------
-    InputError
-        If they differ in more than layer and pooling, or two are the same.
+        They differ in layer or pooling, and in nothing else; an `InputError` refuses others.
     """
 
     members: Sequence[Backbone]
@@ -46,48 +141,49 @@ class MultiLayerBackbone:
 
     @property
     def name(self) -> str:
-        """Of the network."""
+        """Name of the network."""
         return self.members[0].name
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Of the network."""
+        """Preprocessing of the network."""
         return self.members[0].preprocessing
 
     @property
     def preparation(self) -> Preprocessing:
-        """Of the network."""
+        """Preparation of the network's inputs."""
         return self.members[0].preparation
 
     @property
     def inputs(self) -> NetworkInput:
-        """Of the network."""
+        """The step from prepared inputs to the network's tensors."""
         return self.members[0].inputs
 
     @property
     def kind(self) -> str:
-        """Of the network."""
+        """Kind of input."""
         return self.members[0].kind
 
     @property
     def dim(self) -> int:
-        """Of all embeddings together."""
+        """Length of all embeddings together."""
         return sum(member.dim for member in self.members)
 
     @property
     @one_at_a_time
     def module(self) -> nn.Module:
-        """The frozen network, built once: normalised float (n, 3, h, w) to (n, dim)."""
+        """The network from a batch of `inputs` to (n, dim), built once: frozen and in eval mode."""
         if self._module is None:
             self._module = self._build().eval().requires_grad_(False)
         return self._module
 
     def _build(self) -> nn.Module:
         first = self.members[0]
-        network = first.unfilled()
+        network = first.whole_network()
         taps = [(member.layer, member.pooling) for member in self.members]
         module = cut_several(network, taps, name=self.name, rules=first.architecture.rules)
-        first.fill(network, module, unused(network, module) if isinstance(module, fx.GraphModule) else ())
+        behind = unused_prefixes(network, module) if isinstance(module, fx.GraphModule) else ()
+        first.fill(network, module, behind)
         return module
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,15 +191,58 @@ class MultiLayerBackbone:
 
 
 def combine_layers(members: Sequence[Backbone]) -> Any:
-    """Return what computes all of them in one forward pass: of a single one the backbone itself."""
+    """Return one backbone that computes all members in one forward pass; a single one is returned as is."""
     return members[0] if len(members) == 1 else MultiLayerBackbone(members)
 
 
 def columns_of(backbone: Any) -> list[slice]:
-    """Return the columns of a row that hold the embedding of each layer; of a single layer, all."""
+    """Return the columns of a row that hold the embedding of each layer."""
     members = getattr(backbone, "members", (backbone,))
     columns, start = [], 0
     for member in members:
         columns.append(slice(start, start + member.dim))
         start += member.dim
     return columns
+
+
+def _skeleton(base: Backbone) -> nn.Module:
+    """Return the whole network, to look at its layers: without values, unless its weights are random."""
+    if base.checkpoint is None:
+        return random_network(base.architecture, base.seed)
+    return meta_network(base.architecture, base.pretrained, pretrained_style=True)
+
+
+def _resolved(
+    base: Backbone, layers: Sequence[str | None], pooling: str | None = None, *, strict: bool = True
+) -> list[Any]:
+    return resolve_layers(
+        _skeleton(base),
+        base.inputs,
+        layers,
+        name=base.name,
+        pooling=pooling,
+        rules=base.architecture.rules,
+        strict=strict,
+    )
+
+
+def _usable(
+    base: Backbone, layers: Sequence[str | None], pooling: str | None = None
+) -> list[tuple[Any, tuple[str, str, int]]]:
+    """Resolve the layers that can be pooled, and warn of the others by name."""
+    found = list(zip(layers, _resolved(base, layers, pooling, strict=False), strict=True)) if layers else []
+    left_out = [str(layer) for layer, told in found if isinstance(told, InputError)]
+    if left_out:
+        warnings.warn(
+            f"{base.name}: {len(left_out)} of its layers are left out, since it is not known which axis of "
+            f"their output holds the channels: {', '.join(left_out)}; pooling='none' takes one whole",
+            stacklevel=4,
+        )
+    return [(layer, told) for layer, told in found if not isinstance(told, InputError)]
+
+
+def _candidates(base: Backbone) -> list[str | None]:
+    """Return the last module of each block before the layer of `base`, then None for that layer."""
+    part = base.cut(_skeleton(base))
+    blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
+    return [*blocks, None]

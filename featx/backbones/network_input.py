@@ -1,7 +1,7 @@
-"""What a network takes: the step from a prepared input to the network's tensors.
+"""The step from prepared inputs to a network's tensors, as engines and backbones see it.
 
-Engines and backbones know only this protocol. There is one class for each kind of input, such as
-`featx.backbones.image_input.ImageInput`; an architecture names the class of its kind.
+Each kind of input has a class of its own, such as `featx.backbones.image_input.ImageInput`, which its
+architectures name.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor
 
 
 class NetworkInput(Protocol):
-    """The inputs of one network, made from its preparation.
+    """The inputs of one network, made from their preparation.
 
     Attributes
     ----------
     kind : str
         Such as ``"image"``.
     square : bool
-        Whether the positions of the input make a square, so that an axis of equal lengths can be told.
+        Whether the positions of the input make a square; maps of a layer then have two equal axes.
     """
 
     kind: str
@@ -38,13 +38,13 @@ class NetworkInput(Protocol):
         """Return a batch of zeros as the network takes it."""
 
     def enlarged(self) -> NetworkInput:
-        """Return inputs with more positions, by which those are told from channels."""
+        """Return inputs with more positions, which tell positions from channels in a layer's shape."""
 
     def scale_batch(self, preferred: int) -> float:
         """Return how many inputs cost as much as `preferred` usual ones."""
 
     def to_network(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """Return a function from a prepared batch on the device to what the network takes."""
+        """Return a function from a prepared batch on the device to a batch for the network."""
 
     def add_to_openvino(self, model: Any) -> Any:
-        """Return an OpenVINO model that takes a prepared batch, made from one of the network."""
+        """Put `to_network` in front of an OpenVINO model, which then takes a prepared batch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import fx, nn
 from torch.fx.proxy import TraceError
 
 from featx.backbones.loading import ThreadLocalTracing, one_at_a_time
+from featx.errors import UnknownName
 from featx.vision import import_torchvision
 
 if TYPE_CHECKING:
@@ -22,15 +24,13 @@ WEIGHTED = (nn.Linear, nn.Conv2d)
 WEIGHTED_FUNCTIONS = (nn.functional.linear, nn.functional.conv2d)  # timm's own Linear is traced into
 DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Identity)
 DROPOUT_FUNCTIONS = (nn.functional.dropout, torch.dropout)
-_FLATTENS = (nn.Flatten,)
-_FLATTEN_FUNCTIONS = (torch.flatten,)
 
 
 @one_at_a_time
 def trace(network: nn.Module, rules: LayerRules) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
-    """Return the graph in eval mode and the name of each node; None when the network cannot be traced.
+    """Return the graph of a network and the name of each node; None when it cannot be traced.
 
-    What `rules` names as untraced stays whole, as one node.
+    What `rules` names as untraced stays one node.
     """
     torchvision = import_torchvision()
     from torchvision.models.feature_extraction import NodePathTracer
@@ -62,6 +62,26 @@ def is_call(network: nn.Module, node: fx.Node, modules: tuple[type, ...], functi
     return node.op == "call_function" and node.target in functions
 
 
+def output_of(graph: fx.Graph) -> Any:
+    """Return what a graph gives: a node, where that is one tensor."""
+    return next(node for node in reversed(graph.nodes) if node.op == "output").args[0]
+
+
+def named_node(names: dict[fx.Node, str], layer: str, network: str) -> fx.Node:
+    """Return the node of that name, or the last one inside the module of that name."""
+    exact = [node for node, known in names.items() if known == layer]
+    inside = [node for node, known in names.items() if known.startswith(f"{layer}.")]
+    if not layer or not (exact or inside):
+        raise UnknownName(f"layer of {network}", layer, _with_modules(names.values()))
+    return (exact or inside)[-1]
+
+
+def _with_modules(names: Iterable[str]) -> list[str]:
+    """Return the names of nodes and of the modules around them."""
+    paths = (known.split(".") for known in names)
+    return list(dict.fromkeys(".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)))
+
+
 def classifier_node(graph: fx.Graph, network: nn.Module) -> fx.Node | None:
     """Return the last linear layer or convolution of a graph."""
     for node in reversed(graph.nodes):
@@ -75,8 +95,8 @@ def before_dropout(network: nn.Module, node: Any, *, flattened: bool = False) ->
 
     With `flattened`, also skip operations that only change the shape.
     """
-    modules = (*DROPOUTS, *_FLATTENS) if flattened else DROPOUTS
-    functions = (*DROPOUT_FUNCTIONS, *_FLATTEN_FUNCTIONS) if flattened else DROPOUT_FUNCTIONS
+    modules = (*DROPOUTS, nn.Flatten) if flattened else DROPOUTS
+    functions = (*DROPOUT_FUNCTIONS, torch.flatten) if flattened else DROPOUT_FUNCTIONS
     while isinstance(node, fx.Node):
         method = flattened and node.op == "call_method" and node.target == "flatten"
         if not method and not is_call(network, node, modules, functions):

@@ -14,13 +14,10 @@ from __future__ import annotations
 from featx.engines.build import build_engine, make_engine
 from featx.engines.interface import Engine
 from featx.engines.parity import Parity, measure_parity
-from featx.engines.resolver import DEVICES, ENGINES, PRECISIONS, Plan, fallbacks, resolve
+from featx.engines.resolver import Plan, fallbacks, resolve
 from featx.engines.torch import EagerEngine, TorchEngine
 
 __all__ = [
-    "DEVICES",
-    "ENGINES",
-    "PRECISIONS",
     "EagerEngine",
     "Engine",
     "Parity",

@@ -1,9 +1,8 @@
-"""Divide cores and memory among workers: threads that each prepare inputs and run the network.
+"""Divide cores and memory among workers: threads that each prepare inputs and run the network on them.
 
-A small network on one core waits for no other core, and its activations stay in that core's cache. So on a
-CPU each core has one worker, which prepares a few inputs and runs the network on them: all cores are busy
-whichever step takes longer. A worker gets several cores only where there are fewer inputs than cores, or too
-little memory for that many workers.
+On one core, a small network waits for no other core, and its activations stay in that core's cache. So a CPU
+has one worker for each core, and all cores are busy whichever step takes longer. A worker gets several cores
+only where there are fewer inputs than cores, or too little memory for one worker per core.
 """
 
 from __future__ import annotations
@@ -16,23 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from featx.backbones.loading import copy_to_meta
 
-# A layer has its input, its output and scratch memory of about that size at the same time.
+# A layer's input, its output and scratch memory of about that size exist at the same time.
 _COPIES = 3
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """Cores and batch size of one engine.
-
-    Attributes
-    ----------
-    workers : int
-        Threads that call it at once.
-    threads : int
-        Cores of each worker.
-    batch_size : int
-        Inputs in a call.
-    """
+    """Workers that call an engine at once, threads (cores) of each worker, and inputs in a call."""
 
     workers: int
     threads: int
@@ -51,22 +40,8 @@ def allocate(
 ) -> Allocation:
     """Divide the cores of a CPU among workers.
 
-    Parameters
-    ----------
-    cores : int
-        That may be used.
-    images : int or None
-        Number of inputs to compute; None for many.
-    preferred : float
-        Inputs in the batch that suits the engine.
-    largest : int
-        Most inputs in a batch.
-    bytes_per_input : int
-        Memory that an input needs in the network.
-    budget : int or None
-        Bytes that all workers together may use; None where it is unknown.
-    batch_size : int or "auto"
-        As the user asks.
+    `images` is the number of inputs to compute, None for many. An automatic batch has the `preferred` size of
+    the engine, `largest` at most. All workers together use `budget` bytes; None where that is unknown.
     """
     if batch_size == "auto":
         batch = max(1, min(largest, round(preferred)))
@@ -84,14 +59,9 @@ def allocate(
 
 
 def bytes_per_input(backbone: Any, element: int = 4) -> int:
-    """Estimate the memory that one input needs in a network, without running it.
+    """Estimate the memory that one input needs in a network, with `element` bytes for a number.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        The shapes of a copy are followed on the meta device; other threads may run it meanwhile.
-    element : int, default=4
-        Bytes of a number.
+    The shapes are followed on the meta device, in a copy: other threads may run the network meanwhile.
     """
     largest = _Largest()
     shapes = copy_to_meta(backbone.module)
@@ -100,7 +70,7 @@ def bytes_per_input(backbone: Any, element: int = 4) -> int:
         with torch.no_grad(), largest:
             shapes(batch)
     except (RuntimeError, TypeError, NotImplementedError):
-        pass  # an operator without a rule for shapes: what was seen until there
+        pass  # an operator without a rule for shapes ends the estimate
     return _COPIES * element * max(largest.numel, batch.numel())
 
 

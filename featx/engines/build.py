@@ -13,10 +13,10 @@ from featx.backbones.loading import one_at_a_time
 from featx.engines.allocation import allocate, bytes_per_input
 from featx.engines.interface import Engine, engine_error
 from featx.engines.resolver import Plan, resolve
-from featx.engines.torch import EagerEngine, TorchEngine
+from featx.engines.torch import CompileEngine, EagerEngine, TorchEngine
 from featx.errors import FeatxError
 
-# Part of the free memory that the network may take; inputs that wait and caches need some, too.
+# Share of the free memory that the network may take; waiting inputs and caches need some, too.
 _MEMORY_SHARE = 0.5
 
 #: Most inputs in a batch whose size is chosen automatically, on a CPU and on a device.
@@ -45,13 +45,6 @@ def make_engine(
         Inputs in a call; ``"auto"`` is what suits the engine and fits into memory.
     images : int, optional
         How many inputs will be computed, if known; for a few, less memory is taken.
-
-    Raises
-    ------
-    UnknownName, InputError, MissingExtra
-        As for `resolve`.
-    WeightsError
-        The weights do not fit the architecture.
     """
     plan = resolve(engine=engine, device=device, precision=precision)
     return build_engine(backbone, plan, batch_size=batch_size, images=images)
@@ -67,35 +60,20 @@ def build_engine(
     threads: int | None = None,
     calibration: bytes | None = None,
 ) -> Engine:
-    """Build the engine of a plan.
+    """Build the engine of a plan, with `batch_size` and `images` as in `make_engine`.
 
-    Parameters
-    ----------
-    backbone : Backbone
-    plan : Plan
-        As `resolve` returned it.
-    batch_size : int or "auto"
-    images : int, optional
-        How many inputs will be computed.
-    threads : int, optional
-        Cores that may be used; by default those of the process.
-    calibration : bytes, optional
-        For int8, as `featx.engines.int8.calibrate` returned it.
-
-    Raises
-    ------
-    EngineError
-        The engine cannot be built for this network on this machine; another one may work.
+    `threads` are the cores that may be used, by default those of the process; `calibration`, for int8, is
+    what `featx.engines.int8.calibrate` returned. An `EngineError` says that this engine cannot be built for
+    this network on this machine; another one may work.
     """
-    kind, preferred = _kind(plan)
+    kind, preferred = _engine_class(plan)
     on_cpu = plan.device == "cpu"
-    needed = bytes_per_input(backbone)
     taken = allocate(
         cores=(threads or machine.cores()) if on_cpu else 1,
         images=images,
         preferred=backbone.inputs.scale_batch(preferred),
         largest=MAX_CPU_BATCH if on_cpu else MAX_DEVICE_BATCH,
-        bytes_per_input=needed,
+        bytes_per_input=bytes_per_input(backbone),
         budget=_budget(plan.device),
         batch_size=batch_size,
     )
@@ -104,31 +82,29 @@ def build_engine(
         return kind(backbone, device=plan.device, precision=plan.precision, allocation=taken, **options)
     except FeatxError:
         raise
-    except Exception as error:  # of the library that computes; another engine may work
+    except Exception as error:  # of any library; another engine may work
         raise engine_error(f"{backbone.name}: {plan}", error) from error
 
 
-def _kind(plan: Plan) -> tuple[Callable[..., Engine], int]:
-    """Return what builds the engine, and how many usual inputs (images of 224 px) suit it."""
+def _engine_class(plan: Plan) -> tuple[Callable[..., Engine], int]:
+    """Return what builds the engine, and the batch that suits it, in images of 224 px or the like."""
     if plan.engine == "eager":
-        return EagerEngine, EagerEngine.preferred
+        return EagerEngine, EagerEngine.preferred_batch
     if plan.engine == "openvino":
         from featx.engines.openvino import OpenVINOEngine
 
-        return OpenVINOEngine, OpenVINOEngine.preferred
+        return OpenVINOEngine, OpenVINOEngine.preferred_batch
     if plan.device.partition(":")[0] == "cuda":
         from featx.engines.cuda import CudaEngine
 
-        return partial(CudaEngine, compiled=plan.engine == "compile"), CudaEngine.preferred
+        return partial(CudaEngine, compiled=plan.engine == "compile"), CudaEngine.preferred_batch
     if plan.engine == "compile":
-        from featx.engines.compiled import CompileEngine
-
-        return CompileEngine, CompileEngine.preferred
-    return TorchEngine, TorchEngine.preferred if plan.device == "cpu" else 64
+        return CompileEngine, CompileEngine.preferred_batch
+    return TorchEngine, TorchEngine.preferred_batch if plan.device == "cpu" else 64
 
 
 def engine_version(plan: Plan) -> str | None:
-    """Return the version that the engine of a plan would have; None where its library does not load."""
+    """Return the version of the engine of a plan; None where its library does not load."""
     if plan.engine != "openvino":
         return str(torch.__version__)
     from featx.engines.openvino import import_openvino
@@ -140,7 +116,7 @@ def engine_version(plan: Plan) -> str | None:
 
 
 def _budget(device: str) -> int | None:
-    """Return how many bytes the network's activations may take."""
+    """Return how many bytes the network's activations may take; None where free memory is unknown."""
     if device.partition(":")[0] == "cuda":
         free: int | None = torch.cuda.mem_get_info(torch.device(device))[0]
     else:

@@ -1,4 +1,4 @@
-"""The engine for NVIDIA's GPUs: it copies while it computes, and replays recorded CUDA graphs."""
+"""The engine for NVIDIA's GPUs, which copies while it computes and replays recorded CUDA graphs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 
 from featx.backbones.backbone import Backbone
 from featx.engines.allocation import Allocation
-from featx.engines.interface import Ticket, example
+from featx.engines.interface import Ticket, zero_batch
 from featx.engines.torch import TorchEngine, full_fp32, out_of_memory
 
-#: Batches that may be copied or computed at a time: one computes, one is copied, one is filled.
+#: Batches under way at a time: one is computed, one is copied, one is filled.
 SLOTS = 3
 
 
@@ -24,11 +24,9 @@ class CudaEngine(TorchEngine):
 
     Parameters
     ----------
-    backbone, precision
-        As for `TorchEngine`. In fp32, convolutions do not use TF32, whose 10 bits of mantissa would make
-        embeddings from a GPU and from a CPU differ by a thousandth.
-    device : str
-        ``"cuda"`` or ``"cuda:N"``.
+    backbone, device, precision
+        In fp32, convolutions do not use TF32, whose 10 bits of mantissa would make embeddings from a GPU and
+        from a CPU differ by a thousandth.
     allocation : Allocation, optional
         Only its batch size counts here.
     compiled : bool, default=False
@@ -37,12 +35,12 @@ class CudaEngine(TorchEngine):
     Notes
     -----
     A batch is written into pinned memory, copied on a stream of its own, and computed by a CUDA graph that
-    was recorded for the full batch, so kernels are not launched one by one. A last batch that is not full is
-    padded. Where no graph can be recorded, the network runs as usual.
+    was recorded for a full batch, so that kernels are not launched one by one. A batch that is not full
+    leaves the rest of the graph's input as it was. Where no graph can be recorded, the network runs as usual.
     """
 
     name = "torch"
-    preferred = 128
+    preferred_batch = 128
 
     def __init__(
         self,
@@ -58,19 +56,19 @@ class CudaEngine(TorchEngine):
             backbone,
             device=device,
             precision=precision,
-            allocation=allocation or Allocation(1, 1, self.preferred),
+            allocation=allocation or Allocation(1, 1, self.preferred_batch),
         )
         if compiled:
             self.name = "compile"
         self._copies = torch.cuda.Stream(self._device)
-        # All graphs use the same memory: they run one by one, and their rows are copied out at once.
+        # All graphs share their memory: they run one by one, and the rows of one are copied before the next.
         self.pool = torch.cuda.graph_pool_handle()
         self._slots: list[_Slot] = []
         self._turn = 0
         self._lock = threading.Lock()
 
-    def _made(self, backbone: Backbone) -> Any:
-        module = super()._made(backbone)
+    def _prepare_module(self, backbone: Backbone) -> Any:
+        module = super()._prepare_module(backbone)
         return torch.compile(module, dynamic=False) if self._compiled else module
 
     def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
@@ -101,7 +99,7 @@ class CudaEngine(TorchEngine):
 
     @torch.inference_mode()
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return float32 (b, dim) on the device of a prepared batch there."""
+        """Compute the rows of a prepared batch on the device: float32 (b, dim), there."""
         with self._numerics():
             rows: torch.Tensor = self._module(self._network_input(batch))
             return rows.to(torch.float32)
@@ -116,8 +114,8 @@ class CudaEngine(TorchEngine):
         return full_fp32() if self.precision == "fp32" else contextlib.nullcontext()
 
 
-def pinned(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Return memory that a device can copy from and to by itself."""
+def pinned_memory(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Return page-locked memory, between which and the device copies run asynchronously."""
     return torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
@@ -126,28 +124,28 @@ class _Slot:
 
     def __init__(self, engine: CudaEngine) -> None:
         size, device = engine.batch_size, engine._device
-        inputs = torch.from_numpy(example(engine.backbone, 1))
+        inputs = torch.from_numpy(zero_batch(engine.backbone, 1))
         self._engine = engine
-        self._inputs = pinned((size, *inputs.shape[1:]), inputs.dtype)
-        self._rows = pinned((size, engine.backbone.dim), torch.float32)
+        self._inputs = pinned_memory((size, *inputs.shape[1:]), inputs.dtype)
+        self._rows = pinned_memory((size, engine.backbone.dim), torch.float32)
         self._input = torch.zeros_like(self._inputs, device=device)
         self._copied, self._done = torch.cuda.Event(), torch.cuda.Event()
-        self._waiting: _Waiting | None = None
-        self._graph, self._output = self._recorded()
+        self._pending_rows: _PendingRows | None = None
+        self._graph, self._output = self._record()
 
-    def _recorded(self) -> tuple[torch.cuda.CUDAGraph | None, torch.Tensor | None]:
+    def _record(self) -> tuple[torch.cuda.CUDAGraph | None, torch.Tensor | None]:
         """Record the network on this slot's input as one graph; (None, None) where that fails."""
         engine = self._engine
-        # A stream of this device: the one that torch records on by default belongs to the first device used.
+        # torch's default stream for recording is that of the first device used, so take one of this device.
         stream = torch.cuda.Stream(engine._device)
         stream.wait_stream(torch.cuda.current_stream(engine._device))
-        with torch.cuda.stream(stream), _tried_algorithms():
-            for _ in range(3):  # libraries choose their algorithms and allocate before the recording
+        with torch.cuda.stream(stream), _cudnn_benchmark():
+            for _ in range(3):  # libraries choose algorithms and allocate memory before the recording
                 engine.forward(self._input)
         torch.cuda.current_stream(engine._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         try:
-            # "thread_local": what other threads do on the device does not break the recording.
+            # With "thread_local", what other threads do on the device does not break the recording.
             with torch.cuda.graph(graph, pool=engine.pool, stream=stream, capture_error_mode="thread_local"):
                 output = engine.forward(self._input)
         except torch.OutOfMemoryError:
@@ -160,9 +158,9 @@ class _Slot:
         return graph, output
 
     def start(self, parts: Sequence[np.ndarray], count: int) -> Ticket:
-        """Copy, compute and copy back, in order on the device, while this thread goes on."""
-        if self._waiting is not None:  # the last rows of this slot were not fetched yet
-            self._waiting()
+        """Queue on the device: copy, compute, copy back; this thread goes on."""
+        if self._pending_rows is not None:  # the last rows of this slot are not fetched yet
+            self._pending_rows()
         engine, inputs, at = self._engine, self._inputs.numpy(), 0
         for part in parts:
             inputs[at : at + len(part)] = part
@@ -181,12 +179,12 @@ class _Slot:
         self._rows[:count].copy_(output[:count], non_blocking=True)
         self._done.record(current)
 
-        self._waiting = _Waiting(self._rows[:count], self._done)
-        return self._waiting
+        self._pending_rows = _PendingRows(self._rows[:count], self._done)
+        return self._pending_rows
 
 
-class _Waiting:
-    """A ticket for the rows that the device will put into a slot."""
+class _PendingRows:
+    """Ticket for the rows that the device will put into a slot."""
 
     def __init__(self, rows: torch.Tensor, done: torch.cuda.Event) -> None:
         self._pending, self._done = rows, done
@@ -200,8 +198,8 @@ class _Waiting:
 
 
 @contextlib.contextmanager
-def _tried_algorithms() -> Iterator[None]:
-    """Let cuDNN try its algorithms for the shape at hand, whatever the process is set to."""
+def _cudnn_benchmark() -> Iterator[None]:
+    """Let cuDNN time its algorithms for the shape at hand, whatever the process is set to."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:

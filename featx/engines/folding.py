@@ -1,8 +1,8 @@
 """Fold batch norms into the convolutions before them.
 
 In eval mode a batch norm is y = g (x - m) / s + b with s = sqrt(v + eps), and x = W * u + c a convolution.
-So y = (g / s) W * u + (g / s) (c - m) + b is one convolution with other values. It saves a pass over memory
-per layer, on which a small network on a CPU spends most of its time.
+So y = (g / s) W * u + (g / s) (c - m) + b is one convolution with other values. This saves a pass over memory
+for each layer; a small network on a CPU spends most of its time on these.
 """
 
 from __future__ import annotations
@@ -14,13 +14,7 @@ from torch import fx, nn
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Return a frozen copy in eval mode, with batch norms folded where the network could be traced.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        In eval mode. It is not changed.
-    """
+    """Return a frozen copy in eval mode; where the network is traced, its batch norms are folded."""
     duplicate = copy.deepcopy(module).eval().requires_grad_(False)
     if not isinstance(duplicate, fx.GraphModule):
         return duplicate
@@ -44,9 +38,9 @@ def _fold(module: fx.GraphModule, node: fx.Node) -> None:
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
         return  # without running statistics it depends on the batch
     if _calls(module, before.target) > 1 or _calls(module, node.target) > 1:
-        return  # used in two places of the network
+        return  # used twice in the network
     _scale(convolution, norm)
-    # timm keeps a norm and the activation after it in one module.
+    # In timm, a norm and the activation after it are one module.
     rest = [
         getattr(norm, name) for name in ("drop", "act") if isinstance(getattr(norm, name, None), nn.Module)
     ]
@@ -62,7 +56,7 @@ def _calls(module: fx.GraphModule, target: object) -> int:
 
 
 def _scale(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Scale the convolution, in double precision: a variance near eps would cost single its last digits."""
+    """Scale the convolution, in double precision: in single, a variance near eps would cost digits."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     mean, variance = norm.running_mean.double(), norm.running_var.double()

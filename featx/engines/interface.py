@@ -1,4 +1,4 @@
-"""The interface of engines, each of which runs a frozen backbone on a device in its own way."""
+"""The interface of engines, which run a frozen backbone on a device, and what they share."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Engine(Protocol):
     Attributes
     ----------
     name : str
-        One of `featx.engines.ENGINES`.
+        ``"torch"``, ``"openvino"``, ``"compile"`` or ``"eager"``.
     device : str
         Where it runs, such as ``"cpu"`` or ``"cuda:0"``.
     precision : {"fp32", "bf16", "fp16", "int8"}
-        Of the arithmetic inside the network; embeddings are float32 in any case.
+        Precision inside the network; embeddings are always float32.
     version : str
-        Of the library that computes; after a change the engine passes the parity check again.
+        Version of the library that computes; after a change, parity is checked again.
     workers : int
         Threads that should call it at once, each with its part of the cores; 0 for a device that computes by
-        itself while the cores prepare inputs, and is fed through `submit`.
+        itself while the cores prepare inputs, and takes batches through `submit`.
     batch_size : int
-        Inputs that a call should bring.
+        Inputs that a call should have.
     """
 
     name: str
@@ -42,43 +42,35 @@ class Engine(Protocol):
     batch_size: int
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Compute embeddings. Any thread may call.
+        """Compute the embeddings of a prepared batch (b, ...), any b: float32 (b, dim).
 
-        Parameters
-        ----------
-        batch : ndarray of shape (b, ...)
-            Prepared inputs, as the backbone's preparation gives them; any b.
-
-        Returns
-        -------
-        ndarray of shape (b, dim), float32
-            A row does not depend on the other inputs of its batch.
+        Any thread may call. A row does not depend on the other inputs of its batch.
         """
 
     def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
-        """Start to compute a batch, given in parts; return at once where the device works by itself."""
+        """Start to compute a batch, given in parts; return at once where the device computes by itself."""
 
     def enter(self) -> None:
-        """Make the calling thread a worker, which uses no more than its part of the cores."""
+        """Limit the calling thread, a worker, to its part of the cores."""
 
     def leave(self) -> None:
-        """Undo, in the calling thread, what `enter` did to the process; called when all workers are done."""
+        """Undo what `enter` did to the process, in the calling thread, when all workers are done."""
 
 
 def engine_error(what: str, error: BaseException) -> EngineError:
-    """Return an error with what a failing library said, in one line."""
+    """Return an error that gives the message of a failing library in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0][:200] if lines else type(error).__name__
     return EngineError(f"{what} fails here ({reason})")
 
 
-def example(backbone: Backbone, count: int) -> np.ndarray:
+def zero_batch(backbone: Backbone, count: int) -> np.ndarray:
     """Return a prepared batch of zeros."""
     return np.zeros((count, *backbone.preparation.shape), backbone.preparation.dtype)
 
 
 def check_batch(batch: np.ndarray, backbone: Backbone) -> None:
-    """Raise `InputError` unless `batch` holds what this backbone's preparation gives."""
+    """Refuse a batch that is not what the backbone's preparation gives."""
     shape, dtype = backbone.preparation.shape, backbone.preparation.dtype
     if isinstance(batch, np.ndarray) and batch.ndim and batch.dtype == dtype and batch.shape[1:] == shape:
         return
@@ -88,7 +80,7 @@ def check_batch(batch: np.ndarray, backbone: Backbone) -> None:
 
 
 def pad_batch(batch: np.ndarray, size: int) -> np.ndarray:
-    """Return `batch` with zeros behind it, for an engine whose batch is fixed."""
+    """Append zeros to a batch, for an engine that takes batches of one size."""
     if len(batch) == size:
         return batch
     return np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])

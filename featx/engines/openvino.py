@@ -30,18 +30,11 @@ _importing = fresh_in_child(threading.Lock())
 
 
 def import_openvino(purpose: str = "engine 'openvino'") -> Any:
-    """Import OpenVINO, and keep it from sending usage data over the network, as it does on import.
+    """Import OpenVINO, and keep it from sending usage data, as it does on import.
 
-    OpenVINO and NNCF work without their telemetry package, so to them it looks as if that were not installed.
-
-    Raises
-    ------
-    MissingExtra
-        It is not installed.
-    EngineError
-        It is installed, but does not load on this machine.
+    An `EngineError` says that it is installed but does not load on this machine.
     """
-    with silenced():
+    with without_telemetry():
         try:
             import openvino
         except ImportError as error:
@@ -52,8 +45,8 @@ def import_openvino(purpose: str = "engine 'openvino'") -> Any:
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Hide the telemetry package from what is imported inside; if it is loaded already, leave it alone."""
+def without_telemetry() -> Iterator[None]:
+    """Hide the telemetry package of OpenVINO and NNCF, which work without it, unless it is loaded already."""
     with _importing:
         if _TELEMETRY in sys.modules:
             yield
@@ -72,24 +65,22 @@ class OpenVINOEngine(CpuEngine):
 
     Parameters
     ----------
-    backbone : Backbone
-        Not changed.
     precision : {"fp32", "bf16", "int8"}
         A CPU without bf16 computes in fp32 instead. int8 needs a `calibration`.
     allocation : Allocation, optional
-        Workers, threads and batch; by default one worker with all cores.
+        By default one worker with all cores.
     calibration : bytes, optional
         A quantised network, as `featx.engines.int8.calibrate` returns it.
 
     Notes
     -----
-    The batch is fixed; smaller ones are padded. Each worker has one of OpenVINO's streams, whose threads
+    The batch has one size; smaller ones are padded. Each worker has one of OpenVINO's streams, whose threads
     compute while the worker waits. A forked child has none of these threads, so it builds its own engine.
     """
 
     name = "openvino"
-    #: Images of 224 px in a batch that suits it.
-    preferred = 4
+    #: Size of the batch that suits it, in images of 224 px.
+    preferred_batch = 4
 
     def __init__(
         self,
@@ -105,18 +96,18 @@ class OpenVINOEngine(CpuEngine):
         self.version = ov.__version__
         allocation = allocation or Allocation(1, cores(), 8)
         self.workers, self.batch_size = allocation.workers, allocation.batch_size
-        model = to_openvino(backbone) if calibration is None else unpacked(calibration)
+        model = to_openvino(backbone) if calibration is None else read_model(calibration)
         model.reshape([allocation.batch_size, *backbone.preparation.shape])
         options = {
             "NUM_STREAMS": str(allocation.workers),
             "INFERENCE_NUM_THREADS": str(allocation.workers * allocation.threads),
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "int8": "f32"}.get(precision, precision),
-            "ENABLE_CPU_PINNING": False,  # workers also prepare inputs; the system places them best
+            "ENABLE_CPU_PINNING": False,  # workers also prepare inputs, and the system places them best
         }
         try:
             self._compiled = ov.Core().compile_model(model, "CPU", options)
         except RuntimeError as error:
-            raise _refused(backbone, error) from error
+            raise _conversion_error(backbone, error) from error
         self._process = os.getpid()
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(allocation.workers):
@@ -151,13 +142,7 @@ class OpenVINOEngine(CpuEngine):
 
 @one_at_a_time
 def to_openvino(backbone: Backbone) -> Any:
-    """Return the network as an OpenVINO model that takes a prepared batch.
-
-    Raises
-    ------
-    EngineError
-        It has an operator that OpenVINO does not know.
-    """
+    """Convert the network to an OpenVINO model that takes a prepared batch."""
     ov = import_openvino()
     try:
         with warnings.catch_warnings():
@@ -165,11 +150,11 @@ def to_openvino(backbone: Backbone) -> Any:
             network, example = fold_batch_norms(backbone.module), backbone.inputs.example(1)
             model = ov.convert_model(network, example_input=example)
     except Exception as error:  # OpenVINO raises classes of its own for each stage
-        raise _refused(backbone, error) from error
+        raise _conversion_error(backbone, error) from error
     return backbone.inputs.add_to_openvino(model)
 
 
-def packed(model: Any) -> bytes:
+def serialise_model(model: Any) -> bytes:
     """Write an OpenVINO model as bytes: the length of its XML, the XML, its weights."""
     ov = import_openvino()
     with tempfile.TemporaryDirectory() as folder:
@@ -179,15 +164,15 @@ def packed(model: Any) -> bytes:
         return len(text).to_bytes(8, "little") + text + weights.read_bytes()
 
 
-def unpacked(data: bytes) -> Any:
-    """Read what `packed` wrote. Nothing in it is executed."""
+def read_model(data: bytes) -> Any:
+    """Read a model that `serialise_model` wrote; nothing in it is executed."""
     ov = import_openvino()
     length = int.from_bytes(data[:8], "little")
     weights = np.frombuffer(data, np.uint8, offset=8 + length)
     return ov.Core().read_model(data[8 : 8 + length], ov.Tensor(np.array(weights)))
 
 
-def _refused(backbone: Backbone, error: BaseException) -> EngineError:
+def _conversion_error(backbone: Backbone, error: BaseException) -> EngineError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[-1][:200] if lines else type(error).__name__
     return EngineError(f"{backbone.name}: OpenVINO cannot run it ({reason}); use engine='torch'")

@@ -12,13 +12,13 @@ from featx.engines.interface import Engine, engine_error
 from featx.engines.torch import EagerEngine
 from featx.errors import FeatxError
 
-#: Inputs of the check, and of a second check that must confirm a failure.
+#: Inputs of the check, and of the second check that must confirm a failure.
 FEW, MANY = 4, 32
 
 #: Largest relative error of a row in fp32.
 RELATIVE_ERROR = 1e-3
 
-#: (least cosine of any row, least mean cosine), by precision.
+#: By precision: least cosine of any row, and least mean cosine.
 COSINES = {"bf16": (0.99, 0.999), "fp16": (0.99, 0.999), "int8": (0.95, 0.99)}
 
 
@@ -29,7 +29,7 @@ class Parity:
     Attributes
     ----------
     engine, device, precision : str
-        Of the engine.
+        What the engine is and how it ran.
     images : int
         Inputs that both computed.
     relative_error : float
@@ -71,16 +71,11 @@ def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
     backbone : Backbone or MultiLayerBackbone
         Each of several layers is compared on its own, and the worst counts.
     pixels : ndarray of shape (n, ...)
-        Prepared inputs, n at least 1.
-
-    Raises
-    ------
-    EngineError
-        The engine fails on them.
+        Prepared inputs, n at least 1. An `EngineError` says that the engine fails on them.
     """
     got = _submit_all(engine, pixels)
     expected = EagerEngine(backbone)(pixels)
-    finite = np.isfinite(expected).all(axis=1)  # overflow of the network itself is no fault of the engine
+    finite = np.isfinite(expected).all(axis=1)  # an overflow of the network itself is not the engine's fault
     if not finite.any():
         return Parity(engine.name, engine.device, engine.precision, 0, 0.0, 1.0, 1.0, passed=True)
     layers = [distances(got[finite, at], expected[finite, at]) for at in columns_of(backbone)]
@@ -105,13 +100,13 @@ def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
 
 
 def _submit_all(engine: Engine, pixels: np.ndarray) -> np.ndarray:
-    """Compute rows through `submit`, as an extraction does; on a device that differs from a plain call."""
+    """Compute rows through `submit`, as an extraction does; on a device, a plain call works differently."""
     try:
         parts = [pixels[at : at + engine.batch_size] for at in range(0, len(pixels), engine.batch_size)]
         return np.concatenate([engine.submit([part])() for part in parts])
     except FeatxError:
         raise
-    except Exception as error:  # libraries raise their own classes; another engine may work
+    except Exception as error:  # of any library; another engine may work
         raise engine_error(engine.name, error) from error
 
 

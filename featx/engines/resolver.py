@@ -1,4 +1,4 @@
-"""Resolve engine, device and precision: what a request means on this machine, before anything is built."""
+"""Resolve engine, device and precision: what a request means on this machine. Nothing is built."""
 
 from __future__ import annotations
 
@@ -10,25 +10,13 @@ import torch
 from featx import machine
 from featx.errors import InputError, MissingExtra, UnknownName
 from featx.forks import CUDA_LOST, cuda_is_lost
-
-ENGINES = ("torch", "openvino", "compile", "eager")
-DEVICES = ("cpu", "cuda", "mps")
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+from featx.options.checks import check_device
+from featx.options.table import ENGINES, PRECISIONS
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a backbone will run.
-
-    Attributes
-    ----------
-    engine : str
-        One of `ENGINES`.
-    device : str
-        ``"cpu"``, ``"mps"``, ``"cuda"`` or ``"cuda:N"``.
-    precision : str
-        One of `PRECISIONS`.
-    """
+    """How a backbone will run: engine, device and precision, none of them ``"auto"``."""
 
     engine: str
     device: str
@@ -59,10 +47,10 @@ def resolve(*, engine: str = "auto", device: str = "auto", precision: str = "aut
     MissingExtra
         A package is not installed.
     """
-    if engine != "auto" and engine not in ENGINES:
-        raise UnknownName("engine", str(engine), ("auto", *ENGINES))
-    if precision != "auto" and precision not in PRECISIONS:
-        raise UnknownName("precision", str(precision), ("auto", *PRECISIONS))
+    if engine not in ENGINES:
+        raise UnknownName("engine", str(engine), ENGINES)
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", str(precision), PRECISIONS)
     where = find_device(str(device))
     kind = where.partition(":")[0]
     chosen = fastest_precision(where) if precision == "auto" else precision
@@ -102,17 +90,17 @@ def fallbacks(plan: Plan) -> list[Plan]:
     First PyTorch in the same precision, then the same engine in fp32, then PyTorch in fp32, and last the
     plain network.
     """
+    if plan.engine == "eager":
+        return []
     order = [Plan("torch", plan.device, plan.precision)] if plan.precision != "int8" else []
-    order += [Plan(plan.engine, plan.device, "fp32"), Plan("torch", plan.device, "fp32")]
-    order += [Plan("eager", plan.device, "fp32")]
-    kept = [other for other in dict.fromkeys(order) if other != plan]
-    return kept if plan.engine != "eager" else []
+    order += [Plan(engine, plan.device, "fp32") for engine in (plan.engine, "torch", "eager")]
+    return [other for other in dict.fromkeys(order) if other != plan]
 
 
 def installed(package: str) -> bool:
     """Return whether a package can be imported, without importing it."""
     spec = importlib.util.find_spec(package)
-    return spec is not None and spec.origin is not None  # a folder of that name has no origin
+    return spec is not None and spec.origin is not None  # None for a mere folder of that name
 
 
 def _require(package: str, extra: str, purpose: str) -> None:
@@ -138,23 +126,17 @@ def fastest_precision(device: str | torch.device) -> str:
 def find_device(device: str) -> str:
     """Return the device that a request means here; ``"auto"`` is CUDA, else Apple's GPU, else the CPU.
 
-    Raises
-    ------
-    UnknownName
-        There is no such device.
-    InputError
-        It is not available, or this process was forked after CUDA was used.
+    A device that is not available is refused; so is CUDA in a process that was forked after CUDA was used.
     """
-    kind, colon, number = device.partition(":")
+    kind, _, number = device.partition(":")
     if (device == "auto" or kind == "cuda") and cuda_is_lost():
-        # With "auto" too: the CPU in its place would be slow, and give other rows, in silence.
+        # Refused with "auto", too: the CPU in its place would be slow and give other rows without a word.
         raise InputError(f"device {device!r}: {CUDA_LOST}")
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    if kind not in DEVICES or (colon and (kind != "cuda" or not number.isdigit())):
-        raise UnknownName("device", device, ("auto", *DEVICES, "cuda:0"))
+    check_device("device", device)
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError("device 'mps' is not available here; use device='cpu' or 'auto'")
     if kind == "cuda":

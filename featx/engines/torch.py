@@ -1,10 +1,11 @@
-"""The engines that run everywhere: PyTorch on a CPU or on Apple's GPUs, and the plain network."""
+"""The engines of PyTorch on a CPU or Apple's GPU: optimised, plain, and compiled."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,35 +15,24 @@ import torch
 from featx.backbones.backbone import Backbone
 from featx.engines.allocation import Allocation
 from featx.engines.folding import fold_batch_norms
-from featx.engines.interface import CpuEngine, check_batch
-from featx.errors import InputError
+from featx.engines.interface import CpuEngine, check_batch, pad_batch, zero_batch
+from featx.errors import EngineError, InputError
 from featx.forks import fresh_in_child, threads_here, uninterrupted
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchEngine(CpuEngine):
-    """Runs a backbone with PyTorch: channels last, batch norms folded. See `featx.engines.interface.Engine`.
+    """Runs a folded copy of the network with PyTorch, channels last. See `featx.engines.interface.Engine`.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        Not changed: the engine works on a folded copy.
-    device : str
-        As `featx.engines.resolve` gives it.
-    precision : {"fp32", "bf16", "fp16"}
-    allocation : Allocation, optional
-        Workers, threads and batch; by default one worker with the threads that torch has.
-
-    Notes
-    -----
-    A batch that does not fit into memory is halved until it fits, and later batches are split to that size.
+    By default it has one worker, with the threads that torch has. A batch that does not fit into memory is
+    halved until it fits, and later batches are split to that size.
     """
 
     name = "torch"
-    #: Images of 224 px in the batch that suits it.
-    preferred = 8
-    #: Whether it computes batches of one size only.
+    #: Size of the batch that suits it, in images of 224 px.
+    preferred_batch = 8
+    #: Whether it computes only batches of one size.
     fixed_batch = False
 
     def __init__(
@@ -63,12 +53,12 @@ class TorchEngine(CpuEngine):
         self._device = torch.device(device)
         self._dtype = DTYPES[precision]
         self._threads_before: int | None = None
-        self._module = self._made(backbone)
+        self._module = self._prepare_module(backbone)
         self._to_network = backbone.inputs.to_network(self._device, self._dtype)
-        self._largest: int | None = None  # batch that fits, once one did not
+        self._largest: int | None = None  # size of a batch that fits, after one that did not
 
-    def _made(self, backbone: Backbone) -> Any:
-        """Return the network as it runs here."""
+    def _prepare_module(self, backbone: Backbone) -> Any:
+        """Return the network in the form in which this engine runs it."""
         module: Any = fold_batch_norms(backbone.module)  # Module.to's stub lacks memory_format
         return module.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
 
@@ -104,14 +94,14 @@ class TorchEngine(CpuEngine):
         return out
 
     def enter(self) -> None:
-        """Let the calling thread compute with its part of the cores."""
+        """Limit the calling thread to its part of the cores."""
         before = torch.get_num_threads()
         if self._threads_before is None:  # the first worker of a run
             self._threads_before = before
         torch.set_num_threads(threads_here(self.allocation.threads))
 
     def leave(self) -> None:
-        """Restore how many threads torch uses in new threads: as many as were set last anywhere."""
+        """Restore the number of threads that torch uses in new threads, which is what any thread set last."""
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
@@ -121,11 +111,11 @@ class TorchEngine(CpuEngine):
         return self._module(self._network_input(self._upload(batch))).to(torch.float32).cpu().numpy()
 
     def _network_input(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return what the network takes of a prepared batch on the device."""
+        """Turn a prepared batch on the device into a batch for the network."""
         return self._to_network(batch)
 
     def _upload(self, batch: np.ndarray) -> torch.Tensor:
-        if not batch.flags.writeable:  # torch warns of tensors on memory that must not be written
+        if not batch.flags.writeable:  # torch warns about tensors on read-only memory
             batch = batch.copy()
         return torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
 
@@ -134,11 +124,11 @@ class TorchEngine(CpuEngine):
 
 
 class EagerEngine(TorchEngine):
-    """Runs the plain network, channels first, in fp32: other engines are compared with it."""
+    """Runs the plain network in fp32, channels first: the reference of the parity check."""
 
     name = "eager"
 
-    def _made(self, backbone: Backbone) -> Any:
+    def _prepare_module(self, backbone: Backbone) -> Any:
         if self.device == "cpu":
             return backbone.module
         return copy.deepcopy(backbone.module).to(self._device)
@@ -151,6 +141,61 @@ class EagerEngine(TorchEngine):
             return super()._run(batch)
 
 
+class CompileEngine(TorchEngine):
+    """Compile the network to C++ with ``torch.compile``, with frozen weights, and run it on a CPU.
+
+    This needs a C++ compiler, and half a minute before the first batch. The batch has one size; smaller ones
+    are padded.
+    """
+
+    name = "compile"
+    fixed_batch = True
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        allocation: Allocation | None = None,
+    ):
+        allocation = allocation or Allocation(1, torch.get_num_threads(), 8)
+        super().__init__(backbone, device=device, precision=precision, allocation=allocation)
+        failed: list[Exception] = []
+
+        def compile_now() -> None:
+            # In a worker thread of its own: the code is compiled for the number of threads that it has.
+            try:
+                self.enter()
+                self._run(zero_batch(backbone, self.batch_size))
+            except Exception as error:
+                failed.append(error)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own parts
+            thread = threading.Thread(target=compile_now, name="featx-compile")
+            thread.start()
+            thread.join()
+        self.leave()
+        if failed:
+            reason = (str(failed[0]).strip() or type(failed[0]).__name__).splitlines()[0]
+            raise EngineError(f"{backbone.name}: torch.compile failed here ({reason}); use engine='torch'")
+
+    def _prepare_module(self, backbone: Backbone) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own parts
+            return torch.compile(super()._prepare_module(backbone), dynamic=False, options={"freezing": True})
+
+    @torch.inference_mode()
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        rows = []
+        for start in range(0, len(batch), self.batch_size):
+            part = pad_batch(batch[start : start + self.batch_size], self.batch_size)
+            out = self._module(self._network_input(self._upload(part)))
+            rows.append(out.to(torch.float32).numpy())
+        return np.concatenate(rows)[: len(batch)] if rows else np.empty((0, self.backbone.dim), np.float32)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
@@ -158,9 +203,9 @@ def out_of_memory(error: BaseException) -> bool:
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
-_switching = fresh_in_child(threading.Lock())
-#: Threads that compute in full fp32 now, and the switches as they were before the first of them.
-_in_full = 0
+_settings_lock = fresh_in_child(threading.Lock())
+#: How many threads compute in full fp32 now, and the settings before the first of them.
+_users = 0
 _before: list[Any] = []
 
 
@@ -168,26 +213,26 @@ _before: list[Any] = []
 def full_fp32() -> Iterator[None]:
     """Compute convolutions and matrix products on CUDA in full fp32, whatever the process is set to.
 
-    The switches belong to the process, so the last of several threads restores them.
+    The settings are the process's, so the last of several threads restores them.
     """
-    global _in_full, _before
+    global _users, _before
     matmul: Any = torch.backends.cuda.matmul
     convolution: Any = getattr(torch.backends.cudnn, "conv", None)
     name, value = "fp32_precision", "ieee"
     if not hasattr(convolution, name):  # torch before 2.9
         convolution, name, value = torch.backends.cudnn, "allow_tf32", False  # type: ignore[assignment]
     backends = (convolution, matmul)
-    with _switching:
-        if not _in_full:
+    with _settings_lock:
+        if not _users:
             _before = [getattr(backend, name) for backend in backends]
-        _in_full += 1
+        _users += 1
         for backend in backends:
             setattr(backend, name, value)
     try:
         yield
     finally:
-        with _switching:
-            _in_full -= 1
-            if not _in_full:
+        with _settings_lock:
+            _users -= 1
+            if not _users:
                 for backend, old in zip(backends, _before, strict=True):
                     setattr(backend, name, old)

@@ -68,7 +68,7 @@ def cka_plot(result: RankingResult) -> Plot | None:
     n = len(result.cka)
     if n < 2:
         return None
-    names = [shorten(f"{c.backbone.removeprefix('timm:')} {c.layer}", 30) for c in result.candidates]
+    names = [shorten(f"{c.backbone.rpartition(':')[2]} {c.layer}", 30) for c in result.candidates]
     cell, margin = (34, 190) if n <= 12 else (18, 190)
     whole = margin + n * cell + 10
     figure, axes = new_axes(whole, whole, left=margin, bottom=margin, right=10, top=10)

@@ -1,4 +1,4 @@
-"""A small network's weights as files of many shapes."""
+"""Weights of a small network, and files of them."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ SMALL = "shufflenet_v2_x0_5"
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread():
-    """Networks on tiny images are slower with more threads, and wait for each other."""
+    """Use one thread: networks on tiny images are slower with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -20,14 +20,14 @@ def _one_thread():
 
 @pytest.fixture(scope="session")
 def small_state():
-    """The state dict of a small network with seed 7."""
+    """State dict of a small network with seed 7."""
     architecture = load_backbone(SMALL, weights=None).architecture
     return random_network(architecture, 7).state_dict()
 
 
 @pytest.fixture
 def save(tmp_path):
-    """Write what torch.save writes; returns the path."""
+    """Save to a file with torch.save, and return its path."""
 
     def write(content, name="small.pth"):
         path = tmp_path / name

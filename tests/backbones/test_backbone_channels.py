@@ -1,4 +1,4 @@
-"""Where the channels of a layer are, and layers of which that is not known."""
+"""Which axis holds the channels of a layer; layers where that is not known are refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from inputs_of_networks import images
 from torch import nn
 
 from featx.backbones import list_layers, load_backbone
-from featx.backbones.channels import channels_known
 from featx.backbones.layers import cut, resolve_layers
+from featx.backbones.pooling import channels_known
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
 
@@ -44,9 +44,9 @@ def test_channels_are_known_from_shapes(shape, size, other, tokens, known):
 
 
 class Last(nn.Module):
-    """Computes with the channels last, as Swin does, and pools them itself."""
+    """Computes with channels last, as Swin does, and pools them itself."""
 
-    def __init__(self, fixed=None):
+    def __init__(self):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 5, 2, 2), nn.LayerNorm(5)
         self.head = nn.Linear(5, 4)
@@ -68,7 +68,7 @@ def test_a_layer_with_channels_last_is_refused_and_the_networks_own_pooling_is_r
     assert cut(Last(), images(8, 8), name="last", layer="conv").dim == 5
 
 
-def test_several_layers_are_resolved_with_or_without_those_that_are_not_known():
+def test_resolving_several_layers_raises_or_returns_the_error():
     with pytest.raises(InputError, match="last: layer 'norm'"):
         resolve_layers(Last(), images(8, 8), ["conv", "norm"], name="last")
     conv, norm = resolve_layers(Last(), images(8, 8), ["conv", "norm"], name="last", strict=False)
@@ -76,7 +76,7 @@ def test_several_layers_are_resolved_with_or_without_those_that_are_not_known():
     assert isinstance(norm, InputError)
 
 
-def test_as_many_channels_as_rows_are_told_apart_by_larger_images():
+def test_larger_images_tell_channels_from_as_many_rows():
     class Even(nn.Module):
         def __init__(self):
             super().__init__()

@@ -1,4 +1,4 @@
-"""The layer that is taken by rule is what the library says, or the network is refused by name."""
+"""The layer found by rule is the embedding that the library gives, or the network is refused by name."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_any_other_network_is_refused_by_name(network, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_a_layer_that_is_named_is_taken_all_the_same():
+def test_a_named_layer_is_taken_without_this_check():
     assert cut(Headless(), images(8, 8), name="timm:net", layer="conv", rules=TimmLayerRules()).dim == 5
 
 
@@ -108,7 +108,7 @@ def test_the_last_weights_of_a_network_of_torchvision_must_be_a_classifier():
         def forward(self, x):
             return self.body(torch.flatten(x, 1))
 
-    with pytest.raises(InputError, match="net: its last layer with weights, 'body', is no classifier"):
+    with pytest.raises(InputError, match="net: its last layer with weights, 'body', is not the classifier"):
         cut(Body(), images(2, 2), name="net")
 
 

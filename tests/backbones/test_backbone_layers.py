@@ -1,4 +1,4 @@
-"""Cutting networks at layers, against forward hooks, which are slow and obvious."""
+"""Networks cut at layers, compared with forward hooks, which are slow and obvious."""
 
 import copy
 import pickle
@@ -36,7 +36,7 @@ class Net(nn.Module):
 
 
 class Untraceable(Net):
-    """The same, but it looks at values."""
+    """The same network, but it branches on values."""
 
     def forward(self, x):
         if x.sum() > 1e9:
@@ -52,8 +52,8 @@ def net(request):
     return net.eval()
 
 
-def heard(net, layer, x):
-    """What a module gives, by a hook; cloned, since the activation after it works in place."""
+def hooked(net, layer, x):
+    """Return a module's output, from a hook; cloned, because the activation after it works in place."""
     out = []
     handle = net.get_submodule(layer).register_forward_hook(lambda m, i, o: out.append(o.clone()))
     with torch.no_grad():
@@ -66,7 +66,7 @@ IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 def test_the_default_layer_is_the_input_of_the_classifier_without_dropout(net):
-    expected = heard(net, "act", IMAGES).mean((2, 3))
+    expected = hooked(net, "act", IMAGES).mean((2, 3))
     traced = type(net) is Net
     part = cut(net, images(8, 8), name="net")
     assert (part.layer, part.pooling, part.dim) == ("mean" if traced else "head.1:input", "identity", 6)
@@ -77,8 +77,8 @@ def test_the_default_layer_is_the_input_of_the_classifier_without_dropout(net):
 
 @pytest.mark.parametrize("layer", ["conv", "norm", "act"])
 @pytest.mark.parametrize("pooling", [None, "avg", "max", "none"])
-def test_any_layer_gives_what_a_hook_hears_pooled(net, layer, pooling):
-    expected = heard(net, layer, IMAGES)
+def test_any_layer_gives_the_pooled_output_of_a_hook(net, layer, pooling):
+    expected = hooked(net, layer, IMAGES)
     part = cut(net, images(8, 8), name="net", layer=layer, pooling=pooling)
     pooled = {"max": expected.amax((2, 3)), "none": expected.flatten(1)}.get(pooling, expected.mean((2, 3)))
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_any_layer_gives_what_a_hook_hears_pooled(net, layer, pooling):
     assert part.pooling == (pooling or "avg")
 
 
-def test_a_cut_network_holds_nothing_behind_the_layer():
+def test_a_cut_network_has_nothing_behind_the_layer():
     part = cut(Net(), images(8, 8), name="net", layer="norm")
     assert {name.split(".")[0] for name in part.module.state_dict()} == {"conv", "norm"}
     assert part.after == ("head.",)
@@ -163,7 +163,7 @@ def test_identity_pooling_of_a_map_says_what_to_use(net):
         cut(net, images(8, 8), name="net", layer="conv", pooling="identity")
 
 
-def test_an_image_that_is_too_small_is_said_in_one_line(net):
+def test_an_image_that_is_too_small_is_refused_in_one_line(net):
     with pytest.raises(InputError, match="net: does not run on images of 2 x 2 pixels") as caught:
         cut(net, images(2, 2), name="net")
     assert "\n" not in str(caught.value)
@@ -188,24 +188,24 @@ def test_a_network_without_any_classifier_asks_for_a_layer(base):
         cut(Bare(), images(8, 8), name="net")
 
 
-def test_overhearing_leaves_nothing_behind_even_after_an_error(net):
+def test_hooks_leave_nothing_behind_after_an_error(net):
     module = HookedFeatures(net, [("conv", "avg")])
     with pytest.raises(RuntimeError):
         module(torch.zeros(1, 4, 8, 8))
     before = list(net.conv._forward_hooks)
     module(IMAGES)
     assert list(net.conv._forward_hooks) == before
-    assert not hasattr(hooks._hearing, "now")
+    assert not hasattr(hooks._seen, "now")
 
 
-def test_copies_and_pickles_overhear_too(net):
+def test_copies_and_pickles_carry_the_hooks(net):
     module = HookedFeatures(net, [("conv", "avg"), ("head:input", "identity")]).eval()
     expected = module(IMAGES)
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         torch.testing.assert_close(other(IMAGES), expected)
 
 
-def test_threads_that_run_one_network_at_once_hear_their_own_images():
+def test_threads_that_run_one_network_get_rows_of_their_own_images():
     """Each thread is held behind the tapped layer until the other one has passed it."""
     both = threading.Barrier(2, timeout=30)
 
@@ -228,7 +228,7 @@ def test_threads_that_run_one_network_at_once_hear_their_own_images():
         torch.testing.assert_close(row, module.network.conv(batch).mean(dim=(2, 3)))
 
 
-def test_what_another_thread_computes_is_no_part_of_a_trace():
+def test_what_another_thread_computes_is_not_traced():
     other, seen = nn.Linear(2, 2), []
 
     class Busy(nn.Module):

@@ -1,4 +1,4 @@
-"""Backbones by name: what is found, what it computes, and what is said when it is not there."""
+"""Loading backbones by name: what is found, what it computes, and errors where something is missing."""
 
 import hashlib
 import pickle
@@ -10,13 +10,13 @@ import torch
 from inputs_of_networks import images
 from torch import nn
 
-from featx.backbones import list_backbones, load_backbone, load_classifier, registry
+from featx.backbones import list_backbones, load_backbone, load_classifier
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network
 from featx.backbones.sources import torchvision
-from featx.backbones.sources.torchvision_facts import FACTS
-from featx.backbones.weights import hub_folder
+from featx.backbones.sources.torchvision import FACTS
+from featx.backbones.weights import default_weights, hub_folder
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
@@ -40,7 +40,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_gives_the_input_of_its_classifier(name):
-    """Against torchvision's own network with the same values, overheard by a hook."""
+    """Compare with torchvision's own network with the same values, through a hook."""
     size = FAMILIES[name]
     backbone = load_backbone(name, weights=None, image_size=size)
     part = backbone.module
@@ -52,13 +52,13 @@ def test_every_family_gives_the_input_of_its_classifier(name):
     head_name = "classifier.1" if name.startswith("squeezenet") else heads[-1]
     head = reference.get_submodule(head_name)
     reference.set_submodule(head_name, nn.Identity())  # it has no values: no embedding needs them
-    heard = []
-    reference.get_submodule(head_name).register_forward_pre_hook(lambda m, inputs: heard.append(inputs[0]))
+    seen = []
+    reference.get_submodule(head_name).register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0]))
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         reference.eval()(images)
         rows = part(images)
-    expected = heard[0].mean((2, 3)) if heard[0].dim() == 4 else heard[0]
+    expected = seen[0].mean((2, 3)) if seen[0].dim() == 4 else seen[0]
     assert (
         backbone.dim
         == rows.shape[1]
@@ -103,7 +103,7 @@ def test_the_table_of_facts_is_what_cutting_finds(name):
     assert sum(p.numel() for p in network.parameters()) == FACTS[name].parameters
 
 
-def test_a_skeleton_has_no_values_and_spends_no_chance():
+def test_a_network_on_the_meta_device_has_no_values_and_leaves_the_random_state():
     state = torch.get_rng_state()
     network = meta_network(
         torchvision.TorchvisionArchitecture("regnet_y_400mf"), None, pretrained_style=False
@@ -158,7 +158,7 @@ def test_a_name_must_be_text():
         load_backbone(3)
 
 
-def test_random_weights_are_asked_for_and_follow_the_seed():
+def test_random_weights_follow_the_seed_and_leave_the_random_state():
     state = torch.get_rng_state()
     one, same, other = (load_backbone(SMALL, weights=None, seed=s) for s in (1, 1, 2))
     first, again, different = (b.module.state_dict() for b in (one, same, other))
@@ -178,7 +178,6 @@ def test_a_seed_must_be_a_whole_number(seed):
 
 def test_pretrained_never_means_random(monkeypatch):
     """Without the file and without a network there is an error, and it says what to do."""
-    monkeypatch.setattr(registry, "packaged_files", dict)
     monkeypatch.setattr("featx.backbones.weights.packaged_files", dict)
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     with pytest.raises(WeightsError) as caught:
@@ -317,7 +316,7 @@ class TestCheckpoints:
         built = backbone.module.state_dict()
         assert all(torch.equal(built[k], small_state[k]) for k in built)
 
-    def test_building_spends_no_chance_of_the_callers(self, save, small_state):
+    def test_building_leaves_the_random_state(self, save, small_state):
         state = torch.get_rng_state()
         load_backbone(SMALL, weights=save(small_state)).build()
         assert torch.equal(torch.get_rng_state(), state)
@@ -354,7 +353,7 @@ class TestCheckpoints:
         with pytest.raises(WeightsError, match="sha256 should begin with f707e7126e"):
             load_backbone(SMALL, weights=enum.DEFAULT)
 
-    def test_other_classes_do_not_matter(self, save, small_state):
+    def test_the_classifier_of_a_file_does_not_matter(self, save, small_state):
         state = dict(small_state)
         state["fc.weight"], state["fc.bias"] = torch.zeros(12, 1024), torch.zeros(12)
         twelve = load_backbone(SMALL, weights=save(state)).module(IMAGES)
@@ -407,7 +406,7 @@ class TestCheckpoints:
         ):
             load_backbone("resnet18", weights=save(small_state)).build()
 
-    def test_a_classifier_needs_its_own_classes(self, save, small_state):
+    def test_a_whole_classifier_needs_all_its_weights(self, save, small_state):
         state = dict(small_state)
         del state["fc.weight"]
         with pytest.raises(WeightsError, match=r"lacks fc\.weight"):
@@ -460,7 +459,7 @@ class TestCheckpoints:
 
 
 def pretend(monkeypatch, digest):
-    """torchvision publishes the file of this sha256 for the small network; gives its name."""
+    """Let torchvision publish a file of this sha256 for the small network; return its name."""
     original = torchvision.TorchvisionArchitecture._pretrained
     name = f"{SMALL}-{digest[:8]}.pth"
 
@@ -478,11 +477,11 @@ def test_an_installed_package_of_weights_is_the_default_where_the_newest_are_mis
     file.touch()
     published = torchvision.TorchvisionArchitecture("mobilenet_v2").published()
     assert [w.name for w in published] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
-    assert registry._default(published, {}).name == "IMAGENET1K_V2"
-    assert registry._default(published, {file.name: file}).name == "IMAGENET1K_V1"
+    assert default_weights(published, {}).name == "IMAGENET1K_V2"
+    assert default_weights(published, {file.name: file}).name == "IMAGENET1K_V1"
     hub_folder().mkdir(parents=True)
     (hub_folder() / published[0].filename).touch()
-    assert registry._default(published, {file.name: file}).name == "IMAGENET1K_V2"
+    assert default_weights(published, {file.name: file}).name == "IMAGENET1K_V2"
 
 
 def test_a_file_of_other_weights_in_the_hub_cache_is_offered_and_not_taken(monkeypatch):

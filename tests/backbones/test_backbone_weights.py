@@ -1,4 +1,4 @@
-"""Where weights are looked for, and that damaged ones are refused in one line."""
+"""Where weights are looked for; damaged files are refused in one line."""
 
 import hashlib
 import importlib.metadata
@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.weights import (
-    Checkpoint,
     download,
     find_local,
     hash_in_name,
     hub_folder,
-    open_checkpoint,
     packaged_files,
     stated_hash,
 )
@@ -24,7 +23,7 @@ from featx.errors import WeightsError
 
 
 def refused(call, *parts):
-    """The call raises a WeightsError of one line that holds all the parts."""
+    """Assert that the call raises a WeightsError of one line with all these parts."""
     with pytest.raises(WeightsError) as caught:
         call()
     message = str(caught.value)
@@ -107,7 +106,7 @@ def test_what_is_no_state_dict_is_refused(save, content, part):
 
 
 def rewritten(path, change, compression=zipfile.ZIP_STORED):
-    """Change members of an archive, whose checksums stay in order."""
+    """Change members of an archive; its checksums are right."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -129,7 +128,7 @@ def test_numbers_that_are_not_in_the_file_are_not_read(save):
     refused(open_checkpoint(path).state_dict, path)
 
 
-class Room:
+class HugeBuffer:
     def __reduce__(self):
         return bytearray, (10**10,)
 
@@ -137,7 +136,7 @@ class Room:
 @pytest.mark.parametrize("new_format", [True, False])
 def test_a_call_that_only_takes_memory_is_not_made(tmp_path, new_format):
     path = tmp_path / "w.pth"
-    torch.save({"w": torch.ones(2), "more": Room()}, path, _use_new_zipfile_serialization=new_format)
+    torch.save({"w": torch.ones(2), "more": HugeBuffer()}, path, _use_new_zipfile_serialization=new_format)
     refused(open_checkpoint(path).state_dict, path, "builtin", "bytearray", "torch.save(model.state_dict()")
 
 
@@ -228,7 +227,7 @@ def test_the_hub_cache_comes_before_packages(package):
 
 
 def published(tmp_path):
-    """A file as a server has it, named by its own hash; file:// stands for the network."""
+    """Return URL and name of a file named by its own hash; file:// stands for the network."""
     path = tmp_path / "content"
     torch.save({"w": torch.ones(4)}, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

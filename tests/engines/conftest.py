@@ -1,4 +1,4 @@
-"""What the tests of all engines share."""
+"""Settings of all tests of engines."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread():
-    """Networks on tiny images are slower with more threads, and wait for each other."""
+    """Use one thread: networks on tiny images are slower with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

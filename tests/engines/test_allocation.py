@@ -13,7 +13,7 @@ from featx.engines.allocation import Allocation, allocate, bytes_per_input
 
 
 def run(network, height, width):
-    """What the estimate reads of a backbone."""
+    """Return the parts of a backbone that the estimate reads."""
     return SimpleNamespace(module=network, inputs=images(height, width))
 
 
@@ -46,7 +46,7 @@ USUAL = {
         ({"budget": 80}, Allocation(4, 1, 2)),
         ({"budget": 20}, Allocation(2, 2, 1)),
         ({"budget": 5}, Allocation(1, 4, 1)),
-        # what the user says is done, with as many workers as there is memory for
+        # a batch size that the user gives is kept, with as many workers as memory allows
         ({"batch_size": 32}, Allocation(4, 1, 32)),
         ({"batch_size": 32, "budget": 640}, Allocation(2, 2, 32)),
         ({"batch_size": 32, "budget": 1}, Allocation(1, 4, 32)),
@@ -63,7 +63,7 @@ def test_memory_is_estimated_from_shapes_without_running_anything():
     assert all(p.device.type == "cpu" for p in network.parameters())
 
 
-def test_the_estimate_leaves_a_network_to_the_threads_that_run_it(monkeypatch):
+def test_the_estimate_does_not_touch_the_network_itself(monkeypatch):
     """At every operator, the network has its own parameters and buffers."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten()).eval()
     before, seen = [*network.parameters(), *network.buffers()], []
@@ -86,7 +86,7 @@ def test_the_estimate_is_of_the_order_of_what_a_real_network_needs():
     assert 2 * largest <= bytes_per_input(backbone) <= 4 * largest
 
 
-def test_an_operator_that_cannot_be_followed_leaves_what_was_seen():
+def test_an_operator_without_shapes_ends_the_estimate():
     class Odd(nn.Module):
         def forward(self, x):
             wide = torch.cat([x] * 5, dim=1)

@@ -1,6 +1,6 @@
-"""The CUDA engine: what can be held without a GPU, with stand-ins for streams, events and graphs only.
+"""The CUDA engine, tested without a GPU: streams, events and graphs are stand-ins.
 
-The network runs on the CPU here, and everything around it (slots, order of copies, padding, running out of
+The network runs on the CPU, and everything around it (slots, order of copies, padding, running out of
 memory) is the engine's own code.
 """
 
@@ -51,7 +51,7 @@ class Event:
 
 
 class Graph:
-    """What was recorded, run again on whatever its input holds now."""
+    """Runs the recorded network again, on what its input holds now."""
 
     replays = 0
 
@@ -98,7 +98,7 @@ def stand_ins(monkeypatch):
         "empty_cache": lambda: LOG.append(("empty", None)),
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    monkeypatch.setattr(cuda, "pinned", lambda shape, dtype: torch.empty(shape, dtype=dtype))
+    monkeypatch.setattr(cuda, "pinned_memory", lambda shape, dtype: torch.empty(shape, dtype=dtype))
     LOG.clear()
     ENTERED.clear()
     Graph.replays = 0

@@ -1,4 +1,4 @@
-"""What is OpenVINO's own: reduced precision, calibration, and nothing sent over the network."""
+"""What only OpenVINO has: reduced precision, calibration, and telemetry, which is kept off."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ pytest.importorskip("openvino", reason="the extra openvino is not installed")
 from featx.backbones import load_backbone
 from featx.engines import make_engine
 from featx.engines.allocation import Allocation
-from featx.engines.openvino import OpenVINOEngine, packed, to_openvino, unpacked
+from featx.engines.openvino import OpenVINOEngine, read_model, serialise_model, to_openvino
 from featx.engines.parity import distances
 from featx.errors import EngineError
 
@@ -41,7 +41,7 @@ def test_bfloat16_is_near(backbone, pixels, reference):
     assert distances(rows, reference)[1].min() > 0.99
 
 
-def test_int8_is_near_and_a_calibration_can_be_kept(backbone, pixels, reference):
+def test_int8_is_near_and_a_calibration_can_be_stored(backbone, pixels, reference):
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
     from featx.engines.int8 import calibrate
 
@@ -56,8 +56,8 @@ def test_int8_is_near_and_a_calibration_can_be_kept(backbone, pixels, reference)
     assert distances(again, first)[0].max() < 0.02
 
 
-def test_a_model_survives_the_way_through_bytes(backbone, pixels, reference):
-    model = unpacked(packed(to_openvino(backbone)))
+def test_a_model_is_read_as_it_was_serialised(backbone, pixels, reference):
+    model = read_model(serialise_model(to_openvino(backbone)))
     model.reshape([len(pixels), SIZE, SIZE, 3])
     import openvino
 
@@ -65,7 +65,7 @@ def test_a_model_survives_the_way_through_bytes(backbone, pixels, reference):
     assert distances(rows, reference)[0].max() < 1e-3
 
 
-def test_lanes_work_side_by_side_and_give_the_same(backbone, pixels, reference):
+def test_workers_run_side_by_side_and_give_the_same(backbone, pixels, reference):
     engine = OpenVINOEngine(backbone, allocation=Allocation(2, 1, 3))
     results = [None] * 6
 
@@ -104,7 +104,7 @@ def test_an_engine_that_a_child_inherited_is_refused(backbone, pixels):
 
 @pytest.mark.parametrize("package", ["openvino", "nncf"])
 def test_no_usage_data_is_sent(package):
-    """Both send some when they are imported, if their telemetry package can be."""
+    """Both send some on import, if their telemetry package can be imported."""
     if package == "nncf":
         pytest.importorskip("nncf", reason="the extra int8 is not installed")
     code = (

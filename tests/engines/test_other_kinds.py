@@ -1,4 +1,4 @@
-"""Engines take whatever a preparation gives: here tokens, which are int64 (t,)."""
+"""Engines run on any kind of input: here tokens, int64 (t,)."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Which rows are near enough to those of the plain network."""
+"""The parity check: which rows are near enough to those of the plain network."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def pixels():
 
 
 def turned(cosine, rows=slice(None)):
-    """Rows at this cosine to what they were."""
+    """Turn rows to this cosine with what they were."""
 
     def change(x):
         rng = np.random.default_rng(1)
@@ -76,7 +76,7 @@ def test_each_precision_has_its_limits(backbone, pixels, precision, change, pass
     assert "\n" not in str(result)
 
 
-def test_what_the_network_itself_cannot_compute_says_nothing_about_an_engine(pixels):
+def test_rows_that_overflow_in_the_plain_network_are_not_counted(pixels):
     broken = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32)
     with torch.no_grad():
         next(broken.module.parameters()).fill_(float("nan"))
@@ -93,8 +93,8 @@ def test_distances_by_hand():
     assert (error[3], cosine[3]) == (np.inf, -1.0)
 
 
-def test_what_is_compared_is_what_a_run_would_compute(backbone, pixels):
-    """On a device, rows go another way than in a plain call."""
+def test_rows_are_compared_as_an_extraction_computes_them(backbone, pixels):
+    """On a device, `submit` works differently from a plain call."""
     submitted = []
 
     class Device(Other):
@@ -116,7 +116,7 @@ def test_what_is_compared_is_what_a_run_would_compute(backbone, pixels):
         (InputError("use less"), InputError, "use less"),
     ],
 )
-def test_an_engine_that_fails_on_real_images_can_be_replaced(backbone, pixels, error, expected, message):
+def test_errors_of_an_engine_become_errors_of_featx(backbone, pixels, error, expected, message):
     def fail(rows):
         raise error
 

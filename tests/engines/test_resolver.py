@@ -1,4 +1,4 @@
-"""What a request for an engine, a device and a precision means."""
+"""What a request for engine, device and precision resolves to."""
 
 import sys
 
@@ -60,7 +60,7 @@ def test_auto_takes_the_fastest_device_engine_and_precision(machine, has, expect
         (("eager", "cpu", "fp32"), []),
     ],
 )
-def test_what_cannot_be_trusted_gives_way_step_by_step_to_the_plain_network(start, then):
+def test_fallbacks_end_at_the_plain_network(start, then):
     order = fallbacks(Plan(*start))
     assert [str(p) for p in order] == [f"{step} on {start[1]}" for step in then]
 
@@ -87,13 +87,13 @@ def test_int8_means_openvino_and_names_what_is_missing(machine):
         ({}, {"engine": "eager", "precision": "bf16"}, "engine 'eager' is the reference in fp32"),
     ],
 )
-def test_what_does_not_go_together_is_refused(machine, has, request_, part):
+def test_engines_and_precisions_that_a_device_lacks_are_refused(machine, has, request_, part):
     machine(**has, packages=["openvino", "nncf"])
     with pytest.raises(InputError, match=part):
         resolve(**request_)
 
 
-def test_what_is_asked_for_is_taken(machine):
+def test_explicit_choices_are_kept(machine):
     machine(cuda=2)
     assert resolve(engine="torch", device="cuda:1", precision="fp16") == Plan("torch", "cuda:1", "fp16")
     assert resolve(device="cpu", precision="bf16") == Plan("torch", "cpu", "bf16")
@@ -110,6 +110,8 @@ def test_what_is_asked_for_is_taken(machine):
         ({"device": "cuda:"}, "device"),
         ({"device": "cuda:-1"}, "device"),
         ({"device": "cpu:0"}, "device"),
+        ({"device": "auto:0"}, "device"),
+        ({"device": "cuda:²"}, "device"),
         ({"device": ""}, "device"),
         ({"precision": "int4"}, "precision"),
         ({"precision": "float32"}, "precision"),
@@ -131,7 +133,7 @@ def test_unknown_names_are_refused_in_one_line(request_, kind):
         ({"precision": "fp16", "device": "cpu"}, "use 'fp32' or 'bf16'"),
     ],
 )
-def test_what_this_machine_has_not_is_refused(machine, request_, part):
+def test_missing_devices_are_refused(machine, request_, part):
     machine()
     with pytest.raises(InputError, match=part):
         resolve(**request_)
@@ -144,7 +146,7 @@ def test_a_device_beyond_those_there_is_refused(machine):
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
-def test_a_child_that_was_forked_after_cuda_was_used_is_told_so(machine, monkeypatch, device):
+def test_a_child_forked_after_cuda_was_used_is_refused(machine, monkeypatch, device):
     machine(cuda=1)
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     for choose in (resolve, fine_tuning.choose_arithmetic):
@@ -162,7 +164,7 @@ def test_bfloat16_needs_a_device_that_has_it(machine):
         resolve(precision="bf16")
 
 
-def test_a_folder_that_has_the_name_of_a_package_is_none(tmp_path, monkeypatch):
+def test_a_mere_folder_is_not_an_installed_package(tmp_path, monkeypatch):
     (tmp_path / "some_engine").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     assert not resolver.installed("some_engine")
@@ -171,18 +173,18 @@ def test_a_folder_that_has_the_name_of_a_package_is_none(tmp_path, monkeypatch):
     assert resolver.installed("another_engine")
 
 
-def test_whatever_a_library_raises_when_an_engine_is_built_lets_another_take_its_place(monkeypatch):
+def test_any_error_while_building_becomes_an_engine_error(monkeypatch):
     def fail(*args, **options):
         raise TypeError("unexpected layer\nwith a long story")
 
-    monkeypatch.setattr("featx.engines.build._kind", lambda plan: (fail, 8))
+    monkeypatch.setattr("featx.engines.build._engine_class", lambda plan: (fail, 8))
     backbone = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32)
     message = r"shufflenet_v2_x0_5: torch fp32 on cpu fails here \(unexpected layer\)$"
     with pytest.raises(EngineError, match=message):
         build_engine(backbone, Plan("torch", "cpu", "fp32"))
 
 
-def test_openvino_that_is_there_but_does_not_load_is_not_called_missing(tmp_path, monkeypatch):
+def test_openvino_that_does_not_load_is_not_called_missing(tmp_path, monkeypatch):
     package = tmp_path / "openvino"
     package.mkdir()
     (package / "__init__.py").write_text("raise ImportError('libopenvino.so: wrong ELF class')")

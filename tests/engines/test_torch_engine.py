@@ -1,4 +1,4 @@
-"""The contract of an engine, held by every engine there is."""
+"""The contract of engines, which every engine keeps."""
 
 import copy
 import shutil
@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from featx.backbones import load_backbone
-from featx.engines import ENGINES, EagerEngine, TorchEngine, make_engine
+from featx.engines import EagerEngine, TorchEngine, make_engine
 from featx.engines.allocation import Allocation
 from featx.engines.parity import distances
 from featx.engines.torch import full_fp32
 from featx.errors import InputError, UnknownName
+from featx.options.table import ENGINES
 
 SIZE = 48
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -30,7 +31,7 @@ def pixels():
     return np.random.default_rng(0).integers(0, 256, (10, SIZE, SIZE, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=[name for name in ENGINES if name != "auto"])
 def engine(request, backbone):
     if request.param == "openvino":
         pytest.importorskip("openvino", reason="the extra openvino is not installed")
@@ -105,7 +106,7 @@ def test_another_batch_is_refused(engine, batch):
         engine(batch)
 
 
-def test_frozen_means_frozen(pixels):
+def test_a_run_changes_no_parameter_and_no_buffer(pixels):
     """Parameters and buffers, BatchNorm's counters among them, are the same bytes after a run."""
     dropout = load_backbone("mobilenet_v3_small", weights=None, layer="classifier.2", image_size=SIZE)
     normed = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=SIZE)
@@ -157,7 +158,7 @@ def test_threads_may_share_an_engine(engine, pixels):
 
 
 class SmallMemory(TorchEngine):
-    """Pretends that only some images fit."""
+    """Pretends that only a few images fit into memory."""
 
     fits = 3
     runs = ()
@@ -211,7 +212,7 @@ def test_unknown_choices_are_refused_before_anything_is_built(kw, monkeypatch):
     assert not built
 
 
-def test_a_network_that_cannot_be_traced_runs_all_the_same(pixels, monkeypatch):
+def test_a_network_that_cannot_be_traced_gives_the_same_rows(pixels, monkeypatch):
     backbone = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=SIZE)
     expected = make_engine(backbone, device="cpu")(pixels)
     monkeypatch.setattr("featx.backbones.layers.trace", lambda network, rules: None)

@@ -76,7 +76,7 @@ def write_sound_file(loader: str, path: Path) -> Any:
 def read(loader: str, path: Path) -> Any:
     """Read a file as featx does."""
     if loader.endswith("pth") or loader == "safetensors":
-        from featx.backbones.weights import open_checkpoint
+        from featx.backbones.checkpoint import open_checkpoint
 
         tensors = open_checkpoint(path).state_dict()
         return [tensor.clone() for tensor in tensors.values()]

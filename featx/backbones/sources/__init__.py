@@ -1,24 +1,22 @@
 """Where backbones come from: a table of sources, one module each.
 
-A source claims a prefix (``timm:``; torchvision has none), lists its networks, and says of each how it is
-built, which weights are published, and what its library says of the layers. To add one, write a module beside
-these with a subclass of `BackboneSource` and one of `Architecture`, and put the source into `BUILT_IN`.
+A source claims a prefix (``timm:``; torchvision has none), lists its networks, and states how each is built,
+which weights are published, and what its library says of the layers. To add one, write a module beside these
+with a subclass of `BackboneSource` and one of `Architecture`, and put the source into `BUILT_IN`.
 
 Other packages add a source by an entry point of the group ``featx.backbones``, whose name is the prefix::
 
     [project.entry-points."featx.backbones"]
     mylab = "mylab_networks:MyLabSource"
 
-Entry points are read only when a prefix is in no table here, and when backbones are listed.
+Entry points are read only for a prefix that no built-in source has, and when backbones are listed.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
 
-from featx.backbones.architectures import Architecture
-from featx.backbones.sources.source import BackboneSource
+from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import InputError, UnknownName, reason_of
@@ -30,12 +28,8 @@ GROUP = "featx.backbones"
 def find_architecture(name: str) -> tuple[BackboneSource, Architecture, str | None]:
     """Return the source of a backbone, its architecture, and the tag of weights in its name.
 
-    Raises
-    ------
-    UnknownName
-        No source, built in or installed, has the prefix of `name`, or its source has no such network.
-    InputError
-        The package that has the prefix is broken.
+    An `UnknownName` says that no source has the prefix or that the source has no such network; an
+    `InputError`, that the package with the prefix is broken.
     """
     prefix = "".join(name.partition(":")[:2]) if ":" in name else ""
     sources = {source.prefix: source for source in BUILT_IN}
@@ -57,7 +51,7 @@ def list_sources() -> list[BackboneSource]:
 
 
 def backbone_name(source: str, architecture: str) -> str:
-    """Return the name for `load_backbone` of an architecture, as an identity states it with its source."""
+    """Return the name by which `load_backbone` finds the source and architecture of an identity."""
     prefixes = {known.name: known.prefix for known in BUILT_IN}
     return prefixes.get(source, f"{source}:") + architecture
 
@@ -65,12 +59,8 @@ def backbone_name(source: str, architecture: str) -> str:
 def _load_installed(name: str | None = None) -> list[BackboneSource]:
     """Load the sources of other packages: all, or the one of that name."""
     points = [p for p in importlib.metadata.entry_points(group=GROUP) if name in (None, p.name)]
-    taken = [source.prefix for source in BUILT_IN]
-    return [_load(point, [*taken, *_prefixes(points[:i])]) for i, point in enumerate(points)]
-
-
-def _prefixes(points: Iterable[importlib.metadata.EntryPoint]) -> list[str]:
-    return [f"{point.name}:" for point in points]
+    prefixes = [*(source.prefix for source in BUILT_IN), *(f"{point.name}:" for point in points)]
+    return [_load(point, prefixes[: len(BUILT_IN) + i]) for i, point in enumerate(points)]
 
 
 def _load(point: importlib.metadata.EntryPoint, taken: list[str]) -> BackboneSource:

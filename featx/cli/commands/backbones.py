@@ -25,6 +25,8 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print one line for each backbone."""
+    from featx.backbones.sources import list_sources
+
     if args.layers:
         _list_layers(args.pattern)
         return
@@ -35,7 +37,9 @@ def run(args: Namespace) -> None:
         here = "on this machine" if row.weights_available else ""
         numbers = f"{row.dim:>6}{row.parameters / 1e6:>8.1f}M{top1:>8}"
         say(f"{row.name:<24}{numbers}  {row.weights_name} {here}".rstrip())
-    say("timm:NAME runs any CNN of timm (extra: timm)")
+    for source in list_sources():
+        if source.hint:
+            say(source.hint)
 
 
 def _list_layers(name: str | None) -> None:

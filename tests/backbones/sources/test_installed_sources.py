@@ -1,4 +1,4 @@
-"""Other packages add backbones by an entry point; what is broken or taken is refused by name."""
+"""Backbones of other packages, by entry points; broken packages and taken prefixes are refused by name."""
 
 import importlib
 import sys
@@ -10,6 +10,8 @@ import pytest
 import featx
 from featx.backbones import list_backbones, list_layers, load_backbone
 from featx.backbones.sources import backbone_name
+from featx.backbones.sources.timm import TimmSource
+from featx.cli import main
 from featx.errors import InputError, UnknownName
 
 TOY = """
@@ -82,6 +84,12 @@ def test_it_is_listed_beside_the_built_in_ones(install):
     assert any(info.name == "resnet18" for info in list_backbones())
 
 
+def test_its_hint_stands_below_the_list(install, capsys):
+    install("toy", "ToySource", TOY.replace("facts =", "hint = 'toy:NAME paints'; facts ="))
+    assert main(["backbones", "toy:*"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [TimmSource.hint, "toy:NAME paints"]
+
+
 def test_an_unknown_network_of_it_is_refused_by_name(install):
     install("toy", "ToySource", TOY)
     with pytest.raises(UnknownName, match="unknown backbone 'toy:colour'; did you mean toy:colours"):
@@ -121,7 +129,7 @@ def test_no_package_is_looked_at_for_a_built_in_name(install):
     assert load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32).dim == 1024
 
 
-def test_a_prefix_that_nobody_has_offers_what_there_is():
+def test_an_unknown_prefix_offers_known_backbones():
     with pytest.raises(
         UnknownName, match=r"unknown backbone 'tim:tf_efficientnet_lite0'; did you mean timm:tf_"
     ):

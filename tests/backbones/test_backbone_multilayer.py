@@ -1,4 +1,4 @@
-"""Which layers there are, the logits among them, and several of them from one pass."""
+"""Listing layers, logits among them, and computing several in one pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_layers_are_listed_in_the_order_of_computation():
     assert [layer.name for layer in layers if layer.is_default] == ["mean"]
 
 
-def test_logits_are_what_the_whole_network_says():
+def test_logits_are_the_output_of_the_whole_network():
     backbone = load_backbone(BACKBONE, layer="logits", **TINY)
     network = backbone.architecture.build(None, pretrained_style=False)
     network.load_state_dict(backbone.module.state_dict(), strict=False)
@@ -67,7 +67,7 @@ def test_a_network_that_cannot_be_traced_has_logits_and_several_layers():
     assert isinstance(network.head, torch.nn.Linear)  # cutting took nothing off
 
 
-def test_several_layers_are_as_each_alone():
+def test_layers_of_one_pass_equal_each_layer_alone():
     members = load_layers(BACKBONE, ["stage3", None, "logits"], **TINY)
     alone = [load_backbone(BACKBONE, layer=layer, **TINY) for layer in ("stage3", None, "logits")]
     assert [m.identity for m in members] == [m.identity for m in alone]
@@ -89,7 +89,7 @@ def test_all_layers_and_a_loaded_backbone():
     assert len(load_layers(BACKBONE, ["fc", "logits"], **TINY)) == 1
 
 
-def test_logits_that_are_not_to_be_had(tmp_path):
+def test_missing_logits_and_layers_are_refused(tmp_path):
     state = import_torchvision().models.get_model(BACKBONE, weights=None).state_dict()
     path = tmp_path / "headless.pth"
     torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, path)
@@ -102,7 +102,7 @@ def test_logits_that_are_not_to_be_had(tmp_path):
         load_layers(BACKBONE, [], **TINY)
 
 
-def test_a_timm_network_has_logits_and_one_without_a_head_says_so():
+def test_a_network_of_timm_has_logits_unless_it_has_no_head():
     pytest.importorskip("timm")
     layers = list_layers("timm:test_resnet", weights=None, image_size=32)
     assert [layers[-1].name, layers[-1].dim] == ["logits", 1000]
