@@ -18,32 +18,32 @@ def compare_over_datasets(
     floors: bool = False,
     alpha: float = 0.05,
 ) -> RankComparison:
-    """Rank the methods of several comparisons, a dataset each.
+    """Rank the methods of several comparisons, one comparison for each dataset.
 
-    Where a comparison was repeated over splits, the mean over them is what counts.
+    For a comparison that was repeated over splits, the mean over the splits is ranked.
 
     Parameters
     ----------
-    results : sequence of paths and ComparisonResult, or mapping of str to ComparisonResult
-        ``results.json`` files, or what was read from them; a mapping names the datasets itself.
+    results : sequence of path and ComparisonResult, or mapping of str to ComparisonResult
+        Paths of ``results.json`` files, or results; the keys of a mapping are the names of the datasets.
     metric : str, default="top1"
-        Which metric ranks them: a name in `featx.metrics.METRICS`.
+        The metric that ranks the methods: a name in `featx.metrics.METRICS`.
     floors : bool, default=False
-        Whether references are ranked too.
+        Whether the references are ranked too.
     alpha : float, default=0.05
-        As in `rank_methods`.
+        As in `featx.metrics.rank_methods`.
 
     Returns
     -------
     RankComparison
-        Of the methods that all the comparisons have. A method is its name and, where a comparison has several
-        backbones, its backbone.
+        The ranks of the methods that all comparisons have. Where a comparison has several backbones, the same
+        probe on another backbone is another method.
 
     Raises
     ------
     InputError
-        A metric is not known, a file is no result, two are of a dataset of the same name, or fewer than two
-        methods with that metric are common to all.
+        The metric is unknown, a file is not a result, two datasets have the same name, or fewer than two
+        methods with that metric are in all comparisons.
     """
     if metric not in METRICS:
         raise UnknownName("metric", metric, METRICS)

@@ -78,7 +78,7 @@ def test_work_is_done_once(tmp_path):
     done = []
     for _ in range(2):
         journal = Checkpoints(tmp_path / "j")
-        assert journal.once("k", lambda: done.append(1) or {"x": 1}) == {"x": 1}
+        assert journal.get_or_run("k", lambda: done.append(1) or {"x": 1}) == {"x": 1}
     assert done == [1]
     assert (journal.found, journal.added) == (1, 0)
 
@@ -144,7 +144,7 @@ def test_a_record_of_any_content_is_damaged_and_no_traceback(tmp_path, what):
     path = tmp_path / "j"
     path.write_bytes(line("k", STRANGE[what]) + line("other", '{"x": 1}'))
     journal = Checkpoints(path)
-    assert journal.once("k", lambda: {"x": 2}) == {"x": 2}
+    assert journal.get_or_run("k", lambda: {"x": 2}) == {"x": 2}
     assert journal.damaged == 1
     assert journal.get("other") == {"x": 1}
     assert Checkpoints(path).get("k") == {"x": 2}
@@ -170,7 +170,7 @@ def test_what_is_not_what_was_asked_for_is_said_once_and_computed_again(tmp_path
     Checkpoints(path).add("k", {"x": "forged"})
     journal = Checkpoints(path)
     for _ in range(2):
-        assert journal.once("k", lambda: {"x": 1}, lambda kept: kept["x"] == 1) == {"x": 1}
+        assert journal.get_or_run("k", lambda: {"x": 1}, lambda kept: kept["x"] == 1) == {"x": 1}
     assert journal.damaged == 1
     (said,) = journal.notes([journal.made("k")], "methods")
     assert "damaged" in said

@@ -17,7 +17,7 @@ from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.options import Network, Reading, Run, listed, require_no_network
-from featx.studies.collections import has_rows, open_dataset, open_features
+from featx.studies.collections import has_rows, open_dataset, take_features
 from featx.studies.comparison.repeats import require_drawn
 from featx.studies.comparison.tasks import folders
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
@@ -139,7 +139,7 @@ def load_study_data(
     `check_methods` is given the tasks, and whether the images are at hand, before any image is opened.
     """
     if has_rows(data):
-        name, place, features = open_features(data, reading)
+        name, place, features = take_features(data, reading)
         if labels is not None:
             raise InputError(f"{place} brings its own labels; labels can be given only with images")
         require_no_network(network, run, **({"backbones": backbones} if backbones else {}))

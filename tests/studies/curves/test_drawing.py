@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from featx.errors import InputError, UnknownName
-from featx.studies.curves.drawing import Level, check_shots, draw, find_levels
-from featx.studies.curves.protocols import get_protocol
+from featx.studies.curves.drawing import Level, check_shots, draw, find_levels, get_protocol
 
 Y = np.repeat([0, 1, 2], [10, 4, 7])
 TRAIN = np.flatnonzero(np.arange(21) % 7 != 3)
