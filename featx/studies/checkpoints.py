@@ -140,7 +140,7 @@ class Checkpoints:
         return self.add(key, work()) if found is None else found
 
     def notes(self, made: Iterable[str | None], what: str) -> list[str]:
-        """Return sentences on what was taken from an earlier run and, once, on what was damaged.
+        """Return sentences on work of earlier runs and, once, on what was damaged.
 
         `made` is `Checkpoints.made` for each piece of this run; `what` is the word for them ("methods").
         """
@@ -159,8 +159,8 @@ class Checkpoints:
             )
         if self.damaged > self._told:
             said.append(
-                f"{place}: damaged records were skipped ({self.damaged - self._told}), and what was needed of "
-                "them was computed again"
+                f"{place}: damaged records were skipped ({self.damaged - self._told}), and what was needed "
+                "of them was computed again"
             )
             self._told = self.damaged
         return said

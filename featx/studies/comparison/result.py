@@ -1,4 +1,4 @@
-"""Comparisons that can be saved: results.json, results.csv, and the report with its thumbnails."""
+"""The results of a comparison with their report, and the thumbnails shown in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Comparison(Reported, ComparisonResult):
     Attributes
     ----------
     thumbnails : dict of str to bytes
-        Small JPEGs of the images that the report shows, by id.
+        JPEGs of the images that the report shows, by id.
     """
 
     thumbnails: dict[str, bytes] = field(default_factory=dict, metadata=NOT_STORED)
@@ -34,7 +34,7 @@ class RegressionComparison(Reported, RegressionResult):
 
 
 def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
-    """Return small JPEGs of the images with these ids, for the report."""
+    """Return JPEGs of at most 224 pixels a side of the images with these ids."""
     thumbnails = {}
     for id, source in zip(dataset.ids, dataset.images, strict=True):
         if id in ids:

@@ -85,7 +85,7 @@ def learning_curve(
     """Measure how accuracy grows with the number of labelled images, for several methods on the same draws.
 
     The test images are fixed: those of the data's own split, or of one drawn split. Each of `seeds` draws
-    puts the other images of every class into an order; k shots are the first k of each class. A level contains
+    puts the other images of every class into an order; k shots are the first k of a class. A level contains
     the images of all smaller ones, and every method gets the same images. A class that has fewer than k gives
     all it has, and the result says so.
 

@@ -1,11 +1,11 @@
-"""Experiments described by one small TOML file: re-runnable, and resumable after a kill."""
+"""Experiments, each described by one small TOML file; they can be run again, and resumed after a kill."""
 
 from featx.studies.experiments.experiment import (
     ENVIRONMENT,
     EXPERIMENT,
     Experiment,
-    experiment_of,
     load_experiment,
+    parse_experiment,
 )
 from featx.studies.experiments.schema import KINDS, TABLES
 
@@ -15,6 +15,6 @@ __all__ = [
     "KINDS",
     "TABLES",
     "Experiment",
-    "experiment_of",
     "load_experiment",
+    "parse_experiment",
 ]

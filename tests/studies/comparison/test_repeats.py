@@ -17,7 +17,7 @@ from featx.metrics import corrected_resampled_t_test
 from featx.report import render
 from featx.results import ComparisonResult, RegressionResult
 from featx.studies.across_datasets import compare_over_datasets
-from featx.studies.comparison.multiple_tests import adjust_p_values
+from featx.studies.comparison.repeats import adjust_p_values
 
 SMALL = {"backbones": BACKBONE, "n_boot": 50} | {k: v for k, v in QUICK.items() if k != "backbone"}
 FAST = {"classifiers": ["lda", "knn"], "baseline": "none"}
