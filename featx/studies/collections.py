@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from featx.data import Dataset, announce, load_dataset, require_labelled
-from featx.data.features import Features, load_features
+from featx.data.features import Failure, Features, load_features
+from featx.data.splits import Split, make_split
 from featx.errors import InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.options import Network, Reading, Run, is_features, require_no_network
+from featx.results import describe_environment
 
 
 def has_rows(data: Any) -> bool:
@@ -85,6 +87,36 @@ def embed_collections(
             "backbone, weights, layer and precision"
         )
     return list(names), sets
+
+
+def split_features(features: Features, test_size: float, seed: int) -> Split:
+    """Return the given split of labelled features, or a drawn one."""
+    return make_split(
+        features.labels,
+        splits=features.splits,
+        groups=features.groups,
+        test_size=test_size,
+        seed=seed,
+        classes=features.classes,
+    )
+
+
+def describe_embeddings(sets: Sequence[Features]) -> dict[str, Any]:
+    """Return the fields of a result on embeddings in one space and on the machine."""
+    space = sets[0].space
+    return {
+        "backbone": space.get("backbone", {}).get("architecture", "features"),
+        "space": space,
+        "forward_passes": sum((features.run or {}).get("forward_passes", 0) for features in sets),
+        "failures": [{"id": f.id, "reason": f.reason} for features in sets for f in features.failures],
+        "environment": describe_environment(),
+    }
+
+
+def describe_failures(failures: Sequence[Failure]) -> str:
+    """Say how many images could not be read, and name the first ones."""
+    named = "; ".join(map(str, failures[:5])) + ("; ..." if len(failures) > 5 else "")
+    return f"{len(failures)} images could not be read and were left out: {named}"
 
 
 def _differ(sets: list[Features]) -> bool:

@@ -16,7 +16,7 @@ from featx.extraction import embed_dataset, network_embedder, require_loaded_as_
 from featx.options import Network, Reading, Run, SimilarityOptions, checked, require_no_network
 from featx.results import NOT_STORED
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
-from featx.studies.collections import has_rows, open_dataset, take_features
+from featx.studies.collections import describe_failures, has_rows, open_dataset, take_features
 from featx.studies.output import Reported
 
 #: The fewest images of a set: a domain classifier in 5 folds needs more than one in each fold.
@@ -139,10 +139,7 @@ def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, s
     notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}")
     for side in (first, second):
         if side.failures:
-            named = "; ".join(map(str, side.failures[:5])) + ("; ..." if len(side.failures) > 5 else "")
-            notes.append(
-                f"{side.name}: {len(side.failures)} images could not be read and are left out: {named}"
-            )
+            notes.append(f"{side.name}: {describe_failures(side.failures)}")
         if len(side.rows) < x.shape[1]:
             notes.append(
                 f"{side.name}: {len(side.rows)} images for embeddings of {x.shape[1]} values: the Frechet "

@@ -27,7 +27,7 @@ from featx.extraction import embed_dataset, network_embedder, require_loaded_as_
 from featx.metrics import Interval
 from featx.options import Network, RankOptions, Reading, Run, checked, listed
 from featx.results.ranking import SCORES, Candidate, RankingResult
-from featx.studies.collections import open_dataset
+from featx.studies.collections import describe_failures, open_dataset
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
 from featx.studies.output import Reported
 from featx.terminal import tell
@@ -211,8 +211,7 @@ def _extract_layers(
     ids = [dataset.ids[i] for i in rows.kept]
     result.notes += check_rows(rows.embeddings, ids, f"{dataset.name}, {backbone.name}")
     if rows.failures:
-        named = "; ".join(map(str, rows.failures[:5])) + ("; ..." if len(rows.failures) > 5 else "")
-        result.notes.append(f"{len(rows.failures)} images could not be read and were left out: {named}")
+        result.notes.append(describe_failures(rows.failures))
     probabilities = None
     if logits is None:
         result.notes.append(f"{backbone.name} has no classifier: no LEEP and no NCE")
@@ -231,12 +230,12 @@ def _given_split(dataset: Dataset) -> Split | None:
 
 def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> dict[str, float | None]:
     spectrum = Spectrum.of(X, y)
-    alike = not len(spectrum.centred_squares)
+    equal = not len(spectrum.centred_squares)  # all rows are
     return {
         "logme": logme(X, y, spectrum=spectrum),
         # Without more images than values it is always the number of classes less 1, up to rounding.
         "h_score": h_score(X, y, spectrum=spectrum) if len(X) > X.shape[1] else None,
-        "h_score_shrunk": None if alike else h_score_shrunk(X, y, spectrum=spectrum),
+        "h_score_shrunk": None if equal else h_score_shrunk(X, y, spectrum=spectrum),
         "transrate": transrate(X, y, spectrum=spectrum),
         "leep": None if probabilities is None else leep(probabilities, y),
         "nce": None if probabilities is None else nce(probabilities, y),

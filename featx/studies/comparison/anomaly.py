@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from featx.data.features import check_rows
-from featx.data.splits import Split, make_split
+from featx.data.splits import Split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError
 from featx.options import OPTIONS, Network, Reading, Run, StudyOptions, checked
@@ -19,11 +19,10 @@ from featx.results import (
     AnomalyResult,
     DetectorResult,
     advise_detectors,
-    describe_environment,
     write_atomically,
 )
 from featx.spreadsheet import csv_text
-from featx.studies.collections import embed_collections
+from featx.studies.collections import describe_embeddings, embed_collections, split_features
 from featx.studies.evaluation import Cell, LabelledRows, Outcome, run_cells
 from featx.studies.evaluation.methods import DetectorMethod
 from featx.studies.output import Reported
@@ -205,14 +204,7 @@ def compare_detectors(
     if own and test_size != OPTIONS["test_size"].default:
         raise InputError(f"test_size={test_size:g} has no effect: the test images are given; leave it out")
     if test is None:
-        split = make_split(
-            judged.labels,
-            splits=judged.splits,
-            groups=judged.groups,
-            test_size=test_size,
-            seed=seed,
-            classes=classes,
-        )
+        split = split_features(judged, test_size, seed)
         x, normal_of = judged.embeddings, judged.labels[split.train]
     else:
         n, x = len(sets[0]), np.concatenate([features.embeddings for features in sets])
@@ -249,16 +241,12 @@ def compare_detectors(
         },
         protocol="given" if wanted else "one-class",
         normal=wanted or list(classes),
-        backbone=judged.space.get("backbone", {}).get("architecture", "features"),
         detectors=results,
         contamination=contamination,
-        space=judged.space,
         advice=advise_detectors(results),
-        forward_passes=sum((f.run or {}).get("forward_passes", 0) for f in sets),
-        failures=[{"id": f.id, "reason": f.reason} for features in sets for f in features.failures],
-        environment=describe_environment(),
         seed=seed,
         seconds_total=time.perf_counter() - started,
+        **describe_embeddings(sets),
     )
 
 

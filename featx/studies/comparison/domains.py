@@ -10,12 +10,12 @@ from typing import Any, Unpack
 import numpy as np
 
 from featx.data.features import Features, check_rows
-from featx.data.splits import Split, make_split
+from featx.data.splits import Split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError
 from featx.options import Network, Reading, Run, StudyOptions, checked
-from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
-from featx.studies.collections import embed_collections
+from featx.results import DomainMethod, DomainResult, advise_domains
+from featx.studies.collections import describe_embeddings, embed_collections, split_features
 from featx.studies.comparison.evaluate import note_unused_share
 from featx.studies.evaluation import Cell, LabelledRows, run_cells
 from featx.studies.evaluation.methods import AdaptedProbe
@@ -150,17 +150,13 @@ def compare_domains(
         },
         target={"name": names[1], "n_train": len(there.train), "n_test": len(tested)},
         classes=list(classes),
-        backbone=sets[0].space.get("backbone", {}).get("architecture", "features"),
         classifier=probe.name,
         methods=methods,
-        space=sets[0].space,
         advice=advise_domains(at_home["top1"], methods),
-        forward_passes=sum((f.run or {}).get("forward_passes", 0) for f in sets),
-        failures=[{"id": f.id, "reason": f.reason} for features in sets for f in features.failures],
-        environment=describe_environment(),
         seed=seed,
         seconds_total=time.perf_counter() - started,
         warnings=warnings,
+        **describe_embeddings(sets),
     )
 
 
@@ -185,9 +181,7 @@ def _join_domains(
                 "same classes"
             )
         labels.append(np.array([classes.index(c) for c in f.classes])[f.labels])
-        split = make_split(
-            f.labels, splits=f.splits, groups=f.groups, test_size=test_size, seed=seed, classes=f.classes
-        )
+        split = split_features(f, test_size, seed)
         splits.append(replace(split, train=split.train + start, test=split.test + start))
         start += len(f)
     x, y = np.concatenate([f.embeddings.astype(np.float32, copy=False) for f in sets]), np.concatenate(labels)

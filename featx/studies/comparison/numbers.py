@@ -83,7 +83,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
 def _evaluate_split(
     data: StudyData, options: TaskOptions
 ) -> tuple[Split, list[MethodResult], list[np.ndarray]]:
-    """Evaluate and score every method on the split of the seed; return results and predictions, too."""
+    """Evaluate and score every method on the split of the seed; return results and predictions as well."""
     from featx.metrics import score_numbers
 
     found = evaluate_methods(data, options, options.seed)

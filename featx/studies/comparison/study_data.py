@@ -42,7 +42,7 @@ class StudyData:
 
     @property
     def first(self) -> Features:
-        """The features of the first backbone; ids, splits and groups are those of all."""
+        """The features of the first backbone; ids, splits and groups are the same for all."""
         return next(iter(self.sets.values()))
 
     @property
@@ -262,7 +262,7 @@ def _check_splits(
     test_size: float,
     seed: int,
 ) -> None:
-    """Refuse several tasks one of which cannot be split, before any work; each has a split of its own."""
+    """Refuse a task that cannot be split, before any work; each of several tasks gets its own split."""
     if len(tasks) < 2:
         return
     for task in tasks.values():

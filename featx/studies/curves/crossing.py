@@ -91,13 +91,13 @@ def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float
         said = f"{title} is ahead of the best probe at all of {ends}; any crossing is below that range"
         always = crossing.shares.get("before", 1.0)
         if always < 0.975:
-            said += f", but in only {100 * always:.0f} % of the resampled draws: that is not shown"
+            said += f", but in only {100 * always:.0f} % of the resampled draws, so this is not shown"
         return said + "."
     said = (
         f"{title} overtakes the best probe ({crossing.rival}) at about {crossing.shots:.2g} images per class"
     )
     if not crossing.shares:
-        return said + ", from one draw, so how sure that is cannot be told."
+        return said + ", from one draw, so without an interval."
     low = "below the range tried" if crossing.low is None else f"{crossing.low:.2g}"
     high = "beyond the range tried" if crossing.high is None else f"{crossing.high:.2g}"
     said += f" (95 % interval over draws: {low} to {high})"

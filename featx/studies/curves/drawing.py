@@ -98,8 +98,8 @@ def check_shots(shots: Any) -> tuple[Shots, ...]:
 def find_levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level], list[str]]:
     """Return the distinct levels, from the fewest images to the most, and notes for a reader.
 
-    `available` holds the number of training images of each class. All shots that no class has so many images
-    for become one level, ``"all"``.
+    `available` holds the number of training images of each class. Shots beyond the largest of them become
+    one level, ``"all"``.
     """
     counts = tuple(int(n) for n in available)
     most = max(counts)

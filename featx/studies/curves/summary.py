@@ -95,7 +95,7 @@ def advise(result: CurveResult) -> str:
     if not any(m.kind == "finetune" for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
-        said.append("One draw only: how much the numbers vary with the images drawn is not known.")
+        said.append("One draw only: how much the numbers depend on the images drawn is unknown.")
     n_test = result.dataset.get("n_test") or 0
     if n_test < FEW_TEST_IMAGES:
         said.append(f"With only {n_test} test images all of this is rough.")

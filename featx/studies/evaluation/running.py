@@ -44,7 +44,7 @@ def fetch_record(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> tuple[dict[str, Any], Fit | None]:
-    """Return the record of a cell, from the checkpoints or by running it; in the latter case its fit, too."""
+    """Return the record of a cell from the checkpoints; or run the cell, and return its fit as well."""
     fit = None
 
     def work() -> dict[str, Any]:

@@ -49,8 +49,8 @@ class Experiment:
     source : str
         The data, as on the command line.
     options : dict
-        Keywords of `featx.compare` or `featx.learning_curve`, with ``"random"`` for random weights. A value of
-        None and a key that this kind of experiment does not have are dropped.
+        Keywords of `featx.compare` or `featx.learning_curve`, with ``"random"`` for random weights. Values of
+        None, and keys that this kind of experiment does not have, are dropped.
     base : Path
         Folder that relative paths start from; all paths are made absolute.
     origin : Path or None

@@ -247,14 +247,14 @@ def test_of_several_splits_every_fit_is_counted(rows, fitted, tmp_path):
 
 @pytest.fixture(scope="module")
 def earlier(rows, tmp_path_factory):
-    """What a run with one probe leaves in its journal, and its numbers."""
+    """What a run with one probe leaves in its checkpoints, and its numbers."""
     place = tmp_path_factory.mktemp("earlier")
     result = compare(rows, **KEPT | {"classifiers": "lda"}, resume=place)
     return (place / CHECKPOINT_FILE).read_bytes(), [m.metrics for m in result.methods]
 
 
 def forged(content, change):
-    """The same journal with every outcome changed, under the same keys and with right checksums."""
+    """The same file with every outcome changed, under the same keys and with right checksums."""
     made = b""
     for record in content.splitlines():
         _, _, key, time, text = record.split(b" ", 4)
@@ -340,8 +340,8 @@ def test_a_cell_of_a_curve_is_found_by_its_definition(rows, tmp_path, monkeypatc
 def test_a_cell_that_cannot_be_one_is_computed_again(rows, tmp_path, change):
     options = {"classifiers": "lda", "shots": 2, "seeds": 1}
     first = learning_curve(rows, **options, resume=tmp_path)
-    journal = tmp_path / "cells.journal"
-    journal.write_bytes(forged(journal.read_bytes(), change))
+    file = tmp_path / "cells.journal"
+    file.write_bytes(forged(file.read_bytes(), change))
     again = learning_curve(rows, **options, resume=tmp_path)
     assert again.cells == {"computed": 1, "resumed": 0}
     assert again.draws[0].metrics == first.draws[0].metrics
