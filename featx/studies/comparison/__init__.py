@@ -20,11 +20,11 @@ from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
+from featx.studies.evaluation import require_network_mode
 from featx.studies.output import prepare_output, removes_unused_folder
 from featx.terminal import tell
 
 __all__ = [
-    "BASELINE_MODES",
     "AnomalyComparison",
     "Comparison",
     "DomainComparison",
@@ -36,8 +36,6 @@ __all__ = [
     "find_anomalies",
 ]
 
-#: Fine-tuning modes of the baseline, cheapest first.
-BASELINE_MODES = ("head", "last", "gradual", "full")
 #: The modes of ``baseline="finetune"``.
 _DEFAULT_MODES = ("head", "last", "full")
 
@@ -132,11 +130,7 @@ def compare(
     meter = Meter()
     modes = _baseline_modes(baseline)
     chosen = _choose_probes(classifiers, regressors)
-    if epochs is not None and not set(modes) - {"head"}:
-        raise InputError(
-            f"epochs={epochs} has no effect: no mode of the baseline trains the network; leave it out, or "
-            "choose last, gradual or full"
-        )
+    require_network_mode(modes, epochs)
 
     def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
         if images and any(task.kind == "classes" for task in tasks.values()):
@@ -226,9 +220,13 @@ def _baseline_modes(baseline: str | Sequence[str] | None) -> tuple[str, ...]:
     modes = modes_in(baseline)
     if modes == ["finetune"]:
         return _DEFAULT_MODES
+    if not modes:
+        return ()
+    from featx.methods.finetune import MODES
+
     for mode in modes:
-        if mode == "none" or mode == "finetune":
+        if mode in ("none", "finetune"):
             raise InputError(f"baseline {mode!r} stands alone; got {', '.join(modes)}")
-        if mode not in BASELINE_MODES:
-            raise UnknownName("baseline", mode, ("finetune", "none", *BASELINE_MODES))
-    return tuple(mode for mode in BASELINE_MODES if mode in modes)
+        if mode not in MODES:
+            raise UnknownName("baseline", mode, ("finetune", "none", *MODES))
+    return tuple(mode for mode in MODES if mode in modes)

@@ -37,6 +37,7 @@ from featx.studies.evaluation import (
     Method,
     TuningSetup,
     probe_method,
+    require_network_mode,
     run_cells_in_parallel,
 )
 from featx.studies.output import Reported, prepare_output, removes_unused_folder
@@ -135,7 +136,7 @@ def learning_curve(
     DatasetError
         No labels, one class only, a class with a single image, no images.
     InputError
-        Shots or seeds that make no sense; a task that is a number; a baseline without the images.
+        Invalid shots or seeds; a task that is a number; a baseline without the images.
     UnknownName, WeightsError, ImageError, CacheError, OutputError
         See `featx.errors`.
 
@@ -151,12 +152,7 @@ def learning_curve(
     n_draws = seeds if seeds is not None else preset.seeds if preset else 10
     names = _classifiers(classifiers if classifiers is not None else preset.classifiers if preset else None)
     modes = _modes(baseline)
-    for option, given in (("epochs", epochs is not None), ("augment", augment)):
-        if given and not set(modes) - {"head"}:
-            raise InputError(
-                f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
-                "choose last, gradual or full"
-            )
+    require_network_mode(modes, epochs, augment)
     checkpoints = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
     study = load_study_data(
         data,

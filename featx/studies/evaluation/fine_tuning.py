@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.data.splits import validation_part
+from featx.errors import InputError
 from featx.results import curves_from_history
 from featx.studies.evaluation.methods import Fit, Method
 from featx.terminal import tell
@@ -132,6 +133,16 @@ class FineTuning(Method):
             notes=list(tuned.notes),
             curves=(curves_from_history(tuned.history) or {}) | {"best_epoch": tuned.best_epoch},
         )
+
+
+def require_network_mode(modes: Sequence[str], epochs: int | None, augment: bool = False) -> None:
+    """Refuse options of training if no mode trains the network."""
+    for option, given in ((f"epochs={epochs}", epochs is not None), ("augment", augment)):
+        if given and not set(modes) - {"head"}:
+            raise InputError(
+                f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
+                "choose last, gradual or full"
+            )
 
 
 def _show_epoch(epoch: dict[str, Any]) -> None:
