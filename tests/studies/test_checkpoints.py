@@ -109,7 +109,7 @@ def test_keys_and_digests_tell_contents_apart():
 
 
 def line(key: str, text: str, version: str = "2") -> bytes:
-    """A record that passes its checksum, whatever it says."""
+    """A record of any content with a correct checksum."""
     covered = f"{key} 2026-01-02T03:04:05+00:00 {text}".encode()
     return f"{version} {zlib.crc32(covered):08x} ".encode() + covered + b"\n"
 

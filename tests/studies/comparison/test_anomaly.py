@@ -1,4 +1,4 @@
-"""Detectors compared by class, images scored without classes: what is said, written and refused."""
+"""Compare detectors by class, score images without classes: results, files, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job on small images: identical splits, sound results, everything written or nothing."""
+"""The comparison on small images: identical splits, sound results, everything written or nothing."""
 
 from __future__ import annotations
 

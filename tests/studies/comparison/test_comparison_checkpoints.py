@@ -1,4 +1,4 @@
-"""Outcomes of earlier runs: found for exactly the same work, and told under the names of this run."""
+"""Outcomes of earlier runs are found for exactly the same work only, and the result says so."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(monkeypatch):
 
 @pytest.fixture
 def tuned(run):
-    """The modes that are trained, as they are."""
+    """The fine-tuning modes that are trained, in order."""
     return lambda: [name.removeprefix("finetune-") for name in run if name.startswith("finetune-")]
 
 
@@ -55,7 +55,7 @@ def table(place: Path, rows, columns=("path", "label", "split")) -> Path:
 
 
 def wide(root: Path) -> Path:
-    """Photos of which the middle third alone gets into an embedding."""
+    """Photos of which only the middle third reaches an embedding."""
     write_photos(root, 6)
     for path in root.rglob("*.png"):
         middle = np.asarray(Image.open(path).resize((32, 32)))
@@ -64,7 +64,7 @@ def wide(root: Path) -> Path:
 
 
 def paint(root: Path) -> None:
-    """Another left edge, which no centre crop comes near."""
+    """Change the left edge, which no centre crop contains."""
     for path in root.rglob("*.png"):
         pixels = np.array(Image.open(path))
         pixels[:, :12] = 255

@@ -1,4 +1,4 @@
-"""The comparison over several drawn splits: the same as one by one, from one extraction, tested with care."""
+"""Comparisons over several splits: equal to single ones, from one extraction, with corrected tests."""
 
 from __future__ import annotations
 

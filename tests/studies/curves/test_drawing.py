@@ -1,4 +1,4 @@
-"""Draws: nested, balanced, the same for everyone, and round the groups."""
+"""Draws: nested, balanced, the same for all methods, and alternating between groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell: its key names all that decides its outcome, and its outcome does not depend on who asks for it."""
+"""Cells: the key names everything that decides the outcome, and the outcome depends on nothing else."""
 
 from __future__ import annotations
 

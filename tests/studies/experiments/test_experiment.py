@@ -1,4 +1,4 @@
-"""Experiments as files: strict, complete, re-runnable from where they lie, and never done twice."""
+"""Experiment files: strict, complete, run again from their folder, and no work done twice."""
 
 from __future__ import annotations
 
