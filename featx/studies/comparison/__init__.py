@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
-from featx.data.tasks import Task, names_of
+from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
 from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
@@ -20,7 +20,7 @@ from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
-from featx.studies.evaluation import require_network_mode
+from featx.studies.evaluation import choose_probes, require_network_mode
 from featx.studies.output import prepare_output, removes_unused_folder
 from featx.terminal import tell
 
@@ -129,7 +129,10 @@ def compare(
     reading = Reading.of({**options, "target": target})
     meter = Meter()
     modes = _baseline_modes(baseline)
-    chosen = _choose_probes(classifiers, regressors)
+    chosen = {
+        "classifiers": choose_probes("classifiers", classifiers),
+        "regressors": choose_probes("regressors", regressors, task="numbers"),
+    }
     require_network_mode(modes, epochs)
 
     def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
@@ -196,24 +199,6 @@ def compare(
         forward_passes=study.forward_passes,
         seconds_total=time.perf_counter() - started,
     )
-
-
-def _choose_probes(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
-    """Return the probes for each kind of task: those asked for, or the default ones."""
-    from featx.methods.probes import get_probe, probe_names
-
-    found = {}
-    wanted: tuple[tuple[str, Literal["classes", "numbers"], Any], ...] = (
-        ("classifiers", "classes", classifiers),
-        ("regressors", "numbers", regressors),
-    )
-    for key, task, asked in wanted:
-        probes = [get_probe(name, task) for name in names_of(asked) or probe_names(task)]
-        for probe in probes:
-            if probe.kind == "floor":
-                raise InputError(f"{key}: {probe.name!r} is a reference, always compared; name probes")
-        found[key] = tuple(dict.fromkeys(probe.name for probe in probes))
-    return found
 
 
 def _baseline_modes(baseline: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from featx.data.splits import Split
-from featx.data.tasks import Task, names_of
+from featx.data.tasks import Task
 from featx.errors import InputError, UnknownName
 from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, CurveResult
@@ -36,6 +36,7 @@ from featx.studies.evaluation import (
     FineTuning,
     Method,
     TuningSetup,
+    choose_probes,
     probe_method,
     require_network_mode,
     run_cells_in_parallel,
@@ -150,7 +151,8 @@ def learning_curve(
     preset = None if protocol is None else get_protocol(protocol)
     wanted = check_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
     n_draws = seeds if seeds is not None else preset.seeds if preset else 10
-    names = _classifiers(classifiers if classifiers is not None else preset.classifiers if preset else None)
+    default = preset.classifiers if preset and classifiers is None else DEFAULT_CLASSIFIERS
+    names = choose_probes("classifiers", classifiers, default=default)
     modes = _modes(baseline)
     require_network_mode(modes, epochs, augment)
     checkpoints = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
@@ -222,19 +224,6 @@ def learning_curve(
     result.advice = advise(result)
     result.seconds_total = time.perf_counter() - started
     return result
-
-
-def _classifiers(asked: Any) -> list[str]:
-    from featx.methods.probes import get_probe
-
-    names = list(dict.fromkeys(names_of(asked) or DEFAULT_CLASSIFIERS))
-    probes = [get_probe(name) for name in names]
-    for probe in probes:
-        if probe.kind == "floor":
-            raise InputError(
-                f"classifiers: {probe.name!r} is a reference; raw pixels are run beside every curve"
-            )
-    return [probe.name for probe in probes]
 
 
 def _modes(baseline: str | Sequence[str] | None) -> list[str]:

@@ -7,7 +7,7 @@ outcome. `run_cells` takes finished cells from the checkpoints, runs the others,
 
 from featx.studies.evaluation.cells import Cell, LabelledRows
 from featx.studies.evaluation.fine_tuning import FineTuning, TuningSetup, require_network_mode
-from featx.studies.evaluation.methods import Fit, Method, ProbeMethod, probe_method
+from featx.studies.evaluation.methods import Fit, Method, ProbeMethod, choose_probes, probe_method
 from featx.studies.evaluation.outcomes import Outcome
 from featx.studies.evaluation.running import run_cells, run_cells_in_parallel
 
@@ -20,6 +20,7 @@ __all__ = [
     "Outcome",
     "ProbeMethod",
     "TuningSetup",
+    "choose_probes",
     "probe_method",
     "require_network_mode",
     "run_cells",

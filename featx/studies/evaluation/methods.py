@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.data.tasks import names_of
+from featx.errors import InputError
 from featx.methods.probes.definitions import define
 
 if TYPE_CHECKING:
@@ -174,6 +176,19 @@ class DetectorMethod(Method):
         began, rows = time.perf_counter(), cell.rows.x
         model = self._build(cell).fit(rows[cell.split.train])
         return Fit(lambda at: model.decision_function(rows[at]), time.perf_counter() - began, model=model)
+
+
+def choose_probes(
+    option: str, asked: Any, *, task: TaskName = "classes", default: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the names of the probes asked for, or the default ones; refuse references, naming the option."""
+    from featx.methods.probes import get_probe, probe_names
+
+    probes = [get_probe(name, task) for name in names_of(asked) or default or probe_names(task)]
+    for probe in probes:
+        if probe.kind == "floor":
+            raise InputError(f"{option}: {probe.name!r} is a reference, which is run anyway; name probes")
+    return tuple(dict.fromkeys(probe.name for probe in probes))
 
 
 def probe_method(name: str, backbone: str | None = None, *, task: TaskName = "classes") -> ProbeMethod:
