@@ -17,7 +17,7 @@ from featx.options import Network, Reading, Run, SimilarityOptions, checked, req
 from featx.results import NOT_STORED
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.studies.collections import describe_failures, has_rows, open_dataset, take_features
-from featx.studies.output import Reported
+from featx.studies.output import Reported, thumbnails_of
 
 #: The fewest images of a set: a domain classifier in 5 folds needs more than one in each fold.
 FEWEST = 10
@@ -209,8 +209,6 @@ def _find_most_different(
 
 
 def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes]:
-    from featx.studies.comparison.result import thumbnails_of
-
     found: dict[tuple[str, str], bytes] = {}
     for side in (first, second):
         if side.dataset is not None:

@@ -1,16 +1,20 @@
-"""The report of a study, and its output folder: made before the work, removed if the work fails."""
+"""The report of a study with its thumbnails; its folder, made before the work and removed if that fails."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from featx.data import exclude_folder
+from featx.data import Dataset, exclude_folder
 from featx.results.writing import make_folder
+
+#: Edge of a thumbnail in the report, in pixels.
+THUMBNAIL = 224
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +29,19 @@ class Reported:
         path = folder / "report.html"
         write_report(path, self, getattr(self, "thumbnails", None))
         return path
+
+
+def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
+    """Return small JPEGs of the images with these ids, for the report."""
+    thumbnails = {}
+    for id, source in zip(dataset.ids, dataset.images, strict=True):
+        if id in ids:
+            image = source.read().image()
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=80)
+            thumbnails[id] = buffer.getvalue()
+    return thumbnails
 
 
 def prepare_output(directory: str | Path) -> Path:

@@ -20,9 +20,10 @@ from featx.studies.comparison.evaluate import (
     note_unused_share,
 )
 from featx.studies.comparison.repeats import adjust_p_values, repeat_over_splits
-from featx.studies.comparison.result import Comparison, thumbnails_of
+from featx.studies.comparison.result import Comparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
+from featx.studies.output import thumbnails_of
 
 #: Mistakes that are listed for each method, the most confident first.
 MISTAKES = 12

@@ -18,8 +18,9 @@ from featx.studies.comparison.evaluate import (
     note_unused_share,
 )
 from featx.studies.comparison.repeats import adjust_p_values, repeat_over_splits
-from featx.studies.comparison.result import RegressionComparison, thumbnails_of
+from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
+from featx.studies.output import thumbnails_of
 
 #: How many of the largest errors the report shows with their images.
 SHOWN = 12
