@@ -145,7 +145,7 @@ WAY = (
     ("cli/commands/compare.py", "run"),
     ("studies/experiments/experiment.py", "Experiment.run"),
     ("studies/comparison/__init__.py", "compare"),
-    ("studies/comparison/material.py", "gather"),
+    ("studies/comparison/study_data.py", "load_study_data"),
     ("extraction/embedder.py", "network_embedder"),
     ("engines/plan.py", "resolve"),
     ("engines/build.py", "build_engine"),
