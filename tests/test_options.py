@@ -147,7 +147,7 @@ WAY = (
     ("studies/comparison/__init__.py", "compare"),
     ("studies/comparison/study_data.py", "load_study_data"),
     ("extraction/embedder.py", "network_embedder"),
-    ("engines/plan.py", "resolve"),
+    ("engines/resolver.py", "resolve"),
     ("engines/build.py", "build_engine"),
     ("engines/torch.py", "TorchEngine.__init__"),
 )
