@@ -15,35 +15,35 @@ def compare_over_datasets(
     results: Sequence[str | os.PathLike[str] | ComparisonResult] | Mapping[str, ComparisonResult],
     *,
     metric: str = "top1",
-    floors: bool = False,
+    references: bool = False,
     alpha: float = 0.05,
 ) -> RankComparison:
-    """Rank the methods of several comparisons, a dataset each.
+    """Rank the methods of several comparisons, one comparison for each dataset.
 
-    Where a comparison was repeated over splits, the mean over them is what counts.
+    For a comparison that was repeated over splits, the mean over the splits is ranked.
 
     Parameters
     ----------
-    results : sequence of paths and ComparisonResult, or mapping of str to ComparisonResult
-        ``results.json`` files, or what was read from them; a mapping names the datasets itself.
+    results : sequence of path and ComparisonResult, or mapping of str to ComparisonResult
+        Paths of ``results.json`` files, or results; the keys of a mapping are the names of the datasets.
     metric : str, default="top1"
-        Which metric ranks them: a name in `featx.metrics.METRICS`.
-    floors : bool, default=False
-        Whether references are ranked too.
+        The metric that ranks the methods: a name in `featx.metrics.METRICS`.
+    references : bool, default=False
+        Whether the references are ranked too.
     alpha : float, default=0.05
-        As in `rank_methods`.
+        As in `featx.metrics.rank_methods`.
 
     Returns
     -------
     RankComparison
-        Of the methods that all the comparisons have. A method is its name and, where a comparison has several
-        backbones, its backbone.
+        The ranks of the methods that all comparisons have. Where a comparison has several backbones, the same
+        probe on another backbone is another method.
 
     Raises
     ------
     InputError
-        A metric is not known, a file is no result, two are of a dataset of the same name, or fewer than two
-        methods with that metric are common to all.
+        The metric is unknown, a file is not a result, two datasets have the same name, or fewer than two
+        methods with that metric are in all comparisons.
     """
     if metric not in METRICS:
         raise UnknownName("metric", metric, METRICS)
@@ -59,7 +59,7 @@ def compare_over_datasets(
                     f"two results are of a dataset named {name!r}; give them as a mapping with a name each"
                 )
             named[name] = result
-    tables = [_scores(result, metric, floors) for result in named.values()]
+    tables = [_scores(result, metric, references) for result in named.values()]
     common = [m for m in tables[0] if all(m in table for table in tables)] if tables else []
     if len(tables) < 2 or len(common) < 2:
         raise InputError(
@@ -75,14 +75,14 @@ def compare_over_datasets(
     )
 
 
-def _scores(result: ComparisonResult, metric: str, floors: bool) -> dict[str, float]:
+def _scores(result: ComparisonResult, metric: str, references: bool) -> dict[str, float]:
     several = len({m.backbone for m in result.methods if m.backbone}) > 1
     found = {}
     for method in result.methods:
         value = method.metric(metric).value
         if result.repeats is not None:
             value = result.repeats.mean(method.name, method.backbone, metric)
-        if math.isfinite(value) and (floors or method.kind != "floor"):
+        if math.isfinite(value) and (references or method.kind != "floor"):
             suffix = f" · {method.backbone}" if several and method.backbone else ""
             found[method.name + suffix] = value
     return found

@@ -1,19 +1,17 @@
-"""Keep the finished pieces of long work on disk, one by one, so that a killed run goes on where it was.
+"""Keep finished pieces of long work on disk, one by one, so that a killed run can go on.
 
-One line a record, ``2 <CRC-32 of what follows, 8 hex digits> <key> <time> <outcome as JSON>``, appended by
-one write and synced before it counts. A kill or power cut in the middle of an append leaves a torn line,
-which the checksum tells; it is passed over and its piece computed again, and the next record begins on a line
-of its own. A later record of the same key takes the place of the earlier. Several processes may append at
-once: what they do twice is wasted and harmless. Lines of another format are passed over.
+A record is one line, ``2 <CRC-32 of the rest, 8 hex digits> <key> <time> <outcome as JSON>``, appended by one
+write and synced before it counts. A kill or power cut during an append leaves a torn line, which the checksum
+reveals: it is skipped, its work is done again, and the next record begins on a new line. Of two records with
+the same key the later one counts. Several processes may append at once; work that two of them do is wasted,
+but harmless. Lines of another format are skipped.
 
-A key names everything that changes the outcome (`key_of`), so a record is found by exactly the work that it
-is the result of, and work with other settings may share the file.
+A key names everything that changes the outcome (`key_of`), so work with other settings may share the file.
 
-What is read is not trusted. A record is decoded only when its key is asked for, within the bytes that such an
-outcome may take; the caller then checks its content. A forged record that passes these checks cannot be told
-from an honest one, because whoever can write the file can write any outcome. So results say what was taken
-from an earlier run and when it was computed (`Checkpoints.made`); without the file, everything is computed
-again.
+What is read is not trusted. A record is decoded only when its key is asked for, and only within the size that
+such an outcome may have; the caller then checks its content. A forged record that passes these checks cannot
+be told from an honest one, so results say what was taken from an earlier run, and from when
+(`Checkpoints.made`). Without the file, everything is computed again.
 """
 
 from __future__ import annotations
@@ -43,14 +41,14 @@ __all__ = ["Checkpoints", "digest_rows", "key_of"]
 _FORMAT = b"2"
 _HEAD = re.compile(rb"2 ([0-9a-f]{8}) ([!-~]{1,80}) ([0-9T:+-]{10,32}) ")
 _OTHER_FORMAT = re.compile(rb"(?!2 )[0-9]{1,4} [0-9a-f]{8} ")
-_CHECKED = len("2 00000000 ")  # from here on a line is covered by its checksum
+_CHECKED = len("2 00000000 ")  # where the part of a line begins that its checksum covers
 _ARRAY = "__array__"
 _NUMBERS = r"[<>|][biuf][0-9]{1,2}"
-#: Bytes of a line that are looked at together.
+#: Bytes that are read at once.
 _PIECE = 1 << 20
-#: Bytes that the arrays of an outcome may take, where its reader does not say.
+#: The most bytes that the arrays of an outcome may take, unless its reader says otherwise.
 _MOST = 64 << 20
-#: Bytes of the rest of a record: names, notes, parameters.
+#: The most bytes of everything else in a record: names, notes, parameters.
 _REST = 4 << 20
 
 
@@ -63,24 +61,16 @@ class _Place(NamedTuple):
 
 
 class Checkpoints:
-    """The finished pieces of work in one file.
+    """The finished pieces of work in the file `path`, or in memory without one.
 
-    Parameters
-    ----------
-    path : path-like or None
-        The file, made with the first record; its folder must exist. None keeps everything in memory.
+    The file is made with the first record, in a folder that must exist.
 
     Attributes
     ----------
     damaged : int
-        Records that were torn or damaged, or were not what their reader asked for, and are passed over.
+        Records that were skipped: torn, damaged, or not what their reader asked for.
     found, added : int
-        Outcomes that were found here, and that were computed and added, since it was opened.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be read.
+        Outcomes that were found here, and outcomes that were computed and added, since it was opened.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None):
@@ -104,18 +94,17 @@ class Checkpoints:
         place = None if key in self._outcomes else self._places.get(key)
         return None if place is None else place.made
 
-    def get(self, key: str, fits: Callable[[Any], bool] | None = None, most: int = _MOST) -> Any:
-        """Return the outcome of this key, None where there is none.
+    def get(self, key: str, is_valid: Callable[[Any], bool] | None = None, most: int = _MOST) -> Any:
+        """Return the outcome of this key; None if there is none.
 
-        `fits` tells whether what an earlier run left is such an outcome; what is not counts as damaged, and
-        is no longer here. `most` are the bytes that its arrays take at most: a record that says more is not
-        unpacked.
+        `is_valid` checks what an earlier run left; a record that fails counts as damaged and is dropped. A
+        record whose arrays would take more than `most` bytes is not unpacked.
         """
         found = self._outcomes.get(key)
         place = self._places.get(key)
         if found is None and place is not None:
-            found = self._decoded(place, most)
-            if found is None or not _fits(found, fits):
+            found = self._decode(place, most)
+            if found is None or not _passes(found, is_valid):
                 with self._lock:
                     self._places.pop(key, None)
                     self.damaged += 1
@@ -125,10 +114,9 @@ class Checkpoints:
         return found
 
     def add(self, key: str, outcome: Any) -> Any:
-        """Keep an outcome, a dict of JSON values and arrays; when this returns, it is on the disk.
+        """Keep an outcome, a dict of JSON values and arrays; it is on the disk when this returns.
 
-        Returns the outcome as `get` does, now and after any number of restarts. A file that cannot be written
-        is an `OutputError`.
+        Returns the outcome just as `get` will, also after a restart.
         """
         text = json.dumps(outcome, ensure_ascii=True, default=_encoded)
         kept = json.loads(text, object_hook=_Arrays(None).decoded)
@@ -140,21 +128,21 @@ class Checkpoints:
             self.added += 1
         return kept
 
-    def once(
+    def get_or_run(
         self,
         key: str,
         work: Callable[[], Any],
-        fits: Callable[[Any], bool] | None = None,
+        is_valid: Callable[[Any], bool] | None = None,
         most: int = _MOST,
     ) -> Any:
-        """Return the outcome of this key: the one that is kept, or that of `work`, kept from now on."""
-        found = self.get(key, fits, most)
+        """Return the kept outcome of this key, or run `work` and keep its outcome."""
+        found = self.get(key, is_valid, most)
         return self.add(key, work()) if found is None else found
 
     def notes(self, made: Iterable[str | None], what: str) -> list[str]:
-        """Say in sentences what was taken from an earlier run, and, once, what was damaged.
+        """Return sentences on work of earlier runs and, once, on what was damaged.
 
-        `made` is `Checkpoints.made` of each piece of this run, `what` the word for them, such as "methods".
+        `made` is `Checkpoints.made` for each piece of this run; `what` is the word for them ("methods").
         """
         if self.path is None:
             return []
@@ -171,17 +159,17 @@ class Checkpoints:
             )
         if self.damaged > self._told:
             said.append(
-                f"{place}: records that are damaged, and were passed over: {self.damaged - self._told}; what "
-                "was needed of them was computed again"
+                f"{place}: damaged records were skipped ({self.damaged - self._told}), and what was needed "
+                "of them was computed again"
             )
             self._told = self.damaged
         return said
 
     def _index(self, path: Path) -> None:
-        """Note where the records of the file are; none of them is unpacked."""
+        """Note the places of the records in the file, without unpacking them."""
         with as_one_error(lambda reason: OutputError(f"{path}: cannot be read ({reason})")):
             try:
-                file = _opened(path)
+                file = _open_regular(path)
             except FileNotFoundError:
                 return
             with file:
@@ -194,17 +182,17 @@ class Checkpoints:
                     elif line.head.strip() and not _OTHER_FORMAT.match(line.head):
                         self.damaged += 1
 
-    def _decoded(self, place: _Place, most: int) -> Any:
-        """Unpack one record of the file; None where it is damaged, or larger than it may be."""
+    def _decode(self, place: _Place, most: int) -> Any:
+        """Unpack one record of the file; return None if it is damaged or too large."""
         assert self.path is not None
         if place.length > 2 * most + _REST:
             return None
         try:
-            with as_one_error(InputError), _opened(self.path) as file:
+            with as_one_error(InputError), _open_regular(self.path) as file:
                 file.seek(place.start)
                 line = file.read(place.length).removesuffix(b"\n")
                 match = _HEAD.match(line)
-                # Somebody may have written another file there meanwhile.
+                # Another file may have been written there since.
                 if match is None or int(match[1], 16) != zlib.crc32(line[_CHECKED:]):
                     return None
                 return json.loads(line[match.end() :], object_hook=_Arrays(most).decoded)
@@ -216,13 +204,13 @@ class Checkpoints:
         if self._torn:
             line = b"\n" + line
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        # A folder of a stranger may hold a link of this name to any file.
+        # In a folder that somebody else made, this name may be a link to any file.
         flags |= getattr(os, "O_NOFOLLOW", 0)
         try:
             new = not path.exists()
             descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
-                self._torn = True  # until all of the line is there
+                self._torn = True  # until the whole line is written
                 written = os.write(descriptor, line)
                 while written < len(line):
                     written += os.write(descriptor, line[written:])
@@ -236,17 +224,17 @@ class Checkpoints:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _fits(found: Any, fits: Callable[[Any], bool] | None) -> bool:
-    """Whether a record is what it should be; where the check itself fails, it is not."""
+def _passes(found: Any, is_valid: Callable[[Any], bool] | None) -> bool:
+    """Whether a record passes its check; a check that raises has failed."""
     try:
         with as_one_error(InputError):
-            return fits is None or fits(found)
+            return is_valid is None or is_valid(found)
     except InputError:
         return False
 
 
 class _Line(NamedTuple):
-    """A line of the file, of which only the beginning is held."""
+    """A line of the file: its beginning (`head`), checksum, and whether it has its line end."""
 
     start: int
     length: int
@@ -256,7 +244,7 @@ class _Line(NamedTuple):
 
 
 def _lines(file: BinaryIO) -> Iterator[_Line]:
-    """Go through a file line by line, however long the lines are."""
+    """Read a file line by line, without holding a long line in memory."""
     start = 0
     while head := file.readline(_PIECE):
         length, last = len(head), head
@@ -269,34 +257,28 @@ def _lines(file: BinaryIO) -> Iterator[_Line]:
 
 
 def _shown(path: Path) -> str:
-    """Return a path relative to the working folder, if it lies below that."""
+    """Return a path relative to the working folder if it lies below it, otherwise as it is."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except (OSError, ValueError):
         return str(path)
 
 
-def _opened(path: Path) -> BinaryIO:
-    """Open a regular file for reading; a pipe would wait for ever."""
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; refuse a pipe, which would block for ever."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
     return open(path, "rb")
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
-    """Return the key of a piece of work: 32 hexadecimal digits, a digest of all that changes its outcome.
-
-    `parts` are JSON values, among them digests of the data.
-    """
+    """Return the key of a piece of work: a digest of `parts`, the JSON values that decide its outcome."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
 
 
 def digest_rows(rows: np.ndarray) -> np.ndarray:
-    """Return a digest of dtype, shape and bytes of each row, ndarray of shape (n,), dtype V16.
-
-    Those of any selection of rows are put together without reading the rows again.
-    """
+    """Return a digest of the dtype, shape and bytes of each row, ndarray of shape (n,), dtype V16."""
     about = f"{rows.dtype.str}{rows.shape[1:]}".encode("ascii")
     found = [
         hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16, key=about[:64]).digest()
@@ -315,7 +297,7 @@ def _encoded(value: Any) -> Any:
 
 
 class _Arrays:
-    """Unpack the arrays of one record, of at most `most` bytes together; None: of any number."""
+    """Unpack the arrays of one record, `most` bytes in all; None: no limit."""
 
     def __init__(self, most: int | None):
         self._left = math.inf if most is None else most
@@ -334,10 +316,10 @@ class _Arrays:
             raise InputError("an array without a valid shape")
         size = math.prod(shape) * np.dtype(kind).itemsize
         if size > self._left:
-            raise InputError(f"an array of {size} bytes; at most {self._left} more may be in this record")
+            raise InputError(f"an array of {size} bytes, where {self._left} are left for this record")
         self._left -= size
         unpacker = zlib.decompressobj()
-        # Not a byte more than it says is unpacked; one, to see that there is none.
+        # At most one byte more than stated is unpacked: it shows that the array is longer.
         raw = unpacker.decompress(base64.b64decode(packed, validate=True), size + 1)
         if len(raw) != size or not unpacker.eof:
             raise InputError("an array that is shorter or longer than it says")

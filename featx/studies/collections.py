@@ -1,4 +1,4 @@
-"""Open what a study is given: collections of inputs, features files and `Features`; embed several alike."""
+"""Open the data of a study: collections, features files or `Features`; embed several in one space."""
 
 from __future__ import annotations
 
@@ -8,30 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from featx.data import Dataset, announce, load_dataset, require_labelled
-from featx.data.features import Features, load_features
+from featx.data.features import Failure, Features, load_features
+from featx.data.splits import Split, make_split
 from featx.errors import InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.options import Network, Reading, Run, is_features, require_no_network
+from featx.results import describe_environment
 
 
 def has_rows(data: Any) -> bool:
-    """Whether `data` is a features file or a `Features`: no network is needed for it."""
+    """Whether `data` is a features file or a `Features`, which need no network."""
     return isinstance(data, Features) or is_features(data)
 
 
-def open_features(data: Any, reading: Reading) -> tuple[str, str, Features]:
-    """Open a features file, or take a `Features` as it is.
+def take_features(data: Any, reading: Reading) -> tuple[str, str, Features]:
+    """Load a features file, or take a `Features` as it is.
 
-    Returns
-    -------
-    name, place : str
-        What results call it, and what messages do.
-    features : Features
-
-    Raises
-    ------
-    InputError
-        `reading` has a limit, or divides folders: both choose among inputs.
+    Returns its name in results, its name in messages, and the features. A limit or a division of folders in
+    `reading` is refused, because both apply to inputs only.
     """
     if reading.limit is not None:
         raise InputError("limit does not apply to features; give it to extract, or use Features.subset")
@@ -43,7 +37,7 @@ def open_features(data: Any, reading: Reading) -> tuple[str, str, Features]:
 
 
 def open_dataset(data: Any, labels: Any = None, *, reading: Reading, run: Run, **options: Any) -> Dataset:
-    """Read a collection; `options` are further ones of `featx.load_dataset`."""
+    """Read a collection; `options` are other options of `featx.load_dataset`."""
     return load_dataset(data, labels, on_error=run.on_error, verbose=run.verbose, **vars(reading), **options)
 
 
@@ -57,12 +51,9 @@ def embed_collections(
     seed: int,
     labelled: bool = True,
 ) -> tuple[list[str], list[Features]]:
-    """Return names and features of several collections, features files or `Features`, all in one space.
+    """Return the names and features of several collections, features files or `Features`, all in one space.
 
-    Raises
-    ------
-    InputError
-        Features are of different spaces, or a limit or options of the network are given for them.
+    With `labelled`, each must have labels.
     """
     if all(has_rows(data) for data in collections):
         require_no_network(network, run, backbone=backbone)
@@ -70,7 +61,7 @@ def embed_collections(
     def opened(data: Any) -> tuple[str, Features | Dataset]:
         if has_rows(data):
             whole = replace(reading, split_by=None) if reading.split_by == "none" else reading
-            name, _, features = open_features(data, whole)
+            name, _, features = take_features(data, whole)
             if run.verbose:
                 announce(features, name)
             return name, features
@@ -88,7 +79,7 @@ def embed_collections(
     names, given = zip(*map(opened, collections), strict=True)
     sets = [embedded(one, run) for one in given]
     if _differ(sets) and not any(isinstance(one, Features) for one in given):
-        # In int8 the network is calibrated on each collection, which makes spaces of their own.
+        # In int8 the network is calibrated on each collection, so each gets a space of its own.
         sets = [embedded(one, replace(run, precision="fp32")) for one in given]
     if _differ(sets):
         raise InputError(
@@ -96,6 +87,36 @@ def embed_collections(
             "backbone, weights, layer and precision"
         )
     return list(names), sets
+
+
+def split_features(features: Features, test_size: float, seed: int) -> Split:
+    """Return the given split of labelled features, or a drawn one."""
+    return make_split(
+        features.labels,
+        splits=features.splits,
+        groups=features.groups,
+        test_size=test_size,
+        seed=seed,
+        classes=features.classes,
+    )
+
+
+def describe_embeddings(sets: Sequence[Features]) -> dict[str, Any]:
+    """Return the fields of a result on embeddings in one space and on the machine."""
+    space = sets[0].space
+    return {
+        "backbone": space.get("backbone", {}).get("architecture", "features"),
+        "space": space,
+        "forward_passes": sum((features.run or {}).get("forward_passes", 0) for features in sets),
+        "failures": [{"id": f.id, "reason": f.reason} for features in sets for f in features.failures],
+        "environment": describe_environment(),
+    }
+
+
+def describe_failures(failures: Sequence[Failure]) -> str:
+    """Say how many images could not be read, and name the first ones."""
+    named = "; ".join(map(str, failures[:5])) + ("; ..." if len(failures) > 5 else "")
+    return f"{len(failures)} images could not be read and were left out: {named}"
 
 
 def _differ(sets: list[Features]) -> bool:

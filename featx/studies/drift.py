@@ -1,4 +1,4 @@
-"""Tell whether two sets of images differ: distances of their embeddings, a test, images that stand out."""
+"""Compare two sets of images: a test, distances of their embeddings, the images that differ most."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from featx.extraction import embed_dataset, network_embedder, require_loaded_as_
 from featx.options import Network, Reading, Run, SimilarityOptions, checked, require_no_network
 from featx.results import NOT_STORED, describe_environment
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
-from featx.studies.collections import has_rows, open_dataset, open_features
-from featx.studies.output import Reported
+from featx.studies.collections import describe_failures, has_rows, open_dataset, take_features
+from featx.studies.output import Reported, thumbnails_of
 
-#: Fewest images of a set: a domain classifier in 5 folds needs more than one in each.
+#: The fewest images of a set: a domain classifier in 5 folds needs more than one in each fold.
 FEWEST = 10
 
 
@@ -32,15 +32,15 @@ class Similarity(Reported, SimilarityResult):
 
 @dataclass
 class _Side:
-    """One of the two sets."""
+    """One of the two sets: the sample of it that is compared."""
 
     name: str
     rows: np.ndarray
     ids: list[str]
     space: dict[str, Any]
-    profile: np.ndarray | None = None
+    profile: np.ndarray | None = None  # source class probabilities (n, n_source_classes)
     dataset: Dataset | None = None
-    total: int = 0
+    total: int = 0  # images before sampling
     passes: int = 0
     failures: list[Failure] = field(default_factory=list)
 
@@ -59,24 +59,24 @@ def similarity(
 ) -> Similarity:
     """Compare two sets of images by their embeddings.
 
-    Whether they differ is decided by a permutation test of the maximum mean discrepancy; the other distances
-    say how much, each beside what random divisions of the same images give.
+    A permutation test of the maximum mean discrepancy decides whether they differ; the other distances say
+    how much, each beside its value for random divisions of the same images.
 
     Parameters
     ----------
     a, b : str, path, Features, Dataset or sequence of images
-        The reference, and what is compared with it: whatever `featx.extract` takes, or both the path of a
-        features file or a `Features`, in one space. Labels are not looked at.
-    backbone
+        The reference, and the set to compare with it: either both images, as `featx.extract` takes them, or
+        both a features file or a `Features`, in one space. Labels are ignored.
+    backbone : str or Backbone, default="mobilenet_v2"
         As in `featx.extract`, for images. The class profiles come from the same forward pass.
     most : int, default=2000
-        Images of each set that are compared; of more, a random sample is.
+        The most images of a set that are compared; from a larger set, a random sample is taken.
     n_permutations : int, default=1000
         Permutations of the test.
     top : int, default=12
-        How many of the images that look least like the other set are named, of both sets together.
+        How many of the images that look least like the other set are named, in both sets together.
     seed : int, default=0
-        Seed of everything drawn.
+        Seed of the samples, the permutations and the folds.
     **options
         Options of the network and of the run, as in `featx.extract`.
 
@@ -87,9 +87,9 @@ def similarity(
     Raises
     ------
     DatasetError
-        A set has less than 10 images.
+        A set has fewer than 10 images.
     FeaturesError
-        Features are of different spaces; the message names the fields.
+        The embeddings are of different spaces; the message names the fields.
     InputError
         Features on one side only, or a number is out of range.
     UnknownName, WeightsError, ImageError, CacheError
@@ -111,7 +111,7 @@ def similarity(
         first, second = (_from_features(given, most, seed) for given in (a, b))
     else:
         # Both are read before any image goes through a network, so that bad input is refused at once.
-        opened = [_opened(given, run) for given in (a, b)]
+        opened = [_open_images(given, run) for given in (a, b)]
         first, second = (_from_images(d, backbone, network, run, most, seed) for d in opened)
     different = Space(first.space).differences(
         Space(second.space), here=f"in {first.name}", there=f"in {second.name}"
@@ -120,10 +120,10 @@ def similarity(
         raise FeaturesError(f"the two sets are not in one space: {'; '.join(different)}")
     if first.name == second.name:
         first.name, second.name = f"{first.name} (A)", f"{second.name} (B)"
-    return _compared(first, second, n_permutations, top, seed)
+    return _compare_sides(first, second, n_permutations, top, seed)
 
 
-def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: int) -> Similarity:
+def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, seed: int) -> Similarity:
     from featx.analysis.distances import (
         coral_distance,
         density_divergence,
@@ -139,23 +139,20 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
     notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}")
     for side in (first, second):
         if side.failures:
-            named = "; ".join(map(str, side.failures[:5])) + ("; ..." if len(side.failures) > 5 else "")
-            notes.append(
-                f"{side.name}: {len(side.failures)} images could not be read and are left out: {named}"
-            )
+            notes.append(f"{side.name}: {describe_failures(side.failures)}")
         if len(side.rows) < x.shape[1]:
             notes.append(
-                f"{side.name}: {len(side.rows)} images for {x.shape[1]} values: the Frechet distance is "
-                "biased upwards; compare it with its value by chance"
+                f"{side.name}: {len(side.rows)} images for embeddings of {x.shape[1]} values: the Frechet "
+                "distance is biased upwards; compare it with its value by chance"
             )
     distances = {"frechet": frechet_distance, "coral": coral_distance, "js_histogram": histogram_divergence}
     try:
         density_divergence(x, y)
-    except InputError as error:  # rows that hardly vary have every other distance
+    except InputError as error:  # rows that hardly vary: the other distances exist
         notes.append(f"no divergence of densities: {error}")
     else:
         distances["js_density"] = density_divergence
-    values: dict[str, float | None] = {name: call(x, y) for name, call in distances.items()}
+    values: dict[str, float | None] = {name: distance(x, y) for name, distance in distances.items()}
     rng = np.random.default_rng(seed)
     profiles = None
     if first.profile is not None and second.profile is not None:
@@ -165,8 +162,8 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
     for _ in range(CHANCE_DRAWS):
         order = rng.permutation(len(union))
         one, other = order[: len(x)], order[len(x) :]
-        for name, call in distances.items():
-            drawn.setdefault(name, []).append(call(union[one], union[other]))
+        for name, distance in distances.items():
+            drawn.setdefault(name, []).append(distance(union[one], union[other]))
         if profiles is not None:
             drawn.setdefault("js_profile", []).append(profile_divergence(profiles[one], profiles[other]))
     tested = mmd_test(x, y, n_permutations=n_permutations, seed=seed)
@@ -190,7 +187,7 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
             "bandwidths": list(tested.bandwidths),
         },
         told_apart=1 - domain.error,
-        most_different=_most_different(first, second, domain.log_ratio, top),
+        most_different=_find_most_different(first, second, domain.log_ratio, top),
         forward_passes=first.passes + second.passes,
         seed=seed,
         environment=describe_environment(),
@@ -200,8 +197,10 @@ def _compared(first: _Side, second: _Side, n_permutations: int, top: int, seed: 
     return result
 
 
-def _most_different(first: _Side, second: _Side, log_ratio: np.ndarray, top: int) -> list[dict[str, Any]]:
-    """Return the images of each set that look least like the other one, those of B first."""
+def _find_most_different(
+    first: _Side, second: _Side, log_ratio: np.ndarray, top: int
+) -> list[dict[str, Any]]:
+    """Return the images of each set that look least like the other set, the second set first."""
     found = []
     own = {0: -log_ratio[: len(first.rows)], 1: log_ratio[len(first.rows) :]}
     for number, side, count in ((1, second, (top + 1) // 2), (0, first, top // 2)):
@@ -211,8 +210,6 @@ def _most_different(first: _Side, second: _Side, log_ratio: np.ndarray, top: int
 
 
 def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes]:
-    from featx.studies.comparison.result import thumbnails_of
-
     found: dict[tuple[str, str], bytes] = {}
     for side in (first, second):
         if side.dataset is not None:
@@ -222,12 +219,12 @@ def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dic
 
 
 def _sample(n: int, most: int, seed: int) -> np.ndarray:
-    """Return sorted places of a random sample; all of them where there are no more."""
+    """Return the row numbers of a random sample of at most `most` of `n` rows, sorted."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:most])
 
 
 def _from_features(given: Any, most: int, seed: int) -> _Side:
-    name, _, features = open_features(given, Reading())
+    name, _, features = take_features(given, Reading())
     _require_enough(name, len(features))
     kept = _sample(len(features), most, seed)
     rows, ids = features.embeddings[kept], [features.ids[i] for i in kept.tolist()]
@@ -235,8 +232,8 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
     return _Side(name, rows, ids, features.space, total=len(features))
 
 
-def _opened(given: Any, run: Run) -> Dataset:
-    # Labels do not matter, nor whether the top folders are classes.
+def _open_images(given: Any, run: Run) -> Dataset:
+    # Labels are ignored, so folders are not divided into classes.
     dataset = open_dataset(given, reading=Reading(split_by="none"), run=run, labelled=False)
     _require_enough(dataset.name, len(dataset))
     return dataset

@@ -1,23 +1,27 @@
-"""What a study writes: its report; its folder, made before the work and removed where that fails."""
+"""The report of a study with its thumbnails; its folder, made before the work and removed if that fails."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from featx.data import exclude_folder
+from featx.data import Dataset, exclude_folder
 from featx.results.writing import make_writable_folder
+
+#: Edge of a thumbnail in the report, in pixels.
+THUMBNAIL = 224
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Reported:
-    """Add the report to a result: ``class Audit(Reported, AuditResult)``; `thumbnails` are shown in it."""
+    """Mixin that writes ``report.html`` for a result: ``class Audit(Reported, AuditResult)``."""
 
     def _write_report(self, folder: Path) -> Path | None:
         from featx.report import write_report
@@ -27,14 +31,21 @@ class Reported:
         return path
 
 
-def prepare_output(directory: str | Path) -> Path:
-    """Make `directory` and prove that it can be written, before hours of work depend on it.
+def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
+    """Return small JPEGs of the images with these ids, for the report."""
+    thumbnails = {}
+    for id, source in zip(dataset.ids, dataset.images, strict=True):
+        if id in ids:
+            image = source.read().image()
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=80)
+            thumbnails[id] = buffer.getvalue()
+    return thumbnails
 
-    Raises
-    ------
-    OutputError
-        It cannot.
-    """
+
+def prepare_output(directory: str | Path) -> Path:
+    """Make `directory` and check that it can be written, before hours of work depend on it."""
     folder = make_writable_folder(directory)
     exclude_folder(folder)
     return folder
@@ -42,31 +53,20 @@ def prepare_output(directory: str | Path) -> Path:
 
 @contextlib.contextmanager
 def removed_if_unused(directory: str | Path) -> Iterator[Path]:
-    """Make `directory` for some work; where that fails and has left nothing in it, remove it again.
-
-    Yields
-    ------
-    Path
-        The folder.
-
-    Raises
-    ------
-    OutputError
-        As `prepare_output`.
-    """
+    """Make `directory` for the work in the block; remove it if the work fails and left nothing in it."""
     folder = Path(directory)
-    made = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
         yield prepare_output(folder)
     except BaseException:  # Ctrl-C too: nobody needs an empty folder
         with contextlib.suppress(OSError):
-            for place in made:
+            for place in missing:
                 place.rmdir()
         raise
 
 
 def removes_unused_folder(work: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a study with a keyword `resume`: a run that fails before it writes leaves no folder behind."""
+    """Decorate a study that has a keyword `resume`: if it fails before it writes, its folder is removed."""
 
     @functools.wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

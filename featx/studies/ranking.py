@@ -1,4 +1,4 @@
-"""Rank backbones and layers by transferability scores and a linear probe, from one pass a backbone."""
+"""Rank backbones and layers by transferability scores and a linear probe, from one pass per backbone."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from featx.metrics import Interval
 from featx.options import Network, RankOptions, Reading, Run, checked, listed
 from featx.results import describe_environment
 from featx.results.ranking import SCORES, Candidate, RankingResult
-from featx.studies.collections import open_dataset
+from featx.studies.collections import describe_failures, open_dataset
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
 from featx.studies.output import Reported
 from featx.terminal import tell
 
-#: Images that CKA is computed from at most: memory and time grow with the square.
+#: The most images that CKA is computed from: memory and time grow with the square.
 CKA_IMAGES = 1000
 
 
@@ -56,19 +56,20 @@ def rank(
     """Rank backbones, or layers of them, by scores from the literature and by a linear probe.
 
     Every image goes through each backbone once, which gives all layers and the logits; a second ranking
-    comes from the cache. Where the data has a split, the scores see its training images and the probe is
-    tested on its test images; otherwise both see all, the probe in 5-fold cross-validation with its penalty
-    chosen inside each fold.
+    comes from the cache. Where the data has a split, the scores are computed on its training images and the
+    probe is tested on its test images. Otherwise both use all images, the probe in 5-fold cross-validation
+    with its penalty chosen inside each fold.
 
     Parameters
     ----------
     data, labels
         As in `featx.extract`; labelled by class.
     backbones : str, Backbone or sequence of them, default=("mobilenet_v2",)
+        One or several backbones.
     layers : "all" or sequence of str, optional
-        Layers of each backbone (``featx backbones NAME --layers`` lists them); by default its default layer.
+        Layers of each backbone (``featx backbones NAME --layers`` lists them); default: its default layer.
     probe : bool, default=True
-        Whether logistic regression is fitted on each candidate.
+        Whether to fit logistic regression on each candidate.
     seed : int, default=0
         Seed of the subset, the folds and the images that CKA is computed from.
     **options
@@ -77,8 +78,8 @@ def rank(
     Returns
     -------
     Ranking
-        Scores are for comparing candidates on this dataset only. The correlation with the probe is over as
-        many points as there are candidates: of four it can hardly be told from chance.
+        The candidates with their scores, which compare candidates on this dataset only. The correlations of
+        the scores with the probe have one point for each candidate: four can hardly be told from chance.
 
     Raises
     ------
@@ -89,20 +90,20 @@ def rank(
 
     References
     ----------
-    See `featx.analysis.transferability` and `featx.analysis.distances.debiased_cka`; for the weighted tau:
-    S. Vigna, "A weighted correlation index for rankings with ties", WWW 2015.
+    See `featx.analysis.transferability` and `featx.analysis.distances.debiased_cka`. Weighted tau: S. Vigna,
+    "A weighted correlation index for rankings with ties", WWW 2015.
     """
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     dataset = open_dataset(data, labels, reading=reading, run=run, seed=seed)
     require_labelled(dataset)
     names = listed(backbones)
-    cuts = [_cuts(name, layers, network) for name in names]
+    loaded = [_load_members(name, layers, network) for name in names]
 
     result = Ranking({}, [], seed=seed, environment=describe_environment())
     result.notes += study_notes(dataset)
     scored: list[np.ndarray] = []
-    for members, logits in cuts:
-        embeddings, probabilities, kept, space_of = _extracted(dataset, members, logits, run, result)
+    for members, logits in loaded:
+        embeddings, probabilities, kept, space_of = _extract_layers(dataset, members, logits, run, result)
         if len(kept) < 4:
             raise DatasetError(f"{dataset.name}: only {len(kept)} images could be read")
         used = dataset if len(kept) == len(dataset) else dataset.subset(kept)
@@ -121,20 +122,22 @@ def rank(
             candidate = Candidate(member.name, member.layer, depth, member.dim, {})
             began = time.perf_counter()
             y = np.asarray(used.labels)
-            candidate.scores = _scores(
+            candidate.scores = _score(
                 X[rows], y[rows], None if probabilities is None else probabilities[rows]
             )
             candidate.seconds["scores"] = time.perf_counter() - began
             if probe:
                 began = time.perf_counter()
-                candidate.probe = _probe(X, y, used.groups, split, seed, run.n_jobs)
+                candidate.probe = _test_probe(X, y, used.groups, split, seed, run.n_jobs)
                 candidate.seconds["probe"] = time.perf_counter() - began
             result.candidates.append(candidate)
             result.spaces.append(space_of(member))
             chosen = np.random.default_rng(seed).permutation(rows)[:CKA_IMAGES]
             scored.append(X[chosen])
     if any(c.scores["h_score"] is None for c in result.candidates):
-        result.notes.append("no H-score where there are no more images than values; its shrunk form serves")
+        result.notes.append(
+            "no H-score where there are no more images than values; use its shrunk form there"
+        )
     _correlate(result)
     _compare_layers(result, scored)
     return result
@@ -149,31 +152,29 @@ def layer_ablation(
     layers: str | Sequence[str] = "all",
     **options: Any,
 ) -> Ranking:
-    """Rank the layers of one backbone by a probe on each, from one forward pass.
+    """Rank the layers of one backbone, from one forward pass.
 
     Parameters
     ----------
     data, labels
         As in `rank`.
     backbone : str or Backbone, default="mobilenet_v2"
+        The backbone.
     layers : "all" or sequence of str, default="all"
+        Its layers.
     **options
-        The others of `rank`.
+        Other parameters of `rank`.
 
     Returns
     -------
     Ranking
         Its candidates are the layers in the order of computation.
-
-    Raises
-    ------
-    As `rank`.
     """
     return rank(data, labels, backbones=[backbone], layers=layers, **options)
 
 
-def _cuts(name: Any, layers: Any, network: Network) -> tuple[list[Any], Any]:
-    """Return the backbone cut at each layer, and at its logits; None where it has none."""
+def _load_members(name: Any, layers: Any, network: Network) -> tuple[list[Any], Any]:
+    """Load a backbone cut at each layer, and one cut at its logits (None where it has none)."""
     from featx.backbones import has_logits, load_layers
 
     wanted = [None] if layers is None else layers
@@ -186,14 +187,14 @@ def _cuts(name: Any, layers: Any, network: Network) -> tuple[list[Any], Any]:
     return members, logits
 
 
-def _extracted(
-    dataset: Dataset,
-    members: list[Any],
-    logits: Any,
-    run: Run,
-    result: Ranking,
+def _extract_layers(
+    dataset: Dataset, members: list[Any], logits: Any, run: Run, result: Ranking
 ) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray, Any]:
-    """Return embeddings of each layer, source class probabilities, rows of the images, spaces by layer."""
+    """Return the embeddings of each layer, the source class probabilities, the images read, and the spaces.
+
+    The images are row numbers of `dataset`; the spaces are a function of a member. Costs and notes go into
+    `result`.
+    """
     from featx.backbones import columns_of, combine_layers
 
     together = list(members)
@@ -211,8 +212,7 @@ def _extracted(
     ids = [dataset.ids[i] for i in rows.kept]
     result.notes += check_rows(rows.embeddings, ids, f"{dataset.name}, {backbone.name}")
     if rows.failures:
-        named = "; ".join(map(str, rows.failures[:5])) + ("; ..." if len(rows.failures) > 5 else "")
-        result.notes.append(f"{len(rows.failures)} images could not be read and were left out: {named}")
+        result.notes.append(describe_failures(rows.failures))
     probabilities = None
     if logits is None:
         result.notes.append(f"{backbone.name} has no classifier: no LEEP and no NCE")
@@ -229,21 +229,21 @@ def _given_split(dataset: Dataset) -> Split | None:
     return split if split.origin == "given" else None
 
 
-def _scores(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> dict[str, float | None]:
+def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> dict[str, float | None]:
     spectrum = Spectrum.of(X, y)
-    alike = not len(spectrum.centred_squares)
+    equal = not len(spectrum.centred_squares)  # all rows are
     return {
         "logme": logme(X, y, spectrum=spectrum),
-        # With no more images than values it is the number of classes less 1, and its digits are rounding.
+        # Without more images than values it is always the number of classes less 1, up to rounding.
         "h_score": h_score(X, y, spectrum=spectrum) if len(X) > X.shape[1] else None,
-        "h_score_shrunk": None if alike else h_score_shrunk(X, y, spectrum=spectrum),
+        "h_score_shrunk": None if equal else h_score_shrunk(X, y, spectrum=spectrum),
         "transrate": transrate(X, y, spectrum=spectrum),
         "leep": None if probabilities is None else leep(probabilities, y),
         "nce": None if probabilities is None else nce(probabilities, y),
     }
 
 
-def _probe(
+def _test_probe(
     X: np.ndarray, y: np.ndarray, groups: Any, split: Split | None, seed: int, n_jobs: int | None
 ) -> Interval:
     """Return top-1 of logistic regression on images it was not fitted on, with its Wilson interval."""

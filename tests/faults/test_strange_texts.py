@@ -27,11 +27,11 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison import compare
 from featx.studies.comparison.evaluate import CHECKPOINT_FILE
 from featx.studies.evaluation.outcomes import (
-    fits_answers,
-    fits_held_out,
-    fits_metrics,
-    fits_probabilities,
-    fits_values,
+    valid_answers,
+    valid_held_out,
+    valid_metrics,
+    valid_probabilities,
+    valid_values,
 )
 from featx.studies.experiments import load_experiment
 
@@ -233,11 +233,11 @@ def test_checkpoints_of_any_content(tmp_path, thorough, counted):
         lambda: {"found": rng.choice([[arrays(rng), arrays(rng)], arrays(rng), None, [3]])},
     )
     checks = (
-        lambda kept: fits_answers(kept, truth, 3),
-        lambda kept: fits_values(kept, 10),
-        fits_metrics,
-        lambda kept: fits_probabilities(kept, (10, 3)),
-        lambda kept: fits_held_out(kept, (10, 3)),
+        lambda kept: valid_answers(kept, truth, 3),
+        lambda kept: valid_values(kept, 10),
+        valid_metrics,
+        lambda kept: valid_probabilities(kept, (10, 3)),
+        lambda kept: valid_held_out(kept, (10, 3)),
     )
     path = tmp_path / "j"
     lines = []

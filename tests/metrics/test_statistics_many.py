@@ -123,10 +123,10 @@ def test_result_files_are_ranked_by_the_methods_they_share(tmp_path):
         one.write_json(tmp_path / f"{i}.json")
         paths.append(tmp_path / f"{i}.json")
     found = compare_over_datasets(paths)
-    assert found.methods == ("d", "b", "c", "a"), "neither floors nor what one of them lacks"
+    assert found.methods == ("d", "b", "c", "a"), "neither references nor what one of them lacks"
     assert found.chi_square == pytest.approx(9.28, abs=0.005)
     assert found.datasets[3] == "data 3"
-    assert compare_over_datasets(paths, floors=True).methods[-1] == "majority"
+    assert compare_over_datasets(paths, references=True).methods[-1] == "majority"
 
 
 def test_results_that_cannot_be_ranked_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""The journal: what was kept is found again, whatever moment the writing was cut off at."""
+"""Checkpoints: what was kept is found again, wherever the writing was cut off."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_a_record_cut_off_anywhere_is_passed_over_and_the_next_one_is_whole(tmp_
     whole = path.read_bytes()
     for size in range(begun, len(whole)):
         path.write_bytes(whole[:size])
-        journal = Checkpoints(path)
-        assert "one" in journal
+        checkpoints = Checkpoints(path)
+        assert "one" in checkpoints
         # Without its line end alone, a record is still all there.
-        assert ("two" in journal) == (size == len(whole) - 1)
-        assert journal.damaged == (begun < size < len(whole) - 1)
-        journal.add("three", {"x": 3})
+        assert ("two" in checkpoints) == (size == len(whole) - 1)
+        assert checkpoints.damaged == (begun < size < len(whole) - 1)
+        checkpoints.add("three", {"x": 3})
         again = Checkpoints(path)
         assert again.get("three") == {"x": 3}
         assert again.get("one") == {"x": 1}
@@ -50,9 +50,9 @@ def test_a_record_cut_off_anywhere_is_passed_over_and_the_next_one_is_whole(tmp_
 
 def test_a_flipped_bit_loses_its_own_record_only(tmp_path):
     path = tmp_path / "j"
-    journal = Checkpoints(path)
+    checkpoints = Checkpoints(path)
     for name in ("one", "two", "three"):
-        journal.add(name, {"x": name})
+        checkpoints.add(name, {"x": name})
     lines = path.read_bytes().splitlines(keepends=True)
     for at in range(len(lines[1]) - 1):
         broken = bytearray(lines[1])
@@ -77,17 +77,17 @@ def test_two_processes_may_write_at_once(tmp_path):
 def test_work_is_done_once(tmp_path):
     done = []
     for _ in range(2):
-        journal = Checkpoints(tmp_path / "j")
-        assert journal.once("k", lambda: done.append(1) or {"x": 1}) == {"x": 1}
+        checkpoints = Checkpoints(tmp_path / "j")
+        assert checkpoints.get_or_run("k", lambda: done.append(1) or {"x": 1}) == {"x": 1}
     assert done == [1]
-    assert (journal.found, journal.added) == (1, 0)
+    assert (checkpoints.found, checkpoints.added) == (1, 0)
 
 
 def test_without_a_file_it_remembers_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    journal = Checkpoints()
-    journal.add("k", {"x": 1})
-    assert journal.get("k") == {"x": 1}
+    checkpoints = Checkpoints()
+    checkpoints.add("k", {"x": 1})
+    assert checkpoints.get("k") == {"x": 1}
     assert os.listdir(tmp_path) == []
 
 
@@ -109,7 +109,7 @@ def test_keys_and_digests_tell_contents_apart():
 
 
 def line(key: str, text: str, version: str = "2") -> bytes:
-    """A record that passes its checksum, whatever it says."""
+    """A record of any content with a correct checksum."""
     covered = f"{key} 2026-01-02T03:04:05+00:00 {text}".encode()
     return f"{version} {zlib.crc32(covered):08x} ".encode() + covered + b"\n"
 
@@ -143,10 +143,10 @@ STRANGE = {
 def test_a_record_of_any_content_is_damaged_and_no_traceback(tmp_path, what):
     path = tmp_path / "j"
     path.write_bytes(line("k", STRANGE[what]) + line("other", '{"x": 1}'))
-    journal = Checkpoints(path)
-    assert journal.once("k", lambda: {"x": 2}) == {"x": 2}
-    assert journal.damaged == 1
-    assert journal.get("other") == {"x": 1}
+    checkpoints = Checkpoints(path)
+    assert checkpoints.get_or_run("k", lambda: {"x": 2}) == {"x": 2}
+    assert checkpoints.damaged == 1
+    assert checkpoints.get("other") == {"x": 1}
     assert Checkpoints(path).get("k") == {"x": 2}
 
 
@@ -156,38 +156,38 @@ def test_no_more_is_unpacked_than_the_record_may_hold(tmp_path):
     assert len(bomb) < 1_000_000
     path.write_bytes(line("k", bomb) + line("lies", bomb.replace("25000000", "2")))
     tracemalloc.start()
-    journal = Checkpoints(path)
-    assert journal.get("k", most=1_000_000) is None
-    assert journal.get("lies", most=1_000_000) is None
+    checkpoints = Checkpoints(path)
+    assert checkpoints.get("k", most=1_000_000) is None
+    assert checkpoints.get("lies", most=1_000_000) is None
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5_000_000
-    assert journal.damaged == 2
+    assert checkpoints.damaged == 2
 
 
 def test_what_is_not_what_was_asked_for_is_said_once_and_computed_again(tmp_path):
     path = tmp_path / "j"
     Checkpoints(path).add("k", {"x": "forged"})
-    journal = Checkpoints(path)
+    checkpoints = Checkpoints(path)
     for _ in range(2):
-        assert journal.once("k", lambda: {"x": 1}, lambda kept: kept["x"] == 1) == {"x": 1}
-    assert journal.damaged == 1
-    (said,) = journal.notes([journal.made("k")], "methods")
+        assert checkpoints.get_or_run("k", lambda: {"x": 1}, lambda kept: kept["x"] == 1) == {"x": 1}
+    assert checkpoints.damaged == 1
+    (said,) = checkpoints.notes([checkpoints.made("k")], "methods")
     assert "damaged" in said
-    assert journal.notes([journal.made("k")], "methods") == []
+    assert checkpoints.notes([checkpoints.made("k")], "methods") == []
 
 
 def test_what_an_earlier_run_computed_is_told_by_its_time(tmp_path, monkeypatch):
     path = tmp_path / "out" / "j"
     path.parent.mkdir()
     path.write_bytes(line("old", '{"x": 1}'))
-    journal = Checkpoints(path)
-    assert journal.notes([None], "methods") == []
-    journal.add("new", {"x": 2})
-    made = [journal.made(key) for key in ("old", "new")]
+    checkpoints = Checkpoints(path)
+    assert checkpoints.notes([None], "methods") == []
+    checkpoints.add("new", {"x": 2})
+    made = [checkpoints.made(key) for key in ("old", "new")]
     assert made == ["2026-01-02T03:04:05+00:00", None]
     monkeypatch.chdir(tmp_path)
-    assert journal.notes(made, "methods") == [
+    assert checkpoints.notes(made, "methods") == [
         f"1 of 2 methods were taken from an earlier run in out{os.sep} (2026-01-02); delete "
         f"out{os.sep}j to compute them again"
     ]
@@ -197,9 +197,9 @@ def test_what_an_earlier_run_computed_is_told_by_its_time(tmp_path, monkeypatch)
 def test_records_of_another_format_are_not_found(tmp_path):
     path = tmp_path / "j"
     path.write_bytes(line("k", '{"x": 1}', version="1") + line("k", '{"x": 1}', version="3"))
-    journal = Checkpoints(path)
-    assert journal.get("k") is None
-    assert journal.damaged == 0
+    checkpoints = Checkpoints(path)
+    assert checkpoints.get("k") is None
+    assert checkpoints.damaged == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")

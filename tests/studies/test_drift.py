@@ -1,4 +1,4 @@
-"""Two sets of images compared: the verdict, the images that stand out, and what cannot be compared."""
+"""Compare two sets of images: the verdict, the images that differ most, and what is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ODD = {"violet": (150, 20, 200)}
 
 @pytest.fixture
 def two(tmp_path):
-    """A reference, and the same kinds of pictures with two of another colour among them."""
+    """A reference, and similar pictures among which two have another colour."""
     a = write_photos(tmp_path / "reference", 8)
     b = write_photos(tmp_path / "later", 7, seed=300)
     write_photos(b, 2, colours=ODD, seed=900)

@@ -1,4 +1,4 @@
-"""Ranking backbones and layers: one pass each, the scores beside a probe, and what is written of it."""
+"""Rank backbones and layers: one pass each, the scores beside a probe, and the files."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Compare probes on frozen features, two references and the fine-tuned baseline, on identical splits."""
+"""Compare probes on frozen features, two references and the fine-tuned baseline on the same splits."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
-from featx.data.tasks import Task, names_of
+from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
 from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
@@ -15,16 +15,16 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
-from featx.studies.comparison.evaluate import CHECKPOINT_FILE, Options
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
+from featx.studies.evaluation import choose_probes, require_network_mode
 from featx.studies.output import prepare_output, removes_unused_folder
 from featx.terminal import tell
 
 __all__ = [
-    "BASELINE_MODES",
     "AnomalyComparison",
     "Comparison",
     "DomainComparison",
@@ -36,9 +36,7 @@ __all__ = [
     "find_anomalies",
 ]
 
-#: Fine-tuning modes of the baseline, cheapest first.
-BASELINE_MODES = ("head", "last", "gradual", "full")
-#: Those of ``baseline="finetune"``.
+#: The modes of ``baseline="finetune"``.
 _DEFAULT_MODES = ("head", "last", "full")
 
 
@@ -67,43 +65,44 @@ def compare(
     Parameters
     ----------
     data, labels
-        As in `featx.extract`; also the path of a features file or a `Features`, from which the probes are
-        compared without the images (then there is neither a raw-pixel reference nor a fine-tuned baseline).
+        As in `featx.extract`; also the path of a features file or a `Features`: the probes are then compared
+        without the images, and there is neither a raw-pixel reference nor a fine-tuned baseline.
     backbones : str or sequence, default=("mobilenet_v2",)
         One or several backbones.
     classifiers : str or sequence of str, optional
-        Names of `featx.methods.probes.CLASSIFIERS`; default: all but the protocols, used on request.
+        Names of `featx.methods.probes.CLASSIFIERS`; default: all but few-shot protocols. They have no effect,
+        which the result says, if no task has classes.
     regressors : str or sequence of str, optional
-        Names of `featx.methods.probes.REGRESSORS`, for targets; default: all. Without a target the result
-        says that they had no effect, as it does of classifiers without classes.
+        Names of `featx.methods.probes.REGRESSORS`, for targets; default: all. They have no effect, which the
+        result says, if there is no target.
     baseline : {"finetune", "none"} or sequence of {"head", "last", "gradual", "full"}, default="finetune"
         ``"finetune"`` runs ``head``, ``last`` and ``full``; None is ``"none"``. The modes run on the backbone
         whose probes did best in cross-validation.
     epochs : int, optional
         Epochs of the fine-tuning modes that train the network; default: the recipe's.
     ensemble : bool, default=True
-        With several backbones, compare their weighted average too: for each backbone the probe that did best
-        in cross-validation, with weights from out-of-fold probabilities.
+        With several backbones, also compare the weighted average of the best probe of each (the one that did
+        best in cross-validation), with weights from out-of-fold probabilities.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
         Seed of the split, the folds, the classifiers, the fine-tuning and the bootstrap.
     seeds : int, default=1
-        Number of splits. With more than one, everything is fitted again on splits drawn with `seed`,
-        `seed` + 1, ..., the same for every method; the embeddings are extracted once. The result then has
-        ``repeats``: the metrics of each method on each split, their means with 95 % intervals over splits,
-        and corrected resampled t-tests against the best mean. Everything else in the result is about the
-        first split. Data that comes with its own split is refused: only the methods' own chance would vary,
-        and that is not what the interval claims.
+        Number of splits. With more than one, every method is fitted on splits drawn with `seed`, `seed` + 1,
+        ...; the embeddings are extracted once. The result then has ``repeats``: the metrics of each method on
+        each split, their means with 95 % intervals over splits, and corrected resampled t-tests against the
+        best mean. Everything else in the result is about the first split. Data that comes with its own split
+        is refused: only the randomness of the methods would vary, and the interval would not be one over
+        splits.
     n_boot : int, default=1000
         Bootstrap resamples behind each 95 % interval.
     target : str or sequence of str, optional
         Columns of numbers, as in `featx.load_dataset`; with `label`, also the tasks of a features file. Each
-        of several tasks is compared on its own, on a split of the images that have a value in it; the images
-        are extracted once.
+        of several tasks is compared on its own, on a split of the images that have a value in it; the
+        embeddings are extracted once.
     resume : path-like, optional
-        Folder that keeps the outcome of each method as soon as it is there. The next run, also after a kill,
-        takes from it the results of exactly the same work (images, labels, split, parameters, seed,
+        A folder that keeps the outcome of each method as soon as it is finished. The next run, also after a
+        kill, takes from it the outcomes of exactly the same work (images, labels, split, parameters, seed,
         versions).
     **options
         Options of the network, of reading and of the run, as in `featx.extract`.
@@ -111,17 +110,17 @@ def compare(
     Returns
     -------
     Comparison, RegressionComparison or TaskComparisons
-        Of one task of classes; of one target; of several. Each has ``to_frame()``, ``table()``, ``advice``
-        and ``save(directory)``.
+        For one task of classes; for one target; for several tasks. Each has ``to_frame()``, ``table()``,
+        ``advice`` and ``save(directory)``.
 
     Raises
     ------
     DatasetError
         No labels, one class only, a class with a single image, no images.
     InputError
-        `seeds` is above 1 and the data comes with its own split; an option cannot have its value, or would
-        have no effect: those of the network for a features file, `epochs` and modes of `baseline` where no
-        network is trained.
+        `seeds` is above 1 and the data comes with its own split; or an option has an invalid value, or would
+        have no effect (those of the network for a features file, `epochs` and `baseline` where no network is
+        trained).
     UnknownName, WeightsError, ImageError, CacheError
         See `featx.errors`.
     """
@@ -130,22 +129,21 @@ def compare(
     reading = Reading.of({**options, "target": target})
     meter = Meter()
     modes = _baseline_modes(baseline)
-    chosen = _chosen(classifiers, regressors)
-    if epochs is not None and not set(modes) - {"head"}:
-        raise InputError(
-            f"epochs={epochs} has no effect: no mode of the baseline trains the network; leave it out, or "
-            "choose last, gradual or full"
-        )
+    chosen = {
+        "classifiers": choose_probes("classifiers", classifiers),
+        "regressors": choose_probes("regressors", regressors, task="numbers"),
+    }
+    require_network_mode(modes, epochs)
 
     def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
-        kinds = {task.kind for task in tasks.values()}
-        tuned = "classes" in kinds and images
-        for option, given, used, why in (
-            ("baseline", baseline not in (None, "none", "finetune"), tuned, "nothing here can be fine-tuned"),
-            ("epochs", epochs is not None, tuned, "nothing here can be fine-tuned"),
+        if images and any(task.kind == "classes" for task in tasks.values()):
+            return
+        for option, given in (
+            ("baseline", baseline not in (None, "none", "finetune")),
+            ("epochs", epochs is not None),
         ):
-            if given and not used:
-                raise InputError(f"{option} has no effect: {why}; leave it out")
+            if given:
+                raise InputError(f"{option} has no effect: nothing here can be fine-tuned; leave it out")
 
     checkpoints = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
     study = load_study_data(
@@ -161,7 +159,7 @@ def compare(
         meter=meter,
         check_methods=check_methods,
     )
-    task_options = Options(
+    task_options = TaskOptions(
         modes=modes,
         device=run.device,
         epochs=epochs,
@@ -189,7 +187,7 @@ def compare(
         if run.verbose and study.several:
             tell(f"task {name}")
         compare_task = compare_classes if task.kind == "classes" else compare_numbers
-        results[name] = compare_task(study.of(task), task_options)
+        results[name] = compare_task(study.of_task(task), task_options)
         results[name].warnings += unused
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:
@@ -203,31 +201,17 @@ def compare(
     )
 
 
-def _chosen(classifiers: Any, regressors: Any) -> dict[str, tuple[str, ...]]:
-    """Return the methods for each kind of task: those asked for, or all that need no asking."""
-    from featx.methods.probes import get_probe, probe_names
-
-    found = {}
-    wanted: tuple[tuple[str, Literal["classes", "numbers"], Any], ...] = (
-        ("classifiers", "classes", classifiers),
-        ("regressors", "numbers", regressors),
-    )
-    for key, task, asked in wanted:
-        probes = [get_probe(name, task) for name in names_of(asked) or probe_names(task)]
-        for probe in probes:
-            if probe.kind == "floor":
-                raise InputError(f"{key}: {probe.name!r} is a reference, always compared; name probes")
-        found[key] = tuple(dict.fromkeys(probe.name for probe in probes))
-    return found
-
-
 def _baseline_modes(baseline: str | Sequence[str] | None) -> tuple[str, ...]:
     modes = modes_in(baseline)
     if modes == ["finetune"]:
         return _DEFAULT_MODES
+    if not modes:
+        return ()
+    from featx.methods.finetune import MODES
+
     for mode in modes:
-        if mode == "none" or mode == "finetune":
+        if mode in ("none", "finetune"):
             raise InputError(f"baseline {mode!r} stands alone; got {', '.join(modes)}")
-        if mode not in BASELINE_MODES:
-            raise UnknownName("baseline", mode, ("finetune", "none", *BASELINE_MODES))
-    return tuple(mode for mode in BASELINE_MODES if mode in modes)
+        if mode not in MODES:
+            raise UnknownName("baseline", mode, ("finetune", "none", *MODES))
+    return tuple(mode for mode in MODES if mode in modes)

@@ -1,4 +1,4 @@
-"""Detect anomalies on frozen features: compare detectors where the truth is known, or use one."""
+"""Detect anomalies on frozen features: compare detectors on labelled images, or score images with one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from featx.data.features import check_rows
-from featx.data.splits import Split, make_split
+from featx.data.splits import Split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError
 from featx.options import OPTIONS, Network, Reading, Run, StudyOptions, checked
@@ -19,11 +19,10 @@ from featx.results import (
     AnomalyResult,
     DetectorResult,
     advise_detectors,
-    describe_environment,
     write_atomically,
 )
 from featx.spreadsheet import csv_text
-from featx.studies.collections import embed_collections
+from featx.studies.collections import describe_embeddings, embed_collections, split_features
 from featx.studies.evaluation import Cell, LabelledRows, Outcome, run_cells
 from featx.studies.evaluation.methods import DetectorMethod
 from featx.studies.output import Reported
@@ -36,16 +35,18 @@ class AnomalyComparison(Reported, AnomalyResult):
 
 @dataclass
 class ScoredImages:
-    """Images and how anomalous each is, the most anomalous first.
+    """Images with their decision values, the most anomalous first.
 
     Attributes
     ----------
-    ids : list of n str
+    ids : list of str
+        The n images.
     decision : ndarray of shape (n,)
-        The detector's score less its threshold: below 0 is anomalous.
+        The detector's score minus its threshold: anomalous below 0.
     detector : str
+        The detector's name.
     n_train : int
-        Normal images it was fitted on.
+        Number of normal images that it was fitted on.
     failures : list of Failure
         Images that could not be read.
     """
@@ -62,15 +63,9 @@ class ScoredImages:
         return self.decision < 0
 
     def write_csv(self, path: str | Path) -> None:
-        """Write columns ``id,decision,anomalous`` (1 or 0), all of it or nothing.
-
-        Raises
-        ------
-        OutputError
-            The file cannot be written.
-        """
+        """Write the columns ``id,decision,anomalous`` (1 or 0), atomically."""
         rows = [
-            # As a number, which stays one in a spreadsheet whatever its sign.
+            # As a number: a text that begins with a minus sign would be escaped for spreadsheets.
             [id, float(f"{decision:.6g}"), int(anomalous)]
             for id, decision, anomalous in zip(self.ids, self.decision, self.anomalous, strict=True)
         ]
@@ -88,19 +83,21 @@ def find_anomalies(
     seed: int = 0,
     **options: Unpack[StudyOptions],
 ) -> ScoredImages:
-    """Fit a detector on normal images and score others.
+    """Fit a detector on normal images and score other images.
 
     Parameters
     ----------
     normal, images : as in `featx.extract`
-        Normal images, all of them (labels and splits do not matter), and those to judge; also features.
+        Normal images to train on, all of them (labels and splits are ignored), and images to score; also
+        features.
     detector : str, default="knn"
         A name of `featx.methods.detectors.DETECTORS`.
     contamination : float, default=0.05
-        Share of the normal images that the threshold leaves below it.
+        Share of the normal images that lie below the threshold.
     backbone : str or Backbone, default="mobilenet_v2"
+        One backbone.
     seed : int, default=0
-        Of detectors with chance in them.
+        Seed of detectors that use random numbers.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`.
 
@@ -118,7 +115,7 @@ def find_anomalies(
     from featx.methods.detectors import get_detector
 
     wanted = get_detector(detector)
-    # Labels do not matter, nor whether the top folders are classes.
+    # Labels are ignored, so folders are not divided into classes.
     network, reading, run = Network.of(options), Reading.of({"split_by": "none", **options}), Run.of(options)
     names, sets = embed_collections(
         [normal, images], backbone, network=network, reading=reading, run=run, seed=seed, labelled=False
@@ -148,24 +145,25 @@ def compare_detectors(
     n_boot: int = 1000,
     **options: Unpack[StudyOptions],
 ) -> AnomalyComparison:
-    """Compare anomaly detectors where it is known what is normal.
+    """Compare anomaly detectors on images whose classes say what is normal.
 
     Parameters
     ----------
     data : as in `featx.compare`
-        Images by class. Without `test` a detector is fitted on the training images of the normal class and
-        scored on the test images of all classes.
+        Images by class. Without `test`, a detector is fitted on the training images of the normal class and
+        tested on the test images of all classes.
     test : as in `featx.compare`, optional
-        Test images by class, normal and anomalous ones. Then all images of `data` are normal and train.
+        Test images by class, normal and anomalous ones. All images of `data` are then normal training images.
     normal : str or sequence of str, optional
-        The normal classes, taken together; needed with `test`. Default: each class is normal once, and the
-        result is the mean (the one-class protocol).
+        The normal classes, taken together; required with `test`. Default: each class is normal once, and the
+        result is the mean over classes (the one-class protocol).
     detectors : str or sequence of str, optional
         Names of `featx.methods.detectors.DETECTORS`; default: all.
     contamination : float, default=0.05
-        Share of the training images that a detector's threshold leaves below it; AUROC and FPR95 do not
-        depend on it.
+        Share of the training images that lie below a detector's threshold; AUROC and FPR95 do not depend
+        on it.
     backbone : str or Backbone, default="mobilenet_v2"
+        One backbone.
     test_size, seed, n_boot
         As in `featx.compare`.
     **options
@@ -189,7 +187,7 @@ def compare_detectors(
     chosen = [get_detector(name) for name in names_of(detectors) or detector_names()]
     wanted = names_of(normal)
     if test is not None and not wanted:
-        raise InputError("with test images of their own, say which of their classes are normal")
+        raise InputError("test is given without normal: say which of its classes are normal")
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     given = [data] if test is None else [data, test]
     names, sets = embed_collections(
@@ -206,14 +204,7 @@ def compare_detectors(
     if own and test_size != OPTIONS["test_size"].default:
         raise InputError(f"test_size={test_size:g} has no effect: the test images are given; leave it out")
     if test is None:
-        split = make_split(
-            judged.labels,
-            splits=judged.splits,
-            groups=judged.groups,
-            test_size=test_size,
-            seed=seed,
-            classes=classes,
-        )
+        split = split_features(judged, test_size, seed)
         x, normal_of = judged.embeddings, judged.labels[split.train]
     else:
         n, x = len(sets[0]), np.concatenate([features.embeddings for features in sets])
@@ -241,7 +232,7 @@ def compare_detectors(
             for problem in problems
         ]
         outcomes = list(run_cells(cells, verbose=run.verbose))
-        results.append(_result(detector, problems, outcomes, held, n_boot, seed))
+        results.append(_score_detector(detector, problems, outcomes, held, n_boot, seed))
     return AnomalyComparison(
         dataset={
             "name": names[0],
@@ -250,21 +241,19 @@ def compare_detectors(
         },
         protocol="given" if wanted else "one-class",
         normal=wanted or list(classes),
-        backbone=judged.space.get("backbone", {}).get("architecture", "features"),
         detectors=results,
         contamination=contamination,
-        space=judged.space,
         advice=advise_detectors(results),
-        forward_passes=sum((f.run or {}).get("forward_passes", 0) for f in sets),
-        failures=[{"id": f.id, "reason": f.reason} for features in sets for f in features.failures],
-        environment=describe_environment(),
         seed=seed,
         seconds_total=time.perf_counter() - started,
+        **describe_embeddings(sets),
     )
 
 
 @dataclass(frozen=True)
 class _Problem:
+    """One choice of what is normal."""
+
     name: str
     rows: np.ndarray  # normal rows to train on
     anomalous: np.ndarray  # (n_test,), bool
@@ -273,7 +262,10 @@ class _Problem:
 def _problems(
     train: np.ndarray, labels: np.ndarray | None, held: np.ndarray, classes: Sequence[str], wanted: list[str]
 ) -> list[_Problem]:
-    """Return what is normal, once or class by class; without labels all training rows are."""
+    """Return a problem in which the `wanted` classes are normal, or one for each class.
+
+    Without labels, all rows of `train` are normal.
+    """
     problems = []
     for names in [wanted] if wanted else [[name] for name in classes]:
         codes = [classes.index(name) for name in names]
@@ -288,7 +280,7 @@ def _problems(
     return problems
 
 
-def _result(
+def _score_detector(
     detector: Any,
     problems: Sequence[_Problem],
     outcomes: Sequence[Outcome],
@@ -296,7 +288,7 @@ def _result(
     n_boot: int,
     seed: int,
 ) -> DetectorResult:
-    """Score what a detector decided on the test rows, over all problems."""
+    """Score the decisions of a detector on the test rows, over all problems."""
     from featx.metrics import score_anomalies
 
     decisions = np.stack([np.asarray(outcome.values) for outcome in outcomes])

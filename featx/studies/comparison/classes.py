@@ -1,4 +1,4 @@
-"""One task of classes: references, probes and the fine-tuned baseline on its splits."""
+"""Compare classifiers on one task of classes: references, probes, ensemble, fine-tuned baseline."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import numpy as np
 
 from featx.data.splits import Split
 from featx.results import MethodResult, Mistake, advise, confusion_of
-from featx.studies.comparison.data_checks import examine, shown, warnings_of
+from featx.studies.comparison.data_checks import examine, shown_ids, warnings_of
 from featx.studies.comparison.evaluate import (
-    Options,
+    TaskOptions,
     describe_run,
     evaluate_methods,
     method_result,
     note_earlier_runs,
     note_unused_share,
 )
-from featx.studies.comparison.multiple_tests import adjust_p_values
-from featx.studies.comparison.repeats import repeat_over_splits
-from featx.studies.comparison.result import Comparison, thumbnails_of
+from featx.studies.comparison.repeats import adjust_p_values, repeat_over_splits
+from featx.studies.comparison.result import Comparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
+from featx.studies.output import thumbnails_of
 
-#: Mistakes kept for each method, most confident first.
+#: Mistakes that are listed for each method, the most confident first.
 MISTAKES = 12
 
 
-def compare_classes(data: StudyData, options: Options) -> Comparison:
+def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     """Compare classifiers on the only task of `data`."""
     started = time.perf_counter()
     first = evaluate_methods(data, options, options.seed)
     split, ensemble, dataset = first.split, first.ensemble, data.dataset
-    methods = _scored(data, split, first.outcomes, options.n_boot, options.seed)
+    methods = _score_methods(data, split, first.outcomes, options.n_boot, options.seed)
 
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
         other = evaluate_methods(data, options, seed, first.tuned_backbone)
-        return other.split, _scored(data, other.split, other.outcomes, 0, seed)
+        return other.split, _score_methods(data, other.split, other.outcomes, 0, seed)
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
-    hygiene = examine(data, split, options.seed, first.tuned_backbone, first.outcomes)
-    warnings = warnings_of(hygiene) + note_unused_share(split, options.test_size)
+    checks = examine(data, split, options.seed, first.tuned_backbone, first.outcomes)
+    warnings = warnings_of(checks) + note_unused_share(split, options.test_size)
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if dataset is None:
         warnings.append(
@@ -57,18 +57,18 @@ def compare_classes(data: StudyData, options: Options) -> Comparison:
         seed=options.seed,
         repeats=repeats,
         warnings=warnings,
-        hygiene=hygiene,
+        hygiene=checks,
         **describe_run(data, options.meter),
     )
     if dataset is not None:
         mistaken = {mistake.id for method in methods for mistake in method.mistakes}
-        result.thumbnails = thumbnails_of(dataset, mistaken | shown(hygiene))
+        result.thumbnails = thumbnails_of(dataset, mistaken | shown_ids(checks))
     result.seconds_total = time.perf_counter() - started
     return result
 
 
 def describe_classes(data: StudyData, split: Split) -> dict[str, Any]:
-    """Return what ``dataset`` of a result says of a task of classes and its split."""
+    """Return the field ``dataset`` of a result: the task and its split."""
     y, classes = np.asarray(data.first.labels), data.first.classes or ()
     return {
         "name": data.name,
@@ -81,7 +81,7 @@ def describe_classes(data: StudyData, split: Split) -> dict[str, Any]:
     }
 
 
-def _scored(
+def _score_methods(
     data: StudyData, split: Split, outcomes: Sequence[Outcome], n_boot: int, seed: int
 ) -> list[MethodResult]:
     """Score every method on the same test images, and test each against the best one."""
@@ -93,14 +93,14 @@ def _scored(
         (i for i, o in enumerate(outcomes) if o.method.kind != "floor"),
         key=lambda i: (
             -metrics[i]["top1"].value,
-            outcomes[i].method.kind != "probe",  # of two that are as right as each other, the cheaper
+            outcomes[i].method.kind != "probe",  # of two with equal top-1, the cheaper
             -metrics[i]["balanced_accuracy"].value,
             metrics[i]["log_loss"].value,
         ),
     )
     best = ranked[0] if ranked else 0
     right = [o.labels == truth for o in outcomes]
-    # Only the p-values of the pairs are looked at, so nothing is resampled for them.
+    # The pairs need p-values only, so nothing is resampled for them.
     adjusted = adjust_p_values(best, ranked, lambda i, j: mcnemar_exact(right[i], right[j], n_boot=1).p_value)
     results = []
     for i, outcome in enumerate(outcomes):
@@ -121,7 +121,7 @@ def _scored(
 
 
 def _mistakes(data: StudyData, split: Split, outcome: Outcome) -> list[Mistake]:
-    """Return the mistakes that the method was surest of."""
+    """Return the mistakes that the method was most confident in."""
     ids, y, classes = data.first.ids, np.asarray(data.first.labels), data.first.classes or ()
     labels, sure = outcome.labels, outcome.answers.sure
     wrong = np.flatnonzero(labels != y[split.test])

@@ -1,4 +1,4 @@
-"""Look for what spoils a comparison: test images that were trained on, two labels, wrong labels."""
+"""Check the data of a comparison: test images among the training images, images with two or wrong labels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from featx.data.splits import Split
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
 
-#: Longest list in results.json.
+#: The most entries of a list in results.json.
 LISTED = 100
-#: All pairs of more images would take longer than a reader of a comparison wants to wait.
+#: With more images, searching all pairs would take too long.
 MOST_IMAGES = 100_000
-#: Share of leaked test images from which on it is a warning.
+#: Share of leaked test images from which there is a warning.
 NOTABLE = 0.01
-#: What the report shows of each list, and needs thumbnails for.
+#: The entries of each list that the report shows, with thumbnails.
 SHOWN = 8
 
 
@@ -44,7 +44,7 @@ class _Images(NamedTuple):
 def examine(
     data: StudyData, split: Split, seed: int, backbone: str, outcomes: Sequence[Outcome]
 ) -> dict[str, Any]:
-    """Return ``hygiene`` of ``results.json``, from the embeddings of `backbone`."""
+    """Check the data by the embeddings of `backbone`; return the field ``hygiene`` of ``results.json``."""
     began = time.perf_counter()
     embeddings, first = data.sets[backbone].embeddings, data.first
     images = _Images(
@@ -60,9 +60,9 @@ def examine(
     found = find_near_duplicates(embeddings, _hashes(data))
     parts = np.full(len(embeddings), "", dtype="<U5")
     parts[images.train], parts[images.test] = "train", "test"
-    leaks = _leaks(found, images, outcomes)
-    copied = _two_labels(found, images, parts)
-    errors = _label_errors(embeddings, images, parts, seed)
+    leaks = _describe_leaks(found, images, outcomes)
+    copied = _list_two_labels(found, images, parts)
+    errors = _list_label_errors(embeddings, images, parts, seed)
     groups = found.groups()[images.train]
     return {
         "hashed": found.hashed,
@@ -74,32 +74,32 @@ def examine(
         "leaks": leaks,
         "copies_in_train": len(groups) - len(np.unique(groups)),
         "two_labels": copied,
-        "alike": _alike(found, images, parts),
+        "alike": _list_alike(found, images, parts),
         "label_errors": errors,
         "notes": _notes(leaks, copied, errors, found.hashed, len(images.test), outcomes),
         "seconds": time.perf_counter() - began,
     }
 
 
-def shown(hygiene: dict[str, Any]) -> set[str]:
+def shown_ids(checks: dict[str, Any]) -> set[str]:
     """Return the ids of the images that the report shows."""
-    if "leaks" not in hygiene:
+    if "leaks" not in checks:
         return set()
-    ids = {pair[side] for pair in hygiene["leaks"]["pairs"][:SHOWN] for side in ("test", "train")}
-    ids |= {image["id"] for picture in hygiene["two_labels"]["list"][:SHOWN] for image in picture[:4]}
-    ids |= {pair[side] for pair in hygiene["alike"]["list"][:SHOWN] for side in ("first", "second")}
-    return ids | {entry["id"] for entry in (hygiene["label_errors"] or {"list": []})["list"][: 2 * SHOWN]}
+    ids = {pair[side] for pair in checks["leaks"]["pairs"][:SHOWN] for side in ("test", "train")}
+    ids |= {image["id"] for picture in checks["two_labels"]["list"][:SHOWN] for image in picture[:4]}
+    ids |= {pair[side] for pair in checks["alike"]["list"][:SHOWN] for side in ("first", "second")}
+    return ids | {entry["id"] for entry in (checks["label_errors"] or {"list": []})["list"][: 2 * SHOWN]}
 
 
-def warnings_of(hygiene: dict[str, Any]) -> list[str]:
-    """Return the notes that a reader must not miss: those on leaks, where these are a notable share."""
-    if hygiene.get("leaks", {}).get("share", 0.0) < NOTABLE:
+def warnings_of(checks: dict[str, Any]) -> list[str]:
+    """Return the note on leaks, if they are a notable share of the test images."""
+    if checks.get("leaks", {}).get("share", 0.0) < NOTABLE:
         return []
-    return hygiene["notes"][:1]
+    return checks["notes"][:1]
 
 
 def _hashes(data: StudyData) -> np.ndarray | None:
-    """Hash the shrunken pixels of the reference, which are in the cache: no image is decoded for it."""
+    """Hash the shrunken pixels of the reference, so that no image is decoded again."""
     from featx.inputs.image import perceptual_hashes
 
     if data.pixels is None:
@@ -108,14 +108,14 @@ def _hashes(data: StudyData) -> np.ndarray | None:
     return perceptual_hashes(data.pixels.reshape(-1, side, side, 3))
 
 
-def _leaks(found: NearDuplicates, images: _Images, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _describe_leaks(found: NearDuplicates, images: _Images, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     leaks = find_leaks(found, images.train, images.test)
-    about = {tuple(pair): i for i, pair in enumerate(found.pairs.tolist())}
+    number_of = {tuple(pair): i for i, pair in enumerate(found.pairs.tolist())}
     pairs = []
     for test, train in zip(leaks.test.tolist(), leaks.train.tolist(), strict=True):
-        at = about.get((min(test, train), max(test, train)))
+        at = number_of.get((min(test, train), max(test, train)))
         pairs.append({"test": images.ids[test], "train": images.ids[train], **_measures(found, at)})
-    # What a person cannot see at once comes first.
+    # Pairs that a person cannot see at once come first.
     pairs.sort(key=lambda pair: (pair["kind"] == "identical", -(pair["distance"] or 0.0)))
     others = ~leaks.leaked
     top1 = []
@@ -134,7 +134,7 @@ def _leaks(found: NearDuplicates, images: _Images, outcomes: Sequence[Outcome]) 
 
 
 def _measures(found: NearDuplicates, at: int | None) -> dict[str, Any]:
-    """Return what was measured of a pair; a copy of a copy is no pair of its own and was not measured."""
+    """Return the kind and distances of a pair; a copy of a copy was not measured itself (`at` is None)."""
     if at is None:
         return {"kind": found.pictures[-1], "distance": None, "bits": None}
     bits = int(found.bits[at])
@@ -145,7 +145,7 @@ def _measures(found: NearDuplicates, at: int | None) -> dict[str, Any]:
     }
 
 
-def _two_labels(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
+def _list_two_labels(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
     pictures = (
         find_conflicting_labels(found, images.y) if found.hashed else _identical_two_labels(found, images.y)
     )
@@ -162,12 +162,12 @@ def _two_labels(found: NearDuplicates, images: _Images, parts: np.ndarray) -> di
 
 
 def _identical_two_labels(found: NearDuplicates, labels: np.ndarray) -> list[np.ndarray]:
-    """Return equal rows of two classes: without hashes, what looks alike may well be of two classes."""
+    """Return pairs of equal rows with two labels; without hashes, mere likeness is no sign of an error."""
     same = found.pairs[found.of("identical")]
     return [pair for pair in same if labels[pair[0]] != labels[pair[1]]]
 
 
-def _alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
+def _list_alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
     at = np.flatnonzero(found.of("alike")) if found.hashed else np.empty(0, np.int64)
     sides = parts[found.pairs[at]]
     order = at[np.argsort(sides[:, 0] == sides[:, 1], kind="stable")]
@@ -184,7 +184,7 @@ def _alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[st
     }
 
 
-def _label_errors(
+def _list_label_errors(
     embeddings: np.ndarray, images: _Images, parts: np.ndarray, seed: int
 ) -> dict[str, Any] | None:
     probabilities = predict_out_of_sample(

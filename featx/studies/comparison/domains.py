@@ -1,4 +1,4 @@
-"""Train on one domain, test on another: source-only, adapted without target labels, target-trained."""
+"""Train on one domain and test on another: source-only, adapted without target labels, target-trained."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Unpack
 import numpy as np
 
 from featx.data.features import Features, check_rows
-from featx.data.splits import Split, make_split
+from featx.data.splits import Split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError
 from featx.options import Network, Reading, Run, StudyOptions, checked
-from featx.results import DomainMethod, DomainResult, advise_domains, describe_environment
-from featx.studies.collections import embed_collections
+from featx.results import DomainMethod, DomainResult, advise_domains
+from featx.studies.collections import describe_embeddings, embed_collections, split_features
 from featx.studies.comparison.evaluate import note_unused_share
 from featx.studies.evaluation import Cell, LabelledRows, run_cells
 from featx.studies.evaluation.methods import AdaptedProbe
@@ -46,12 +46,12 @@ def compare_domains(
     ----------
     source, target : as in `featx.compare`
         Two collections with the same classes (the target may lack some); also features files, or
-        `Features`, of one space. Each with its own split or, without one, a drawn one. Where both show the
-        same photographs, give both the same split, or a test image has been trained on.
+        `Features`, of one space. Each keeps its own split, or gets a drawn one. If both show the same
+        photographs, give both the same split: otherwise test images of one are trained on in the other.
     backbone : str or Backbone, default="mobilenet_v2"
         One backbone.
     classifier : str, default="logreg"
-        The probe behind every method, its settings selected anew for each on the rows it is trained on.
+        The probe in every method; its settings are selected for each on the rows that it is trained on.
     adaptations : str or sequence of str, optional
         Names of `featx.methods.adaptation.ADAPTATIONS`; default: all that the number of images allows.
     test_size, seed, n_boot
@@ -95,7 +95,7 @@ def compare_domains(
     for name, features, split in zip(names, sets, splits, strict=True):
         warnings += check_rows(features.embeddings, features.ids, name) + note_unused_share(split, test_size)
 
-    # Rows of the target stand behind those of the source.
+    # In the joined tables, the rows of the target follow those of the source.
     own, there = splits
     n_own, trained, unlabelled, tested = len(own.test), own.train, there.train, there.test
 
@@ -105,7 +105,7 @@ def compare_domains(
         )
         return Cell(method, tables[kind == "bound"], Split(train, test), seed)
 
-    # Source-only is tested on the source, too: where its labels come from.
+    # Source-only is tested on the source as well.
     cells = [cell("source-only", "Source only", "source", trained, np.concatenate([own.test, tested]), None)]
     n_rows = len(trained) + len(unlabelled)
     for adaptation in chosen:
@@ -124,8 +124,8 @@ def compare_domains(
     for outcome in run_cells(cells, verbose=run.verbose):
         outcome.fit, method, answers = None, outcome.method, outcome.answers
         if method.kind == "source":
-            at_home = score_answers(y[own.test], _part(answers, slice(None, n_own)), n_boot=n_boot, seed=seed)
-            answers = _part(answers, slice(n_own, None))
+            at_home = score_answers(y[own.test], _cut(answers, slice(None, n_own)), n_boot=n_boot, seed=seed)
+            answers = _cut(answers, slice(n_own, None))
             reference = answers.labels == truth
         right = answers.labels == truth
         methods.append(
@@ -150,24 +150,20 @@ def compare_domains(
         },
         target={"name": names[1], "n_train": len(there.train), "n_test": len(tested)},
         classes=list(classes),
-        backbone=sets[0].space.get("backbone", {}).get("architecture", "features"),
         classifier=probe.name,
         methods=methods,
-        space=sets[0].space,
         advice=advise_domains(at_home["top1"], methods),
-        forward_passes=sum((f.run or {}).get("forward_passes", 0) for f in sets),
-        failures=[{"id": f.id, "reason": f.reason} for features in sets for f in features.failures],
-        environment=describe_environment(),
         seed=seed,
         seconds_total=time.perf_counter() - started,
         warnings=warnings,
+        **describe_embeddings(sets),
     )
 
 
 def _join_domains(
     names: list[str], sets: list[Features], test_size: float, seed: int
 ) -> tuple[list[LabelledRows], tuple[str, ...], list[Split]]:
-    """Put the rows of both domains into one table, with labels that mean the same, and split each.
+    """Join the rows of both domains into one table with common labels, and split each domain.
 
     The table is returned twice: with the groups of the source, and with those of the target.
     """
@@ -185,22 +181,19 @@ def _join_domains(
                 "same classes"
             )
         labels.append(np.array([classes.index(c) for c in f.classes])[f.labels])
-        split = make_split(
-            f.labels, splits=f.splits, groups=f.groups, test_size=test_size, seed=seed, classes=f.classes
-        )
+        split = split_features(f, test_size, seed)
         splits.append(replace(split, train=split.train + start, test=split.test + start))
         start += len(f)
     x, y = np.concatenate([f.embeddings.astype(np.float32, copy=False) for f in sets]), np.concatenate(labels)
     tables = []
     for domain, f in enumerate(sets):
         groups = f.groups
-        if groups is not None:  # only those of the rows that train are looked at
+        if groups is not None:  # only the groups of training rows are used
             others = np.repeat(groups[:1], len(x) - len(f))
             groups = np.concatenate([groups, others] if domain == 0 else [others, groups])
         tables.append(LabelledRows(x, y, len(classes), groups))
     return tables, classes, splits
 
 
-def _part(answers: Any, part: slice) -> Any:
-    """Return some of the answers."""
+def _cut(answers: Any, part: slice) -> Any:
     return answers._replace(labels=answers.labels[part], sure=answers.sure[part], true=answers.true[part])

@@ -1,4 +1,4 @@
-"""Combine all backbones: the weighted average of the best probe of each, and what each one adds."""
+"""Combine backbones: average the best probe of each by weight, and measure what each one adds."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Member(NamedTuple):
 class Ensemble:
     """The weighted average of the best probe of each backbone.
 
-    Weights have the least log loss on out-of-fold probabilities of the training images (`blend_weights`); the
-    test images play no part in them. Where nothing can be held out the weights are equal. `outcome` is what
-    it says of the test images, `content` is ``ensemble`` of ``results.json``.
+    The weights minimise the log loss of out-of-fold probabilities of the training images (`blend_weights`);
+    where no fold can be held out, they are equal. `outcome` is its outcome on the test images, `content` the
+    field ``ensemble`` of ``results.json``.
     """
 
     def __init__(self, members_by_backbone: dict[str, Member], checkpoints: Checkpoints):
@@ -44,7 +44,7 @@ class Ensemble:
         tests = np.stack([probabilities for _, probabilities in fetched])
 
         def averaged(chosen: list[int]) -> tuple[np.ndarray, np.ndarray]:
-            """Weights of some members, and the test probabilities they make."""
+            """Return the weights of some members, and their average test probabilities."""
             from featx.methods.ensembles import blend_weights
 
             weights = np.full(len(chosen), 1 / len(chosen))
@@ -59,14 +59,14 @@ class Ensemble:
             Method("ensemble", f"Ensemble of {len(names)} backbones"),
             answers=take_answers(truth, probabilities, probabilities.argmax(axis=1)),
             earlier_run=max((m.outcome.earlier_run for m in members if m.outcome.earlier_run), default=None),
-            seconds=_together([member.outcome.seconds for member in members], seconds),
+            seconds=_sum_seconds([member.outcome.seconds for member in members], seconds),
             params={
                 name: {"classifier": member.outcome.method.name, "weight": float(weight)}
                 for name, member, weight in zip(names, members, weights, strict=True)
             },
             notes=[
-                "the classifiers of all backbones, averaged by weight; featx train keeps one backbone's, "
-                "featx.methods.ensembles.BlockEnsemble several"
+                "the classifiers of all backbones, averaged by weight; featx train saves the classifier of "
+                "one backbone, featx.methods.ensembles.BlockEnsemble fits those of several"
             ],
         )
         right = self.outcome.labels == truth
@@ -95,7 +95,7 @@ class Ensemble:
 
     @property
     def advice(self) -> str:
-        """Say what the ensemble is worth, and what each member adds to it."""
+        """Say how much the ensemble gains over its best member, and what each member adds to it."""
         each = ", ".join(f"{m['backbone']} {_gain(m['adds'])}" for m in self.content["members"])
         return (
             f"The ensemble against its best member ({self.content['best_member']}): "
@@ -104,7 +104,7 @@ class Ensemble:
 
 
 def _probabilities(member: Member, checkpoints: Checkpoints) -> tuple[Any, np.ndarray]:
-    """Return the out-of-fold probabilities of a member, if there are any, and those of the test images."""
+    """Return a member's out-of-fold probabilities (or None), and its test probabilities."""
     held = replace(member.cell, keep="held_out")
     found, fit = fetch_record(held, checkpoints)
     tests, _ = fetch_record(replace(held, keep="probabilities", fit=held.fit or fit), checkpoints)
@@ -116,8 +116,8 @@ def _gain(test: dict[str, float]) -> str:
     return f"{format_points(test['difference'])} points (p {p if p.startswith('<') else '= ' + p})"
 
 
-def _together(seconds: list[dict[str, float | None]], weighing: float) -> dict[str, float | None]:
-    """Add up the times of all members; a sum is unknown where one of them is."""
+def _sum_seconds(seconds: list[dict[str, float | None]], weighing: float) -> dict[str, float | None]:
+    """Sum the times of all members; a sum is None if one of its parts is."""
     total: dict[str, float | None] = {}
     for name in ("extract", "fit", "predict_per_image"):
         parts = [part[name] for part in seconds]

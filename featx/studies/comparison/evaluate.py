@@ -1,4 +1,4 @@
-"""Run every method of a comparison on one split: references, probes, ensemble, fine-tuned baseline."""
+"""Evaluate every method of a comparison on a split: references, probes, ensemble, fine-tuned baseline."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from featx.terminal import tell
 if TYPE_CHECKING:
     from featx.methods.probes.probe import TaskName
 
-#: The file of finished methods in the folder that is given as `resume`.
+#: The file of finished methods in the folder `resume`.
 CHECKPOINT_FILE = "methods.journal"
 
 
 @dataclass(frozen=True)
-class Options:
-    """What `compare` was asked to do with each task; see there."""
+class TaskOptions:
+    """The options of `compare` that apply to each task."""
 
     classifiers: tuple[str, ...]
     regressors: tuple[str, ...]
@@ -45,27 +45,27 @@ class Options:
 
     @property
     def all_seeds(self) -> range:
-        """One seed for each split."""
+        """The seeds of all splits."""
         return range(self.seed, self.seed + self.seeds)
 
 
 @dataclass
 class SplitOutcomes:
-    """What every method says on one split."""
+    """The outcomes of all methods on one split."""
 
     split: Split
     outcomes: list[Outcome]
-    tuned_backbone: str  # its probes did best in cross-validation: it is the one that is fine-tuned
-    ensemble: Ensemble | None  # of several backbones
+    tuned_backbone: str  # the one that is fine-tuned: its probes did best in cross-validation
+    ensemble: Ensemble | None  # with several backbones
 
 
 def evaluate_methods(
-    data: StudyData, options: Options, seed: int, tuned_backbone: str | None = None
+    data: StudyData, options: TaskOptions, seed: int, tuned_backbone: str | None = None
 ) -> SplitOutcomes:
-    """Run every method on the split of `seed`; `data` is of one task.
+    """Evaluate every method on the split of `seed`; `data` has one task.
 
-    `tuned_backbone` is fine-tuned (default: the one whose probes do best). Over several splits a fine-tuned
-    mode is the same method only on the same backbone.
+    `tuned_backbone` is fine-tuned (default: the one whose probes do best). It is given for all splits but the
+    first, because a fine-tuned mode on another backbone would be another method.
     """
     numbers = data.task.classes is None
     split = data.split(options.test_size, seed)
@@ -87,7 +87,7 @@ def evaluate_methods(
             yield cell, outcome
 
     for cell, outcome in run(methods):
-        # A fitted probe may be large: only the best one of each backbone stays.
+        # A fitted probe may be large: only the best of each backbone is kept in memory.
         fit, outcome.fit = outcome.fit, None
         backbone = outcome.method.backbone
         best = members.get(backbone or "")
@@ -110,7 +110,7 @@ def evaluate_methods(
 def method_result(
     data: StudyData, outcome: Outcome, metrics: dict[str, Interval], **more: Any
 ) -> MethodResult:
-    """Return the result of a method: its outcome, scored."""
+    """Return the result of a method from its outcome and metrics."""
     method = outcome.method
     return MethodResult(
         name=method.name,
@@ -132,7 +132,7 @@ def method_result(
 def note_earlier_runs(
     checkpoints: Checkpoints, methods: Sequence[MethodResult], repeats: Repeats | None
 ) -> list[str]:
-    """Say what was taken from an earlier run, of all splits together."""
+    """Say what was taken from an earlier run, on all splits together."""
     if repeats is None:
         return checkpoints.notes([m.earlier_run for m in methods], "methods")
     fits = [made for m in repeats.methods for made in m.earlier_run]
@@ -140,14 +140,14 @@ def note_earlier_runs(
 
 
 def note_unused_share(split: Split, test_size: float) -> list[str]:
-    """Say that a `test_size` had no effect where the data has its own split."""
+    """Say that `test_size` had no effect if the data comes with its own split."""
     if split.origin != "given" or test_size == OPTIONS["test_size"].default:
         return []
     return [f"test_size {test_size:g} had no effect: the data comes with its own split"]
 
 
 def describe_run(data: StudyData, meter: Meter | None = None) -> dict[str, Any]:
-    """Return what every result says of the embeddings and of the machine."""
+    """Return the fields on embeddings and machine that every result has."""
     energy = {"energy": ", ".join(meter.parts)} if meter and meter.parts else {}
     return {
         "spaces": {name: features.space for name, features in data.sets.items()},

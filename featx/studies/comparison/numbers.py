@@ -1,4 +1,4 @@
-"""One task that is a number: references and regressors on its splits."""
+"""Compare regressors on one task that is a number: references and probes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy as np
 from featx.data.splits import Split
 from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_method
 from featx.studies.comparison.evaluate import (
-    Options,
+    TaskOptions,
     describe_run,
     evaluate_methods,
     method_result,
     note_earlier_runs,
     note_unused_share,
 )
-from featx.studies.comparison.multiple_tests import adjust_p_values
-from featx.studies.comparison.repeats import repeat_over_splits
-from featx.studies.comparison.result import RegressionComparison, thumbnails_of
+from featx.studies.comparison.repeats import adjust_p_values, repeat_over_splits
+from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
+from featx.studies.output import thumbnails_of
 
-#: Largest errors whose pictures the report shows.
+#: How many of the largest errors the report shows with their images.
 SHOWN = 12
 
 
-def compare_numbers(data: StudyData, options: Options) -> RegressionComparison:
+def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparison:
     """Compare regressors on the only task of `data`."""
     from featx.metrics import sign_flip_test
 
     started = time.perf_counter()
-    split, methods, predictions = _on_split(data, options)
+    split, methods, predictions = _evaluate_split(data, options)
     truth = data.task.values[split.test]
     best = best_method(methods, "mae")
     at = methods.index(best) if best is not None else 0
@@ -48,7 +48,7 @@ def compare_numbers(data: StudyData, options: Options) -> RegressionComparison:
             method.versus_best = {"method": methods[at].name, "p_holm": adjusted.get(i)} | test.to_dict()
 
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
-        return _on_split(data, replace(options, seed=seed, n_boot=0))[:2]
+        return _evaluate_split(data, replace(options, seed=seed, n_boot=0))[:2]
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
     warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
@@ -81,8 +81,10 @@ def compare_numbers(data: StudyData, options: Options) -> RegressionComparison:
     return result
 
 
-def _on_split(data: StudyData, options: Options) -> tuple[Split, list[MethodResult], list[np.ndarray]]:
-    """Run every method on the split of the seed, and score what it predicts of the test images."""
+def _evaluate_split(
+    data: StudyData, options: TaskOptions
+) -> tuple[Split, list[MethodResult], list[np.ndarray]]:
+    """Evaluate and score every method on the split of the seed; return results and predictions as well."""
     from featx.metrics import score_numbers
 
     found = evaluate_methods(data, options, options.seed)

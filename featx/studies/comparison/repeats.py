@@ -1,4 +1,4 @@
-"""A comparison repeated over several drawn splits, from the same embeddings."""
+"""Repeat a comparison over several drawn splits; adjust the p-values of all its tests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from featx.data.splits import Split
-from featx.errors import InputError
 from featx.metrics import METRICS
 from featx.results import MethodResult, RepeatedMethod, Repeats
-from featx.studies.comparison.multiple_tests import adjust_p_values
 from featx.terminal import tell
 
 
@@ -21,10 +19,10 @@ def repeat_over_splits(
     metric: str,
     verbose: bool,
 ) -> Repeats | None:
-    """Run the comparison again on the splits of all seeds but the first, and sum up all of them.
+    """Run a comparison on the split of every further seed, and summarise all splits; None for a single seed.
 
-    `first` is what the first seed gave, and `run` gives the same for another seed, with the methods in the
-    same order. `metric` ranks the methods and is tested. Of a single seed there is nothing to repeat: None.
+    `first` is the outcome of the first seed; `run` returns that of another seed, with the methods in the same
+    order. `metric` ranks the methods and is tested.
     """
     if len(seeds) < 2:
         return None
@@ -33,27 +31,30 @@ def repeat_over_splits(
         if verbose:
             tell(f"split {number} of {len(seeds)}")
         draws.append(run(seed))
-    return _sum_up(draws, list(seeds), metric)
+    return _summarise(draws, list(seeds), metric)
 
 
-def require_drawn(splits: np.ndarray | None, seeds: int, place: str) -> None:
-    """Refuse to repeat a comparison over splits where the data comes with its own.
+def adjust_p_values(
+    best: int, competing: Sequence[int], p_value: Callable[[int, int], float]
+) -> dict[int, float]:
+    """Test the best method against each other one in `competing`; Holm-adjusted over all pairs.
 
-    Raises
-    ------
-    InputError
-        `seeds` is below 1, or above it and the data names test (or validation) rows.
+    `p_value` returns the two-sided p-value of a pair. All pairs are one family, because the same results
+    decided which method is the best (see `featx.metrics.holm_over_pairs`).
     """
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise InputError(f"seeds must be a positive whole number of splits, got {seeds!r}")
-    if seeds > 1 and splits is not None and np.isin(splits, ("test", "val")).any():
-        raise InputError(
-            f"{place}: comes with its own split, so {seeds} splits cannot be drawn; leave out seeds, or give "
-            "the data without its split"
-        )
+    from featx.metrics import holm_over_pairs
+
+    if not competing:
+        return {}
+    p = np.ones((len(competing), len(competing)))
+    for a, i in enumerate(competing):
+        for b, j in enumerate(competing[:a]):
+            p[a, b] = p[b, a] = p_value(i, j)
+    row = holm_over_pairs(p)[list(competing).index(best)]
+    return {i: float(row[a]) for a, i in enumerate(competing) if i != best}
 
 
-def _sum_up(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], metric: str) -> Repeats:
+def _summarise(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], metric: str) -> Repeats:
     from featx.metrics import corrected_interval, corrected_resampled_t_test
 
     n_train, n_test = ([len(getattr(split, side)) for split, _ in draws] for side in ("train", "test"))

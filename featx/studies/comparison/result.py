@@ -1,16 +1,11 @@
-"""Comparisons that can be saved: results.json, results.csv, and the report with its thumbnails."""
+"""The results of a comparison, with their reports."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 
-from featx.data import Dataset
 from featx.results import NOT_STORED, ComparisonResult, RegressionResult
 from featx.studies.output import Reported
-
-#: Edge of a thumbnail in the report, in pixels.
-THUMBNAIL = 224
 
 
 @dataclass
@@ -20,7 +15,7 @@ class Comparison(Reported, ComparisonResult):
     Attributes
     ----------
     thumbnails : dict of str to bytes
-        Small JPEGs of the images that the report shows, by id.
+        JPEGs of the images that the report shows, by id.
     """
 
     thumbnails: dict[str, bytes] = field(default_factory=dict, metadata=NOT_STORED)
@@ -31,16 +26,3 @@ class RegressionComparison(Reported, RegressionResult):
     """A comparison of regressors that can be saved; `thumbnails` as in `Comparison`."""
 
     thumbnails: dict[str, bytes] = field(default_factory=dict, metadata=NOT_STORED)
-
-
-def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
-    """Return small JPEGs of the images with these ids, for the report."""
-    thumbnails = {}
-    for id, source in zip(dataset.ids, dataset.images, strict=True):
-        if id in ids:
-            image = source.read().image()
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            buffer = io.BytesIO()
-            image.save(buffer, "JPEG", quality=80)
-            thumbnails[id] = buffer.getvalue()
-    return thumbnails

@@ -1,4 +1,4 @@
-"""What a study works on: embeddings, pixels and tasks, loaded once and handed out task by task."""
+"""The data of a study: embeddings, pixels and tasks, loaded once and narrowed to a task when needed."""
 
 from __future__ import annotations
 
@@ -17,33 +17,32 @@ from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.options import Network, Reading, Run, listed, require_no_network
-from featx.studies.collections import has_rows, open_dataset, open_features
-from featx.studies.comparison.repeats import require_drawn
-from featx.studies.comparison.tasks import folders
+from featx.studies.collections import has_rows, open_dataset, take_features
+from featx.studies.comparison.tasks import name_folders
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
 
-#: Fewest images with a number: two to train on and two to test on.
+#: The fewest images with a number: two to train on and two to test on.
 FEWEST_NUMBERS = 4
 
 
 @dataclass
 class StudyData:
-    """The data of all tasks, or, as `of` returns it, of one: then every image has a value in it."""
+    """The data of all tasks; or of one task (see `of_task`), and then every image has a value in it."""
 
     name: str
     sets: dict[str, Features]  # by backbone, all of the same images
     nets: dict[str, Any]  # by backbone; empty where the embeddings come from a file
-    dataset: Dataset | None  # the same images, where they are at hand
-    pixels: np.ndarray | None  # (n, d), of the same images
-    pixel_size: int  # side of the images that `pixels` are of
+    dataset: Dataset | None  # the same images; None for features
+    pixels: np.ndarray | None  # (n, d): the same images, shrunken
+    pixel_size: int  # their side
     tasks: dict[str, Task]
-    several: bool  # whether there is more than one task in all
+    several: bool  # whether the study has more than one task
     forward_passes: int  # images sent through a network, for all tasks
-    notes: list[str] = field(default_factory=list)  # what a reader should know of data and embeddings
+    notes: list[str] = field(default_factory=list)  # on the data and the embeddings, for a reader
 
     @property
     def first(self) -> Features:
-        """The features of the first backbone; ids, splits and groups are those of all."""
+        """The features of the first backbone; ids, splits and groups are the same for all."""
         return next(iter(self.sets.values()))
 
     @property
@@ -54,9 +53,9 @@ class StudyData:
 
     @cached_property
     def inputs(self) -> dict[str, LabelledRows]:
-        """What methods work on: by backbone its embeddings, and the rows of the references by their name.
+        """The rows that methods work on: by backbone, and for the references by their names.
 
-        ``"pixels"`` are there where the images are; ``"majority"`` and ``"mean"`` look at no input.
+        ``"pixels"`` is there if the images are; ``"majority"`` and ``"mean"`` use no input.
         """
         first, task = self.first, self.task
         numbers = first.labels is None or task.classes is None
@@ -76,14 +75,14 @@ class StudyData:
         return self.inputs[method.backbone or method.name]
 
     def image_size(self, method: Method) -> int | None:
-        """Return the side of the images that a method sees; None where that is not known."""
+        """Return the side of the images that a method works on; None if it is unknown."""
         if method.name == "pixels":
             return self.pixel_size
         net = self.nets.get(method.backbone or "")
         return None if net is None else int(net.preprocessing.size[0])
 
     def add_extraction(self, outcome: Outcome) -> None:
-        """Add what the embeddings cost that a method needs to its seconds and joules."""
+        """Add the cost of a method's embeddings to its seconds and joules."""
         method, seconds, joules = outcome.method, outcome.seconds, outcome.joules
         costs: list[float | None] = [0.0, None if joules["fit"] is None else 0.0]
         if method.backbone is not None:
@@ -94,8 +93,8 @@ class StudyData:
                 seconds["predict_per_image"] = (seconds["predict_per_image"] or 0.0) + (each[0] or 0.0)
         outcome.seconds, outcome.joules = {"extract": costs[0], **seconds}, {"extract": costs[1], **joules}
 
-    def of(self, task: Task) -> StudyData:
-        """Return the images that have a value in `task`, with nothing else known of them."""
+    def of_task(self, task: Task) -> StudyData:
+        """Return the data of one task alone: the images that have a value in it."""
         if list(self.tasks) == [task.name] and task.present.all():
             return self
         rows = np.flatnonzero(task.present)
@@ -116,7 +115,7 @@ class StudyData:
         )
 
     def split(self, test_size: float, seed: int) -> Split:
-        """Return the split of the only task, stratified by its classes; numbers are shuffled."""
+        """Return the split of the only task, stratified by class; without classes it is random."""
         return _split(self.task, self.first.splits, self.first.groups, test_size, seed)
 
 
@@ -134,12 +133,12 @@ def load_study_data(
     meter: Meter | None = None,
     check_methods: Callable[[dict[str, Task], bool], None] | None = None,
 ) -> StudyData:
-    """Return embeddings and tasks, from a features file or extracted once for all tasks; see `compare`.
+    """Load embeddings and tasks from features, or extract the embeddings once for all tasks; see `compare`.
 
-    `check_methods` is given the tasks, and whether the images are at hand, before any image is opened.
+    `check_methods` is called with the tasks, and whether there are images, before any image is opened.
     """
     if has_rows(data):
-        name, place, features = open_features(data, reading)
+        name, place, features = take_features(data, reading)
         if labels is not None:
             raise InputError(f"{place} brings its own labels; labels can be given only with images")
         require_no_network(network, run, **({"backbones": backbones} if backbones else {}))
@@ -147,7 +146,7 @@ def load_study_data(
             features = features.select(reading.label, reading.target)
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
-        require_drawn(features.splits, seeds, place)
+        _check_seeds(features.splits, seeds, place)
         tasks = _file_tasks(features, place)
         if check_methods is not None:
             check_methods(tasks, False)
@@ -158,16 +157,18 @@ def load_study_data(
             announce(features, name)
         notes = [*notes_of(features), *notes]
         sets = {architecture: features}
-        return StudyData(name, sets, {}, None, None, 0, tasks, len(tasks) > 1, _passes([features]), notes)
+        return StudyData(
+            name, sets, {}, None, None, 0, tasks, len(tasks) > 1, _count_passes([features]), notes
+        )
 
     dataset = open_dataset(data, labels, reading=reading, run=run, seed=seed)
-    require_drawn(dataset.splits, seeds, dataset.name)
+    _check_seeds(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if check_methods is not None:
         check_methods(dataset.tasks, True)
-    nets = _named([backbone_of(backbone, network) for backbone in listed(backbones)])
+    nets = _by_name([backbone_of(backbone, network) for backbone in listed(backbones)])
     embedders = {name: network_embedder(net, run) for name, net in nets.items()}
-    sets = {name: _extracted(dataset, e, run, meter or Meter()) for name, e in embedders.items()}
+    sets = {name: _extract(dataset, e, run, meter or Meter()) for name, e in embedders.items()}
     notes = [
         note
         for name, f in sets.items()
@@ -189,15 +190,26 @@ def load_study_data(
         shrunk.preparation.shape[0],
         dataset.tasks,
         len(dataset.tasks) > 1,
-        _passes(list(sets.values())),
+        _count_passes(list(sets.values())),
         [*study_notes(dataset), *notes],
     )
 
 
-def _named(backbones: list[Any]) -> dict[str, Any]:
+def _check_seeds(splits: np.ndarray | None, seeds: int, place: str) -> None:
+    """Refuse several seeds for data that comes with its own split."""
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise InputError(f"seeds must be a positive whole number of splits, got {seeds!r}")
+    if seeds > 1 and splits is not None and np.isin(splits, ("test", "val")).any():
+        raise InputError(
+            f"{place}: comes with its own split, so {seeds} splits cannot be drawn; leave out seeds, or give "
+            "the data without its split"
+        )
+
+
+def _by_name(backbones: list[Any]) -> dict[str, Any]:
     nets: dict[str, Any] = {}
     for backbone in backbones:
-        if backbone.name in nets:  # two sets of weights of one network of timm have one name
+        if backbone.name in nets:  # in timm, two sets of weights of a network have one name
             raise InputError(
                 f"backbones: two of them are {backbone.name!r}, and results go by name; "
                 "compare them in two runs"
@@ -206,8 +218,8 @@ def _named(backbones: list[Any]) -> dict[str, Any]:
     return nets
 
 
-def _extracted(dataset: Dataset, embedder: Embedder, run: Run, meter: Meter) -> Features:
-    """Return the embeddings, with the joules of each one that was computed now."""
+def _extract(dataset: Dataset, embedder: Embedder, run: Run, meter: Meter) -> Features:
+    """Extract embeddings, and note the joules of each one that was computed now."""
     with meter.measure() as reading:
         features = extract_features(dataset, embedder, run)
     told = features.run or {}
@@ -216,21 +228,21 @@ def _extracted(dataset: Dataset, embedder: Embedder, run: Run, meter: Meter) -> 
     return features
 
 
-def _passes(sets: list[Features]) -> int:
+def _count_passes(sets: list[Features]) -> int:
     return sum(f.run["forward_passes"] for f in sets if f.run)
 
 
 def _only(dataset: Dataset, task: Task, rows: np.ndarray) -> Dataset:
-    """Return the images of one task, under a name that errors can be read by."""
+    """Return the images of one task, with the task in the name that messages use."""
     named = replace(dataset.with_tasks([]), name=f"{dataset.name}, column {task.name}")
     return named.subset(rows).with_tasks([task.subset(rows)])
 
 
 def _check(dataset: Dataset, test_size: float, seed: int) -> None:
-    """Refuse what cannot be compared, before any image goes through a network."""
+    """Refuse data that cannot be compared, before any image goes through a network."""
     tasks = dataset.tasks
     if len(tasks) > 1:
-        folders(tasks)
+        name_folders(tasks)
     for task in tasks.values():
         if task.classes is None:
             _require_numbers(task, dataset.name)
@@ -250,7 +262,7 @@ def _check_splits(
     test_size: float,
     seed: int,
 ) -> None:
-    """Refuse a task that cannot be split, by name and before any work; each of several has its own split."""
+    """Refuse a task that cannot be split, before any work; each of several tasks gets its own split."""
     if len(tasks) < 2:
         return
     for task in tasks.values():
@@ -265,7 +277,7 @@ def _check_splits(
 def _split(
     task: Task, splits: np.ndarray | None, groups: np.ndarray | None, test_size: float, seed: int
 ) -> Split:
-    # Numbers have no classes to stratify by: to the draw they are all alike.
+    # Numbers have no classes to stratify by: all are given the same one.
     labels = task.values if task.classes is not None else np.zeros(len(task), np.int64)
     return make_split(
         labels, splits=splits, groups=groups, test_size=test_size, seed=seed, classes=task.classes
@@ -277,7 +289,7 @@ def _file_tasks(features: Features, place: str) -> dict[str, Task]:
     if not tasks:
         raise DatasetError(f"{place}: has no labels; a comparison needs a labelled collection")
     if len(tasks) > 1:
-        folders(tasks)
+        name_folders(tasks)
     for task in tasks.values():
         if task.classes is None:
             _require_numbers(task, place)
@@ -291,8 +303,8 @@ def _require_numbers(task: Task, place: str) -> None:
     if len(values) < FEWEST_NUMBERS or values.min() == values.max():
         found = f"{len(values)} images have one" if len(values) < FEWEST_NUMBERS else "all are alike"
         raise DatasetError(
-            f"{place}, column {task.name}: a number is predicted from at least {FEWEST_NUMBERS} images that "
-            f"differ in it; {found}"
+            f"{place}, column {task.name}: at least {FEWEST_NUMBERS} images with numbers that differ are "
+            f"needed; {found}"
         )
 
 

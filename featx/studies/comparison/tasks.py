@@ -1,4 +1,4 @@
-"""Comparisons of several tasks from one extraction, and the folders that they are saved in."""
+"""The comparisons of several tasks from one extraction, and the folders they are saved in."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class TaskComparisons(Result):
     Attributes
     ----------
     tasks : dict of str to Comparison or RegressionComparison
-        By name, in the order asked for.
+        The comparisons by task, in the order asked for.
     forward_passes : int
         Images sent through a network, once for all tasks.
     seconds_total : float
-        Wall time of everything.
+        Wall time of the whole call.
     """
 
     kind: ClassVar[str] = "tasks"
@@ -41,32 +41,32 @@ class TaskComparisons(Result):
 
     @property
     def advice(self) -> str:
-        """The advice of each task, a line a task."""
+        """The advice of each task, one line each."""
         return "\n".join(f"{name}: {result.advice}" for name, result in self.tasks.items())
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know, the task named."""
+        """The warnings of each task, with its name."""
         return [f"{name}: {warning}" for name, r in self.tasks.items() for warning in r.warnings]
 
     @property
     def findings(self) -> list[str]:
-        """What the data checks found, the task named."""
+        """The findings of the data checks of each task, with its name."""
         return [f"{name}: {line}" for name, r in self.tasks.items() for line in r.findings]
 
     @property
     def failures(self) -> list[dict[str, str]]:
-        """Images that could not be read, which are the same for all tasks."""
+        """Images that could not be read, the same for all tasks."""
         return next((result.failures for result in self.tasks.values()), [])
 
     @property
     def extraction(self) -> dict[str, dict[str, Any]]:
-        """Where the time of the one extraction went."""
+        """Where the time of the extraction went."""
         return next((result.extraction for result in self.tasks.values()), {})
 
     @property
     def command(self) -> str | None:
-        """The command that gives this again; setting it sets it for every task."""
+        """The command that gives this result again; setting it sets it for every task."""
         return next((result.command for result in self.tasks.values()), None)
 
     @command.setter
@@ -81,7 +81,7 @@ class TaskComparisons(Result):
         return self.advice
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a row for each task and method: ``task``, and then the columns of the task's own frame."""
+        """Return a row for each task and method: ``task``, then the columns of the task's own frame."""
         return [{"task": name} | row for name, result in self.tasks.items() for row in result.records()]
 
     def tables(self) -> list[tuple[str, Lines]]:
@@ -95,8 +95,8 @@ class TaskComparisons(Result):
         return "\n\n".join(f"{name}\n{result.table()}" for name, result in self.tasks.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return where the result of each task is saved."""
-        places = folders(self.tasks)
+        """Return the tasks and the folder of each."""
+        places = name_folders(self.tasks)
         tasks = [{"name": n, "kind": r.kind, "folder": places[n]} for n, r in self.tasks.items()]
         return {"schema": self.schema, "tasks": tasks, "forward_passes": self.forward_passes}
 
@@ -108,35 +108,24 @@ class TaskComparisons(Result):
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write a folder for each task, then ``results.json`` and ``report.html``, which lead to them.
 
-        Returns
-        -------
-        Path
-            ``report.html``.
-
-        Raises
-        ------
-        OutputError
-            The folder cannot be made or written.
+        Returns the path of ``report.html``.
         """
         root = make_writable_folder(directory)
-        for name, folder in folders(self.tasks).items():
+        for name, folder in name_folders(self.tasks).items():
             self.tasks[name].save(root / folder)
         return super().save(root)
 
     def _write_report(self, folder: Path) -> Path | None:
         from featx.report import write_index
 
-        write_index(folder / "report.html", self.tasks, folders(self.tasks), self.forward_passes)
+        write_index(folder / "report.html", self.tasks, name_folders(self.tasks), self.forward_passes)
         return folder / "report.html"
 
 
-def folders(names: Iterable[str]) -> dict[str, str]:
-    """Return the name of a folder for each task: letters, digits, ``_`` and ``-``, at most 80 of them.
+def name_folders(names: Iterable[str]) -> dict[str, str]:
+    """Return the name of a folder for each task: letters, digits, ``_`` and ``-``, at most 80.
 
-    Raises
-    ------
-    InputError
-        Two tasks would share a folder, on a file system that ignores case too.
+    Two tasks that would share a folder, also on a file system that ignores case, are refused.
     """
     found: dict[str, str] = {}
     taken: dict[str, str] = {}

@@ -1,36 +1,47 @@
-"""Learning curves: every method on the same draws of few, more and all images."""
+"""Learning curves: run every method on the same draws of few, more and all images."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
 from featx.data.splits import Split
-from featx.data.tasks import Task, names_of
+from featx.data.tasks import Task
 from featx.errors import InputError, UnknownName
 from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
-from featx.results import CurveDraw, CurveLevel, CurveMethod
+from featx.results import CurveDraw, CurveLevel, CurveMethod, CurveResult
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import describe_run, note_unused_share
 from featx.studies.comparison.study_data import StudyData, load_study_data
-from featx.studies.curves.drawing import DEFAULT_SHOTS, Level, Shots, check_shots, draw, find_levels
-from featx.studies.curves.protocols import PROTOCOLS, Protocol, get_protocol
-from featx.studies.curves.result import LearningCurve
+from featx.studies.curves.drawing import (
+    DEFAULT_SHOTS,
+    PROTOCOLS,
+    Level,
+    Protocol,
+    Shots,
+    check_shots,
+    draw,
+    find_levels,
+    get_protocol,
+)
 from featx.studies.curves.summary import advise, find_crossings, summarise_points
 from featx.studies.evaluation import (
     Cell,
     FineTuning,
     Method,
     TuningSetup,
+    choose_probes,
     probe_method,
+    require_network_mode,
     run_cells_in_parallel,
 )
-from featx.studies.output import prepare_output, removes_unused_folder
+from featx.studies.output import Reported, prepare_output, removes_unused_folder
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -42,12 +53,16 @@ __all__ = [
     "learning_curve",
 ]
 
-#: The file of finished cells in the folder that is given as `resume`.
+#: The file of finished cells in the folder `resume`.
 CHECKPOINT_FILE = "cells.journal"
-#: Up to so many images of a class, none is spared for validation: a fine-tuned mode runs all its epochs.
+#: If a class has at most this many images, none is held out for validation: fine-tuning runs all epochs.
 NO_VALIDATION = 2
-#: What is tried when nothing is said: the linear ones, nearest neighbours and discriminant analysis.
 DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
+
+
+@dataclass
+class LearningCurve(Reported, CurveResult):
+    """Learning curves of several methods on the same draws; see `featx.results.curve` for the fields."""
 
 
 @checked(seeds="draws")
@@ -71,9 +86,10 @@ def learning_curve(
 ) -> LearningCurve:
     """Measure how accuracy grows with the number of labelled images, for several methods on the same draws.
 
-    The test images are fixed: those of the data's own split, or one drawn split. Of the other images each of
-    `seeds` draws orders those of every class; k shots are the first k of each, so draws are nested, and every
-    method works on the same ones. A class that has fewer gives all it has, and the result says so.
+    The test images are fixed: those of the data's own split, or of one drawn split. Each of `seeds` draws
+    puts the other images of every class into an order; k shots are the first k of a class. A level contains
+    the images of all smaller ones, and every method gets the same images. A class that has fewer than k gives
+    all it has, and the result says so.
 
     Parameters
     ----------
@@ -86,11 +102,11 @@ def learning_curve(
     classifiers : str or sequence of str, optional
         Names of `featx.methods.probes.CLASSIFIERS`; default: logreg, svm, knn, lda and ridge.
     baseline : "none" or sequence of fine-tuning modes, default="none"
-        Such as ``["head", "last"]``; on the first of the backbones. Each is trained by the default recipe
-        for so many images, on 80 % of the draw with the rest to choose the epoch; a draw in which some class
-        has 1 or 2 images is trained on whole, for all epochs.
+        Such as ``["head", "last"]``; they run on the first of the backbones. Each is trained by the default
+        recipe for its number of images, on 80 % of the draw; the rest chooses the epoch. A draw in which some
+        class has 1 or 2 images is used whole, for all epochs.
     protocol : str, optional
-        A few-shot protocol of the literature, a name of `PROTOCOLS`: it sets `shots`, `seeds` and
+        A few-shot protocol of the literature, a name in `PROTOCOLS`: it sets `shots`, `seeds` and
         `classifiers` where they are not given.
     backbones : str or sequence, default=("mobilenet_v2",)
         One or several backbones.
@@ -101,12 +117,12 @@ def learning_curve(
     epochs : int, optional
         Epochs of the fine-tuning modes that train the network; default: the recipe's.
     augment : bool, default=False
-        Random crops and flips for those modes: every epoch then sends every image through the network, where
-        otherwise the part that stays frozen is computed once.
+        Random crops and flips for those modes. Every epoch then sends every image through the network;
+        without them the frozen part is computed once.
     resume : path-like, optional
-        A folder: each cell (method, shots, draw) is kept in it as soon as it is finished, and found there by
-        the next run, also after a kill. A cell is found only by exactly the same work (images, labels,
-        method, parameters, seed, versions), so runs with other settings may share the folder.
+        A folder that keeps each cell (method, shots, draw) as soon as it is finished. The next run, also
+        after a kill, takes from it the cells of exactly the same work (images, labels, method, parameters,
+        seed, versions), so runs with other settings may share the folder.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`. Embeddings are extracted
         once for all cells; `n_jobs` cells are computed at a time, which does not change the numbers.
@@ -121,28 +137,24 @@ def learning_curve(
     DatasetError
         No labels, one class only, a class with a single image, no images.
     InputError
-        Shots or seeds that make no sense; a task that is a number; a baseline without the images.
+        Invalid shots or seeds; a task that is a number; a baseline without the images.
     UnknownName, WeightsError, ImageError, CacheError, OutputError
         See `featx.errors`.
 
     Notes
     -----
-    Where the data has groups, a draw goes round them, one image of each before a second of any; folds and
-    validation parts never divide one.
+    Where the data has groups, a draw takes one image of each group before the second of any; folds and
+    validation parts never divide a group.
     """
     started = time.perf_counter()
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     preset = None if protocol is None else get_protocol(protocol)
-    tried = check_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
+    wanted = check_shots(shots if shots is not None else preset.shots if preset else DEFAULT_SHOTS)
     n_draws = seeds if seeds is not None else preset.seeds if preset else 10
-    names = _classifiers(classifiers if classifiers is not None else preset.classifiers if preset else None)
+    default = preset.classifiers if preset and classifiers is None else DEFAULT_CLASSIFIERS
+    names = choose_probes("classifiers", classifiers, default=default)
     modes = _modes(baseline)
-    for option, given in (("epochs", epochs is not None), ("augment", augment)):
-        if given and not set(modes) - {"head"}:
-            raise InputError(
-                f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
-                "choose last, gradual or full"
-            )
+    require_network_mode(modes, epochs, augment)
     checkpoints = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
     study = load_study_data(
         data,
@@ -157,7 +169,7 @@ def learning_curve(
     )
     first, split = study.first, study.split(test_size, seed)
     y, classes = np.asarray(first.labels), first.classes or ()
-    found, notes = find_levels(tried, np.bincount(y[split.train], minlength=len(classes)))
+    found, notes = find_levels(wanted, np.bincount(y[split.train], minlength=len(classes)))
     if study.pixels is None:
         notes.append(
             "from a features file: no raw-pixel reference and no fine-tuned baseline without the images"
@@ -201,7 +213,7 @@ def learning_curve(
             *notes,
             *study.notes,
             *note_unused_share(split, test_size),
-            *_on_levels(found, split, n_draws),
+            *_note_levels(found, split, n_draws),
             *checkpoints.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
         ],
         protocol=None if protocol is None else str(protocol),
@@ -212,19 +224,6 @@ def learning_curve(
     result.advice = advise(result)
     result.seconds_total = time.perf_counter() - started
     return result
-
-
-def _classifiers(asked: Any) -> list[str]:
-    from featx.methods.probes import get_probe
-
-    names = list(dict.fromkeys(names_of(asked) or DEFAULT_CLASSIFIERS))
-    probes = [get_probe(name) for name in names]
-    for probe in probes:
-        if probe.kind == "floor":
-            raise InputError(
-                f"classifiers: {probe.name!r} is a reference; raw pixels are run beside every curve"
-            )
-    return [probe.name for probe in probes]
 
 
 def _modes(baseline: str | Sequence[str] | None) -> list[str]:
@@ -249,7 +248,7 @@ def _methods(
     found: list[Method] = [] if data.pixels is None else [probe_method("pixels")]
     found += [probe_method(name, backbone) for backbone in data.sets for name in names]
     if modes:
-        assert data.dataset is not None  # `_check_task` has seen to it
+        assert data.dataset is not None  # checked by `_check_task`
         net = next(iter(data.nets.values()))
         setup = TuningSetup(net, data.dataset.images, device, epochs, augment, NO_VALIDATION)
         found += [FineTuning.of(mode, setup) for mode in modes]
@@ -268,7 +267,7 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
 
 
-def _on_levels(found: Sequence[Level], split: Split, n_draws: int) -> list[str]:
+def _note_levels(found: Sequence[Level], split: Split, n_draws: int) -> list[str]:
     notes = []
     for level in found:
         lacking = sum(level.shots != "all" and n < level.shots for n in level.counts)
@@ -279,16 +278,16 @@ def _on_levels(found: Sequence[Level], split: Split, n_draws: int) -> list[str]:
             )
     if n_draws > 1 and found[-1].n_train == len(split.train):
         notes.append(
-            f"at {found[-1].per_class:.4g} images per class every draw is all the training images: the "
-            "interval there says how much seeds matter, not how much other images would"
+            f"at {found[-1].per_class:.4g} images per class every draw has all training images: the interval "
+            "there says how much seeds matter, not how much other images would"
         )
     return notes
 
 
 def _recipe_in_words(modes: Sequence[str], augment: bool) -> str:
     said = (
-        "Fine-tuned by the default recipe for so many images, on 80 % of each draw, the rest choosing the "
-        f"epoch; on all of it where a class has {NO_VALIDATION} images or fewer, for all epochs."
+        "Fine-tuned by the default recipe for the number of images, on 80 % of each draw; the rest chooses "
+        f"the epoch. Where a class has {NO_VALIDATION} images or fewer: on the whole draw, for all epochs."
     )
     if any(mode != "head" for mode in modes):
         said += " With random crops and flips." if augment else " Images are not augmented."

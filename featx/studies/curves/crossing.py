@@ -1,12 +1,13 @@
-"""Find where fine-tuning overtakes frozen features, and how sure that is.
+"""Find the number of images from which on fine-tuning is ahead of frozen features, with its interval.
 
-At each level the rival is the best probe there, by mean top-1 over the draws: D(k) = mean of the fine-tuned
-method - the highest mean of a probe. The crossing is the last change of D from 0 or below to above 0, after
-which fine-tuning stays ahead to the end of the range; between the two levels D is taken to be linear in
-log(images per class). The interval is a percentile bootstrap over draws (Efron and Tibshirani 1993, chapter
-13): draws are resampled whole, the same ones for all methods and levels, because that is how they were made,
-and the best probe is chosen anew in each resample, so that the doubt about which one it is counts too. A
-resample that is ahead everywhere counts as below the range, one that is not ahead at its end as above it.
+At each level the fine-tuned method is compared with the best probe of that level, by mean top-1 over the
+draws: D(k) = mean of the fine-tuned method - highest mean of a probe. The crossing is the last change of D
+from 0 or below to above 0, after which fine-tuning stays ahead to the end of the range; between the two
+levels D is taken to be linear in log(images per class). The interval is a percentile bootstrap over draws
+(Efron and Tibshirani 1993, chapter 13). Whole draws are resampled, the same ones for all methods and levels,
+because these share their images; the best probe is chosen again in each resample, so that the uncertainty of
+that choice counts. A resample in which fine-tuning is ahead everywhere counts as below the range, one in
+which it is not ahead at the end counts as above the range.
 """
 
 from __future__ import annotations
@@ -31,18 +32,11 @@ def find_crossing(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> Crossing:
-    """Return the crossing of one fine-tuned method with the best of the probes.
+    """Return the crossing of the fine-tuned `method` on `backbone` with the best probe.
 
-    Parameters
-    ----------
-    tuned : ndarray of shape (n_draws, n_levels)
-        Top-1 of the fine-tuned method, `method` on `backbone`.
-    probes : ndarray of shape (n_probes, n_draws, n_levels)
-        Top-1 of the probes, whose titles are `rivals`, on the same draws.
-    per_class : ndarray of shape (n_levels,)
-        Training images of a class, increasing.
-    n_boot, seed : int
-        Resamples, and their seed. With a single draw there is no interval.
+    `tuned` (n_draws, n_levels) and `probes` (n_probes, n_draws, n_levels) are top-1 accuracies on the same
+    draws; `rivals` are the titles of the probes. `per_class` (n_levels,) are the training images of a class,
+    increasing. A single draw has no interval.
     """
     log_k = np.log(per_class)
     means = probes.mean(axis=1)
@@ -66,7 +60,7 @@ def find_crossing(
 
 
 def _last_crossing(gap: np.ndarray, log_k: np.ndarray) -> tuple[str, float, int]:
-    """Return status, place on the logarithm (-inf before the range, inf beyond it), and the level before."""
+    """Return the status, the place as a logarithm (-inf below the range, inf above), and the level before."""
     behind = np.flatnonzero(~(gap > 0))
     if not len(behind):
         return "before", -math.inf, 0
@@ -82,7 +76,7 @@ def _shots(place: float) -> float | None:
 
 
 def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float) -> str:
-    """Describe a crossing of the method `title` in a sentence; the range is `fewest` to `most` images."""
+    """Describe the crossing of the method `title` in a sentence; the range is `fewest` to `most` images."""
     ends = f"{fewest:.4g} to {most:.4g} images per class"
     if crossing.status == "none":
         said = (
@@ -97,13 +91,13 @@ def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float
         said = f"{title} is ahead of the best probe at all of {ends}; any crossing is below that range"
         always = crossing.shares.get("before", 1.0)
         if always < 0.975:
-            said += f", but in only {100 * always:.0f} % of the resampled draws: that is not shown"
+            said += f", but in only {100 * always:.0f} % of the resampled draws, so this is not shown"
         return said + "."
     said = (
         f"{title} overtakes the best probe ({crossing.rival}) at about {crossing.shots:.2g} images per class"
     )
     if not crossing.shares:
-        return said + ", from one draw, so how sure that is cannot be told."
+        return said + ", from one draw, so without an interval."
     low = "below the range tried" if crossing.low is None else f"{crossing.low:.2g}"
     high = "beyond the range tried" if crossing.high is None else f"{crossing.high:.2g}"
     said += f" (95 % interval over draws: {low} to {high})"

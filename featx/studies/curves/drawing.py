@@ -1,11 +1,11 @@
-"""Draw the training images of a learning curve: seeded and nested.
+"""Draw the training images of a learning curve; few-shot protocols of the literature.
 
-Each draw puts the training images of a class into an order, and k shots are its first k: what k shots take,
-more shots take too, and every method works on the same images. The order of a class depends on the seed, the
-number of the draw, the class and its images, and on nothing else.
+A draw puts the training images of each class into an order, and k shots are the first k: a level contains
+the images of all smaller ones, and every method gets the same images. The order of a class depends only on
+the seed, the number of the draw, the class and its images.
 
-Images of one group (frames of one video) are near copies, and k of them are worth less than k images. So
-where there are groups, an order takes one image of each before a second of any.
+Images of one group (frames of a video) are near copies, so k of them are worth less than k others. Where
+there are groups, an order takes one image of each group before the second of any.
 """
 
 from __future__ import annotations
@@ -16,46 +16,68 @@ from typing import Any, Literal
 
 import numpy as np
 
-from featx.errors import InputError
+from featx.errors import InputError, UnknownName
 
 Shots = int | Literal["all"]
 
-#: What is tried when nothing is said.
 DEFAULT_SHOTS: tuple[Shots, ...] = (1, 2, 5, 10, 20, 50, "all")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A few-shot protocol of the literature."""
+
+    shots: tuple[Shots, ...]
+    seeds: int  # draws
+    classifiers: tuple[str, ...]  # names of `featx.methods.probes.CLASSIFIERS`
+    source: str  # where it is described
+
+
+PROTOCOLS = {
+    "lsr-fewshot": Protocol(
+        (1, 5, 10, 25),
+        3,
+        ("lsr-fewshot",),
+        "big_vision, evaluators/fewshot_lsr.py: least squares to targets of 1 and -1 on standardised "
+        "features (Kolesnikov et al. 2020; Zhai et al. 2022)",
+    ),
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """Return the protocol of this name."""
+    found = PROTOCOLS.get(str(name).lower().replace("_", "-"))
+    if found is None:
+        raise UnknownName("protocol", str(name), PROTOCOLS)
+    return found
 
 
 @dataclass(frozen=True)
 class Level:
     """One place on the curve."""
 
-    shots: Shots  # training images of each class, where it has so many
-    counts: tuple[int, ...]  # what each class gives
+    shots: Shots  # training images of each class, as asked for
+    counts: tuple[int, ...]  # training images of each class, as it has them
 
     @property
     def n_train(self) -> int:
-        """Training images in all."""
+        """Training images of all classes together."""
         return sum(self.counts)
 
     @property
     def per_class(self) -> float:
-        """Mean number of training images of a class: where the level stands on the axis."""
+        """Mean number of training images of a class: the level's place on the axis."""
         return self.n_train / len(self.counts)
 
     def short(self, classes: Sequence[str]) -> dict[str, int]:
-        """Return what those classes give that have fewer images than `shots`."""
+        """Return the counts of the classes that have fewer images than `shots`."""
         if self.shots == "all":
             return {}
         return {name: n for name, n in zip(classes, self.counts, strict=True) if n < self.shots}
 
 
 def check_shots(shots: Any) -> tuple[Shots, ...]:
-    """Return shots as given, sorted, each once, ``"all"`` last.
-
-    Raises
-    ------
-    InputError
-        There are none, or one is neither a positive whole number nor ``"all"``.
-    """
+    """Return the shots sorted, without repetitions, ``"all"`` last; refuse what is not a number of images."""
     several = isinstance(shots, Iterable) and not isinstance(shots, str)
     given = list(shots) if several else [shots]
     numbers: set[int] = set()
@@ -74,9 +96,10 @@ def check_shots(shots: Any) -> tuple[Shots, ...]:
 
 
 def find_levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level], list[str]]:
-    """Return the levels that differ, from the fewest images to the most, and notes for a reader.
+    """Return the distinct levels, from the fewest images to the most, and notes for a reader.
 
-    `available` are the training images of each class. Shots beyond what any class has are all images, once.
+    `available` holds the number of training images of each class. Shots beyond the largest of them become
+    one level, ``"all"``.
     """
     counts = tuple(int(n) for n in available)
     most = max(counts)
@@ -99,10 +122,10 @@ def find_levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """The training images of one draw, class by class, in their order."""
+    """The training images of one draw: an order for each class."""
 
     number: int  # from 0
-    seed: int  # of the folds, the classifiers and the fine-tuning on it
+    seed: int  # for the folds, the classifiers and the fine-tuning on this draw
     orders: list[np.ndarray]  # for each class, rows of the dataset
 
     def rows(self, level: Level) -> np.ndarray:
@@ -112,16 +135,10 @@ class Draw:
 
 
 def draw(labels, train, n_classes: int, *, number: int, seed: int, groups=None) -> Draw:
-    """Draw nested training images.
+    """Make draw `number` of a study with this seed.
 
-    Parameters
-    ----------
-    labels, groups : ndarray of shape (n,)
-        Class of each image of the dataset; groups are optional.
-    train : ndarray of int
-        The rows that may be drawn; each of `n_classes` classes has one.
-    number, seed : int
-        Of the draw, and of the study.
+    `labels` and `groups` have one entry for each image of the dataset, shape (n,); `train` are the rows that
+    may be drawn, at least one of each class.
     """
     y, candidates = np.asarray(labels), np.sort(np.asarray(train))
     orders = []
@@ -129,13 +146,13 @@ def draw(labels, train, n_classes: int, *, number: int, seed: int, groups=None) 
         rng = np.random.default_rng([seed, number, c])
         order = rng.permutation(candidates[y[candidates] == c])
         if groups is not None:
-            order = _round_the_groups(order, np.asarray(groups))
+            order = _alternate_groups(order, np.asarray(groups))
         orders.append(order)
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     return Draw(number, own, orders)
 
 
-def _round_the_groups(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _alternate_groups(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Reorder rows: the first of each group, then the second of each, and so on."""
     met: dict[Any, int] = {}
     turns = []

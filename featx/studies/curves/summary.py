@@ -1,4 +1,4 @@
-"""Sum up the draws of a learning curve: points, intervals, crossings and advice."""
+"""Summarise the draws of a learning curve: points with intervals, crossings, advice."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoi
 from featx.results.advice import FEW_TEST_IMAGES
 from featx.studies.curves.crossing import describe_crossing, find_crossing
 
-#: A level within this of the last one is worth naming: more images gain less than a point.
+#: A level whose accuracy is within this of the last level's is worth naming: more images gain little.
 NEARLY = 0.01
 
 
 def summarise_points(
     draws: Sequence[CurveDraw], methods: Sequence[CurveMethod], levels: Sequence[CurveLevel]
 ) -> list[CurvePoint]:
-    """Return a point for each method and level.
+    """Return a point for each method and level, with its interval over draws.
 
-    The draws of one dataset share images, so the intervals say how the mean varies over draws from it, on
-    these test images.
+    The draws share images, so an interval covers other draws from this dataset, on these test images.
     """
     cells: dict[tuple, list[CurveDraw]] = {}
     for one in draws:
@@ -43,7 +42,7 @@ def summarise_points(
 
 
 def find_crossings(result: CurveResult) -> list[Crossing]:
-    """Return the crossing of each fine-tuned method with the best probe; none if there is one level only."""
+    """Return the crossing of each fine-tuned method with the best probe; none for a single level."""
     probes = [m for m in result.methods if m.kind == "probe"]
     tuned = [m for m in result.methods if m.kind == "finetune"]
     if not probes or not tuned or len(result.levels) < 2:
@@ -75,7 +74,7 @@ def find_crossings(result: CurveResult) -> list[Crossing]:
 
 
 def advise(result: CurveResult) -> str:
-    """Say what the curves show, in a few plain sentences."""
+    """Say what the curves show, in a few sentences."""
     first, last = result.levels[0], result.levels[-1]
     best = result.best(last)
     if best is None:
@@ -88,7 +87,7 @@ def advise(result: CurveResult) -> str:
             f"With {level.per_class:.4g} image{'' if level.per_class == 1 else 's'} per class "
             f"{result.named(winner)} has the highest mean top-1, {result.metric(winner, level)}."
         )
-    said += _on_enough(result)
+    said += _say_enough(result)
     methods = {m.id: m for m in result.methods}
     for crossing in result.crossings:
         title = result.named(methods[crossing.method, crossing.backbone])
@@ -96,15 +95,15 @@ def advise(result: CurveResult) -> str:
     if not any(m.kind == "finetune" for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
-        said.append("One draw only: how much the numbers vary with the images drawn is not known.")
+        said.append("One draw only: how much the numbers depend on the images drawn is unknown.")
     n_test = result.dataset.get("n_test") or 0
     if n_test < FEW_TEST_IMAGES:
         said.append(f"With only {n_test} test images all of this is rough.")
     return " ".join(said)
 
 
-def _on_enough(result: CurveResult) -> list[str]:
-    """Say from where on more labels gain the best probe less than a point, in the mean."""
+def _say_enough(result: CurveResult) -> list[str]:
+    """Say from which level on more labels gain the best probe less than a point."""
     probe = result.best(result.levels[-1], "probe")
     if probe is None:
         return []

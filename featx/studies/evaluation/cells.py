@@ -1,60 +1,95 @@
-"""A cell: one method on one split.
+"""Cells, a method on a split each, and the labelled rows that they work on.
 
-A cell looks at nothing but what its key names, so it gives the same numbers alone, beside others, and after a
-restart.
+The outcome of a cell depends only on what its key names, so it is the same alone, beside other cells, and
+after a restart.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from featx.data.splits import Split
 from featx.energy import Meter, Reading
-from featx.studies.checkpoints import key_of
+from featx.studies.checkpoints import digest_rows, key_of
 from featx.studies.evaluation.methods import Fit, Method
 from featx.studies.evaluation.outcomes import (
-    fits_answers,
-    fits_held_out,
-    fits_metrics,
-    fits_probabilities,
-    fits_values,
+    valid_answers,
+    valid_held_out,
+    valid_metrics,
+    valid_probabilities,
+    valid_values,
 )
-from featx.studies.evaluation.rows import LabelledRows
+
+if TYPE_CHECKING:
+    from featx.methods.probes.probe import TaskName
 
 #: Raised where older keys or records would be misread.
 _FORMAT = 3
-#: Bytes of a probability, and of any other number that is kept for each row.
-_EACH = 8
+#: Bytes of each number that is kept for a row.
+_BYTES = 8
 
-#: What is kept of a cell: what scoring needs of its predicted classes, the predicted numbers, the metrics
-#: alone, all probabilities of the test rows, or those of the training rows held out of folds.
+#: What a record keeps: what scoring needs of the predicted classes, the predicted numbers, the metrics alone,
+#: all probabilities of the test rows, or the out-of-fold probabilities of the training rows.
 Keep = Literal["answers", "values", "metrics", "probabilities", "held_out"]
 
 
 @dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """Embeddings or pixels, with the classes or numbers to predict."""
+
+    x: np.ndarray  # (n, d)
+    y: np.ndarray  # (n,): classes, or numbers
+    n_classes: int | None = None  # None: `y` are numbers
+    groups: np.ndarray | None = None  # (n,): the rows of a group stay on one side of every fold
+
+    @property
+    def task(self) -> TaskName:
+        """What is predicted: ``"classes"`` or ``"numbers"``."""
+        return "numbers" if self.n_classes is None else "classes"
+
+    @cached_property
+    def _digests(self) -> np.ndarray:
+        return digest_rows(self.x)
+
+    def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the groups of some rows; None where there are no groups."""
+        return None if self.groups is None else self.groups[rows]
+
+    def digest(self, rows: np.ndarray, *, labelled: bool = True) -> str:
+        """Return a digest of some rows in their order: inputs, and with `labelled` labels and groups."""
+        found = hashlib.blake2b(self._digests[rows].tobytes(), digest_size=16)
+        if labelled:
+            found.update(self.y.dtype.str.encode() + self.y[rows].tobytes())
+            if self.groups is not None:
+                found.update(repr(self.groups[rows].tolist()).encode("utf-8", "surrogatepass"))
+        return found.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Cell:
-    """A method on a split; `run` computes its outcome, `key` says which outcome it is."""
+    """A method on a split: `run` computes its outcome, `key` identifies it."""
 
     method: Method
     rows: LabelledRows
     split: Split
     seed: int
     keep: Keep = "answers"
-    fit: Fit | None = None  # already fitted on this split: it is then not fitted again
+    fit: Fit | None = None  # the method as fitted on this split, so that `run` does not fit it again
 
     @cached_property
     def key(self) -> str:
         """A digest of everything that decides the outcome.
 
         That is: the method's definition (a probe's estimator and grid with the parameters of every step),
-        inputs, labels and groups of the rows it trains on and is tested on, seed, and the versions of the
+        the inputs, labels and groups of its training and test rows, the seed, and the versions of the
         packages that compute.
         """
         import featx
@@ -79,8 +114,8 @@ class Cell:
     def run(self, *, n_jobs: int | None = None, meter: Meter | None = None) -> tuple[dict[str, Any], Fit]:
         """Fit the method on the training rows and evaluate it on the test rows.
 
-        `n_jobs` are the threads of the fit (default: one a core), `meter` measures its energy. Returns the
-        record (JSON values and arrays; see `featx.studies.evaluation.outcomes`) and the fitted method.
+        `n_jobs` is the number of threads of the fit (default: one for each core); `meter` measures its
+        energy. Returns the record (see `featx.studies.evaluation.outcomes`) and the fitted method.
         """
         with meter.measure() if meter else contextlib.nullcontext(Reading()) as reading:
             fit = self.fit or self.method.fit(self, n_jobs)
@@ -99,23 +134,23 @@ class Cell:
         record |= {"joules": reading.joules, "params": fit.params, "notes": fit.notes}
         return record | {"curves": fit.curves, "cv_score": fit.cv_score}, fit
 
-    def fits(self, record: Any) -> bool:
-        """Whether what an earlier run left is a record of this cell, field by field."""
+    def is_valid(self, record: Any) -> bool:
+        """Whether a record of an earlier run, which may hold anything, is one of this cell."""
         test, k = self.split.test, self.rows.n_classes or 0
         if self.keep == "answers":
-            return fits_answers(record, self.rows.y[test], k)
+            return valid_answers(record, self.rows.y[test], k)
         if self.keep == "probabilities":
-            return fits_probabilities(record, (len(test), k))
+            return valid_probabilities(record, (len(test), k))
         if self.keep == "held_out":
-            return fits_held_out(record, (len(self.split.train), k))
-        return fits_metrics(record) if self.keep == "metrics" else fits_values(record, len(test))
+            return valid_held_out(record, (len(self.split.train), k))
+        return valid_metrics(record) if self.keep == "metrics" else valid_values(record, len(test))
 
     @property
     def most_bytes(self) -> int:
-        """Bytes that the arrays of its record take at most."""
+        """The most bytes that the arrays of its record can take."""
         test, train, k = len(self.split.test), len(self.split.train), (self.rows.n_classes or 0) + 1
         most = {"metrics": 0, "probabilities": test * k, "held_out": train * k}
-        return _EACH * most.get(self.keep, 3 * test)
+        return _BYTES * most.get(self.keep, 3 * test)
 
     def _answers(self, fit: Fit) -> dict[str, Any]:
         from featx.metrics import predict_answers
@@ -139,7 +174,7 @@ class Cell:
 
 
 def _version(package: str) -> str | None:
-    """The version of a package; None of what is not installed as one, such as a user's own module."""
+    """Return the version of a package; None for what is not installed as one, such as a user's own module."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The fine-tuned baseline as a method: a network trained on the images of a cell's training rows."""
+"""The fine-tuned baseline as a method: train a network on the images of a cell's training rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.data.splits import validation_part
+from featx.errors import InputError
 from featx.results import curves_from_history
 from featx.studies.evaluation.methods import Fit, Method
 from featx.terminal import tell
@@ -20,20 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TuningSetup:
-    """What all fine-tuned methods of a study share."""
+    """The settings that all fine-tuned methods of a study share."""
 
     net: Any
     images: Sequence[Any]  # one for each row
     device: str
-    epochs: int | None = None  # other than the recipe's
-    #: Whether images are cropped and flipped at random; None: as the recipe says. Where it is said, no
-    #: learning rate is searched for: few validation images cannot tell which one is better.
+    epochs: int | None = None  # in place of the recipe's
+    #: Whether images are cropped and flipped at random; None: as the recipe says. If it is given, no learning
+    #: rate is searched for: a few validation images cannot tell which rate is better.
     augment: bool | None = None
-    trained_whole: int = 0  # up to so many images of a class, none is spared for validation: all epochs run
+    #: If a class has at most this many images, none is held out for validation, and all epochs run.
+    trained_whole: int = 0
     _digests: dict[int, bytes] = field(default_factory=dict)
 
     def recipe(self, mode: str, n_train: int) -> Any:
-        """Return the default recipe for so many images, with what was asked for."""
+        """Return the default recipe for this number of images, with the epochs and augmentation asked for."""
         from featx.methods.finetune import default_recipe
 
         recipe = default_recipe(mode, n_train)
@@ -44,7 +46,7 @@ class TuningSetup:
         return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
 
     def digest(self, rows: np.ndarray) -> str:
-        """Return a digest of whole images, for methods that see more of them than their embeddings do."""
+        """Return a digest of whole images, for methods that see more of them than the embeddings show."""
         for i in set(rows.tolist()) - self._digests.keys():
             self._digests[i] = self.images[i].read().digest
         return hashlib.blake2b(b"".join(self._digests[i] for i in rows.tolist()), digest_size=16).hexdigest()
@@ -52,7 +54,7 @@ class TuningSetup:
 
 @dataclass(frozen=True, eq=False)
 class FineTuning(Method):
-    """A mode of fine-tuning; with `verbose` every epoch gets a line on standard error."""
+    """A mode of fine-tuning; with `verbose` it prints a line for each epoch on standard error."""
 
     mode: str = field(kw_only=True)
     setup: TuningSetup = field(kw_only=True)
@@ -60,7 +62,7 @@ class FineTuning(Method):
 
     @classmethod
     def of(cls, mode: str, setup: TuningSetup, *, verbose: bool = False) -> FineTuning:
-        """Return the method of a mode, under the name and title that it has everywhere."""
+        """Return the method of a mode, with its usual name and title."""
         from featx.methods.finetune import TITLES
 
         name, backbone = f"finetune-{mode}", setup.net.name
@@ -76,11 +78,11 @@ class FineTuning(Method):
 
     @property
     def on_images(self) -> bool:
-        """Whether it trains the network and not only a head on the frozen embeddings."""
+        """Whether it trains the network, rather than only a head on the frozen embeddings."""
         return self.mode != "head"
 
     def _parts(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
-        """Training rows to fit, and those that choose the epoch."""
+        """Return the training rows to fit on, and those that choose the epoch."""
         y, train, whole = cell.rows.y, cell.split.train, self.setup.trained_whole
         if whole and np.bincount(y[train], minlength=cell.rows.n_classes or 0).min() <= whole:
             return train, train[:0]
@@ -97,7 +99,7 @@ class FineTuning(Method):
             "backbone": dict(setup.net.identity),
             "preprocessing": setup.net.preprocessing.to_dict(),
             "arithmetic": [arithmetic.device.type, arithmetic.precision],
-            # Random crops show more of an image than its embedding does, and are drawn by its position.
+            # Random crops show more of an image than its embedding does; its position seeds them.
             "images": [setup.digest(fit), fit.tolist()] if recipe.augment else None,
         }
 
@@ -131,6 +133,16 @@ class FineTuning(Method):
             notes=list(tuned.notes),
             curves=(curves_from_history(tuned.history) or {}) | {"best_epoch": tuned.best_epoch},
         )
+
+
+def require_network_mode(modes: Sequence[str], epochs: int | None, augment: bool = False) -> None:
+    """Refuse options of training if no mode trains the network."""
+    for option, given in ((f"epochs={epochs}", epochs is not None), ("augment", augment)):
+        if given and not set(modes) - {"head"}:
+            raise InputError(
+                f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
+                "choose last, gradual or full"
+            )
 
 
 def _show_epoch(epoch: dict[str, Any]) -> None:

@@ -1,14 +1,16 @@
-"""What a cell fits: probes and regressors, alone or on rows adapted to another domain, and detectors."""
+"""The methods that a cell fits: probes, probes on rows adapted to another domain, and detectors."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.data.tasks import names_of
+from featx.errors import InputError
 from featx.methods.probes.definitions import define
 
 if TYPE_CHECKING:
@@ -20,24 +22,24 @@ if TYPE_CHECKING:
 class Fit:
     """A fitted method."""
 
-    #: Takes row numbers; returns probabilities (len, n_classes), or one number for each row.
+    #: Takes row numbers (n,); returns probabilities (n, n_classes), or numbers (n,).
     predict: Callable[[np.ndarray], np.ndarray]
-    seconds: float  # of selection and fitting
-    params: dict[str, Any] = field(default_factory=dict)  # the settings chosen
+    seconds: float  # for selecting the settings and fitting
+    params: dict[str, Any] = field(default_factory=dict)  # the selected settings
     notes: list[str] = field(default_factory=list)
-    cv_score: float = 0.0  # of the settings in cross-validation; 0 where nothing was selected
-    curves: dict[str, Any] | None = None  # values by epoch, of a fine-tuned network
+    cv_score: float = 0.0  # cross-validation score of the settings; 0 where nothing was selected
+    curves: dict[str, Any] | None = None  # values by epoch, for a fine-tuned network
     model: Any = None  # the fitted probe or detector
 
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """Whatever gets a row in a comparison."""
+    """Whatever gets a row in a comparison: a probe, a fine-tuned mode, a reference, a detector."""
 
     name: str
     title: str  # for people
-    kind: str = "probe"  # or "finetune", or "floor": a reference; some studies have kinds of their own
-    backbone: str | None = None  # whose embeddings it works on; None: raw pixels, or nothing at all
+    kind: str = "probe"  # or "finetune", or "floor" for a reference; some studies have their own kinds
+    backbone: str | None = None  # whose embeddings it works on; None: raw pixels, or no input
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -46,11 +48,11 @@ class Method:
 
     @property
     def progress(self) -> str:
-        """The line that says that it is being fitted."""
+        """The line shown while it is fitted."""
         return f"fitting {self.name}" + (f" on {self.backbone}" if self.backbone else "")
 
     def define(self, cell: Cell) -> Any:
-        """Return all that decides the outcome, besides rows, split, seed and versions, as JSON values."""
+        """Return what decides the outcome besides rows, split, seed and versions, as JSON values."""
         raise NotImplementedError
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
@@ -80,7 +82,7 @@ class ProbeMethod(Method):
         n_jobs: int | None = None,
         validation: np.ndarray | None = None,
     ) -> Fit:
-        """Fit on `x`, the inputs of the training rows; `inputs` returns those of other rows."""
+        """Fit on `x`, the inputs of the training rows; `inputs` returns the inputs of any rows by number."""
         from featx.methods.probes import fit_probe
 
         fitted = fit_probe(
@@ -106,10 +108,10 @@ class ProbeMethod(Method):
 
 @dataclass(frozen=True, eq=False)
 class AdaptedProbe(Method):
-    """The probe `classifier`, trained on rows of one domain for another one.
+    """The probe `classifier`, trained on rows of one domain and adapted to another.
 
-    `adapter` (a `DomainAdapter` or None) is fitted on the training rows and on rows of the other domain,
-    `unlabelled`, both standardised by the training rows.
+    `adapter` (a `DomainAdapter` or None) is fitted on the training rows and on the `unlabelled` rows of the
+    other domain, both standardised with the mean and deviation of the training rows.
     """
 
     classifier: str = "logreg"
@@ -141,7 +143,7 @@ class AdaptedProbe(Method):
         known, predict = fit.model.classes, fit.predict
 
         def predict_all(at: np.ndarray) -> np.ndarray:
-            # A target may lack classes of the source; a classifier trained on it has no column for them.
+            # A target may lack classes of the source: a probe trained on it has no columns for them.
             probabilities = np.zeros((len(at), cell.rows.n_classes or 0))
             probabilities[:, known] = predict(at)
             return probabilities
@@ -152,7 +154,7 @@ class AdaptedProbe(Method):
 
 @dataclass(frozen=True, eq=False)
 class DetectorMethod(Method):
-    """An anomaly detector, fitted on normal rows; it predicts its decision, below 0 for an anomaly."""
+    """An anomaly detector fitted on normal rows; it predicts a decision value, below 0 for an anomaly."""
 
     contamination: float = 0.05
     normal: str = ""
@@ -161,29 +163,36 @@ class DetectorMethod(Method):
     def progress(self) -> str:
         return f"fitting {self.name}: normal is {self.normal}"
 
-    def _built(self, cell: Cell) -> Any:
+    def _build(self, cell: Cell) -> Any:
         from featx.methods.detectors import get_detector
 
         n, dim = len(cell.split.train), cell.rows.x.shape[1]
         return get_detector(self.name).build(n, dim, self.contamination, cell.seed)
 
     def define(self, cell: Cell) -> Any:
-        return define(self._built(cell))
+        return define(self._build(cell))
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
         began, rows = time.perf_counter(), cell.rows.x
-        model = self._built(cell).fit(rows[cell.split.train])
+        model = self._build(cell).fit(rows[cell.split.train])
         return Fit(lambda at: model.decision_function(rows[at]), time.perf_counter() - began, model=model)
 
 
-def probe_method(name: str, backbone: str | None = None, *, task: TaskName = "classes") -> ProbeMethod:
-    """Return the method of a probe, or of a reference, on the embeddings of `backbone`.
+def choose_probes(
+    option: str, asked: Any, *, task: TaskName = "classes", default: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the names of the probes asked for, or the default ones; refuse references, naming the option."""
+    from featx.methods.probes import get_probe, probe_names
 
-    Raises
-    ------
-    UnknownName
-        There is none of this name.
-    """
+    probes = [get_probe(name, task) for name in names_of(asked) or default or probe_names(task)]
+    for probe in probes:
+        if probe.kind == "floor":
+            raise InputError(f"{option}: {probe.name!r} is a reference, which is run anyway; name probes")
+    return tuple(dict.fromkeys(probe.name for probe in probes))
+
+
+def probe_method(name: str, backbone: str | None = None, *, task: TaskName = "classes") -> ProbeMethod:
+    """Return the method of a probe on the embeddings of `backbone`, or of a reference."""
     from featx.methods.probes import get_probe
 
     found = get_probe(name, task)

@@ -1,8 +1,8 @@
-"""The outcome of a cell, and the check that a record of an earlier run is one, before it is used.
+"""The outcome of a cell, and the checks of records that an earlier run left.
 
 A record holds ``seconds`` (``fit``, ``predict_per_image``), ``joules``, ``params``, ``notes``, ``curves`` and
-``cv_score``, and one of: ``labels``, ``sure`` and ``true`` (`featx.methods.probes.Answers`); ``values``, a
-number for each test row; ``metrics``. Records of probabilities hold those alone.
+``cv_score``, and one of: ``labels``, ``sure`` and ``true`` (`featx.metrics.Answers`); ``values``, a number
+for each test row; ``metrics``. A record of probabilities holds nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from featx.results.reading import parse_as
 if TYPE_CHECKING:
     from featx.studies.evaluation.methods import Fit, Method
 
-#: Rounding of a sum of probabilities, and of two ways to the same one.
+#: Tolerance for sums of probabilities, and for two computations of the same one.
 _ROUNDING = 1e-3
 
 
@@ -32,7 +32,7 @@ class _Seconds(TypedDict):
 
 
 class _Common(TypedDict):
-    """Fields of every record, each of the type that a method's result has."""
+    """The fields that every record has, and their types."""
 
     seconds: _Seconds
     joules: float | None
@@ -48,7 +48,7 @@ class _Metrics(TypedDict):
 
 @dataclass
 class Outcome:
-    """What one method said about the test rows, before it is scored."""
+    """What a method predicted for the test rows, and what that cost."""
 
     method: Method
     seconds: dict[str, float | None]  # ``fit`` and ``predict_per_image``; a study adds ``extract``
@@ -57,15 +57,15 @@ class Outcome:
     curves: dict[str, Any] | None = None
     cv_score: float = 0.0
     joules: dict[str, float | None] = field(default_factory=dict)  # ``fit``; a study adds ``extract``
-    answers: Any = None  # `Answers`, of classes: not all probabilities, which of many classes are many
+    answers: Any = None  # `Answers`, for classes: smaller than all probabilities
     values: np.ndarray | None = None  # predicted numbers (n_test,)
     metrics: dict[str, float] = field(default_factory=dict)  # where nothing else was kept
-    earlier_run: str | None = None  # when an earlier run computed it
-    fit: Fit | None = None  # where this run fitted it
+    earlier_run: str | None = None  # the time at which an earlier run computed it
+    fit: Fit | None = None  # the fitted method, if this run fitted it
 
     @classmethod
     def of(cls, method: Method, record: dict[str, Any], n_classes: int | None, **more: Any) -> Outcome:
-        """Return the outcome of a record, which stays as it is: times of the extraction are added later."""
+        """Return the outcome of a record; the record is copied, because studies add to ``seconds``."""
         from featx.metrics import Answers
 
         found = {name: copy(record[name]) for name in _Common.__annotations__}
@@ -82,13 +82,13 @@ class Outcome:
         return np.asarray(self.answers.labels)
 
 
-def fits_answers(record: Any, truth: np.ndarray, n_classes: int) -> bool:
-    """Whether a record, which may be anything, holds answers for test rows of these true classes.
+def valid_answers(record: Any, truth: np.ndarray, n_classes: int) -> bool:
+    """Whether a record, which may be anything, holds answers for test rows with the true classes `truth`.
 
-    Labels are in range, probabilities lie between 0 and 1 and agree with them (the predicted class is the
-    most probable one), and every other field is of its type.
+    Labels must be in range, the predicted class the most probable one, probabilities between 0 and 1, and
+    every other field of its type.
     """
-    if not _fits_common(record, {"labels", "sure", "true"}):
+    if not _valid_common(record, {"labels", "sure", "true"}):
         return False
     labels, sure, true = (record[name] for name in ("labels", "sure", "true"))
     n = len(truth)
@@ -105,16 +105,16 @@ def fits_answers(record: Any, truth: np.ndarray, n_classes: int) -> bool:
     return bool((together <= 1 + _ROUNDING).all() and (sure >= 1 / n_classes - _ROUNDING).all())
 
 
-def fits_values(record: Any, n_test: int) -> bool:
+def valid_values(record: Any, n_test: int) -> bool:
     """Whether a record holds a finite number for each test row."""
-    if not _fits_common(record, {"values"}) or not _is_array(record["values"], (n_test,), "f"):
+    if not _valid_common(record, {"values"}) or not _is_array(record["values"], (n_test,), "f"):
         return False
     return bool(np.isfinite(record["values"]).all())
 
 
-def fits_metrics(record: Any) -> bool:
+def valid_metrics(record: Any) -> bool:
     """Whether a record holds every metric of classes, each within its bounds."""
-    if not _fits_common(record, {"metrics"}):
+    if not _valid_common(record, {"metrics"}):
         return False
     try:
         metrics = parse_as(_Metrics, {"metrics": record["metrics"]}, "record")["metrics"]
@@ -129,13 +129,13 @@ def fits_metrics(record: Any) -> bool:
     )
 
 
-def fits_probabilities(record: Any, shape: tuple[int, int]) -> bool:
+def valid_probabilities(record: Any, shape: tuple[int, int]) -> bool:
     """Whether a record holds probabilities of this shape."""
     return isinstance(record, dict) and _are_probabilities(record.get("probabilities"), shape)
 
 
-def fits_held_out(record: Any, shape: tuple[int, int]) -> bool:
-    """Whether a record holds rows of the training images, and their probabilities; or says there are none."""
+def valid_held_out(record: Any, shape: tuple[int, int]) -> bool:
+    """Whether a record holds out-of-fold probabilities and the training rows they belong to, or neither."""
     if not isinstance(record, dict) or "found" not in record:
         return False
     found, (n_train, n_classes) = record["found"], shape
@@ -151,8 +151,8 @@ def fits_held_out(record: Any, shape: tuple[int, int]) -> bool:
     return _are_probabilities(probabilities, (len(rows), n_classes))
 
 
-def _fits_common(record: Any, others: set[str]) -> bool:
-    """Whether a record has exactly the fields it should have; the common ones are checked for their types."""
+def _valid_common(record: Any, others: set[str]) -> bool:
+    """Whether a record has the common fields, with valid values, and the `others`, and no more."""
     common = _Common.__annotations__.keys()
     if not isinstance(record, dict) or record.keys() != common | others:
         return False

@@ -1,4 +1,4 @@
-"""Run cells: what is finished is taken from the checkpoints, the rest is computed and kept one by one."""
+"""Run cells: take finished ones from the checkpoints; compute the others and keep each at once."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def run_cells(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Iterator[Outcome]:
-    """Run cells one after the other, each on all cores (or `n_jobs`).
+    """Run cells one after another, each on all cores (or `n_jobs`), and yield each outcome when it is ready.
 
-    Yields the outcome of each in their order, as soon as there is one. Without `checkpoints` none is looked
-    for or kept. `meter` measures the energy of each fit; `verbose` says what is being fitted.
+    Without `checkpoints` all are computed and none is kept. `meter` measures the energy of each fit;
+    `verbose` says what is being fitted.
     """
     for cell in cells:
         record, fit = fetch_record(cell, checkpoints, meter=meter, n_jobs=n_jobs, verbose=verbose)
@@ -44,7 +44,7 @@ def fetch_record(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> tuple[dict[str, Any], Fit | None]:
-    """Return the record of a cell from the checkpoints; or run the cell, keep it, return the fit as well."""
+    """Return the record of a cell from the checkpoints; or run the cell, and return its fit as well."""
     fit = None
 
     def work() -> dict[str, Any]:
@@ -56,25 +56,24 @@ def fetch_record(
 
     if checkpoints is None:
         return work(), fit
-    return checkpoints.once(cell.key, work, cell.fits, cell.most_bytes), fit
+    return checkpoints.get_or_run(cell.key, work, cell.is_valid, cell.most_bytes), fit
 
 
 def run_cells_in_parallel(
     cells: Sequence[Cell], checkpoints: Checkpoints, *, n_jobs: int | None = None, verbose: bool = False
 ) -> list[Outcome]:
-    """Run many small cells side by side in threads, `n_jobs` at a time (default: one a core).
+    """Run many small cells in threads, `n_jobs` at a time (default: one for each core), in their order.
 
-    Each computes on one thread, so that the numbers do not depend on how many there are; `verbose` shows how
-    many are done. The outcomes come in the order of the cells.
+    Each cell computes on one thread, so that the numbers do not depend on `n_jobs`; `verbose` shows progress.
     """
     from joblib import Parallel, delayed
 
     jobs = _jobs(n_jobs)
-    records = {cell.key: checkpoints.get(cell.key, cell.fits, cell.most_bytes) for cell in cells}
-    # Levels of the same images make the same cell; and the longest first, so that none is left to the end.
+    records = {cell.key: checkpoints.get(cell.key, cell.is_valid, cell.most_bytes) for cell in cells}
+    # Two levels with the same images are one cell. The longest go first, so that none starts at the end.
     missing = {cell.key: cell for cell in cells if records[cell.key] is None}
     order = sorted(missing.values(), key=_effort, reverse=True)
-    # Threads: linear algebra and convolutions leave the interpreter free, and nothing has to be copied.
+    # Threads suffice, as linear algebra and convolutions release the GIL, and nothing has to be copied.
     parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch=jobs)
     with Progress(len(order), "fitting", unit="cell", enabled=verbose) as progress, _one_thread_each(order):
         for cell, record in parallel(delayed(_run)(cell) for cell in order):
@@ -97,7 +96,7 @@ def _effort(cell: Cell) -> tuple[bool, int]:
 
 @contextmanager
 def _one_thread_each(cells: Sequence[Cell]) -> Iterator[None]:
-    """Give each cell one thread of BLAS, of OpenMP and, where a network is trained, of torch."""
+    """Limit each cell to one thread of BLAS, of OpenMP and, where a network is trained, of torch."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):

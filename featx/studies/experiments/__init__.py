@@ -1,20 +1,6 @@
-"""Experiments described by one small TOML file: re-runnable, and resumable after a kill."""
+"""Experiments, each described by one small TOML file; they can be run again, and resumed after a kill."""
 
-from featx.studies.experiments.experiment import (
-    ENVIRONMENT,
-    EXPERIMENT,
-    Experiment,
-    experiment_of,
-    load_experiment,
-)
-from featx.studies.experiments.schema import KINDS, TABLES
+from featx.studies.experiments.experiment import Experiment, load_experiment, parse_experiment
+from featx.studies.experiments.schema import TABLES
 
-__all__ = [
-    "ENVIRONMENT",
-    "EXPERIMENT",
-    "KINDS",
-    "TABLES",
-    "Experiment",
-    "experiment_of",
-    "load_experiment",
-]
+__all__ = ["TABLES", "Experiment", "load_experiment", "parse_experiment"]

@@ -1,4 +1,4 @@
-"""One experiment: read from a TOML file, written to one, and run into its folder."""
+"""An experiment: read it from a TOML file, run it into its folder, and write it there."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ from featx.studies.comparison import (
     compare,
 )
 from featx.studies.curves import LearningCurve, learning_curve
-from featx.studies.experiments.schema import TABLES, check
+from featx.studies.experiments.schema import TABLES, check_content
 from featx.studies.output import removed_if_unused
 
-#: What a run leaves beside its results: the experiment as it was run, and on what.
+#: What a run leaves beside its results: the experiment as it was run, and the machine and versions.
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
-#: Suffixes of files: a name with one of them is a path. Names of weights have dots as well.
+#: A name that ends in one of these is a path; a dot alone is no sign, as names of weights have dots.
 _SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
-
-#: Largest experiment file that is read; a real one has a few lines.
+#: The largest experiment file that is read; a real one has a few lines.
 _MOST_BYTES = 2**20
 
 Result = Comparison | RegressionComparison | TaskComparisons | LearningCurve
@@ -44,17 +43,18 @@ class Experiment:
     Attributes
     ----------
     kind : {"compare", "curve"}
+        Which of the two.
     output : Path
         Folder of the results.
     source : str
         The data, as on the command line.
     options : dict
-        Keywords of `featx.compare` or `featx.learning_curve`, with ``"random"`` for random weights. None is
-        the same as not given, and what is no key of this kind of experiment is left out.
+        Keywords of `featx.compare` or `featx.learning_curve`, with ``"random"`` for random weights. Values of
+        None, and keys that this kind of experiment does not have, are dropped.
     base : Path
-        Folder that relative paths are relative to; they are made absolute.
+        Folder that relative paths start from; all paths are made absolute.
     origin : Path or None
-        The file it was read from.
+        The file that the experiment was read from.
     """
 
     kind: str
@@ -73,20 +73,20 @@ class Experiment:
         if kept.get("weights") == OPTIONS["weights"].default:
             del kept["weights"]
         if "weights" in kept:
-            kept["weights"] = _located(kept["weights"], base)
+            kept["weights"] = _absolute(kept["weights"], base)
         if not is_features(self.source):
             kept.setdefault("backbones", list(OPTIONS["backbones"].default))
         kept.setdefault("seed", OPTIONS["seed"].default)
         for name, value in (
             ("options", kept),
             ("output", base / os.path.expanduser(self.output)),
-            ("source", _located(self.source, base)),
+            ("source", _absolute(self.source, base)),
         ):
             object.__setattr__(self, name, value)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keywords of `featx.compare` or `featx.learning_curve`."""
+        """The options as keywords of `featx.compare` or `featx.learning_curve`."""
         found = dict(self.options)
         if found.get("weights") == "random":
             found["weights"] = None
@@ -97,7 +97,7 @@ class Experiment:
     def run(
         self, *, verbose: bool = False, command: str | None = None, force: bool = False
     ) -> tuple[Result, Path]:
-        """Run the experiment, or go on with it: finished work that its folder holds is not done again.
+        """Run the experiment, or resume it: finished work in its folder is not done again.
 
         Parameters
         ----------
@@ -106,26 +106,26 @@ class Experiment:
         command : str, optional
             The command that the report shows; default: running the experiment file.
         force : bool, default=False
-            Write where `check_output` would refuse to.
+            Write even where `check_output` would refuse to.
 
         Returns
         -------
         result
-            What `featx.compare` or `featx.learning_curve` returned, saved into the folder.
+            What `featx.compare` or `featx.learning_curve` returned; it is saved in the folder.
         report : Path
-            The page.
+            The report page.
 
         Raises
         ------
         OutputError
-            As `check_output`.
+            See `check_output`.
         FeatxError
-            As these functions.
+            See `featx.compare` and `featx.learning_curve`.
         """
         self.check_output(force=force)
         work: Any = compare if self.kind == "compare" else learning_curve
         with removed_if_unused(self.output) as folder:
-            with self._recorded(folder):
+            with self._keep_file(folder):
                 result = work(self.source, resume=folder, verbose=verbose, **self.arguments)
             environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
             write_atomically(folder / ENVIRONMENT, environment + "\n")
@@ -133,40 +133,40 @@ class Experiment:
             return result, result.save(folder)
 
     @contextlib.contextmanager
-    def _recorded(self, folder: Path) -> Iterator[None]:
-        """Write the experiment file into its folder; if nothing could begin, leave there what there was."""
+    def _keep_file(self, folder: Path) -> Iterator[None]:
+        """Write the experiment file into its folder; restore the file before if no work was finished."""
         copy = folder / EXPERIMENT
-        before, begun = _text_of(copy), _kept(folder)
+        before, begun = _read_text(copy), _finished_bytes(folder)
         if before is None or self.origin is None or not os.path.samefile(copy, self.origin):
             write_atomically(copy, self.to_toml(beside=folder))
         try:
             yield
         except FeatxError:
-            if _kept(folder) == begun and before is not None:
+            if _finished_bytes(folder) == begun and before is not None:
                 write_atomically(copy, before)
-            elif _kept(folder) == begun == 0:
+            elif _finished_bytes(folder) == begun == 0:
                 copy.unlink(missing_ok=True)
             raise
 
     def check_output(self, *, force: bool = False) -> None:
-        """Refuse to write where an experiment must not without being told to; nothing is written here.
+        """Refuse an output, or a new cache, where an experiment must not write unless told to.
 
         Parameters
         ----------
         force : bool, default=False
-            Refuse nothing but what cannot be a folder.
+            Refuse only an output that cannot be a folder.
 
         Raises
         ------
         OutputError
-            The output, or a cache that is not there yet, lies outside of the folder of the file that the
-            experiment was read from; or the output holds what another study, or somebody else, has written.
+            The output, or a cache that does not exist yet, lies outside the folder of the experiment file; or
+            the output holds files of another study or of somebody else.
         """
         if self.origin is not None and not force:
             home = self.origin.resolve().parent
             cache = self.options.get("cache")
             for option, place in (("[experiment] output", str(self.output)), ("[run] cache", cache)):
-                # A cache that is in use already is as good a place as it was.
+                # A cache that is in use already may stay where it is.
                 if place is None or (option == "[run] cache" and _in_use(place)):
                     continue
                 if not Path(os.path.realpath(place)).is_relative_to(home):
@@ -178,7 +178,7 @@ class Experiment:
         output_folder(self.output, Study.of(self.kind, self.source), force=force, option=option)
 
     def to_toml(self, *, beside: Path) -> str:
-        """Return the text of the experiment file in the folder `beside`, which is its output."""
+        """Return the text of the experiment file as it is written into its output folder, `beside`."""
         output = os.path.relpath(self.output.resolve(), beside.resolve())
         given = {"kind": self.kind, "output": output, "source": self.source, **self.options}
         lines = ["# The experiment as it was run; to run it again, or to go on: featx run experiment.toml"]
@@ -194,17 +194,18 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     Parameters
     ----------
     path : path-like
-        A TOML file, as in `schema`. Paths in it are relative to its folder.
+        A TOML file, as in `featx.studies.experiments.schema`. Paths in it are relative to its folder.
 
     Returns
     -------
     Experiment
+        Its contents, checked.
 
     Raises
     ------
     InputError
-        The file cannot be read or is no TOML, or says something that is not in the schema; the message names
-        file, table and key.
+        The file cannot be read, is not TOML, or does not follow the schema; the message names file, table and
+        key.
     """
     file = Path(path)
     with as_one_error(lambda reason: InputError(f"{file}: {reason}")):
@@ -216,62 +217,45 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
             raise InputError(f"{file}: not UTF-8 text, so no TOML file") from None
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise InputError(f"{file}: not valid TOML: {reason_of(error)}") from None
-    return experiment_of(content, file.resolve().parent, place=str(file), origin=file)
+    return parse_experiment(content, file.resolve().parent, place=str(file), origin=file)
 
 
-def experiment_of(
+def parse_experiment(
     content: Mapping[str, Any], base: Path, *, place: str = "experiment", origin: Path | None = None
 ) -> Experiment:
-    """Return the experiment that plain data describes.
-
-    Parameters
-    ----------
-    content : mapping of str to mapping
-        As in a file.
-    base : Path
-        Folder that relative paths are relative to.
-    place : str
-        What messages call it.
-    origin : Path, optional
-        The file it was read from.
-
-    Raises
-    ------
-    InputError
-        As `load_experiment`.
-    """
-    check(content, place)
+    """Return the experiment that the tables of a file describe; messages call it `place`."""
+    check_content(content, place)
     options = {name: value for keys in content.values() for name, value in keys.items()}
-    told = content["experiment"]
-    return Experiment(told["kind"], Path(told["output"]), content["data"]["source"], options, base, origin)
+    own = content["experiment"]
+    return Experiment(own["kind"], Path(own["output"]), content["data"]["source"], options, base, origin)
 
 
-def _text_of(file: Path) -> str | None:
-    """Return the text of a file; None where there is none, or none that featx wrote."""
+def _read_text(file: Path) -> str | None:
+    """Return the text of a file; None if there is none, or one that featx cannot have written."""
     try:
         return read_regular(file, at_most=_MOST_BYTES).decode("utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _kept(folder: Path) -> int:
-    """Return the bytes of finished work in the folder."""
-    return sum(journal.stat().st_size for journal in folder.glob("*.journal") if journal.is_file())
+def _finished_bytes(folder: Path) -> int:
+    """Return the size of the checkpoints in the folder."""
+    return sum(file.stat().st_size for file in folder.glob("*.journal") if file.is_file())
 
 
 def _in_use(cache: str) -> bool:
-    """Return whether this is the folder of a cache that holds something."""
+    """Return whether this is the folder of a cache that is not empty."""
     from featx.cache import Cache
 
     with as_one_error(lambda reason: OutputError(f"{cache}: cannot be looked at ({reason})")):
         return os.path.isdir(cache) and not Cache(cache).is_empty()
 
 
-def _located(name: str, base: Path) -> str:
-    """Return a path, one that exists or is written as one, as an absolute path; any other word as it is."""
+def _absolute(name: str, base: Path) -> str:
+    """Return what exists, or looks like a path, as an absolute path; any other name as it is."""
     path = base / os.path.expanduser(name)
-    written_so = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
-    return str(path.absolute()) if written_so or os.path.exists(path) else name
+    looks_like_path = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
+    return str(path.absolute()) if looks_like_path or os.path.exists(path) else name
 
 
 def _toml(value: Any) -> str:
@@ -281,5 +265,5 @@ def _toml(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    # A JSON string is a TOML basic string as long as only control characters are escaped; and DEL is one.
+    # A JSON string is a TOML string if only control characters are escaped; DEL is one that JSON leaves.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,10 +1,10 @@
-"""What an experiment file may say: its tables and keys, and what each value must be.
+"""The schema of experiment files: tables, keys, and the type of each value.
 
 ::
 
     [experiment]
     kind = "curve"                 # or "compare"
-    output = "out"                 # folder of the results, below this file's (elsewhere: --force)
+    output = "out"                 # folder of the results, inside this file's folder (elsewhere: --force)
 
     [data]
     source = "photos"              # as DATA on the command line; a path is relative to this file
@@ -12,7 +12,7 @@
 
     [network]
     backbones = ["mobilenet_v2"]
-    # weights ("random" for random ones), layer, pooling, image_size, precision
+    # weights (also "random"), layer, pooling, image_size, precision
 
     [methods]
     classifiers = ["logreg", "lda"]
@@ -20,15 +20,15 @@
     # epochs; compare: regressors, ensemble; curve: protocol, augment
 
     [draws]
-    seeds = 10                     # compare: drawn splits; curve: draws
-    shots = [1, 2, 5, 10, "all"]   # of curve only
+    seeds = 10                     # compare: number of splits; curve: number of draws
+    shots = [1, 2, 5, 10, "all"]   # curve only
 
     [run]
     seed = 0
     # engine, device, batch_size, cache, n_jobs; compare: n_boot
 
-The keys are parameters of `featx.compare` and `featx.learning_curve`. All but ``kind``, ``output`` and
-``source`` may be left out, and then have the defaults of these functions.
+The keys are parameters of `featx.compare` and `featx.learning_curve`, with the same defaults; only ``kind``,
+``output`` and ``source`` are required.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from featx.errors import InputError, UnknownName
 from featx.options import KINDS, OPTIONS, Option
 from featx.options.checks import check_text
 
-#: A number beyond this is none that any option takes.
+#: No option takes a larger number.
 LARGEST = 2**31 - 1
 
 
 def _text(value: Any) -> bool:
-    # A null byte is no part of any path or name.
+    # No path or name has a null byte in it.
     return isinstance(value, str) and "\0" not in value
 
 
@@ -65,7 +65,7 @@ def _shots(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(_whole(k) or k == "all" for k in value)
 
 
-#: What the value of an option must be, by the form of the option: a test, and what it expects in words.
+#: For each form of option, the check of a value and what it expects in words.
 FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "text": (_text, "a text"),
     "names": (_texts, "a text or a list of texts"),
@@ -80,7 +80,7 @@ _OWN = {
     "experiment": ("kind", "output"),
     "data": ("source",),
 }
-#: Tables and keys: those of an experiment alone, and the options that experiments have.
+#: Tables and their keys: those of experiments alone, and the options of `featx.options` in experiments.
 TABLES: dict[str, dict[str, Option]] = {
     table: {name: Option(name, "", check_text) for name in _OWN.get(table, ())}
     | {option.name: option for option in OPTIONS.values() if option.table == table}
@@ -89,28 +89,14 @@ TABLES: dict[str, dict[str, Option]] = {
 REQUIRED = (("experiment", "kind"), ("experiment", "output"), ("data", "source"))
 
 
-def check(content: Mapping[str, Any], place: str) -> None:
-    """Refuse what is not in the schema.
-
-    Parameters
-    ----------
-    content : mapping
-        The parsed file.
-    place : str
-        Its name, for messages.
-
-    Raises
-    ------
-    InputError
-        A table or key is unknown (with the nearest known), missing, of another kind of experiment, or has a
-        value of another type; the message names file, table and key.
-    """
+def check_content(content: Mapping[str, Any], place: str) -> None:
+    """Refuse a parsed file that does not follow the schema, naming file (`place`), table and key."""
     for table, keys in content.items():
         if table not in TABLES:
             raise InputError(f"{place}: {UnknownName('table', table, TABLES)}")
         if not isinstance(keys, Mapping):
-            raise InputError(f"{place}: {table} must be a table, [{table}], got {_said(keys)}")
-        # Before what is missing: a mistyped key is not there under its own name.
+            raise InputError(f"{place}: {table} must be a table, [{table}], got {_show(keys)}")
+        # Unknown keys come before missing ones: a mistyped key is both.
         for key in keys:
             if key not in TABLES[table]:
                 raise InputError(f"{place}: [{table}] {UnknownName('key', key, TABLES[table])}")
@@ -119,7 +105,7 @@ def check(content: Mapping[str, Any], place: str) -> None:
             raise InputError(f"{place}: [{table}] needs the key {key!r}")
     kind = content["experiment"]["kind"]
     if kind not in KINDS:
-        named = kind if isinstance(kind, str) else _said(kind)
+        named = kind if isinstance(kind, str) else _show(kind)
         raise InputError(f"{place}: [experiment] kind: {UnknownName('kind', named, KINDS)}")
     for table, keys in content.items():
         for key, value in keys.items():
@@ -129,11 +115,11 @@ def check(content: Mapping[str, Any], place: str) -> None:
                 raise InputError(f"{place}: [{table}] {key} is for kind {only}; this is {kind}")
             fits, expected = FORMS[known[key].form]
             if not fits(value):
-                raise InputError(f"{place}: [{table}] {key} must be {expected}, got {_said(value)}")
+                raise InputError(f"{place}: [{table}] {key} must be {expected}, got {_show(value)}")
 
 
-def _said(value: Any) -> str:
-    """Return a value as a message shows it: shortened if it is long, whatever its type."""
+def _show(value: Any) -> str:
+    """Return the representation of a value, shortened for a message."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
         return f"a number beyond {LARGEST}"
     text = repr(value)

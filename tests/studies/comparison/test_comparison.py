@@ -1,4 +1,4 @@
-"""The main job on small images: identical splits, sound results, everything written or nothing."""
+"""The comparison on small images: identical splits, sound results, everything written or nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_metrics_agree_with_the_confusion_matrix(result):
             assert interval.value <= interval.high + 1e-9
 
 
-def test_the_majority_floor_is_chance_and_colours_are_easy(result):
+def test_the_majority_reference_is_chance_and_colours_are_easy(result):
     by_name = {m.name: m for m in result.methods}
     assert by_name["majority"].metrics["top1"].value == pytest.approx(1 / 3)
     assert by_name["pixels"].metrics["top1"].value > 0.9

@@ -1,4 +1,4 @@
-"""Outcomes of earlier runs: found for exactly the same work, and told under the names of this run."""
+"""Outcomes of earlier runs are found for exactly the same work only, and the result says so."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(monkeypatch):
 
 @pytest.fixture
 def tuned(run):
-    """The modes that are trained, as they are."""
+    """The fine-tuning modes that are trained, in order."""
     return lambda: [name.removeprefix("finetune-") for name in run if name.startswith("finetune-")]
 
 
@@ -55,7 +55,7 @@ def table(place: Path, rows, columns=("path", "label", "split")) -> Path:
 
 
 def wide(root: Path) -> Path:
-    """Photos of which the middle third alone gets into an embedding."""
+    """Photos of which only the middle third reaches an embedding."""
     write_photos(root, 6)
     for path in root.rglob("*.png"):
         middle = np.asarray(Image.open(path).resize((32, 32)))
@@ -64,7 +64,7 @@ def wide(root: Path) -> Path:
 
 
 def paint(root: Path) -> None:
-    """Another left edge, which no centre crop comes near."""
+    """Change the left edge, which no centre crop contains."""
     for path in root.rglob("*.png"):
         pixels = np.array(Image.open(path))
         pixels[:, :12] = 255
@@ -247,14 +247,14 @@ def test_of_several_splits_every_fit_is_counted(rows, fitted, tmp_path):
 
 @pytest.fixture(scope="module")
 def earlier(rows, tmp_path_factory):
-    """What a run with one probe leaves in its journal, and its numbers."""
+    """What a run with one probe leaves in its checkpoints, and its numbers."""
     place = tmp_path_factory.mktemp("earlier")
     result = compare(rows, **KEPT | {"classifiers": "lda"}, resume=place)
     return (place / CHECKPOINT_FILE).read_bytes(), [m.metrics for m in result.methods]
 
 
 def forged(content, change):
-    """The same journal with every outcome changed, under the same keys and with right checksums."""
+    """The same file with every outcome changed, under the same keys and with right checksums."""
     made = b""
     for record in content.splitlines():
         _, _, key, time, text = record.split(b" ", 4)
@@ -340,8 +340,8 @@ def test_a_cell_of_a_curve_is_found_by_its_definition(rows, tmp_path, monkeypatc
 def test_a_cell_that_cannot_be_one_is_computed_again(rows, tmp_path, change):
     options = {"classifiers": "lda", "shots": 2, "seeds": 1}
     first = learning_curve(rows, **options, resume=tmp_path)
-    journal = tmp_path / "cells.journal"
-    journal.write_bytes(forged(journal.read_bytes(), change))
+    file = tmp_path / "cells.journal"
+    file.write_bytes(forged(file.read_bytes(), change))
     again = learning_curve(rows, **options, resume=tmp_path)
     assert again.cells == {"computed": 1, "resumed": 0}
     assert again.draws[0].metrics == first.draws[0].metrics

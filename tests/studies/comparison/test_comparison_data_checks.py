@@ -1,4 +1,4 @@
-"""A comparison says what was trained on and tested on, and which labels look wrong; and shows it."""
+"""A comparison reports test images among the training images, and labels that look wrong."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scene(seed: int, weak: tuple[int, int, int]) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """20 and 8 images a class; two test images are smaller or plain copies; one wrong label and one twice."""
+    """20 and 8 images per class: two test images are copies, one image has a wrong label, one has two."""
     root = tmp_path_factory.mktemp("hygiene") / "data"
     for k, (name, weak) in enumerate(CLASSES.items()):
         for part, n in (("train", 20), ("test", 8)):
@@ -53,7 +53,7 @@ def data(tmp_path_factory):
 
 
 def knowing(embeddings, y, train, test, **options):
-    """Probabilities of a model that is right, but for one image: the last one of blue in train."""
+    """Probabilities of a model that is right except for one image: the last blue one in train."""
     p = np.full((len(y), 3), 0.05)
     p[np.arange(len(y)), y] = 0.9
     wrong = train[y[train] == 0].max()

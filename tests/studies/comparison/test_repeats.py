@@ -1,4 +1,4 @@
-"""The comparison over several drawn splits: the same as one by one, from one extraction, tested with care."""
+"""Comparisons over several splits: equal to single ones, from one extraction, with corrected tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from featx.metrics import corrected_resampled_t_test
 from featx.report import render
 from featx.results import ComparisonResult, RegressionResult
 from featx.studies.across_datasets import compare_over_datasets
-from featx.studies.comparison.multiple_tests import adjust_p_values
+from featx.studies.comparison.repeats import adjust_p_values
 
 SMALL = {"backbones": BACKBONE, "n_boot": 50} | {k: v for k, v in QUICK.items() if k != "backbone"}
 FAST = {"classifiers": ["lda", "knn"], "baseline": "none"}
@@ -45,7 +45,7 @@ def test_the_images_meet_the_network_once(result, hard_photos, home):
     assert compare(hard_photos, **SMALL, **FAST, seeds=2, cache=home / "cache").forward_passes == 0
 
 
-def test_every_method_is_there_on_every_split_and_the_floors_too(result):
+def test_every_method_is_there_on_every_split_and_the_references_too(result):
     repeats = result.repeats
     assert repeats.seeds == [3, 4, 5, 6]
     assert (repeats.n_train, repeats.n_test) == ([27] * 4, [9] * 4)
@@ -82,7 +82,7 @@ def test_the_best_mean_comes_first_and_the_others_are_tested_against_it(result):
             found = method.versus_best
             assert found["method"] == best.name
             assert (found["p_value"], found["difference"]) == (test.p_value, test.difference)
-            # Of two competing methods there is one pair, so nothing to adjust; floors do not compete.
+            # Of two competing methods there is one pair, so nothing to adjust; references do not compete.
             assert found["p_holm"] == (None if method.kind == "floor" else pytest.approx(test.p_value))
 
 

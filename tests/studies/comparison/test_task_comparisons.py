@@ -214,7 +214,7 @@ def test_groups_and_given_splits_hold_for_every_task(table, tmp_path):
             backbones=[], network=Network(), reading=Reading(), run=Run(), test_size=0.25, seed=0,
         )  # fmt: skip
         for task in material.tasks.values():
-            one = material.of(task)
+            one = material.of_task(task)
             yield one, one.split(0.25, 0)
 
     for one, split in splits(tmp_path / "g.csv"):

@@ -1,4 +1,4 @@
-"""The crossing: where it is, where it is not, and how sure that is."""
+"""The crossing: its place, its interval, and cases without one."""
 
 from __future__ import annotations
 

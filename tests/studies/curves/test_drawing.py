@@ -1,4 +1,4 @@
-"""Draws: nested, balanced, the same for everyone, and round the groups."""
+"""Draws: nested, balanced, the same for all methods, and alternating between groups."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from featx.errors import InputError, UnknownName
-from featx.studies.curves.drawing import Level, check_shots, draw, find_levels
-from featx.studies.curves.protocols import get_protocol
+from featx.studies.curves.drawing import Level, check_shots, draw, find_levels, get_protocol
 
 Y = np.repeat([0, 1, 2], [10, 4, 7])
 TRAIN = np.flatnonzero(np.arange(21) % 7 != 3)

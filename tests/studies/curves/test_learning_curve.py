@@ -1,4 +1,4 @@
-"""The learning curve: the same draws for all, one extraction, and a killed run that goes on where it was."""
+"""Learning curves: the same draws for all methods, one extraction, and a killed run that is resumed."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FAST = SMALL | {"classifiers": ["naive-bayes", "lda"], "shots": (1, 3, "all"), "
 
 
 def metrics(result):
-    """Every number of every cell, as text: equal only to the last digit."""
+    """Every number of every cell, as text: equal texts are equal to the last digit."""
     return json.dumps([[d.method, d.shots, d.draw, d.metrics] for d in result.draws])
 
 
 @pytest.fixture
 def noisy(tmp_path):
-    """Photos of which some are of the wrong class, so that no method is always right."""
+    """Photos, some in the folder of a wrong class, so that no method is always right."""
     root = write_photos(tmp_path / "noisy", 8)
     write_photos(root, 3, colours={"crimson": (60, 130, 220), "leaf": (200, 30, 50)}, seed=77)
     return root
@@ -41,7 +41,7 @@ def noisy(tmp_path):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    """From ``no_work()`` on, to fit a cell is a failure."""
+    """After ``no_work()``, fitting a cell fails the test."""
 
     def forbid():
         def run(cell, **options):

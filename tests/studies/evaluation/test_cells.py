@@ -1,4 +1,4 @@
-"""A cell: its key names all that decides its outcome, and its outcome does not depend on who asks for it."""
+"""Cells: the key names everything that decides the outcome, and the outcome depends on nothing else."""
 
 from __future__ import annotations
 
@@ -151,10 +151,10 @@ def test_a_regressor_is_kept_and_found_by_its_definition(tmp_path, monkeypatch):
 def test_predicted_numbers_that_cannot_be_are_predicted_again(rows, tmp_path):
     cell = Cell(probe_method("ridge", task="numbers"), replace(rows, n_classes=None), SPLIT, 0, "values")
     record, _ = cell.run()
-    assert cell.fits(record | {"cv_score": float(record["cv_score"])})
+    assert cell.is_valid(record | {"cv_score": float(record["cv_score"])})
     for broken in (record["values"][:-1], record["values"] * np.nan, record["values"].tolist(), None):
-        assert not cell.fits(record | {"values": broken})
-    assert not cell.fits(record | {"labels": record["values"]})
+        assert not cell.is_valid(record | {"values": broken})
+    assert not cell.is_valid(record | {"labels": record["values"]})
 
 
 def test_records_of_an_older_format_are_computed_again(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Experiments as files: strict, complete, re-runnable from where they lie, and never done twice."""
+"""Experiment files: strict, complete, run again from their folder, and no work done twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from featx.cli import main
 from featx.errors import DatasetError, InputError, UnknownName
 from featx.results import CurveResult
 from featx.studies.evaluation import cells
-from featx.studies.experiments import TABLES, experiment_of, load_experiment
+from featx.studies.experiments import TABLES, load_experiment, parse_experiment
 
 NETWORK = f"""
 [network]
@@ -117,9 +117,9 @@ def test_all_that_can_be_said_survives_being_written(tmp_path):
         "draws": {"shots": [1, "all"], "seeds": 3},
         "run": {"seed": 5, "batch_size": "auto", "cache": "c", "n_jobs": 2},
     }
-    experiment = experiment_of(content, tmp_path)
+    experiment = parse_experiment(content, tmp_path)
     text = experiment.to_toml(beside=experiment.output)
-    again = experiment_of(tomllib.loads(text), experiment.output)
+    again = parse_experiment(tomllib.loads(text), experiment.output)
     assert again.arguments == experiment.arguments
     assert again.output.resolve() == experiment.output.resolve()
     assert experiment.arguments["weights"] == "MobileNet_V2_Weights.IMAGENET1K_V1"

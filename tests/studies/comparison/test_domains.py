@@ -1,4 +1,4 @@
-"""Trained on one domain, tested on another: the protocol, what is written, and what is refused."""
+"""Train on one domain, test on another: the protocol, the files, and what is refused."""
 
 from __future__ import annotations
 

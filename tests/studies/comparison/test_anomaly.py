@@ -1,4 +1,4 @@
-"""Detectors compared by class, images scored without classes: what is said, written and refused."""
+"""Compare detectors by class, score images without classes: results, files, and what is refused."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_what_is_written_can_be_read(result, tmp_path):
             DatasetError,
             "no anomalous test images",
         ),
-        (lambda: compare_detectors(blobs(), blobs()), InputError, "say which of their classes are normal"),
+        (lambda: compare_detectors(blobs(), blobs()), InputError, "say which of its classes are normal"),
         (lambda: compare_detectors(blobs(), detectors="knnn"), UnknownName, "did you mean knn"),
         (lambda: find_anomalies(blobs().subset([0]), blobs()), DatasetError, "1 normal images to train on"),
         (
