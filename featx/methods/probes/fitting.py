@@ -315,6 +315,12 @@ def _two_folds(folds: Folds, labels) -> Folds:
 def fit_model(model, rows, labels, jobs, *, path: bool = False):
     """Fit `model` with a suitable number of threads; with `path` its last step is a logistic regression."""
     with threadpool_limits(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
+        if not path and isinstance(model, CalibratedClassifierCV) and model.method == "temperature":
+            # scikit-learn 1.9 takes labels for columns of the scores here, and reads beyond them.
+            classes, codes = np.unique(labels, return_inverse=True)
+            model.fit(rows, codes)
+            model.classes_ = classes
+            return model
         if not path:
             return model.fit(rows, labels)
         for _, step in model.steps[:-1]:
