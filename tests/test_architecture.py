@@ -63,12 +63,13 @@ def test_no_module_is_crowded(path):
         "import featx.cli",
         "import featx.inputs.image, featx.cache, featx.results, featx.options",
         "import featx.data, featx.data.features, featx.data.splits",
+        "import featx.metrics",
     ],
 )
 def test_light_imports_load_nothing_heavy(statement):
     code = (
         f"import sys; {statement}; "
-        "heavy = 'torch', 'torchvision', 'sklearn', 'matplotlib', 'pandas', 'timm'; "
+        "heavy = 'torch', 'torchvision', 'sklearn', 'scipy', 'matplotlib', 'pandas', 'timm'; "
         "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,59 +1,55 @@
-"""Say how good a method is, how sure that is, and whether it is better than another.
+"""Score methods, and say how certain a score or a difference is.
 
-========================  ==================================================================================
-`table`                   the metrics: names, titles, which way is better, how each is computed
-`answers`                 what scoring needs of predicted probabilities
-`classes`                 score predicted classes
-`numbers`                 score predicted numbers
-`anomalies`               score anomaly detectors
-`interval`, `intervals`   how sure a number is: over test images, over draws
-`paired`                  two methods on the same test images
-`repeated`                two methods on repeated splits of the same images
-`families`                many tests at once
-`ranks`                   many methods on many datasets
-`effects`                 how large a difference is, whatever the number of images
-========================  ==================================================================================
+======================  ================================================================================
+`metric`                what describes a metric
+`classes`               metrics of predicted classes; `answers` reduces probabilities to what they need
+`numbers`               metrics of predicted numbers
+`anomalies`             metrics of anomaly detectors
+`intervals`             intervals of a score, over test images or over draws
+`paired`                tests of two methods on the same test images
+`repeated`              tests of two methods on repeated splits of the same images
+`families`              p-values of many tests
+`ranks`                 many methods on many datasets
+`effects`               sizes of differences
+======================  ================================================================================
+
+A new metric is one more entry of ``METRICS`` in the module of its task. Tables, reports, repeated splits,
+curves and ranks read the table here. SciPy is imported by the functions that need it, because reading this
+table must stay fast.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+from featx.metrics import anomalies, classes, numbers
 from featx.metrics.anomalies import AnomalyScores, score_anomalies
 from featx.metrics.answers import Answers, predict_answers, take_answers
 from featx.metrics.classes import score_answers
-from featx.metrics.interval import Interval
+from featx.metrics.effects import cohens_d_z, cohens_g, cohens_h, matched_odds_ratio
+from featx.metrics.families import holm, holm_over_pairs
+from featx.metrics.intervals import FEW_DRAWS, Interval, bootstrap_interval, interval_over_draws, t_interval
 from featx.metrics.metric import Metric
 from featx.metrics.numbers import score_numbers
-from featx.metrics.table import METRICS, names_for
-
-if TYPE_CHECKING:
-    from featx.metrics.effects import cohens_d_z, cohens_g, cohens_h, matched_odds_ratio
-    from featx.metrics.families import holm, holm_over_pairs
-    from featx.metrics.intervals import FEW_DRAWS, bootstrap_interval, interval_over_draws, t_interval
-    from featx.metrics.paired import (
-        PairedErrors,
-        PairedTest,
-        mcnemar_exact,
-        mcnemar_mid_p,
-        paired_difference,
-        sign_flip_test,
-    )
-    from featx.metrics.ranks import RankComparison, critical_difference, rank_methods
-    from featx.metrics.repeated import ResampledTest, corrected_interval, corrected_resampled_t_test
+from featx.metrics.paired import (
+    DifferenceTest,
+    PairedTest,
+    mcnemar_exact,
+    mcnemar_mid_p,
+    paired_difference,
+    sign_flip_test,
+)
+from featx.metrics.ranks import RankComparison, critical_difference, rank_methods
+from featx.metrics.repeated import corrected_interval, corrected_resampled_t_test
 
 __all__ = [
     "FEW_DRAWS",
     "METRICS",
     "AnomalyScores",
     "Answers",
+    "DifferenceTest",
     "Interval",
     "Metric",
-    "PairedErrors",
     "PairedTest",
     "RankComparison",
-    "ResampledTest",
     "bootstrap_interval",
     "cohens_d_z",
     "cohens_g",
@@ -79,15 +75,12 @@ __all__ = [
     "take_answers",
 ]
 
-#: Modules that need SciPy, loaded when one of their names is first used.
-_LATER = ("families", "effects", "intervals", "paired", "repeated", "ranks")
+#: Every metric by name, in the order in which tables show them.
+METRICS: dict[str, Metric] = {
+    metric.name: metric for task in (classes, numbers, anomalies) for metric in task.METRICS
+}
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for later in _LATER:
-            module = importlib.import_module(f"featx.metrics.{later}")
-            if hasattr(module, name):
-                value = globals()[name] = getattr(module, name)
-                return value
-    raise AttributeError(f"module 'featx.metrics' has no attribute {name!r}")
+def names_for(task: str) -> tuple[str, ...]:
+    """Return the names of the metrics of a task, in their order."""
+    return tuple(name for name, metric in METRICS.items() if metric.task == task)

@@ -1,11 +1,12 @@
 """Score how well detectors tell anomalies from normal images, with intervals.
 
-Scores are higher for what is more normal; anomalies are the positives, and an image is called anomalous when
-its score is at or below a threshold.
+A higher score is more normal. Anomalies are the positives: an image is called anomalous when its score is at
+or below a threshold.
 
-Intervals are 95 % percentile bootstrap intervals over test images, resampled within each stratum (normal and
-anomalous images or, in a protocol where each class is normal once, classes), so that every resample has both.
-The same resamples serve all problems of one call, and the interval of their mean is over these.
+Intervals are 95 % percentile bootstrap intervals over test images. Images are resampled within strata, so
+that every resample has normal and anomalous ones: within these two kinds or, in a protocol that takes each
+class as the normal one in turn, within classes. All problems of one call share their resamples; the interval
+of their mean comes from the mean of each resample.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.errors import InputError
-from featx.metrics.interval import Interval, interval_around
+from featx.metrics.intervals import Interval, check_resamples, interval_around
 from featx.metrics.metric import Metric
 
 RECALL = 0.95
@@ -25,14 +26,14 @@ _CHUNK = 2_000_000  # counts held at a time
 
 @dataclass(frozen=True)
 class RankedCounts:
-    """Anomalous and normal images at each distinct score, from the lowest, of each of b resamples.
+    """Number of anomalous and normal images at each distinct score, for each of b resamples.
 
     Attributes
     ----------
     bad, good : ndarray of shape (b, n_scores)
-        Anomalous and normal images with that score.
+        Anomalous and normal images with this score, from the lowest score up.
     bad_so_far, good_so_far : ndarray of shape (b, n_scores)
-        With at most that score.
+        Anomalous and normal images with this score or a lower one.
     """
 
     bad: np.ndarray
@@ -42,18 +43,15 @@ class RankedCounts:
 
 
 def auroc(counts: RankedCounts) -> np.ndarray:
-    """The probability that an anomaly scores below a normal image, ties counting half."""
+    """Return the probability that an anomaly scores below a normal image, ties counting half."""
     n_bad, n_good = counts.bad_so_far[:, -1], counts.good_so_far[:, -1:]
     above = n_good - counts.good_so_far + counts.good / 2
     return (counts.bad * above).sum(axis=1) / (n_bad * n_good[:, 0])
 
 
 def fpr95(counts: RankedCounts) -> np.ndarray:
-    """The share of normal images that are called anomalous where at least 95 % of the anomalies are.
-
-    The threshold is the highest one that is needed for that recall of the anomalies.
-    """
-    # What rounding adds to 95 % of a count must not ask for one anomaly more.
+    """Return the share of normal images at or below the lowest threshold that finds 95 % of the anomalies."""
+    # Less a little: a rounding error in 95 % of a count must not demand one anomaly more.
     at = (counts.bad_so_far >= RECALL * counts.bad_so_far[:, -1:] - 1e-9).argmax(axis=1)
     return np.take_along_axis(counts.good_so_far, at[:, None], axis=1)[:, 0] / counts.good_so_far[:, -1]
 
@@ -66,14 +64,14 @@ METRICS = (
 
 @dataclass(frozen=True)
 class AnomalyScores:
-    """Every metric of anomalies, of each problem and on average.
+    """Every metric of anomalies, by name.
 
     Attributes
     ----------
     each : dict of str to list of Interval
-        By name; one interval for each problem.
+        One interval for each problem.
     mean : dict of str to Interval
-        Over the problems.
+        The mean over the problems.
     """
 
     each: dict[str, list[Interval]]
@@ -88,10 +86,10 @@ def score_anomalies(scores, anomalous, *, strata=None, n_boot: int = 1000, seed:
     scores : array-like of shape (n,) or (n_problems, n)
         Higher = more normal.
     anomalous : array-like of the same shape, bool
-        Which images are anomalies; each problem needs both kinds.
+        Which images are anomalies; each problem needs normal and anomalous ones.
     strata : array-like of shape (n,), optional
-        Within which images are resampled; default: the two kinds. With several problems it is needed, and
-        no stratum may hold both kinds.
+        Stratum of each image; default: normal and anomalous ones. Required with several problems, where no
+        stratum may mix normal and anomalous images of any problem.
     n_boot : int, default=1000
         Resamples; 0 leaves the intervals undefined (NaN).
     seed : int, default=0
@@ -112,8 +110,7 @@ def score_anomalies(scores, anomalous, *, strata=None, n_boot: int = 1000, seed:
             "scores must be finite numbers and anomalous booleans of one shape, "
             f"got {s.shape} and {a.dtype} of {a.shape}"
         )
-    if n_boot < 0:
-        raise InputError(f"n_boot must be 0 or more resamples, got {n_boot}")
+    check_resamples(n_boot)
     for kinds in a:
         if kinds.all() or not kinds.any():
             raise InputError(f"all {len(kinds)} images are of one kind; normal and anomalous ones are needed")
@@ -144,7 +141,7 @@ def _measure(problems: Sequence[_Ranking], counts: np.ndarray) -> dict[str, np.n
 
 
 class _Ranking:
-    """The images of one problem in the order of their scores, those that tie in one group."""
+    """The images of one problem in the order of their scores, ties in one group."""
 
     def __init__(self, scores: np.ndarray, anomalous: np.ndarray):
         self.order = np.argsort(scores, kind="stable")

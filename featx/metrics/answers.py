@@ -1,4 +1,4 @@
-"""Reduce predicted probabilities to what scoring needs: of thousands of classes a small part."""
+"""Reduce predicted probabilities to what scoring needs: those of the predicted and the true class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOGETHER = 4_000_000  # probabilities predicted at a time
 
 
 class Answers(NamedTuple):
-    """What a method says of the test images, as far as metrics look at it.
+    """The predictions for the test images, reduced to what metrics need.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Answers(NamedTuple):
 
 
 def take_answers(y_true, proba, predictions) -> Answers:
-    """Check probabilities, and keep those of the predicted and the true classes.
+    """Check probabilities, and keep those of the predicted and the true class of each image.
 
     Parameters
     ----------
@@ -47,52 +47,6 @@ def take_answers(y_true, proba, predictions) -> Answers:
     InputError
         Shapes disagree, labels are out of range, or rows are no probabilities.
     """
-    y, p, predicted = _checked(y_true, proba, predictions)
-    rows = np.arange(len(y))
-    return Answers(predicted, p[rows, predicted], p[rows, y], p.shape[1])
-
-
-def predict_answers(
-    y: np.ndarray, rows: np.ndarray, n_classes: int, predict: Callable[[np.ndarray], np.ndarray]
-) -> Answers:
-    """Predict some rows, a part at a time where there are many classes, and take the answers.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,), int
-        True classes of all rows.
-    rows : ndarray of int
-        Those to predict.
-    n_classes : int
-    predict : callable
-        Takes some of `rows`, gives their probabilities, (len, n_classes).
-
-    Returns
-    -------
-    Answers
-        With the most probable class as the predicted one.
-
-    Raises
-    ------
-    InputError
-        As `take_answers`, or the classifier knows another number of classes.
-    """
-    step = max(1, _TOGETHER // n_classes)
-    parts = []
-    for at in range(0, len(rows), step):
-        some = rows[at : at + step]
-        probabilities = predict(some)
-        if probabilities.shape[1] != n_classes:
-            raise InputError(
-                f"the classifier knows {probabilities.shape[1]} of {n_classes} classes; each needs a "
-                "training image"
-            )
-        parts.append(take_answers(y[some], probabilities, probabilities.argmax(axis=1)))
-    labels, sure, true, _ = zip(*parts, strict=True)
-    return Answers(np.concatenate(labels), np.concatenate(sure), np.concatenate(true), n_classes)
-
-
-def _checked(y_true, proba, predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     y, p, predicted = np.asarray(y_true), np.asarray(proba, dtype=np.float64), np.asarray(predictions)
     if p.ndim != 2 or 0 in p.shape:
         raise InputError(f"proba must have shape (n_images, n_classes) and be filled, got {p.shape}")
@@ -114,4 +68,41 @@ def _checked(y_true, proba, predictions) -> tuple[np.ndarray, np.ndarray, np.nda
             "proba must hold probabilities, each row 0 or more and summing to 1; "
             f"row {worst} sums to {total[worst]:.4g}"
         )
-    return y.astype(np.int64), p / total[:, None], predicted.astype(np.int64)
+    p = p / total[:, None]
+    y, predicted, rows = y.astype(np.int64), predicted.astype(np.int64), np.arange(n)
+    return Answers(predicted, p[rows, predicted], p[rows, y], k)
+
+
+def predict_answers(
+    y: np.ndarray, rows: np.ndarray, n_classes: int, predict: Callable[[np.ndarray], np.ndarray]
+) -> Answers:
+    """Predict the most probable classes of some rows, in parts where there are many classes.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,), int
+        True classes of all rows.
+    rows : ndarray of int
+        Positions of the rows to predict.
+    n_classes : int
+    predict : callable
+        Takes some of `rows`, returns their probabilities (len, n_classes).
+
+    Raises
+    ------
+    InputError
+        As in `take_answers`, or the classifier knows another number of classes.
+    """
+    step = max(1, _TOGETHER // n_classes)
+    parts = []
+    for at in range(0, len(rows), step):
+        some = rows[at : at + step]
+        probabilities = predict(some)
+        if probabilities.shape[1] != n_classes:
+            raise InputError(
+                f"the classifier knows {probabilities.shape[1]} of {n_classes} classes; each needs a "
+                "training image"
+            )
+        parts.append(take_answers(y[some], probabilities, probabilities.argmax(axis=1)))
+    labels, sure, true, _ = zip(*parts, strict=True)
+    return Answers(np.concatenate(labels), np.concatenate(sure), np.concatenate(true), n_classes)

@@ -1,15 +1,15 @@
 """Score predicted classes: each metric, and its interval over test images.
 
 Intervals are 95 % percentile bootstrap intervals over test images (Efron and Tibshirani, "An Introduction to
-the Bootstrap", 1993, chapter 13). Images are resampled whatever their class: a test set is a sample of
-images, and how many of each class it holds is part of the chance. A resample without any image of a class is
-scored on the other classes, as scikit-learn scores it.
+the Bootstrap", 1993, chapter 13). Images are resampled without regard to class, because the number of images
+of each class in a test set is random too. A resample without any image of a class is scored on the other
+classes, as scikit-learn does.
 
-Two corrections where the percentile bootstrap is known to fail: the resamples of an accuracy of exactly 0 or
-1 are all alike, so its interval is the exact (Clopper-Pearson) one; and where resampling is biased, as for
-the calibration error, the interval is extended to contain the value itself.
+The percentile bootstrap is corrected where it is known to fail: resamples of an accuracy of exactly 0 or 1
+are all equal, so its interval is the exact (Clopper-Pearson) one; and where resampling is biased, as for the
+calibration error, the interval is extended to contain the value itself.
 
-Every metric is a function of sums over images, so a resample is a row of counts W (b, n), and all sums of all
+Every metric is a function of sums over images, so a resample is a row of counts W (b, n), and the sums of all
 resamples are one product W @ M with a sparse M. (`scipy.stats.bootstrap` would score each resample anew.)
 """
 
@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import InputError
 from featx.metrics.answers import Answers
-from featx.metrics.interval import Interval, interval_around
+from featx.metrics.intervals import Interval, check_resamples, intervals_around
 from featx.metrics.metric import Metric
 
 CALIBRATION_BINS = 15
@@ -32,13 +31,13 @@ _CHUNK = 2_000_000  # counts held at a time
 
 @dataclass(frozen=True)
 class ClassSums:
-    """Sums over the n images of each of b resamples; an image that is drawn twice counts twice.
+    """Sums over the n images of each of b resamples; an image drawn twice counts twice.
 
     Attributes
     ----------
     n : int
     actual, called, hit : ndarray of shape (b, n_classes)
-        Images of each class, predicted as it, and both.
+        Images of each class, images predicted as it, and images that are both.
     gaps : ndarray of shape (b, `CALIBRATION_BINS`)
         Sum of (right - confidence) of the images in each bin of confidence.
     """
@@ -51,48 +50,48 @@ class ClassSums:
 
     @property
     def n_occurring(self) -> np.ndarray:
-        """Classes with an image or a prediction, (b,)."""
+        """Number of classes with an image or a prediction, ndarray of shape (b,)."""
         return ((self.actual > 0) | (self.called > 0)).sum(axis=1)
 
     @property
     def recall(self) -> np.ndarray:
-        """Of each class; 0 where it has no image."""
+        """Recall of each class, ndarray of shape (b, n_classes); 0 where it has no image."""
         return self.hit / np.maximum(self.actual, 1)
 
 
 def is_right(y: np.ndarray, given: Answers) -> np.ndarray:
-    """1 for each image with the right label, else 0."""
+    """Return 1 for each image with the right label, else 0."""
     return (y == given.labels).astype(np.float64)
 
 
 def log_loss(y: np.ndarray, given: Answers) -> np.ndarray:
-    """-log(probability of the true class), in nats; probabilities are clipped at 2.2e-16."""
+    """Return -log(probability of the true class), in nats; probabilities are clipped at 2.2e-16."""
     return -np.log(np.clip(given.true, np.finfo(np.float64).eps, 1.0))
 
 
 def balanced_accuracy(sums: ClassSums) -> np.ndarray:
-    """Mean recall of the classes that have an image."""
+    """Return the mean recall of the classes that have an image."""
     return sums.recall.sum(axis=1) / (sums.actual > 0).sum(axis=1)
 
 
 def macro_precision(sums: ClassSums) -> np.ndarray:
-    """Mean precision of the classes that have an image or a prediction, 0 where undefined."""
+    """Return the mean precision of the classes that have an image or a prediction, 0 where undefined."""
     return (sums.hit / np.maximum(sums.called, 1)).sum(axis=1) / sums.n_occurring
 
 
 def macro_recall(sums: ClassSums) -> np.ndarray:
-    """Mean recall of the same classes."""
+    """Return the mean recall of the classes that have an image or a prediction."""
     return sums.recall.sum(axis=1) / sums.n_occurring
 
 
 def macro_f1(sums: ClassSums) -> np.ndarray:
-    """Mean F1 of the same classes."""
+    """Return the mean F1 of the classes that have an image or a prediction."""
     f1 = 2 * sums.hit / np.maximum(sums.actual + sums.called, 1)
     return f1.sum(axis=1) / sums.n_occurring
 
 
 def calibration_error(sums: ClassSums) -> np.ndarray:
-    """Expected calibration error over 15 bins of equal width (Guo et al. 2017, eq. 3)."""
+    """Return the expected calibration error over 15 bins of equal width (Guo et al. 2017, eq. 3)."""
     return np.abs(sums.gaps).sum(axis=1) / sums.n
 
 
@@ -120,7 +119,7 @@ def score_answers(
     n_boot : int, default=1000
         Resamples; 0 leaves the intervals undefined (NaN).
     seed : int, default=0
-        Seed of the resamples: the same images are drawn for every method with as many test images.
+        Seed of the resamples. Methods with equally many test images get the same draws.
 
     Returns
     -------
@@ -134,8 +133,7 @@ def score_answers(
     """
     from scipy.stats import binomtest
 
-    if n_boot < 0:
-        raise InputError(f"n_boot must be 0 or more resamples, got {n_boot}")
+    check_resamples(n_boot)
     y = np.asarray(y_true).astype(np.int64)
     n, k = len(y), given.n_classes
     summands = _summands(y, given)
@@ -148,10 +146,7 @@ def score_answers(
         rows = rng.integers(0, n, (b, n)) + n * np.arange(b)[:, None]
         counts = np.bincount(rows.ravel(), minlength=b * n).reshape(b, n)
         drawn.append(_measure((summands.T @ counts.T.astype(np.float64)).T, n, k))
-    scores = {}
-    for name, value in values.items():
-        draws = np.concatenate([part[name] for part in drawn]) if drawn else np.empty(0)
-        scores[name] = interval_around(float(value[0]), draws)
+    scores = intervals_around(values, drawn)
     right = int((y == given.labels).sum())
     if n_boot and right in (0, n):
         exact = binomtest(right, n).proportion_ci(0.95, method="exact")
@@ -160,15 +155,14 @@ def score_answers(
 
 
 def _summands(y: np.ndarray, given: Answers) -> Any:
-    """Write down what each image adds to the per-image metrics and to the counts of `ClassSums`."""
-    # SciPy takes longer to import than everything that only reads the table of metrics.
+    """Return, as a sparse matrix, what each image adds to the per-image metrics and to `ClassSums`."""
     from scipy.sparse import csr_matrix
 
     n, k = len(y), given.n_classes
     each = [metric.per_image(y, given) for metric in METRICS if metric.per_image]
     right = is_right(y, given)
-    # Bins are open on the left, as in the paper; a confidence of 0 belongs to the first. What rounding
-    # adds to a confidence on an edge (0.6, say) must not move it.
+    # Bins are open on the left, as in the paper; a confidence of 0 belongs to the first. Rounding errors must
+    # not move a confidence on an edge (0.6, say) to the next bin.
     above = np.ceil(given.sure * CALIBRATION_BINS - 1e-9).astype(np.int64)
     bins = np.clip(above - 1, 0, CALIBRATION_BINS - 1)
     first = len(each)

@@ -1,6 +1,6 @@
-"""Measure how large a difference is, whatever the number of images; a p-value does not say that.
+"""Measure how large a difference is, independently of the number of images (a p-value depends on it).
 
-All are signed: above 0 (of an odds ratio, above 1) the first method has more.
+Effect sizes are signed: above 0 (an odds ratio: above 1) the first method has the larger value.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from featx.metrics.intervals import finite_values
 def cohens_h(p_a: float, p_b: float) -> float:
     """Return the distance of two proportions, 2 asin(sqrt(p_a)) - 2 asin(sqrt(p_b)).
 
-    From 0.98 to 0.99 is further than from 0.50 to 0.51: half of the errors are gone. It does not use the
-    pairing, so it also serves accuracies on different test sets.
+    0.98 to 0.99 is a larger step than 0.50 to 0.51: it halves the errors. The pairing is not used, so the
+    accuracies may come from different test sets.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def cohens_h(p_a: float, p_b: float) -> float:
     Raises
     ------
     InputError
-        One is not between 0 and 1.
+        A proportion is not between 0 and 1.
 
     References
     ----------
@@ -50,14 +50,12 @@ def cohens_h(p_a: float, p_b: float) -> float:
 
 
 def cohens_g(n_only_a: int, n_only_b: int) -> float:
-    """Return how unevenly two methods divide the images on which they disagree: n_a / (n_a + n_b) - 1/2.
-
-    The effect size of McNemar's test.
+    """Return the effect size of McNemar's test, n_a / (n_a + n_b) - 1/2.
 
     Parameters
     ----------
     n_only_a, n_only_b : int
-        Images that only method a, or only b, gets right.
+        Number of images that only method a, or only b, gets right.
 
     Returns
     -------
@@ -79,12 +77,12 @@ def matched_odds_ratio(n_only_a: int, n_only_b: int) -> float:
     Parameters
     ----------
     n_only_a, n_only_b : int
-        Images that only method a, or only b, gets right.
+        As in `cohens_g`.
 
     Returns
     -------
     float
-        Infinite where b alone is never right, NaN where they never disagree.
+        Infinite where n_b is 0, NaN where both are.
 
     References
     ----------
@@ -102,13 +100,13 @@ def cohens_d_z(differences) -> float:
     Parameters
     ----------
     differences : array-like of shape (n,)
-        Of method a less b, one a test image or a split.
+        Method a less b, on each test image or split.
 
     Returns
     -------
     float
         0.2 is called small, 0.5 medium, 0.8 large. 0 where all differences are 0, infinite where they are
-        all alike and not 0, NaN of a single one.
+        equal and not 0, NaN where there is only one.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Adjust p-values of many tests: of 20 true null hypotheses one is rejected at 5 % by chance alone."""
+"""Adjust p-values of many tests: at 5 %, one of 20 true null hypotheses is rejected by chance."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def holm(p_values) -> np.ndarray:
 
         p~_(i) = max over j <= i of min(1, (m - j + 1) p_(j)).
 
-    To reject where p~ is below alpha makes one false rejection or more with a probability of at most alpha,
-    however the tests depend on each other.
+    Rejecting where p~ is below alpha makes any false rejection with a probability of at most alpha, however
+    the tests depend on each other.
 
     Parameters
     ----------
     p_values : array-like of shape (m,)
-        One a test, in any order; NaN where a test could not be made, which then does not count.
+        One for each test, in any order. A NaN (no test was possible) does not count as a test.
 
     Returns
     -------
     ndarray of shape (m,)
-        In the same order, never below `p_values`; NaN stays NaN.
+        In the same order; NaN stays NaN.
 
     Raises
     ------
@@ -55,17 +55,17 @@ def holm(p_values) -> np.ndarray:
 
 
 def holm_over_pairs(p_values) -> np.ndarray:
-    """Adjust p-values by Holm's method where every two of m methods are compared, m (m - 1) / 2 tests.
+    """Adjust the p-values of the m (m - 1) / 2 pairs of m methods by Holm's method.
 
-    Take this family also where only the tests against the best method are read: the best one is known from
-    the same results, so any pair might have been read. Adjusted over the m - 1 tests against the best alone,
-    12 methods that are all alike were told apart somewhere in 13 % of simulated comparisons, not 5 %; over
-    all pairs in 3 % (``python tests/benchmarks/bench_null.py``).
+    Use all pairs also where only the tests against the best method are read: the same results decide which
+    one is the best, so any pair might have been read. With 12 equally good methods, adjusting over the m - 1
+    tests against the best alone found a difference in 13 % of simulated comparisons, not 5 %; adjusting over
+    all pairs, in 3 % (``python tests/benchmarks/bench_null.py``).
 
     Parameters
     ----------
     p_values : array-like of shape (m, m)
-        Symmetric; the diagonal is not looked at.
+        Symmetric; the diagonal is ignored.
 
     Returns
     -------
@@ -76,10 +76,6 @@ def holm_over_pairs(p_values) -> np.ndarray:
     ------
     InputError
         `p_values` is not square and symmetric, or a value is not between 0 and 1.
-
-    References
-    ----------
-    As `holm`.
     """
     p = np.asarray(p_values, dtype=np.float64)
     above = np.triu_indices(len(p), 1)

@@ -1,4 +1,4 @@
-"""Describe a figure of merit: its name, which way is better, its bounds, and how it is computed."""
+"""Describe a metric: its name, which direction is better, its bounds, and how it is computed."""
 
 from __future__ import annotations
 
@@ -12,26 +12,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of merit.
+    """A metric, as tables, reports and scoring read it.
 
     Attributes
     ----------
-    name : str
-        As in ``results.json``.
-    title : str
-        As tables and reports show it.
+    name, title : str
+        Name in ``results.json``, and in tables and reports.
     higher_is_better : bool
     low, high : float
         Bounds of its values.
     task : {"classes", "numbers", "anomalies"}
         What is predicted.
     compute : callable, or None
-        Gives its value for each of b resamples of the test images, ndarray of shape (b,). What it takes
-        depends on the task: `featx.metrics.classes.ClassSums`; true and predicted numbers, both (b, n); or
+        Returns its value for each of b resamples of the test images, ndarray of shape (b,). The arguments
+        depend on the task: `featx.metrics.classes.ClassSums`; true and predicted numbers, both (b, n); or
         `featx.metrics.anomalies.RankedCounts`.
     per_image : callable, or None
-        Of a metric of classes that is a mean over images, in place of `compute`: takes the true classes and
-        the `featx.metrics.answers.Answers`, gives a value for each image, ndarray of shape (n,).
+        Instead of `compute`, for a metric of classes that is a mean over images: takes the true classes and
+        the `featx.metrics.Answers`, returns a value for each image, ndarray of shape (n,).
     """
 
     name: str

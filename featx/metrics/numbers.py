@@ -1,7 +1,7 @@
 """Score predicted numbers: each metric, and its interval over test images.
 
-Intervals are 95 % percentile bootstrap intervals over test images (Efron and Tibshirani, "An Introduction to
-the Bootstrap", 1993, chapter 13), extended to contain the value itself, as those of `featx.metrics.classes`.
+Intervals are 95 % percentile bootstrap intervals over test images, extended to contain the value itself, as
+in `featx.metrics.classes`.
 """
 
 from __future__ import annotations
@@ -11,34 +11,31 @@ import math
 import numpy as np
 
 from featx.errors import InputError
-from featx.metrics.interval import Interval, interval_around
+from featx.metrics.intervals import Interval, check_resamples, intervals_around
 from featx.metrics.metric import Metric
 
 _CHUNK = 2_000_000  # values held at a time
 
 
 def r2(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """1 - mean squared error / variance: 0 is as good as knowing the mean, below 0 is worse.
-
-    NaN where all numbers are alike.
-    """
-    # Alike means alike: the variance of equal numbers need not come out as 0.
+    """Return 1 - mean squared error / variance; 0 is as good as the mean, NaN where all numbers are equal."""
+    # Not by the variance: rounding may leave that of equal numbers above 0.
     varied = y.max(axis=1) > y.min(axis=1)
     return 1 - ((p - y) ** 2).mean(axis=1) / np.where(varied, y.var(axis=1), np.nan)
 
 
 def mae(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Mean absolute error."""
+    """Return the mean absolute error."""
     return np.abs(p - y).mean(axis=1)
 
 
 def rmse(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Root of the mean squared error."""
+    """Return the root of the mean squared error."""
     return np.sqrt(((p - y) ** 2).mean(axis=1))
 
 
 def spearman(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation, ties at their mean rank; NaN where all numbers are alike."""
+    """Return Spearman's rank correlation, ties at their mean rank; NaN where all numbers are equal."""
     from scipy.stats import rankdata
 
     a, b = rankdata(y, axis=1), rankdata(p, axis=1)
@@ -66,13 +63,13 @@ def score_numbers(y_true, predicted, *, n_boot: int = 1000, seed: int = 0) -> di
     n_boot : int, default=1000
         Resamples; 0 leaves the intervals undefined (NaN).
     seed : int, default=0
-        Seed of the resamples: the same images are drawn for every method with as many test images.
+        Seed of the resamples. Methods with equally many test images get the same draws.
 
     Returns
     -------
     dict of str to Interval
-        By name, in the order of `METRICS`. A metric that is undefined is NaN; resamples in which it is do
-        not count.
+        By name, in the order of `METRICS`; NaN where a metric is undefined. Resamples in which it is
+        undefined are left out.
 
     Raises
     ------
@@ -84,8 +81,7 @@ def score_numbers(y_true, predicted, *, n_boot: int = 1000, seed: int = 0) -> di
         raise InputError(f"expected as many predictions as numbers, got shapes {y.shape} and {p.shape}")
     if not (np.isfinite(y).all() and np.isfinite(p).all()):
         raise InputError("expected finite numbers and predictions")
-    if n_boot < 0:
-        raise InputError(f"n_boot must be 0 or more resamples, got {n_boot}")
+    check_resamples(n_boot)
     values = _measure(y[None], p[None])
     drawn: list[dict[str, np.ndarray]] = []
     rng = np.random.default_rng(seed)
@@ -93,11 +89,7 @@ def score_numbers(y_true, predicted, *, n_boot: int = 1000, seed: int = 0) -> di
     for done in range(0, n_boot, step):
         rows = rng.integers(0, len(y), (min(step, n_boot - done), len(y)))
         drawn.append(_measure(y[rows], p[rows]))
-    scores = {}
-    for name, value in values.items():
-        draws = np.concatenate([part[name] for part in drawn]) if drawn else np.empty(0)
-        scores[name] = interval_around(float(value[0]), draws)
-    return scores
+    return intervals_around(values, drawn)
 
 
 def _measure(y: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:

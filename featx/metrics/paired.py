@@ -1,23 +1,19 @@
 """Test whether one method is better than another on the same test images.
 
-Two methods that are scored on the same images are compared image by image. Images that both get right, or
-both wrong, say nothing about the difference; of the others, half should fall to either side by chance.
+The methods are compared image by image. Images that both get right, or both wrong, say nothing about the
+difference; if the methods are equally good, each gets right about half of the others.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from scipy.stats import binom, binomtest
 
 from featx.errors import InputError
 from featx.metrics.effects import cohens_d_z, cohens_g
-from featx.metrics.interval import Interval
-from featx.metrics.intervals import bootstrap_interval, check_bootstrap
-
-_WRITTEN = ("p_value", "difference", "low", "high", "effect")
+from featx.metrics.intervals import Interval, bootstrap_interval, check_bootstrap
 
 
 @dataclass(frozen=True)
@@ -27,14 +23,14 @@ class PairedTest:
     Attributes
     ----------
     p_value : float
-        Two-sided p-value of McNemar's test: how often chance alone would divide the images on which the two
-        disagree at least as unevenly.
+        Two-sided p-value of McNemar's test: the probability of a division of the disagreements at least as
+        uneven, if the methods were equally good.
     difference : float
         Top-1 accuracy of a less that of b.
     n_only_a, n_only_b : int
-        Images that only a, or only b, gets right.
+        Number of images that only a, or only b, gets right.
     low, high : float
-        Paired bootstrap interval of the difference, 95 %.
+        95 % paired bootstrap interval of the difference.
     """
 
     p_value: float
@@ -46,30 +42,56 @@ class PairedTest:
 
     @property
     def effect(self) -> float:
-        """Cohen's g: see `cohens_g`."""
+        """Cohen's g of the disagreements; see `cohens_g`."""
         return cohens_g(self.n_only_a, self.n_only_b)
 
     def to_dict(self) -> dict[str, float]:
         """Return p-value, difference, bounds and effect, as ``results.json`` has them."""
-        return {name: getattr(self, name) for name in _WRITTEN}
+        names = ("p_value", "difference", "low", "high", "effect")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class DifferenceTest:
+    """The comparison of two methods, a and b, by the differences of a number on each image or each split.
+
+    Attributes
+    ----------
+    p_value : float
+        Two-sided p-value.
+    difference : float
+        Mean of a less mean of b.
+    low, high : float
+        95 % interval of the difference.
+    effect : float
+        Cohen's d_z of the differences; see `cohens_d_z`.
+    """
+
+    p_value: float
+    difference: float
+    low: float = math.nan
+    high: float = math.nan
+    effect: float = math.nan
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the attributes, as ``results.json`` has them."""
+        return asdict(self)
 
 
 def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
-    """Make McNemar's exact test: a binomial test on the images that only one method gets right.
+    """Test by McNemar's exact test: a binomial test on the images that only one method gets right.
 
     Parameters
     ----------
     correct_a, correct_b : array-like of shape (n,), bool
-        Whether each method has each image right, in the same order.
-    n_boot : int, default=10000
-        Resamples for the interval of the difference, as in `paired_difference`.
-    seed : int, default=0
-        Seed of the resamples.
+        Whether each method gets each image right, in the same order.
+    n_boot, seed
+        As in `paired_difference`.
 
     Returns
     -------
     PairedTest
-        Its p-value is 1 where the methods never disagree.
+        With a p-value of 1 where the methods never disagree.
 
     Raises
     ------
@@ -86,6 +108,8 @@ def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
     >>> mcnemar_exact([True] * 6 + [False], [False] * 6 + [False]).p_value
     0.03125
     """
+    from scipy.stats import binomtest
+
     a, b = _pair(correct_a, correct_b)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     disagree = only_a + only_b
@@ -95,12 +119,11 @@ def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
 
 
 def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
-    """Make McNemar's test with the mid-p value: the exact one less half the probability of what was observed.
+    """Test by McNemar's mid-p value: the exact p-value less half the probability of what was observed.
 
-    The exact test rejects less often than it says, because few disagreements leave few possible p-values:
-    with methods that disagree on 20 images it rejects 4.1 % of true null hypotheses at 5 %, on 50 images
-    3.3 %, on 10 images 2.1 %. The mid-p value comes closer to 5 % on average, and may exceed it a little
-    (6.5 % on 50 images).
+    The exact test rejects less often than its level, because few disagreements leave few possible p-values:
+    at 5 % it rejects 2.1 % of true null hypotheses with 10 disagreements, 4.1 % with 20, and 3.3 % with 50.
+    The mid-p value is closer to 5 % on average, and may exceed it a little (6.5 % with 50).
 
     Parameters
     ----------
@@ -110,12 +133,12 @@ def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
     Returns
     -------
     PairedTest
-        Its p-value is 1 where the methods never disagree.
+        As in `mcnemar_exact`.
 
     Raises
     ------
     InputError
-        As `mcnemar_exact`.
+        As in `mcnemar_exact`.
 
     References
     ----------
@@ -127,10 +150,12 @@ def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
     >>> mcnemar_mid_p([True] * 6 + [False], [False] * 6 + [False]).p_value
     0.015625
     """
+    from scipy.stats import binom
+
     exact = mcnemar_exact(correct_a, correct_b, n_boot=n_boot, seed=seed)
     disagree = exact.n_only_a + exact.n_only_b
     if exact.n_only_a == exact.n_only_b:
-        # The observed division is the likeliest one, and its own mirror image: it is counted once.
+        # An even division is its own mirror image, so both tails share it: it is counted once.
         p_value = 1.0 - float(binom.pmf(exact.n_only_a, disagree, 0.5)) / 2 if disagree else 1.0
     else:
         p_value = exact.p_value - float(binom.pmf(exact.n_only_a, disagree, 0.5))
@@ -144,8 +169,8 @@ def paired_difference(
 
     Parameters
     ----------
-    correct_a, correct_b : array-like of shape (n,), bool
-        Whether each method has each image right, in the same order.
+    correct_a, correct_b
+        As in `mcnemar_exact`.
     n_boot : int, default=10000
         Resamples of images.
     level : float, default=0.95
@@ -156,18 +181,18 @@ def paired_difference(
     Returns
     -------
     Interval
-        Swapping a and b changes its signs only, up to the chance of resampling.
+        Swapping a and b changes its sign only, up to the randomness of resampling.
 
     Raises
     ------
     InputError
-        As `mcnemar_exact`, or `n_boot` or `level` is out of range.
+        As in `mcnemar_exact`, or `level` is out of range.
     """
     a, b = _pair(correct_a, correct_b)
     check_bootstrap(n_boot, level)
     n = len(a)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    # An image adds 1, -1 or 0, so a resample is three counts, multinomial, whatever n is.
+    # Each image adds 1, -1 or 0: a resample is three multinomial counts, whatever n is.
     shares = np.array([only_a, only_b, n - only_a - only_b]) / n
     counts = np.random.default_rng(seed).multinomial(n, shares, size=n_boot)
     tails = [50 * (1 - level), 50 * (1 + level)]
@@ -175,48 +200,21 @@ def paired_difference(
     return Interval((only_a - only_b) / n, float(low), float(high))
 
 
-@dataclass(frozen=True)
-class PairedErrors:
-    """The comparison of the errors of two methods, a and b, on the same images.
-
-    Attributes
-    ----------
-    p_value : float
-        Two-sided p-value of the sign-flip test.
-    difference : float
-        Mean absolute error of a less that of b: above 0, a is worse.
-    low, high : float
-        Paired bootstrap interval of the difference, 95 %.
-    effect : float
-        Cohen's d_z of the differences: see `cohens_d_z`.
-    """
-
-    p_value: float
-    difference: float
-    low: float = math.nan
-    high: float = math.nan
-    effect: float = math.nan
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the attributes, as ``results.json`` has them."""
-        return {name: getattr(self, name) for name in _WRITTEN}
-
-
 def sign_flip_test(
     errors_a, errors_b, *, n_flips: int = 9_999, n_boot: int = 2000, seed: int = 0
-) -> PairedErrors:
-    """Make Fisher's randomisation test of paired differences, on the absolute errors of two methods.
+) -> DifferenceTest:
+    """Test paired differences of absolute errors by Fisher's randomisation test.
 
-    If the methods are alike, it is as likely that an image's two errors are the other way round: every
-    difference d_i may change its sign. The p-value is the share of all 2^n sign vectors s, or of `n_flips`
-    drawn ones and the observed one, with |sum s_i d_i| >= |sum d_i|.
+    If the methods are equally good, the two errors of an image could as well be swapped: every difference d_i
+    may change its sign. The p-value is the share of all 2^n sign vectors s, or of `n_flips` random ones and
+    the observed one, with |sum s_i d_i| >= |sum d_i|.
 
     Parameters
     ----------
     errors_a, errors_b : array-like of shape (n,)
         Absolute error of each method on each image, in the same order.
     n_flips : int, default=9999
-        Sign vectors drawn; all of them are taken where there are no more.
+        Sign vectors drawn; all 2^n are used where there are no more.
     n_boot : int, default=2000
         Resamples of images for the interval of the difference.
     seed : int, default=0
@@ -224,8 +222,8 @@ def sign_flip_test(
 
     Returns
     -------
-    PairedErrors
-        Its p-value is 1 where the errors never differ, and never 0.
+    DifferenceTest
+        With a p-value of 1 where the errors never differ; it is never 0.
 
     Raises
     ------
@@ -255,9 +253,9 @@ def sign_flip_test(
     if n_flips < 1:
         raise InputError(f"n_flips must be at least 1, got {n_flips}")
     interval = bootstrap_interval(d, n_boot=n_boot, seed=seed)
-    changing = d[d != 0]  # the sign of 0 changes nothing
+    changing = d[d != 0]
     n, total = len(changing), abs(float(changing.sum()))
-    # Sums that rounding alone tells apart are the same.
+    # Sums that differ by rounding errors only count as equal.
     least = total - 1e-9 * float(np.abs(changing).sum())
     if n < 60 and 2**n <= n_flips + 1:
         signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
@@ -271,7 +269,7 @@ def sign_flip_test(
             signs = rng.integers(0, 2, (min(step, n_flips - done), n), dtype=np.int8)
             hits += int((np.abs(2 * (signs @ changing) - changing.sum()) >= least).sum())
         p_value = (hits + 1) / (n_flips + 1)
-    return PairedErrors(p_value, interval.value, interval.low, interval.high, cohens_d_z(d))
+    return DifferenceTest(p_value, interval.value, interval.low, interval.high, cohens_d_z(d))
 
 
 def _pair(correct_a, correct_b) -> tuple[np.ndarray, np.ndarray]:

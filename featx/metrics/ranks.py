@@ -1,7 +1,7 @@
 """Compare many methods on many datasets: average ranks, and which methods cannot be told apart.
 
-Accuracies on different datasets cannot be averaged, because one point is much on one dataset and nothing on
-another. Ranks can.
+Ranks can be averaged over datasets. Accuracies cannot: one point may be much on one dataset and nothing on
+another.
 """
 
 from __future__ import annotations
@@ -12,34 +12,33 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.stats import chi2, f, rankdata, studentized_range
 
 from featx.errors import InputError
 
 
 @dataclass(frozen=True)
 class RankComparison:
-    """Several methods on several datasets.
+    """The ranks of several methods on several datasets, with their tests.
 
     Attributes
     ----------
     methods : tuple of str
         From the best average rank to the worst.
     ranks : tuple of float
-        Average rank of each, 1 being the best.
+        Average rank of each method; 1 is the best.
     datasets : tuple of str
-        What they were ranked on.
+        Names of the datasets.
     chi_square, p_value_chi_square : float
         Friedman's statistic, and its p-value from the chi-square distribution.
     f_statistic, p_value : float
         Iman and Davenport's form of it, which is less conservative, and its p-value.
     critical_difference : float
-        Average ranks that lie closer than this are not told apart (Nemenyi's test).
+        Average ranks closer than this do not differ significantly (Nemenyi's test).
     groups : tuple of tuples of str
-        The largest sets of methods of which no two are told apart, in the order of `methods`. All methods are
-        one group where `p_value` is not below `alpha`.
+        The largest sets of methods without a significant difference, in the order of `methods`: one group of
+        all methods where `p_value` is not below `alpha`.
     alpha : float
-        Of all tests.
+        Level of all tests.
     """
 
     methods: tuple[str, ...]
@@ -72,20 +71,19 @@ def rank_methods(
     higher_is_better: bool = True,
     alpha: float = 0.05,
 ) -> RankComparison:
-    """Make Friedman's test in the form of Iman and Davenport, and Nemenyi's test after it.
+    """Rank methods, and test them by Iman and Davenport's form of Friedman's test, then by Nemenyi's test.
 
     With average ranks R_j of k methods on N datasets,
 
         chi2 = 12 N / (k (k + 1)) (sum R_j^2 - k (k + 1)^2 / 4),    F = (N - 1) chi2 / (N (k - 1) - chi2),
 
-    F having k - 1 and (k - 1)(N - 1) degrees of freedom. Two methods are told apart where their average ranks
-    differ by `critical_difference` or more, and the F-test rejects at `alpha`.
+    F with k - 1 and (k - 1)(N - 1) degrees of freedom. Two methods differ significantly where the F-test
+    rejects at `alpha` and their average ranks differ by `critical_difference` or more.
 
     Parameters
     ----------
     scores : array-like of shape (n_datasets, n_methods)
-        One score a dataset and method. Ties get their mean rank; chi2 is not corrected for them, which
-        is conservative.
+        Ties get their mean rank; chi2 is not corrected for them, which is conservative.
     methods, datasets : sequence of str, optional
         Their names; default: ``"1"``, ``"2"``, ...
     higher_is_better : bool, default=True
@@ -100,8 +98,8 @@ def rank_methods(
     Raises
     ------
     InputError
-        Fewer than two methods or datasets, scores that are not finite, names that do not fit, or `alpha` out
-        of range.
+        There are fewer than two methods or datasets, scores are not finite, names are repeated or too few, or
+        `alpha` is out of range.
 
     References
     ----------
@@ -109,6 +107,8 @@ def rank_methods(
     Research 7 (2006), section 3.2.2; R. L. Iman and J. M. Davenport, "Approximations of the critical region
     of the Friedman statistic", Communications in Statistics A9 (1980).
     """
+    from scipy.stats import chi2, f, rankdata
+
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim != 2 or min(x.shape) < 2 or not np.isfinite(x).all():
         raise InputError(
@@ -122,7 +122,7 @@ def rank_methods(
     average = rankdata(-x if higher_is_better else x, axis=1).mean(axis=0)
     statistic = 12 * n / (k * (k + 1)) * (float((average**2).sum()) - k * (k + 1) ** 2 / 4)
     statistic = max(statistic, 0.0)
-    # All datasets agree on one order: F is infinite.
+    # F is infinite where all datasets agree on one order.
     room = n * (k - 1) - statistic
     ratio = (n - 1) * statistic / room if room > 1e-9 else math.inf
     p_value = float(f.sf(ratio, k - 1, (k - 1) * (n - 1)))
@@ -146,19 +146,15 @@ def rank_methods(
 def critical_difference(n_methods: int, n_datasets: int, *, alpha: float = 0.05) -> float:
     """Return Nemenyi's critical difference of average ranks, q sqrt(k (k + 1) / (6 N)).
 
-    q is the upper `alpha` point of the studentised range of k groups, with infinite degrees of freedom, over
-    sqrt(2).
+    q is the upper `alpha` point of the studentised range of k groups with infinite degrees of freedom,
+    divided by sqrt(2).
 
     Parameters
     ----------
     n_methods, n_datasets : int
         k and N, two or more of each.
     alpha : float, default=0.05
-        Level over all pairs together.
-
-    Returns
-    -------
-    float
+        Level of all pairs together.
 
     Raises
     ------
@@ -190,12 +186,14 @@ def critical_difference(n_methods: int, n_datasets: int, *, alpha: float = 0.05)
 
 @cache
 def _range_point(alpha: float, n_methods: int) -> float:
-    """Return the upper `alpha` point of the studentised range; SciPy takes milliseconds to integrate it."""
+    """Return the upper `alpha` point of the studentised range; cached, as SciPy integrates numerically."""
+    from scipy.stats import studentized_range
+
     return float(studentized_range.isf(alpha, n_methods, math.inf))
 
 
 def _groups(names: Sequence[str], ranks: np.ndarray, distance: float) -> tuple[tuple[str, ...], ...]:
-    """Return the runs of ranks that span less than the critical difference, none inside another."""
+    """Return the longest runs of ranks that span less than the critical difference."""
     found: list[tuple[str, ...]] = []
     reached = 0
     for start in range(len(names)):

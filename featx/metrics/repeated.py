@@ -1,78 +1,49 @@
 """Compare two methods on repeated random splits of the same images.
 
-Splits of one dataset share most of their training images, and test images too, so their results are not
-independent: their variance over splits is smaller than over fresh data, and a plain t-test on them finds
-differences that are not there.
+Splits of one dataset share most of their training and test images, so their results are not independent:
+they vary less than results on fresh data, and a plain t-test finds differences that do not exist.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy.stats import t as student
 
 from featx.errors import InputError
 from featx.metrics.effects import cohens_d_z
-from featx.metrics.interval import Interval
-from featx.metrics.intervals import check_level, cut, finite_values, student_interval
+from featx.metrics.intervals import Interval, check_level, clip_interval, finite_values, student_interval
+from featx.metrics.paired import DifferenceTest
 
 
-@dataclass(frozen=True)
-class ResampledTest:
-    """The comparison of two methods, a and b, on repeated splits.
+def corrected_resampled_t_test(differences, *, n_train: float, n_test: float) -> DifferenceTest:
+    """Test differences over repeated splits by the corrected resampled t-test.
 
-    Attributes
-    ----------
-    p_value : float
-        Two-sided; NaN of a single split.
-    difference : float
-        Mean over splits of a less b.
-    low, high : float
-        95 % interval of the difference, with the same correction.
-    effect : float
-        Cohen's d_z of the differences over splits.
-    """
-
-    p_value: float
-    difference: float
-    low: float
-    high: float
-    effect: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the attributes, as ``results.json`` has them."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-def corrected_resampled_t_test(differences, *, n_train: float, n_test: float) -> ResampledTest:
-    """Make the corrected resampled t-test.
-
-    With the mean m and variance s^2 of J differences, one a split, the statistic is
+    With the mean m and variance s^2 of the differences on J splits, the statistic is
 
         t = m / sqrt((1/J + n_test/n_train) s^2),
 
-    to be read from Student's distribution with J - 1 degrees of freedom. The plain t-test has 1/J alone, so
-    that enough splits would make any difference significant.
+    with J - 1 degrees of freedom. The plain t-test has 1/J alone: with enough splits it would call any
+    difference significant.
 
     Parameters
     ----------
     differences : array-like of shape (J,)
         The score of method a less that of b, on each split.
     n_train, n_test : float
-        Images that train and that test in each split; their mean where it varies. An `n_test` of 0 gives the
-        plain t-test.
+        Training and test images of each split; their means where they vary. An `n_test` of 0 gives the plain
+        t-test.
 
     Returns
     -------
-    ResampledTest
-        Differences that are all alike give a p-value of 1 where they are 0, else of 0.
+    DifferenceTest
+        The interval has the same correction. Equal differences have a p-value of 1 where they are 0, else of
+        0. With a single split all but the difference are NaN.
 
     Raises
     ------
     InputError
-        There are no differences, some are not finite, or the sizes are no sizes.
+        There are no differences, some are not finite, or `n_train` or `n_test` is out of range.
 
     References
     ----------
@@ -86,18 +57,20 @@ def corrected_resampled_t_test(differences, *, n_train: float, n_test: float) ->
     >>> round(test.p_value, 4)
     0.127
     """
+    from scipy.stats import t as student
+
     d = finite_values(differences)
     share = _share(len(d), n_train, n_test)
     interval = student_interval(d, share, 0.95)
     if len(d) == 1:
-        return ResampledTest(math.nan, interval.value, math.nan, math.nan, math.nan)
+        return DifferenceTest(math.nan, interval.value)
     error = math.sqrt(share * float(d.var(ddof=1)))
-    # A spread that is rounding alone is none.
+    # A spread of rounding errors only counts as 0.
     if error > 1e-12 * float(np.abs(d).max()):
         p_value = 2 * float(student.sf(abs(interval.value) / error, len(d) - 1))
     else:
         p_value = 0.0 if d.any() else 1.0
-    return ResampledTest(p_value, interval.value, interval.low, interval.high, cohens_d_z(d))
+    return DifferenceTest(p_value, interval.value, interval.low, interval.high, cohens_d_z(d))
 
 
 def corrected_interval(
@@ -108,10 +81,10 @@ def corrected_interval(
     level: float = 0.95,
     within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """Return the mean over repeated splits, with the interval that belongs to `corrected_resampled_t_test`.
+    """Return the mean over repeated splits with the interval that matches `corrected_resampled_t_test`.
 
-    m -+ t(J - 1; (1 + level)/2) sqrt((1/J + n_test/n_train) s^2): where the score of a training set of this
-    size lies, as far as splits of one dataset can tell. It does not shrink to nothing with more splits.
+    The bounds are m -+ t(J - 1; (1 + level)/2) sqrt((1/J + n_test/n_train) s^2). With more splits the
+    interval does not shrink to 0.
 
     Parameters
     ----------
@@ -127,23 +100,20 @@ def corrected_interval(
     Returns
     -------
     Interval
-        Of a single split the bounds are NaN.
+        With a single split the bounds are NaN.
 
     Raises
     ------
     InputError
-        As `corrected_resampled_t_test`, or `level` is out of range.
-
-    References
-    ----------
-    As `corrected_resampled_t_test`.
+        As in `corrected_resampled_t_test`, or `level` is out of range.
     """
     x = finite_values(values)
     check_level(level)
-    return cut(student_interval(x, _share(len(x), n_train, n_test), level), within)
+    return clip_interval(student_interval(x, _share(len(x), n_train, n_test), level), within)
 
 
 def _share(n_splits: int, n_train: float, n_test: float) -> float:
+    """Return the corrected share of the variance, 1/J + n_test/n_train."""
     if not (n_train > 0 and 0 <= n_test < math.inf):
         raise InputError(
             f"n_train must be above 0 and n_test 0 or more images, got {n_train!r} and {n_test!r}"

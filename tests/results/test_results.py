@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from featx.errors import InputError, OutputError
-from featx.metrics import METRICS, Interval
-from featx.metrics.table import Metric
+from featx.metrics import METRICS, Interval, Metric
 from featx.results import (
     NOT_STORED,
     ComparisonResult,

@@ -1,13 +1,13 @@
-"""Fit outlier detectors on embeddings of normal images, to say which other images are unlike them.
+"""Detect anomalies: fit a detector on embeddings of normal images, and score how unlike them others are.
 
 Detectors follow scikit-learn's: ``score_samples`` (higher = more normal), ``decision_function`` (below 0 =
-anomalous), ``predict`` (1 or -1), and ``contamination``, the share of the training rows that the threshold
-leaves below it. `featx.metrics.score_anomalies` scores them.
+anomalous), ``predict`` (1 or -1), and ``contamination``, the share of the training rows below the threshold.
+`featx.metrics.score_anomalies` scores them.
 """
 
-from featx.methods.detectors.catalogue.mahalanobis import MahalanobisDetector
-from featx.methods.detectors.catalogue.neighbours import NeighborDetector
 from featx.methods.detectors.detector import Detector
+from featx.methods.detectors.mahalanobis import MahalanobisDetector
+from featx.methods.detectors.neighbours import NeighborDetector
 from featx.methods.detectors.table import DETECTORS, detector_names, get_detector
 
 __all__ = [

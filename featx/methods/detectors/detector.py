@@ -1,4 +1,4 @@
-"""Describe a detector, and take scores to a threshold and labels."""
+"""Describe a detector, and turn the scores of one into labels by a threshold."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Detector:
     Attributes
     ----------
     name, title : str
-        What it is called in commands, and for people.
+        Name in commands and files, and in reports.
     build : callable
-        Takes the number of normal rows, the number of features, the contamination and a seed; gives the
+        Takes the number of normal rows, the number of features, the contamination and a seed; returns the
         unfitted detector.
     """
 
@@ -32,30 +32,12 @@ class Detector:
 
 
 class ThresholdDetector(OutlierMixin, BaseEstimator):
-    """The base of detectors: `_learn` takes the normal rows, `_score` scores rows, higher = more normal."""
+    """Base of detectors: `_learn` fits the normal rows, `_score` scores rows (n, d), higher = more normal."""
 
     contamination: float
 
     def fit(self, X, y=None):
-        """Learn what is normal.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Embeddings of normal images, at least two.
-        y : ignored
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            Rows are not finite numbers of shape (n, d), or fewer than two.
-        InputError
-            A setting is out of range.
-        """
+        """Fit to embeddings (n, d) of two normal images or more; `y` is ignored."""
         rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         if not isinstance(self.contamination, int | float) or not 0 < self.contamination <= 0.5:
             raise InputError(f"contamination must lie above 0 and up to 0.5, got {self.contamination!r}")
@@ -64,7 +46,7 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X) -> np.ndarray:
-        """Score how normal each row is, ndarray of shape (n,); higher is more normal."""
+        """Return how normal each row is, ndarray of shape (n,)."""
         check_is_fitted(self)
         return self._score(validate_data(self, X, dtype=np.float64, reset=False))
 

@@ -1,31 +1,50 @@
-"""List the detectors: a module of the folder ``catalogue`` has one `Detector`, named ``DETECTOR``."""
+"""List the detectors: those of this package, and those of scikit-learn with settings that suit embeddings."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
 
 from featx.errors import UnknownName
-from featx.methods.detectors import catalogue
 from featx.methods.detectors.detector import Detector
-
-# The order in which results list them; others follow.
-_ORDER = ("knn", "mahalanobis", "ocsvm", "isolation-forest")
-
-
-def _read() -> dict[str, Detector]:
-    names = [module.name for module in pkgutil.iter_modules(catalogue.__path__)]
-    found = [importlib.import_module(f"{catalogue.__name__}.{name}").DETECTOR for name in names]
-    found.sort(key=lambda d: _ORDER.index(d.name) if d.name in _ORDER else len(_ORDER))
-    return {detector.name: detector for detector in found}
+from featx.methods.detectors.mahalanobis import MahalanobisDetector
+from featx.methods.detectors.neighbours import NeighborDetector
 
 
-#: Every detector by name.
-DETECTORS: dict[str, Detector] = _read()
+def _one_class_svm(n: int, dim: int, contamination: float, seed: int) -> Pipeline:
+    # Kernel values cost time in proportion to the number of features; nu bounds the share of outliers.
+    pca = PCA(n_components=min(128, dim, max(1, n // 2)), random_state=seed)
+    return Pipeline([("scale", StandardScaler()), ("pca", pca), ("svm", OneClassSVM(nu=contamination))])
+
+
+_ALL = (
+    Detector(
+        "knn",
+        "Nearest neighbours",
+        lambda n, dim, contamination, seed: NeighborDetector(contamination=contamination),
+    ),
+    Detector(
+        "mahalanobis",
+        "Mahalanobis, Ledoit-Wolf",
+        lambda n, dim, contamination, seed: MahalanobisDetector(contamination=contamination),
+    ),
+    Detector("ocsvm", "One-class SVM", _one_class_svm),
+    Detector(
+        "isolation-forest",
+        "Isolation forest",
+        lambda n, dim, contamination, seed: IsolationForest(contamination=contamination, random_state=seed),
+    ),
+)
+
+#: Every detector by name, in the order in which results list them.
+DETECTORS: dict[str, Detector] = {detector.name: detector for detector in _ALL}
 
 
 def detector_names() -> tuple[str, ...]:
-    """Return the names of the detectors, in the order in which they are tried."""
+    """Return the names of the detectors, in the order in which results list them."""
     return tuple(DETECTORS)
 
 
@@ -35,7 +54,7 @@ def get_detector(name: str) -> Detector:
     Raises
     ------
     UnknownName
-        There is none; the message offers the nearest.
+        There is no such detector; the message offers the nearest names.
     """
     if name not in DETECTORS:
         raise UnknownName("detector", name, DETECTORS)

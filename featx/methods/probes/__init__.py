@@ -1,16 +1,16 @@
 """Fit probes: classifiers and regressors on frozen embeddings.
 
 ==================  ========================================================================================
-`table`             every probe by name and task; probes of other packages
-`catalogue`         the probes of this package, one module a family
 `probe`             what describes a probe
-`fitting`           choose the settings of a probe and fit it
-`targets`           what labels and numbers do differently
+`catalogue`         the probes of this package, one module for each family
+`table`             all probes by name and task, those of other packages included
+`fitting`           choose the settings of a probe and fit it; `arguments` checks what is given
+`targets`           differences between classes and numbers
 `selection`         out-of-fold predictions of many settings
 `held_out`          out-of-fold probabilities of a fitted probe
-`definitions`       an estimator written down, so that finished work is found again
-`logistic`          logistic regression, converged: `LogisticProbe`
-`lbfgs`, `newton`   its solvers, for few rows and for many; `softmax`, `torch_rows`: sums over rows
+`definitions`       estimators as JSON, the keys of finished work
+`logistic`          logistic regression at its optimum
+`lbfgs`, `newton`   solvers for few rows and for many; `softmax`, `torch_rows`: their sums over rows
 `ridge`             ridge regression in closed form
 `packed_trees`      fitted trees as plain arrays
 ==================  ========================================================================================

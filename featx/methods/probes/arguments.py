@@ -1,4 +1,4 @@
-"""Check what is given to fit: rows, groups, validation rows, threads, and an estimator of one's own."""
+"""Check the arguments of `fit_probe`: rows, groups, validation rows, threads, an estimator of the user."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_rows(X) -> np.ndarray:
 
 
 def check_groups(groups, n: int) -> np.ndarray | None:
-    """Return the number of each row's group, or None."""
+    """Return a group number for each row, or None."""
     if groups is None:
         return None
     ids = np.asarray(groups)
@@ -43,7 +43,7 @@ def check_groups(groups, n: int) -> np.ndarray | None:
 
 
 def check_validation(validation, n: int) -> np.ndarray | None:
-    """Return sorted positions of validation rows, or None where there are none."""
+    """Return the sorted positions of the validation rows, or None if there are none."""
     if validation is None or not len(validation):
         return None
     positions = np.unique(np.asarray(validation))
@@ -53,7 +53,7 @@ def check_validation(validation, n: int) -> np.ndarray | None:
 
 
 def check_jobs(n_jobs) -> int:
-    """Return a number of threads."""
+    """Return the number of threads to use."""
     jobs = joblib.cpu_count() if n_jobs in (None, -1) else n_jobs
     if not isinstance(jobs, int) or jobs < 1:
         raise InputError(f"n_jobs must be a positive number of threads, -1 or None, got {n_jobs!r}")
@@ -61,7 +61,7 @@ def check_jobs(n_jobs) -> int:
 
 
 def check_request(name, estimator, grid, task: str):
-    """Return name, estimator and grid; the latter two are None for a probe of the table."""
+    """Return name, estimator and grid; for a probe of the table, the latter two are None."""
     word = "classifier" if task == "classes" else "regressor"
     if isinstance(name, tuple):
         if estimator is not None or grid is not None or len(name) not in (2, 3):

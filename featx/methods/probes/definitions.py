@@ -1,9 +1,8 @@
-"""What an estimator is, as plain JSON: its class, its parameters and those of everything inside it.
+"""Write down an estimator as JSON: its class, its parameters and those of everything inside it.
 
-Finished work is found by the definition of what was fitted, not by its name, so a definition has to change
-whenever the outcome may: with a class, a parameter of any step, a grid, the way a setting is chosen. What
-cannot be written down (an object that tells nothing of itself) gets a definition that no other one equals:
-its work is then done again, which is right, if slow.
+Finished work is found by the definition of what was fitted, not by its name. A definition must therefore
+change whenever the outcome may: with a class, a parameter of any step, a grid, the way a setting is chosen.
+An object that shows no parameters gets a unique definition: its work is done again, which is safe but slow.
 """
 
 from __future__ import annotations
@@ -19,31 +18,23 @@ from typing import Any
 
 import numpy as np
 
-#: Of classes of these packages the version is part of every key already.
+#: Packages whose versions are part of every key already.
 _VERSIONED = ("featx", "numpy", "scipy", "sklearn", "torch", "builtins")
-#: Deeper or larger than any estimator; what goes on for longer is not written down.
+#: Limits beyond any estimator; what exceeds them gets a unique definition.
 _DEEPEST, _MOST_PARTS = 40, 20_000
 
 
 def define(value: Any) -> Any:
-    """Write a value down as JSON that tells it from every other one.
+    """Write down an estimator, a grid, a function or an array as JSON; equal only for equal values.
 
-    Parameters
-    ----------
-    value : object
-        An estimator, a grid, a function, an array, or what these are made of.
-
-    Returns
-    -------
-    None, bool, int, str, list or dict
-        Floats and arrays to the last bit; of functions their code, the constants that it names, and what it
-        closes over.
+    Floats and arrays count to the last bit. A function is its code, the constants that it names, and the
+    variables that it closes over.
     """
     return _Writer().write(value, 0)
 
 
 class _Writer:
-    """Writes one definition, and counts its parts."""
+    """Write one definition, and count its parts."""
 
     def __init__(self) -> None:
         self._parts = 0
@@ -51,7 +42,7 @@ class _Writer:
     def write(self, value: Any, depth: int) -> Any:
         self._parts += 1
         if depth > _DEEPEST or self._parts > _MOST_PARTS:
-            return _unlike_any_other(value)
+            return _unique(value)
         if value is None or isinstance(value, bool | int | str):
             return value
         if isinstance(value, float):
@@ -61,7 +52,7 @@ class _Writer:
         if isinstance(value, np.generic | np.ndarray):
             return self._array(np.asarray(value), depth)
         if isinstance(value, Mapping):
-            # In their order: of candidates that are as good as each other the first is taken.
+            # Order counts: of equally good candidates the first is taken.
             return {"mapping": [self._all(pair, depth) for pair in value.items()]}
         if isinstance(value, list | tuple):
             return self._all(value, depth)
@@ -79,7 +70,7 @@ class _Writer:
             return {"function": value.__name__, "module": _module(value)}
         parameters = _parameters(value)
         if parameters is None:
-            return _unlike_any_other(value)
+            return _unique(value)
         inside = {name: self.write(parameters[name], depth + 1) for name in sorted(parameters)}
         return {"class": _name(type(value)), "parameters": inside} | _version(type(value))
 
@@ -104,7 +95,7 @@ class _Writer:
         }
 
     def _code(self, code: CodeType, depth: int) -> str:
-        """A digest of what a function does: its code, constants and names, not the lines it stands on."""
+        """Return a digest of a function's code, constants and names; line numbers do not count."""
         constants = [
             self._code(constant, depth) if isinstance(constant, CodeType) else self.write(constant, depth)
             for constant in code.co_consts
@@ -117,7 +108,7 @@ _CONSTANTS = (bool, int, float, str, tuple, list, np.ndarray)
 
 
 def _parameters(value: Any) -> Mapping[str, Any] | None:
-    """What an object is made of; None where it does not tell."""
+    """Return the parameters or attributes of an object, or None if it shows none."""
     if hasattr(value, "get_params"):
         return value.get_params(deep=False)  # type: ignore[no-any-return]
     if dataclasses.is_dataclass(value):
@@ -127,7 +118,7 @@ def _parameters(value: Any) -> Mapping[str, Any] | None:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Names that a function, or one inside it, may look up among its module's."""
+    """Return the global names that a function, or one inside it, may look up."""
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
     return set(code.co_names).union(*inner)
 
@@ -135,7 +126,7 @@ def _names(code: CodeType) -> set[str]:
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # a variable that has no value yet
+    except ValueError:  # the variable has no value yet
         return None
 
 
@@ -148,11 +139,11 @@ def _module(value: Any) -> str:
 
 
 def _version(kind: type) -> dict[str, Any]:
-    """The version of a package whose version is not in every key."""
+    """Return the version of the package of a class, unless every key holds it."""
     package = _module(kind).partition(".")[0]
     version = getattr(sys.modules.get(package), "__version__", None)
     return {} if package in _VERSIONED or not isinstance(version, str) else {"version": version}
 
 
-def _unlike_any_other(value: Any) -> dict[str, str]:
+def _unique(value: Any) -> dict[str, str]:
     return {"unknown": _name(type(value)), "once": uuid.uuid4().hex}

@@ -1,7 +1,4 @@
-"""Fit one probe: choose its settings, fit it on all training rows, give its scores a temperature.
-
-Everything happens on the training rows that are given, with seeds, in threads of this process.
-"""
+"""Fit one probe: choose its settings, fit it on all training rows, fit a temperature for its scores."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ from featx.methods.probes.arguments import (
 from featx.methods.probes.definitions import define
 from featx.methods.probes.lbfgs import LbfgsPath
 from featx.methods.probes.newton import sees_gpu
-from featx.methods.probes.probe import TaskName
+from featx.methods.probes.probe import Probe, TaskName
 from featx.methods.probes.selection import (
     MOST_FOLDS,
     Folds,
@@ -43,11 +40,11 @@ from featx.methods.probes.selection import (
 from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
 
-#: Most rows that settings are selected on; of more, a sample is taken.
+#: Settings are selected on a sample of this size if there are more rows.
 SELECTION_ROWS = 4000
-#: Rows from which two folds, not five, fit the temperature: one number needs no more.
+#: With more rows, two folds are enough to fit the temperature, which is one number.
 _FEW_FOLDS_ROWS = 5000
-# Matrices with fewer entries are handled faster by one thread of BLAS or OpenMP than by several.
+# With smaller matrices one thread of BLAS or OpenMP is faster than several.
 _SMALL = 5_000_000
 
 
@@ -58,20 +55,19 @@ class FittedProbe:
     Attributes
     ----------
     name, title : str
-        What it is called.
+        Name in files, and in reports.
     estimator : scikit-learn classifier or regressor
-        Fitted, of scikit-learn's own classes unless it was given from outside.
+        The fitted estimator.
     params : dict
-        The settings chosen, and others worth knowing; JSON-able.
+        The chosen settings, and others worth reporting, as JSON.
     cv_score : float or None
-        Of the chosen settings out of fold, pooled over the folds: balanced accuracy, or R²; None without
-        selection.
+        Out-of-fold score of the chosen settings: balanced accuracy, or R²; None without selection.
     seconds : float
         Wall time of selection and fitting.
     kind : {"probe", "floor"}
-        Whether it competes.
+        A probe, or a reference ("floor" as in ``results.json``).
     notes : list of str
-        What a reader of its result should know.
+        Remarks for the reader of its result.
     task : {"classes", "numbers"}
         What it predicts.
     """
@@ -88,7 +84,7 @@ class FittedProbe:
 
     @property
     def classes(self) -> np.ndarray:
-        """Labels in the order of the columns of `predict_proba`."""
+        """The labels, in the order of the columns of `predict_proba`."""
         return self.estimator.classes_
 
     def predict(self, X) -> np.ndarray:
@@ -134,29 +130,29 @@ def fit_probe(
     Parameters
     ----------
     name : str or (str, estimator) or (str, estimator, grid)
-        A probe or reference of the table, or a name for a scikit-learn estimator of one's own.
+        A probe or reference of the table, or a name for a scikit-learn estimator of your own.
     X : array-like of shape (n, d)
         Training embeddings (or, for ``"pixels"``, flattened pixels).
     y : array-like of shape (n,)
         Labels (int), or finite numbers.
     task : {"classes", "numbers"}, default="classes"
-        What `y` is.
+        Whether `y` are labels or numbers.
     estimator : classifier or regressor, default=None
-        One's own, when `name` is only a name. It is cloned. A classifier without `predict_proba` gets a
-        temperature for its `decision_function`.
+        Your own estimator, if `name` is only a name. It is cloned. A classifier without `predict_proba` gets
+        a temperature for its `decision_function`.
     grid : mapping of str to sequence, default=None
         Settings of `estimator` to choose from, the simplest model first.
     groups : array-like of shape (n,), default=None
-        Rows that must not be on both sides of a fold.
+        Group of each row; a group is never on both sides of a fold.
     validation : array-like of int, default=None
-        Positions of the rows that the data names as its validation part. Protocols choose their setting on
-        them; all rows are fitted in the end. Others make no difference between rows.
+        Positions of the validation rows of the dataset. Protocols choose their setting on them, and are then
+        fitted on all rows. Other probes treat them like all rows.
     metric : {"top1", "per-class"}, default="top1"
-        By what a protocol chooses: accuracy, or its mean over the classes.
+        Accuracy by which a protocol chooses: over all rows, or the mean over the classes.
     seed : int, default=0
         Seed of folds, samples and random estimators of the table.
     n_jobs : int, default=None
-        Threads; None or -1 means one a core.
+        Number of threads; None or -1 means one for each core.
 
     Returns
     -------
@@ -173,17 +169,16 @@ def fit_probe(
     -----
     Settings are selected over at most 5 folds, on at most 4,000 rows.
 
-    Of labels, by balanced accuracy; folds are stratified. A tie goes to the lower log loss of the same
-    out-of-fold predictions for the logistic regressions of the table, whose stronger penalties may name every
-    label and yet be sure of none; for others, whose scores are no probabilities or get a temperature, and of
-    what is still equal, to the simpler model. Classes are weighted, or not, by the same choice where the
-    largest class has more than 1.5 times the images of the smallest; the forest and boosting, which are not
-    searched, then weight them always. With a class of one image (or one group) nothing can be selected, and
-    the settings are those that suit embeddings in general. Scores that are no probabilities are divided by
-    a temperature fitted on held-out folds (Guo et al., "On Calibration of Modern Neural Networks", 2017),
-    which leaves every label as it is.
+    For labels, folds are stratified and balanced accuracy decides. Ties go to the lower log loss of the same
+    out-of-fold predictions for the logistic regressions of the table, because a strong penalty may get every
+    label right with hardly any confidence. Other ties go to the simpler model. Where the largest class has
+    more than 1.5 times the images of the smallest, class weights are one of the settings; the forest and
+    boosting, which have no grid, always use them then. With a class of one image (or one group) nothing can
+    be selected, and settings that suit embeddings in general are used. Scores that are no probabilities are
+    divided by a temperature fitted on held-out folds (Guo et al., "On Calibration of Modern Neural Networks",
+    2017), which changes no label.
 
-    Of numbers, by mean squared error; a tie goes to the simpler model.
+    For numbers, mean squared error decides; ties go to the simpler model.
     """
     start = time.perf_counter()
     name, estimator, grid = check_request(name, estimator, grid, task)
@@ -196,8 +191,11 @@ def fit_probe(
     jobs = check_jobs(n_jobs)
 
     notes: list[str] = []
-    probe = None
-    if estimator is None:
+    own = estimator is not None
+    if own:
+        calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
+        probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
+    else:
         probe = get_probe(name, task)
         problem, drawn = describe_problem(target, probe, y, rows.shape[1])
         if drawn is not None:
@@ -205,44 +203,41 @@ def fit_probe(
             rows, y, groups = rows[drawn], y[drawn], None if groups is None else groups[drawn]
         estimator, grid = probe.build(problem)
     candidates = expand(grid or {})
-    if probe is not None:
-        calibrated = probe.calibrated
-    else:
-        calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        # Of a class with one image: it adds nothing to the scatter within classes, as it should.
+        # A class with one image rightly adds nothing to the scatter within classes.
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-        folds = target.folds(y, groups) if calibrated or len(candidates) > 1 else []
-        best, score = dict(candidates[0]), None
-        start_at = None
-        if probe is not None and probe.choose is not None:
+        folds = target.folds(y, groups) if probe.calibrated or len(candidates) > 1 else []
+        best, score, start_at = dict(candidates[0]), None, None
+        if probe.choose is not None:
             with threadpool_limits(_threads(rows, jobs)):
                 best, score, start_at = probe.choose(rows, y, groups, validation, seed, metric, notes)
         elif len(candidates) > 1 and folds:
-            best, score = _select(target, probe, estimator, candidates, rows, y, groups, folds, jobs, notes)
+            best, score = _select(
+                target, probe, own, estimator, candidates, rows, y, groups, folds, jobs, notes
+            )
         elif len(candidates) > 1:
             best = {key: estimator.get_params()[key] for key in grid or {}}
             notes.append(target.no_choice)
         model = clone(estimator).set_params(**best)
-        shown = {**best, **{key: model.get_params()[key] for key in (probe.shown if probe else ())}}
-        if calibrated:
-            few = len(y) > _FEW_FOLDS_ROWS or (probe is not None and probe.few_folds)
+        shown = {**best, **{key: model.get_params()[key] for key in probe.shown}}
+        if probe.calibrated:
+            few = len(y) > _FEW_FOLDS_ROWS or probe.few_folds
             model = _with_temperature(model, rows, y, folds, jobs, notes, few=few)
         elif start_at is not None:
             model = _fit_from(model, rows, y, jobs, *start_at)
         else:
-            model = fit_model(model, rows, y, jobs, path=probe is not None and probe.path)
+            model = fit_model(model, rows, y, jobs, path=probe.path)
     _settle_warnings(caught, notes)
     return FittedProbe(
-        name=probe.name if probe else name,
-        title=probe.title if probe else name,
+        name=probe.name,
+        title=probe.title,
         estimator=model,
-        params={(key.split("__")[-1] if probe else key): _plain(value) for key, value in shown.items()},
+        params={(key if own else key.split("__")[-1]): _plain(value) for key, value in shown.items()},
         cv_score=score,
         seconds=time.perf_counter() - start,
-        kind=probe.kind if probe else "probe",
+        kind=probe.kind,
         notes=notes,
         task=task,
     )
@@ -251,29 +246,10 @@ def fit_probe(
 def definition_of(
     name: str, y: np.ndarray, dim: int, *, task: TaskName = "classes", seed: int = 0
 ) -> dict[str, Any]:
-    """Write down, as plain JSON, what `fit_probe` would do with so many rows of these labels.
+    """Return, as JSON, what `fit_probe` would do with `dim` features and the targets `y`.
 
-    Parameters
-    ----------
-    name : str
-        A probe or reference of the table.
-    y : ndarray of shape (n,)
-        Training labels or numbers.
-    dim : int
-        Features of a row.
-    task : {"classes", "numbers"}, default="classes"
-    seed : int, default=0
-
-    Returns
-    -------
-    dict
-        `Probe.definition` for this problem, and the rules of the choice: folds, rows, metrics. Two fits of
-        the same rows with equal definitions give the same outcome, up to the versions of what computes.
-
-    Raises
-    ------
-    UnknownName
-        No probe has this name.
+    It holds `Probe.definition` and the rules of the choice: folds, rows, metrics. Two fits of the same rows
+    with equal definitions have the same outcome, up to the versions of the libraries.
     """
     probe, target = get_probe(name, task), target_of(task, seed)
     problem, _ = describe_problem(target, probe, np.asarray(y), dim)
@@ -290,24 +266,28 @@ def definition_of(
     }
 
 
-def _select(target, probe, estimator, candidates, rows, y, groups, folds: Folds, jobs, notes):
-    """Return the best candidate and its score."""
+def _select(
+    target, probe: Probe, own: bool, estimator, candidates, rows, y, groups, folds: Folds, jobs, notes
+):
+    """Return the best candidate and its out-of-fold score."""
     if len(y) > SELECTION_ROWS:
         drawn = target.sample(y, SELECTION_ROWS)
         sampled = target.folds(y[drawn], None if groups is None else groups[drawn])
-        # A sample that thins a class's groups out to one cannot be folded; then all rows are used.
+        # If the sample leaves a class with one group it cannot be folded, and all rows are used.
         if sampled:
             notes.append(f"settings selected on a {target.sample_name} of {len(drawn)} training images")
             rows, y, folds = rows[drawn], y[drawn], sampled
-    if probe is not None:
+    if not own:
         candidates = limit_neighbours(candidates, fewest_rows(folds))
-    path = probe is not None and probe.path
-    predicted, losses = predict_out_of_fold(estimator, candidates, rows, y, folds, path=path, n_jobs=jobs)
+    predicted, losses = predict_out_of_fold(
+        estimator, candidates, rows, y, folds, path=probe.path, n_jobs=jobs
+    )
     best, score = target.best(y[np.concatenate([held for _, held in folds])], predicted, losses)
     return candidates[best], score
 
 
 def _with_temperature(model, rows, labels, folds: Folds, jobs, notes, *, few: bool):
+    """Fit the model, and a temperature for its scores on the folds."""
     if not folds:
         everything = np.arange(len(labels))
         folds = [(everything, everything)]
@@ -316,12 +296,12 @@ def _with_temperature(model, rows, labels, folds: Folds, jobs, notes, *, few: bo
         folds = _two_folds(folds, labels)
     calibrated = CalibratedClassifierCV(model, method="temperature", cv=folds, ensemble=False)
     calibrated = fit_model(calibrated, rows, labels, jobs)
-    # The row numbers of the folds are not needed any more; a saved model should not carry them.
+    # A saved model should not carry the row numbers of the folds.
     return calibrated.set_params(cv=max(2, len(folds)))
 
 
 def _two_folds(folds: Folds, labels) -> Folds:
-    """Merge the folds into two halves; leave them where a half would lack a class."""
+    """Merge the folds into two, unless one of the two would lack a class."""
     first, second = (
         np.sort(np.concatenate([held for _, held in part]))
         for part in (folds[: len(folds) // 2], folds[len(folds) // 2 :])
@@ -333,8 +313,14 @@ def _two_folds(folds: Folds, labels) -> Folds:
 
 
 def fit_model(model, rows, labels, jobs, *, path: bool = False):
-    """Fit `model` with as many threads as pay; `path`: its last step is a plain logistic regression."""
+    """Fit `model` with a suitable number of threads; with `path` its last step is a logistic regression."""
     with threadpool_limits(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
+        if not path and isinstance(model, CalibratedClassifierCV) and model.method == "temperature":
+            # scikit-learn 1.9 takes labels for columns of the scores here, and reads beyond them.
+            classes, codes = np.unique(labels, return_inverse=True)
+            model.fit(rows, codes)
+            model.classes_ = classes
+            return model
         if not path:
             return model.fit(rows, labels)
         for _, step in model.steps[:-1]:
@@ -342,7 +328,7 @@ def fit_model(model, rows, labels, jobs, *, path: bool = False):
         logistic = model.steps[-1][1]
         weights = compute_sample_weight(logistic.class_weight, labels)
         solver = LbfgsPath(rows, labels)
-        # Scikit-learn starts from this solution, checks it by its own criterion and goes on if need be.
+        # Scikit-learn starts from this solution, checks it by its own criterion and continues if necessary.
         coef, intercept = solver.solve(logistic.C, sample_weight=weights)
         logistic.set_params(warm_start=True)
         logistic.coef_, logistic.intercept_ = coef.astype(rows.dtype), intercept.astype(rows.dtype)
@@ -352,7 +338,7 @@ def fit_model(model, rows, labels, jobs, *, path: bool = False):
 
 
 def _fit_from(model, rows, labels, jobs, coef, intercept):
-    """Fit a `LogisticProbe` to all rows from the solution for a part of them."""
+    """Fit a `LogisticProbe` to all rows, starting from the solution for a part of them."""
     model.coef_, model.intercept_, model.classes_ = coef, intercept, np.unique(labels)
     return fit_model(model.set_params(warm_start=True), rows, labels, jobs).set_params(warm_start=False)
 
@@ -362,12 +348,12 @@ def _threads(rows: np.ndarray, jobs: int | None) -> int | None:
 
 
 def _settle_warnings(caught: list[warnings.WarningMessage], notes: list[str]) -> None:
-    """Turn the warning of a solver that stopped early into a note; pass all others on to the caller."""
+    """Turn convergence warnings into a note; pass other warnings on to the caller."""
     unfinished = False
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
             unfinished = True
-        # Threads that fit at once reset each other's warning filters, which scikit-learn takes for misuse.
+        # Threads reset each other's warning filters; scikit-learn takes that for a misuse of joblib.
         elif "sklearn.utils.parallel.delayed" not in str(warning.message):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if unfinished:
@@ -375,7 +361,7 @@ def _settle_warnings(caught: list[warnings.WarningMessage], notes: list[str]) ->
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting as something JSON can hold."""
+    """Return a setting as JSON."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):

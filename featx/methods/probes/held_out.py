@@ -1,4 +1,4 @@
-"""Predict the training rows of a fitted probe out of fold."""
+"""Predict out-of-fold probabilities with the settings of a fitted probe."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from featx.methods.probes.targets import stratified_sample
 def held_out_probabilities(
     fitted: FittedProbe, X, y, *, groups=None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return out-of-fold probabilities of a probe with the settings that it has.
+    """Return out-of-fold probabilities of the training rows, with the settings of a fitted probe.
 
     Parameters
     ----------
     fitted : FittedProbe
-        Never fitted again itself; clones of its estimator are.
+        Clones of its estimator are fitted.
     X : array-like of shape (n, d)
         The rows it was fitted on.
     y : array-like of shape (n,), int
         Their labels.
     groups : array-like of shape (n,), optional
-        Rows that must not be on both sides of a fold.
+        Group of each row; a group is never on both sides of a fold.
     seed : int, default=0
-        Of the sample and the folds: the same rows and folds for every probe with the same `y` and `groups`.
+        Seed of the sample and the folds, which depend on nothing else but `y` and `groups`.
 
     Returns
     -------
     rows : ndarray of shape (m,), int64
-        Which rows: all, or a stratified sample of about 4,000 of more.
+        Positions of the rows: all, or a stratified sample if there are more than 4,000.
     probabilities : ndarray of shape (m, n_classes)
-        Or None in place of both, where some class has one image or group, so that none can be held out.
+        If a class has one image or one group, none can be held out, and None is returned instead of both.
     """
     X, y = np.asarray(X), np.asarray(y)
     rows = np.arange(len(y)) if len(y) <= SELECTION_ROWS else stratified_sample(y, SELECTION_ROWS, seed)
@@ -51,7 +51,7 @@ def held_out_probabilities(
     probe = CLASSIFIERS.get(fitted.name)
     probabilities = np.empty((len(rows), len(fitted.classes)))
     with warnings.catch_warnings():
-        # Said already of the probe itself.
+        # The fit of the probe itself has warned already.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
         for (train, held), few in zip(folds, fewest, strict=True):

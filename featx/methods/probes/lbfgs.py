@@ -4,17 +4,16 @@ Scikit-learn's objective (multinomial for three classes or more, binomial for tw
 
     f(W, b) = sum_i s_i loss(y_i, x_i W + b) / S + ||W||^2 / (2 C S),        S = sum_i s_i
 
-Derivation. With the thin SVD X = U diag(d) V^T the penalty leaves nothing outside the row space: W = V A,
-X W = (U diag(d)) A and ||W|| = ||A||, so the problem has r = min(n, p) rows of parameters at most. In these
-coordinates the Hessian of the loss is about h diag(d^2 / n), h the mean of p (1 - p): embeddings are strongly
-correlated, the d span orders of magnitude, and that is what makes L-BFGS take hundreds of steps. With
-A = D B, D = 1 / sqrt(h d^2 / n + 1 / (C S)), the Hessian for B is close to the identity. The SVD is taken
-once for all penalties, and each starts from the solution of the one before.
+Derivation. Take the thin SVD X = U diag(d) V^T. The penalty keeps W in the row space: W = V A, X W =
+(U diag(d)) A and ||W|| = ||A||, so the problem has at most r = min(n, p) rows of parameters. In these
+coordinates the Hessian of the loss is about h diag(d^2 / n), h the mean of p (1 - p). Embeddings are strongly
+correlated, so the d span orders of magnitude, and plain L-BFGS takes hundreds of steps. With A = D B,
+D = 1 / sqrt(h d^2 / n + 1 / (C S)), the Hessian for B is close to the identity. The SVD is computed once for
+all penalties, and each starts from the solution of the one before. The objective is strictly convex, so the
+minimum is the one that scikit-learn finds.
 
-The solution is the minimum of a strictly convex function, so it is scikit-learn's own, reached sooner.
-
-`newton` solves the same problem to more digits and on more rows than fit into an SVD. It does not replace
-this solver in the choice of settings: for 5 folds and 9 penalties on 100 to 3,000 rows of 1,280 features it
+`newton` solves the same problem to more digits, and for more rows than an SVD can handle. For choosing
+settings this solver stays: on 5 folds and 9 penalties with 100 to 3,000 rows of 1,280 features, `newton`
 takes 3 to 14 times as long (``python tests/benchmarks/bench_logistic_solvers.py``).
 """
 
@@ -25,31 +24,24 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.special import expit
 
-# Mean p (1 - p) of a model that is mostly sure; only the speed depends on it.
+# h, for a model that is confident about most rows; it affects the speed only.
 _CURVATURE = 0.05
 _MAX_ITERATIONS = 1000
 
 
 class LbfgsPath:
-    """Solutions for one training set and any number of penalties.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, p), float
-        Training rows, centred or not.
-    y : ndarray of shape (n,)
-        Their labels; at least two classes.
+    """Solve for any number of penalties on one training set: rows `X` (n, p), labels `y` (n,).
 
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
-        The sorted labels.
+        The sorted labels, two or more.
     """
 
     def __init__(self, X: np.ndarray, y: np.ndarray):
         self.classes, self._codes = np.unique(y, return_inverse=True)
         n, p = X.shape
-        # Centring changes nothing but the intercept, which it frees from the rest.
+        # Centring changes the intercept only, and makes it independent of the weights.
         self._mean = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
         centred = X - self._mean
         if n <= p:
@@ -74,21 +66,9 @@ class LbfgsPath:
     def solve(
         self, C: float, *, sample_weight: np.ndarray | None = None, tol: float = 1e-4
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the minimum for one penalty, started from the last one solved.
+        """Return coefficients (1 or n_classes, p) and intercepts for one penalty, starting from the last one.
 
-        Parameters
-        ----------
-        C : float
-            Inverse strength of the penalty, as in scikit-learn.
-        sample_weight : ndarray of shape (n,), default=None
-            Weights of the rows.
-        tol : float, default=1e-4
-            Largest entry of the gradient, in the scaled coordinates, at which to stop.
-
-        Returns
-        -------
-        coef : ndarray of shape (1 or n_classes, p), float64
-        intercept : ndarray of shape (1 or n_classes,), float64
+        It stops when every entry of the gradient, in the scaled coordinates, is below `tol`.
         """
         n, columns = len(self._codes), len(self._b)
         s = np.full(n, 1.0) if sample_weight is None else np.asarray(sample_weight, np.float64)

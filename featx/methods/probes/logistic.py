@@ -1,4 +1,4 @@
-"""Fit scikit-learn's logistic regression to its converged optimum, and sooner."""
+"""Fit logistic regression to its optimum, for one penalty or for many."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
     """Logistic regression with an L2 penalty, solved to the optimum (multinomial; binomial for two classes).
 
     The objective is that of scikit-learn's `LogisticRegression`, the sum of weighted losses plus
-    ``||coef||^2 / (2 C)`` with a free intercept, and so is the optimum; `newton` says how it is reached.
+    ``||coef||^2 / (2 C)`` with an intercept that is not penalised. It is solved by Newton's method with
+    conjugate gradients (`featx.methods.probes.newton`).
 
     Parameters
     ----------
@@ -32,14 +33,15 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
         As in scikit-learn.
     fit_intercept : bool, default=True
     tol : float, default=1e-12
-        Share of the objective by which it can still fall, at the end, by its quadratic model. Where
-        rounding ends the descent sooner, a share of 1e-7 is enough; 1e-7 saves time on large sets.
+        Stop when the quadratic model predicts a further decrease of at most this share of the objective.
+        1e-7 saves time on large sets, and is enough where rounding errors end the descent.
     max_iter : int, default=200
-        Newton steps.
+        Maximum number of Newton steps.
     warm_start : bool, default=False
         Start from `coef_` and `intercept_` of the last fit.
     device : str, default="cpu"
-        Where to compute; another than "cpu" takes torch, and "auto" a GPU for large sets (see `NewtonPath`).
+        "cpu" computes by NumPy, another device by torch; "auto" uses a GPU for large sets, if torch is
+        imported and sees one.
 
     Attributes
     ----------
@@ -77,12 +79,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X, y, sample_weight=None):
-        """Fit to rows (n, d), labels (n,) and, if given, weights (n,).
-
-        Returns
-        -------
-        LogisticProbe
-        """
+        """Fit to rows (n, d), labels (n,) and, if given, weights (n,)."""
         for name, value in (("C", self.C), ("tol", self.tol), ("max_iter", self.max_iter)):
             if not value > 0:
                 raise InputError(f"{name} must be above 0, got {value!r}")
@@ -91,7 +88,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
             raise InputError(f"logistic regression needs 2 classes or more, got 1 class ({self.classes_[0]})")
-        # In float64, whatever the rows are: weights may be large or small.
+        # In float64 for float32 rows, too: weights may be large or small.
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
         weights = _with_classes(weights, self.class_weight, y)
         path = NewtonPath(X, y, sample_weight=weights, fit_intercept=self.fit_intercept, device=self.device)
@@ -111,7 +108,10 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
 
     def predict_log_proba(self, X):
         """Predict logarithms of probabilities, ndarray of shape (n, n_classes)."""
-        return log_softmax(self._scores(X), axis=1)
+        check_is_fitted(self)
+        scores = self.decision_function(X)
+        scores = np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores
+        return log_softmax(scores, axis=1)
 
     def predict_proba(self, X):
         """Predict probabilities, ndarray of shape (n, n_classes)."""
@@ -120,11 +120,6 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
             one = expit(self.decision_function(X))
             return np.stack([1 - one, one], axis=1)
         return softmax(self.decision_function(X), axis=1)
-
-    def _scores(self, X):
-        check_is_fitted(self)
-        scores = self.decision_function(X)
-        return np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores
 
     def _take(self, coef, intercept, n_iter, dtype) -> LogisticProbe:
         self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
@@ -135,7 +130,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
 def fit_path(
     X, y, Cs: Sequence[float], *, sample_weight=None, class_weight=None, tol: float = 1e-7, device="cpu"
 ) -> list[LogisticProbe]:
-    """Fit a `LogisticProbe` for each of many penalties, in little more time than a few take.
+    """Fit a `LogisticProbe` for each of many penalties, each starting from the solutions before it.
 
     Parameters
     ----------
@@ -166,7 +161,7 @@ def fit_path(
 
 
 def _with_classes(weights: np.ndarray, class_weight, y: np.ndarray) -> np.ndarray:
-    """Multiply weights of rows by those of their classes, which depend on the former as in scikit-learn."""
+    """Multiply the weights of rows by those of their classes, as scikit-learn does."""
     if class_weight is None:
         return weights
     classes, codes = np.unique(y, return_inverse=True)

@@ -4,27 +4,27 @@ Scikit-learn's objective, with the penalty lambda = 1 / C on the sum of losses::
 
     F(W, b) = sum_i s_i loss(y_i, x_i W + b) + lambda ||W||^2 / 2
 
-*Newton-CG* (Nocedal and Wright, "Numerical Optimization", 2006, section 7.1): every step minimises the
-quadratic model of F by conjugate gradients; a product with the Hessian costs what a gradient costs. The model
-also says by how much F can still fall: the Newton decrement g^T H^-1 g / 2. The solver stops by it, because
-it still holds where the curvature vanishes (separable data, a weak penalty); the size of the gradient and the
-progress of a quasi-Newton method say little there.
+*Newton-CG* (Nocedal and Wright, "Numerical Optimization", 2006, section 7.1): each step minimises the
+quadratic model of F by conjugate gradients; a product with the Hessian costs as much as a gradient. The model
+also predicts how much F can still decrease: the Newton decrement g^T H^-1 g / 2. It is the criterion to stop,
+because it stays meaningful where the curvature vanishes (separable data, a weak penalty), unlike the size of
+the gradient or the progress of a quasi-Newton method.
 
 *The preconditioner*. With S_i = diag(p_i) - p_i p_i^T the Hessian of the losses is H = sum_i s_i S_i (x) x_i
 x_i^T. Let U diag(mu) U^T = sum_i s_i S_i. Between two columns u, v of U the block sum_i s_i (u^T S_i v) x_i
-x_i^T has weights that sum to zero, and is small; the block of u with itself, H_u = sum_i s_i (u^T S_i u) x_i
-x_i^T, has weights of one sign. So H^-1 is about sum_u u u^T (x) (H_u + lambda)^-1. H_u comes from a sample of
-rows (`softmax.NumpyRows.diagonal_blocks`), four times as many after each step that took long. It is computed
-again when sum_i s_i tr S_i has changed by a fifth and the passes since then have cost about as much.
+x_i^T is small, because its weights sum to zero; the block of u with itself, H_u = sum_i s_i (u^T S_i u) x_i
+x_i^T, has weights of one sign. So H^-1 is about sum_u u u^T (x) (H_u + lambda)^-1. H_u is estimated from a
+sample of rows (`softmax.NumpyRows.diagonal_blocks`), which grows fourfold after each slow step. It is
+computed again when sum_i s_i tr S_i has changed by a fifth and the passes since then have cost about as much.
 
-*A step* ends, after four products at least, when the last one gained a small share of all that the step has
-gained: 5 % far from the minimum, where the model is not worth more; 2 % near it; 10 % where the whole gain is
-less than a tenth of the tolerance, so that only the decrement is needed.
+*A step* takes four products at least. It ends when the last one gained only a small share of the whole gain
+of the step: 5 % far from the minimum, where the quadratic model is inexact; 2 % near it; 10 % where the gain
+is less than a tenth of the tolerance, so that only the decrement is needed.
 
-*From penalty to penalty* a solution is a smooth function of log lambda: each starts from the line through
-the two before it. *Two classes* are two columns W = (-w/2, w/2), for which ||W||^2 = ||w||^2 / 2, so the
-penalty counts twice. *Fewer rows than features*: with Xc^T = Q R the solution is W = Q A, ||W|| = ||A||, and
-the rows are R^T, n numbers each.
+*From penalty to penalty* the solution is a smooth function of log lambda: each starts from the line through
+the two before it. *Two classes* are two columns W = (-w/2, w/2) with ||W||^2 = ||w||^2 / 2, so the penalty is
+doubled. *Fewer rows than features*: with Xc^T = Q R the solution is W = Q A, ||W|| = ||A||, and the rows
+become R^T, with n numbers each.
 """
 
 from __future__ import annotations
@@ -40,40 +40,40 @@ from featx.methods.probes.softmax import NumpyRows, sample_size
 if TYPE_CHECKING:
     from featx.methods.probes.torch_rows import TorchRows
 
-# Entries of a training set up to which a float64 copy of it costs nothing worth saving.
+# Largest training set, in entries, that is always copied to float64.
 _SMALL = 4_000_000
 # Relative rounding error of the objective.
 _NOISE = {False: 2e-8, True: 1e-13}
 _FEWEST_CG, _MOST_CG = 3, 200
-# More steps than that say that the preconditioner's sample of rows is too small.
+# If a step takes more products, the sample of rows of the preconditioner is too small.
 _MANY_CG = 20
-# Share by which the curvature of all rows changes before the preconditioner is made anew.
+# Relative change of the curvature of all rows after which the preconditioner is computed again.
 _CHANGE = 0.2
-# Where rounding leaves no way down, this share of the objective counts as converged.
+# Where rounding errors end the descent, this share of the objective counts as converged.
 _ENOUGH = 1e-7
 
 
 class NewtonPath:
-    """Solutions for one training set and any number of penalties, best asked for from strong to weak.
+    """Solve for any number of penalties on one training set, fastest in order from strong to weak.
 
     Parameters
     ----------
     X : ndarray of shape (n, p), float32 or float64
-        Rows, which large sets do not copy. Float32 rows of a large set are multiplied in float32, and in
-        float64 when rounding stops the descent short of `tol`.
+        Rows; a large set is not copied. Its float32 rows are multiplied in float32, or in float64 once
+        rounding errors end the descent short of `tol`.
     y : ndarray of shape (n,)
-        Labels, of two classes or more.
+        Labels of two classes or more.
     sample_weight : ndarray of shape (n,), default=None
     fit_intercept : bool, default=True
     device : str, default="cpu"
-        Where the passes over the rows are done: "cpu" by NumPy, another by torch; "auto" is "cuda" for a
-        large set where torch is in use and sees a GPU.
+        As in `LogisticProbe`.
 
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
+        The sorted labels.
     products : int
-        Passes over the rows so far.
+        Number of passes over the rows so far.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class NewtonPath:
         self._shift = np.zeros(p)
         self._basis: np.ndarray | None = None
         means = X.mean(axis=0, dtype=np.float64)
-        # A mean far from zero costs float32 its digits.
+        # float32 loses digits to a mean far from zero.
         far = np.abs(means) > 20 * X.std(axis=0, dtype=np.float64) + 1e-30
         if device == "auto":
             device = "cuda" if X.size > _SMALL and sees_gpu() else "cpu"
@@ -114,7 +114,7 @@ class NewtonPath:
         self.products = 0
 
     def start_from(self, coef: np.ndarray, intercept: np.ndarray) -> None:
-        """Start the next penalty from a solution for another training set of the same classes."""
+        """Start the next penalty from a solution for another training set with the same classes."""
         W = np.vstack([-coef[0] / 2, coef[0] / 2]) if len(self.classes) == 2 else coef
         b = np.array([-intercept[0] / 2, intercept[0] / 2]) if len(self.classes) == 2 else intercept
         b = b + W @ self._shift if self._intercept else np.zeros(len(W))
@@ -124,23 +124,9 @@ class NewtonPath:
     def solve(
         self, C: float, *, tol: float = 1e-7, max_iter: int = 200
     ) -> tuple[np.ndarray, np.ndarray, int, bool]:
-        """Return the minimum for one penalty.
+        """Return coefficients, intercepts, the number of Newton steps and whether they converged.
 
-        Parameters
-        ----------
-        C : float
-            Inverse of the penalty on the sum of losses.
-        tol : float, default=1e-7
-            Share of the objective by which it can still fall, at the end, by its quadratic model.
-        max_iter : int, default=200
-            Newton steps.
-
-        Returns
-        -------
-        coef : ndarray of shape (1 or n_classes, p), float64
-        intercept : ndarray of shape (1 or n_classes,), float64
-        n_iter : int
-        converged : bool
+        `C`, `tol` and `max_iter` are those of `LogisticProbe`, as are the shapes.
         """
         k, d = len(self.classes), self._rows.X.shape[1]
         penalty = np.full((d + 1, 1), (2 if k == 2 else 1) / C)
@@ -150,7 +136,7 @@ class NewtonPath:
         self._past = [*self._past[-1:], (float(np.log(C)), theta)]
         self._start = None
         W = theta[:-1] if self._basis is None else self._basis @ theta[:-1]
-        # What the two or more columns have in common changes no probability.
+        # A constant added to all intercepts changes no probability.
         b = theta[-1] - self._shift @ W
         b -= b.mean()
         coef, intercept = W.T, b
@@ -159,6 +145,7 @@ class NewtonPath:
         return np.ascontiguousarray(coef), intercept, n_iter, converged
 
     def _first(self, C: float, penalty: np.ndarray) -> np.ndarray:
+        """Return the parameters to start from."""
         if self._start is not None:
             return self._start
         if not self._past:
@@ -192,7 +179,7 @@ class NewtonPath:
         return theta, max_iter, False
 
     def _newton_step(self, gradient, penalty, factors, enough: float) -> tuple[np.ndarray, float]:
-        """Return about the minimum of the quadratic model, and by how much the model falls there."""
+        """Return an approximate minimum of the quadratic model, and the decrease of the model there."""
         step, residual = np.zeros_like(gradient), -gradient
         fallen = 0.0
         direction = solved = self._divide(factors, residual)
@@ -213,8 +200,7 @@ class NewtonPath:
             residual = residual - a * product
             gained = a * rho / 2
             fallen += gained
-            # Far from the minimum the model is not worth more than this; where there is nothing left to gain,
-            # that is all that was to be found out.
+            # See "A step" above.
             share = 0.05 if fallen > 100 * enough else 0.02 if fallen > 0.1 * enough else 0.1
             if i >= _FEWEST_CG and gained < share * fallen:
                 break
@@ -226,6 +212,7 @@ class NewtonPath:
         return step, fallen
 
     def _search(self, theta, value, gradient, step, penalty):
+        """Return parameters along the step, their value and gradient; None where none has a lower value."""
         slope = float(np.vdot(gradient, step))
         noise = _NOISE[self._rows.double] * abs(value)
         t = 1.0
@@ -233,12 +220,12 @@ class NewtonPath:
             new, new_gradient = self._value(theta + t * step, penalty)
             if new <= value + 1e-4 * t * slope + noise:
                 return theta + t * step, new, new_gradient
-            # The minimum of the parabola through both values and the slope.
+            # Go to the minimum of the parabola through both values and the slope.
             curve = new - value - t * slope
             t *= float(np.clip(-slope * t / (2 * curve), 0.1, 0.5)) if np.isfinite(curve) else 0.1
             if -t * slope < noise:
                 break
-        self._value(theta, penalty)  # the Hessian is that of the last parameters asked for
+        self._value(theta, penalty)  # the Hessian is that of the last parameters evaluated
         return None
 
     def _value(self, theta, penalty) -> tuple[float, np.ndarray]:
@@ -251,7 +238,7 @@ class NewtonPath:
         return value + float(np.vdot(penalty * theta, theta)) / 2, gradient
 
     def _preconditioner(self, penalty, factors: list[Any] | None) -> list[Any]:
-        """Return factors of the blocks; compute new blocks where the Hessian has changed and that pays."""
+        """Return factors of the blocks; compute new blocks if the Hessian has changed enough."""
         n, p = self._rows.X.shape
         curvature = self._rows.curvature()
         aged = abs(curvature - self._at) > _CHANGE * self._at or self._sample > self._sampled
@@ -262,6 +249,7 @@ class NewtonPath:
         return factors or _factors(self._blocks, penalty, self._intercept, sampled=self._sample < n)
 
     def _divide(self, factors: list[Any], G: np.ndarray) -> np.ndarray:
+        """Apply the preconditioner to G (p + 1, k)."""
         G = G.astype(factors[0][0].dtype, copy=False)
         if len(factors) == 1:
             found = cho_solve(factors[0], G, check_finite=False).astype(np.float64)
@@ -274,14 +262,14 @@ class NewtonPath:
 
             columns = list(self._rows.map(solved, range(len(factors))))
             found = (np.stack(columns, axis=1) @ U.T).astype(np.float64)
-        # Nothing, the penalty neither, depends on what the intercepts have in common: rounding errors would
-        # be divided by nearly zero, and send the intercepts off together until they drown the scores.
+        # Neither loss nor penalty depends on the mean of the intercepts: divided by almost zero, rounding
+        # errors would make all intercepts grow together until they drown the scores.
         found[-1] -= found[-1].mean()
         return found
 
 
 def sees_gpu() -> bool:
-    """Tell whether torch, which takes seconds to import, is there already and sees a GPU."""
+    """Return whether torch, which takes seconds to import, is imported already and sees a GPU."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda.is_available()
 
@@ -297,14 +285,14 @@ def _rows(X, codes, weights, n_classes: int, device: str) -> NumpyRows | TorchRo
 def _factors(blocks, penalty, intercept: bool, *, sampled: bool) -> list[Any]:
     """Return the Cholesky factors of the blocks with the penalty on their diagonals."""
     found = []
-    # The blocks of a sample are an approximation that float32 makes no worse.
+    # float32 is precise enough for blocks that are estimated from a sample.
     dtype = np.float32 if sampled else np.float64
     for block in blocks:
         A = block.copy()
         if not intercept:
             A[-1], A[:, -1] = 0, 0
         size = np.trace(A) / len(A) + penalty[0, 0]
-        # A sample knows nothing of some directions, and must not claim them to be flat.
+        # A sample does not see the curvature of some directions, which must not count as 0.
         jitter = size * (1e-6 if sampled else 1e-12)
         while True:
             B = A.copy()

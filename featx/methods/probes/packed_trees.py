@@ -1,10 +1,10 @@
-"""Pack fitted decision trees into plain arrays: what a forest or boosting in a model file predicts with.
+"""Pack the trees of fitted forests and boosting into plain arrays, for model files, and predict with them.
 
-A tree is written down in preorder: a node, its left subtree, its right subtree. Which nodes are leaves then
-says everything about its structure. With h(i) the inner nodes before node i less the leaves before it, the
-left child of an inner node i is i + 1 and its right child the next node j > i with h(j) = h(i); a sequence
-is a tree if and only if h >= 0 at every node and h = -1 after the last one (Knuth, "The Art of Computer
-Programming", vol. 1, 2.3.3). So no child can point outside of its tree, or back.
+A tree is stored in preorder: a node, its left subtree, its right subtree. Its structure then follows from
+which nodes are leaves. Let h(i) be the number of inner nodes before node i less that of leaves. The left
+child of an inner node i is i + 1, its right child the next node j > i with h(j) = h(i). A sequence is a tree
+if and only if h >= 0 at every node and h = -1 after the last one (Knuth, "The Art of Computer Programming",
+vol. 1, 2.3.3). So no child can point outside its tree, or backwards.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ __all__ = ["PackedBoosting", "PackedForest", "pack_boosting", "pack_forest"]
 LEAF = -1
 _MOST_NODES = 2**30
 _MOST_LEVELS = 5000
-# Leaves that are looked up at a time: rows times trees.
+# Rows times trees that are handled at a time.
 _AT_ONCE = 500_000
 
 
 class _Trees(ClassifierMixin, BaseEstimator):
-    """Trees on rows of numbers, already fitted.
+    """Fitted trees.
 
     Attributes
     ----------
     sizes_ : ndarray of shape (n_trees,), int32
-        Nodes of each tree.
+        Number of nodes of each tree.
     feature_ : ndarray of shape (n_nodes,), int32
-        Which feature a node asks for, or `LEAF`; tree after tree, each in preorder.
+        The feature that a node compares, or `LEAF`; tree after tree, each in preorder.
     threshold_ : ndarray of shape (n_inner,), float64
-        Rows with at most this value go to the left.
+        Rows with at most this value go left.
     value_ : ndarray, float64
-        What the leaves say, in their order.
+        Values of the leaves, in their order.
     classes_ : ndarray of shape (n_classes,)
     n_features_in_ : int
     """
@@ -55,23 +55,11 @@ class _Trees(ClassifierMixin, BaseEstimator):
     n_features_in_: int
 
     def fit(self, X: Any, y: Any) -> Any:
-        """Refuse: these trees are fitted already, and how is not in the file.
-
-        Raises
-        ------
-        InputError
-            Always.
-        """
+        """Raise `InputError`: the file does not hold the settings of the fit."""
         raise InputError("the trees of a loaded model cannot be fitted again; train a new model")
 
     def link(self) -> None:
-        """Derive from the arrays where each node leads, and check that each tree is one.
-
-        Raises
-        ------
-        InputError
-            If the nodes of a tree do not form one.
-        """
+        """Compute the children of every node, and check that the nodes of each tree form one."""
         inner = self.feature_ != LEAF
         n = len(inner)
         if self.sizes_.min() < 1 or self.sizes_.max() > n or self.sizes_.sum() != n or n > _MOST_NODES:
@@ -79,7 +67,7 @@ class _Trees(ClassifierMixin, BaseEstimator):
         step = np.where(inner, np.int32(1), np.int32(-1))
         ends = np.cumsum(self.sizes_)
         tree = np.repeat(np.arange(len(ends), dtype=np.int32), self.sizes_)
-        # Every tree that came before has left one leaf more than inner nodes.
+        # Each earlier tree has one more leaf than inner nodes.
         height = np.cumsum(step, dtype=np.int32) - step + tree
         if height.min() < 0 or (height[ends - 1] + step[ends - 1] != -1).any():
             raise InputError("the nodes of a tree do not form one")
@@ -87,14 +75,14 @@ class _Trees(ClassifierMixin, BaseEstimator):
         after = np.empty(n, np.int32)
         after[order[:-1]] = order[1:]
         self._roots = ends - self.sizes_
-        self._right = after  # of a leaf: never looked at
-        # Which threshold an inner node has, and which value a leaf.
+        self._right = after  # not used for leaves
         self._check_depth()
+        # The position of an inner node's threshold, or of a leaf's value.
         counted = np.cumsum(inner, dtype=np.int32)
         self._number = np.where(inner, counted - 1, np.arange(n, dtype=np.int32) - counted)
 
     def _check_depth(self) -> None:
-        """Go down all trees level by level: as many steps take a row to its leaf."""
+        """Refuse trees so deep that a prediction would take very long."""
         nodes = self._roots
         for _ in range(_MOST_LEVELS):
             nodes = nodes[self.feature_[nodes] != LEAF]
@@ -104,7 +92,7 @@ class _Trees(ClassifierMixin, BaseEstimator):
         raise InputError(f"a tree has more than {_MOST_LEVELS} levels")
 
     def _leaves(self, X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield some rows and the number of the leaf (n_trees, n_rows) to which each tree leads them."""
+        """Yield, for some rows at a time, their slice and their leaf in each tree (n_trees, n_rows)."""
         step = max(1, _AT_ONCE // len(self.sizes_))
         for start in range(0, len(X), step):
             part = X[start : start + step]
@@ -122,23 +110,23 @@ class _Trees(ClassifierMixin, BaseEstimator):
             yield slice(start, start + len(part)), found
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each row, ndarray of shape (n,)."""
+        """Predict the most probable class of each row, ndarray of shape (n,)."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return probabilities, ndarray of shape (n, n_classes)."""
+        """Predict probabilities, ndarray of shape (n, n_classes)."""
         raise NotImplementedError
 
 
 class PackedForest(_Trees):
-    """A fitted random forest: the mean over its trees of the shares of the classes in a leaf.
+    """A fitted random forest: the mean over its trees of the class shares in a leaf.
 
     Attributes
     ----------
     counts_ : ndarray of shape (n_leaves,), int32
-        Classes that a leaf knows.
+        Number of classes with rows in a leaf.
     codes_ : ndarray of shape (m,), int32
-        Which classes, leaf after leaf.
+        These classes, leaf after leaf.
     value_ : ndarray of shape (m,), float64
         Their shares in the leaf.
     """
@@ -147,8 +135,8 @@ class PackedForest(_Trees):
     codes_: np.ndarray
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return probabilities, ndarray of shape (n, n_classes)."""
-        # As scikit-learn has it: rows in single precision, tree after tree.
+        """Predict probabilities, ndarray of shape (n, n_classes)."""
+        # As in scikit-learn: rows in single precision, tree after tree.
         X = validate_data(self, X, dtype=np.float32, reset=False)
         found = np.zeros((len(X), len(self.classes_)))
         first = np.cumsum(self.counts_) - self.counts_
@@ -163,7 +151,7 @@ class PackedForest(_Trees):
         return found
 
     def link(self) -> None:
-        """As for all trees; leaves and classes must fit one another as well."""
+        """As for all trees; also check that the classes fit the leaves."""
         super().link()
         if len(self.counts_) != np.count_nonzero(self.feature_ == LEAF) or self.counts_.sum() != len(
             self.codes_
@@ -172,20 +160,20 @@ class PackedForest(_Trees):
 
 
 class PackedBoosting(_Trees):
-    """Fitted gradient boosting: scores are sums over trees, in turn for each class (for two: one score).
+    """Fitted gradient boosting: scores are sums over trees, which add to each score in turn.
 
     Attributes
     ----------
     value_ : ndarray of shape (n_leaves,), float64
         What a leaf adds to the score.
     baseline_ : ndarray of shape (n_scores,), float64
-        Scores before the first tree.
+        Scores before the first tree: one for each class, or a single one for two classes.
     """
 
     baseline_: np.ndarray
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return probabilities, ndarray of shape (n, n_classes)."""
+        """Predict probabilities, ndarray of shape (n, n_classes)."""
         X = validate_data(self, X, dtype=np.float64, reset=False)
         scores = np.asfortranarray(np.tile(self.baseline_, (len(X), 1)))
         for rows, leaves in self._leaves(X):
@@ -197,14 +185,14 @@ class PackedBoosting(_Trees):
         return np.stack([1 - one, one], axis=1)
 
     def link(self) -> None:
-        """As for all trees; every round must have a tree for each score."""
+        """As for all trees; also check that every round has a tree for each score."""
         super().link()
         if len(self.sizes_) % len(self.baseline_):
             raise InputError(f"{len(self.sizes_)} trees for {len(self.baseline_)} scores")
 
 
 def pack_forest(forest: RandomForestClassifier) -> PackedForest:
-    """Return what a fitted forest predicts with; its rows of training are complete, without gaps."""
+    """Pack a fitted forest, whose training rows had no missing values."""
     packed = PackedForest()
     parts = []
     for tree in (estimator.tree_ for estimator in forest.estimators_):
@@ -223,11 +211,11 @@ def pack_forest(forest: RandomForestClassifier) -> PackedForest:
                 "value_": shares[known],
             }
         )
-    return _joined(packed, parts, forest)
+    return _join(packed, parts, forest)
 
 
 def pack_boosting(boosting: HistGradientBoostingClassifier) -> PackedBoosting:
-    """Return what fitted gradient boosting on numbers predicts with."""
+    """Pack fitted gradient boosting on numeric features."""
     packed = PackedBoosting()
     packed.baseline_ = np.array(boosting._baseline_prediction, np.float64).ravel()
     parts = []
@@ -244,10 +232,11 @@ def pack_boosting(boosting: HistGradientBoostingClassifier) -> PackedBoosting:
                 "value_": nodes["value"][order[leaf]],
             }
         )
-    return _joined(packed, parts, boosting)
+    return _join(packed, parts, boosting)
 
 
-def _joined(packed: Any, parts: list[dict[str, Any]], fitted: Any) -> Any:
+def _join(packed: Any, parts: list[dict[str, Any]], fitted: Any) -> Any:
+    """Set the attributes of packed trees from those of each tree."""
     for name in parts[0]:
         form = np.float64 if name in ("threshold_", "value_") else np.int32
         setattr(packed, name, np.concatenate([part[name] for part in parts]).astype(form))

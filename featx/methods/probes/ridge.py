@@ -1,14 +1,14 @@
-"""Solve ridge regression in closed form, for any number of penalties, with the cross-validation of each.
+"""Solve ridge regression in closed form for any number of penalties, and cross-validate each exactly.
 
-With rows and targets centred (the intercept is free) and the thin SVD Xc = U diag(d) V^T, from the smaller
-of the two Gram matrices, the solution for a penalty a is::
+With centred rows and targets (the intercept is not penalised) and the thin SVD Xc = U diag(d) V^T, computed
+from the smaller of the two Gram matrices, the solution for a penalty a is::
 
     w(a) = V diag(d / (d^2 + a)) U^T Yc,        H(a) = 11^T / n + U diag(d^2 / (d^2 + a)) U^T
 
-H turns targets into fitted values. Leaving out a set of rows F and fitting again, intercept and all, gives
-them the residuals (I - H_FF)^-1 e_F, e the residuals of the one fit to all rows: for single rows
-e_i / (1 - h_ii) (Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2009, eq. 7.64;
-for sets, Cook and Weisberg, "Residuals and Influence in Regression", 1982). Nothing is refitted.
+H turns targets into fitted values. If a set of rows F is left out and the rest fitted again, the residuals of
+F are (I - H_FF)^-1 e_F, where e are the residuals of the fit to all rows; for a single row e_i / (1 - h_ii)
+(Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2009, eq. 7.64; for sets, Cook and
+Weisberg, "Residuals and Influence in Regression", 1982). So one fit is enough.
 """
 
 from __future__ import annotations
@@ -26,14 +26,7 @@ from featx.errors import InputError
 
 
 class RidgePath:
-    """Ridge regressions on one training set.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, p)
-    Y : ndarray of shape (n, k)
-        Targets.
-    """
+    """Solve ridge regressions on one training set: rows `X` (n, p), targets `Y` (n, k)."""
 
     def __init__(self, X: np.ndarray, Y: np.ndarray):
         X, self._Y = np.asarray(X, np.float64), np.asarray(Y, np.float64)
@@ -55,15 +48,15 @@ class RidgePath:
         return coef, self._Y_mean - coef @ self._mean
 
     def leave_one_out(self, alpha: float) -> np.ndarray:
-        """Predict each row (n, k) by the fit to all other rows."""
+        """Predict each row from the fit to all others, ndarray of shape (n, k)."""
         shrink = self._squares / (self._squares + alpha)
         rest = 1 - 1 / len(self._Y) - (self._U**2) @ shrink
-        # 0 where the row alone determines a direction that is not penalised: nothing is known without it.
+        # It is 0 where the row alone determines a direction that is not penalised.
         rest = np.maximum(rest, 1e-10)
         return self._Y - self._residuals(shrink) / rest[:, None]
 
     def leave_fold_out(self, alpha: float, folds: Sequence[np.ndarray]) -> np.ndarray:
-        """Predict each row of `folds` (n, k) by the fit without its fold; other rows are NaN."""
+        """Predict each row of `folds` from the fit without its fold, (n, k); other rows are NaN."""
         shrink = self._squares / (self._squares + alpha)
         residuals = self._residuals(shrink)
         found = np.full(self._Y.shape, np.nan)
@@ -78,19 +71,17 @@ class RidgePath:
 
 
 class LeastSquaresProbe(LinearClassifierMixin, BaseEstimator):
-    """Ridge regression on targets of -1 and 1, one for each class; its penalty by leave-one-out.
+    """Ridge regression on targets of -1 and 1, one for each class, with a penalty chosen by leave-one-out.
 
     Parameters
     ----------
     alphas : sequence of float
-        Penalties to choose from: the one of the most correct rows when each is predicted without itself;
-        of those that tie, the one of the lowest squared error.
+        Penalties to choose from, by leave-one-out accuracy; ties go to the lowest squared error.
 
     Attributes
     ----------
-    alpha_ : float
-    loo_score_ : float
-        Share of rows that are right when left out.
+    alpha_, loo_score_ : float
+        The chosen penalty and its leave-one-out accuracy.
     coef_, intercept_, classes_
         As in scikit-learn's linear classifiers.
     """

@@ -1,11 +1,10 @@
-"""Predict training rows out of fold, to choose a probe's settings.
+"""Predict training rows out of fold, to choose the settings of a probe.
 
-Predictions are pooled over the folds and scored together (`targets`). By balanced accuracy every class counts
-the same however rare it is, and a fold without an image of some class does no harm. Where classes are well
-apart, many penalties of a logistic regression predict the same labels, the strongest with probabilities
-hardly above chance: among equals the mean log loss of the same predictions decides. Folds are stratified,
-and no group is in two of them. Work that all settings share (scaling, principal components) is done once a
-fold, and folds run in threads: nothing is copied to other processes.
+Predictions are pooled over the folds and scored together (`targets`): a fold may then lack a class. With
+well separated classes many penalties of a logistic regression predict the same labels, the strongest with
+probabilities hardly above chance: among equals the mean log loss of the same predictions decides. Steps that
+all settings share (scaling, principal components) are fitted once for each fold. Folds run in threads, so
+that nothing is copied to other processes.
 """
 
 from __future__ import annotations
@@ -31,22 +30,10 @@ Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
 def make_folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
-    """Make stratified folds in which every class can be trained.
+    """Return stratified folds, (train, held) positions, with every class in every training part.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Labels.
-    groups : ndarray of shape (n,), or None
-        Rows that stay together.
-    seed : int
-        Seed of the shuffle.
-
-    Returns
-    -------
-    list of (train, held) index arrays
-        At most 5 folds, and no more than the smallest class has images (or groups). Empty when that
-        leaves fewer than 2, or when no grouping of the groups leaves every class in every training part.
+    There are at most 5 folds, and no more than the smallest class has images (or groups). There are none
+    where that leaves fewer than 2, or where the groups cannot be divided so.
     """
     classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     most = min(MOST_FOLDS, int(counts.min()))
@@ -59,7 +46,7 @@ def make_folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
     for n_folds in range(most, 1, -1):
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
         folds = [(train, held) for train, held in splitter.split(y, y, groups) if len(held)]
-        # Discriminant analysis needs more rows than classes, and less than that selects nothing anyway.
+        # Discriminant analysis needs more rows than classes.
         if len(folds) > 1 and all(
             len(np.unique(y[train])) == len(classes) < len(train) for train, _ in folds
         ):
@@ -68,12 +55,12 @@ def make_folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
 
 
 def expand(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Return all combinations of a grid; its first setting varies slowest: simpler models come first."""
+    """Return all combinations of a grid; the first setting varies slowest, so simpler models come first."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the mean over the classes of the share of their rows that is right."""
+    """Return the mean recall of the classes in `y`."""
     _, codes = np.unique(y, return_inverse=True)
     right = np.bincount(codes, weights=predicted == y)
     return float((right / np.bincount(codes)).mean())
@@ -89,33 +76,22 @@ def predict_out_of_fold(
     path: bool = False,
     n_jobs: int = 1,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Predict the rows of each fold by every candidate fitted on the others.
+    """Predict the held-out rows of each fold with every candidate, fitted on the other rows.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Never fitted itself; clones are.
-    candidates : sequence of dict
-        Parameters to set.
-    X : ndarray of shape (n, d)
-    y : ndarray of shape (n,)
-    folds : list of (train, held) index arrays
-    path : bool, default=False
-        The last step is a logistic regression of which only `C` and `class_weight` vary.
-    n_jobs : int, default=1
-        Threads.
+    With `path` the last step of the estimator is a logistic regression, of which only `C` and `class_weight`
+    vary.
 
     Returns
     -------
     predicted : ndarray of shape (n_candidates, n_held)
-        Labels or numbers of the rows that are held out, fold after fold.
+        Labels or numbers of the held-out rows, fold after fold.
     losses : ndarray of shape (n_candidates,), or None
-        Mean log losses, where `path`.
+        Mean log losses; None without `path`.
     """
     predict = _predict_by_path if path else _predict
-    # Folds of whole groups may leave less than half of the rows to train on.
+    # Folds of whole groups may leave fewer than half of the rows to train on.
     estimator = limit_components(estimator, fewest_rows(folds))
-    with threadpool_limits(1):  # one thread a fold; more would fight for the same cores
+    with threadpool_limits(1):  # one thread per fold; more would compete for the same cores
         parts = Parallel(n_jobs=n_jobs, prefer="threads")(
             delayed(predict)(estimator, candidates, X, y, fold) for fold in folds
         )
@@ -126,17 +102,17 @@ def predict_out_of_fold(
 
 
 def fewest_rows(folds: Folds) -> int:
-    """Return the number of rows of the smallest training part."""
+    """Return the size of the smallest training part."""
     return min(len(train) for train, _ in folds)
 
 
 def limit_neighbours(candidates: list[dict[str, Any]], n_train: int) -> list[dict[str, Any]]:
-    """Leave out candidates that ask for more neighbours than so many rows have."""
+    """Return the candidates with at most `n_train` neighbours."""
     return [c for c in candidates if all(v <= n_train for k, v in c.items() if k.endswith("n_neighbors"))]
 
 
 def limit_components(estimator, n_train: int):
-    """Return the same estimator with no more principal components than so many rows determine."""
+    """Return the estimator with at most `n_train` principal components."""
     components = estimator.get_params().get("pca__n_components")
     if not isinstance(components, int) or components <= n_train:
         return estimator
@@ -165,7 +141,7 @@ def _predict(estimator, candidates, X, y, fold) -> np.ndarray:
 
 
 def _predict_by_path(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and losses, each (n_candidates, n_held)."""
+    """Return the labels and log losses of the held-out rows, each (n_candidates, n_held)."""
     train, held = fold
     shared = clone(estimator)[:-1]
     solver = LbfgsPath(shared.fit_transform(X[train], y[train]), y[train])
@@ -174,7 +150,7 @@ def _predict_by_path(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.
     predicted = np.empty((len(candidates), len(held)), y.dtype)
     losses = np.empty((len(candidates), len(held)))
     settings = [{key.split("__")[-1]: value for key, value in c.items()} for c in candidates]
-    # One kind of weights after the other, penalties in order: each solution is near the one before.
+    # In order of weights and penalties, so that each solution is close to the one before.
     for i in sorted(
         range(len(candidates)), key=lambda i: (str(settings[i].get("class_weight")), settings[i]["C"])
     ):

@@ -1,20 +1,21 @@
 """Compute the loss of a multinomial logistic regression, its gradient and its Hessian, in blocks of rows.
 
-With scores z_i = x_i W + b, weights s_i and true class y, the loss of a row is written relative to the score
-of its own class, d_c = z_c - z_y, so that a row that is nearly certain keeps its relative precision also in
-float32, where log(1 + tiny) and 1 - p_y would lose it::
+With scores z_i = x_i W + b, weights s_i and true class y, the loss of a row is computed from scores relative
+to that of its own class, d_c = z_c - z_y. So a nearly certain row keeps its relative precision in float32,
+where log(1 + tiny) and 1 - p_y would lose it::
 
     m = max_c d_c >= 0,   a_c = exp(d_c - m),   o = sum_{c != y} a_c,   t = o + exp(-m)
     loss = m + log t,     dloss/dz_c = p_c = a_c / t  (c != y),         dloss/dz_y = p_y - 1 = -o / t
 
-With S_i = diag(p_i) - p_i p_i^T the Hessian is sum_i s_i S_i (x) x_i x_i^T: times V it is X^T r with
-r_i = s_i S_i u_i, u = X V. In directions U of the classes that make sum_i s_i S_i diagonal it nearly falls
-apart into one block sum_i s_i (u^T S_i u) x_i x_i^T for each, from which `newton` makes its preconditioner.
+With S_i = diag(p_i) - p_i p_i^T the Hessian is sum_i s_i S_i (x) x_i x_i^T; its product with V is X^T r with
+r_i = s_i S_i u_i, u = X V. In the directions U of the classes that diagonalise sum_i s_i S_i, it is nearly
+block-diagonal, with a block sum_i s_i (u^T S_i u) x_i x_i^T for each direction: the preconditioner of
+`newton`.
 
-Most of the work is the two products with X. Both are done on one block of rows before the next: a block is
-small enough to stay in the processor's cache, so rows come from memory once. Blocks run in threads.
-Sums over blocks are float64 and taken in order: the result does not depend on the number of threads.
-Parameters are one float64 array (p + 1, k), the intercept in the last row.
+Most of the work is the two products with X. Both are done for one block of rows before the next: a block fits
+into the processor's cache, so each row is read from memory once. Blocks run in threads; their sums are
+float64 and added in order, so the result does not depend on the number of threads. Parameters are one float64
+array (p + 1, k) with the intercepts in the last row.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-# What a block of rows may take of the processor's cache.
+# Size of a block of rows, to fit into the processor's cache.
 _BLOCK_BYTES = 5_000_000
-# Entries of all directions' blocks of the Hessian up to which each direction gets its own.
+# With more entries in the Hessian's blocks, all directions share one block.
 _OWN_BLOCKS = 50_000_000
 
 
 class NumpyRows:
-    """Training rows in memory; a context, within which blocks have their threads.
+    """Training rows in memory, and the sums over them; as a context, it runs blocks in threads.
 
     Parameters
     ----------
@@ -43,13 +44,12 @@ class NumpyRows:
     codes : ndarray of shape (n,), int
         Class of each row, 0 to `n_classes` - 1.
     weights : ndarray of shape (n,), float64
-        Weights of the rows.
     n_classes : int
 
     Attributes
     ----------
     double : bool
-        Products in float64, whatever the rows are.
+        Whether products are in float64; may be set to True for float32 rows.
     """
 
     def __init__(self, X: np.ndarray, codes: np.ndarray, weights: np.ndarray, n_classes: int):
@@ -62,7 +62,7 @@ class NumpyRows:
 
     def __enter__(self) -> NumpyRows:
         self._stack = ExitStack()
-        # As many threads as BLAS may use here, which is what callers and the environment limit.
+        # As many threads as BLAS may use, because callers and the environment limit that number.
         allowed = max((lib["num_threads"] for lib in threadpool_info()), default=1)
         if min(allowed, len(self._blocks)) > 1:
             self._stack.enter_context(threadpool_limits(1))
@@ -74,7 +74,7 @@ class NumpyRows:
         self._stack.close()
 
     def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the weighted sum of losses and its gradient (p + 1, k); `hessian` then uses `theta`."""
+        """Return the sum of losses and its gradient (p + 1, k); the other methods then refer to `theta`."""
         dtype = self._dtype
         W, b = theta[:-1].astype(dtype), theta[-1].astype(dtype)
         if self._p.dtype != dtype:
@@ -97,7 +97,7 @@ class NumpyRows:
         return value, gradient
 
     def hessian(self, V: np.ndarray) -> np.ndarray:
-        """Return the Hessian of the sum of losses, at the last parameters, times V (p + 1, k)."""
+        """Return the product of the Hessian of the sum of losses with V, (p + 1, k)."""
         dtype = self._dtype
         W, b = V[:-1].astype(dtype), V[-1].astype(dtype)
 
@@ -116,49 +116,30 @@ class NumpyRows:
         return product
 
     def curvature(self) -> float:
-        """Return the sum of s_i tr S_i, at the last parameters; see `class_directions`."""
+        """Return the sum of s_i tr S_i."""
         return float(self._row_curvature().sum())
 
     def _row_curvature(self) -> np.ndarray:
         return self.weights * (1 - np.square(self._p).sum(axis=0, dtype=np.float64))
 
     def class_directions(self) -> np.ndarray:
-        """Return orthonormal directions of the classes in which the Hessian is nearly block-diagonal.
+        """Return the eigenvectors of sum_i s_i S_i in columns (k, k), by rising eigenvalue.
 
-        Returns
-        -------
-        ndarray of shape (k, k), float64
-            In columns, the eigenvectors of sum_i s_i S_i at the last parameters asked for, by rising
-            eigenvalue. The first, of eigenvalue 0, is what all classes have in common, which no loss
-            depends on.
+        The first, of eigenvalue 0, is common to all classes; no loss depends on it.
         """
         p = self._p.astype(np.float64, copy=False)
         weighted = p * self.weights
         return np.linalg.eigh(np.diag(weighted.sum(axis=1)) - weighted @ p.T)[1]
 
     def diagonal_blocks(self, directions: np.ndarray, most: int) -> np.ndarray:
-        """Return the Hessian's block of each direction with itself, at the last parameters.
+        """Return the Hessian's block of each direction, (k, p + 1, p + 1), estimated from `most` rows.
 
-        Parameters
-        ----------
-        directions : ndarray of shape (k, k)
-            As from `class_directions`.
-        most : int
-            Rows that are drawn to estimate the blocks, all n for the blocks themselves.
-
-        Returns
-        -------
-        ndarray of shape (k or 1, p + 1, p + 1), float64
-            One, the mean, for all directions where k would take too much memory.
-
-        Notes
-        -----
-        Rows are drawn by their curvature (`draw`): rows whose class is certain, nearly all of a separable
-        set, add nothing.
+        Where k blocks would take too much memory, it is their mean (1, p + 1, p + 1). Rows are drawn by their
+        curvature (`draw`), because rows whose class is certain add nothing.
         """
         rows, share = draw(self._row_curvature(), most)
         P = self._p[:, rows].astype(np.float64)
-        # u^T S u of each row and direction.
+        # u^T S_i u of each direction and row.
         by_direction = np.square(directions).T @ P - np.square(directions.T @ P)
         by_direction = np.maximum(by_direction, 0) * (self.weights[rows] * share)
         if shares_block(self.n_classes, self.X.shape[1]):
@@ -180,15 +161,15 @@ class NumpyRows:
 
 
 def shares_block(k: int, p: int) -> bool:
-    """Tell whether one block has to serve all directions, to save memory."""
+    """Return whether all directions share one block, to save memory."""
     return k * (p + 1) ** 2 > _OWN_BLOCKS
 
 
 def draw(curvature: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw rows that stand for all, and return them with the weight of each.
+    """Draw a sample of rows; return their positions and weights, with which sums are estimated without bias.
 
-    Drawn `most` times with replacement and the chance q_i = (curvature_i / sum + 1 / n) / 2, half evenly so
-    that no row counts for too much, a row counts 1 / (most q_i) each time: sums are estimated without bias.
+    `most` rows are drawn with replacement and the probability q_i = (curvature_i / sum + 1 / n) / 2, in part
+    uniform so that no row gets a huge weight; each time a row is drawn adds 1 / (most q_i) to its weight.
     """
     n = len(curvature)
     if most == n:
@@ -200,12 +181,12 @@ def draw(curvature: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sample_size(n: int, p: int) -> int:
-    """Return the number of rows from which `diagonal_blocks` are made at first."""
+    """Return the first number of rows for `diagonal_blocks`."""
     return min(n, max(5000, 8 * p))
 
 
 def _loss_and_error(z: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return losses (n,) and their gradient by the scores (k, n), written over the scores `z` (k, n)."""
+    """Return losses (n,) and their gradient by the scores `z` (k, n), which it overwrites."""
     own = codes, np.arange(len(codes))
     z -= z[own]
     most = z.max(axis=0)
@@ -213,7 +194,7 @@ def _loss_and_error(z: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.nd
     np.exp(z, out=z)
     z[own] = 0
     others = z.sum(axis=0)
-    # t by way of t - 1, which is exact in the limit of a sure row.
+    # Compute t - 1 first: it keeps its precision for a certain row.
     excess = others + np.expm1(-most)
     z /= 1 + excess
     z[own] = -others / (1 + excess)

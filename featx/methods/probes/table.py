@@ -1,8 +1,8 @@
-"""List the probes of every task: those of this package, and those that other packages offer.
+"""List the probes of every task: those of this package, and those of other packages.
 
-A probe is added by a module in the folder ``catalogue``: it has a tuple ``PROBES``, and nothing else names
-it. Another package offers one as an entry point of the group ``featx.probes``, whose object is a `Probe`; it
-is used only when it is asked for by name, so that no result depends on what happens to be installed.
+To add a probe, write a module in the folder ``catalogue`` with a tuple ``PROBES``. Another package adds one
+by an entry point of the group ``featx.probes`` that loads a `Probe`. Such a probe is used only when asked for
+by name, so that no result depends on what is installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CLASSIFIERS: dict[str, Probe] = {}
 REGRESSORS: dict[str, Probe] = {}
 
 _BY_TASK = {"classes": CLASSIFIERS, "numbers": REGRESSORS}
-# The order in which results list them; others follow.
+# The order in which results list the probes; others follow.
 _ORDER = {
     "classes": ("logreg", "svm", "rbf-svm", "knn", "lda", "ridge", "forest", "boosting", "naive-bayes"),
     "numbers": ("ridge", "svr", "knn", "forest"),
@@ -34,26 +34,20 @@ _loaded: set[tuple[str, str]] = set()
 
 
 def register(probe: Probe) -> None:
-    """Add a probe to the table of its task.
-
-    Raises
-    ------
-    InputError
-        The task has a probe of this name.
-    """
+    """Add a probe to the table of its task, which must have none of this name yet."""
     if probe.name in _BY_TASK[probe.task]:
         raise InputError(f"there is a probe {probe.name!r} for {probe.task} already; choose another name")
     _BY_TASK[probe.task][probe.name] = probe
 
 
 def probe_names(task: TaskName = "classes", *, on_request: bool = False) -> tuple[str, ...]:
-    """Return the names of the probes that compete, in the order in which they are tried.
+    """Return the names of the probes of a task, in the order in which results list them.
 
     Parameters
     ----------
     task : {"classes", "numbers"}, default="classes"
     on_request : bool, default=False
-        Also those that are only used when asked for: protocols, and the probes of other packages.
+        Include those that are used only when asked for by name: protocols, and the probes of other packages.
     """
     if on_request:
         _load_entry_points()
@@ -62,7 +56,7 @@ def probe_names(task: TaskName = "classes", *, on_request: bool = False) -> tupl
 
 
 def reference_names(task: TaskName = "classes") -> tuple[str, ...]:
-    """Return the names of the references: what learns nothing from the embeddings."""
+    """Return the names of the references of a task, which learn nothing from the embeddings."""
     return tuple(probe.name for probe in _BY_TASK[task].values() if probe.kind == "floor")
 
 
@@ -78,9 +72,9 @@ def get_probe(name: str, task: TaskName = "classes") -> Probe:
     Raises
     ------
     UnknownName
-        There is none; the message offers the nearest.
+        There is no such probe; the message offers the nearest names.
     InputError
-        There is none in this package, and what another package offers cannot be loaded.
+        There is none in this package, and the probe of another package cannot be loaded.
     """
     known, key = _BY_TASK[task], name.lower().replace("_", "-")
     if key not in known:
@@ -91,7 +85,7 @@ def get_probe(name: str, task: TaskName = "classes") -> Probe:
 
 
 def _load_entry_points() -> None:
-    """Add the probes that installed packages offer and that are not in the table yet."""
+    """Add the probes of installed packages that are not in the table yet."""
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         if (entry.name, entry.value) in _loaded:
             continue
@@ -109,16 +103,15 @@ def _load_entry_points() -> None:
         _loaded.add((entry.name, entry.value))
 
 
-def _place(probe: Probe) -> int:
-    order = _ORDER[probe.task]
-    return order.index(probe.name) if probe.name in order else len(order)
-
-
 def _read_catalogue() -> list[Probe]:
+    def place(probe: Probe) -> int:
+        order = _ORDER[probe.task]
+        return order.index(probe.name) if probe.name in order else len(order)
+
     found: list[Probe] = []
     for module in pkgutil.iter_modules(catalogue.__path__):
         found += importlib.import_module(f"{catalogue.__name__}.{module.name}").PROBES
-    return sorted(found, key=_place)
+    return sorted(found, key=place)
 
 
 for _probe in _read_catalogue():

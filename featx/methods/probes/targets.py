@@ -1,4 +1,4 @@
-"""Define what fitting labels and fitting numbers do differently: checks, samples, folds and choices."""
+"""Handle targets that are classes or numbers: check and sample them, make folds, choose a candidate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IMBALANCE = 1.5
 
 
 class Classes:
-    """Labels: samples and folds are stratified, and settings are chosen by balanced accuracy."""
+    """Class labels: samples and folds are stratified, and balanced accuracy chooses the settings."""
 
     sample_name = "stratified sample"
     no_choice = "settings not selected: some class has one image, or one group, to train on"
@@ -25,7 +25,7 @@ class Classes:
         self._seed = seed
 
     def check(self, y, n: int) -> np.ndarray:
-        """Return labels of n rows, of two classes or more."""
+        """Check the labels of n rows, of two classes or more."""
         labels = np.asarray(y)
         if labels.shape != (n,):
             raise InputError(f"expected one label for each of {n} rows, got shape {labels.shape}")
@@ -37,32 +37,23 @@ class Classes:
         return labels
 
     def sample(self, y: np.ndarray, most: int) -> np.ndarray:
-        """Draw about so many rows, sorted."""
+        """Draw about `most` rows; return their sorted positions."""
         return stratified_sample(y, most, self._seed)
 
     def folds(self, y: np.ndarray, groups: np.ndarray | None) -> Folds:
-        """Make folds to choose settings on; none where that is impossible."""
+        """Return folds to choose settings on, or none where that is impossible."""
         return make_folds(y, groups, self._seed)
 
     def problem(self, y: np.ndarray, n_train: int, dim: int) -> Problem:
-        """Describe the training rows, of which n_train are fitted."""
+        """Describe the training rows, of which `n_train` are fitted."""
         counts = np.unique(y, return_counts=True)[1]
         imbalanced = bool(counts.max() > _IMBALANCE * counts.min())
         return Problem(n_train, len(counts), dim, self._seed, imbalanced)
 
     def best(self, y: np.ndarray, predicted: np.ndarray, losses: np.ndarray | None) -> tuple[int, Any]:
-        """Return the candidate to take, and its balanced accuracy.
+        """Return the best candidate and its balanced accuracy; ties go to the lowest loss, then the first.
 
-        Of equal accuracies the lowest loss decides, where there are losses; of what is still equal the first
-        is taken.
-
-        Parameters
-        ----------
-        y : ndarray of shape (n,)
-        predicted : ndarray of shape (n_candidates, n)
-            Out-of-fold labels.
-        losses : ndarray of shape (n_candidates,), or None
-            Log losses.
+        `predicted` are out-of-fold labels (n_candidates, n), `losses` their log losses (n_candidates,).
         """
         accuracies = np.array([balanced_accuracy(y, row) for row in predicted])
         equals = np.flatnonzero(accuracies >= accuracies.max() - 1e-12)
@@ -71,7 +62,7 @@ class Classes:
 
 
 class Numbers:
-    """Numbers: settings are chosen by mean squared error, and R² is reported."""
+    """Numbers: mean squared error chooses the settings, and R² is reported."""
 
     sample_name = "sample"
     no_choice = "settings not selected: too few images, or one group only, to train on"
@@ -82,20 +73,20 @@ class Numbers:
         self._rng = np.random.default_rng(seed)
 
     def check(self, y, n: int) -> np.ndarray:
-        """Return finite numbers of n rows, float64."""
+        """Check that the targets of n rows are finite numbers; return them as float64."""
         numbers = np.asarray(y)
         if numbers.shape != (n,) or numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
             raise InputError(f"expected a finite number for each of {n} rows, got shape {numbers.shape}")
         return numbers.astype(np.float64)
 
     def sample(self, y: np.ndarray, most: int) -> np.ndarray:
-        """Draw so many rows, sorted."""
+        """Draw `most` rows; return their sorted positions."""
         return np.sort(self._rng.permutation(len(y))[:most])
 
     def folds(self, y: np.ndarray, groups: np.ndarray | None) -> Folds:
-        """Make at most 5 folds of shuffled rows or whole groups; none where two are not possible."""
+        """Return at most 5 folds of shuffled rows or whole groups, or none where two are impossible."""
         parts = len(y) if groups is None else len(np.unique(groups))
-        # Less than 4 rows leave folds with a single one to train on.
+        # With fewer than 4 rows a fold would have a single row to train on.
         if parts < 2 or len(y) < 4:
             return []
         kind = KFold if groups is None else GroupKFold
@@ -103,11 +94,11 @@ class Numbers:
         return list(splitter.split(np.zeros(len(y)), groups=groups))
 
     def problem(self, y: np.ndarray, n_train: int, dim: int) -> Problem:
-        """Describe the training rows, of which n_train are fitted."""
+        """Describe the training rows, of which `n_train` are fitted."""
         return Problem(n_train, 1, dim, self._seed)
 
     def best(self, y: np.ndarray, predicted: np.ndarray, losses: np.ndarray | None) -> tuple[int, Any]:
-        """Return the candidate to take, the first of equals, and its R² (None of numbers that are alike)."""
+        """Return the best candidate, the first of equals, and its R² (None where all numbers are equal)."""
         errors = ((predicted - y) ** 2).mean(axis=1)
         best = int(np.argmax(errors <= errors.min() * (1 + 1e-12)))
         spread = float(y.var())
@@ -115,7 +106,7 @@ class Numbers:
 
 
 def target_of(name: str, seed: int) -> Classes | Numbers:
-    """Return how the targets of a task are handled."""
+    """Return the handler of the targets of a task."""
     if name not in ("classes", "numbers"):
         raise InputError(f"task must be 'classes' or 'numbers', got {name!r}")
     return Classes(seed) if name == "classes" else Numbers(seed)
@@ -124,7 +115,7 @@ def target_of(name: str, seed: int) -> Classes | Numbers:
 def describe_problem(
     target: Classes | Numbers, probe: Probe, y: np.ndarray, dim: int
 ) -> tuple[Problem, np.ndarray | None]:
-    """Return what a probe is told of its training rows, and which of them it is fitted on (None: all)."""
+    """Return the problem that a probe is built for, and the positions of the rows to fit (None: all)."""
     drawn = None
     if probe.max_rows is not None and len(y) > probe.max_rows:
         drawn = target.sample(y, probe.max_rows)
@@ -132,7 +123,7 @@ def describe_problem(
 
 
 def stratified_sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Draw about `most` rows, sorted, in the proportions of the classes; five of each where there are."""
+    """Draw about `most` rows in the proportions of the classes, at least 5 of each class if it has them."""
     _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     takes = np.minimum(counts, np.maximum(5, np.round(counts * most / len(y)).astype(int)))
     order = np.random.default_rng(seed).permutation(len(y))

@@ -1,7 +1,7 @@
-"""Compute what `softmax.NumpyRows` does on a torch device: the same numbers, up to rounding.
+"""Compute the sums of `softmax.NumpyRows` on a torch device; results are equal up to rounding errors.
 
-The rows are copied to the device once and stay there, as do the probabilities (n, k); parameters, gradients
-and the blocks of the preconditioner are copied each time. Rows go in parts, whose sums are added in float64.
+Rows and probabilities (n, k) stay on the device; parameters, gradients and the blocks of the preconditioner
+are copied each time. Rows are handled in parts, whose sums are added in float64.
 """
 
 from __future__ import annotations
@@ -14,22 +14,12 @@ import torch
 from featx.errors import InputError
 from featx.methods.probes import softmax
 
-# Rows whose products are summed in single precision.
+# Number of rows whose products are summed in single precision.
 _PART = 8192
 
 
 class TorchRows:
-    """Training rows on a device; parameters, attributes and methods as in `softmax.NumpyRows`.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, p), float32 or float64
-    codes : ndarray of shape (n,), int
-    weights : ndarray of shape (n,), float64
-    n_classes : int
-    device : str or torch.device
-        One that has float64.
-    """
+    """Training rows on a device with float64; otherwise as `softmax.NumpyRows`."""
 
     map: Any = map
 

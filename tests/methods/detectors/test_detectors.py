@@ -38,7 +38,7 @@ def rows():
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_neighbours_agree_with_all_distances(rows, metric, monkeypatch):
-    monkeypatch.setattr("featx.methods.detectors.catalogue.neighbours._BLOCK", 500)  # several blocks
+    monkeypatch.setattr("featx.methods.detectors.neighbours._BLOCK", 500)  # several blocks
     train, test = rows
     detector = NeighborDetector(n_neighbors=3, metric=metric).fit(train)
     unit = (lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)) if metric == "cosine" else (lambda x: x)

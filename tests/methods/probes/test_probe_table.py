@@ -106,6 +106,8 @@ def test_two_classes_work_as_well(name, train, held_out):
     labels = fitted.predict(held_out[0][rows])
     np.testing.assert_array_equal(np.array([5, 6])[proba.argmax(axis=1)], labels)
     assert (labels == held_out[1][rows] + 5).mean() > 0.75
+    same = fit_probe(name, train[0][few], train[1][few], n_jobs=1)
+    np.testing.assert_allclose(same.predict_proba(held_out[0][rows]), proba)
 
 
 @pytest.mark.parametrize("name", ["svm", "ridge", "rbf-svm"])

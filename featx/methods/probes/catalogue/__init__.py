@@ -1,17 +1,15 @@
 """The probes of this package, one module for each family.
 
-Every probe is a `Pipeline` of scikit-learn's own estimators with its scaling inside, so that it can be
-fitted on any rows, and kept in a file of plain arrays (`featx.estimators.model_file`). Penalties are tried on
-standardised features, whose squared length is `dim` on average, and are therefore multiples of 1 / dim. The
-grids run from the simplest model to the most flexible one; `featx.methods.probes.fit_probe` says how one
-is chosen.
+Probes are pipelines of scikit-learn's estimators that include the scaling, so that they fit any rows and can
+be saved as plain arrays (`featx.estimators.model_file`). Penalties apply to standardised features, whose mean
+squared length is `dim`, and are therefore multiples of 1 / dim. Grids go from the simplest model to the most
+flexible one; `featx.methods.probes.fit_probe` says how a model is chosen.
 
-Some probes first turn to principal components. Support vectors, distances, the covariances of discriminant
-analysis and the histograms of boosting cost time in proportion to the number of features or its square,
-while the variance of embeddings lies in a small fraction of them.
+Some probes reduce embeddings to principal components, because their time grows with the number of features
+or its square, while few components hold most of the variance of embeddings.
 
-References stand below the probes: the most frequent class or the mean, and a linear model on raw pixels. A
-probe that is no better than these has learnt nothing from the embeddings.
+The references are the most frequent class, the mean, and a linear model on raw pixels. A probe that is no
+better than these has learnt nothing from the embeddings.
 """
 
 from __future__ import annotations
@@ -26,16 +24,16 @@ from featx.methods.probes.probe import Problem
 
 
 def scaled(*steps: tuple[str, Any]) -> Pipeline:
-    """Return a pipeline of standardised features and some steps."""
+    """Return a pipeline that standardises features before the given steps."""
     return Pipeline([("scale", StandardScaler()), *steps])
 
 
 def components(problem: Problem, most: int) -> tuple[str, PCA]:
-    """Return a step to at most so many principal components, which any half of the rows determines."""
+    """Return a PCA step with at most `most` components, and at most half as many as rows."""
     n = max(1, min(most, problem.dim, problem.n_train // 2))
     return "pca", PCA(n_components=n, random_state=problem.seed)
 
 
 def divided(dim: int, *factors: float) -> list[float]:
-    """Return factors over the number of features: penalties or kernel widths to try."""
+    """Return multiples of 1 / dim: penalties or kernel widths to try."""
     return [factor / dim for factor in factors]

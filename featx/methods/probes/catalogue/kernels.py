@@ -1,6 +1,6 @@
-"""Support vector machines with an rbf kernel.
+"""Support vector machines with an RBF kernel.
 
-After standardisation squared distances are of the order of 2 dim: gamma is a multiple of 1 / dim.
+Squared distances of standardised rows are about 2 dim, so gamma is a multiple of 1 / dim.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from featx.methods.probes.probe import Probe, Problem
 
 
 def _rbf_svm(problem: Problem):
-    # One against the rest: SVC's own votes of pairs hardly tell a sure answer from a doubtful one.
+    # One against the rest, because the pairwise votes of SVC hardly tell confidence from doubt.
     gammas = divided(problem.dim, 0.25, 1)
     svm = OneVsRestClassifier(SVC(C=10.0, gamma=gammas[0], cache_size=500))
     grid = {"svm__estimator__C": [1.0, 10.0], "svm__estimator__gamma": gammas}
@@ -23,7 +23,7 @@ def _rbf_svm(problem: Problem):
 
 
 def _svr(problem: Problem):
-    # The penalty and the width of the tube are in units of the target: it is standardised for them.
+    # Targets are standardised, because the penalty and epsilon are in units of the target.
     gammas = divided(problem.dim, 0.25, 1)
     svr = TransformedTargetRegressor(
         SVR(C=1.0, gamma=gammas[0], epsilon=0.1, cache_size=500), transformer=StandardScaler()

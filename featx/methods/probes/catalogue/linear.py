@@ -1,4 +1,4 @@
-"""Linear models on embeddings, and references on raw pixels."""
+"""Linear models."""
 
 from __future__ import annotations
 
@@ -14,15 +14,8 @@ def _logreg(problem: Problem):
     return model, {"logreg__C": divided(problem.dim, 0.1, 1, 10, 100, 1000), **problem.weights("logreg")}
 
 
-def _pixels(problem: Problem):
-    logreg = LogisticRegression(C=1 / problem.dim, max_iter=2000)
-    model = scaled(components(problem, 256), ("logreg", logreg))
-    return model, {"logreg__C": divided(problem.dim, 0.01, 0.1, 1, 10, 100), **problem.weights("logreg")}
-
-
 def _svm(problem: Problem):
-    # One class against the rest with the squared hinge, as LinearSVC has it. Its penalty on the intercept
-    # does not matter: the data is centred.
+    # LinearSVC penalises the intercept, too; features are centred, so that does not matter.
     svm = LinearSVC(C=0.1 / problem.dim, dual="auto", tol=1e-3, max_iter=20_000, random_state=problem.seed)
     model = scaled(components(problem, 256), ("svm", svm))
     return model, {"svm__C": divided(problem.dim, 0.01, 0.1, 1), **problem.weights("svm")}
@@ -34,7 +27,8 @@ def _ridge(problem: Problem):
     return model, {"ridge__alpha": alphas, **problem.weights("ridge")}
 
 
-def _ridge_regression(problem: Problem):
+def ridge_regression(problem: Problem):
+    """Build ridge regression of numbers."""
     model = scaled(("ridge", Ridge(alpha=float(problem.dim))))
     return model, {"ridge__alpha": [problem.dim * f for f in (100.0, 10.0, 1.0, 0.1, 0.01, 0.001)]}
 
@@ -43,14 +37,5 @@ PROBES = (
     Probe("logreg", "Logistic regression", _logreg, path=True),
     Probe("svm", "Linear SVM", _svm, calibrated=True, shown=("pca__n_components",)),
     Probe("ridge", "Ridge classifier", _ridge, calibrated=True),
-    Probe(
-        "pixels",
-        "Logistic regression on pixels",
-        _pixels,
-        kind="floor",
-        path=True,
-        shown=("pca__n_components",),
-    ),
-    Probe("ridge", "Ridge regression", _ridge_regression, "numbers"),
-    Probe("pixels", "Ridge regression on pixels", _ridge_regression, "numbers", kind="floor"),
+    Probe("ridge", "Ridge regression", ridge_regression, "numbers"),
 )

@@ -1,4 +1,4 @@
-"""Nearest neighbours, by cosine: rows of length 1 have the same Euclidean neighbours."""
+"""Nearest neighbours by cosine: Euclidean neighbours of rows scaled to length 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation protocols of the literature: what each fits, and how it chooses its one setting.
+"""Evaluation protocols of the literature: the model that each fits, and how it chooses its one setting.
 
 ==================== ========================================================= =========================
 name                 what it is                                                source
@@ -20,15 +20,14 @@ Visual Features without Supervision", 2023. Wu et al., "Unsupervised Feature Lea
 Instance Discrimination", CVPR 2018. Snell, Swersky and Zemel, "Prototypical Networks for Few-shot Learning",
 NeurIPS 2017.
 
-No choice looks at the test part. The first three take features as they are, except that `dinov2-knn` scales
-rows to length 1. Where rows are held out and the data has no validation part, they are drawn at random,
-stratified, with groups kept together. Among penalties that are right equally often on the n rows held out,
-the strongest one whose log loss is within 1 / n of the lowest is taken; among numbers of neighbours, the
-largest.
+The test part is never used to choose. The first three protocols do not scale features, but `dinov2-knn`
+scales rows to length 1. Without a validation part, rows are held out at random, stratified, with groups kept
+together. Among penalties with the same accuracy on n held-out rows, the strongest one with a log loss within
+1 / n of the lowest is chosen; among such numbers of neighbours, the largest.
 
-Departures: `lsr-fewshot` takes its penalty by exact leave-one-out on the training rows (the original tries
-several and reports them on test) and leaves its intercept free. Votes of neighbours, squared distances and
-least squares are no probabilities: they get a temperature.
+Departures from the sources: `lsr-fewshot` chooses its penalty by exact leave-one-out on the training rows
+(the original reports several penalties on test) and does not penalise its intercept. Votes of neighbours,
+squared distances and least squares are no probabilities, so they get a temperature.
 """
 
 from __future__ import annotations
@@ -58,20 +57,20 @@ DINOV2_NEIGHBOURS = (200, 100, 20, 10)
 #: Penalties of `lsr-fewshot`, in units of squared standardised features.
 LSR_ALPHAS = tuple(4.0**i for i in range(12, -4, -1))
 
-# What is done when nothing can be held out.
+# C where no row can be held out.
 _PLAIN_C = 1.0
-# Shares of the objective, for the choice and for the last fit.
+# `tol` of the solver for the choice and for the last fit.
 _SWEEP, _TOLERANCE = 1e-6, 1e-7
 _QUERY_BYTES = 100_000_000
 
 
 class NeighbourVotes(ClassifierMixin, BaseEstimator):
-    """The k nearest rows by cosine similarity vote with the weight softmax(similarity / temperature).
+    """Classify by votes of the k nearest rows (cosine), weighted by softmax(similarity / temperature).
 
     Parameters
     ----------
     k : int, default=20
-        Of fewer training rows all vote.
+        With fewer training rows, all vote.
     temperature : float, default=0.07
 
     Attributes
@@ -88,28 +87,28 @@ class NeighbourVotes(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, self.codes_ = np.unique(y, return_inverse=True)
-        self.rows_ = _unit(X)
+        self.rows_ = _scale_to_length_1(X)
         return self
 
     def predict_proba(self, X):
-        """Predict shares of the votes, ndarray of shape (n, n_classes)."""
+        """Predict the share of the votes of each class, ndarray of shape (n, n_classes)."""
         return self.votes(X, [self.k])[0]
 
     def predict(self, X):
-        """Predict the class of the most votes, ndarray of shape (n,)."""
+        """Predict the class with the most votes, ndarray of shape (n,)."""
         votes = self.predict_proba(X)
         return self.classes_[votes.argmax(axis=1)]
 
     def votes(self, X, ks) -> np.ndarray:
-        """Return shares of the votes for several numbers of neighbours, (len(ks), n, n_classes)."""
+        """Return the shares of the votes for several numbers of neighbours, (len(ks), n, n_classes)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         n, most = len(self.rows_), min(max(ks), len(self.rows_))
         found = np.zeros((len(ks), len(X), len(self.classes_)))
         step = max(1, _QUERY_BYTES // (8 * n))
         for start in range(0, len(X), step):
-            similar = _unit(X[start : start + step]).astype(self.rows_.dtype) @ self.rows_.T
-            # scikit-learn's neighbours take twice as long, in float64, and differ in the eighth digit.
+            similar = _scale_to_length_1(X[start : start + step]).astype(self.rows_.dtype) @ self.rows_.T
+            # scikit-learn's neighbours take twice as long, and differ in the eighth digit.
             near = np.argpartition(similar, n - most, axis=1)[:, n - most :]
             close = np.take_along_axis(similar, near, axis=1)
             order = np.argsort(-close, axis=1, kind="stable")
@@ -123,7 +122,7 @@ class NeighbourVotes(ClassifierMixin, BaseEstimator):
 
 
 class Prototypes(LinearClassifierMixin, BaseEstimator):
-    """Predict the class of the nearest mean; scores are -||x - m||^2, less what all classes have in common.
+    """Predict the class with the nearest mean; scores are -||x - m||^2 + ||x||^2.
 
     Attributes
     ----------
@@ -164,7 +163,7 @@ def _nearest_centroid(problem: Problem):
 
 
 def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
-    """Return the rule that chooses C among `Cs` by rows held out."""
+    """Return a rule that chooses C among `Cs` on held-out rows."""
 
     def choose(rows, labels, groups, validation, seed, metric, notes) -> Choice:
         fit, held = _held_out(labels, groups, validation, fraction, seed, notes)
@@ -187,8 +186,8 @@ def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
                 score, best = new, []
             if new > score - 1e-12:
                 best.append((new_loss, float(C), coef, intercept))
-        # n rows cannot tell apart losses that differ by less than 1 / n: where all are right, the loss falls
-        # for ever with a weaker penalty, and the model would be sure beyond what it has seen.
+        # n rows cannot distinguish losses that differ by less than 1 / n. Where all rows are right, the loss
+        # falls with every weaker penalty, and the lowest one would be overconfident.
         enough = min(loss for loss, *_ in best) + 1 / len(held)
         _, chosen, coef, intercept = next(one for one in best if one[0] <= enough)
         return {"C": chosen}, score, (coef, intercept)
@@ -197,7 +196,7 @@ def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
 
 
 def choose_neighbours(rows, labels, groups, validation, seed, metric, notes) -> Choice:
-    """Choose k by 10 % of the rows."""
+    """Choose k on held-out rows, 10 % without a validation part."""
     fit, held = _held_out(labels, groups, validation, 0.1, seed, notes)
     if not len(held):
         return {}, None, None
@@ -210,11 +209,12 @@ def choose_neighbours(rows, labels, groups, validation, seed, metric, notes) -> 
 
 
 def accuracy(y: np.ndarray, predicted: np.ndarray, metric: str) -> float:
-    """Return the share of right rows (``"top1"``), or its mean over the classes (``"per-class"``)."""
+    """Return the accuracy over all rows (``"top1"``), or its mean over the classes (``"per-class"``)."""
     return float((y == predicted).mean()) if metric == "top1" else balanced_accuracy(y, predicted)
 
 
 def _held_out(labels, groups, validation, fraction, seed, notes) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the rows to fit and of those held out."""
     everything = np.arange(len(labels))
     split = Split(everything, everything[:0], validation)
     fit, held = validation_part(split, labels, groups=groups, fraction=fraction, seed=seed)
@@ -225,7 +225,7 @@ def _held_out(labels, groups, validation, fraction, seed, notes) -> tuple[np.nda
     return fit, held
 
 
-def _unit(X: np.ndarray) -> np.ndarray:
+def _scale_to_length_1(X: np.ndarray) -> np.ndarray:
     return X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
 
 

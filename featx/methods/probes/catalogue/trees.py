@@ -1,6 +1,6 @@
 """Ensembles of decision trees: forests and gradient boosting.
 
-Settings of a forest matter little next to its size (Probst et al. 2019): none is searched.
+The settings of a forest matter little (Probst et al. 2019), so it has no grid.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def _forest(problem: Problem):
 
 
 def _forest_regression(problem: Problem):
-    # All features at every split, scikit-learn's default, costs in proportion to their number.
+    # scikit-learn's default tries all features at every split, which takes time in proportion.
     forest = RandomForestRegressor(n_estimators=150, max_features="sqrt", random_state=problem.seed)
     return Pipeline([("forest", forest)]), {}
 
 
 def _boosting(problem: Problem):
-    # One tree per class and round: 64 components, 64 bins and shallow trees keep the rounds short; early
-    # stopping would take a tenth of the few training rows away.
+    # Each round fits one tree per class: 64 components, 64 bins and shallow trees keep it short.
+    # Early stopping would set aside a tenth of the few training rows.
     boosting = HistGradientBoostingClassifier(
         max_iter=100,
         learning_rate=0.1,

@@ -1,4 +1,4 @@
-"""Distance from the mean of the normal rows, in units of their shrunk covariance."""
+"""Mahalanobis distance from the mean of the normal rows, with a shrunk covariance."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from sklearn.covariance import empirical_covariance, ledoit_wolf, shrunk_covariance
 
 from featx.errors import InputError
-from featx.methods.detectors.detector import Detector, ThresholdDetector
+from featx.methods.detectors.detector import ThresholdDetector
 
 
 class MahalanobisDetector(ThresholdDetector):
-    """One Gaussian of the normal rows, its covariance shrunk towards a sphere.
+    """Fit one Gaussian to the normal rows, its covariance shrunk towards a sphere.
 
     ``score(x) = -sqrt((x - mean)^T C^-1 (x - mean))`` with ``C = (1 - s) S + s tr(S) / d I``, S the empirical
-    covariance. Without shrinkage fewer rows than dimensions leave S without an inverse.
+    covariance. With fewer rows than features, S alone has no inverse.
 
     Parameters
     ----------
     shrinkage : "auto" or float, default="auto"
-        s, from 0 to 1; ``"auto"`` is the Ledoit-Wolf estimate of the best one.
+        s, from 0 to 1; ``"auto"`` is the Ledoit-Wolf estimate of the optimum.
     contamination : float, default=0.05
         Share of the training rows below the threshold.
 
@@ -32,8 +32,8 @@ class MahalanobisDetector(ThresholdDetector):
     shrinkage_ : float
         s.
     offset_ : float
-        The threshold on `score_samples`. The rows that it is taken from have shaped C: new normal rows fall
-        below it more often than they do, the more so the fewer rows there are.
+        Threshold on `score_samples`. It comes from the rows that C was fitted to, so new normal rows fall
+        below it more often than `contamination`, most of all with few training rows.
     n_features_in_ : int
 
     Notes
@@ -70,10 +70,3 @@ class MahalanobisDetector(ThresholdDetector):
     def _score(self, rows):
         white = solve_triangular(self._factor, (rows - self.location_).T, lower=True)
         return -np.sqrt((white**2).sum(axis=0))
-
-
-DETECTOR = Detector(
-    "mahalanobis",
-    "Mahalanobis, Ledoit-Wolf",
-    lambda n, dim, contamination, seed: MahalanobisDetector(contamination=contamination),
-)

@@ -6,36 +6,36 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from featx.errors import InputError, UnknownName
-from featx.methods.detectors.detector import Detector, ThresholdDetector
+from featx.methods.detectors.detector import ThresholdDetector
 
 DISTANCES = ("euclidean", "cosine")
-# Entries of neighbours that are held at a time.
+# Values of neighbouring rows in memory at a time.
 _BLOCK = 8_000_000
 
 
 class NeighborDetector(ThresholdDetector):
-    """Mean distance to the k nearest normal rows, exact.
+    """Score rows by their mean distance to the k nearest normal rows (exact search).
 
-    ``score(x) = -1/k sum_j ||x - n_j(x)||`` over the k nearest training rows n_j(x). A training row is not
-    its own neighbour: of training rows that equal x, one is left out. So a training row has the score that it
-    would have had without being trained on, and the threshold is an honest one.
+    ``score(x) = -1/k sum_j ||x - n_j(x)||`` over the k nearest training rows n_j(x). One training row that
+    equals x is left out: a training row then scores as if it had not been trained on, and so the threshold
+    also suits new rows.
 
     Parameters
     ----------
     n_neighbors : int, default=2
-        k, as Bergman et al. have it; fewer where there are not as many other rows.
+        k, by default as Bergman et al.; at most the number of other rows.
     metric : {"euclidean", "cosine"}, default="cosine"
-        ``"cosine"`` takes the Euclidean distance of rows that are scaled to length 1, as Sun et al. do: the
-        length of a pooled embedding says how much there is in an image rather than what.
+        ``"cosine"`` is the Euclidean distance of rows scaled to length 1, as in Sun et al.: the length of a
+        pooled embedding depends on how much an image shows rather than on what.
     contamination : float, default=0.05
         Share of the training rows below the threshold.
 
     Attributes
     ----------
     rows_ : ndarray of shape (n, d)
-        The normal rows.
+        The normal rows, scaled for `metric`.
     offset_ : float
-        The threshold on `score_samples`.
+        Threshold on `score_samples`.
     n_features_in_ : int
 
     Notes
@@ -43,7 +43,7 @@ class NeighborDetector(ThresholdDetector):
     Y. Sun, Y. Ming, X. Zhu and Y. Li, "Out-of-distribution detection with deep nearest neighbors", ICML 2022;
     L. Bergman, N. Cohen and Y. Hoshen, "Deep nearest neighbor anomaly detection" (2020), on pooled
     features; K. Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022 (PatchCore),
-    does the same with features of patches.
+    on features of patches.
     """
 
     def __init__(self, n_neighbors=2, metric="cosine", contamination=0.05):
@@ -57,15 +57,15 @@ class NeighborDetector(ThresholdDetector):
             raise InputError(f"n_neighbors must be a whole number of at least 1, got {k!r}")
         if self.metric not in DISTANCES:
             raise UnknownName("metric", str(self.metric), DISTANCES)
-        self.rows_ = self._prepared(rows)
+        self.rows_ = self._scaled(rows)
 
-    def _prepared(self, rows):
+    def _scaled(self, rows):
         if self.metric == "euclidean":
             return rows
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
     def _score(self, rows):
-        rows, known = self._prepared(rows), self.rows_
+        rows, known = self._scaled(rows), self.rows_
         k = min(int(self.n_neighbors), len(known) - 1)
         near = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(known)
         found = near.kneighbors(rows, return_distance=False)
@@ -73,16 +73,9 @@ class NeighborDetector(ThresholdDetector):
         step = max(1, _BLOCK // ((k + 1) * known.shape[1]))
         for first in range(0, len(rows), step):
             part = slice(first, first + step)
-            # Distances from the differences: those of scikit-learn suffer from cancellation.
+            # From the differences, because scikit-learn's distances suffer from cancellation.
             distances = np.sqrt(((rows[part, None, :] - known[found[part]]) ** 2).sum(axis=2))
             distances.sort(axis=1)
             own = distances[:, 0] == 0
             scores[part] = -np.where(own, distances[:, 1:].mean(axis=1), distances[:, :-1].mean(axis=1))
         return scores
-
-
-DETECTOR = Detector(
-    "knn",
-    "Nearest neighbours",
-    lambda n, dim, contamination, seed: NeighborDetector(contamination=contamination),
-)

@@ -1,1 +1,0 @@
-"""The detectors that a comparison tries, one module each."""
