@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from featx.errors import InputError
-from featx.inputs.image.preprocess import Preprocessing, find_resampling
+from featx.inputs.image.preprocess import Preprocessing
+from featx.inputs.image.resize import find_resampling
 
-#: Part of the image's area that a crop covers.
+#: Bounds of the share of the image's area that a crop covers.
 SCALE = (0.35, 1.0)
-#: Width over height of a crop.
+#: Bounds of the width over height of a crop.
 RATIO = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
 
@@ -40,7 +41,7 @@ def augment_image(
     ----------
     image : PIL image of mode RGB
     rng : numpy.random.Generator
-        The only source of chance; the same state gives the same pixels.
+        The only source of randomness.
     size : int, (int, int) or Preprocessing
         (height, width) of the output, or a preprocessing whose size and interpolation are used.
     interpolation : str, default="bilinear"
@@ -69,11 +70,11 @@ def augment_image(
         (int(width), int(height)), find_resampling(interpolation), box=(left, top, left + box_w, top + box_h)
     )
     mirrored = rng.random() < flip
-    pixels = np.array(_jittered(crop, rng, jitter) if jitter else crop)
+    pixels = np.array(_jitter(crop, rng, jitter) if jitter else crop)
     return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
 
 
-def _jittered(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
+def _jitter(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
     for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhancer(image).enhance(rng.uniform(max(0.0, 1 - strength), 1 + strength))
     return image
@@ -93,7 +94,7 @@ def _random_box(
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
-    # In a very long image no crop may fit: take the largest central one within the bounds of the ratio.
+    # In a very long image no draw may fit: take the largest central crop within the bounds of the ratio.
     w = max(1, min(width, round(height * ratio[1])))
     h = max(1, min(height, round(width / ratio[0])))
     return (width - w) // 2, (height - h) // 2, w, h
