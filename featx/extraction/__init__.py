@@ -12,13 +12,13 @@ from typing import Any, Unpack
 
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
-from featx.errors import DatasetError, InputError, SourceError
+from featx.errors import DatasetError, SourceError
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.matching import backbone_arguments, matching_embedder
 from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, profile_table
-from featx.extraction.reuse import forget_reused, reuse_backbone
+from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import embed, embed_together
 from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked
 
@@ -129,10 +129,7 @@ def require_loaded_as_it_is(backbone: Any, network: Network) -> None:
     for name, value in vars(network).items():
         default = OPTIONS[name].default
         if value is not default and value != default:
-            raise InputError(
-                f"backbone: {getattr(backbone, 'name', backbone)!r} is loaded already, and {name} cannot "
-                f"change it any more; give its name, or leave {name} out"
-            )
+            raise loaded_already(backbone, name)
 
 
 def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:

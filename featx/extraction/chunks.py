@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from featx.errors import SourceError
-from featx.inputs import Content, Preparation, Source
+from featx.inputs import Content, Source
 
 #: Prepared inputs: one array where all have the same shape, else a list of arrays.
 Prepared = np.ndarray | list[np.ndarray]
@@ -43,7 +43,7 @@ class Chunk:
     rows : list of (ndarray of shape (len(wanted), dim), float32, or None)
         For each network.
     seconds : dict
-        By stage.
+        Seconds of each stage.
     release : callable, optional
         Gives back the memory of `prepared`, if it is shared with another process.
     """
@@ -111,14 +111,3 @@ def identify(source: Source) -> Item:
     item = read_item(source, -1)
     item.content = None
     return item
-
-
-def empty_batch(preparation: Preparation, count: int) -> np.ndarray | None:
-    """Return an array for `count` prepared inputs, None if their shape varies."""
-    shape = preparation.shape
-    return None if None in shape else np.empty((count, *shape), preparation.dtype)
-
-
-def as_batch(prepared: Prepared, preparation: Preparation) -> np.ndarray:
-    """Return prepared inputs as one batch."""
-    return prepared if isinstance(prepared, np.ndarray) else preparation.collate(prepared)

@@ -32,14 +32,14 @@ class Embedder:
     make_engine : callable
         ``make_engine(inputs, threads)`` builds a `featx.engines.Engine` for that many inputs and cores.
     dtype : {"float32", "float16"}
-        Of the rows in the cache.
+        Dtype of the rows in the cache.
     plan : Plan or None
         How the network is run; None if there is no network.
     backbone : Backbone, MultiLayerBackbone or None
     fallbacks : tuple of Embedder
         Its replacements, in order, if its engine cannot be built or fails the parity check.
     batch_size : int or "auto"
-        As requested.
+        The batch size asked for.
     """
 
     spaces: tuple[Space, ...]
@@ -104,14 +104,16 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
     layers = getattr(backbone, "members", (backbone,))
     plan = resolve(engine=run.engine, device=run.device, precision=run.precision)
     embedders: list[Embedder] = []
-    for step in reversed([plan, *fallbacks(plan)]):
+    for candidate in reversed([plan, *fallbacks(plan)]):
 
-        def make(inputs: int, threads: int | None, calibration: bytes | None = None, step: Any = step) -> Any:
+        def make(
+            inputs: int, threads: int | None, calibration: bytes | None = None, candidate: Any = candidate
+        ) -> Any:
             from featx.engines import build_engine
 
             return build_engine(
                 backbone,
-                step,
+                candidate,
                 batch_size=run.batch_size,
                 images=inputs,
                 threads=threads,
@@ -119,12 +121,12 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
             )
 
         embedder = Embedder(
-            spaces=tuple(_space(layer, step.precision, run.dtype) for layer in layers),
+            spaces=tuple(_space(layer, candidate.precision, run.dtype) for layer in layers),
             dims=tuple(layer.dim for layer in layers),
             preparation=backbone.preprocessing,
             make_engine=make,
             dtype=run.dtype,
-            plan=step,
+            plan=candidate,
             backbone=backbone,
             fallbacks=tuple(embedders),
             batch_size=run.batch_size,

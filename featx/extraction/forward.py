@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import FeatxError, InputError
-from featx.extraction.chunks import Chunk, Prepared, as_batch
+from featx.extraction.chunks import Chunk, Prepared
 from featx.inputs import Preparation
 
 #: Waits for the rows of a batch on a device, and returns them.
@@ -116,13 +116,9 @@ class DeviceFeed:
 def _run_batches(engine: Any, prepared: Prepared, preparation: Preparation) -> np.ndarray:
     """Return the rows of prepared inputs, computed one batch at a time."""
     size = engine.batch_size
-    parts = [prepared] if len(prepared) <= size else _slices(prepared, size)
-    rows = [engine(as_batch(part, preparation)) for part in parts]
+    parts = [prepared[i : i + size] for i in range(0, len(prepared), size)]
+    rows = [engine(part if isinstance(part, np.ndarray) else preparation.collate(part)) for part in parts]
     return _require_finite(rows[0] if len(rows) == 1 else np.concatenate(rows), engine, preparation)
-
-
-def _slices(prepared: Prepared, size: int) -> list[Prepared]:
-    return [prepared[i : i + size] for i in range(0, len(prepared), size)]
 
 
 def _require_finite(rows: np.ndarray, engine: Any, preparation: Preparation) -> np.ndarray:

@@ -16,8 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+
 from featx.errors import SourceError
-from featx.extraction.chunks import Chunk, empty_batch, read_item
+from featx.extraction.chunks import Chunk, read_item
 from featx.extraction.forward import DeviceFeed, compute_rows
 from featx.extraction.processes import ProcessPool
 from featx.extraction.row_store import RowStore
@@ -228,7 +230,8 @@ class Pipeline:
     def _prepare(self, chunk: Chunk) -> None:
         """Prepare the inputs without a row, in one array if the shape does not vary."""
         preparation = self._preparation
-        batch = empty_batch(preparation, len(chunk.items))
+        shape = preparation.shape
+        batch = None if None in shape else np.empty((len(chunk.items), *shape), preparation.dtype)
         varied = []
         lacking = self._claim(chunk)
         now = time.perf_counter()  # waiting for claims does not count as preparing

@@ -133,7 +133,7 @@ def _start_process(preparation: Preparation, path: str, size: int, count: int) -
 
 @contextlib.contextmanager
 def _alone(path: str) -> Iterator[None]:
-    """Let one process in at a time; one that dies leaves."""
+    """Let one process in at a time; the lock is released when it dies."""
     with open(path, "rb") as file:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)

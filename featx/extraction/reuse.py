@@ -78,10 +78,7 @@ def reuse_backbone(
         given += ["layer"] if layers != (None,) else []
         given += ["weights"] if weights != "default" else []
         if given:
-            raise InputError(
-                f"backbone: {getattr(name, 'name', name)!r} is loaded already, and {given[0]} cannot change "
-                f"it any more; give its name, or leave {given[0]} out"
-            )
+            raise loaded_already(name, given[0])
         return name
     key = (name, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME"))
     with _ready.lock:
@@ -96,6 +93,14 @@ def reuse_backbone(
         while len(_ready.backbones) > _BACKBONES:
             _ready.backbones.popitem(last=False)
     return backbone
+
+
+def loaded_already(backbone: Any, option: str) -> InputError:
+    """Return the error for an option that is given with a loaded backbone."""
+    return InputError(
+        f"backbone: {getattr(backbone, 'name', backbone)!r} is loaded already, and {option} cannot change it "
+        f"any more; give its name, or leave {option} out"
+    )
 
 
 def reuse_store(cache: Cache, space: Space, dim: int) -> SpaceStore:

@@ -159,8 +159,8 @@ class _Run:
         else:
             raise CacheError(
                 f"{self.members[0].store.path}: {len(todo)} rows were damaged or removed right after they "
-                "were written; the disk may be failing, or another program clears the cache: try another folder "
-                "with --cache"
+                "were written; the disk may be failing, or another program clears the cache: try another "
+                "folder with --cache"
             )
         for member in self.members:
             member.profile = self.profile

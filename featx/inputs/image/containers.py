@@ -90,14 +90,15 @@ def unpack(data: bytes, format: str) -> Container:
         raise Damaged(f"truncated {format}: it ends inside its header") from error
 
 
-# Most bytes that deflate makes of one.
-_DEFLATE = 1032
+#: Most bytes that deflate makes of one: two codes of one bit each copy 258.
+DEFLATE = 1032
 
 _PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # A hostile file may hold thousands, each of which takes time to unpack; tools write one or two.
 _PNG_MOST_PROFILES = 4
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+#: Channels of each colour type of PNG.
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def _png(data: bytes) -> Container:
@@ -114,7 +115,7 @@ def _png(data: bytes) -> Container:
         if kind == b"IHDR":
             width, height, depth, colours = struct.unpack_from(">IIBB", data, at + 8)
             size = width, height
-            least = width * height * depth * _PNG_SAMPLES.get(colours, 0) // (8 * _DEFLATE)
+            least = width * height * depth * PNG_CHANNELS.get(colours, 0) // (8 * DEFLATE)
         if kind in _PNG_KEPT:
             kept.append(data[at:end])
             # Pillow checks only chunks before the first IDAT. An IEND is empty.

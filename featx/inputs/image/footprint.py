@@ -23,6 +23,8 @@ from typing import Any
 
 from PIL.ImageFile import ImageFile
 
+from featx.inputs.image.containers import DEFLATE, PNG_CHANNELS
+
 #: Bytes for the tile that is converted at a time, and for all that does not grow with the picture.
 OVERHEAD = 16 * 2**20
 
@@ -32,12 +34,10 @@ UNCHECKED_PIXELS = 2**22
 # Pixels per byte for formats without a bound: more than any encoder reaches (libwebp, lossless, one colour:
 # 26,000).
 _UNBOUNDED = 2**16
-# Most bytes that one compressed byte gives: deflate copies 258 with two codes of one bit each; LZW's codes of
-# 12 bits stand for at most 4,095 bytes; PackBits repeats 128 with 2; zstd and LZMA have blocks of one
-# repeated byte.
-_DEFLATE, _LZW, _PACK_BITS, _REPEATED = 1032, 4095 * 8 / 12, 64, 2**15
+# Most bytes that one compressed byte gives: LZW's codes of 12 bits stand for at most 4,095 bytes; PackBits
+# repeats 128 with 2; zstd and LZMA have blocks of one repeated byte.
+_LZW, _PACK_BITS, _REPEATED = 4095 * 8 / 12, 64, 2**15
 
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
 
@@ -95,7 +95,7 @@ def estimate_footprint(format: str, data: bytes, image: ImageFile | None = None)
         return Footprint(8, 330 if data[1:2] in b"123" else 0, 4)
     picture = 4 if image is None else _BYTES.get(image.mode, 4)
     if format == "PNG":
-        return Footprint(_DEFLATE * 8 / (data[24] * _PNG_CHANNELS.get(data[25], 1) or 1), 0, picture)
+        return Footprint(DEFLATE * 8 / (data[24] * PNG_CHANNELS.get(data[25], 1) or 1), 0, picture)
     if format == "TIFF" and image is not None:
         return _tiff(image, picture)
     if format == "BMP" and image is not None and image.tile and image.tile[0][0] == "raw":
@@ -159,9 +159,9 @@ def _tiff(image: Any, picture: int) -> Footprint:
         4: 8 * width,
         5: _LZW * 8 / bits,
         7: 1024,
-        8: _DEFLATE * 8 / bits,
+        8: DEFLATE * 8 / bits,
         32773: _PACK_BITS * 8 / bits,
-        32946: _DEFLATE * 8 / bits,
+        32946: DEFLATE * 8 / bits,
     }.get(compression, _REPEATED * 8 / bits)
     if 322 in tags and 323 in tags:
         stored = int(tags[322]) * int(tags[323])

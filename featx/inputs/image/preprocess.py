@@ -125,14 +125,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data."""
-        return {
-            "resize": list(self.resize) if isinstance(self.resize, tuple) else self.resize,
-            "crop": None if self.crop is None else list(self.crop),
-            "interpolation": self.interpolation,
-            "antialias": self.antialias,
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:

@@ -102,22 +102,12 @@ class FileImage:
 
     id: str
     path: str
-    check_suffix: bool
-    tree: str | None = field(compare=False)
+    check_suffix: bool = field(default=False, kw_only=True)
+    tree: str | None = field(default=None, compare=False, kw_only=True)
     is_file = True
 
-    def __init__(
-        self,
-        id: str,
-        path: str | os.PathLike[str],
-        *,
-        check_suffix: bool = False,
-        tree: str | None = None,
-    ):
-        object.__setattr__(self, "id", id)
-        object.__setattr__(self, "path", os.fspath(path))
-        object.__setattr__(self, "check_suffix", check_suffix)
-        object.__setattr__(self, "tree", tree)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.fspath(self.path))
 
     def read(self) -> ImageContent:
         """Read the file."""
