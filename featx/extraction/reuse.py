@@ -26,8 +26,7 @@ _STORES = 16
 #: From this many inputs on, the number does not matter to how an engine is built.
 _MANY = 1024
 
-#: Objects of the parent process. A child must neither use nor destroy them: they may hold threads or a
-#: device.
+#: Objects of the parent process, which a child must neither use nor destroy: they hold threads or devices.
 _inherited: list[Any] = []
 
 #: Space ids, plan, batch size, number of inputs and cores that an engine was built for.

@@ -123,9 +123,9 @@ def decode_pixels(
     data : bytes
         The whole file.
     id : str
-        Which image, for the error.
+        Name of the image in the `ImageError` that is raised when the bytes do not make one.
     name : str, optional
-        The file's name where its suffix must not contradict the content; by default only the content counts.
+        The file's name, if its suffix must not contradict the content.
     reduce : callable, optional
         Takes (height, width) of the upright image and returns the factor, 1, 2, 4 or 8, by which it may be
         shrunk; see `featx.inputs.image.Preprocessing.reduction`.
@@ -134,12 +134,7 @@ def decode_pixels(
     -------
     pixels : ndarray of shape (h, w, 3), uint8
     full_size : (int, int)
-        (height, width) of the upright image at its full scale.
-
-    Raises
-    ------
-    ImageError
-        With the reason, when the bytes do not make an image.
+        (height, width) of the upright image at full scale.
     """
     with decoding(data, id, name=name, reduce=reduce) as decoded:
         return decoded

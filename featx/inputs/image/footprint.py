@@ -31,8 +31,7 @@ OVERHEAD = 16 * 2**20
 #: Up to this many pixels a picture is decoded however few bytes it has: its decoder names the damage better.
 UNCHECKED_PIXELS = 2**22
 
-# Pixels per byte for formats without a bound: more than any encoder reaches (libwebp, lossless, one colour:
-# 26,000).
+# Pixels per byte for formats without a bound. Encoders reach less: lossless libwebp, one colour, 26,000.
 _UNBOUNDED = 2**16
 # Most bytes that one compressed byte gives: LZW's codes of 12 bits stand for at most 4,095 bytes; PackBits
 # repeats 128 with 2; zstd and LZMA have blocks of one repeated byte.

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from featx.inputs.image.exif import exif_orientation
 from featx.inputs.image.structure import Container, Damaged, find_zeros
 
-#: Scans of one picture. jpegtran and cjpeg accept at most 100; usual pictures have 10, optimised ones up to
-#: 20.
+#: Scans of one picture. jpegtran and cjpeg accept at most 100; pictures have 10, optimised ones up to 20.
 MAX_SCANS = 100
 
 #: Pixels times scans: each scan visits every block again, at about 1 ns per pixel, so that this takes 2 s.
@@ -173,7 +172,7 @@ def _remove_padding(data: bytes, zeros: tuple[int, int] | None) -> bytes:
 
 
 def _check_scans(data: bytes, first: int, frame: _Frame, zeros: tuple[int, int] | None) -> bool:
-    """Refuse too many scans, and scans that do not fit together; return whether the zeros are damage."""
+    """Refuse too many scans, and scans that do not fit together; return whether the zeros cannot be data."""
     # A sequential picture nearly always has one scan with all components, which needs no check.
     several = frame.marker in _PROGRESSIVE_FRAMES or data[first + 4] < len(frame.components)
     if not several and zeros is None:

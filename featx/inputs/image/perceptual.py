@@ -28,21 +28,7 @@ _shrink = Preprocessing(resize=(SIDE, SIDE), crop=None)
 
 
 def perceptual_hash(image: Any) -> int:
-    """Return the hash of one picture of any size.
-
-    Parameters
-    ----------
-    image : PIL image of mode RGB, or ndarray of shape (h, w, 3), uint8
-
-    Returns
-    -------
-    int
-        64 bits.
-
-    Raises
-    ------
-    InputError
-        If it is neither.
+    """Return the 64-bit hash of a picture of any size: a PIL image of mode RGB, or uint8 (h, w, 3).
 
     Examples
     --------
@@ -56,22 +42,10 @@ def perceptual_hash(image: Any) -> int:
 
 
 def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
-    """Return the hashes of pictures that have been shrunk to one small size.
+    """Return the hashes, uint64 (n,), of pictures of one small size, (n, h, w, 3) with h and w at least 16.
 
-    Parameters
-    ----------
-    pixels : ndarray of shape (n, h, w, 3), h and w at least 16
-        RGB in any unit: the whole picture, squeezed if need be, not a crop. At 16 x 16 uint8 the hash is that
-        of `perceptual_hash`.
-
-    Returns
-    -------
-    ndarray of shape (n,), uint64
-
-    Raises
-    ------
-    InputError
-        If the shape is another.
+    RGB in any unit; whole pictures, squeezed if need be, not crops. At 16 x 16 uint8 the hash is that of
+    `perceptual_hash`.
     """
     pixels = np.asarray(pixels)
     if pixels.ndim != 4 or pixels.shape[3] != 3 or min(pixels.shape[1:3]) < SIDE:
@@ -85,17 +59,7 @@ def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
 
 
 def hash_distance(a: Any, b: Any) -> Any:
-    """Return the number of bits in which hashes differ, 0 to 64.
-
-    Parameters
-    ----------
-    a, b : int or ndarray of uint64
-        Broadcast against each other.
-
-    Returns
-    -------
-    int or ndarray of int64
-    """
+    """Return the number of bits, 0 to 64, in which hashes differ; arrays are broadcast."""
     bits = np.bitwise_count(np.bitwise_xor(np.asarray(a, np.uint64), np.asarray(b, np.uint64)))
     return int(bits) if bits.ndim == 0 else bits.astype(np.int64)
 

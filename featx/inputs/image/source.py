@@ -47,8 +47,6 @@ class ImageContent:
     ----------
     digest : bytes
         32 bytes of BLAKE2b: of the file's bytes, or of dtype, shape and pixels of the RGB array.
-    id : str
-        Id of the source.
     payload : bytes or ndarray of shape (h, w, 3), uint8
         An image file's bytes, or pixels.
     name : str or None
@@ -90,11 +88,8 @@ class FileImage:
 
     Parameters
     ----------
-    id : str
-    path : str or Path
     check_suffix : bool, default=False
-        Whether a suffix that contradicts the content is an error. By default the first bytes of a file decide
-        what it is: the web serves WebP as ``.jpg``.
+        Whether a suffix that contradicts the content is an error. The web serves WebP as ``.jpg``.
     tree : str, optional
         The real path of the folder that the file belongs to. No message quotes the content of a file outside
         of it: a link or a path in somebody else's dataset may lead anywhere.
@@ -197,12 +192,7 @@ class PixelImage:
 class LazyImage:
     """An image that a function returns when it is needed, such as an item of a torch dataset.
 
-    Parameters
-    ----------
-    id : str
-    load : callable
-        Returns a PIL image, an array, or a torch tensor (CHW or HW); pixels are uint8, or floating in
-        [0, 1].
+    `load` returns a PIL image, an array, or a torch tensor (CHW or HW), uint8 or floating in [0, 1].
     """
 
     id: str
