@@ -1,7 +1,7 @@
-"""From inputs to rows, from the cache or through a network: `extract` is what users call.
+"""Extraction: the rows of inputs, from the cache or through a network; `extract` is what users call.
 
-An `embedder` says how an input becomes a row; a `run` finds what is missing and takes it through the
-`pipeline`; the `parity_check` decides whether an engine may compute it.
+An `embedder` turns an input into a row; a `run` finds which rows are missing and computes them in the
+`pipeline`; the `parity_check` decides whether an engine may compute them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, Unpack
 
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
-from featx.errors import DatasetError, InputError, SourceError
+from featx.errors import DatasetError, SourceError
 from featx.extraction.embedder import Embedder, network_embedder
+from featx.extraction.embedder_run import Rows
 from featx.extraction.matching import backbone_arguments, matching_embedder
 from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, profile_table
-from featx.extraction.reuse import forget_reused, reuse_backbone
-from featx.extraction.rows import Rows
+from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import embed, embed_together
 from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked
 
@@ -53,7 +53,7 @@ def extract(
     target: str | Sequence[str] | None = None,
     **options: Unpack[ColumnOptions],
 ) -> Features:
-    """Return the embeddings of a collection of images by a frozen, pretrained network.
+    """Return the embeddings that a frozen, pretrained network gives for a collection of images.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def extract(
     backbone : str or Backbone, default="mobilenet_v2"
         A name of ``featx backbones``, ``timm:NAME``, or what `featx.load_backbone` returned.
     dtype : {"float32", "float16"}, default="float32"
-        Type in which the embeddings are kept, in the cache and in what is returned. ``"float16"`` takes half
-        the bytes and keeps three significant digits.
+        Type of the embeddings, in the cache and in the result. ``"float16"`` takes half the bytes and keeps
+        three significant digits.
     target : str or sequence of str, optional
         Columns of numbers, as in `featx.load_dataset`; several columns, of classes or numbers, are several
         tasks.
@@ -89,9 +89,9 @@ def extract(
     -----
     `weights` is ``"default"`` for the published weights, the name of others of the same architecture, the
     path of a checkpoint, or None for random ones. `precision` changes the numbers and is part of the space.
-    Whether a network can be run in reduced precision is decided once, on images that come with featx
-    (`featx.extraction.parity_check`): the same image gives the same row whatever it is extracted with. A
-    warning says where your images suffer from it. ``"int8"`` is calibrated on the first images (extra
+    Whether reduced precision is near enough to fp32 is decided once for a network, on images that come with
+    featx (`featx.extraction.parity_check`), so that the same image always has the same row. A warning says if
+    your images suffer more. ``"int8"`` is calibrated on the first images (extra
     ``int8``). `engine`, `device`, `batch_size` and `n_jobs` do not change the embeddings. With
     ``on_error="skip"``, an unreadable image, a missing file of a table and a folder that cannot be listed are
     left out and listed in `Features.failures`.
@@ -112,12 +112,9 @@ def extract(
 
 
 def backbone_of(backbone: Any, network: Network) -> Any:
-    """Return the backbone of that name as `network` says, or `backbone` itself if it is loaded already.
+    """Load the backbone of that name with the options `network`; return `backbone` if it is loaded.
 
-    Raises
-    ------
-    InputError
-        An option is given with a backbone that is loaded already.
+    `InputError` for options of a backbone that is loaded already.
     """
     from featx.backbones import load_backbone
 
@@ -128,29 +125,17 @@ def backbone_of(backbone: Any, network: Network) -> Any:
 
 
 def require_loaded_as_it_is(backbone: Any, network: Network) -> None:
-    """Refuse options of the network for a backbone that is loaded already.
-
-    Raises
-    ------
-    InputError
-        Naming the first option that differs from its default.
-    """
+    """Raise `InputError` for the first option that differs from its default: `backbone` is loaded already."""
     for name, value in vars(network).items():
         default = OPTIONS[name].default
         if value is not default and value != default:
-            raise InputError(
-                f"backbone: {getattr(backbone, 'name', backbone)!r} is loaded already, and {name} cannot "
-                f"change it any more; give its name, or leave {name} out"
-            )
+            raise loaded_already(backbone, name)
 
 
 def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
-    """Return the rows of the images of a dataset; its failures join those of `embed`.
+    """Return the rows of a dataset's images; `failures` includes those of reading the dataset.
 
-    Raises
-    ------
-    SourceError
-        For the first image that cannot be read (an `ImageError`); it names the option that goes on without.
+    `SourceError` for the first image that cannot be read; it names the option that leaves such images out.
     """
     try:
         rows = embed(dataset.images, embedder, **run.embedding)
@@ -164,7 +149,7 @@ def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
 
 
 def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features:
-    """Return the rows of `dataset` in the space of `embedder`, with ids, labels and splits beside them."""
+    """Return the rows of `dataset` in the space of `embedder`, with their ids, labels and splits."""
     rows = embed_dataset(dataset, embedder, run)
     if not len(rows.kept):
         raise DatasetError(

@@ -15,15 +15,15 @@ from featx.extraction.embedder import Embedder
 from featx.extraction.row_store import RowStore
 from featx.inputs import Preparation, Source
 
-#: Inputs that are looked up to tell which space has the rows of a collection.
+#: Inputs that are looked up to find the space that has the rows of a collection.
 _SAMPLE = 32
 
-#: The note that says how many inputs a calibration was measured on; its key is older than other kinds.
+#: The note of the number of inputs that a calibration was measured on; its key predates inputs beside images.
 _CALIBRATED, _COUNT = "calibration", "images"
 
 
 def prepare_first(preparation: Preparation, sources: Sequence[Source], most: int) -> np.ndarray | None:
-    """Prepare the first different inputs that can be read, `most` at most; None where none can be."""
+    """Prepare the first `most` different inputs that can be read; None if there are none."""
     found: list[np.ndarray] = []
     seen: set[bytes] = set()
     for source in sources:
@@ -34,26 +34,17 @@ def prepare_first(preparation: Preparation, sources: Sequence[Source], most: int
             seen.add(content.digest)
             found.append(preparation.prepare(content))
         except SourceError:
-            continue  # named when its turn comes
+            continue  # reported when its row is computed
         if len(found) == most:
             break
     return preparation.collate(found) if found else None
 
 
 def calibrate(cache: Cache, embedder: Embedder, sources: Sequence[Source]) -> Embedder:
-    """Measure the scales of int8 on the first of `sources`, and keep them with their space.
+    """Measure the scales of int8 on the first of `sources`, store them, and return the calibrated embedder.
 
-    Returns
-    -------
-    Embedder
-        With the calibration.
-
-    Raises
-    ------
-    InputError
-        When no input can be read, or the network cannot be quantised.
-    CacheError
-        When the calibration cannot be kept.
+    `InputError` if no input can be read or the network cannot be quantised; `CacheError` if the calibration
+    cannot be stored.
     """
     from featx.engines.int8 import IMAGES
     from featx.engines.int8 import calibrate as quantise
@@ -61,7 +52,7 @@ def calibrate(cache: Cache, embedder: Embedder, sources: Sequence[Source]) -> Em
     batch = prepare_first(embedder.preparation, sources, IMAGES)
     if batch is None:
         kind = embedder.preparation.kind
-        raise InputError(f"precision 'int8': none of the {kind}s can be read, and the network needs some")
+        raise InputError(f"precision 'int8': none of the {kind}s can be read, and calibration needs some")
     calibration = quantise(embedder.backbone, batch)
     calibrated = embedder.calibrated(calibration)
     store = cache.space(calibrated.space, dim=calibrated.dims[0])
@@ -74,10 +65,10 @@ def calibrate(cache: Cache, embedder: Embedder, sources: Sequence[Source]) -> Em
 def find_calibrated(
     cache: Cache, embedder: Embedder, sources: Sequence[Source], digests: Sequence[bytes | None]
 ) -> Embedder | None:
-    """Return `embedder` with the calibration of an earlier run that suits these inputs, if there is one.
+    """Return `embedder` with the calibration of an earlier run that suits these inputs, or None.
 
-    That is one under which they have rows already; else the one measured on most inputs, unless there are
-    more inputs now.
+    The calibration with most rows of these inputs is taken; without such rows, the one measured on most
+    inputs, unless there are more inputs now.
     """
     from featx.engines.int8 import IMAGES
 
@@ -95,7 +86,7 @@ def _count_rows(cache: Cache, embedder: Embedder, digests: Sequence[bytes | None
 
 
 def _calibrated_embedders(cache: Cache, embedder: Embedder) -> Iterator[tuple[int, Embedder]]:
-    """Yield each calibration that the cache has for `embedder`, after the number of inputs behind it."""
+    """Yield `embedder` with each calibration in the cache, after the number of inputs behind it."""
     wanted = embedder.space.fields
     for space in cache.spaces():
         fields = dict(space.fields)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from featx.errors import SourceError
-from featx.inputs import Content, Preparation, Source
+from featx.inputs import Content, Source
 
 #: Prepared inputs: one array where all have the same shape, else a list of arrays.
 Prepared = np.ndarray | list[np.ndarray]
@@ -28,24 +28,24 @@ class Item:
 
 @dataclass(slots=True)
 class Chunk:
-    """Inputs that go through the networks together.
+    """Inputs that go through the networks together, in order.
 
     Attributes
     ----------
     items : list of Item
-        In order. Some get no row: unreadable ones, and those whose row is known already.
+        Unreadable ones and those that have a row already get none.
     digests : list of bytes
         Digests of the inputs in `prepared`.
     prepared : ndarray of shape (b, *shape), list of b arrays, or None
-        Prepared inputs; None where there are none, or no network needs them any more.
+        None if no network needs them (any more).
     wanted : list of list of int
-        For each network, the indices in `prepared` of what it is to compute.
+        For each network, the indices in `prepared` of the rows to compute.
     rows : list of (ndarray of shape (len(wanted), dim), float32, or None)
         For each network.
     seconds : dict
-        Time of each stage.
+        Seconds of each stage.
     release : callable, optional
-        Gives the memory of `prepared` back, where it is shared with another process.
+        Gives back the memory of `prepared`, if it is shared with another process.
     """
 
     items: list[Item]
@@ -64,7 +64,7 @@ class Chunk:
             self.release = None
 
     def prepared_for(self, network: int) -> Prepared | None:
-        """Return the prepared inputs that a network is to compute, None where there are none."""
+        """Return the prepared inputs of the rows that a network is to compute, None if there are none."""
         wanted, prepared = self.wanted[network], self.prepared
         if prepared is None or not wanted:
             return None
@@ -73,7 +73,7 @@ class Chunk:
         return prepared[wanted] if isinstance(prepared, np.ndarray) else [prepared[i] for i in wanted]
 
     def add(self, digest: bytes, lacking: Sequence[set[bytes]]) -> None:
-        """Add the next prepared input, for each network that lacks its row, and take it from `lacking`."""
+        """Add the next prepared input, for each network whose `lacking` has it; remove it there."""
         for wanted, digests in zip(self.wanted, lacking, strict=True):
             if digest in digests:
                 digests.discard(digest)
@@ -86,7 +86,7 @@ class Chunk:
         return [self.digests[k] for k in self.wanted[network]] if rows is not None else [], rows
 
     def spend(self, stage: str, began: float) -> float:
-        """Add the time since `began` to a stage; return the time now."""
+        """Add the time since `began` to a stage; return the present time."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - began
         return now
@@ -96,8 +96,8 @@ def read_item(source: Source, position: int) -> Item:
     """Read a source: its content, or the error."""
     item = Item(position)
     try:
-        # The key is taken before the content: a file that changes in between gets the key of the past, which
-        # will not match again, and not a wrong digest under its new key.
+        # The key is taken before the content: a file that changes in between then has an outdated key, which
+        # matches nothing, instead of a wrong digest under its new key.
         item.key = source.stat_key()
         item.content = source.read()
         item.digest = item.content.digest
@@ -107,18 +107,7 @@ def read_item(source: Source, position: int) -> Item:
 
 
 def identify(source: Source) -> Item:
-    """Read a source for its digest alone; the content is not kept."""
+    """Read a source for its digest; do not keep the content."""
     item = read_item(source, -1)
     item.content = None
     return item
-
-
-def empty_batch(preparation: Preparation, count: int) -> np.ndarray | None:
-    """Return an array for `count` prepared inputs; None where their shape varies."""
-    shape = preparation.shape
-    return None if None in shape else np.empty((count, *shape), preparation.dtype)
-
-
-def as_batch(prepared: Prepared, preparation: Preparation) -> np.ndarray:
-    """Return prepared inputs as one batch."""
-    return prepared if isinstance(prepared, np.ndarray) else preparation.collate(prepared)

@@ -1,4 +1,4 @@
-"""Rows and digests that wait until a commit to the cache is worth its time."""
+"""Collect rows and digests until a commit to the cache is worth its time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from featx.extraction.embedder_run import EmbedderRun
 from featx.extraction.profile import Profile
 from featx.forks import uninterrupted
 
-#: A commit is made when this many bytes of rows wait, or this many seconds have passed.
+#: A commit is made when this many bytes of rows are waiting, or this many seconds have passed.
 COMMIT_BYTES = 4 * 2**20
 COMMIT_SECONDS = 20.0
-#: The first rows are committed soon, so that a place that cannot be written is known early.
+#: The first rows are committed soon, so that a folder that cannot be written is found early.
 _FIRST_COMMIT_SECONDS = 1.0
 
 
@@ -51,20 +51,20 @@ class CommitBuffer:
             self._wait = COMMIT_SECONDS
 
     def save(self, rest: Sequence[Chunk]) -> None:
-        """Commit what is waiting and the good rows of `rest`."""
+        """Commit the waiting rows and the valid rows of `rest`."""
         for chunk in rest:
-            with contextlib.suppress(InputError):  # of this chunk; rows of the others are kept
+            with contextlib.suppress(InputError):  # the other chunks are kept
                 self.add(chunk)
         self.flush()
 
     def flush(self) -> None:
-        """Commit what is waiting; when this returns it is on the disk."""
+        """Commit the waiting rows; they are on disk when this returns."""
         began = time.perf_counter()
         for member, (digests, waiting) in zip(self._members, self._waiting, strict=True):
             if waiting:
                 member.store.publish(digests, np.concatenate(waiting))
                 member.store.claims.show_life()
-                member.store.refresh()  # what another process has committed need not be computed here
+                member.store.refresh()  # rows that another process has committed need not be computed here
         self._waiting = [([], []) for _ in self._members]
         self._bytes = 0
         if self._seen:
@@ -76,7 +76,7 @@ class CommitBuffer:
 
 
 def _as_dtype(rows: np.ndarray, dtype: str) -> np.ndarray:
-    """Return rows in the dtype in which they are kept; `InputError` where a value is too large for it."""
+    """Convert rows to `dtype`; `InputError` if a value is too large for it."""
     if dtype == rows.dtype:
         return rows
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""The embedder: what turns an input into a row, and the space in which that row lives."""
+"""The embedder: what turns an input into a row, and the space of that row."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from featx.cache import Space
 from featx.inputs import Preparation
@@ -22,26 +20,26 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Embedder:
-    """What turns an input into a row: a preparation, an engine, and the space of the rows.
+    """Turns inputs into rows: a preparation, an engine, and the space of the rows.
 
     Attributes
     ----------
     spaces : tuple of Space
-        Everything that changes the numbers, for each layer of the network.
+        Everything that changes the numbers, for each layer.
     dims : tuple of int
-        Length of the embedding of each layer. They stand side by side in a row.
+        Length of each layer's embedding; a row is their concatenation.
     preparation : Preparation
     make_engine : callable
-        ``make_engine(inputs, threads)`` builds a `featx.engines.Engine` for so many inputs and cores.
+        ``make_engine(inputs, threads)`` builds a `featx.engines.Engine` for that many inputs and cores.
     dtype : {"float32", "float16"}
-        Dtype in which the rows are kept.
+        Dtype of the rows in the cache.
     plan : Plan or None
-        How the network is run; None where there is no network, so that rows are no forward passes.
+        How the network is run; None if there is no network.
     backbone : Backbone, MultiLayerBackbone or None
     fallbacks : tuple of Embedder
-        What takes its place, in order, where its engine cannot be built or fails the parity check.
+        Its replacements, in order, if its engine cannot be built or fails the parity check.
     batch_size : int or "auto"
-        As it was asked for.
+        The batch size asked for.
     """
 
     spaces: tuple[Space, ...]
@@ -76,12 +74,12 @@ class Embedder:
 
     @property
     def calibration(self) -> str | None:
-        """SHA-256 of the calibration that the rows are computed with, in int8."""
+        """SHA-256 of the calibration of int8."""
         found: str | None = self.space.fields.get("calibration")
         return found
 
     def calibrated(self, calibration: bytes) -> Embedder:
-        """Return the same embedder with the scales that were found, in a space of its own."""
+        """Return this embedder with a calibration, in the space of that calibration."""
         import hashlib
 
         found = {"calibration": hashlib.sha256(calibration).hexdigest()}
@@ -106,14 +104,16 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
     layers = getattr(backbone, "members", (backbone,))
     plan = resolve(engine=run.engine, device=run.device, precision=run.precision)
     embedders: list[Embedder] = []
-    for way in reversed([plan, *fallbacks(plan)]):
+    for candidate in reversed([plan, *fallbacks(plan)]):
 
-        def make(inputs: int, threads: int | None, calibration: bytes | None = None, way: Any = way) -> Any:
+        def make(
+            inputs: int, threads: int | None, calibration: bytes | None = None, candidate: Any = candidate
+        ) -> Any:
             from featx.engines import build_engine
 
             return build_engine(
                 backbone,
-                way,
+                candidate,
                 batch_size=run.batch_size,
                 images=inputs,
                 threads=threads,
@@ -121,12 +121,12 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
             )
 
         embedder = Embedder(
-            spaces=tuple(_space(layer, way.precision, run.dtype) for layer in layers),
+            spaces=tuple(_space(layer, candidate.precision, run.dtype) for layer in layers),
             dims=tuple(layer.dim for layer in layers),
             preparation=backbone.preprocessing,
             make_engine=make,
             dtype=run.dtype,
-            plan=way,
+            plan=candidate,
             backbone=backbone,
             fallbacks=tuple(embedders),
             batch_size=run.batch_size,
@@ -145,60 +145,3 @@ def _space(layer: Any, precision: str, dtype: str) -> Space:
             "dtype": dtype,
         }
     )
-
-
-class FunctionEngine:
-    """Runs a function of a batch in place of a network; see `featx.engines.Engine`."""
-
-    device, precision, version, batch_size = "cpu", "fp32", "1", 64
-
-    def __init__(self, name: str, function: Callable[[np.ndarray], np.ndarray], workers: int) -> None:
-        self.name, self._function, self.workers = name, function, workers
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        return self._function(batch)
-
-    def enter(self) -> None:
-        """Nothing to share."""
-
-    def leave(self) -> None:
-        """Nothing to undo."""
-
-
-def function_embedder(
-    name: str,
-    preparation: Preparation,
-    function: Callable[[np.ndarray], np.ndarray],
-    dim: int,
-    *,
-    engine: str,
-) -> Embedder:
-    """Make the embedder of a plain function, a reference that networks are compared with.
-
-    Parameters
-    ----------
-    name : str
-        Stands for the architecture in the space.
-    preparation : Preparation
-    function : callable
-        Takes a batch of prepared inputs and returns rows, float32 (b, `dim`).
-    dim : int
-    engine : str
-        Name of the engine in profiles.
-    """
-    space = Space(
-        {
-            "format_version": FORMAT_VERSION,
-            "backbone": {"architecture": name},
-            "preprocessing": preparation.identity,
-            "precision": "fp32",
-            "dtype": "float32",
-        }
-    )
-
-    def make(inputs: int, threads: int | None) -> Any:
-        from featx.machine import cores
-
-        return FunctionEngine(engine, function, threads or cores())
-
-    return Embedder((space,), (dim,), preparation, make)

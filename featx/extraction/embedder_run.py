@@ -1,8 +1,10 @@
-"""One embedder of a run: the store of its rows, the engine that computes them, and what came out."""
+"""One embedder of a run: the store of its rows, the engine that computes them, and the rows it returns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +15,55 @@ from featx.extraction.embedder import Embedder
 from featx.extraction.parity_check import CheckedEngine
 from featx.extraction.profile import Profile
 from featx.extraction.row_store import RowStore
-from featx.extraction.rows import Rows
+
+
+@dataclass
+class Rows:
+    """Rows of some inputs, by one embedder.
+
+    Attributes
+    ----------
+    embeddings : ndarray of shape (n_readable, dim)
+        In the order of the inputs; float32, or float16 where the embedder says so.
+    kept : ndarray of shape (n_readable,), int64
+        Positions of the inputs that could be read.
+    embedder : Embedder
+        The embedder that gave the rows: the one asked for, or one of its fallbacks.
+    failures : list of Failure
+        The inputs that could not be read, with reasons.
+    forward_passes : int
+        Inputs that went through a network in this call.
+    computed : int
+        Rows that were computed in this call.
+    seconds : dict
+        ``total`` wall time.
+    seconds_per_image : float or None
+        Cost of a row when rows of this space were last computed here, without building the network; None if
+        it is not known.
+    mismatch : list of str
+        If the cache had no rows of this space: how it differs from the nearest space in the cache.
+    profile : Profile
+        Time of each stage of computing.
+    parity : dict
+        How near the engine is to plain fp32 (`featx.engines.Parity`), and ``on``: the inputs compared, which
+        are reference inputs or, for at least 64 new rows, the collection. Empty if nothing was computed.
+    """
+
+    embeddings: np.ndarray
+    kept: np.ndarray
+    embedder: Embedder
+    failures: list[Failure] = field(default_factory=list)
+    forward_passes: int = 0
+    computed: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    seconds_per_image: float | None = None
+    mismatch: list[str] = field(default_factory=list)
+    profile: Profile = field(default_factory=Profile)
+    parity: dict[str, Any] = field(default_factory=dict)
 
 
 class EmbedderRun:
-    """What belongs to one embedder while a run computes and reads its rows."""
+    """State of one embedder while a run computes and reads its rows."""
 
     def __init__(self, cache: Cache, embedder: Embedder) -> None:
         self.cache, self.embedder = cache, embedder
@@ -30,7 +76,7 @@ class EmbedderRun:
         self.kept: np.ndarray
 
     def switch_to(self, embedder: Embedder) -> None:
-        """Go on with another embedder, in its space."""
+        """Replace the embedder, and continue in its space."""
         self.store.claims.close()
         self.embedder = embedder
         self.store = RowStore(self.cache, embedder)

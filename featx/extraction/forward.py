@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from featx.errors import FeatxError, InputError
-from featx.extraction.chunks import Chunk, Prepared, as_batch
+from featx.extraction.chunks import Chunk, Prepared
 from featx.inputs import Preparation
 
-#: Waits for rows that a device computes, and returns them.
+#: Waits for the rows of a batch on a device, and returns them.
 PendingRows = Callable[[], np.ndarray]
 
 #: Batches that a device has at a time.
 _IN_FLIGHT = 2
-#: Chunks that wait to be one batch for a device, where most of them have nothing new for it.
+#: Chunks that wait to fill one batch for a device, if most of them have nothing to compute.
 _MOST_WAITING = 256
 
 
@@ -37,12 +37,12 @@ def compute_rows(chunk: Chunk, engines: Sequence[Any], preparation: Preparation)
 
 
 class DeviceFeed:
-    """Feeds prepared chunks to engines that work on a device, several chunks in one batch.
+    """Feeds prepared chunks to engines on a device, several chunks in one batch.
 
     Attributes
     ----------
     rest : list of Chunk
-        Chunks that were computed and not yielded when the run was ended.
+        Chunks that were computed but not yielded when the run ended.
     """
 
     def __init__(self, engines: Sequence[Any], preparation: Preparation) -> None:
@@ -50,39 +50,39 @@ class DeviceFeed:
         self.rest: list[Chunk] = []
 
     def run(self, prepared: Generator[Chunk]) -> Generator[Chunk]:
-        """Yield the chunks with their rows, in order; `prepared` is closed in the end."""
-        flying: deque[tuple[list[Chunk], list[PendingRows | None]]] = deque()
-        landed: deque[Chunk] = deque()
+        """Yield the chunks with their rows, in order; close `prepared` at the end."""
+        submitted: deque[tuple[list[Chunk], list[PendingRows | None]]] = deque()
+        computed: deque[Chunk] = deque()
         waiting: list[Chunk] = []
         count = 0  # inputs in `waiting`
         most = min(engine.batch_size for engine in self._engines)
         try:
             for chunk in prepared:
                 if waiting and (count + len(chunk.digests) > most or len(waiting) >= _MOST_WAITING):
-                    flying.append((waiting, self._submit(waiting)))
+                    submitted.append((waiting, self._submit(waiting)))
                     waiting, count = [], 0
                 waiting.append(chunk)
                 count += len(chunk.digests)
-                if len(flying) > _IN_FLIGHT:
-                    landed += self._fetch(*flying.popleft())
-                while landed:
-                    yield landed.popleft()
+                if len(submitted) > _IN_FLIGHT:
+                    computed += self._fetch(*submitted.popleft())
+                while computed:
+                    yield computed.popleft()
             if waiting:
-                flying.append((waiting, self._submit(waiting)))
-            while flying or landed:
-                if not landed:
-                    landed += self._fetch(*flying.popleft())
-                yield landed.popleft()
+                submitted.append((waiting, self._submit(waiting)))
+            while submitted or computed:
+                if not computed:
+                    computed += self._fetch(*submitted.popleft())
+                yield computed.popleft()
         finally:
             prepared.close()
-            self.rest += landed
-            for flight in flying:
-                # What a failing device still gives is kept; the error that ended the run is the one to tell.
+            self.rest += computed
+            for batch in submitted:
+                # Rows that a failing device still gives are kept; the error that ended the run is raised.
                 with contextlib.suppress(RuntimeError, FeatxError):
-                    self.rest += self._fetch(*flight)
+                    self.rest += self._fetch(*batch)
 
     def _submit(self, chunks: Sequence[Chunk]) -> list[PendingRows | None]:
-        """Start one batch of some chunks on each engine, and free what was prepared for it."""
+        """Start one batch of some chunks on each engine, and free their prepared inputs."""
         began = time.perf_counter()
         pending: list[PendingRows | None] = []
         for number, engine in enumerate(self._engines):
@@ -94,13 +94,13 @@ class DeviceFeed:
         return pending
 
     def _arrays(self, parts: list[Any]) -> list[np.ndarray]:
-        """Return the parts of a batch as arrays: as they are, or collated together where shapes vary."""
+        """Return the parts of a batch as arrays, collated into one if shapes vary."""
         if isinstance(parts[0], np.ndarray):
             return parts
         return [self._preparation.collate([prepared for part in parts for prepared in part])]
 
     def _fetch(self, chunks: list[Chunk], pending: Sequence[PendingRows | None]) -> list[Chunk]:
-        """Wait for a batch, and give its rows to its chunks."""
+        """Wait for a batch, and distribute its rows to its chunks."""
         began = time.perf_counter()
         for number, (wait, engine) in enumerate(zip(pending, self._engines, strict=True)):
             rows = None if wait is None else _require_finite(wait(), engine, self._preparation)
@@ -116,13 +116,9 @@ class DeviceFeed:
 def _run_batches(engine: Any, prepared: Prepared, preparation: Preparation) -> np.ndarray:
     """Return the rows of prepared inputs, computed one batch at a time."""
     size = engine.batch_size
-    parts = [prepared] if len(prepared) <= size else _slices(prepared, size)
-    rows = [engine(as_batch(part, preparation)) for part in parts]
+    parts = [prepared[i : i + size] for i in range(0, len(prepared), size)]
+    rows = [engine(part if isinstance(part, np.ndarray) else preparation.collate(part)) for part in parts]
     return _require_finite(rows[0] if len(rows) == 1 else np.concatenate(rows), engine, preparation)
-
-
-def _slices(prepared: Prepared, size: int) -> list[Prepared]:
-    return [prepared[i : i + size] for i in range(0, len(prepared), size)]
 
 
 def _require_finite(rows: np.ndarray, engine: Any, preparation: Preparation) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Rebuild the embedder of rows that exist already, so that rows of new images can stand beside them."""
+"""Rebuild the embedder of existing rows, so that new images get rows of the same space."""
 
 from __future__ import annotations
 
@@ -12,32 +12,15 @@ from featx.extraction.embedder import Embedder, network_embedder
 from featx.inputs.image import Preprocessing
 from featx.options import Run
 
-__all__ = ["backbone_arguments", "matching_embedder"]
-
-#: What a space calls weights of the user's own, whatever their file is called.
+#: The name that a space gives to weights from a file of the user's own.
 OWN_WEIGHTS = "checkpoint"
 
 
 def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the arguments of `featx.backbones.load_backbone` for the network that a space states.
 
-    Parameters
-    ----------
-    space : mapping
-        The space of a features file.
-    where : str
-        The file, for messages.
-
-    Returns
-    -------
-    dict
-        Its weights are ``"checkpoint"`` where they were a file of the user's own: a space does not say where
-        that file is.
-
-    Raises
-    ------
-    InputError
-        The space states no network.
+    Weights from a file of the user's own are ``"checkpoint"``: a space does not say where that file is.
+    `InputError`, naming the file `where`, if it states none.
     """
     network, preprocessing = space.get("backbone"), space.get("preprocessing")
     keys = ("architecture", "source", "weights", "layer", "pooling")
@@ -67,35 +50,34 @@ def matching_embedder(
     *,
     weights: Any = None,
 ) -> Embedder:
-    """Make an embedder whose rows are those of `space`.
+    """Make an embedder whose rows are in `space`.
 
     Parameters
     ----------
     space : mapping
-        The space that must come out.
     arguments : mapping
         Arguments of `featx.backbones.load_backbone`, from a model file or from `backbone_arguments`.
     where : str
         Where the space is from, for messages: ``"the model"``, or a file.
     run : Run
-        Its engine, device and batch size; precision and dtype are those of `space`.
+        Engine, device and batch size; precision and dtype are taken from `space`.
     weights : path, optional
-        Where the backbone's checkpoint is now, if it is the user's own.
+        The backbone's checkpoint, if it is a file of the user's own.
 
     Returns
     -------
     Embedder
-        In the precision of `space`, or in fp32 where this machine does not have it: that is nearer to the
-        true embeddings.
+        In the precision of `space`, or in fp32 if this machine does not have it: fp32 is nearer to the true
+        embeddings.
 
     Raises
     ------
     ModelMismatch
-        The backbone that is installed here gives other embeddings.
+        The installed backbone gives other embeddings.
     WeightsError
         Its weights are not found.
     InputError
-        The rows are in int8, which depends on the images that it was calibrated on.
+        The rows are in int8.
     """
     from featx.backbones import load_backbone
     from featx.engines import resolve

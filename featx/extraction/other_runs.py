@@ -1,4 +1,4 @@
-"""Rows that other runs have claimed: wait for them, and take over what a silent run leaves undone."""
+"""Wait for rows that other runs have claimed, and take over the claims of silent runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from featx.extraction.profile import Profile
 from featx.forks import uninterrupted
 from featx.progress import Progress
 
-#: Seconds between two looks at whether others have committed what they claimed.
+#: Seconds between two looks for rows that others have committed.
 _WAIT_SECONDS = 0.05
-#: A run is given up when it shows no sign of life for so long, and for the time that some batches take.
+#: A run without a sign of life is given up after this time plus the time of some batches.
 _PATIENCE_SECONDS = 1.5 * COMMIT_SECONDS
 _MOST_PATIENCE_SECONDS = 600.0
 _PATIENCE_BATCHES = 8
@@ -29,18 +29,9 @@ def wait_for_others(
 ) -> list[int]:
     """Wait for the rows that other runs have claimed, and return the positions of those to compute here.
 
-    These are the rows that another run gave up, and those of a run that shows no sign of life because it was
-    stopped or hangs.
-
-    Parameters
-    ----------
-    members : sequence of EmbedderRun
-    elsewhere : sequence of dict of int to bytes
-        For each member, positions and digests of what others have claimed. Rows that are there now are
-        removed.
-    profile : Profile
-        Of this run, which tells what a row costs.
-    progress : Progress
+    These are rows that another run gave up, and rows of a run that shows no sign of life because it was
+    stopped or hangs. `elsewhere` has positions and digests of the claimed rows for each member; rows that
+    were committed are removed from it. `profile` tells what a row costs.
     """
     patience = [_patience(member, profile) for member in members]
     while True:
@@ -70,7 +61,7 @@ def wait_for_others(
 
 
 def _patience(member: EmbedderRun, profile: Profile) -> float:
-    """Return the seconds in which a healthy run claims or commits, if rows cost there what they cost here."""
+    """Return the seconds in which a healthy run claims or commits, if its rows cost what they cost here."""
     if member.checked is None:
         return _PATIENCE_SECONDS
     engine = member.checked.engine

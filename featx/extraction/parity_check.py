@@ -1,17 +1,15 @@
 """The parity check: whether an engine's rows are near enough to those of the plain network in fp32.
 
-It decides once for each space, engine, version of its library and kind of machine, on the reference inputs
-that featx makes itself. The decision is kept beside the rows, and later calls follow it without building
-anything. So the space of an input's row depends on the network and the machine alone, and never on what else
-is extracted with it or was before it. An engine that is refused, or cannot run the network at all, gives way
-to the next of the embedder's fallbacks, with a warning.
+It decides once for each space, engine, version of its library and kind of machine, on reference inputs. The
+decision is stored beside the rows, and later calls follow it without building anything. So the space of a row
+depends only on the network and the machine, and never on which inputs are extracted together. An engine that
+fails, or cannot run the network, is replaced by the next of the embedder's fallbacks, with a warning.
 
-A run of some size is also compared on the first of its own inputs. That gives a finding and no decision: it
-is in the result, and a warning names the remedy where these inputs suffer more than others. It is kept for
-each collection, and not repeated.
+A run of at least `_WORTH_COMPARING` new inputs is also compared on the first of them. That finding decides
+nothing: it is in the result, and a warning names the remedy if these inputs suffer more than the reference
+inputs. It is stored for each collection and not repeated.
 
-The space of int8 belongs to the inputs that the network was calibrated on (`calibration`), so there the
-decision is made on them.
+A space of int8 belongs to the inputs that the network was calibrated on, so there they decide.
 """
 
 from __future__ import annotations
@@ -35,16 +33,16 @@ from featx.extraction.reuse import EngineKey, engine_key, take_engine
 from featx.inputs import Source
 from featx.machine import cpu_name
 
-#: This many new inputs are worth a comparison of their own; fewer take less time than that.
+#: New inputs from which on a run is compared on its own inputs; fewer take less time than a comparison.
 _WORTH_COMPARING = 64
 
-#: Collections of a space whose findings are kept; of more, the oldest are dropped.
+#: Collections of a space whose findings are stored; the oldest are dropped.
 _COLLECTIONS = 64
 
-#: Inputs that a collection is recognised by.
+#: A collection is recognised by this many inputs.
 _NAMING = 4
 
-#: The note beside a space's rows, and what a comparison on inputs of the run itself says that it was made on.
+#: Name of the note beside a space's rows; value of ``on`` for a comparison on the run's own inputs.
 _NOTE, _COLLECTION = "parity", "collection"
 
 
@@ -55,15 +53,15 @@ class CheckedEngine:
     Attributes
     ----------
     embedder : Embedder
-        Whose engine it is: the one asked for, or one of its fallbacks.
+        The embedder of the engine: the one asked for, or one of its fallbacks.
     engine : Engine
     parity : dict
         `featx.engines.Parity` as plain data, and ``on``: ``"reference images"`` (for images), or
-        ``"collection"`` where inputs of this run were compared. Empty for an engine that needs no comparison.
+        ``"collection"`` if inputs of this run were compared. Empty for an engine that needs no comparison.
     building, comparing : float
-        Seconds that it took to build engines, and to compare them.
+        Seconds for building engines, and for comparing them.
     key : tuple or None
-        Key under which the engine may be returned for reuse when the run is over.
+        Key under which the engine may be returned for reuse after the run.
     """
 
     embedder: Embedder
@@ -77,52 +75,28 @@ class CheckedEngine:
 def apply_decisions(
     cache: Cache, embedder: Embedder, sources: Sequence[Source], digests: Sequence[bytes | None]
 ) -> Embedder:
-    """Return the embedder to use in place of `embedder`, by the decisions that are kept; build nothing.
+    """Return `embedder`, or the fallback that stored decisions choose, with a warning; build nothing.
 
-    Parameters
-    ----------
-    cache : Cache
-    embedder : Embedder
-        In int8, it gets the calibration that the cache has for these inputs, if there is one.
-    sources : sequence of Source
-    digests : sequence of bytes or None
-        Digests of the inputs, as far as they are known.
-
-    Warns
-    -----
-    RuntimeWarning
-        When another embedder takes its place, saying why.
+    In int8, it gets the calibration that the cache has for these inputs, if there is one. `digests` are None
+    where they are not known.
     """
     if embedder.needs_calibration:
         calibrated = find_calibrated(cache, embedder, sources, digests)
         if calibrated is None:
             return embedder
         embedder = calibrated
-    while embedder.fallbacks and (reason := _refusal(cache, embedder)) is not None:
-        embedder = _next(embedder, reason)
+    while embedder.fallbacks and (reason := _find_refusal(cache, embedder)) is not None:
+        embedder = _fall_back(embedder, reason)
     return embedder
 
 
 def check_engine(
     cache: Cache, embedder: Embedder, sources: Sequence[Source], new: Sequence[int], threads: int | None
 ) -> CheckedEngine:
-    """Build an engine and check it, falling back until one passes.
+    """Build an engine and check it, and fall back, with a warning, until one passes.
 
-    Parameters
-    ----------
-    cache : Cache
-    embedder : Embedder
-        With its calibration, if it needs one.
-    sources : sequence of Source
-    new : sequence of int
-        Positions of the inputs that are to be computed.
-    threads : int or None
-        Cores to use.
-
-    Warns
-    -----
-    RuntimeWarning
-        When it falls back, saying why; and when these inputs suffer from reduced precision more than others.
+    `new` are the positions of the inputs to compute, `threads` the cores to use. A warning also says if these
+    inputs suffer from reduced precision more than the reference inputs.
     """
     building = comparing = 0.0
     while True:
@@ -136,9 +110,9 @@ def check_engine(
             began = time.perf_counter()
             decision: dict[str, Any] = {}
             if embedder.plan is not None and embedder.plan.engine != "eager":
-                decision = _decision(cache, embedder, engine, sources, new)
+                decision = _decide(cache, embedder, engine, sources, new)
             if decision.get("passed", True):
-                finding = _finding(cache, embedder, engine, sources, new) if decision else {}
+                finding = _compare_collection(cache, embedder, engine, sources, new) if decision else {}
                 comparing += time.perf_counter() - began
                 return CheckedEngine(embedder, engine, finding or decision, building, comparing, key)
             comparing += time.perf_counter() - began
@@ -149,11 +123,11 @@ def check_engine(
             reason = str(error)
         if not embedder.fallbacks:
             raise EngineError(f"no engine here can be trusted with this network: {reason}")
-        embedder = _next(embedder, reason)
+        embedder = _fall_back(embedder, reason)
 
 
-def _next(embedder: Embedder, reason: str) -> Embedder:
-    """Return what takes the place of an embedder, with a warning."""
+def _fall_back(embedder: Embedder, reason: str) -> Embedder:
+    """Return the first fallback of an embedder, with a warning."""
     after = embedder.fallbacks[0]
     warnings.warn(
         f"{embedder.plan} is not used ({reason}); falling back to {after.plan}", RuntimeWarning, stacklevel=4
@@ -161,56 +135,53 @@ def _next(embedder: Embedder, reason: str) -> Embedder:
     return after
 
 
-def _decision(
+def _decide(
     cache: Cache, embedder: Embedder, engine: Any, sources: Sequence[Source], new: Sequence[int]
 ) -> dict[str, Any]:
-    """Return the decision on an engine, kept or made now; empty where nothing can be compared."""
-    kept = _kept(cache, embedder, engine.version)
-    if kept:
-        return _for_result(kept) | {"inherited": True}
-    if embedder.calibration:  # scales that were measured on some inputs suit no others
-        decision = _compared(embedder, engine, [sources[i] for i in new])
+    """Return the decision on an engine, stored or made now; empty if nothing can be compared."""
+    stored = _read_decision(cache, embedder, engine.version)
+    if stored:
+        return _result_fields(stored) | {"inherited": True}
+    if embedder.calibration:  # the scales suit only the inputs that they were measured on
+        decision = _compare(embedder, engine, [sources[i] for i in new])
     else:
-        decision = _compared(embedder, engine)
+        decision = _compare(embedder, engine)
     if not decision:
-        return {}  # the network gives nothing finite, as its rows will show
-    # Of two processes that decide at once, both follow one.
-    kept = _kept(cache, embedder, engine.version)
-    if not kept:
-        kept = decision | {"version": engine.version, "references": embedder.preparation.reference_version}
+        return {}  # the network gives non-finite values; computing its rows will raise
+    # If two processes decide at once, both follow the first one.
+    stored = _read_decision(cache, embedder, engine.version)
+    if not stored:
+        stored = decision | {"version": engine.version, "references": embedder.preparation.reference_version}
         if embedder.calibration:
-            kept["collections"] = {_collection_name(sources): decision}
-        _keep(cache, embedder, kept)
-    return _for_result(kept)
+            stored["collections"] = {_collection_name(sources): decision}
+        _write_decision(cache, embedder, stored)
+    return _result_fields(stored)
 
 
-def _finding(
+def _compare_collection(
     cache: Cache, embedder: Embedder, engine: Any, sources: Sequence[Source], new: Sequence[int]
 ) -> dict[str, Any]:
-    """Compare the rows of these inputs with plain fp32; empty for a handful of new ones.
+    """Compare the rows of these inputs with plain fp32, with a warning if they differ too much.
 
-    Warns
-    -----
-    RuntimeWarning
-        When they are farther from it than the parity check allows.
+    Returns the finding, stored or made now; empty for few new inputs.
     """
     if len(new) < _WORTH_COMPARING:
         return {}
-    kept = _kept(cache, embedder, engine.version)
-    collections = kept.get("collections")
+    stored = _read_decision(cache, embedder, engine.version)
+    collections = stored.get("collections")
     collections = dict(collections) if isinstance(collections, dict) else {}
     name = _collection_name(sources)
     finding = collections.get(name)
     if isinstance(finding, dict) and isinstance(finding.get("passed"), bool):
-        finding = _for_result(finding) | {"inherited": True}
+        finding = _result_fields(finding) | {"inherited": True}
     else:
-        finding = _compared(embedder, engine, [sources[i] for i in new])
+        finding = _compare(embedder, engine, [sources[i] for i in new])
         if not finding:
             return {}
         collections[name] = finding
-        if kept:
+        if stored:
             newest = dict(list(collections.items())[-_COLLECTIONS:])
-            _keep(cache, embedder, kept | {"collections": newest})
+            _write_decision(cache, embedder, stored | {"collections": newest})
     if not finding["passed"]:
         remedy = "engine='eager'" if engine.precision == "fp32" else "precision='fp32'"
         warnings.warn(
@@ -223,8 +194,8 @@ def _finding(
     return finding
 
 
-def _compared(embedder: Embedder, engine: Any, sources: Sequence[Source] | None = None) -> dict[str, Any]:
-    """Compare an engine with plain fp32, on `sources` or the reference inputs; on more after a failure."""
+def _compare(embedder: Embedder, engine: Any, sources: Sequence[Source] | None = None) -> dict[str, Any]:
+    """Compare an engine with plain fp32 on `sources` or the reference inputs; on more of them if it fails."""
     from featx.engines import measure_parity
     from featx.engines.parity import FEW, MANY
 
@@ -246,27 +217,27 @@ def _compared(embedder: Embedder, engine: Any, sources: Sequence[Source] | None 
 
 
 def _collection_name(sources: Sequence[Source]) -> str:
-    """Name a collection by its first inputs, which stay while it grows and when a run is resumed."""
+    """Name a collection by its first inputs, which stay the same when it grows or a run is resumed."""
     digests = [identify(source).digest or b"" for source in sources[:_NAMING]]
     return hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
 
 
-def _refusal(cache: Cache, embedder: Embedder) -> str | None:
-    """Return why the embedder's engine was refused, if a kept decision for the present version says so."""
-    kept = _kept(cache, embedder)
-    if not kept or kept["passed"] or kept["version"] != _version(embedder):
+def _find_refusal(cache: Cache, embedder: Embedder) -> str | None:
+    """Return why a stored decision for the present version refuses the embedder's engine, or None."""
+    stored = _read_decision(cache, embedder)
+    if not stored or stored["passed"] or stored["version"] != _version(embedder):
         return None
-    return str(kept.get("reason"))
+    return str(stored.get("reason"))
 
 
-def _kept(cache: Cache, embedder: Embedder, version: str | None = None) -> dict[str, Any]:
-    """Return the decision that is kept for this embedder, of one version if it is given; empty without one.
+def _read_decision(cache: Cache, embedder: Embedder, version: str | None = None) -> dict[str, Any]:
+    """Return the stored decision on this embedder, of `version` if it is given; empty if there is none.
 
-    Notes of earlier versions of featx, which compared the inputs at hand, decide nothing.
+    Notes of earlier versions of featx, which compared the inputs at hand, are ignored.
     """
     if embedder.plan is None:
         return {}
-    note = read_note(cache.space(embedder.space).path, _NOTE).get(_name(embedder))
+    note = read_note(cache.space(embedder.space).path, _NOTE).get(_note_key(embedder))
     if (
         not isinstance(note, dict)
         or note.get("references") != embedder.preparation.reference_version
@@ -278,30 +249,30 @@ def _kept(cache: Cache, embedder: Embedder, version: str | None = None) -> dict[
     return note
 
 
-def _keep(cache: Cache, embedder: Embedder, note: dict[str, Any]) -> None:
+def _write_decision(cache: Cache, embedder: Embedder, note: dict[str, Any]) -> None:
     store = cache.space(embedder.space, dim=embedder.dims[0])
     try:
         store.prepare()
     except CacheError:
-        return  # committing rows will raise it, and a cache that is only read needs no notes
-    write_note(store.path, _NOTE, read_note(store.path, _NOTE) | {_name(embedder): note})
+        return  # committing rows will raise it; a cache that is only read needs no notes
+    write_note(store.path, _NOTE, read_note(store.path, _NOTE) | {_note_key(embedder): note})
 
 
-def _for_result(note: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a note belongs in the result."""
+def _result_fields(note: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a note that belong in the result."""
     return {key: value for key, value in note.items() if key not in ("references", "collections")}
 
 
 def _version(embedder: Embedder) -> str | None:
-    """Return the version of the library that would compute."""
+    """Return the version of the engine's library."""
     from featx.engines.build import engine_version
 
     assert embedder.plan is not None
     return engine_version(embedder.plan)
 
 
-def _name(embedder: Embedder) -> str:
-    """Name an engine and the kind of machine: an engine behaves alike on machines of one kind."""
+def _note_key(embedder: Embedder) -> str:
+    """Return the key of a decision: the engine, the kind of machine and, if several, the layers."""
     plan = embedder.plan
     assert plan is not None
     if plan.device == "cpu":
@@ -313,6 +284,6 @@ def _name(embedder: Embedder) -> str:
 
 
 def _layers(embedder: Embedder) -> str:
-    """Name several layers: a decision holds for the whole set, and not for each of them."""
+    """Name several layers: a decision holds only for all of them together."""
     names = [space.fields["backbone"]["layer"] for space in embedder.spaces]
     return f" with {', '.join(names)}" if len(names) > 1 else ""

@@ -1,10 +1,9 @@
-"""The pipeline from sources to rows: read ahead, prepare, and run the network, many inputs at a time.
+"""The pipeline from sources to rows: read ahead, prepare, and run the network, in chunks of a few batches.
 
-Inputs go in chunks of a few batches. Reader threads read sources ahead and take their digests. On a CPU each
-worker thread takes the next chunk, prepares it and runs the network on it, so that no core waits for another.
-A device is fed by the main thread (`featx.extraction.forward.DeviceFeed`) while worker threads or processes
-prepare the next chunks. Chunks come out in the order in which they went in, whichever worker was faster, and
-only so many are under way that memory stays bounded.
+Reader threads read sources ahead and take their digests. On a CPU, each worker thread prepares the next chunk
+and runs the network on it, so that no core waits for another. On a device, the main thread runs the network
+(`featx.extraction.forward.DeviceFeed`) while worker threads or processes prepare the next chunks. Chunks come
+out in order. The number under way is limited, so that memory is bounded.
 """
 
 from __future__ import annotations
@@ -17,50 +16,42 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+
 from featx.errors import SourceError
-from featx.extraction.chunks import Chunk, empty_batch, read_item
+from featx.extraction.chunks import Chunk, read_item
 from featx.extraction.forward import DeviceFeed, compute_rows
 from featx.extraction.processes import ProcessPool
 from featx.extraction.row_store import RowStore
 from featx.forks import uninterrupted
 from featx.inputs import Preparation, Source
 
-#: Bytes of prepared inputs that wait for the network, and of contents that were read ahead.
+#: Bytes of prepared inputs that wait for the network, and of contents that are read ahead.
 PREPARED_AHEAD = 64 * 2**20
 READ_AHEAD = 64 * 2**20
 
-#: Threads that read: they mostly wait, on a disk or a network for more than one file at a time.
+#: Threads that read; they mostly wait for disks and networks.
 READERS = 4
 
-#: Inputs that a thread prepares in one go for a device, whose own batches are large.
+#: Inputs in a chunk for a device, whose batches are larger.
 _GRAIN = 16
-#: Batches that a worker takes in one go: each handing over wakes a thread, and that costs time.
+#: Batches in a chunk on a CPU: handing over each chunk wakes a thread, which takes time.
 _BATCHES = 4
 
-#: A device is fed by processes from this many cores on, and for this many inputs: they take seconds to start.
+#: Processes prepare for a device from this many cores and inputs on: they take seconds to start.
 _CORES_FOR_PROCESSES = 4
 _INPUTS_FOR_PROCESSES = 5_000
 
 
 class Pipeline:
-    """Takes inputs through one or several networks, and prepares each input once for all of them.
+    """Prepares each input once for several engines on one device, and computes the rows that stores lack.
 
-    Parameters
-    ----------
-    sources : sequence of Source
-    preparation : Preparation
-        The same for all networks.
-    engines : sequence of Engine
-        All on one device.
-    stores : sequence of RowStore
-        For each engine, the rows that there are and those that another run computes.
-    threads : int
-        Threads that prepare inputs for a device. On a CPU the engine decides how many workers there are.
+    `threads` prepare inputs for a device; on a CPU the engine decides how many workers there are.
 
     Attributes
     ----------
     rest : list of Chunk
-        Chunks that were finished and not yielded when the run was ended.
+        Chunks that were finished but not yielded when the run ended.
     elsewhere : list of dict of int to bytes
         For each engine, positions and digests of inputs whose rows another run computes.
     """
@@ -88,8 +79,8 @@ class Pipeline:
     def run(self, todo: Sequence[int]) -> Generator[Chunk]:
         """Yield chunks with their rows, in the order of `todo`.
 
-        When the generator is closed or fails, no thread is left working, and `rest` has what was finished
-        and not yielded.
+        When the generator is closed or fails, all threads have ended, and `rest` has the chunks that were
+        finished but not yielded.
         """
         if len(todo) == 1 and not self._feeds_device:
             yield self._compute_here(todo)
@@ -104,7 +95,7 @@ class Pipeline:
             self.rest += feed.rest
 
     def _prepared(self, todo: Sequence[int]) -> Generator[Chunk]:
-        """Yield prepared chunks, on a CPU with their rows."""
+        """Yield prepared chunks; on a CPU, with their rows."""
         sizes = self._chunk_sizes(len(todo))
         chunk_bytes = max(1, max(sizes, default=1) * self._preparation.nbytes)
         most = max(2 * self.threads + 2, min(PREPARED_AHEAD // chunk_bytes, 16 * self.threads))
@@ -162,7 +153,7 @@ class Pipeline:
                     self.rest.append(future.result())
 
     def _processes(self, todo: Sequence[int], sizes: Sequence[int], most: int) -> ProcessPool | None:
-        """Start processes that prepare inputs, where threads could not keep a device busy."""
+        """Start processes that prepare inputs, or return None if threads can keep the device busy."""
         if (
             not self._feeds_device
             or self.threads < _CORES_FOR_PROCESSES
@@ -172,11 +163,11 @@ class Pipeline:
         ):
             return None
         batch: int = max(engine.batch_size for engine in self._engines)
-        # Chunks under way, and those that wait to be a batch for the device.
+        # Chunks under way, and those that wait to fill a batch for the device.
         return ProcessPool(self.threads, self._preparation, max(sizes), most + -(-batch // max(sizes)) + 1)
 
     def _chunk_sizes(self, count: int) -> list[int]:
-        """Return how many inputs each chunk has: large ones first, single batches towards the end."""
+        """Return the number of inputs in each chunk: some batches at first, single ones towards the end."""
         batch: int = max(engine.batch_size for engine in self._engines)
         if self._feeds_device:
             batch = min(_GRAIN, batch)
@@ -197,7 +188,7 @@ class Pipeline:
             engine.leave()
 
     def _compute_here(self, todo: Sequence[int]) -> Chunk:
-        """Compute a few inputs in the calling thread: another thread would make it no faster."""
+        """Compute one chunk in this thread: starting others would not be faster."""
         self._enter()
         try:
             chunk = self._read(todo)
@@ -222,7 +213,7 @@ class Pipeline:
         return chunk
 
     def _may_read(self, number: int) -> bool:
-        """Whether there is room; what workers need first is read in any case, as that makes room."""
+        """Whether there is room to read; the chunk that workers need first is read in any case."""
         return self._bytes_read < READ_AHEAD or self._ending or number <= min(self._open, default=number)
 
     def _work(self, read: Future, number: int) -> Chunk:
@@ -237,12 +228,13 @@ class Pipeline:
         return chunk
 
     def _prepare(self, chunk: Chunk) -> None:
-        """Prepare what has no row yet, in place in one array where the shape does not vary."""
+        """Prepare the inputs without a row, in one array if the shape does not vary."""
         preparation = self._preparation
-        batch = empty_batch(preparation, len(chunk.items))
+        shape = preparation.shape
+        batch = None if None in shape else np.empty((len(chunk.items), *shape), preparation.dtype)
         varied = []
         lacking = self._claim(chunk)
-        now = time.perf_counter()  # waiting for others' claims is no preparing
+        now = time.perf_counter()  # waiting for claims does not count as preparing
 
         def note(stage: str) -> None:
             nonlocal now
@@ -273,7 +265,7 @@ class Pipeline:
             chunk.prepared = varied if batch is None else batch[: len(chunk.digests)]
 
     def _adopt(self, prepared: Future[Chunk]) -> Chunk:
-        """Keep of a chunk that a process prepared what has no row yet."""
+        """Keep only the inputs without a row, of a chunk that a process prepared."""
         chunk = prepared.result()
         lacking = self._claim(chunk)
         kept = []
@@ -293,12 +285,12 @@ class Pipeline:
         return chunk
 
     def _claim(self, chunk: Chunk) -> list[set[bytes]]:
-        """Claim the rows of a chunk that this run is to compute, for each network."""
+        """Claim the missing rows of a chunk; return the digests to compute, for each network."""
         chunk.wanted = [[] for _ in self._engines]
         return [self._claim_for(number, chunk) for number in range(len(self._engines))]
 
     def _claim_for(self, number: int, chunk: Chunk) -> set[bytes]:
-        """Claim for one network; rows that another run computes are noted in `elsewhere`."""
+        """Claim rows for one network; record those that another run computes in `elsewhere`."""
         store = self._stores[number]
         missing = {
             item.position: item.digest
@@ -309,7 +301,7 @@ class Pipeline:
         with uninterrupted():
             free = store.claims.take(digests)
         taken = {digest for digest, is_free in zip(digests, free, strict=True) if is_free}
-        if taken:  # a run that has ended since the last look left rows and no claims
+        if taken:  # a run that ended since the last look left rows but no claims
             store.refresh()
             known = {digest for digest in taken if store.holds(digest)}
             store.claims.drop(known)
@@ -321,6 +313,6 @@ class Pipeline:
         return taken
 
     def _give_up(self, lacking: Sequence[set[bytes]]) -> None:
-        """Drop claims on what could not be prepared: the same content may be refused under one name only."""
+        """Drop claims on inputs that could not be prepared; their content may be accepted elsewhere."""
         for store, digests in zip(self._stores, lacking, strict=True):
             store.claims.drop(digests)

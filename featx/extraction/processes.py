@@ -1,7 +1,7 @@
-"""Worker processes that read and prepare inputs, for machines whose network is faster than one interpreter.
+"""Worker processes that read and prepare inputs, for devices that are faster than one Python interpreter.
 
-Threads of one process share its interpreter lock: beyond a few thousand images a second they wait for the
-lock, however many cores there are. Processes do not, and write what they prepare into shared memory.
+Threads of one process share its interpreter lock, which limits them to a few thousand images a second on any
+number of cores. Processes do not, and write prepared inputs into shared memory.
 """
 
 from __future__ import annotations
@@ -26,22 +26,14 @@ from featx.inputs import Preparation, Source
 
 try:
     import fcntl
-except ImportError:  # not on Windows; each process then keeps to its own part of the memory budget
+except ImportError:  # Windows: processes do not wait for each other
     fcntl = None  # type: ignore[assignment]
 
 
 class ProcessPool:
-    """Processes that prepare chunks of inputs whose shape does not vary.
+    """`count` processes that prepare chunks of at most `size` inputs whose shape does not vary.
 
-    Parameters
-    ----------
-    count : int
-        Number of processes.
-    preparation : Preparation
-    size : int
-        Inputs in a chunk, at most.
-    chunks : int
-        Chunks that may be under way or not yet released at a time; submitting one more waits.
+    `chunks` of them may be under way or not yet released; submitting one more waits.
     """
 
     def __init__(self, count: int, preparation: Preparation, size: int, chunks: int) -> None:
@@ -56,7 +48,7 @@ class ProcessPool:
         for slot in range(chunks):
             self._slots.put(slot)
         self._open: set[Future] = set()
-        # A process started this way runs nothing of the program that uses featx, guarded or not.
+        # loky does not import the main program again, so that it needs no guard.
         self._pool = ProcessPoolExecutor(
             count,
             initializer=_start_process,
@@ -65,13 +57,7 @@ class ProcessPool:
         )
 
     def submit(self, positions: Sequence[int], sources: Sequence[Source]) -> Future[Chunk]:
-        """Read and prepare some sources.
-
-        Returns
-        -------
-        Future of Chunk
-            `Chunk.prepared` has the inputs of the items without an error, in order, until it is released.
-        """
+        """Read and prepare some sources; `prepared` has the items without an error until it is released."""
         slot = self._slots.get()
         start = slot * self._slot_bytes
         result: Future[Chunk] = Future()
@@ -113,7 +99,7 @@ class ProcessPool:
 
 
 def _shared_file(size: int) -> Any:
-    """Return a file in memory alone where the system has such; /dev/shm is too small in many containers."""
+    """Return a file in memory if the system has such files; /dev/shm is too small in many containers."""
     if hasattr(os, "memfd_create"):
         file: Any = os.fdopen(os.memfd_create("featx-prepared"), "r+b")
     else:
@@ -133,21 +119,21 @@ def _view(memory: mmap.mmap, start: int, shape: tuple[int, ...], dtype: np.dtype
 
 # The functions below run in the worker processes.
 
-_here: tuple[Preparation, mmap.mmap] | None = None
+_worker: tuple[Preparation, mmap.mmap] | None = None
 
 
 def _start_process(preparation: Preparation, path: str, size: int, count: int) -> None:
-    global _here
+    global _worker
     preparation.share_memory(count, lambda: _alone(path))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run ends its processes itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends them
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with open(path, "r+b") as file:
-        _here = preparation, mmap.mmap(file.fileno(), size)
+        _worker = preparation, mmap.mmap(file.fileno(), size)
 
 
 @contextlib.contextmanager
 def _alone(path: str) -> Iterator[None]:
-    """Let one process in at a time; when it dies, the next one gets in."""
+    """Let one process in at a time; the lock is released when it dies."""
     with open(path, "rb") as file:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -155,16 +141,16 @@ def _alone(path: str) -> Iterator[None]:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: a run that was killed cannot tell it to end."""
+    """End this process when its parent is gone: a killed run cannot end it."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
 def _prepare_chunk(positions: list[int], sources: list[Source], start: int, shape: tuple[int, ...]) -> Chunk:
-    """Read sources and write what is prepared into shared memory, from `start` on."""
-    assert _here is not None
-    preparation, memory = _here
+    """Read and prepare sources, into shared memory from `start` on."""
+    assert _worker is not None
+    preparation, memory = _worker
     prepared = _view(memory, start, shape, preparation.dtype)
     chunk = Chunk([], seconds=dict.fromkeys(("read", *preparation.stages), 0.0))
     used, now = 0, time.perf_counter()

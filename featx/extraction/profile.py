@@ -1,4 +1,4 @@
-"""The profile of an extraction: where its time went, and which stage the others waited for."""
+"""The profile of an extraction: the time of each stage, and the bottleneck."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: What a bottleneck is called; a stage of preparing has its own name.
+#: Names of bottlenecks; a stage of preparing has its own name.
 _TITLES = {"read": "reading files", "forward": "the network", "commit": "writing to the cache"}
 
 
@@ -24,14 +24,14 @@ class Profile:
         Seconds of each stage, added up over all threads: ``read``, the stages of preparing, ``forward`` and
         ``commit``, in the order of the data.
     threads : int
-        Worker threads that prepared and ran the network, or that prepared for a device.
+        Worker threads that prepared inputs and, on a CPU, ran the network.
     device : bool
         Whether the network ran on a device of its own, beside the threads.
     engine : dict
         ``engine``, ``device``, ``precision``, ``lanes`` (number of workers), ``batch_size``; empty when
         nothing was computed.
     building, comparing : float
-        Seconds before that, in which the engine was built and compared with plain fp32.
+        Seconds before that, for building the engine and comparing it with plain fp32.
     """
 
     images: int = 0
@@ -56,19 +56,14 @@ class Profile:
         return max(self.stages, key=self._busy)
 
     def _busy(self, stage: str) -> float:
-        """Return the share of the wall time in which a stage's threads worked on it."""
+        """Return the share of the wall time in which a stage's threads were busy."""
         alone = stage == "commit" or (self.device and stage == "forward")
         return self.stages[stage] / (1 if alone else self.threads) / self.wall
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON data.
+        """Return the profile as plain JSON data.
 
-        Returns
-        -------
-        dict
-            ``images``; ``wall``, ``building`` and ``comparing`` in seconds; ``threads``; ``stages``: for
-            each, ``seconds`` of all threads and ``busy``, the share of the wall time; ``bottleneck``; and the
-            items of `engine`.
+        ``stages`` has for each stage ``seconds`` of all threads, and ``busy``, the share of the wall time.
         """
         stages = {
             stage: {"seconds": self.stages[stage], "busy": self._busy(stage) if self.wall > 0 else 0.0}
@@ -87,12 +82,12 @@ class Profile:
 
 
 def stage_times(preparing: Iterable[str]) -> dict[str, float]:
-    """Return zero seconds for every stage, given the stages of preparing."""
+    """Return zero seconds for every stage; `preparing` names the stages of preparation."""
     return dict.fromkeys(("read", *preparing, "forward", "commit"), 0.0)
 
 
 def profile_table(profile: Mapping[str, Any]) -> str:
-    """Format what `Profile.to_dict` gave, for a terminal."""
+    """Format the result of `Profile.to_dict` for a terminal."""
     images, wall = profile["images"], profile["wall"]
     if not images or wall <= 0:
         return "profile: every row came from the cache; nothing was computed"

@@ -1,4 +1,4 @@
-"""The rows of an embedder in the cache: which exist, which are claimed, and how they are read and written."""
+"""Read, write and claim the rows of an embedder in the cache."""
 
 from __future__ import annotations
 
@@ -14,21 +14,9 @@ from featx.extraction.reuse import reuse_store
 
 
 class RowStore:
-    """The spaces of one embedder, one for each of its layers, as if they were one.
+    """The spaces of one embedder's layers as if they were one: a row exists when all layers' parts do.
 
-    A row exists when every layer's part of it does.
-
-    Parameters
-    ----------
-    cache : Cache
-    embedder : Embedder
-
-    Attributes
-    ----------
-    path : Path
-        The folder of the first layer's space, where notes about all layers are kept.
-    claims : Claims
-        Claims on rows that this run computes.
+    Notes about all layers are kept in `path`, the folder of the first layer's space.
     """
 
     def __init__(self, cache: Cache, embedder: Embedder) -> None:
@@ -42,32 +30,32 @@ class RowStore:
         self._kept: dict[bytes, np.ndarray] | None = None
 
     def missing(self, digests: Sequence[bytes | None]) -> list[int]:
-        """Return the positions of the digests that have no row on the disk now, ascending."""
+        """Return the positions of the digests that have no row on disk now, ascending."""
         if len(self._stores) == 1:
             return self._stores[0].missing(digests)
         return sorted({i for store in self._stores for i in store.missing(digests)})
 
     def holds(self, digest: bytes) -> bool:
-        """Whether a digest had a row when the disk was last looked at; any thread may ask."""
+        """Whether a digest had a row at the last look at the disk; thread-safe."""
         return all(store.holds(digest) for store in self._stores)
 
     def refresh(self) -> None:
-        """Look at the disk for what other processes committed."""
+        """Find rows that other processes have committed."""
         for store in self._stores:
             store.catch_up()
 
     def prepare(self) -> None:
-        """Create the folders; `CacheError` where they cannot be written."""
+        """Create the folders; `CacheError` if they cannot be written."""
         for store in self._stores:
             store.prepare()
 
     def keep_rows(self) -> None:
-        """Keep in memory too what is committed from now on, because the disk loses it."""
+        """Keep rows that are committed from now on in memory too, because the disk loses rows."""
         if self._kept is None:
             self._kept = {}
 
     def publish(self, digests: Sequence[bytes], rows: np.ndarray) -> None:
-        """Commit rows; a part that its layer has already is not written again."""
+        """Commit rows; parts that a layer has already are not written again."""
         if self._kept is not None:
             self._kept.update(zip(digests, rows, strict=True))
         for store, at in zip(self._stores, self._columns, strict=True):

@@ -1,9 +1,8 @@
-"""A run: find out which rows are missing, compute them, commit them, and read all rows from the cache.
+"""A run: find the rows that are missing, compute and commit them, and read all rows from the cache.
 
-Which inputs have a row in the cache already is settled first, from the stat cache without opening a file
-where that is possible. The others go through the `pipeline`, and into the cache in commits of a few MB or at
-most `COMMIT_SECONDS`. Nothing here grows with the number of inputs but what is known of each: a few hundred
-bytes.
+Inputs that have a row in the cache are found first, where possible by the stat cache, without opening a file.
+The others go through the `pipeline`, and into the cache in commits of a few MB or at most `COMMIT_SECONDS`.
+Memory grows only by a few hundred bytes for each input.
 """
 
 from __future__ import annotations
@@ -24,44 +23,31 @@ from featx.cache.sidecar import read_cost, write_cost
 from featx.data.features import Failure
 from featx.errors import CacheError, SourceError
 from featx.extraction.calibration import calibrate
-from featx.extraction.chunks import Chunk, identify
+from featx.extraction.chunks import identify
 from featx.extraction.commit_buffer import CommitBuffer
 from featx.extraction.embedder import Embedder
-from featx.extraction.embedder_run import EmbedderRun
+from featx.extraction.embedder_run import EmbedderRun, Rows
 from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
 from featx.extraction.pipeline import READERS, Pipeline
 from featx.extraction.profile import Profile, stage_times
 from featx.extraction.reuse import return_engine
-from featx.extraction.rows import Rows
 from featx.forks import uninterrupted
 from featx.inputs import Source
 from featx.options import check_options
 from featx.progress import Progress
 from featx.terminal import tell
 
-#: Inputs that are read at a time to see whether any must be computed.
+#: Inputs that are read at a time to find one that must be computed.
 _LOOK = 32
-#: Number of inputs whose mean time is worth more than what was noted before.
+#: From this many inputs on, their mean time replaces the cost of a row that was noted before.
 _WORTH_REMEMBERING = 32
-#: Times that what is missing is computed; each one after the first means that rows were damaged or removed.
+#: Times that missing rows are computed; after the first time, rows were damaged or removed.
 _ROUNDS = 8
 
 
-def embed(
-    sources: Sequence[Source],
-    embedder: Embedder,
-    *,
-    cache: Any = None,
-    on_error: str = "raise",
-    n_jobs: int | None = None,
-    verbose: bool = False,
-) -> Rows:
-    """Return the rows of sources (`featx.inputs.Source`), from the cache or through the network.
-
-    What was computed when an error or Ctrl-C ends the run is committed before the error propagates.
-    """
-    options: dict[str, Any] = {"cache": cache, "on_error": on_error, "n_jobs": n_jobs, "verbose": verbose}
+def embed(sources: Sequence[Source], embedder: Embedder, **options: Any) -> Rows:
+    """Return the rows of sources by one embedder; options as for `embed_together`."""
     return embed_together(sources, [embedder], **options)[0]
 
 
@@ -74,20 +60,11 @@ def embed_together(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> list[Rows]:
-    """Return the rows of the same sources by several embedders; those that prepare alike share the work.
+    """Return the rows of sources by several embedders, from the cache or through their networks.
 
-    Parameters
-    ----------
-    sources : sequence of Source
-    embedders : sequence of Embedder
-    cache, on_error, n_jobs, verbose
-        As in `featx.extract`.
-
-    Returns
-    -------
-    list of Rows
-        In the order of `embedders`; all of the same inputs, those that could be read for every embedder.
-        Embedders that share the preparation share a profile.
+    All rows are of the same inputs: those that could be read for every embedder. Embedders with the same
+    preparation share it, and one profile. Options as in `featx.extract`. When an error or Ctrl-C ends the
+    run, rows that are computed already are committed before the error propagates.
     """
     check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
     n_jobs = None if n_jobs == -1 else n_jobs  # all cores, as in scikit-learn
@@ -100,8 +77,8 @@ def embed_together(
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
         preparation = embedder.preparation
-        alike = json.dumps([preparation.kind, preparation.identity], sort_keys=True)
-        groups.setdefault(alike, []).append(i)
+        same = json.dumps([preparation.kind, preparation.identity], sort_keys=True)
+        groups.setdefault(same, []).append(i)
     found: dict[int, EmbedderRun] = {}
     for numbers in groups.values():
         run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose)
@@ -116,10 +93,10 @@ def embed_together(
     return [found[i].result(kept, failures, seconds) for i in range(len(embedders))]
 
 
-def _mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
-    """Say how the space differs from the nearest one in the cache, where little differs."""
+def _describe_mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
+    """Return how the space differs from the nearest one in the cache, if that may be an oversight."""
     near = cache.nearest(embedder.space) if embedder.is_network else None
-    if near is None or len(near[1]) > 3:  # so much that it is no slip
+    if near is None or len(near[1]) > 3:
         return []
     if verbose:
         tell(f"cache: no rows yet ({'; '.join(near[1])})")
@@ -127,7 +104,7 @@ def _mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:
 
 
 class _Run:
-    """Computes the missing rows of embedders that prepare inputs alike."""
+    """Computes the missing rows of embedders that share one preparation."""
 
     def __init__(
         self,
@@ -160,9 +137,9 @@ class _Run:
         todo = self._plan()
         for member, is_new in zip(self.members, new, strict=True):
             if todo and is_new:
-                member.mismatch = _mismatch(self.cache, member.embedder, self.verbose)
-        # Damaged shards are found while reading; their rows are then missing and come through once more. From
-        # then on rows are kept in memory too, so that only those of other runs can be missing again.
+                member.mismatch = _describe_mismatch(self.cache, member.embedder, self.verbose)
+        # Damaged shards are found while reading; their rows are then missing and computed again. From then on
+        # rows are kept in memory too, so that only those of other runs can be missing again.
         for _ in range(_ROUNDS):
             self._compute(todo)
             kept = [i for i in range(len(self.sources)) if i not in self.failed]
@@ -181,13 +158,13 @@ class _Run:
                 member.store.keep_rows()
         else:
             raise CacheError(
-                f"{self.members[0].store.path}: {len(todo)} rows are damaged or gone again right after they "
+                f"{self.members[0].store.path}: {len(todo)} rows were damaged or removed right after they "
                 "were written; the disk may be failing, or another program clears the cache: try another "
                 "folder with --cache"
             )
         for member in self.members:
             member.profile = self.profile
-            # The mean of a handful is mostly the cost of starting; it is noted only where there is none.
+            # The mean of few rows is mostly the cost of starting; it replaces no other.
             if member.computed and (
                 self.profile.images >= _WORTH_REMEMBERING or read_cost(member.store.path) is None
             ):
@@ -197,7 +174,7 @@ class _Run:
         return self.members
 
     def _plan(self) -> list[int]:
-        """Return the inputs to compute, after settling which engines compute them.
+        """Choose the engines, and return the inputs to compute.
 
         Another engine may mean another space, in which other rows are missing.
         """
@@ -206,16 +183,16 @@ class _Run:
                 began = time.perf_counter()
                 member.switch_to(calibrate(self.cache, member.embedder, self.sources))
                 self.profile.building += time.perf_counter() - began
-        todo = self._to_compute()
+        todo = self._find_missing()
         if todo and self._check_engines(todo):
-            todo = self._to_compute()
+            todo = self._find_missing()
         return todo
 
-    def _to_compute(self) -> list[int]:
-        """Return what is missing, from the first input on that must go through a network.
+    def _find_missing(self) -> list[int]:
+        """Return the inputs without a row, from the first one that must go through a network.
 
-        An input that is new by its path may be an old one by its content, or unreadable: while there are only
-        such, no network is built. Their digests and failures are noted on the way.
+        Inputs under a new path may have known content, or be unreadable. While there are only such inputs, no
+        network is built; their digests and failures are recorded.
         """
         lacking = {i for member in self.members for i in member.store.missing(self.digests)}
         todo = sorted(i for i in lacking if i not in self.failed)
@@ -244,7 +221,7 @@ class _Run:
         return []
 
     def _check_engines(self, todo: list[int]) -> bool:
-        """Get an engine for every member that lacks rows of `todo`; return whether one changed its space."""
+        """Get an engine for every member that lacks rows of `todo`; return whether a space changed."""
         moved = False
         for member in self.members:
             lacking = member.store.missing([self.digests[i] for i in todo])
@@ -261,20 +238,20 @@ class _Run:
         return moved
 
     def _compute(self, todo: list[int]) -> None:
-        """Put the row of every input of `todo` into every store that lacks it, or wait for other runs to."""
+        """Compute the rows of `todo` that a store lacks, or wait for other runs that compute them."""
         if not todo:
             return
-        # Without an engine every row was there when the plan was made, and some were damaged.
+        # Without an engine, all rows were there when the plan was made, and some were damaged.
         if all(member.checked is None for member in self.members) and self._check_engines(todo):
             raise CacheError(
-                f"{self.cache.root}: damaged rows cannot be computed as they were, because another "
-                "engine is needed now; run again"
+                f"{self.cache.root}: damaged rows cannot be computed as before, because another engine is "
+                "needed now; run again"
             )
         working = [member for member in self.members if member.checked is not None]
-        if not working:  # another run has committed all of it since the plan was made
+        if not working:  # another run has committed all rows since the plan was made
             return
         for member in working:
-            member.store.prepare()  # a place that cannot be written is known before any work
+            member.store.prepare()  # fails before any work if the folder cannot be written
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
             while todo:
                 elsewhere = self._compute_once(todo, working, progress)
@@ -283,7 +260,7 @@ class _Run:
     def _compute_once(
         self, todo: list[int], working: list[EmbedderRun], progress: Progress
     ) -> list[dict[int, bytes]]:
-        """Run the pipeline once; return what was left to other runs, for each member."""
+        """Run the pipeline once; return for each member the inputs that other runs have claimed."""
         from featx.machine import cores
 
         engines = [member.checked.engine for member in working if member.checked is not None]
@@ -296,28 +273,25 @@ class _Run:
         began = time.perf_counter()
         try:
             for chunk in chunks:
-                self._take(chunk, commits)
+                commits.add(chunk)
+                for item in chunk.items:
+                    if item.error is None:
+                        self.digests[item.position] = item.digest
+                    else:
+                        self._refuse(item.position, item.error)
                 progress.update(len(chunk.items))
         finally:
             try:
                 chunks.close()
-                commits.save(pipeline.rest)  # finished after the chunk that failed: not to be lost with it
+                commits.save(pipeline.rest)  # finished chunks behind the one that failed
             finally:
                 for member in working:
                     member.store.claims.drop_all()
                 self.profile.wall += time.perf_counter() - began
         return pipeline.elsewhere
 
-    def _take(self, chunk: Chunk, commits: CommitBuffer) -> None:
-        commits.add(chunk)
-        for item in chunk.items:
-            if item.error is None:
-                self.digests[item.position] = item.digest
-            else:
-                self._refuse(item.position, item.error)
-
     def _refuse(self, position: int, error: SourceError) -> None:
-        """Raise the error of an input, or note it as a failure."""
+        """Raise the error of an input, or record it as a failure, as `on_error` says."""
         if self.on_error == "raise":
             raise error
         self.failed[position] = Failure(error.id, error.reason)
@@ -325,7 +299,7 @@ class _Run:
 
 @contextlib.contextmanager
 def _readers(count: int) -> Iterator[Callable[..., Any]]:
-    """Give a `map` that reads several files at a time; for one file no thread is worth its start."""
+    """Give a `map` that reads several files at a time; for one file, starting threads does not pay."""
     if count <= 1:
         yield map
         return
@@ -334,7 +308,7 @@ def _readers(count: int) -> Iterator[Callable[..., Any]]:
 
 
 def _describe(engines: Sequence[Any]) -> dict[str, Any]:
-    """Return what a profile says of the engines; of several, their different values side by side."""
+    """Describe the engines for a profile; different values of several engines are joined by commas."""
     described: dict[str, Any] = {}
     keys = {"name": "engine", "workers": "lanes"}  # as stored profiles name them
     for name in ("name", "device", "precision", "workers", "batch_size"):

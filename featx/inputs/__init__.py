@@ -1,8 +1,109 @@
-"""Read inputs and prepare them for a network, one package for each kind of input.
+"""Inputs and how they are prepared for a network, one package for each kind of input.
 
-What is above this package sees an input only through the protocols of `featx.inputs.protocols`.
+A kind of input (`featx.inputs.image` is one) implements the three protocols below. The cache, extraction and
+everything above them use nothing else of it, so that a new kind needs no change there.
 """
 
-from featx.inputs.protocols import Content, Preparation, Source
+from __future__ import annotations
 
-__all__ = ["Content", "Preparation", "Source"]
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class Content(Protocol):
+    """What reading a source gives, before it is prepared."""
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that identify the content: equal contents have equal rows."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where one input comes from.
+
+    It holds no open file, and can be pickled if what it was made of can.
+    """
+
+    @property
+    def id(self) -> str:
+        """Name of the input, unique in its collection."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a path that any process can read, so that pickling it is cheap."""
+
+    def read(self) -> Any:
+        """Return the `Content`, of this kind; `SourceError` when it cannot be read."""
+
+    def stat_key(self) -> tuple[str, int, int, int] | None:
+        """Return (absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else."""
+
+
+@runtime_checkable
+class Preparation(Protocol):
+    """How a content becomes the array that a network takes."""
+
+    kind: str
+    """The kind of input, a noun in the singular, such as ``"image"``; messages use it."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the steps of `prepare`, which are timed."""
+
+    reference_version: int
+    """Version of the inputs that `reference_batch` returns."""
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Shape of one prepared input, each axis an int, or None where its length varies."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of a prepared input."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that one prepared input takes at most."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes a prepared input, as plain JSON data: a part of the space."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON data."""
+
+    def prepare(
+        self,
+        content: Any,
+        out: np.ndarray | None = None,
+        note: Callable[[str], object] | None = None,
+    ) -> np.ndarray:
+        """Prepare one input, into `out` if it is given and the shape does not vary.
+
+        `note` is called with the name of each of `stages` when it is done. `SourceError` when the content
+        cannot be prepared.
+        """
+
+    def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        """Join prepared inputs into one batch, padded where their lengths differ.
+
+        A network must give an input the same row whatever else is in its batch.
+        """
+
+    def reference_batch(self, count: int) -> np.ndarray:
+        """Return the first `count` inputs of a fixed series, on which engines are compared."""
+
+    def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:
+        """Limit this process to an equal share of the memory in which `processes` processes prepare inputs.
+
+        `alone` returns a context manager that lets one process in at a time.
+        """

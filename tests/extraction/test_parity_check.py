@@ -169,10 +169,8 @@ def test_images_that_suffer_more_than_others_keep_their_precision_and_the_remedy
 ):
     monkeypatch.setattr(parity_check, "_WORTH_COMPARING", 40)
     compared = []
-    original = parity_check._compared
-    monkeypatch.setattr(
-        parity_check, "_compared", lambda *args: compared.append(len(args)) or original(*args)
-    )
+    original = parity_check._compare
+    monkeypatch.setattr(parity_check, "_compare", lambda *args: compared.append(len(args)) or original(*args))
     engine = wrong_on_flat(embedder)
     message = r"farther from plain fp32 than most \(.*32 images.*cosine.*\).*ask for precision='fp32'"
     with pytest.warns(RuntimeWarning, match=message):

@@ -215,7 +215,7 @@ def _joined(
                 path = Path(member)
                 inside = root is not None and path.is_relative_to(root)
                 ids.append((path.relative_to(root) if inside and root else path).as_posix())
-                images.append(FileImage(ids[-1], path, check_suffix=False))
+                images.append(FileImage(ids[-1], str(path)))
     labels = np.concatenate([np.asarray(part_labels, dtype=np.int64) for _, _, part_labels in parts])
     named = [split for split, members, _ in parts for _ in range(len(members)) if split is not None]
     return from_arrays(images, labels, splits=named or None, ids=ids, classes=classes, name=name)

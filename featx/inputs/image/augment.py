@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from featx.errors import InputError
-from featx.inputs.image.preprocess import Preprocessing, find_resampling
+from featx.inputs.image.preprocess import Preprocessing
+from featx.inputs.image.resize import find_resampling
 
-#: Part of the image's area that a crop covers.
+#: Bounds of the share of the image's area that a crop covers.
 SCALE = (0.35, 1.0)
-#: Width over height of a crop.
+#: Bounds of the width over height of a crop.
 RATIO = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
 
@@ -26,54 +27,32 @@ _ATTEMPTS = 10
 def augment_image(
     image: Image.Image,
     rng: np.random.Generator,
-    size: int | tuple[int, int] | Preprocessing,
+    preprocessing: Preprocessing,
     *,
-    interpolation: str = "bilinear",
     scale: tuple[float, float] = SCALE,
     ratio: tuple[float, float] = RATIO,
     flip: float = 0.5,
     jitter: float = 0.0,
 ) -> np.ndarray:
-    """Return a random part of `image`, resized and perhaps mirrored.
+    """Return a random part of an RGB image, resized and perhaps mirrored: uint8 (h, w, 3).
 
-    Parameters
-    ----------
-    image : PIL image of mode RGB
-    rng : numpy.random.Generator
-        The only source of chance; the same state gives the same pixels.
-    size : int, (int, int) or Preprocessing
-        (height, width) of the output, or a preprocessing whose size and interpolation are used.
-    interpolation : str, default="bilinear"
-        Ignored when `size` is a preprocessing.
-    scale : (float, float), default=(0.35, 1)
-        Bounds of the crop's share of the area, drawn uniformly.
-    ratio : (float, float), default=(3/4, 4/3)
-        Bounds of the crop's width over height, drawn uniformly in the logarithm.
-    flip : float, default=0.5
-        Probability of a horizontal flip; 0 where left and right mean something (text, hands).
-    jitter : float, default=0
-        Brightness, contrast and saturation are multiplied by factors between 1 - jitter and 1 + jitter.
-
-    Returns
-    -------
-    ndarray of shape (h, w, 3), uint8
+    Size and interpolation are those of `preprocessing`. The crop's share of the area is uniform within
+    `scale`, its width over height uniform in the logarithm within `ratio`. `flip` is the probability of a
+    horizontal flip; 0 suits images where left and right mean something (text, hands). Brightness, contrast
+    and saturation are multiplied by factors between 1 - `jitter` and 1 + `jitter`.
     """
-    if isinstance(size, Preprocessing):
-        (height, width), interpolation = size.size, size.interpolation
-    else:
-        height, width = (size, size) if isinstance(size, (int, np.integer)) else size
     if image.mode != "RGB":
         raise InputError(f"augmentation: expected an image of mode RGB, got {image.mode}")
+    height, width = preprocessing.size
     left, top, box_w, box_h = _random_box(image.size, rng, scale, ratio)
-    crop = image.resize(
-        (int(width), int(height)), find_resampling(interpolation), box=(left, top, left + box_w, top + box_h)
-    )
+    method = find_resampling(preprocessing.interpolation)
+    crop = image.resize((width, height), method, box=(left, top, left + box_w, top + box_h))
     mirrored = rng.random() < flip
-    pixels = np.array(_jittered(crop, rng, jitter) if jitter else crop)
+    pixels = np.array(_jitter(crop, rng, jitter) if jitter else crop)
     return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
 
 
-def _jittered(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
+def _jitter(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
     for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhancer(image).enhance(rng.uniform(max(0.0, 1 - strength), 1 + strength))
     return image
@@ -93,7 +72,7 @@ def _random_box(
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
-    # In a very long image no crop may fit: take the largest central one within the bounds of the ratio.
+    # In a very long image no draw may fit: take the largest central crop within the bounds of the ratio.
     w = max(1, min(width, round(height * ratio[1])))
     h = max(1, min(height, round(width / ratio[0])))
     return (width - w) // 2, (height - h) // 2, w, h

@@ -1,9 +1,9 @@
-"""The memory budget that all threads share that decode large pictures.
+"""The memory budget that the threads share that decode large pictures.
 
 A thread says how many bytes it needs and waits until others have given back enough. Threads are served in
-the order in which they came, so that a large picture is not overtaken for ever by small ones. A picture that
-needs more than the whole budget is decoded while no other is. The processes that decode for one run have an
-equal part of the budget each; only one of them at a time decodes a picture beyond its part.
+the order in which they came, so that small pictures do not overtake a large one for ever. A picture that
+needs more than the whole budget is decoded alone. The processes of one run have an equal part of the budget
+each; only one of them at a time decodes a picture that needs more than its part.
 """
 
 from __future__ import annotations
@@ -18,25 +18,14 @@ from collections.abc import Callable, Iterator
 
 from featx.machine import free_memory
 
-__all__ = [
-    "DECODING",
-    "LARGEST_BUDGET",
-    "OUT_OF_MEMORY",
-    "SMALLEST_BUDGET",
-    "Budget",
-    "Hold",
-    "in_mb",
-    "is_out_of_memory",
-]
-
-# Trimming takes milliseconds, and decoding that many bytes a tenth of a second.
+# Bytes that are worth trimming: that takes milliseconds, decoding this much a tenth of a second.
 _WORTH_TRIMMING = 64 * 2**20
 
-#: The reason why an image failed for which there was no memory.
+#: Why decoding failed where memory ran out.
 OUT_OF_MEMORY = "needs more memory than there is; shrink it, or decode fewer images at a time (n_jobs)"
 
-#: The budget is a quarter of the free memory, within these bounds in bytes. The lower one keeps several
-#: threads at work where little is free.
+#: Bounds of the budget in bytes, a quarter of the free memory. The lower one keeps several threads at work
+#: where little is free.
 LARGEST_BUDGET = 2 * 2**30
 SMALLEST_BUDGET = 128 * 2**20
 
@@ -75,27 +64,20 @@ class Budget:
 
     @property
     def used(self) -> int:
-        """Bytes that are taken now."""
+        """Bytes that are taken at present."""
         return sum(self._holders.values())
 
     def share(self, processes: int, gate: Callable[[], contextlib.AbstractContextManager]) -> None:
-        """Use this process's part of what `processes` processes share.
-
-        Parameters
-        ----------
-        processes : int
-        gate : callable
-            Returns a context manager that only one of them is in at a time.
-        """
+        """Keep to an equal share of the budget; `gate` returns a context that one process is in at a time."""
         self._size, self._gate = max(1, self.size // processes), gate
 
     def hold(self) -> Hold:
-        """Return a context manager; all bytes that are taken inside it are given back at its end."""
+        """Return a context manager that gives back all its bytes at the end."""
         return Hold(self)
 
     @contextlib.contextmanager
     def _taken(self, n_bytes: int) -> Iterator[None]:
-        # A thread that has some and waits for more could wait for itself.
+        # A thread that holds some does not wait for more: it could wait for itself.
         nested = getattr(self._mine, "depth", 0) > 0
         gate = self._gate if n_bytes > self.size and not nested else None
         holder = object()
@@ -152,7 +134,7 @@ class Hold:
 
     def __init__(self, budget: Budget) -> None:
         self._budget, self._n_bytes = budget, 0
-        self._stack: contextlib.ExitStack | None = None  # of most pictures nothing is taken
+        self._stack: contextlib.ExitStack | None = None  # most pictures take nothing
 
     def __enter__(self) -> Hold:
         return self
@@ -162,10 +144,7 @@ class Hold:
             self._stack.close()
 
     def need(self, n_bytes: int) -> None:
-        """Take bytes until `n_bytes` are held, and wait for them if need be.
-
-        The first call takes them, so it is made before anything large is allocated.
-        """
+        """Take bytes until `n_bytes` are held, before allocating them; the first call waits for them."""
         if n_bytes > self._n_bytes:
             self._stack = self._stack or contextlib.ExitStack()
             self._stack.enter_context(self._budget._taken(n_bytes - self._n_bytes))
@@ -179,8 +158,7 @@ DECODING = Budget()
 def is_out_of_memory(error: BaseException, n_bytes: int) -> bool:
     """Whether a decoder that needs about `n_bytes` failed because there was no memory.
 
-    Decoders seldom say so: libwebp fails as it does for damaged data. So it is tried whether that much memory
-    can be had now.
+    Decoders seldom say so: libwebp fails as it does for damaged data. So allocating that much is tried.
     """
     if isinstance(error, MemoryError) or "memory" in str(error).lower():
         return True
@@ -191,6 +169,6 @@ def is_out_of_memory(error: BaseException, n_bytes: int) -> bool:
     return False
 
 
-def in_mb(n_bytes: int) -> str:
+def format_mb(n_bytes: int) -> str:
     """Format a number of bytes for a message."""
     return f"{n_bytes / 1e6:,.0f} MB"

@@ -1,8 +1,8 @@
 """Recognise the format of an image file, check its structure, and keep the part that decoding needs.
 
-Metadata is taken out here, before Pillow sees the file: the orientation is read from it and the rest is
-dropped. Otherwise a broken EXIF block, a compressed comment or a private TIFF tag could raise or warn about
-an image whose pixels are sound, and Python's warnings cannot be silenced in one thread alone.
+Metadata is dropped here, before Pillow sees the file; only the orientation is read. Otherwise a broken EXIF
+block, a compressed comment or a private TIFF tag could raise or warn about an image whose pixels are sound,
+and Python's warnings cannot be silenced in one thread alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from featx.inputs.image.tiff import unpack_tiff
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-# Formats that are recognised only to be named: (offset, bytes, name).
+# Formats that are named in messages but not decoded: (offset, bytes, name).
 _OTHERS = (
     (4, b"ftypavi", "an AVIF image"),
     (4, b"ftyphei", "a HEIC image"),
@@ -52,10 +52,10 @@ def sniff(data: bytes) -> str | None:
         return "GIF"
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
-    # "BM" alone opens many a text; the size of the header that follows belongs to a bitmap.
+    # "BM" alone may begin a text: the size of the header that follows must be that of a bitmap.
     if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:
         return "BMP"
-    # Two letters open many a text, too: a number must follow, with nothing but comments between.
+    # So may "P1": a number must follow, with nothing but white space and comments between.
     return "PNM" if _PNM_HEADER.match(data, 0, 4096) else None
 
 
@@ -64,7 +64,7 @@ _BMP_HEADERS = {struct.pack("<I", n) for n in (12, 16, 40, 52, 56, 64, 108, 124)
 
 
 def describe_data(data: bytes) -> str:
-    """Say what bytes seem to be that are no image of a known format, for a message."""
+    """Say for a message what the bytes seem to be, which are no image of a known format."""
     for offset, magic, name in _OTHERS:
         if data.startswith(magic, offset):
             return name
@@ -76,41 +76,29 @@ def describe_data(data: bytes) -> str:
     if not data.strip(b"\0"):
         return f"{len(data)} zero bytes"
     text = data[:24].decode("utf-8", "replace")
-    # A character cut at the end is replaced, too, and the rest is still text.
+    # The last character may be cut and then replaced.
     if all(c.isprintable() or c in "\t\r\n" for c in text) and "\ufffd" not in text[:-1]:
         return f"text that begins with {text!r}"
     return f"data that begins with {data[:8].hex(' ')}"
 
 
 def unpack(data: bytes, format: str) -> Container:
-    """Take an image file apart.
-
-    Parameters
-    ----------
-    data : bytes
-        A whole file.
-    format : str
-        What `sniff` says it is.
-
-    Raises
-    ------
-    Damaged
-        If the structure around the pixels is broken.
-    """
+    """Take apart an image file of the `format` that `sniff` found; `Damaged` if its structure is broken."""
     try:
         return _READERS[format](data)
     except (struct.error, IndexError) as error:
         raise Damaged(f"truncated {format}: it ends inside its header") from error
 
 
-# deflate gives at most 1032 bytes for one.
-_DEFLATE = 1032
+#: Most bytes that deflate makes of one: two codes of one bit each copy 258.
+DEFLATE = 1032
 
 _PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# A file may hold thousands, each of which takes time to unpack; a tool writes one or two.
+# A hostile file may hold thousands, each of which takes time to unpack; tools write one or two.
 _PNG_MOST_PROFILES = 4
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+#: Channels of each colour type of PNG.
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def _png(data: bytes) -> Container:
@@ -127,10 +115,10 @@ def _png(data: bytes) -> Container:
         if kind == b"IHDR":
             width, height, depth, colours = struct.unpack_from(">IIBB", data, at + 8)
             size = width, height
-            least = width * height * depth * _PNG_SAMPLES.get(colours, 0) // (8 * _DEFLATE)
+            least = width * height * depth * PNG_CHANNELS.get(colours, 0) // (8 * DEFLATE)
         if kind in _PNG_KEPT:
             kept.append(data[at:end])
-            # Pillow checks those before the first IDAT alone. An IEND has nothing in it that could be wrong.
+            # Pillow checks only chunks before the first IDAT. An IEND is empty.
             if kind != b"IEND":
                 if end > len(data):
                     raise Damaged("truncated PNG: the file ends before its image does")
@@ -149,13 +137,13 @@ def _png(data: bytes) -> Container:
         at = end
         ended = kind == b"IEND"
     cut = not ended or at > len(data)
-    return Container("PNG", b"".join(kept), orientation or raw_orientation or 1, size, cut, least)
+    return Container(b"".join(kept), orientation or raw_orientation or 1, size, cut, least)
 
 
 def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield (name, start, end) of the data of each chunk of a WebP, and of those within its frames.
 
-    The last may end beyond the file.
+    The last one may end beyond the file.
     """
     while at + 8 <= end:
         (length,) = struct.unpack_from("<I", data, at + 4)
@@ -185,15 +173,15 @@ def _webp(data: bytes) -> Container:
             _refuse_lost_sectors(data, start, min(stop, len(data)))
         elif name == b"EXIF":
             orientation = exif_orientation(data[start:stop])
-    return Container("WebP", data, orientation, size, len(data) < riff + 8, least)
+    return Container(data, orientation, size, len(data) < riff + 8, least)
 
 
 def _webp_picture(data: bytes, name: bytes, start: int, stop: int) -> tuple[tuple[int, int], int]:
     """Return the size of a picture and the fewest bytes that can hold it; refuse one with a lost sector.
 
-    A lossy picture (RFC 6386) costs at least 1.6 bits for each macroblock of 16 x 16 pixels: its modes have
-    fixed probabilities, of which the largest are 145/256 (luma) and 142/256 (chroma). And its encoder writes
-    zeros only for macroblocks without any coefficient, at less than a bit for each.
+    A lossy picture (RFC 6386) takes at least 1.6 bits for each macroblock of 16 x 16 pixels: its modes have
+    fixed probabilities, of which the largest are 145/256 (luma) and 142/256 (chroma). Its encoder writes
+    zeros only for macroblocks without any coefficient, less than a bit for each.
     """
     if name == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, start + 1)
@@ -207,27 +195,27 @@ def _webp_picture(data: bytes, name: bytes, start: int, stop: int) -> tuple[tupl
     first_part = (tag | data[start + 2] << 16) >> 5
     if start + 10 + first_part > min(stop, len(data)):
         raise Damaged("truncated WebP: the file ends before its image does")
-    _refuse(find_zeros(data, _WEBP_ZEROS + macroblocks // 8, start, min(stop, len(data))))
+    _refuse_zeros(find_zeros(data, _WEBP_ZEROS + macroblocks // 8, start, min(stop, len(data))))
     return size, macroblocks // 5
 
 
-# So many zero bytes may stand in a row, or at an end, beside those of flat areas.
+# Fewest zero bytes in a row, or at the end, that a sound file does not have outside of flat areas.
 _WEBP_ZEROS = 33
 
 
 def _refuse_lost_sectors(data: bytes, start: int, stop: int) -> None:
-    """Refuse lost sectors in lossless data, where encoders may write flat areas as hundreds of zeros."""
-    _refuse(find_lost_sectors(data, start, stop))
-    _refuse(find_zeros(data, _WEBP_ZEROS, stop - _WEBP_ZEROS, stop))
+    """Refuse lost sectors in lossless data, whose encoders may write flat areas as hundreds of zeros."""
+    _refuse_zeros(find_lost_sectors(data, start, stop))
+    _refuse_zeros(find_zeros(data, _WEBP_ZEROS, stop - _WEBP_ZEROS, stop))
 
 
-def _refuse(zeros: tuple[int, int] | None) -> None:
+def _refuse_zeros(zeros: tuple[int, int] | None) -> None:
     if zeros is not None:
         raise Damaged(f"damaged WebP: {zeros[1] - zeros[0]} zero bytes within its image data")
 
 
 def _gif(data: bytes) -> Container:
-    """Keep the first picture alone, with its transparency and palettes."""
+    """Keep only the first picture, with its transparency and palettes."""
     flags = data[10]
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     kept = [data[:at]]
@@ -241,13 +229,13 @@ def _gif(data: bytes) -> Container:
             flags = data[start + 9]
             at = start + 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
             at = _after_sub_blocks(data, at)
-            return Container("GIF", b"".join([*kept, data[start:at], b";"]), cut=at > len(data))
+            return Container(b"".join([*kept, data[start:at], b";"]), cut=at > len(data))
         else:
             break
     raise Damaged("damaged GIF: it holds no picture")
 
 
-# Anything else between blocks is skipped, as viewers do.
+# Other bytes between blocks are skipped, as viewers do.
 _GIF_BLOCK = re.compile(b"[!,;]")
 
 
@@ -263,7 +251,7 @@ _MAX_RLE_PIXELS = 2**23
 
 
 def _bmp(data: bytes) -> Container:
-    """Keep all; refuse the run lengths of a large picture, which would take minutes."""
+    """Keep all; refuse run lengths for a large picture, which would take minutes."""
     (header,) = struct.unpack_from("<I", data, 14)
     if header >= 40:
         width, height = struct.unpack_from("<ii", data, 18)
@@ -273,11 +261,7 @@ def _bmp(data: bytes) -> Container:
                 f"too large: {width} x {abs(height)} pixels of a run-length BMP, the limit is "
                 f"{_MAX_RLE_PIXELS:,}; save it as PNG"
             )
-    return Container("BMP", data)
-
-
-def _pnm(data: bytes) -> Container:
-    return Container("PNM", data)
+    return Container(data)
 
 
 _READERS: dict[str, Callable[[bytes], Container]] = {
@@ -287,5 +271,5 @@ _READERS: dict[str, Callable[[bytes], Container]] = {
     "TIFF": unpack_tiff,
     "GIF": _gif,
     "BMP": _bmp,
-    "PNM": _pnm,
+    "PNM": Container,
 }

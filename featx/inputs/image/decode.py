@@ -1,20 +1,19 @@
-"""Decode the bytes of an image file to RGB, or raise the reason why not; never return a blank stand-in.
+"""Decode the bytes of an image file to RGB, or raise an `ImageError` that says why not.
 
 The rules, whose name `DECODER` is part of a space because they change pixels:
 
 - JPEG (MPO too), PNG, WebP, GIF, TIFF, BMP and netpbm's PPM, PGM and PBM; of an animation or a file of
   several pictures the first.
-- The content decides, whatever the file's name; what is no such image is refused.
+- The content decides the format, not the file's name; other formats are refused.
 - A JPEG that will be shrunk much may be decoded at 1/2, 1/4 or 1/8 of its size (`featx.inputs.image.jpeg`).
 - EXIF orientation is applied (`featx.inputs.image.exif`); all other metadata is ignored.
 - Colours as `featx.inputs.image.rgb` says.
-- Empty, truncated and damaged files are refused as far as their format can tell (checksums, structure, the
-  decoder's warnings, the zeros of a lost sector). So are an image of more than `MAX_PIXELS` pixels, by its
-  header, before anything is decoded; a file of more than `MAX_FILE_BYTES`; and one whose bytes cannot hold
-  the pixels that its header claims. Whatever the bytes are, the outcome is an image or an `ImageError`.
-- Memory: what decoding takes is known beforehand (`featx.inputs.image.footprint`), at most `MAX_BYTES`.
-  Pictures of more than 2**20 pixels share a budget over all threads (`featx.inputs.image.budget`) and wait
-  for each other. What finds no memory all the same is an `ImageError`, too.
+- Empty, truncated and damaged files are refused as far as checksums, structure, the decoder's warnings and
+  the zeros of lost sectors show it. So are images of more than `MAX_PIXELS` pixels, files of more than
+  `MAX_FILE_BYTES`, and files too short for the pixels that their header claims.
+- The memory that decoding takes is estimated from the header (`featx.inputs.image.footprint`); more than
+  `MAX_BYTES` is refused. Pictures of more than 2**20 pixels share a memory budget over all threads
+  (`featx.inputs.image.budget`) and wait for each other. Failing to allocate is an `ImageError`, too.
 
 No global state of Pillow or of the warnings module is touched, so decoding works from many threads at once.
 """
@@ -26,8 +25,7 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -40,34 +38,40 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from featx.errors import ImageError, reason_of
-from featx.inputs.image.budget import DECODING, OUT_OF_MEMORY, SMALLEST_BUDGET, Hold, in_mb, is_out_of_memory
+from featx.inputs.image.budget import (
+    DECODING,
+    OUT_OF_MEMORY,
+    SMALLEST_BUDGET,
+    Hold,
+    format_mb,
+    is_out_of_memory,
+)
 from featx.inputs.image.containers import describe_data, sniff, unpack
 from featx.inputs.image.exif import exif_orientation
 from featx.inputs.image.file_names import SUFFIXES, wrong_suffix
-from featx.inputs.image.footprint import OVERHEAD, find_gif_frame, footprint
+from featx.inputs.image.footprint import OVERHEAD, estimate_footprint, read_gif_size
 from featx.inputs.image.jpeg import Reduce, check_end, decode_jpeg
 from featx.inputs.image.pnm import decode_pnm
-from featx.inputs.image.rgb import array_to_rgb, to_rgb, to_rgb_array
+from featx.inputs.image.rgb import array_to_rgb, to_rgb_array
 from featx.inputs.image.structure import Container, Damaged
 from featx.machine import free_memory
 
 #: Name of the rules above.
 DECODER = "rgb-3"
 
-#: Larger images are refused; it is the size that Pillow itself takes for an attack (2**29 / 3, rounded down).
+#: Larger images are refused. Pillow itself takes them for an attack: 2**29 / 3, rounded down.
 MAX_PIXELS = 178_956_970
 
-#: Larger files are refused; the largest picture has as many bytes as RGB.
+#: Larger files are refused: the largest picture has this many bytes as RGB.
 MAX_FILE_BYTES = 3 * MAX_PIXELS
 
-#: What needs more memory than this while it is decoded is refused, whatever there is.
+#: An image that needs more bytes of memory to be decoded is refused, however much is free.
 MAX_BYTES = 4 * 2**30
 
-# Pixels up to which neither budget nor free memory are asked: 16 MiB in each thread at most.
+# Up to this many pixels, neither the budget nor free memory is checked: at most 16 MiB in each thread.
 _SMALL = 2**20
 
-_Made = TypeVar("_Made")
-
+# A PIL image is loaded under one of these, chosen by its id.
 _loading: list[threading.Lock] = []
 
 
@@ -104,28 +108,9 @@ _READERS: dict[str, type[ImageFile]] = {
 
 
 def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
-    """Decode the bytes of an image file.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    id : str
-        Which image, for the error.
-    name : str, optional
-        The file's name where its suffix must not contradict the content; by default only the content counts.
-
-    Returns
-    -------
-    PIL image of mode RGB
-
-    Raises
-    ------
-    ImageError
-        With the reason, when the bytes do not make an image.
-    """
-    with DECODING.hold() as hold:
-        return _decoded(data, id, name, None, hold, _as_image)[0]
+    """Decode the bytes of an image file to a PIL image of mode RGB; arguments as for `decode_pixels`."""
+    with decoding(data, id, name=name) as (pixels, _):
+        return Image.fromarray(pixels)
 
 
 def decode_pixels(
@@ -135,25 +120,24 @@ def decode_pixels(
 
     Parameters
     ----------
-    data, id, name
-        As for `decode`.
+    data : bytes
+        The whole file.
+    id : str
+        Name of the image in the `ImageError` that is raised when the bytes do not make one.
+    name : str, optional
+        The file's name, if its suffix must not contradict the content.
     reduce : callable, optional
-        Given (height, width) of the upright image, by which of 1, 2, 4, 8 it may be shrunk; see
-        `featx.inputs.image.Preprocessing.reduction`.
+        Takes (height, width) of the upright image and returns the factor, 1, 2, 4 or 8, by which it may be
+        shrunk; see `featx.inputs.image.Preprocessing.reduction`.
 
     Returns
     -------
     pixels : ndarray of shape (h, w, 3), uint8
     full_size : (int, int)
-        (height, width) of the upright image at its full scale.
-
-    Raises
-    ------
-    ImageError
-        With the reason, when the bytes do not make an image.
+        (height, width) of the upright image at full scale.
     """
-    with DECODING.hold() as hold:
-        return _decoded(data, id, name, reduce, hold, _as_pixels)
+    with decoding(data, id, name=name, reduce=reduce) as decoded:
+        return decoded
 
 
 @contextlib.contextmanager
@@ -167,18 +151,17 @@ def decoding(
     """
     try:
         with DECODING.hold() as hold:
-            yield _decoded(data, id, name, reduce, hold, _as_pixels)
+            yield _decode(data, id, name, reduce, hold)
     except MemoryError as error:
         raise ImageError(id, OUT_OF_MEMORY) from error
 
 
 def load_pixels(image: Image.Image, id: str) -> np.ndarray:
-    """Return the RGB pixels of a PIL image, uint8 (h, w, 3), equal to what decoding its file gives.
+    """Return the RGB pixels of a PIL image, uint8 (h, w, 3), equal to those that decoding its file gives.
 
     They are turned upright by the EXIF orientation that the image carries: Pillow keeps it in ``info``,
     through conversions and resizing, until ``ImageOps.exif_transpose`` turns the picture. An image made in
-    memory carries none. `ImageError` when it cannot be loaded or has no defined RGB; the budget for decoding
-    holds.
+    memory carries none. `ImageError` when it cannot be loaded or has no defined RGB.
     """
     width, height = image.size
     _check_size((width, height), id)
@@ -194,7 +177,7 @@ def load_pixels(image: Image.Image, id: str) -> np.ndarray:
             return to_rgb_array(image, id, orientation=_orientation(image))
     except (ImageError, Warning):
         raise
-    except Exception as error:  # a file that anybody may have written, loaded only now
+    except Exception as error:  # the file is decoded only now, and may be broken in any way
         if is_out_of_memory(error, peak):
             raise ImageError(id, OUT_OF_MEMORY) from error
         raise ImageError(id, reason_of(error)) from error
@@ -205,7 +188,7 @@ def _orientation(image: Image.Image) -> int:
     if isinstance(image, TiffImageFile):
         return 1  # Pillow turns these itself when it loads them
     exif = image.info.get("exif")
-    for kind in ("exif", "APP1"):  # of a PNG: a name, a length, and hexadecimal digits
+    for kind in ("exif", "APP1"):  # in a text of a PNG: a name, a length, and hexadecimal digits
         if exif is None and isinstance(raw := image.info.get(f"Raw profile type {kind}"), str):
             with contextlib.suppress(ValueError):
                 exif = bytes.fromhex(raw.split(maxsplit=2)[2])
@@ -224,27 +207,10 @@ def find_format(data: bytes, id: str, name: str | None = None) -> str:
     return format
 
 
-def _as_image(stored: Image.Image | np.ndarray, id: str, orientation: int) -> Image.Image:
-    if isinstance(stored, np.ndarray):
-        return Image.fromarray(array_to_rgb(stored, orientation=orientation))
-    return to_rgb(stored, id, orientation=orientation)
-
-
-def _as_pixels(stored: Image.Image | np.ndarray, id: str, orientation: int) -> np.ndarray:
-    if isinstance(stored, np.ndarray):
-        return array_to_rgb(stored, orientation=orientation)
-    return to_rgb_array(stored, id, orientation=orientation)
-
-
-def _decoded(
-    data: bytes,
-    id: str,
-    name: str | None,
-    reduce: Reduce | None,
-    hold: Hold,
-    finish: Callable[[Image.Image | np.ndarray, str, int], _Made],
-) -> tuple[_Made, tuple[int, int]]:
-    """Return what `finish` makes of the stored picture, and the upright (height, width) at full scale."""
+def _decode(
+    data: bytes, id: str, name: str | None, reduce: Reduce | None, hold: Hold
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return upright RGB pixels and the upright (height, width) at full scale; memory is taken in `hold`."""
     format = find_format(data, id, name)
     container, peak = None, 2 * len(data) + OVERHEAD
     try:
@@ -259,18 +225,18 @@ def _decoded(
             return (width, height) if orientation >= 5 else (height, width)
 
         def factor(height: int, width: int, image: ImageFile | None = None) -> int:
-            """Return by what the stored image is shrunk, after checking that there is memory for it."""
+            """Return the factor by which the stored image is shrunk; take memory for it, or refuse it."""
             nonlocal peak
             _check_size((width, height), id)
             by = 1 if reduce is None else reduce(*upright(height, width))
             if height * width <= _SMALL and format not in ("TIFF", "PNM"):
                 return by
-            taken = footprint(format, container.data, image)
-            if not taken.fits(height * width, len(data)):
+            footprint = estimate_footprint(format, container.data, image)
+            if not footprint.fits(height * width, len(data)):
                 raise Damaged(f"damaged {format}: {len(data):,} bytes cannot hold {width} x {height} pixels")
-            peak = taken.peak(height * width, len(data), by)
-            if format == "JPEG" and image is not None:  # Pillow decodes it again, to tell whether it is whole
-                peak += taken.picture * height * width // by**2 + 2 * len(data)
+            peak = footprint.peak(height * width, len(data), by)
+            if format == "JPEG" and image is not None:  # `check_end` decodes it once more
+                peak += footprint.picture * height * width // by**2 + 2 * len(data)
             if height * width > _SMALL or peak > 2 * OVERHEAD:  # a strip may be larger than the picture
                 _check_room(peak, id)
                 hold.need(peak)
@@ -278,14 +244,14 @@ def _decoded(
 
         if format == "PNM":
             stored = decode_pnm(container.data, factor)
-            return finish(stored, id, orientation), upright(*stored.shape[:2])
+            return array_to_rgb(stored, orientation=orientation), upright(*stored.shape[:2])
         if format == "JPEG":
             fast = decode_jpeg(container.data, factor, doubtful=container.doubtful)
             if fast is not None:
                 stored, (height, width) = fast
-                return finish(stored, id, orientation), upright(height, width)
-        # These two allocate when they are opened.
-        early = find_gif_frame(container.data) if format == "GIF" else container.size
+                return array_to_rgb(stored, orientation=orientation), upright(height, width)
+        # Pillow allocates for these two when it opens them.
+        early = read_gif_size(container.data) if format == "GIF" else container.size
         if early is not None and format in ("GIF", "WebP"):
             factor(early[1], early[0])
         image = _READERS[format](io.BytesIO(container.data))
@@ -296,34 +262,34 @@ def _decoded(
         image.load()
         if isinstance(image, JpegImageFile):
             check_end(container.data, image, by)
-        return finish(image, id, orientation), upright(height, width)
+        return to_rgb_array(image, id, orientation=orientation), upright(height, width)
     except Damaged as error:
         raise ImageError(id, str(error)) from error
-    except (ImageError, Warning):  # a warning is one only where the program asked for it
+    except (ImageError, Warning):  # warnings are raised only where the program made them errors
         raise
-    except Exception as error:  # of any library, over any bytes
+    except Exception as error:  # any library may raise anything for broken bytes
         if is_out_of_memory(error, peak):
             raise ImageError(id, OUT_OF_MEMORY) from error
         raise ImageError(id, _reason(container, format, error)) from error
 
 
 def _check_size(size: tuple[int, int], id: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        w, h = size
+    w, h = size
+    if w * h > MAX_PIXELS:
         raise ImageError(
             id, f"too large: {w} x {h} = {w * h:,} pixels, the limit is {MAX_PIXELS:,}; shrink it"
         )
 
 
 def _check_room(n_bytes: int, id: str) -> None:
-    """Refuse an image that needs more memory than there is, even when nothing else is decoded."""
+    """Refuse an image that needs more memory than is free, even if no other is decoded."""
     if n_bytes > MAX_BYTES:
-        room = f"the limit is {in_mb(MAX_BYTES)}"
+        room = f"the limit is {format_mb(MAX_BYTES)}"
     elif n_bytes > SMALLEST_BUDGET and (free := free_memory()) is not None and n_bytes > free:
-        room = f"{in_mb(free)} are free"
+        room = f"{format_mb(free)} are free"
     else:
         return
-    raise ImageError(id, f"needs {in_mb(n_bytes)} of memory to be decoded, {room}; shrink it")
+    raise ImageError(id, f"needs {format_mb(n_bytes)} of memory to be decoded, {room}; shrink it")
 
 
 def _reason(container: Container | None, format: str, error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""The orientation that a picture's metadata states. Everything else in it is ignored.
+"""Read the orientation that a picture's metadata states; the rest of the metadata is ignored.
 
-Read where viewers read it: EXIF in JPEG, WebP and PNG (``eXIf``, and the hexadecimal profile that ImageMagick
-wrote before that chunk existed) and the tag of TIFF. XMP is not looked at, as in browsers.
+It is read where viewers read it: EXIF in JPEG, WebP and PNG (``eXIf``, and the hexadecimal profile that
+ImageMagick wrote before that chunk existed) and the tag of TIFF. XMP is not looked at, as in browsers.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 import zlib
 
-# EXIF fits into 64 kB, its hexadecimal text with line ends into twice that and a little.
+# EXIF has at most 64 kB, its hexadecimal text with line ends a little more than twice that.
 _MOST_TEXT = 2**18
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation in an EXIF block, 1 when it states none or is broken (as viewers show it)."""
+    """Return the orientation in an EXIF block, 1 if it states none or is broken, as in viewers."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
@@ -33,14 +33,9 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def png_text_orientation(kind: bytes, body: bytes) -> int | None:
-    """Return the orientation in a text chunk of a PNG, None when it is no EXIF profile.
+    """Return the orientation in a text chunk (tEXt, zTXt, iTXt) of a PNG, None if it is no EXIF profile.
 
-    Parameters
-    ----------
-    kind : bytes
-        ``b"tEXt"``, ``b"zTXt"`` or ``b"iTXt"``.
-    body : bytes
-        The chunk's data. An EXIF profile is a text of its name, its length and its bytes in hexadecimal.
+    An EXIF profile is a text of its name, its length and its bytes in hexadecimal.
     """
     keyword, _, rest = body.partition(b"\0")
     if keyword not in (b"Raw profile type exif", b"Raw profile type APP1"):
@@ -57,5 +52,5 @@ def png_text_orientation(kind: bytes, body: bytes) -> int | None:
         exif = bytes.fromhex(digits.decode("ascii"))
     except (zlib.error, ValueError):
         return None
-    # APP1 of a JPEG is EXIF or XMP.
+    # An APP1 profile is EXIF or XMP.
     return exif_orientation(exif) if exif.startswith((b"Exif\0\0", b"II*\0", b"MM\0*")) else None

@@ -1,4 +1,4 @@
-"""What a file's name says: whether it counts as an image, and whether its suffix fits the format."""
+"""Tell by a file's name whether it counts as an image, and whether its suffix fits the format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = {
 #: Suffixes of the formats that are decoded, in lower case.
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
-# Images too, but not decoded. They count as images so that they are named and not silently left out.
+# Images that cannot be decoded. They count, so that they are reported and not silently left out.
 _FOREIGN_SUFFIXES = frozenset([".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"])
 
 # A suffix and what may follow it: a query, a size such as ":large", blanks and dots.
@@ -30,10 +30,9 @@ _TRAILED = re.compile(r"(\.[a-z0-9]+)(?:[?!&;#=].*|:\w+|%(?:3f|26).*|[\s.]+)$", 
 def is_image_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file counts as an image of a dataset, by its name.
 
-    Not counted are hidden files, files in a hidden folder or in ``__MACOSX``, and files with another suffix
-    (``Thumbs.db``). What crawlers append to a suffix is not part of it (``photo.jpg?w=200``). HEIC, AVIF,
-    JPEG XL and JPEG 2000 count, although they cannot be decoded: they are then named with the reason, and not
-    silently left out.
+    Hidden files, files in a hidden folder or in ``__MACOSX``, and files with another suffix (``Thumbs.db``)
+    do not count. What crawlers append to a suffix is ignored (``photo.jpg?w=200``). HEIC, AVIF, JPEG XL and
+    JPEG 2000 count although they cannot be decoded, so that they are reported.
     """
     path = PurePath(path)
     if any(is_ignored(part) for part in path.parts):
@@ -49,7 +48,7 @@ def is_ignored(name: str) -> bool:
 
 
 def wrong_suffix(format: str, name: str) -> str | None:
-    """Return the suffix of a file's name where it is that of another image format, else None."""
+    """Return the suffix of a file's name if it belongs to another image format than `format`, else None."""
     suffix = PurePath(name).suffix.lower()
     known = suffix in IMAGE_SUFFIXES or suffix in _FOREIGN_SUFFIXES
     return suffix if known and suffix not in SUFFIXES[format] else None

@@ -1,19 +1,18 @@
-"""Read from a picture's header how much memory decoding takes, and whether its file can hold it.
+"""Estimate from an image file's header how much memory decoding takes, and whether its bytes can hold it.
 
-Memory is stated as bytes a pixel. A picture of Pillow's has 1 (palette, grey, 1-bit), 2 (16-bit grey) or 4
-(all else), the result 3, and each format's decoder has buffers of its own:
+Memory is stated in bytes per pixel. Pillow keeps a pixel in 1 (palette, grey, 1-bit), 2 (16-bit grey) or 4
+bytes (all other modes), the RGB result takes 3, and each format's decoder has buffers of its own:
 
 =====================  =================================================================================
-JPEG                   none; 2 a sample for all of it where it comes in several scans (progressive)
+JPEG                   none; 2 for each sample where it comes in several scans (progressive)
 PNG, BMP               none (2 for BMP with run lengths)
 GIF                    1
-WebP                   12: two canvases and the bytes that come from them
-TIFF                   one strip or tile as it is stored, which may be the whole picture
-PNM                    none; 330 for plain numbers, which become Python objects and are few
+WebP                   12: two canvases and a copy as bytes
+TIFF                   one strip or tile as stored, which may be the whole picture
+PNM                    none; 330 for plain numbers, which become Python objects
 =====================  =================================================================================
 
-Above all this comes `OVERHEAD`, and the file itself twice. Together that is at most 16 bytes a pixel: five
-times the result.
+`OVERHEAD` and twice the file's size are added. Together that is at most 16 bytes per pixel.
 """
 
 from __future__ import annotations
@@ -24,22 +23,20 @@ from typing import Any
 
 from PIL.ImageFile import ImageFile
 
-__all__ = ["ANY_SIZE", "OVERHEAD", "Footprint", "find_gif_frame", "footprint"]
+from featx.inputs.image.containers import DEFLATE, PNG_CHANNELS
 
-#: Bytes for what is converted at a time, and all that does not grow with the picture.
+#: Bytes for the tile that is converted at a time, and for all that does not grow with the picture.
 OVERHEAD = 16 * 2**20
 
-#: Pixels up to which a picture is decoded however few bytes it has: damage then has its usual name.
-ANY_SIZE = 2**22
+#: Up to this many pixels a picture is decoded however few bytes it has: its decoder names the damage better.
+UNCHECKED_PIXELS = 2**22
 
-# Pixels in a byte at the very best. Where a format sets no bound, this is more than any encoder reaches: a
-# lossless WebP of one colour from libwebp has 26,000.
+# Pixels per byte for formats without a bound. Encoders reach less: lossless libwebp, one colour, 26,000.
 _UNBOUNDED = 2**16
-# Bytes from a byte: deflate copies 258 with two codes of one bit each; LZW's codes of 12 bits stand for at
-# most 4,095 bytes; PackBits repeats 128 with 2; zstd and LZMA have blocks of one repeated byte.
-_DEFLATE, _LZW, _PACK_BITS, _REPEATED = 1032, 4095 * 8 / 12, 64, 2**15
+# Most bytes that one compressed byte gives: LZW's codes of 12 bits stand for at most 4,095 bytes; PackBits
+# repeats 128 with 2; zstd and LZMA have blocks of one repeated byte.
+_LZW, _PACK_BITS, _REPEATED = 4095 * 8 / 12, 64, 2**15
 
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
 
@@ -50,13 +47,13 @@ class Footprint:
     Attributes
     ----------
     densest : float
-        Pixels that one byte of the file can hold at the very best.
+        Most pixels that one byte of the file can hold.
     decoder : float
-        Bytes for each stored pixel while it is decoded.
+        Bytes that the decoder needs for each stored pixel.
     picture : int
-        Bytes for each decoded pixel before it is RGB.
+        Bytes of each decoded pixel before it is converted to RGB.
     buffers : int
-        Further bytes.
+        Further bytes, whatever the number of pixels.
     """
 
     densest: float
@@ -65,38 +62,26 @@ class Footprint:
     buffers: int = 0
 
     def fits(self, pixels: int, file_bytes: int) -> bool:
-        """Whether a file of so many bytes can hold so many pixels."""
-        return pixels <= ANY_SIZE + self.densest * file_bytes
+        """Whether `file_bytes` can hold `pixels`."""
+        return pixels <= UNCHECKED_PIXELS + self.densest * file_bytes
 
     def peak(self, pixels: int, file_bytes: int, reduction: int = 1) -> int:
-        """Bytes of memory that decoding and resizing take at most, the file's own not counted.
+        """Return the most bytes of memory that decoding and resizing take, beside the file's own.
 
-        Parameters
-        ----------
-        pixels : int
-            As stored.
-        file_bytes : int
-        reduction : int, default=1
-            By how much each side is shrunk while it is decoded.
+        `pixels` are those stored; each side is shrunk by `reduction` while it is decoded.
         """
         out = pixels / reduction**2
         decoding = self.decoder * pixels + self.picture * out
-        # Then either the picture and its RGB, or the RGB and Pillow's copy of it that is resized.
+        # After decoding: the picture and its RGB, or the RGB and the copy of it that Pillow resizes.
         most = int(max(decoding, (self.picture + 3) * out, 7 * out))
         return most + self.buffers + 2 * file_bytes + OVERHEAD
 
 
-def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footprint:
-    """Return the footprint of a picture before a pixel of it is decoded.
+def estimate_footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footprint:
+    """Return the footprint of a picture of which nothing is decoded yet.
 
-    Parameters
-    ----------
-    format : str
-        As `featx.inputs.image.containers.sniff` names it.
-    data : bytes
-        The file, or what `featx.inputs.image.containers.unpack` keeps of it.
-    image : Pillow's reader of it, optional
-        Opened and not loaded. Needed for TIFF and BMP.
+    `format` is a name from `featx.inputs.image.containers.sniff`. TIFF and BMP need `image`, Pillow's reader,
+    opened but not loaded.
     """
     if format == "JPEG":
         return _jpeg(data, 3 if image is None else _BYTES.get(image.mode, 4))
@@ -109,7 +94,7 @@ def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footp
         return Footprint(8, 330 if data[1:2] in b"123" else 0, 4)
     picture = 4 if image is None else _BYTES.get(image.mode, 4)
     if format == "PNG":
-        return Footprint(_DEFLATE * 8 / (data[24] * _PNG_CHANNELS.get(data[25], 1) or 1), 0, picture)
+        return Footprint(DEFLATE * 8 / (data[24] * PNG_CHANNELS.get(data[25], 1) or 1), 0, picture)
     if format == "TIFF" and image is not None:
         return _tiff(image, picture)
     if format == "BMP" and image is not None and image.tile and image.tile[0][0] == "raw":
@@ -117,8 +102,8 @@ def footprint(format: str, data: bytes, image: ImageFile | None = None) -> Footp
     return Footprint(_UNBOUNDED, 2, picture)
 
 
-def find_gif_frame(data: bytes) -> tuple[int, int]:
-    """Return (width, height) of a GIF in Pillow: its screen, or more where the first picture sticks out."""
+def read_gif_size(data: bytes) -> tuple[int, int]:
+    """Return (width, height) of a GIF in Pillow: its screen, enlarged to hold the first picture."""
     width = height = 0
     try:
         width, height, flags = struct.unpack_from("<HHB", data, 6)
@@ -131,13 +116,13 @@ def find_gif_frame(data: bytes) -> tuple[int, int]:
         if data[at : at + 1] == b",":
             left, top, w, h = struct.unpack_from("<HHHH", data, at + 1)
             width, height = max(width, left + w), max(height, top + h)
-    except (IndexError, struct.error):  # cut off in its header: for Pillow to tell
+    except (IndexError, struct.error):  # cut off in its header: Pillow raises the error
         pass
     return width, height
 
 
 def _jpeg(data: bytes, picture: int) -> Footprint:
-    """Read it from the frame header, and from whether the first scan holds all components."""
+    """Read the frame header, and whether the first scan holds all components."""
     at, kind, samples, components = 2, 0, 3.0, 3
     while at + 4 <= len(data):
         if data[at] != 0xFF or data[at + 1] in (0x00, 0x01, 0xFF) or 0xD0 <= data[at + 1] <= 0xD8:
@@ -173,9 +158,9 @@ def _tiff(image: Any, picture: int) -> Footprint:
         4: 8 * width,
         5: _LZW * 8 / bits,
         7: 1024,
-        8: _DEFLATE * 8 / bits,
+        8: DEFLATE * 8 / bits,
         32773: _PACK_BITS * 8 / bits,
-        32946: _DEFLATE * 8 / bits,
+        32946: DEFLATE * 8 / bits,
     }.get(compression, _REPEATED * 8 / bits)
     if 322 in tags and 323 in tags:
         stored = int(tags[322]) * int(tags[323])
@@ -183,6 +168,6 @@ def _tiff(image: Any, picture: int) -> Footprint:
         beyond = max(0, stored - width * height) * (picture + 3)
     else:
         stored, beyond = width * min(height, int(tags.get(278, height))), 0
-    # JPEG in TIFF comes as four bytes a pixel.
+    # JPEG in TIFF is decoded to four bytes per pixel.
     buffer = stored * max(bits, 32 if compression in (6, 7) else 0) // 8 if compression != 1 else 0
     return Footprint(densest, 0, picture, 2 * buffer + beyond)

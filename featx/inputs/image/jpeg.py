@@ -1,32 +1,31 @@
-"""Decode JPEG straight into an array, at a smaller scale where that is enough.
+"""Decode JPEG into an array, at a smaller scale where that is enough.
 
-simplejpeg wraps the same libjpeg-turbo that Pillow brings, gives the same pixels without a copy through
-Pillow's own image format, and tells what the decoder warned of, which Pillow does not. Pillow decodes the
-files that it does not take (CMYK, odd sampling) and those with a harmless warning.
+simplejpeg wraps the same libjpeg-turbo as Pillow, gives the same pixels without a copy through Pillow's own
+image format, and raises what the decoder warns of, which Pillow hides. Pillow decodes the files that it does
+not take (CMYK, odd sampling) and those with a harmless warning.
 
-What the decoder warns of, and what it means here:
+The decoder's warnings, and what they mean here:
 
 =================================  ======================================================================
-premature end of data segment      damaged: it ran out of data and filled the rest with grey. What a cut
-                                   file that was closed with an end marker looks like.
+premature end of data segment      damaged: the data ran out and the rest was filled with grey, as in a cut
+                                   file that was closed with an end marker.
 bad Huffman or arithmetic code     damaged: no encoder writes such bits.
-found marker ... instead of RST    damaged: an interval is lost, and what follows stands in a wrong place.
+found marker ... instead of RST    damaged: an interval is lost, and the next ones are in the wrong place.
 inconsistent progression           damaged: a scan refines what was not sent.
 extraneous bytes before a marker   damaged before any marker but the last: a scan or interval was complete
                                    and data are left. Harmless before the end marker: cameras pad there,
                                    and published datasets (Oxford-IIIT Pet, Cats and Dogs) have such files.
-                                   Not so where a run of zeros in the data may have been a lost sector.
-unsupported marker                 damaged: noise looks like this, and nothing else does.
+                                   Damaged all the same if zeros in the data may have been a lost sector.
+unsupported marker                 damaged: only noise looks like this.
 Premature end of JPEG file         truncated: there is no end marker.
-unknown JFIF revision, Adobe       harmless: they concern numbers of the header that change no pixel.
-transform code or SOS parameters   Where they can be put right they are (`featx.inputs.image.jpeg_stream`), as
-                                   only the first warning of a file is told.
+unknown JFIF revision, Adobe       harmless: these header fields change no pixel. Where possible,
+transform code or SOS parameters   `featx.inputs.image.jpeg_stream` corrects them, as only the first warning
+                                   of a file is raised.
 =================================  ======================================================================
 
-A JPEG is stored in blocks of 8 x 8 frequencies, and a picture of half, a quarter or an eighth of the size can
-be had in less time by leaving out the high ones. Where an image will be shrunk by more than that anyway, this
-changes little: the rest of the shrinking, by a factor of at least `featx.inputs.image.preprocess.GAP`, still
-averages over the pixels.
+A JPEG is stored in blocks of 8 x 8 frequencies. Leaving out the high ones gives a picture of half, a quarter
+or an eighth of the size in less time. For an image that is shrunk by more than that anyway, this changes
+little: the remaining factor, at least `featx.inputs.image.preprocess.GAP`, still averages over the pixels.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ try:
 except ImportError:  # no wheel for this machine: Pillow decodes
     simplejpeg = None
 
-#: Given (height, width), by which of 1, 2, 4, 8 the decoder may shrink.
+#: Takes (height, width) and returns the factor, 1, 2, 4 or 8, by which the decoder may shrink.
 Reduce = Callable[[int, int], int]
 
 _COLOURS = ("YCbCr", "Gray")
@@ -62,27 +61,10 @@ _DAMAGE = re.compile(
 def decode_jpeg(
     data: bytes, factor: Callable[[int, int], int], *, doubtful: bool = False
 ) -> tuple[np.ndarray, tuple[int, int]] | None:
-    """Return the RGB pixels of a JPEG, or None where Pillow must decode it.
+    """Return uint8 (ceil(h / f), ceil(w / f), 3) and the stored (h, w); None where Pillow must decode.
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    factor : callable
-        Given the stored (height, width), by which of 1, 2, 4, 8 it is shrunk, sides rounded up.
-    doubtful : bool, default=False
-        As in `featx.inputs.image.structure.Container`.
-
-    Returns
-    -------
-    pixels : ndarray of shape (ceil(h / factor), ceil(w / factor), 3), uint8
-    size : (int, int)
-        The stored (height, width).
-
-    Raises
-    ------
-    Damaged
-        If the decoder says so.
+    `factor` returns f for the stored (h, w). `Damaged` if the decoder warns of damage; `doubtful` as in
+    `featx.inputs.image.structure.Container`.
     """
     if simplejpeg is None:
         return None
@@ -103,7 +85,7 @@ def decode_jpeg(
 
 
 def check_stream(data: bytes, doubtful: bool = False) -> None:
-    """Raise `Damaged` when the decoder warns of damage; it decodes at 1/8 of the size, only to be heard."""
+    """Raise `Damaged` when the decoder, run at 1/8 of the size, warns of damage."""
     if simplejpeg is None:
         return
     try:
@@ -114,27 +96,18 @@ def check_stream(data: bytes, doubtful: bool = False) -> None:
 
 
 def refuse_damage(warning: str, doubtful: bool = False) -> None:
-    """Raise `Damaged` when what the decoder warned of is damage, by the table of this module."""
+    """Raise `Damaged` if the decoder's warning means damage, by the table of this module."""
     text = warning.removeprefix("Corrupt JPEG data: ")
     if _DAMAGE.search(text) or (doubtful and "extraneous bytes" in text):
         raise Damaged(f"damaged JPEG: {text}")
 
 
 def check_end(data: bytes, image: JpegImageFile, by: int) -> None:
-    """Raise `Damaged` when a picture that Pillow decoded asked for more data than there are.
+    """Raise `Damaged` if the data end before `image`, which Pillow loaded from them at 1 / `by` of its size.
 
-    Pillow says nothing when the data end early: it fills the rest. Bytes appended to such data change the
-    picture, and bytes appended to complete data do not. So the picture is decoded once more with some
-    appended; that concerns the few files that simplejpeg does not take (all, where it is not installed).
-
-    Parameters
-    ----------
-    data : bytes
-        What `featx.inputs.image.jpeg_stream.unpack_jpeg` gave.
-    image : PIL image
-        Loaded from it.
-    by : int
-        The factor of `PIL.Image.Image.draft` that it was loaded with.
+    Pillow fills the rest without a word. Bytes appended to cut data change the picture; bytes appended to
+    complete data do not. So the picture is decoded once more with some appended. That concerns the few files
+    that simplejpeg does not take (all, where it is not installed).
     """
     end = end_of_scans(data)
     if end is None:
@@ -148,7 +121,7 @@ def check_end(data: bytes, image: JpegImageFile, by: int) -> None:
                 raise Damaged("truncated JPEG: its data end before its image does")
 
 
-# Rows that are compared at a time, so that no second copy of both pictures is in memory.
+# Rows that are compared at a time, so that neither picture is copied whole.
 _ROWS = 256
 
 # No marker, no zeros, and from its first bits on unlike the zeros that the decoder fills up with.

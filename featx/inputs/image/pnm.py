@@ -1,8 +1,7 @@
 """Decode PPM, PGM and PBM (netpbm), binary or plain, of up to 16 bits.
 
-Pillow needs a loop in Python for all but the commonest of them: minutes for a large file.
-Values are scaled to 0..255 by the largest that the header names, rounded to the nearest. Of several pictures
-in a file the first is read.
+Pillow decodes all but the commonest of them in a Python loop: minutes for a large file. Values are divided by
+the largest that the header names, scaled to 0..255 and rounded. Of several pictures the first is read.
 """
 
 from __future__ import annotations
@@ -17,37 +16,23 @@ from featx.inputs.image.structure import Damaged
 
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _NUMBER = _SPACE + rb"(\d{1,9})"
-# One white space ends the header; what follows it may look like white space, too.
+# One white space ends the header; the pixels after it may look like white space, too.
 _END = rb"(?:#[^\r\n]*)?\s"
 _HEADER = re.compile(rb"P[2356]" + 3 * _NUMBER + _END)
 _BITMAP_HEADER = re.compile(rb"P[14]" + 2 * _NUMBER + _END)
-# With comments; a search for its end must not read on through a large file.
+# Bytes of a header with comments; a search for its end must not read a whole large file.
 _LONGEST_HEADER = 2**16
 
-# Plain numbers become Python objects for a moment, some 100 ns and 40 bytes each.
+# Plain numbers become Python objects, some 100 ns and 40 bytes each.
 _MAX_PLAIN = 2**23
 # Values that are converted at a time, so that temporary arrays stay small.
 _STRIP = 2**20
 
 
 def decode_pnm(data: bytes, check_size: Callable[[int, int], object]) -> np.ndarray:
-    """Return the RGB pixels of a netpbm file.
+    """Return the RGB pixels of a netpbm file, uint8 (h, w, 3); `Damaged` if it is broken or ends early.
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    check_size : callable
-        Given (height, width), raises when that is too large. Called before memory is taken.
-
-    Returns
-    -------
-    ndarray of shape (h, w, 3), uint8
-
-    Raises
-    ------
-    Damaged
-        If the header is broken or the file ends early.
+    `check_size` is called with (height, width) before memory is allocated, to raise if that is too large.
     """
     kind = data[1:2]
     bitmap = kind in b"14"
@@ -64,26 +49,26 @@ def decode_pnm(data: bytes, check_size: Callable[[int, int], object]) -> np.ndar
         )
     check_size(height, width)
     if kind in b"123":
-        values = _plain(data, header.end(), height * width * shape[2], bitmap)
+        values = _read_plain(data, header.end(), height * width * shape[2], bitmap)
     elif bitmap:
-        packed = _raw(data, header.end(), height * -(-width // 8), np.dtype(np.uint8))
+        packed = _read_binary(data, header.end(), height * -(-width // 8), np.dtype(np.uint8))
         values = np.unpackbits(packed.reshape(height, -1), axis=1, count=width).reshape(-1)
     else:
         dtype = np.dtype(np.uint8) if top < 256 else np.dtype(">u2")
-        values = _raw(data, header.end(), height * width * shape[2], dtype)
+        values = _read_binary(data, header.end(), height * width * shape[2], dtype)
     grey = (np.arange(top + 1) * 510 + top) // (2 * top)
-    pixels = _looked_up(values, grey[::-1] if bitmap else grey).reshape(shape)
+    pixels = _look_up(values, grey[::-1] if bitmap else grey).reshape(shape)
     return pixels if shape[2] == 3 else np.repeat(pixels, 3, axis=2)
 
 
-def _raw(data: bytes, start: int, count: int, dtype: np.dtype) -> np.ndarray:
+def _read_binary(data: bytes, start: int, count: int, dtype: np.dtype) -> np.ndarray:
     if start + count * dtype.itemsize > len(data):
         raise Damaged("truncated PNM: the file ends before its image does")
     return np.frombuffer(data, dtype, count, start)
 
 
-def _plain(data: bytes, start: int, count: int, bitmap: bool) -> np.ndarray:
-    """Read decimal numbers between white space; the digits of a bitmap need none between them."""
+def _read_plain(data: bytes, start: int, count: int, bitmap: bool) -> np.ndarray:
+    """Read decimal numbers between white space, which the digits of a bitmap do without."""
     if (count if bitmap else 2 * count - 1) > len(data) - start:
         raise Damaged("truncated PNM: the file ends before its image does")
     body = re.sub(rb"#[^\r\n]*", b"", data[start:])
@@ -93,16 +78,16 @@ def _plain(data: bytes, start: int, count: int, bitmap: bool) -> np.ndarray:
     else:
         words = body.split(maxsplit=count)[:count]
         if not all(len(word) <= 5 and word.isdigit() for word in words):
-            raise Damaged("damaged PNM: what stands for a pixel is no number of five digits or less")
+            raise Damaged("damaged PNM: a pixel is not a number of at most five digits")
         values = np.array([int(word) for word in words], np.int64)
     if len(values) < count:
         raise Damaged("truncated PNM: the file ends before its image does")
     if bitmap and not (values.min() >= 0 and values.max() <= 1):
-        raise Damaged("damaged PNM: what stands for a pixel is neither 0 nor 1")
+        raise Damaged("damaged PNM: a pixel is neither 0 nor 1")
     return values
 
 
-def _looked_up(values: np.ndarray, table: np.ndarray) -> np.ndarray:
+def _look_up(values: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Return the grey level of each value; a value above the largest counts as the largest."""
     table = table.astype(np.uint8)
     if len(table) == 256 and values.dtype == np.uint8 and table[1] == 1:

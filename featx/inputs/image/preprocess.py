@@ -1,8 +1,8 @@
-"""Preprocessing: how any image becomes the uint8 grid that a network was trained on, described as data.
+"""Preprocessing: how an image becomes the uint8 array that a network takes, described as data.
 
-Weights carry their own preprocessing, and everything in it changes the embedding. So it is a value that can
-be compared, printed and stored, not a chain of function objects. Normalisation is part of the description,
-but the engine applies it, inside the network.
+Weights carry their own preprocessing, and each of its settings changes the embedding. So it is a value that
+can be compared, printed and stored, not a chain of functions. Normalisation is a part of it, but the engine
+applies it, inside the network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-#: A JPEG is decoded at a reduced scale only where it is shrunk by at least this factor after that.
+#: A JPEG is decoded at a reduced scale only where at least this factor is left for resizing.
 GAP = 2
 
 
@@ -46,8 +46,7 @@ class Preprocessing:
         ``center_crop`` does. None needs an exact `resize`, so that every image comes out at one size.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, default="bilinear"
     antialias : bool, default=True
-        Images are always filtered when they are shrunk, so only True is possible. It is a field because it
-        changes the embedding.
+        Whether images are filtered when they are shrunk. Only True is possible.
     mean, std : (float, float, float)
         Normalisation ``(x / 255 - mean) / std``; ImageNet's by default. The engine applies it.
 
@@ -120,24 +119,17 @@ class Preprocessing:
         return self.to_dict() | {"decoder": DECODER}
 
     def with_size(self, n: int) -> Preprocessing:
-        """Return it for another resolution: resize the shortest side to `n`, crop the central `n` x `n`."""
+        """Return the same preprocessing at another resolution: shortest side `n`, central crop `n` x `n`."""
         n = _length("image size", n)
         return replace(self, resize=n, crop=(n, n))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON data."""
-        return {
-            "resize": list(self.resize) if isinstance(self.resize, tuple) else self.resize,
-            "crop": None if self.crop is None else list(self.crop),
-            "interpolation": self.interpolation,
-            "antialias": self.antialias,
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
-        """Make it from what `to_dict` gave; `InputError` names fields that are unknown or missing."""
+        """Make a preprocessing of the fields of `to_dict`; `InputError` names unknown and missing ones."""
         fields = set(cls.__dataclass_fields__)
         wrong = [f"unknown field {k!r}" for k in sorted(set(data) - fields)]
         wrong += [f"missing field {k!r}" for k in sorted(fields - set(data))]
@@ -147,7 +139,7 @@ class Preprocessing:
 
     @classmethod
     def fields_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `to_dict` gave, out of the `identity` that a space states."""
+        """Return the fields of `to_dict` in the `identity` that a space states."""
         return {name: value for name, value in identity.items() if name != "decoder"}
 
     def prepare(
@@ -156,30 +148,15 @@ class Preprocessing:
         out: np.ndarray | None = None,
         note: Callable[[str], object] | None = None,
     ) -> np.ndarray:
-        """Decode an image, at a reduced scale where `reduction` allows it, resize and crop it.
+        """Decode an image, at a reduced scale where `reduction` allows it, then resize and crop it.
 
-        Parameters
-        ----------
-        content : ImageContent
-        out : ndarray of shape (h, w, 3), uint8, optional
-            Where to put the result.
-        note : callable, optional
-            Called with the name of each of `stages` when it is done.
-
-        Returns
-        -------
-        ndarray of shape (h, w, 3), uint8
-
-        Raises
-        ------
-        ImageError
-            When the image cannot be decoded.
+        Arguments as in `featx.inputs.Preparation`; returns uint8 (h, w, 3).
         """
         with content.decoding(self.reduction) as (pixels, full_size):
             if note is not None:
                 note("decode")
             prepared = self(pixels, full_size, out=out)
-            del pixels  # the memory budget counts it until the end of this block
+            del pixels  # the memory budget counts them until the block ends
         if note is not None:
             note("preprocess")
         return prepared
@@ -189,11 +166,11 @@ class Preprocessing:
         return np.stack(prepared)
 
     def reference_batch(self, count: int) -> np.ndarray:
-        """Return the first `count` of featx's own images (`reference_images`), uint8 (count, h, w, 3)."""
+        """Return `featx.inputs.image.reference_images` of this size, uint8 (count, h, w, 3)."""
         return reference_images.reference_images(count, self.size)
 
     def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:
-        """Give this process its part of the budget for decoding; see `featx.inputs.image.budget.Budget`."""
+        """Limit this process to its share of the memory budget for decoding."""
         DECODING.share(processes, alone)
 
     def __call__(
@@ -209,14 +186,14 @@ class Preprocessing:
         ----------
         image : PIL image of mode RGB, or ndarray of shape (h, w, 3), uint8
         full_size : (int, int), optional
-            (height, width) of the image at full scale, where `image` was decoded at a reduced one.
+            (height, width) of the image at full scale, if `image` was decoded at a reduced one.
         out : ndarray of shape (h, w, 3), uint8, optional
-            Where to put the result.
+            Where the result is written.
 
         Returns
         -------
         ndarray of shape (h, w, 3), uint8
-            Equal to resizing the whole image and then cropping, up to one grey level, very rarely two; from
+            As if the whole image was resized and then cropped, within one grey level, very rarely two. For
             a reduced scale, see `reduction`.
         """
         pixels = _rgb(image)
@@ -234,10 +211,10 @@ class Preprocessing:
         return out
 
     def reduction(self, height: int, width: int) -> int:
-        """Return by which of 1, 2, 4, 8 a decoder may shrink an image of this size before it is resized.
+        """Return the factor, 1, 2, 4 or 8, by which a decoder may shrink an image of this size.
 
-        It is the largest factor that leaves at least `GAP` to be shrunk along both sides. For photographs of
-        twelve million pixels, the cosine to the embedding from full scale is then 0.999 or more.
+        It is the largest one that leaves a factor of at least `GAP` for resizing along both sides. For
+        photographs of 12 megapixels, the cosine to the embedding from full scale is then at least 0.999.
         """
         if self.resize is None or self.interpolation == "nearest":
             return 1
@@ -271,7 +248,7 @@ def _rgb(image: Image.Image | np.ndarray) -> np.ndarray:
 
 
 def _window(length: int, wanted: int) -> tuple[int, int, int]:
-    """Return (first pixel, how many, offset in the output) of a central crop along one axis."""
+    """Return (first pixel, number of pixels, offset in the output) of a central crop along one axis."""
     if length < wanted:
         return 0, length, (wanted - length) // 2
     return round((length - wanted) / 2.0), wanted, 0  # ties to even, as torchvision's int(round(...))
@@ -295,5 +272,7 @@ def _triple(name: str, value: Any) -> tuple[float, float, float]:
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != 3 or not np.isfinite(numbers).all():
-        raise InputError(f"preprocessing: {name} must be three numbers, one a channel; got {shown(value)}")
+        raise InputError(
+            f"preprocessing: {name} must be three numbers, one for each channel; got {shown(value)}"
+        )
     return numbers[0], numbers[1], numbers[2]

@@ -1,44 +1,31 @@
-"""Images that featx makes itself, alike everywhere, on which engines are compared with plain fp32.
+"""Synthetic images, the same on every machine, on which engines are compared with plain fp32.
 
-Whether an engine can be trusted with a network must not depend on whose images come first, so these are
-nobody's. They have what photographs have: objects of all sizes that hide one another, in the colours of a
-scene (the dead leaves model: Lee, Mumford and Huang, "Occlusion models for natural images", 2001), lit from
-one side, with a texture whose amplitude falls as 1/f (Field, "Relations between the statistics of natural
-images and the response properties of cortical cells", 1987).
+Whether an engine passes must not depend on whose images come first. These have the statistics of photographs:
+objects of all sizes that hide one another, in the colours of a scene (the dead leaves model: Lee, Mumford and
+Huang, "Occlusion models for natural images", 2001), lit from one side, with a texture whose amplitude falls
+as 1/f (Field, "Relations between the statistics of natural images and the response properties of cortical
+cells", 1987).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["VERSION", "reference_images"]
-
-#: Of the images; a comparison on others is no comparison on these.
+#: Version of the images; decisions made on other versions do not count.
 VERSION = 1
 
-#: Leaves of an image, their least and largest radius as a share of its shorter side, and their colours.
+#: Number of leaves, their least and largest radius as a share of the shorter side, number of base colours.
 _LEAVES, _SMALLEST, _LARGEST, _COLOURS = 100, 0.03, 0.6, 8
 #: Standard deviations of the texture and of the noise, in grey levels.
 _TEXTURE, _NOISE = 14.0, 3.0
 
 
 def reference_images(count: int, size: tuple[int, int]) -> np.ndarray:
-    """Return the first `count` images of a fixed series, as preprocessed pixels.
-
-    Parameters
-    ----------
-    count : int
-    size : (int, int)
-        (height, width) that the network sees.
-
-    Returns
-    -------
-    ndarray of shape (count, height, width, 3), uint8
-    """
-    return np.stack([_image(np.random.default_rng([VERSION, number]), *size) for number in range(count)])
+    """Return the first `count` images of a fixed series of `size` (height, width): uint8 (count, h, w, 3)."""
+    return np.stack([_make_image(np.random.default_rng([VERSION, number]), *size) for number in range(count)])
 
 
-def _image(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def _make_image(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     side = min(height, width)
     y, x = np.ogrid[:height, :width]
     palette = rng.uniform(20, 235, (_COLOURS, 1)) + rng.normal(0, 30, (_COLOURS, 3))  # bright or dark, a hue
@@ -65,7 +52,7 @@ def _image(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _one_over_f(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Noise whose amplitude falls as one over the frequency; (height, width), mean 0, deviation 1."""
+    """Draw noise whose amplitude falls as one over the frequency: (height, width), mean 0, deviation 1."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     frequency[0, 0] = np.inf
     noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(height, width))) / frequency, s=(height, width))

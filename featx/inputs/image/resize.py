@@ -1,8 +1,8 @@
-"""Resize a whole image and keep a window of it, computing little more than the window.
+"""Resize an image and keep a window of it, computing little more than the window.
 
-Bilinear resizing with antialiasing, which most weights were trained with, is done by torch's kernel for
-uint8 images: the algorithm is Pillow's, with integer weights of 15 bits in vector instructions, so a pixel
-differs from Pillow's by one level at most, and it takes half the time. Everything else is Pillow's own.
+Antialiased bilinear resizing, which most weights were trained with, uses torch's kernel for uint8 images: the
+algorithm is Pillow's, with integer weights of 15 bits in vector instructions. A pixel differs from Pillow's
+by one level at most, in half the time. Pillow does the rest.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-# Half the width of each filter, in pixels of the coarser grid.
+# Half the width of each filter in pixels of the coarser grid.
 _SUPPORT = {Image.Resampling.BILINEAR: 1.0, Image.Resampling.BICUBIC: 2.0, Image.Resampling.LANCZOS: 3.0}
 
-# Nearest is done over the whole grid, as Pillow rounds, up to as many pixels; a grid that a picture of one
-# row stretches to can have billions.
+# Up to this many pixels, Pillow resizes the whole grid by nearest; the grid of a one-row picture can have
+# billions.
 _WHOLE_GRID = 2**24
 
-# torch computes the whole grid; where that is this much more than the window, Pillow's boxes are faster.
+# torch computes the whole grid; where that is more than this many windows, Pillow's boxes are faster.
 _WASTE = 3.0
 
 Window = tuple[int, int, int, int]
@@ -45,22 +45,10 @@ def find_resampling(name: str) -> Image.Resampling:
 def resize_window(
     pixels: np.ndarray, grid: tuple[int, int], window: Window, interpolation: str
 ) -> np.ndarray:
-    """Return what resizing to `grid` and then cropping to `window` gives.
+    """Resize pixels, uint8 (h, w, 3), to `grid`, (width, height), and crop them to `window`.
 
-    Parameters
-    ----------
-    pixels : ndarray of shape (h, w, 3), uint8
-    grid : (int, int)
-        (width, height) of the whole resized image.
-    window : (int, int, int, int)
-        (left, top, right, bottom) of what is kept of it.
-    interpolation : str
-        A key of `RESAMPLING`.
-
-    Returns
-    -------
-    ndarray of shape (bottom - top, right - left, 3), uint8
-        Within one level of Pillow's result, very rarely two.
+    The window is (left, top, right, bottom) in the grid. Within one level of Pillow's result, very rarely
+    two.
     """
     left, top, right, bottom = window
     if grid == (pixels.shape[1], pixels.shape[0]):
@@ -78,7 +66,7 @@ def resize_window(
 
 
 def _nearest(pixels: np.ndarray, grid: tuple[int, int], window: Window) -> np.ndarray:
-    """Return the pixels in which the centres of the window's columns and rows lie."""
+    """Return the pixels that hold the centres of the window's columns and rows."""
     left, top, right, bottom = window
     height, width = pixels.shape[:2]
     columns = ((np.arange(left, right) + 0.5) * (width / grid[0])).astype(np.int64)
@@ -89,7 +77,7 @@ def _nearest(pixels: np.ndarray, grid: tuple[int, int], window: Window) -> np.nd
 def _by_torch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     import torch
 
-    if not pixels.flags.writeable:  # torch warns of tensors on memory that must not be written
+    if not pixels.flags.writeable:  # torch warns of tensors on read-only memory
         pixels = pixels.copy()
     image = torch.from_numpy(pixels).unsqueeze(0).permute(0, 3, 1, 2)  # channels last: half the time
     size = grid[1], grid[0]
@@ -109,18 +97,18 @@ def _by_boxes(
 
     Let the resized grid have ``w'`` columns of which the window keeps those from ``left``. Column x of the
     window is column ``left + x`` of the grid, whose centre lies at ``(left + x + 1/2) w / w'`` in the image.
-    Pillow's ``resize(size, box=(b0, .., b1, ..))`` puts the centre of column x at
-    ``b0 + (x + 1/2) (b1 - b0) / size``; with ``b0 = left w / w'`` and ``b1 = (left + size) w / w'`` the two
-    agree, and so do the filters' scales; and the support of a filter is clipped to the image, not to the
-    box. What remains is the rounding of the box to single precision.
+    Pillow's ``resize(size, box=(b0, .., b1, ..))`` puts the centre of column x at ``b0 + (x + 1/2) (b1 - b0)
+    / size``; with ``b0 = left w / w'`` and ``b1 = (left + size) w / w'`` the two agree, and so do the
+    filters' scales. The support of a filter is clipped to the image, not to the box. Only the rounding of the
+    box to single precision remains.
 
-    Columns are resized before rows, in two calls: left to itself, Pillow 13 may turn the order round for a
-    tall image and a small box, and as each pass rounds and clips, that changes the pixels.
+    Columns are resized before rows, in two calls: in one call, Pillow 13 may swap the order for a tall image
+    and a small box, which changes the pixels, because each pass rounds and clips.
     """
     height, width = pixels.shape[:2]
     step_x, step_y = width / grid[0], height / grid[1]
     left, top, right, bottom = window
-    # The rows that the vertical filter can reach, and one to spare for rounding.
+    # Rows that the vertical filter can reach, and one more for rounding.
     reach = _SUPPORT[method] * max(step_y, 1.0) + 1.0
     first = max(0, math.floor(top * step_y - reach))
     last = min(height, math.ceil(bottom * step_y + reach))

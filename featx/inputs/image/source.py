@@ -1,7 +1,7 @@
 """Sources of images: files, bytes, pixels in memory, and functions that return an image.
 
-Each implements `featx.inputs.Source`. Reading gives an `ImageContent`: its digest, which a cache can be asked
-for, and what it takes to decode the pixels when they are needed.
+Each implements `featx.inputs.Source`. Reading gives an `ImageContent`: the digest, by which a cache finds the
+row, and the bytes or pixels, which are decoded only when they are needed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ from PIL import Image
 from featx.cache.identity import digest_array, digest_bytes
 from featx.durable import read_regular
 from featx.errors import DatasetError, ImageError, reason_of
+from featx.inputs import Source
 from featx.inputs.image.decode import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
-    decode,
-    decode_pixels,
     decoding,
     find_format,
     load_pixels,
 )
 from featx.inputs.image.jpeg import Reduce
 from featx.inputs.image.rgb import array_to_rgb
-from featx.inputs.protocols import Source
 
 EXPECTED = (
     "a path, the bytes of an image file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) "
@@ -43,14 +41,12 @@ _ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """What reading a source of an image gave (`featx.inputs.Content`).
+    """An image that was read, not yet decoded (`featx.inputs.Content`).
 
     Attributes
     ----------
     digest : bytes
         32 bytes of BLAKE2b: of the file's bytes, or of dtype, shape and pixels of the RGB array.
-    id : str
-        Id of the source.
     payload : bytes or ndarray of shape (h, w, 3), uint8
         An image file's bytes, or pixels.
     name : str or None
@@ -69,33 +65,20 @@ class ImageContent:
 
     def image(self) -> Image.Image:
         """Return the image as RGB; `ImageError` when it cannot be decoded."""
-        if isinstance(self.payload, np.ndarray):
-            return Image.fromarray(self.payload)
-        return decode(self.payload, self.id, name=self.name)
+        with self.decoding() as (pixels, _):
+            return Image.fromarray(pixels)
 
     def pixels(self, reduce: Reduce | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-        """Return the image as RGB uint8 (h, w, 3), and its (height, width) at full scale.
-
-        Parameters
-        ----------
-        reduce : callable, optional
-            As for `featx.inputs.image.decode_pixels`.
-
-        Raises
-        ------
-        ImageError
-            When it cannot be decoded.
-        """
-        if isinstance(self.payload, np.ndarray):
-            return self.payload, (self.payload.shape[0], self.payload.shape[1])
-        return decode_pixels(self.payload, self.id, name=self.name, reduce=reduce)
+        """Return what `featx.inputs.image.decode_pixels` returns; `ImageError` when it cannot be decoded."""
+        with self.decoding(reduce) as decoded:
+            return decoded
 
     def decoding(
         self, reduce: Reduce | None = None
     ) -> contextlib.AbstractContextManager[tuple[np.ndarray, tuple[int, int]]]:
         """Give what `pixels` returns inside a ``with`` block; see `featx.inputs.image.decode.decoding`."""
         if isinstance(self.payload, np.ndarray):
-            return contextlib.nullcontext(self.pixels())
+            return contextlib.nullcontext((self.payload, (self.payload.shape[0], self.payload.shape[1])))
         return decoding(self.payload, self.id, name=self.name, reduce=reduce)
 
 
@@ -105,34 +88,21 @@ class FileImage:
 
     Parameters
     ----------
-    id : str
-    path : str or Path
     check_suffix : bool, default=False
-        Whether a suffix that contradicts the content is an error. By default the first bytes of a file decide
-        what it is: the web serves WebP as ``.jpg``.
+        Whether a suffix that contradicts the content is an error. The web serves WebP as ``.jpg``.
     tree : str, optional
-        The real path of the folder that the file belongs to. No message quotes what a file outside of it
-        holds: a link or a path in somebody else's dataset may lead anywhere.
+        The real path of the folder that the file belongs to. No message quotes the content of a file outside
+        of it: a link or a path in somebody else's dataset may lead anywhere.
     """
 
     id: str
     path: str
-    check_suffix: bool
-    tree: str | None = field(compare=False)
+    check_suffix: bool = field(default=False, kw_only=True)
+    tree: str | None = field(default=None, compare=False, kw_only=True)
     is_file = True
 
-    def __init__(
-        self,
-        id: str,
-        path: str | os.PathLike[str],
-        *,
-        check_suffix: bool = False,
-        tree: str | None = None,
-    ):
-        object.__setattr__(self, "id", id)
-        object.__setattr__(self, "path", os.fspath(path))
-        object.__setattr__(self, "check_suffix", check_suffix)
-        object.__setattr__(self, "tree", tree)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.fspath(self.path))
 
     def read(self) -> ImageContent:
         """Read the file."""
@@ -143,13 +113,13 @@ class FileImage:
         except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
             raise ImageError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
         name = os.path.basename(self.path) if self.check_suffix else ""
-        # Checked now and not when it is decoded: the same bytes may have a row already, from a file whose
-        # name does not lie, and that must not decide whether this one is refused.
+        # Checked here and not when it is decoded: the same bytes may have a row already, from a file whose
+        # suffix is right, and would then not be decoded again.
         try:
             find_format(data, self.id, name)
         except ImageError as error:
             if self._lies_outside():
-                reason = "not an image, and not in the folder of its dataset: what it holds is not shown"
+                reason = "not an image, and outside the folder of its dataset: what it holds is not shown"
                 raise ImageError(self.id, reason) from None
             raise error
         return ImageContent(digest_bytes(data), self.id, data, name)
@@ -191,15 +161,9 @@ class EncodedImage:
 class PixelImage:
     """Pixels in memory: an array, or a PIL image.
 
-    An array is uint8, or floating in [0, 1] and rounded to the nearest of 256 levels. A PIL image gives the
-    pixels that reading its file gives: turned upright by the EXIF orientation that it carries, and converted
-    by the same rules. An image made in memory carries no orientation, nor does what
-    ``ImageOps.exif_transpose`` returns.
-
-    Raises
-    ------
-    DatasetError
-        By the constructor, if dtype, values or shape are not those of an image.
+    An array is uint8, or floating in [0, 1] and rounded to the nearest of 256 levels; the constructor raises
+    `DatasetError` for any other. A PIL image gives the pixels that its file gives: turned upright by the EXIF
+    orientation that it carries, and converted by the same rules.
     """
 
     id: str
@@ -208,14 +172,15 @@ class PixelImage:
 
     def __post_init__(self) -> None:
         if isinstance(self.pixels, np.ndarray):
-            object.__setattr__(self, "pixels", to_levels(self.pixels, self.id))
+            object.__setattr__(self, "pixels", _to_levels(self.pixels, self.id))
             _check_array(self.pixels, self.id)
         elif not isinstance(self.pixels, Image.Image):
             raise DatasetError(f"{self.id}: expected {EXPECTED}, got {_describe(self.pixels)}")
 
     def read(self) -> ImageContent:
         """Return the pixels as RGB, upright, with their digest; `ImageError` when PIL cannot load them."""
-        rgb = _rgb_array(self.pixels, self.id)
+        pixels = self.pixels
+        rgb = array_to_rgb(pixels) if isinstance(pixels, np.ndarray) else load_pixels(pixels, self.id)
         return ImageContent(digest_array(rgb), self.id, rgb)
 
     def stat_key(self) -> None:
@@ -227,12 +192,7 @@ class PixelImage:
 class LazyImage:
     """An image that a function returns when it is needed, such as an item of a torch dataset.
 
-    Parameters
-    ----------
-    id : str
-    load : callable
-        Returns a PIL image, an array, or a torch tensor (CHW or HW); pixels are uint8, or floating in
-        [0, 1].
+    `load` returns a PIL image, an array, or a torch tensor (CHW or HW), uint8 or floating in [0, 1].
     """
 
     id: str
@@ -251,11 +211,11 @@ class LazyImage:
             return PixelImage(self.id, made).read()  # type: ignore[arg-type]
         except ImageError:
             if isinstance(made, Image.Image):
-                made.close()  # Pillow leaves a file open whose picture it could not load
+                made.close()  # Pillow leaves the file open when loading fails
             raise
 
     def stat_key(self) -> None:
-        """Return None: no file stands for it."""
+        """Return None: there is no file."""
         return None
 
 
@@ -264,18 +224,9 @@ SOURCES = (FileImage, EncodedImage, PixelImage, LazyImage)
 
 
 def as_source(obj: object, id: str) -> Source:
-    """Make the source that fits `obj`.
+    """Make the source of a path, bytes, PIL image, array or torch tensor; rename what is a source already.
 
-    Parameters
-    ----------
-    obj : str, Path, bytes, PIL image, ndarray, torch tensor or a source
-        A source is returned under the new id.
-    id : str
-
-    Raises
-    ------
-    DatasetError
-        If it is something else, or an array of the wrong dtype or shape.
+    `DatasetError` for any other object, and for an array of the wrong dtype or shape.
     """
     if isinstance(obj, SOURCES):
         return obj if obj.id == id else replace(obj, id=id)
@@ -306,14 +257,7 @@ def _check_array(array: np.ndarray, id: str) -> None:
         raise DatasetError(f"{id}: {_describe(array)} is more than the limit of {MAX_PIXELS:,} pixels")
 
 
-def _rgb_array(pixels: np.ndarray | Image.Image, id: str) -> np.ndarray:
-    """Return uint8 (h, w, 3), C-contiguous and upright, alpha composited over white as for files."""
-    if isinstance(pixels, Image.Image):
-        return load_pixels(pixels, id)
-    return array_to_rgb(pixels)
-
-
-def to_levels(array: np.ndarray, id: str) -> np.ndarray:
+def _to_levels(array: np.ndarray, id: str) -> np.ndarray:
     """Round floating pixels in [0, 1] to the nearest of 256 levels; return other arrays as they are.
 
     ``pixels / 255`` becomes `pixels` again. `DatasetError` for values outside of [0, 1], and for NaN.

@@ -1,4 +1,4 @@
-"""What taking an image file apart gives, a `Container` or `Damaged`; and the search for lost sectors."""
+"""An image file taken apart (`Container`), the error for broken ones, and the search for lost sectors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 _NOT_ZERO = re.compile(rb"[^\0]")
 
-#: A sector of a disk. A lost or never written part of a file reads as zeros, in multiples of it.
+#: Bytes of a disk sector. Lost or unwritten sectors of a file read as zeros.
 SECTOR = 512
 
 
@@ -21,8 +21,6 @@ class Container:
 
     Attributes
     ----------
-    format : str
-        A key of `featx.inputs.image.file_names.SUFFIXES`.
     data : bytes
         The file, without what is not needed to decode its pixels.
     orientation : int
@@ -33,13 +31,12 @@ class Container:
         Whether the file ends before its own structure says so.
     least : int
         Fewest bytes that can hold a picture of this size. A file with fewer is refused before memory is
-        taken for its pixels.
+        allocated for its pixels.
     doubtful : bool
-        Whether zeros lie in its data that may be a flat area or a lost sector: a decoder that has data left
-        over in the end was misled by them.
+        Whether the data hold zeros that may be a flat area or a lost sector; it was a lost sector if the
+        decoder has data left over in the end.
     """
 
-    format: str
     data: bytes
     orientation: int = 1
     size: tuple[int, int] | None = None
@@ -51,7 +48,7 @@ class Container:
 def find_zeros(data: bytes, count: int, start: int = 0, end: int | None = None) -> tuple[int, int] | None:
     """Return start and end of the first run of at least `count` zero bytes, or None.
 
-    The search jumps by up to `count` bytes at a time: it takes microseconds for a photograph.
+    The search jumps by up to `count` bytes: it takes microseconds for a photograph.
     """
     end = len(data) if end is None else end
     at = data.find(bytes(count), start, end)
@@ -62,9 +59,9 @@ def find_zeros(data: bytes, count: int, start: int = 0, end: int | None = None) 
 
 
 def find_lost_sectors(data: bytes, start: int, end: int) -> tuple[int, int] | None:
-    """Return start and end of the first zeros that fill whole sectors of the file and little more, or None.
+    """Return start and end of the first zeros that fill whole sectors and little more, or None.
 
-    For data in which zeros may be a flat area, which begins and ends anywhere.
+    Zeros that stand for a flat area begin and end anywhere.
     """
     while (zeros := find_zeros(data, SECTOR, start, end)) is not None:
         before, behind = -zeros[0] % SECTOR, zeros[1] % SECTOR

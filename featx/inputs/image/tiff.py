@@ -1,4 +1,4 @@
-"""Take out the first page of a TIFF, and check its compressed strips for damage before Pillow sees them."""
+"""Take out the first page of a TIFF, and check its compressed strips for damage before Pillow reads them."""
 
 from __future__ import annotations
 
@@ -10,32 +10,24 @@ from featx.inputs.image.jpeg import check_stream
 from featx.inputs.image.jpeg_stream import unpack_jpeg
 from featx.inputs.image.structure import SECTOR, Container, Damaged, find_zeros
 
-# Tags that say how the samples of a TIFF are stored; and those of them that have exactly one value.
-_TIFF_SINGLE = frozenset([256, 257, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323])
-_TIFF_TAGS = (
-    _TIFF_SINGLE
-    | frozenset(
-        # bits, strips, colour map, tiles, inks, extra samples, sample format
-        (258, 273, 279, 320, 324, 325, 332, 338, 339)
-    )
-    | frozenset(
-        # JPEG tables (new and old), YCbCr, LERC
-        (347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674)
-    )
-)
-# No directory has more entries than a classic one can count, and no picture more strips or tiles than this.
-_TIFF_MOST_ENTRIES = 2**12
-_TIFF_MOST_VALUES = 2**20
-_TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8}
+# Tags with exactly one value, and all tags, that say how the samples of a TIFF are stored.
+_SINGLE_VALUED = frozenset([256, 257, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323])
+_TAGS = _SINGLE_VALUED | {
+    # bits, strips, colour map, tiles, inks, extra samples, sample format
+    *(258, 273, 279, 320, 324, 325, 332, 338, 339),
+    # JPEG tables (new and old), YCbCr, LERC
+    *(347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674),
+}
+# A directory with more entries, or a tag with more values (strips, tiles), is damaged.
+_MOST_ENTRIES = 2**12
+_MOST_VALUES = 2**20
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8}
 
 
 def unpack_tiff(data: bytes) -> Container:
-    """Take the first page of a TIFF, with a directory of its own (appended) of only what decoding needs.
+    """Give a TIFF a new directory, appended, with only what decoding the first page needs.
 
-    Raises
-    ------
-    Damaged
-        If the directory or compressed data are broken.
+    `Damaged` if the directory or compressed data are broken.
     """
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
@@ -48,7 +40,7 @@ def unpack_tiff(data: bytes) -> Container:
     first = ifd + struct.calcsize(count_code)
     if ifd + count * entry_size > len(data):
         raise Damaged("truncated TIFF: its directory lies beyond the end of the file")
-    if count > _TIFF_MOST_ENTRIES:
+    if count > _MOST_ENTRIES:
         raise Damaged(f"damaged TIFF: a directory of {count:,} entries")
     kept, values, orientation = {}, {}, 1
     for at in range(first, first + count * entry_size, entry_size):
@@ -57,11 +49,11 @@ def unpack_tiff(data: bytes) -> Container:
         if tag == 274 and kind == 3:
             (value,) = struct.unpack_from(order + "H", data, value_at)
             orientation = value if 1 <= value <= 8 else 1
-        if tag not in _TIFF_TAGS:
+        if tag not in _TAGS:
             continue
-        if kind not in _TIFF_BYTES or not 0 < n <= _TIFF_MOST_VALUES or (tag in _TIFF_SINGLE and n != 1):
+        if kind not in _TYPE_BYTES or not 0 < n <= _MOST_VALUES or (tag in _SINGLE_VALUED and n != 1):
             raise Damaged(f"damaged TIFF: tag {tag} has {n} values of type {kind}")
-        n_bytes = n * _TIFF_BYTES[kind]
+        n_bytes = n * _TYPE_BYTES[kind]
         if n_bytes > struct.calcsize(code):
             (offset,) = struct.unpack_from(order + code, data, value_at)
             if offset + n_bytes > len(data):
@@ -78,27 +70,27 @@ def unpack_tiff(data: bytes) -> Container:
     )
     header = data[:head] + struct.pack(order + code, where)
     body = data[len(header) :] + b"\0" * (where - len(data))
-    return Container("TIFF", header + body + directory, orientation)
+    return Container(header + body + directory, orientation)
 
 
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _LZW, _JPEG, _PACKBITS, _DEFLATE = 5, 7, 32773, (8, 32946)
 
-# Largest picture, in pixels, whose strips are checked; `featx.inputs.image.MAX_PIXELS` is less.
+# Pixels of the largest picture whose strips are checked; `featx.inputs.image.MAX_PIXELS` is less.
 _MOST_CHECKED = 2**28
-# Bytes that are unpacked for their checksum, at about 2 ns each; what comes after them is not checked.
+# Bytes that are unpacked for their checksum, at about 2 ns each; later ones are not checked.
 _MOST_DEFLATED = 2**29
-# A strip of more pixels is left to libtiff, which compares its size with that of the picture.
+# A strip of more pixels is left to libtiff, which compares its size with the picture's.
 _MOST_JPEG_PIXELS = 2**24
 
 
 def _check_strips(data: bytes, order: str, values: dict[int, tuple[int, int, int]]) -> None:
     """Refuse strips or tiles whose data contradict their compression.
 
-    libtiff stops when it has all pixels, before the checksum at the end of a deflate stream, and does not
-    pass on what the JPEG decoder warns of. LZW and packbits have no checksum, but do not write a sector of
-    zeros: LZW never sends its first code twice in a row, and runs of packbits begin with their length; a
-    writer that does not compress sends at most some 290 zero bytes.
+    libtiff stops at the last pixel, before the checksum of a deflate stream, and hides the JPEG decoder's
+    warnings. LZW and packbits have no checksum but never write a sector of zeros: LZW does not send its first
+    code twice in a row, and runs of packbits begin with their length; a writer that does not compress sends
+    at most some 290 zero bytes.
     """
 
     def numbers(tag: int) -> tuple[int, ...]:
@@ -107,7 +99,7 @@ def _check_strips(data: bytes, order: str, values: dict[int, tuple[int, int, int
 
     compression = (numbers(259) or (1,))[0]
     width, height = (numbers(256) or (0,))[0], (numbers(257) or (0,))[0]
-    if width * height > _MOST_CHECKED:  # refused for its size later on, with the better reason
+    if width * height > _MOST_CHECKED:  # refused later, for its size
         return
     if compression == 1 and numbers(284) in ((), (1,)) and numbers(262) != (6,):
         _check_raw_strips(len(data), width, height, numbers)
@@ -118,9 +110,9 @@ def _check_strips(data: bytes, order: str, values: dict[int, tuple[int, int, int
     bytes_left, deflated_left = len(data), _MOST_DEFLATED
     for offset, size in zip(numbers(273) or numbers(324), numbers(279) or numbers(325), strict=False):
         end = min(offset + size, len(data))
-        if end <= offset:  # a strip that was never written, or lies beyond the end: libtiff has its rules
+        if end <= offset:  # never written, or beyond the end: libtiff decides
             continue
-        # Strips that share their bytes could keep this busy for hours.
+        # Strips that share their bytes could take hours.
         bytes_left -= end - offset
         if bytes_left < 0 or deflated_left < 0:
             return
@@ -135,7 +127,7 @@ def _check_strips(data: bytes, order: str, values: dict[int, tuple[int, int, int
 def _check_raw_strips(
     file_size: int, width: int, height: int, numbers: Callable[[int], tuple[int, ...]]
 ) -> None:
-    """Refuse strips that end behind the file: the directory that is appended would be taken for pixels."""
+    """Refuse strips that end beyond the file: the appended directory would be read as pixels."""
     bits, samples = (numbers(258) or (1,))[0], (numbers(277) or (1,))[0]
     rows_of_strip = (numbers(278) or (height,))[0]
     row = -(-width * bits * samples // 8)
@@ -146,9 +138,9 @@ def _check_raw_strips(
 
 
 def _check_deflate(strip: bytes, most: int) -> int:
-    """Decompress a strip piece by piece, to check its checksum; return its size.
+    """Decompress a strip piece by piece, which checks its checksum; return its size.
 
-    A stream that has not come to its end is left to libtiff, which knows whether pixels are missing.
+    A stream without its end is left to libtiff, which knows whether pixels are missing.
     """
     stream, rest, size = zlib.decompressobj(), strip, 0
     while rest and not stream.eof:

@@ -446,7 +446,7 @@ def test_a_file_that_cannot_hold_its_picture_is_refused_before_memory_is_taken()
     ],
 )
 def test_a_picture_of_one_colour_is_read_however_few_bytes_it_takes(monkeypatch, format, options):
-    monkeypatch.setattr("featx.inputs.image.footprint.ANY_SIZE", 0)
+    monkeypatch.setattr("featx.inputs.image.footprint.UNCHECKED_PIXELS", 0)
     monkeypatch.setattr(importlib.import_module("featx.inputs.image.decode"), "_SMALL", 0)
     for mode in ("1",) if "group4" in options.values() else ("L", "RGB"):
         one_colour = Image.new(mode, (1500, 1000))
