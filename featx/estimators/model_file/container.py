@@ -66,9 +66,9 @@ def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping
     for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr(DESCRIPTION, text)
+            archive.writestr(zipfile.ZipInfo(DESCRIPTION), text)  # without a time: equal models, equal bytes
             for name, data in members.items():
-                archive.writestr(name, data, compression)
+                archive.writestr(zipfile.ZipInfo(name), data, compression)
         # Zeros compress so well that the reader's size limit would refuse them: store them uncompressed.
         if sum(map(len, members.values())) + len(text) <= _largest_unpacked(packed.tell()):
             break
