@@ -14,6 +14,7 @@ from featx.backbones.layers import cut, resolve_layers
 from featx.backbones.pooling import channels_known
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
+from featx.vision import import_torchvision
 
 SQUARE = (224, 224)
 
@@ -97,6 +98,7 @@ def test_layers_of_swin_are_left_out_by_name():
 
 
 def test_tokens_of_a_vision_transformer_are_known():
+    import_torchvision()  # timm imports it, and a mismatched build must be mended first
     pytest.importorskip("timm")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

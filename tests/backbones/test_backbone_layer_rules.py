@@ -11,6 +11,7 @@ from featx.backbones import load_backbone
 from featx.backbones.layers import cut
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
+from featx.vision import import_torchvision
 
 
 class Timm(nn.Module):
@@ -116,6 +117,7 @@ def test_the_last_weights_of_a_network_of_torchvision_must_be_a_classifier():
     "name", ["vit_tiny_patch16_dinov3", "resnet50_clip_gap", "hiera_tiny_224", "levit_128s"]
 )
 def test_networks_of_timm_that_gave_wrong_embeddings_are_refused(name):
+    import_torchvision()  # timm imports it, and a mismatched build must be mended first
     timm = pytest.importorskip("timm")
     if not timm.is_model(name):
         pytest.skip(f"this timm has no {name}")

@@ -103,6 +103,7 @@ def test_missing_logits_and_layers_are_refused(tmp_path):
 
 
 def test_a_network_of_timm_has_logits_unless_it_has_no_head():
+    import_torchvision()  # timm imports it, and a mismatched build must be mended first
     pytest.importorskip("timm")
     layers = list_layers("timm:test_resnet", weights=None, image_size=32)
     assert [layers[-1].name, layers[-1].dim] == ["logits", 1000]

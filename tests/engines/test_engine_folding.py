@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from featx.backbones import load_backbone
 from featx.engines.folding import fold_batch_norms
+from featx.vision import import_torchvision
 
 
 def lively(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -124,6 +125,7 @@ def test_padding_other_than_zeros_is_left_alone():
 )
 def test_real_networks_fold(name, left):
     if name.startswith("timm:"):
+        import_torchvision()  # timm imports it, and a mismatched build must be mended first
         pytest.importorskip("timm")
     backbone = load_backbone(name, weights=None, image_size=32)
     check(lively(backbone.build()).requires_grad_(False), left, size=32)

@@ -13,6 +13,7 @@ from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network, random_network
 from featx.backbones.sources.timm import TimmArchitecture, TimmLayerRules, import_timm
 from featx.errors import InputError
+from featx.vision import import_torchvision
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
 
@@ -74,6 +75,7 @@ def names(thorough: bool) -> list[str]:
 
 
 def test_every_architecture_gives_the_librarys_own_embedding_or_is_refused(thorough, counted):
+    import_torchvision()  # timm imports it, and a mismatched build must be mended first
     pytest.importorskip("timm")
     accepted, refused, small = [], [], []
     for name in names(thorough):
