@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import featx
+from featx import compare, learning_curve, similarity
 from featx.cli import main
 from featx.cli.flags import add_flag, keywords
 from featx.data.features import Features
@@ -171,6 +172,18 @@ def test_precision_goes_from_the_command_line_to_the_engine_through_eight_calls(
     for caller, (_, name) in zip((0, 1, 2, 3, 4, 4), WAY[1:7], strict=True):
         assert name.rpartition(".")[2] in used[caller], (WAY[caller], name)
     assert {"kind", "plan"} <= used[6]
+
+
+def test_the_list_of_options_stands_behind_the_whole_description_and_alone():
+    for function in (learning_curve, compare, similarity):
+        description, _, rest = function.__doc__.partition("\n**options\n")[2].partition("\n\n    - ``")
+        assert description.rstrip().endswith(".")
+        assert "- ``" not in description
+        listed = rest.partition("\n\n")[0]
+        assert "``verbose=False``" in listed
+        assert all(
+            line.startswith("    - ``") or line.startswith("      ") for line in listed.split("\n")[1:]
+        )
 
 
 TOY = """

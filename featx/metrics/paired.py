@@ -207,7 +207,7 @@ def sign_flip_test(
 
     If the methods are equally good, the two errors of an image could as well be swapped: every difference d_i
     may change its sign. The p-value is the share of all 2^n sign vectors s, or of `n_flips` random ones and
-    the observed one, with |sum s_i d_i| >= |sum d_i|.
+    the observed one, with ``|sum s_i d_i| >= |sum d_i|``.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import itertools
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
@@ -97,10 +98,11 @@ def _completed(docstring: str, keywords: Iterable[str]) -> str:
     lines = []
     for name in keywords:
         option = OPTIONS[name]
-        told = f"``{name}={option.default!r}``: {option.python or option.help}."
-        lines += textwrap.wrap(told, 100, initial_indent="    - ", subsequent_indent="      ")
+        text = f"``{name}={option.default!r}``: {option.python or option.help}."
+        lines += textwrap.wrap(text, 100, initial_indent="    - ", subsequent_indent="      ")
     head, mark, tail = docstring.partition("\n**options\n")
     if not mark:
         return docstring
-    first, _, rest = tail.partition("\n")
-    return "\n".join([head + mark + first, "", *lines, rest])
+    told = list(itertools.takewhile(lambda line: line.startswith(" "), tail.split("\n")))
+    rest = tail.split("\n")[len(told) :]
+    return "\n".join([head + mark + "\n".join(told), "", *lines, "", *rest[rest[:1] == [""] :]])
