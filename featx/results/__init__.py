@@ -28,6 +28,13 @@ and shows it. Nothing here knows how a number was made.
 ``extraction``            object: backbone -> ``profile`` (where the time went: ``images`` computed, ``wall``,
                           ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (difference between the
                           engine and plain fp32; empty where all rows came from the cache)
+``units``                 object: what intervals and tests count as one observation of the test set:
+                          ``images`` and ``units`` (counts; of each group, and of all copies of one picture,
+                          the images are one unit), ``groups`` (whether the data has groups), ``copies``
+                          (test images that are a copy of another one; null where they were not searched
+                          for) and ``groups_per_class`` (list, in the order of ``classes``, of the groups of
+                          each class; null unless every group of several images has one class only). Empty
+                          in older files
 ``repeats``               null, or the same comparison on several drawn splits (``--seeds``), as below
 ``hygiene``               null, or the data checks: what may spoil the comparison, as below
 ``ensemble``              null, or object: what each backbone adds to the method ``"ensemble"``, the weighted

@@ -55,6 +55,16 @@ class DatasetFacts(TypedDict, total=False):
     n_per_class_test: list[int]
 
 
+class UnitFacts(TypedDict, total=False):
+    """The key ``units`` of a file; see the package's docstring."""
+
+    images: int
+    units: int
+    groups: bool
+    copies: int | None
+    groups_per_class: list[int] | None
+
+
 @dataclass
 class Result:
     """What a study found.
@@ -246,6 +256,17 @@ class AdvisedResult(StudyResult):
 
     advice: str = ""
     warnings: list[str] = field(default_factory=list)
+    units: dict[str, Any] = field(default_factory=dict, metadata={"json": UnitFacts})
+
+    @property
+    def units_note(self) -> str:
+        """What intervals and tests count as one observation, in words; empty if each image is one."""
+        n, units, copies = (self.units.get(key) or 0 for key in ("images", "units", "copies"))
+        if units == n:
+            return ""
+        kind = "groups" if self.units.get("groups") else "different pictures"
+        joined = f", {copies:,} of them {'a copy' if copies == 1 else 'copies'} of another" if copies else ""
+        return f"intervals and tests count {units:,} {kind} as the units of {n:,} test images{joined}"
 
     def verdict(self) -> str:
         """Return the `advice`."""

@@ -1,0 +1,131 @@
+"""Find the units of a test set: what counts as one independent observation.
+
+Images of one group (the frames of a video, the photographs of a patient) and copies of one picture are right
+or wrong together. An interval or a test that took them for independent would be too sure, so they count as
+one unit (J. N. K. Rao and A. J. Scott, "A simple method for the analysis of clustered binary data",
+Biometrics 48, 1992). A unit is a connected component: two groups that share a picture are one unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx.errors import InputError
+
+if TYPE_CHECKING:
+    from featx.analysis.data_checks import NearDuplicates
+
+__all__ = ["MOST_IMAGES", "Units", "find_copies", "find_units"]
+
+#: With more images, searching all pairs for copies would take too long.
+MOST_IMAGES = 100_000
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The units of all rows of a study.
+
+    Attributes
+    ----------
+    of : ndarray of shape (n,), int64
+        The number of each row's unit.
+    grouped : bool
+        Whether the data has groups.
+    pictures : ndarray of shape (n,), int64, or None
+        The number of each row's picture, equal for copies; None if no copies were searched for.
+    """
+
+    of: np.ndarray
+    grouped: bool = False
+    pictures: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the units of some rows, int64 of the same shape; None if each row is its own unit."""
+        units = self.of[rows]
+        return None if len(np.unique(units)) == len(units) else units
+
+    def describe(self, rows: np.ndarray) -> dict[str, Any]:
+        """Return the field ``units`` of a result, for the test rows (see `featx.results`)."""
+        copies = None if self.pictures is None else len(rows) - len(np.unique(self.pictures[rows]))
+        return {
+            "images": len(rows),
+            "units": len(np.unique(self.of[rows])),
+            "groups": self.grouped,
+            "copies": copies,
+        }
+
+
+def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: int) -> Units:
+    """Join the images of each group and the copies of each picture to units.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (n,), or None
+        The group of each image, numbers or names; None if the data has none.
+    duplicates : NearDuplicates, or None
+        Copies among the n images (see `find_copies`); None if they were not searched for.
+    n : int
+        Number of images.
+
+    Raises
+    ------
+    InputError
+        `groups` or `duplicates` is about another number of images.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pictures = None if duplicates is None else duplicates.groups()
+    for name, members in (("groups", groups), ("duplicates", pictures)):
+        if members is not None and np.shape(members) != (n,):
+            raise InputError(f"{name} must be those of {n} images, got shape {np.shape(members)}")
+    grouped = groups is not None
+    codes = np.unique(groups, return_inverse=True)[1] if groups is not None else np.arange(n)
+    if pictures is None:
+        return Units(codes.astype(np.int64), grouped)
+    # Nodes: n pictures at most, then the groups; every image is an edge from its picture to its group.
+    links = coo_array((np.ones(n, np.int8), (pictures, n + codes)), shape=(2 * n, 2 * n))
+    joined = connected_components(links, directed=False)[1]
+    return Units(np.unique(joined[pictures], return_inverse=True)[1].astype(np.int64), grouped, pictures)
+
+
+def find_copies(
+    embeddings: np.ndarray,
+    rows: np.ndarray | None = None,
+    *,
+    pixels: np.ndarray | None = None,
+    pixel_size: int = 0,
+) -> NearDuplicates | None:
+    """Find copies of pictures among all images, or among some rows only.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n, d)
+        Embeddings of all images by one backbone.
+    rows : ndarray of int, optional
+        Search among these rows only, such as the test rows; all other images have no copies then.
+    pixels : ndarray of shape (n, 3 * pixel_size**2), optional
+        Shrunken pixels of all images, from which their perceptual hashes are made. Without them embeddings
+        decide alone.
+    pixel_size : int
+        Side of the shrunken images.
+
+    Returns
+    -------
+    NearDuplicates or None
+        Over all n images. None with more than `MOST_IMAGES` images to search.
+    """
+    from featx.analysis.data_checks import find_near_duplicates
+    from featx.inputs.image import perceptual_hashes
+
+    searched = np.arange(len(embeddings)) if rows is None else np.sort(rows)
+    if len(searched) > MOST_IMAGES:
+        return None
+    hashes = None
+    if pixels is not None:
+        hashes = perceptual_hashes(pixels[searched].reshape(-1, pixel_size, pixel_size, 3))
+    found = find_near_duplicates(embeddings[searched], hashes)
+    return replace(found, n=len(embeddings), pairs=searched[found.pairs])
