@@ -87,7 +87,7 @@ def advise(
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
     if pick is best:
         competing = sum(not m.is_reference for m in methods)
-        said.extend(on_choice(competing, optimism, lambda x: f"{format_points(x, signed=False)} points"))
+        said.extend(on_choice(competing, optimism))
     said.append(_on_fine_tuning(methods, best, pick, fine_tuning))
     said.extend(_on_other_probes(methods, best, pick))
     said.extend(on_splits(repeats, pick))
@@ -117,16 +117,6 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
             f"{format_metric(metric, Interval(reference.metric(metric).value))}{tested}."
         )
     return "Nothing to recommend: the best method is not shown to be better than every reference."
-
-
-def on_choice(n_methods: int, optimism: float | None, form: Callable[[float], str]) -> list[str]:
-    """Say how much the choice on the test images flatters the best method; nothing if it is not known."""
-    if optimism is None or not math.isfinite(optimism) or n_methods < 2:
-        return []
-    return [
-        f"It is the best of {n_methods} methods, and choosing it on these images flatters it by about "
-        f"{form(optimism)}."
-    ]
 
 
 def describe(method: MethodResult) -> str:
@@ -206,12 +196,33 @@ def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
     return " ".join(filter(None, [said, *power, _cost(tuned, probe)]))
 
 
-def on_power(detectable: float) -> list[str]:
-    """Say which difference would have been shown; nothing if it is not known."""
+def points_in_text(difference: float) -> str:
+    """Write the size of a difference of accuracies: ``2.1 points``."""
+    return f"{format_points(abs(difference), signed=False)} points"
+
+
+def largest_detectable(methods: Iterable[MethodResult]) -> float:
+    """Return the difference from the best method that would be shown of any of these, or NaN."""
+    return max((m.detectable for m in methods if math.isfinite(m.detectable)), default=math.nan)
+
+
+def on_choice(
+    n_methods: int, optimism: float | None, form: Callable[[float], str] = points_in_text
+) -> list[str]:
+    """Say how much the choice on the test images flatters the best method; nothing if it is not known."""
+    if optimism is None or not math.isfinite(optimism) or n_methods < 2:
+        return []
+    return [
+        f"It is the best of {n_methods} methods, and choosing it on these images flatters it by about "
+        f"{form(optimism)}."
+    ]
+
+
+def on_power(detectable: float, form: Callable[[float], str] = points_in_text) -> list[str]:
+    """Say which difference would be shown; nothing if it is not known."""
     if not math.isfinite(detectable):
         return []
-    points = format_points(detectable, signed=False)
-    return [f"With these images, a difference of {points} points would be shown with 80 % power."]
+    return [f"With these images, a difference of {form(detectable)} would be shown with 80 % power."]
 
 
 def _gap(test: MethodResult, flip: bool) -> str:
@@ -301,9 +312,7 @@ def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: Meth
     said = f"{len(same)} of the {len(others)} other probes cannot be told apart from it on these images."
     if len(others) == 1:
         said = "The other probe cannot be told apart from it on these images."
-    # Of the pair that is the hardest to tell apart.
-    detectable = max((m.detectable for m in same if math.isfinite(m.detectable)), default=math.nan)
-    return [said, *on_power(detectable)]
+    return [said, *on_power(largest_detectable(same))]
 
 
 def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:

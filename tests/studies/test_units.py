@@ -7,7 +7,7 @@ import pytest
 
 from featx.analysis.data_checks import NearDuplicates
 from featx.errors import InputError
-from featx.results import AdvisedResult
+from featx.results import StudyResult
 from featx.studies import units as module
 from featx.studies.units import count_groups, find_copies, find_units
 
@@ -111,7 +111,7 @@ def test_copies_are_found_among_some_rows_only(monkeypatch):
     ],
 )
 def test_units_are_said_in_words(units, said):
-    assert AdvisedResult(units=units).units_note == said
+    assert StudyResult(units=units).units_note == said
 
 
 def test_groups_are_counted_where_the_label_follows_the_group():

@@ -90,10 +90,10 @@ class Ensemble:
         everyone = range(len(alone))
         best = max(everyone, key=lambda j: (alone[j].mean(), self._members[j].outcome.cv_score))
         others = [*alone, *without]
-        family = compare_pairs(np.array([right, *others], float), units=units, seed=seed)
+        family = compare_pairs(np.array([right, *others]), units=units, seed=seed)
 
         def test(at: int) -> dict[str, float]:
-            single = mcnemar_exact(right, others[at], units=units, seed=seed).to_dict()
+            single = mcnemar_exact(right, others[at], units=units).to_dict()
             return single | adjusted_test(family, 0, 1 + at)
 
         return {

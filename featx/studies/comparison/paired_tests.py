@@ -33,7 +33,7 @@ class MethodTests:
     fine_tuning: FineTuningTest | None
 
 
-def test_methods(
+def compare_methods(
     outcomes: Sequence[Outcome],
     scores: np.ndarray,
     best: int,
@@ -42,6 +42,7 @@ def test_methods(
     units: np.ndarray | None,
     n_boot: int,
     seed: int,
+    sign: int = 1,
 ) -> MethodTests:
     """Test every method against the best one and against the references, and fine-tuning against probes.
 
@@ -50,8 +51,7 @@ def test_methods(
     outcomes : sequence of Outcome
         All methods.
     scores : ndarray of shape (m, n), bool or float
-        Score of each method on each test image, higher being better: whether it is right, or a negative
-        absolute error.
+        Score of each method on each test image: whether it is right, or its absolute error.
     best : int
         The best of the competing methods.
     single : callable
@@ -62,6 +62,8 @@ def test_methods(
         Resamples for the optimism of the best method.
     seed : int
         Seed of signs and resamples.
+    sign : {1, -1}
+        -1 where a lower score is better.
     """
     from featx.metrics import compare_pairs, compare_with_references, selection_optimism
 
@@ -75,6 +77,7 @@ def test_methods(
     versus_references: list[dict[str, float] | None] = [None] * len(names)
     if not competing:
         return MethodTests(versus_best, versus_references, {"methods": 0, "optimism": None}, None)
+    better = scores if sign == 1 else -scores  # higher is better
     holm = adjust_p_values(best, competing, lambda i, j: single(i, j)["p_value"])
     family, place = compare_pairs(scores[competing], units=units, seed=seed), competing.index
     for i, test in enumerate(versus_best):
@@ -83,19 +86,27 @@ def test_methods(
             if i in competing:
                 test |= adjusted_test(family, place(i), place(best))
     if references:
-        p = compare_with_references(scores[competing], scores[references], units=units, seed=seed)
+        p = compare_with_references(better[competing], better[references], units=units, seed=seed)
         for a, i in enumerate(competing):
             versus_references[i] = {names[r]: float(p[a, b]) for b, r in enumerate(references)}
-    optimism = selection_optimism(scores[competing], units=units, n_boot=max(1, n_boot), seed=seed)
-    pair = _choose_pair(outcomes, scores)
-    fine_tuning = None
-    if pair is not None:
-        probe, mode, by = pair
-        fine_tuning = _test_pair(
-            outcomes, probe, mode, by, single(mode, probe), family, (place(mode), place(probe)), scores, units
-        )
+    optimism = selection_optimism(better[competing], units=units, n_boot=max(1, n_boot), seed=seed)
     selection = {"methods": len(competing), "optimism": optimism}
-    return MethodTests(versus_best, versus_references, selection, fine_tuning)
+    chosen = _choose_pair(outcomes, scores)
+    if chosen is None:
+        return MethodTests(versus_best, versus_references, selection, None)
+    probe, mode, by = chosen
+    about: dict[str, Any] = {
+        key: single(mode, probe)[key] for key in ("p_value", "difference", "low", "high", "effect")
+    }
+    if by == BY_TEST:
+        about |= adjusted_test(family, place(mode), place(probe))
+    else:
+        alone = compare_pairs(scores[[mode, probe]], units=units, seed=seed)
+        watched = validation_score(outcomes[mode].curves)
+        about |= {"detectable": float(alone.detectable[0, 1]), "probe_score": outcomes[probe].cv_score}
+        about |= {"mode_score": None if watched is None else watched[0]}
+    pair = FineTuningTest(names[probe], names[mode], outcomes[mode].method.backbone, by, **about)
+    return MethodTests(versus_best, versus_references, selection, pair)
 
 
 def adjusted_test(family: PairFamily, a: int, b: int) -> dict[str, float]:
@@ -122,8 +133,9 @@ def validation_score(curves: dict[str, Any] | None) -> tuple[float, float] | Non
 
 def _choose_pair(outcomes: Sequence[Outcome], scores: np.ndarray) -> tuple[int, int, str] | None:
     """Return a probe, a fine-tuned baseline, and what chose them; None where there are not both."""
-    probes = [i for i, o in enumerate(outcomes) if o.method.kind == "probe" and o.method.backbone is not None]
     modes = [i for i, o in enumerate(outcomes) if o.method.kind == "finetune"]
+    tuned = {outcomes[i].method.backbone for i in modes}  # one, that of the best probe in cross-validation
+    probes = [i for i, o in enumerate(outcomes) if o.method.kind == "probe" and o.method.backbone in tuned]
     if not (probes and modes):
         return None
     watched = {i: score for i in modes if (score := validation_score(outcomes[i].curves)) is not None}
@@ -133,32 +145,3 @@ def _choose_pair(outcomes: Sequence[Outcome], scores: np.ndarray) -> tuple[int, 
         return probe, max(watched, key=lambda i: watched[i]), BY_TRAINING
     means = scores.mean(axis=1)
     return max(probes, key=lambda i: means[i]), max(modes, key=lambda i: means[i]), BY_TEST
-
-
-def _test_pair(
-    outcomes: Sequence[Outcome],
-    probe: int,
-    mode: int,
-    by: str,
-    single: dict[str, float],
-    family: PairFamily,
-    places: tuple[int, int],
-    scores: np.ndarray,
-    units: np.ndarray | None,
-) -> FineTuningTest:
-    from featx.metrics import compare_pairs
-
-    about: dict[str, Any] = {name: single[name] for name in ("p_value", "difference", "low", "high", "effect")}
-    if by == BY_TRAINING:
-        watched = validation_score(outcomes[mode].curves)
-        about |= {
-            "probe_score": outcomes[probe].cv_score,
-            "mode_score": None if watched is None else watched[0],
-            "detectable": float(compare_pairs(scores[[mode, probe]], units=units).detectable[0, 1]),
-        }
-    else:
-        about |= adjusted_test(family, *places)
-    tuned = outcomes[mode].method
-    return FineTuningTest(
-        probe=outcomes[probe].method.name, mode=tuned.name, backbone=tuned.backbone, chosen_by=by, **about
-    )
