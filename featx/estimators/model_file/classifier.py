@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _TemperatureScaling
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelBinarizer
@@ -19,10 +18,14 @@ from sklearn.svm import SVC
 
 from featx.errors import InputError
 from featx.estimators.model_file.kinds import KINDS, Number, Values
+from featx.methods.probes.temperature import TemperatureClassifier, score_kind
 
 __all__ = ["describe", "rebuild"]
 
 _MOST_STEPS = 10
+_TINY = np.finfo(np.float64).tiny
+# Scores of files of featx 0.1 (`featx.methods.probes.temperature`).
+_OFFSET, _AS_SCORES = "probabilities and 1e-12", "probabilities as scores"
 _BY_NAME = {kind.name: kind for kind in KINDS}
 _BY_TYPE = {kind.cls: kind for kind in KINDS} | {kind.of: kind for kind in KINDS if kind.of}
 
@@ -57,10 +60,10 @@ def _describe(fitted: Any, where: str, arrays: dict[str, np.ndarray]) -> dict[st
     if type(fitted) is Pipeline:
         steps = [{"name": name, **_describe(step, f"{where}.{name}", arrays)} for name, step in fitted.steps]
         return {"kind": "pipeline", "steps": steps}
-    if type(fitted) is CalibratedClassifierCV and fitted.method == "temperature" and not fitted.ensemble:
-        (held,) = fitted.calibrated_classifiers_
-        arrays[f"{where}.temperature.beta"] = np.asarray(held.calibrators[0].beta_)
-        return {"kind": "temperature", "estimator": _describe(held.estimator, where, arrays)}
+    if type(fitted) is TemperatureClassifier:
+        arrays[f"{where}.temperature"] = np.asarray(fitted.temperature_)
+        estimator = _describe(fitted.estimator_, where, arrays)
+        return {"kind": "tempered", "scores": fitted.scores_, "estimator": estimator}
     if type(fitted) is OneVsRestClassifier:
         parts = [_describe(part, f"{where}.{i}", arrays) for i, part in enumerate(fitted.estimators_)]
         return {"kind": "one-against-rest", "estimators": parts}
@@ -141,9 +144,9 @@ class _Builder:
     def classifier(self, value: Any, where: str, d: int, k: int, *, tempered: bool = False) -> Any:
         """Build a classifier of `d` features and `k` classes; a temperature must not contain another one."""
         kind = self.fields(value, where, None)["kind"]
-        if kind == "temperature" and not tempered:
-            inner = self.fields(value, where, {"estimator"})["estimator"]
-            return self._temperature(self.classifier(inner, where, d, k, tempered=True), where, d, k)
+        if kind in ("tempered", "temperature") and not tempered:
+            build = self._tempered if kind == "tempered" else self._old_temperature
+            return build(value, where, d, k)
         if kind == "pipeline":
             return self._pipeline(self.fields(value, where, {"steps"})["steps"], where, d, k)
         return self._final_step(value, where, d, k)
@@ -179,14 +182,33 @@ class _Builder:
         found.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(np.arange(k))
         return _set_features_and_classes(found, d, k)
 
-    def _temperature(self, estimator: Any, where: str, d: int, k: int) -> CalibratedClassifierCV:
-        scaling = _TemperatureScaling()
-        beta = self._array("temperature.beta", Values("", low=0), {}, where)
-        scaling.beta_ = beta[()]
-        found = CalibratedClassifierCV(estimator, method="temperature", ensemble=False)
-        held = _CalibratedClassifier(estimator, [scaling], classes=np.arange(k), method="temperature")
-        found.calibrated_classifiers_ = [held]
-        return _set_features_and_classes(found, d, k)
+    def _tempered(self, value: Any, where: str, d: int, k: int) -> TemperatureClassifier:
+        parts = self.fields(value, where, {"scores", "estimator"})
+        estimator = self.classifier(parts["estimator"], where, d, k, tempered=True)
+        # As a file of featx 0.1 is read, so it is written again: `_old_temperature`.
+        known = [score_kind(estimator)]
+        known += [] if known == ["margins"] else [_OFFSET, _AS_SCORES]
+        if parts["scores"] not in known:
+            raise InputError(f"{where}: {parts['scores']!r:.40} are no scores of its classifier")
+        temperature = self._array("temperature", Values("", low=_TINY), {}, where)
+        return _temper(estimator, parts["scores"], float(temperature), d, k)
+
+    def _old_temperature(self, value: Any, where: str, d: int, k: int) -> TemperatureClassifier:
+        """Build the scikit-learn calibration of a file of featx 0.1, with one conversion for any batch.
+
+        Margins of two classes were -d and d there, -d/2 and d/2 now. Probabilities became log(p + 1e-12),
+        except where one of naive Bayes was above 1 by rounding: then they were used as they are, in the fit
+        and, in another batch or not, in prediction. The fit tells: log probabilities of naive Bayes are
+        too sure, so a factor above 1 was fitted to probabilities.
+        """
+        inner = self.fields(value, where, {"estimator"})["estimator"]
+        estimator = self.classifier(inner, where, d, k, tempered=True)
+        beta = float(self._array("temperature.beta", Values("", low=_TINY), {}, where))
+        scores = score_kind(estimator)
+        if scores == "margins":
+            return _temper(estimator, scores, 1 / (2 * beta if k == 2 else beta), d, k)
+        scores = _AS_SCORES if scores == "log probabilities" and beta > 1 else _OFFSET
+        return _temper(estimator, scores, 1 / beta, d, k)
 
     def _fitted(
         self, value: Any, where: str, numbers: dict[str, int], *, transforms: bool = False
@@ -220,6 +242,12 @@ class _Builder:
         if array is None:
             raise InputError(f"the array {where}.{name} is missing")
         return values.checked(array, numbers, f"{where}.{name}")
+
+
+def _temper(estimator: Any, scores: str, temperature: float, d: int, k: int) -> Any:
+    found = TemperatureClassifier(estimator)
+    found.estimator_, found.scores_, found.temperature_ = estimator, scores, temperature
+    return _set_features_and_classes(found, d, k)
 
 
 def _set_features_and_classes(fitted: Any, d: int, k: int | None) -> Any:

@@ -35,6 +35,7 @@ from sklearn.preprocessing import LabelBinarizer, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from featx.errors import InputError
+from featx.methods.probes.catalogue import RowLength
 from featx.methods.probes.catalogue.protocols import NeighbourVotes, Prototypes
 from featx.methods.probes.logistic import LogisticProbe
 from featx.methods.probes.packed_trees import LEAF, PackedBoosting, PackedForest, pack_boosting, pack_forest
@@ -95,14 +96,17 @@ class Values:
 
 @dataclass(frozen=True)
 class Number:
-    """A setting that is a number, and with `whole` an integer."""
+    """A setting that is a number, with `whole` an integer, with `optional` a number or None."""
 
     low: float = 0.0
     high: float = 1e300
     whole: bool = False
+    optional: bool = False
 
     def fits(self, value: Any) -> bool:
         """Tell whether a value is such a number."""
+        if value is None:
+            return self.optional
         kinds = (int,) if self.whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False
@@ -233,6 +237,7 @@ KINDS = (
         True,
     ),
     Kind("unit-length", Normalizer, {}, {"norm": Choice(("l2",))}, transforms=True),
+    Kind("row-length", RowLength, {}, {"length": Number(1e-6, optional=True)}, transforms=True),
     Kind("logistic-regression", LogisticRegression, _LINEAR, _PENALTY),
     Kind("logistic-probe", LogisticProbe, _LINEAR, _PENALTY),
     Kind("linear-svm", LinearSVC, _LINEAR, _PENALTY),

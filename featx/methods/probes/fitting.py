@@ -12,7 +12,6 @@ from typing import Any, Literal
 import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
@@ -39,6 +38,7 @@ from featx.methods.probes.selection import (
 )
 from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
+from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier
 
 #: Settings are selected on a sample of this size if there are more rows.
 SELECTION_ROWS = 4000
@@ -61,7 +61,9 @@ class FittedProbe:
     params : dict
         The chosen settings, and others worth reporting, as JSON.
     cv_score : float or None
-        Out-of-fold score of the chosen settings: balanced accuracy, or R²; None without selection.
+        Out-of-fold score of the chosen settings: balanced accuracy, or R²; of a protocol, the score by which
+        it chooses. None where no row could be held out, for a reference without settings, and for an
+        estimator of your own without a grid.
     seconds : float
         Wall time of selection and fitting.
     kind : {"probe", "floor"}
@@ -169,14 +171,15 @@ def fit_probe(
     -----
     Settings are selected over at most 5 folds, on at most 4,000 rows.
 
-    For labels, folds are stratified and balanced accuracy decides. Ties go to the lower log loss of the same
-    out-of-fold predictions for the logistic regressions of the table, because a strong penalty may get every
-    label right with hardly any confidence. Other ties go to the simpler model. Where the largest class has
-    more than 1.5 times the images of the smallest, class weights are one of the settings; the forest and
-    boosting, which have no grid, always use them then. With a class of one image (or one group) nothing can
-    be selected, and settings that suit embeddings in general are used. Scores that are no probabilities are
-    divided by a temperature fitted on held-out folds (Guo et al., "On Calibration of Modern Neural Networks",
-    2017), which changes no label.
+    For labels, folds are stratified. Among settings whose balanced accuracy is within one standard error of
+    the best one (paired; Breiman et al. 1984), the lowest log loss of the same out-of-fold predictions
+    decides, because a strong penalty may get every label right with hardly any confidence, and a weak one
+    with too much. For an estimator of your own that has `predict_proba` there is no loss: the most accurate
+    settings are chosen, and the first of equals. Where the largest class has more than 1.5 times the images
+    of the smallest, class weights are one of the settings; the forest and boosting, which have no grid,
+    always use them then. With a class of one image (or one group) nothing can be selected, and settings that
+    suit embeddings in general are used. Scores of all probes but logistic regression are divided by a
+    temperature fitted on held-out folds (`featx.methods.probes.temperature`), which changes no label.
 
     For numbers, mean squared error decides; ties go to the simpler model.
     """
@@ -208,13 +211,17 @@ def fit_probe(
         warnings.simplefilter("always")
         # A class with one image rightly adds nothing to the scatter within classes.
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-        folds = target.folds(y, groups) if probe.calibrated or len(candidates) > 1 else []
-        best, score, start_at = dict(candidates[0]), None, None
+        few = len(y) > _FEW_FOLDS_ROWS or probe.few_folds
+        judged = len(candidates) > 1 or (not own and probe.kind == "probe")
+        folds = target.folds(y, groups) if probe.calibrated or judged else []
+        best, score, start_at, held_out = dict(candidates[0]), None, None, None
         if probe.choose is not None:
             with threadpool_limits(_threads(rows, jobs)):
                 best, score, start_at = probe.choose(rows, y, groups, validation, seed, metric, notes)
-        elif len(candidates) > 1 and folds:
-            best, score = _select(
+        elif folds and judged:
+            if len(candidates) == 1 and few:
+                folds = two_folds(folds, y)
+            best, score, held_out = _select(
                 target, probe, own, estimator, candidates, rows, y, groups, folds, jobs, notes
             )
         elif len(candidates) > 1:
@@ -223,8 +230,13 @@ def fit_probe(
         model = clone(estimator).set_params(**best)
         shown = {**best, **{key: model.get_params()[key] for key in probe.shown}}
         if probe.calibrated:
-            few = len(y) > _FEW_FOLDS_ROWS or probe.few_folds
-            model = _with_temperature(model, rows, y, folds, jobs, notes, few=few)
+            if not folds:
+                notes.append("probabilities are too sure: no training image could be held out to calibrate them")
+            elif few:
+                folds = two_folds(folds, y)
+            model = fit_model(TemperatureClassifier(model, folds), rows, y, jobs, held_out=held_out)
+            # A saved model should not carry the row numbers of the folds.
+            model.set_params(cv=max(2, len(folds)))
         elif start_at is not None:
             model = _fit_from(model, rows, y, jobs, *start_at)
         else:
@@ -261,6 +273,7 @@ def definition_of(
             "folds": MOST_FOLDS,
             "rows": SELECTION_ROWS,
             "two folds for the temperature from": _FEW_FOLDS_ROWS,
+            "temperature": ["log scores by kind", LEAST_SHARE, "one observation added"],
         },
         "computed by": ["numpy", *([f"torch {sys.modules['torch'].__version__}"] if sees_gpu() else [])],
     }
@@ -269,38 +282,33 @@ def definition_of(
 def _select(
     target, probe: Probe, own: bool, estimator, candidates, rows, y, groups, folds: Folds, jobs, notes
 ):
-    """Return the best candidate and its out-of-fold score."""
-    if len(y) > SELECTION_ROWS:
+    """Return the best candidate, its out-of-fold score, and its log scores of held-out rows.
+
+    The latter, (positions, scores), are None where all rows have not been held out.
+    """
+    everything = len(candidates) == 1 or len(y) <= SELECTION_ROWS
+    if not everything:
         drawn = target.sample(y, SELECTION_ROWS)
         sampled = target.folds(y[drawn], None if groups is None else groups[drawn])
         # If the sample leaves a class with one group it cannot be folded, and all rows are used.
         if sampled:
             notes.append(f"settings selected on a {target.sample_name} of {len(drawn)} training images")
             rows, y, folds = rows[drawn], y[drawn], sampled
+            groups = None if groups is None else groups[drawn]
     if not own:
         candidates = limit_neighbours(candidates, fewest_rows(folds))
-    predicted, losses = predict_out_of_fold(
-        estimator, candidates, rows, y, folds, path=probe.path, n_jobs=jobs
+    found = predict_out_of_fold(
+        estimator, candidates, rows, y, folds, path=probe.path, scored=probe.calibrated, n_jobs=jobs
     )
-    best, score = target.best(y[np.concatenate([held for _, held in folds])], predicted, losses)
-    return candidates[best], score
+    held = found.rows
+    best, score = target.best(
+        y[held], found.predicted, found.losses, None if groups is None else groups[held]
+    )
+    kept = everything and found.scores is not None
+    return candidates[best], score, (held, found.scores[best]) if kept else None
 
 
-def _with_temperature(model, rows, labels, folds: Folds, jobs, notes, *, few: bool):
-    """Fit the model, and a temperature for its scores on the folds."""
-    if not folds:
-        everything = np.arange(len(labels))
-        folds = [(everything, everything)]
-        notes.append("probabilities are too sure: no training image could be held out to calibrate them")
-    elif few:
-        folds = _two_folds(folds, labels)
-    calibrated = CalibratedClassifierCV(model, method="temperature", cv=folds, ensemble=False)
-    calibrated = fit_model(calibrated, rows, labels, jobs)
-    # A saved model should not carry the row numbers of the folds.
-    return calibrated.set_params(cv=max(2, len(folds)))
-
-
-def _two_folds(folds: Folds, labels) -> Folds:
+def two_folds(folds: Folds, labels) -> Folds:
     """Merge the folds into two, unless one of the two would lack a class."""
     first, second = (
         np.sort(np.concatenate([held for _, held in part]))
@@ -312,17 +320,11 @@ def _two_folds(folds: Folds, labels) -> Folds:
     return [(second, first), (first, second)]
 
 
-def fit_model(model, rows, labels, jobs, *, path: bool = False):
+def fit_model(model, rows, labels, jobs, *, path: bool = False, **more: Any):
     """Fit `model` with a suitable number of threads; with `path` its last step is a logistic regression."""
     with threadpool_limits(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
-        if not path and isinstance(model, CalibratedClassifierCV) and model.method == "temperature":
-            # scikit-learn 1.9 takes labels for columns of the scores here, and reads beyond them.
-            classes, codes = np.unique(labels, return_inverse=True)
-            model.fit(rows, codes)
-            model.classes_ = classes
-            return model
         if not path:
-            return model.fit(rows, labels)
+            return model.fit(rows, labels, **more)
         for _, step in model.steps[:-1]:
             rows = step.fit_transform(rows, labels)
         logistic = model.steps[-1][1]

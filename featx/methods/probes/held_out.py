@@ -6,14 +6,15 @@ import warnings
 
 import joblib
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 
 from featx.methods.probes.fitting import SELECTION_ROWS, FittedProbe, fit_model
-from featx.methods.probes.selection import make_folds
+from featx.methods.probes.selection import fewest_rows, limit_to_rows, make_folds
 from featx.methods.probes.table import CLASSIFIERS
 from featx.methods.probes.targets import stratified_sample
+from featx.methods.probes.temperature import TemperatureClassifier, fit_sharpness, log_scores
 
 
 def held_out_probabilities(
@@ -40,25 +41,35 @@ def held_out_probabilities(
         Positions of the rows: all, or a stratified sample if there are more than 4,000.
     probabilities : ndarray of shape (m, n_classes)
         If a class has one image or one group, none can be held out, and None is returned instead of both.
+
+    Notes
+    -----
+    The temperature of a fold's scores is fitted to those of all other folds, so that no row has a say in its
+    own probabilities.
     """
     X, y = np.asarray(X), np.asarray(y)
     rows = np.arange(len(y)) if len(y) <= SELECTION_ROWS else stratified_sample(y, SELECTION_ROWS, seed)
     folds = make_folds(y[rows], None if groups is None else np.asarray(groups)[rows], seed)
-    fewest = [int(np.unique(y[rows[train]], return_counts=True)[1].min()) for train, _ in folds]
-    tempered = isinstance(fitted.estimator, CalibratedClassifierCV)
-    if not folds or (tempered and min(fewest) < 2):
+    if not folds:
         return None
+    tempered = isinstance(fitted.estimator, TemperatureClassifier)
+    inner = fitted.estimator.estimator if tempered else fitted.estimator
+    inner = limit_to_rows(inner, fewest_rows(folds), len(fitted.classes))
     probe = CLASSIFIERS.get(fitted.name)
-    probabilities = np.empty((len(rows), len(fitted.classes)))
+    path = probe is not None and probe.path
+    found = np.empty((len(rows), len(fitted.classes)))
     with warnings.catch_warnings():
         # The fit of the probe itself has warned already.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-        for (train, held), few in zip(folds, fewest, strict=True):
-            model = clone(fitted.estimator)
-            if tempered:
-                model.set_params(cv=min(model.cv, few))
-            path = probe is not None and probe.path
-            model = fit_model(model, X[rows[train]], y[rows[train]], joblib.cpu_count(), path=path)
-            probabilities[held] = model.predict_proba(X[rows[held]])
-    return rows, probabilities
+        for train, held in folds:
+            model = fit_model(clone(inner), X[rows[train]], y[rows[train]], joblib.cpu_count(), path=path)
+            x = X[rows[held]]
+            found[held] = log_scores(model, x, fitted.estimator.scores_) if tempered else model.predict_proba(x)
+    if not tempered:
+        return rows, found
+    codes = np.searchsorted(fitted.classes, y[rows])
+    sharpness = [fit_sharpness(found[others], codes[others]) for others, _ in folds]
+    for (_, held), b in zip(folds, sharpness, strict=True):
+        found[held] = softmax(b * found[held], axis=1)
+    return rows, found

@@ -172,16 +172,21 @@ class PackedBoosting(_Trees):
 
     baseline_: np.ndarray
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Predict probabilities, ndarray of shape (n, n_classes)."""
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the scores, ndarray of shape (n, n_classes), or (n,) for two classes."""
         X = validate_data(self, X, dtype=np.float64, reset=False)
         scores = np.asfortranarray(np.tile(self.baseline_, (len(X), 1)))
         for rows, leaves in self._leaves(X):
             for i, leaf in enumerate(leaves):
                 scores[rows, i % len(self.baseline_)] += self.value_[leaf]
-        if len(self.baseline_) > 1:
+        return scores if len(self.baseline_) > 1 else scores[:, 0]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict probabilities, ndarray of shape (n, n_classes)."""
+        scores = self.decision_function(X)
+        if scores.ndim > 1:
             return softmax(scores)
-        one = expit(scores[:, 0])
+        one = expit(scores)
         return np.stack([1 - one, one], axis=1)
 
     def link(self) -> None:

@@ -1,28 +1,32 @@
 """Predict training rows out of fold, to choose the settings of a probe.
 
 Predictions are pooled over the folds and scored together (`targets`): a fold may then lack a class. With
-well separated classes many penalties of a logistic regression predict the same labels, the strongest with
-probabilities hardly above chance: among equals the mean log loss of the same predictions decides. Steps that
-all settings share (scaling, principal components) are fitted once for each fold. Folds run in threads, so
-that nothing is copied to other processes.
+well separated classes many penalties of a logistic regression predict nearly the same labels, the strongest
+with probabilities hardly above chance: among settings that are about equally accurate the mean log loss of
+the same predictions decides. Steps before the first one that varies (scaling, principal components) are
+fitted once for each fold. Folds run in threads, so that nothing is copied to other processes.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from scipy.special import log_softmax
 from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
 from featx.methods.probes.lbfgs import LbfgsPath
+from featx.methods.probes.temperature import log_scores, score_kind, tempered_loss
 
 MOST_FOLDS = 5
 
@@ -66,6 +70,28 @@ def balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
     return float((right / np.bincount(codes)).mean())
 
 
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions of held-out rows by every candidate.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_held,)
+        Positions of the rows, fold after fold.
+    predicted : ndarray of shape (n_candidates, n_held)
+        Labels or numbers.
+    losses : ndarray of shape (n_candidates,), or None
+        Mean log losses; with `scores`, after dividing by the best temperature.
+    scores : ndarray of shape (n_candidates, n_held, n_classes), or None
+        Log scores (`temperature.log_scores`), float32.
+    """
+
+    rows: np.ndarray
+    predicted: np.ndarray
+    losses: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+
 def predict_out_of_fold(
     estimator,
     candidates: Sequence[dict[str, Any]],
@@ -74,31 +100,31 @@ def predict_out_of_fold(
     folds: Folds,
     *,
     path: bool = False,
+    scored: bool = False,
     n_jobs: int = 1,
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> OutOfFold:
     """Predict the held-out rows of each fold with every candidate, fitted on the other rows.
 
     With `path` the last step of the estimator is a logistic regression, of which only `C` and `class_weight`
-    vary.
-
-    Returns
-    -------
-    predicted : ndarray of shape (n_candidates, n_held)
-        Labels or numbers of the held-out rows, fold after fold.
-    losses : ndarray of shape (n_candidates,), or None
-        Mean log losses; None without `path`.
+    vary, and losses are those of its probabilities. With `scored` there are log scores, too.
     """
-    predict = _predict_by_path if path else _predict
+    predict = _predict_by_path if path else _predict_scores if scored else _predict
     # Folds of whole groups may leave fewer than half of the rows to train on.
-    estimator = limit_components(estimator, fewest_rows(folds))
+    estimator = limit_to_rows(estimator, fewest_rows(folds), len(np.unique(y)))
     with threadpool_limits(1):  # one thread per fold; more would compete for the same cores
         parts = Parallel(n_jobs=n_jobs, prefer="threads")(
             delayed(predict)(estimator, candidates, X, y, fold) for fold in folds
         )
-    if not path:
-        return np.concatenate(parts, axis=1), None
-    predicted, losses = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
-    return predicted, losses.mean(axis=1)
+    rows = np.concatenate([held for _, held in folds])
+    if path:
+        predicted, losses = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+        return OutOfFold(rows, predicted, losses.mean(axis=1))
+    found = np.concatenate(parts, axis=1)
+    if not scored:
+        return OutOfFold(rows, found)
+    classes, codes = np.unique(y, return_inverse=True)
+    losses = np.array([tempered_loss(scores, codes[rows]) for scores in found])
+    return OutOfFold(rows, classes[found.argmax(axis=2)], losses, found)
 
 
 def fewest_rows(folds: Folds) -> int:
@@ -111,33 +137,51 @@ def limit_neighbours(candidates: list[dict[str, Any]], n_train: int) -> list[dic
     return [c for c in candidates if all(v <= n_train for k, v in c.items() if k.endswith("n_neighbors"))]
 
 
-def limit_components(estimator, n_train: int):
-    """Return the estimator with at most `n_train` principal components."""
-    components = estimator.get_params().get("pca__n_components")
-    if not isinstance(components, int) or components <= n_train:
-        return estimator
-    return clone(estimator).set_params(pca__n_components=n_train)
+def limit_to_rows(estimator, n_train: int, n_classes: int):
+    """Return the estimator as it can be fitted to `n_train` rows.
+
+    There are at most as many principal components. Discriminant analysis needs more rows than classes; with
+    fewer, one spherical covariance takes the place of the estimated one, which is naive Bayes whose variances
+    are all equal to the smoothing.
+    """
+    parameters = estimator.get_params()
+    changes: dict[str, Any] = {}
+    components = parameters.get("pca__n_components")
+    if isinstance(components, int) and components > n_train:
+        changes["pca__n_components"] = n_train
+    if n_train <= n_classes and isinstance(parameters.get("lda"), LinearDiscriminantAnalysis):
+        changes["lda"] = GaussianNB(var_smoothing=1.0)
+    return clone(estimator).set_params(**changes) if changes else estimator
 
 
 def _predict(estimator, candidates, X, y, fold) -> np.ndarray:
+    """Return the labels or numbers of the held-out rows, (n_candidates, n_held)."""
+    return np.stack([model.predict(held) for model, held in _fit_each(estimator, candidates, X, y, fold)])
+
+
+def _predict_scores(estimator, candidates, X, y, fold) -> np.ndarray:
+    """Return the log scores of the held-out rows, (n_candidates, n_held, n_classes)."""
+    kind = score_kind(estimator)
+    found = [log_scores(model, held, kind) for model, held in _fit_each(estimator, candidates, X, y, fold)]
+    return np.stack(found).astype(np.float32)
+
+
+def _fit_each(estimator, candidates, X, y, fold) -> Iterator[tuple[Any, np.ndarray]]:
+    """Fit every candidate to a fold; yield it with its inputs for the held-out rows."""
     train, held = fold
     X_train, X_held = X[train], X[held]
     model = clone(estimator)
-    prefix = ""
-    if isinstance(model, Pipeline):
-        prefix = model.steps[-1][0] + "__"
-        if len(model.steps) > 1 and all(key.startswith(prefix) for c in candidates for key in c):
-            shared = model[:-1]
-            X_train = shared.fit_transform(X_train, y[train])
-            X_held = shared.transform(X_held)
-            model = model.steps[-1][1]
-        else:
-            prefix = ""
-    rows = []
+    names = {key.split("__")[0] for candidate in candidates for key in candidate}
+    if isinstance(model, Pipeline) and names <= {name for name, _ in model.steps}:
+        # Steps before the first one that varies are shared; the last step is fitted for each candidate.
+        varied = [i for i, (name, _) in enumerate(model.steps[:-1]) if name in names]
+        first = varied[0] if varied else len(model.steps) - 1
+        if first:
+            shared = model[:first]
+            X_train, X_held = shared.fit_transform(X_train, y[train]), shared.transform(X_held)
+        model = Pipeline(model.steps[first:])
     for candidate in candidates:
-        settings = {key.removeprefix(prefix): value for key, value in candidate.items()}
-        rows.append(clone(model).set_params(**settings).fit(X_train, y[train]).predict(X_held))
-    return np.stack(rows)
+        yield clone(model).set_params(**candidate).fit(X_train, y[train]), X_held
 
 
 def _predict_by_path(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.ndarray]:

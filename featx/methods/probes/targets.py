@@ -9,17 +9,21 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from featx.errors import DatasetError, InputError
 from featx.methods.probes.probe import Probe, Problem
-from featx.methods.probes.selection import MOST_FOLDS, Folds, balanced_accuracy, make_folds
+from featx.methods.probes.selection import MOST_FOLDS, Folds, make_folds
 
 _IMBALANCE = 1.5
 
 
 class Classes:
-    """Class labels: samples and folds are stratified, and balanced accuracy chooses the settings."""
+    """Class labels: samples and folds are stratified, balanced accuracy and log loss choose the settings."""
 
     sample_name = "stratified sample"
     no_choice = "settings not selected: some class has one image, or one group, to train on"
-    rule = ("balanced accuracy out of fold", "log loss out of fold", "first")
+    rule = (
+        "balanced accuracy out of fold within one standard error of the best",
+        "log loss out of fold",
+        "first",
+    )
 
     def __init__(self, seed: int):
         self._seed = seed
@@ -50,14 +54,38 @@ class Classes:
         imbalanced = bool(counts.max() > _IMBALANCE * counts.min())
         return Problem(n_train, len(counts), dim, self._seed, imbalanced)
 
-    def best(self, y: np.ndarray, predicted: np.ndarray, losses: np.ndarray | None) -> tuple[int, Any]:
-        """Return the best candidate and its balanced accuracy; ties go to the lowest loss, then the first.
+    def best(
+        self,
+        y: np.ndarray,
+        predicted: np.ndarray,
+        losses: np.ndarray | None,
+        groups: np.ndarray | None = None,
+    ) -> tuple[int, Any]:
+        """Return the candidate of the lowest loss among the most accurate ones, and its balanced accuracy.
 
         `predicted` are out-of-fold labels (n_candidates, n), `losses` their log losses (n_candidates,).
+        Without losses, and of equal ones, the first of the most accurate is taken.
+
+        Notes
+        -----
+        Candidates count as accurate as the best one if their difference is within one standard error, the
+        rule of Breiman et al., "Classification and Regression Trees" (1984), section 3.4.3, there in favour
+        of the simplest model. The rows are the same, so it is the error of the paired difference
+        D = sum_i d_i, estimated where there is no difference in truth: D^2 <= sum_i d_i^2, as in McNemar's
+        statistic. For groups, d_i is the sum over a group.
         """
-        accuracies = np.array([balanced_accuracy(y, row) for row in predicted])
-        equals = np.flatnonzero(accuracies >= accuracies.max() - 1e-12)
-        best = int(equals[0] if losses is None else equals[losses[equals].argmin()])
+        _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+        right = (predicted == y) / (counts[codes] * len(counts))
+        accuracies = right.sum(axis=1)
+        first = int(np.argmax(accuracies >= accuracies.max() - 1e-12))
+        if losses is None:
+            return first, float(accuracies[first])
+        differences = right[first] - right
+        if groups is not None:
+            differences = np.stack([np.bincount(groups, weights=row) for row in differences])
+        total, squares = differences.sum(axis=1), (differences**2).sum(axis=1)
+        equals = np.flatnonzero(total**2 <= squares * (1 + 1e-9) + 1e-24)
+        best = int(equals[losses[equals].argmin()])
         return best, float(accuracies[best])
 
 
@@ -97,7 +125,13 @@ class Numbers:
         """Describe the training rows, of which `n_train` are fitted."""
         return Problem(n_train, 1, dim, self._seed)
 
-    def best(self, y: np.ndarray, predicted: np.ndarray, losses: np.ndarray | None) -> tuple[int, Any]:
+    def best(
+        self,
+        y: np.ndarray,
+        predicted: np.ndarray,
+        losses: np.ndarray | None,
+        groups: np.ndarray | None = None,
+    ) -> tuple[int, Any]:
         """Return the best candidate, the first of equals, and its R² (None where all numbers are equal)."""
         errors = ((predicted - y) ** 2).mean(axis=1)
         best = int(np.argmax(errors <= errors.min() * (1 + 1e-12)))

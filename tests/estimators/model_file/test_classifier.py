@@ -6,6 +6,8 @@ import copy
 
 import numpy as np
 import pytest
+from scipy.special import softmax
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import FunctionTransformer
 
@@ -106,10 +108,48 @@ def test_every_array_is_checked(name, fitted):
 
 def test_a_temperature_stands_within_no_other(fitted):
     description, arrays = describe(fitted("knn", 3), 3)
-    inner = {"kind": "temperature", "estimator": description["estimator"]}
-    nested = {**description, "estimator": inner}
-    with pytest.raises(InputError, match="refused"):
-        rebuild(nested, arrays, 3)
+    for kind in ({"kind": "tempered", "scores": "probabilities"}, {"kind": "temperature"}):
+        nested = {**description, "estimator": {**kind, "estimator": description["estimator"]}}
+        with pytest.raises(InputError, match="refused"):
+            rebuild(nested, arrays, 3)
+
+
+def test_scores_must_be_those_of_the_classifier(fitted):
+    for name, scores in (("knn", "margins"), ("svm", "probabilities"), ("knn", 3), ("naive-bayes", "margins")):
+        description, arrays = describe(fitted(name, 3), 3)
+        with pytest.raises(InputError, match="are no scores of its classifier"):
+            rebuild({**description, "scores": scores}, arrays, 3)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("name", ["svm", "ridge", "rbf-svm", "knn", "forest", "naive-bayes", "nearest-centroid"])
+def test_a_temperature_of_version_0_1_says_the_same(name, k, fitted):
+    """Files of version 0.1 hold scikit-learn's temperature, as written here."""
+    X, y = rows(k, COUNTS[k])
+    old = CalibratedClassifierCV(fitted(name, k).estimator, method="temperature", cv=3, ensemble=False).fit(X, y)
+    (held,) = old.calibrated_classifiers_
+    description, arrays = describe(held.estimator, k)
+    inner = {key: value for key, value in description.items() if key not in ("features", "classes")}
+    description = {"features": 24, "classes": k, "kind": "temperature", "estimator": inner}
+    arrays["classifier.temperature.beta"] = held.calibrators[0].beta_
+    new = rows(k, 40, seed=1)[0]
+    again = rebuild(description, arrays, k)
+    np.testing.assert_array_equal(again.predict(new), old.predict(new))
+    if name != "naive-bayes":  # whose probabilities depended on the batch
+        np.testing.assert_allclose(again.predict_proba(new), old.predict_proba(new), atol=1e-6)
+    np.testing.assert_allclose(again.predict_proba(new[:1]), again.predict_proba(new)[:1], atol=1e-6)
+    kept = rebuild(*describe(again, k), k)
+    np.testing.assert_array_equal(kept.predict_proba(new), again.predict_proba(new))
+
+
+def test_a_temperature_that_was_fitted_to_probabilities_themselves_is_told_by_its_factor(fitted):
+    description, arrays = describe(fitted("naive-bayes", 3).estimator_, 3)
+    inner = {key: value for key, value in description.items() if key not in ("features", "classes")}
+    description = {"features": 24, "classes": 3, "kind": "temperature", "estimator": inner}
+    p = fitted("naive-bayes", 3).estimator_.predict_proba(new := rows(3, 5, seed=1)[0])
+    for beta, scores in ((4.0, 4 * p), (0.1, 0.1 * np.log(p + 1e-12))):
+        again = rebuild(description, {**arrays, "classifier.temperature.beta": np.array(beta)}, 3)
+        np.testing.assert_allclose(again.predict_proba(new), softmax(scores, axis=1), atol=1e-6)
 
 
 def test_support_vectors_must_be_those_of_the_two_classes(fitted):

@@ -145,7 +145,7 @@ def test_a_large_set_is_selected_on_a_sample_and_fitted_on_all(monkeypatch):
     fitted = fit_probe("knn", X, y, n_jobs=1)
     assert any("selected on a stratified sample of" in note for note in fitted.notes)
     assert fitted.estimator.cv == 2
-    assert fitted.estimator.calibrated_classifiers_[0].estimator.steps[-1][1].n_samples_fit_ == 356
+    assert fitted.estimator.estimator_.steps[-1][1].n_samples_fit_ == 356
 
 
 def test_a_large_grouped_set_keeps_its_groups_in_the_sample(monkeypatch):

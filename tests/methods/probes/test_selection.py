@@ -2,20 +2,24 @@
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
+from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.model_selection import cross_val_predict
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from featx.methods.probes.selection import (
     balanced_accuracy,
     expand,
     fewest_rows,
-    limit_components,
     limit_neighbours,
+    limit_to_rows,
     make_folds,
     predict_out_of_fold,
 )
@@ -23,9 +27,8 @@ from featx.methods.probes.targets import Classes, Numbers
 
 
 def accuracies_and_losses(model, candidates, X, y, folds, **options):
-    predicted, losses = predict_out_of_fold(model, candidates, X, y, folds, **options)
-    held = np.concatenate([held for _, held in folds])
-    return np.array([balanced_accuracy(y[held], row) for row in predicted]), losses
+    found = predict_out_of_fold(model, candidates, X, y, folds, **options)
+    return np.array([balanced_accuracy(y[found.rows], row) for row in found.predicted]), found.losses
 
 
 @pytest.mark.parametrize(("smallest", "expected"), [(1, 0), (2, 2), (4, 4), (5, 5), (9, 5)])
@@ -127,12 +130,29 @@ def test_the_logistic_path_scores_as_plain_refitting_does(train, n_classes):
         assert loss == pytest.approx(log_loss(y, p), rel=0.02)
 
 
-def test_the_best_is_the_most_accurate_then_the_one_of_the_lowest_loss_then_the_first():
-    y = np.array([0, 0, 1, 1])
-    right, wrong = y, np.array([0, 1, 1, 1])
-    predicted = np.stack([wrong, right, right, right, wrong])
-    assert Classes(0).best(y, predicted, None) == (1, 1.0)
-    assert Classes(0).best(y, predicted, np.array([0.0, 0.5, 0.2, 0.2, 0.1])) == (2, 1.0)
+def test_of_candidates_that_are_about_as_accurate_the_one_of_the_lowest_loss_is_the_best():
+    y = np.repeat([0, 1], 10)
+    one, two, mixed = y.copy(), y.copy(), y.copy()
+    one[0], two[:2] = 1, 1
+    mixed[:3] = 1
+    predicted = np.stack([two, y, y, one, two, mixed])
+    # Without losses the first of the most accurate.
+    assert Classes(0).best(y, predicted, None) == (1, pytest.approx(1.0))
+    # One row more or less is within a standard error, two that are only worse are not.
+    assert Classes(0).best(y, predicted, np.array([0.0, 0.5, 0.3, 0.2, 0.1, 0.1])) == (3, pytest.approx(0.95))
+    assert Classes(0).best(y, predicted, np.array([0.0, 0.2, 0.2, 0.3, 0.1, 0.1])) == (1, pytest.approx(1.0))
+    # Of a group, only the sum counts: two rows of one group are one error.
+    groups = np.array([0, 0, *range(1, 19)])
+    assert Classes(0).best(y, predicted, np.array([0.0, 0.5, 0.5, 0.5, 0.1, 0.1]), groups) == (0, pytest.approx(0.9))
+
+
+def test_two_methods_that_err_on_other_rows_are_equals():
+    y = np.repeat([0, 1], 10)
+    better, other = y.copy(), y.copy()
+    better[0], other[10:13] = 1, 0
+    # Difference of 2 rows, standard error sqrt(1 + 3).
+    best, score = Classes(0).best(y, np.stack([better, other]), np.array([0.2, 0.1]))
+    assert (best, score) == (1, pytest.approx(0.85))
 
 
 def test_of_numbers_the_best_has_the_lowest_error_then_comes_first():
@@ -148,11 +168,37 @@ def test_folds_of_few_rows_limit_neighbours_and_components():
     candidates = limit_neighbours([{"knn__n_neighbors": k} for k in (5, 3, 1)], fewest_rows(folds))
     assert candidates == [{"knn__n_neighbors": 3}, {"knn__n_neighbors": 1}]
     model = Pipeline([("pca", PCA(5)), ("knn", KNeighborsClassifier())])
-    assert limit_components(model, 3).get_params()["pca__n_components"] == 3
-    assert limit_components(model, 5) is model
+    assert limit_to_rows(model, 3, 2).get_params()["pca__n_components"] == 3
+    assert limit_to_rows(model, 5, 2) is model
     X = np.random.default_rng(0).normal(size=(12, 6))
-    predicted, _ = predict_out_of_fold(model, candidates, X, np.arange(12) % 2, folds)
-    assert predicted.shape == (2, 12)
+    found = predict_out_of_fold(model, candidates, X, np.arange(12) % 2, folds)
+    assert found.predicted.shape == (2, 12)
+
+
+def test_discriminant_analysis_is_spherical_where_a_fold_has_no_more_rows_than_classes():
+    model = Pipeline([("lda", LinearDiscriminantAnalysis())])
+    assert limit_to_rows(model, 4, 3) is model
+    assert isinstance(limit_to_rows(model, 3, 3).steps[-1][1], GaussianNB)
+
+
+def test_scores_are_those_of_refitting_and_losses_those_of_the_best_temperature(train):
+    X, y = train
+    folds = make_folds(y, None, 0)
+    model = Pipeline([("scale", StandardScaler()), ("unit", Normalizer()), ("nb", GaussianNB())])
+    candidates = [{"unit": unit, "nb__var_smoothing": s} for unit in ("passthrough", Normalizer()) for s in (1, 0.1)]
+    found = predict_out_of_fold(model, candidates, X, y, folds, scored=True)
+    for i, candidate in enumerate(candidates):
+        slow = cross_val_predict(
+            clone(model).set_params(**candidate), X, y, cv=folds, method="predict_log_proba"
+        )
+        slow = (slow - slow.max(axis=1, keepdims=True))[found.rows]
+        np.testing.assert_allclose(found.scores[i], slow, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(found.predicted[i], slow.argmax(axis=1))
+        losses = [
+            -log_softmax(slow * b, axis=1)[np.arange(len(y)), y[found.rows]].mean()
+            for b in np.geomspace(0.01, 10, 500)
+        ]
+        assert found.losses[i] == pytest.approx(min(losses), abs=0.02)
 
 
 def test_the_estimator_itself_is_never_fitted(train):

@@ -16,11 +16,58 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import validate_data
 
 from featx.methods.probes.probe import Problem
+
+
+class RowLength(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Scale every row to one length, so that a classifier sees directions only; rows of zeros stay.
+
+    Parameters
+    ----------
+    length : float, default=None
+        The Euclidean length. None leaves the rows as they are.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+    """
+
+    def __init__(self, length=None):
+        self.length = length
+
+    def fit(self, X, y=None):
+        """Check rows (n, d); nothing is learnt."""
+        validate_data(self, X, dtype=(np.float64, np.float32))
+        return self
+
+    def transform(self, X):
+        """Scale rows; return an ndarray of the same shape and dtype."""
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        if self.length is None:
+            return X
+        lengths = np.linalg.norm(X, axis=1, keepdims=True)
+        return X * (self.length / np.where(lengths > 0, lengths, 1)).astype(X.dtype)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def row_length(problem: Problem) -> tuple[tuple[str, RowLength], dict[str, list[Any]]]:
+    """Return a step that may scale rows to one length, and its setting as a part of a grid.
+
+    The length is that of a standardised row on average, so that penalties and kernel widths suit both.
+    """
+    return ("rows", RowLength()), {"rows__length": [None, float(np.sqrt(problem.dim))]}
 
 
 def scaled(*steps: tuple[str, Any]) -> Pipeline:

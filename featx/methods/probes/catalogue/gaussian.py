@@ -29,6 +29,6 @@ def _naive_bayes(problem: Problem):
 
 
 PROBES = (
-    Probe("lda", "Linear discriminant analysis", _lda, shown=("pca__n_components",)),
+    Probe("lda", "Linear discriminant analysis", _lda, calibrated=True, shown=("pca__n_components",)),
     Probe("naive-bayes", "Naive Bayes", _naive_bayes, calibrated=True),
 )

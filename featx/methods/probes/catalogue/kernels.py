@@ -10,7 +10,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
-from featx.methods.probes.catalogue import components, divided, scaled
+from featx.methods.probes.catalogue import components, divided, row_length, scaled
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -18,8 +18,9 @@ def _rbf_svm(problem: Problem):
     # One against the rest, because the pairwise votes of SVC hardly tell confidence from doubt.
     gammas = divided(problem.dim, 0.25, 1)
     svm = OneVsRestClassifier(SVC(C=10.0, gamma=gammas[0], cache_size=500))
-    grid = {"svm__estimator__C": [1.0, 10.0], "svm__estimator__gamma": gammas}
-    return scaled(components(problem, 128), ("svm", svm)), {**grid, **problem.weights("svm__estimator")}
+    step, lengths = row_length(problem)
+    grid = {**lengths, "svm__estimator__C": [1.0, 10.0], "svm__estimator__gamma": gammas}
+    return scaled(components(problem, 128), step, ("svm", svm)), {**grid, **problem.weights("svm__estimator")}
 
 
 def _svr(problem: Problem):

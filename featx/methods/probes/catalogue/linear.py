@@ -5,7 +5,7 @@ from __future__ import annotations
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.svm import LinearSVC
 
-from featx.methods.probes.catalogue import components, divided, scaled
+from featx.methods.probes.catalogue import components, divided, row_length, scaled
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -17,8 +17,9 @@ def _logreg(problem: Problem):
 def _svm(problem: Problem):
     # LinearSVC penalises the intercept, too; features are centred, so that does not matter.
     svm = LinearSVC(C=0.1 / problem.dim, dual="auto", tol=1e-3, max_iter=20_000, random_state=problem.seed)
-    model = scaled(components(problem, 256), ("svm", svm))
-    return model, {"svm__C": divided(problem.dim, 0.01, 0.1, 1), **problem.weights("svm")}
+    step, lengths = row_length(problem)
+    model = scaled(components(problem, 256), step, ("svm", svm))
+    return model, {**lengths, "svm__C": divided(problem.dim, 0.01, 0.1, 1), **problem.weights("svm")}
 
 
 def _ridge(problem: Problem):
