@@ -5,10 +5,14 @@
 `classes`               metrics of predicted classes; `answers` reduces probabilities to what they need
 `numbers`               metrics of predicted numbers
 `anomalies`             metrics of anomaly detectors
-`intervals`             intervals of a score, over test images or over draws
-`paired`                tests of two methods on the same test images
+`units`                 groups of images and copies of a picture, which are not independent
+`intervals`             an interval, and intervals over draws
+`proportions`           intervals of shares and of other bounded scores over test images
+`means`                 intervals of means over test images; `calibration` that of the calibration error
+`paired`                tests of two methods on the same test images; `differences` their interval
+`pairs`                 all pairs of many methods at once; `families` adjusts given p-values
+`selection`             how much chance adds to the score of the best method
 `repeated`              tests of two methods on repeated splits of the same images
-`families`              p-values of many tests
 `ranks`                 many methods on many datasets
 `effects`               sizes of differences
 ======================  ================================================================================
@@ -24,21 +28,19 @@ from featx.metrics import anomalies, classes, numbers
 from featx.metrics.anomalies import AnomalyScores, score_anomalies
 from featx.metrics.answers import Answers, predict_answers, take_answers
 from featx.metrics.classes import score_answers
+from featx.metrics.differences import paired_difference
 from featx.metrics.effects import cohens_d_z, cohens_g, cohens_h, matched_odds_ratio
 from featx.metrics.families import holm, holm_over_pairs
 from featx.metrics.intervals import FEW_DRAWS, Interval, bootstrap_interval, interval_over_draws, t_interval
+from featx.metrics.means import mean_interval
 from featx.metrics.metric import Metric
 from featx.metrics.numbers import score_numbers
-from featx.metrics.paired import (
-    DifferenceTest,
-    PairedTest,
-    mcnemar_exact,
-    mcnemar_mid_p,
-    paired_difference,
-    sign_flip_test,
-)
+from featx.metrics.paired import DifferenceTest, PairedTest, mcnemar_exact, mcnemar_mid_p, sign_flip_test
+from featx.metrics.pairs import PairFamily, compare_pairs, compare_with_references
+from featx.metrics.proportions import proportion_interval
 from featx.metrics.ranks import RankComparison, critical_difference, rank_methods
 from featx.metrics.repeated import corrected_interval, corrected_resampled_t_test
+from featx.metrics.selection import selection_optimism
 
 __all__ = [
     "FEW_DRAWS",
@@ -48,12 +50,15 @@ __all__ = [
     "DifferenceTest",
     "Interval",
     "Metric",
+    "PairFamily",
     "PairedTest",
     "RankComparison",
     "bootstrap_interval",
     "cohens_d_z",
     "cohens_g",
     "cohens_h",
+    "compare_pairs",
+    "compare_with_references",
     "corrected_interval",
     "corrected_resampled_t_test",
     "critical_difference",
@@ -63,13 +68,16 @@ __all__ = [
     "matched_odds_ratio",
     "mcnemar_exact",
     "mcnemar_mid_p",
+    "mean_interval",
     "names_for",
     "paired_difference",
     "predict_answers",
+    "proportion_interval",
     "rank_methods",
     "score_anomalies",
     "score_answers",
     "score_numbers",
+    "selection_optimism",
     "sign_flip_test",
     "t_interval",
     "take_answers",

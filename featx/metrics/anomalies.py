@@ -3,10 +3,14 @@
 A higher score is more normal. Anomalies are the positives: an image is called anomalous when its score is at
 or below a threshold.
 
-Intervals are 95 % percentile bootstrap intervals over test images. Images are resampled within strata, so
-that every resample has normal and anomalous ones: within these two kinds or, in a protocol that takes each
-class as the normal one in turn, within classes. All problems of one call share their resamples; the interval
-of their mean comes from the mean of each resample.
+Intervals are those of a share of the effective number of images (`featx.metrics.proportions`), whose variance
+comes from bootstrap resamples. Images are resampled within strata, so that every resample has normal and
+anomalous ones: within these two kinds or, in a protocol that takes each class as the normal one in turn,
+within classes. With units (groups of images), units are resampled: within strata where no unit has images of
+two, else all together, and resamples without normal or anomalous images are left out. All problems of one
+call share their resamples; the interval of their mean comes from the mean of each resample.
+
+Where all is right, the effective number of images is that of the kind that has fewer.
 """
 
 from __future__ import annotations
@@ -17,8 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.errors import InputError
-from featx.metrics.intervals import Interval, check_resamples, interval_around
+from featx.metrics.intervals import Interval, check_resamples
 from featx.metrics.metric import Metric
+from featx.metrics.proportions import score_interval
+from featx.metrics.units import count_images, least_size, number_units
 
 RECALL = 0.95
 _CHUNK = 2_000_000  # counts held at a time
@@ -78,7 +84,9 @@ class AnomalyScores:
     mean: dict[str, Interval]
 
 
-def score_anomalies(scores, anomalous, *, strata=None, n_boot: int = 1000, seed: int = 0) -> AnomalyScores:
+def score_anomalies(
+    scores, anomalous, *, strata=None, units=None, n_boot: int = 1000, seed: int = 0
+) -> AnomalyScores:
     """Score one problem, or several on the same test images, by every metric of anomalies.
 
     Parameters
@@ -90,6 +98,8 @@ def score_anomalies(scores, anomalous, *, strata=None, n_boot: int = 1000, seed:
     strata : array-like of shape (n,), optional
         Stratum of each image; default: normal and anomalous ones. Required with several problems, where no
         stratum may mix normal and anomalous images of any problem.
+    units : array-like of shape (n,), int, optional
+        Unit of each image: images of one unit are not independent. Default: each image is its own.
     n_boot : int, default=1000
         Resamples; 0 leaves the intervals undefined (NaN).
     seed : int, default=0
@@ -124,14 +134,37 @@ def score_anomalies(scores, anomalous, *, strata=None, n_boot: int = 1000, seed:
 
     problems = [_Ranking(row, kinds) for row, kinds in zip(s, a, strict=True)]
     values = _measure(problems, np.ones((1, s.shape[1])))  # each (n_problems, 1)
-    parts = [_measure(problems, counts) for counts in _resamples(codes, n_boot, seed)]
+    if not n_boot:
+        return AnomalyScores(
+            {name: [Interval(float(v[0])) for v in value] for name, value in values.items()},
+            {name: Interval(float(value.mean())) for name, value in values.items()},
+        )
+    unit_codes = number_units(units, s.shape[1])
+    n_units = len(count_images(unit_codes, s.shape[1]))
+    parts = [_measure(problems, counts) for counts in _resamples(codes, unit_codes, a, n_boot, seed)]
+    # Of each problem: the smaller kind's number of images, and what they are worth if units are all alike.
+    sizes = np.array([_smaller_side(kinds, unit_codes) for kinds in a])
+    together = tuple(len(a) ** 2 / (1 / sizes).sum(axis=0))
     each, mean = {}, {}
     for name, value in values.items():
-        nothing = np.empty((len(s), 0))
-        draws = np.concatenate([nothing, *(part[name] for part in parts)], axis=1)
-        each[name] = [interval_around(float(v[0]), d) for v, d in zip(value, draws, strict=True)]
-        mean[name] = interval_around(float(value.mean()), draws.mean(axis=0))
+        draws = np.concatenate([np.empty((len(s), 0)), *(part[name] for part in parts)], axis=1)
+        each[name] = [
+            score_interval(float(v[0]), d, tuple(size), n_units)
+            for v, d, size in zip(value, draws, sizes, strict=True)
+        ]
+        mean[name] = score_interval(float(value.mean()), draws.mean(axis=0), together, n_units)
     return AnomalyScores(each, mean)
+
+
+def _smaller_side(anomalous: np.ndarray, units: np.ndarray | None) -> tuple[float, float]:
+    """Return the images of the smaller kind: their number, and what they are worth if units are all alike."""
+    sides = []
+    for kind in (anomalous, ~anomalous):
+        images = count_images(
+            None if units is None else np.unique(units[kind], return_inverse=True)[1], kind.sum()
+        )
+        sides.append((float(kind.sum()), least_size(images)))
+    return min(n for n, _ in sides), min(least for _, least in sides)
 
 
 def _measure(problems: Sequence[_Ranking], counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -157,14 +190,27 @@ class _Ranking:
         return RankedCounts(bad, good, bad.cumsum(axis=1), good.cumsum(axis=1))
 
 
-def _resamples(codes: np.ndarray, n_boot: int, seed: int) -> Iterator[np.ndarray]:
+def _resamples(
+    strata: np.ndarray, units: np.ndarray | None, anomalous: np.ndarray, n_boot: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Yield how often each image is in a resample (b, n), in parts; every problem has both kinds in each."""
     rng = np.random.default_rng(seed)
-    members: Sequence[np.ndarray] = [np.flatnonzero(codes == c) for c in range(codes.max() + 1)]
-    step = max(1, _CHUNK // len(codes))
+    n = len(strata)
+    unit_of = np.arange(n) if units is None else units
+    n_units = unit_of.max() + 1
+    stratum_of = np.zeros(n_units, np.int64)
+    stratum_of[unit_of] = strata
+    if (stratum_of[unit_of] != strata).any():  # some unit has images of two strata
+        stratum_of[:] = 0
+    members: Sequence[np.ndarray] = [np.flatnonzero(stratum_of == c) for c in range(stratum_of.max() + 1)]
+    step = max(1, _CHUNK // n)
     for done in range(0, n_boot, step):
         b = min(step, n_boot - done)
-        counts = np.empty((b, len(codes)))
+        counts = np.empty((b, n_units))
         for rows in members:
             drawn = rng.integers(0, len(rows), (b, len(rows))) + len(rows) * np.arange(b)[:, None]
             counts[:, rows] = np.bincount(drawn.ravel(), minlength=b * len(rows)).reshape(b, -1)
-        yield counts
+        weights = counts if units is None else counts[:, units]
+        bad = weights @ anomalous.T
+        both = ((bad > 0) & (bad < weights.sum(axis=1, keepdims=True))).all(axis=1)
+        yield weights[both]

@@ -1,13 +1,19 @@
 """Score predicted classes: each metric, and its interval over test images.
 
-Intervals are 95 % percentile bootstrap intervals over test images (Efron and Tibshirani, "An Introduction to
-the Bootstrap", 1993, chapter 13). Images are resampled without regard to class, because the number of images
-of each class in a test set is random too. A resample without any image of a class is scored on the other
-classes, as scikit-learn does.
+=======================  ===============================================================================
+top-1 accuracy           exact, or Korn and Graubard's with units (`featx.metrics.proportions`)
+log loss                 of a mean of skewed values (`featx.metrics.means`)
+calibration error        by a test of each value (`featx.metrics.calibration`)
+all others               as a share of the effective number of images, from a bootstrap variance
+=======================  ===============================================================================
 
-The percentile bootstrap is corrected where it is known to fail: resamples of an accuracy of exactly 0 or 1
-are all equal, so its interval is the exact (Clopper-Pearson) one; and where resampling is biased, as for the
-calibration error, the interval is extended to contain the value itself.
+Units (images, groups of images) are resampled without regard to class, because the number of images of each
+class in a test set is random too (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993). A resample
+without any image of a class is scored on the other classes, as scikit-learn does.
+
+With K classes of n_c test images a score of classes cannot be more certain than the mean of K shares, whose
+effective number of images is K^2 / sum(1/n_c) if they are equal. This number bounds the one that is
+estimated, and takes its place where all answers are right and nothing can be estimated.
 
 Every metric is a function of sums over images, so a resample is a row of counts W (b, n), and the sums of all
 resamples are one product W @ M with a sparse M. (`scipy.stats.bootstrap` would score each resample anew.)
@@ -16,14 +22,19 @@ resamples are one product W @ M with a sparse M. (`scipy.stats.bootstrap` would 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from featx.metrics.answers import Answers
-from featx.metrics.intervals import Interval, check_resamples, intervals_around
+from featx.metrics.calibration import calibration_interval
+from featx.metrics.intervals import Interval, check_resamples, interval_around
+from featx.metrics.means import mean_interval
 from featx.metrics.metric import Metric
+from featx.metrics.proportions import proportion_interval, score_interval
+from featx.metrics.units import count_units, number_units
 
 CALIBRATION_BINS = 15
 _CHUNK = 2_000_000  # counts held at a time
@@ -35,14 +46,15 @@ class ClassSums:
 
     Attributes
     ----------
-    n : int
+    n : ndarray of shape (b,)
+        Images, which may vary where units of several images are drawn.
     actual, called, hit : ndarray of shape (b, n_classes)
         Images of each class, images predicted as it, and images that are both.
     gaps : ndarray of shape (b, `CALIBRATION_BINS`)
         Sum of (right - confidence) of the images in each bin of confidence.
     """
 
-    n: int
+    n: np.ndarray
     actual: np.ndarray
     called: np.ndarray
     hit: np.ndarray
@@ -107,7 +119,7 @@ METRICS = (
 
 
 def score_answers(
-    y_true: np.ndarray, given: Answers, *, n_boot: int = 1000, seed: int = 0
+    y_true: np.ndarray, given: Answers, *, units=None, n_boot: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
     """Score answers by every metric of classes, with 95 % intervals.
 
@@ -116,42 +128,95 @@ def score_answers(
     y_true : ndarray of shape (n,), int
         True classes.
     given : Answers
+    units : array-like of shape (n,), int, optional
+        Unit of each image: images of one unit are not independent. Default: each image is its own.
     n_boot : int, default=1000
-        Resamples; 0 leaves the intervals undefined (NaN).
+        Resamples; 0 leaves all intervals undefined (NaN).
     seed : int, default=0
         Seed of the resamples. Methods with equally many test images get the same draws.
 
     Returns
     -------
     dict of str to Interval
-        By name, in the order of `METRICS`.
+        By name, in the order of `METRICS`. No interval has zero width; that of the log loss is NaN where all
+        losses are equal. With a single unit of several images all are NaN, except that of top-1.
 
     Raises
     ------
     InputError
-        `n_boot` is negative.
+        `n_boot` is negative, or `units` is not an integer for each image.
     """
-    from scipy.stats import binomtest
-
     check_resamples(n_boot)
     y = np.asarray(y_true).astype(np.int64)
     n, k = len(y), given.n_classes
+    codes = number_units(units, n)
     summands = _summands(y, given)
-    values = _measure(summands.sum(axis=0).reshape(1, -1), n, k)
-    drawn: list[dict[str, np.ndarray]] = []
+    whole = _sum_up(summands.sum(axis=0).reshape(1, -1), np.array([n]), k)
+    values = {name: float(value[0]) for name, value in _measure(*whole).items()}
+    if not n_boot:
+        return {name: Interval(value) for name, value in values.items()}
+    by_unit = summands if codes is None else _indicator(codes) @ summands
+    n_units = by_unit.shape[0]
+    drawn = [_sum_up(sums, size, k) for sums, size in _resample(by_unit, codes, n, n_boot, seed)]
+    draws = [_measure(*part) for part in drawn] if n_units > 1 else []
+    gaps = [part[1].gaps / part[1].n[:, None] for part in drawn]
+    bounds = _design_sizes(by_unit[:, len(_per_image()) :][:, :k], y)
+    scores = {}
+    for metric in METRICS:
+        value = values[metric.name]
+        found = np.concatenate([np.empty(0), *(part[metric.name] for part in draws)])
+        if metric.per_image is is_right:
+            scores[metric.name] = proportion_interval(y == given.labels, units=codes)
+        elif metric.per_image:
+            within = (metric.low, metric.high)
+            scores[metric.name] = mean_interval(metric.per_image(y, given), units=codes, within=within)
+        elif metric.compute is calibration_error:
+            scores[metric.name] = calibration_interval(whole[1].gaps[0] / n, np.concatenate(gaps))
+        elif math.isfinite(metric.low) and math.isfinite(metric.high):
+            scores[metric.name] = score_interval(value, found, bounds, n_units, (metric.low, metric.high))
+        else:
+            scores[metric.name] = interval_around(value, found)
+    return scores
+
+
+def _resample(
+    by_unit: Any, codes: np.ndarray | None, n: int, n_boot: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the sums (b, m) and numbers of images (b,) of resampled units, in parts."""
+    n_units = by_unit.shape[0]
+    sizes = np.ones(n) if codes is None else np.bincount(codes).astype(np.float64)
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // n)
+    step = max(1, _CHUNK // n_units)
     for done in range(0, n_boot, step):
         b = min(step, n_boot - done)
-        rows = rng.integers(0, n, (b, n)) + n * np.arange(b)[:, None]
-        counts = np.bincount(rows.ravel(), minlength=b * n).reshape(b, n)
-        drawn.append(_measure((summands.T @ counts.T.astype(np.float64)).T, n, k))
-    scores = intervals_around(values, drawn)
-    right = int((y == given.labels).sum())
-    if n_boot and right in (0, n):
-        exact = binomtest(right, n).proportion_ci(0.95, method="exact")
-        scores["top1"] = Interval(right / n, exact.low, exact.high)
-    return scores
+        rows = rng.integers(0, n_units, (b, n_units)) + n_units * np.arange(b)[:, None]
+        counts = np.bincount(rows.ravel(), minlength=b * n_units).reshape(b, n_units).astype(np.float64)
+        yield (by_unit.T @ counts.T).T, counts @ sizes
+
+
+def _design_sizes(by_class: Any, y: np.ndarray) -> tuple[float, float]:
+    """Return K^2 / sum(1/n_c) if all images are independent, and if those of a unit are all alike.
+
+    `by_class` has the number of images of each unit and class, (n_units, k), sparse.
+    """
+    n_of = np.bincount(y, minlength=by_class.shape[1]).astype(np.float64)
+    present = n_of > 0
+    squares = np.asarray(by_class.multiply(by_class).sum(axis=0)).ravel()[present]
+    n_of = n_of[present]
+    k2 = float(present.sum()) ** 2
+    return k2 / float((1 / n_of).sum()), k2 / float((squares / n_of**2).sum())
+
+
+def _indicator(codes: np.ndarray) -> Any:
+    """Return the sparse matrix (n_units, n) that sums rows by unit."""
+    from scipy.sparse import csr_matrix
+
+    n = len(codes)
+    return csr_matrix((np.ones(n), (codes, np.arange(n))), shape=(count_units(codes, n), n))
+
+
+def _per_image() -> list[Metric]:
+    return [metric for metric in METRICS if metric.per_image]
 
 
 def _summands(y: np.ndarray, given: Answers) -> Any:
@@ -159,7 +224,7 @@ def _summands(y: np.ndarray, given: Answers) -> Any:
     from scipy.sparse import csr_matrix
 
     n, k = len(y), given.n_classes
-    each = [metric.per_image(y, given) for metric in METRICS if metric.per_image]
+    each = [metric.per_image(y, given) for metric in _per_image() if metric.per_image]
     right = is_right(y, given)
     # Bins are open on the left, as in the paper; a confidence of 0 belongs to the first. Rounding errors must
     # not move a confidence on an edge (0.6, say) to the next bin.
@@ -176,13 +241,17 @@ def _summands(y: np.ndarray, given: Answers) -> Any:
     )
 
 
-def _measure(sums: Any, n: int, k: int) -> dict[str, np.ndarray]:
-    """Compute every metric (b,) from sums of `_summands` (b, m) over resamples of n images."""
-    sums = np.asarray(sums)
-    means = [metric.name for metric in METRICS if metric.per_image]
-    parts = np.split(sums[:, len(means) :], [k, 2 * k, 3 * k], axis=1)
-    by_class = ClassSums(n, *parts)
+def _sum_up(sums: Any, n: np.ndarray, k: int) -> tuple[np.ndarray, ClassSums]:
+    """Split sums of `_summands` (b, m) into the means of per-image metrics (b, i) and `ClassSums`."""
+    sums = np.asarray(sums, dtype=np.float64)
+    first = len(_per_image())
+    return sums[:, :first] / n[:, None], ClassSums(n, *np.split(sums[:, first:], [k, 2 * k, 3 * k], axis=1))
+
+
+def _measure(means: np.ndarray, sums: ClassSums) -> dict[str, np.ndarray]:
+    """Compute every metric (b,) from `_sum_up`."""
+    names = [metric.name for metric in _per_image()]
     return {
-        metric.name: metric.compute(by_class) if metric.compute else sums[:, means.index(metric.name)] / n
+        metric.name: metric.compute(sums) if metric.compute else means[:, names.index(metric.name)]
         for metric in METRICS
     }

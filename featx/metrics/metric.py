@@ -25,8 +25,8 @@ class Metric:
         What is predicted.
     compute : callable, or None
         Returns its value for each of b resamples of the test images, ndarray of shape (b,). The arguments
-        depend on the task: `featx.metrics.classes.ClassSums`; true and predicted numbers, both (b, n); or
-        `featx.metrics.anomalies.RankedCounts`.
+        depend on the task: `featx.metrics.classes.ClassSums`; true and predicted numbers (n,) and how often
+        each image is in a resample (b, n); or `featx.metrics.anomalies.RankedCounts`.
     per_image : callable, or None
         Instead of `compute`, for a metric of classes that is a mean over images: takes the true classes and
         the `featx.metrics.Answers`, returns a value for each image, ndarray of shape (n,).

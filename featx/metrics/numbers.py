@@ -1,48 +1,70 @@
 """Score predicted numbers: each metric, and its interval over test images.
 
-Intervals are 95 % percentile bootstrap intervals over test images, extended to contain the value itself, as
-in `featx.metrics.classes`.
+=========  ==========================================================================================
+MAE        of a mean of skewed values (`featx.metrics.means`)
+RMSE       the root of that of the mean squared error
+R²         the same method on log(1 - R²), with the influence of each image on it as its value
+Spearman   as a share of the effective number of images (`featx.metrics.proportions`), scaled from -1..1
+=========  ==========================================================================================
+
+The variance of Spearman's correlation comes from bootstrap resamples of units.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from featx.errors import InputError
-from featx.metrics.intervals import Interval, check_resamples, intervals_around
+from featx.metrics.intervals import Interval, check_resamples, clip_interval, interval_around
+from featx.metrics.means import hall_bounds, mean_interval
 from featx.metrics.metric import Metric
+from featx.metrics.proportions import score_interval
+from featx.metrics.units import count_images, least_size, number_units, sum_by_unit
 
-_CHUNK = 2_000_000  # values held at a time
+_CHUNK = 2_000_000  # counts held at a time
 
 
-def r2(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def r2(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return 1 - mean squared error / variance; 0 is as good as the mean, NaN where all numbers are equal."""
+    n = w.sum(axis=1)
+    centred = y - y.mean()
+    variance = w @ centred**2 / n - (w @ centred / n) ** 2
     # Not by the variance: rounding may leave that of equal numbers above 0.
-    varied = y.max(axis=1) > y.min(axis=1)
-    return 1 - ((p - y) ** 2).mean(axis=1) / np.where(varied, y.var(axis=1), np.nan)
+    first = np.take(y, (w > 0).argmax(axis=1))
+    varied = ((w > 0) & (y != first[:, None])).any(axis=1)
+    return 1 - (w @ (p - y) ** 2 / n) / np.where(varied, variance, np.nan)
 
 
-def mae(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def mae(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return the mean absolute error."""
-    return np.abs(p - y).mean(axis=1)
+    return w @ np.abs(p - y) / w.sum(axis=1)
 
 
-def rmse(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def rmse(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return the root of the mean squared error."""
-    return np.sqrt(((p - y) ** 2).mean(axis=1))
+    return np.sqrt(w @ (p - y) ** 2 / w.sum(axis=1))
 
 
-def spearman(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def spearman(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return Spearman's rank correlation, ties at their mean rank; NaN where all numbers are equal."""
-    from scipy.stats import rankdata
-
-    a, b = rankdata(y, axis=1), rankdata(p, axis=1)
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    a, b = _ranks(y, w), _ranks(p, w)
+    middle = (w.sum(axis=1, keepdims=True) + 1) / 2
+    a, b = a - middle, b - middle
+    scale = np.sqrt((w * a**2).sum(axis=1) * (w * b**2).sum(axis=1))
     # Ranks are multiples of a half, so that equal ones leave exactly 0.
-    return (a * b).sum(axis=1) / np.where(scale > 0, scale, np.nan)
+    return (w * a * b).sum(axis=1) / np.where(scale > 0, scale, np.nan)
+
+
+def _ranks(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return the mean rank of each value in resamples that have it w times (b, n)."""
+    values, place = np.unique(x, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(len(values)))
+    at = np.add.reduceat(w[:, order], starts, axis=1)
+    return (at.cumsum(axis=1) - (at - 1) / 2)[:, place]
 
 
 METRICS = (
@@ -53,28 +75,31 @@ METRICS = (
 )
 
 
-def score_numbers(y_true, predicted, *, n_boot: int = 1000, seed: int = 0) -> dict[str, Interval]:
+def score_numbers(y_true, predicted, *, units=None, n_boot: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """Score predicted numbers by every metric of numbers, with 95 % intervals.
 
     Parameters
     ----------
     y_true, predicted : array-like of shape (n,)
         Finite numbers.
+    units : array-like of shape (n,), int, optional
+        Unit of each image: images of one unit are not independent. Default: each image is its own.
     n_boot : int, default=1000
-        Resamples; 0 leaves the intervals undefined (NaN).
+        Resamples; 0 leaves all intervals undefined (NaN).
     seed : int, default=0
         Seed of the resamples. Methods with equally many test images get the same draws.
 
     Returns
     -------
     dict of str to Interval
-        By name, in the order of `METRICS`; NaN where a metric is undefined. Resamples in which it is
-        undefined are left out.
+        By name, in the order of `METRICS`; NaN where a metric is undefined. An interval is NaN where nothing
+        tells how much the metric may vary: there is a single unit, or all errors are equal (as when all are
+        0).
 
     Raises
     ------
     InputError
-        Shapes disagree, or a number is not finite.
+        Shapes disagree, a number is not finite, or `units` is not an integer for each image.
     """
     y, p = np.asarray(y_true, np.float64), np.asarray(predicted, np.float64)
     if y.ndim != 1 or y.shape != p.shape or not len(y):
@@ -82,16 +107,67 @@ def score_numbers(y_true, predicted, *, n_boot: int = 1000, seed: int = 0) -> di
     if not (np.isfinite(y).all() and np.isfinite(p).all()):
         raise InputError("expected finite numbers and predictions")
     check_resamples(n_boot)
-    values = _measure(y[None], p[None])
-    drawn: list[dict[str, np.ndarray]] = []
+    n = len(y)
+    codes = number_units(units, n)
+    sizes = count_images(codes, n)
+    measured = [metric for metric in METRICS if metric.compute]
+    ones = np.ones((1, n))
+    values = {metric.name: float(metric.compute(y, p, ones)[0]) for metric in measured if metric.compute}
+    if not n_boot:
+        return {name: Interval(value) for name, value in values.items()}
+    resampled = [metric for metric in measured if metric.name not in _FROM_VALUES]
+    draws: dict[str, list[np.ndarray]] = {metric.name: [np.empty(0)] for metric in resampled}
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // len(y))
-    for done in range(0, n_boot, step):
-        rows = rng.integers(0, len(y), (min(step, n_boot - done), len(y)))
-        drawn.append(_measure(y[rows], p[rows]))
-    return intervals_around(values, drawn)
+    u = len(sizes)
+    step = max(1, _CHUNK // n)
+    for done in range(0, n_boot if u > 1 else 0, step):
+        counts = rng.multinomial(u, np.full(u, 1 / u), size=min(step, n_boot - done)).astype(np.float64)
+        weights = counts if codes is None else counts[:, codes]
+        for metric in resampled:
+            if metric.compute:
+                draws[metric.name].append(metric.compute(y, p, weights))
+    scores = {}
+    for metric in measured:
+        value, within = values[metric.name], (metric.low, metric.high)
+        if metric.name in _FROM_VALUES:
+            found = _FROM_VALUES[metric.name](y, p, codes)
+            scores[metric.name] = clip_interval(Interval(value, *found), within)
+        elif math.isfinite(metric.low) and math.isfinite(metric.high):
+            drawn = np.concatenate(draws[metric.name])
+            scores[metric.name] = score_interval(value, drawn, (n, least_size(sizes)), u, within)
+        else:
+            scores[metric.name] = interval_around(value, np.concatenate(draws[metric.name]))
+    return scores
 
 
-def _measure(y: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute every metric (b,) of resamples (b, n)."""
-    return {metric.name: metric.compute(y, p) for metric in METRICS if metric.compute}
+def _mae_bounds(y: np.ndarray, p: np.ndarray, codes: np.ndarray | None) -> tuple[float, float]:
+    found = mean_interval(np.abs(p - y), units=codes)
+    return found.low, found.high
+
+
+def _rmse_bounds(y: np.ndarray, p: np.ndarray, codes: np.ndarray | None) -> tuple[float, float]:
+    found = mean_interval((p - y) ** 2, units=codes, within=(0.0, math.inf))
+    return math.sqrt(found.low), math.sqrt(found.high)
+
+
+def _r2_bounds(y: np.ndarray, p: np.ndarray, codes: np.ndarray | None) -> tuple[float, float]:
+    """Return the bounds of R² from those of log(mean squared error / variance).
+
+    Image i changes the logarithm by e_i^2 / (n mean squared error) - (y_i - mean)^2 / (n variance).
+    """
+    errors, spread = (p - y) ** 2, (y - y.mean()) ** 2
+    if not (y.max() > y.min() and errors.mean() > 1e-24 * spread.mean()):
+        return math.nan, math.nan
+    sizes = count_images(codes, len(y))
+    influence = sum_by_unit(errors / errors.mean() - spread / spread.mean(), codes) / sizes.mean()
+    low, high = hall_bounds(influence, 0.95)
+    ratio = errors.mean() / spread.mean()
+    return float(1 - ratio * math.exp(high)), float(1 - ratio * math.exp(low))
+
+
+#: Bounds of the metrics that need no resamples, from true numbers, predicted ones and the codes of units.
+_FROM_VALUES: dict[str, Callable[..., tuple[float, float]]] = {
+    "r2": _r2_bounds,
+    "mae": _mae_bounds,
+    "rmse": _rmse_bounds,
+}

@@ -2,6 +2,10 @@
 
 The methods are compared image by image. Images that both get right, or both wrong, say nothing about the
 difference; if the methods are equally good, each gets right about half of the others.
+
+With `units` (groups of images, copies of a picture) they are compared unit by unit: if the methods are
+equally good, their answers to all images of a unit could as well be swapped, so that the sum of the
+differences in a unit may change its sign. Without units, this is McNemar's exact test.
 """
 
 from __future__ import annotations
@@ -12,8 +16,12 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from featx.errors import InputError
+from featx.metrics.differences import check_correct, paired_difference
 from featx.metrics.effects import cohens_d_z, cohens_g
-from featx.metrics.intervals import Interval, bootstrap_interval, check_bootstrap
+from featx.metrics.means import mean_interval
+from featx.metrics.units import number_units, sum_by_unit
+
+_TOGETHER = 4_000_000  # signs drawn at a time
 
 
 @dataclass(frozen=True)
@@ -24,13 +32,13 @@ class PairedTest:
     ----------
     p_value : float
         Two-sided p-value of McNemar's test: the probability of a division of the disagreements at least as
-        uneven, if the methods were equally good.
+        uneven, if the methods were equally good; with units, of a sum over units at least as far from 0.
     difference : float
         Top-1 accuracy of a less that of b.
     n_only_a, n_only_b : int
         Number of images that only a, or only b, gets right.
     low, high : float
-        95 % paired bootstrap interval of the difference.
+        95 % interval of the difference; see `paired_difference`.
     """
 
     p_value: float
@@ -78,15 +86,19 @@ class DifferenceTest:
         return asdict(self)
 
 
-def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
+def mcnemar_exact(correct_a, correct_b, *, units=None) -> PairedTest:
     """Test by McNemar's exact test: a binomial test on the images that only one method gets right.
+
+    With units, each unit u has the sum d_u of its differences (a right less b right), and the p-value is the
+    probability of ``|sum s_u d_u| >= |sum d_u|`` for independent random signs s_u. It is computed from the
+    exact distribution of the sum, not by drawing signs.
 
     Parameters
     ----------
     correct_a, correct_b : array-like of shape (n,), bool
         Whether each method gets each image right, in the same order.
-    n_boot, seed
-        As in `paired_difference`.
+    units : array-like of shape (n,), int, optional
+        Unit of each image; default: each is its own.
 
     Returns
     -------
@@ -96,29 +108,33 @@ def mcnemar_exact(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
     Raises
     ------
     InputError
-        The arrays differ in length, are empty, or are not boolean, or `n_boot` is not positive.
+        The arrays differ in length, are empty, or are not boolean, or `units` is not an integer for each
+        image.
 
     References
     ----------
     Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12 (1947).
+    percentages", Psychometrika 12 (1947); for units, R. A. Fisher, "The Design of Experiments" (1935),
+    section 21.
 
     Examples
     --------
     >>> mcnemar_exact([True] * 6 + [False], [False] * 6 + [False]).p_value
     0.03125
+    >>> mcnemar_exact([True] * 6 + [False], [False] * 6 + [False], units=[0, 0, 1, 1, 2, 2, 3]).p_value
+    0.25
     """
-    from scipy.stats import binomtest
+    a, b = check_correct(correct_a, correct_b)
+    d = a.astype(np.int64) - b
+    further, as_far = flip_probabilities(sum_by_unit(d, number_units(units, len(d))))
+    interval = paired_difference(a, b, units=units)
+    p_value = min(1.0, further + as_far)
+    return PairedTest(
+        p_value, interval.value, int((d > 0).sum()), int((d < 0).sum()), interval.low, interval.high
+    )
 
-    a, b = _pair(correct_a, correct_b)
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    disagree = only_a + only_b
-    p_value = float(binomtest(only_a, disagree, 0.5).pvalue) if disagree else 1.0
-    interval = paired_difference(a, b, n_boot=n_boot, seed=seed)
-    return PairedTest(p_value, interval.value, only_a, only_b, interval.low, interval.high)
 
-
-def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) -> PairedTest:
+def mcnemar_mid_p(correct_a, correct_b, *, units=None) -> PairedTest:
     """Test by McNemar's mid-p value: the exact p-value less half the probability of what was observed.
 
     The exact test rejects less often than its level, because few disagreements leave few possible p-values:
@@ -127,7 +143,7 @@ def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
 
     Parameters
     ----------
-    correct_a, correct_b, n_boot, seed
+    correct_a, correct_b, units
         As in `mcnemar_exact`.
 
     Returns
@@ -150,85 +166,69 @@ def mcnemar_mid_p(correct_a, correct_b, *, n_boot: int = 10_000, seed: int = 0) 
     >>> mcnemar_mid_p([True] * 6 + [False], [False] * 6 + [False]).p_value
     0.015625
     """
-    from scipy.stats import binom
-
-    exact = mcnemar_exact(correct_a, correct_b, n_boot=n_boot, seed=seed)
-    disagree = exact.n_only_a + exact.n_only_b
-    if exact.n_only_a == exact.n_only_b:
-        # An even division is its own mirror image, so both tails share it: it is counted once.
-        p_value = 1.0 - float(binom.pmf(exact.n_only_a, disagree, 0.5)) / 2 if disagree else 1.0
-    else:
-        p_value = exact.p_value - float(binom.pmf(exact.n_only_a, disagree, 0.5))
-    return replace(exact, p_value=p_value)
+    exact = mcnemar_exact(correct_a, correct_b, units=units)
+    d = np.asarray(correct_a).astype(np.int64) - np.asarray(correct_b)
+    sums = sum_by_unit(d, number_units(units, len(d)))
+    further, as_far = flip_probabilities(sums)
+    return replace(exact, p_value=further + as_far / 2 if sums.any() else 1.0)
 
 
-def paired_difference(
-    correct_a, correct_b, *, n_boot: int = 10_000, level: float = 0.95, seed: int = 0
-) -> Interval:
-    """Return the difference in top-1 accuracy, a less b, with a paired percentile bootstrap interval.
+def flip_probabilities(sums: np.ndarray) -> tuple[float, float]:
+    """Return how likely random signs make a sum further from 0 than the observed one, and exactly as far.
+
+    k units with the same |d_u| = v add v (2 X - k), X binomial with k trials; the distribution of the whole
+    sum is the convolution over the different v.
 
     Parameters
     ----------
-    correct_a, correct_b
-        As in `mcnemar_exact`.
-    n_boot : int, default=10000
-        Resamples of images.
-    level : float, default=0.95
-        Coverage.
-    seed : int, default=0
-        Seed of the resamples.
-
-    Returns
-    -------
-    Interval
-        Swapping a and b changes its sign only, up to the randomness of resampling.
-
-    Raises
-    ------
-    InputError
-        As in `mcnemar_exact`, or `level` is out of range.
+    sums : ndarray of shape (n_units,)
+        The difference of each unit, whole numbers.
     """
-    a, b = _pair(correct_a, correct_b)
-    check_bootstrap(n_boot, level)
-    n = len(a)
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    # Each image adds 1, -1 or 0: a resample is three multinomial counts, whatever n is.
-    shares = np.array([only_a, only_b, n - only_a - only_b]) / n
-    counts = np.random.default_rng(seed).multinomial(n, shares, size=n_boot)
-    tails = [50 * (1 - level), 50 * (1 + level)]
-    low, high = np.percentile((counts[:, 0] - counts[:, 1]) / n, tails)
-    return Interval((only_a - only_b) / n, float(low), float(high))
+    from scipy.stats import binom
+
+    sizes, counts = np.unique(np.abs(sums[sums != 0]).astype(np.int64), return_counts=True)
+    distribution = np.ones(1)
+    for v, k in zip(sizes, counts, strict=True):
+        each = np.zeros(2 * v * k + 1)
+        each[:: 2 * v] = binom.pmf(np.arange(k + 1), k, 0.5)
+        distribution = np.convolve(distribution, each)
+    # Place i holds the probability of the sum i - middle.
+    middle = len(distribution) // 2
+    total = abs(int(sums.sum()))
+    if total == 0:
+        return float(1 - distribution[middle]), float(distribution[middle])
+    return 2 * float(distribution[middle + total + 1 :].sum()), 2 * float(distribution[middle + total])
 
 
-def sign_flip_test(
-    errors_a, errors_b, *, n_flips: int = 9_999, n_boot: int = 2000, seed: int = 0
-) -> DifferenceTest:
+def sign_flip_test(errors_a, errors_b, *, units=None, n_flips: int = 9_999, seed: int = 0) -> DifferenceTest:
     """Test paired differences of absolute errors by Fisher's randomisation test.
 
     If the methods are equally good, the two errors of an image could as well be swapped: every difference d_i
     may change its sign. The p-value is the share of all 2^n sign vectors s, or of `n_flips` random ones and
-    the observed one, with ``|sum s_i d_i| >= |sum d_i|``.
+    the observed one, with ``|sum s_i d_i| >= |sum d_i|``. With units, d_i is the sum over a unit.
 
     Parameters
     ----------
     errors_a, errors_b : array-like of shape (n,)
         Absolute error of each method on each image, in the same order.
+    units : array-like of shape (n,), int, optional
+        Unit of each image; default: each is its own.
     n_flips : int, default=9999
         Sign vectors drawn; all 2^n are used where there are no more.
-    n_boot : int, default=2000
-        Resamples of images for the interval of the difference.
     seed : int, default=0
-        Seed of the signs and of the resamples.
+        Seed of the signs.
 
     Returns
     -------
     DifferenceTest
-        With a p-value of 1 where the errors never differ; it is never 0.
+        With a p-value of 1 where the errors never differ; it is never 0. The interval is that of
+        `mean_interval`: NaN where all differences are equal.
 
     Raises
     ------
     InputError
-        The arrays differ in length, are empty or not finite, or `n_flips` or `n_boot` is not positive.
+        The arrays differ in length, are empty or not finite, `units` is not an integer for each image, or
+        `n_flips` is not positive.
 
     References
     ----------
@@ -252,18 +252,18 @@ def sign_flip_test(
         raise InputError("errors must be finite numbers")
     if n_flips < 1:
         raise InputError(f"n_flips must be at least 1, got {n_flips}")
-    interval = bootstrap_interval(d, n_boot=n_boot, seed=seed)
-    changing = d[d != 0]
+    interval = mean_interval(d, units=units)
+    sums = sum_by_unit(d, number_units(units, len(d)))
+    changing = sums[sums != 0]
     n, total = len(changing), abs(float(changing.sum()))
     # Sums that differ by rounding errors only count as equal.
     least = total - 1e-9 * float(np.abs(changing).sum())
     if n < 60 and 2**n <= n_flips + 1:
-        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        p_value = float((np.abs(signs @ changing) >= least).mean())
+        p_value = float((np.abs(all_signs(n) @ changing) >= least).mean())
     else:
         # `scipy.stats.permutation_test` draws the same kind of sample, and takes 12 to 25 times as long.
         rng = np.random.default_rng(seed)
-        step = max(1, 4_000_000 // n)
+        step = max(1, _TOGETHER // n)
         hits = 0
         for done in range(0, n_flips, step):
             signs = rng.integers(0, 2, (min(step, n_flips - done), n), dtype=np.int8)
@@ -272,13 +272,6 @@ def sign_flip_test(
     return DifferenceTest(p_value, interval.value, interval.low, interval.high, cohens_d_z(d))
 
 
-def _pair(correct_a, correct_b) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(correct_a), np.asarray(correct_b)
-    if a.ndim != 1 or a.shape != b.shape or not len(a):
-        raise InputError(
-            "two methods are compared on the same images, at least one: "
-            f"got results of shape {a.shape} and {b.shape}"
-        )
-    if a.dtype != bool or b.dtype != bool:
-        raise InputError(f"results must be boolean (right or wrong), got {a.dtype} and {b.dtype}")
-    return a, b
+def all_signs(n: int) -> np.ndarray:
+    """Return every vector of n signs, ndarray of shape (2^n, n)."""
+    return 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)

@@ -22,7 +22,7 @@ from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.precision import Arithmetic
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
 from featx.methods.finetune.training_data import check_integers
-from featx.metrics import Interval, PairedTest, bootstrap_interval, mcnemar_exact
+from featx.metrics import Interval, PairedTest, mcnemar_exact, proportion_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +115,10 @@ def forgetting(
     old, new = before.argmax(axis=1), _logits(network, images, batch_size).argmax(axis=1)
     return Forgetting(
         n=len(images),
-        agreement=bootstrap_interval(new == old, seed=seed),
-        before=None if truth is None else bootstrap_interval(old == truth, seed=seed),
-        after=None if truth is None else bootstrap_interval(new == truth, seed=seed),
-        change=None if truth is None else mcnemar_exact(new == truth, old == truth, seed=seed),
+        agreement=proportion_interval(new == old),
+        before=None if truth is None else proportion_interval(old == truth),
+        after=None if truth is None else proportion_interval(new == truth),
+        change=None if truth is None else mcnemar_exact(new == truth, old == truth),
         predicted_before=old,
         predicted_after=new,
     )

@@ -101,11 +101,11 @@ def _score_methods(
     best = ranked[0] if ranked else 0
     right = [o.labels == truth for o in outcomes]
     # The pairs need p-values only, so nothing is resampled for them.
-    adjusted = adjust_p_values(best, ranked, lambda i, j: mcnemar_exact(right[i], right[j], n_boot=1).p_value)
+    adjusted = adjust_p_values(best, ranked, lambda i, j: mcnemar_exact(right[i], right[j]).p_value)
     results = []
     for i, outcome in enumerate(outcomes):
-        test = mcnemar_exact(right[i], right[best], seed=seed)
-        mid = mcnemar_mid_p(right[i], right[best], n_boot=1).p_value
+        test = mcnemar_exact(right[i], right[best])
+        mid = mcnemar_mid_p(right[i], right[best]).p_value
         about = {"method": outcomes[best].method.name, "p_holm": adjusted.get(i), "p_mid": mid}
         results.append(
             method_result(

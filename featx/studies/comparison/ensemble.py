@@ -75,7 +75,7 @@ class Ensemble:
         adds = []
         for j in everyone:
             without = averaged([other for other in everyone if other != j])[1].argmax(axis=1) == truth
-            adds.append(mcnemar_exact(right, without, seed=cell.seed).to_dict())
+            adds.append(mcnemar_exact(right, without).to_dict())
         self.content: dict[str, Any] = {
             "members": [
                 {
@@ -88,7 +88,7 @@ class Ensemble:
                 for j in everyone
             ],
             "best_member": names[best],
-            "versus_best_member": mcnemar_exact(right, alone[best], seed=cell.seed).to_dict(),
+            "versus_best_member": mcnemar_exact(right, alone[best]).to_dict(),
             "n_held_out": len(rows),
             "seconds": seconds,
         }

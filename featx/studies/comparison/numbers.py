@@ -40,7 +40,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     adjusted = adjust_p_values(
         at,
         competing if best is not None else [],
-        lambda i, j: sign_flip_test(errors[i], errors[j], n_boot=1, seed=options.seed).p_value,
+        lambda i, j: sign_flip_test(errors[i], errors[j], seed=options.seed).p_value,
     )
     for i, method in enumerate(methods):
         if i != at:
