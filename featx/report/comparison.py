@@ -19,6 +19,7 @@ from featx.report.table import (
     Cell,
     Column,
     Table,
+    capitalized,
     competing,
     describe_test,
     format_three,
@@ -26,7 +27,7 @@ from featx.report.table import (
     make_table,
     number_column,
 )
-from featx.report.verdict import verdict_view
+from featx.report.verdict import NOTHING, nothing_view, verdict_view
 from featx.results import (
     ALPHA,
     ComparisonResult,
@@ -35,7 +36,6 @@ from featx.results import (
     Repeats,
     advise,
     best_method,
-    recommended,
 )
 from featx.results.formats import format_joules, format_number, format_points, format_seconds
 
@@ -47,32 +47,35 @@ ADDS = "top-1 of the ensemble - of the ensemble without it, points"
 def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
     """Show which classifier to use, how sure that is, what it costs, and where it goes wrong."""
     data = result.dataset
-    pick, best = recommended(result.methods), best_method(result.methods)
+    pick, best = result.recommended(), result.best()
     name = str(data.get("name") or "comparison")
     view: dict[str, Any] = {
         "title": f"{name}: which method to use",
         "heading": name,
         "subtitle": _subtitle(result, [f"{len(data['classes'])} classes"] if data.get("classes") else []),
         "alpha": ALPHA,
+        "units": capitalized(result.units_note),
         "n_methods": len(result.methods),
-        "pick": None,
+        "shown": None,
         "advice": result.advice or advise(result.methods, data.get("n_test") or 0),
         "data_checks": data_checks_view(result, thumbnails),
         "training": _training_figures(result),
         "how": comparison_provenance(result),
     }
-    if pick is None or best is None:
+    if best is None:
         return view
-    other = best_method(m for m in result.methods if m.kind != pick.kind and m.mistakes)
+    # Without a recommendation, the page is about the best method.
+    shown = best if pick is None else pick
+    other = best_method(m for m in result.methods if m.kind != shown.kind and m.mistakes)
     return view | {
-        "pick": pick.title,
-        "verdict": verdict_view(result, best, pick),
+        "shown": shown.title,
+        "verdict": nothing_view(result, best) if pick is None else verdict_view(result, best, pick),
         "methods": methods_table(result.methods, best, pick),
         "repeats": _repeats_view(result.repeats),
         "ensemble": _ensemble(result.ensemble),
-        "cost": _cost(result, best, pick),
-        "errors": errors_view(result, pick),
-        "mistakes": confident_mistakes(pick, other, thumbnails),
+        "cost": _cost(result, best, shown),
+        "errors": errors_view(result, shown),
+        "mistakes": confident_mistakes(shown, other, thumbnails),
     }
 
 
@@ -120,13 +123,15 @@ def _members(members: list[dict[str, Any]]) -> Table:
 
 
 def _difference(test: Mapping[str, float]) -> Cell:
-    points, low, high = (format_points(test[name]) for name in ("difference", "low", "high"))
-    return Cell(f"{points} [{low}, {high}]", describe_test(test["p_value"], test["p_value"] <= ALPHA))
+    """Show a difference with the interval that goes with its p-value; older files have no adjusted ones."""
+    kind = "_adjusted" if "p_adjusted" in test else ""
+    points, low, high = (format_points(test[name]) for name in ("difference", f"low{kind}", f"high{kind}"))
+    return Cell(f"{points} [{low}, {high}]", describe_test(test["p_adjusted" if kind else "p_value"]))
 
 
-def _cost(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> dict[str, Any] | None:
+def _cost(result: ComparisonResult, best: MethodResult, shown: MethodResult) -> dict[str, Any] | None:
     """Show accuracy against training time; None when fewer than two methods have a cost."""
-    plot = cost_plot(result.methods, (pick, best))
+    plot = cost_plot(result.methods, (shown, best))
     if plot is None:
         return None
     counted = [m for m in competing(result.methods) if not math.isnan(m.energy)]
@@ -164,16 +169,20 @@ def _training_figures(result: ComparisonResult) -> list[dict[str, Any]]:
 
 def regression_view(result: RegressionResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
     """Show which regressor to use, how sure that is, and where it is furthest off."""
-    best = result.best()
+    best, pick = result.best(), result.recommended()
     task = str(result.dataset.get("task") or "number")
     name = str(result.dataset.get("name") or "comparison")
     drawn = best if result.predictions else None
+    use = "Use with caution" if "Warning:" in result.advice else "Recommended"
     return {
         "title": f"{name}: how to predict {task}",
         "heading": f"{name}: {task}",
         "subtitle": _subtitle(result, []),
-        "doubt": best is None or "Warning:" in result.advice,
-        "pick": "No verdict" if best is None else best.title,
+        "doubt": pick is None or "Warning:" in result.advice,
+        "use": "" if pick is None else use,
+        "pick": NOTHING if pick is None else pick.title,
+        "shown": "" if best is None else best.title,
+        "units": capitalized(result.units_note),
         "advice": result.advice,
         "warnings": result.warnings,
         "alpha": ALPHA,
@@ -234,5 +243,5 @@ def _task_view(name: str, result: ComparisonResult, folder: str) -> dict[str, An
 def _task_table(result: ComparisonResult) -> Table | None:
     if isinstance(result, RegressionResult):
         return regression_table(result)
-    best, pick = best_method(result.methods), recommended(result.methods)
-    return None if best is None or pick is None else methods_table(result.methods, best, pick)
+    best = result.best()
+    return None if best is None else methods_table(result.methods, best, result.recommended())

@@ -26,7 +26,8 @@ def data_checks_view(result: ComparisonResult, thumbnails: Thumbnails) -> dict[s
     leaks, two_labels, alike = checks["leaks"], checks["two_labels"], checks["alike"]
     labels = checks["label_errors"] or {"images": 0, "list": [], "agreement": 0.0}
     counts = leaks["test_images"], two_labels["pictures"], labels["images"], alike["pairs"]
-    if not any(counts):
+    copies, predictable = checks.get("copies_in_test", 0), labels.get("predictable", True)
+    if not any(counts) and not copies and predictable:
         return None
     return {
         "hashed": checks["hashed"],
@@ -48,7 +49,10 @@ def data_checks_view(result: ComparisonResult, thumbnails: Thumbnails) -> dict[s
             )
             for picture in two_labels["list"][:SHOWN]
         ],
+        "copies": copies,
         "labels": labels["images"],
+        "predictable": predictable,
+        "chance": f"{100 * labels.get('chance', 0.0):.1f}",
         "agreement": f"{100 * labels['agreement']:.1f}",
         "doubted": [
             tile(

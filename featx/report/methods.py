@@ -29,8 +29,8 @@ CAPTION = "All methods on the same test images, the best first"
 WHAT = "mean over splits"
 
 
-def methods_table(methods: Sequence[MethodResult], best: MethodResult, pick: MethodResult) -> Table:
-    """Return the table of classifiers: `best` has the highest top-1, `pick` is recommended."""
+def methods_table(methods: Sequence[MethodResult], best: MethodResult, pick: MethodResult | None) -> Table:
+    """Return the table of classifiers: `best` has the highest top-1, `pick` (if any) is recommended."""
 
     def chips(m: MethodResult) -> list[tuple[str, str]]:
         return [("use", "use this")] * (m is pick) + [("best", "highest")] * (m is best)
@@ -52,7 +52,7 @@ def methods_table(methods: Sequence[MethodResult], best: MethodResult, pick: Met
 
 def regression_table(result: RegressionResult) -> Table:
     """Return the table of regressors, the best first."""
-    best = result.best()
+    best, pick = result.best(), result.recommended()
     columns = [
         _name(result.methods, lambda m: [("best", "best")] * (m is best)),
         _drawn("r2", "R²", result.methods, best.metric("r2") if best is not None else None),
@@ -64,7 +64,7 @@ def regression_table(result: RegressionResult) -> Table:
         _metric("spearman", short="Spearman", minor=True),
         _per_image(),
     ]
-    return make_table(columns, result.ranked(), kind=kind_of, picked=best, caption=CAPTION)
+    return make_table(columns, result.ranked(), kind=kind_of, picked=pick, caption=CAPTION)
 
 
 def repeats_table(repeats: Repeats) -> Table:

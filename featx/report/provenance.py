@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from featx.report.table import Table, plain_table
+from featx.report.table import Table, capitalized, plain_table
 from featx.results import ALPHA, ComparisonResult, RegressionResult, StudyResult
-from featx.results.formats import format_seconds
+from featx.results.advice import points_in_text
+from featx.results.formats import format_number, format_seconds
 
 SHOWN_FAILURES = 200
 SHOWN_TEXT = 1_000
@@ -73,17 +74,21 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
         "Split": "drawn" if number and split == "drawn" else SPLIT.get(split, split),
         "Training images a class": format_count_range(data.get("n_per_class_train")),
         "Test images a class": format_count_range(data.get("n_per_class_test")),
+        "Groups a class, each of one class only": format_count_range(result.units.get("groups_per_class")),
         "Seed": result.seed if result.repeats is None else f"{result.seed}, of this page’s own split",
     }
     test = "exact paired tests (McNemar) against the highest method"
     if number:
         test = "paired sign-flip tests of the absolute errors against the lowest mean absolute error"
+    adjusted = any(m.versus_best and m.versus_best.get("p_adjusted") is not None for m in result.methods)
+    how = "together (max-T over joint sign flips)" if adjusted else "by Holm's method"
+    units = f"{capitalized(result.units_note)}. " if result.units_note else ""
     lead = (
         "Every method saw the same training images and was scored once on the same test images; "
         "hyperparameters were chosen on training images only. Intervals are 95 % intervals over test images. "
-        f"p-values are of {test}, adjusted by Holm's method for all pairs of methods that compete (a "
-        f"reference’s is not adjusted), and read at {ALPHA:.2f}. The {'best' if number else 'highest'} of "
-        "several scores on the same images is slightly optimistic. Time to train is extraction and fit."
+        f"{units}p-values are of {test}, adjusted for all pairs of methods that compete {how}, and read at "
+        f"{ALPHA:.2f}; a reference’s is not adjusted. {_on_choice(result)} "
+        "Time to train is extraction and fit."
     )
     methods = [
         (
@@ -98,6 +103,16 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     table = plain_table(("method", "hyperparameters", "extract", "fit", "notes"), methods)
     details = [Detail("Hyperparameters, times and notes", table)]
     return how_it_was_done(result, lead, facts, result.spaces, details)
+
+
+def _on_choice(result: ComparisonResult) -> str:
+    """Say how much the choice of the best method on the test images flatters it."""
+    best = "best" if isinstance(result, RegressionResult) else "highest"
+    optimism = (result.selection or {}).get("optimism")
+    if optimism is None:
+        return f"The {best} of several scores on the same images is slightly optimistic."
+    by = format_number(optimism) if isinstance(result, RegressionResult) else points_in_text(optimism)
+    return f"The {best} of several scores on the same images is too good by about {by} (bootstrap)."
 
 
 def describe_forward_passes(n: int) -> str:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from featx.metrics import METRICS
 from featx.report.table import capitalized
 from featx.results import ComparisonResult, MethodResult, best_method
-from featx.results.advice import describe, in_text, tied
-from featx.results.formats import format_p, format_points, format_seconds
+from featx.results.advice import describe, in_text, points_in_text, tied
+from featx.results.formats import format_p, format_points, format_seconds, p_in_text
+from featx.results.selection import BY_TRAINING, FineTuningTest
 
 
 class Fact(NamedTuple):
@@ -19,6 +20,24 @@ class Fact(NamedTuple):
     big: str
     small: str
     words: bool = False
+
+
+#: The headline where no method is recommended.
+NOTHING = "Nothing to recommend"
+
+
+def nothing_view(result: ComparisonResult, best: MethodResult) -> dict[str, Any]:
+    """Show that no method is recommended, and how far the best one gets."""
+    accuracy = _accuracy(result, best)
+    facts = [accuracy._replace(name=f"{accuracy.name} of the best"), *_reference(result, best)]
+    return {
+        "use": "",
+        "doubt": True,
+        "headline": NOTHING,
+        "facts": facts,
+        "advice": capitalized(result.advice.removeprefix(f"{NOTHING}: ")),
+        "warnings": [w for w in result.warnings if w],
+    }
 
 
 def verdict_view(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> dict[str, Any]:
@@ -44,8 +63,12 @@ def _accuracy(result: ComparisonResult, pick: MethodResult) -> Fact:
     top1, n = pick.metric("top1"), result.dataset.get("n_test")
     sure = f"95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f} %" if math.isfinite(top1.low) else ""
     tests = f"{n:,} test images" if n else ""
+    optimism, choice = (result.selection or {}).get("optimism"), ""
+    if pick is result.best() and optimism is not None and math.isfinite(optimism):
+        methods = (result.selection or {})["methods"]
+        choice = f"the best of {methods}, by chance about {points_in_text(optimism)} too high"
     title = capitalized(METRICS["top1"].title)
-    return Fact(title, f"{100 * top1.value:.1f} %", ", ".join(filter(None, (sure, tests))))
+    return Fact(title, f"{100 * top1.value:.1f} %", ", ".join(filter(None, (sure, tests, choice))))
 
 
 def _fine_tuning(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> Fact:
@@ -55,6 +78,8 @@ def _fine_tuning(result: ComparisonResult, best: MethodResult, pick: MethodResul
     name = "Against fine-tuning" if pick.kind == "probe" else "Against frozen features"
     if other is None:
         return Fact(name, "not measured", "no such method was run", words=True)
+    if result.fine_tuning is not None:
+        return _fair_pair(result, result.fine_tuning)
     test = other if best is pick else pick
     gap = pick.top1 - other.top1
     p = format_p(test.p_adjusted)
@@ -64,6 +89,22 @@ def _fine_tuning(result: ComparisonResult, best: MethodResult, pick: MethodResul
     if not math.isnan(test.p_value) and tied(test, best):
         return Fact(name, "No difference shown", small, words=True)
     return Fact(name, f"{format_points(gap)} points", small)
+
+
+def _fair_pair(result: ComparisonResult, pair: FineTuningTest) -> Fact:
+    """Compare fine-tuning with frozen features by the one pair that was chosen for it."""
+    tuned, probe = (
+        next(m for m in result.methods if (m.name, m.backbone) == (name, pair.backbone))
+        for name in (pair.mode, pair.probe)
+    )
+    chosen = "chosen by the training images" if pair.chosen_by == BY_TRAINING else "the best on these images"
+    both = f"{in_text(tuned)} {100 * tuned.top1:.1f} %, {in_text(probe)} {100 * probe.top1:.1f} %"
+    small = f"{both}, each {chosen}, {p_in_text(pair.p)}"
+    if pair.shown:
+        return Fact("Gain of fine-tuning", f"{format_points(pair.difference)} points", small)
+    if math.isfinite(pair.detectable):
+        small += f"; {points_in_text(pair.detectable)} would be shown (80 % power)"
+    return Fact("Gain of fine-tuning", "No difference shown", small, words=True)
 
 
 def _time(result: ComparisonResult, pick: MethodResult) -> Fact:

@@ -40,10 +40,24 @@ and shows it. Nothing here knows how a number was made.
 ``ensemble``              null, or object: what each backbone adds to the method ``"ensemble"``, the weighted
                           average of the best probe of each: ``members`` (list of ``backbone``,
                           ``classifier``, ``weight``, ``top1``, and ``adds``: ``{p_value, difference, low,
-                          high}``, the ensemble against the one without that member), ``best_member`` (with
-                          the highest top-1), ``versus_best_member`` (the ensemble against it, likewise),
+                          high, p_adjusted, low_adjusted, high_adjusted, detectable}``, the ensemble against
+                          the one without that member, adjusted for all tests of the ensemble),
+                          ``best_member`` (with the highest top-1), ``versus_best_member`` (the ensemble
+                          against it, likewise),
                           ``n_held_out`` (training images whose out-of-fold probabilities the weights were
                           fitted to; 0: equal weights) and ``seconds`` (fitting the weights)
+``fine_tuning``           null, or object: one probe against one mode of fine-tuning, each chosen without the
+                          test images: ``probe``, ``mode`` (names of methods), ``backbone``, ``chosen_by``
+                          (``"training images"``, or ``"test images"`` where none could be held out),
+                          ``probe_score`` (of cross-validation), ``mode_score`` (validation accuracy; both
+                          null where the test images chose), ``p_value``, ``difference`` (top-1 of the mode -
+                          of the probe), ``low``, ``high``, ``effect`` as in ``versus_best``,
+                          ``detectable`` (the smallest difference that would be shown with 80 % power), and,
+                          where the test images chose, ``p_adjusted``, ``low_adjusted``, ``high_adjusted``
+                          for all pairs (else null)
+``selection``             null, or object: ``methods``, how many compete, and ``optimism``, the expected
+                          excess of the best one's metric over its true value that comes from choosing the
+                          best on the same images (bootstrap)
 ========================  ==================================================================================
 
 One method:
@@ -66,16 +80,22 @@ One method:
 ``joules``                object: ``extract`` and ``fit``, the energy that the whole machine used meanwhile,
                           by its counters; null where it has none, and for embeddings that all came from the
                           cache. ``energy`` of ``environment`` says what was counted
-``versus_best``           null for the best method, else ``{p_value, p_holm, p_mid, difference, low, high,
-                          effect, method}``: an exact paired test of top-1 on the same test images
-                          (McNemar's); ``p_holm`` = the p-value adjusted by Holm's method for all pairs of
-                          methods that compete, as the best one is chosen on the same images (null for a
-                          reference): where it is 0.05 or more, no difference is shown; ``p_mid`` = the mid-p
-                          value, not adjusted, for information only (the exact test is conservative where
-                          methods disagree on few images); ``difference`` = this method - the best one, with
-                          its 95 % interval; ``effect`` = Cohen's g: among the images on which the two
-                          disagree, the share that this method has right, - 1/2; ``method`` = the name of the
-                          best one
+``versus_best``           null for the best method, else ``{p_value, p_adjusted, p_holm, p_mid, difference,
+                          low, high, low_adjusted, high_adjusted, detectable, effect, method}``: an exact
+                          paired test of top-1 on the same test images (McNemar's; with units, sign flips of
+                          units); ``p_adjusted`` = the p-value adjusted for all pairs of methods that compete,
+                          as the best one is chosen on the same images (step-down max-T; missing for a
+                          reference): where it is 0.05 or more, no difference is shown; ``p_holm`` = the same
+                          by Holm's method (null for a reference); ``p_mid`` = the mid-p value, not adjusted,
+                          for information only (the exact test is conservative where methods disagree on few
+                          images); ``difference`` = this method - the best one, with its 95 % interval
+                          ``low`` to ``high``, and ``low_adjusted`` to ``high_adjusted``, which hold for all
+                          pairs together with 95 %; ``detectable`` = the smallest difference that
+                          ``p_adjusted`` would show with 80 % power; ``effect`` = Cohen's g: among the images
+                          on which the two disagree, the share that this method has right, - 1/2; ``method``
+                          = the name of the best one
+``versus_references``     null for a reference, else object: name of each reference -> one-sided p-value that
+                          this method is better, adjusted for all methods and references (max-T)
 ``confusion``             counts, rows true, columns predicted; of more than 200 classes an object of the
                           cells that are not 0: ``n_classes``, and the lists ``rows`` (true), ``columns``
                           (predicted) and ``counts``
@@ -100,7 +120,8 @@ One method:
                           ``means`` = object of ``{value, low, high}``, the mean over splits with a 95 %
                           interval; ``seconds`` = list, the fit on each split; ``earlier_run`` = list, as
                           above for each split; ``versus_best`` = null for the best mean, else as above
-                          without ``p_mid``, of the corrected resampled t-test (Nadeau and Bengio 2003),
+                          with ``p_value``, ``p_holm``, ``difference``, ``low``, ``high``, ``effect`` and
+                          ``method`` only, of the corrected resampled t-test (Nadeau and Bengio 2003),
                           ``effect`` being Cohen's d_z of the differences over splits
 ========================  ==================================================================================
 
@@ -120,13 +141,17 @@ or null):
                           ``top1``, a list of ``{name, backbone, all, without}``: top-1 on all test images,
                           and without these
 ``copies_in_train``       training images that are a copy of another one
+``copies_in_test``        likewise, of the test images
 ``two_labels``            object: ``pictures``, how many come with more than one label; ``list`` of lists of
                           ``{id, label, part}``
 ``alike``                 object: ``pairs``, how many are alike by hashes or by embeddings alone; ``list`` of
                           ``{first, second, kind, distance, bits}``; those across the split come first
 ``label_errors``          null, or object: ``images``, how many labels are likely wrong; ``agreement``, the
-                          share of all labels that the judging model agrees with; ``list`` of ``{id, part,
-                          given, suggested, confidence, self_confidence}``, the likeliest first
+                          share of all labels that the judging model agrees with; ``chance``, the share of
+                          the largest class; ``p_value`` of the paired test of the two; ``predictable``,
+                          whether the agreement is shown to be higher (if not, no label is listed); ``list``
+                          of ``{id, part, given, suggested, confidence, self_confidence}``, the likeliest
+                          first
 ``notes``                 list of sentences, empty when nothing was found
 ``seconds``               time that the checks took
 ========================  ==================================================================================
@@ -155,6 +180,7 @@ from featx.results.methods import (
 )
 from featx.results.regression import NO_FINE_TUNING, RegressionResult, advise_numbers
 from featx.results.repeats import RepeatedMethod, Repeats
+from featx.results.selection import FineTuningTest
 from featx.results.writing import write_atomically
 
 __all__ = [
@@ -176,6 +202,7 @@ __all__ = [
     "DetectorResult",
     "DomainMethod",
     "DomainResult",
+    "FineTuningTest",
     "MethodResult",
     "Mistake",
     "RegressionResult",

@@ -2,52 +2,93 @@
 
 The rule:
 
-1. The best method is the one with the highest top-1 (:func:`featx.results.best_method`).
-2. If that is a fine-tuned baseline, the most accurate probe that cannot be told apart from it and is no
-   slower to train is recommended instead. Not told apart: an exact paired test on the same test images has
-   p >= 0.05, adjusted by Holm's method for all pairs of competing methods.
-3. A difference that is not significant is called "no difference shown", with its interval, never "equal".
-4. If the comparison was repeated over splits, a warning says when another method's mean is shown to be better
-   (corrected resampled t-test, adjusted in the same way).
+1. A method may be recommended if it is shown to be better than the majority class, and its top-1 is above
+   that of the raw pixels (:func:`featx.results.methods.admitted`). If there is none, nothing is recommended.
+2. The best method is the one with the highest top-1. The test images chose it, so its top-1 flatters it; the
+   advice says by how much.
+3. An ensemble is recommended only if every single method is shown to be worse.
+4. A fine-tuned baseline is recommended only if fine-tuning is shown to be better than frozen features, or is
+   faster to train. One pair is tested for this: the probe and the fine-tuned baseline that the training
+   images choose, by cross-validation and by validation. (The best of many probes against the best of few
+   baselines on the same test images would favour the probes.) It is also shown if the best probe is shown to
+   be worse than the best method in the tests of all pairs, which allow for the choice.
+5. Methods are told apart by tests of all pairs of competing methods together, with adjusted p < 0.05. A
+   difference that is not shown is called so, with its interval and the difference that would have been shown,
+   never "equal".
+6. If the comparison was repeated over splits, a warning says when another method's mean is shown to be better
+   (corrected resampled t-test, adjusted by Holm's method for all pairs).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from featx.metrics import METRICS
+from featx.metrics import METRICS, Interval
 from featx.results.formats import format_joules, format_metric, format_points, format_seconds, p_in_text
-from featx.results.methods import ALPHA, MethodResult, best_method, number_of, ranked_methods
+from featx.results.methods import (
+    ALPHA,
+    ENSEMBLE,
+    MethodResult,
+    admitted,
+    best_method,
+    number_of,
+    shown_above,
+    worth,
+)
 from featx.results.repeats import Repeats
+from featx.results.selection import BY_TRAINING, FineTuningTest
 
 FEW_TEST_IMAGES = 100  # below this an interval of top-1 is often 10 points wide or more
 
 
-def recommended(methods: Iterable[MethodResult]) -> MethodResult | None:
-    """Return the method to use by the rule of this module; None if all are references."""
-    methods = list(methods)
-    best = best_method(methods)
-    if best is None or best.kind == "probe":
+def recommended(
+    methods: Iterable[MethodResult], fine_tuning: FineTuningTest | None = None
+) -> MethodResult | None:
+    """Return the method to use by the rule of this module; None if no method may be recommended."""
+    pool = admitted(methods)
+    single = [m for m in pool if m.name != ENSEMBLE]
+    if not single:
+        return None
+    if pool[0] not in single:  # compared by identity or by all fields, an ensemble is not among them
+        close = [m for m in single if tied(m, pool[0])]
+        if not close:
+            return pool[0]
+        single = [close[0], *(m for m in single if m is not close[0])]
+    best = single[0]
+    if best.kind == "probe" or (fine_tuning is not None and fine_tuning.shown and fine_tuning.difference > 0):
         return best
-    for probe in ranked_methods(m for m in methods if m.kind == "probe"):
+    for probe in (m for m in single if m.kind == "probe"):
         if tied(probe, best) and not probe.cost > best.cost:
             return probe
     return best
 
 
-def advise(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None) -> str:
+def advise(
+    methods: Iterable[MethodResult],
+    n_test: int,
+    repeats: Repeats | None = None,
+    *,
+    fine_tuning: FineTuningTest | None = None,
+    optimism: float | None = None,
+) -> str:
     """Say in one paragraph what to use, how sure that is, what fine-tuning gained and cost, and warn.
 
     `methods` are those of one comparison, with ``versus_best`` for all but the best; `n_test` counts the
-    test images; `repeats` has the same methods over several splits.
+    test images; `repeats` has the same methods over several splits; `fine_tuning` is the test of fine-tuning
+    against frozen features, and `optimism` the expected excess of the best top-1.
     """
     methods = list(methods)
-    best, pick = best_method(methods), recommended(methods)
-    if best is None or pick is None:
+    best, pick = best_method(methods), recommended(methods, fine_tuning)
+    if best is None:
         return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
+    if pick is None:
+        return " ".join([why_nothing(methods, best), *on_few_images(n_test)])
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
-    said.append(_on_fine_tuning(methods, best, pick))
+    if pick is best:
+        competing = sum(not m.is_reference for m in methods)
+        said.extend(on_choice(competing, optimism))
+    said.append(_on_fine_tuning(methods, best, pick, fine_tuning))
     said.extend(_on_other_probes(methods, best, pick))
     said.extend(on_splits(repeats, pick))
     said.extend(_warnings(methods, best, pick, n_test))
@@ -55,8 +96,27 @@ def advise(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None
 
 
 def tied(method: MethodResult, best: MethodResult) -> bool:
-    """Return whether the paired test shows no difference between a method and the best one."""
+    """Whether no difference from the best method is shown."""
     return method is best or method.p_adjusted >= ALPHA
+
+
+def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "top1") -> str:
+    """Say why no method is recommended, by the reference that the best one does not beat."""
+    title, value = METRICS[metric].title, format_metric(metric, best.metric(metric))
+    references = [m for m in methods if m.is_reference and math.isfinite(worth(m, metric))]
+    for reference in sorted(references, key=lambda m: -worth(m, metric)):
+        above = worth(best, metric) > worth(reference, metric)
+        if above and shown_above(best, reference) is not False:
+            continue
+        failed = "is shown to be better" if above else "is better"
+        p = (best.versus_references or {}).get(reference.name)
+        tested = f", adjusted {p_in_text(p)}" if p is not None and above else ""
+        return (
+            f"Nothing to recommend: no method {failed} than the reference, {in_text(reference)}. The best, "
+            f"{describe(best)}, has {title} {value}, the reference "
+            f"{format_metric(metric, Interval(reference.metric(metric).value))}{tested}."
+        )
+    return "Nothing to recommend: the best method is not shown to be better than every reference."
 
 
 def describe(method: MethodResult) -> str:
@@ -74,7 +134,9 @@ def in_text(method: MethodResult) -> str:
     return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 
-def _on_fine_tuning(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> str:
+def _on_fine_tuning(
+    methods: list[MethodResult], best: MethodResult, pick: MethodResult, pair: FineTuningTest | None
+) -> str:
     tuned = pick if pick.kind == "finetune" else best_method(m for m in methods if m.kind == "finetune")
     probe = pick if pick.kind == "probe" else best_method(m for m in methods if m.kind == "probe")
     if tuned is None:
@@ -83,8 +145,10 @@ def _on_fine_tuning(methods: list[MethodResult], best: MethodResult, pick: Metho
         return "No probe on frozen features was run, so this does not say whether fine-tuning was needed."
     # One of the two is the best method or shares its rank, so the other carries the paired test.
     test = probe if best.kind == "finetune" else tuned
-    gap = _gap(test, flip=test is probe)
     shown = not tied(test, best)
+    if pair is not None and (pair.shown or not shown):
+        return _on_pair(methods, pair)
+    gap = _gap(test, flip=test is probe)
     if math.isnan(test.p_value):
         said = (
             f"{tuned.title} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}; not tested in pairs."
@@ -106,23 +170,78 @@ def _on_fine_tuning(methods: list[MethodResult], best: MethodResult, pick: Metho
     return " ".join(filter(None, [said, _cost(tuned, probe)]))
 
 
+def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
+    """Say what the test of one fine-tuned baseline against one probe shows."""
+    tuned, probe = (
+        next(m for m in methods if (m.name, m.backbone) == (name, pair.backbone))
+        for name in (pair.mode, pair.probe)
+    )
+    if not pair.shown:
+        said = "No difference between fine-tuning and frozen features is shown"
+    else:
+        said = "Fine-tuning paid off" if pair.difference > 0 else "Fine-tuning did not pay"
+    how = "" if pair.p_adjusted is None else "adjusted "
+    parts = [f"{format_points(pair.difference)} points", f"{how}{p_in_text(pair.p)}"]
+    if math.isfinite(pair.gain.low):
+        bounds = f"{format_points(pair.gain.low)} to {format_points(pair.gain.high)}"
+        parts.insert(1, f"{how}95 % interval {bounds}")
+    by = "each chosen by the training images alone"
+    if pair.chosen_by != BY_TRAINING:
+        by = "each the best on these test images, as no training image could be held out to choose by"
+    said = (
+        f"{said}: {in_text(tuned)} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}, {by} "
+        f"({', '.join(parts)})."
+    )
+    power = [] if pair.shown else on_power(pair.detectable)
+    return " ".join(filter(None, [said, *power, _cost(tuned, probe)]))
+
+
+def points_in_text(difference: float) -> str:
+    """Write the size of a difference of accuracies: ``2.1 points``."""
+    return f"{format_points(abs(difference), signed=False)} points"
+
+
+def largest_detectable(methods: Iterable[MethodResult]) -> float:
+    """Return the difference from the best method that would be shown of any of these, or NaN."""
+    return max((m.detectable for m in methods if math.isfinite(m.detectable)), default=math.nan)
+
+
+def on_choice(
+    n_methods: int, optimism: float | None, form: Callable[[float], str] = points_in_text
+) -> list[str]:
+    """Say how much the choice on the test images flatters the best method; nothing if it is not known."""
+    if optimism is None or not math.isfinite(optimism) or n_methods < 2:
+        return []
+    return [
+        f"It is the best of {n_methods} methods, and choosing it on these images flatters it by about "
+        f"{form(optimism)}."
+    ]
+
+
+def on_power(detectable: float, form: Callable[[float], str] = points_in_text) -> list[str]:
+    """Say which difference would be shown; nothing if it is not known."""
+    if not math.isfinite(detectable):
+        return []
+    return [f"With these images, a difference of {form(detectable)} would be shown with 80 % power."]
+
+
 def _gap(test: MethodResult, flip: bool) -> str:
     """Return fine-tuning - probe in points; `flip` where the test has probe - fine-tuning."""
-    difference, low, high = (number_of(test.versus_best, k) for k in ("difference", "low", "high"))
+    gain = test.difference
     if flip:
-        difference, low, high = -difference, -high, -low
+        gain = Interval(-gain.value, -gain.high, -gain.low)
     parts = []
-    if math.isfinite(difference):
-        parts.append(f"{format_points(difference)} points")
-    if math.isfinite(low) and math.isfinite(high):
-        parts.append(f"95 % interval {format_points(low)} to {format_points(high)}")
+    if math.isfinite(gain.value):
+        parts.append(f"{format_points(gain.value)} points")
+    if math.isfinite(gain.low) and math.isfinite(gain.high):
+        both = "adjusted " if math.isfinite(number_of(test.versus_best, "low_adjusted")) else ""
+        parts.append(f"{both}95 % interval {format_points(gain.low)} to {format_points(gain.high)}")
     return ", ".join([*parts, _p(test)])
 
 
 def _p(test: MethodResult) -> str:
     """Return ``p = 0.12``, or ``adjusted p = 0.12`` where it was adjusted."""
-    adjusted = "" if math.isnan(number_of(test.versus_best, "p_holm")) else "adjusted "
-    return adjusted + p_in_text(test.p_adjusted)
+    return ("adjusted " if test.is_adjusted else "") + p_in_text(test.p_adjusted)
 
 
 def _cost(tuned: MethodResult, probe: MethodResult) -> str:
@@ -187,12 +306,13 @@ def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: Meth
     others = [m for m in methods if m.kind == "probe" and m is not pick]
     if pick is not best or any(math.isnan(m.p_value) for m in others):
         return []
-    same = sum(tied(m, best) for m in others)
+    same = [m for m in others if tied(m, best)]
     if not same:
         return []
+    said = f"{len(same)} of the {len(others)} other probes cannot be told apart from it on these images."
     if len(others) == 1:
-        return ["The other probe cannot be told apart from it on these images."]
-    return [f"{same} of the {len(others)} other probes cannot be told apart from it on these images."]
+        said = "The other probe cannot be told apart from it on these images."
+    return [said, *on_power(largest_detectable(same))]
 
 
 def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
@@ -210,11 +330,11 @@ def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: Met
 def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResult, n_test: int) -> list[str]:
     said = []
     for reference in (m for m in methods if m.is_reference and math.isfinite(m.top1)):
-        beaten = pick.top1 > reference.top1
-        if best is pick and math.isfinite(reference.p_value):
-            beaten = beaten and reference.p_value < ALPHA
-        else:  # no paired test of these two: the interval must not reach the reference's value
-            beaten = beaten and not pick.metric("top1").low <= reference.top1
+        beaten = shown_above(pick, reference)
+        if beaten is None and best is pick and math.isfinite(reference.p_value):
+            beaten = pick.top1 > reference.top1 and reference.p_value < ALPHA
+        elif beaten is None:  # no paired test of these two: the interval must not reach the reference's value
+            beaten = pick.top1 > reference.top1 and not pick.metric("top1").low <= reference.top1
         if not beaten:
             said.append(warn_of_reference(reference, f"{reference.top1:.3f}"))
     return said + on_few_images(n_test)

@@ -241,6 +241,9 @@ class Result:
 class StudyResult(Result):
     """A result that says how it was made; the package's docstring describes the fields, all keyword-only."""
 
+    #: The images that `units` is about, in words.
+    unit_images: ClassVar[str] = "test images"
+
     forward_passes: int = 0
     failures: list[dict[str, str]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -248,14 +251,6 @@ class StudyResult(Result):
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     seconds_total: float | None = None
     command: str | None = None
-
-
-@dataclass(kw_only=True)
-class AdvisedResult(StudyResult):
-    """A study's result with advice and warnings, also keyword-only."""
-
-    advice: str = ""
-    warnings: list[str] = field(default_factory=list)
     units: dict[str, Any] = field(default_factory=dict, metadata={"json": UnitFacts})
 
     @property
@@ -266,7 +261,15 @@ class AdvisedResult(StudyResult):
             return ""
         kind = "groups" if self.units.get("groups") else "different pictures"
         joined = f", {copies:,} of them {'a copy' if copies == 1 else 'copies'} of another" if copies else ""
-        return f"intervals and tests count {units:,} {kind} as the units of {n:,} test images{joined}"
+        return f"intervals and tests count {units:,} {kind} as the units of {n:,} {self.unit_images}{joined}"
+
+
+@dataclass(kw_only=True)
+class AdvisedResult(StudyResult):
+    """A study's result with advice and warnings, also keyword-only."""
+
+    advice: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     def verdict(self) -> str:
         """Return the `advice`."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
+from featx.results.advice import recommended
 from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
 from featx.results.reading import quoted
 from featx.results.repeats import Repeats
+from featx.results.selection import FineTuningTest, Selection
 from featx.results.tables import Lines, interval_record, metric_column
 from featx.results.writing import json_text
 
@@ -26,11 +28,13 @@ def _versus_best(result: ComparisonResult, m: MethodResult) -> str:
     return "best" if m is result.best() else format_test(m.p_adjusted)
 
 
+#: The numbers of the test against the best method that the CSV file has.
+_TEST = "p_value", "p_holm", "difference", "effect", "p_adjusted", "low_adjusted", "high_adjusted"
 METHOD = Column("method", lambda result, m: m.in_table(result.methods))
 COSTS = (
     Column("fit s", lambda _, m: m.seconds.get("fit"), "{:.1f}"),
     Column("ms/image", lambda _, m: format_milliseconds(m.seconds.get("predict_per_image"))),
-    Column("p vs best (Holm)", _versus_best),
+    Column("adjusted p vs best", _versus_best),
 )
 
 
@@ -60,10 +64,16 @@ class ComparisonResult(AdvisedResult):
     repeats: Repeats | None = None
     hygiene: dict[str, Any] | None = field(default=None, metadata={"json": _DataChecks | None})
     ensemble: dict[str, Any] | None = None
+    fine_tuning: FineTuningTest | None = None
+    selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
 
     def best(self) -> MethodResult | None:
         """Return the method with the best `metric`, references excluded (see `best_method`)."""
         return best_method(self.methods, self.metric)
+
+    def recommended(self) -> MethodResult | None:
+        """Return the method to use (see `featx.results.advice`); None if none may be recommended."""
+        return recommended(self.methods, self.fine_tuning)
 
     def ranked(self) -> list[MethodResult]:
         return ranked_methods(self.methods, self.metric)
@@ -77,7 +87,8 @@ class ComparisonResult(AdvisedResult):
         """Return what was compared on what: ``leaves: 30 training and 10 test images, 2 classes, ...``."""
         data = self.dataset
         sizes = f"{data.get('n_train', '?')} training and {data.get('n_test', '?')} test images"
-        return f"{data.get('name', '')}: {', '.join([sizes, self.task(), *self.networks()])}"
+        said = f"{data.get('name', '')}: {', '.join([sizes, self.task(), *self.networks()])}"
+        return f"{said}; {self.units_note}" if self.units_note else said
 
     def task(self) -> str:
         """Return what is predicted, in a few words."""
@@ -105,8 +116,9 @@ class ComparisonResult(AdvisedResult):
 
         The cells are ``name, title, kind, backbone, image_size``; for each metric ``top1, top1_low,
         top1_high``, ...; ``seconds_extract, seconds_fit, seconds_predict_per_image``; ``joules_extract,
-        joules_fit``; ``p_value_vs_best, p_holm_vs_best, difference_vs_best, effect_vs_best``; ``params`` as
-        JSON text; ``earlier_run``; and of repeated splits ``mean_top1, mean_top1_low, mean_top1_high``, ...
+        joules_fit``; the test against the best method: ``p_value_vs_best``, ``p_holm``, ``difference``,
+        ``effect``, ``p_adjusted``, ``low_adjusted``, ``high_adjusted``; ``params`` as JSON text;
+        ``earlier_run``; and of repeated splits ``mean_top1, mean_top1_low, mean_top1_high``, ...
         """
         metrics = dict.fromkeys(name for m in self.methods for name in m.metrics)
         records = []
@@ -117,7 +129,7 @@ class ComparisonResult(AdvisedResult):
             row |= {f"seconds_{k}": m.seconds.get(k) for k in ("extract", "fit", "predict_per_image")}
             row |= {f"joules_{k}": m.joules.get(k) for k in ("extract", "fit")}
             test = m.versus_best or {}
-            row |= {f"{k}_vs_best": test.get(k) for k in ("p_value", "p_holm", "difference", "effect")}
+            row |= {f"{k}_vs_best": test.get(k) for k in _TEST}
             row |= {"params": json_text(m.params), "earlier_run": m.earlier_run}
             again = self.repeats.of(m.name, m.backbone) if self.repeats is not None else None
             for name, mean in (again.means if again is not None else {}).items():

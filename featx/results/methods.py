@@ -16,6 +16,11 @@ KINDS = ("probe", "finetune", "floor")
 #: Level of the paired tests, two-sided, for all pairs together.
 ALPHA = 0.05
 
+#: References that use no input: no method is recommended that is not shown to be better.
+GUESSES = ("majority", "mean")
+#: The name of the method that averages the probes of several backbones.
+ENSEMBLE = "ensemble"
+
 #: A training history: lists over epochs (and the number "best_epoch").
 Curve = dict[str, Any]
 
@@ -36,11 +41,15 @@ class Test(TypedDict, total=False):
 
     method: str
     p_value: float | None
+    p_adjusted: float | None
     p_holm: float | None
     p_mid: float | None
     difference: float | None
     low: float | None
     high: float | None
+    low_adjusted: float | None
+    high_adjusted: float | None
+    detectable: float | None
     effect: float | None
 
 
@@ -88,10 +97,28 @@ class TestedMethod(Method):
         return number_of(self.versus_best, "p_value")
 
     @property
+    def is_adjusted(self) -> bool:
+        """Whether the p-value was adjusted for all competing pairs; that of a reference is not."""
+        return any(math.isfinite(number_of(self.versus_best, name)) for name in ("p_adjusted", "p_holm"))
+
+    @property
     def p_adjusted(self) -> float:
-        """The p-value adjusted by Holm for all competing pairs; that of a reference is not adjusted."""
-        p = number_of(self.versus_best, "p_holm")
-        return self.p_value if math.isnan(p) else p
+        """The p-value adjusted for all competing pairs: by max-T, else by Holm; else the plain one."""
+        adjusted = (number_of(self.versus_best, name) for name in ("p_adjusted", "p_holm"))
+        return next((p for p in adjusted if math.isfinite(p)), self.p_value)
+
+    @property
+    def difference(self) -> Interval:
+        """This method - the best one, with the interval that goes with `p_adjusted`, or NaN."""
+        kind = "_adjusted" if math.isfinite(number_of(self.versus_best, "p_adjusted")) else ""
+        return Interval(
+            *(number_of(self.versus_best, k) for k in ("difference", f"low{kind}", f"high{kind}"))
+        )
+
+    @property
+    def detectable(self) -> float:
+        """The smallest difference from the best one that would be shown with 80 % power, or NaN."""
+        return number_of(self.versus_best, "detectable")
 
 
 @dataclass
@@ -115,6 +142,7 @@ class MethodResult(TestedMethod):
     metrics: dict[str, Interval] = field(default_factory=dict)
     seconds: dict[str, float | None] = field(default_factory=dict, repr=False)
     versus_best: dict[str, Any] | None = field(default=None, repr=False, metadata={"json": Test | None})
+    versus_references: dict[str, float] | None = field(default=None, repr=False)
     confusion: list[list[int]] | Confusion = field(default_factory=list, repr=False)
     curves: Curve | None = field(default=None, repr=False, metadata={"json": Epochs | None})
     mistakes: list[Mistake] = field(default_factory=list, repr=False)
@@ -171,6 +199,30 @@ def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:
     rows = list(history)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names} or None
+
+
+def admitted(methods: Iterable[MethodResult], metric: str = "top1") -> list[MethodResult]:
+    """Return the methods that may be recommended, the best first: those that beat every reference.
+
+    They are shown to be better than a guess (the majority class, the mean), and their `metric` is better than
+    that of the raw pixels. Older files have no tests against references: their methods must be better only.
+    """
+    methods = list(methods)
+    references = [m for m in methods if m.is_reference and math.isfinite(m.metric(metric).value)]
+
+    def beats(m: MethodResult, reference: MethodResult) -> bool:
+        if not worth(m, metric) > worth(reference, metric):
+            return False
+        return reference.name not in GUESSES or shown_above(m, reference) is not False
+
+    competing = (m for m in ranked_methods(methods, metric) if not m.is_reference)
+    return [m for m in competing if math.isfinite(worth(m, metric)) and all(beats(m, r) for r in references)]
+
+
+def shown_above(method: MethodResult, reference: MethodResult) -> bool | None:
+    """Return whether a method is shown to be better than a reference; None if it was not tested."""
+    p = number_of(method.versus_references, reference.name)
+    return None if math.isnan(p) else p < ALPHA
 
 
 def best_method(methods: Iterable[MethodResult], metric: str = "top1") -> MethodResult | None:

@@ -6,11 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from featx.results.advice import describe, on_few_images, on_splits, warn_of_reference
+from featx.results.advice import (
+    describe,
+    largest_detectable,
+    on_choice,
+    on_few_images,
+    on_power,
+    on_splits,
+    warn_of_reference,
+    why_nothing,
+)
 from featx.results.base import Column
 from featx.results.comparison import COSTS, METHOD, ComparisonResult
 from featx.results.formats import format_metric, format_number
-from featx.results.methods import ALPHA, MethodResult, best_method, worth
+from featx.results.methods import ALPHA, MethodResult, admitted, best_method, shown_above, worth
 from featx.results.repeats import Repeats
 from featx.results.tables import metric_column
 
@@ -27,8 +36,9 @@ class RegressionResult(ComparisonResult):
     ``predictions`` (of the best method) and ``ids``, all over the test images. ``metrics`` of a method are
     ``r2``, ``mae``, ``rmse`` and ``spearman``; ``versus_best`` is a paired sign-flip test of absolute errors
     against the method with the lowest ``mae``, its ``difference`` that of the mean absolute errors (above 0:
-    worse), ``effect`` Cohen's d_z, and no ``p_mid``; ``confusion`` and ``mistakes`` are empty, ``dataset``
-    has no classes.
+    worse), ``effect`` Cohen's d_z, and no ``p_mid``; ``detectable`` and the ``optimism`` of ``selection``
+    have the unit of the number; ``fine_tuning`` is null, ``confusion`` and ``mistakes`` are empty,
+    ``dataset`` has no classes.
     """
 
     kind: ClassVar[str] = "number"
@@ -49,22 +59,43 @@ class RegressionResult(ComparisonResult):
     def task(self) -> str:
         return f"{self.dataset.get('task', 'a number')} is predicted"
 
+    def recommended(self) -> MethodResult | None:
+        return next(iter(admitted(self.methods, "mae")), None)
 
-def advise_numbers(methods: Iterable[MethodResult], n_test: int, repeats: Repeats | None = None) -> str:
-    """Say what to use and how sure that is; parameters as in `featx.results.advise`."""
+
+def advise_numbers(
+    methods: Iterable[MethodResult],
+    n_test: int,
+    repeats: Repeats | None = None,
+    *,
+    optimism: float | None = None,
+) -> str:
+    """Say what to use and how sure that is; parameters as in `featx.results.advise`.
+
+    Nothing is recommended if no regressor is shown to be better than the mean, or none is better than that on
+    the raw pixels.
+    """
     methods = list(methods)
-    best = best_method(methods, "mae")
+    best, pool = best_method(methods, "mae"), admitted(methods, "mae")
     if best is None:
         return "Nothing to recommend: no regressor on frozen features was measured."
-    error = format_metric("mae", best.metric("mae"))
-    r2 = best.metric("r2")
-    said = [f"Use {describe(best)}: mean absolute error {error}, R2 {r2} on {n_test} test images."]
+    if not pool:
+        return " ".join([why_nothing(methods, best, "mae"), *on_few_images(n_test)])
+    pick = pool[0]
+    error, r2 = format_metric("mae", pick.metric("mae")), pick.metric("r2")
+    said = [f"Use {describe(pick)}: mean absolute error {error}, R2 {r2} on {n_test} test images."]
+    if pick is best:
+        said += on_choice(sum(not m.is_reference for m in methods), optimism, format_number)
     others = [m for m in methods if m.kind == "probe" and m is not best]
-    same = sum(m.p_adjusted >= ALPHA for m in others)
-    if same:
-        said.append(f"{same} of the {len(others)} other regressors cannot be told apart from it.")
-    said.extend(on_splits(repeats, best))
+    same = [m for m in others if m.p_adjusted >= ALPHA]
+    if same and pick is best:
+        said.append(f"{len(same)} of the {len(others)} other regressors cannot be told apart from it.")
+        said += on_power(largest_detectable(same), format_number)
+    said.extend(on_splits(repeats, pick))
     for reference in (m for m in methods if m.is_reference):
-        if not (worth(best, "mae") > worth(reference, "mae") and reference.p_adjusted < ALPHA):
+        above = shown_above(pick, reference)
+        if above is None:
+            above = worth(pick, "mae") > worth(reference, "mae") and reference.p_adjusted < ALPHA
+        if not above:
             said.append(warn_of_reference(reference, format_number(reference.metric("mae").value)))
     return " ".join([*said, *on_few_images(n_test)])

@@ -18,7 +18,7 @@ from featx.errors import InputError
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
 
-__all__ = ["MOST_IMAGES", "Units", "find_copies", "find_units"]
+__all__ = ["MOST_IMAGES", "Units", "count_groups", "find_copies", "find_units"]
 
 #: With more images, searching all pairs for copies would take too long.
 MOST_IMAGES = 100_000
@@ -90,6 +90,23 @@ def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: 
     links = coo_array((np.ones(n, np.int8), (pictures, n + codes)), shape=(2 * n, 2 * n))
     joined = connected_components(links, directed=False)[1]
     return Units(np.unique(joined[pictures], return_inverse=True)[1].astype(np.int64), grouped, pictures)
+
+
+def count_groups(groups: np.ndarray | None, labels: np.ndarray, n_classes: int) -> list[int] | None:
+    """Return how many groups each class has, if the label follows the group.
+
+    It does where every group of several images has images of one class only: what tells two groups apart
+    (the camera, the background) then tells classes apart as well. Otherwise, and without groups of several
+    images, None.
+    """
+    if groups is None:
+        return None
+    codes = np.unique(groups, return_inverse=True)[1]
+    pairs = np.unique(np.column_stack([codes, labels]), axis=0)
+    n_groups = int(codes.max()) + 1
+    if len(pairs) > n_groups or n_groups == len(codes):
+        return None
+    return np.bincount(pairs[:, 1], minlength=n_classes).tolist()
 
 
 def find_copies(

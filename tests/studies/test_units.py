@@ -7,9 +7,9 @@ import pytest
 
 from featx.analysis.data_checks import NearDuplicates
 from featx.errors import InputError
-from featx.results import AdvisedResult
+from featx.results import StudyResult
 from featx.studies import units as module
-from featx.studies.units import find_copies, find_units
+from featx.studies.units import count_groups, find_copies, find_units
 
 
 def copies(n: int, *pairs: tuple[int, int], kind: str = "identical") -> NearDuplicates:
@@ -111,4 +111,12 @@ def test_copies_are_found_among_some_rows_only(monkeypatch):
     ],
 )
 def test_units_are_said_in_words(units, said):
-    assert AdvisedResult(units=units).units_note == said
+    assert StudyResult(units=units).units_note == said
+
+
+def test_groups_are_counted_where_the_label_follows_the_group():
+    labels = np.array([0, 0, 1, 1, 1])
+    assert count_groups(np.array(["a", "a", "b", "b", "c"]), labels, 3) == [1, 2, 0]
+    assert count_groups(np.array(["a", "a", "a", "b", "c"]), labels, 2) is None, "group a has two classes"
+    assert count_groups(np.arange(5), labels, 2) is None, "no group has two images"
+    assert count_groups(None, labels, 2) is None

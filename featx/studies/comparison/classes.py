@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 
 from featx.data.splits import Split
+from featx.metrics import Interval
 from featx.results import MethodResult, Mistake, advise, confusion_of
-from featx.studies.comparison.data_checks import examine, shown_ids, warnings_of
+from featx.studies.comparison.data_checks import (
+    FEW_GROUPS,
+    examine,
+    note_on_groups,
+    shown_ids,
+    warnings_of,
+)
+from featx.studies.comparison.ensemble import advise_on_ensemble
 from featx.studies.comparison.evaluate import (
+    SplitOutcomes,
     TaskOptions,
     describe_run,
     evaluate_methods,
@@ -19,11 +28,13 @@ from featx.studies.comparison.evaluate import (
     note_earlier_runs,
     note_unused_share,
 )
-from featx.studies.comparison.repeats import adjust_p_values, repeat_over_splits
+from featx.studies.comparison.paired_tests import MethodTests, compare_methods
+from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import Comparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
 from featx.studies.output import thumbnails_of
+from featx.studies.units import count_groups, find_copies, find_units
 
 #: Mistakes that are listed for each method, the most confident first.
 MISTAKES = 12
@@ -33,28 +44,55 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     """Compare classifiers on the only task of `data`."""
     started = time.perf_counter()
     first = evaluate_methods(data, options, options.seed)
-    split, ensemble, dataset = first.split, first.ensemble, data.dataset
-    methods = _score_methods(data, split, first.outcomes, options.n_boot, options.seed)
+    split, dataset, seed = first.split, data.dataset, options.seed
+
+    # Copies decide what counts as one observation, so they are searched for before anything is scored.
+    searching = time.perf_counter()
+    copies = find_copies(
+        data.sets[first.tuned_backbone].embeddings, pixels=data.pixels, pixel_size=data.pixel_size
+    )
+    searched = time.perf_counter() - searching
+    units = find_units(data.first.groups, copies, len(data.task))
+
+    tests, methods = _score_methods(data, first, units.take(split.test), options)
+    ensemble = None if first.ensemble is None else first.ensemble.compare(units.take(split.test), seed)
+    checks = examine(data, split, seed, first.tuned_backbone, first.outcomes, copies, units)
+    if "seconds" in checks:
+        checks["seconds"] += searched
 
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
         other = evaluate_methods(data, options, seed, first.tuned_backbone)
-        return other.split, _score_methods(data, other.split, other.outcomes, 0, seed)
+        # Only the values are needed: what varies is the split.
+        return other.split, _describe_methods(data, other, _score(data, other, None, 0, seed))
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
-    checks = examine(data, split, options.seed, first.tuned_backbone, first.outcomes)
-    warnings = warnings_of(checks) + note_unused_share(split, options.test_size)
+    per_class = _count_groups(data, split)
+    warnings = warnings_of(checks)
+    if per_class is not None:
+        few = min(per_class) < FEW_GROUPS
+        (warnings if few else checks["notes"]).append(note_on_groups(per_class, data.first.classes or ()))
+    warnings += note_unused_share(split, options.test_size)
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if dataset is None:
         warnings.append(
             "compared from a features file: no raw-pixel reference and no fine-tuned baseline without images"
         )
+    advice = advise(
+        methods,
+        n_test=len(split.test),
+        repeats=repeats,
+        fine_tuning=tests.fine_tuning,
+        optimism=tests.selection["optimism"],
+    )
     result = Comparison(
         dataset=describe_classes(data, split) | ({"task": data.task.name} if data.several else {}),
         methods=methods,
-        advice=advise(methods, n_test=len(split.test), repeats=repeats)
-        + (f" {ensemble.advice}" if ensemble else ""),
-        ensemble=ensemble.content if ensemble else None,
-        seed=options.seed,
+        advice=" ".join([advice, *([] if ensemble is None else [advise_on_ensemble(ensemble)])]),
+        ensemble=ensemble,
+        fine_tuning=tests.fine_tuning,
+        selection=tests.selection,
+        units=units.describe(split.test) | {"groups_per_class": per_class},
+        seed=seed,
         repeats=repeats,
         warnings=warnings,
         hygiene=checks,
@@ -65,6 +103,13 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
         result.thumbnails = thumbnails_of(dataset, mistaken | shown_ids(checks))
     result.seconds_total = time.perf_counter() - started
     return result
+
+
+def _count_groups(data: StudyData, split: Split) -> list[int] | None:
+    """Return the groups of each class if the label follows the group; see `count_groups`."""
+    rows, first = np.concatenate([split.train, split.test]), data.first
+    groups = None if first.groups is None else first.groups[rows]
+    return count_groups(groups, np.asarray(first.labels)[rows], len(first.classes or ()))
 
 
 def describe_classes(data: StudyData, split: Split) -> dict[str, Any]:
@@ -81,14 +126,24 @@ def describe_classes(data: StudyData, split: Split) -> dict[str, Any]:
     }
 
 
-def _score_methods(
-    data: StudyData, split: Split, outcomes: Sequence[Outcome], n_boot: int, seed: int
-) -> list[MethodResult]:
-    """Score every method on the same test images, and test each against the best one."""
-    from featx.metrics import mcnemar_exact, mcnemar_mid_p, score_answers
+def _score(
+    data: StudyData, found: SplitOutcomes, units: np.ndarray | None, n_boot: int, seed: int
+) -> list[dict[str, Interval]]:
+    """Return the metrics of every method on the same test images."""
+    from featx.metrics import score_answers
 
-    truth, n_classes = np.asarray(data.first.labels)[split.test], len(data.first.classes or ())
-    metrics = [score_answers(truth, o.answers, n_boot=n_boot, seed=seed) for o in outcomes]
+    truth = np.asarray(data.first.labels)[found.split.test]
+    return [score_answers(truth, o.answers, units=units, n_boot=n_boot, seed=seed) for o in found.outcomes]
+
+
+def _score_methods(
+    data: StudyData, found: SplitOutcomes, units: np.ndarray | None, options: TaskOptions
+) -> tuple[MethodTests, list[MethodResult]]:
+    """Score every method on the same test images, and test each against the best one."""
+    from featx.metrics import mcnemar_exact, mcnemar_mid_p
+
+    outcomes, truth = found.outcomes, np.asarray(data.first.labels)[found.split.test]
+    metrics = _score(data, found, units, options.n_boot, options.seed)
     ranked = sorted(
         (i for i, o in enumerate(outcomes) if o.method.kind != "floor"),
         key=lambda i: (
@@ -98,26 +153,41 @@ def _score_methods(
             metrics[i]["log_loss"].value,
         ),
     )
+    right = np.array([o.labels == truth for o in outcomes])
+
+    def single(i: int, j: int) -> dict[str, float]:
+        test = mcnemar_exact(right[i], right[j], units=units).to_dict()
+        return test | {"p_mid": mcnemar_mid_p(right[i], right[j], units=units).p_value}
+
     best = ranked[0] if ranked else 0
-    right = [o.labels == truth for o in outcomes]
-    # The pairs need p-values only, so nothing is resampled for them.
-    adjusted = adjust_p_values(best, ranked, lambda i, j: mcnemar_exact(right[i], right[j]).p_value)
-    results = []
-    for i, outcome in enumerate(outcomes):
-        test = mcnemar_exact(right[i], right[best])
-        mid = mcnemar_mid_p(right[i], right[best]).p_value
-        about = {"method": outcomes[best].method.name, "p_holm": adjusted.get(i), "p_mid": mid}
-        results.append(
-            method_result(
-                data,
-                outcome,
-                metrics[i],
-                versus_best=None if i == best else about | test.to_dict(),
-                confusion=confusion_of(truth, outcome.labels, n_classes),
-                mistakes=[] if outcome.method.kind == "floor" else _mistakes(data, split, outcome),
-            )
+    tests = compare_methods(
+        outcomes, right, best, single, units=units, n_boot=options.n_boot, seed=options.seed
+    )
+    return tests, _describe_methods(data, found, metrics, tests)
+
+
+def _describe_methods(
+    data: StudyData,
+    found: SplitOutcomes,
+    metrics: Sequence[dict[str, Interval]],
+    tests: MethodTests | None = None,
+) -> list[MethodResult]:
+    """Return the results of all methods; their tests, confusions and mistakes with `tests` only."""
+    if tests is None:
+        return [method_result(data, o, metrics[i]) for i, o in enumerate(found.outcomes)]
+    truth, n_classes = np.asarray(data.first.labels)[found.split.test], len(data.first.classes or ())
+    return [
+        method_result(
+            data,
+            outcome,
+            metrics[i],
+            versus_best=tests.versus_best[i],
+            versus_references=tests.versus_references[i],
+            confusion=confusion_of(truth, outcome.labels, n_classes),
+            mistakes=[] if outcome.method.kind == "floor" else _mistakes(data, found.split, outcome),
         )
-    return results
+        for i, outcome in enumerate(found.outcomes)
+    ]
 
 
 def _mistakes(data: StudyData, split: Split, outcome: Outcome) -> list[Mistake]:

@@ -13,17 +13,21 @@ from featx.analysis.data_checks import (
     find_conflicting_labels,
     find_label_errors,
     find_leaks,
-    find_near_duplicates,
     predict_out_of_sample,
 )
 from featx.data.splits import Split
+from featx.results import ALPHA
+from featx.results.formats import p_in_text
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
+from featx.studies.units import MOST_IMAGES, Units
 
 #: The most entries of a list in results.json.
 LISTED = 100
-#: With more images, searching all pairs would take too long.
-MOST_IMAGES = 100_000
+#: With fewer groups of a class, its groups may differ from those of another class by chance.
+FEW_GROUPS = 5
+#: The most classes that the note on groups names.
+LISTED_CLASSES = 5
 #: Share of leaked test images from which there is a warning.
 NOTABLE = 0.01
 #: The entries of each list that the report shows, with thumbnails.
@@ -42,28 +46,37 @@ class _Images(NamedTuple):
 
 
 def examine(
-    data: StudyData, split: Split, seed: int, backbone: str, outcomes: Sequence[Outcome]
+    data: StudyData,
+    split: Split,
+    seed: int,
+    backbone: str,
+    outcomes: Sequence[Outcome],
+    found: NearDuplicates | None,
+    units: Units,
 ) -> dict[str, Any]:
-    """Check the data by the embeddings of `backbone`; return the field ``hygiene`` of ``results.json``."""
+    """Check the data by the embeddings of `backbone`; return the field ``hygiene`` of ``results.json``.
+
+    `found` are the copies among all images (None: too many images to search), `units` what they make of the
+    images.
+    """
     began = time.perf_counter()
     embeddings, first = data.sets[backbone].embeddings, data.first
     images = _Images(
         first.ids, np.asarray(first.labels), first.classes or (), first.groups, split.train, split.test
     )
-    if len(embeddings) > MOST_IMAGES:
+    if found is None:
         return {
             "notes": [
-                f"more than {MOST_IMAGES:,} images: leaks and labels were not looked into; "
-                "see featx.analysis.data_checks"
+                f"more than {MOST_IMAGES:,} images: leaks, copies and labels were not looked into, so that "
+                "copies of a picture count as different images; see featx.analysis.data_checks"
             ]
         }
-    found = find_near_duplicates(embeddings, _hashes(data))
     parts = np.full(len(embeddings), "", dtype="<U5")
     parts[images.train], parts[images.test] = "train", "test"
     leaks = _describe_leaks(found, images, outcomes)
     copied = _list_two_labels(found, images, parts)
-    errors = _list_label_errors(embeddings, images, parts, seed)
-    groups = found.groups()[images.train]
+    errors = _list_label_errors(embeddings, images, parts, seed, units)
+    pictures = found.groups()
     return {
         "hashed": found.hashed,
         "limits": {
@@ -72,7 +85,8 @@ def examine(
             "hash_bits": found.hash_bits,
         },
         "leaks": leaks,
-        "copies_in_train": len(groups) - len(np.unique(groups)),
+        "copies_in_train": _count_copies(pictures[images.train]),
+        "copies_in_test": _count_copies(pictures[images.test]),
         "two_labels": copied,
         "alike": _list_alike(found, images, parts),
         "label_errors": errors,
@@ -91,6 +105,22 @@ def shown_ids(checks: dict[str, Any]) -> set[str]:
     return ids | {entry["id"] for entry in (checks["label_errors"] or {"list": []})["list"][: 2 * SHOWN]}
 
 
+def note_on_groups(counts: Sequence[int], classes: Sequence[str]) -> str:
+    """Say how many groups each class has, where no group has images of two classes."""
+    few = [f"{name} {n}" for name, n in zip(classes, counts, strict=True) if n < FEW_GROUPS]
+    low, high = min(counts), max(counts)
+    said = f"each group of several images has one class only, and a class has {low} to {high} groups"
+    if low == high:
+        said = f"each group of several images has one class only, and each class has {low} groups"
+    if not few:
+        return said
+    named = ", ".join(few[:LISTED_CLASSES]) + (", ..." if len(few) > LISTED_CLASSES else "")
+    return (
+        f"{said}: where they are few ({named}), what tells the groups apart, such as the camera or the "
+        "background, tells the classes apart as well, and no number here can show which of the two was learnt"
+    )
+
+
 def warnings_of(checks: dict[str, Any]) -> list[str]:
     """Return the note on leaks, if they are a notable share of the test images."""
     if checks.get("leaks", {}).get("share", 0.0) < NOTABLE:
@@ -98,14 +128,8 @@ def warnings_of(checks: dict[str, Any]) -> list[str]:
     return checks["notes"][:1]
 
 
-def _hashes(data: StudyData) -> np.ndarray | None:
-    """Hash the shrunken pixels of the reference, so that no image is decoded again."""
-    from featx.inputs.image import perceptual_hashes
-
-    if data.pixels is None:
-        return None
-    side = data.pixel_size
-    return perceptual_hashes(data.pixels.reshape(-1, side, side, 3))
+def _count_copies(pictures: np.ndarray) -> int:
+    return len(pictures) - len(np.unique(pictures))
 
 
 def _describe_leaks(found: NearDuplicates, images: _Images, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -185,8 +209,11 @@ def _list_alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> di
 
 
 def _list_label_errors(
-    embeddings: np.ndarray, images: _Images, parts: np.ndarray, seed: int
+    embeddings: np.ndarray, images: _Images, parts: np.ndarray, seed: int, units: Units
 ) -> dict[str, Any] | None:
+    """List labels that look wrong; none where no label can be predicted, because all would look wrong."""
+    from featx.metrics import mcnemar_exact
+
     probabilities = predict_out_of_sample(
         embeddings, images.y, images.train, images.test, groups=images.groups, seed=seed
     )
@@ -195,7 +222,13 @@ def _list_label_errors(
     rows = np.flatnonzero(parts != "")
     if len(rows) < len(probabilities):
         probabilities = probabilities[rows]
-    found = find_label_errors(images.y[rows], probabilities)
+    y = images.y[rows]
+    agree, largest = probabilities.argmax(axis=1) == y, y == np.bincount(y).argmax()
+    test = mcnemar_exact(agree, largest, units=units.take(rows))
+    about = {"agreement": float(agree.mean()), "chance": float(largest.mean()), "p_value": test.p_value}
+    if not (test.difference > 0 and test.p_value < ALPHA):
+        return {"images": 0, **about, "predictable": False, "list": []}
+    found = find_label_errors(y, probabilities)
     entries = [
         {
             "id": images.ids[rows[i]],
@@ -214,8 +247,7 @@ def _list_label_errors(
             strict=True,
         )
     ]
-    agreement = float((probabilities.argmax(axis=1) == images.y[rows]).mean())
-    return {"images": len(entries), "agreement": agreement, "list": entries[:LISTED]}
+    return {"images": len(entries), **about, "predictable": True, "list": entries[:LISTED]}
 
 
 def _notes(
@@ -249,4 +281,10 @@ def _notes(
         doubts.append(f"{n} label{'s' if n > 1 else ''} that look{'' if n > 1 else 's'} wrong")
     if doubts:
         notes.append(f"{' and '.join(doubts)}: see “Leaks and labels” in the report")
+    if errors and not errors["predictable"]:
+        notes.append(
+            "the embeddings are not shown to predict the labels: models that had not seen an image agree "
+            f"with {100 * errors['agreement']:.1f} % of the labels, the largest class alone with "
+            f"{100 * errors['chance']:.1f} % ({p_in_text(errors['p_value'])}); so no label is called wrong"
+        )
     return notes

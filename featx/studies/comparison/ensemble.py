@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from featx.results.formats import format_p, format_points
+from featx.results.formats import format_points, p_in_text
 from featx.studies.checkpoints import Checkpoints
+from featx.studies.comparison.paired_tests import adjusted_test
 from featx.studies.evaluation import Cell, Method, Outcome
 from featx.studies.evaluation.running import fetch_record
 
@@ -25,12 +26,12 @@ class Ensemble:
     """The weighted average of the best probe of each backbone.
 
     The weights minimise the log loss of out-of-fold probabilities of the training images (`blend_weights`);
-    where no fold can be held out, they are equal. `outcome` is its outcome on the test images, `content` the
-    field ``ensemble`` of ``results.json``.
+    where no fold can be held out, they are equal. `outcome` is its outcome on the test images; `compare`
+    tests it.
     """
 
     def __init__(self, members_by_backbone: dict[str, Member], checkpoints: Checkpoints):
-        from featx.metrics import mcnemar_exact, take_answers
+        from featx.metrics import take_answers
 
         began = time.perf_counter()
         names, members = list(members_by_backbone), list(members_by_backbone.values())
@@ -69,38 +70,57 @@ class Ensemble:
                 "one backbone, featx.methods.ensembles.BlockEnsemble fits those of several"
             ],
         )
-        right = self.outcome.labels == truth
-        alone = [member.outcome.labels == truth for member in members]
-        best = max(everyone, key=lambda j: (alone[j].mean(), members[j].outcome.cv_score))
-        adds = []
-        for j in everyone:
-            without = averaged([other for other in everyone if other != j])[1].argmax(axis=1) == truth
-            adds.append(mcnemar_exact(right, without).to_dict())
-        self.content: dict[str, Any] = {
+        self._names, self._members, self._weights = names, members, weights
+        self._n_held_out, self._seconds = len(rows), seconds
+        # Whether each test image is right: by the ensemble, by each member, and by the ensemble without it.
+        self._right = self.outcome.labels == truth
+        self._alone = [member.outcome.labels == truth for member in members]
+        self._without = [
+            averaged([other for other in everyone if other != j])[1].argmax(axis=1) == truth for j in everyone
+        ]
+
+    def compare(self, units: np.ndarray | None, seed: int) -> dict[str, Any]:
+        """Test the ensemble against its members and without each; return the field ``ensemble`` of a result.
+
+        `units` (n_test,) are those of the test images. All these tests are one family.
+        """
+        from featx.metrics import compare_pairs, mcnemar_exact
+
+        right, alone, without = self._right, self._alone, self._without
+        everyone = range(len(alone))
+        best = max(everyone, key=lambda j: (alone[j].mean(), self._members[j].outcome.cv_score))
+        others = [*alone, *without]
+        family = compare_pairs(np.array([right, *others]), units=units, seed=seed)
+
+        def test(at: int) -> dict[str, float]:
+            single = mcnemar_exact(right, others[at], units=units).to_dict()
+            return single | adjusted_test(family, 0, 1 + at)
+
+        return {
             "members": [
                 {
-                    "backbone": names[j],
-                    "classifier": members[j].outcome.method.name,
-                    "weight": float(weights[j]),
+                    "backbone": self._names[j],
+                    "classifier": self._members[j].outcome.method.name,
+                    "weight": float(self._weights[j]),
                     "top1": float(alone[j].mean()),
-                    "adds": adds[j],
+                    "adds": test(len(alone) + j),
                 }
                 for j in everyone
             ],
-            "best_member": names[best],
-            "versus_best_member": mcnemar_exact(right, alone[best]).to_dict(),
-            "n_held_out": len(rows),
-            "seconds": seconds,
+            "best_member": self._names[best],
+            "versus_best_member": test(best),
+            "n_held_out": self._n_held_out,
+            "seconds": self._seconds,
         }
 
-    @property
-    def advice(self) -> str:
-        """Say how much the ensemble gains over its best member, and what each member adds to it."""
-        each = ", ".join(f"{m['backbone']} {_gain(m['adds'])}" for m in self.content["members"])
-        return (
-            f"The ensemble against its best member ({self.content['best_member']}): "
-            f"{_gain(self.content['versus_best_member'])}; what each backbone adds to the others: {each}."
-        )
+
+def advise_on_ensemble(content: dict[str, Any]) -> str:
+    """Say how much the ensemble gains over its best member, and what each member adds to it."""
+    each = ", ".join(f"{m['backbone']} {_gain(m['adds'])}" for m in content["members"])
+    return (
+        f"The ensemble against its best member ({content['best_member']}): "
+        f"{_gain(content['versus_best_member'])}; what each backbone adds to the others: {each}."
+    )
 
 
 def _probabilities(member: Member, checkpoints: Checkpoints) -> tuple[Any, np.ndarray]:
@@ -112,8 +132,7 @@ def _probabilities(member: Member, checkpoints: Checkpoints) -> tuple[Any, np.nd
 
 
 def _gain(test: dict[str, float]) -> str:
-    p = format_p(test["p_value"])
-    return f"{format_points(test['difference'])} points (p {p if p.startswith('<') else '= ' + p})"
+    return f"{format_points(test['difference'])} points (adjusted {p_in_text(test['p_adjusted'])})"
 
 
 def _sum_seconds(seconds: list[dict[str, float | None]], weighing: float) -> dict[str, float | None]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 
 from featx.data.splits import Split
 from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_method
 from featx.studies.comparison.evaluate import (
+    SplitOutcomes,
     TaskOptions,
     describe_run,
     evaluate_methods,
@@ -17,10 +17,12 @@ from featx.studies.comparison.evaluate import (
     note_earlier_runs,
     note_unused_share,
 )
-from featx.studies.comparison.repeats import adjust_p_values, repeat_over_splits
+from featx.studies.comparison.paired_tests import compare_methods
+from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.output import thumbnails_of
+from featx.studies.units import MOST_IMAGES, find_copies, find_units
 
 #: How many of the largest errors the report shows with their images.
 SHOWN = 12
@@ -31,27 +33,51 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     from featx.metrics import sign_flip_test
 
     started = time.perf_counter()
-    split, methods, predictions = _evaluate_split(data, options)
+    found = evaluate_methods(data, options, options.seed)
+    split = found.split
+    # Copies decide what counts as one observation, so they are searched for before anything is scored.
+    copies = find_copies(
+        data.sets[found.tuned_backbone].embeddings,
+        split.test,
+        pixels=data.pixels,
+        pixel_size=data.pixel_size,
+    )
+    units = find_units(data.first.groups, copies, len(data.task))
+    test_units = units.take(split.test)
+    methods, predictions = _score_methods(data, found, test_units, options.n_boot, options.seed)
     truth = data.task.values[split.test]
     best = best_method(methods, "mae")
     at = methods.index(best) if best is not None else 0
-    errors = [np.abs(predicted - truth) for predicted in predictions]
-    competing = [i for i, method in enumerate(methods) if method.kind != "floor"]
-    adjusted = adjust_p_values(
+    errors = np.abs(np.array(predictions) - truth)
+
+    def single(i: int, j: int) -> dict[str, float]:
+        return sign_flip_test(errors[i], errors[j], units=test_units, seed=options.seed).to_dict()
+
+    # Lower errors are better, but the differences in a result are those of the errors.
+    tests = compare_methods(
+        found.outcomes,
+        errors,
         at,
-        competing if best is not None else [],
-        lambda i, j: sign_flip_test(errors[i], errors[j], seed=options.seed).p_value,
+        single,
+        units=test_units,
+        n_boot=options.n_boot,
+        seed=options.seed,
+        sign=-1,
     )
     for i, method in enumerate(methods):
-        if i != at:
-            test = sign_flip_test(errors[i], errors[at], seed=options.seed)
-            method.versus_best = {"method": methods[at].name, "p_holm": adjusted.get(i)} | test.to_dict()
+        method.versus_best, method.versus_references = tests.versus_best[i], tests.versus_references[i]
 
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
-        return _evaluate_split(data, replace(options, seed=seed, n_boot=0))[:2]
+        other = evaluate_methods(data, options, seed)
+        return other.split, _score_methods(data, other, None, 0, seed)[0]
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
     warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
+    if copies is None:
+        warnings.append(
+            f"more than {MOST_IMAGES:,} test images: copies among them were not looked for, and count as "
+            "different images"
+        )
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if data.dataset is None:
         warnings.append("compared from a features file: no raw-pixel reference without the images")
@@ -65,9 +91,11 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
             "split": split.origin,
         },
         methods=methods,
-        advice=advise_numbers(methods, len(split.test), repeats),
+        advice=advise_numbers(methods, len(split.test), repeats, optimism=tests.selection["optimism"]),
         seed=options.seed,
         repeats=repeats,
+        selection=tests.selection,
+        units=units.describe(split.test),
         warnings=warnings,
         truth=truth.tolist(),
         predictions=predictions[at].tolist(),
@@ -81,19 +109,16 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     return result
 
 
-def _evaluate_split(
-    data: StudyData, options: TaskOptions
-) -> tuple[Split, list[MethodResult], list[np.ndarray]]:
-    """Evaluate and score every method on the split of the seed; return results and predictions as well."""
+def _score_methods(
+    data: StudyData, found: SplitOutcomes, units: np.ndarray | None, n_boot: int, seed: int
+) -> tuple[list[MethodResult], list[np.ndarray]]:
+    """Return the results of all methods, without tests, and their predictions of the test images."""
     from featx.metrics import score_numbers
 
-    found = evaluate_methods(data, options, options.seed)
     truth = data.task.values[found.split.test]
     predictions = [np.asarray(outcome.values) for outcome in found.outcomes]
     methods = [
-        method_result(
-            data, outcome, score_numbers(truth, predicted, n_boot=options.n_boot, seed=options.seed)
-        )
+        method_result(data, outcome, score_numbers(truth, predicted, units=units, n_boot=n_boot, seed=seed))
         for outcome, predicted in zip(found.outcomes, predictions, strict=True)
     ]
-    return found.split, methods, predictions
+    return methods, predictions
