@@ -38,7 +38,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Required, TypedDict
 
 from featx.errors import InputError
-from featx.results.base import Column, StudyResult, UnitFacts
+from featx.results.base import Column, StudyResult
 from featx.results.formats import p_in_text
 from featx.results.methods import number_of
 from featx.results.tables import Lines
@@ -105,7 +105,6 @@ class SimilarityResult(StudyResult):
     most_different: list[dict[str, Any]] = field(metadata={"json": list[_Image]})
     alpha: float = 0.05
     notes: list[str] = field(default_factory=list)
-    units: dict[str, Any] = field(default_factory=dict, metadata={"json": UnitFacts})
 
     @property
     def drift(self) -> bool:

@@ -82,7 +82,8 @@ def compare_domains(
     -----
     Adaptations see the target's *training* images without their labels, and no test image;
     ``target-trained``, the upper bound, sees the same images with them. All methods are scored on the
-    target's test images. Rows are standardised by the source's mean and deviation before they are adapted.
+    target's test images. The tests against source-only are one family, adjusted together (see
+    `featx.metrics.compare_pairs`). Rows are standardised by the source's mean and deviation before they are adapted.
     """
     from featx.methods.adaptation import adaptation_names, get_adaptation
     from featx.methods.probes import get_probe
@@ -151,6 +152,7 @@ def compare_domains(
         )
     _test_against_source(methods, np.stack(right), together[1], seed)
     adapted = [answers for m, answers in zip(methods, right, strict=True) if m.kind == "adapted"]
+    optimism = selection_optimism(adapted, units=together[1], seed=seed) if adapted else None
 
     return DomainComparison(
         source={
@@ -163,8 +165,8 @@ def compare_domains(
         classes=list(classes),
         classifier=probe.name,
         methods=methods,
-        optimism=selection_optimism(adapted, units=together[1], seed=seed) if adapted else 0.0,
-        advice=advise_domains(at_home["top1"], methods),
+        selection=None if optimism is None else {"methods": len(adapted), "optimism": optimism},
+        advice=advise_domains(at_home["top1"], methods, optimism),
         units=units[1].describe(np.arange(len(tested))),
         seed=seed,
         seconds_total=time.perf_counter() - started,
