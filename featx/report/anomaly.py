@@ -10,6 +10,7 @@ from featx.report.scale import Scale
 from featx.report.table import (
     Column,
     Table,
+    capitalized,
     drawn_column,
     format_three,
     make_table,
@@ -31,6 +32,7 @@ def anomaly_view(result: AnomalyResult, thumbnails: Mapping[str, bytes]) -> dict
         "subtitle": f"{len(result.normal)} normal classes · {result.backbone} · {result.created[:10]}",
         "advice": result.advice,
         "warnings": result.warnings,
+        "units": capitalized(result.units_note),
         "share": f"{100 * result.contamination:.3g}",
         "detectors": _detectors(ranked),
         "by_class": _by_class(result, ranked) if len(ranked[0].problems) > 1 else None,

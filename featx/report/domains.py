@@ -10,6 +10,7 @@ from featx.report.scale import Scale
 from featx.report.table import (
     Cell,
     Column,
+    capitalized,
     describe_test,
     drawn_column,
     make_table,
@@ -36,7 +37,7 @@ def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[
     def against(m: DomainMethod) -> Cell:
         if m.versus_source is None:
             return Cell("–")
-        return Cell(points_against(m), describe_test(m.versus_source["p_value"], m.differs))
+        return Cell(points_against(m), describe_test(m.p, m.differs))
 
     def kind(m: DomainMethod) -> str:
         return _STYLE[m.kind]
@@ -49,15 +50,17 @@ def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[
             "Against source only",
             against,
             "vs source",
-            "top-1, this method - source only, with its 95 % interval",
+            "top-1, this method - source only, with its 95 % interval, adjusted for all methods",
         ),
         metric_column("balanced_accuracy", lambda m: m.metrics["balanced_accuracy"]),
         metric_column("log_loss", lambda m: m.metrics["log_loss"], minor=True),
         number_column("Time", lambda m: format_seconds(m.seconds), hint="adapting and fitting"),
     ]
+    adjusted = any(m.is_adjusted for m in result.methods)
+    family = "; p-values and intervals allow for all methods together (max-T over joint sign flips)"
     lead = (
-        f"{result.heading()}. No method saw a test image. Differences are tested by exact McNemar tests, "
-        "intervals are paired bootstrap intervals."
+        f"{result.heading()}. No method saw a test image. Differences are tested by exact paired tests against "
+        f"source only{family if adjusted else ''}."
     )
     about = f"{len(result.classes)} classes", f"{result.classifier} on {result.backbone}", result.created[:10]
     return {
@@ -66,6 +69,7 @@ def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[
         "subtitle": " · ".join(about),
         "advice": result.advice,
         "warnings": result.warnings,
+        "units": capitalized(result.units_note),
         "methods": make_table(
             columns, result.methods, kind=kind, caption="All methods on the target's test images"
         ),

@@ -16,19 +16,19 @@ def similarity_view(result: SimilarityResult, thumbnails: Mapping[tuple[str, str
     """Show whether two sets differ, by how much, and by which images."""
     a, b = (str(s["name"]) for s in result.sets)
     measures = ((m["title"], _number(m["value"]), _number(m["chance"])) for m in result.measures)
-    sizes = (f"{s['name']}: {s['used']:,} of {s['n']:,} images" for s in result.sets)
     lead = (
-        f"The permutation test of MMD divided the images anew {result.test['n_permutations']:,} times; drift "
-        f"is a p-value below {result.alpha:g}."
+        f"The permutation test of MMD divided the {result.observations} anew "
+        f"{result.test['n_permutations']:,} times; drift is a p-value below {result.alpha:g}."
     )
     return {
         "title": f"{b} against {a}",
         "heading": f"{b} against {a}",
-        "subtitle": " · ".join(sizes),
+        "subtitle": " · ".join(map(result.describe_set, result.sets)),
         "foot": "Made by featx. The numbers are in results.json beside this page.",
         "drift": result.drift,
         "verdict": result.verdict(),
         "warnings": result.notes,
+        "observations": result.observations,
         "distances": plain_table(("Distance", "Value", "By chance"), measures),
         "most_different": [
             tile(

@@ -111,7 +111,8 @@ class AnomalyResult(AdvisedResult):
             what = f"normal: {', '.join(self.normal)}"
         data = self.dataset
         sizes = f"{data.get('n_train', '?')} training and {data.get('n_test', '?')} test images"
-        return f"{data.get('name', '')}: {what}; {sizes}, {self.backbone}"
+        said = f"{data.get('name', '')}: {what}; {sizes}, {self.backbone}"
+        return f"{said}; {self.units_note}" if self.units_note else said
 
     def check(self) -> None:
         n = len(self.normal) if self.protocol == "one-class" else 1

@@ -14,14 +14,19 @@
 ``classifier``            name of the classifier behind every method
 ``space``                 the space the embeddings live in (weights, layer, ...)
 ``methods``               list of objects, as below
+``selection``             null, or object: ``methods``, how many adaptations there are, and ``optimism``, the
+                          expected excess of the best one's top-1 because these test images chose it
 ``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
 ========================  ==================================================================================
 
 One method: ``name`` (``"source-only"``, ``"coral"``, ..., ``"target-trained"``), ``title``, ``kind``
 (``"source"``, ``"adapted"`` or ``"bound"``), ``metrics`` (as in a comparison of classifiers, on the target's
 test images), ``seconds`` (adapting and fitting), ``params`` (of the classifier), ``versus_source`` (null for
-source-only, else ``{p_value, difference, low, high, effect}``: an exact paired test of top-1 on the same test
-images; ``difference`` = this method's - source-only's) and ``notes``.
+source-only, else ``{p_value, difference, low, high, effect, p_adjusted, low_adjusted, high_adjusted,
+detectable}``: an exact paired test of top-1 on the same test images; ``difference`` = this method's -
+source-only's; ``p_adjusted``, ``low_adjusted`` and ``high_adjusted`` allow for all methods that are tested
+against source-only; ``detectable`` = the smallest difference that ``p_adjusted`` would show with 80 % power;
+older files end with ``effect``) and ``notes``.
 """
 
 from __future__ import annotations
@@ -33,9 +38,11 @@ from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.metrics import Interval
+from featx.results.advice import on_choice, on_power
 from featx.results.base import AdvisedResult, Column
 from featx.results.formats import format_p, format_points, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
+from featx.results.selection import Selection
 from featx.results.tables import interval_record, metric_column
 
 KINDS = ("source", "adapted", "bound")
@@ -79,15 +86,29 @@ class DomainMethod:
 
     @property
     def differs(self) -> bool:
-        """Whether the paired test against source-only shows a difference (p <= 0.05)."""
-        return number_of(self.versus_source, "p_value") <= ALPHA
+        """Whether the tests against source-only show a difference (p <= 0.05)."""
+        return self.p <= ALPHA
+
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether the tests of all methods were adjusted together; not in older files."""
+        return math.isfinite(number_of(self.versus_source, "p_adjusted"))
+
+    @property
+    def p(self) -> float:
+        """The p-value to read, against source-only; NaN for source-only itself."""
+        return number_of(self.versus_source, "p_adjusted" if self.is_adjusted else "p_value")
 
 
 def points_against(m: DomainMethod) -> str:
-    """Return the difference from source-only in points with its interval; empty for source-only itself."""
+    """Return the difference from source-only in points, with the interval that goes with `DomainMethod.p`.
+
+    It is empty for source-only itself.
+    """
     if m.versus_source is None:
         return ""
-    value, low, high = (format_points(number_of(m.versus_source, k)) for k in ("difference", "low", "high"))
+    bounds = ("low_adjusted", "high_adjusted") if m.is_adjusted else ("low", "high")
+    value, low, high = (format_points(number_of(m.versus_source, k)) for k in ("difference", *bounds))
     return f"{value} [{low}, {high}]"
 
 
@@ -102,7 +123,7 @@ class DomainResult(AdvisedResult):
         Column("method", "title"),
         metric_column("top1", "top-1", interval=True),
         Column("points vs source [95 %]", lambda _, m: points_against(m) or "-"),
-        Column("p", lambda _, m: format_p(number_of(m.versus_source, "p_value"))),
+        Column("p", lambda _, m: format_p(m.p)),
         metric_column("balanced_accuracy", "balanced"),
         metric_column("log_loss"),
         Column("s", "seconds", "{:.1f}"),
@@ -115,12 +136,13 @@ class DomainResult(AdvisedResult):
     classifier: str
     methods: list[DomainMethod]
     space: dict[str, Any] = field(default_factory=dict)
+    selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
 
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each method, in the order in which they were tried.
 
         The cells are ``name, title, kind``; for each metric ``top1, top1_low, top1_high``, ...; ``difference,
-        difference_low, difference_high, p_value`` against source-only; ``seconds``.
+        difference_low, difference_high, p_value, p_adjusted`` against source-only; ``seconds``.
         """
         records = []
         for m in self.methods:
@@ -129,23 +151,28 @@ class DomainResult(AdvisedResult):
                 row |= interval_record(name, interval)
             against = Interval(*(number_of(m.versus_source, k) for k in ("difference", "low", "high")))
             row |= interval_record("difference", against)
-            row |= {"p_value": number_of(m.versus_source, "p_value"), "seconds": m.seconds}
+            row |= {name: number_of(m.versus_source, name) for name in ("p_value", "p_adjusted")}
+            row |= {"seconds": m.seconds}
             records.append(row)
         return records
 
     def heading(self) -> str:
         source, target = ({"name": "", "n_train": "?", "n_test": "?"} | d for d in (self.source, self.target))
-        return (
+        said = (
             f"{source['name']} -> {target['name']}: {source['n_train']} labelled source and "
             f"{target['n_train']} unlabelled target images, {target['n_test']} test images, "
             f"{len(self.classes)} classes, {self.classifier} on {self.backbone}"
         )
+        return f"{said}; {self.units_note}" if self.units_note else said
 
 
-def advise_domains(source: Interval, methods: Sequence[DomainMethod]) -> str:
+def advise_domains(
+    source: Interval, methods: Sequence[DomainMethod], optimism: float | None = None
+) -> str:
     """Say what the shift costs, which adaptation helps or harms, and how much of the gap it closes.
 
-    `source` is the top-1 of the source-only classifier on its own domain.
+    `source` is the top-1 of the source-only classifier on its own domain; `optimism` is the expected excess
+    of the best adaptation's top-1.
     """
     base = next(m for m in methods if m.kind == "source")
     bound = next(m for m in methods if m.kind == "bound")
@@ -161,12 +188,14 @@ def advise_domains(source: Interval, methods: Sequence[DomainMethod]) -> str:
         best, gap = helps[0], bound.top1.value - base.top1.value
         share = f", {100 * (best.top1.value - base.top1.value) / gap:.0f} % of that gap" if gap > 0 else ""
         said.append(f"{best.title} gains most without any target label: {_points(best)}{share}.")
+        said += on_choice(len(adapted), optimism)
         if len(helps) > 1:
             said.append("Smaller gains: " + ", ".join(f"{m.title} ({_points(m)})" for m in helps[1:]) + ".")
     elif adapted:
         said.append(
             "No adaptation shows a gain: use the source's classifier as it is, or label target images."
         )
+        said += on_power(number_of(adapted[0].versus_source, "detectable"))
     if harms:
         said.append("Harmful here: " + ", ".join(f"{m.title} ({_points(m)})" for m in harms) + ".")
     return " ".join(said)
@@ -174,4 +203,4 @@ def advise_domains(source: Interval, methods: Sequence[DomainMethod]) -> str:
 
 def _points(m: DomainMethod) -> str:
     difference = format_points(number_of(m.versus_source, "difference"))
-    return f"{difference} points, {p_in_text(number_of(m.versus_source, 'p_value'))}"
+    return f"{difference} points, {'adjusted ' if m.is_adjusted else ''}{p_in_text(m.p)}"

@@ -4,18 +4,22 @@
 ``schema``                1
 ``kind``                  ``"similarity"``
 ``sets``                  list of two objects, the reference first: ``name``, ``n`` (images), ``used`` (images
-                          that were compared: a random sample where there are more than the cap); from the
-                          command line also ``source``, the path of the data
+                          that were compared: a random sample where there are more than the cap), ``units``
+                          (how many independent observations these are: a group and all copies of a picture
+                          are one); from the command line also ``source``, the path of the data
 ``space``                 the space of both
 ``measures``              list of ``{name, title, value, chance}``: a distance, and the mean of the same
                           distance over `CHANCE_DRAWS` random divisions of the union into sets of these sizes,
                           that is, where there is no difference; ``chance`` is null where it is known
-                          to be 0. Names: ``frechet``, ``mmd``, ``coral``, ``proxy_a``, ``js_profile`` (null
+                          to be 0. Units are divided as a whole. Names: ``frechet``, ``mmd``, ``coral``, ``proxy_a``, ``js_profile`` (null
                           without class probabilities), ``js_histogram``, ``js_density``
-``test``                  object: the permutation test of ``mmd``: ``p_value``, ``n_permutations``,
-                          ``bandwidths``
+``test``                  object: the permutation test of ``mmd``, which permutes units: ``p_value`` (null if
+                          a set is one unit), ``n_permutations``, ``bandwidths``
 ``told_apart``            balanced accuracy, out of fold, of a linear classifier that tells the sets apart;
-                          0.5 is guessing
+                          0.5 is guessing; null if units cannot be divided into folds
+``units``                 object: ``images`` and ``units`` of both sets together (a group of one name in both
+                          counts once), ``groups`` (whether a set has groups), ``copies`` (images that are a
+                          copy of another one). Empty in older files
 ``drift``                 whether ``p_value`` is below ``alpha``
 ``alpha``                 0.05
 ``most_different``        list of ``{set, id, log_ratio}``: the images of each set that look least like the
@@ -29,13 +33,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, Required, TypedDict
 
 from featx.errors import InputError
 from featx.results.base import Column, StudyResult
 from featx.results.formats import p_in_text
+from featx.results.methods import number_of
 from featx.results.tables import Lines
 
 #: Number of random divisions behind the column ``chance``.
@@ -53,10 +58,11 @@ MEASURES = {
 
 
 # ``sets``, ``measures``, ``test`` and ``most_different`` in a file.
-class _Set(TypedDict):
-    name: str
-    n: int
-    used: int
+class _Set(TypedDict, total=False):
+    name: Required[str]
+    n: Required[int]
+    used: Required[int]
+    units: int
 
 
 class _Measure(TypedDict):
@@ -67,7 +73,7 @@ class _Measure(TypedDict):
 
 
 class _Test(TypedDict):
-    p_value: float
+    p_value: float | None
     n_permutations: int
 
 
@@ -103,7 +109,12 @@ class SimilarityResult(StudyResult):
     @property
     def drift(self) -> bool:
         """Whether the permutation test shows a difference (p < `alpha`)."""
-        return bool(self.test["p_value"] < self.alpha)
+        return self.p_value < self.alpha
+
+    @property
+    def p_value(self) -> float:
+        """p-value of the permutation test, or NaN."""
+        return number_of(self.test, "p_value")
 
     def value(self, name: str) -> float:
         """Return a distance by name, or NaN."""
@@ -112,19 +123,34 @@ class SimilarityResult(StudyResult):
 
     def verdict(self) -> str:
         a, b = (s["name"] for s in self.sets)
-        test = f"({p_in_text(self.test['p_value'])}, permutation test of MMD)"
-        share = f"{100 * self.told_apart:.0f} %"
-        how = f"a linear classifier tells the sets apart in {share} of cases (50 % is chance)"
+        how = ""
+        if math.isfinite(self.told_apart):
+            share = f"{100 * self.told_apart:.0f} %"
+            how = f"; a linear classifier tells the sets apart in {share} of cases (50 % is chance)"
+        if math.isnan(self.p_value):
+            return f"No test of {a} against {b}: one of them is a single group{how}."
+        test = f"({p_in_text(self.p_value)}, permutation test of MMD)"
         if self.drift:
-            return f"Drift: {b} differs from {a} {test}; {how}."
-        more = "A small difference may need more images to show."
-        return f"No drift found between {a} and {b} {test}; {how}. {more}"
+            return f"Drift: {b} differs from {a} {test}{how}."
+        more = f"A small difference may need more {self.observations} to show."
+        return f"No drift found between {a} and {b} {test}{how}. {more}"
+
+    @property
+    def observations(self) -> str:
+        """What the test permutes: images, different pictures, or groups."""
+        if self.units.get("groups"):
+            return "groups"
+        return "different pictures" if self.units.get("copies") else "images"
 
     def heading(self) -> str:
-        return ", ".join(
-            f"{s['name']}: {s['n']} images" + (f" ({s['used']} compared)" if s["used"] < s["n"] else "")
-            for s in self.sets
-        )
+        return ", ".join(self.describe_set(s) for s in self.sets)
+
+    def describe_set(self, one: Mapping[str, Any]) -> str:
+        """Say how many images a set has, how many were compared, and how many units these are."""
+        n, used, units = one["n"], one["used"], one.get("units", one["used"])
+        said = [f"{used:,} compared"] if used < n else []
+        said += [f"{units:,} {self.observations}"] if units < used else []
+        return f"{one['name']}: {n:,} images" + (f" ({', '.join(said)})" if said else "")
 
     def tables(self) -> list[tuple[str, Lines]]:
         """Return every distance beside what chance gives, and the images that differ most."""

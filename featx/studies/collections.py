@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featx.data import Dataset, announce, load_dataset, require_labelled
 from featx.data.features import Failure, Features, load_features
 from featx.data.splits import Split, make_split
 from featx.errors import InputError
-from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.extraction import backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.options import Network, Reading, Run, is_features, require_no_network
 from featx.results import describe_environment
+from featx.studies.units import MOST_IMAGES, Units, find_copies, find_units
 
 
 def has_rows(data: Any) -> bool:
@@ -50,10 +53,11 @@ def embed_collections(
     run: Run,
     seed: int,
     labelled: bool = True,
-) -> tuple[list[str], list[Features]]:
+) -> tuple[list[str], list[Features], list[Dataset | None]]:
     """Return the names and features of several collections, features files or `Features`, all in one space.
 
-    With `labelled`, each must have labels.
+    Also their datasets, None for features; these have the images that could not be read, too. With `labelled`,
+    each must have labels.
     """
     if all(has_rows(data) for data in collections):
         require_no_network(network, run, backbone=backbone)
@@ -86,7 +90,25 @@ def embed_collections(
             f"{' and '.join(names)} are embeddings of different spaces; extract both with the same "
             "backbone, weights, layer and precision"
         )
-    return list(names), sets
+    return list(names), sets, [one if isinstance(one, Dataset) else None for one in given]
+
+
+def find_test_units(features: Features, test: np.ndarray, dataset: Dataset | None, run: Run) -> Units:
+    """Find the units of the test rows: groups, and copies of a picture among these rows.
+
+    `dataset` has the images, from which perceptual hashes are made; None if there are none. The units are
+    numbered by position in `test`.
+    """
+    pixels, size = None, 0
+    if dataset is not None and len(test) <= MOST_IMAGES:
+        images = dict(zip(dataset.ids, dataset.images, strict=True))
+        embedder = pixel_embedder()
+        found = embed([images[features.ids[i]] for i in test.tolist()], embedder, **run.embedding)
+        if len(found.kept) == len(test):
+            pixels, size = found.embeddings, embedder.preparation.shape[0]
+    copies = find_copies(features.embeddings[test], pixels=pixels, pixel_size=size)
+    groups = None if features.groups is None else features.groups[test]
+    return find_units(groups, copies, len(test))
 
 
 def split_features(features: Features, test_size: float, seed: int) -> Split:

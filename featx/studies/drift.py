@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -12,12 +14,20 @@ from featx.cache import Space
 from featx.data import Dataset
 from featx.data.features import Failure, check_rows
 from featx.errors import DatasetError, FeaturesError, InputError
-from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.extraction import (
+    embed,
+    embed_dataset,
+    network_embedder,
+    pixel_embedder,
+    require_loaded_as_it_is,
+)
 from featx.options import Network, Reading, Run, SimilarityOptions, checked, require_no_network
 from featx.results import NOT_STORED, describe_environment
+from featx.results.methods import ALPHA
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.studies.collections import describe_failures, has_rows, open_dataset, take_features
 from featx.studies.output import Reported, thumbnails_of
+from featx.studies.units import Units, find_copies, find_units
 
 #: The fewest images of a set: a domain classifier in 5 folds needs more than one in each fold.
 FEWEST = 10
@@ -38,7 +48,9 @@ class _Side:
     rows: np.ndarray
     ids: list[str]
     space: dict[str, Any]
+    groups: np.ndarray | None = None
     profile: np.ndarray | None = None  # source class probabilities (n, n_source_classes)
+    pixels: np.ndarray | None = None  # shrunken, to find copies; None for a features file
     dataset: Dataset | None = None
     total: int = 0  # images before sampling
     passes: int = 0
@@ -60,7 +72,9 @@ def similarity(
     """Compare two sets of images by their embeddings.
 
     A permutation test of the maximum mean discrepancy decides whether they differ; the other distances say
-    how much, each beside its value for random divisions of the same images.
+    how much, each beside its value for random divisions of the same images. The images of a group (a column
+    ``group`` of a table, or the groups of features) and copies of one picture are one unit: units are
+    permuted and divided as a whole, and kept together in the folds of the classifier.
 
     Parameters
     ----------
@@ -70,7 +84,8 @@ def similarity(
     backbone : str or Backbone, default="mobilenet_v2"
         As in `featx.extract`, for images. The class profiles come from the same forward pass.
     most : int, default=2000
-        The most images of a set that are compared; from a larger set, a random sample is taken.
+        The most images of a set that are compared; from a larger set, a random sample is taken: of groups,
+        one image of each before the second of any.
     n_permutations : int, default=1000
         Permutations of the test.
     top : int, default=12
@@ -153,24 +168,44 @@ def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, s
     else:
         distances["js_density"] = density_divergence
     values: dict[str, float | None] = {name: distance(x, y) for name, distance in distances.items()}
-    rng = np.random.default_rng(seed)
     profiles = None
     if first.profile is not None and second.profile is not None:
         profiles = np.concatenate([first.profile, second.profile])
         values["js_profile"] = profile_divergence(first.profile, second.profile)
+    found = _find_units(first, second)
+    units = found.take(np.arange(len(union)))
+    notes += _note_copies(found, first, second)
     drawn: dict[str, list[float]] = {}
-    for _ in range(CHANCE_DRAWS):
-        order = rng.permutation(len(union))
-        one, other = order[: len(x)], order[len(x) :]
+    for one, other in _random_divisions(units, len(x), len(y), seed):
         for name, distance in distances.items():
             drawn.setdefault(name, []).append(distance(union[one], union[other]))
         if profiles is not None:
             drawn.setdefault("js_profile", []).append(profile_divergence(profiles[one], profiles[other]))
-    tested = mmd_test(x, y, n_permutations=n_permutations, seed=seed)
-    domain = domain_classifier(x, y, seed=seed)
-    values |= {"mmd": tested.value, "proxy_a": domain.proxy_a_distance}
+    test: dict[str, Any] = {"p_value": None, "n_permutations": n_permutations, "bandwidths": []}
+    try:
+        tested = mmd_test(x, y, units=units, n_permutations=n_permutations, seed=seed)
+    except InputError as error:  # a set is one unit
+        notes.append(f"no test: {error}")
+    else:
+        test |= {"p_value": tested.p_value, "bandwidths": list(tested.bandwidths)}
+        values["mmd"] = tested.value
+        if tested.least_p >= ALPHA:
+            notes.append(
+                f"{' and '.join(map(str, tested.n_units))} units are too few for the test: no difference has a "
+                f"p-value below {tested.least_p:.2f}"
+            )
+    domain = None
+    try:
+        domain = domain_classifier(x, y, units=units, seed=seed)
+    except InputError as error:
+        notes.append(f"no classifier tells the sets apart: {error}")
+    else:
+        values["proxy_a"] = domain.proxy_a_distance
     result = Similarity(
-        sets=[{"name": s.name, "n": s.total, "used": len(s.rows)} for s in (first, second)],
+        sets=[
+            {"name": s.name, "n": s.total, "used": len(s.rows), "units": len(np.unique(found.of[rows]))}
+            for s, rows in ((first, slice(len(x))), (second, slice(len(x), None)))
+        ],
         space=first.space,
         measures=[
             {
@@ -181,13 +216,10 @@ def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, s
             }
             for name, title in MEASURES.items()
         ],
-        test={
-            "p_value": tested.p_value,
-            "n_permutations": tested.n_permutations,
-            "bandwidths": list(tested.bandwidths),
-        },
-        told_apart=1 - domain.error,
-        most_different=_find_most_different(first, second, domain.log_ratio, top),
+        test=test,
+        told_apart=math.nan if domain is None else 1 - domain.error,
+        most_different=[] if domain is None else _find_most_different(first, second, domain.log_ratio, top),
+        units=found.describe(np.arange(len(union))),
         forward_passes=first.passes + second.passes,
         seed=seed,
         environment=describe_environment(),
@@ -195,6 +227,53 @@ def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, s
     )
     result.thumbnails = _thumbnails(first, second, result.most_different)
     return result
+
+
+def _find_units(first: _Side, second: _Side) -> Units:
+    """Find the units of both sets: groups, those of one name in both together, and copies of a picture."""
+    codes: dict[tuple[str, Any], int] = {}
+    groups = [
+        codes.setdefault((side.name, i) if side.groups is None else ("", str(side.groups[i])), len(codes))
+        for side in (first, second)
+        for i in range(len(side.rows))
+    ]
+    pixels = None
+    if first.pixels is not None and second.pixels is not None:
+        pixels = np.concatenate([first.pixels, second.pixels])
+    size = 0 if pixels is None else math.isqrt(pixels.shape[1] // 3)
+    copies = find_copies(np.concatenate([first.rows, second.rows]), pixels=pixels, pixel_size=size)
+    grouped = first.groups is not None or second.groups is not None
+    return find_units(np.array(groups) if grouped else None, copies, len(groups))
+
+
+def _note_copies(units: Units, first: _Side, second: _Side) -> list[str]:
+    """Say how many pictures a set has twice, and how many are in both sets."""
+    if units.pictures is None:
+        return []
+    sides = np.split(units.pictures, [len(first.rows)])
+    notes = [
+        f"{side.name}: {copies} images are copies of another one and count once with it in the test"
+        for side, pictures in zip((first, second), sides, strict=True)
+        if (copies := len(pictures) - len(np.unique(pictures)))
+    ]
+    both = len(np.intersect1d(*sides))
+    return notes + ([f"{both} pictures are in both sets, which makes the sets look alike"] if both else [])
+
+
+def _random_divisions(
+    units: np.ndarray | None, n: int, m: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows of each set in `CHANCE_DRAWS` random divisions of the union, units as a whole."""
+    from featx.analysis.distances.units import check_units, divide_units
+
+    rng, parts = np.random.default_rng(seed), check_units(units, n, m)
+    for _ in range(CHANCE_DRAWS):
+        if parts is None:
+            order = rng.permutation(n + m)
+            yield order[:n], order[n:]
+        else:
+            chosen = divide_units(parts, n, rng)
+            yield np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
 def _find_most_different(
@@ -218,18 +297,28 @@ def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dic
     return found
 
 
-def _sample(n: int, most: int, seed: int) -> np.ndarray:
-    """Return the row numbers of a random sample of at most `most` of `n` rows, sorted."""
-    return np.sort(np.random.default_rng(seed).permutation(n)[:most])
+def _sample(n: int, most: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
+    """Return the row numbers of a random sample of at most `most` of `n` rows, sorted.
+
+    One row of each group is taken before the second of any: whole groups would be fewer, and rows at random
+    would favour the large ones.
+    """
+    from featx.analysis.distances.units import count_earlier
+
+    order = np.random.default_rng(seed).permutation(n)
+    if groups is not None:
+        order = order[np.argsort(count_earlier(groups[order]), kind="stable")]
+    return np.sort(order[:most])
 
 
 def _from_features(given: Any, most: int, seed: int) -> _Side:
     name, _, features = take_features(given, Reading())
     _require_enough(name, len(features))
-    kept = _sample(len(features), most, seed)
+    kept = _sample(len(features), most, seed, features.groups)
     rows, ids = features.embeddings[kept], [features.ids[i] for i in kept.tolist()]
     _require_finite(name, rows, ids)
-    return _Side(name, rows, ids, features.space, total=len(features))
+    groups = None if features.groups is None else features.groups[kept]
+    return _Side(name, rows, ids, features.space, groups, total=len(features))
 
 
 def _open_images(given: Any, run: Run) -> Dataset:
@@ -242,7 +331,8 @@ def _open_images(given: Any, run: Run) -> Dataset:
 def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, most: int, seed: int) -> _Side:
     from featx.backbones import columns_of, combine_layers, has_logits, load_layers
 
-    total, dataset = len(dataset), dataset.subset(_sample(len(dataset), most, seed))
+    sample = _sample(len(dataset), most, seed, dataset.groups)
+    total, dataset = len(dataset), dataset.subset(sample)
     if isinstance(backbone, str):
         members = load_layers(backbone, [network.layer], **network.besides_layer)
     else:
@@ -258,12 +348,22 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
     columns = columns_of(joint)
     rows = np.ascontiguousarray(found.embeddings[:, columns[0]])
     _require_finite(dataset.name, found.embeddings, list(dataset.ids))
-    profile = softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None
-    space = found.embedder.spaces[0].fields
-    ids = list(dataset.ids)
-    side = _Side(dataset.name, rows, ids, space, profile, dataset, total, found.forward_passes)
-    side.failures = found.failures
-    return side
+    pixels = None
+    if joint.kind == "image":
+        pixels = embed(dataset.images, pixel_embedder(), **run.embedding).embeddings
+    return _Side(
+        dataset.name,
+        rows,
+        list(dataset.ids),
+        found.embedder.spaces[0].fields,
+        dataset.groups,
+        profile=softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None,
+        pixels=pixels,
+        dataset=dataset,
+        total=total,
+        passes=found.forward_passes,
+        failures=found.failures,
+    )
 
 
 def _require_enough(name: str, n: int) -> None:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from frames import frames_of
 from pictures import QUICK, QUICK_OPTIONS, write_photos
 
 import featx
@@ -14,6 +15,7 @@ from featx.analysis.transferability import softmax
 from featx.cli import main
 from featx.data.features import Features
 from featx.errors import DatasetError, FeaturesError, InputError
+from featx.results.similarity import SimilarityResult
 
 ODD = {"violet": (150, 20, 200)}
 
@@ -133,3 +135,81 @@ def test_what_cannot_be_compared(two):
     other.space = {"layer": "b"}
     with pytest.raises(FeaturesError, match="layer: a in features, b in features"):
         featx.similarity(rows(20, 0), other)
+
+
+def scenes(n, seed, frames=5, ids="r", **given):
+    """Features of n scenes with nearly the same rows in each."""
+    data, of = frames_of(np.random.default_rng(seed), np.full(n, frames), 0.9)
+    return Features(
+        data.astype(np.float32),
+        [f"{ids}{i}" for i in range(len(of))],
+        space={"layer": "a"},
+        groups=np.array([f"{ids}-scene {s}" for s in of]),
+        **given,
+    )
+
+
+def test_frames_of_a_scene_are_no_evidence_of_drift_and_the_result_says_so(tmp_path):
+    a, b = scenes(20, 2, ids="a"), scenes(16, 3, ids="b")
+    result = featx.similarity(a, b, n_permutations=199)
+    units = np.repeat(np.arange(36), 5)
+    tested = mmd_test(a.embeddings, b.embeddings, units=units, n_permutations=199)
+    assert (result.test["p_value"], result.value("mmd")) == (tested.p_value, tested.value)
+    assert not result.drift
+    assert result.told_apart < 0.7
+    assert "may need more groups to show" in result.verdict()
+    assert result.heading() == "features (A): 100 images (20 groups), features (B): 80 images (16 groups)"
+    path = result.save(tmp_path)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["units"] == {"images": 180, "units": 36, "groups": True, "copies": 0}
+    assert [s["units"] for s in content["sets"]] == [20, 16]
+    assert "MMD divided the groups anew" in path.read_text()
+    # As if the rows were independent, they would be told apart.
+    a.groups = b.groups = None
+    assert featx.similarity(a, b, n_permutations=199).drift
+
+
+def test_copies_of_a_picture_count_once_and_are_told():
+    single = rows(30, 0, ids="x")
+    many = single.subset(np.repeat(np.arange(30), 1))
+    many.embeddings = np.repeat(single.embeddings, 4, axis=0)
+    many.ids = [f"x{i}" for i in range(120)]
+    other = rows(40, 1, ids="y")
+    found, plain = (featx.similarity(x, other, n_permutations=199) for x in (many, single))
+    assert found.sets[0]["units"] == plain.sets[0]["units"] == 30
+    assert found.test["p_value"] == pytest.approx(plain.test["p_value"], abs=0.1)
+    assert found.heading().startswith("features (A): 120 images (30 different pictures)")
+    assert any("(A): 90 images are copies of another one" in note for note in found.notes)
+    assert any("30 pictures are in both sets" in n for n in featx.similarity(single, many).notes)
+
+
+def test_a_sample_takes_one_image_of_each_group_before_the_second():
+    a = scenes(8, 0)
+    a.groups[:] = ["large"] * 30 + a.groups[30:].tolist()
+    result = featx.similarity(a, scenes(30, 1), most=10, n_permutations=20)
+    assert [(s["used"], s["units"]) for s in result.sets] == [(10, 3), (10, 10)]
+    assert [s["units"] for s in featx.similarity(a, a, most=12, n_permutations=20).sets] == [3, 3]
+
+
+def test_a_set_that_is_one_group_cannot_be_tested_but_is_described():
+    one = scenes(12, 0)
+    one.groups[:] = "all"
+    result = featx.similarity(one, scenes(12, 1, ids="o"), n_permutations=20)
+    assert not result.drift
+    assert result.test["p_value"] is None
+    assert "No test of features (A) against features (B): one of them is a single group" in result.verdict()
+    assert result.value("frechet") > 0
+    assert result.most_different == []
+    again = SimilarityResult.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert again.verdict() == result.verdict()
+    few = featx.similarity(scenes(3, 0, ids="a"), scenes(3, 1, ids="b"), n_permutations=99)
+    assert any("3 and 3 units are too few for the test" in note for note in few.notes)
+
+
+def test_a_file_of_the_first_version_is_read():
+    result = featx.similarity(rows(30, 0), rows(30, 1), n_permutations=20).to_dict()
+    for one in (result, *result["sets"]):
+        del one["units"]
+    old = SimilarityResult.from_dict(result)
+    assert old.heading() == "features (A): 30 images, features (B): 30 images"
+    assert old.units == {}

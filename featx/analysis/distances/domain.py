@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.analysis.distances.units import check_units
 from featx.analysis.rows import check_two_sets
 from featx.errors import InputError
 
@@ -35,7 +36,7 @@ class DomainClassifier:
         return max(2 * (1 - 2 * self.error), 0.0)
 
 
-def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
+def domain_classifier(X: Any, Y: Any, *, units: Any = None, seed: int = 0) -> DomainClassifier:
     """Tell the rows of two sets apart by a linear classifier, out of fold.
 
     It is a logistic regression on the first principal components (256 at most) of standardised embeddings,
@@ -45,8 +46,16 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
     ----------
     X, Y : array-like of shape (n, d) and (m, d)
         n and m at least 5.
+    units : array-like of shape (n + m,), int, optional
+        The unit of each row of X and then of Y, such as the scene of a frame; no unit is on both sides of a
+        fold, and there are no more folds than a set has units. Default: each row is its own unit.
     seed : int, default=0
         Seed of the folds.
+
+    Raises
+    ------
+    InputError
+        A set has too few rows, or its units cannot be divided into folds.
 
     References
     ----------
@@ -59,6 +68,8 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    from featx.methods.probes.selection import make_folds
+
     x, y = check_two_sets(X, Y)
     if min(len(x), len(y)) < _FOLDS:
         raise InputError(
@@ -66,13 +77,20 @@ def domain_classifier(X: Any, Y: Any, *, seed: int = 0) -> DomainClassifier:
         )
     rows = np.concatenate([x, y])
     side = np.repeat([0, 1], [len(x), len(y)])
-    most = min(_COMPONENTS, rows.shape[1], len(rows) // 2)
+    check_units(units, len(x), len(y))
+    # A unit with a row in each set must not be on both sides of a fold either.
+    if units is None or len(np.unique(units)) == len(rows):
+        folds = list(StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(rows, side))
+    else:
+        folds = make_folds(side, np.asarray(units), seed)
+    if not folds:
+        raise InputError("a set has too few units for a domain classifier: at least 2 are needed in each set")
+    most = min(_COMPONENTS, rows.shape[1], len(rows) // 2, *(len(train) for train, _ in folds))
     model = make_pipeline(
         StandardScaler(),
         PCA(most, random_state=seed),
         LogisticRegression(C=1 / most, class_weight="balanced", max_iter=1000),
     )
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     # With equal weights of the sets, the log odds are the log ratio of the densities.
     log_ratio = cross_val_predict(model, rows, side, cv=folds, method="decision_function")
     wrong = (log_ratio > 0) != (side == 1)

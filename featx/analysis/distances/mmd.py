@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from featx.analysis.distances.units import check_units, match_sizes
 from featx.analysis.rows import check_two_sets
 from featx.errors import InputError
 
@@ -30,12 +32,26 @@ class MMDTest:
     bandwidths : tuple of float
         Bandwidths of the kernels.
     n_permutations : int
+    n_units : tuple of int
+        Units that were permuted, of the first and of the second set: rows, without units.
     """
 
     value: float
     p_value: float
     bandwidths: tuple[float, ...]
     n_permutations: int
+    n_units: tuple[int, int] = (0, 0)
+
+    @property
+    def least_p(self) -> float:
+        """The smallest p-value that so few units allow; 0 where only `n_permutations` limits it.
+
+        k of K units can be chosen in C(K, k) ways; of equal numbers, a division and its mirror image have one
+        value.
+        """
+        k, m = self.n_units
+        ways = math.comb(k + m, k) if k + m <= 60 else math.inf
+        return (2 if k == m else 1) / ways
 
 
 def mmd(X: Any, Y: Any, *, bandwidths: float | Sequence[float] | None = None) -> float:
@@ -66,6 +82,7 @@ def mmd_test(
     X: Any,
     Y: Any,
     *,
+    units: Any = None,
     bandwidths: float | Sequence[float] | None = None,
     mixture: bool = False,
     n_permutations: int = 1000,
@@ -77,27 +94,64 @@ def mmd_test(
     ----------
     X, Y, bandwidths
         As for `mmd`.
+    units : array-like of shape (n + m,), int, optional
+        The unit of each row of X and then of Y, such as the scene of a frame. Whole units are permuted, and
+        each counts the same, however many rows it has. Default: each row is its own unit.
     mixture : bool, default=False
         Without `bandwidths`: the mean of kernels of 1/4, 1/2, 1, 2 and 4 median distances.
     n_permutations : int, default=1000
     seed : int, default=0
+        Seed of the permutations, and of the rows that are left out of units (see Notes).
+
+    Raises
+    ------
+    InputError
+        A set has fewer than two units, or an argument does not fit.
+
+    Notes
+    -----
+    With units, a unit u of n_u rows stands for the mean of its rows in the space of the kernel:
+    ``k(u, v) = sum_ij k(x_i, x_j) / (n_u n_v)``, and `mmd` is computed from pairs of different units. The
+    level is exact where the units of both sets are drawn alike, whatever they have within. Where the units of
+    one set have more rows than those of the other, rows drawn at random are left out until the sizes agree
+    (`featx.analysis.distances.units.match_sizes`). A unit with rows in both sets counts as one in each, which
+    makes the test find less, not more.
     """
     if n_permutations < 1:
         raise InputError(f"n_permutations must be at least 1, got {n_permutations}")
     x, y = check_two_sets(X, Y)
-    n, total = len(x), len(x) + len(y)
-    K, used = _kernel(np.concatenate([x, y]), bandwidths, mixture)
-    first = np.zeros((total, 1))
+    n, rows, rng = len(x), np.concatenate([x, y]), np.random.default_rng(seed)
+    parts = check_units(units, n, len(y))
+    if parts is None:
+        K, used = _kernel(rows, bandwidths, mixture)
+    else:
+        kept = match_sizes(parts, n, rng)
+        n = int(parts[:n].max()) + 1
+        if min(n, int(parts.max()) + 1 - n) < 2:
+            raise InputError("a set is one unit: at least 2 independent units of each set are needed to test")
+        K, used = _kernel(rows[kept], bandwidths, mixture)
+        K = _between_units(K, parts[kept])
+    first = np.zeros((len(K), 1))
     first[:n] = 1
     value = float(_values(K, first, n)[0])
-    rng = np.random.default_rng(seed)
     hits = 0
     for done in range(0, n_permutations, _AT_A_TIME):
         b = min(_AT_A_TIME, n_permutations - done)
         drawn = rng.permuted(np.repeat(first, b, axis=1), axis=0)
         # Divisions that differ from the observed one by rounding alone count as equal.
         hits += int((_values(K, drawn, n) >= value - 1e-12).sum())
-    return MMDTest(value, (hits + 1) / (n_permutations + 1), used, n_permutations)
+    return MMDTest(value, (hits + 1) / (n_permutations + 1), used, n_permutations, (n, len(K) - n))
+
+
+def _between_units(K: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Return the mean of K over the rows of each two units, with zeros on its diagonal."""
+    order = np.argsort(parts, kind="stable")
+    sizes = np.bincount(parts)
+    starts = np.cumsum(sizes) - sizes
+    sums = np.add.reduceat(np.add.reduceat(K[np.ix_(order, order)], starts, axis=0), starts, axis=1)
+    means = sums / np.outer(sizes, sizes)
+    np.fill_diagonal(means, 0)
+    return np.asarray(means)
 
 
 def _kernel(

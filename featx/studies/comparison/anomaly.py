@@ -22,10 +22,16 @@ from featx.results import (
     write_atomically,
 )
 from featx.spreadsheet import csv_text
-from featx.studies.collections import describe_embeddings, embed_collections, split_features
+from featx.studies.collections import (
+    describe_embeddings,
+    embed_collections,
+    find_test_units,
+    split_features,
+)
 from featx.studies.evaluation import Cell, LabelledRows, Outcome, run_cells
 from featx.studies.evaluation.methods import DetectorMethod
 from featx.studies.output import Reported
+from featx.studies.units import Units
 
 
 @dataclass
@@ -117,7 +123,7 @@ def find_anomalies(
     wanted = get_detector(detector)
     # Labels are ignored, so folders are not divided into classes.
     network, reading, run = Network.of(options), Reading.of({"split_by": "none", **options}), Run.of(options)
-    names, sets = embed_collections(
+    names, sets, _ = embed_collections(
         [normal, images], backbone, network=network, reading=reading, run=run, seed=seed, labelled=False
     )
     known, judged = sets
@@ -190,7 +196,7 @@ def compare_detectors(
         raise InputError("test is given without normal: say which of its classes are normal")
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     given = [data] if test is None else [data, test]
-    names, sets = embed_collections(
+    names, sets, opened = embed_collections(
         given, backbone, network=network, reading=reading, run=run, seed=seed, labelled=test is None
     )
     judged = sets[-1]
@@ -216,6 +222,8 @@ def compare_detectors(
 
     for place, features in zip(names, sets, strict=True):
         check_rows(features.embeddings, features.ids, place)
+    tested = split.test if test is None else np.arange(len(judged))
+    units = find_test_units(judged, tested, opened[-1], run)
     rows = LabelledRows(x, np.zeros(len(x)))
     results = []
     for detector in chosen:
@@ -232,7 +240,7 @@ def compare_detectors(
             for problem in problems
         ]
         outcomes = list(run_cells(cells, verbose=run.verbose))
-        results.append(_score_detector(detector, problems, outcomes, held, n_boot, seed))
+        results.append(_score_detector(detector, problems, outcomes, held, units, n_boot, seed))
     return AnomalyComparison(
         dataset={
             "name": names[0],
@@ -244,6 +252,7 @@ def compare_detectors(
         detectors=results,
         contamination=contamination,
         advice=advise_detectors(results),
+        units=units.describe(np.arange(len(tested))),
         seed=seed,
         seconds_total=time.perf_counter() - started,
         **describe_embeddings(sets),
@@ -285,6 +294,7 @@ def _score_detector(
     problems: Sequence[_Problem],
     outcomes: Sequence[Outcome],
     held: np.ndarray,
+    units: Units,
     n_boot: int,
     seed: int,
 ) -> DetectorResult:
@@ -293,7 +303,8 @@ def _score_detector(
 
     decisions = np.stack([np.asarray(outcome.values) for outcome in outcomes])
     anomalous = np.stack([problem.anomalous for problem in problems])
-    found = score_anomalies(decisions, anomalous, strata=held, n_boot=n_boot, seed=seed)
+    together = units.take(np.arange(len(held)))
+    found = score_anomalies(decisions, anomalous, strata=held, units=together, n_boot=n_boot, seed=seed)
     shares = [
         np.mean([below[kind].mean() for below, kind in zip(decisions < 0, kinds, strict=True)])
         for kinds in (~anomalous, anomalous)

@@ -15,7 +15,12 @@ from featx.data.tasks import names_of
 from featx.errors import DatasetError
 from featx.options import Network, Reading, Run, StudyOptions, checked
 from featx.results import DomainMethod, DomainResult, advise_domains
-from featx.studies.collections import describe_embeddings, embed_collections, split_features
+from featx.studies.collections import (
+    describe_embeddings,
+    embed_collections,
+    find_test_units,
+    split_features,
+)
 from featx.studies.comparison.evaluate import note_unused_share
 from featx.studies.evaluation import Cell, LabelledRows, run_cells
 from featx.studies.evaluation.methods import AdaptedProbe
@@ -77,17 +82,18 @@ def compare_domains(
     -----
     Adaptations see the target's *training* images without their labels, and no test image;
     ``target-trained``, the upper bound, sees the same images with them. All methods are scored on the
-    target's test images. Rows are standardised by the source's mean and deviation before they are adapted.
+    target's test images. The tests against source-only are one family, adjusted together (see
+    `featx.metrics.compare_pairs`). Rows are standardised by the source's mean and deviation before they are adapted.
     """
     from featx.methods.adaptation import adaptation_names, get_adaptation
     from featx.methods.probes import get_probe
-    from featx.metrics import mcnemar_exact, score_answers
+    from featx.metrics import score_answers, selection_optimism
 
     started = time.perf_counter()
     chosen = [get_adaptation(name) for name in names_of(adaptations) or adaptation_names()]
     probe = get_probe(classifier)
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
-    names, sets = embed_collections(
+    names, sets, opened = embed_collections(
         [source, target], backbone, network=network, reading=reading, run=run, seed=seed
     )
     tables, classes, splits = _join_domains(names, sets, test_size, seed)
@@ -119,27 +125,34 @@ def compare_domains(
             cells.append(cell(name, title, "adapted", trained, tested, adaptation.build()))
     cells.append(cell("target-trained", "Trained on the target", "bound", unlabelled, tested, None))
 
-    y, methods = tables[0].y, []
+    # The domain's test rows, as rows of its own features.
+    local = own.test, tested - len(sets[0])
+    units = [find_test_units(*each, run) for each in zip(sets, local, opened, strict=True)]
+    together = [found.take(np.arange(len(rows))) for found, rows in zip(units, local, strict=True)]
+    y, methods, right = tables[0].y, [], []
     truth = y[tested]
     for outcome in run_cells(cells, verbose=run.verbose):
         outcome.fit, method, answers = None, outcome.method, outcome.answers
         if method.kind == "source":
-            at_home = score_answers(y[own.test], _cut(answers, slice(None, n_own)), n_boot=n_boot, seed=seed)
+            at_home = score_answers(
+                y[own.test], _cut(answers, slice(None, n_own)), units=together[0], n_boot=n_boot, seed=seed
+            )
             answers = _cut(answers, slice(n_own, None))
-            reference = answers.labels == truth
-        right = answers.labels == truth
+        right.append(answers.labels == truth)
         methods.append(
             DomainMethod(
                 method.name,
                 method.title,
                 method.kind,
-                score_answers(truth, answers, n_boot=n_boot, seed=seed),
+                score_answers(truth, answers, units=together[1], n_boot=n_boot, seed=seed),
                 outcome.seconds["fit"] or 0.0,
                 outcome.params,
-                None if method.kind == "source" else mcnemar_exact(right, reference).to_dict(),
-                outcome.notes,
+                notes=outcome.notes,
             )
         )
+    _test_against_source(methods, np.stack(right), together[1], seed)
+    adapted = [answers for m, answers in zip(methods, right, strict=True) if m.kind == "adapted"]
+    optimism = selection_optimism(adapted, units=together[1], seed=seed) if adapted else None
 
     return DomainComparison(
         source={
@@ -152,12 +165,30 @@ def compare_domains(
         classes=list(classes),
         classifier=probe.name,
         methods=methods,
-        advice=advise_domains(at_home["top1"], methods),
+        selection=None if optimism is None else {"methods": len(adapted), "optimism": optimism},
+        advice=advise_domains(at_home["top1"], methods, optimism),
+        units=units[1].describe(np.arange(len(tested))),
         seed=seed,
         seconds_total=time.perf_counter() - started,
         warnings=warnings,
         **describe_embeddings(sets),
     )
+
+
+def _test_against_source(
+    methods: Sequence[DomainMethod], right: np.ndarray, units: np.ndarray | None, seed: int
+) -> None:
+    """Test every method against source-only, which comes first; all tests are one family."""
+    from featx.metrics import compare_pairs, mcnemar_exact
+
+    family = compare_pairs(right, units=units, reference=0, seed=seed)
+    for i, method in enumerate(methods[1:], start=1):
+        method.versus_source = mcnemar_exact(right[i], right[0], units=units).to_dict() | {
+            "p_adjusted": float(family.p_adjusted[i, 0]),
+            "low_adjusted": float(family.low[i, 0]),
+            "high_adjusted": float(family.high[i, 0]),
+            "detectable": float(family.detectable[i, 0]),
+        }
 
 
 def _join_domains(
