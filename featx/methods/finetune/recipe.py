@@ -246,6 +246,25 @@ class Recipe:
         """Return the mode in words."""
         return TITLES[self.mode]
 
+    @property
+    def omissions(self) -> tuple[str, ...]:
+        """Return in words what the default recipe of this mode does and this one does not.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> replace(default_recipe("full", 576), augment=False, lr_search=()).omissions
+        ('a search for the learning rate', 'random crops and flips')
+        """
+        parts = [(self.refit, "training again on all images after the validation")]
+        if self.mode != "head":
+            parts = [
+                (bool(self.lr_search), "a search for the learning rate"),
+                (self.augment, "random crops and flips"),
+                *parts,
+            ]
+        return tuple(words for done, words in parts if not done)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON data; `from_dict` reads it."""
         return asdict(self) | {"lr_search": list(self.lr_search)}
