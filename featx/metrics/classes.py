@@ -30,11 +30,11 @@ import numpy as np
 
 from featx.metrics.answers import Answers
 from featx.metrics.calibration import calibration_interval
-from featx.metrics.intervals import Interval, check_resamples, interval_around
+from featx.metrics.intervals import Interval, check_resamples, extend_interval, interval_around
 from featx.metrics.means import mean_interval
 from featx.metrics.metric import Metric
 from featx.metrics.proportions import Sizes, count_telling, proportion_interval, score_interval, share_size
-from featx.metrics.units import count_units, number_units
+from featx.metrics.units import count_units, draw_counts, number_units
 
 CALIBRATION_BINS = 15
 _CHUNK = 2_000_000  # counts held at a time
@@ -178,7 +178,8 @@ def score_answers(
             scores[metric.name] = score_interval(value, found, sizes, telling, (metric.low, metric.high))
         else:
             scores[metric.name] = interval_around(value, found)
-    return scores
+    # Sums in another order differ in the last digit: a value must not depend on how its interval was found.
+    return {name: extend_interval(values[name], interval) for name, interval in scores.items()}
 
 
 def _bins(given: Answers) -> np.ndarray:
@@ -235,9 +236,7 @@ def _resample(
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // n_units)
     for done in range(0, n_boot, step):
-        b = min(step, n_boot - done)
-        rows = rng.integers(0, n_units, (b, n_units)) + n_units * np.arange(b)[:, None]
-        counts = np.bincount(rows.ravel(), minlength=b * n_units).reshape(b, n_units).astype(np.float64)
+        counts = draw_counts(rng, min(step, n_boot - done), n_units)
         yield (by_unit.T @ counts.T).T, counts @ sizes
 
 
