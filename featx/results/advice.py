@@ -29,6 +29,7 @@ from featx.results.formats import format_joules, format_metric, format_points, f
 from featx.results.methods import (
     ALPHA,
     ENSEMBLE,
+    GUESSES,
     MethodResult,
     admitted,
     best_method,
@@ -104,17 +105,19 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
     """Say why no method is recommended, by the reference that the best one does not beat."""
     title, value = METRICS[metric].title, format_metric(metric, best.metric(metric))
     references = [m for m in methods if m.is_reference and math.isfinite(worth(m, metric))]
-    for reference in sorted(references, key=lambda m: -worth(m, metric)):
+    for reference in sorted(references, key=lambda m: m.name not in GUESSES):
         above = worth(best, metric) > worth(reference, metric)
         if above and shown_above(best, reference) is not False:
             continue
-        failed = "is shown to be better" if above else "is better"
-        p = (best.versus_references or {}).get(reference.name)
-        tested = f", adjusted {p_in_text(p)}" if p is not None and above else ""
+        guess = reference.name in GUESSES
+        than = "always giving the same answer" if guess else f"the reference, {in_text(reference)}"
+        better = "shown to be better" if above or guess else "better"
+        p = number_of(best.versus_references, reference.name)
+        tested = "" if math.isnan(p) else f" (adjusted {p_in_text(p)})"
+        floor = format_metric(metric, Interval(reference.metric(metric).value))
         return (
-            f"Nothing to recommend: no method {failed} than the reference, {in_text(reference)}. The best, "
-            f"{describe(best)}, has {title} {value}, the reference "
-            f"{format_metric(metric, Interval(reference.metric(metric).value))}{tested}."
+            f"Nothing to recommend: no method is {better} than {than}. The best, {describe(best)}, has {title} "
+            f"{value}; {in_text(reference)}, {floor}{tested}."
         )
     return "Nothing to recommend: the best method is not shown to be better than every reference."
 

@@ -161,7 +161,14 @@ def _score_methods(
 
     best = ranked[0] if ranked else 0
     tests = compare_methods(
-        outcomes, right, best, single, units=units, n_boot=options.n_boot, seed=options.seed
+        outcomes,
+        right,
+        best,
+        single,
+        units=units,
+        n_boot=options.n_boot,
+        seed=options.seed,
+        constant=truth == np.bincount(truth).argmax(),
     )
     return tests, _describe_methods(data, found, metrics, tests)
 

@@ -62,6 +62,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         units=test_units,
         n_boot=options.n_boot,
         seed=options.seed,
+        constant=np.abs(truth - np.median(truth)),
         sign=-1,
     )
     for i, method in enumerate(methods):
