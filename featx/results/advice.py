@@ -84,7 +84,7 @@ def advise(
     if best is None:
         return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
     if pick is None:
-        return " ".join([why_nothing(methods, best), *on_few_images(n_test)])
+        return " ".join([why_nothing(methods, best), *on_splits(repeats, best), *on_few_images(n_test)])
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
     if pick is best:
         competing = sum(not m.is_reference for m in methods)
@@ -116,8 +116,8 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
         tested = "" if math.isnan(p) else f" (adjusted {p_in_text(p)})"
         floor = format_metric(metric, Interval(reference.metric(metric).value))
         return (
-            f"Nothing to recommend: no method is {better} than {than}. The best, {describe(best)}, has {title} "
-            f"{value}; {in_text(reference)}, {floor}{tested}."
+            f"Nothing to recommend: no method is {better} than {than}. The best, {describe(best)}, "
+            f"has {title} {value}; {in_text(reference)}, {floor}{tested}."
         )
     return "Nothing to recommend: the best method is not shown to be better than every reference."
 

@@ -80,7 +80,8 @@ def advise_numbers(
     if best is None:
         return "Nothing to recommend: no regressor on frozen features was measured."
     if not pool:
-        return " ".join([why_nothing(methods, best, "mae"), *on_few_images(n_test)])
+        said = [why_nothing(methods, best, "mae"), *on_splits(repeats, best), *on_few_images(n_test)]
+        return " ".join(said)
     pick = pool[0]
     error, r2 = format_metric("mae", pick.metric("mae")), pick.metric("r2")
     said = [f"Use {describe(pick)}: mean absolute error {error}, R2 {r2} on {n_test} test images."]
