@@ -248,8 +248,9 @@ def test_one_pair_chosen_without_the_test_images_says_whether_fine_tuning_paid()
     assert recommended(methods, open_) is knn
     said = advise(methods, 240, fine_tuning=open_)
     assert (
-        "No difference between fine-tuning and frozen features is shown: full fine-tuning reached 0.950, linear "
-        "SVM 0.930, each chosen by the training images alone (+2.0 points, 95 % interval 0.0 to +4.0, p = 0.20)."
+        "No difference between fine-tuning and frozen features is shown: full fine-tuning reached 0.950, "
+        "linear SVM 0.930, each chosen by the training images alone (+2.0 points, 95 % interval 0.0 to +4.0, "
+        "p = 0.20)."
     ) in said
     assert "With these images, a difference of 3.1 points would be shown with 80 % power." in said
     shown = fair_pair(0.01, 0.02)
