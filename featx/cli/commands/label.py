@@ -98,4 +98,4 @@ def _probed(
     groups = None if features.groups is None else features.groups[known]
     fitted = fit_probe("logreg", features.embeddings[known], y, groups=groups, seed=args.seed or 0)
     rows = features.embeddings[pool]
-    return fitted.estimator[:-1].transform(rows), fitted.predict_proba(rows)
+    return fitted.estimator.estimator_[:-1].transform(rows), fitted.predict_proba(rows)

@@ -11,7 +11,8 @@
 `definitions`       estimators as JSON, the keys of finished work
 `logistic`          logistic regression at its optimum
 `lbfgs`, `newton`   solvers for few rows and for many; `softmax`, `torch_rows`: their sums over rows
-`ridge`             ridge regression in closed form
+`ridge`             least squares in closed form
+`temperature`       log scores divided by a temperature
 `packed_trees`      fitted trees as plain arrays
 ==================  ========================================================================================
 """

@@ -38,12 +38,13 @@ from featx.methods.probes.selection import (
 )
 from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
-from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier
+from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
 
 #: Settings are selected on a sample of this size if there are more rows.
 SELECTION_ROWS = 4000
-#: With more rows, two folds are enough to fit the temperature, which is one number.
-_FEW_FOLDS_ROWS = 5000
+#: With more rows, two folds are enough to fit the temperature, which is one number; the second, for probes
+#: that are slow to fit (`Probe.few_folds`).
+_FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW = 5000, 500
 # With smaller matrices one thread of BLAS or OpenMP is faster than several.
 _SMALL = 5_000_000
 
@@ -211,14 +212,15 @@ def fit_probe(
         warnings.simplefilter("always")
         # A class with one image rightly adds nothing to the scatter within classes.
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-        few = len(y) > _FEW_FOLDS_ROWS or probe.few_folds
+        few = len(y) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
         judged = len(candidates) > 1 or (not own and probe.kind == "probe")
         folds = target.folds(y, groups) if probe.calibrated or judged else []
+        out_of_bag = probe.out_of_bag and groups is None
         best, score, start_at, held_out = dict(candidates[0]), None, None, None
         if probe.choose is not None:
             with threadpool_limits(_threads(rows, jobs)):
                 best, score, start_at = probe.choose(rows, y, groups, validation, seed, metric, notes)
-        elif folds and judged:
+        elif folds and judged and not out_of_bag:
             if len(candidates) == 1 and few:
                 folds = two_folds(folds, y)
             best, score, held_out = _select(
@@ -229,18 +231,31 @@ def fit_probe(
             notes.append(target.no_choice)
         model = clone(estimator).set_params(**best)
         shown = {**best, **{key: model.get_params()[key] for key in probe.shown}}
-        if probe.calibrated:
-            if not folds:
-                notes.append("probabilities are too sure: no training image could be held out to calibrate them")
-            elif few:
-                folds = two_folds(folds, y)
-            model = fit_model(TemperatureClassifier(model, folds), rows, y, jobs, held_out=held_out)
-            # A saved model should not carry the row numbers of the folds.
-            model.set_params(cv=max(2, len(folds)))
-        elif start_at is not None:
+        unfitted = clone(model)
+        if start_at is not None:
             model = _fit_from(model, rows, y, jobs, *start_at)
         else:
             model = fit_model(model, rows, y, jobs, path=probe.path)
+        if folds and out_of_bag:
+            score, held_out = _score_out_of_bag(target, model, y)
+        if probe.calibrated:
+            if not folds:
+                notes.append("probabilities are too sure: no training image could be held out to calibrate them")
+            elif held_out is None:
+                found = predict_out_of_fold(
+                    unfitted,
+                    [best],
+                    rows,
+                    y,
+                    two_folds(folds, y) if few else folds,
+                    path=probe.path,
+                    scored=True,
+                    n_jobs=jobs,
+                )
+                held_out = found.rows, found.scores[0]
+            # The number of folds, for whoever fits a clone.
+            tempered = TemperatureClassifier(unfitted, cv=MOST_FOLDS)
+            model = fit_model(tempered, rows, y, jobs, fitted=model, held_out=held_out)
     _settle_warnings(caught, notes)
     return FittedProbe(
         name=probe.name,
@@ -272,7 +287,7 @@ def definition_of(
             "of a protocol": "top1",
             "folds": MOST_FOLDS,
             "rows": SELECTION_ROWS,
-            "two folds for the temperature from": _FEW_FOLDS_ROWS,
+            "two folds for the temperature from": [_FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW],
             "temperature": ["log scores by kind", LEAST_SHARE, "one observation added"],
         },
         "computed by": ["numpy", *([f"torch {sys.modules['torch'].__version__}"] if sees_gpu() else [])],
@@ -306,6 +321,16 @@ def _select(
     )
     kept = everything and found.scores is not None
     return candidates[best], score, (held, found.scores[best]) if kept else None
+
+
+def _score_out_of_bag(target, model, y):
+    """Return the score of a fitted forest, and its log scores, by the trees that did not draw each row."""
+    forest = model.steps[-1][1]
+    if not hasattr(forest, "classes_"):
+        return target.best(y, forest.oob_prediction_[None], None)[1], None
+    p = forest.oob_decision_function_
+    _, score = target.best(y, forest.classes_[p.argmax(axis=1)][None], None)
+    return score, (np.arange(len(y)), log_probabilities(p))
 
 
 def two_folds(folds: Folds, labels) -> Folds:

@@ -67,7 +67,10 @@ class Probe:
         Whether its scores get a temperature, because they are no probabilities or far too confident. The
         temperature is fitted on held-out folds of the training rows, and never changes a label.
     few_folds : bool
-        Whether two folds, not five, fit the temperature, because every fit is slow.
+        Whether two folds, not five, fit the temperature of more than 500 rows, because every fit is slow.
+    out_of_bag : bool
+        Whether its last step is a forest with ``oob_score=True``: without groups, each row is predicted by the
+        trees that did not draw it, instead of by folds.
     path : bool
         Whether its last step is a plain logistic regression, whose penalties are solved together (`lbfgs`).
     max_rows : int or None
@@ -88,6 +91,7 @@ class Probe:
     kind: Literal["probe", "floor"] = "probe"
     calibrated: bool = False
     few_folds: bool = False
+    out_of_bag: bool = False
     path: bool = False
     max_rows: int | None = None
     shown: tuple[str, ...] = ()
@@ -102,5 +106,7 @@ class Probe:
             "estimator": define(estimator),
             "grid": define(grid),
             "choose": define(self.choose),
-            "rules": define([self.calibrated, self.few_folds, self.path, self.max_rows, self.shown]),
+            "rules": define(
+                [self.calibrated, self.few_folds, self.out_of_bag, self.path, self.max_rows, self.shown]
+            ),
         }

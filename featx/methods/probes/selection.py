@@ -81,7 +81,7 @@ class OutOfFold:
     predicted : ndarray of shape (n_candidates, n_held)
         Labels or numbers.
     losses : ndarray of shape (n_candidates,), or None
-        Mean log losses; with `scores`, after dividing by the best temperature.
+        Mean log losses; with `scored`, after dividing by the best temperature.
     scores : ndarray of shape (n_candidates, n_held, n_classes), or None
         Log scores (`temperature.log_scores`), float32.
     """
@@ -106,7 +106,7 @@ def predict_out_of_fold(
     """Predict the held-out rows of each fold with every candidate, fitted on the other rows.
 
     With `path` the last step of the estimator is a logistic regression, of which only `C` and `class_weight`
-    vary, and losses are those of its probabilities. With `scored` there are log scores, too.
+    vary. With either `path` or `scored` there are log scores and losses.
     """
     predict = _predict_by_path if path else _predict_scores if scored else _predict
     # Folds of whole groups may leave fewer than half of the rows to train on.
@@ -115,16 +115,17 @@ def predict_out_of_fold(
         parts = Parallel(n_jobs=n_jobs, prefer="threads")(
             delayed(predict)(estimator, candidates, X, y, fold) for fold in folds
         )
-    rows = np.concatenate([held for _, held in folds])
-    if path:
-        predicted, losses = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
-        return OutOfFold(rows, predicted, losses.mean(axis=1))
-    found = np.concatenate(parts, axis=1)
-    if not scored:
+    rows, found = np.concatenate([held for _, held in folds]), np.concatenate(parts, axis=1)
+    if not path and not scored:
         return OutOfFold(rows, found)
     classes, codes = np.unique(y, return_inverse=True)
-    losses = np.array([tempered_loss(scores, codes[rows]) for scores in found])
+    loss = tempered_loss if scored else _log_loss
+    losses = np.array([loss(scores, codes[rows]) for scores in found])
     return OutOfFold(rows, classes[found.argmax(axis=2)], losses, found)
+
+
+def _log_loss(scores: np.ndarray, codes: np.ndarray) -> float:
+    return -float(log_softmax(scores, axis=1)[np.arange(len(codes)), codes].mean())
 
 
 def fewest_rows(folds: Folds) -> int:
@@ -184,15 +185,13 @@ def _fit_each(estimator, candidates, X, y, fold) -> Iterator[tuple[Any, np.ndarr
         yield clone(model).set_params(**candidate).fit(X_train, y[train]), X_held
 
 
-def _predict_by_path(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels and log losses of the held-out rows, each (n_candidates, n_held)."""
+def _predict_by_path(estimator, candidates, X, y, fold) -> np.ndarray:
+    """Return the log scores of the held-out rows, (n_candidates, n_held, n_classes)."""
     train, held = fold
     shared = clone(estimator)[:-1]
     solver = LbfgsPath(shared.fit_transform(X[train], y[train]), y[train])
     X_held = shared.transform(X[held])
-    true = np.arange(len(held)), np.searchsorted(solver.classes, y[held])
-    predicted = np.empty((len(candidates), len(held)), y.dtype)
-    losses = np.empty((len(candidates), len(held)))
+    found = np.empty((len(candidates), len(held), len(solver.classes)), np.float32)
     settings = [{key.split("__")[-1]: value for key, value in c.items()} for c in candidates]
     # In order of weights and penalties, so that each solution is close to the one before.
     for i in sorted(
@@ -203,6 +202,5 @@ def _predict_by_path(estimator, candidates, X, y, fold) -> tuple[np.ndarray, np.
         scores = X_held @ coef.T + intercept
         if len(intercept) == 1:
             scores = np.hstack([np.zeros_like(scores), scores])
-        predicted[i] = solver.classes[scores.argmax(axis=1)]
-        losses[i] = -log_softmax(scores, axis=1)[true]
-    return predicted, losses
+        found[i] = scores - scores.max(axis=1, keepdims=True)
+    return found

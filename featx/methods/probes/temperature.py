@@ -76,16 +76,18 @@ class TemperatureClassifier(ClassifierMixin, BaseEstimator):
         self.estimator = estimator
         self.cv = cv
 
-    def fit(self, X, y, *, held_out: tuple[np.ndarray, np.ndarray] | None = None):
+    def fit(self, X, y, *, fitted=None, held_out: tuple[np.ndarray, np.ndarray] | None = None):
         """Fit the classifier and the temperature.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         y : array-like of shape (n,)
+        fitted : classifier, optional
+            `estimator`, fitted to these rows already.
         held_out : (rows, scores), optional
-            Positions (m,) and log scores (m, n_classes) of rows that were held out already; `cv` is then not
-            used.
+            Positions (m,) and log scores (m, n_classes) of rows that were held out already. Without it rows
+            are held out by `cv`, or none if the classifier is `fitted`.
 
         Returns
         -------
@@ -97,9 +99,8 @@ class TemperatureClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise InputError(f"a temperature needs 2 classes or more, got 1 class ({self.classes_[0]})")
         self.scores_ = score_kind(self.estimator)
-        self.estimator_ = clone(self.estimator).fit(X, y)
-        folds = self._folds(codes) if held_out is None else []
-        if held_out is None and folds:
+        self.estimator_ = clone(self.estimator).fit(X, y) if fitted is None else fitted
+        if held_out is None and fitted is None and (folds := self._folds(codes)):
             held_out = hold_out(self.estimator, X, codes, folds, self.scores_)
         if held_out is None:
             held_out = np.arange(len(y)), log_scores(self.estimator_, X, self.scores_)
@@ -159,8 +160,8 @@ def _margins(estimator, X) -> np.ndarray:
     return found
 
 
-def _logarithms(estimator, X) -> np.ndarray:
-    p = np.asarray(estimator.predict_proba(X), np.float64)
+def log_probabilities(p: np.ndarray) -> np.ndarray:
+    """Return logarithms of probabilities (n, n_classes) from votes; see `LEAST_SHARE`."""
     return np.log(np.maximum(p, LEAST_SHARE / p.shape[1]))
 
 
@@ -168,7 +169,7 @@ def _logarithms(estimator, X) -> np.ndarray:
 _SCORES: dict[str, Callable[[Any, Any], np.ndarray]] = {
     "margins": _margins,
     "log probabilities": lambda estimator, X: estimator.predict_log_proba(X),
-    "probabilities": _logarithms,
+    "probabilities": lambda estimator, X: log_probabilities(estimator.predict_proba(X)),
     "probabilities and 1e-12": lambda estimator, X: np.log(estimator.predict_proba(X) + 1e-12),
     "probabilities as scores": lambda estimator, X: estimator.predict_proba(X),
 }

@@ -35,7 +35,7 @@ def ridge_regression(problem: Problem):
 
 
 PROBES = (
-    Probe("logreg", "Logistic regression", _logreg, path=True),
+    Probe("logreg", "Logistic regression", _logreg, calibrated=True, path=True),
     Probe("svm", "Linear SVM", _svm, calibrated=True, shown=("pca__n_components",)),
     Probe("ridge", "Ridge classifier", _ridge, calibrated=True),
     Probe("ridge", "Ridge regression", ridge_regression, "numbers"),

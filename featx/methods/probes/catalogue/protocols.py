@@ -5,12 +5,13 @@ name                 what it is                                                s
 ==================== ========================================================= =========================
 ``linear-probe``     multinomial logistic regression, 45 values of lambda from Kornblith et al. 2019,
                      1e-6 to 1e5 on the sum of losses (C = 1 / lambda), chosen appendix A; Ericsson
-                     on the validation part or 20 % of train, refit on both    et al. 2021
-``dinov2-logreg``    the same, C = 10^linspace(-6, 5, 45), 10 % of train       Oquab et al. 2023
-``dinov2-knn``       softmax(similarity / 0.07) votes of the k nearest rows of Oquab et al. 2023; Wu
-                     length 1, k of 10, 20, 100 or 200                         et al. 2018, section 3.4
+                     on the validation part or 20 % of train, refit on both    et al. 2021, ``linear.py``
+``dinov2-logreg``    the same, C = 10^linspace(-6, 5, 45), 10 % of train       Oquab et al. 2023,
+                                                                               ``log_regression.py``
+``dinov2-knn``       softmax(similarity / 0.07) votes of the k nearest rows of Oquab et al. 2023,
+                     length 1, k of 10, 20, 100 or 200                         ``knn.py``; Wu et al. 2018
 ``lsr-fewshot``      standardised features, targets of -1 and 1, ridge in      big_vision,
-                     closed form                                               evaluators/fewshot_lsr.py
+                     closed form with the penalty 2^10                         ``fewshot_lsr.py``
 ``nearest-centroid`` softmax(-squared distance to the mean of the class)       Snell et al. 2017, eq. 1-2
 ==================== ========================================================= =========================
 
@@ -21,13 +22,20 @@ Instance Discrimination", CVPR 2018. Snell, Swersky and Zemel, "Prototypical Net
 NeurIPS 2017.
 
 The test part is never used to choose. The first three protocols do not scale features, but `dinov2-knn`
-scales rows to length 1. Without a validation part, rows are held out at random, stratified, with groups kept
-together. Among penalties with the same accuracy on n held-out rows, the strongest one with a log loss within
-1 / n of the lowest is chosen; among such numbers of neighbours, the largest.
+scales rows to length 1. Among penalties with the same accuracy on the held-out rows the sources take the
+first that they try, which is the weakest one in `linear-probe` and the strongest one in `dinov2-logreg`;
+probabilities may then be far too sure, or hardly above chance.
 
-Departures from the sources: `lsr-fewshot` chooses its penalty by exact leave-one-out on the training rows
-(the original reports several penalties on test) and does not penalise its intercept. Votes of neighbours,
-squared distances and least squares are no probabilities, so they get a temperature.
+Departures from the sources:
+
+- `linear-probe`, `dinov2-logreg`: without a validation part, rows are held out at random within each class
+  (in the sources at random among all), and groups stay together. Every penalty is solved to the optimum,
+  where the sources stop after 100 or 1,000 steps.
+- `dinov2-knn` chooses one k on rows held out in that way, 10 % of train, and the largest of equals; the
+  source reports every k on the test part. With fewer rows than k all vote.
+- `dinov2-knn`, `lsr-fewshot` and `nearest-centroid`: votes, least squares and distances get a temperature
+  (`featx.methods.probes.temperature`), which changes no label. The sources report accuracy only, or, in
+  `nearest-centroid`, have a network that learns the distances.
 """
 
 from __future__ import annotations
@@ -35,7 +43,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
@@ -43,7 +50,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx.data.splits import Split, validation_part
 from featx.errors import InputError
-from featx.methods.probes.catalogue import scaled
 from featx.methods.probes.logistic import LogisticProbe
 from featx.methods.probes.newton import NewtonPath
 from featx.methods.probes.probe import Choice, Probe, Problem
@@ -54,8 +60,8 @@ from featx.methods.probes.selection import balanced_accuracy
 LINEAR_PROBE_CS = 1 / np.logspace(5, -6, 45)
 DINOV2_CS = 10 ** np.linspace(-6, 5, 45)
 DINOV2_NEIGHBOURS = (200, 100, 20, 10)
-#: Penalties of `lsr-fewshot`, in units of squared standardised features.
-LSR_ALPHAS = tuple(4.0**i for i in range(12, -4, -1))
+#: The penalty of `lsr-fewshot`: `l2_reg` of ``configs/common_fewshot.py``.
+LSR_ALPHA = 2.0**10
 
 # C where no row can be held out.
 _PLAIN_C = 1.0
@@ -155,15 +161,15 @@ def _neighbours(problem: Problem):
 
 
 def _few_shot(problem: Problem):
-    return scaled(("lsr", LeastSquaresProbe(list(LSR_ALPHAS)))), {}
+    return LeastSquaresProbe(LSR_ALPHA), {}
 
 
 def _nearest_centroid(problem: Problem):
     return Prototypes(), {}
 
 
-def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
-    """Return a rule that chooses C among `Cs` on held-out rows."""
+def choose_penalty(Cs: np.ndarray, fraction: float, *, weakest: bool) -> Callable[..., Choice]:
+    """Return a rule that chooses C among `Cs` on held-out rows, the largest or the smallest of equals."""
 
     def choose(rows, labels, groups, validation, seed, metric, notes) -> Choice:
         fit, held = _held_out(labels, groups, validation, fraction, seed, notes)
@@ -171,26 +177,16 @@ def choose_penalty(Cs: np.ndarray, fraction: float) -> Callable[..., Choice]:
             return {}, None, None
         path = NewtonPath(rows[fit], labels[fit])
         x, truth = rows[held], labels[held]
-        score = -1.0
-        best: list[tuple[float, float, np.ndarray, np.ndarray]] = []
-        known = np.flatnonzero(np.isin(truth, path.classes))
-        at = np.searchsorted(path.classes, truth[known])
+        score, best = -1.0, (0.0, None, None)
         for C in np.sort(Cs):
             coef, intercept, _, _ = path.solve(C, tol=_SWEEP)
             z = x @ coef.T.astype(x.dtype) + intercept
             codes = z.argmax(axis=1) if len(intercept) > 1 else (z[:, 0] > 0).astype(int)
             new = accuracy(truth, path.classes[codes], metric)
-            columns = z if len(intercept) > 1 else np.hstack([np.zeros_like(z), z])
-            new_loss = -float(log_softmax(columns[known], axis=1)[np.arange(len(known)), at].mean())
-            if new > score + 1e-12:
-                score, best = new, []
-            if new > score - 1e-12:
-                best.append((new_loss, float(C), coef, intercept))
-        # n rows cannot distinguish losses that differ by less than 1 / n. Where all rows are right, the loss
-        # falls with every weaker penalty, and the lowest one would be overconfident.
-        enough = min(loss for loss, *_ in best) + 1 / len(held)
-        _, chosen, coef, intercept = next(one for one in best if one[0] <= enough)
-        return {"C": chosen}, score, (coef, intercept)
+            if new > score + 1e-12 or (weakest and new > score - 1e-12):
+                score, best = max(score, new), (float(C), coef, intercept)
+        C, *start = best
+        return {"C": C}, score, tuple(start)
 
     return choose
 
@@ -235,14 +231,14 @@ PROBES = (
         "Linear probe (Kornblith 2019)",
         _logistic,
         on_request=True,
-        choose=choose_penalty(LINEAR_PROBE_CS, 0.2),
+        choose=choose_penalty(LINEAR_PROBE_CS, 0.2, weakest=True),
     ),
     Probe(
         "dinov2-logreg",
         "Logistic regression (DINOv2)",
         _logistic,
         on_request=True,
-        choose=choose_penalty(DINOV2_CS, 0.1),
+        choose=choose_penalty(DINOV2_CS, 0.1, weakest=False),
     ),
     Probe(
         "dinov2-knn",
