@@ -21,7 +21,7 @@ from featx.errors import InputError
 from featx.metrics.intervals import Interval, check_resamples, clip_interval, interval_around
 from featx.metrics.means import hall_bounds, mean_interval
 from featx.metrics.metric import Metric
-from featx.metrics.proportions import score_interval
+from featx.metrics.proportions import Sizes, score_interval
 from featx.metrics.units import count_images, least_size, number_units, sum_by_unit
 
 _CHUNK = 2_000_000  # counts held at a time
@@ -134,7 +134,7 @@ def score_numbers(y_true, predicted, *, units=None, n_boot: int = 1000, seed: in
             scores[metric.name] = clip_interval(Interval(value, *found), within)
         elif math.isfinite(metric.low) and math.isfinite(metric.high):
             drawn = np.concatenate(draws[metric.name])
-            scores[metric.name] = score_interval(value, drawn, (n, least_size(sizes)), u, within)
+            scores[metric.name] = score_interval(value, drawn, Sizes(n, least_size(sizes)), u, within)
         else:
             scores[metric.name] = interval_around(value, np.concatenate(draws[metric.name]))
     return scores
