@@ -10,6 +10,7 @@ from featx.report.table import capitalized
 from featx.results import ComparisonResult, MethodResult, best_method
 from featx.results.advice import describe, in_text, points_in_text, tied
 from featx.results.formats import format_p, format_points, format_seconds, p_in_text
+from featx.results.methods import shown_above
 from featx.results.selection import BY_TRAINING, FineTuningTest
 
 
@@ -63,6 +64,8 @@ def _accuracy(result: ComparisonResult, pick: MethodResult) -> Fact:
     top1, n = pick.metric("top1"), result.dataset.get("n_test")
     sure = f"95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f} %" if math.isfinite(top1.low) else ""
     tests = f"{n:,} test images" if n else ""
+    if result.units_note:
+        tests += f" that count as {result.units['units']:,}"
     optimism, choice = (result.selection or {}).get("optimism"), ""
     if pick is result.best() and optimism is not None and math.isfinite(optimism):
         methods = (result.selection or {})["methods"]
@@ -128,4 +131,7 @@ def _reference(result: ComparisonResult, pick: MethodResult) -> list[Fact]:
         return []
     best = max(references, key=lambda m: m.top1)
     points = f"{format_points(pick.top1 - best.top1)} points"
-    return [Fact("Above the reference", points, f"{best.title}: {100 * best.top1:.1f} %")]
+    small = f"{best.title}: {100 * best.top1:.1f} %"
+    if shown_above(pick, best) is False:
+        small += "; not shown to be better"
+    return [Fact("Above the reference", points, small)]
