@@ -137,7 +137,7 @@ class RankingResult(StudyResult):
         if same:
             count = "The other one is" if len(self.candidates) == 2 else f"{len(same)} of the others are"
             said.append(f"{count} not told apart from it.")
-            said += on_power(max(number_of(c.versus_best, "detectable") for c in same))
+            said += on_power(number_of(c.versus_best, "detectable") for c in same)
         if chosen is None or chosen.probe is None:
             return " ".join(said)
         if chosen is best:
