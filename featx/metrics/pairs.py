@@ -62,7 +62,13 @@ class PairFamily:
 
 
 def compare_pairs(
-    scores, *, units=None, n_flips: int = 9_999, level: float = 0.95, seed: int = 0
+    scores,
+    *,
+    units=None,
+    reference: int | None = None,
+    n_flips: int = 9_999,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> PairFamily:
     """Compare all pairs of methods by step-down max-T over joint sign flips of units.
 
@@ -73,6 +79,9 @@ def compare_pairs(
         negative absolute error.
     units : array-like of shape (n,), int, optional
         Unit of each image; default: each is its own.
+    reference : int, optional
+        Row of a method that was named before anything was scored: only its pairs are compared and adjusted
+        for, two-sided. All other entries, but for the differences, are NaN.
     n_flips : int, default=9999
         Sign vectors drawn.
     level : float, default=0.95
@@ -90,7 +99,8 @@ def compare_pairs(
     ------
     InputError
         `scores` are not finite numbers of shape (m, n), m and n at least 1, `units` is not an integer for
-        each image, `n_flips` is not positive, or `level` is out of range.
+        each image, `reference` is not a row of `scores`, `n_flips` is not positive, or `level` is out of
+        range.
 
     References
     ----------
@@ -101,11 +111,18 @@ def compare_pairs(
     check_level(level)
     x, codes = _check_scores("scores", scores, units, n_flips)
     m, n = x.shape
-    upper = np.triu_indices(m, 1)
+    if reference is None:
+        upper = np.triu_indices(m, 1)
+    elif 0 <= reference < m:
+        upper = np.delete(np.arange(m), reference), np.full(m - 1, reference)
+    else:
+        raise InputError(f"reference must be a row of scores, 0 to {m - 1}, got {reference}")
     difference = x.mean(axis=1, dtype=np.float64)
     difference = difference[:, None] - difference
-    p_value, p_adjusted = np.ones((m, m)), np.ones((m, m))
-    low, high, detectable = np.zeros((m, m)), np.zeros((m, m)), np.zeros((m, m))
+    p_value, p_adjusted, low, high, detectable = np.full((5, m, m), math.nan)
+    for on_diagonal, matrices in ((1.0, (p_value, p_adjusted)), (0.0, (low, high, detectable))):
+        for matrix in matrices:
+            np.fill_diagonal(matrix, on_diagonal)
     sizes, sums = count_images(codes, n), sum_by_unit(x, codes)
     quantile = pair_quantile(sizes, n, level)
     pairs = _Pairs(sums, sums, *upper)

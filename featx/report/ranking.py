@@ -10,7 +10,7 @@ from featx.report.page import draw
 from featx.report.plots import fill_cell, name_cells, plain_axes, shorten
 from featx.report.provenance import how_it_was_done
 from featx.report.svg import INK, Plot, new_axes
-from featx.report.table import Table, format_three, plain_table
+from featx.report.table import Table, capitalized, format_three, plain_table
 from featx.results.ranking import SCORES, RankingResult
 
 _LINES = ("-", "--", ":", "-.")
@@ -31,6 +31,8 @@ def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict
         "subtitle": f"{result.dataset.get('n'):,} images · {result.dataset.get('n_classes')} classes",
         "verdict": result.verdict(),
         "warnings": result.notes,
+        "tested": result.tested,
+        "units": capitalized(result.units_note),
         "candidates": _candidates(result),
         "depth": None if depth is None else draw(depth, "depth"),
         "cka": None if alike is None else draw(alike, "cka", wide=True),
@@ -88,13 +90,21 @@ def cka_plot(result: RankingResult) -> Plot | None:
 
 def _candidates(result: RankingResult) -> Table:
     shown = [s for s in SCORES if any(c.scores.get(s) is not None for c in result.candidates)]
-    titles = ("Backbone", "Layer", "Values", *(SCORES[s] for s in shown), "Probe top-1 [95 %]")
+    more = ["Against the best"] if result.tested else []
+    titles = ("Backbone", "Layer", "Values", *(SCORES[s] for s in shown), "Probe top-1 [95 %]", *more)
     rows = [
-        (c.backbone, c.layer, c.dim, *(format_three(c.scores.get(s)) for s in shown), c.probe or "–")
+        (
+            c.backbone,
+            c.layer,
+            c.dim,
+            *(format_three(c.scores.get(s)) for s in shown),
+            c.probe or "–",
+            *([c.against_best().replace("-", "–")] if more else []),
+        )
         for c in result.ranked()
     ]
     for key, title in (("tau", "Kendall tau"), ("weighted_tau", "weighted tau")):
         if result.correlations:
             taus = (format_three((result.correlations.get(s) or {}).get(key)) for s in shown)
-            rows.append((title, "with the probe", "", *taus, ""))
+            rows.append((title, "with the probe", "", *taus, "", *("" for _ in more)))
     return plain_table(titles, rows, style="numbers")

@@ -128,6 +128,8 @@ def advise_detectors(detectors: Sequence[DetectorResult]) -> str:
         f"{best.title}: an anomaly scores below a normal image with probability {best.auroc} (AUROC); to "
         f"find 95 % of the anomalies, {best.fpr95} of the normal images are called anomalous, too."
     ]
+    if len(detectors) > 1:
+        said.append(f"It is the best of {len(detectors)} on these images, which flatters it a little.")
     if len(best.problems) > 1:
         worst = min(best.problems, key=lambda p: p["auroc"].value)
         said.append(f"Hardest: {worst['normal']} as the normal class ({worst['auroc']}).")

@@ -195,7 +195,7 @@ def advise_domains(
         said.append(
             "No adaptation shows a gain: use the source's classifier as it is, or label target images."
         )
-        said += on_power(number_of(adapted[0].versus_source, "detectable"))
+        said += on_power(number_of(m.versus_source, "detectable") for m in adapted)
     if harms:
         said.append("Harmful here: " + ", ".join(f"{m.title} ({_points(m)})" for m in harms) + ".")
     return " ".join(said)

@@ -10,8 +10,13 @@
                           place among the layers of the backbone, from 1), ``dim``, ``scores`` (object:
                           ``logme``, ``h_score``, ``h_score_shrunk``, ``transrate``, ``leep``, ``nce``; null
                           where there is none), ``probe`` (``{value, low, high}``: top-1 accuracy of the
-                          logistic probe with its 95 % Wilson interval over images, or null), ``seconds``
-                          (object: ``scores``, ``probe``)
+                          logistic probe with its exact 95 % interval over units of images, or null),
+                          ``versus_best`` (null for the candidate with the best probe, else ``{p_value,
+                          p_adjusted, difference, low_adjusted, high_adjusted, detectable}``: a paired test
+                          against the best one on the same images; what is adjusted allows for all pairs),
+                          ``seconds`` (object: ``scores``, ``probe``)
+``selection``             null, or object: ``methods``, how many candidates there are, and ``optimism``, the
+                          expected excess of the best one's top-1 because these images chose it
 ``correlations``          object: score -> ``{tau, weighted_tau}``, its rank correlation with the probe over
                           the candidates; absent where fewer than 3 candidates have both
 ``cka``                   matrix in the order of ``candidates``: debiased linear CKA; null where undefined
@@ -30,7 +35,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from featx.metrics import Interval
+from featx.results.advice import on_choice, on_power
 from featx.results.base import DatasetFacts, StudyResult
+from featx.results.formats import format_points, p_in_text
+from featx.results.methods import ALPHA, Test, number_of
+from featx.results.selection import Selection
 from featx.results.tables import Lines, interval_record, number_text
 
 #: The title of each score.
@@ -54,7 +63,19 @@ class Candidate:
     dim: int
     scores: dict[str, float | None]
     probe: Interval | None = None
+    versus_best: dict[str, Any] | None = field(default=None, metadata={"json": Test | None})
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def p_adjusted(self) -> float:
+        """The p-value of its probe against the best one, adjusted for all pairs, or NaN."""
+        return number_of(self.versus_best, "p_adjusted")
+
+    def against_best(self) -> str:
+        """Return the difference from the best probe in points with its adjusted p-value, or ``-``."""
+        if self.versus_best is None:
+            return "-"
+        return f"{format_points(number_of(self.versus_best, 'difference'))} ({p_in_text(self.p_adjusted)})"
 
 
 @dataclass
@@ -72,11 +93,18 @@ class RankingResult(StudyResult):
     spaces: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
+    unit_images: ClassVar[str] = "images of the probe"
 
     @property
     def several_layers(self) -> bool:
         """Whether there is a backbone with more than one layer."""
         return len({c.backbone for c in self.candidates}) < len(self.candidates)
+
+    @property
+    def tested(self) -> bool:
+        """Whether the probes were tested against the best one; not in older files."""
+        return any(c.versus_best is not None for c in self.candidates)
 
     def ranked(self) -> list[Candidate]:
         """Sort candidates by the probe, or by LogME without one; layers of a backbone keep their order."""
@@ -103,39 +131,55 @@ class RankingResult(StudyResult):
         best, chosen = self.best(), self.best("logme")
         if best is None or best.probe is None:
             return "" if chosen is None else f"LogME is highest for {_named(chosen)}."
-        said = f"The probe is most accurate on {_named(best)}: {best.probe}."
+        said = [f"The probe is most accurate on {_named(best)}: {best.probe}."]
+        said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"))
+        same = [c for c in self.candidates if c.versus_best is not None and c.p_adjusted >= ALPHA]
+        if same:
+            count = "The other one is" if len(self.candidates) == 2 else f"{len(same)} of the others are"
+            said.append(f"{count} not told apart from it.")
+            said += on_power(number_of(c.versus_best, "detectable") for c in same)
         if chosen is None or chosen.probe is None:
-            return said
+            return " ".join(said)
         if chosen is best:
-            return f"{said} LogME would have chosen it as well."
-        lost = 100 * (best.probe.value - chosen.probe.value)
-        return f"{said} LogME would have chosen {_named(chosen)}, {lost:.1f} points less."
+            return " ".join([*said, "LogME would have chosen it as well."])
+        lost = f"{100 * (best.probe.value - chosen.probe.value):.1f} points less"
+        if chosen.versus_best is not None:
+            lost += f" (adjusted {p_in_text(chosen.p_adjusted)})"
+        return " ".join([*said, f"LogME would have chosen {_named(chosen)}, {lost}."])
 
     def heading(self) -> str:
         data = self.dataset
         tested = f", probe tested on {data['n_test']}" if data.get("n_test") else ""
         sizes = f"{data.get('n', '?')} images{tested}, {data.get('n_classes', '?')} classes"
-        return f"{data.get('name', '')}: {sizes}"
+        said = f"{data.get('name', '')}: {sizes}"
+        return f"{said}; {self.units_note}" if self.units_note else said
 
     def lines(self) -> Lines:
         """Return the candidates and, below each score, its rank correlation with the probe."""
         known = [s for s in SCORES if any(c.scores.get(s) is not None for c in self.candidates)]
-        lines = [["backbone", "layer", "dim", *(SCORES[s] for s in known), "probe top-1 [95 %]"]]
+        titles = ["backbone", "layer", "dim", *(SCORES[s] for s in known), "probe top-1 [95 %]"]
+        lines = [[*titles, "points vs best"] if self.tested else titles]
         for c in self.ranked():
             values = [number_text(c.scores.get(s)) for s in known]
-            lines.append([c.backbone, c.layer, str(c.dim), *values, "-" if c.probe is None else str(c.probe)])
+            probe = ["-" if c.probe is None else str(c.probe), *([c.against_best()] if self.tested else [])]
+            lines.append([c.backbone, c.layer, str(c.dim), *values, *probe])
         for key, title in (("tau", "Kendall tau"), ("weighted_tau", "weighted tau")):
             values = [number_text((self.correlations.get(s) or {}).get(key)) for s in known]
             if any(v != "-" for v in values):
-                lines.append([title, "", "", *values, ""])
+                lines.append([title, "", "", *values, *[""] * (len(lines[0]) - len(values) - 3)])
         return lines
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a row for each candidate: what it is, each score, and the probe with its interval."""
+        """Return a row for each candidate: what it is, each score, and the probe with its interval.
+
+        The last cells, ``difference_vs_best`` and ``p_adjusted_vs_best``, are those of ``versus_best``.
+        """
         records = []
         for c in self.candidates:
             row: dict[str, Any] = {k: getattr(c, k) for k in ("backbone", "layer", "depth", "dim")}
-            records.append(row | {s: c.scores.get(s) for s in SCORES} | interval_record("probe", c.probe))
+            row |= {s: c.scores.get(s) for s in SCORES} | interval_record("probe", c.probe)
+            tested = {f"{k}_vs_best": number_of(c.versus_best, k) for k in ("difference", "p_adjusted")}
+            records.append(row | tested)
         return records
 
 

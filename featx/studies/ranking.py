@@ -23,14 +23,21 @@ from featx.data import Dataset, require_labelled, study_notes
 from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
-from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
-from featx.metrics import Interval
+from featx.extraction import (
+    embed,
+    embed_dataset,
+    network_embedder,
+    pixel_embedder,
+    require_loaded_as_it_is,
+)
+from featx.metrics import proportion_interval
 from featx.options import Network, RankOptions, Reading, Run, checked, listed
 from featx.results import describe_environment
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.studies.collections import describe_failures, open_dataset
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
 from featx.studies.output import Reported
+from featx.studies.units import MOST_IMAGES, Units, find_copies, find_units
 from featx.terminal import tell
 
 #: The most images that CKA is computed from: memory and time grow with the square.
@@ -102,6 +109,8 @@ def rank(
     result = Ranking({}, [], seed=seed, environment=describe_environment())
     result.notes += study_notes(dataset)
     scored: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    units: Units | None = None
     for members, logits in loaded:
         embeddings, probabilities, kept, space_of = _extract_layers(dataset, members, logits, run, result)
         if len(kept) < 4:
@@ -110,6 +119,10 @@ def rank(
         require_labelled(used)
         split = _given_split(used)
         rows = np.arange(len(used)) if split is None else split.train
+        tested = rows if split is None else split.test
+        if probe and (units is None or len(units.of) != len(used)):
+            units = _find_units(used, embeddings[0], members[0].kind, run)
+            result.units = units.describe(tested)
         result.dataset = {
             "name": dataset.name,
             "n": len(rows),
@@ -126,9 +139,10 @@ def rank(
                 X[rows], y[rows], None if probabilities is None else probabilities[rows]
             )
             candidate.seconds["scores"] = time.perf_counter() - began
-            if probe:
+            if units is not None:
                 began = time.perf_counter()
-                candidate.probe = _test_probe(X, y, used.groups, split, seed, run.n_jobs)
+                right.append(_test_probe(X, y, units, split, seed, run.n_jobs)[tested])
+                candidate.probe = proportion_interval(right[-1], units=units.take(tested))
                 candidate.seconds["probe"] = time.perf_counter() - began
             result.candidates.append(candidate)
             result.spaces.append(space_of(member))
@@ -138,6 +152,8 @@ def rank(
         result.notes.append(
             "no H-score where there are no more images than values; use its shrunk form there"
         )
+    if units is not None and len({len(answers) for answers in right}) == 1:
+        _compare_probes(result, np.stack(right), units.take(tested), seed)
     _correlate(result)
     _compare_layers(result, scored)
     return result
@@ -243,28 +259,62 @@ def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> di
     }
 
 
-def _test_probe(
-    X: np.ndarray, y: np.ndarray, groups: Any, split: Split | None, seed: int, n_jobs: int | None
-) -> Interval:
-    """Return top-1 of logistic regression on images it was not fitted on, with its Wilson interval."""
-    from scipy.stats import binomtest
+def _find_units(dataset: Dataset, embeddings: np.ndarray, kind: str, run: Run) -> Units:
+    """Find the units of all images: groups, and copies of a picture."""
+    pixels, size = None, 0
+    if kind == "image" and len(dataset) <= MOST_IMAGES:
+        embedder = pixel_embedder()
+        found = embed(dataset.images, embedder, **run.embedding)
+        if len(found.kept) == len(dataset):
+            pixels, size = found.embeddings, embedder.preparation.shape[0]
+    return find_units(
+        dataset.groups, find_copies(embeddings, pixels=pixels, pixel_size=size), len(dataset)
+    )
 
+
+def _test_probe(
+    X: np.ndarray, y: np.ndarray, units: Units, split: Split | None, seed: int, n_jobs: int | None
+) -> np.ndarray:
+    """Return whether logistic regression gets each image right (n,) that it was not fitted on.
+
+    Without a split every image is tested in a fold, and no unit is on both sides of a fold.
+    """
     from featx.methods.probes.selection import make_folds
 
-    folds = [(split.train, split.test)] if split is not None else make_folds(y, groups, seed)
+    together = units.take(np.arange(len(y)))
+    folds = [(split.train, split.test)] if split is not None else make_folds(y, together, seed)
     if not folds:
         raise DatasetError(
             "no folds for the probe keep every class in training; rank without it (--no-probe)"
         )
-    together = None if groups is None else np.asarray(groups)
     rows, method = LabelledRows(X, y, len(np.unique(y)), together), probe_method("logreg")
     cells = [Cell(method, rows, Split(train, held), seed) for train, held in folds]
-    right = total = 0
+    right = np.zeros(len(y), bool)
     for cell, outcome in zip(cells, run_cells(cells, n_jobs=n_jobs), strict=True):
-        right += int((outcome.labels == y[cell.split.test]).sum())
-        total += len(cell.split.test)
-    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
-    return Interval(right / total, float(interval.low), float(interval.high))
+        right[cell.split.test] = outcome.labels == y[cell.split.test]
+    return right
+
+
+def _compare_probes(result: Ranking, right: np.ndarray, units: np.ndarray | None, seed: int) -> None:
+    """Test the probe of each candidate against the best one, adjusted for all pairs, which chance may order."""
+    from featx.metrics import compare_pairs, selection_optimism
+
+    best, family = result.best(), compare_pairs(right, units=units, seed=seed)
+    result.selection = {
+        "methods": len(right),
+        "optimism": selection_optimism(right, units=units, seed=seed),
+    }
+    at = next(i for i, c in enumerate(result.candidates) if c is best)
+    for i, candidate in enumerate(result.candidates):
+        if i != at:
+            candidate.versus_best = {
+                "p_value": float(family.p_value[i, at]),
+                "p_adjusted": float(family.p_adjusted[i, at]),
+                "difference": float(family.difference[i, at]),
+                "low_adjusted": float(family.low[i, at]),
+                "high_adjusted": float(family.high[i, at]),
+                "detectable": float(family.detectable[i, at]),
+            }
 
 
 def _correlate(result: Ranking) -> None:

@@ -150,7 +150,7 @@ def scenes(n, seed, frames=5, ids="r", **given):
 
 
 def test_frames_of_a_scene_are_no_evidence_of_drift_and_the_result_says_so(tmp_path):
-    a, b = scenes(20, 2, ids="a"), scenes(16, 3, ids="b")
+    a, b = scenes(20, 4, ids="a"), scenes(16, 5, ids="b")
     result = featx.similarity(a, b, n_permutations=199)
     units = np.repeat(np.arange(36), 5)
     tested = mmd_test(a.embeddings, b.embeddings, units=units, n_permutations=199)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ import featx
 from featx.analysis.transferability import leep, logme, nce, softmax
 from featx.cli import main
 from featx.errors import InputError
-from featx.metrics import Interval
+from featx.metrics import Interval, compare_pairs
+from featx.options import Run
 from featx.results.ranking import Candidate, RankingResult
 
 TINY = {"weights": None, "image_size": 32, "engine": "torch", "precision": "fp32"}
@@ -58,6 +60,7 @@ def test_a_probe_on_every_layer_and_how_alike_they_are(photos, tmp_path):
 def test_a_given_split_is_kept(split_photos):
     result = featx.rank(split_photos, backbones=[BACKBONE], **TINY)
     assert (result.dataset["n"], result.dataset["n_test"]) == (30, 15)
+    assert (result.units["images"], result.units["groups"]) == (15, False)
     features = featx.extract(split_photos, backbone=BACKBONE, **TINY)
     train = features.splits == "train"
     expected = logme(features.embeddings[train], features.labels[train])
@@ -89,6 +92,77 @@ def test_the_correlation_is_that_of_the_ranks():
     assert "LogME would have chosen it as well" in result.verdict()
     result.candidates[3].scores["logme"] = 9.0
     assert "LogME would have chosen net3 (flatten), 30.0 points less" in result.verdict()
+
+
+def test_no_group_and_no_picture_is_on_both_sides_of_a_fold(photos, tmp_path, monkeypatch):
+    from featx.studies import ranking
+
+    twice = tmp_path / "twice"
+    shutil.copytree(photos, twice)
+    for path in sorted(twice.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"again-{path.name}"))
+    data = featx.load_dataset(twice)
+    rows = np.random.default_rng(0).normal(size=(24, 5))
+    pictures = [id.replace("again-", "") for id in data.ids]
+    X = rows[np.unique(pictures, return_inverse=True)[1]].astype(np.float32)
+    found = ranking._find_units(data, X, "image", Run(verbose=False))
+    assert found.describe(np.arange(48)) == {"images": 48, "units": 24, "groups": False, "copies": 24}
+    data.groups = np.array([id.replace("again-", "")[:-5] for id in data.ids])  # tens of pictures of a class
+    grouped = ranking._find_units(data, X, "image", Run(verbose=False))
+    assert len(np.unique(grouped.of)) == len(np.unique(data.groups)) < 24
+
+    cells = []
+    monkeypatch.setattr(ranking, "run_cells", lambda given, **options: cells.extend(given) or [])
+    with pytest.raises(ValueError, match="zip"):
+        ranking._test_probe(X, np.asarray(data.labels), found, None, 0, 1)
+    assert len(cells) == 5
+    for cell in cells:
+        assert not set(found.of[cell.split.train]) & set(found.of[cell.split.test])
+
+
+def test_probes_are_tested_against_the_best_one_as_a_family():
+    from featx.studies.ranking import _compare_probes
+
+    result = made_up()
+    rng = np.random.default_rng(0)
+    right = rng.random((4, 200)) < np.array([0.9, 0.88, 0.89, 0.5])[:, None]
+    for c, answers in zip(result.candidates, right, strict=True):
+        c.probe = Interval(float(answers.mean()))
+    result.candidates[1].scores["logme"] = 9.0
+    _compare_probes(result, right, None, 0)
+    best = result.best()
+    assert best.versus_best is None
+    assert result.selection["methods"] == 4
+    family = compare_pairs(right)
+    at = result.candidates.index(best)
+    for i, c in enumerate(result.candidates):
+        if i != at:
+            assert c.p_adjusted == family.p_adjusted[i, at]
+    said = result.verdict()
+    assert "2 of the others are not told apart from it. With these images, a difference of" in said
+    assert "flatters it by about" in said
+    table = result.table()
+    assert "points vs best" in table
+    assert f"{result.candidates[3].against_best()}" in table
+    again = RankingResult.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert again.verdict() == said
+    # Each of 10 groups of 20 is right or wrong as a whole: the same answers tell much less.
+    grouped = np.repeat(rng.random((4, 10)) < 0.7, 20, axis=1)
+    for c, answers in zip(result.candidates, grouped, strict=True):
+        c.probe = Interval(float(answers.mean()))
+        c.versus_best = None
+    _compare_probes(result, grouped, np.repeat(np.arange(10), 20), 0)
+    assert min(c.p_adjusted for c in result.candidates if c is not result.best()) > 0.05
+
+
+def test_an_older_ranking_is_read():
+    content = made_up().to_dict()
+    del content["selection"], content["units"]
+    for candidate in content["candidates"]:
+        del candidate["versus_best"]
+    old = RankingResult.from_dict(content)
+    assert not old.tested
+    assert "points vs best" not in old.table()
 
 
 def test_the_command_ranks_and_lists_layers(capsys, photos, tmp_path):

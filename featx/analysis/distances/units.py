@@ -84,7 +84,9 @@ def match_sizes(parts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarr
 def divide_units(parts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return a mask, bool (n_rows,), of the first set in a random division that keeps parts whole.
 
-    It has n rows, or as near to n as whole parts in a random order allow; each set has at least 3 rows.
+    It has n rows, or as near to n as whole parts in a random order allow; each set has at least 3 rows. Where
+    the units of one set have far more rows than those of the other, random divisions differ more by chance
+    than the sets do, not less.
 
     Parameters
     ----------

@@ -66,6 +66,37 @@ def test_normal_images_of_their_own_all_train():
     assert result.detectors[0].auroc.value > 0.8
 
 
+def test_groups_and_copies_are_the_units_of_the_intervals(tmp_path):
+    normal, test = blobs(60, 1, ("good",)), blobs(120, 2, ("good", "broken"))
+    one = compare_detectors(normal, test, normal="good", detectors=["knn"], n_boot=200)
+    assert one.units == {"images": 120, "units": 120, "groups": False, "copies": 0}
+    six = Features(
+        np.repeat(test.embeddings, 6, axis=0),
+        [f"{i}-{k}" for i in test.ids for k in range(6)],
+        np.repeat(test.labels, 6),
+        test.classes,
+        space=test.space,
+    )
+    copied = compare_detectors(normal, six, normal="good", detectors=["knn"], n_boot=200)
+    assert copied.units == {"images": 720, "units": 120, "groups": False, "copies": 600}
+    a, b = (r.detectors[0].auroc for r in (one, copied))
+    assert a.value == pytest.approx(b.value)
+    assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.3)  # not 1 / sqrt(6) of it
+    assert "count 120 different pictures as the units of 720 test images" in copied.heading()
+    assert "count 120 different pictures" in copied.save(tmp_path).read_text()
+    test.groups = np.arange(120) // 4
+    grouped = compare_detectors(normal, test, normal="good", detectors=["knn"], n_boot=200)
+    assert (grouped.units["units"], grouped.units["groups"]) == (30, True)
+
+
+def test_perfect_detectors_are_not_certain():
+    normal, test = blobs(60, 1, ("good",), spread=40), blobs(240, 2, ("good", "broken"), spread=40)
+    (knn,) = compare_detectors(normal, test, normal="good", detectors=["knn"], n_boot=100).detectors
+    assert (knn.auroc.value, knn.fpr95.value) == (1, 0)
+    assert 0.9 < knn.auroc.low < 0.999
+    assert 0.01 < knn.fpr95.high < 0.3
+
+
 def test_images_are_scored_without_any_label(tmp_path):
     normal, test = blobs(90, 1, ("good",), spread=8), blobs(60, 2, ("good", "broken"), spread=8)
     bare = Features(test.embeddings, test.ids, space={"v": 1})

@@ -11,6 +11,7 @@ from pictures import QUICK, QUICK_OPTIONS, write_photos
 from featx import Features
 from featx.cli import main
 from featx.errors import DatasetError, InputError, UnknownName
+from featx.results import DomainResult
 from featx.studies.comparison import compare_domains
 
 
@@ -93,7 +94,9 @@ def test_what_is_written_can_be_read(result, tmp_path):
     report = result.save(tmp_path / "out").read_text(encoding="utf-8")
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (data["schema"], data["kind"], len(data["methods"])) == (1, "domains", 6)
-    assert set(data["methods"][2]["versus_source"]) == {"p_value", "difference", "low", "high", "effect"}
+    test = {"p_value", "difference", "low", "high", "effect"}
+    adjusted = {"p_adjusted", "low_adjusted", "high_adjusted", "detectable"}
+    assert set(data["methods"][2]["versus_source"]) == test | adjusted
     assert data["methods"][0]["versus_source"] is None
     assert "<photos>" not in report
     assert "&lt;photos&gt;" in report
@@ -150,3 +153,58 @@ def test_folders_from_python_share_the_cache(photos):
     result = compare_domains(photos, photos, n_boot=10, adaptations="coral", **QUICK)
     assert result.forward_passes == 24
     assert result.methods[0].top1 == result.source["top1"]
+
+
+def test_tests_against_source_only_are_one_family(result):
+    right = [m for m in result.methods if m.kind != "source"]
+    for m in right:
+        test = m.versus_source
+        assert test["p_adjusted"] >= test["p_value"]
+        assert test["low_adjusted"] <= test["low"] <= test["difference"] <= test["high"] <= test["high_adjusted"]
+        assert m.differs == (test["p_adjusted"] <= 0.05)
+    assert result.selection["methods"] == 4
+    assert result.selection["optimism"] >= 0
+    assert "adjusted p" in result.advice
+    frame = result.to_frame().set_index("name")
+    assert frame.loc["tca", "p_adjusted"] == right[3].versus_source["p_adjusted"]
+
+
+def test_groups_of_the_target_are_the_units_of_its_test():
+    target = blobs(180, 1, move=6.0, split=True)
+    alone = compare_domains(blobs(120, 0), target, adaptations=["per-domain", "coral"], n_boot=100)
+    assert alone.units == {"images": 90, "units": 90, "groups": False, "copies": 0}
+    target.groups = np.arange(180) // 6
+    grouped = compare_domains(blobs(120, 0), target, adaptations=["per-domain", "coral"], n_boot=100)
+    assert grouped.units == {"images": 90, "units": 15, "groups": True, "copies": 0}
+    assert "count 15 groups as the units of 90 test images" in grouped.heading()
+    for one, other in zip(alone.methods, grouped.methods, strict=True):
+        assert one.top1.value == other.top1.value
+        if one.kind != "source":
+            assert other.versus_source["p_value"] != one.versus_source["p_value"]
+            assert other.versus_source["p_value"] >= 2 / 2**15
+
+
+def test_copies_in_the_target_test_images_count_once():
+    target = blobs(180, 1, move=6.0)
+    target.embeddings[120:150] = target.embeddings[90:120]
+    target.labels[120:150] = target.labels[90:120]
+    found = compare_domains(blobs(120, 0), target, adaptations=["coral"], n_boot=100)
+    assert found.units == {"images": 90, "units": 60, "groups": False, "copies": 30}
+
+
+def test_without_a_shown_gain_the_advice_says_what_would_have_been_shown():
+    same = compare_domains(blobs(120, 0), blobs(180, 1), adaptations=["per-domain", "coral"], n_boot=100)
+    assert "No adaptation shows a gain" in same.advice
+    assert "would be shown with 80 % power" in same.advice
+
+
+def test_an_older_comparison_of_domains_is_read(result):
+    content = result.to_dict()
+    del content["selection"], content["units"]
+    for method in content["methods"][1:]:
+        for name in ("p_adjusted", "low_adjusted", "high_adjusted", "detectable"):
+            del method["versus_source"][name]
+    old = DomainResult.from_dict(json.loads(json.dumps(content)))
+    assert not old.methods[1].is_adjusted
+    assert old.methods[1].p == result.methods[1].versus_source["p_value"]
+    assert old.lines()[2][2].startswith("+")
