@@ -1,13 +1,13 @@
 """The fine-tuned baseline against what a competent user would run, on identical splits and images.
 
-``python tests/benchmarks/bench_fine_tuning.py TRAIN TEST --shots 20 --seeds 3 --image-size 96 --out runs.jsonl``
+``python tests/benchmarks/bench_fine_tuning.py TRAIN TEST --shots 20 --seeds 0 1 2 --out runs.jsonl``
 takes two folders with one subfolder per class. Each seed draws `--shots` training images of each class (all
 of them without it) and a fifth of these for validation. On that draw it trains featx's modes; the recipe of
 `plain`, written out below in plain torch and torchvision; and, with ``--skorch``, skorch's own fine-tuning
 (its tutorial on transfer learning: SGD 0.001, momentum 0.9, batches of 4, 25 epochs, the rate a tenth after
 each 7, best epoch by validation accuracy; every layer is trained). All are asked about the same test images.
 
-`--test` limits the test images of each class, `--classes` names some classes. Every finished training is
+`--tests` limits the test images of each class, `--classes` names some classes. Every finished training is
 one line of the file ``--out``; what is in it is not run again, so that a long benchmark can be interrupted.
 The table has the mean accuracy over the seeds, the difference to `plain`, 95 % intervals (bootstrap of seeds
 and test images together), and the seconds and trained images of one training with all its searching.
@@ -179,7 +179,8 @@ def show(runs: list[dict[str, Any]]) -> None:
         for m in methods
     }
     print(f"\n{len(seeds)} seeds, {right[methods[0]].shape[1]} test images")
-    print(f"{'method':10s} {'accuracy [95 %]':>22s} {'minus plain [95 %]':>27s} {'log loss':>9s} {'s':>6s} shown")
+    columns = ("method", "accuracy [95 %]", "minus plain [95 %]", "log loss", "s", "images shown")
+    print("{:10s} {:>20s} {:>23s} {:>9s} {:>6s} {:>12s}".format(*columns))
     for m in methods:
         mine = [r for r in runs if r["method"] == m and r["seed"] in seeds]
         low, high = interval(right[m])
@@ -189,8 +190,8 @@ def show(runs: list[dict[str, Any]]) -> None:
             beside = "{:+.3f} [{:+.3f}, {:+.3f}]".format(gap.mean(), *interval(gap))
         loss, seconds, shown = (np.mean([r[key] for r in mine]) for key in ("log_loss", "seconds", "shown"))
         print(
-            f"{m:10s} {right[m].mean():.3f} [{low:.3f}, {high:.3f}] {beside:>27s} {loss:9.3f} {seconds:6.0f} "
-            f"{shown:.0f}"
+            f"{m:10s} {right[m].mean():.3f} [{low:.3f}, {high:.3f}] {beside:>23s} {loss:9.3f} "
+            f"{seconds:6.0f} {shown:12.0f}"
         )
 
 

@@ -158,8 +158,8 @@ def history_entry(
     }
 
 
-def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the lowest cross-entropy over temperatures of at least 1, one for all logits.
+def tempered_losses(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    """Return the cross-entropy of each row (n,) at the best temperature of at least 1, one for all logits.
 
     With more training a network gets more confident, also in its mistakes: the loss rises while the accuracy
     improves, and the plain loss would choose the frozen network of the start. A fitted temperature removes
@@ -171,14 +171,16 @@ def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
     z, y = logits.double().cpu().numpy(), labels.cpu().numpy()
     if not np.isfinite(z).all():
-        return math.nan
+        return np.full(len(y), math.nan)
     rows = np.arange(len(y))
 
-    def loss(log_temperature: float) -> float:
-        return -float(log_softmax(z * math.exp(-log_temperature), axis=1)[rows, y].mean())
+    def losses(log_temperature: float) -> np.ndarray:
+        return -log_softmax(z * math.exp(-log_temperature), axis=1)[rows, y]
 
-    found = minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-3})
-    return min(float(found.fun), loss(0.0))
+    found = minimize_scalar(
+        lambda t: losses(t).mean(), bounds=(0, 5), method="bounded", options={"xatol": 1e-3}
+    )
+    return min(losses(found.x), losses(0.0), key=np.mean)
 
 
 @dataclass
@@ -199,12 +201,16 @@ class BestEpoch:
         """Keep the current weights if the epoch is better; return whether it was."""
         if self.values is not None and loss is not None and not loss < self.loss:
             return False
-        self.epoch, self.loss = epoch, math.inf if loss is None else loss
-        self.values = snapshot(self.parameters)
+        self.loss = math.inf if loss is None else loss
+        self.keep(epoch)
         return True
 
+    def keep(self, epoch: int) -> None:
+        """Keep the current weights, whatever their loss."""
+        self.epoch, self.values = epoch, snapshot(self.parameters)
+
     def restore(self) -> None:
-        """Give the parameters the values of the best epoch."""
+        """Give the parameters the values of the epoch that was kept."""
         if self.values is not None:
             restore(self.parameters, self.values)
 

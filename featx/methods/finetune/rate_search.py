@@ -27,7 +27,7 @@ def search_rates(
     stored: dict[int, Activations | None],
     replay: Replay | None = None,
 ) -> tuple[Recipe, list[dict[str, Any]], int]:
-    """Choose one of ``recipe.lr_search`` by the tempered validation loss of short trainings.
+    """Choose one of ``recipe.lr_search`` by the tempered validation loss at the end of short trainings.
 
     The parameters are those of `NetworkTraining`. Every training starts from the same values, which are
     restored at the end, and sees the images in the same order.
@@ -54,13 +54,13 @@ def search_rates(
         run.train()
         forwarded += run.forwarded
         restore(start, values)
-        trained = [entry for entry in run.history[1:] if math.isfinite(entry["val_tempered_loss"])]
-        best = min(trained, key=lambda entry: entry["val_tempered_loss"], default={})
+        end = run.history[-1]
+        reached = end if end["epoch"] == epochs and math.isfinite(end["val_tempered_loss"]) else {}
         trials.append(
             {
                 "lr_backbone": rate,
                 "epochs": epochs,
-                **{key: best.get(key) for key in ("val_loss", "val_accuracy", "val_tempered_loss")},
+                **{key: reached.get(key) for key in ("val_loss", "val_accuracy", "val_tempered_loss")},
                 "seconds": time.perf_counter() - began,
             }
         )

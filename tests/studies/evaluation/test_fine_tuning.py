@@ -52,6 +52,7 @@ def test_the_recipe_and_that_of_the_head_are_in_the_key(net, images, mode, monke
     original = finetune.default_recipe
     keys = {before}
     for name, changes in (("head", {"lr_head": 3.0}), (mode, {"refit": False}), (mode, {"epochs": 4})):
+
         def changed(asked, n, name=name, changes=changes):
             recipe = original(asked, n)
             return replace(recipe, **changes) if asked == name else recipe
