@@ -17,14 +17,13 @@ from torch.nn import functional as F
 from featx.forks import uninterrupted
 from featx.methods.finetune.activations import Activations, Parts, store_activations
 from featx.methods.finetune.batches import View, decode_batches, decoding_threads, plain_view, random_view
+from featx.methods.finetune.best_epoch import BestEpoch, is_shown_worse, tempered_losses
 from featx.methods.finetune.freezing import parameter_groups
 from featx.methods.finetune.head import (
-    BestEpoch,
     Head,
     history_entry,
     loss_and_accuracy,
     schedule,
-    tempered_losses,
 )
 from featx.methods.finetune.memory import free_device_memory, out_of_memory_error
 from featx.methods.finetune.recipe import Recipe
@@ -56,14 +55,6 @@ def _stored_parts(stored: Activations, rows: np.ndarray, device: torch.device, a
 def _score(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float, np.ndarray]:
     """Return loss, accuracy, and each row's loss at the best temperature, by which epochs are compared."""
     return *loss_and_accuracy(logits, labels), tempered_losses(logits, labels)
-
-
-def is_shown_worse(losses: np.ndarray, best: np.ndarray) -> bool:
-    """Tell whether losses (n,) lie above the best ones by more than a standard error of the difference."""
-    gap = losses - best
-    if len(gap) < 2:
-        return False
-    return not gap.mean() <= gap.std(ddof=1) / math.sqrt(len(gap))  # NaN is worse
 
 
 class NetworkTraining:

@@ -11,7 +11,6 @@ from featx.errors import ImageError, InputError, UnknownName
 from featx.inputs.image import EncodedImage
 from featx.methods.finetune import FineTuned, Recipe, activations, default_recipe, fine_tune
 from featx.methods.finetune.batches import plain_view
-from featx.methods.finetune.epochs import is_shown_worse
 from featx.methods.finetune.trainable_backbone import TrainableBackbone
 
 TRAIN, VAL, TEST = np.arange(36), np.arange(36, 48), np.arange(48, 60)
@@ -192,16 +191,6 @@ def test_the_last_epoch_is_kept_unless_an_earlier_one_is_better_by_more_than_a_s
     tuned = tune(tiny, stripes, replace(recipe("full", lr_backbone=0.2, patience=9), epochs=6))
     assert [entry["epoch"] for entry in tuned.history] == [1, 2, 3, 4, 5, 6]
     assert tuned.best_epoch == kept
-
-
-def test_losses_are_shown_to_be_worse_by_their_paired_differences():
-    best, noise = np.full(16, 1.0), np.tile([0.4, -0.4], 8)
-    error = noise.std(ddof=1) / 4
-    assert not is_shown_worse(best + noise + 0.99 * error, best)
-    assert is_shown_worse(best + noise + 1.01 * error, best)
-    assert not is_shown_worse(best, best)
-    assert is_shown_worse(best * np.nan, best)
-    assert not is_shown_worse(best[:1] + 1, best[:1])  # one image shows nothing
 
 
 def test_a_training_that_ended_early_keeps_its_best_epoch(tiny, stripes):
