@@ -172,7 +172,7 @@ class NetworkTraining:
                 with nullcontext() if self.average is None else self.average.applied():
                     validated = self._validate(val)
                     better = self._record(epoch, fitted, validated, began)
-                    if epoch == recipe.epochs and not better:
+                    if epoch == recipe.epochs and validated[2] is not None and not better:
                         self._prefer_last(epoch, validated[2])
                 settled = recipe.mode != "gradual" or self.unfrozen == self.n_blocks
                 if not better and settled and epoch - self.best.epoch >= recipe.patience:

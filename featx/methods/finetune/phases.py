@@ -117,7 +117,9 @@ def train_network(
     pretrained = list(network.module.parameters())
     values = snapshot(pretrained)
     stored: dict[int, Activations | None] = {}  # shared by the search and the training after it
-    notes, trials, forwarded = [], [], 0
+    notes: list[str] = []
+    trials: list[dict[str, Any]] = []
+    forwarded = 0
     if recipe.lr_search and not len(data.val):
         notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
     elif recipe.lr_search:
