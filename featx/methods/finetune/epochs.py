@@ -82,6 +82,8 @@ class NetworkTraining:
     ----------
     history, notes
         As in `FineTuned`.
+    is_finite : bool
+        False if the training ended because its loss was no longer finite.
     best : BestEpoch
         The epoch whose weights were kept: the last, or the best if that is shown to be better.
     forwarded : int
@@ -141,6 +143,7 @@ class NetworkTraining:
         self._best_losses: np.ndarray | None = None  # of the validation images
         self.history: list[dict[str, Any]] = []
         self.forwarded = 0
+        self.is_finite = True
         self.step = 0
         self.n_steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
         self.part = recipe.batch_size  # images per part of a batch; halved when memory runs out
@@ -164,6 +167,7 @@ class NetworkTraining:
                 try:
                     fitted = self._fit(order, number, fit, pool)
                 except _Diverged:
+                    self.is_finite = False
                     self.notes.append(
                         f"stopped in epoch {epoch} of {recipe.epochs}: the loss was no longer finite; lower "
                         "lr_backbone or lr_head"
@@ -188,6 +192,11 @@ class NetworkTraining:
             self.notes.append(
                 "no epoch improved on the frozen network with its new head, which was therefore kept"
             )
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """Return the entry of the history of the epoch whose weights were kept."""
+        return next(entry for entry in self.history if entry["epoch"] == self.best.epoch)
 
     def _start(self) -> None:
         """Record epoch 0, the start of the training: the head on the frozen embeddings."""
