@@ -114,8 +114,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     other modes send every image through the network and back in every epoch, every fold and for every
     candidate of a search: tens of milliseconds per image and epoch with MobileNetV2 on two cores, so minutes
     per fit. (``"last"`` runs the frozen part once without augmentation, and k times with
-    ``recipe={"views": k}``.) Short trainings with three rates come first, at up to three fifths of the cost
-    of the main training; a given `lr_backbone` saves them.
+    ``recipe={"views": k}``.) The main training is run with two rates, of which the better one counts; a given
+    `lr_backbone` saves the other. The training on all images comes last, at five quarters of the cost of a
+    main training; ``recipe={"refit": False}`` saves it.
 
     *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. The others pay off if the
     images are unlike those of the pretraining and there are more than a few dozen per class. They train the

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from featx.forks import fresh_in_child
-from featx.methods.finetune.freezing import restore, snapshot
+from featx.methods.finetune.best_epoch import BestEpoch
+from featx.methods.finetune.freezing import restore
 from featx.methods.finetune.recipe import Recipe
 
 #: Rows standardised and scored at a time; bounds the memory for large sets.
@@ -156,57 +156,6 @@ def history_entry(
         "val_accuracy": validated[1],
         "seconds": time.perf_counter() - began,
     }
-
-
-def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the lowest cross-entropy over temperatures of at least 1, one for all logits.
-
-    With more training a network gets more confident, also in its mistakes: the loss rises while the accuracy
-    improves, and the plain loss would choose the frozen network of the start. A fitted temperature removes
-    this effect (Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2). Temperatures
-    below 1 would make all epochs equal that classify every image correctly.
-    """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    z, y = logits.double().cpu().numpy(), labels.cpu().numpy()
-    if not np.isfinite(z).all():
-        return math.nan
-    rows = np.arange(len(y))
-
-    def loss(log_temperature: float) -> float:
-        return -float(log_softmax(z * math.exp(-log_temperature), axis=1)[rows, y].mean())
-
-    found = minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-3})
-    return min(float(found.fun), loss(0.0))
-
-
-@dataclass
-class BestEpoch:
-    """Keep the weights of the epoch with the lowest validation loss.
-
-    Accuracy on a hundred validation images has steps of a per cent and many ties; the loss separates epochs
-    better and makes for calibrated probabilities. Of equal epochs the earlier is kept. Without a validation
-    part the latest epoch is the best.
-    """
-
-    parameters: list[nn.Parameter]
-    epoch: int = -1
-    loss: float = math.inf
-    values: list[torch.Tensor] | None = None
-
-    def update(self, epoch: int, loss: float | None) -> bool:
-        """Keep the current weights if the epoch is better; return whether it was."""
-        if self.values is not None and loss is not None and not loss < self.loss:
-            return False
-        self.epoch, self.loss = epoch, math.inf if loss is None else loss
-        self.values = snapshot(self.parameters)
-        return True
-
-    def restore(self) -> None:
-        """Give the parameters the values of the best epoch."""
-        if self.values is not None:
-            restore(self.parameters, self.values)
 
 
 _training = fresh_in_child(threading.Lock())

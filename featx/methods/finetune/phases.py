@@ -117,16 +117,24 @@ def train_network(
     pretrained = list(network.module.parameters())
     values = snapshot(pretrained)
     stored: dict[int, Activations | None] = {}  # shared by the search and the training after it
-    notes, trials, forwarded = [], [], 0
+    notes: list[str] = []
+    trials: list[dict[str, Any]] = []
+    forwarded = 0
+    run: NetworkTraining | None = None
     if recipe.lr_search and not len(data.val):
         notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
     elif recipe.lr_search:
-        recipe, trials, forwarded = search_rates(network, head, data, recipe, seed, stored, replay)
-    run = NetworkTraining(network, head, data, recipe, seed, progress, stored, replay)
-    run.train()
+        recipe, trials, forwarded, run = search_rates(network, head, data, recipe, seed, stored, replay)
+    if run is None:
+        run = NetworkTraining(network, head, data, recipe, seed, progress, stored, replay)
+        run.train()
+        forwarded += run.forwarded
+    else:  # the search has run it already
+        run.best.restore()
+        for entry in run.history if progress is not None else ():
+            progress(entry)
     stored.clear()
-    trained = Trained(recipe, head, run.history, run.best.epoch, head_history, notes + run.notes, trials)
-    forwarded += run.forwarded
+    trained = Trained(recipe, run.head, run.history, run.best.epoch, head_history, notes + run.notes, trials)
     if _is_refitted(trained, data, fit_head.start):
         whole = _join_parts(data)
         chosen = _entry(head_history, head_epoch) if head_history else None
@@ -139,9 +147,9 @@ def train_network(
             again.train()
             forwarded += again.forwarded
             trained.refit_history = again.history
-            if again.best.epoch < trained.best_epoch:
+            if not again.is_finite:
                 run.best.restore()
-                trained.head, trained.refit_history = head, []
+                trained.head, trained.refit_history = run.head, []
                 trained.notes[-1] = "not trained again on all images: the loss was no longer finite there"
     trained.forwarded = forwarded + (0 if replay is None else replay.forwarded)
     return trained

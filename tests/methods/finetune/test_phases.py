@@ -1,4 +1,4 @@
-"""Check that a refit is the training on all images that it says it is, and that it leaves the validation be."""
+"""Check that a refit is the same training on all images, and that the validated one stays readable."""
 
 import json
 from dataclasses import replace
