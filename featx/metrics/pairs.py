@@ -114,7 +114,7 @@ def compare_pairs(
     drawn = np.abs(drawn)
     if x.dtype == bool:
         exact = [sum(flip_probabilities(sums[i] - sums[j])) for i, j in zip(*upper, strict=True)]
-        p_value[upper] = np.minimum(1.0, exact)
+        p_value[upper] = exact
     else:
         p_value[upper] = _shares_above(drawn, found)
     p_adjusted[upper] = np.maximum(p_value[upper], step_down(found, drawn))
