@@ -163,7 +163,7 @@ def anomalies(
 
 
 def equal_answers(rng, n_methods: int, sizes, accuracy: float, icc: float, shared: float = 0.5) -> np.ndarray:
-    """Whether each method has each image right (n_methods, n); in a `shared` part of the groups, all alike."""
+    """Whether each method has each image right (n_methods, n); alike in a `shared` part of the groups."""
     p = rates(rng, n_methods, sizes, accuracy, icc)
     alike = np.repeat(rng.random(len(sizes)) < shared, sizes)
     right = rng.random(p.shape) < p

@@ -13,7 +13,7 @@ from featx.errors import InputError
 from featx.metrics.intervals import Interval, check_level
 from featx.metrics.units import count_images, least_size, number_units, sum_by_unit
 
-_HALVINGS = 40
+_HALVINGS = 32
 
 
 def paired_difference(correct_a, correct_b, *, units=None, level: float = 0.95) -> Interval:

@@ -1,12 +1,13 @@
-"""What the tests and intervals of featx.metrics do when it is known which methods are equal, and what is true.
+"""What tests and intervals of featx.metrics do where it is known which methods are equal and what is true.
 
-``python tests/benchmarks/bench_null.py [--experiments 1000] [--only proportions classes ...]`` prints how often
-each test rejects at 5 %, and how often 95 % intervals have the true value; the last lines name whatever lies
-outside 93 to 97 % and 3.5 to 6.5 %. Expect none below 93 % but those that stand here:
+``python tests/benchmarks/bench_null.py [--experiments 1000] [--only proportions classes ...]`` prints how
+often each test rejects at 5 %, and how often 95 % intervals have the true value; the last lines name whatever
+lies outside 93 to 97 % and 3.5 to 6.5 %. Expect none below 93 % but those that stand here:
 
 - exact intervals and tests are on the safe side: above 97 % and below 3.5 % near 0 and 1, and with groups;
 - the bootstrap and Student's interval of few draws of a skewed distribution, the plain t-test on repeated
-  splits, tests against the best method, and tests that do not know the groups ("blind") are there for contrast;
+  splits, tests against the best method, and tests that do not know the groups ("blind") are there for
+  contrast;
 - macro F1 of two or three images a class is biased, so that its interval is too low in 9 of 100 samples.
 """
 
