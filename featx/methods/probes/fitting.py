@@ -240,7 +240,9 @@ def fit_probe(
             score, held_out = _score_out_of_bag(target, model, y)
         if probe.calibrated:
             if not folds:
-                notes.append("probabilities are too sure: no training image could be held out to calibrate them")
+                notes.append(
+                    "probabilities are too sure: no training image could be held out to calibrate them"
+                )
             elif held_out is None:
                 found = predict_out_of_fold(
                     unfitted,
@@ -252,7 +254,7 @@ def fit_probe(
                     scored=True,
                     n_jobs=jobs,
                 )
-                held_out = found.rows, found.scores[0]
+                held_out = found.of(0)
             # The number of folds, for whoever fits a clone.
             tempered = TemperatureClassifier(unfitted, cv=MOST_FOLDS)
             model = fit_model(tempered, rows, y, jobs, fitted=model, held_out=held_out)
@@ -319,8 +321,7 @@ def _select(
     best, score = target.best(
         y[held], found.predicted, found.losses, None if groups is None else groups[held]
     )
-    kept = everything and found.scores is not None
-    return candidates[best], score, (held, found.scores[best]) if kept else None
+    return candidates[best], score, found.of(best) if everything else None
 
 
 def _score_out_of_bag(target, model, y):

@@ -1,4 +1,4 @@
-"""Fit least squares in closed form, as big_vision's few-shot evaluator does (``evaluators/fewshot_lsr.py``)."""
+"""Fit least squares in closed form, as the evaluator ``fewshot_lsr.py`` of big_vision does."""
 
 from __future__ import annotations
 

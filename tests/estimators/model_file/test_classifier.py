@@ -115,18 +115,27 @@ def test_a_temperature_stands_within_no_other(fitted):
 
 
 def test_scores_must_be_those_of_the_classifier(fitted):
-    for name, scores in (("knn", "margins"), ("svm", "probabilities"), ("knn", 3), ("naive-bayes", "margins")):
+    for name, scores in (
+        ("knn", "margins"),
+        ("svm", "probabilities"),
+        ("knn", 3),
+        ("naive-bayes", "margins"),
+    ):
         description, arrays = describe(fitted(name, 3), 3)
         with pytest.raises(InputError, match="are no scores of its classifier"):
             rebuild({**description, "scores": scores}, arrays, 3)
 
 
 @pytest.mark.parametrize("k", [2, 3])
-@pytest.mark.parametrize("name", ["svm", "ridge", "rbf-svm", "knn", "forest", "naive-bayes", "nearest-centroid"])
+@pytest.mark.parametrize(
+    "name", ["svm", "ridge", "rbf-svm", "knn", "forest", "naive-bayes", "nearest-centroid"]
+)
 def test_a_temperature_of_version_0_1_says_the_same(name, k, fitted):
     """Files of version 0.1 hold scikit-learn's temperature, as written here."""
     X, y = rows(k, COUNTS[k])
-    old = CalibratedClassifierCV(fitted(name, k).estimator, method="temperature", cv=3, ensemble=False).fit(X, y)
+    old = CalibratedClassifierCV(fitted(name, k).estimator, method="temperature", cv=3, ensemble=False).fit(
+        X, y
+    )
     (held,) = old.calibrated_classifiers_
     description, arrays = describe(held.estimator, k)
     inner = {key: value for key, value in description.items() if key not in ("features", "classes")}

@@ -67,6 +67,13 @@ PROBES = (
         out_of_bag=True,
         shown=("forest__n_estimators",),
     ),
-    Probe("boosting", "Gradient boosting", _boosting, calibrated=True, few_folds=True, shown=("pca__n_components", "boosting__max_iter")),
+    Probe(
+        "boosting",
+        "Gradient boosting",
+        _boosting,
+        calibrated=True,
+        few_folds=True,
+        shown=("pca__n_components", "boosting__max_iter"),
+    ),
     Probe("forest", "Random forest", _forest_regression, "numbers", out_of_bag=True),
 )
