@@ -179,8 +179,9 @@ def fit_probe(
     settings are chosen, and the first of equals. Where the largest class has more than 1.5 times the images
     of the smallest, class weights are one of the settings; the forest and boosting, which have no grid,
     always use them then. With a class of one image (or one group) nothing can be selected, and settings that
-    suit embeddings in general are used. Scores of all probes but logistic regression are divided by a
-    temperature fitted on held-out folds (`featx.methods.probes.temperature`), which changes no label.
+    suit embeddings in general are used. Scores of every probe but the linear protocols and the references are
+    divided by a temperature fitted to scores of held-out rows (`featx.methods.probes.temperature`), which
+    changes no label. The forest needs no folds without groups: the trees that did not draw a row judge it.
 
     For numbers, mean squared error decides; ties go to the simpler model.
     """

@@ -64,8 +64,8 @@ class Probe:
     kind : {"probe", "floor"}
         A probe, or a reference ("floor" as in ``results.json``).
     calibrated : bool
-        Whether its scores get a temperature, because they are no probabilities or far too confident. The
-        temperature is fitted on held-out folds of the training rows, and never changes a label.
+        Whether its scores get a temperature, because they are no probabilities, too sure or not sure enough.
+        It is fitted to scores of held-out training rows, and never changes a label.
     few_folds : bool
         Whether two folds, not five, fit the temperature of more than 500 rows, because every fit is slow.
     out_of_bag : bool

@@ -46,6 +46,9 @@ def scaled(factor, x):
         (
             protocols.choose_penalty(protocols.DINOV2_CS, 0.1, weakest=False),
             protocols.choose_penalty(protocols.DINOV2_CS, 0.2, weakest=False),
+        ),
+        (
+            protocols.choose_penalty(protocols.DINOV2_CS, 0.1, weakest=False),
             protocols.choose_penalty(protocols.DINOV2_CS, 0.1, weakest=True),
         ),
         (functools.partial(scaled, 1), functools.partial(scaled, 2)),
