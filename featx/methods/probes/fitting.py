@@ -181,7 +181,8 @@ def fit_probe(
     always use them then. With a class of one image (or one group) nothing can be selected, and settings that
     suit embeddings in general are used. Scores of every probe but the linear protocols and the references are
     divided by a temperature fitted to scores of held-out rows (`featx.methods.probes.temperature`), which
-    changes no label. The forest needs no folds without groups: the trees that did not draw a row judge it.
+    changes no label. Without groups and weights
+    the forest needs no folds: the trees that did not draw a row judge it.
 
     For numbers, mean squared error decides; ties go to the simpler model.
     """
@@ -216,7 +217,7 @@ def fit_probe(
         few = len(y) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
         judged = len(candidates) > 1 or (not own and probe.kind == "probe")
         folds = target.folds(y, groups) if probe.calibrated or judged else []
-        out_of_bag = probe.out_of_bag and groups is None
+        out_of_bag = probe.out_of_bag and groups is None and estimator.steps[-1][1].oob_score
         best, score, start_at, held_out = dict(candidates[0]), None, None, None
         if probe.choose is not None:
             with threadpool_limits(_threads(rows, jobs)):

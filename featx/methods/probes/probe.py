@@ -69,8 +69,8 @@ class Probe:
     few_folds : bool
         Whether two folds, not five, fit the temperature of more than 500 rows, because every fit is slow.
     out_of_bag : bool
-        Whether its last step is a forest with ``oob_score=True``: without groups, each row is predicted by
-        the trees that did not draw it, instead of by folds.
+        Whether its last step is a forest. With ``oob_score=True`` and without groups, each row is predicted
+        by the trees that did not draw it, instead of by folds.
     path : bool
         Whether its last step is a plain logistic regression, whose penalties are solved together (`lbfgs`).
     max_rows : int or None

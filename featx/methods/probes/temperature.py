@@ -206,7 +206,7 @@ def fit_sharpness(scores: np.ndarray, codes: np.ndarray) -> float:
     Parameters
     ----------
     scores : ndarray of shape (n, n_classes)
-        Log scores, the highest of each row is 0.
+        Log scores; a constant for each row does not matter.
     codes : ndarray of shape (n,), int
         Column of the true class.
 
@@ -216,7 +216,7 @@ def fit_sharpness(scores: np.ndarray, codes: np.ndarray) -> float:
         1 if all scores of every row are equal; small but above 0 if scores are no better than chance.
     """
     z = np.asarray(scores, np.float64)
-    n = len(z)
+    z, n = z - z.max(axis=1, keepdims=True), len(z)
     distance = -float(z.mean())
     if distance <= 0:
         return 1.0

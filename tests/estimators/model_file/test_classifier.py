@@ -62,11 +62,11 @@ def test_a_probe_says_the_same_after_a_file(name, k, fitted, tmp_path):
 
 def test_what_no_model_holds_is_refused_by_name(fitted):
     probe = copy.deepcopy(fitted("logreg", 3))
-    probe.steps.insert(0, ("call", FunctionTransformer(print)))
+    probe.estimator_.steps.insert(0, ("call", FunctionTransformer(print)))
     with pytest.raises(InputError, match="a FunctionTransformer cannot be kept"):
         describe(probe, 3)
     description, arrays = describe(fitted("logreg", 3), 3)
-    description["steps"][0]["kind"] = "function"
+    description["estimator"]["steps"][0]["kind"] = "function"
     with pytest.raises(InputError, match=r"classifier\.scale: refused, a 'function' is nothing that"):
         rebuild(description, arrays, 3)
 
