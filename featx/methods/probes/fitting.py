@@ -179,8 +179,10 @@ def fit_probe(
     settings are chosen, and the first of equals. Where the largest class has more than 1.5 times the images
     of the smallest, class weights are one of the settings; the forest and boosting, which have no grid,
     always use them then. With a class of one image (or one group) nothing can be selected, and settings that
-    suit embeddings in general are used. Scores of all probes but logistic regression are divided by a
-    temperature fitted on held-out folds (`featx.methods.probes.temperature`), which changes no label.
+    suit embeddings in general are used. Scores of every probe but the linear protocols and the references are
+    divided by a temperature fitted to scores of held-out rows (`featx.methods.probes.temperature`), which
+    changes no label. Without groups and weights
+    the forest needs no folds: the trees that did not draw a row judge it.
 
     For numbers, mean squared error decides; ties go to the simpler model.
     """
@@ -215,7 +217,7 @@ def fit_probe(
         few = len(y) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
         judged = len(candidates) > 1 or (not own and probe.kind == "probe")
         folds = target.folds(y, groups) if probe.calibrated or judged else []
-        out_of_bag = probe.out_of_bag and groups is None
+        out_of_bag = probe.out_of_bag and groups is None and estimator.steps[-1][1].oob_score
         best, score, start_at, held_out = dict(candidates[0]), None, None, None
         if probe.choose is not None:
             with threadpool_limits(_threads(rows, jobs)):
@@ -240,7 +242,9 @@ def fit_probe(
             score, held_out = _score_out_of_bag(target, model, y)
         if probe.calibrated:
             if not folds:
-                notes.append("probabilities are too sure: no training image could be held out to calibrate them")
+                notes.append(
+                    "probabilities are too sure: no training image could be held out to calibrate them"
+                )
             elif held_out is None:
                 found = predict_out_of_fold(
                     unfitted,
@@ -252,7 +256,7 @@ def fit_probe(
                     scored=True,
                     n_jobs=jobs,
                 )
-                held_out = found.rows, found.scores[0]
+                held_out = found.of(0)
             # The number of folds, for whoever fits a clone.
             tempered = TemperatureClassifier(unfitted, cv=MOST_FOLDS)
             model = fit_model(tempered, rows, y, jobs, fitted=model, held_out=held_out)
@@ -319,8 +323,7 @@ def _select(
     best, score = target.best(
         y[held], found.predicted, found.losses, None if groups is None else groups[held]
     )
-    kept = everything and found.scores is not None
-    return candidates[best], score, (held, found.scores[best]) if kept else None
+    return candidates[best], score, found.of(best) if everything else None
 
 
 def _score_out_of_bag(target, model, y):

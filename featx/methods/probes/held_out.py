@@ -65,7 +65,9 @@ def held_out_probabilities(
         for train, held in folds:
             model = fit_model(clone(inner), X[rows[train]], y[rows[train]], joblib.cpu_count(), path=path)
             x = X[rows[held]]
-            found[held] = log_scores(model, x, fitted.estimator.scores_) if tempered else model.predict_proba(x)
+            found[held] = (
+                log_scores(model, x, fitted.estimator.scores_) if tempered else model.predict_proba(x)
+            )
     if not tempered:
         return rows, found
     codes = np.searchsorted(fitted.classes, y[rows])

@@ -64,13 +64,13 @@ class Probe:
     kind : {"probe", "floor"}
         A probe, or a reference ("floor" as in ``results.json``).
     calibrated : bool
-        Whether its scores get a temperature, because they are no probabilities or far too confident. The
-        temperature is fitted on held-out folds of the training rows, and never changes a label.
+        Whether its scores get a temperature, because they are no probabilities, too sure or not sure enough.
+        It is fitted to scores of held-out training rows, and never changes a label.
     few_folds : bool
         Whether two folds, not five, fit the temperature of more than 500 rows, because every fit is slow.
     out_of_bag : bool
-        Whether its last step is a forest with ``oob_score=True``: without groups, each row is predicted by the
-        trees that did not draw it, instead of by folds.
+        Whether its last step is a forest. With ``oob_score=True`` and without groups, each row is predicted
+        by the trees that did not draw it, instead of by folds.
     path : bool
         Whether its last step is a plain logistic regression, whose penalties are solved together (`lbfgs`).
     max_rows : int or None

@@ -1,4 +1,4 @@
-"""Fit least squares in closed form, as big_vision's few-shot evaluator does (``evaluators/fewshot_lsr.py``)."""
+"""Fit least squares in closed form, as the evaluator ``fewshot_lsr.py`` of big_vision does."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LeastSquaresProbe(LinearClassifierMixin, BaseEstimator):
             W = solve(X.T @ X + self.alpha * np.eye(p), X.T @ Y, assume_a="pos")
         else:
             W = X.T @ solve(X @ X.T + self.alpha * np.eye(n), Y, assume_a="pos")
-        coef = (W[:-1] / deviation[:, None]).T
+        coef = np.ascontiguousarray((W[:-1] / deviation[:, None]).T)
         intercept = _BIAS * W[-1] - coef @ mean
         if len(self.classes_) == 2:  # the two columns differ in sign only
             coef, intercept = coef[1:], intercept[1:]

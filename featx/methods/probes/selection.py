@@ -91,6 +91,10 @@ class OutOfFold:
     losses: np.ndarray | None = None
     scores: np.ndarray | None = None
 
+    def of(self, candidate: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the positions and the log scores of a candidate, or None without scores."""
+        return None if self.scores is None else (self.rows, self.scores[candidate])
+
 
 def predict_out_of_fold(
     estimator,

@@ -1,8 +1,8 @@
 """Divide the log scores of a classifier by a temperature, so that it is as sure as it is right.
 
-With scores z_ic of row i for class c, the probabilities are softmax(z_i / T). T is one positive number, so the
-order of the classes, and with it every label, stays. It minimises the log loss of scores of rows that were
-held out (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 9), which is convex in
+With scores z_ic of row i for class c, the probabilities are softmax(z_i / T). T is one positive number, so
+the order of the classes, and with it every label, stays. It minimises the log loss of scores of rows that
+were held out (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 9), which is convex in
 b = 1 / T::
 
     f(b) = 1/n sum_i [log sum_c exp(b z_ic) - b z_i(y_i)]
@@ -37,7 +37,7 @@ from featx.errors import InputError
 #: Probabilities below this share of 1 / n_classes count as that before the logarithm: a few votes cannot tell
 #: them from 0. The highest one is never below 1 / n_classes, so no label changes.
 LEAST_SHARE = 0.01
-# Smallest b, in units of one over the mean distance of scores from the highest one. At 0 labels would be lost.
+# Smallest b, in units of one over the mean distance of scores from the highest one. At 0 labels are lost.
 _LEAST = 1e-3
 
 
@@ -114,7 +114,8 @@ class TemperatureClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X) -> np.ndarray:
         """Predict the class with the highest score, ndarray of shape (n,)."""
-        return self.classes_[self._log_scores(X).argmax(axis=1)]
+        best = self._log_scores(X).argmax(axis=1)
+        return self.classes_[best]
 
     def _log_scores(self, X) -> np.ndarray:
         check_is_fitted(self)
@@ -132,8 +133,8 @@ def score_kind(estimator) -> str:
     """Return how the scores of a classifier become log scores.
 
     ``"margins"`` is `decision_function` as it is, for two classes -d/2 and d/2; ``"log probabilities"`` is
-    `predict_log_proba`, for naive Bayes, which computes in logarithms; ``"probabilities"`` is the logarithm of
-    `predict_proba`, at least `LEAST_SHARE` / n_classes, for votes of trees and neighbours.
+    `predict_log_proba`, for naive Bayes, which computes in logarithms; ``"probabilities"`` is the logarithm
+    of `predict_proba`, at least `LEAST_SHARE` / n_classes, for votes of trees and neighbours.
     """
     if hasattr(estimator, "decision_function"):
         return "margins"
@@ -205,7 +206,7 @@ def fit_sharpness(scores: np.ndarray, codes: np.ndarray) -> float:
     Parameters
     ----------
     scores : ndarray of shape (n, n_classes)
-        Log scores, the highest of each row is 0.
+        Log scores; a constant for each row does not matter.
     codes : ndarray of shape (n,), int
         Column of the true class.
 
@@ -215,7 +216,7 @@ def fit_sharpness(scores: np.ndarray, codes: np.ndarray) -> float:
         1 if all scores of every row are equal; small but above 0 if scores are no better than chance.
     """
     z = np.asarray(scores, np.float64)
-    n = len(z)
+    z, n = z - z.max(axis=1, keepdims=True), len(z)
     distance = -float(z.mean())
     if distance <= 0:
         return 1.0

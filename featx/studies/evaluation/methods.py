@@ -27,7 +27,7 @@ class Fit:
     seconds: float  # for selecting the settings and fitting
     params: dict[str, Any] = field(default_factory=dict)  # the selected settings
     notes: list[str] = field(default_factory=list)
-    cv_score: float = 0.0  # cross-validation score of the settings; 0 where nothing was selected
+    cv_score: float = 0.0  # out-of-fold score of the settings; 0 where no row could be held out
     curves: dict[str, Any] | None = None  # values by epoch, for a fine-tuned network
     model: Any = None  # the fitted probe or detector
 

@@ -62,11 +62,11 @@ def test_a_probe_says_the_same_after_a_file(name, k, fitted, tmp_path):
 
 def test_what_no_model_holds_is_refused_by_name(fitted):
     probe = copy.deepcopy(fitted("logreg", 3))
-    probe.steps.insert(0, ("call", FunctionTransformer(print)))
+    probe.estimator_.steps.insert(0, ("call", FunctionTransformer(print)))
     with pytest.raises(InputError, match="a FunctionTransformer cannot be kept"):
         describe(probe, 3)
     description, arrays = describe(fitted("logreg", 3), 3)
-    description["steps"][0]["kind"] = "function"
+    description["estimator"]["steps"][0]["kind"] = "function"
     with pytest.raises(InputError, match=r"classifier\.scale: refused, a 'function' is nothing that"):
         rebuild(description, arrays, 3)
 
@@ -115,18 +115,27 @@ def test_a_temperature_stands_within_no_other(fitted):
 
 
 def test_scores_must_be_those_of_the_classifier(fitted):
-    for name, scores in (("knn", "margins"), ("svm", "probabilities"), ("knn", 3), ("naive-bayes", "margins")):
+    for name, scores in (
+        ("knn", "margins"),
+        ("svm", "probabilities"),
+        ("knn", 3),
+        ("naive-bayes", "margins"),
+    ):
         description, arrays = describe(fitted(name, 3), 3)
         with pytest.raises(InputError, match="are no scores of its classifier"):
             rebuild({**description, "scores": scores}, arrays, 3)
 
 
 @pytest.mark.parametrize("k", [2, 3])
-@pytest.mark.parametrize("name", ["svm", "ridge", "rbf-svm", "knn", "forest", "naive-bayes", "nearest-centroid"])
+@pytest.mark.parametrize(
+    "name", ["svm", "ridge", "rbf-svm", "knn", "forest", "naive-bayes", "nearest-centroid"]
+)
 def test_a_temperature_of_version_0_1_says_the_same(name, k, fitted):
     """Files of version 0.1 hold scikit-learn's temperature, as written here."""
     X, y = rows(k, COUNTS[k])
-    old = CalibratedClassifierCV(fitted(name, k).estimator, method="temperature", cv=3, ensemble=False).fit(X, y)
+    old = CalibratedClassifierCV(fitted(name, k).estimator, method="temperature", cv=3, ensemble=False).fit(
+        X, y
+    )
     (held,) = old.calibrated_classifiers_
     description, arrays = describe(held.estimator, k)
     inner = {key: value for key, value in description.items() if key not in ("features", "classes")}

@@ -101,3 +101,14 @@ def test_what_cannot_be_used_is_named(rows, call, message):
         call(rows[0])
     with pytest.raises(UnknownName, match="did you mean knn"):
         get_detector("knnn")
+
+
+@pytest.mark.parametrize("name", detector_names())
+def test_a_decision_does_not_depend_on_the_rows_beside_it(name):
+    rng = np.random.default_rng(0)
+    normal, new = rng.normal(size=(60, 8)).astype(np.float32), rng.normal(size=(20, 8)).astype(np.float32)
+    model = get_detector(name).build(60, 8, 0.05, 0).fit(normal)
+    together = model.decision_function(new)
+    np.testing.assert_allclose(model.decision_function(new[::-1])[::-1], together, atol=1e-6)
+    alone = np.concatenate([model.decision_function(row[None]) for row in new[:3]])
+    np.testing.assert_allclose(alone, together[:3], atol=1e-6)

@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -14,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from featx.errors import InputError, UnknownName
 from featx.methods.ensembles import BlockEnsemble, ConcatenatedBlocks, blend_weights
+from featx.methods.probes.temperature import TemperatureClassifier
 
 
 @parametrize_with_checks([ConcatenatedBlocks(), BlockEnsemble(cv=2), BlockEnsemble(cv=2, combine="stack")])
@@ -137,3 +139,15 @@ def test_together_they_know_more_than_one(problem):
 def test_impossible_settings_are_named(problem, call, message):
     with pytest.raises((InputError, UnknownName), match=message):
         call(*problem[:2])
+
+
+@pytest.mark.parametrize("combine", ["weighted", "average", "stack"])
+def test_an_ensemble_says_the_same_of_one_row_as_of_many(problem, combine):
+    X, y, blocks = problem
+    model = BlockEnsemble(blocks, TemperatureClassifier(GaussianNB()), combine, cv=2, random_state=0).fit(
+        X, y
+    )
+    together = model.predict_proba(X)
+    np.testing.assert_allclose(model.predict_proba(X[::-1])[::-1], together, atol=1e-9)
+    alone = np.concatenate([model.predict_proba(row[None]) for row in X[::20]])
+    np.testing.assert_allclose(alone, together[::20], atol=1e-9)

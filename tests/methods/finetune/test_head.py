@@ -105,3 +105,14 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert all(a >= b for a, b in pairwise(rates[9:]))
     assert rates[-1] < 0.001
     assert schedule(0, 1) == 1
+
+
+def test_the_head_says_the_same_of_one_row_as_of_many():
+    x, _ = clusters(n=120)
+    head = Head.for_embeddings(x, 4)
+    head.set_weights(np.random.default_rng(0).normal(size=(4, 40)), np.arange(4.0))
+    for logits in (lambda rows: head.logits(rows).detach().numpy(), head.exact_logits):
+        together = logits(x)
+        alone = np.concatenate([logits(row[None]) for row in x[:10]])
+        np.testing.assert_allclose(alone, together[:10], atol=1e-5)
+        np.testing.assert_allclose(logits(x[::-1].copy())[::-1], together, atol=1e-5)

@@ -44,8 +44,12 @@ def scaled(factor, x):
         (np.arange(4), np.arange(4).reshape(2, 2)),
         ([None], [False]),
         (
-            protocols.choose_penalty(protocols.DINOV2_CS, 0.1),
-            protocols.choose_penalty(protocols.DINOV2_CS, 0.2),
+            protocols.choose_penalty(protocols.DINOV2_CS, 0.1, weakest=False),
+            protocols.choose_penalty(protocols.DINOV2_CS, 0.2, weakest=False),
+        ),
+        (
+            protocols.choose_penalty(protocols.DINOV2_CS, 0.1, weakest=False),
+            protocols.choose_penalty(protocols.DINOV2_CS, 0.1, weakest=True),
         ),
         (functools.partial(scaled, 1), functools.partial(scaled, 2)),
     ],

@@ -16,6 +16,7 @@ from sklearn.svm import SVC
 
 from featx.errors import DatasetError, InputError, UnknownName
 from featx.methods.probes import fit_probe, fitting, probe_names
+from featx.methods.probes.temperature import fit_sharpness, log_probabilities
 
 
 def skewed(counts=(60, 12), dim=8, seed=0):
@@ -43,15 +44,18 @@ def test_the_global_random_state_and_the_inputs_are_left_alone(train):
 
 def test_the_fitted_logistic_regression_is_scikit_learns(train, held_out):
     fitted = fit_probe("logreg", *train, n_jobs=1)
-    logistic = fitted.estimator.steps[-1][1]
+    logistic = fitted.estimator.estimator_.steps[-1][1]
     assert logistic.warm_start is False
     settings = {"C": fitted.params["C"], "class_weight": fitted.params["class_weight"]}
     reference = make_pipeline(
         StandardScaler(), LogisticRegression(**settings, tol=1e-8, max_iter=10_000)
     ).fit(*train)
     np.testing.assert_allclose(
-        fitted.predict_proba(held_out[0]), reference.predict_proba(held_out[0]), atol=0.01
+        fitted.estimator.estimator_.predict_proba(held_out[0]),
+        reference.predict_proba(held_out[0]),
+        atol=0.01,
     )
+    np.testing.assert_array_equal(fitted.predict(held_out[0]), reference.predict(held_out[0]))
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -142,9 +146,14 @@ def test_a_large_set_is_selected_on_a_sample_and_fitted_on_all(monkeypatch):
     monkeypatch.setattr(fitting, "SELECTION_ROWS", 60)
     monkeypatch.setattr(fitting, "_FEW_FOLDS_ROWS", 100)
     X, y = skewed((200, 150, 6))
+    held = []
+    real = fitting.predict_out_of_fold
+    monkeypatch.setattr(
+        fitting, "predict_out_of_fold", lambda *a, **k: held.append((len(a[2]), len(a[4]))) or real(*a, **k)
+    )
     fitted = fit_probe("knn", X, y, n_jobs=1)
     assert any("selected on a stratified sample of" in note for note in fitted.notes)
-    assert fitted.estimator.cv == 2
+    assert held == [(64, 5), (356, 2)]  # for the temperature all rows, in two folds
     assert fitted.estimator.estimator_.steps[-1][1].n_samples_fit_ == 356
 
 
@@ -163,6 +172,21 @@ def test_the_rbf_svm_of_a_very_large_set_is_fitted_on_a_stratified_sample(monkey
     X, y = skewed((200, 100))
     fitted = fit_probe("rbf-svm", X, y, groups=np.arange(300), n_jobs=1)
     assert any("fitted on a stratified sample of 50 of 300" in note for note in fitted.notes)
+
+
+def test_a_forest_is_judged_by_the_trees_that_did_not_draw_a_row():
+    X, y = skewed((20, 20))
+    fitted = fit_probe("forest", X, y, n_jobs=1)
+    forest = fitted.estimator.estimator_.steps[-1][1]
+    held = forest.oob_decision_function_
+    assert fitted.cv_score == pytest.approx((held.argmax(axis=1) == y).mean())
+    scores = log_probabilities(held)
+    assert fitted.estimator.temperature_ == pytest.approx(1 / fit_sharpness(scores, y))
+    # Groups need folds, and so do weights, by which the trees would draw the rows.
+    grouped = fit_probe("forest", X, y, groups=np.arange(40) // 2, n_jobs=1)
+    weighted = fit_probe("forest", *skewed((20, 8)), n_jobs=1)
+    assert 0.5 < grouped.cv_score < 1
+    assert 0.5 < weighted.cv_score < 1
 
 
 def test_ones_own_classifier_is_selected_over_its_grid(train, held_out):

@@ -107,7 +107,11 @@ def test_least_squares_are_those_of_big_vision(counts):
     expected = np.hstack([(new - mean) / std, np.full((50, 1), 100.0)]) @ weights
     model = CLASSIFIERS["lsr-fewshot"].build(Problem(len(y), len(counts), 24))[0].fit(X, y)
     found = model.decision_function(new)
-    np.testing.assert_allclose(found if found.ndim > 1 else found[:, None], expected[:, -len(np.atleast_2d(model.coef_)) :], atol=1e-8)
+    np.testing.assert_allclose(
+        found if found.ndim > 1 else found[:, None],
+        expected[:, -len(np.atleast_2d(model.coef_)) :],
+        atol=1e-8,
+    )
     np.testing.assert_array_equal(model.predict(new), expected.argmax(axis=1))
     probe = fit_probe("lsr-fewshot", X, y, n_jobs=1)
     np.testing.assert_array_equal(probe.predict(new), expected.argmax(axis=1))
@@ -124,7 +128,9 @@ def test_votes_are_those_of_dinov2(k, train, held_out):
     )
     model = NeighbourVotes(k).fit(*train)
     np.testing.assert_array_equal(model.predict(held_out[0]), votes.argmax(dim=1))
-    np.testing.assert_allclose(model.predict_proba(held_out[0]), votes / votes.sum(dim=1, keepdim=True), atol=1e-4)
+    np.testing.assert_allclose(
+        model.predict_proba(held_out[0]), votes / votes.sum(dim=1, keepdim=True), atol=1e-4
+    )
 
 
 def test_both_grids_are_those_of_their_sources():

@@ -143,7 +143,10 @@ def test_of_candidates_that_are_about_as_accurate_the_one_of_the_lowest_loss_is_
     assert Classes(0).best(y, predicted, np.array([0.0, 0.2, 0.2, 0.3, 0.1, 0.1])) == (1, pytest.approx(1.0))
     # Of a group, only the sum counts: two rows of one group are one error.
     groups = np.array([0, 0, *range(1, 19)])
-    assert Classes(0).best(y, predicted, np.array([0.0, 0.5, 0.5, 0.5, 0.1, 0.1]), groups) == (0, pytest.approx(0.9))
+    assert Classes(0).best(y, predicted, np.array([0.0, 0.5, 0.5, 0.5, 0.1, 0.1]), groups) == (
+        0,
+        pytest.approx(0.9),
+    )
 
 
 def test_two_methods_that_err_on_other_rows_are_equals():
@@ -185,7 +188,9 @@ def test_scores_are_those_of_refitting_and_losses_those_of_the_best_temperature(
     X, y = train
     folds = make_folds(y, None, 0)
     model = Pipeline([("scale", StandardScaler()), ("unit", Normalizer()), ("nb", GaussianNB())])
-    candidates = [{"unit": unit, "nb__var_smoothing": s} for unit in ("passthrough", Normalizer()) for s in (1, 0.1)]
+    candidates = [
+        {"unit": unit, "nb__var_smoothing": s} for unit in ("passthrough", Normalizer()) for s in (1, 0.1)
+    ]
     found = predict_out_of_fold(model, candidates, X, y, folds, scored=True)
     for i, candidate in enumerate(candidates):
         slow = cross_val_predict(

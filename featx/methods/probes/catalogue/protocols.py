@@ -177,7 +177,7 @@ def choose_penalty(Cs: np.ndarray, fraction: float, *, weakest: bool) -> Callabl
             return {}, None, None
         path = NewtonPath(rows[fit], labels[fit])
         x, truth = rows[held], labels[held]
-        score, best = -1.0, (0.0, None, None)
+        score, best = -1.0, (0.0, np.empty(0), np.empty(0))
         for C in np.sort(Cs):
             coef, intercept, _, _ = path.solve(C, tol=_SWEEP)
             z = x @ coef.T.astype(x.dtype) + intercept
@@ -185,8 +185,7 @@ def choose_penalty(Cs: np.ndarray, fraction: float, *, weakest: bool) -> Callabl
             new = accuracy(truth, path.classes[codes], metric)
             if new > score + 1e-12 or (weakest and new > score - 1e-12):
                 score, best = max(score, new), (float(C), coef, intercept)
-        C, *start = best
-        return {"C": C}, score, tuple(start)
+        return {"C": best[0]}, score, best[1:]
 
     return choose
 

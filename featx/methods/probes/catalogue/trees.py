@@ -24,9 +24,12 @@ def _count_trees(problem: Problem) -> int:
 
 
 def _forest(problem: Problem):
-    weight = "balanced" if problem.imbalanced else None
+    # Weights would also be those by which trees draw rows, and leave rare ones out of hardly any tree.
     forest = RandomForestClassifier(
-        n_estimators=_count_trees(problem), class_weight=weight, oob_score=True, random_state=problem.seed
+        n_estimators=_count_trees(problem),
+        class_weight="balanced" if problem.imbalanced else None,
+        oob_score=not problem.imbalanced,
+        random_state=problem.seed,
     )
     return Pipeline([("forest", forest)]), {}
 
@@ -67,6 +70,13 @@ PROBES = (
         out_of_bag=True,
         shown=("forest__n_estimators",),
     ),
-    Probe("boosting", "Gradient boosting", _boosting, calibrated=True, few_folds=True, shown=("pca__n_components", "boosting__max_iter")),
+    Probe(
+        "boosting",
+        "Gradient boosting",
+        _boosting,
+        calibrated=True,
+        few_folds=True,
+        shown=("pca__n_components", "boosting__max_iter"),
+    ),
     Probe("forest", "Random forest", _forest_regression, "numbers", out_of_bag=True),
 )
