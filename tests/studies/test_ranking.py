@@ -137,7 +137,7 @@ def test_probes_are_tested_against_the_best_one_as_a_family():
         if i != at:
             assert c.p_adjusted == family.p_adjusted[i, at]
     said = result.verdict()
-    assert "2 of the others are not told apart from it. With these images, a difference of" in said
+    assert "2 of the 3 others are not told apart from it. With these images, a difference of" in said
     assert "flatters it by about" in said
     table = result.table()
     assert "points vs best" in table
