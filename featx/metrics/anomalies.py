@@ -29,7 +29,7 @@ from featx.errors import InputError
 from featx.metrics.intervals import Interval, check_resamples
 from featx.metrics.metric import Metric
 from featx.metrics.proportions import Sizes, beta_interval, score_interval, share_size
-from featx.metrics.units import least_size, number_units
+from featx.metrics.units import draw_counts, least_size, number_units
 
 RECALL = 0.95
 _CHUNK = 2_000_000  # counts held at a time
@@ -271,8 +271,7 @@ def _resamples(
         b = min(step, n_boot - done)
         counts = np.empty((b, n_units))
         for rows in members:
-            drawn = rng.integers(0, len(rows), (b, len(rows))) + len(rows) * np.arange(b)[:, None]
-            counts[:, rows] = np.bincount(drawn.ravel(), minlength=b * len(rows)).reshape(b, -1)
+            counts[:, rows] = draw_counts(rng, b, len(rows))
         weights = counts if units is None else counts[:, units]
         bad = weights @ anomalous.T
         both = ((bad > 0) & (bad < weights.sum(axis=1, keepdims=True))).all(axis=1)

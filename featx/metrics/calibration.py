@@ -7,12 +7,13 @@ almost no width where all answers are right. The interval therefore holds the tr
 reject. The possible truths are the accuracies
 
     f_m + c (a_m - f_m)   with c from 0 to 1, for the lower bound, and above 1, for the upper one;
-    f_m - c               for the upper bound, too: more mistakes than were seen;
+    f_m - c                 for the upper bound, too: more mistakes than were seen.
 
-for each, answers are simulated with f_m as observed, and it is kept where an error as large as the observed
-one (lower bound) or as small (upper bound) has a probability of 2.5 % or more (a test inversion along lines
-of possible truths, as in T. J. DiCiccio and J. P. Romano, "Nonparametric confidence limits by resampling
-methods and least favorable families", International Statistical Review 58 (1990)).
+For each, answers are simulated with f_m as observed, and it is kept where an error as large as the observed
+one (lower bound) or as small (upper bound), or as few mistakes in all (f_m - c), have a probability of 2.5 % or
+more (a test inversion along lines of possible truths, as in T. J. DiCiccio and J. P. Romano, "Nonparametric
+confidence limits by resampling methods and least favorable families", International Statistical Review 58
+(1990)).
 """
 
 from __future__ import annotations
@@ -59,16 +60,20 @@ def calibration_interval(
     # Bins are as full as in a new sample; one that stays empty adds nothing.
     sizes = np.random.default_rng(seed).multinomial(n_simulated, weights, size=n_boot)
 
-    def errors(truth: np.ndarray) -> np.ndarray:
-        """Return the calibration errors of samples with these true accuracies."""
+    def simulate(truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the calibration errors and the shares of right answers of samples with true accuracies."""
         hits = np.random.default_rng(seed + 1).binomial(sizes, np.clip(truth, 0, 1))
-        return np.abs(hits - sizes * confidence).sum(axis=1) / n_simulated
+        errors = np.abs(hits - sizes * confidence).sum(axis=1) / n_simulated
+        return errors, hits.sum(axis=1) / n_simulated
 
     def is_too_small(truth: np.ndarray) -> bool:
-        return (errors(truth) >= value - 1e-12).mean() < tail
+        return (simulate(truth)[0] >= value - 1e-12).mean() < tail
 
     def is_too_large(truth: np.ndarray) -> bool:
-        return (errors(truth) <= value + 1e-12).mean() < tail
+        return (simulate(truth)[0] <= value + 1e-12).mean() < tail
+
+    def has_too_many_mistakes(truth: np.ndarray) -> bool:
+        return (simulate(truth)[1] >= weights @ accuracy - 1e-12).mean() < tail
 
     def error_of(truth: np.ndarray) -> float:
         return float(weights @ np.abs(np.clip(truth, 0, 1) - confidence))
@@ -87,7 +92,7 @@ def calibration_interval(
     most = 1 / widest if widest > 1e-9 else 1.0
     high = max(
         error_of(along(_last(lambda c: c <= 1 or not is_too_large(along(c)), max(1.0, most)))),
-        error_of(below(_last(lambda c: not is_too_large(below(c)), 1.0))),
+        error_of(below(_last(lambda c: not has_too_many_mistakes(below(c)), 1.0))),
     )
     return Interval(value, min(low, value), max(high, value))
 

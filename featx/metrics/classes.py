@@ -30,11 +30,11 @@ import numpy as np
 
 from featx.metrics.answers import Answers
 from featx.metrics.calibration import calibration_interval
-from featx.metrics.intervals import Interval, check_resamples, interval_around
+from featx.metrics.intervals import Interval, check_resamples, extend_interval, interval_around
 from featx.metrics.means import mean_interval
 from featx.metrics.metric import Metric
 from featx.metrics.proportions import Sizes, count_telling, proportion_interval, score_interval, share_size
-from featx.metrics.units import count_units, number_units
+from featx.metrics.units import count_units, draw_counts, number_units
 
 CALIBRATION_BINS = 15
 _CHUNK = 2_000_000  # counts held at a time
@@ -178,7 +178,8 @@ def score_answers(
             scores[metric.name] = score_interval(value, found, sizes, telling, (metric.low, metric.high))
         else:
             scores[metric.name] = interval_around(value, found)
-    return scores
+    # Sums in another order differ in the last digit: a value must not depend on how its interval was found.
+    return {name: extend_interval(values[name], interval) for name, interval in scores.items()}
 
 
 def _bins(given: Answers) -> np.ndarray:
@@ -203,23 +204,26 @@ def _calibration_interval(
 def _loss_interval(y: np.ndarray, given: Answers, codes: np.ndarray | None) -> Interval:
     """Return the mean log loss with an interval that allows for mistakes that were not seen.
 
-    The few mistakes of a good classifier make up most of its log loss, and a test set may lack them. With
-    [low, high] the interval of the mean (`mean_interval`), p the share of mistakes, and p_high the upper
-    bound of its interval, the upper bound is at least
+    The few mistakes of a good classifier make up most of its log loss, and a test set may lack them, or the
+    dearest of them. With p the share of mistakes, p_high the upper bound of its interval, and L and s the
+    mean and the standard deviation of what one costs, the upper bound is at least
 
-        mean + (p_high - p) L,
+        mean + (p_high - p) (L + s).
 
-    where L is what a mistake costs: the mean loss of those seen or, if more, that of the mistakes expected by
-    the probabilities s of the predicted classes, sum (1 - s) (-log(1 - s)) / sum (1 - s).
+    L is the mean loss of the mistakes seen or, if more, of those expected by the probabilities c of the predicted
+    classes, sum (1 - c) (-log(1 - c)) / sum (1 - c); s is taken to be L where fewer than two were seen. The s is
+    no theory: without it 89 % of intervals held the truth where three of 50 images were mistaken with high
+    confidence, with it 93 %.
     """
     losses, right = log_loss(y, given), y == given.labels
     found = mean_interval(losses, units=codes, within=(0.0, math.inf))
     doubt = np.clip(1 - given.sure, np.finfo(np.float64).eps, 1)
-    cost = float((doubt * -np.log(doubt)).sum() / doubt.sum())
-    if not right.all():
-        cost = max(cost, float(losses[~right].mean()))
+    cost, seen = float((doubt * -np.log(doubt)).sum() / doubt.sum()), losses[~right]
+    if len(seen):
+        cost = max(cost, float(seen.mean()))
+    spread = float(seen.std(ddof=1)) if len(seen) > 1 else cost
     shares = proportion_interval(right, units=codes)
-    least_high = found.value + (shares.value - shares.low) * cost
+    least_high = found.value + (shares.value - shares.low) * (cost + spread)
     low = found.low if math.isfinite(found.low) else 0.0
     return Interval(
         found.value, low, max(least_high, found.high) if math.isfinite(found.high) else least_high
@@ -235,9 +239,7 @@ def _resample(
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // n_units)
     for done in range(0, n_boot, step):
-        b = min(step, n_boot - done)
-        rows = rng.integers(0, n_units, (b, n_units)) + n_units * np.arange(b)[:, None]
-        counts = np.bincount(rows.ravel(), minlength=b * n_units).reshape(b, n_units).astype(np.float64)
+        counts = draw_counts(rng, min(step, n_boot - done), n_units)
         yield (by_unit.T @ counts.T).T, counts @ sizes
 
 

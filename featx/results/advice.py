@@ -51,7 +51,7 @@ def recommended(
     single = [m for m in pool if m.name != ENSEMBLE]
     if not single:
         return None
-    if pool[0] not in single:  # compared by identity or by all fields, an ensemble is not among them
+    if pool[0].name == ENSEMBLE:
         close = [m for m in single if tied(m, pool[0])]
         if not close:
             return pool[0]

@@ -102,7 +102,7 @@ def compare_methods(
             }
     optimism = selection_optimism(better[competing], units=units, n_boot=max(1, n_boot), seed=seed)
     selection = {"methods": len(competing), "optimism": optimism}
-    chosen = _choose_pair(outcomes, scores)
+    chosen = choose_pair(outcomes, scores)
     if chosen is None:
         return MethodTests(versus_best, versus_references, selection, None)
     probe, mode, by = chosen
@@ -142,7 +142,7 @@ def validation_score(curves: dict[str, Any] | None) -> tuple[float, float] | Non
     return max(found, default=None)
 
 
-def _choose_pair(outcomes: Sequence[Outcome], scores: np.ndarray) -> tuple[int, int, str] | None:
+def choose_pair(outcomes: Sequence[Outcome], scores: np.ndarray) -> tuple[int, int, str] | None:
     """Return a probe, a fine-tuned baseline, and what chose them; None where there are not both."""
     modes = [i for i, o in enumerate(outcomes) if o.method.kind == "finetune"]
     tuned = {outcomes[i].method.backbone for i in modes}  # one, that of the best probe in cross-validation

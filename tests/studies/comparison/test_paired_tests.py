@@ -7,7 +7,7 @@ import pytest
 
 from featx.metrics import compare_pairs, mcnemar_exact, selection_optimism
 from featx.results.selection import BY_TEST, BY_TRAINING
-from featx.studies.comparison.paired_tests import compare_methods, validation_score
+from featx.studies.comparison.paired_tests import choose_pair, compare_methods, validation_score
 from featx.studies.evaluation import Method, Outcome
 
 
@@ -96,6 +96,23 @@ def test_the_fair_pair_is_chosen_by_the_training_images(right):
     assert pair.difference == pytest.approx(right[6].mean() - right[3].mean())
     assert pair.p == pair.p_value == mcnemar_exact(right[6], right[3]).p_value
     assert pair.detectable == compare_pairs(right[[6, 3]]).detectable[0, 1]
+
+
+def test_the_side_with_more_methods_has_no_advantage():
+    """Nine probes and three fine-tuned baselines, all equally good: the best of nine is ahead by chance."""
+    best, fair = [], []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        right = rng.random((12, 100)) < 0.85
+        scores = 0.85 + 0.03 * rng.normal(size=12)
+        methods = [outcome(f"p{i}", cv_score=scores[i]) for i in range(9)]
+        methods += [outcome(f"f{i}", "finetune", val=scores[9 + i]) for i in range(3)]
+        means = right.mean(axis=1)
+        best.append(means[9:].max() - means[:9].max())
+        probe, mode, _ = choose_pair(methods, right)
+        fair.append(means[mode] - means[probe])
+    assert np.mean(best) < -0.015
+    assert abs(np.mean(fair)) < 0.006
 
 
 def test_without_validation_the_test_images_choose_and_the_pair_is_adjusted(right):

@@ -10,6 +10,7 @@ import pytest
 from featx import compare
 from featx.data.features import Features
 from featx.data.tasks import Task
+from featx.errors import InputError
 from featx.report import render
 from featx.results import ComparisonResult, RegressionResult
 
@@ -95,7 +96,7 @@ def test_groups_widen_the_intervals_and_a_label_that_follows_them_is_told(once):
     assert result.units["groups_per_class"] is None
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_with_shuffled_labels_nothing_is_recommended_and_no_label_is_called_wrong(seed):
     found = features(seed=seed, distance=3.0)
     shuffled = replace(found, labels=np.random.default_rng(seed).permutation(found.labels))
@@ -163,3 +164,10 @@ def test_a_number_that_cannot_be_predicted_gets_no_regressor():
         "Nothing to recommend: no method is shown to be better than always giving"
     )
     assert "<h2>Nothing to recommend</h2>" in render(result)
+
+
+def test_a_file_whose_pair_is_not_among_its_methods_is_damaged(once):
+    pair = {"probe": "lda", "mode": "gone", "backbone": "made up", "chosen_by": "training images"}
+    content = once.to_dict() | {"fine_tuning": pair | {"p_value": 0.2, "difference": 0.01}}
+    with pytest.raises(InputError, match="fine_tuning: 'gone' is not one of the methods"):
+        ComparisonResult.from_dict(content)
