@@ -79,7 +79,9 @@ def rank(
     Returns
     -------
     Ranking
-        The candidates with their scores, which compare candidates on this dataset only. The correlations of
+        The candidates with their scores, which compare candidates on this dataset only. The probe of each is
+        tested against the best one, adjusted for all pairs; images of a group (a column ``group``) and copies
+        of a picture count as one in intervals and tests, and stay on one side of a fold. The correlations of
         the scores with the probe have one point for each candidate: four can hardly be told from chance.
 
     Raises
