@@ -25,7 +25,7 @@ def anomaly_view(result: AnomalyResult, thumbnails: Mapping[str, bytes]) -> dict
     """Show which detector tells anomalies apart, and for which normal class that is hardest."""
     ranked = result.ranked()
     name = str(result.dataset["name"])
-    lead = f"{result.heading()}. Intervals are bootstrap intervals over test images."
+    lead = f"{result.heading()}. Intervals are 95 % intervals over test images."
     return {
         "title": f"{name}: anomalies",
         "heading": name,

@@ -59,8 +59,8 @@ def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[
     adjusted = any(m.is_adjusted for m in result.methods)
     family = "; p-values and intervals allow for all methods together (max-T over joint sign flips)"
     lead = (
-        f"{result.heading()}. No method saw a test image. Differences are tested by exact paired tests against "
-        f"source only{family if adjusted else ''}."
+        f"{result.heading()}. No method saw a test image. Differences are tested by exact paired tests "
+        f"against source only{family if adjusted else ''}."
     )
     about = f"{len(result.classes)} classes", f"{result.classifier} on {result.backbone}", result.created[:10]
     return {

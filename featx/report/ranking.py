@@ -19,6 +19,7 @@ _LINES = ("-", "--", ":", "-.")
 def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
     """Show which backbone or layer has the best embeddings, and what a score would have chosen."""
     name, depth, alike = str(result.dataset.get("name")), depth_plot(result), cka_plot(result)
+    first, *rest = result.sentences() or [""]
     pairs = zip(result.candidates, result.spaces, strict=False)
     spaces = {
         f"{c.backbone} {c.layer}": s for c, s in pairs if c is result.best() or not result.several_layers
@@ -29,7 +30,8 @@ def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict
         "title": f"{name}: ranking",
         "heading": name,
         "subtitle": f"{result.dataset.get('n'):,} images · {result.dataset.get('n_classes')} classes",
-        "verdict": result.verdict(),
+        "verdict": first,
+        "more": " ".join(rest),
         "warnings": result.notes,
         "tested": result.tested,
         "units": capitalized(result.units_note),
@@ -91,20 +93,20 @@ def cka_plot(result: RankingResult) -> Plot | None:
 def _candidates(result: RankingResult) -> Table:
     shown = [s for s in SCORES if any(c.scores.get(s) is not None for c in result.candidates)]
     more = ["Against the best"] if result.tested else []
-    titles = ("Backbone", "Layer", "Values", *(SCORES[s] for s in shown), "Probe top-1 [95 %]", *more)
+    titles = ("Backbone", "Layer", "Values", "Probe top-1 [95 %]", *more, *(SCORES[s] for s in shown))
     rows = [
         (
             c.backbone,
             c.layer,
             c.dim,
-            *(format_three(c.scores.get(s)) for s in shown),
             c.probe or "–",
             *([c.against_best().replace("-", "–")] if more else []),
+            *(format_three(c.scores.get(s)) for s in shown),
         )
         for c in result.ranked()
     ]
     for key, title in (("tau", "Kendall tau"), ("weighted_tau", "weighted tau")):
         if result.correlations:
             taus = (format_three((result.correlations.get(s) or {}).get(key)) for s in shown)
-            rows.append((title, "with the probe", "", *taus, "", *("" for _ in more)))
+            rows.append((title, "with the probe", "", "", *("" for _ in more), *taus))
     return plain_table(titles, rows, style="numbers")

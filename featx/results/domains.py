@@ -166,9 +166,7 @@ class DomainResult(AdvisedResult):
         return f"{said}; {self.units_note}" if self.units_note else said
 
 
-def advise_domains(
-    source: Interval, methods: Sequence[DomainMethod], optimism: float | None = None
-) -> str:
+def advise_domains(source: Interval, methods: Sequence[DomainMethod], optimism: float | None = None) -> str:
     """Say what the shift costs, which adaptation helps or harms, and how much of the gap it closes.
 
     `source` is the top-1 of the source-only classifier on its own domain; `optimism` is the expected excess

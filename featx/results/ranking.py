@@ -127,25 +127,26 @@ class RankingResult(StudyResult):
         return self.candidates[max(found, key=lambda i: found[i])] if found else None
 
     def verdict(self) -> str:
-        """Name the candidate with the best probe, and what a choice by LogME would lose."""
+        return " ".join(self.sentences())
+
+    def sentences(self) -> list[str]:
+        """Name the candidate with the best probe, how sure that is, and what a choice by LogME would lose."""
         best, chosen = self.best(), self.best("logme")
         if best is None or best.probe is None:
-            return "" if chosen is None else f"LogME is highest for {_named(chosen)}."
+            return [] if chosen is None else [f"LogME is highest for {_named(chosen)}."]
         said = [f"The probe is most accurate on {_named(best)}: {best.probe}."]
         said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"))
         same = [c for c in self.candidates if c.versus_best is not None and c.p_adjusted >= ALPHA]
         if same:
-            count = "The other one is" if len(self.candidates) == 2 else f"{len(same)} of the others are"
-            said.append(f"{count} not told apart from it.")
+            said.append(f"{len(same)} of the {len(self.candidates) - 1} others are not told apart from it.")
             said += on_power(number_of(c.versus_best, "detectable") for c in same)
-        if chosen is None or chosen.probe is None:
-            return " ".join(said)
         if chosen is best:
-            return " ".join([*said, "LogME would have chosen it as well."])
-        lost = f"{100 * (best.probe.value - chosen.probe.value):.1f} points less"
-        if chosen.versus_best is not None:
-            lost += f" (adjusted {p_in_text(chosen.p_adjusted)})"
-        return " ".join([*said, f"LogME would have chosen {_named(chosen)}, {lost}."])
+            said.append("LogME would have chosen it as well.")
+        elif chosen is not None and chosen.probe is not None:
+            lost = f"{100 * (best.probe.value - chosen.probe.value):.1f} points less"
+            tested = "" if chosen.versus_best is None else f" (adjusted {p_in_text(chosen.p_adjusted)})"
+            said.append(f"LogME would have chosen {_named(chosen)}, {lost}{tested}.")
+        return said
 
     def heading(self) -> str:
         data = self.dataset

@@ -11,8 +11,9 @@
 ``measures``              list of ``{name, title, value, chance}``: a distance, and the mean of the same
                           distance over `CHANCE_DRAWS` random divisions of the union into sets of these sizes,
                           that is, where there is no difference; ``chance`` is null where it is known
-                          to be 0. Units are divided as a whole. Names: ``frechet``, ``mmd``, ``coral``, ``proxy_a``, ``js_profile`` (null
-                          without class probabilities), ``js_histogram``, ``js_density``
+                          to be 0. Units are divided as a whole; each counts once in ``mmd``. Names:
+                          ``frechet``, ``mmd``, ``coral``, ``proxy_a``, ``js_profile`` (null without class
+                          probabilities), ``js_histogram``, ``js_density``
 ``test``                  object: the permutation test of ``mmd``, which permutes units: ``p_value`` (null if
                           a set is one unit), ``n_permutations``, ``bandwidths``
 ``told_apart``            balanced accuracy, out of fold, of a linear classifier that tells the sets apart;

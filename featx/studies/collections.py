@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +15,13 @@ from featx.data.features import Failure, Features, load_features
 from featx.data.splits import Split, make_split
 from featx.errors import InputError
 from featx.extraction import backbone_of, embed, extract_features, network_embedder, pixel_embedder
+from featx.inputs import Source
 from featx.options import Network, Reading, Run, is_features, require_no_network
 from featx.results import describe_environment
 from featx.studies.units import MOST_IMAGES, Units, find_copies, find_units
+
+if TYPE_CHECKING:
+    from featx.analysis.data_checks import NearDuplicates
 
 
 def has_rows(data: Any) -> bool:
@@ -56,8 +61,8 @@ def embed_collections(
 ) -> tuple[list[str], list[Features], list[Dataset | None]]:
     """Return the names and features of several collections, features files or `Features`, all in one space.
 
-    Also their datasets, None for features; these have the images that could not be read, too. With `labelled`,
-    each must have labels.
+    Also their datasets, None for features; these have the images that could not be read, too. With
+    `labelled`, each must have labels.
     """
     if all(has_rows(data) for data in collections):
         require_no_network(network, run, backbone=backbone)
@@ -93,22 +98,31 @@ def embed_collections(
     return list(names), sets, [one if isinstance(one, Dataset) else None for one in given]
 
 
+def shrink_images(images: Sequence[Source], run: Run) -> np.ndarray | None:
+    """Return shrunken pixels of images (n, d) for `find_pictures`; None if one of them cannot be read."""
+    if len(images) > MOST_IMAGES:
+        return None
+    found = embed(images, pixel_embedder(), **run.embedding)
+    return found.embeddings if len(found.kept) == len(images) else None
+
+
+def find_pictures(embeddings: np.ndarray, pixels: np.ndarray | None) -> NearDuplicates | None:
+    """Find copies of pictures among rows, by perceptual hashes where there are shrunken pixels."""
+    side = 0 if pixels is None else math.isqrt(pixels.shape[1] // 3)
+    return find_copies(embeddings, pixels=pixels, pixel_size=side)
+
+
 def find_test_units(features: Features, test: np.ndarray, dataset: Dataset | None, run: Run) -> Units:
     """Find the units of the test rows: groups, and copies of a picture among these rows.
 
-    `dataset` has the images, from which perceptual hashes are made; None if there are none. The units are
-    numbered by position in `test`.
+    `dataset` has the images; None if there are none. The units are numbered by position in `test`.
     """
-    pixels, size = None, 0
-    if dataset is not None and len(test) <= MOST_IMAGES:
+    pixels = None
+    if dataset is not None:
         images = dict(zip(dataset.ids, dataset.images, strict=True))
-        embedder = pixel_embedder()
-        found = embed([images[features.ids[i]] for i in test.tolist()], embedder, **run.embedding)
-        if len(found.kept) == len(test):
-            pixels, size = found.embeddings, embedder.preparation.shape[0]
-    copies = find_copies(features.embeddings[test], pixels=pixels, pixel_size=size)
+        pixels = shrink_images([images[features.ids[i]] for i in test.tolist()], run)
     groups = None if features.groups is None else features.groups[test]
-    return find_units(groups, copies, len(test))
+    return find_units(groups, find_pictures(features.embeddings[test], pixels), len(test))
 
 
 def split_features(features: Features, test_size: float, seed: int) -> Split:

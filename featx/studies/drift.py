@@ -14,20 +14,21 @@ from featx.cache import Space
 from featx.data import Dataset
 from featx.data.features import Failure, check_rows
 from featx.errors import DatasetError, FeaturesError, InputError
-from featx.extraction import (
-    embed,
-    embed_dataset,
-    network_embedder,
-    pixel_embedder,
-    require_loaded_as_it_is,
-)
+from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.options import Network, Reading, Run, SimilarityOptions, checked, require_no_network
 from featx.results import NOT_STORED, describe_environment
 from featx.results.methods import ALPHA
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
-from featx.studies.collections import describe_failures, has_rows, open_dataset, take_features
+from featx.studies.collections import (
+    describe_failures,
+    find_pictures,
+    has_rows,
+    open_dataset,
+    shrink_images,
+    take_features,
+)
 from featx.studies.output import Reported, thumbnails_of
-from featx.studies.units import Units, find_copies, find_units
+from featx.studies.units import Units, find_units
 
 #: The fewest images of a set: a domain classifier in 5 folds needs more than one in each fold.
 FEWEST = 10
@@ -191,8 +192,8 @@ def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, s
         values["mmd"] = tested.value
         if tested.least_p >= ALPHA:
             notes.append(
-                f"{' and '.join(map(str, tested.n_units))} units are too few for the test: no difference has a "
-                f"p-value below {tested.least_p:.2f}"
+                f"{' and '.join(map(str, tested.n_units))} units are too few for the test: no difference has "
+                f"a p-value below {tested.least_p:.2f}"
             )
     domain = None
     try:
@@ -240,8 +241,7 @@ def _find_units(first: _Side, second: _Side) -> Units:
     pixels = None
     if first.pixels is not None and second.pixels is not None:
         pixels = np.concatenate([first.pixels, second.pixels])
-    size = 0 if pixels is None else math.isqrt(pixels.shape[1] // 3)
-    copies = find_copies(np.concatenate([first.rows, second.rows]), pixels=pixels, pixel_size=size)
+    copies = find_pictures(np.concatenate([first.rows, second.rows]), pixels)
     grouped = first.groups is not None or second.groups is not None
     return find_units(np.array(groups) if grouped else None, copies, len(groups))
 
@@ -256,7 +256,7 @@ def _note_copies(units: Units, first: _Side, second: _Side) -> list[str]:
         for side, pictures in zip((first, second), sides, strict=True)
         if (copies := len(pictures) - len(np.unique(pictures)))
     ]
-    both = len(np.intersect1d(*sides))
+    both = len(np.intersect1d(sides[0], sides[1]))
     return notes + ([f"{both} pictures are in both sets, which makes the sets look alike"] if both else [])
 
 
@@ -348,9 +348,6 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
     columns = columns_of(joint)
     rows = np.ascontiguousarray(found.embeddings[:, columns[0]])
     _require_finite(dataset.name, found.embeddings, list(dataset.ids))
-    pixels = None
-    if joint.kind == "image":
-        pixels = embed(dataset.images, pixel_embedder(), **run.embedding).embeddings
     return _Side(
         dataset.name,
         rows,
@@ -358,7 +355,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
         found.embedder.spaces[0].fields,
         dataset.groups,
         profile=softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None,
-        pixels=pixels,
+        pixels=shrink_images(dataset.images, run),
         dataset=dataset,
         total=total,
         passes=found.forward_passes,

@@ -23,21 +23,15 @@ from featx.data import Dataset, require_labelled, study_notes
 from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
-from featx.extraction import (
-    embed,
-    embed_dataset,
-    network_embedder,
-    pixel_embedder,
-    require_loaded_as_it_is,
-)
+from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.metrics import proportion_interval
 from featx.options import Network, RankOptions, Reading, Run, checked, listed
 from featx.results import describe_environment
 from featx.results.ranking import SCORES, Candidate, RankingResult
-from featx.studies.collections import describe_failures, open_dataset
+from featx.studies.collections import describe_failures, find_pictures, open_dataset, shrink_images
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
 from featx.studies.output import Reported
-from featx.studies.units import MOST_IMAGES, Units, find_copies, find_units
+from featx.studies.units import Units, find_units
 from featx.terminal import tell
 
 #: The most images that CKA is computed from: memory and time grow with the square.
@@ -85,7 +79,9 @@ def rank(
     Returns
     -------
     Ranking
-        The candidates with their scores, which compare candidates on this dataset only. The correlations of
+        The candidates with their scores, which compare candidates on this dataset only. The probe of each is
+        tested against the best one, adjusted for all pairs; images of a group (a column ``group``) and copies
+        of a picture count as one in intervals and tests, and stay on one side of a fold. The correlations of
         the scores with the probe have one point for each candidate: four can hardly be told from chance.
 
     Raises
@@ -121,7 +117,8 @@ def rank(
         rows = np.arange(len(used)) if split is None else split.train
         tested = rows if split is None else split.test
         if probe and (units is None or len(units.of) != len(used)):
-            units = _find_units(used, embeddings[0], members[0].kind, run)
+            pictures = find_pictures(embeddings[0], shrink_images(used.images, run))
+            units = find_units(used.groups, pictures, len(used))
             result.units = units.describe(tested)
         result.dataset = {
             "name": dataset.name,
@@ -259,19 +256,6 @@ def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> di
     }
 
 
-def _find_units(dataset: Dataset, embeddings: np.ndarray, kind: str, run: Run) -> Units:
-    """Find the units of all images: groups, and copies of a picture."""
-    pixels, size = None, 0
-    if kind == "image" and len(dataset) <= MOST_IMAGES:
-        embedder = pixel_embedder()
-        found = embed(dataset.images, embedder, **run.embedding)
-        if len(found.kept) == len(dataset):
-            pixels, size = found.embeddings, embedder.preparation.shape[0]
-    return find_units(
-        dataset.groups, find_copies(embeddings, pixels=pixels, pixel_size=size), len(dataset)
-    )
-
-
 def _test_probe(
     X: np.ndarray, y: np.ndarray, units: Units, split: Split | None, seed: int, n_jobs: int | None
 ) -> np.ndarray:
@@ -296,7 +280,7 @@ def _test_probe(
 
 
 def _compare_probes(result: Ranking, right: np.ndarray, units: np.ndarray | None, seed: int) -> None:
-    """Test the probe of each candidate against the best one, adjusted for all pairs, which chance may order."""
+    """Test the probe of each candidate against the best one, adjusted for all pairs of candidates."""
     from featx.metrics import compare_pairs, selection_optimism
 
     best, family = result.best(), compare_pairs(right, units=units, seed=seed)

@@ -82,8 +82,9 @@ def compare_domains(
     -----
     Adaptations see the target's *training* images without their labels, and no test image;
     ``target-trained``, the upper bound, sees the same images with them. All methods are scored on the
-    target's test images. The tests against source-only are one family, adjusted together (see
-    `featx.metrics.compare_pairs`). Rows are standardised by the source's mean and deviation before they are adapted.
+    target's test images, and the tests against source-only are one family, adjusted together (see
+    `featx.metrics.compare_pairs`). Rows are standardised by the source's mean and deviation before they are
+    adapted.
     """
     from featx.methods.adaptation import adaptation_names, get_adaptation
     from featx.methods.probes import get_probe

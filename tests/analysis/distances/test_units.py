@@ -84,8 +84,7 @@ def test_few_units_cannot_give_a_small_p_value():
 
 def test_matched_sizes():
     rng = np.random.default_rng(0)
-    sizes = [[1, 1, 2, 9], [3, 3, 4]]
-    parts = np.repeat(np.arange(7), sum(sizes, []))
+    parts = np.repeat(np.arange(7), [1, 1, 2, 9, 3, 3, 4])
     kept = match_sizes(parts, 13, rng)
     # Quantiles 1/8 to 7/8 of the second set are 3, 3, 4, 4; 1/6, 1/2, 5/6 of the first are 1, 2, 9.
     np.testing.assert_array_equal(np.bincount(parts[kept]), [1, 1, 2, 4, 1, 2, 4])

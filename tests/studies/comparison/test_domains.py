@@ -160,7 +160,9 @@ def test_tests_against_source_only_are_one_family(result):
     for m in right:
         test = m.versus_source
         assert test["p_adjusted"] >= test["p_value"]
-        assert test["low_adjusted"] <= test["low"] <= test["difference"] <= test["high"] <= test["high_adjusted"]
+        assert (
+            test["low_adjusted"] <= test["low"] <= test["difference"] <= test["high"] <= test["high_adjusted"]
+        )
         assert m.differs == (test["p_adjusted"] <= 0.05)
     assert result.selection["methods"] == 4
     assert result.selection["optimism"] >= 0
