@@ -27,8 +27,9 @@ The defaults are textbook values and depend on nothing but the size of the data:
   short-horizon bias of Wu et al. 2018), so small sets are trained for all epochs with each rate, and the best
   of these trainings counts. Without a validation part the rate is 0.001, as is usual for SGD on pretrained
   networks.
-- BatchNorm keeps its pretrained statistics. Batches of a few hundred small-set images estimate them badly: at
-  96 px and 20 images of each of CIFAR-10's classes, training them cost 7 points of accuracy.
+- BatchNorm keeps its pretrained statistics, which the batches of a small set estimate badly. (Training them
+  took the accuracy from 0.645 to 0.577 with 20 images of each class of CIFAR-10 at 96 px, and from 0.963 to
+  0.954 with 60 of each of 12 flowers; one seed, the best of three rates, the best of one.)
 - The schedule runs to its end, where the rate is zero and the loss lowest. That epoch is kept unless an
   earlier one is shown to be better (`NetworkTraining`), and the same training is then repeated on all images.
 - Weight decay on convolution and linear weights only, never on biases and normalisation; none for
@@ -179,7 +180,7 @@ class Recipe:
         compared. With `epochs` or more, the best of them is the training, which is then not run again.
     refit : bool
         Train again on all images, the validation images included, with the rate and to the epoch that they
-        have chosen (see `featx.methods.finetune.refit`). Has no effect without a validation part.
+        have chosen (see `featx.methods.finetune.phases`). Has no effect without a validation part.
 
     Raises
     ------
