@@ -52,8 +52,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.methods.finetune.Recipe`; None is the value of
         `featx.methods.finetune.default_recipe` for the mode and the number of training images. A given
-        `lr_backbone` is used without a search. Mode ``"head"`` ignores `lr_backbone`, `unfreeze` and
-        `augment`. The other modes first train a head, always with the defaults of ``"head"``.
+        `lr_backbone` is used without a search. In the modes that train layers, given `epochs` are all run
+        unless `patience` is given, too. Mode ``"head"`` ignores `lr_backbone`, `unfreeze` and `augment`. The
+        other modes first train a head, always with the defaults of ``"head"``.
     recipe : dict, optional
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
@@ -337,6 +338,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         given = {name: getattr(self, name) for name in _RECIPE if getattr(self, name) is not None}
         if self.lr_backbone is not None:
             given["lr_search"] = ()
+        if self.epochs is not None and self.patience is None and self.mode != "head":
+            given["patience"] = self.epochs  # what is asked for is run to the end of its schedule
         if self.warm_start:
             given["refit"] = False
         further = dict(self.recipe or {})

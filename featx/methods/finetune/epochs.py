@@ -216,12 +216,12 @@ class NetworkTraining:
                 self.replay.update_layers()
 
     def _prefer_last(self, epoch: int, losses: np.ndarray) -> None:
-        """Keep the end of the schedule unless an earlier epoch is better by more than a standard error.
+        """Keep the end of the schedule unless an earlier epoch is shown to be better.
 
         The lowest of many noisy losses is low by chance, too, and most so with few validation images; the
-        end of the schedule, where the rate has come to zero, is the epoch that needs no such choice. This is
-        the one-standard-error rule (Breiman et al., *Classification and Regression Trees*, 1984, section
-        3.4.3), on paired losses.
+        end of the schedule, where the rate has come to zero, is the epoch that needs no such choice. Breiman
+        et al. (*Classification and Regression Trees*, 1984, section 3.4.3) allow one standard error; two, as
+        the best of all epochs is compared, of the paired difference.
         """
         assert self._best_losses is not None
         if not is_shown_worse(losses, self._best_losses):
