@@ -66,11 +66,11 @@ MOST_EPOCHS = {"last": 30, "gradual": 20, "full": 20}
 #: Images shown in the training of each rate of a search, where a whole training shows more.
 SEARCH_SHOWN = 2_500
 
-#: Rates of the pretrained layers that the default recipes try, for batches of 32: one for images like those of
-#: the pretraining, and ten times as much for others, whose layers must change more (Kornblith et al. 2019 and
-#: Li et al., *Rethinking the Hyperparameters for Fine-tuning*, 2020: the best rate depends on that distance).
-#: Any rate between 0.001 and 0.1 is within a factor of about three of one of them. For smaller batches they are
-#: smaller in proportion (Goyal et al., *Accurate, Large Minibatch SGD*, 2017, section 2.1).
+#: Rates of the pretrained layers that the default recipes try with batches of 32: one for images like those
+#: of the pretraining, and ten times as much for others, whose layers must change more (Kornblith et al. 2019
+#: and Li et al., *Rethinking the Hyperparameters for Fine-tuning*, 2020: the best rate depends on that
+#: distance). Any rate between 0.001 and 0.1 is within a factor of about three of one of them. With smaller
+#: batches they are smaller in proportion (Goyal et al., *Accurate, Large Minibatch SGD*, 2017, section 2.1).
 RATES = (0.003, 0.03)
 
 #: Values of `Recipe.head_start`.
