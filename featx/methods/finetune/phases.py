@@ -131,8 +131,9 @@ def train_network(
         forwarded += run.forwarded
     else:  # the search has run it already
         run.best.restore()
-        for entry in run.history if progress is not None else ():
-            progress(entry)
+        if progress is not None:
+            for entry in run.history:
+                progress(entry)
     stored.clear()
     trained = Trained(recipe, run.head, run.history, run.best.epoch, head_history, notes + run.notes, trials)
     if _is_refitted(trained, data, fit_head.start):
