@@ -98,7 +98,7 @@ def train_head_alone(fit_head: HeadFit, data: TrainingData, progress: Progress |
         progress(chosen)
     if history[-1]["epoch"] < recipe.epochs:
         trained.notes.append(early_stop_note(history[-1]["epoch"], recipe))
-    if _is_refitted(trained, data, fit_head.start):
+    if _plan_refit(trained, data, fit_head.start):
         trained.head, trained.refit_history, _ = fit_head(_join_parts(data), chosen)
     return trained
 
@@ -136,7 +136,7 @@ def train_network(
                 progress(entry)
     stored.clear()
     trained = Trained(recipe, run.head, run.history, run.best.epoch, head_history, notes + run.notes, trials)
-    if _is_refitted(trained, data, fit_head.start):
+    if _plan_refit(trained, data, fit_head.start):
         whole = _join_parts(data)
         chosen = _entry(head_history, head_epoch) if head_history else None
         trained.head, trained.refit_history, _ = fit_head(whole, chosen)
@@ -165,8 +165,8 @@ def _join_parts(data: TrainingData) -> TrainingData:
     return replace(data, train=np.union1d(data.train, data.val), val=data.val[:0])
 
 
-def _is_refitted(trained: Trained, data: TrainingData, start: Head | None) -> bool:
-    """Tell whether there is a refit that can pay, and note what is done."""
+def _plan_refit(trained: Trained, data: TrainingData, start: Head | None) -> bool:
+    """Decide whether a refit can pay, and note what is done."""
     epoch, recipe = trained.best_epoch, trained.recipe
     if not recipe.refit or not len(data.val):
         return False
