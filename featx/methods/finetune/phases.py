@@ -5,9 +5,11 @@ comparison choose their settings by cross-validation and are then fitted on ever
 that is judged on four fifths of them is at a disadvantage. The refit runs the same training again on both
 parts, from the same start and with the same schedule of rates, and ends after the chosen epoch: what was
 validated is the state after that epoch of that schedule. (A schedule that is compressed to the chosen epochs
-would be a training that nobody has validated.) In mode ``head`` this gained 0.6 to 2.1 points of accuracy with
-5 to 50 images of each class of CIFAR-10 and of 12 flowers (MobileNetV2 at 96 px, ten draws each); a compressed
-schedule was the same within 0.3 points.
+would be a training that nobody has validated.)
+
+In mode ``head`` the refit gained 0.6 to 2.1 points of accuracy with 5 to 50 images of each class of CIFAR-10
+and of 12 flowers (MobileNetV2 at 96 px, ten draws each); with a compressed schedule it was the same within
+0.3 points.
 """
 
 from __future__ import annotations
