@@ -3,10 +3,10 @@
 ``python tests/benchmarks/bench_fine_tuning.py TRAIN TEST --shots 20 --seeds 0 1 2 --out runs.jsonl``
 takes two folders with one subfolder per class. Each seed draws `--shots` training images of each class (all
 of them without it) and a fifth of these for validation. On that draw it trains featx's modes; the recipe of
-`plain`, written out below in plain torch and torchvision; and, with ``--skorch`` (``pip install skorch``), the
-recipe of skorch's tutorial on transfer learning (SGD 0.001, momentum 0.9, batches of 4, 25 epochs, the rate a
-tenth after each 7, best epoch by validation accuracy), with every layer trained. All are asked about the same
-test images.
+`plain`, written out below in plain torch and torchvision; and, with ``--skorch`` (``pip install skorch``),
+the recipe of skorch's tutorial on transfer learning (SGD 0.001, momentum 0.9, batches of 4, 25 epochs, the
+rate a tenth after each 7, best epoch by validation accuracy), with every layer trained. All are asked about
+the same test images.
 
 `--tests` limits the test images of each class, `--classes` names some classes. Every finished training is
 one line of the file ``--out``; what is in it is not run again, so that a long benchmark can be interrupted.

@@ -59,7 +59,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
         Set `validation_fraction` of the images aside, class by class; keep the epoch that is best on them and
-        stop after `patience` epochs without a better one; then train again on all images up to that epoch,
+        stop after `patience` epochs without a better one; then train again on all images for as many epochs,
         unless ``recipe={"refit": False}``. If False, or if every class has a single image, all images are
         trained on for all epochs and the last epoch is kept.
     validation_fraction : float, default=0.2
@@ -92,8 +92,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs of the last fit.
     best_epoch_ : int
-        The epoch whose weights were kept, or up to which all images were trained on; 0 is the start of the
-        training.
+        The epoch whose weights were kept, and the number of epochs of the training on all images; 0 is the
+        start of the training.
     history_ : list of dict
         One entry per epoch of the last fit, with validation: see `featx.methods.finetune.FineTuned`.
     refit_history_ : list of dict

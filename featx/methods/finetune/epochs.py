@@ -75,8 +75,8 @@ class NetworkTraining:
         the same layers on the same images; this training adds to them.
     replay : Replay, optional
         Adds the gradient of the proxy images.
-    until : int, optional
-        End after this epoch of the recipe's schedule.
+    phase : {"network", "refit"}
+        What the entries of the history are said to be of.
 
     Attributes
     ----------
@@ -100,13 +100,12 @@ class NetworkTraining:
         progress: Callable[[dict[str, Any]], object] | None,
         stored: dict[int, Activations | None],
         replay: Replay | None = None,
-        until: int | None = None,
+        phase: str = "network",
     ):
         assert data.images is not None
         self.network, self.head, self.data, self.recipe = network, head, data, recipe
         self.images, self.seed, self.progress = data.images, seed, progress
-        self.until = recipe.epochs if until is None else until
-        self.phase = "network" if until is None else "refit"
+        self.phase = phase
         self.notes: list[str] = []
         self.stored = stored
         blocks = network.blocks(recipe.mode, recipe.unfreeze)
@@ -156,7 +155,7 @@ class NetworkTraining:
         self._start()
         val = self._store(0, data.val, plain_view(self.network.preprocessing))
         with ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool:
-            for epoch in range(1, self.until + 1):
+            for epoch in range(1, recipe.epochs + 1):
                 began = time.perf_counter()
                 if recipe.mode == "gradual":
                     self._unfreeze(epoch * recipe.unfreeze)

@@ -180,8 +180,8 @@ class Recipe:
         Epochs of each of those trainings, each with its own whole schedule, at whose end the rates are
         compared. With `epochs` or more, the best of them is the training, which is then not run again.
     refit : bool
-        Train again on all images, the validation images included, with the rate and to the epoch that they
-        have chosen (see `featx.methods.finetune.phases`). Has no effect without a validation part.
+        Train again on all images, the validation images included, with the rate and the number of epochs
+        that they have chosen (see `featx.methods.finetune.phases`). Has no effect without a validation part.
 
     Raises
     ------
