@@ -38,11 +38,11 @@ def tempered_losses(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
 
 
 def is_shown_worse(losses: np.ndarray, best: np.ndarray) -> bool:
-    """Tell whether losses (n,) lie above the best ones by more than a standard error of the difference."""
+    """Tell whether losses (n,) lie above the best ones by more than two standard errors of the difference."""
     gap = losses - best
     if len(gap) < 2:
         return False
-    return not gap.mean() <= gap.std(ddof=1) / math.sqrt(len(gap))  # NaN is worse
+    return not gap.mean() <= 2 * gap.std(ddof=1) / math.sqrt(len(gap))  # NaN is worse
 
 
 @dataclass

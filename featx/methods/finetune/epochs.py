@@ -75,8 +75,8 @@ class NetworkTraining:
         the same layers on the same images; this training adds to them.
     replay : Replay, optional
         Adds the gradient of the proxy images.
-    until : int, optional
-        End after this epoch of the recipe's schedule.
+    phase : {"network", "refit"}
+        What the entries of the history are said to be of.
 
     Attributes
     ----------
@@ -100,13 +100,12 @@ class NetworkTraining:
         progress: Callable[[dict[str, Any]], object] | None,
         stored: dict[int, Activations | None],
         replay: Replay | None = None,
-        until: int | None = None,
+        phase: str = "network",
     ):
         assert data.images is not None
         self.network, self.head, self.data, self.recipe = network, head, data, recipe
         self.images, self.seed, self.progress = data.images, seed, progress
-        self.until = recipe.epochs if until is None else until
-        self.phase = "network" if until is None else "refit"
+        self.phase = phase
         self.notes: list[str] = []
         self.stored = stored
         blocks = network.blocks(recipe.mode, recipe.unfreeze)
@@ -156,7 +155,7 @@ class NetworkTraining:
         self._start()
         val = self._store(0, data.val, plain_view(self.network.preprocessing))
         with ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool:
-            for epoch in range(1, self.until + 1):
+            for epoch in range(1, recipe.epochs + 1):
                 began = time.perf_counter()
                 if recipe.mode == "gradual":
                     self._unfreeze(epoch * recipe.unfreeze)
@@ -216,12 +215,12 @@ class NetworkTraining:
                 self.replay.update_layers()
 
     def _prefer_last(self, epoch: int, losses: np.ndarray) -> None:
-        """Keep the end of the schedule unless an earlier epoch is better by more than a standard error.
+        """Keep the end of the schedule unless an earlier epoch is shown to be better.
 
         The lowest of many noisy losses is low by chance, too, and most so with few validation images; the
-        end of the schedule, where the rate has come to zero, is the epoch that needs no such choice. This is
-        the one-standard-error rule (Breiman et al., *Classification and Regression Trees*, 1984, section
-        3.4.3), on paired losses.
+        end of the schedule, where the rate has come to zero, is the epoch that needs no such choice. Breiman
+        et al. (*Classification and Regression Trees*, 1984, section 3.4.3) allow one standard error; two, as
+        the best of all epochs is compared, of the paired difference.
         """
         assert self._best_losses is not None
         if not is_shown_worse(losses, self._best_losses):

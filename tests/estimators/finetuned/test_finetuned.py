@@ -250,6 +250,12 @@ def test_early_stopping_sets_a_stratified_part_aside(images):
     assert all(entry["val_loss"] is None for entry in run.history_)
 
 
+def test_epochs_that_are_asked_for_are_run_to_the_end_of_their_schedule():
+    assert classifier("full", epochs=50)._recipe(20).patience == 50
+    assert classifier("full", epochs=50, patience=4)._recipe(20).patience == 4
+    assert classifier("head", epochs=50)._recipe(20).patience == classifier("head")._recipe(20).patience
+
+
 def test_all_images_are_trained_on_once_the_validation_has_chosen(images):
     model = classifier(validation_fraction=0.3).fit(*images)
     assert [entry["epoch"] for entry in model.refit_history_] == list(range(1, model.best_epoch_ + 1))
@@ -477,7 +483,7 @@ def test_it_votes_beside_a_pipeline_and_is_calibrated(images):
 def test_verbose_tells_of_every_epoch_on_standard_error(images, capsys):
     model = classifier("last", epochs=2, verbose=True).fit(*images)
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
-    assert len(told) == len(model.history_)
+    assert len(told) == len(model.history_) + len(model.refit_history_)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         classifier(epochs=1).fit(*images)

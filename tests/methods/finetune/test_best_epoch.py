@@ -38,8 +38,8 @@ def test_the_tempered_loss_is_the_least_over_temperatures():
 def test_losses_are_shown_to_be_worse_by_their_paired_differences():
     best, noise = np.full(16, 1.0), np.tile([0.4, -0.4], 8)
     error = noise.std(ddof=1) / 4
-    assert not is_shown_worse(best + noise + 0.99 * error, best)
-    assert is_shown_worse(best + noise + 1.01 * error, best)
+    assert not is_shown_worse(best + noise + 1.98 * error, best)
+    assert is_shown_worse(best + noise + 2.02 * error, best)
     assert not is_shown_worse(best, best)
     assert is_shown_worse(best * np.nan, best)
     assert not is_shown_worse(best[:1] + 1, best[:1])  # one image shows nothing

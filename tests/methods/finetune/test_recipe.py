@@ -29,6 +29,13 @@ def test_small_sets_are_trained_for_all_epochs_with_each_rate_and_large_ones_for
     assert recipe.search_epochs == 1
 
 
+def test_rates_to_try_are_in_proportion_to_the_batch():
+    for n, batch in ((10, 8), (200, 16), (1_000, 32)):
+        recipe = default_recipe("full", n)
+        assert recipe.batch_size == batch
+        assert recipe.lr_search == pytest.approx([0.003 * batch / 32, 0.03 * batch / 32])
+
+
 def test_the_bounds_of_epochs_and_batches():
     epochs = [default_recipe("full", n).epochs for n in (10, 1_000_000)]
     assert (epochs[0], epochs[-1]) == (20, 5)

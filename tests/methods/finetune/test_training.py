@@ -176,7 +176,7 @@ def test_the_callers_random_state_is_neither_read_nor_moved(tiny, stripes):
 
 
 @pytest.mark.parametrize(("low", "kept"), [(0.1, 6), (5.0, 3)])
-def test_the_last_epoch_is_kept_unless_an_earlier_one_is_better_by_more_than_a_standard_error(
+def test_the_last_epoch_is_kept_unless_an_earlier_one_is_better_by_more_than_two_standard_errors(
     tiny, stripes, monkeypatch, low, kept
 ):
     losses = iter(range(7))
