@@ -2,9 +2,9 @@
 
 Any of the pairs might show a difference by chance. Holm's adjustment takes no account of how alike the
 methods are, nor of how few p-values a small number of disagreements can have. The max-T method takes the
-distribution of the largest statistic over all pairs from the same random signs for all of them, and so it uses
-both. How often it found some difference among equally good methods, in 300 simulated comparisons where 5 % were
-allowed (``python tests/benchmarks/bench_null.py --only families``):
+distribution of the largest statistic over all pairs from the same random signs for all of them, and so it
+uses both. How often it found some difference among equally good methods, in 300 simulated comparisons where
+5 % were allowed (``python tests/benchmarks/bench_null.py --only families``):
 
 =======================================  ======  ======
 images                                   Holm    max-T

@@ -24,9 +24,9 @@ images                                     p = 0.5  p = 0.8  p = 0.9  p = 0.95
 60 unequal groups, correlation 0.5         95.8 %   95.2 %   97.2 %   99.0 %
 =========================================  =======  =======  =======  ========
 
-Korn and Graubard's interval as published, whose variance rests on the few groups with a mistake, held p = 0.95
-in 92 %, 76 % and 92 % of such samples, and in 70 % where four of 40 groups had most of the images; hence the
-additional unit in `effective_size`.
+Korn and Graubard's interval as published, whose variance rests on the few groups with a mistake, held p =
+0.95 in 92 %, 76 % and 92 % of such samples, and in 70 % where four of 40 groups had most of the images; hence
+the additional unit in `effective_size`.
 """
 
 from __future__ import annotations
