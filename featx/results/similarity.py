@@ -36,7 +36,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Required, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.results.base import Column, StudyResult
@@ -59,11 +59,14 @@ MEASURES = {
 
 
 # ``sets``, ``measures``, ``test`` and ``most_different`` in a file.
-class _Set(TypedDict, total=False):
-    name: Required[str]
-    n: Required[int]
-    used: Required[int]
-    units: int
+class _Images(TypedDict):
+    name: str
+    n: int
+    used: int
+
+
+class _Set(_Images, total=False):
+    units: int  # not in older files
 
 
 class _Measure(TypedDict):

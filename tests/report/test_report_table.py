@@ -27,6 +27,7 @@ def filled(table) -> str:
         "subtitle": "",
         "advice": "",
         "warnings": [],
+        "units": "",
         "methods": table,
         "how": how,
     }
