@@ -66,7 +66,8 @@ def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: 
     groups : ndarray of shape (n,), or None
         The group of each image, numbers or names; None if the data has none.
     duplicates : NearDuplicates, or None
-        Copies among the n images (see `find_copies`); None if they were not searched for.
+        Copies among the n images (see `find_copies`), of which the pairs that merely look alike do not count;
+        None if they were not searched for.
     n : int
         Number of images.
 
@@ -78,7 +79,9 @@ def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: 
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pictures = None if duplicates is None else duplicates.groups()
+    from featx.analysis.data_checks import COPIES
+
+    pictures = None if duplicates is None else duplicates.groups(*COPIES)
     for name, members in (("groups", groups), ("duplicates", pictures)):
         if members is not None and np.shape(members) != (n,):
             raise InputError(f"{name} must be those of {n} images, got shape {np.shape(members)}")
@@ -125,8 +128,8 @@ def find_copies(
     rows : ndarray of int, optional
         Search among these rows only, such as the test rows; all other images have no copies then.
     pixels : ndarray of shape (n, 3 * pixel_size**2), optional
-        Shrunken pixels of all images, from which their perceptual hashes are made. Without them embeddings
-        decide alone.
+        Shrunken pixels of all images, from which their perceptual hashes are made. Without them only equal
+        rows are sure to be copies.
     pixel_size : int
         Side of the shrunken images.
 

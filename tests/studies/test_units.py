@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,9 @@ def test_units_are_connected_components_of_groups_and_copies():
 
 
 def test_pairs_that_only_look_alike_are_not_joined():
-    assert find_units(None, copies(3, (0, 1), kind="alike"), 3).take(np.arange(3)) is None
+    found = copies(3, (0, 1), kind="alike")
+    assert find_units(None, found, 3).take(np.arange(3)) is None
+    assert find_units(None, replace(found, hashed=False), 3).take(np.arange(3)) is None
 
 
 def test_names_of_groups_do_as_well_as_numbers():

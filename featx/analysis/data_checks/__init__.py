@@ -8,10 +8,17 @@ from featx.analysis.data_checks.confident_learning import (
     find_label_errors,
     predict_out_of_sample,
 )
-from featx.analysis.data_checks.duplicates import HASH_BITS, KINDS, NearDuplicates, find_near_duplicates
+from featx.analysis.data_checks.duplicates import (
+    COPIES,
+    HASH_BITS,
+    KINDS,
+    NearDuplicates,
+    find_near_duplicates,
+)
 from featx.analysis.data_checks.leaks import Leaks, find_conflicting_labels, find_leaks
 
 __all__ = [
+    "COPIES",
     "HASH_BITS",
     "KINDS",
     "LabelErrors",

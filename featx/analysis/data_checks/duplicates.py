@@ -36,12 +36,14 @@ from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 from featx.inputs.image import hash_distance
 
-__all__ = ["HASH_BITS", "KINDS", "NearDuplicates", "find_near_duplicates"]
+__all__ = ["COPIES", "HASH_BITS", "KINDS", "NearDuplicates", "find_near_duplicates"]
 
 #: Hashes that differ in no more bits than this agree.
 HASH_BITS = 8
 #: The kinds of pairs, the surest first.
 KINDS = ("identical", "same", "alike")
+#: The kinds that are the same picture beyond doubt. Without hashes, likeness alone joins a pair by chance.
+COPIES = KINDS[:2]
 #: Most pairs that are kept: the nearest ones.
 MOST_PAIRS = 1_000_000
 
@@ -111,12 +113,13 @@ class NearDuplicates:
         """The kinds that make two images one picture; without hashes also ``alike``."""
         return KINDS[:2] if self.hashed else KINDS
 
-    def groups(self) -> np.ndarray:
+    def groups(self, *kinds: str) -> np.ndarray:
         """Return the number of each image's picture, ndarray of shape (n,).
 
-        Pairs of the kinds in `pictures` are followed from image to image: a copy of a copy is a copy.
+        Pairs of these kinds (default: `pictures`) are followed from image to image: a copy of a copy is a
+        copy.
         """
-        first, second = self.pairs[self.of(*self.pictures)].T
+        first, second = self.pairs[self.of(*(kinds or self.pictures))].T
         links = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(self.n, self.n))
         labels: np.ndarray = connected_components(links, directed=False)[1]
         return labels

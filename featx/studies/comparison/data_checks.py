@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from featx.analysis.data_checks import (
+    COPIES,
     NearDuplicates,
     find_conflicting_labels,
     find_label_errors,
@@ -86,7 +87,7 @@ def examine(
         },
         "leaks": leaks,
         "copies_in_train": _count_copies(pictures[images.train]),
-        "copies_in_test": _count_copies(pictures[images.test]),
+        "copies_in_test": _count_copies(found.groups(*COPIES)[images.test]),
         "two_labels": copied,
         "alike": _list_alike(found, images, parts),
         "label_errors": errors,
