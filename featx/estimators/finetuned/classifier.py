@@ -58,14 +58,16 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
         Set `validation_fraction` of the images aside, class by class; keep the epoch that is best on them and
-        stop after `patience` epochs without a better one. If False, or if every class has a single image, all
-        images are trained on for all epochs and the last epoch is kept.
+        stop after `patience` epochs without a better one; then train again on all images up to that epoch,
+        unless ``recipe={"refit": False}``. If False, or if every class has a single image, all images are
+        trained on for all epochs and the last epoch is kept.
     validation_fraction : float, default=0.2
         Share of the images that is set aside, between 0 and 1.
     warm_start : bool, default=False
         Continue from the weights of the last `fit` for another `epochs`; `y` must hold the same classes. The
-        same images in the same order are set aside again. `mode` may change in between, but not back to
-        ``"head"``.
+        same images in the same order are set aside again, so they are never trained on: there is no training
+        on all images after the validation. If the last `fit` had one, all images are trained on for all
+        epochs. `mode` may change in between, but not back to ``"head"``.
     precision, engine : str, default="auto"
         How the frozen embeddings are computed, as in `featx.extract`; ``"int8"`` is refused. Layers are
         trained in bfloat16 or float16 where the device has it natively, else in float32.
@@ -89,9 +91,12 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs of the last fit.
     best_epoch_ : int
-        The epoch whose weights were kept; 0 is the start of the training.
+        The epoch whose weights were kept, or up to which all images were trained on; 0 is the start of the
+        training.
     history_ : list of dict
-        One entry per epoch of the last fit: see `featx.methods.finetune.FineTuned`.
+        One entry per epoch of the last fit, with validation: see `featx.methods.finetune.FineTuned`.
+    refit_history_ : list of dict
+        One entry per epoch of the training on all images; empty if there was none.
     recipe_ : featx.methods.finetune.Recipe
         Settings of the training.
     notes_ : list of str
@@ -226,7 +231,13 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         backbone = self._backbone()
         if fitted is not None:
             fitted.check(backbone)
-        train, val = self._parts(codes, seed)
+        start = None if fitted is None else fitted.tuned(self._backbone, self.device)
+        notes = []
+        if start is not None and start.refit_history:
+            train, val = np.arange(len(codes)), np.array([], np.int64)
+            notes.append("no image was set aside: the last fit had trained on all of them")
+        else:
+            train, val = self._parts(codes, seed)
         precision = self.precision if fitted is None else self._precision(fitted)
         rows = self._rows(images, backbone, precision)
         tuned = fine_tune(
@@ -241,7 +252,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             device=self.device,
             seed=seed + fits,
             progress=_say_epoch if self.verbose else None,
-            start_from=None if fitted is None else fitted.tuned(self._backbone, self.device),
+            start_from=start,
         )
         assert rows.embedder.plan is not None  # only the raw-pixel reference has none
         self._fitted = Fitted(tuned, rows.embedder.plan.precision, seed, fits + 1)
@@ -251,7 +262,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ = tuned.history[-1]["epoch"]
         self.best_epoch_ = tuned.best_epoch
         self.recipe_ = tuned.recipe
-        self.notes_ = [*tuned.notes, *self._unused()]
+        self.refit_history_ = tuned.refit_history
+        self.notes_ = [*notes, *tuned.notes, *self._unused()]
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -324,6 +336,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         given = {name: getattr(self, name) for name in _RECIPE if getattr(self, name) is not None}
         if self.lr_backbone is not None:
             given["lr_search"] = ()
+        if self.warm_start:
+            given["refit"] = False
         further = dict(self.recipe or {})
         for name in further:
             if name in ("mode", *_RECIPE):

@@ -76,6 +76,8 @@ class NetworkTraining:
         the same layers on the same images; this training adds to them.
     replay : Replay, optional
         Adds the gradient of the proxy images.
+    until : int, optional
+        End after this epoch of the recipe's schedule.
 
     Attributes
     ----------
@@ -97,10 +99,13 @@ class NetworkTraining:
         progress: Callable[[dict[str, Any]], object] | None,
         stored: dict[int, Activations | None],
         replay: Replay | None = None,
+        until: int | None = None,
     ):
         assert data.images is not None
         self.network, self.head, self.data, self.recipe = network, head, data, recipe
         self.images, self.seed, self.progress = data.images, seed, progress
+        self.until = recipe.epochs if until is None else until
+        self.phase = "network" if until is None else "refit"
         self.notes: list[str] = []
         self.stored = stored
         blocks = network.blocks(recipe.mode, recipe.unfreeze)
@@ -148,7 +153,7 @@ class NetworkTraining:
         self._start()
         val = self._store(0, data.val, plain_view(self.network.preprocessing))
         with ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool:
-            for epoch in range(1, recipe.epochs + 1):
+            for epoch in range(1, self.until + 1):
                 began = time.perf_counter()
                 if recipe.mode == "gradual":
                     self._unfreeze(epoch * recipe.unfreeze)
@@ -203,7 +208,7 @@ class NetworkTraining:
             return self._record(epoch, fitted, self._validate(val), began)
 
     def _record(self, epoch: int, fitted: tuple, validated: tuple, began: float) -> bool:
-        entry = history_entry(epoch, "network", fitted, validated, began)
+        entry = history_entry(epoch, self.phase, fitted, validated, began)
         entry["val_tempered_loss"] = validated[2]
         better = self.best.update(epoch, validated[2])
         self.history.append(entry)

@@ -26,14 +26,15 @@ class FineTuned:
     recipe : Recipe
         Settings of the training; `lr_backbone` is the rate that the search chose.
     history : list of dict
-        One entry per epoch: ``epoch``, ``phase`` (``"head"`` or ``"network"``), ``train_loss``,
+        One entry per epoch: ``epoch``, ``phase`` (``"head"``, ``"network"`` or ``"refit"``), ``train_loss``,
         ``train_accuracy``, ``val_loss``, ``val_accuracy`` (None without a validation part) and
         ``seconds``. Training values are means over the epoch's batches, taken before each step, on augmented
         or mixed images if the recipe says so. All modes but ``head`` begin with epoch 0: the frozen network
         with the head trained on its embeddings.
     best_epoch : int
-        The epoch whose weights were kept: that of the lowest ``val_loss`` in mode ``head``, else of the
-        lowest ``val_tempered_loss``, the loss at the best temperature (see `head.tempered_loss`).
+        The epoch whose weights were kept, or to which the refit has trained: that of the lowest ``val_loss``
+        in mode ``head``, else of the lowest ``val_tempered_loss``, the loss at the best temperature (see
+        `head.tempered_loss`).
     head_history : list of dict
         The epochs of the head's own training; for mode ``"head"`` the same as `history`.
     seconds : float
@@ -47,6 +48,10 @@ class FineTuned:
     search : list of dict
         The trial of each searched learning rate: ``lr_backbone``, ``epochs``, ``val_loss``,
         ``val_accuracy`` and ``seconds``, which `seconds` includes.
+    refit_history : list of dict
+        The epochs of the training on all images, of phase ``"refit"`` and without validation; empty where
+        there was none. Predictions then come from its last epoch, and `history` is that of the training
+        before it, which had not seen the validation images.
     """
 
     recipe: Recipe
@@ -64,6 +69,12 @@ class FineTuned:
     _arithmetic: Arithmetic = field(repr=False)
     _network: TrainableBackbone | None = field(default=None, repr=False)
     _changed: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    refit_history: list[dict[str, Any]] = field(default_factory=list)  # absent in records of version 0.1
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """Return the entry of `history` of the chosen epoch, with its accuracy on the validation images."""
+        return next(entry for entry in self.history if entry["epoch"] == self.best_epoch)
 
     @classmethod
     def rebuild(

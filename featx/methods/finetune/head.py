@@ -248,11 +248,13 @@ def train_head(
     device: torch.device,
     seed: int,
     start: Head | None = None,
+    until: int | None = None,
 ) -> tuple[Head, list[dict[str, Any]], int]:
     """Train a head with SGD on frozen embeddings; return it, its history and its best epoch.
 
     Parameters as in `fine_tune`; `recipe` is of mode ``"head"``. With `start`, which is not changed, the
-    training continues from that head, and the history begins with epoch 0, which is `start` itself.
+    training continues from that head, and the history begins with epoch 0, which is `start` itself. With
+    `until` the training ends after that epoch of the recipe's schedule.
     """
     if start is None:
         head = Head.for_embeddings(embeddings[train_idx], n_classes).to(device)
@@ -280,14 +282,16 @@ def train_head(
     step = 0
     began = time.perf_counter()
 
+    phase = "head" if until is None else "refit"
+
     def record(epoch: int, fitted: tuple[float, float]) -> bool:
         val = loss_and_accuracy(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
-        history.append(history_entry(epoch, "head", fitted, val, began))
+        history.append(history_entry(epoch, phase, fitted, val, began))
         return best.update(epoch, val[0])
 
     if start is not None:
         record(0, loss_and_accuracy(head.logits(embeddings[train_idx]), y_train))
-    for epoch in range(1, recipe.epochs + 1):
+    for epoch in range(1, (recipe.epochs if until is None else until) + 1):
         began = time.perf_counter()
         order = rng.permutation(len(train_idx))
         total_loss, right = 0.0, 0

@@ -24,12 +24,19 @@ _ABSENT = 10.0
 
 
 def logistic_head(
-    embeddings: np.ndarray, labels: np.ndarray, n_classes: int, train_idx: np.ndarray, val_idx: np.ndarray
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    train_idx: np.ndarray,
+    val_idx: np.ndarray,
+    *,
+    c: float | None = None,
 ) -> tuple[Head, list[dict[str, Any]], int]:
     """Fit a head by scikit-learn's logistic regression.
 
     Parameters as in `fine_tune`; the validation rows choose C from `CANDIDATES`. Without validation rows C is
-    d: on features of unit norm that equals scikit-learn's default of 1 on features of unit variance.
+    `c`, by default d: on features of unit norm that equals scikit-learn's default of 1 on features of unit
+    variance.
 
     Returns
     -------
@@ -43,16 +50,16 @@ def logistic_head(
     head = Head.for_embeddings(embeddings[train_idx], n_classes)
     y_train, y_val = (torch.from_numpy(labels[rows]) for rows in (train_idx, val_idx))
     rows = embeddings[train_idx]
-    candidates = CANDIDATES if len(val_idx) else (float(rows.shape[1]),)
+    candidates = CANDIDATES if len(val_idx) else (float(rows.shape[1]) if c is None else c,)
     history: list[dict[str, Any]] = []
     best: tuple[float, int, np.ndarray, np.ndarray] | None = None
-    for number, c in enumerate(candidates, start=1):
+    for number, candidate in enumerate(candidates, start=1):
         began = time.perf_counter()
-        coef, intercept = _fit_logistic(head, rows, labels[train_idx], n_classes, c)
+        coef, intercept = _fit_logistic(head, rows, labels[train_idx], n_classes, candidate)
         head.set_weights(coef, intercept)
         fit = loss_and_accuracy(head.logits(rows), y_train)
         val = loss_and_accuracy(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
-        history.append(history_entry(number, "head", fit, val, began) | {"C": c})
+        history.append(history_entry(number, "head", fit, val, began) | {"C": candidate})
         loss = -math.inf if val[0] is None else val[0]
         if best is None or loss < best[0]:
             best = (loss, number, coef, intercept)

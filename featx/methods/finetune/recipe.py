@@ -166,6 +166,9 @@ class Recipe:
         no search. Needs a validation part. Unused by ``head``.
     search_epochs : int
         Epochs of each of those trainings, each with its own whole schedule; never more than `epochs`.
+    refit : bool
+        Train again on all images, the validation images included, with the rate and to the epoch that they
+        have chosen (see `featx.methods.finetune.refit`). Has no effect without a validation part.
 
     Raises
     ------
@@ -203,6 +206,7 @@ class Recipe:
     head_start: str = "sgd"
     lr_search: tuple[float, ...] = ()
     search_epochs: int = 2
+    refit: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -229,8 +233,9 @@ class Recipe:
                 continue
             if not _is_number(value) or not test(value):
                 raise InputError(f"recipe: {name} must be a number {range_}, got {value!r}")
-        if not isinstance(self.augment, bool):
-            raise InputError(f"recipe: augment must be True or False, got {self.augment!r}")
+        for name in ("augment", "refit"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"recipe: {name} must be True or False, got {getattr(self, name)!r}")
         rates = self.lr_search
         if not isinstance(rates, (tuple, list)) or not all(_is_number(rate) and rate > 0 for rate in rates):
             raise InputError(f"recipe: lr_search must be numbers above 0, got {rates!r}")
@@ -240,6 +245,25 @@ class Recipe:
     def title(self) -> str:
         """Return the mode in words."""
         return TITLES[self.mode]
+
+    @property
+    def omissions(self) -> tuple[str, ...]:
+        """Return in words what the default recipe of this mode does and this one does not.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> replace(default_recipe("full", 576), augment=False, lr_search=()).omissions
+        ('a search for the learning rate', 'random crops and flips')
+        """
+        parts = [(self.refit, "training again on all images after the validation")]
+        if self.mode != "head":
+            parts = [
+                (bool(self.lr_search), "a search for the learning rate"),
+                (self.augment, "random crops and flips"),
+                *parts,
+            ]
+        return tuple(words for done, words in parts if not done)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON data; `from_dict` reads it."""
@@ -309,6 +333,7 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
             weight_decay=0.0,
             patience=10,
             augment=False,
+            refit=True,
         )
     epochs = min(30, max(5, round(IMAGES_SHOWN[mode] / n_train)))
     # With a cosine the loss falls at the end, when the rate is small: short runs are not stopped early.
@@ -322,4 +347,5 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
         patience=patience,
         lr_search=RATES,
         search_epochs=max(1, epochs // 8),
+        refit=True,
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +21,9 @@ import numpy as np
 import torch
 
 from featx.errors import InputError
-from featx.methods.finetune.activations import Activations
-from featx.methods.finetune.epochs import NetworkTraining, early_stop_note
 from featx.methods.finetune.finetuned import FineTuned
-from featx.methods.finetune.head import train_head
-from featx.methods.finetune.logistic_start import logistic_head
+from featx.methods.finetune.phases import HeadFit, train_head_alone, train_network
 from featx.methods.finetune.precision import choose_arithmetic
-from featx.methods.finetune.rate_search import search_rates
 from featx.methods.finetune.recipe import Recipe, default_recipe
 from featx.methods.finetune.replay import Replay
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
@@ -69,7 +64,9 @@ def fine_tune(
     train_idx, val_idx : array-like of int
         Positions of the images to train on, and of those that choose the epoch and stop the training. Other
         images and other rows of `embeddings` are never read. Without a validation part all epochs are run
-        and the last one is kept.
+        and the last one is kept. With `Recipe.refit`, as in every `default_recipe`, both parts are trained on
+        in the end: the network has then seen the validation images, and only `FineTuned.best` says what it
+        reached on them before that. Give a recipe without `refit` to keep them for a measurement.
     embeddings : ndarray of shape (n, d), optional
         The backbone's frozen features of all images; computed here first if they are not given.
     device : str, default="auto"
@@ -84,7 +81,8 @@ def fine_tune(
     start_from : FineTuned, optional
         Continue from its head and layers instead of a new head and the pretrained layers; it is not changed.
         Only mode ``"head"`` then uses `embeddings`. The history begins with epoch 0, which is `start_from` on
-        these images. Momentum and learning rates start again.
+        these images. Momentum and learning rates start again. If it was refitted, it has seen its validation
+        images, and they cannot choose the epoch once more.
     proxy_images : sequence of image sources, optional
         Images that a recipe with `Recipe.replay` above 0 also shows, to keep the source task; other recipes
         refuse them. They need no labels. `forgetting` on other proxy images measures the effect.
@@ -126,63 +124,32 @@ def fine_tune(
         assert network is not None
         data = replace(data, embeddings=_embed_images(network, data, recipe.batch_size))
         forwarded += len(data.train) + len(data.val)
-    head_history: list[dict[str, Any]] = []
-    best_epoch = 0
-    if start_from is not None and recipe.mode != "head":
-        head = deepcopy(start_from._head).to(arithmetic.device)
-    elif recipe.mode != "head" and recipe.head_start == "logistic":
-        head, head_history, best_epoch = logistic_head(
-            data.known_embeddings(), data.labels, n_classes, data.train, data.val
-        )
-        head = head.to(arithmetic.device)
+    fit_head = HeadFit(
+        recipe=recipe if recipe.mode == "head" else default_recipe("head", len(data.train)),
+        logistic=recipe.mode != "head" and recipe.head_start == "logistic",
+        start=None if start_from is None else start_from._head,
+        trains_start=recipe.mode == "head",
+        device=arithmetic.device,
+        seed=seed,
+    )
+    if network is None or recipe.mode == "head":
+        trained = train_head_alone(fit_head, data, progress)
     else:
-        head, head_history, best_epoch = train_head(
-            data.known_embeddings(),
-            data.labels,
-            n_classes,
-            recipe=recipe if recipe.mode == "head" else default_recipe("head", len(data.train)),
-            train_idx=data.train,
-            val_idx=data.val,
-            device=arithmetic.device,
-            seed=seed,
-            start=None if start_from is None else start_from._head,
-        )
-    notes = data.notes()
-    history = head_history
-    trials: list[dict[str, Any]] = []
-    if recipe.mode == "head":
-        if progress is not None:
-            progress(next(entry for entry in history if entry["epoch"] == best_epoch))
-        if history[-1]["epoch"] < recipe.epochs:
-            notes.append(early_stop_note(history[-1]["epoch"], recipe))
-    else:
-        assert network is not None
-        stored: dict[int, Activations | None] = {}  # shared by the search and the training after it
-        replay = None
-        if proxy_images is not None:
-            replay = Replay(backbone, network, proxy_images, recipe, seed)
-        if recipe.lr_search and not len(data.val):
-            notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
-        elif recipe.lr_search:
-            recipe, trials, shown = search_rates(network, head, data, recipe, seed, stored, replay)
-            forwarded += shown
-        run = NetworkTraining(network, head, data, recipe, seed, progress, stored, replay)
-        run.train()
-        history, best_epoch = run.history, run.best.epoch
-        forwarded += run.forwarded + (0 if replay is None else replay.forwarded)
-        notes += run.notes
+        replay = None if proxy_images is None else Replay(backbone, network, proxy_images, recipe, seed)
+        trained = train_network(network, fit_head, data, recipe, seed, progress, replay)
     return FineTuned(
-        recipe=recipe,
-        history=history,
-        best_epoch=best_epoch,
-        head_history=head_history,
+        recipe=trained.recipe,
+        history=trained.history,
+        best_epoch=trained.best_epoch,
+        head_history=trained.head_history,
         seconds=time.perf_counter() - began,
-        images_forwarded=forwarded,
+        images_forwarded=forwarded + trained.forwarded,
         precision=arithmetic.precision,
         device=str(arithmetic.device),
-        notes=notes,
-        search=trials,
-        _head=head,
+        notes=data.notes() + trained.notes,
+        search=trained.search,
+        refit_history=trained.refit_history,
+        _head=trained.head,
         _backbone=backbone,
         _arithmetic=arithmetic,
         _network=network,

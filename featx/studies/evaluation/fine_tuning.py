@@ -45,6 +45,10 @@ class TuningSetup:
             recipe = replace(recipe, epochs=self.epochs)
         return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
 
+    def omissions(self, mode: str) -> tuple[str, ...]:
+        """Return in words what a training of this mode leaves out of the default recipe."""
+        return self.recipe(mode, 1).omissions
+
     def digest(self, rows: np.ndarray) -> str:
         """Return a digest of whole images, for methods that see more of them than the embeddings show."""
         for i in set(rows.tolist()) - self._digests.keys():
@@ -89,18 +93,21 @@ class FineTuning(Method):
         return validation_part(cell.split, y, groups=cell.rows.groups, seed=cell.seed)
 
     def define(self, cell: Cell) -> Any:
+        from featx.methods.finetune import default_recipe
         from featx.methods.finetune.precision import choose_arithmetic
 
         setup, (fit, val) = self.setup, self._parts(cell)
         recipe, arithmetic = setup.recipe(self.mode, len(fit)), choose_arithmetic(setup.device)
+        trained = np.union1d(fit, val) if recipe.refit else fit
         return {
             "recipe": recipe.to_dict(),
+            "head": default_recipe("head", len(fit)).to_dict(),  # where the other modes start
             "validation": cell.rows.digest(val),
             "backbone": dict(setup.net.identity),
             "preprocessing": setup.net.preprocessing.to_dict(),
             "arithmetic": [arithmetic.device.type, arithmetic.precision],
             # Random crops show more of an image than its embedding does; its position seeds them.
-            "images": [setup.digest(fit), fit.tolist()] if recipe.augment else None,
+            "images": [setup.digest(trained), trained.tolist()] if recipe.augment else None,
         }
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
@@ -125,7 +132,13 @@ class FineTuning(Method):
             given: Any = [setup.images[i] for i in rows] if self.on_images else embeddings[rows]
             return tuned.predict_proba(given)
 
-        about = {"best_epoch": tuned.best_epoch, "precision": tuned.precision, "search": tuned.search}
+        about = {
+            "best_epoch": tuned.best_epoch,
+            "val_accuracy": tuned.best["val_accuracy"],  # of a training that had not seen these images
+            "n_refit": len(fit) + len(val) if tuned.refit_history else 0,
+            "precision": tuned.precision,
+            "search": tuned.search,
+        }
         return Fit(
             predict=predict,
             seconds=tuned.seconds,

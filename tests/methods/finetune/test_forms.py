@@ -24,6 +24,7 @@ TRAIN, VAL = np.arange(36), np.arange(36, 48)
 
 def recipe(mode="full", **changes):
     settings = {"epochs": 3, "lr_search": (), "augment": False, "lr_backbone": 0.02, "batch_size": 8}
+    settings["refit"] = False
     return replace(default_recipe(mode, 36), **settings | changes)
 
 

@@ -19,7 +19,7 @@ TRAIN = np.arange(36)
 
 def recipe(mode="full", **changes):
     settings = {"epochs": 3, "lr_search": (), "augment": False, "lr_backbone": 0.05, "batch_size": 12}
-    return replace(default_recipe(mode, 36), **settings | changes)
+    return replace(default_recipe(mode, 36), refit=False, **settings | changes)
 
 
 def tune(backbone, stripes, how, **options):

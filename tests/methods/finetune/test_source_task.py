@@ -16,7 +16,7 @@ from featx.metrics import mcnemar_exact
 
 def tune(backbone, stripes, mode="full", **changes):
     settings = {"epochs": 4, "lr_search": (), "augment": False, "lr_backbone": 0.1, "batch_size": 12}
-    recipe = replace(default_recipe(mode, 36), **settings | changes)
+    recipe = replace(default_recipe(mode, 36), refit=False, **settings | changes)
     return fine_tune(backbone, *stripes, 3, recipe=recipe, train_idx=np.arange(36), device="cpu")
 
 
