@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featx.metrics import Interval
-from featx.studies.curves.crossing import find_crossing
+from featx.metrics import Interval, interval_over_draws
+from featx.studies.curves.crossing import crossing_bounds, last_crossing, score_rival
+from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.two_way import Pool, TwoWay, share_intervals
 
 RIDGE = 0.3
@@ -63,7 +64,10 @@ class Population:
 
             y = np.repeat(np.arange(n_classes), k)
             return np.stack(
-                [LogisticRegression(C=1.0, max_iter=300).fit(one.reshape(-1, d), y).predict(x) for one in train]
+                [
+                    LogisticRegression(C=1.0, max_iter=300).fit(one.reshape(-1, d), y).predict(x)
+                    for one in train
+                ]
             )
         means = train.mean(axis=2)
         centred = (train - means[:, :, None]).reshape(n_draws, -1, d)
@@ -114,62 +118,77 @@ def point_intervals(right: np.ndarray, pool: Pool) -> list[Interval]:
     return share_intervals(found, right.shape[-1])
 
 
-def interval_coverage(
-    population: Population, shots, experiments: int, *, n_pool: int = 60, seed: int = 1, **sizes
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How often the interval has the true accuracy, and lies above it, and its mean width, at each level."""
-    truth = population.true_accuracies(shots)[0]
+def interval_rates(
+    population: Population, shots, experiments: int, *, truth=None, n_pool: int = 60, seed: int = 1, **sizes
+) -> dict[str, np.ndarray]:
+    """How often the interval has the true accuracy, lies above it, and how wide it is, at each level.
+
+    ``over_draws`` is how often Student's interval over the draws alone has it.
+    """
+    truth = population.true_accuracies(shots)[0] if truth is None else np.array(truth)
     pool, rng = Pool.of(np.array(shots) / n_pool), np.random.default_rng(seed)
-    held, above, width = np.zeros((3, len(shots)))
+    found = {name: np.zeros(len(shots)) for name in ("held", "above", "width", "over_draws")}
     for _ in range(experiments):
         right = population.right_answers(rng, shots, n_pool=n_pool, **sizes)[0]
-        found = point_intervals(right, pool)
-        low, high = (np.array([getattr(i, end) for i in found]) for end in ("low", "high"))
-        held += (low <= truth) & (truth <= high)
-        above += low > truth
-        width += high - low
-    return held / experiments, above / experiments, width / experiments
+        intervals = point_intervals(right, pool)
+        low, high = (np.array([getattr(i, end) for i in intervals]) for end in ("low", "high"))
+        plain = [interval_over_draws(one, within=(0, 1)) for one in right.mean(axis=2)]
+        found["held"] += (low <= truth) & (truth <= high)
+        found["above"] += low > truth
+        found["width"] += high - low
+        found["over_draws"] += [i.low <= t <= i.high for i, t in zip(plain, truth, strict=True)]
+    return {name: total / experiments for name, total in found.items()}
 
 
 def true_crossing(gap: np.ndarray, shots) -> float:
-    """The last change from behind to ahead, by logarithm: 0 before the first level, infinite beyond the last."""
-    behind = np.flatnonzero(gap <= 0)
-    if not len(behind) or behind[-1] == len(gap) - 1:
-        return math.inf if len(behind) else 0.0
-    at, log_k = behind[-1], np.log(shots)
-    return float(np.exp(np.interp(0, gap[at : at + 2], log_k[at : at + 2])))
+    """The last change from behind to ahead, by logarithm: 0 before all levels, infinite beyond them."""
+    return math.exp(last_crossing(gap, np.log(shots))[1])
 
 
-def crossing_coverage(
-    population: Population, shots, experiments: int, *, n_pool: int = 60, seed: int = 1, **sizes
+def crossing_rates(
+    population: Population, shots, experiments: int, *, truth=None, n_pool: int = 60, seed: int = 1, **sizes
 ) -> dict[str, float]:
-    """How often the interval has the true crossing with the best of several probes, and what is estimated."""
-    truth = population.true_accuracies(shots)
-    star = true_crossing(truth[-1] - truth[:-1].max(axis=0), shots)
+    """How often the interval has the true crossing with the best of several probes, or lies beside it.
+
+    ``median`` is that of the estimates; ``median_of_best``, if the rival is the probe of the highest mean.
+    """
+    log_k, star = np.log(shots), truth
+    if star is None:
+        accuracies = population.true_accuracies(shots)
+        star = true_crossing(accuracies[-1] - accuracies[:-1].max(axis=0), shots)
     pool, rng = Pool.of(np.array(shots) / n_pool), np.random.default_rng(seed)
-    lows, highs, places = [], [], []
+    found = np.empty((experiments, 4))
     for e in range(experiments):
         right = population.right_answers(rng, shots, n_pool=n_pool, **sizes)
-        found = find_crossing(
-            right[-1],
-            right[:-1],
-            np.array(shots, float),
-            pool=pool,
-            size=right.shape[-1],
-            method="tuned",
-            backbone=None,
-            rivals=[f"probe {i}" for i in range(population.n_probes)],
-            n_resamples=1,
-            seed=e,
-        )
-        ahead = found.status == "before"
-        places.append(found.shots if found.status == "within" else 0.0 if ahead else math.inf)
-        lows.append(0.0 if found.low is None and found.status != "none" else found.low or 0.0)
-        highs.append(math.inf if found.high is None and not ahead else found.high or math.inf)
+        gaps = right[-1] - score_rival(right[:-1], np.random.default_rng(e))
+        best = right[-1].mean(axis=(1, 2)) - right[:-1].mean(axis=(2, 3)).max(axis=0)
+        ends = crossing_bounds(TwoWay(gaps, pool.matrix()), log_k, right.shape[-1])
+        places = [last_crossing(one, log_k)[1] for one in (gaps.mean(axis=(1, 2)), best)]
+        found[e] = np.exp([*places, *ends])
+    _, _, low, high = found.T
     return {
         "true": star,
-        "median": float(np.median(places)),
-        "held": float(np.mean((np.array(lows) <= star) & (star <= np.array(highs)))),
-        "late": float(np.mean(np.array(lows) > star)),
-        "early": float(np.mean(np.array(highs) < star)),
+        "median": float(np.median(found[:, 0])),
+        "median_of_best": float(np.median(found[:, 1])),
+        "held": float(np.mean((low <= star) & (star <= high))),
+        "late": float(np.mean(low > star)),
+        "early": float(np.mean(high < star)),
     }
+
+
+def leader_rates(
+    population: Population, shots, experiments: int, *, level: int, n_pool: int = 60, seed: int = 1, **sizes
+) -> dict[str, float]:
+    """Of equal probes: how often any is told apart from the best; how much too high the best is, and said."""
+    truth = population.true_accuracies(shots)[0, level]
+    pool, rng = Pool.of(np.array(shots) / n_pool), np.random.default_rng(seed)
+    apart, said, excess = [], [], []
+    for e in range(experiments):
+        right = population.right_answers(rng, shots, n_pool=n_pool, **sizes)
+        means = right[:, level].mean(axis=(1, 2))
+        best = int(means.argmax())
+        lead = compare_methods(right, level, pool, right.shape[-1], best, n_resamples=1000, seed=e)
+        apart.append(len(lead.not_told_apart) < population.n_probes - 1)
+        said.append(lead.optimism)
+        excess.append(means[best] - truth)
+    return {"apart": np.mean(apart), "said": np.mean(said), "excess": np.mean(excess)}

@@ -29,7 +29,7 @@ def jackknife_scores(
         True classes.
     given : Answers
     parts : ndarray of shape (n,), int
-        The part of each image, 0 to g - 1, none of them empty; g is at least 2.
+        The part of each image, 0 to g - 1, none of them empty. A single part has the influence 0.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def jackknife_scores(
     sums: Any = (member @ _summands(y, given)).toarray()
     whole, sizes = sums.sum(axis=0, keepdims=True), np.bincount(parts, minlength=g)
     values = _measure(*_sum_up(whole, np.array([n]), given.n_classes))
-    without = _measure(*_sum_up(whole - sums, n - sizes, given.n_classes))
-    return {
-        name: (float(values[name][0]), (g - 1) * (left.mean() - left)) for name, left in without.items()
-    }
+    without = values
+    if g > 1:
+        without = _measure(*_sum_up(whole - sums, n - sizes, given.n_classes))
+    return {name: (float(values[name][0]), (g - 1) * (m.mean() - m)) for name, m in without.items()}

@@ -8,8 +8,10 @@ linear in log(images per class).
 *The rival.* The highest mean of several probes is too high, because chance chose it, which would make the
 crossing late. So a probe is chosen on half of the draws and half of the test images, and scored on the other
 draws and the other images; all four combinations of halves count, and several divisions into halves are
-averaged. Both are halved because a probe that was lucky with the images it was trained on is ahead on all test
-images.
+averaged. Both are halved because a probe that was lucky with the images it was trained on is ahead on all
+test images. Where probes differ by little, half of the data at times chooses one that is not the best, which
+makes the crossing a little early. Larger shares to choose on do so less, but the choices then depend on each
+other, and the interval holds less.
 
 *The interval.* D and its standard error are known at every k, from draws and test images together
 (`featx.studies.curves.two_way`). The interval begins at the last k where D is below 0 by more than its 95 %
@@ -79,7 +81,9 @@ def find_crossing(
         return Crossing(method, backbone, status, shots, rival=rival)
     found = TwoWay(differences, pool.matrix())
     low, high = crossing_bounds(found, log_k, size)
-    resampled = rng.multivariate_normal(gap, found.covariance(), n_resamples, "ignore", method="eigh")
+    resampled = rng.multivariate_normal(
+        gap, found.covariance(np.eye(len(gap))), n_resamples, "ignore", method="eigh"
+    )
     statuses = [last_crossing(one, log_k)[0] for one in resampled]
     shares = {s: statuses.count(s) / n_resamples for s in STATUSES}
     return Crossing(method, backbone, status, shots, _shots(low), _shots(high), shares, rival)
@@ -129,10 +133,10 @@ def crossing_bounds(found: TwoWay, log_k: np.ndarray, size: float) -> tuple[floa
     at = np.interp(places, np.arange(n_levels), log_k)
     behind = np.flatnonzero(differences.value + half < 0)
     not_ahead = np.flatnonzero(differences.value - half <= 0)
-    low = at[behind[-1]] if len(behind) and behind[-1] < len(at) - 1 else math.inf if len(behind) else -math.inf
-    if not len(not_ahead):
-        return low, -math.inf
-    return low, at[not_ahead[-1] + 1] if not_ahead[-1] < len(at) - 1 else math.inf
+    # Beyond the last place with an image count lies only the open end.
+    at = np.append(at, math.inf)
+    low = at[behind[-1] + (behind[-1] == len(places) - 1)] if len(behind) else -math.inf
+    return float(low), float(at[not_ahead[-1] + 1]) if len(not_ahead) else -math.inf
 
 
 def last_crossing(gap: np.ndarray, log_k: np.ndarray) -> tuple[str, float, int]:
@@ -176,7 +180,8 @@ def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float
         return said + ", from one draw, so without an interval."
     low = "below the range tried" if crossing.low is None else f"{crossing.low:.2g}"
     high = "beyond the range tried" if crossing.high is None else f"{crossing.high:.2g}"
-    said += f" (95 % interval: {low} to {high})"
+    both = f"{low} to {high}" if crossing.low or crossing.high else "open at both ends"
+    said += f" (95 % interval: {both})"
     if crossing.high is None:
         said += (
             f", but at {most:.4g} it is not ahead in {100 * crossing.shares['none']:.0f} % of resamples: a "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.metrics import METRICS, Answers, score_answers
+from featx.metrics import METRICS, Answers
 from featx.metrics.jackknife import jackknife_scores
 from featx.metrics.units import count_images, count_units, least_size, number_units
 from featx.studies.curves.drawing import Draw, Level
@@ -28,6 +28,8 @@ class CurveScores:
     ----------
     metrics : dict of str to ndarray of shape (n_methods, n_levels, n_draws, n_parts)
         The mean over the parts is the metric of the draw.
+    draws : list of dict
+        The metrics of each outcome, in the order in which they were given.
     sizes : dict of str to float
         Effective number of test images for each metric that is a share, if all answers were alike right.
     pool : Pool
@@ -35,6 +37,7 @@ class CurveScores:
     """
 
     metrics: dict[str, np.ndarray]
+    draws: list[dict[str, float]]
     sizes: dict[str, float]
     pool: Pool
 
@@ -42,10 +45,6 @@ class CurveScores:
     def has_intervals(self) -> bool:
         """Whether there are several draws and several units of test images."""
         return min(next(iter(self.metrics.values())).shape[2:]) > 1
-
-    def of_draw(self, method: int, level: int, draw: int) -> dict[str, float]:
-        """Return every metric of one draw."""
-        return {name: float(x[method, level, draw].mean()) for name, x in self.metrics.items()}
 
 
 def score_draws(
@@ -63,32 +62,24 @@ def score_draws(
     which units are in one part.
     """
     parts = divide_into_parts(units, len(y), seed)
+    draws: list[dict[str, float]] = []
     found: dict[str, list[np.ndarray]] = {}
     n_classes = 0
     for outcome in outcomes:
         kept = outcome.answers
         n_classes = kept.n_classes
-        # Kept in few bytes; sums need more.
-        given = Answers(
-            kept.labels.astype(np.int64),
-            kept.sure.astype(np.float64),
-            kept.true.astype(np.float64),
-            n_classes,
-        )
-        if parts.any():
-            scores = {name: value + moved for name, (value, moved) in jackknife_scores(y, given, parts).items()}
-        else:
-            scores = {name: np.array([i.value]) for name, i in score_answers(y, given, n_boot=0).items()}
-        for name, values in scores.items():
-            found.setdefault(name, []).append(values)
+        # They are kept in few bytes, which would overflow in sums.
+        labels, sure, true = kept.labels.astype(np.int64), kept.sure.astype(float), kept.true.astype(float)
+        scores = jackknife_scores(y, Answers(labels, sure, true, n_classes), parts)
+        draws.append({name: value for name, (value, _) in scores.items()})
+        for name, (value, influence) in scores.items():
+            found.setdefault(name, []).append(value + influence)
     metrics = {name: np.stack(values).reshape(*shape, -1) for name, values in found.items()}
     codes = number_units(units, len(y))
     images = float(len(y)) if codes is None else least_size(count_images(codes, len(y)))
     balanced = _balanced_size(y, codes, n_classes)
-    sizes = {
-        name: images if METRICS[name].per_image else balanced for name in metrics if is_share(name)
-    }
-    return CurveScores(metrics, sizes, pool)
+    sizes = {name: images if METRICS[name].per_image else balanced for name in metrics if is_share(name)}
+    return CurveScores(metrics, draws, sizes, pool)
 
 
 def is_share(name: str) -> bool:
@@ -98,7 +89,7 @@ def is_share(name: str) -> bool:
 
 
 def divide_into_parts(units: np.ndarray | None, n: int, seed: int = 0) -> np.ndarray:
-    """Return the part of each of n test images, (n,): one for each unit, or units at random in `MOST_PARTS`."""
+    """Return the part of each of n test images, (n,): its unit, or with many units one of `MOST_PARTS`."""
     codes = number_units(units, n)
     n_units = count_units(codes, n)
     order = np.arange(n_units)

@@ -19,15 +19,15 @@ s = Var(a) (1 - rho), and
 (C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning 52 (2003), with training
 images in place of test images). The last term is due to the pool, and does not depend on k if a is a sum:
 Var(a) is proportional to 1/k, and rho to k. Where draws share more than half of their images, s says little
-about it; up to all of them, when it says nothing. There the pool's term is that of the largest level up to one
-half. Effects that are not sums become smaller faster than 1/k, so this errs on the side of width.
+about it, and nothing where they share all. There the pool's term is that of the largest level with a rho of
+at most one half. Effects that are not sums become smaller faster than 1/k, which makes it too large at most.
 
 Units take the place of images throughout. For metrics that are no means over images, x_ju is the metric of
 draw j plus the influence of unit u (`featx.metrics.jackknife`); many units are taken together in parts.
 
-How often 95 % intervals hold the truth, and what other choices give: ``tests/benchmarks/bench_curve_null.py``.
-The two-way bootstrap (A. B. Owen and D. Eckles, "Bootstrapping data arrays of arbitrary order", Annals of
-Applied Statistics 6 (2012)) counts E twice, and knows nothing of the pool.
+``tests/benchmarks/bench_curve_null.py`` prints how often 95 % intervals hold the truth. The two-way bootstrap
+(A. B. Owen and D. Eckles, "Bootstrapping data arrays of arbitrary order", Annals of Applied Statistics 6
+(2012)) counts E twice, and knows nothing of the pool.
 """
 
 from __future__ import annotations
@@ -137,16 +137,20 @@ class TwoWay:
         doubt = (own_draws + pool_draws) ** 2 / (j - 1) + (own_noise + pool_noise) ** 2 / ((j - 1) * (g - 1))
         return Estimate(weights @ self.value, squares(weights, self.test), training, doubt, g)
 
-    def covariance(self) -> np.ndarray:
-        """Return the covariance matrix (k, k) of the means, positive semidefinite."""
-        training = self.draws - self.noise
-        return self.test + _without_negative(training / self.n_draws + self.pool @ training @ self.pool.T)
+    def covariance(self, weights: np.ndarray) -> np.ndarray:
+        """Return the covariance matrix (m, m) of combinations of the means, positive semidefinite.
 
+        What the interaction has in the spread of the draws is taken off by a factor, for all combinations the
+        same: taken off each, it would leave negative variances, and setting these to 0 would add to the rest.
+        """
 
-def _without_negative(matrix: np.ndarray) -> np.ndarray:
-    """Return a symmetric matrix with its negative eigenvalues set to 0."""
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.maximum(values, 0)) @ vectors.T
+        def without_noise(w: np.ndarray) -> np.ndarray:
+            draws, noise = w @ self.draws @ w.T, w @ self.noise @ w.T
+            total = float(np.trace(draws))
+            return draws * max(0.0, 1 - float(np.trace(noise)) / total) if total > 0 else draws
+
+        own = without_noise(weights) / self.n_draws
+        return weights @ self.test @ weights.T + own + without_noise(weights @ self.pool)
 
 
 def share_intervals(found: Estimate, size: float, level: float = 0.95) -> list[Interval]:
@@ -179,7 +183,9 @@ def share_intervals(found: Estimate, size: float, level: float = 0.95) -> list[I
     centre = (v + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (v * (1 - v) / n + z2 / (4 * n**2))) / (1 + z2 / n)
     low, high = np.maximum(centre - half, 0), np.minimum(centre + half, 1)
-    return [Interval(*map(float, one)) for one in zip(v, np.minimum(low, v), np.maximum(high, v), strict=True)]
+    return [
+        Interval(*map(float, one)) for one in zip(v, np.minimum(low, v), np.maximum(high, v), strict=True)
+    ]
 
 
 def difference_errors(found: Estimate, size: float) -> tuple[np.ndarray, np.ndarray]:
@@ -187,8 +193,8 @@ def difference_errors(found: Estimate, size: float) -> tuple[np.ndarray, np.ndar
 
     Two units are added, one that only the first method gets right and one that only the second does (D. G.
     Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of binomial proportions based
-    on paired data", Journal of Educational and Behavioral Statistics 37 (2012)): two methods that answer alike
-    on a few images are not the same.
+    on paired data", Journal of Educational and Behavioral Statistics 37 (2012)), because two methods that
+    answer a few images alike need not be equal.
     """
     middle = found.value * size / (size + 2)
     test = _with_two_units(found.test, found.value - middle, (-1 - middle, 1 - middle), size)
@@ -198,7 +204,7 @@ def difference_errors(found: Estimate, size: float) -> tuple[np.ndarray, np.ndar
 def _with_two_units(
     test: np.ndarray, shift: np.ndarray, added: tuple[np.ndarray, np.ndarray], size: float
 ) -> np.ndarray:
-    """Return the variance of a mean over `size` units once two are added, given all distances from the mean."""
+    """Return the variance of a mean over `size` units and two that are `added`, as distances from it."""
     squares = test * size * (size - 1) + size * shift**2 + added[0] ** 2 + added[1] ** 2
     return squares / (size + 2) / size
 

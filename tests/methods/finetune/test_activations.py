@@ -105,7 +105,13 @@ def test_fewer_views_come_by_turns_and_are_computed_once(tiny, stripes):
 def test_views_repeat_in_the_whole_network_as_well(tiny, stripes):
     images, labels = stripes
     how = replace(
-        default_recipe("full", 36), epochs=2, lr_search=(), refit=False, views=1, lr_backbone=1e-12, lr_head=1e-12
+        default_recipe("full", 36),
+        epochs=2,
+        lr_search=(),
+        refit=False,
+        views=1,
+        lr_backbone=1e-12,
+        lr_head=1e-12,
     )
     tuned = fine_tune(tiny, images, labels, 3, recipe=how, train_idx=TRAIN, val_idx=VAL, device="cpu")
     first, second = (e["train_loss"] for e in tuned.history[1:])
