@@ -12,12 +12,11 @@ from featx.metrics import (
     corrected_resampled_t_test,
     holm,
     holm_over_pairs,
-    mcnemar_exact,
-    mcnemar_mid_p,
     rank_methods,
     sign_flip_test,
     t_interval,
 )
+from featx.metrics.paired import flip_probabilities
 
 ALPHA = 0.05
 
@@ -40,12 +39,9 @@ def disagreements(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
 
 @cache
 def mcnemar_p_values(n_only_a: int, n_only_b: int) -> tuple[float, float]:
-    """Of the exact test and its mid-p variant, which depend on nothing else."""
-    a = np.arange(1 + n_only_a + n_only_b) < n_only_a
-    b = ~a
-    b[-1] = a[-1]  # one image on which they agree, so that there always is one
-    exact, mid = (test(a, b).p_value for test in (mcnemar_exact, mcnemar_mid_p))
-    return exact, mid
+    """Of the exact test and its mid-p variant, without the intervals that take most of their time."""
+    further, as_far = flip_probabilities(np.repeat([1.0, -1.0, 0.0], [n_only_a, n_only_b, 1]))
+    return further + as_far, further + as_far / 2 if n_only_a + n_only_b else 1.0
 
 
 def mcnemar_rates(n_images: int, accuracy: float, experiments: int, seed: int = 0) -> tuple[float, float]:

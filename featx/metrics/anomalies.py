@@ -3,18 +3,23 @@
 A higher score is more normal. Anomalies are the positives: an image is called anomalous when its score is at
 or below a threshold.
 
-Intervals are those of a share of the effective number of images (`featx.metrics.proportions`), whose variance
-comes from bootstrap resamples. Images are resampled within strata, so that every resample has normal and
-anomalous ones: within these two kinds or, in a protocol that takes each class as the normal one in turn,
-within classes. With units (groups of images), units are resampled: within strata where no unit has images of
-two, else all together, and resamples without normal or anomalous images are left out. All problems of one
-call share their resamples; the interval of their mean comes from the mean of each resample.
+The interval of AUROC is that of a share of the effective number of images (`featx.metrics.proportions`),
+whose variance comes from bootstrap resamples. Images are resampled within strata, so that every resample has
+normal and anomalous ones: within these two kinds or, in a protocol that takes each class as the normal one in
+turn, within classes. With units (groups of images), units are resampled: within strata where no unit has
+images of two, else all together, and resamples without normal or anomalous images are left out. All problems
+of one call share their resamples; the interval of their mean comes from the mean of each resample. Where all
+images are in order, the effective number of images is that of the kind that has fewer.
 
-Where all is right, the effective number of images is that of the kind that has fewer.
+False alarms at 95 % found depend on two estimates, and resamples of few anomalies do not show how far the
+threshold may be off. So their interval is put together from the exact interval of the threshold, which are
+two of the anomalies' scores, and that of the share of normal images at a given threshold. With fewer than 72
+anomalies no score is certain to be above the threshold, and the upper bound is 1.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +28,8 @@ import numpy as np
 from featx.errors import InputError
 from featx.metrics.intervals import Interval, check_resamples
 from featx.metrics.metric import Metric
-from featx.metrics.proportions import score_interval
-from featx.metrics.units import count_images, least_size, number_units
+from featx.metrics.proportions import Sizes, beta_interval, score_interval, share_size
+from featx.metrics.units import draw_counts, least_size, number_units
 
 RECALL = 0.95
 _CHUNK = 2_000_000  # counts held at a time
@@ -66,6 +71,7 @@ METRICS = (
     Metric("auroc", "AUROC", task="anomalies", compute=auroc),
     Metric("fpr95", "false alarms at 95 % found", False, task="anomalies", compute=fpr95),
 )
+_BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 @dataclass(frozen=True)
@@ -140,31 +146,88 @@ def score_anomalies(
             {name: Interval(float(value.mean())) for name, value in values.items()},
         )
     unit_codes = number_units(units, s.shape[1])
-    n_units = len(count_images(unit_codes, s.shape[1]))
     parts = [_measure(problems, counts) for counts in _resamples(codes, unit_codes, a, n_boot, seed)]
-    # Of each problem: the smaller kind's number of images, and what they are worth if units are all alike.
-    sizes = np.array([_smaller_side(kinds, unit_codes) for kinds in a])
-    together = tuple(len(a) ** 2 / (1 / sizes).sum(axis=0))
+    # Of each problem: what its images are worth, and how many of them are out of order.
+    worth = [_worth(row, kinds, unit_codes) for row, kinds in zip(s, a, strict=True)]
+    together = Sizes(math.inf, len(a) ** 2 / sum(1 / sizes.alike for sizes, _ in worth))
     each, mean = {}, {}
     for name, value in values.items():
         draws = np.concatenate([np.empty((len(s), 0)), *(part[name] for part in parts)], axis=1)
-        each[name] = [
-            score_interval(float(v[0]), d, tuple(size), n_units)
-            for v, d, size in zip(value, draws, sizes, strict=True)
-        ]
-        mean[name] = score_interval(float(value.mean()), draws.mean(axis=0), together, n_units)
+        if _BY_NAME[name].compute is fpr95:
+            each[name] = [_fpr95_interval(*one, unit_codes) for one in zip(s, a, strict=True)]
+            mean[name] = _mean_interval(each[name], draws)
+        else:
+            each[name] = [
+                score_interval(float(v[0]), d, *of) for v, d, of in zip(value, draws, worth, strict=True)
+            ]
+            telling = sum(number for _, number in worth)
+            mean[name] = score_interval(float(value.mean()), draws.mean(axis=0), together, telling)
     return AnomalyScores(each, mean)
 
 
-def _smaller_side(anomalous: np.ndarray, units: np.ndarray | None) -> tuple[float, float]:
-    """Return the images of the smaller kind: their number, and what they are worth if units are all alike."""
-    sides = []
-    for kind in (anomalous, ~anomalous):
-        images = count_images(
-            None if units is None else np.unique(units[kind], return_inverse=True)[1], kind.sum()
-        )
-        sides.append((float(kind.sum()), least_size(images)))
-    return min(n for n, _ in sides), min(least for _, least in sides)
+def _worth(scores: np.ndarray, anomalous: np.ndarray, units: np.ndarray | None) -> tuple[Sizes, int]:
+    """Return the effective number of images of AUROC if all are in order, and how many units are not.
+
+    Both are those of the kind, normal or anomalous, that has fewer.
+    """
+    unit_of = np.arange(len(scores)) if units is None else units
+    sizes, telling = [], []
+    for kind, misplaced in (
+        (anomalous, scores >= scores[~anomalous].min()),
+        (~anomalous, scores <= scores[anomalous].max()),
+    ):
+        sizes.append(least_size(np.unique(unit_of[kind], return_counts=True)[1]))
+        telling.append(len(np.unique(unit_of[kind & misplaced])))
+    return Sizes(math.inf, min(sizes)), min(telling)
+
+
+def _fpr95_interval(
+    scores: np.ndarray, anomalous: np.ndarray, units: np.ndarray | None, level: float = 0.95
+) -> Interval:
+    """Return the false alarms at the threshold that finds 95 %, with their interval.
+
+    The threshold lies between the anomalies' scores of ranks l and u, the (1 - level)/2 and (1 + level)/2
+    points of the number found, which is binomial with a share of 0.95 (G. J. Hahn and W. Q. Meeker,
+    "Statistical Intervals", 1991, section 5.2). With v the false alarms, v_l and v_u those at the two scores,
+    and low and high the interval of v at the given threshold, the bounds are
+
+        v - sqrt((v - v_l)^2 + (v - low)^2)  and  v + sqrt((v_u - v)^2 + (high - v)^2)
+
+    (A. Donner and G. Y. Zou, "Closed-form confidence intervals for functions of the normal mean and standard
+    deviation", Statistical Methods in Medical Research 21 (2012)).
+    """
+    from scipy.stats import binom
+
+    def of_kind(kind: np.ndarray) -> np.ndarray | None:
+        return None if units is None else number_units(units[kind], int(kind.sum()))
+
+    bad, good = np.sort(scores[anomalous]), scores[~anomalous]
+    threshold = bad[math.ceil(RECALL * len(bad) - 1e-9) - 1]
+    n = math.floor(share_size(scores[anomalous] <= threshold, of_kind(anomalous), level))
+    tails = (1 - level) / 2, (1 + level) / 2
+    ranks = binom.ppf(tails, n, RECALL) + np.array([0, 1])
+    places = np.ceil(ranks / max(n, 1) * len(bad) - 1e-9).astype(np.int64)
+    shares = [
+        0.0 if place < 1 else 1.0 if place > len(bad) else float((good <= bad[place - 1]).mean())
+        for place in places
+    ]
+    alarms = good <= threshold
+    here = beta_interval(float(alarms.mean()), share_size(alarms, of_kind(~anomalous), level), level)
+    value = here.value
+    low = value - math.hypot(value - shares[0], value - here.low)
+    high = value + math.hypot(shares[1] - value, here.high - value)
+    return Interval(value, max(0.0, low), min(1.0, high))
+
+
+def _mean_interval(each: Sequence[Interval], draws: np.ndarray) -> Interval:
+    """Return the interval of the mean of values, narrower as resamples of the mean vary less than their own.
+
+    `draws` are the values of resamples (n_intervals, b).
+    """
+    value, low, high = (float(np.mean([getattr(i, of) for i in each])) for of in ("value", "low", "high"))
+    alone = float(draws.std(axis=1).mean()) if draws.size else 0.0
+    factor = float(draws.mean(axis=0).std()) / alone if alone > 0 else 1.0
+    return Interval(value, value - factor * (value - low), value + factor * (high - value))
 
 
 def _measure(problems: Sequence[_Ranking], counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -208,8 +271,7 @@ def _resamples(
         b = min(step, n_boot - done)
         counts = np.empty((b, n_units))
         for rows in members:
-            drawn = rng.integers(0, len(rows), (b, len(rows))) + len(rows) * np.arange(b)[:, None]
-            counts[:, rows] = np.bincount(drawn.ravel(), minlength=b * len(rows)).reshape(b, -1)
+            counts[:, rows] = draw_counts(rng, b, len(rows))
         weights = counts if units is None else counts[:, units]
         bad = weights @ anomalous.T
         both = ((bad > 0) & (bad < weights.sum(axis=1, keepdims=True))).all(axis=1)

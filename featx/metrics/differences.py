@@ -13,14 +13,14 @@ from featx.errors import InputError
 from featx.metrics.intervals import Interval, check_level
 from featx.metrics.units import count_images, least_size, number_units, sum_by_unit
 
-_HALVINGS = 60
+_HALVINGS = 32
 
 
 def paired_difference(correct_a, correct_b, *, units=None, level: float = 0.95) -> Interval:
     """Return the difference in top-1 accuracy, a less b, with Tango's score interval.
 
-    With units, the number of images becomes the effective one (`pair_size`), and the normal quantile that of
-    Student with one degree of freedom for each unit but one.
+    With units, the number of images becomes the effective one (`pair_size`), and the normal quantile
+    Student's.
 
     Parameters
     ----------
@@ -61,26 +61,32 @@ def paired_difference(correct_a, correct_b, *, units=None, level: float = 0.95) 
     if codes is not None and len(sizes) == 1:
         return Interval(float(d.mean()), -1.0, 1.0)
     low, high = tango_bounds(
-        (d > 0).mean(), (d < 0).mean(), pair_size(d, sums, sizes), pair_quantile(codes, len(sizes), level)
+        (d > 0).mean(), (d < 0).mean(), pair_size(d, sums, sizes), pair_quantile(sizes, len(d), level)
     )
     return Interval(float(d.mean()), float(low), float(high))
 
 
-def pair_quantile(codes: np.ndarray | None, n_units: int, level: float) -> float:
-    """Return the two-sided quantile of a paired difference: normal, or Student's where there are units."""
+def pair_quantile(sizes: np.ndarray, n: int, level: float) -> float:
+    """Return the two-sided quantile of a paired difference: normal or, with units, Student's.
+
+    Its degrees of freedom are those of `featx.metrics.proportions.effective_size`. `sizes` (n_units,) are the
+    numbers of images of units, n in all.
+    """
     from scipy.stats import norm
     from scipy.stats import t as student
 
     tail = (1 + level) / 2
-    return float(norm.ppf(tail) if codes is None else student.ppf(tail, n_units - 1))
+    return float(norm.ppf(tail) if len(sizes) == n else student.ppf(tail, max(1, least_size(sizes) - 1)))
 
 
 def pair_size(d: np.ndarray, sums: np.ndarray, sizes: np.ndarray) -> float:
     """Return the effective number of images of a paired difference, n over the design effect.
 
-    The design effect is the variance of the mean difference over u units, u / (u - 1) sum (d_u - mean n_u)^2,
-    over that of independent images, n / (n - 1) sum (d_i - mean)^2. The result is at most n, and at least
-    what it would be if the images of a unit were all alike; it is taken to be that where no image tells.
+    The design effect is the variance of the sum of differences over u units, u / (u - 1) sum (d_u - mean
+    n_u)^2, over that of independent images, n / (n - 1) sum (d_i - mean)^2. As in
+    `featx.metrics.proportions.effective_size`, the variance that it would have if the images of each unit
+    were all alike counts as one more unit beside those in which the methods disagree. The result is at most
+    n, and at least what it would be if they were all alike; it is that where the methods never disagree.
 
     Parameters
     ----------
@@ -92,10 +98,14 @@ def pair_size(d: np.ndarray, sums: np.ndarray, sizes: np.ndarray) -> float:
     n, u = len(d), len(sizes)
     if u == n:
         return float(n)
-    mean, least = d.mean(), least_size(sizes)
+    mean, least = float(d.mean()), least_size(sizes)
     alone = n / (n - 1) * float(((d - mean) ** 2).sum())
+    if not alone > 0:
+        return least
     together = u / (u - 1) * float(((sums - mean * sizes) ** 2).sum())
-    return min(float(n), max(least, n * alone / together)) if together > 0 else least
+    telling = int((sums != 0).sum())
+    together = (telling * together + alone * n / least) / (telling + 1)
+    return min(float(n), max(least, n * alone / together))
 
 
 def tango_bounds(only_a, only_b, n, quantile) -> tuple[np.ndarray, np.ndarray]:

@@ -211,6 +211,13 @@ def interval_over_draws(
     return clip_interval(found, within)
 
 
+def extend_interval(value: float, interval: Interval) -> Interval:
+    """Return the interval with another value, extended to contain it; NaN stays NaN."""
+    if not math.isfinite(interval.low):
+        return Interval(value)
+    return Interval(value, min(interval.low, value), max(interval.high, value))
+
+
 def clip_interval(interval: Interval, within: tuple[float, float]) -> Interval:
     """Clip the bounds of an interval to a range; NaN stays NaN."""
     if not math.isfinite(interval.low):

@@ -21,9 +21,14 @@ from featx.metrics.units import count_images, number_units, sum_by_unit
 
 
 def mean_interval(
-    values, *, units=None, level: float = 0.95, within: tuple[float, float] = (-math.inf, math.inf)
+    values,
+    *,
+    units=None,
+    level: float = 0.95,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    skewed: bool = True,
 ) -> Interval:
-    """Return the mean over images with the interval of Hall's transformation.
+    """Return the mean over images with the interval of Hall's transformation, or with Student's.
 
     With units the mean is a ratio of sums over u units, and the interval comes from their residuals
     (sum of values - mean * number of images) with u - 1 degrees of freedom.
@@ -38,6 +43,9 @@ def mean_interval(
         Coverage.
     within : (float, float), optional
         Range of possible means; the interval is clipped to it.
+    skewed : bool, default=True
+        False for differences between two methods, which are about symmetric: Student's interval, because an
+        estimated skewness would only add noise.
 
     Returns
     -------
@@ -62,14 +70,14 @@ def mean_interval(
     codes = number_units(units, len(x))
     sizes = count_images(codes, len(x))
     residuals = (sum_by_unit(x, codes) - value * sizes) / sizes.mean()
-    low, high = hall_bounds(residuals, level)
+    low, high = hall_bounds(residuals, level, skewed)
     scale = float(np.abs(x).max())
     if not high - low > 1e-12 * scale:  # a spread of rounding errors only is none
         return Interval(value)
     return clip_interval(Interval(value, value + low, value + high), within)
 
 
-def hall_bounds(residuals: np.ndarray, level: float) -> tuple[float, float]:
+def hall_bounds(residuals: np.ndarray, level: float, skewed: bool = True) -> tuple[float, float]:
     """Return the bounds of (truth - mean), given the values less their mean; NaN for fewer than two.
 
     Parameters
@@ -78,6 +86,8 @@ def hall_bounds(residuals: np.ndarray, level: float) -> tuple[float, float]:
         They sum to 0.
     level : float
         Coverage.
+    skewed : bool, default=True
+        False takes the skewness to be 0, which gives Student's interval.
     """
     from scipy.stats import t as student
 
@@ -89,7 +99,7 @@ def hall_bounds(residuals: np.ndarray, level: float) -> tuple[float, float]:
         return 0.0, 0.0
     root = math.sqrt(u)
     # a = g / (3 sqrt u): h(t) = t + a t^2 + a^2 t^3 / 3 + a / 2, which is ((1 + a t)^3 - 1) / (3 a) + a / 2.
-    a = float((residuals**3).mean()) / s**3 / (3 * root)
+    a = float((residuals**3).mean()) / s**3 / (3 * root) if skewed else 0.0
     quantile = float(student.ppf((1 + level) / 2, u - 1)) * math.sqrt(u / (u - 1))
 
     def solve(h: float) -> float:

@@ -3,11 +3,11 @@
 =========  ==========================================================================================
 MAE        of a mean of skewed values (`featx.metrics.means`)
 RMSE       the root of that of the mean squared error
-R²         the same method on log(1 - R²), with the influence of each image on it as its value
-Spearman   as a share of the effective number of images (`featx.metrics.proportions`), scaled from -1..1
+R²         Student's on log(1 - R²), with the jackknife's standard error
+Spearman   Student's on Fisher's scale, with the bootstrap's standard error
 =========  ==========================================================================================
 
-The variance of Spearman's correlation comes from bootstrap resamples of units.
+With units (groups of images), it is units that are left out and resampled.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 
 from featx.errors import InputError
 from featx.metrics.intervals import Interval, check_resamples, clip_interval, interval_around
-from featx.metrics.means import hall_bounds, mean_interval
+from featx.metrics.means import mean_interval
 from featx.metrics.metric import Metric
-from featx.metrics.proportions import score_interval
-from featx.metrics.units import count_images, least_size, number_units, sum_by_unit
+from featx.metrics.proportions import beta_interval
+from featx.metrics.units import count_images, draw_counts, least_size, number_units, sum_by_unit
 
 _CHUNK = 2_000_000  # counts held at a time
 
@@ -121,7 +121,7 @@ def score_numbers(y_true, predicted, *, units=None, n_boot: int = 1000, seed: in
     u = len(sizes)
     step = max(1, _CHUNK // n)
     for done in range(0, n_boot if u > 1 else 0, step):
-        counts = rng.multinomial(u, np.full(u, 1 / u), size=min(step, n_boot - done)).astype(np.float64)
+        counts = draw_counts(rng, min(step, n_boot - done), u)
         weights = counts if codes is None else counts[:, codes]
         for metric in resampled:
             if metric.compute:
@@ -132,9 +132,9 @@ def score_numbers(y_true, predicted, *, units=None, n_boot: int = 1000, seed: in
         if metric.name in _FROM_VALUES:
             found = _FROM_VALUES[metric.name](y, p, codes)
             scores[metric.name] = clip_interval(Interval(value, *found), within)
-        elif math.isfinite(metric.low) and math.isfinite(metric.high):
+        elif metric.compute is spearman:
             drawn = np.concatenate(draws[metric.name])
-            scores[metric.name] = score_interval(value, drawn, (n, least_size(sizes)), u, within)
+            scores[metric.name] = _correlation_interval(value, drawn, sizes)
         else:
             scores[metric.name] = interval_around(value, np.concatenate(draws[metric.name]))
     return scores
@@ -151,18 +151,49 @@ def _rmse_bounds(y: np.ndarray, p: np.ndarray, codes: np.ndarray | None) -> tupl
 
 
 def _r2_bounds(y: np.ndarray, p: np.ndarray, codes: np.ndarray | None) -> tuple[float, float]:
-    """Return the bounds of R² from those of log(mean squared error / variance).
+    """Return the bounds of R² from those of log(1 - R²), whose variance is the jackknife's over u units.
 
-    Image i changes the logarithm by e_i^2 / (n mean squared error) - (y_i - mean)^2 / (n variance).
+    With l_u the logarithm without unit u, it is (u - 1)/u sum (l_u - mean l)^2 (J. W. Tukey, "Bias and
+    confidence in not-quite large samples", Annals of Mathematical Statistics 29 (1958)); the quantile is
+    Student's.
     """
-    errors, spread = (p - y) ** 2, (y - y.mean()) ** 2
-    if not (y.max() > y.min() and errors.mean() > 1e-24 * spread.mean()):
+    from scipy.stats import t as student
+
+    errors, centred = (p - y) ** 2, y - y.mean()
+    sums = sum_by_unit(np.stack([errors, centred, centred**2, np.ones(len(y))]), codes)
+    u = sums.shape[1]
+    if u < 3 or not (y.max() > y.min() and errors.mean() > 1e-24 * (centred**2).mean()):
         return math.nan, math.nan
-    sizes = count_images(codes, len(y))
-    influence = sum_by_unit(errors / errors.mean() - spread / spread.mean(), codes) / sizes.mean()
-    low, high = hall_bounds(influence, 0.95)
-    ratio = errors.mean() / spread.mean()
-    return float(1 - ratio * math.exp(high)), float(1 - ratio * math.exp(low))
+    error, first, second, n = sums.sum(axis=1, keepdims=True) - sums
+    spread = second - first**2 / n
+    if not (spread > 1e-12 * second.max()).all() or not (error > 0).all():
+        return math.nan, math.nan
+    logs = np.log(error / spread)
+    half = float(student.ppf(0.975, u - 1)) * math.sqrt(
+        (u - 1) / u * float(((logs - logs.mean()) ** 2).sum())
+    )
+    ratio = float(errors.sum() / (centred**2).sum())
+    return 1 - ratio * math.exp(half), 1 - ratio * math.exp(-half)
+
+
+def _correlation_interval(value: float, draws: np.ndarray, sizes: np.ndarray) -> Interval:
+    """Return the interval of a rank correlation r, symmetric on Fisher's scale atanh(r).
+
+    The standard error there is that of resamples over 1 - r^2; the quantile is Student's over units.
+    A perfect order has the interval of a share of right answers, from -1 to 1, on units that are all alike.
+    """
+    from scipy.stats import t as student
+
+    draws = draws[np.isfinite(draws)]
+    if not (math.isfinite(value) and len(draws) > 1):
+        return Interval(value)
+    room = 1 - value**2
+    if room < 1e-12:
+        found = beta_interval((1 + value) / 2, least_size(sizes))
+        return Interval(value, min(value, 2 * found.low - 1), max(value, 2 * found.high - 1))
+    half = float(student.ppf(0.975, len(sizes) - 1)) * float(draws.std(ddof=1)) / room
+    middle = math.atanh(value)
+    return Interval(value, math.tanh(middle - half), math.tanh(middle + half))
 
 
 #: Bounds of the metrics that need no resamples, from true numbers, predicted ones and the codes of units.

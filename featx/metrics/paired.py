@@ -221,8 +221,8 @@ def sign_flip_test(errors_a, errors_b, *, units=None, n_flips: int = 9_999, seed
     Returns
     -------
     DifferenceTest
-        With a p-value of 1 where the errors never differ; it is never 0. The interval is that of
-        `mean_interval`: NaN where all differences are equal.
+        With a p-value of 1 where the errors never differ; it is never 0. The interval is
+        Student's, over units: NaN where all differences are equal.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def sign_flip_test(errors_a, errors_b, *, units=None, n_flips: int = 9_999, seed
         raise InputError("errors must be finite numbers")
     if n_flips < 1:
         raise InputError(f"n_flips must be at least 1, got {n_flips}")
-    interval = mean_interval(d, units=units)
+    interval = mean_interval(d, units=units, skewed=False)
     sums = sum_by_unit(d, number_units(units, len(d)))
     changing = sums[sums != 0]
     n, total = len(changing), abs(float(changing.sum()))

@@ -107,7 +107,7 @@ def compare_pairs(
     p_value, p_adjusted = np.ones((m, m)), np.ones((m, m))
     low, high, detectable = np.zeros((m, m)), np.zeros((m, m)), np.zeros((m, m))
     sizes, sums = count_images(codes, n), sum_by_unit(x, codes)
-    quantile = pair_quantile(codes, len(sizes), level)
+    quantile = pair_quantile(sizes, n, level)
     pairs = _Pairs(sums, sums, *upper)
     drawn = pairs.draw(n_flips, seed)
     found = np.abs(pairs.observed)
@@ -122,11 +122,9 @@ def compare_pairs(
     critical = quantile
     if len(found):
         critical = max(critical, float(np.quantile(drawn.max(axis=1), level, method="higher")))
-    for i, j in zip(*upper, strict=True):
-        bounds, smallest = _describe_pair(x[i], x[j], sums[i] - sums[j], sizes, critical)
-        low[i, j], high[i, j] = bounds
-        low[j, i], high[j, i] = -bounds[1], -bounds[0]
-        detectable[i, j] = detectable[j, i] = smallest
+    describe = _describe_answers if x.dtype == bool else _describe_numbers
+    low[upper], high[upper], detectable[upper] = describe(x, sums, sizes, upper, critical)
+    low.T[upper], high.T[upper], detectable.T[upper] = -high[upper], -low[upper], detectable[upper]
     return PairFamily(p_value, p_adjusted, difference, low, high, critical, detectable)
 
 
@@ -237,33 +235,41 @@ class _Pairs:
         return np.concatenate(parts)
 
 
-def _describe_pair(
-    a: np.ndarray, b: np.ndarray, sums: np.ndarray, sizes: np.ndarray, critical: float
-) -> tuple[tuple[float, float], float]:
-    """Return the simultaneous interval of a pair, and the difference it would show with a power of 80 %."""
+def _describe_answers(
+    x: np.ndarray, sums: np.ndarray, sizes: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], critical: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the bounds of each pair of rows, and the difference that it would show with a power of 80 %."""
+    n_pairs, n = len(pairs[0]), x.shape[1]
+    if len(sizes) == 1 and n > 1:
+        return np.full(n_pairs, -1.0), np.full(n_pairs, 1.0), np.full(n_pairs, math.nan)
+    only_a, only_b, worth = np.empty((3, n_pairs))
+    for k, (i, j) in enumerate(zip(*pairs, strict=True)):
+        d = x[i].astype(np.int8) - x[j]
+        only_a[k], only_b[k] = (d > 0).mean(), (d < 0).mean()
+        worth[k] = pair_size(d, sums[i] - sums[j], sizes)
+    low, high = tango_bounds(only_a, only_b, worth, critical)
+    return low, high, detectable_difference(only_a + only_b, worth, critical)
+
+
+def _describe_numbers(
+    x: np.ndarray, sums: np.ndarray, sizes: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], critical: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Do the same for scores that are numbers; all are NaN where they never differ."""
     from scipy.stats import norm
 
-    power = float(norm.ppf(POWER))
-    u = len(sizes)
-    if a.dtype == bool:
-        d = a.astype(np.int64) - b
-        if u == 1 and len(d) > 1:
-            return (-1.0, 1.0), math.nan
-        size = pair_size(d, sums, sizes)
-        low, high = tango_bounds((d > 0).mean(), (d < 0).mean(), size, critical)
-        return (float(low), float(high)), detectable_difference(float((d != 0).mean()), size, critical)
-    d = a - b
-    mean = float(d.mean())
-    spread = math.sqrt(float((sums**2).sum())) / len(d)
-    if not spread > 0:
-        return (math.nan, math.nan), math.nan
-    # T^2 = u t^2 / (u - 1 + t^2) relates it to Student's statistic.
-    t = critical * math.sqrt((u - 1) / (u - critical**2)) if u > critical**2 else math.inf
-    error = math.sqrt(u / (u - 1) * float(((sums - mean * sizes) ** 2).sum())) / len(d) if u > 1 else math.inf
-    return (mean - t * error, mean + t * error), (critical + power) * spread
+    u, n = len(sizes), x.shape[1]
+    d = sums[pairs[0]] - sums[pairs[1]]
+    mean = d.sum(axis=1) / n
+    spread = np.sqrt((d**2).sum(axis=1)) / n
+    spread[spread == 0] = math.nan
+    # T^2 = u t^2 / (u - 1 + t^2) relates it to Student's statistic t.
+    t = critical * math.sqrt((u - 1) / (u - critical**2)) if u > max(1, critical**2) else math.inf
+    error = np.sqrt(u / max(1, u - 1) * ((d - mean[:, None] * sizes) ** 2).sum(axis=1)) / n
+    half = np.where(spread > 0, t * np.where(error > 0, error, spread), math.nan)
+    return mean - half, mean + half, (critical + float(norm.ppf(POWER))) * spread
 
 
-def detectable_difference(disagreement: float, n: float, critical: float, power: float = POWER) -> float:
+def detectable_difference(disagreement, n, critical: float, power: float = POWER) -> np.ndarray:
     """Return the smallest true difference in accuracy that a paired test shows with a given power.
 
     With a share s of images on which the methods disagree, a difference D shows with the power P where
@@ -274,10 +280,8 @@ def detectable_difference(disagreement: float, n: float, critical: float, power:
 
     Parameters
     ----------
-    disagreement : float
-        s, as observed.
-    n : float
-        Effective number of images.
+    disagreement, n : array-like
+        s, as observed, and the effective number of images.
     critical : float
         Bound of the test statistic.
     power : float, default=0.80
@@ -290,12 +294,13 @@ def detectable_difference(disagreement: float, n: float, critical: float, power:
     from scipy.stats import norm
 
     z = float(norm.ppf(power))
-    low, high = 0.0, 1.0
-    for _ in range(60):
+    s0, n = np.broadcast_arrays(np.asarray(disagreement, np.float64), np.asarray(n, np.float64))
+    low, high = np.zeros(s0.shape), np.ones(s0.shape)
+    for _ in range(40):
         d = (low + high) / 2
-        s = max(disagreement, d)
-        enough = math.sqrt(n) * d >= critical * math.sqrt(s) + z * math.sqrt(max(0.0, s - d * d))
-        low, high = (low, d) if enough else (d, high)
+        s = np.maximum(s0, d)
+        enough = np.sqrt(n) * d >= critical * np.sqrt(s) + z * np.sqrt(np.maximum(0, s - d * d))
+        low, high = np.where(enough, low, d), np.where(enough, d, high)
     return high
 
 

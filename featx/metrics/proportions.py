@@ -5,17 +5,15 @@ zero width, it holds the truth in 95 % of samples or more whatever p and n are, 
 right as it should be: [0.929, 1].
 
 Other bounded scores (balanced accuracy, F1, AUROC) and shares of grouped images are given the *effective
-number of images* n_eff: that of the independent images on which a plain share would have the same variance,
-
-    n_eff = v (1 - v) / Var(v),
-
-and then the same interval with n_eff in place of n (E. L. Korn and B. I. Graubard, "Confidence intervals for
-proportions with small expected number of positive counts estimated from survey data", Survey Methodology 24
-(1998)). As the variance is an estimate, n_eff is multiplied by (t(n - 1) / t(u - 1))^2, the ratio of
-Student's 97.5 % points for n images and u units.
+number of images*, that of the independent images on which a plain share would have the same variance, and
+then the same interval with this number in place of n (E. L. Korn and B. I. Graubard, "Confidence intervals
+for proportions with small expected number of positive counts estimated from survey data", Survey Methodology
+24 (1998)).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,18 +22,31 @@ from featx.metrics.intervals import Interval, check_level
 from featx.metrics.units import count_images, least_size, number_units, sum_by_unit
 
 
+class Sizes(NamedTuple):
+    """How many independent images the test images of a score are worth.
+
+    Attributes
+    ----------
+    apart : float
+        If all images are independent: the number of images, for a share of them.
+    alike : float
+        If the images of each unit are all alike: see `featx.metrics.units.least_size`.
+    """
+
+    apart: float
+    alike: float
+
+
 def proportion_interval(right, *, units=None, level: float = 0.95) -> Interval:
     """Return the share of right answers with its exact interval or, with units, Korn and Graubard's.
 
     Without units this is Clopper and Pearson's interval. With units the number of images becomes the
-    effective one, n_eff = n / deff, where deff is the variance of the share over that of independent images.
-    With u units of n_i images and y_i right answers the variance is that of a ratio,
+    effective one (`effective_size`), from the variance of a ratio: with u units of n_i images and y_i right
+    answers,
 
         Var(p) = u / (u - 1) sum_i (y_i - p n_i)^2 / n^2.
 
-    n_eff is n at most, and at least what it would be if the images of a unit were all alike
-    (`featx.metrics.units.least_size`); it is taken to be that where all answers are right, or all wrong, and
-    nothing can be estimated.
+    It is n at most, and at least what it would be if the images of a unit were all alike.
 
     Parameters
     ----------
@@ -71,48 +82,73 @@ def proportion_interval(right, *, units=None, level: float = 0.95) -> Interval:
     if x.ndim != 1 or not len(x) or x.dtype != bool:
         raise InputError(f"right must be booleans of shape (n,), n at least 1, got {x.dtype} of {x.shape}")
     check_level(level)
-    n, value = len(x), float(x.mean())
-    codes = number_units(units, n)
+    return beta_interval(float(x.mean()), share_size(x, number_units(units, len(x)), level), level)
+
+
+def share_size(right: np.ndarray, codes: np.ndarray | None, level: float = 0.95) -> float:
+    """Return the effective number of images of a share of right answers; 0 for a single unit of several.
+
+    Parameters
+    ----------
+    right : ndarray of shape (n,), bool
+    codes : ndarray of shape (n,) or None
+        As `featx.metrics.units.number_units` gives them.
+    level : float, default=0.95
+        Coverage of the interval to come.
+    """
+    n, value = len(right), float(right.mean())
     if codes is None:
-        return beta_interval(value, n, level)
-    sizes = count_images(codes, n)
-    n_units, least = len(sizes), least_size(sizes)
-    if n_units == 1:
-        return Interval(value, 0.0, 1.0)
-    if value in (0.0, 1.0):
-        return beta_interval(value, least, level)
-    residuals = sum_by_unit(x, codes) - value * sizes
-    variance = n_units / (n_units - 1) * float((residuals**2).sum()) / n**2
-    return beta_interval(value, effective_size(value, variance, n, n_units, least, level), level)
+        return n
+    images, right_of = count_images(codes, n), sum_by_unit(right, codes)
+    u, sizes = len(images), Sizes(n, least_size(images))
+    if u == 1:
+        return 0.0
+    variance = u / (u - 1) * float(((right_of - value * images) ** 2).sum()) / n**2
+    return max(effective_size(value, variance, sizes, count_telling(right, codes), level), sizes.alike)
 
 
-def effective_size(
-    value: float, variance: float, n: float, n_units: int, least: float = 0.0, level: float = 0.95
-) -> float:
-    """Return the effective number of images of a score between 0 and 1, at most n and at least `least`.
+def count_telling(right: np.ndarray, codes: np.ndarray | None) -> int:
+    """Return the number of units with a wrong answer or, if fewer, with a right one."""
+    wrong_of, right_of = sum_by_unit(~right, codes), sum_by_unit(right, codes)
+    return int(min((wrong_of > 0).sum(), (right_of > 0).sum()))
+
+
+def effective_size(value: float, variance: float, sizes: Sizes, telling: int, level: float = 0.95) -> float:
+    """Return the effective number of images of a score between 0 and 1.
+
+    With V the variance of the score v, it is v (1 - v) / V, at most `sizes.apart`. Near 1 the estimate of V
+    rests on few mistakes: where they all lie in one unit, or in one class, it is far too small. So the
+    variance that the score would have if the images of a unit were all alike counts as one more unit beside
+    the e units with a mistake,
+
+        V' = (e V + v (1 - v) / alike) / (e + 1),
+
+    and is all there is where there is no mistake. As Korn and Graubard do, the result is multiplied by
+    (t(n - 1) / t(df))^2, Student's points for n images and for the degrees of freedom of the variance; these
+    are `sizes.alike` - 1, which is their number of units less one where units have equal sizes, and less
+    where a few units hold most of the images.
 
     Parameters
     ----------
     value, variance : float
         The score, and the estimated variance of it.
-    n : float
-        Effective number of images if they were independent.
-    n_units : int
-        Units that the variance was estimated from, 2 or more.
-    least : float, default=0.0
-        Effective number of images if those of each unit were all alike.
+    sizes : Sizes
+    telling : int
+        Number of units with a mistake.
     level : float, default=0.95
         Coverage of the interval to come.
     """
     from scipy.stats import t as student
 
-    if not variance > 0:
-        return n
-    size = value * (1 - value) / variance
-    if n_units < n:
+    room = value * (1 - value)
+    if telling == 0 or room < 1e-12:
+        return sizes.alike
+    size = room * (telling + 1) / (telling * variance + room / sizes.alike)
+    if sizes.alike < sizes.apart:
         tail = (1 + level) / 2
-        size *= float(student.ppf(tail, n - 1) / student.ppf(tail, n_units - 1)) ** 2
-    return min(n, max(least, size))
+        points = student.ppf(tail, [max(1, sizes.apart - 1), max(1, sizes.alike - 1)])
+        size *= float(points[0] / points[1]) ** 2
+    return min(sizes.apart, size)
 
 
 def beta_interval(value: float, n: float, level: float = 0.95) -> Interval:
@@ -133,8 +169,8 @@ def beta_interval(value: float, n: float, level: float = 0.95) -> Interval:
 def score_interval(
     value: float,
     draws: np.ndarray,
-    sizes: tuple[float, float],
-    n_units: int,
+    sizes: Sizes,
+    telling: int,
     within: tuple[float, float] = (0.0, 1.0),
     level: float = 0.95,
 ) -> Interval:
@@ -145,12 +181,9 @@ def score_interval(
     value : float
         The score.
     draws : ndarray of shape (b,)
-        The score of resamples; those that are not finite are left out.
-    sizes : (float, float)
-        Largest effective number of images: if they are independent, and if those of a unit are all alike. The
-        second is taken where the score is perfect or as bad as can be.
-    n_units : int
-        Units that were resampled.
+        The score of resamples of units; those that are not finite are left out.
+    sizes, telling
+        As in `effective_size`.
     within : (float, float), default=(0, 1)
         Bounds of the score, which is scaled to 0..1.
     level : float, default=0.95
@@ -166,9 +199,6 @@ def score_interval(
         return Interval(value)
     low, width = within[0], within[1] - within[0]
     share = min(1.0, max(0.0, (value - low) / width))
-    if min(share, 1 - share) < 1e-12:  # a score of 1 less a rounding error
-        n = sizes[1]
-    else:
-        n = effective_size(share, float(draws.var(ddof=1)) / width**2, sizes[0], n_units, level=level)
-    found = beta_interval(share, n, level)
+    size = effective_size(share, float(draws.var(ddof=1)) / width**2, sizes, telling, level)
+    found = beta_interval(share, size, level)
     return Interval(value, min(value, low + width * found.low), max(value, low + width * found.high))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from featx.errors import InputError
-from featx.metrics.units import count_images, number_units, sum_by_unit
+from featx.metrics.units import count_images, draw_counts, number_units, sum_by_unit
 
 _TOGETHER = 2_000_000  # counts held at a time
 
@@ -72,7 +72,7 @@ def selection_optimism(scores, *, units=None, n_boot: int = 2_000, seed: int = 0
     step = max(1, _TOGETHER // u)
     parts = []
     for done in range(0, n_boot, step):
-        counts = rng.multinomial(u, np.full(u, 1 / u), size=min(step, n_boot - done)).astype(np.float64)
+        counts = draw_counts(rng, min(step, n_boot - done), u)
         parts.append(counts @ sums.T / (counts @ sizes)[:, None] - means)
     deviations = np.concatenate(parts)
     # Variance between methods in a resample, less what the methods have in common.

@@ -73,3 +73,10 @@ def least_size(sizes: np.ndarray) -> float:
         Images of each unit.
     """
     return float(sizes.sum()) ** 2 / float((sizes**2).sum())
+
+
+def draw_counts(rng: np.random.Generator, n_draws: int, n_units: int) -> np.ndarray:
+    """Return how often each unit is in each bootstrap resample, ndarray of shape (n_draws, n_units)."""
+    places = rng.integers(0, n_units, (n_draws, n_units)) + n_units * np.arange(n_draws)[:, None]
+    counts = np.bincount(places.ravel(), minlength=n_draws * n_units)
+    return counts.reshape(n_draws, n_units).astype(np.float64)

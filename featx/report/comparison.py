@@ -108,6 +108,7 @@ def _ensemble(ensemble: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "best_member": str(ensemble["best_member"]),
         "versus": f"{versus.text}, {versus.small}",
         "n_held_out": ensemble["n_held_out"],
+        "adjusted": "p_adjusted" in ensemble["versus_best_member"],
         "table": _members(ensemble["members"]),
     }
 

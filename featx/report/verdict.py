@@ -6,10 +6,11 @@ import math
 from typing import Any, NamedTuple
 
 from featx.metrics import METRICS
-from featx.report.table import capitalized
+from featx.report.table import capitalized, competing
 from featx.results import ComparisonResult, MethodResult, best_method
 from featx.results.advice import describe, in_text, points_in_text, tied
 from featx.results.formats import format_p, format_points, format_seconds, p_in_text
+from featx.results.methods import shown_above
 from featx.results.selection import BY_TRAINING, FineTuningTest
 
 
@@ -60,13 +61,15 @@ def verdict_view(result: ComparisonResult, best: MethodResult, pick: MethodResul
 
 
 def _accuracy(result: ComparisonResult, pick: MethodResult) -> Fact:
-    top1, n = pick.metric("top1"), result.dataset.get("n_test")
+    top1, n_test = pick.metric("top1"), result.dataset.get("n_test")
     sure = f"95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f} %" if math.isfinite(top1.low) else ""
-    tests = f"{n:,} test images" if n else ""
+    tests = f"{n_test:,} test images" if n_test else ""
+    if result.units_note:
+        tests += f" that count as {result.units.get('units') or 0:,}"
     optimism, choice = (result.selection or {}).get("optimism"), ""
     if pick is result.best() and optimism is not None and math.isfinite(optimism):
-        methods = (result.selection or {})["methods"]
-        choice = f"the best of {methods}, by chance about {points_in_text(optimism)} too high"
+        n = len(competing(result.methods))
+        choice = f"the best of {n}, by chance about {points_in_text(optimism)} too high"
     title = capitalized(METRICS["top1"].title)
     return Fact(title, f"{100 * top1.value:.1f} %", ", ".join(filter(None, (sure, tests, choice))))
 
@@ -128,4 +131,7 @@ def _reference(result: ComparisonResult, pick: MethodResult) -> list[Fact]:
         return []
     best = max(references, key=lambda m: m.top1)
     points = f"{format_points(pick.top1 - best.top1)} points"
-    return [Fact("Above the reference", points, f"{best.title}: {100 * best.top1:.1f} %")]
+    small = f"{best.title}: {100 * best.top1:.1f} %"
+    if shown_above(pick, best) is False:
+        small += "; not shown to be better"
+    return [Fact("Above the reference", points, small)]

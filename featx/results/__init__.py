@@ -95,7 +95,9 @@ One method:
                           on which the two disagree, the share that this method has right, - 1/2; ``method``
                           = the name of the best one
 ``versus_references``     null for a reference, else object: name of each reference -> one-sided p-value that
-                          this method is better, adjusted for all methods and references (max-T)
+                          this method is better, adjusted for all methods and references (max-T); for the
+                          majority class and the mean it is better than the best constant answer as well (the
+                          most frequent class, or the median, of the test images)
 ``confusion``             counts, rows true, columns predicted; of more than 200 classes an object of the
                           cells that are not 0: ``n_classes``, and the lists ``rows`` (true), ``columns``
                           (predicted) and ``counts``

@@ -29,6 +29,7 @@ from featx.results.formats import format_joules, format_metric, format_points, f
 from featx.results.methods import (
     ALPHA,
     ENSEMBLE,
+    GUESSES,
     MethodResult,
     admitted,
     best_method,
@@ -50,7 +51,7 @@ def recommended(
     single = [m for m in pool if m.name != ENSEMBLE]
     if not single:
         return None
-    if pool[0] not in single:  # compared by identity or by all fields, an ensemble is not among them
+    if pool[0].name == ENSEMBLE:
         close = [m for m in single if tied(m, pool[0])]
         if not close:
             return pool[0]
@@ -69,21 +70,24 @@ def advise(
     n_test: int,
     repeats: Repeats | None = None,
     *,
+    n_units: int | None = None,
     fine_tuning: FineTuningTest | None = None,
     optimism: float | None = None,
 ) -> str:
     """Say in one paragraph what to use, how sure that is, what fine-tuning gained and cost, and warn.
 
     `methods` are those of one comparison, with ``versus_best`` for all but the best; `n_test` counts the
-    test images; `repeats` has the same methods over several splits; `fine_tuning` is the test of fine-tuning
-    against frozen features, and `optimism` the expected excess of the best top-1.
+    test images, `n_units` the units among them; `repeats` has the same methods over several splits;
+    `fine_tuning` is the test of fine-tuning against frozen features, and `optimism` the expected excess of
+    the best top-1.
     """
     methods = list(methods)
     best, pick = best_method(methods), recommended(methods, fine_tuning)
     if best is None:
         return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
     if pick is None:
-        return " ".join([why_nothing(methods, best), *on_few_images(n_test)])
+        few = on_few_images(n_test, n_units)
+        return " ".join([why_nothing(methods, best), *on_splits(repeats, best), *few])
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
     if pick is best:
         competing = sum(not m.is_reference for m in methods)
@@ -91,8 +95,8 @@ def advise(
     said.append(_on_fine_tuning(methods, best, pick, fine_tuning))
     said.extend(_on_other_probes(methods, best, pick))
     said.extend(on_splits(repeats, pick))
-    said.extend(_warnings(methods, best, pick, n_test))
-    return " ".join(said)
+    said.extend(_warnings(methods, best, pick))
+    return " ".join([*said, *on_few_images(n_test, n_units)])
 
 
 def tied(method: MethodResult, best: MethodResult) -> bool:
@@ -104,17 +108,19 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
     """Say why no method is recommended, by the reference that the best one does not beat."""
     title, value = METRICS[metric].title, format_metric(metric, best.metric(metric))
     references = [m for m in methods if m.is_reference and math.isfinite(worth(m, metric))]
-    for reference in sorted(references, key=lambda m: -worth(m, metric)):
+    for reference in sorted(references, key=lambda m: m.name not in GUESSES):
         above = worth(best, metric) > worth(reference, metric)
         if above and shown_above(best, reference) is not False:
             continue
-        failed = "is shown to be better" if above else "is better"
-        p = (best.versus_references or {}).get(reference.name)
-        tested = f", adjusted {p_in_text(p)}" if p is not None and above else ""
+        guess = reference.name in GUESSES
+        than = "always giving the same answer" if guess else f"the reference, {in_text(reference)}"
+        better = "shown to be better" if above or guess else "better"
+        p = number_of(best.versus_references, reference.name)
+        tested = "" if math.isnan(p) else f" (adjusted {p_in_text(p)})"
+        floor = format_metric(metric, Interval(reference.metric(metric).value))
         return (
-            f"Nothing to recommend: no method {failed} than the reference, {in_text(reference)}. The best, "
-            f"{describe(best)}, has {title} {value}, the reference "
-            f"{format_metric(metric, Interval(reference.metric(metric).value))}{tested}."
+            f"Nothing to recommend: no method is {better} than {than}. The best, {describe(best)}, "
+            f"has {title} {value}; {in_text(reference)}, {floor}{tested}."
         )
     return "Nothing to recommend: the best method is not shown to be better than every reference."
 
@@ -192,18 +198,13 @@ def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
         f"{said}: {in_text(tuned)} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}, {by} "
         f"({', '.join(parts)})."
     )
-    power = [] if pair.shown else on_power(pair.detectable)
+    power = [] if pair.shown else on_power([pair.detectable])
     return " ".join(filter(None, [said, *power, _cost(tuned, probe)]))
 
 
 def points_in_text(difference: float) -> str:
     """Write the size of a difference of accuracies: ``2.1 points``."""
     return f"{format_points(abs(difference), signed=False)} points"
-
-
-def largest_detectable(methods: Iterable[MethodResult]) -> float:
-    """Return the difference from the best method that would be shown of any of these, or NaN."""
-    return max((m.detectable for m in methods if math.isfinite(m.detectable)), default=math.nan)
 
 
 def on_choice(
@@ -218,11 +219,16 @@ def on_choice(
     ]
 
 
-def on_power(detectable: float, form: Callable[[float], str] = points_in_text) -> list[str]:
-    """Say which difference would be shown; nothing if it is not known."""
-    if not math.isfinite(detectable):
+def on_power(differences: Iterable[float], form: Callable[[float], str] = points_in_text) -> list[str]:
+    """Say which differences would be shown, the smallest and the largest; nothing if none is known."""
+    known = [x for x in differences if math.isfinite(x)]
+    if not known:
         return []
-    return [f"With these images, a difference of {form(detectable)} would be shown with 80 % power."]
+    low, high = form(min(known)), form(max(known))
+    said = f"a difference of {high}"
+    if low != high:
+        said = f"a difference of {low.removesuffix(' points')} to {high}, depending on the method,"
+    return [f"With these images, {said} would be shown with 80 % power."]
 
 
 def _gap(test: MethodResult, flip: bool) -> str:
@@ -293,11 +299,14 @@ def warn_of_reference(reference: MethodResult, value: str) -> str:
     )
 
 
-def on_few_images(n_test: int) -> list[str]:
-    """Say that few test images make rough numbers; nothing if there are enough."""
-    if n_test >= FEW_TEST_IMAGES:
+def on_few_images(n_test: int, n_units: int | None = None) -> list[str]:
+    """Say that few test images, or few units of them, make rough numbers; nothing if there are enough."""
+    if min(n_test, n_units or n_test) >= FEW_TEST_IMAGES:
         return []
-    return [f"With only {n_test} test images all of this is rough; more would narrow the intervals."]
+    few = f"{n_test} test images"
+    if n_units and n_units < n_test:
+        few = f"{n_units} independent units among {n_test} test images"
+    return [f"With only {few} all of this is rough; more would narrow the intervals."]
 
 
 def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
@@ -312,7 +321,7 @@ def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: Meth
     said = f"{len(same)} of the {len(others)} other probes cannot be told apart from it on these images."
     if len(others) == 1:
         said = "The other probe cannot be told apart from it on these images."
-    return [said, *on_power(largest_detectable(same))]
+    return [said, *on_power(m.detectable for m in same)]
 
 
 def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
@@ -327,7 +336,7 @@ def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: Met
     ]
 
 
-def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResult, n_test: int) -> list[str]:
+def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
     said = []
     for reference in (m for m in methods if m.is_reference and math.isfinite(m.top1)):
         beaten = shown_above(pick, reference)
@@ -337,7 +346,7 @@ def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResul
             beaten = pick.top1 > reference.top1 and not pick.metric("top1").low <= reference.top1
         if not beaten:
             said.append(warn_of_reference(reference, f"{reference.top1:.3f}"))
-    return said + on_few_images(n_test)
+    return said
 
 
 def _top1(m: MethodResult) -> str:

@@ -142,6 +142,11 @@ class ComparisonResult(AdvisedResult):
         return content if self.kind != "classes" else {k: v for k, v in content.items() if k != "kind"}
 
     def check(self) -> None:
+        if (pair := self.fine_tuning) is not None:
+            known = {(m.name, m.backbone) for m in self.methods}
+            for name in (pair.probe, pair.mode):
+                if (name, pair.backbone) not in known:
+                    raise InputError(f"fine_tuning: {quoted(name)} is not one of the methods")
         classes = self.dataset.get("classes")
         for method in self.methods:
             matrix, n = method.confusion, len(method.confusion)

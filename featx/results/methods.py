@@ -205,18 +205,22 @@ def admitted(methods: Iterable[MethodResult], metric: str = "top1") -> list[Meth
     """Return the methods that may be recommended, the best first: those that beat every reference.
 
     They are shown to be better than a guess (the majority class, the mean), and their `metric` is better than
-    that of the raw pixels. Older files have no tests against references: their methods must be better only.
+    that of the raw pixels. Methods of older files were not tested against references, and are all returned.
     """
     methods = list(methods)
     references = [m for m in methods if m.is_reference and math.isfinite(m.metric(metric).value)]
 
     def beats(m: MethodResult, reference: MethodResult) -> bool:
-        if not worth(m, metric) > worth(reference, metric):
-            return False
-        return reference.name not in GUESSES or shown_above(m, reference) is not False
+        better = worth(m, metric) > worth(reference, metric)
+        return better and (reference.name not in GUESSES or shown_above(m, reference) is not False)
 
-    competing = (m for m in ranked_methods(methods, metric) if not m.is_reference)
-    return [m for m in competing if math.isfinite(worth(m, metric)) and all(beats(m, r) for r in references)]
+    return [
+        m
+        for m in ranked_methods(methods, metric)
+        if not m.is_reference
+        and math.isfinite(worth(m, metric))
+        and (m.versus_references is None or all(beats(m, r) for r in references))
+    ]
 
 
 def shown_above(method: MethodResult, reference: MethodResult) -> bool | None:

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from featx.results.advice import (
     describe,
-    largest_detectable,
     on_choice,
     on_few_images,
     on_power,
@@ -68,6 +67,7 @@ def advise_numbers(
     n_test: int,
     repeats: Repeats | None = None,
     *,
+    n_units: int | None = None,
     optimism: float | None = None,
 ) -> str:
     """Say what to use and how sure that is; parameters as in `featx.results.advise`.
@@ -77,10 +77,12 @@ def advise_numbers(
     """
     methods = list(methods)
     best, pool = best_method(methods, "mae"), admitted(methods, "mae")
+    few = on_few_images(n_test, n_units)
     if best is None:
         return "Nothing to recommend: no regressor on frozen features was measured."
     if not pool:
-        return " ".join([why_nothing(methods, best, "mae"), *on_few_images(n_test)])
+        said = [why_nothing(methods, best, "mae"), *on_splits(repeats, best), *few]
+        return " ".join(said)
     pick = pool[0]
     error, r2 = format_metric("mae", pick.metric("mae")), pick.metric("r2")
     said = [f"Use {describe(pick)}: mean absolute error {error}, R2 {r2} on {n_test} test images."]
@@ -90,7 +92,7 @@ def advise_numbers(
     same = [m for m in others if m.p_adjusted >= ALPHA]
     if same and pick is best:
         said.append(f"{len(same)} of the {len(others)} other regressors cannot be told apart from it.")
-        said += on_power(largest_detectable(same), format_number)
+        said += on_power((m.detectable for m in same), format_number)
     said.extend(on_splits(repeats, pick))
     for reference in (m for m in methods if m.is_reference):
         above = shown_above(pick, reference)
@@ -98,4 +100,4 @@ def advise_numbers(
             above = worth(pick, "mae") > worth(reference, "mae") and reference.p_adjusted < ALPHA
         if not above:
             said.append(warn_of_reference(reference, format_number(reference.metric("mae").value)))
-    return " ".join([*said, *on_few_images(n_test)])
+    return " ".join([*said, *few])

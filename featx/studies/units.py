@@ -141,11 +141,13 @@ def find_copies(
     from featx.analysis.data_checks import find_near_duplicates
     from featx.inputs.image import perceptual_hashes
 
-    searched = np.arange(len(embeddings)) if rows is None else np.sort(rows)
-    if len(searched) > MOST_IMAGES:
+    at = None if rows is None else np.sort(rows)
+    if len(embeddings if at is None else at) > MOST_IMAGES:
         return None
+    if at is not None:  # otherwise nothing is copied
+        embeddings, pixels, n = embeddings[at], None if pixels is None else pixels[at], len(embeddings)
     hashes = None
     if pixels is not None:
-        hashes = perceptual_hashes(pixels[searched].reshape(-1, pixel_size, pixel_size, 3))
-    found = find_near_duplicates(embeddings[searched], hashes)
-    return replace(found, n=len(embeddings), pairs=searched[found.pairs])
+        hashes = perceptual_hashes(pixels.reshape(-1, pixel_size, pixel_size, 3))
+    found = find_near_duplicates(embeddings, hashes)
+    return found if at is None else replace(found, n=n, pairs=at[found.pairs])

@@ -73,6 +73,13 @@ def test_the_mid_p_value_counts_half_of_what_was_observed(n_a, n_b):
     assert (mid.difference, mid.low, mid.high) == (exact.difference, exact.low, exact.high)
 
 
+def test_simulations_use_the_p_values_of_the_tests():
+    for n_a, n_b in ((0, 0), (3, 3), (2, 9), (0, 1)):
+        a, b = outcomes(4, n_a, n_b, 4)
+        expected = mcnemar_exact(a, b).p_value, mcnemar_mid_p(a, b).p_value
+        assert simulations.mcnemar_p_values(n_a, n_b) == pytest.approx(expected)
+
+
 def test_methods_that_never_disagree_do_not_differ():
     test = mcnemar_exact([True, False, True], [True, False, True])
     assert (test.p_value, test.difference, test.effect) == (1.0, 0.0, 0.0)

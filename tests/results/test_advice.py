@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from featx.metrics import Interval
 from featx.results import (
     ALPHA,
+    FineTuningTest,
     MethodResult,
     RepeatedMethod,
     Repeats,
     advise,
     recommended,
 )
+from featx.results.selection import BY_TEST, BY_TRAINING
 
 
 def method(name: str, top1: float, kind="probe", p=None, best=None, cost=10.0):
@@ -194,3 +197,116 @@ def test_missing_tests_and_times_are_left_out():
 def test_nothing_measured_recommends_nothing(methods):
     assert recommended(methods) is None
     assert advise(methods, 10).startswith("Nothing to recommend")
+
+
+def against(m: MethodResult, **p: float) -> MethodResult:
+    """The method with one-sided p-values against references."""
+    m.versus_references = p
+    return m
+
+
+def test_nothing_is_recommended_that_is_not_shown_to_be_better_than_a_guess():
+    majority = method("majority", 0.09, "floor", p=0.02, best=0.15)
+    methods = [against(method("svm", 0.15), majority=0.06), majority]
+    assert recommended(methods) is None
+    said = advise(methods, 200)
+    assert said.startswith(
+        "Nothing to recommend: no method is shown to be better than always giving the same"
+    )
+    assert "top-1 accuracy 0.150 [0.120, 0.180]; majority, 0.090 (adjusted p = 0.060)" in said
+    methods[0].versus_references["majority"] = 0.04
+    assert recommended(methods) is methods[0]
+
+
+def test_a_method_below_the_pixels_is_never_recommended():
+    pixels = method("pixels", 0.95, "floor", p=1.0, best=0.95)
+    probes = [method("svm", 0.95), method("knn", 0.90, p=0.2, best=0.95)]
+    methods = [*(against(m, pixels=0.5) for m in probes), pixels]
+    assert recommended(methods) is None, "equal is not above"
+    assert "no method is better than the reference, pixels" in advise(methods, 200)
+    pixels.metrics["top1"] = Interval(0.93)
+    assert recommended(methods).name == "svm"
+    assert "not shown to be better than the reference, pixels (0.930)" in advise(methods, 200)
+    against(methods[0], pixels=0.01)
+    assert "Warning" not in advise(methods, 200)
+
+
+def fair_pair(p: float, difference: float, **more) -> FineTuningTest:
+    about = {"low": difference - 0.02, "high": difference + 0.02, "detectable": 0.031} | more
+    return FineTuningTest(
+        "svm",
+        "full",
+        "resnet50",
+        **{"chosen_by": BY_TRAINING, "p_value": p, "difference": difference} | about,
+    )
+
+
+def test_one_pair_chosen_without_the_test_images_says_whether_fine_tuning_paid():
+    svm, knn = method("svm", 0.93, p=0.3, best=0.95), method("knn", 0.94, p=0.4, best=0.95)
+    tuned = method("full", 0.95, "finetune", cost=350.0)
+    methods = [svm, knn, tuned]
+    open_ = fair_pair(0.2, 0.02)
+    assert recommended(methods, open_) is knn
+    said = advise(methods, 240, fine_tuning=open_)
+    assert (
+        "No difference between fine-tuning and frozen features is shown: full fine-tuning reached 0.950, "
+        "linear SVM 0.930, each chosen by the training images alone (+2.0 points, 95 % interval 0.0 to +4.0, "
+        "p = 0.20)."
+    ) in said
+    assert "With these images, a difference of 3.1 points would be shown with 80 % power." in said
+    shown = fair_pair(0.01, 0.02)
+    assert recommended(methods, shown) is tuned, (
+        "the pair decides, though the tests of all pairs show nothing"
+    )
+    assert "Fine-tuning paid off: full fine-tuning reached 0.950" in advise(methods, 240, fine_tuning=shown)
+
+
+def test_where_the_test_images_chose_the_pair_it_is_said_and_adjusted():
+    methods = [method("svm", 0.95), method("full", 0.91, "finetune", p=0.01, best=0.95)]
+    pair = fair_pair(0.01, -0.04, chosen_by=BY_TEST, p_adjusted=0.08, low_adjusted=-0.09, high_adjusted=0.01)
+    assert not pair.shown
+    said = advise(methods, 240, fine_tuning=replace(pair, p_adjusted=0.03))
+    assert "Fine-tuning did not pay" in said
+    assert "as no training image could be held out to choose by" in said
+    assert "(−4.0 points, adjusted 95 % interval −9.0 to +1.0, adjusted p = 0.030)" in said
+
+
+def test_the_best_of_many_is_said_to_be_flattered():
+    methods = [method("svm", 0.95), method("knn", 0.93, p=0.2, best=0.95)]
+    said = advise(methods, 240, optimism=0.009)
+    assert (
+        "It is the best of 2 methods, and choosing it on these images flatters it by about 0.9 points."
+        in said
+    )
+    assert "flatters" not in advise(methods, 240)
+
+
+def test_probes_that_cannot_be_told_apart_come_with_the_power():
+    knn, lda = method("knn", 0.93, p=0.2, best=0.95), method("lda", 0.94, p=0.3, best=0.95)
+    knn.versus_best["detectable"], lda.versus_best["detectable"] = 0.05, 0.041
+    said = advise([method("svm", 0.95), knn, lda], 240)
+    assert (
+        "a difference of 4.1 to 5.0 points, depending on the method, would be shown with 80 % power" in said
+    )
+
+
+def test_an_adjusted_p_value_comes_with_the_adjusted_interval():
+    tuned = method("full", 0.85, "finetune", p=0.001, best=0.95)
+    tuned.versus_best |= {"p_holm": 0.004, "p_adjusted": 0.003, "low_adjusted": -0.14, "high_adjusted": -0.06}
+    said = advise([method("svm", 0.95), tuned], 240)
+    assert "(−10.0 points, adjusted 95 % interval −14.0 to −6.0, adjusted p = 0.003)" in said
+
+
+def test_an_ensemble_that_is_not_shown_to_add_anything_is_not_recommended():
+    ensemble = replace(method("ensemble", 0.96), backbone=None)
+    svm = method("svm", 0.95, p=0.3, best=0.96)
+    assert recommended([ensemble, svm]) is svm
+    svm.versus_best["p_value"] = 0.01
+    assert recommended([ensemble, svm]) is ensemble
+    assert recommended([ensemble]) is None, "it averages others, which would be here"
+
+
+def test_methods_of_older_files_were_not_tested_against_references_and_are_recommended_as_then():
+    methods = [method("svm", 0.95), method("pixels", 0.97, "floor", p=0.4, best=0.95)]
+    assert recommended(methods) is methods[0]
+    assert "Warning" in advise(methods, 240)

@@ -141,6 +141,9 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "repeats",
         "hygiene",
         "ensemble",
+        "fine_tuning",
+        "selection",
+        "units",
     }
     assert set(content["methods"][0]) == {
         "name",
@@ -152,6 +155,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "metrics",
         "seconds",
         "versus_best",
+        "versus_references",
         "confusion",
         "curves",
         "mistakes",

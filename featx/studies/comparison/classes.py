@@ -77,10 +77,12 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
         warnings.append(
             "compared from a features file: no raw-pixel reference and no fine-tuned baseline without images"
         )
+    described = units.describe(split.test) | {"groups_per_class": per_class}
     advice = advise(
         methods,
         n_test=len(split.test),
         repeats=repeats,
+        n_units=described["units"],
         fine_tuning=tests.fine_tuning,
         optimism=tests.selection["optimism"],
     )
@@ -91,7 +93,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
         ensemble=ensemble,
         fine_tuning=tests.fine_tuning,
         selection=tests.selection,
-        units=units.describe(split.test) | {"groups_per_class": per_class},
+        units=described,
         seed=seed,
         repeats=repeats,
         warnings=warnings,
@@ -161,7 +163,14 @@ def _score_methods(
 
     best = ranked[0] if ranked else 0
     tests = compare_methods(
-        outcomes, right, best, single, units=units, n_boot=options.n_boot, seed=options.seed
+        outcomes,
+        right,
+        best,
+        single,
+        units=units,
+        n_boot=options.n_boot,
+        seed=options.seed,
+        constant=truth == np.bincount(truth).argmax(),
     )
     return tests, _describe_methods(data, found, metrics, tests)
 

@@ -270,7 +270,9 @@ def _notes(
         ]
         if competing:
             first = max(competing, key=lambda line: line["all"])
-            note += f"; without them {first['name']} has top-1 {first['without']:.3f}, not {first['all']:.3f}"
+            without, with_them = f"{first['without']:.3f}", f"{first['all']:.3f}"
+            note += f"; without them {first['name']} has top-1 {without}, "
+            note += "as with them" if without == with_them else f"not {with_them}"
             after = max(competing, key=lambda line: line["without"])
             if after["without"] > first["without"]:
                 note += f", and {after['name']} is ahead with {after['without']:.3f}"

@@ -62,6 +62,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         units=test_units,
         n_boot=options.n_boot,
         seed=options.seed,
+        constant=np.abs(truth - np.median(truth)),
         sign=-1,
     )
     for i, method in enumerate(methods):
@@ -81,7 +82,8 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if data.dataset is None:
         warnings.append("compared from a features file: no raw-pixel reference without the images")
-    ids = [data.first.ids[i] for i in split.test]
+    ids, described = [data.first.ids[i] for i in split.test], units.describe(split.test)
+    optimism, n_units = tests.selection["optimism"], described["units"]
     result = RegressionComparison(
         dataset={
             "name": data.name,
@@ -91,11 +93,11 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
             "split": split.origin,
         },
         methods=methods,
-        advice=advise_numbers(methods, len(split.test), repeats, optimism=tests.selection["optimism"]),
+        advice=advise_numbers(methods, len(split.test), repeats, n_units=n_units, optimism=optimism),
         seed=options.seed,
         repeats=repeats,
         selection=tests.selection,
-        units=units.describe(split.test),
+        units=described,
         warnings=warnings,
         truth=truth.tolist(),
         predictions=predictions[at].tolist(),

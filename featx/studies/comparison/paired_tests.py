@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.results.methods import GUESSES
 from featx.results.selection import BY_TEST, BY_TRAINING, FineTuningTest
 from featx.studies.comparison.repeats import adjust_p_values
 from featx.studies.evaluation import Outcome
@@ -42,6 +43,7 @@ def compare_methods(
     units: np.ndarray | None,
     n_boot: int,
     seed: int,
+    constant: np.ndarray,
     sign: int = 1,
 ) -> MethodTests:
     """Test every method against the best one and against the references, and fine-tuning against probes.
@@ -62,6 +64,11 @@ def compare_methods(
         Resamples for the optimism of the best method.
     seed : int
         Seed of signs and resamples.
+    constant : ndarray of shape (n,), bool or float
+        Score of the constant answer that suits these test images best: their most frequent class, or their
+        median. A method that has learnt nothing cannot be expected to do better. The majority class of the
+        training images would not do: where labels are random, a class with more training images has fewer
+        test images, and one of five methods was called better in 13 % of simulations, not 5 %.
     sign : {1, -1}
         -1 where a lower score is better.
     """
@@ -86,12 +93,16 @@ def compare_methods(
             if i in competing:
                 test |= adjusted_test(family, place(i), place(best))
     if references:
-        p = compare_with_references(better[competing], better[references], units=units, seed=seed)
+        floors = np.vstack([better[references], constant if sign == 1 else -constant])
+        p = compare_with_references(better[competing], floors, units=units, seed=seed)
         for a, i in enumerate(competing):
-            versus_references[i] = {names[r]: float(p[a, b]) for b, r in enumerate(references)}
+            versus_references[i] = {
+                names[r]: float(max(p[a, b], p[a, -1]) if names[r] in GUESSES else p[a, b])
+                for b, r in enumerate(references)
+            }
     optimism = selection_optimism(better[competing], units=units, n_boot=max(1, n_boot), seed=seed)
     selection = {"methods": len(competing), "optimism": optimism}
-    chosen = _choose_pair(outcomes, scores)
+    chosen = choose_pair(outcomes, scores)
     if chosen is None:
         return MethodTests(versus_best, versus_references, selection, None)
     probe, mode, by = chosen
@@ -131,7 +142,7 @@ def validation_score(curves: dict[str, Any] | None) -> tuple[float, float] | Non
     return max(found, default=None)
 
 
-def _choose_pair(outcomes: Sequence[Outcome], scores: np.ndarray) -> tuple[int, int, str] | None:
+def choose_pair(outcomes: Sequence[Outcome], scores: np.ndarray) -> tuple[int, int, str] | None:
     """Return a probe, a fine-tuned baseline, and what chose them; None where there are not both."""
     modes = [i for i, o in enumerate(outcomes) if o.method.kind == "finetune"]
     tuned = {outcomes[i].method.backbone for i in modes}  # one, that of the best probe in cross-validation

@@ -12,6 +12,7 @@ from PIL import Image
 
 from featx import compare, extract
 from featx.results import ComparisonResult
+from featx.studies import units
 from featx.studies.comparison import data_checks
 
 OPTIONS = {
@@ -146,9 +147,10 @@ def test_from_a_features_file_embeddings_decide_and_it_says_so(data, tmp_path):
 
 
 def test_more_images_than_all_pairs_are_affordable_of_are_not_looked_into(data, monkeypatch, tmp_path):
-    monkeypatch.setattr(data_checks, "MOST_IMAGES", 10)
+    monkeypatch.setattr(units, "MOST_IMAGES", 10)
     result = compare(data, **OPTIONS)
-    assert "leaks and labels were not looked into" in result.findings[0]
+    assert "leaks, copies and labels were not looked into" in result.findings[0]
+    assert result.units["copies"] is None
     assert "Leaks and labels</h2>" not in result.save(tmp_path).read_text(encoding="utf-8")
 
 

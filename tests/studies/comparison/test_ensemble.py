@@ -41,6 +41,10 @@ def test_the_ensemble_is_one_more_method(photos, tmp_path):
         # Without one of two the ensemble is the other one.
         other = members[1 - j]["top1"]
         assert member["adds"]["difference"] == pytest.approx(ensemble.top1 - other)
+        adds = member["adds"]
+        assert adds["p_value"] <= adds["p_adjusted"] <= 1
+        assert adds["low_adjusted"] <= adds["low"] + 1e-9
+        assert adds["high"] - 1e-9 <= adds["high_adjusted"]
     best = max(m["top1"] for m in members)
     assert result.ensemble["versus_best_member"]["difference"] == pytest.approx(ensemble.top1 - best)
     fits = [by_name[m["classifier"], m["backbone"]].seconds["fit"] for m in members]
@@ -49,6 +53,7 @@ def test_the_ensemble_is_one_more_method(photos, tmp_path):
 
     report = result.save(tmp_path / "out").read_text(encoding="utf-8")
     assert "What each backbone adds to the ensemble" in report
+    assert "p-values and intervals are adjusted for all these tests" in report
     content = json.loads((tmp_path / "out" / "results.json").read_text())
     assert content["ensemble"]["best_member"] in TWO
     assert type(result).from_dict(content).ensemble == content["ensemble"]
