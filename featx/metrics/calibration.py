@@ -10,10 +10,10 @@ reject. The possible truths are the accuracies
     f_m - c                 for the upper bound, too: more mistakes than were seen.
 
 For each, answers are simulated with f_m as observed, and it is kept where an error as large as the observed
-one (lower bound) or as small (upper bound), or as few mistakes in all (f_m - c), have a probability of 2.5 % or
-more (a test inversion along lines of possible truths, as in T. J. DiCiccio and J. P. Romano, "Nonparametric
-confidence limits by resampling methods and least favorable families", International Statistical Review 58
-(1990)).
+one (lower bound) or as small (upper bound), or as few mistakes in all (f_m - c), has a probability of 2.5 %
+or more (a test inversion along lines of possible truths, as in T. J. DiCiccio and J. P. Romano,
+"Nonparametric confidence limits by resampling methods and least favorable families", International
+Statistical Review 58 (1990)).
 """
 
 from __future__ import annotations

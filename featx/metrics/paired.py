@@ -128,9 +128,8 @@ def mcnemar_exact(correct_a, correct_b, *, units=None) -> PairedTest:
     d = a.astype(np.int64) - b
     further, as_far = flip_probabilities(sum_by_unit(d, number_units(units, len(d))))
     interval = paired_difference(a, b, units=units)
-    p_value = min(1.0, further + as_far)
     return PairedTest(
-        p_value, interval.value, int((d > 0).sum()), int((d < 0).sum()), interval.low, interval.high
+        further + as_far, interval.value, int((d > 0).sum()), int((d < 0).sum()), interval.low, interval.high
     )
 
 
@@ -197,7 +196,9 @@ def flip_probabilities(sums: np.ndarray) -> tuple[float, float]:
     total = abs(int(sums.sum()))
     if total == 0:
         return float(1 - distribution[middle]), float(distribution[middle])
-    return 2 * float(distribution[middle + total + 1 :].sum()), 2 * float(distribution[middle + total])
+    as_far = 2 * float(distribution[middle + total])
+    # Rounding errors must not make a probability of more than 1.
+    return min(2 * float(distribution[middle + total + 1 :].sum()), max(0.0, 1 - as_far)), min(1.0, as_far)
 
 
 def sign_flip_test(errors_a, errors_b, *, units=None, n_flips: int = 9_999, seed: int = 0) -> DifferenceTest:

@@ -1,10 +1,20 @@
 """Compare all pairs of methods on the same test images at once, by the largest statistic (max-T).
 
 Any of the pairs might show a difference by chance. Holm's adjustment takes no account of how alike the
-methods are and of how few p-values a small number of disagreements can have: of equally good methods it found
-some difference in 0 to 2.3 % of simulated comparisons where 5 % were allowed. The max-T method takes the
+methods are, nor of how few p-values a small number of disagreements can have. The max-T method takes the
 distribution of the largest statistic over all pairs from the same random signs for all of them, and so it
-uses both.
+uses both. How often it found some difference among equally good methods, in 300 simulated comparisons where
+5 % were allowed (``python tests/benchmarks/bench_null.py --only families``):
+
+=======================================  ======  ======
+images                                   Holm    max-T
+=======================================  ======  ======
+12 methods, 250 images, accuracy 0.95    0.3 %   3.7 %
+12 methods, 1000 images, accuracy 0.9    1.7 %   3.7 %
+5 methods, 1000 images, accuracy 0.9     1.7 %   3.3 %
+5 methods, 50 groups of 5                3.7 %   6.0 %
+5 methods, 25 groups of 20               0.3 %   4.7 %
+=======================================  ======  ======
 
 With d_u the difference of a pair in unit u (an image, where there are no units), the statistic of a pair is
 
@@ -114,14 +124,16 @@ def compare_pairs(
     drawn = np.abs(drawn)
     if x.dtype == bool:
         exact = [sum(flip_probabilities(sums[i] - sums[j])) for i, j in zip(*upper, strict=True)]
-        p_value[upper] = np.minimum(1.0, exact)
+        p_value[upper] = exact
     else:
         p_value[upper] = _shares_above(drawn, found)
     p_adjusted[upper] = np.maximum(p_value[upper], step_down(found, drawn))
     p_value.T[upper], p_adjusted.T[upper] = p_value[upper], p_adjusted[upper]
     critical = quantile
     if len(found):
-        critical = max(critical, float(np.quantile(drawn.max(axis=1), level, method="higher")))
+        # A statistic equal to it is not above it, whatever rounding makes of the bounds.
+        largest = float(np.quantile(drawn.max(axis=1), level, method="higher"))
+        critical = max(critical, largest * (1 + 1e-6))
     describe = _describe_answers if x.dtype == bool else _describe_numbers
     low[upper], high[upper], detectable[upper] = describe(x, sums, sizes, upper, critical)
     low.T[upper], high.T[upper], detectable.T[upper] = -high[upper], -low[upper], detectable[upper]

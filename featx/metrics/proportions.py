@@ -9,6 +9,24 @@ number of images*, that of the independent images on which a plain share would h
 then the same interval with this number in place of n (E. L. Korn and B. I. Graubard, "Confidence intervals
 for proportions with small expected number of positive counts estimated from survey data", Survey Methodology
 24 (1998)).
+
+How often 95 % intervals of top-1 hold the true accuracy p, in 500 simulated samples; "blind" takes the images
+of a group for independent (``python tests/benchmarks/bench_null.py --only proportions``):
+
+=========================================  =======  =======  =======  ========
+images                                     p = 0.5  p = 0.8  p = 0.9  p = 0.95
+=========================================  =======  =======  =======  ========
+50 groups of 5, correlation 0.5, blind     74.2 %   78.2 %   79.8 %   80.6 %
+50 groups of 5, correlation 0.5            97.0 %   97.2 %   97.4 %   97.6 %
+25 groups of 20, correlation 0.9, blind    33.4 %   39.6 %   43.2 %   37.4 %
+25 groups of 20, correlation 0.9           96.6 %   98.6 %   97.8 %   99.2 %
+60 unequal groups, correlation 0.5, blind  62.0 %   66.4 %   72.4 %   71.2 %
+60 unequal groups, correlation 0.5         95.8 %   95.2 %   97.2 %   99.0 %
+=========================================  =======  =======  =======  ========
+
+Korn and Graubard's interval as published, whose variance rests on the few groups with a mistake, held p =
+0.95 in 92 %, 76 % and 92 % of such samples, and in 70 % where four of 40 groups had most of the images; hence
+the additional unit in `effective_size`.
 """
 
 from __future__ import annotations

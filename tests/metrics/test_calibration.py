@@ -40,6 +40,6 @@ def test_where_all_is_right_mistakes_are_possible():
 
 @pytest.mark.parametrize(("skill", "certainty", "n"), [(2.0, 1.0, 60), (3.0, 3.0, 60), (3.0, 3.0, 250)])
 def test_the_interval_holds_the_true_error(skill, certainty, n):
-    rates = simulated_scores.classes(np.ones(n, int), 2, skill, 120, certainty=certainty)
+    rates = simulated_scores.classes(np.ones(n, int), 2, skill, 80, certainty=certainty)
     assert rates["calibration_error"] >= 0.925
     assert rates["log_loss"] >= 0.92

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import simulated_scores
 from sklearn import metrics as sk
 
 from featx.errors import InputError
@@ -124,6 +125,49 @@ def test_a_method_without_a_mistake_is_not_held_to_be_infallible():
     wrong = score(y, np.eye(2)[y] * 0.8 + 0.1, 1 - y)["top1"]
     assert wrong.value == wrong.low == 0
     assert wrong.high == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
+def test_no_interval_has_zero_width_where_all_is_right():
+    y = np.arange(50) % 5
+    found = score(y, np.eye(5)[y] * 0.95 + 0.01, y)
+    for name, interval in found.items():
+        assert interval.low <= interval.value <= interval.high, name
+        assert interval.high - interval.low > 0.01, name
+    # Where classes have ten images each, the mean of their recalls is a share of 50.
+    assert found["balanced_accuracy"].low == pytest.approx(0.025 ** (1 / 50))
+    uneven = np.repeat([0, 1], [48, 2])
+    assert score(uneven, np.eye(2)[uneven], uneven)["balanced_accuracy"].low < 0.65
+
+
+def test_the_value_does_not_depend_on_the_resamples():
+    data = answers(157, 7)
+    plain, drawn = score(*data, n_boot=0), score(*data, n_boot=20)
+    assert {name: i.value for name, i in plain.items()} == {name: i.value for name, i in drawn.items()}
+
+
+def test_copies_of_the_images_hardly_change_the_intervals_if_they_are_units():
+    y, p, predicted = answers(80)
+    once = score(y, p, predicted)
+    six = [np.repeat(x, 6, axis=0) for x in (y, p, predicted)]
+    known, blind = score(*six, units=np.repeat(np.arange(80), 6)), score(*six)
+    for name in METRICS:
+        width = once[name].high - once[name].low
+        assert known[name].high - known[name].low == pytest.approx(width, rel=0.2), name
+        assert blind[name].high - blind[name].low < 0.7 * width, name
+
+
+def test_a_single_unit_leaves_little_to_say():
+    y, p, predicted = answers(12)
+    found = score(y, p, predicted, units=np.zeros(12, int))
+    assert (found["top1"].low, found["top1"].high) == (0, 1)
+    assert np.isnan(found["macro_f1"].low)
+
+
+@pytest.mark.parametrize(("groups", "of", "icc"), [(50, 5, 0.5), (25, 8, 0.9)])
+def test_the_intervals_hold_the_true_scores_of_grouped_images(groups, of, icc):
+    rates = simulated_scores.classes(np.full(groups, of), 3, 2.0, 50, icc=icc)
+    assert min(rates.values()) >= 0.9
+    assert np.mean(list(rates.values())) >= 0.93
 
 
 def test_the_same_seed_gives_the_same_intervals():

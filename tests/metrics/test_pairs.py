@@ -127,11 +127,11 @@ def test_the_detectable_difference_is_shown_four_times_in_five():
 
 
 def test_among_equal_methods_some_are_told_apart_at_the_level():
-    rates = simulated_scores.family(5, np.ones(250, int), 0.9, 0.0, 300)
+    rates = simulated_scores.family(5, np.ones(250, int), 0.9, 0.0, 200)
     assert rates["Holm"] <= rates["max-T"] <= 0.085
     assert rates["intervals"] <= 0.085
-    assert simulated_scores.family(5, np.full(25, 20), 0.8, 0.9, 100)["max-T"] <= 0.1
-    assert simulated_scores.references(6, 3, np.ones(200, int), 0.0, 200) <= 0.09
+    assert simulated_scores.family(5, np.full(25, 20), 0.8, 0.9, 60)["max-T"] <= 0.1
+    assert simulated_scores.references(6, 3, np.ones(200, int), 0.0, 120) <= 0.09
 
 
 def test_a_method_better_than_a_reference_is_found_and_one_that_is_worse_is_not():
@@ -164,7 +164,7 @@ def test_options_out_of_range_are_refused():
 
 @pytest.mark.parametrize(("methods", "images"), [(3, 100), (9, 250)])
 def test_the_excess_of_the_best_of_equal_methods_is_estimated(methods, images):
-    true, estimated = simulated_scores.optimism(methods, images, 0.9, 250)
+    true, estimated = simulated_scores.optimism(methods, images, 0.9, 150)
     assert estimated == pytest.approx(true, rel=0.15)
 
 

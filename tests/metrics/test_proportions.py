@@ -92,7 +92,7 @@ def test_what_is_no_share_is_refused(x, options, message):
 
 @pytest.mark.parametrize(("n", "p"), [(50, 0.94), (100, 0.97), (250, 0.99)])
 def test_near_1_the_interval_holds_the_truth(n, p):
-    covered, above, _ = simulated_scores.proportions(np.ones(n, int), p, 0.0, 600)
+    covered, above, _ = simulated_scores.proportions(np.ones(n, int), p, 0.0, 400)
     assert covered >= 0.94
     assert above <= 0.04
 
@@ -100,8 +100,8 @@ def test_near_1_the_interval_holds_the_truth(n, p):
 @pytest.mark.parametrize(("groups", "of", "icc"), [(50, 5, 0.5), (25, 20, 0.9)])
 def test_with_groups_the_interval_holds_the_truth_and_without_it_does_not(groups, of, icc):
     sizes = np.full(groups, of)
-    assert simulated_scores.proportions(sizes, 0.9, icc, 500)[0] >= 0.94
-    assert simulated_scores.proportions(sizes, 0.9, icc, 300, units=None)[0] < 0.88
+    assert simulated_scores.proportions(sizes, 0.9, icc, 300)[0] >= 0.94
+    assert simulated_scores.proportions(sizes, 0.9, icc, 150, units=None)[0] < 0.88
 
 
 def test_a_score_has_as_many_effective_images_as_its_variance_says():

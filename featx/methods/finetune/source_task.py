@@ -70,7 +70,6 @@ def forgetting(
     labels: Any = None,
     *,
     batch_size: int = 32,
-    seed: int = 0,
 ) -> Forgetting:
     """Measure what fine-tuning has forgotten of the source task.
 
@@ -87,13 +86,11 @@ def forgetting(
         pretrained network is measured.
     batch_size : int, default=32
         Images per forward pass; does not change the result.
-    seed : int, default=0
-        Seed of the bootstrap.
 
     Returns
     -------
     Forgetting
-        Accuracies with 95 % percentile bootstrap intervals over the images.
+        Accuracies with exact 95 % intervals over the images.
 
     Raises
     ------
