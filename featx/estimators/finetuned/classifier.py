@@ -52,13 +52,14 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.methods.finetune.Recipe`; None is the value of
         `featx.methods.finetune.default_recipe` for the mode and the number of training images. A given
-        `lr_backbone` is used without a search. Mode ``"head"`` ignores `lr_backbone`, `unfreeze` and
-        `augment`. The other modes first train a head, always with the defaults of ``"head"``.
+        `lr_backbone` is used without a search. In the modes that train layers, given `epochs` are all run
+        unless `patience` is given, too. Mode ``"head"`` ignores `lr_backbone`, `unfreeze` and `augment`. The
+        other modes first train a head, always with the defaults of ``"head"``.
     recipe : dict, optional
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
         Set `validation_fraction` of the images aside, class by class; keep the epoch that is best on them and
-        stop after `patience` epochs without a better one; then train again on all images up to that epoch,
+        stop after `patience` epochs without a better one; then train again on all images for as many epochs,
         unless ``recipe={"refit": False}``. If False, or if every class has a single image, all images are
         trained on for all epochs and the last epoch is kept.
     validation_fraction : float, default=0.2
@@ -91,8 +92,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs of the last fit.
     best_epoch_ : int
-        The epoch whose weights were kept, or up to which all images were trained on; 0 is the start of the
-        training.
+        The epoch whose weights were kept, and the number of epochs of the training on all images; 0 is the
+        start of the training.
     history_ : list of dict
         One entry per epoch of the last fit, with validation: see `featx.methods.finetune.FineTuned`.
     refit_history_ : list of dict
@@ -114,8 +115,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     other modes send every image through the network and back in every epoch, every fold and for every
     candidate of a search: tens of milliseconds per image and epoch with MobileNetV2 on two cores, so minutes
     per fit. (``"last"`` runs the frozen part once without augmentation, and k times with
-    ``recipe={"views": k}``.) Short trainings with three rates come first, at up to three fifths of the cost
-    of the main training; a given `lr_backbone` saves them.
+    ``recipe={"views": k}``.) The main training is run with two rates, of which the better one counts; a given
+    `lr_backbone` saves the other. The training on all images comes last, at five quarters of the cost of a
+    main training; ``recipe={"refit": False}`` saves it.
 
     *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. The others pay off if the
     images are unlike those of the pretraining and there are more than a few dozen per class. They train the
@@ -336,6 +338,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         given = {name: getattr(self, name) for name in _RECIPE if getattr(self, name) is not None}
         if self.lr_backbone is not None:
             given["lr_search"] = ()
+        if self.epochs is not None and self.patience is None and self.mode != "head":
+            given["patience"] = self.epochs  # what is asked for is run to the end of its schedule
         if self.warm_start:
             given["refit"] = False
         further = dict(self.recipe or {})

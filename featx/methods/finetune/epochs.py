@@ -17,14 +17,13 @@ from torch.nn import functional as F
 from featx.forks import uninterrupted
 from featx.methods.finetune.activations import Activations, Parts, store_activations
 from featx.methods.finetune.batches import View, decode_batches, decoding_threads, plain_view, random_view
+from featx.methods.finetune.best_epoch import BestEpoch, is_shown_worse, tempered_losses
 from featx.methods.finetune.freezing import parameter_groups
 from featx.methods.finetune.head import (
-    BestEpoch,
     Head,
     history_entry,
     loss_and_accuracy,
     schedule,
-    tempered_loss,
 )
 from featx.methods.finetune.memory import free_device_memory, out_of_memory_error
 from featx.methods.finetune.recipe import Recipe
@@ -53,9 +52,9 @@ def _stored_parts(stored: Activations, rows: np.ndarray, device: torch.device, a
     return stored.get(rows[at], device)
 
 
-def _score(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float, float]:
-    """Return loss, accuracy, and the loss at the best temperature, by which epochs are compared."""
-    return *loss_and_accuracy(logits, labels), tempered_loss(logits, labels)
+def _score(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float, np.ndarray]:
+    """Return loss, accuracy, and each row's loss at the best temperature, by which epochs are compared."""
+    return *loss_and_accuracy(logits, labels), tempered_losses(logits, labels)
 
 
 class NetworkTraining:
@@ -76,15 +75,17 @@ class NetworkTraining:
         the same layers on the same images; this training adds to them.
     replay : Replay, optional
         Adds the gradient of the proxy images.
-    until : int, optional
-        End after this epoch of the recipe's schedule.
+    phase : {"network", "refit"}
+        What the entries of the history are said to be of.
 
     Attributes
     ----------
     history, notes
         As in `FineTuned`.
+    is_finite : bool
+        False if the training ended because its loss was no longer finite.
     best : BestEpoch
-        The epoch whose weights were kept.
+        The epoch whose weights were kept: the last, or the best if that is shown to be better.
     forwarded : int
         Images sent through the network.
     """
@@ -99,13 +100,12 @@ class NetworkTraining:
         progress: Callable[[dict[str, Any]], object] | None,
         stored: dict[int, Activations | None],
         replay: Replay | None = None,
-        until: int | None = None,
+        phase: str = "network",
     ):
         assert data.images is not None
         self.network, self.head, self.data, self.recipe = network, head, data, recipe
         self.images, self.seed, self.progress = data.images, seed, progress
-        self.until = recipe.epochs if until is None else until
-        self.phase = "network" if until is None else "refit"
+        self.phase = phase
         self.notes: list[str] = []
         self.stored = stored
         blocks = network.blocks(recipe.mode, recipe.unfreeze)
@@ -139,8 +139,10 @@ class NetworkTraining:
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = network.arithmetic.scaler()
         self.best = BestEpoch(self.parameters)
+        self._best_losses: np.ndarray | None = None  # of the validation images
         self.history: list[dict[str, Any]] = []
         self.forwarded = 0
+        self.is_finite = True
         self.step = 0
         self.n_steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
         self.part = recipe.batch_size  # images per part of a batch; halved when memory runs out
@@ -153,7 +155,7 @@ class NetworkTraining:
         self._start()
         val = self._store(0, data.val, plain_view(self.network.preprocessing))
         with ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool:
-            for epoch in range(1, self.until + 1):
+            for epoch in range(1, recipe.epochs + 1):
                 began = time.perf_counter()
                 if recipe.mode == "gradual":
                     self._unfreeze(epoch * recipe.unfreeze)
@@ -164,12 +166,17 @@ class NetworkTraining:
                 try:
                     fitted = self._fit(order, number, fit, pool)
                 except _Diverged:
+                    self.is_finite = False
                     self.notes.append(
                         f"stopped in epoch {epoch} of {recipe.epochs}: the loss was no longer finite; lower "
                         "lr_backbone or lr_head"
                     )
                     break
-                better = self._validate_epoch(epoch, fitted, val, began)
+                with nullcontext() if self.average is None else self.average.applied():
+                    validated = self._validate(val)
+                    better = self._record(epoch, fitted, validated, began)
+                    if epoch == recipe.epochs and validated[2] is not None and not better:
+                        self._prefer_last(epoch, validated[2])
                 settled = recipe.mode != "gradual" or self.unfrozen == self.n_blocks
                 if not better and settled and epoch - self.best.epoch >= recipe.patience:
                     if epoch < recipe.epochs:
@@ -184,6 +191,11 @@ class NetworkTraining:
             self.notes.append(
                 "no epoch improved on the frozen network with its new head, which was therefore kept"
             )
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """Return the entry of the history of the epoch whose weights were kept."""
+        return next(entry for entry in self.history if entry["epoch"] == self.best.epoch)
 
     def _start(self) -> None:
         """Record epoch 0, the start of the training: the head on the frozen embeddings."""
@@ -202,15 +214,26 @@ class NetworkTraining:
             if self.replay is not None:
                 self.replay.update_layers()
 
-    def _validate_epoch(self, epoch: int, fitted: tuple, val: Activations | None, began: float) -> bool:
-        """Validate the weights, or their moving average if there is one; keep them if they are better."""
-        with nullcontext() if self.average is None else self.average.applied():
-            return self._record(epoch, fitted, self._validate(val), began)
+    def _prefer_last(self, epoch: int, losses: np.ndarray) -> None:
+        """Keep the end of the schedule unless an earlier epoch is shown to be better.
+
+        The lowest of many noisy losses is low by chance, too, and most so with few validation images; the
+        end of the schedule, where the rate has come to zero, is the epoch that needs no such choice. Breiman
+        et al. (*Classification and Regression Trees*, 1984, section 3.4.3) allow one standard error; two, as
+        the best of all epochs is compared, of the paired difference.
+        """
+        assert self._best_losses is not None
+        if not is_shown_worse(losses, self._best_losses):
+            self.best.keep(epoch)
 
     def _record(self, epoch: int, fitted: tuple, validated: tuple, began: float) -> bool:
+        """Add an epoch to the history, and keep its weights if they are the best so far."""
         entry = history_entry(epoch, self.phase, fitted, validated, began)
-        entry["val_tempered_loss"] = validated[2]
-        better = self.best.update(epoch, validated[2])
+        losses = validated[2]
+        entry["val_tempered_loss"] = None if losses is None else float(losses.mean())
+        better = self.best.update(epoch, entry["val_tempered_loss"])
+        if better:
+            self._best_losses = losses
         self.history.append(entry)
         if self.progress is not None:
             self.progress(entry)
@@ -324,7 +347,8 @@ class NetworkTraining:
     # Validation, and the outputs of the frozen part
 
     @torch.no_grad()
-    def _validate(self, stored: Activations | None) -> tuple[float | None, float | None, float | None]:
+    def _validate(self, stored: Activations | None) -> tuple[float | None, float | None, np.ndarray | None]:
+        """Score the weights, or their moving average where it is applied, on the validation images."""
         val, size = self.data.val, self.recipe.batch_size
         if not len(val):
             return None, None, None

@@ -32,9 +32,10 @@ class FineTuned:
         or mixed images if the recipe says so. All modes but ``head`` begin with epoch 0: the frozen network
         with the head trained on its embeddings.
     best_epoch : int
-        The epoch whose weights were kept, or to which the refit has trained: that of the lowest ``val_loss``
-        in mode ``head``, else of the lowest ``val_tempered_loss``, the loss at the best temperature (see
-        `head.tempered_loss`).
+        The epoch whose weights were kept; the refit has as many epochs. In mode ``head`` that of the lowest
+        ``val_loss``. In the other modes the last one, at the end of the schedule, unless an epoch
+        before it has a ``val_tempered_loss`` (the loss at the best temperature, see `tempered_losses` in
+        `featx.methods.finetune.best_epoch`) that is lower by more than two standard errors.
     head_history : list of dict
         The epochs of the head's own training; for mode ``"head"`` the same as `history`.
     seconds : float

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from featx.forks import fresh_in_child
-from featx.methods.finetune.freezing import restore, snapshot
+from featx.methods.finetune.best_epoch import BestEpoch
+from featx.methods.finetune.freezing import restore
 from featx.methods.finetune.recipe import Recipe
 
 #: Rows standardised and scored at a time; bounds the memory for large sets.
@@ -158,57 +158,6 @@ def history_entry(
     }
 
 
-def tempered_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the lowest cross-entropy over temperatures of at least 1, one for all logits.
-
-    With more training a network gets more confident, also in its mistakes: the loss rises while the accuracy
-    improves, and the plain loss would choose the frozen network of the start. A fitted temperature removes
-    this effect (Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2). Temperatures
-    below 1 would make all epochs equal that classify every image correctly.
-    """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    z, y = logits.double().cpu().numpy(), labels.cpu().numpy()
-    if not np.isfinite(z).all():
-        return math.nan
-    rows = np.arange(len(y))
-
-    def loss(log_temperature: float) -> float:
-        return -float(log_softmax(z * math.exp(-log_temperature), axis=1)[rows, y].mean())
-
-    found = minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-3})
-    return min(float(found.fun), loss(0.0))
-
-
-@dataclass
-class BestEpoch:
-    """Keep the weights of the epoch with the lowest validation loss.
-
-    Accuracy on a hundred validation images has steps of a per cent and many ties; the loss separates epochs
-    better and makes for calibrated probabilities. Of equal epochs the earlier is kept. Without a validation
-    part the latest epoch is the best.
-    """
-
-    parameters: list[nn.Parameter]
-    epoch: int = -1
-    loss: float = math.inf
-    values: list[torch.Tensor] | None = None
-
-    def update(self, epoch: int, loss: float | None) -> bool:
-        """Keep the current weights if the epoch is better; return whether it was."""
-        if self.values is not None and loss is not None and not loss < self.loss:
-            return False
-        self.epoch, self.loss = epoch, math.inf if loss is None else loss
-        self.values = snapshot(self.parameters)
-        return True
-
-    def restore(self) -> None:
-        """Give the parameters the values of the best epoch."""
-        if self.values is not None:
-            restore(self.parameters, self.values)
-
-
 _training = fresh_in_child(threading.Lock())
 _trainings = 0
 _threads_before = 1
@@ -248,13 +197,13 @@ def train_head(
     device: torch.device,
     seed: int,
     start: Head | None = None,
-    until: int | None = None,
+    phase: str = "head",
 ) -> tuple[Head, list[dict[str, Any]], int]:
     """Train a head with SGD on frozen embeddings; return it, its history and its best epoch.
 
     Parameters as in `fine_tune`; `recipe` is of mode ``"head"``. With `start`, which is not changed, the
-    training continues from that head, and the history begins with epoch 0, which is `start` itself. With
-    `until` the training ends after that epoch of the recipe's schedule.
+    training continues from that head, and the history begins with epoch 0, which is `start` itself.
+    `phase` stands in its entries.
     """
     if start is None:
         head = Head.for_embeddings(embeddings[train_idx], n_classes).to(device)
@@ -282,8 +231,6 @@ def train_head(
     step = 0
     began = time.perf_counter()
 
-    phase = "head" if until is None else "refit"
-
     def record(epoch: int, fitted: tuple[float, float]) -> bool:
         val = loss_and_accuracy(head.logits(embeddings[val_idx]), y_val) if len(val_idx) else (None, None)
         history.append(history_entry(epoch, phase, fitted, val, began))
@@ -291,7 +238,7 @@ def train_head(
 
     if start is not None:
         record(0, loss_and_accuracy(head.logits(embeddings[train_idx]), y_train))
-    for epoch in range(1, (recipe.epochs if until is None else until) + 1):
+    for epoch in range(1, recipe.epochs + 1):
         began = time.perf_counter()
         order = rng.permutation(len(train_idx))
         total_loss, right = 0.0, 0

@@ -1,4 +1,4 @@
-"""Search the learning rate of the pretrained layers, by a short training with each candidate."""
+"""Search the learning rate of the pretrained layers, by a training with each candidate."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def search_rates(
     seed: int,
     stored: dict[int, Activations | None],
     replay: Replay | None = None,
-) -> tuple[Recipe, list[dict[str, Any]], int]:
-    """Choose one of ``recipe.lr_search`` by the tempered validation loss of short trainings.
+) -> tuple[Recipe, list[dict[str, Any]], int, NetworkTraining | None]:
+    """Choose one of ``recipe.lr_search`` by the tempered validation loss at the end of a training with each.
 
     The parameters are those of `NetworkTraining`. Every training starts from the same values, which are
     restored at the end, and sees the images in the same order.
@@ -40,32 +40,36 @@ def search_rates(
         The entries of `FineTuned.search`, with ``val_tempered_loss`` and ``epochs``; None where it diverged.
     forwarded : int
         Images sent through the network.
+    whole : NetworkTraining or None
+        The training with the best rate if it was a training of all epochs, which need not be run again.
     """
     start = list(network.module.parameters())
     values = snapshot(start)
     epochs = min(recipe.search_epochs, recipe.epochs)
-    short = replace(recipe, epochs=epochs, patience=epochs)
+    is_whole = epochs == recipe.epochs
     trials: list[dict[str, Any]] = []
-    forwarded = 0
+    forwarded, lowest = 0, math.inf
+    chosen: Recipe | None = None
+    whole: NetworkTraining | None = None
     for rate in recipe.lr_search:
         began = time.perf_counter()
-        trial = replace(short, lr_backbone=rate)
+        with_rate = replace(recipe, lr_backbone=rate)
+        trial = with_rate if is_whole else replace(with_rate, epochs=epochs, patience=epochs)
         run = NetworkTraining(network, copy.deepcopy(head), data, trial, seed, None, stored, replay)
         run.train()
         forwarded += run.forwarded
         restore(start, values)
-        trained = [entry for entry in run.history[1:] if math.isfinite(entry["val_tempered_loss"])]
-        best = min(trained, key=lambda entry: entry["val_tempered_loss"], default={})
+        end = run.kept if is_whole else run.history[-1]
+        loss = end["val_tempered_loss"] if run.is_finite else None
+        if loss is not None and loss < lowest:
+            lowest, chosen, whole = loss, with_rate, run if is_whole else None
+        reached = {} if loss is None else end
         trials.append(
             {
                 "lr_backbone": rate,
                 "epochs": epochs,
-                **{key: best.get(key) for key in ("val_loss", "val_accuracy", "val_tempered_loss")},
+                **{key: reached.get(key) for key in ("val_loss", "val_accuracy", "val_tempered_loss")},
                 "seconds": time.perf_counter() - began,
             }
         )
-    finished = [trial for trial in trials if trial["val_tempered_loss"] is not None]
-    if not finished:
-        return recipe, trials, forwarded
-    chosen = min(finished, key=lambda trial: trial["val_tempered_loss"])
-    return replace(recipe, lr_backbone=chosen["lr_backbone"]), trials, forwarded
+    return chosen or recipe, trials, forwarded, whole

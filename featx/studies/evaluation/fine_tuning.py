@@ -26,7 +26,7 @@ class TuningSetup:
     net: Any
     images: Sequence[Any]  # one for each row
     device: str
-    epochs: int | None = None  # in place of the recipe's
+    epochs: int | None = None  # in place of the recipe's; all of them are run
     #: Whether images are cropped and flipped at random; None: as the recipe says. If it is given, no learning
     #: rate is searched for: a few validation images cannot tell which rate is better.
     augment: bool | None = None
@@ -42,7 +42,7 @@ class TuningSetup:
         if mode == "head":
             return recipe
         if self.epochs is not None:
-            recipe = replace(recipe, epochs=self.epochs)
+            recipe = replace(recipe, epochs=self.epochs, patience=self.epochs)
         return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
 
     def omissions(self, mode: str) -> tuple[str, ...]:

@@ -250,6 +250,20 @@ def test_early_stopping_sets_a_stratified_part_aside(images):
     assert all(entry["val_loss"] is None for entry in run.history_)
 
 
+def test_epochs_that_are_asked_for_are_run_to_the_end_of_their_schedule():
+    assert classifier("full", epochs=50)._recipe(20).patience == 50
+    assert classifier("full", epochs=50, patience=4)._recipe(20).patience == 4
+    assert classifier("head", epochs=50)._recipe(20).patience == classifier("head")._recipe(20).patience
+
+
+def test_all_images_are_trained_on_once_the_validation_has_chosen(images):
+    model = classifier(validation_fraction=0.3).fit(*images)
+    assert [entry["epoch"] for entry in model.refit_history_] == list(range(1, model.best_epoch_ + 1))
+    assert any("on all 30" in note for note in model.notes_)
+    for kept in (classifier(recipe={"refit": False}), classifier(early_stopping=False, epochs=3)):
+        assert kept.fit(*images).refit_history_ == []
+
+
 def test_single_images_train_without_a_validation_part_and_say_so(images):
     with pytest.warns(UserWarning, match="single image"):
         model = classifier(epochs=3).fit(images[0][::10], images[1][::10])
@@ -332,6 +346,15 @@ def test_what_was_set_aside_is_not_trained_on_by_a_warm_start(images, monkeypatc
     model = classifier(epochs=2, warm_start=True, random_state=None).fit(*images)
     model.fit(*images)
     np.testing.assert_array_equal(parts[0][1], parts[1][1])
+    assert model.refit_history_ == []
+
+
+def test_a_warm_start_after_a_training_on_all_images_sets_none_aside(images):
+    model = classifier(epochs=2).fit(*images)
+    assert model.refit_history_
+    model.set_params(warm_start=True).fit(*images)
+    assert [entry["val_loss"] for entry in model.history_] == [None] * 3
+    assert any("no image was set aside" in note for note in model.notes_)
 
 
 def test_a_warm_start_from_head_to_layers_and_not_back(images):
@@ -460,7 +483,7 @@ def test_it_votes_beside_a_pipeline_and_is_calibrated(images):
 def test_verbose_tells_of_every_epoch_on_standard_error(images, capsys):
     model = classifier("last", epochs=2, verbose=True).fit(*images)
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
-    assert len(told) == len(model.history_)
+    assert len(told) == len(model.history_) + len(model.refit_history_)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         classifier(epochs=1).fit(*images)

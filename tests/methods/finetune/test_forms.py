@@ -204,7 +204,7 @@ def test_the_averaged_weights_are_what_is_validated_and_kept(tiny, stripes):
     images, labels = stripes
     proba = averaged.predict_proba([images[i] for i in VAL])
     loss = -np.log(proba[np.arange(len(VAL)), labels[VAL]]).mean()
-    assert loss == pytest.approx(min(entry["val_loss"] for entry in averaged.history), rel=1e-3)
+    assert loss == pytest.approx(averaged.best["val_loss"], rel=1e-3)
 
 
 # Mixup
@@ -304,7 +304,7 @@ def test_the_search_takes_the_rate_whose_short_training_validates_best(tiny, str
     alone = tune(
         tiny, stripes, replace(how, lr_search=(), lr_backbone=0.05, epochs=2, patience=2), val_idx=VAL
     )
-    assert losses[1] == pytest.approx(min(e["val_loss"] for e in alone.history[1:]), rel=1e-6)
+    assert losses[1] == pytest.approx(alone.history[-1]["val_loss"], rel=1e-6)  # at the end of the schedule
 
 
 def test_the_search_leaves_no_trace_in_the_training_after_it(tiny, stripes):
@@ -312,7 +312,27 @@ def test_the_search_leaves_no_trace_in_the_training_after_it(tiny, stripes):
     direct = tune(tiny, stripes, how, val_idx=VAL)
     searched = tune(tiny, stripes, replace(how, lr_search=(0.05,)), val_idx=VAL)
     assert [e["val_loss"] for e in searched.history] == [e["val_loss"] for e in direct.history]
-    assert searched.images_forwarded > direct.images_forwarded
+    assert searched.images_forwarded == direct.images_forwarded  # the best training of a search counts
+    short = tune(tiny, stripes, replace(how, lr_search=(0.05,), search_epochs=1), val_idx=VAL)
+    assert [e["val_loss"] for e in short.history] == [e["val_loss"] for e in direct.history]
+    assert short.images_forwarded > direct.images_forwarded
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_best_training_of_a_search_is_the_result_as_if_it_had_run_alone(tiny, stripes, refit):
+    start = tune(tiny, stripes, recipe("head", epochs=1))
+    how = recipe("full", lr_backbone=0.05, refit=refit)
+    options = {"val_idx": VAL, "start_from": start}
+    direct = tune(tiny, stripes, how, **options)
+    told = []
+    searched = tune(
+        tiny, stripes, replace(how, lr_search=(0.05, 1e-7), search_epochs=9), progress=told.append, **options
+    )
+    assert searched.recipe.lr_backbone == 0.05
+    assert told == searched.history + searched.refit_history
+    assert direct.best_epoch == searched.best_epoch > 0
+    images = [stripes[0][i] for i in VAL]
+    np.testing.assert_array_equal(searched.predict_proba(images), direct.predict_proba(images))
 
 
 def test_without_validation_images_there_is_no_search(tiny, stripes):

@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from featx.methods.finetune import default_recipe
-from featx.methods.finetune.head import BestEpoch, Head, schedule, tempered_loss, train_head
+from featx.methods.finetune.head import Head, schedule, train_head
 
 CPU = torch.device("cpu")
 
@@ -105,33 +105,3 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert all(a >= b for a, b in pairwise(rates[9:]))
     assert rates[-1] < 0.001
     assert schedule(0, 1) == 1
-
-
-def test_best_keeps_the_earlier_of_equals_and_never_nan_and_the_latest_without_validation():
-    weight = torch.nn.Parameter(torch.zeros(1))
-    best = BestEpoch([weight])
-    for epoch, loss in enumerate([2.0, 1.0, 1.0, float("nan"), 3.0]):
-        with torch.no_grad():
-            weight.fill_(epoch)
-        best.update(epoch, loss)
-    best.restore()
-    assert (best.epoch, weight.item()) == (1, 1)
-    best = BestEpoch([weight])
-    assert [best.update(epoch, None) for epoch in range(3)] == [True] * 3
-    assert best.epoch == 2
-
-
-def test_the_tempered_loss_is_the_least_over_temperatures():
-    rng = np.random.default_rng(0)
-    y = torch.from_numpy(rng.integers(0, 3, 80))
-    logits = 9 * (torch.from_numpy(rng.normal(size=(80, 3))) + torch.nn.functional.one_hot(y, 3))
-    grid = np.exp(np.linspace(0, 5, 8001))
-    slow = min(torch.nn.functional.cross_entropy(logits / t, y).item() for t in grid)
-    found = tempered_loss(logits, y)
-    assert found == pytest.approx(slow, rel=1e-5)
-    assert found < 0.8 * torch.nn.functional.cross_entropy(logits, y).item()
-    # Being too sure does not count; being less sure than one might be does.
-    assert tempered_loss(4 * logits, y) == pytest.approx(found, rel=1e-5)
-    modest = torch.nn.functional.cross_entropy(logits / 90, y).item()
-    assert tempered_loss(logits / 90, y) == pytest.approx(modest)
-    assert np.isnan(tempered_loss(logits * np.inf, y))

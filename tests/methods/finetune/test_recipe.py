@@ -17,10 +17,28 @@ def test_every_mode_has_a_title_and_a_default_that_survives_json():
 def test_small_sets_get_more_epochs_and_smaller_batches_within_bounds():
     epochs = [default_recipe("full", n).epochs for n in (10, 100, 576, 2_000, 1_000_000)]
     assert epochs == sorted(epochs, reverse=True)
-    short, long = default_recipe("full", 2_000), default_recipe("full", 10)
-    assert short.patience == short.epochs  # the end of the cosine is always reached
-    assert long.patience < long.epochs
-    assert (epochs[0], epochs[-1]) == (30, 5)
+    for recipe in (default_recipe("full", 2_000), default_recipe("last", 10)):
+        assert recipe.patience == recipe.epochs  # the end of the cosine is always reached
+
+
+def test_small_sets_are_trained_for_all_epochs_with_each_rate_and_large_ones_for_fewer():
+    for n in (10, 100, 576, 1_000, 10_000):
+        recipe = default_recipe("full", n)
+        assert (recipe.search_epochs == recipe.epochs) == (n <= 576)
+    assert default_recipe("full", 1_000).search_epochs == 2
+    assert recipe.search_epochs == 1
+
+
+def test_rates_to_try_are_in_proportion_to_the_batch():
+    for n, batch in ((10, 8), (200, 16), (1_000, 32)):
+        recipe = default_recipe("full", n)
+        assert recipe.batch_size == batch
+        assert recipe.lr_search == pytest.approx([0.003 * batch / 32, 0.03 * batch / 32])
+
+
+def test_the_bounds_of_epochs_and_batches():
+    epochs = [default_recipe("full", n).epochs for n in (10, 1_000_000)]
+    assert (epochs[0], epochs[-1]) == (20, 5)
     assert default_recipe("full", 10).batch_size < default_recipe("full", 1000).batch_size
 
 

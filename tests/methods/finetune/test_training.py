@@ -175,10 +175,33 @@ def test_the_callers_random_state_is_neither_read_nor_moved(tiny, stripes):
 # Choosing the epoch
 
 
-def test_the_best_epoch_is_that_of_lowest_validation_loss_and_its_weights_are_kept(tiny, stripes):
+@pytest.mark.parametrize(("low", "kept"), [(0.1, 6), (5.0, 3)])
+def test_the_last_epoch_is_kept_unless_an_earlier_one_is_better_by_more_than_two_standard_errors(
+    tiny, stripes, monkeypatch, low, kept
+):
+    losses = iter(range(7))
+
+    def tempered(logits, labels):
+        epoch = next(losses)
+        noise = np.resize([1.0, -1.0], len(labels)) * (epoch == 6)
+        return 10 - low * (epoch == 3) + noise
+
+    monkeypatch.setattr("featx.methods.finetune.epochs.tempered_losses", tempered)
+    monkeypatch.setattr("featx.methods.finetune.epochs.NetworkTraining._start", lambda self: next(losses))
     tuned = tune(tiny, stripes, replace(recipe("full", lr_backbone=0.2, patience=9), epochs=6))
+    assert [entry["epoch"] for entry in tuned.history] == [1, 2, 3, 4, 5, 6]
+    assert tuned.best_epoch == kept
+
+
+def test_a_training_that_ended_early_keeps_its_best_epoch(tiny, stripes):
+    tuned = tune(tiny, stripes, replace(recipe("full", lr_backbone=0.2, patience=1), epochs=9))
     losses = [entry["val_tempered_loss"] for entry in tuned.history]
-    assert tuned.best_epoch == int(np.argmin(losses))
+    assert len(losses) < 10
+    assert tuned.best_epoch == int(np.argmin(losses)) < len(losses) - 1
+
+
+def test_the_weights_of_the_epoch_that_was_kept_predict(tiny, stripes):
+    tuned = tune(tiny, stripes, replace(recipe("full", lr_backbone=0.2, patience=9), epochs=6))
     images, labels = stripes
     proba = tuned.predict_proba([images[i] for i in VAL])
     kept = tuned.history[tuned.best_epoch]["val_loss"]
