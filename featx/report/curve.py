@@ -30,6 +30,25 @@ from featx.report.verdict import Fact
 from featx.results import CurveLevel, CurveMethod, CurveResult
 from featx.results.formats import format_seconds
 
+_CROSSING = (
+    " The crossing of a fine-tuned method is the last point from which it stays above the best probe of each "
+    "number of images, between two of them on the logarithm; "
+)
+#: Of results of earlier versions.
+_OVER_DRAWS = (
+    "Intervals are Student's t over draws, on fixed test images: they say how the mean varies with the "
+    "images drawn from this data, not with other test images."
+    f"{_CROSSING}its interval resamples the draws, the best probe chosen anew each time."
+)
+_OVER_BOTH = (
+    "A point estimates the accuracy on new test images after training on so many new images of each class. "
+    "Its interval is Wilson's with the variance over draws and test images together (Student's for errors); "
+    "that two draws share training images is allowed for (Nadeau and Bengio 2003)."
+    f"{_CROSSING}the probe is chosen on half of the draws and test images and scored on the others, and the "
+    "interval has every point at which no difference is shown. Methods cannot be told apart from the highest "
+    "where all pairs, tested together, show no difference at 5 % (max-T)."
+)
+
 
 def curve_view(result: CurveResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
     """Show accuracy by number of training images, and where fine-tuning overtakes frozen features."""
@@ -65,7 +84,10 @@ def curve_view(result: CurveResult, thumbnails: Mapping[str, bytes]) -> dict[str
         "references": any(m.kind == "floor" for m in result.methods),
         "plots": plots,
         "keys": [(styles[m.id], result.named(m)) for m in result.ranked()],
+        "intervals": result.intervals,
         "numbers": _numbers(result),
+        "leaders": _leaders(result) if result.leaders else None,
+        "notes": result.notes(),
         "costs": _costs(result),
         "how": _provenance(result),
     }
@@ -85,7 +107,12 @@ def _headline(result: CurveResult) -> str:
     last = result.levels[-1]
     if not result.crossings:
         best = result.best(last)
-        return "Accuracy by number of images" if best is None else f"Highest in the end: {result.named(best)}"
+        if best is None:
+            return "Accuracy by number of images"
+        leader = result.leader(last)
+        n_same = len(leader.not_told_apart) if leader else 0
+        others = f"; {n_same} other{'' if n_same == 1 else 's'} may be as good" if n_same else ""
+        return f"Highest in the end: {result.named(best)}{others}"
     methods = {m.id: m for m in result.methods}
     within = [c for c in result.crossings if c.status == "within" and c.shots is not None]
     shown = [c for c in within if c.high is not None]
@@ -123,6 +150,19 @@ def _numbers(result: CurveResult) -> Table:
     return make_table(columns, result.ranked(), style="numbers", caption=caption)
 
 
+def _leaders(result: CurveResult) -> Table:
+    """Return the highest method of each level, how many others may be as good, and its optimism in points."""
+    methods = {m.id: m for m in result.methods}
+    n_others = sum(not m.is_reference for m in result.methods) - 1
+    shown = [(level, leader) for level in result.levels if (leader := result.leader(level))]
+    rows: list[tuple[str, ...]] = [
+        ("highest mean", *(result.named(methods[one.method, one.backbone]) for _, one in shown)),
+        ("may be as good", *(f"{len(one.not_told_apart)} of {n_others}" for _, one in shown)),
+        ("too high by", *(f"{100 * one.optimism:.1f} points" for _, one in shown)),
+    ]
+    return plain_table(("images per class", *(level.title for level, _ in shown)), rows, style="numbers")
+
+
 def _costs(result: CurveResult) -> Table:
     """Return the median seconds to fit one draw, by level."""
     rows = [
@@ -156,10 +196,6 @@ def _provenance(result: CurveResult) -> dict[str, Any]:
         "Cells": f"{result.cells.get('computed', 0):,} computed in this run, "
         f"{result.cells.get('resumed', 0):,} found finished",
     }
-    lead = (
-        "Intervals are Student's t over draws, on fixed test images: they say how the mean varies with the "
-        "images drawn from this data, not with other test images. The crossing of a fine-tuned method is the "
-        "last point from which it stays above the best probe of each number of images, between two of them "
-        "on the logarithm; its interval resamples the draws, the best probe chosen anew each time."
+    return how_it_was_done(
+        result, _OVER_DRAWS if result.intervals == "draws" else _OVER_BOTH, facts, result.spaces
     )
-    return how_it_was_done(result, lead, facts, result.spaces)

@@ -169,7 +169,15 @@ from featx.results.anomaly import AnomalyResult, DetectorResult, advise_detector
 from featx.results.base import NOT_STORED, AdvisedResult, Column, Result, StudyResult
 from featx.results.comparison import ComparisonResult
 from featx.results.confusion import DENSE_CLASSES, Confusion, confusion_of
-from featx.results.curve import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
+from featx.results.curve import (
+    Crossing,
+    CurveDraw,
+    CurveLeader,
+    CurveLevel,
+    CurveMethod,
+    CurvePoint,
+    CurveResult,
+)
 from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
 from featx.results.methods import (
@@ -197,6 +205,7 @@ __all__ = [
     "Confusion",
     "Crossing",
     "CurveDraw",
+    "CurveLeader",
     "CurveLevel",
     "CurveMethod",
     "CurvePoint",

@@ -4,20 +4,29 @@
 ``schema``            1
 ``kind``              ``"curve"``
 ``dataset``           as in ``results.json``; ``n_train`` counts the images that could be drawn
-``levels``            list of ``{shots, n_train, per_class, short}``: ``shots`` a number or ``"all"``,
-                      ``n_train`` the training images, ``per_class`` their mean over the classes, ``short`` an
-                      object: class -> its images, of the classes that have fewer
+``levels``            list of ``{shots, n_train, per_class, short, overlap, pool_from}``: ``shots`` a number
+                      or ``"all"``, ``n_train`` the training images, ``per_class`` their mean over the
+                      classes, ``short`` an object: class -> its images, of the classes that have fewer;
+                      ``overlap`` the share of training images (of their units) that two draws have in
+                      common; ``pool_from`` the shots of the level whose draws tell how much another pool of
+                      training images would change, null where none does and intervals hold for this pool
+                      only
 ``methods``           list of ``{name, title, kind, backbone}``; ``kind`` as in ``results.json``
 ``draws``             list, one entry a method, level and draw: ``method, backbone, shots, draw, metrics``
                       (as in ``results.json``, plain numbers), ``seconds`` (``fit``, ``predict_per_image``),
                       ``params``, ``notes``, ``earlier_run`` (as in ``results.json``)
 ``points``            list, one entry a method and level: ``method, backbone, shots, per_class, n_draws,
-                      metrics`` of ``{value, low, high}``: mean over the draws and its 95 % interval
-                      (Student's t over draws); null bounds of a single draw
+                      metrics`` of ``{value, low, high}``: mean over the draws and its 95 % interval; null
+                      bounds of a single draw
+``intervals``         what the intervals of ``points`` and ``crossings`` are over: ``"draws and test images"``
+                      or, in files of earlier versions, ``"draws"`` (Student's t, on these test images)
+``leaders``           list, one entry a level: the method with the highest mean top-1, as `CurveLeader` has
+                      it; empty for a single draw
 ``crossings``         list, one entry a fine-tuned method, as `Crossing` has it
 ``n_draws``           draws
 ``protocol``          name of the protocol that was asked for, or null
-``recipe``            how the fine-tuned methods were trained, in a sentence, or null
+``recipe``            how the fine-tuned methods were trained, in sentences, or null
+``left_out``          object: fine-tuned method -> what its training leaves out of the default recipe
 ``cells``             ``{computed, resumed}``: cells of this run, and those found finished
 ====================  ======================================================================================
 
@@ -37,8 +46,9 @@ from featx.metrics import Interval
 from featx.results.base import AdvisedResult, DatasetFacts
 from featx.results.methods import Method
 from featx.results.reading import quoted
-from featx.results.tables import Lines, interval_record, number_text
+from featx.results.tables import Lines, html_text, interval_record, number_text
 from featx.results.writing import json_text
+from featx.terminal import printable
 
 if TYPE_CHECKING:
     import pandas
@@ -52,6 +62,8 @@ class CurveLevel:
     n_train: int
     per_class: float
     short: dict[str, int] = field(default_factory=dict)
+    overlap: float | None = None
+    pool_from: int | str | None = None
 
     @property
     def title(self) -> str:
@@ -115,7 +127,7 @@ class Crossing:
     shots : float or None
         Images per class at the crossing, interpolated on the logarithm; only ``"within"``.
     low, high : float or None
-        95 % interval over draws. None is an open end: below the range tried, or above it.
+        95 % interval over draws and test images. None is an open end: below the range tried, or above it.
     shares : dict
         Share of the resamples with each status.
     rival : str or None
@@ -130,6 +142,30 @@ class Crossing:
     high: float | None = None
     shares: dict[str, float] = field(default_factory=dict)
     rival: str | None = None
+
+
+@dataclass(frozen=True)
+class CurveLeader:
+    """The competing method with the highest mean top-1 at a level, and how much that says.
+
+    Attributes
+    ----------
+    shots : int or "all"
+        The level.
+    method, backbone
+        The method.
+    not_told_apart : list of dict
+        ``method`` and ``backbone`` of the others that may be as good: 0 is in the 95 % interval of the
+        difference, with all pairs of methods considered together.
+    optimism : float
+        By how much its mean top-1 is expected to be too high because it is the highest of several.
+    """
+
+    shots: int | str
+    method: str
+    backbone: str | None
+    not_told_apart: list[dict[str, str | None]] = field(default_factory=list)
+    optimism: float = 0.0
 
 
 @dataclass
@@ -154,6 +190,9 @@ class CurveResult(AdvisedResult):
     protocol: str | None = None
     recipe: str | None = None
     cells: dict[str, int] = field(default_factory=dict)
+    leaders: list[CurveLeader] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    intervals: str = "draws"
 
     def point(self, method: CurveMethod, level: CurveLevel) -> CurvePoint | None:
         """Return the point of a method at a level, or None."""
@@ -172,6 +211,10 @@ class CurveResult(AdvisedResult):
         asked = [m for m in self.methods if m.kind == kind or (kind is None and not m.is_reference)]
         found = [m for m in asked if math.isfinite(self.metric(m, level).value)]
         return max(found, key=lambda m: self.metric(m, level).value, default=None)
+
+    def leader(self, level: CurveLevel) -> CurveLeader | None:
+        """Return what is known of the `best` method of a level, or None."""
+        return next((one for one in self.leaders if one.shots == level.shots), None)
 
     def named(self, method: CurveMethod) -> str:
         """Return a method's title, with its backbone if there are several."""
@@ -193,6 +236,40 @@ class CurveResult(AdvisedResult):
             f"test images, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean ± half of the 95 % "
             "interval"
         )
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the table must know: the intervals' meaning and what was left out."""
+        found = [self.recipe] if self.recipe else []
+        if any(math.isfinite(i.low) for p in self.points for i in p.metrics.values()):
+            found.append(self._describe_intervals())
+        return found
+
+    def _describe_intervals(self) -> str:
+        if self.intervals == "draws":
+            return (
+                "Intervals are over draws, on these test images: other test images could give more or less."
+            )
+        said = "Intervals hold for other test images"
+        if not self.levels[0].pool_from:
+            return (
+                f"{said} only: no number of images tried is at most half of the training images, so nothing "
+                "tells what training images other than these would give."
+            )
+        source = next(level for level in self.levels if level.shots == self.levels[-1].pool_from)
+        said += " and other training images"
+        if source is not self.levels[-1]:
+            said += (
+                f"; above {source.title} images per class, where draws have too many in common to tell, the "
+                f"share of other training images is that at {source.title}"
+            )
+        return f"{said}{f'; {self.units_note}' if self.units_note else ''}."
+
+    def table(self) -> str:
+        return "\n\n".join([super().table(), *map(printable, self.notes())])
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{html_text(note)}</p>" for note in self.notes())
+        return super()._repr_html_().removesuffix("</div>") + f"{notes}</div>"
 
     def lines(self) -> Lines:
         lines = [["top-1, images per class:", *(level.title for level in self.levels)]]

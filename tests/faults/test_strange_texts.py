@@ -29,7 +29,6 @@ from featx.studies.comparison.evaluate import CHECKPOINT_FILE
 from featx.studies.evaluation.outcomes import (
     valid_answers,
     valid_held_out,
-    valid_metrics,
     valid_probabilities,
     valid_values,
 )
@@ -235,7 +234,6 @@ def test_checkpoints_of_any_content(tmp_path, thorough, counted):
     checks = (
         lambda kept: valid_answers(kept, truth, 3),
         lambda kept: valid_values(kept, 10),
-        valid_metrics,
         lambda kept: valid_probabilities(kept, (10, 3)),
         lambda kept: valid_held_out(kept, (10, 3)),
     )

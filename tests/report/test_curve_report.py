@@ -11,7 +11,15 @@ import pytest
 from featx.metrics import Interval
 from featx.report import render
 from featx.report.curve_plot import learning_plot, line_styles, worth_a_closer_look
-from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
+from featx.results import (
+    Crossing,
+    CurveDraw,
+    CurveLeader,
+    CurveLevel,
+    CurveMethod,
+    CurvePoint,
+    CurveResult,
+)
 
 VOID = {"meta", "br", "img", "path", "rect", "circle", "use"}
 
@@ -120,3 +128,36 @@ def test_a_closer_look_is_for_ends_that_lie_close_together():
     ]
     assert worth_a_closer_look(result)
     assert "The upper end, closer" in render(result)
+
+
+def test_what_the_numbers_leave_out_stands_beside_them():
+    leaders = [CurveLeader(80, "logreg", "net", [{"method": "finetune-last", "backbone": "net"}], 0.012)]
+    left = {"finetune-last": ["a search for the learning rate"]}
+    result = curve(
+        recipe="Trained <quickly>.", left_out=left, leaders=leaders, intervals="draws and test images"
+    )
+    page = render(result)
+    numbers = page[page.index("Every number") : page.index("What it costs")]
+    assert "Trained &lt;quickly&gt;." in numbers
+    assert "1 of 1" in numbers
+    assert "1.2 points" in numbers
+    assert "Intervals hold for other test images only" in numbers
+    assert "intervals over draws and test images" in page
+    assert "Nadeau and Bengio" in page
+    assert "Trained <quickly>." in result.table()
+    assert "Trained &lt;quickly&gt;." in result._repr_html_()
+
+
+def test_a_file_of_an_earlier_version_says_that_its_intervals_are_over_draws():
+    content = curve().to_dict()
+    for name in ("leaders", "left_out", "intervals", "units"):
+        del content[name]
+    for level in content["levels"]:
+        del level["overlap"], level["pool_from"]
+    old = CurveResult.from_dict(content)
+    assert old.intervals == "draws"
+    page = render(old)
+    assert "are 95 % intervals over draws. Every" in " ".join(page.split())
+    assert "may be as good" not in page
+    assert "on fixed test images" in page
+    assert "on these test images: other test images could give more or less" in old.table()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -30,7 +30,9 @@ from featx.studies.curves.drawing import (
     find_levels,
     get_protocol,
 )
-from featx.studies.curves.summary import advise, find_crossings, summarise_points
+from featx.studies.curves.scores import measure_pool, score_draws
+from featx.studies.curves.summary import advise, find_crossings, find_leaders, summarise_points
+from featx.studies.curves.two_way import Pool
 from featx.studies.evaluation import (
     Cell,
     FineTuning,
@@ -42,6 +44,10 @@ from featx.studies.evaluation import (
     run_cells_in_parallel,
 )
 from featx.studies.output import Reported, prepare_output, removes_unused_folder
+from featx.studies.units import find_copies, find_units
+
+if TYPE_CHECKING:
+    from featx.analysis.data_checks import NearDuplicates
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -103,8 +109,9 @@ def learning_curve(
         Names of `featx.methods.probes.CLASSIFIERS`; default: logreg, svm, knn, lda and ridge.
     baseline : "none" or sequence of fine-tuning modes, default="none"
         Such as ``["head", "last"]``; they run on the first of the backbones. Each is trained by the default
-        recipe for its number of images, on 80 % of the draw; the rest chooses the epoch. A draw in which some
-        class has 1 or 2 images is used whole, for all epochs.
+        recipe for its number of images, on 80 % of the draw; the rest chooses the epoch, and all are trained
+        on again up to it. A draw in which some class has 1 or 2 images is used whole, for all epochs. The
+        learning rate is not searched for, and images are not augmented unless `augment` is set.
     protocol : str, optional
         A few-shot protocol of the literature, a name in `PROTOCOLS`: it sets `shots`, `seeds` and
         `classifiers` where they are not given.
@@ -143,6 +150,10 @@ def learning_curve(
 
     Notes
     -----
+    A point is the mean over the draws, which estimates the accuracy on new test images of the method trained
+    on as many new images. Its interval counts draws and test images together, whose groups and copies are one
+    unit each; see `featx.studies.curves.two_way`.
+
     Where the data has groups, a draw takes one image of each group before the second of any; folds and
     validation parts never divide a group.
     """
@@ -180,32 +191,35 @@ def learning_curve(
     ]
     grid = [(method, level, d) for method in methods for level in found for d in drawn]
     cells = [
-        Cell(method, study.rows_of(method), Split(d.rows(level), split.test), d.seed, "metrics")
+        Cell(method, study.rows_of(method), Split(d.rows(level), split.test), d.seed, "small_answers")
         for method, level, d in grid
     ]
     outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose)
+    units = find_units(first.groups, _copies(study), len(y))
+    pool = measure_pool(y, drawn, found, units.of, len(classes))
+    shape = (len(methods), len(found), n_draws)
+    scores = score_draws(outcomes, y[split.test], shape, pool, units=units.take(split.test), seed=seed)
     draws = [
         CurveDraw(
             method.name,
             method.backbone,
             level.shots,
             d.number,
-            metrics=outcome.metrics,
+            metrics=metrics,
             seconds={name: float(value or 0.0) for name, value in outcome.seconds.items()},
             params=outcome.params,
             notes=outcome.notes,
             earlier_run=outcome.earlier_run,
         )
-        for (method, level, d), outcome in zip(grid, outcomes, strict=True)
+        for (method, level, d), outcome, metrics in zip(grid, outcomes, scores.draws, strict=True)
     ]
-    shown = [CurveLevel(v.shots, v.n_train, v.per_class, v.short(classes)) for v in found]
-    rows = [CurveMethod(m.name, m.title, m.kind, m.backbone) for m in methods]
+    tuned = [m for m in methods if isinstance(m, FineTuning)]
     result = LearningCurve(
         dataset=describe_classes(study, split),
-        levels=shown,
-        methods=rows,
+        levels=_describe_levels(found, classes, pool),
+        methods=[CurveMethod(m.name, m.title, m.kind, m.backbone) for m in methods],
         draws=draws,
-        points=summarise_points(draws, rows, shown),
+        points=[],
         n_draws=n_draws,
         **describe_run(study),
         seed=seed,
@@ -213,14 +227,19 @@ def learning_curve(
             *notes,
             *study.notes,
             *note_unused_share(split, test_size),
-            *_note_levels(found, split, n_draws),
+            *_note_levels(found, pool, n_draws),
             *checkpoints.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
         ],
         protocol=None if protocol is None else str(protocol),
-        recipe=_recipe_in_words(modes, augment) if modes else None,
+        recipe=_recipe_in_words(tuned) if tuned else None,
+        left_out={m.name: list(m.setup.omissions(m.mode)) for m in tuned},
         cells={"computed": checkpoints.added, "resumed": checkpoints.found},
+        intervals="draws and test images",
+        units=units.describe(split.test),
     )
-    result.crossings = find_crossings(result)
+    result.points = summarise_points(result, scores)
+    result.leaders = find_leaders(result, scores)
+    result.crossings = find_crossings(result, scores)
     result.advice = advise(result)
     result.seconds_total = time.perf_counter() - started
     return result
@@ -267,7 +286,26 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
 
 
-def _note_levels(found: Sequence[Level], split: Split, n_draws: int) -> list[str]:
+def _copies(study: StudyData) -> NearDuplicates | None:
+    """Return the copies of pictures among all images; None if there are too many images to search."""
+    return find_copies(study.first.embeddings, pixels=study.pixels, pixel_size=study.pixel_size)
+
+
+def _describe_levels(found: Sequence[Level], classes: Sequence[str], pool: Pool) -> list[CurveLevel]:
+    return [
+        CurveLevel(
+            level.shots,
+            level.n_train,
+            level.per_class,
+            level.short(classes),
+            overlap=float(overlap),
+            pool_from=found[source].shots if pool.known else None,
+        )
+        for level, overlap, source in zip(found, pool.overlap, pool.source.tolist(), strict=True)
+    ]
+
+
+def _note_levels(found: Sequence[Level], pool: Pool, n_draws: int) -> list[str]:
     notes = []
     for level in found:
         lacking = sum(level.shots != "all" and n < level.shots for n in level.counts)
@@ -276,19 +314,23 @@ def _note_levels(found: Sequence[Level], split: Split, n_draws: int) -> list[str
                 f"{level.shots} shots: {lacking} of {len(level.counts)} classes have fewer images and give "
                 f"all they have ({level.n_train} training images)"
             )
-    if n_draws > 1 and found[-1].n_train == len(split.train):
+    if n_draws > 1 and not pool.known:
         notes.append(
-            f"at {found[-1].per_class:.4g} images per class every draw has all training images: the interval "
-            "there says how much seeds matter, not how much other images would"
+            "two draws have more than half of their training images in common at every number of images "
+            "tried: the intervals hold for other test images, but not for other training images than these; "
+            "fewer shots would tell"
         )
     return notes
 
 
-def _recipe_in_words(modes: Sequence[str], augment: bool) -> str:
+def _recipe_in_words(tuned: Sequence[FineTuning]) -> str:
     said = (
-        "Fine-tuned by the default recipe for the number of images, on 80 % of each draw; the rest chooses "
-        f"the epoch. Where a class has {NO_VALIDATION} images or fewer: on the whole draw, for all epochs."
+        "Fine-tuned by the default recipe for the number of images: 80 % of each draw are trained on, the "
+        "rest chooses the epoch, and all are trained on again up to it. Where a class has "
+        f"{NO_VALIDATION} images or fewer, all are trained on for all epochs, without validation."
     )
-    if any(mode != "head" for mode in modes):
-        said += " With random crops and flips." if augment else " Images are not augmented."
+    left = {m.title: m.setup.omissions(m.mode) for m in tuned}
+    parts = [f"{title}: {', '.join(words)}" for title, words in left.items() if words]
+    if parts:
+        said += f" Left out, so that fine-tuning may do better in a comparison: {'; '.join(parts)}."
     return said

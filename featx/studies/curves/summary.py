@@ -1,75 +1,86 @@
-"""Summarise the draws of a learning curve: points with intervals, crossings, advice."""
+"""Summarise the draws of a learning curve: points with intervals, the leading methods, crossings, advice."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from featx.metrics import METRICS, interval_over_draws
-from featx.results import Crossing, CurveDraw, CurveLevel, CurveMethod, CurvePoint, CurveResult
+from featx.metrics import METRICS, Interval
+from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult
 from featx.results.advice import FEW_TEST_IMAGES
 from featx.studies.curves.crossing import describe_crossing, find_crossing
+from featx.studies.curves.leaders import compare_methods
+from featx.studies.curves.scores import CurveScores, is_share
+from featx.studies.curves.two_way import TwoWay, share_intervals, student_intervals
 
 #: A level whose accuracy is within this of the last level's is worth naming: more images gain little.
 NEARLY = 0.01
 
 
-def summarise_points(
-    draws: Sequence[CurveDraw], methods: Sequence[CurveMethod], levels: Sequence[CurveLevel]
-) -> list[CurvePoint]:
-    """Return a point for each method and level, with its interval over draws.
-
-    The draws share images, so an interval covers other draws from this dataset, on these test images.
-    """
-    cells: dict[tuple, list[CurveDraw]] = {}
-    for one in draws:
-        cells.setdefault((one.method, one.backbone, one.shots), []).append(one)
+def summarise_points(result: CurveResult, scores: CurveScores) -> list[CurvePoint]:
+    """Return a point for each method and level, with its interval over draws and test images."""
     points = []
-    for method in methods:
-        for level in levels:
-            found = cells[(*method.id, level.shots)]
-            metrics = {
-                name: interval_over_draws(
-                    [d.metrics[name] for d in found], within=(METRICS[name].low, METRICS[name].high)
-                )
-                for name in found[0].metrics
-            }
+    for i, method in enumerate(result.methods):
+        by_metric = {name: _intervals(name, values[i], scores) for name, values in scores.metrics.items()}
+        for j, level in enumerate(result.levels):
+            metrics = {name: found[j] for name, found in by_metric.items()}
             points.append(
-                CurvePoint(method.name, method.backbone, level.shots, level.per_class, len(found), metrics)
+                CurvePoint(
+                    method.name, method.backbone, level.shots, level.per_class, result.n_draws, metrics
+                )
             )
     return points
 
 
-def find_crossings(result: CurveResult) -> list[Crossing]:
-    """Return the crossing of each fine-tuned method with the best probe; none for a single level."""
-    probes = [m for m in result.methods if m.kind == "probe"]
-    tuned = [m for m in result.methods if m.kind == "finetune"]
-    if not probes or not tuned or len(result.levels) < 2:
+def _intervals(name: str, values: np.ndarray, scores: CurveScores) -> list[Interval]:
+    """Return the interval of each level, from values (n_levels, n_draws, n_parts) of a method."""
+    if not scores.has_intervals:
+        return [Interval(float(v)) for v in values.mean(axis=(1, 2))]
+    found = TwoWay(values, scores.pool.matrix()).estimate(np.eye(len(values)))
+    if is_share(name):
+        return share_intervals(found, scores.sizes[name])
+    return student_intervals(found, (METRICS[name].low, METRICS[name].high))
+
+
+def find_leaders(result: CurveResult, scores: CurveScores) -> list[CurveLeader]:
+    """Return the method with the highest mean top-1 at each level, and the others that may be as good."""
+    rows = [i for i, m in enumerate(result.methods) if not m.is_reference]
+    if not rows or not scores.has_intervals:
         return []
-    per_class = np.array([level.per_class for level in result.levels])
-    table = {(d.method, d.backbone, d.shots, d.draw): d.metrics["top1"] for d in result.draws}
+    leaders = []
+    values, size = scores.metrics["top1"][rows], scores.sizes["top1"]
+    methods = [result.methods[i] for i in rows]
+    for j, level in enumerate(result.levels):
+        best = result.best(level)
+        if best is None:
+            continue
+        found = compare_methods(values, j, scores.pool, size, methods.index(best), seed=result.seed)
+        alike = [methods[i] for i in found.not_told_apart]
+        same = [{"method": m.name, "backbone": m.backbone} for m in alike]
+        leaders.append(CurveLeader(level.shots, best.name, best.backbone, same, found.optimism))
+    return leaders
 
-    def top1(method: CurveMethod) -> np.ndarray:
-        return np.array(
-            [
-                [table[(*method.id, level.shots, number)] for level in result.levels]
-                for number in range(result.n_draws)
-            ]
-        )
 
-    rivals = np.stack([top1(m) for m in probes])
+def find_crossings(result: CurveResult, scores: CurveScores) -> list[Crossing]:
+    """Return the crossing of each fine-tuned method with the best probe; none for a single level."""
+    rows = {
+        kind: [i for i, m in enumerate(result.methods) if m.kind == kind] for kind in ("probe", "finetune")
+    }
+    if not rows["probe"] or not rows["finetune"] or len(result.levels) < 2:
+        return []
+    top1 = scores.metrics["top1"]
     return [
         find_crossing(
-            top1(m),
-            rivals,
-            per_class,
-            method=m.name,
-            backbone=m.backbone,
-            rivals=[result.named(p) for p in probes],
+            top1[i],
+            top1[rows["probe"]],
+            np.array([level.per_class for level in result.levels]),
+            pool=scores.pool,
+            size=scores.sizes["top1"],
+            method=result.methods[i].name,
+            backbone=result.methods[i].backbone,
+            rivals=[result.named(result.methods[p]) for p in rows["probe"]],
             seed=result.seed,
         )
-        for m in tuned
+        for i in rows["finetune"]
     ]
 
 
@@ -85,7 +96,8 @@ def advise(result: CurveResult) -> str:
         assert winner is not None
         said.append(
             f"With {level.per_class:.4g} image{'' if level.per_class == 1 else 's'} per class "
-            f"{result.named(winner)} has the highest mean top-1, {result.metric(winner, level)}."
+            f"{result.named(winner)} has the highest mean top-1, {result.metric(winner, level)}"
+            f"{_describe_lead(result, level)}."
         )
     said += _say_enough(result)
     methods = {m.id: m for m in result.methods}
@@ -100,6 +112,29 @@ def advise(result: CurveResult) -> str:
     if n_test < FEW_TEST_IMAGES:
         said.append(f"With only {n_test} test images all of this is rough.")
     return " ".join(said)
+
+
+def _describe_lead(result: CurveResult, level: CurveLevel) -> str:
+    """Say from how many others the leading method is not told apart, and how much too high its mean is."""
+    leader = result.leader(level)
+    n_others = sum(not m.is_reference for m in result.methods) - 1
+    if leader is None or not n_others:
+        return ""
+    n_same = len(leader.not_told_apart)
+    if not n_same:
+        said = ", higher than that of every other method"
+    elif n_same == 1:
+        methods = {m.id: m for m in result.methods}
+        same = leader.not_told_apart[0]
+        said = (
+            f"; {result.named(methods[same['method'] or '', same['backbone']])} cannot be told apart from it"
+        )
+    else:
+        which = f"all {n_same}" if n_same == n_others else f"{n_same} of the {n_others}"
+        said = f"; {which} other methods cannot be told apart from it"
+    if leader.optimism >= 0.0005:
+        said += f", and the highest of {n_others + 1} is too high by about {100 * leader.optimism:.1f} points"
+    return said
 
 
 def _say_enough(result: CurveResult) -> list[str]:

@@ -23,7 +23,6 @@ from featx.studies.evaluation.methods import Fit, Method
 from featx.studies.evaluation.outcomes import (
     valid_answers,
     valid_held_out,
-    valid_metrics,
     valid_probabilities,
     valid_values,
 )
@@ -36,9 +35,9 @@ _FORMAT = 3
 #: Bytes of each number that is kept for a row.
 _BYTES = 8
 
-#: What a record keeps: what scoring needs of the predicted classes, the predicted numbers, the metrics alone,
-#: all probabilities of the test rows, or the out-of-fold probabilities of the training rows.
-Keep = Literal["answers", "values", "metrics", "probabilities", "held_out"]
+#: What a record keeps: what scoring needs of the predicted classes, the same in few bytes, the predicted
+#: numbers, all probabilities of the test rows, or the out-of-fold probabilities of the training rows.
+Keep = Literal["answers", "small_answers", "values", "probabilities", "held_out"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +127,8 @@ class Cell:
             {"values": fit.predict(test)} if self.keep == "values" else self._answers(fit)
         )
         spent = time.perf_counter() - began
-        if self.keep == "metrics":
-            record = {"metrics": self._metrics(record)}
+        if self.keep == "small_answers":
+            record = self._in_few_bytes(record)
         record |= {"seconds": {"fit": fit.seconds, "predict_per_image": spent / len(test)}}
         record |= {"joules": reading.joules, "params": fit.params, "notes": fit.notes}
         return record | {"curves": fit.curves, "cv_score": fit.cv_score}, fit
@@ -137,19 +136,19 @@ class Cell:
     def is_valid(self, record: Any) -> bool:
         """Whether a record of an earlier run, which may hold anything, is one of this cell."""
         test, k = self.split.test, self.rows.n_classes or 0
-        if self.keep == "answers":
+        if self.keep in ("answers", "small_answers"):
             return valid_answers(record, self.rows.y[test], k)
         if self.keep == "probabilities":
             return valid_probabilities(record, (len(test), k))
         if self.keep == "held_out":
             return valid_held_out(record, (len(self.split.train), k))
-        return valid_metrics(record) if self.keep == "metrics" else valid_values(record, len(test))
+        return valid_values(record, len(test))
 
     @property
     def most_bytes(self) -> int:
         """The most bytes that the arrays of its record can take."""
         test, train, k = len(self.split.test), len(self.split.train), (self.rows.n_classes or 0) + 1
-        most = {"metrics": 0, "probabilities": test * k, "held_out": train * k}
+        most = {"probabilities": test * k, "held_out": train * k}
         return _BYTES * most.get(self.keep, 3 * test)
 
     def _answers(self, fit: Fit) -> dict[str, Any]:
@@ -158,12 +157,10 @@ class Cell:
         found = predict_answers(self.rows.y, self.split.test, self.rows.n_classes or 0, fit.predict)
         return {"labels": found.labels, "sure": found.sure, "true": found.true}
 
-    def _metrics(self, answers: dict[str, Any]) -> dict[str, float]:
-        from featx.metrics import Answers, score_answers
-
-        given = Answers(**answers, n_classes=self.rows.n_classes or 0)
-        scores = score_answers(self.rows.y[self.split.test], given, n_boot=0)
-        return {name: interval.value for name, interval in scores.items()}
+    def _in_few_bytes(self, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return answers in at most 12 bytes an image: a study of hundreds of cells keeps all of them."""
+        labels = answers["labels"].astype(np.min_scalar_type(max((self.rows.n_classes or 1) - 1, 0)))
+        return {"labels": labels} | {name: answers[name].astype(np.float32) for name in ("sure", "true")}
 
     def _held_out(self, fit: Fit) -> tuple[np.ndarray, np.ndarray] | None:
         from featx.methods.probes import held_out_probabilities

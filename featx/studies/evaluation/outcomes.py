@@ -1,8 +1,8 @@
 """The outcome of a cell, and the checks of records that an earlier run left.
 
 A record holds ``seconds`` (``fit``, ``predict_per_image``), ``joules``, ``params``, ``notes``, ``curves`` and
-``cv_score``, and one of: ``labels``, ``sure`` and ``true`` (`featx.metrics.Answers`); ``values``, a number
-for each test row; ``metrics``. A record of probabilities holds nothing else.
+``cv_score``, and either ``labels``, ``sure`` and ``true`` (`featx.metrics.Answers`), or ``values``, a number
+for each test row. A record of probabilities holds nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 import numpy as np
 
 from featx.errors import InputError
-from featx.metrics import METRICS, names_for
 from featx.results.methods import Epochs
 from featx.results.reading import parse_as
 
@@ -42,10 +41,6 @@ class _Common(TypedDict):
     cv_score: float
 
 
-class _Metrics(TypedDict):
-    metrics: dict[str, float]
-
-
 @dataclass
 class Outcome:
     """What a method predicted for the test rows, and what that cost."""
@@ -59,7 +54,6 @@ class Outcome:
     joules: dict[str, float | None] = field(default_factory=dict)  # ``fit``; a study adds ``extract``
     answers: Any = None  # `Answers`, for classes: smaller than all probabilities
     values: np.ndarray | None = None  # predicted numbers (n_test,)
-    metrics: dict[str, float] = field(default_factory=dict)  # where nothing else was kept
     earlier_run: str | None = None  # the time at which an earlier run computed it
     fit: Fit | None = None  # the fitted method, if this run fitted it
 
@@ -73,8 +67,7 @@ class Outcome:
         answers = None
         if "labels" in record:
             answers = Answers(record["labels"], record["sure"], record["true"], n_classes or 0)
-        values, metrics = record.get("values"), dict(record.get("metrics", {}))
-        return cls(method, **found, answers=answers, values=values, metrics=metrics, **more)
+        return cls(method, **found, answers=answers, values=record.get("values"), **more)
 
     @property
     def labels(self) -> np.ndarray:
@@ -110,23 +103,6 @@ def valid_values(record: Any, n_test: int) -> bool:
     if not _valid_common(record, {"values"}) or not _is_array(record["values"], (n_test,), "f"):
         return False
     return bool(np.isfinite(record["values"]).all())
-
-
-def valid_metrics(record: Any) -> bool:
-    """Whether a record holds every metric of classes, each within its bounds."""
-    if not _valid_common(record, {"metrics"}):
-        return False
-    try:
-        metrics = parse_as(_Metrics, {"metrics": record["metrics"]}, "record")["metrics"]
-    except InputError:
-        return False
-    if metrics.keys() != set(names_for("classes")):
-        return False
-    bounds = {name: METRICS[name] for name in metrics}
-    return all(
-        math.isfinite(x) and bounds[name].low - 1e-9 <= x <= bounds[name].high + 1e-9
-        for name, x in metrics.items()
-    )
 
 
 def valid_probabilities(record: Any, shape: tuple[int, int]) -> bool:

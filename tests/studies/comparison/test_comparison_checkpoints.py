@@ -327,10 +327,10 @@ def test_a_cell_of_a_curve_is_found_by_its_definition(rows, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "change",
     [
-        lambda o: o["metrics"].update(top1=1.5),
-        lambda o: o["metrics"].update(log_loss=-1.0),
-        lambda o: o["metrics"].update(top1=None),
-        lambda o: o["metrics"].pop("top1") and None,
+        lambda o: o.update(labels=o["labels"][:-1]),
+        lambda o: o.update(sure=o["sure"] + 1),
+        lambda o: o.update(true=o["labels"]),
+        lambda o: {k: v for k, v in o.items() if k != "true"},
         lambda o: o.update(more=1),
         lambda o: o.update(seconds={}),
         lambda o: o.update(params=[]),

@@ -233,7 +233,9 @@ def test_classes_with_few_images_give_what_they_have(noisy):
     assert result.levels[0].short == {"sky": 3}
     assert result.levels[0].n_train == 13
     assert any("5 shots: 1 of 3 classes have fewer images" in w for w in result.warnings)
-    assert any("how much seeds matter" in w for w in result.warnings)
+    assert any("more than half of their training images in common" in w for w in result.warnings)
+    assert [level.pool_from for level in result.levels] == [None, None]
+    assert "nothing tells what training images other than these would give" in result.table()
 
 
 def test_fine_tuning_watches_part_of_a_draw_but_not_of_the_smallest(noisy):
@@ -245,6 +247,9 @@ def test_fine_tuning_watches_part_of_a_draw_but_not_of_the_smallest(noisy):
     assert (more["n_fit"], more["n_watched"]) == (12, 3)
     assert few["augment"]
     assert few["epochs"] == 1
+    assert result.left_out == {"finetune-last": ["a search for the learning rate"]}
+    assert "Left out, so that fine-tuning may do better in a comparison" in result.table()
+    assert "without validation" in result.recipe
     (crossing,) = result.crossings
     assert crossing.method == "finetune-last"
 
@@ -260,6 +265,29 @@ def test_a_features_file_is_enough(noisy, tmp_path):
         learning_curve(tmp_path / "f.h5", **options, baseline="head")
 
 
+def test_copies_of_test_images_are_one_unit(noisy):
+    for label in ("leaf", "sky"):
+        for path in sorted((noisy / label).iterdir())[:4]:
+            (noisy / label / f"copy-of-{path.name}").write_bytes(path.read_bytes())
+    result = learning_curve(noisy, **FAST, test_size=0.5)
+    units = result.units
+    assert units["units"] == units["images"] - units["copies"] < units["images"]
+    assert result.units_note in result.table()
+
+
+def test_the_result_says_what_intervals_are_over_and_who_leads(noisy):
+    result = learning_curve(noisy, **FAST | {"seeds": 4})
+    assert result.intervals == "draws and test images"
+    assert [level.pool_from for level in result.levels] == [1, 3, 3]
+    assert result.levels[0].overlap == pytest.approx(1 / 6)
+    assert all(p.metrics["top1"].high - p.metrics["top1"].low > 0.05 for p in result.points)
+    for level, leader in zip(result.levels, result.leaders, strict=True):
+        assert (leader.method, leader.backbone) == result.best(level).id
+        assert leader.optimism >= 0
+    assert "has the highest mean top-1" in result.advice
+    assert "Intervals hold for other test images and other training images; above 3 images" in result.table()
+
+
 def test_groups_stay_on_one_side_and_are_drawn_in_turn(noisy, tmp_path):
     rows = ["path,label,group"]
     for path in sorted(noisy.rglob("*.png")):
@@ -267,6 +295,8 @@ def test_groups_stay_on_one_side_and_are_drawn_in_turn(noisy, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(rows))
     result = learning_curve(tmp_path / "t.csv", **FAST | {"shots": (1, 2, "all"), "seeds": 2})
     assert [level.shots for level in result.levels] == [1, 2, "all"]
+    assert result.units["groups"]
+    assert "groups as the units" in result.table()
 
 
 def test_a_number_is_no_class(noisy, tmp_path):
