@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from featx.methods.probes.fitting import SELECTION_ROWS, FittedProbe, fit_model
-from featx.methods.probes.selection import fewest_rows, limit_to_rows, make_folds
+from featx.methods.probes.selection import fewest_rows, limit_components, make_folds
 from featx.methods.probes.table import CLASSIFIERS
 from featx.methods.probes.targets import stratified_sample
 from featx.methods.probes.temperature import TemperatureClassifier, fit_sharpness, log_scores
@@ -54,7 +54,7 @@ def held_out_probabilities(
         return None
     tempered = isinstance(fitted.estimator, TemperatureClassifier)
     inner = fitted.estimator.estimator if tempered else fitted.estimator
-    inner = limit_to_rows(inner, fewest_rows(folds), len(fitted.classes))
+    inner = limit_components(inner, fewest_rows(folds))
     probe = CLASSIFIERS.get(fitted.name)
     path = probe is not None and probe.path
     found = np.empty((len(rows), len(fitted.classes)))

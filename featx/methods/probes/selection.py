@@ -18,9 +18,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.special import log_softmax
 from sklearn.base import clone
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
@@ -114,7 +112,7 @@ def predict_out_of_fold(
     """
     predict = _predict_by_path if path else _predict_scores if scored else _predict
     # Folds of whole groups may leave fewer than half of the rows to train on.
-    estimator = limit_to_rows(estimator, fewest_rows(folds), len(np.unique(y)))
+    estimator = limit_components(estimator, fewest_rows(folds))
     with threadpool_limits(1):  # one thread per fold; more would compete for the same cores
         parts = Parallel(n_jobs=n_jobs, prefer="threads")(
             delayed(predict)(estimator, candidates, X, y, fold) for fold in folds
@@ -142,21 +140,12 @@ def limit_neighbours(candidates: list[dict[str, Any]], n_train: int) -> list[dic
     return [c for c in candidates if all(v <= n_train for k, v in c.items() if k.endswith("n_neighbors"))]
 
 
-def limit_to_rows(estimator, n_train: int, n_classes: int):
-    """Return the estimator as it can be fitted to `n_train` rows.
-
-    There are at most as many principal components. Discriminant analysis needs more rows than classes; with
-    fewer, one spherical covariance takes the place of the estimated one, which is naive Bayes whose variances
-    are all equal to the smoothing.
-    """
-    parameters = estimator.get_params()
-    changes: dict[str, Any] = {}
-    components = parameters.get("pca__n_components")
-    if isinstance(components, int) and components > n_train:
-        changes["pca__n_components"] = n_train
-    if n_train <= n_classes and isinstance(parameters.get("lda"), LinearDiscriminantAnalysis):
-        changes["lda"] = GaussianNB(var_smoothing=1.0)
-    return clone(estimator).set_params(**changes) if changes else estimator
+def limit_components(estimator, n_train: int):
+    """Return the estimator with at most `n_train` principal components."""
+    components = estimator.get_params().get("pca__n_components")
+    if not isinstance(components, int) or components <= n_train:
+        return estimator
+    return clone(estimator).set_params(pca__n_components=n_train)
 
 
 def _predict(estimator, candidates, X, y, fold) -> np.ndarray:

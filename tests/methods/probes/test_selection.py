@@ -5,7 +5,6 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.model_selection import cross_val_predict
@@ -18,8 +17,8 @@ from featx.methods.probes.selection import (
     balanced_accuracy,
     expand,
     fewest_rows,
+    limit_components,
     limit_neighbours,
-    limit_to_rows,
     make_folds,
     predict_out_of_fold,
 )
@@ -171,17 +170,11 @@ def test_folds_of_few_rows_limit_neighbours_and_components():
     candidates = limit_neighbours([{"knn__n_neighbors": k} for k in (5, 3, 1)], fewest_rows(folds))
     assert candidates == [{"knn__n_neighbors": 3}, {"knn__n_neighbors": 1}]
     model = Pipeline([("pca", PCA(5)), ("knn", KNeighborsClassifier())])
-    assert limit_to_rows(model, 3, 2).get_params()["pca__n_components"] == 3
-    assert limit_to_rows(model, 5, 2) is model
+    assert limit_components(model, 3).get_params()["pca__n_components"] == 3
+    assert limit_components(model, 5) is model
     X = np.random.default_rng(0).normal(size=(12, 6))
     found = predict_out_of_fold(model, candidates, X, np.arange(12) % 2, folds)
     assert found.predicted.shape == (2, 12)
-
-
-def test_discriminant_analysis_is_spherical_where_a_fold_has_no_more_rows_than_classes():
-    model = Pipeline([("lda", LinearDiscriminantAnalysis())])
-    assert limit_to_rows(model, 4, 3) is model
-    assert isinstance(limit_to_rows(model, 3, 3).steps[-1][1], GaussianNB)
 
 
 def test_scores_are_those_of_refitting_and_losses_those_of_the_best_temperature(train):

@@ -100,6 +100,13 @@ def test_held_out_probabilities_are_of_models_that_did_not_see_the_row(name):
         np.testing.assert_allclose(found[held], expected, atol=2e-3)
 
 
+def test_two_rows_a_class_can_be_held_out_from_discriminant_analysis():
+    X, y = rows_of(6)
+    rows, found = held_out_probabilities(fit_probe("lda", X, y), X, y)
+    assert (len(rows), found.shape) == (6, (6, 3))
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
 def test_of_many_rows_a_sample_is_held_out(monkeypatch):
     X, y = rows_of(300)
     fitted = fit_probe("lda", X, y)

@@ -14,11 +14,10 @@ def _lda(problem: Problem):
     lda: ClassifierMixin = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     grid = {"lda__shrinkage": [0.9, 0.5, 0.1, "auto"], **problem.priors("lda")}
     if problem.n_train < 3 * problem.n_classes:
-        grid = {}  # folds would have no more rows than classes
-    if problem.n_train <= problem.n_classes:
-        # There is no scatter within classes to estimate. Gaussian naive Bayes whose variances are all equal
-        # to the smoothing is discriminant analysis with a spherical covariance.
-        lda = GaussianNB(var_smoothing=1.0)
+        # Folds would have no more rows than classes, and no scatter within classes to estimate. Gaussian
+        # naive Bayes whose variances are all equal to the smoothing is discriminant analysis with a spherical
+        # covariance.
+        lda, grid = GaussianNB(var_smoothing=1.0), {}
     return scaled(components(problem, 256), ("lda", lda)), grid
 
 
