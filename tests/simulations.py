@@ -7,14 +7,12 @@ from functools import cache
 import numpy as np
 
 from featx.metrics import (
-    bootstrap_interval,
     corrected_interval,
     corrected_resampled_t_test,
     holm,
     holm_over_pairs,
     rank_methods,
     sign_flip_test,
-    t_interval,
 )
 from featx.metrics.paired import flip_probabilities
 
@@ -109,17 +107,6 @@ def resampled_rates(
     intervals = [corrected_interval(d, **sizes) for d in differences]
     covered = [i.low <= 0 <= i.high for i in intervals]
     return float(np.mean(corrected)), float(np.mean(plain)), float(np.mean(covered))
-
-
-def coverage(draw, truth: float, n: int, samples: int, seed: int = 0) -> tuple[float, float]:
-    """How often the bootstrap's and Student's 95 % intervals of the mean of n values have the true one."""
-    rng = np.random.default_rng(seed)
-    hits = np.zeros(2)
-    for k in range(samples):
-        x = draw(rng, n)
-        for i, found in enumerate((bootstrap_interval(x, n_boot=1000, seed=k), t_interval(x))):
-            hits[i] += found.low <= truth <= found.high
-    return float(hits[0]) / samples, float(hits[1]) / samples
 
 
 def family_rates(n_methods: int, n_images: int, experiments: int, seed: int = 0) -> tuple[float, ...]:

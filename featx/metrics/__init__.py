@@ -31,7 +31,7 @@ from featx.metrics.classes import score_answers
 from featx.metrics.differences import paired_difference
 from featx.metrics.effects import cohens_d_z, cohens_g, cohens_h, matched_odds_ratio
 from featx.metrics.families import holm, holm_over_pairs
-from featx.metrics.intervals import FEW_DRAWS, Interval, bootstrap_interval, interval_over_draws, t_interval
+from featx.metrics.intervals import Interval
 from featx.metrics.means import mean_interval
 from featx.metrics.metric import Metric
 from featx.metrics.numbers import score_numbers
@@ -43,7 +43,6 @@ from featx.metrics.repeated import corrected_interval, corrected_resampled_t_tes
 from featx.metrics.selection import selection_optimism
 
 __all__ = [
-    "FEW_DRAWS",
     "METRICS",
     "AnomalyScores",
     "Answers",
@@ -53,7 +52,6 @@ __all__ = [
     "PairFamily",
     "PairedTest",
     "RankComparison",
-    "bootstrap_interval",
     "cohens_d_z",
     "cohens_g",
     "cohens_h",
@@ -64,7 +62,6 @@ __all__ = [
     "critical_difference",
     "holm",
     "holm_over_pairs",
-    "interval_over_draws",
     "matched_odds_ratio",
     "mcnemar_exact",
     "mcnemar_mid_p",
@@ -79,7 +76,6 @@ __all__ = [
     "score_numbers",
     "selection_optimism",
     "sign_flip_test",
-    "t_interval",
     "take_answers",
 ]
 

@@ -95,7 +95,7 @@ def corrected_interval(
     level : float, default=0.95
         Coverage.
     within : (float, float), optional
-        As in `interval_over_draws`.
+        Range of possible values, such as (0, 1) for an accuracy; the interval is clipped to it.
 
     Returns
     -------

@@ -8,8 +8,7 @@ With 300 experiments, chance moves a rate by 2.5 points. Expect the first list t
 - what is marked as blind: it does not know the groups;
 - macro F1 of two or three images a class, whose estimate is too low (89 to 92 %), and the log loss of a
   handful of mistakes made with high confidence, or R2 and RMSE of 20 numbers with heavy tails (92 %);
-- in the part "older", for contrast: tests against the best method, the plain t-test on repeated splits, and
-  intervals of few draws of a skewed distribution.
+- in the part "splits", for contrast: tests against the best method, and the plain t-test on repeated splits.
 
 Exact intervals and tests, which are nowhere below their level, fill the second one: few mistakes, few groups.
 """
@@ -156,8 +155,8 @@ def families(n: int) -> None:
             print(f"  {what:<50}{100 * true:.2f}  {100 * estimated:.2f}")
 
 
-def older(n: int) -> None:
-    """McNemar's test over disagreements, repeated splits, Friedman's test, and intervals over draws."""
+def splits(n: int) -> None:
+    """McNemar's test over disagreements, sign flips, repeated splits, Holm's method, Friedman's test."""
     print(f"\nrejections at 5 %, {n} experiments each, no method better than another\n")
     print(f"{'McNemar':<44}{'exact':>14}{'mid-p':>14}")
     for images, accuracy in ((100, 0.95), (240, 0.9), (1000, 0.8), (1000, 0.9), (5000, 0.9), (10000, 0.8)):
@@ -181,18 +180,8 @@ def older(n: int) -> None:
         rates = sim.friedman_rates(methods, datasets, n)
         print(f"{f'  {methods} methods on {datasets} datasets':<44}" + percent(*rates))
 
-    print(f"\n95 % intervals of a mean over draws{'':<9}{'bootstrap':>14}{'Student':>14}")
-    shapes = {
-        "normal": (lambda rng, k: rng.standard_normal(k), 0.0),
-        # An accuracy near 1 has a tail to the left.
-        "skewed (beta 20, 1)": (lambda rng, k: rng.beta(20, 1, k), 20 / 21),
-    }
-    for name, (draw, truth) in shapes.items():
-        for k in (3, 5, 10, 20, 30, 100):
-            print(f"{f'  {k} draws, {name}':<44}" + percent(*sim.coverage(draw, truth, k, n)))
 
-
-PARTS = (proportions, classes, numbers, anomalies, pairs, families, older)
+PARTS = (proportions, classes, numbers, anomalies, pairs, families, splits)
 
 
 def main() -> None:

@@ -11,19 +11,16 @@ from hypothesis import strategies as st
 
 from featx.errors import InputError
 from featx.metrics import (
-    FEW_DRAWS,
-    bootstrap_interval,
     cohens_d_z,
     cohens_g,
     cohens_h,
-    interval_over_draws,
     matched_odds_ratio,
     mcnemar_exact,
     mcnemar_mid_p,
     paired_difference,
     sign_flip_test,
-    t_interval,
 )
+from featx.metrics.intervals import student_interval
 
 
 def slow_p_value(n_a, n_b):
@@ -140,51 +137,6 @@ def test_results_that_cannot_be_paired_are_refused(a, b, message):
             compare(a, b)
 
 
-def test_the_bootstrap_of_a_mean_is_near_the_normal_interval():
-    x = np.random.default_rng(0).normal(3, 2, 400)
-    interval = bootstrap_interval(x, n_boot=4000)
-    half = 1.96 * x.std() / 20
-    assert interval.value == pytest.approx(x.mean())
-    assert interval.low == pytest.approx(x.mean() - half, abs=0.04)
-    assert interval.high == pytest.approx(x.mean() + half, abs=0.04)
-
-
-def test_the_bootstrap_takes_another_statistic_and_a_seed():
-    x = np.arange(101.0)
-    a, b, c = (bootstrap_interval(x, np.median, n_boot=200, seed=s) for s in (0, 0, 1))
-    assert a.value == 50
-    assert a.low < 50 < a.high
-    assert a == b
-    assert a != c
-
-
-def test_a_large_sample_is_resampled_in_parts():
-    x = np.random.default_rng(0).random(1_500_000)
-    interval = bootstrap_interval(x, n_boot=5)
-    assert interval.low <= interval.high
-
-
-def test_one_value_has_no_interval():
-    interval = bootstrap_interval([0.5])
-    assert interval.value == 0.5
-    assert np.isnan([interval.low, interval.high]).all()
-
-
-@pytest.mark.parametrize(
-    ("values", "options", "message"),
-    [
-        ([], {}, "n at least 1"),
-        ([[1.0]], {}, r"shape \(1, 1\)"),
-        ([1.0, np.nan], {}, "finite"),
-        ([1.0, 2.0], {"n_boot": 0}, "at least 1 resample, got 0"),
-        ([1.0, 2.0], {"level": 1}, "level must lie between 0 and 1"),
-    ],
-)
-def test_what_cannot_be_resampled_is_refused(values, options, message):
-    with pytest.raises(InputError, match=message):
-        bootstrap_interval(values, **options)
-
-
 def test_sign_flips_agree_with_scipy_on_few_and_on_many_images():
     from scipy.stats import permutation_test
 
@@ -242,32 +194,6 @@ def test_the_paired_tests_carry_their_effects():
     assert sign_flip_test(a, b).effect == pytest.approx(2.0)
 
 
-def test_students_interval_is_that_of_scipy():
-    from scipy.stats import ttest_1samp
-
-    x = np.random.default_rng(0).normal(3, 2, 7)
-    for level in (0.5, 0.95):
-        reference = ttest_1samp(x, 0).confidence_interval(level)
-        interval = t_interval(x, level=level)
-        assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
-    assert math.isnan(t_interval([1.0]).low)
-
-
-def test_few_draws_get_students_interval_and_many_the_bootstrap():
-    x = np.random.default_rng(0).random(FEW_DRAWS)
-    assert interval_over_draws(x[:-1]) == t_interval(x[:-1])
-    assert interval_over_draws(x) == bootstrap_interval(x, n_boot=10_000)
-    assert t_interval([0.99, 1.0, 1.0]).high > 1
-    assert interval_over_draws([0.99, 1.0, 1.0], within=(0, 1)).high == 1
-    assert math.isnan(interval_over_draws([0.9], within=(0, 1)).low)
-
-
-def test_of_few_draws_the_bootstrap_is_too_narrow_and_students_interval_is_not():
-    bootstrap, student = simulations.coverage(lambda rng, n: rng.standard_normal(n), 0.0, 5, 600)
-    assert bootstrap < 0.88
-    assert student == pytest.approx(0.95, abs=0.025)
-
-
 def test_without_a_difference_the_paired_tests_reject_at_their_level():
     exact, mid = simulations.mcnemar_rates(1000, 0.8, 2000)
     assert 0.035 <= exact <= mid <= 0.065
@@ -282,6 +208,6 @@ def test_of_few_disagreements_the_exact_test_is_the_more_cautious_one():
 def test_students_own_worked_example():
     # Student (1908), section IX: 10 differences, mean 1.58, t = 4.06 with 9 degrees of freedom.
     extra_sleep = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
-    found = interval_over_draws(extra_sleep / 10)
+    found = student_interval(extra_sleep / 10, 1 / 10, 0.95)
     assert found.value == pytest.approx(0.158)
     assert (found.low, found.high) == pytest.approx((0.07001142, 0.24598858), abs=1e-8)
