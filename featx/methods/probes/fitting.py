@@ -181,8 +181,8 @@ def fit_probe(
     always use them then. With a class of one image (or one group) nothing can be selected, and settings that
     suit embeddings in general are used. Scores of every probe but the linear protocols and the references are
     divided by a temperature fitted to scores of held-out rows (`featx.methods.probes.temperature`), which
-    changes no label. Without groups and weights
-    the forest needs no folds: the trees that did not draw a row judge it.
+    changes no label. Without groups and weights the forest needs no folds: the trees that did not draw a row
+    judge it.
 
     For numbers, mean squared error decides; ties go to the simpler model.
     """
