@@ -20,7 +20,7 @@ from dataclasses import replace
 from featx import extract, load_backbone, load_dataset
 from featx.data.splits import make_split, validation_part
 from featx.methods.finetune import block_parameters, default_recipe, fine_tune
-from featx.metrics import bootstrap_interval, mcnemar_exact
+from featx.metrics import mcnemar_exact, proportion_interval
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--backbone", default="mobilenet_v2")
@@ -63,8 +63,8 @@ if __name__ == "__main__":
         right = tuned.predict(test_images) == truth
         first = right if first is None else first
         print(
-            f"{trained} of {blocks} blocks trained: test accuracy {bootstrap_interval(right)}, "
-            f"p = {mcnemar_exact(right, first, n_boot=1).p_value:.2g}, "
+            f"{trained} of {blocks} blocks trained: test accuracy {proportion_interval(right)}, "
+            f"p = {mcnemar_exact(right, first).p_value:.2g}, "
             + (f"rate {tuned.recipe.lr_backbone:g}, " if trained else "")
             + f"epoch {tuned.best_epoch} of {tuned.recipe.epochs}, {tuned.seconds:.0f} s",
             flush=True,
