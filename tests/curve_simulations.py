@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from featx.metrics import Interval, interval_over_draws
+from featx.metrics import Interval
+from featx.metrics.intervals import student_interval
 from featx.studies.curves.crossing import crossing_bounds, last_crossing, score_rival
 from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.two_way import Pool, TwoWay, share_intervals
@@ -132,7 +133,7 @@ def interval_rates(
         right = population.right_answers(rng, shots, n_pool=n_pool, **sizes)[0]
         intervals = point_intervals(right, pool)
         low, high = (np.array([getattr(i, end) for i in intervals]) for end in ("low", "high"))
-        plain = [interval_over_draws(one, within=(0, 1)) for one in right.mean(axis=2)]
+        plain = [student_interval(one, 1 / len(one), 0.95) for one in right.mean(axis=2)]
         found["held"] += (low <= truth) & (truth <= high)
         found["above"] += low > truth
         found["width"] += high - low
