@@ -13,8 +13,8 @@ one line of the file ``--out``; what is in it is not run again, so that a long b
 The table has the mean accuracy over the seeds, the difference to `plain`, 95 % intervals (bootstrap of seeds
 and test images together), and the seconds and trained images of one training with all its searching.
 
-To expect: no interval of a difference to `plain` lies below 0 in the modes that train layers. Mode ``head``
-trains none, and stays behind where the frozen features are not good enough.
+To expect: with few images of a class no interval of a difference to `plain` lies below 0. With 60 flowers
+of a class at 96 px all do: `plain` was 3 to 5 points ahead, in four times the time of ``full``.
 """
 
 from __future__ import annotations
