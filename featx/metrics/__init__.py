@@ -6,7 +6,7 @@
 `numbers`               metrics of predicted numbers
 `anomalies`             metrics of anomaly detectors
 `units`                 groups of images and copies of a picture, which are not independent
-`intervals`             an interval, and intervals over draws
+`intervals`             an interval, its bounds and checks
 `proportions`           intervals of shares and of other bounded scores over test images
 `means`                 intervals of means over test images; `calibration` that of the calibration error
 `paired`                tests of two methods on the same test images; `differences` their interval

@@ -37,8 +37,8 @@ def corrected_resampled_t_test(differences, *, n_train: float, n_test: float) ->
     Returns
     -------
     DifferenceTest
-        The interval has the same correction. Equal differences have a p-value of 1 where they are 0, else of
-        0. With a single split all but the difference are NaN.
+        The interval has the same correction. Differences that are all equal do not tell how much they may
+        vary: the p-value is 1, and the bounds are NaN. With a single split the p-value is NaN, too.
 
     Raises
     ------
@@ -69,7 +69,8 @@ def corrected_resampled_t_test(differences, *, n_train: float, n_test: float) ->
     if error > 1e-12 * float(np.abs(d).max()):
         p_value = 2 * float(student.sf(abs(interval.value) / error, len(d) - 1))
     else:
-        p_value = 0.0 if d.any() else 1.0
+        # Equal differences do not tell how much they may vary, so no difference is shown.
+        p_value, interval = 1.0, Interval(interval.value)
     return DifferenceTest(p_value, interval.value, interval.low, interval.high, cohens_d_z(d))
 
 
@@ -100,7 +101,7 @@ def corrected_interval(
     Returns
     -------
     Interval
-        With a single split the bounds are NaN.
+        With a single split, or scores that are all equal, the bounds are NaN.
 
     Raises
     ------
@@ -109,7 +110,10 @@ def corrected_interval(
     """
     x = finite_values(values)
     check_level(level)
-    return clip_interval(student_interval(x, _share(len(x), n_train, n_test), level), within)
+    found = student_interval(x, _share(len(x), n_train, n_test), level)
+    if not found.high - found.low > 1e-12 * float(np.abs(x).max()):
+        return Interval(found.value)
+    return clip_interval(found, within)
 
 
 def _share(n_splits: int, n_train: float, n_test: float) -> float:

@@ -118,9 +118,14 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
         p = number_of(best.versus_references, reference.name)
         tested = "" if math.isnan(p) else f" (adjusted {p_in_text(p)})"
         floor = format_metric(metric, Interval(reference.metric(metric).value))
-        return (
+        said = (
             f"Nothing to recommend: no method is {better} than {than}. The best, {describe(best)}, "
             f"has {title} {value}; {in_text(reference)}, {floor}{tested}."
+        )
+        # Another reference may be better than every method.
+        ahead = [m for m in references if m is not reference and worth(m, metric) > worth(best, metric)]
+        return said + "".join(
+            f" {m.title} is better: {format_metric(metric, Interval(m.metric(metric).value))}." for m in ahead
         )
     return "Nothing to recommend: the best method is not shown to be better than every reference."
 

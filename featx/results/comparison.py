@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
@@ -25,7 +26,10 @@ class _DataChecks(TypedDict, total=False):
 
 
 def _versus_best(result: ComparisonResult, m: MethodResult) -> str:
-    return "best" if m is result.best() else format_test(m.p_adjusted)
+    if m is result.best():
+        return "best"
+    plain = m.is_reference and not m.is_adjusted and math.isfinite(m.p_value)
+    return format_test(m.p_adjusted) + (", not adjusted" if plain else "")
 
 
 #: The numbers of the test against the best method that the CSV file has.

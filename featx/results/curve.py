@@ -233,8 +233,8 @@ class CurveResult(AdvisedResult):
         data = self.dataset
         return (
             f"{data.get('name', '')}: {len(data.get('classes') or ())} classes, {data.get('n_test', '?')} "
-            f"test images, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean ± half of the 95 % "
-            "interval"
+            f"test images, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean"
+            + (" and 95 % interval" if self.n_draws > 1 else "")
         )
 
     def notes(self) -> list[str]:
@@ -329,4 +329,4 @@ class CurveResult(AdvisedResult):
 def _short(interval: Interval) -> str:
     if not (math.isfinite(interval.value) and math.isfinite(interval.low)):
         return number_text(interval.value)
-    return f"{interval.value:.3f} ±{(interval.high - interval.low) / 2:.3f}"
+    return f"{interval.value:.3f} {interval.low:.2f}–{interval.high:.2f}"

@@ -112,17 +112,16 @@ def find_pictures(embeddings: np.ndarray, pixels: np.ndarray | None) -> NearDupl
     return find_copies(embeddings, pixels=pixels, pixel_size=side)
 
 
-def find_test_units(features: Features, test: np.ndarray, dataset: Dataset | None, run: Run) -> Units:
-    """Find the units of the test rows: groups, and copies of a picture among these rows.
+def units_of(features: Features, dataset: Dataset | None, run: Run) -> Units:
+    """Find the units of all rows: groups, and copies of a picture.
 
-    `dataset` has the images; None if there are none. The units are numbered by position in `test`.
+    `dataset` has the images; None if there are none.
     """
     pixels = None
     if dataset is not None:
         images = dict(zip(dataset.ids, dataset.images, strict=True))
-        pixels = shrink_images([images[features.ids[i]] for i in test.tolist()], run)
-    groups = None if features.groups is None else features.groups[test]
-    return find_units(groups, find_pictures(features.embeddings[test], pixels), len(test))
+        pixels = shrink_images([images[id] for id in features.ids], run)
+    return find_units(features.groups, find_pictures(features.embeddings, pixels), len(features))
 
 
 def split_features(features: Features, test_size: float, seed: int) -> Split:

@@ -8,7 +8,7 @@ Biometrics 48, 1992). A unit is a connected component: two groups that share a p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,20 +113,17 @@ def count_groups(groups: np.ndarray | None, labels: np.ndarray, n_classes: int) 
 
 
 def find_copies(
-    embeddings: np.ndarray,
-    rows: np.ndarray | None = None,
-    *,
-    pixels: np.ndarray | None = None,
-    pixel_size: int = 0,
+    embeddings: np.ndarray, *, pixels: np.ndarray | None = None, pixel_size: int = 0
 ) -> NearDuplicates | None:
-    """Find copies of pictures among all images, or among some rows only.
+    """Find copies of pictures among all images of a collection.
+
+    The limits of the search come from the images, so it sees all of them, also where only copies among the
+    test images count.
 
     Parameters
     ----------
     embeddings : ndarray of shape (n, d)
         Embeddings of all images by one backbone.
-    rows : ndarray of int, optional
-        Search among these rows only, such as the test rows; all other images have no copies then.
     pixels : ndarray of shape (n, 3 * pixel_size**2), optional
         Shrunken pixels of all images, from which their perceptual hashes are made. Without them only equal
         rows are sure to be copies.
@@ -136,18 +133,14 @@ def find_copies(
     Returns
     -------
     NearDuplicates or None
-        Over all n images. None with more than `MOST_IMAGES` images to search.
+        None with more than `MOST_IMAGES` images.
     """
     from featx.analysis.data_checks import find_near_duplicates
     from featx.inputs.image import perceptual_hashes
 
-    at = None if rows is None else np.sort(rows)
-    if len(embeddings if at is None else at) > MOST_IMAGES:
+    if len(embeddings) > MOST_IMAGES:
         return None
-    if at is not None:  # otherwise nothing is copied
-        embeddings, pixels, n = embeddings[at], None if pixels is None else pixels[at], len(embeddings)
     hashes = None
     if pixels is not None:
         hashes = perceptual_hashes(pixels.reshape(-1, pixel_size, pixel_size, 3))
-    found = find_near_duplicates(embeddings, hashes)
-    return found if at is None else replace(found, n=n, pairs=at[found.pairs])
+    return find_near_duplicates(embeddings, hashes)

@@ -207,7 +207,10 @@ def test_the_interval_and_the_test_say_the_same():
 def test_differences_that_never_vary():
     sizes = {"n_train": 3, "n_test": 1}
     assert corrected_resampled_t_test([0.0, 0.0], **sizes).p_value == 1
-    assert corrected_resampled_t_test([0.1] * 5, **sizes).p_value == 0
+    equal = corrected_resampled_t_test([0.1] * 5, **sizes)
+    assert equal.p_value == 1
+    assert math.isnan(equal.low)
+    assert math.isnan(corrected_interval([1.0, 1.0, 1.0], **sizes, within=(0, 1)).low)
     assert math.isnan(corrected_resampled_t_test([0.1], **sizes).p_value)
     assert corrected_interval([0.99, 1.0], **sizes, within=(0, 1)).high == 1
     for wrong in ({"n_train": 0, "n_test": 1}, {"n_train": 1, "n_test": -1}):

@@ -11,6 +11,11 @@ each image to its nearest other image is measured. Two limits follow from these 
                   with probability 1 / n. a and k come from the median and the 84th percentile, because
                   near-duplicates are in the lower half.
 
+Where there are hashes, a copy does not count as the nearest image: its hash agrees, and its distance, as a
+length, is less than half that of the nearest image with another hash (a ratio test, as in D. G. Lowe,
+"Distinctive image features from scale-invariant keypoints", IJCV 60 (2004), section 7.1). So the limits are
+right also where most images have copies.
+
 There are three kinds of pairs:
 
 ``identical``     the embeddings are equal to the last bit: the network saw the same pixels. A file that
@@ -51,6 +56,9 @@ MOST_PAIRS = 1_000_000
 _LEVELS = (0.5, 0.84)
 #: Most images from whose nearest distances the limits are estimated.
 _SAMPLE = 2000
+#: Most copies of an image that the estimate looks past, and their share of the distance (half the squared
+#: length) to the nearest other picture.
+_MOST_COPIES, _COPY_SHARE = 10, 0.25
 #: Fewest different images from which the limits are estimated.
 _FEWEST = 20
 _TILE = 2048
@@ -147,7 +155,8 @@ def find_near_duplicates(
     (a radius search by scikit-learn would hold all pairs below ``agree_below`` before their hashes are
     compared).
 
-    The limits are wrong if half of all images or more (identical ones counted once) have a near-duplicate.
+    Without hashes the limits are wrong if half of all images or more (identical ones counted once) have a
+    near-duplicate; with hashes, if they have more than 10 copies each.
     """
     rows = check_embeddings(embeddings, "embeddings", dtype=np.float32)
     if hashes is not None:
@@ -159,7 +168,7 @@ def find_near_duplicates(
             )
     firsts, copies = _identical(rows)
     unit = _centred(rows[firsts] if len(copies) else rows)
-    limits = _limits(unit)
+    limits = _limits(unit, None if hashes is None else hashes[firsts])
     if hashes is not None:
         hash_bits = _believable_bits(unit, hashes[firsts], limits[0], hash_bits)
     found, truncated = _near(unit, None if hashes is None else hashes[firsts], limits, hash_bits)
@@ -208,14 +217,23 @@ def _centred(rows: np.ndarray) -> np.ndarray:
     return np.divide(unit, norms, out=unit, where=norms > 0)
 
 
-def _limits(unit: np.ndarray) -> tuple[float, float]:
+def _limits(unit: np.ndarray, hashes: np.ndarray | None) -> tuple[float, float]:
     """Return (agree_below, alike_below), from the nearest distances of a sample of the rows."""
     n = len(unit)
     if n < _FEWEST:
         return float("nan"), float("nan")
     sample = np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64)
-    _, distances = nearest(unit[sample], unit, 2)  # the nearest of all is the row itself
-    middle, upper = np.log(np.maximum(np.quantile(distances[:, 1], _LEVELS), _ROUNDING))
+    # The nearest of all is the row itself.
+    places, distances = nearest(unit[sample], unit, 2 if hashes is None else min(n, _MOST_COPIES + 2))
+    places, distances = places[:, 1:], distances[:, 1:]
+    if hashes is not None:
+        agree = hash_distance(hashes[sample][:, None], hashes[places]) <= HASH_BITS
+        # Of an image whose neighbours all agree, the furthest is taken for another picture.
+        other = np.where(agree.all(axis=1), agree.shape[1] - 1, agree.argmin(axis=1))
+        other_distances = np.take_along_axis(distances, other[:, None], axis=1)
+        copies = agree & (distances < _COPY_SHARE * other_distances)
+        distances = np.take_along_axis(distances, copies.argmin(axis=1)[:, None], axis=1)
+    middle, upper = np.log(np.maximum(np.quantile(distances[:, 0], _LEVELS), _ROUNDING))
     # By the distribution log x = log a + log(-log(1 - P)) / k, a straight line through the two.
     from_middle, from_upper = np.log(-np.log1p(-np.array(_LEVELS)))
     slope = (upper - middle) / (from_upper - from_middle)  # 1 / k

@@ -25,13 +25,12 @@ from featx.spreadsheet import csv_text
 from featx.studies.collections import (
     describe_embeddings,
     embed_collections,
-    find_test_units,
     split_features,
+    units_of,
 )
 from featx.studies.evaluation import Cell, LabelledRows, Outcome, run_cells
 from featx.studies.evaluation.methods import DetectorMethod
 from featx.studies.output import Reported
-from featx.studies.units import Units
 
 
 @dataclass
@@ -223,7 +222,7 @@ def compare_detectors(
     for place, features in zip(names, sets, strict=True):
         check_rows(features.embeddings, features.ids, place)
     tested = split.test if test is None else np.arange(len(judged))
-    units = find_test_units(judged, tested, opened[-1], run)
+    units = units_of(judged, opened[-1], run)
     rows = LabelledRows(x, np.zeros(len(x)))
     results = []
     for detector in chosen:
@@ -240,7 +239,7 @@ def compare_detectors(
             for problem in problems
         ]
         outcomes = list(run_cells(cells, verbose=run.verbose))
-        results.append(_score_detector(detector, problems, outcomes, held, units, n_boot, seed))
+        results.append(_score_detector(detector, problems, outcomes, held, units.take(tested), n_boot, seed))
     return AnomalyComparison(
         dataset={
             "name": names[0],
@@ -252,7 +251,7 @@ def compare_detectors(
         detectors=results,
         contamination=contamination,
         advice=advise_detectors(results),
-        units=units.describe(np.arange(len(tested))),
+        units=units.describe(tested),
         seed=seed,
         seconds_total=time.perf_counter() - started,
         **describe_embeddings(sets),
@@ -294,7 +293,7 @@ def _score_detector(
     problems: Sequence[_Problem],
     outcomes: Sequence[Outcome],
     held: np.ndarray,
-    units: Units,
+    units: np.ndarray | None,
     n_boot: int,
     seed: int,
 ) -> DetectorResult:
@@ -303,8 +302,7 @@ def _score_detector(
 
     decisions = np.stack([np.asarray(outcome.values) for outcome in outcomes])
     anomalous = np.stack([problem.anomalous for problem in problems])
-    together = units.take(np.arange(len(held)))
-    found = score_anomalies(decisions, anomalous, strata=held, units=together, n_boot=n_boot, seed=seed)
+    found = score_anomalies(decisions, anomalous, strata=held, units=units, n_boot=n_boot, seed=seed)
     shares = [
         np.mean([below[kind].mean() for below, kind in zip(decisions < 0, kinds, strict=True)])
         for kinds in (~anomalous, anomalous)

@@ -18,8 +18,8 @@ from featx.results import DomainMethod, DomainResult, advise_domains
 from featx.studies.collections import (
     describe_embeddings,
     embed_collections,
-    find_test_units,
     split_features,
+    units_of,
 )
 from featx.studies.comparison.evaluate import note_unused_share
 from featx.studies.evaluation import Cell, LabelledRows, run_cells
@@ -128,8 +128,8 @@ def compare_domains(
 
     # The domain's test rows, as rows of its own features.
     local = own.test, tested - len(sets[0])
-    units = [find_test_units(*each, run) for each in zip(sets, local, opened, strict=True)]
-    together = [found.take(np.arange(len(rows))) for found, rows in zip(units, local, strict=True)]
+    units = [units_of(features, dataset, run) for features, dataset in zip(sets, opened, strict=True)]
+    together = [found.take(rows) for found, rows in zip(units, local, strict=True)]
     y, methods, right = tables[0].y, [], []
     truth = y[tested]
     for outcome in run_cells(cells, verbose=run.verbose):
@@ -168,7 +168,7 @@ def compare_domains(
         methods=methods,
         selection=None if optimism is None else {"methods": len(adapted), "optimism": optimism},
         advice=advise_domains(at_home["top1"], methods, optimism),
-        units=units[1].describe(np.arange(len(tested))),
+        units=units[1].describe(local[1]),
         seed=seed,
         seconds_total=time.perf_counter() - started,
         warnings=warnings,

@@ -37,10 +37,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     split = found.split
     # Copies decide what counts as one observation, so they are searched for before anything is scored.
     copies = find_copies(
-        data.sets[found.tuned_backbone].embeddings,
-        split.test,
-        pixels=data.pixels,
-        pixel_size=data.pixel_size,
+        data.sets[found.tuned_backbone].embeddings, pixels=data.pixels, pixel_size=data.pixel_size
     )
     units = find_units(data.first.groups, copies, len(data.task))
     test_units = units.take(split.test)
@@ -76,7 +73,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
     if copies is None:
         warnings.append(
-            f"more than {MOST_IMAGES:,} test images: copies among them were not looked for, and count as "
+            f"more than {MOST_IMAGES:,} images: copies among them were not looked for, and count as "
             "different images"
         )
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)

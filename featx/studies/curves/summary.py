@@ -6,7 +6,7 @@ import numpy as np
 
 from featx.metrics import METRICS, Interval
 from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult
-from featx.results.advice import FEW_TEST_IMAGES
+from featx.results.advice import on_few_images
 from featx.studies.curves.crossing import describe_crossing, find_crossing
 from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.scores import CurveScores, is_share
@@ -108,9 +108,7 @@ def advise(result: CurveResult) -> str:
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
         said.append("One draw only: how much the numbers depend on the images drawn is unknown.")
-    n_test = result.dataset.get("n_test") or 0
-    if n_test < FEW_TEST_IMAGES:
-        said.append(f"With only {n_test} test images all of this is rough.")
+    said += on_few_images(result.dataset.get("n_test") or 0, result.units.get("units"))
     return " ".join(said)
 
 

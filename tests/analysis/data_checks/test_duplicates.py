@@ -31,12 +31,15 @@ def plainly(rows, hashes):
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     apart = 1 - centred @ centred.T
     np.fill_diagonal(apart, np.inf)
-    agree, upper = np.quantile(apart.min(axis=1), [0.5, 0.84])
+    bits = np.bitwise_count(hashes[:, None] ^ hashes[None])
+    # Copies, by hash and nearer than half the way to the nearest picture with another hash, are skipped.
+    other = np.where(bits > 8, apart, np.inf).min(axis=1)
+    nearest = np.where((bits <= 8) & (apart < other[:, None] / 4), np.inf, apart).min(axis=1)
+    agree, upper = np.quantile(nearest, [0.5, 0.84])
     # P(d < x) = 1 - exp(-(x / a)^k) at both quantiles; alike is where it is about 1 / n.
     k = np.log(np.log(1 - 0.84) / np.log(0.5)) / np.log(upper / agree)
     a = agree / np.log(2) ** (1 / k)
     alike = a * len(rows) ** (-1 / k)
-    bits = np.bitwise_count(hashes[:, None] ^ hashes[None])
     i, j = np.nonzero(np.triu((apart <= alike) | ((bits <= 8) & (apart <= agree)), 1))
     return {(int(a), int(b)): "same" if bits[a, b] <= 8 else "alike" for a, b in zip(i, j, strict=True)}, (
         agree,
@@ -76,6 +79,17 @@ def test_in_tiles_and_few_directions_as_computed_plainly(planted, monkeypatch):
     assert set(expected.values()) == {"same", "alike"}
     assert dict(zip(map(tuple, found.pairs.tolist()), found.kinds.tolist(), strict=True)) == expected
     np.testing.assert_allclose([found.agree_below, found.alike_below], limits, rtol=1e-4)
+
+
+def test_copies_are_found_where_every_image_has_several(planted):
+    rows, hashes = planted[0][:90], planted[1][:90]
+    limits = find_near_duplicates(rows, hashes).agree_below
+    rng = np.random.default_rng(3)
+    copied = np.repeat(rows, 6, axis=0) + rng.normal(0, 0.05, (540, 40)).astype(np.float32)
+    changed = np.repeat(hashes, 6) ^ (BIT << rng.integers(0, 60, 540).astype(np.uint64))
+    found = find_near_duplicates(copied, changed)
+    assert len(np.unique(found.groups("same"))) == 90
+    assert found.agree_below == pytest.approx(limits, rel=0.1)
 
 
 def test_unrelated_images_give_a_pair_by_chance_now_and_then():
