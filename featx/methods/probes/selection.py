@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from scipy.special import log_softmax
-from threadpoolctl import threadpool_limits
 
 from featx.methods.probes.fitters import Fitter, SklearnFitter
 from featx.methods.probes.folds import Folds
 from featx.methods.probes.temperature import tempered_loss
+from featx.methods.probes.threads import limit_threads
 from featx.methods.probes.training_rows import TrainingRows
 
 
@@ -73,7 +73,7 @@ def predict_out_of_fold(
     parts = rows.parts(folds)
     labels = not tempered and rows.task == "classes" and isinstance(fitter, SklearnFitter)
     if labels:
-        with threadpool_limits(1):  # one thread per fold; more would compete for the same cores
+        with limit_threads(1):  # one thread per fold; more would compete for the same cores
             each = Parallel(n_jobs=n_jobs, prefer="threads")(
                 delayed(fitter.labels)(part, estimator, candidates) for part in parts
             )

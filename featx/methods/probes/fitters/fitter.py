@@ -9,9 +9,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from featx.methods.probes.temperature import log_scores, score_kind
+from featx.methods.probes.threads import limit_threads
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -41,7 +41,7 @@ class Fitter:
         self, parts: Sequence[Part], estimator: Any, candidates: Sequence[Settings], n_jobs: int = 1
     ) -> list[np.ndarray]:
         """Return `scores` of several folds; they run in threads, one thread for each fold."""
-        with threadpool_limits(1):  # more would compete for the same cores
+        with limit_threads(1):  # more would compete for the same cores
             return Parallel(n_jobs=n_jobs, prefer="threads")(
                 delayed(self.scores)(part, estimator, candidates) for part in parts
             )
