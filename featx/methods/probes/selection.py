@@ -71,8 +71,9 @@ def predict_out_of_fold(
     `predict_proba` there are labels only.
     """
     parts = rows.parts(folds)
-    labels = not tempered and rows.task == "classes" and isinstance(fitter, SklearnFitter)
-    if labels:
+    labels = False
+    if isinstance(fitter, SklearnFitter) and not tempered and rows.task == "classes":
+        labels = True
         with limit_threads(1):  # one thread per fold; more would compete for the same cores
             each = Parallel(n_jobs=n_jobs, prefer="threads")(
                 delayed(fitter.labels)(part, estimator, candidates) for part in parts

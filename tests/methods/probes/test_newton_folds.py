@@ -19,6 +19,7 @@ from tests.methods.probes.conftest import clusters
 
 LOGREG = scaled(("logreg", LogisticRegression(tol=1e-9, max_iter=20_000)))
 SVM = scaled(("svm", LinearSVC(dual=False, tol=1e-10, max_iter=100_000)))
+FITTERS = [(linear.LogisticFitter(), LOGREG), (linear.SvmFitter(), SVM)]
 
 
 def logistic_objective(model, X, y, weights, C):
