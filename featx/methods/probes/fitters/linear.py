@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_sample_weight
 
-from featx.methods.probes.fitters.fitter import Fitter, Settings
+from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
 from featx.methods.probes.lbfgs import LbfgsPath
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class LogisticFitter(Fitter):
         rows, held = _inputs(part, estimator)
         solver = LbfgsPath(rows, part.y)
         found = np.empty((len(candidates), len(held), len(solver.classes)), np.float32)
-        settings = [_of_last_step(estimator, candidate) for candidate in candidates]
+        settings = [of_last_step(estimator, candidate) for candidate in candidates]
         # In order of weights and penalties, so that each solution is close to the one before.
         for i in sorted(
             range(len(candidates)), key=lambda i: (str(settings[i]["class_weight"]), settings[i]["C"])
@@ -62,9 +62,3 @@ def _inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     if components is None:
         return part.rows, part.held
     return part.projected(min(components, part.fewest))
-
-
-def _of_last_step(estimator: Any, candidate: Settings) -> dict[str, Any]:
-    """Return the settings of the last step of a candidate, those of the estimator where it names none."""
-    last = estimator.steps[-1][1].get_params()
-    return last | {key.split("__")[-1]: value for key, value in candidate.items()}
