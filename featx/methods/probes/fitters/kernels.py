@@ -170,7 +170,7 @@ def _squared_hinge(features: np.ndarray, part: Part, svm: LinearSVC) -> FoldNewt
         own = part.codes == np.arange(k)[:, None]
         weights = (of_rows if k == 2 else np.where(own, of_rows, 1.0))[None]
         weights = weights[:, None] if k == 2 else weights
-    stacked = StackedRows(features[None], weights)
+    stacked = StackedRows(features[None])
     return FoldNewton(stacked, SquaredHinge(part.codes[None], weights, k), penalised=True)
 
 
