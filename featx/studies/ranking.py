@@ -263,7 +263,7 @@ def _test_probe(
 
     Without a split every image is tested in a fold, and no unit is on both sides of a fold.
     """
-    from featx.methods.probes.selection import make_folds
+    from featx.methods.probes.folds import make_folds
 
     together = units.take(np.arange(len(y)))
     folds = [(split.train, split.test)] if split is not None else make_folds(y, together, seed)

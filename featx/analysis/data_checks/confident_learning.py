@@ -163,7 +163,7 @@ def predict_out_of_sample(
     embeddings that is enough to find wrong labels.
     """
     from featx.methods.probes import fit_probe
-    from featx.methods.probes.selection import make_folds
+    from featx.methods.probes.folds import make_folds
 
     X, y = np.asarray(X), np.asarray(y)
     groups = None if groups is None else np.asarray(groups)[train]

@@ -68,7 +68,7 @@ def domain_classifier(X: Any, Y: Any, *, units: Any = None, seed: int = 0) -> Do
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from featx.methods.probes.selection import make_folds
+    from featx.methods.probes.folds import make_folds
 
     x, y = check_two_sets(X, Y)
     if min(len(x), len(y)) < _FOLDS:

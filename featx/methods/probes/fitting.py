@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +14,6 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
 from featx.errors import InputError
@@ -25,23 +25,16 @@ from featx.methods.probes.arguments import (
     check_validation,
 )
 from featx.methods.probes.definitions import define
-from featx.methods.probes.lbfgs import LbfgsPath
+from featx.methods.probes.fitters import Fitter, SklearnFitter
+from featx.methods.probes.folds import MOST_FOLDS, Folds, fewest_rows
 from featx.methods.probes.newton import sees_gpu
 from featx.methods.probes.probe import Probe, TaskName
-from featx.methods.probes.selection import (
-    MOST_FOLDS,
-    Folds,
-    expand,
-    fewest_rows,
-    limit_neighbours,
-    predict_out_of_fold,
-)
+from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
 from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
 from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
+from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
 
-#: Settings are selected on a sample of this size if there are more rows.
-SELECTION_ROWS = 4000
 #: With more rows, two folds are enough to fit the temperature, which is one number; the second, for probes
 #: that are slow to fit (`Probe.few_folds`).
 _FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW = 5000, 500
@@ -73,6 +66,8 @@ class FittedProbe:
         Remarks for the reader of its result.
     task : {"classes", "numbers"}
         What it predicts.
+    fitter : Fitter
+        What fitted it.
     """
 
     name: str
@@ -84,6 +79,7 @@ class FittedProbe:
     kind: Literal["probe", "floor"] = "probe"
     notes: list[str] = field(default_factory=list)
     task: TaskName = "classes"
+    fitter: Fitter = field(default_factory=SklearnFitter, repr=False)
 
     @property
     def classes(self) -> np.ndarray:
@@ -186,11 +182,38 @@ def fit_probe(
 
     For numbers, mean squared error decides; ties go to the simpler model.
     """
+    given, groups = check_rows(X), check_groups(groups, len(X))
+    labels = target_of(task, seed).check(y, len(given))
+    rows = TrainingRows(given, labels, groups, task=task, seed=seed)
+    return fit_to(
+        name,
+        rows,
+        estimator=estimator,
+        grid=grid,
+        validation=validation,
+        metric=metric,
+        n_jobs=n_jobs,
+    )
+
+
+def fit_to(
+    name,
+    rows: TrainingRows,
+    *,
+    estimator=None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    validation=None,
+    metric: Literal["top1", "per-class"] = "top1",
+    n_jobs: int | None = None,
+) -> FittedProbe:
+    """Choose the settings of one probe and fit it to rows that several probes share.
+
+    As `fit_probe`, with `TrainingRows` instead of rows, labels, groups, task and seed.
+    """
     start = time.perf_counter()
+    task, seed = rows.task, rows.seed
     name, estimator, grid = check_request(name, estimator, grid, task)
-    rows, target = check_rows(X), target_of(task, seed)
-    y = target.check(y, len(rows))
-    groups = check_groups(groups, len(rows))
+    target = target_of(task, seed)
     validation = check_validation(validation, len(rows))
     if metric not in ("top1", "per-class"):
         raise InputError(f"metric must be 'top1' or 'per-class', got {metric!r}")
@@ -203,10 +226,10 @@ def fit_probe(
         probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
     else:
         probe = get_probe(name, task)
-        problem, drawn = describe_problem(target, probe, y, rows.shape[1])
+        problem, drawn = describe_problem(target, probe, rows.y, rows.X.shape[1])
         if drawn is not None:
-            notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {len(y)} training images")
-            rows, y, groups = rows[drawn], y[drawn], None if groups is None else groups[drawn]
+            notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {len(rows)} training images")
+            rows = rows.take(drawn)
         estimator, grid = probe.build(problem)
     candidates = expand(grid or {})
 
@@ -214,32 +237,34 @@ def fit_probe(
         warnings.simplefilter("always")
         # A class with one image rightly adds nothing to the scatter within classes.
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-        few = len(y) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
+        few = len(rows) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
         judged = len(candidates) > 1 or (not own and probe.kind == "probe")
-        folds = target.folds(y, groups) if probe.calibrated or judged else []
-        out_of_bag = probe.out_of_bag and groups is None and estimator.steps[-1][1].oob_score
+        folds = rows.folds if probe.calibrated or judged else []
+        out_of_bag = probe.out_of_bag and rows.groups is None and estimator.steps[-1][1].oob_score
         best, score, start_at, held_out = dict(candidates[0]), None, None, None
         if probe.choose is not None:
-            with threadpool_limits(_threads(rows, jobs)):
-                best, score, start_at = probe.choose(rows, y, groups, validation, seed, metric, notes)
+            with threadpool_limits(_threads(rows.X, jobs)):
+                best, score, start_at = probe.choose(
+                    rows.X, rows.y, rows.groups, validation, seed, metric, notes
+                )
         elif folds and judged and not out_of_bag:
             if len(candidates) == 1 and few:
-                folds = two_folds(folds, y)
+                folds = two_folds(folds, rows.y)
             best, score, held_out = _select(
-                target, probe, own, estimator, candidates, rows, y, groups, folds, jobs, notes
+                target, probe, own, estimator, candidates, rows, folds, jobs, notes
             )
         elif len(candidates) > 1:
             best = {key: estimator.get_params()[key] for key in grid or {}}
             notes.append(target.no_choice)
-        model = clone(estimator).set_params(**best)
-        shown = {**best, **{key: model.get_params()[key] for key in probe.shown}}
-        unfitted = clone(model)
+        unfitted = clone(estimator).set_params(**best)
+        shown = {**best, **{key: unfitted.get_params()[key] for key in probe.shown}}
         if start_at is not None:
-            model = _fit_from(model, rows, y, jobs, *start_at)
+            model = _fit_from(clone(unfitted), rows.X, rows.y, jobs, *start_at)
         else:
-            model = fit_model(model, rows, y, jobs, path=probe.path)
+            with _limited(rows.X, jobs):
+                model = probe.fitter.fit(rows.whole, estimator, best)
         if folds and out_of_bag:
-            score, held_out = _score_out_of_bag(target, model, y)
+            score, held_out = _score_out_of_bag(target, model, rows.y)
         if probe.calibrated:
             if not folds:
                 notes.append(
@@ -247,19 +272,19 @@ def fit_probe(
                 )
             elif held_out is None:
                 found = predict_out_of_fold(
+                    probe.fitter,
+                    rows,
                     unfitted,
                     [best],
-                    rows,
-                    y,
-                    two_folds(folds, y) if few else folds,
-                    path=probe.path,
-                    scored=True,
+                    two_folds(folds, rows.y) if few else folds,
+                    tempered=True,
                     n_jobs=jobs,
                 )
                 held_out = found.of(0)
             # The number of folds, for whoever fits a clone.
             tempered = TemperatureClassifier(unfitted, cv=MOST_FOLDS)
-            model = fit_model(tempered, rows, y, jobs, fitted=model, held_out=held_out)
+            with _limited(rows.X, jobs):
+                model = tempered.fit(rows.X, rows.y, fitted=model, held_out=held_out)
     _settle_warnings(caught, notes)
     return FittedProbe(
         name=probe.name,
@@ -271,6 +296,7 @@ def fit_probe(
         kind=probe.kind,
         notes=notes,
         task=task,
+        fitter=probe.fitter,
     )
 
 
@@ -299,30 +325,25 @@ def definition_of(
 
 
 def _select(
-    target, probe: Probe, own: bool, estimator, candidates, rows, y, groups, folds: Folds, jobs, notes
+    target, probe: Probe, own: bool, estimator, candidates, rows: TrainingRows, folds: Folds, jobs, notes
 ):
     """Return the best candidate, its out-of-fold score, and its log scores of held-out rows.
 
     The latter, (positions, scores), are None where all rows have not been held out.
     """
-    everything = len(candidates) == 1 or len(y) <= SELECTION_ROWS
-    if not everything:
-        drawn = target.sample(y, SELECTION_ROWS)
-        sampled = target.folds(y[drawn], None if groups is None else groups[drawn])
-        # If the sample leaves a class with one group it cannot be folded, and all rows are used.
-        if sampled:
-            notes.append(f"settings selected on a {target.sample_name} of {len(drawn)} training images")
-            rows, y, folds = rows[drawn], y[drawn], sampled
-            groups = None if groups is None else groups[drawn]
+    sample = rows if len(candidates) == 1 else rows.sample
+    if sample is not rows:
+        notes.append(f"settings selected on a {target.sample_name} of {len(sample)} training images")
+        folds = sample.folds
     if not own:
         candidates = limit_neighbours(candidates, fewest_rows(folds))
     found = predict_out_of_fold(
-        estimator, candidates, rows, y, folds, path=probe.path, scored=probe.calibrated, n_jobs=jobs
+        probe.fitter, sample, estimator, candidates, folds, tempered=probe.calibrated, n_jobs=jobs
     )
     held = found.rows
-    best, score = target.best(
-        y[held], found.predicted, found.losses, None if groups is None else groups[held]
-    )
+    groups = None if sample.groups is None else sample.groups[held]
+    best, score = target.best(sample.y[held], found.predicted, found.losses, groups)
+    everything = len(candidates) == 1 or len(rows) <= SELECTION_ROWS
     return candidates[best], score, found.of(best) if everything else None
 
 
@@ -348,29 +369,18 @@ def two_folds(folds: Folds, labels) -> Folds:
     return [(second, first), (first, second)]
 
 
-def fit_model(model, rows, labels, jobs, *, path: bool = False, **more: Any):
-    """Fit `model` with a suitable number of threads; with `path` its last step is a logistic regression."""
+@contextmanager
+def _limited(rows: np.ndarray, jobs: int) -> Iterator[None]:
+    """Fit with a suitable number of threads."""
     with threadpool_limits(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
-        if not path:
-            return model.fit(rows, labels, **more)
-        for _, step in model.steps[:-1]:
-            rows = step.fit_transform(rows, labels)
-        logistic = model.steps[-1][1]
-        weights = compute_sample_weight(logistic.class_weight, labels)
-        solver = LbfgsPath(rows, labels)
-        # Scikit-learn starts from this solution, checks it by its own criterion and continues if necessary.
-        coef, intercept = solver.solve(logistic.C, sample_weight=weights)
-        logistic.set_params(warm_start=True)
-        logistic.coef_, logistic.intercept_ = coef.astype(rows.dtype), intercept.astype(rows.dtype)
-        logistic.classes_ = solver.classes
-        logistic.fit(rows, labels).set_params(warm_start=False)
-        return model
+        yield
 
 
 def _fit_from(model, rows, labels, jobs, coef, intercept):
     """Fit a `LogisticProbe` to all rows, starting from the solution for a part of them."""
     model.coef_, model.intercept_, model.classes_ = coef, intercept, np.unique(labels)
-    return fit_model(model.set_params(warm_start=True), rows, labels, jobs).set_params(warm_start=False)
+    with _limited(rows, jobs):
+        return model.set_params(warm_start=True).fit(rows, labels).set_params(warm_start=False)
 
 
 def _threads(rows: np.ndarray, jobs: int | None) -> int | None:

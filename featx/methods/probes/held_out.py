@@ -7,14 +7,13 @@ import warnings
 import joblib
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from featx.methods.probes.fitting import SELECTION_ROWS, FittedProbe, fit_model
-from featx.methods.probes.selection import fewest_rows, limit_components, make_folds
-from featx.methods.probes.table import CLASSIFIERS
+from featx.methods.probes.fitters.fitter import limit_components
+from featx.methods.probes.fitting import FittedProbe
 from featx.methods.probes.targets import stratified_sample
-from featx.methods.probes.temperature import TemperatureClassifier, fit_sharpness, log_scores
+from featx.methods.probes.temperature import TemperatureClassifier, fit_sharpness
+from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
 
 
 def held_out_probabilities(
@@ -48,26 +47,25 @@ def held_out_probabilities(
     own probabilities.
     """
     X, y = np.asarray(X), np.asarray(y)
+    source = TrainingRows(X, y, None if groups is None else np.asarray(groups), seed=seed)
     rows = np.arange(len(y)) if len(y) <= SELECTION_ROWS else stratified_sample(y, SELECTION_ROWS, seed)
-    folds = make_folds(y[rows], None if groups is None else np.asarray(groups)[rows], seed)
+    source = source if len(rows) == len(y) else source.take(rows)
+    folds = source.folds
     if not folds:
         return None
     tempered = isinstance(fitted.estimator, TemperatureClassifier)
     inner = fitted.estimator.estimator if tempered else fitted.estimator
-    inner = limit_components(inner, fewest_rows(folds))
-    probe = CLASSIFIERS.get(fitted.name)
-    path = probe is not None and probe.path
     found = np.empty((len(rows), len(fitted.classes)))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), joblib.parallel_config("threading", n_jobs=joblib.cpu_count()):
         # The fit of the probe itself has warned already.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-        for train, held in folds:
-            model = fit_model(clone(inner), X[rows[train]], y[rows[train]], joblib.cpu_count(), path=path)
-            x = X[rows[held]]
-            found[held] = (
-                log_scores(model, x, fitted.estimator.scores_) if tempered else model.predict_proba(x)
-            )
+        for part in source.parts(folds):
+            if tempered:
+                found[part.held_out] = fitted.fitter.scores(part, inner, [{}])[0]
+                continue
+            model = limit_components(inner, part.fewest).fit(part.raw, part.y)
+            found[part.held_out] = model.predict_proba(part.raw_held)
     if not tempered:
         return rows, found
     codes = np.searchsorted(fitted.classes, y[rows])

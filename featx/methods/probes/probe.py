@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from featx.methods.probes.definitions import define
+from featx.methods.probes.fitters import Fitter, SklearnFitter
 
 Grid = dict[str, list[Any]]
 #: Chosen settings, their score, and (coefficients, intercepts) to start the last fit from, or None.
@@ -71,8 +72,8 @@ class Probe:
     out_of_bag : bool
         Whether its last step is a forest. With ``oob_score=True`` and without groups, each row is predicted
         by the trees that did not draw it, instead of by folds.
-    path : bool
-        Whether its last step is a plain logistic regression, whose penalties are solved together (`lbfgs`).
+    fitter : Fitter
+        What fits its candidates; `SklearnFitter` fits any estimator.
     max_rows : int or None
         Fit it on a sample of this size if there are more rows.
     shown : tuple of str
@@ -92,7 +93,7 @@ class Probe:
     calibrated: bool = False
     few_folds: bool = False
     out_of_bag: bool = False
-    path: bool = False
+    fitter: Fitter = field(default_factory=SklearnFitter)
     max_rows: int | None = None
     shown: tuple[str, ...] = ()
     on_request: bool = False
@@ -101,12 +102,13 @@ class Probe:
     def definition(self, problem: Problem) -> dict[str, Any]:
         """Return, as JSON, everything that decides the outcome on such a problem (see `definitions`)."""
         estimator, grid = self.build(problem)
+        fitter = type(self.fitter).__qualname__
         return {
             "name": self.name,
             "estimator": define(estimator),
             "grid": define(grid),
             "choose": define(self.choose),
             "rules": define(
-                [self.calibrated, self.few_folds, self.out_of_bag, self.path, self.max_rows, self.shown]
+                [self.calibrated, self.few_folds, self.out_of_bag, fitter, self.max_rows, self.shown]
             ),
         }

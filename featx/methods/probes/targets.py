@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, KFold
 
 from featx.errors import DatasetError, InputError
+from featx.methods.probes.folds import MOST_FOLDS, Folds, make_folds
 from featx.methods.probes.probe import Probe, Problem
-from featx.methods.probes.selection import MOST_FOLDS, Folds, make_folds
 
 _IMBALANCE = 1.5
 

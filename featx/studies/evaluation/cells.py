@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,11 +30,14 @@ from featx.studies.evaluation.outcomes import (
 
 if TYPE_CHECKING:
     from featx.methods.probes.probe import TaskName
+    from featx.methods.probes.training_rows import TrainingRows
 
 #: Raised where older keys or records would be misread.
 _FORMAT = 3
 #: Bytes of each number that is kept for a row.
 _BYTES = 8
+#: Splits whose shared work is kept in memory.
+_SPLITS_SHARED = 2
 
 #: What a record keeps: what scoring needs of the predicted classes, the same in few bytes, the predicted
 #: numbers, all probabilities of the test rows, or the out-of-fold probabilities of the training rows.
@@ -48,6 +52,8 @@ class LabelledRows:
     y: np.ndarray  # (n,): classes, or numbers
     n_classes: int | None = None  # None: `y` are numbers
     groups: np.ndarray | None = None  # (n,): the rows of a group stay on one side of every fold
+    _latest: dict[Any, TrainingRows] = field(default_factory=dict, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def task(self) -> TaskName:
@@ -57,6 +63,23 @@ class LabelledRows:
     @cached_property
     def _digests(self) -> np.ndarray:
         return digest_rows(self.x)
+
+    def training_rows(self, train: np.ndarray, seed: int) -> TrainingRows:
+        """Return the training rows of a split; the methods of the latest splits share what they compute."""
+        from featx.methods.probes.arguments import check_groups, check_rows
+        from featx.methods.probes.training_rows import TrainingRows
+
+        key = (hashlib.blake2b(train.tobytes(), digest_size=16).digest(), seed)
+        with self._lock:
+            found = self._latest.pop(key, None)
+            if found is None:
+                groups = check_groups(self.groups_of(train), len(train))
+                rows = check_rows(self.x[train])
+                found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed)
+            self._latest[key] = found
+            while len(self._latest) > _SPLITS_SHARED:
+                self._latest.pop(next(iter(self._latest)))
+        return found
 
     def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
         """Return the groups of some rows; None where there are no groups."""

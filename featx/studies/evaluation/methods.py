@@ -14,6 +14,7 @@ from featx.errors import InputError
 from featx.methods.probes.definitions import define
 
 if TYPE_CHECKING:
+    from featx.methods.probes.fitting import FittedProbe
     from featx.methods.probes.probe import TaskName
     from featx.studies.evaluation.cells import Cell
 
@@ -70,9 +71,13 @@ class ProbeMethod(Method):
         return definition_of(self.name, rows.y[train], rows.x.shape[1], task=rows.task, seed=cell.seed)
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
+        from featx.methods.probes.fitting import fit_to
+
         rows, split = cell.rows, cell.split
         validation = None if split.val is None else np.searchsorted(split.train, split.val)
-        return self.fit_rows(cell, rows.x[split.train], lambda at: rows.x[at], n_jobs, validation)
+        shared = rows.training_rows(split.train, cell.seed)
+        fitted = fit_to(self.name, shared, validation=validation, n_jobs=n_jobs)
+        return self._fit(fitted, lambda at: rows.x[at])
 
     def fit_rows(
         self,
@@ -80,7 +85,6 @@ class ProbeMethod(Method):
         x: np.ndarray,
         inputs: Callable[[np.ndarray], np.ndarray],
         n_jobs: int | None = None,
-        validation: np.ndarray | None = None,
     ) -> Fit:
         """Fit on `x`, the inputs of the training rows; `inputs` returns the inputs of any rows by number."""
         from featx.methods.probes import fit_probe
@@ -91,11 +95,14 @@ class ProbeMethod(Method):
             cell.rows.y[cell.split.train],
             task=cell.rows.task,
             groups=cell.rows.groups_of(cell.split.train),
-            validation=validation,
             seed=cell.seed,
             n_jobs=n_jobs,
         )
-        predict = fitted.predict if cell.rows.task == "numbers" else fitted.predict_proba
+        return self._fit(fitted, inputs)
+
+    @staticmethod
+    def _fit(fitted: FittedProbe, inputs: Callable[[np.ndarray], np.ndarray]) -> Fit:
+        predict = fitted.predict if fitted.task == "numbers" else fitted.predict_proba
         return Fit(
             predict=lambda at: predict(inputs(at)),
             seconds=fitted.seconds,

@@ -50,11 +50,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx.data.splits import Split, validation_part
 from featx.errors import InputError
+from featx.methods.probes.folds import balanced_accuracy
 from featx.methods.probes.logistic import LogisticProbe
 from featx.methods.probes.newton import NewtonPath
 from featx.methods.probes.probe import Choice, Probe, Problem
 from featx.methods.probes.ridge import LeastSquaresProbe
-from featx.methods.probes.selection import balanced_accuracy
 
 #: Values of C, the strongest penalty first.
 LINEAR_PROBE_CS = 1 / np.logspace(5, -6, 45)

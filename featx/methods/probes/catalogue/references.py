@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from featx.methods.probes.catalogue import components, divided, scaled
 from featx.methods.probes.catalogue.linear import ridge_regression
+from featx.methods.probes.fitters.linear import LogisticFitter
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -32,7 +33,7 @@ PROBES = (
         "Logistic regression on pixels",
         _pixels,
         kind="floor",
-        path=True,
+        fitter=LogisticFitter(),
         shown=("pca__n_components",),
     ),
     Probe("pixels", "Ridge regression on pixels", ridge_regression, "numbers", kind="floor"),

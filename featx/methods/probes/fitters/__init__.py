@@ -1,0 +1,11 @@
+"""Fit the probes of a family, from work that is done once for all (`featx.methods.probes.training_rows`).
+
+===========  ===========================================================
+`fitter`     what a fitter does; any estimator, by scikit-learn itself
+`linear`     logistic regression
+===========  ===========================================================
+"""
+
+from featx.methods.probes.fitters.fitter import Fitter, SklearnFitter
+
+__all__ = ["Fitter", "SklearnFitter"]
