@@ -1,8 +1,8 @@
 """How long studies of cached rows take: comparisons, probes against GridSearchCV, 45 penalties, a curve.
 
-``python tests/benchmarks/bench_iterate.py FEATURES.h5 --part PART ...`` reads a features file with splits train
-and test. The figures of ``docs/measured.md`` are of CIFAR-10 (60,000 JPEG files of 32 px, shown to MobileNetV2
-at 224 px: 60,000 x 1,280, splits 50,000 and 10,000), and of the flowers for ``curve``. Parts:
+``python tests/benchmarks/bench_iterate.py FEATURES.h5 --part PART ...`` reads a features file with splits
+train and test. The figures of ``docs/measured.md`` are of CIFAR-10 (60,000 JPEG files of 32 px, shown to
+MobileNetV2 at 224 px: 50,000 + 10,000 rows of 1,280 values), and of the flowers for ``curve``. Parts:
 
 - ``compare``: ridge alone on ``--rows`` (8,000 + 1,000) for the first time, then LDA, then ridge once more;
 - ``nine``: all nine probes and the checks on ``--rows``, with the seconds of each;
@@ -11,15 +11,15 @@ at 224 px: 60,000 x 1,280, splits 50,000 and 10,000), and of the flowers for ``c
 - ``grid``: each probe by ``fit_probe`` and by scikit-learn's ``GridSearchCV`` over the same pipeline, settings
   and folds, scored by balanced accuracy and refitted on all rows. ``fit_probe`` selects on a sample of 4,000
   rows, so there are two ratios: to ``GridSearchCV`` on that sample with a refit on all rows, and on all rows.
-  ``fit_probe`` also fits a temperature, which ``GridSearchCV`` does not. A search is stopped after ``--limit``
-  seconds; its ratio is then a lower bound, and the fits that it had finished are printed;
+  ``fit_probe`` also fits a temperature, which ``GridSearchCV`` does not. A search is stopped after
+  ``--limit`` seconds; its ratio is then a lower bound, and the fits that it had finished are printed;
 - ``curve``: 560 cells, 5 probes x 7 numbers of shots x 16 draws, without fine-tuning;
 - ``million``: ridge, LDA and 10 penalties of logistic regression on 1,000,000 x 384 made-up rows on the disk.
 
 Each run is a process of its own with an empty cache that has imported everything, and has run the study on a
 few rows before the clock starts. Printed are CPU seconds (user and system, of the process and its children)
-and wall seconds, medians of ``--rounds``. ``--old PATH`` also measures another checkout of featx, in turn, and
-prints the ratios. The number of threads is that of ``OMP_NUM_THREADS`` and ``taskset``.
+and wall seconds, medians of ``--rounds``. ``--old PATH`` also measures another checkout of featx, in turn,
+and prints the ratios. The number of threads is that of ``OMP_NUM_THREADS`` and ``taskset``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import inspect
 import json
 import os
 import pkgutil
@@ -48,7 +47,7 @@ SELECTION_ROWS = 4000
 GIB = 2**30
 
 
-# --- what is measured: run in a process of its own -----------------------------------------------------------
+# What is measured, in a process of its own.
 
 
 def used() -> tuple[float, float]:
@@ -163,28 +162,30 @@ def run_curve(path: str, args) -> None:
     from featx import learning_curve, load_features
 
     warm_up(load_features(path), CURVE)
-    options = dict(classifiers=list(CURVE), shots=[1, 2, 5, 10, 20, 50, "all"], verbose=False)
+    options = {"classifiers": list(CURVE), "shots": [1, 2, 5, 10, 20, 50, "all"], "verbose": False}
     with measured("curve of 560 cells") as more:
         result = learning_curve(path, seeds=args.draws, **options)
         more["cells"] = len(result.draws)
 
 
 def run_probe(path: str, args) -> None:
-    """Fit one probe by `fit_probe`; or, with names joined by +, several on shared rows if that is possible."""
-    from featx.methods.probes import fit_probe
+    """Fit one probe by `fit_probe`; or, with names joined by +, several that share rows if they can."""
+    from featx.methods.probes import fit_probe, fitting
 
     X, y = load_train(path)
-    names, more = args.only.split("+"), {}
+    names = args.only.split("+")
     for name in names:
-        fit_probe(name, X[:400], y[:400])
-    if len(names) > 1 and "shared" in inspect.signature(fit_probe).parameters:
-        from featx.methods.probes.training_rows import TrainingRows
-
-        more["shared"] = TrainingRows(X, y)
+        fit_probe(name, X[:: len(X) // 400], y[:: len(y) // 400])
+    shares = len(names) > 1 and hasattr(fitting, "fit_to")
     with measured(args.only) as told:
-        for name in names:
-            probe = fit_probe(name, X, y, **more)
-        told["chosen"] = probe.params
+        if shares:
+            from featx.methods.probes.training_rows import TrainingRows
+
+            rows = TrainingRows(X, y)
+            found = [fitting.fit_to(name, rows) for name in names]
+        else:
+            found = [fit_probe(name, X, y) for name in names]
+        told["chosen"] = found[-1].params
 
 
 def run_search(path: str, args) -> None:
@@ -193,13 +194,13 @@ def run_search(path: str, args) -> None:
     from sklearn.metrics import balanced_accuracy_score, make_scorer
     from sklearn.model_selection import GridSearchCV
 
-    from featx.methods.probes.selection import make_folds
     from featx.methods.probes.table import get_probe
-    from featx.methods.probes.targets import describe_problem, stratified_sample, target_of
+    from featx.methods.probes.targets import describe_problem, target_of
 
     X, y = load_train(path)
     probe = get_probe(args.only)
-    problem, drawn = describe_problem(target_of("classes", 0), probe, y, X.shape[1])
+    target = target_of("classes", 0)
+    problem, drawn = describe_problem(target, probe, y, X.shape[1])
     if drawn is not None:
         X, y = X[drawn], y[drawn]
     estimator, grid = probe.build(problem)
@@ -215,8 +216,8 @@ def run_search(path: str, args) -> None:
     clone(estimator).fit(X[:: max(1, len(y) // 400)], few)
     sampled = args.on == "sample" and len(y) > SELECTION_ROWS and len(grid) > 0
     with measured(args.only) as told:
-        rows = stratified_sample(y, SELECTION_ROWS, 0) if sampled else np.arange(len(y))
-        folds = make_folds(y[rows], None, 0)
+        rows = target.sample(y, SELECTION_ROWS) if sampled else np.arange(len(y))
+        folds = target.folds(y[rows], None)
         search = GridSearchCV(
             estimator, grid, cv=folds, scoring=make_scorer(score), refit=not sampled, error_score="raise"
         )
@@ -250,7 +251,7 @@ RUNS = {
 }
 
 
-# --- the parent process: files, rounds, ratios -----------------------------------------------------------------
+# The parent process: files, rounds, ratios.
 
 
 def run(part: str, path: Path, code: Path, args, *more: str, limit: float | None = None) -> dict[str, dict]:
@@ -308,7 +309,7 @@ def compare_with_search(path: Path, args) -> None:
     code = Path(__file__).parents[2] if args.old is None else Path(args.old)
     names = args.probes or NINE
     totals: dict[str, float] = {"fit_probe": 0.0, "sample": 0.0, "all": 0.0}
-    print(f"fit_probe of {code}; CPU s; ratios to GridSearchCV on the sample of {SELECTION_ROWS}, on all rows")
+    print(f"fit_probe of {code}, then GridSearchCV on a sample of {SELECTION_ROWS} or on all rows; CPU s")
     for name in names:
         times = [run("probe", path, code, args, "--only", name).popitem()[1] for _ in range(args.rounds)]
         ours = statistics.median(t["cpu"] for t in times)
