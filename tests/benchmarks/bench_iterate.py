@@ -8,7 +8,7 @@ MobileNetV2 at 224 px: 50,000 + 10,000 rows of 1,280 values), and of the flowers
 - ``nine``: all nine probes and the checks on ``--rows``, with the seconds of each;
 - ``nine-full``: the same on all rows;
 - ``penalties``: the protocol ``linear-probe`` on all training rows, 45 penalties and the refit;
-- ``grid``: each probe by ``fit_probe`` and by scikit-learn's ``GridSearchCV`` over the same pipeline, settings
+- ``grid``: each probe by ``fit_probe`` and by scikit-learn's ``GridSearchCV`` over the same pipeline, grid
   and folds, scored by balanced accuracy and refitted on all rows. ``fit_probe`` selects on a sample of 4,000
   rows, so there are two ratios: to ``GridSearchCV`` on that sample with a refit on all rows, and on all rows.
   ``fit_probe`` also fits a temperature, which ``GridSearchCV`` does not. A search is stopped after
