@@ -70,6 +70,9 @@ def draw(lines: dict[str, dict[int, float]], path: Path) -> None:
         axes.plot(list(found), list(found.values()), color=colour, marker=mark, markersize=5, label=label)
     axes.set(xscale="log", yscale="log", xlabel="training rows of 1,280 values", ylabel="CPU seconds")
     axes.set_xticks(SIZES, [f"{n:,}" for n in SIZES])
+    seconds = [s for found in lines.values() for s in found.values()]
+    ticks = [s for s in (0.1, 0.3, 1, 3, 10, 30, 100) if min(seconds) / 2 < s < 2 * max(seconds)]
+    axes.set_yticks(ticks, [f"{s:g}" for s in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title="probe (slope)")

@@ -237,7 +237,57 @@ def load_train(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run_million(path: str, args) -> None:
-    raise SystemExit("not in this checkout: rows that are read in blocks")
+    """Measure seconds, and the peak of resident memory above that of the interpreter with its libraries."""
+    from featx import compare, load_features
+    from featx.methods.probes import fit_path
+
+    few = choose_rows(load_features(path), 2000, 500)
+    compare(few, classifiers=["ridge", "lda"], baseline="none", n_boot=100, verbose=False)
+    del few
+    before = reset_peak()
+    with measured("ridge and lda, 1,000,000 x 384") as more:
+        result = compare(path, classifiers=["ridge", "lda"], baseline="none", verbose=False)
+        more.update(describe(result))
+        more["GiB above"] = round((peak() - before) / GIB, 2)
+    before = reset_peak()
+    with measured("10 penalties, 1,000,000 x 384") as more:
+        X, y = load_train(path)
+        more["models"] = len(list(fit_path(X, y, np.geomspace(0.1, 1e4, 10) / 384)))
+        more["GiB above"] = round((peak() - before) / GIB, 2)
+
+
+def status_bytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def reset_peak() -> int:
+    """Start a new peak of resident memory; return what is resident now. Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return status_bytes("VmRSS")
+
+
+def peak() -> int:
+    return status_bytes("VmHWM")
+
+
+def write_million(path: Path, n: int = 1_000_000, dim: int = 384, n_classes: int = 10) -> None:
+    """Write made-up rows like embeddings: not negative, of unequal scales, classes that overlap."""
+    from featx import Features
+
+    rng = np.random.default_rng(0)
+    scales = np.geomspace(2, 0.05, dim).astype(np.float32)
+    centres = rng.normal(size=(n_classes, dim)).astype(np.float32) * 0.25
+    mix = np.linalg.qr(rng.normal(size=(dim, dim)))[0].astype(np.float32)
+    y = rng.integers(n_classes, size=n)
+    rows = np.empty((n, dim), np.float32)
+    for at in range(0, n, 50_000):
+        labels = y[at : at + 50_000]
+        z = rng.standard_normal((len(labels), dim), np.float32) + centres[labels]
+        rows[at : at + 50_000] = np.maximum((z * scales) @ mix + 0.2, 0)
+    splits = np.where(np.arange(n) % 100 == 0, "test", "train")
+    names = [str(k) for k in range(n_classes)]
+    Features(rows, [str(i) for i in range(n)], y, names, splits).save(path)
 
 
 RUNS = {
@@ -366,6 +416,8 @@ def main() -> None:
         for part in args.part:
             whole = part in ("nine-full", "penalties", "curve", "million")
             path = source if whole else write_part(source, Path(folder), *args.rows)
+            if part == "million":
+                write_million(path := Path(folder) / "million.h5")
             print(f"# {part}", flush=True)
             if part == "grid":
                 compare_with_search(path, args)
