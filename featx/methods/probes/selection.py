@@ -72,14 +72,14 @@ def predict_out_of_fold(
     """
     parts = rows.parts(folds)
     labels = not tempered and rows.task == "classes" and isinstance(fitter, SklearnFitter)
-    predict = fitter.labels if isinstance(fitter, SklearnFitter) and labels else fitter.scores
-    with threadpool_limits(1):  # one thread per fold; more would compete for the same cores
-        found = np.concatenate(
-            Parallel(n_jobs=n_jobs, prefer="threads")(
-                delayed(predict)(part, estimator, candidates) for part in parts
-            ),
-            axis=1,
-        )
+    if labels:
+        with threadpool_limits(1):  # one thread per fold; more would compete for the same cores
+            each = Parallel(n_jobs=n_jobs, prefer="threads")(
+                delayed(fitter.labels)(part, estimator, candidates) for part in parts
+            )
+    else:
+        each = fitter.fold_scores(parts, estimator, candidates, n_jobs)
+    found = np.concatenate(each, axis=1)
     held = np.concatenate([held for _, held in folds])
     if labels or rows.task == "numbers":
         return OutOfFold(held, found)

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from featx.methods.probes.temperature import log_scores, score_kind
 
@@ -34,6 +36,15 @@ class Fitter:
             (`featx.methods.probes.temperature.log_scores`); for numbers predictions (n_candidates, n_held).
         """
         raise NotImplementedError
+
+    def fold_scores(
+        self, parts: Sequence[Part], estimator: Any, candidates: Sequence[Settings], n_jobs: int = 1
+    ) -> list[np.ndarray]:
+        """Return `scores` of several folds; they run in threads, one thread for each fold."""
+        with threadpool_limits(1):  # more would compete for the same cores
+            return Parallel(n_jobs=n_jobs, prefer="threads")(
+                delayed(self.scores)(part, estimator, candidates) for part in parts
+            )
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
         """Return the estimator with these settings, fitted to the training rows as they were given."""
