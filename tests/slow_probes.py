@@ -29,6 +29,9 @@ from featx.methods.probes.temperature import (
 )
 
 SELECTION_ROWS = 4000
+#: Parameters by which pipelines find what they define: at their default tolerance some of scikit-learn's
+#: solvers stop 2 % of the log loss away from it, and its principal components are random ones of many rows.
+CONVERGED = {"logreg__tol": 1e-6, "svm__tol": 1e-6, "pca__svd_solver": "full"}
 
 
 @dataclass
@@ -85,7 +88,7 @@ def matches(settings: dict[str, Any], params: dict[str, Any]) -> bool:
 def fit_slowly(name: str, X, y, X_test, groups=None, *, seed: int = 0, **changed) -> Slow:
     """Choose the settings of a probe, fit it and its temperature, and predict test rows.
 
-    `changed` are parameters of the pipeline that are set on top, such as ``pca__svd_solver``.
+    `changed` are parameters that are set on top, such as ``pca__svd_solver``, where the pipeline has them.
     """
     probe, target = get_probe(name), target_of("classes", seed)
     groups = check_groups(groups, len(y))
@@ -93,8 +96,7 @@ def fit_slowly(name: str, X, y, X_test, groups=None, *, seed: int = 0, **changed
     if drawn is not None:
         X, y, groups = X[drawn], y[drawn], None if groups is None else groups[drawn]
     estimator, grid = probe.build(problem)
-    if set(changed) <= set(estimator.get_params()):
-        estimator.set_params(**changed)
+    estimator.set_params(**{key: changed[key] for key in changed if key in estimator.get_params()})
     kind, candidates, folds = score_kind(estimator), expand(grid), target.folds(y, groups)
     few = len(y) > (500 if probe.few_folds else 5000)
     out_of_bag = probe.out_of_bag and groups is None and estimator.steps[-1][1].oob_score

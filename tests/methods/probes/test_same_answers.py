@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from slow_probes import fit_slowly, log_loss, matches
+from slow_probes import CONVERGED, fit_slowly, log_loss, matches
 
 from featx.methods.probes import fit_probe
 
 #: Probes that are not fitted by scikit-learn alone.
 NAMES = ("logreg", "svm", "rbf-svm", "knn", "lda", "ridge", "naive-bayes")
 N_TEST = 1000
-#: At its default tolerance scikit-learn is as much as 2 % of the log loss away from its own solution.
-CONVERGED = {"logreg__tol": 1e-6}
 
 
 def embeddings(counts, dim, seed=0, per_group=1):
