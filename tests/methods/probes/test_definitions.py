@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from featx.methods.probes import CLASSIFIERS, REGRESSORS, definition_of, fitting
 from featx.methods.probes.catalogue import protocols
 from featx.methods.probes.definitions import define
+from featx.methods.probes.fitters.linear import LogisticFitter
 
 Y = np.repeat(np.arange(4), 10)
 
@@ -107,7 +108,11 @@ def test_the_grid_the_steps_and_the_choice_are_part_of_it(monkeypatch):
         estimator, grid = lda.build(task)
         return estimator.set_params(scale__with_std=False), grid
 
-    for changed in (replace(lda, build=other_grid), replace(lda, build=other_step), replace(lda, path=True)):
+    for changed in (
+        replace(lda, build=other_grid),
+        replace(lda, build=other_step),
+        replace(lda, fitter=LogisticFitter()),
+    ):
         with monkeypatch.context() as patch:
             patch.setitem(CLASSIFIERS, "lda", changed)
             seen.append(definition_of("lda", Y, 16))

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from featx.errors import DatasetError, InputError, UnknownName
-from featx.methods.probes import fit_probe, fitting, probe_names
+from featx.methods.probes import fit_probe, fitting, probe_names, training_rows
 from featx.methods.probes.temperature import fit_sharpness, log_probabilities
 
 
@@ -144,12 +144,13 @@ def test_constant_features_do_no_harm(train):
 
 def test_a_large_set_is_selected_on_a_sample_and_fitted_on_all(monkeypatch):
     monkeypatch.setattr(fitting, "SELECTION_ROWS", 60)
+    monkeypatch.setattr(training_rows, "SELECTION_ROWS", 60)
     monkeypatch.setattr(fitting, "_FEW_FOLDS_ROWS", 100)
     X, y = skewed((200, 150, 6))
     held = []
     real = fitting.predict_out_of_fold
     monkeypatch.setattr(
-        fitting, "predict_out_of_fold", lambda *a, **k: held.append((len(a[2]), len(a[4]))) or real(*a, **k)
+        fitting, "predict_out_of_fold", lambda *a, **k: held.append((len(a[1]), len(a[4]))) or real(*a, **k)
     )
     fitted = fit_probe("knn", X, y, n_jobs=1)
     assert any("selected on a stratified sample of" in note for note in fitted.notes)
@@ -159,6 +160,7 @@ def test_a_large_set_is_selected_on_a_sample_and_fitted_on_all(monkeypatch):
 
 def test_a_large_grouped_set_keeps_its_groups_in_the_sample(monkeypatch):
     monkeypatch.setattr(fitting, "SELECTION_ROWS", 60)
+    monkeypatch.setattr(training_rows, "SELECTION_ROWS", 60)
     X, y = skewed((200, 150))
     fitted = fit_probe("ridge", X, y, groups=np.arange(350) // 3, n_jobs=1)
     assert fitted.cv_score is not None

@@ -13,20 +13,22 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from featx.methods.probes.selection import (
-    balanced_accuracy,
-    expand,
-    fewest_rows,
-    limit_components,
-    limit_neighbours,
-    make_folds,
-    predict_out_of_fold,
-)
+from featx.methods.probes.fitters import SklearnFitter
+from featx.methods.probes.fitters.fitter import limit_components
+from featx.methods.probes.fitters.linear import LogisticFitter
+from featx.methods.probes.folds import balanced_accuracy, fewest_rows, make_folds
+from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
 from featx.methods.probes.targets import Classes, Numbers
+from featx.methods.probes.training_rows import TrainingRows
+
+
+def out_of_fold(model, candidates, X, y, folds, fitter=None, **options):
+    rows = TrainingRows(X, y)
+    return predict_out_of_fold(fitter or SklearnFitter(), rows, model, candidates, folds, **options)
 
 
 def accuracies_and_losses(model, candidates, X, y, folds, **options):
-    found = predict_out_of_fold(model, candidates, X, y, folds, **options)
+    found = out_of_fold(model, candidates, X, y, folds, **options)
     return np.array([balanced_accuracy(y[found.rows], row) for row in found.predicted]), found.losses
 
 
@@ -120,7 +122,7 @@ def test_the_logistic_path_scores_as_plain_refitting_does(train, n_classes):
         "logisticregression__C": [0.001, 0.1, 1.0],
         "logisticregression__class_weight": [None, "balanced"],
     }
-    fast, losses = accuracies_and_losses(model, expand(grid), X, y, folds, path=True)
+    fast, losses = accuracies_and_losses(model, expand(grid), X, y, folds, fitter=LogisticFitter())
     slow, none = accuracies_and_losses(model, expand(grid), X, y, folds)
     np.testing.assert_allclose(fast, slow, atol=0.03)
     assert none is None
@@ -171,9 +173,9 @@ def test_folds_of_few_rows_limit_neighbours_and_components():
     assert candidates == [{"knn__n_neighbors": 3}, {"knn__n_neighbors": 1}]
     model = Pipeline([("pca", PCA(5)), ("knn", KNeighborsClassifier())])
     assert limit_components(model, 3).get_params()["pca__n_components"] == 3
-    assert limit_components(model, 5) is model
+    assert limit_components(model, 5).get_params()["pca__n_components"] == 5
     X = np.random.default_rng(0).normal(size=(12, 6))
-    found = predict_out_of_fold(model, candidates, X, np.arange(12) % 2, folds)
+    found = out_of_fold(model, candidates, X, np.arange(12) % 2, folds)
     assert found.predicted.shape == (2, 12)
 
 
@@ -184,7 +186,7 @@ def test_scores_are_those_of_refitting_and_losses_those_of_the_best_temperature(
     candidates = [
         {"unit": unit, "nb__var_smoothing": s} for unit in ("passthrough", Normalizer()) for s in (1, 0.1)
     ]
-    found = predict_out_of_fold(model, candidates, X, y, folds, scored=True)
+    found = out_of_fold(model, candidates, X, y, folds, tempered=True)
     for i, candidate in enumerate(candidates):
         slow = cross_val_predict(
             clone(model).set_params(**candidate), X, y, cv=folds, method="predict_log_proba"
@@ -201,5 +203,5 @@ def test_scores_are_those_of_refitting_and_losses_those_of_the_best_temperature(
 
 def test_the_estimator_itself_is_never_fitted(train):
     model = KNeighborsClassifier()
-    predict_out_of_fold(model, [{"n_neighbors": 1}], *train, make_folds(train[1], None, 0))
+    out_of_fold(model, [{"n_neighbors": 1}], *train, make_folds(train[1], None, 0))
     assert not hasattr(model, "classes_")

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from featx import compare
 from featx.cli import main
 from featx.methods.probes import fit_probe, held_out_probabilities
-from featx.methods.probes.selection import make_folds
+from featx.methods.probes.folds import make_folds
 from featx.methods.probes.temperature import fit_sharpness, log_scores
 
 TWO = [BACKBONE, "squeezenet1_1"]
