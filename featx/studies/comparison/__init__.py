@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,7 +16,7 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
-from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, foresee
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
@@ -187,7 +188,9 @@ def compare(
         if run.verbose and study.several:
             tell(f"task {name}")
         compare_task = compare_classes if task.kind == "classes" else compare_numbers
-        results[name] = compare_task(study.of_task(task), task_options)
+        one = study.of_task(task)
+        with foresee(one, task_options) as progress:
+            results[name] = compare_task(one, replace(task_options, progress=progress))
         results[name].warnings += unused
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:

@@ -29,7 +29,9 @@ class NeighboursFitter(Fitter):
         if part.task == "numbers":
             sums = np.cumsum(weights * part.y[near], axis=1) / np.cumsum(weights, axis=1)
             return np.stack([sums[:, k - 1] for k in ks])
-        votes = dict(zip(sorted(set(ks)), _votes(part.codes[near], weights, len(part.classes), ks), strict=True))
+        votes = dict(
+            zip(sorted(set(ks)), _votes(part.codes[near], weights, len(part.classes), ks), strict=True)
+        )
         found = np.stack([log_probabilities(votes[k]) for k in ks])
         return (found - found.max(axis=2, keepdims=True)).astype(np.float32)
 
@@ -62,7 +64,11 @@ def find_neighbours(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.n
         block = queries[at : at + step]
         # ||x - r||^2 / 2 without the part that all rows have in common.
         far = half - block @ rows.T
-        found = np.argpartition(far, k - 1, axis=1)[:, :k] if k < len(rows) else np.tile(np.arange(k), (len(far), 1))
+        found = (
+            np.argpartition(far, k - 1, axis=1)[:, :k]
+            if k < len(rows)
+            else np.tile(np.arange(k), (len(far), 1))
+        )
         found.sort(axis=1)
         # Differences of squares lose the digits of short distances; those of coordinates do not.
         exact = np.empty(found.shape)
