@@ -213,7 +213,7 @@ class Part:
 
     def project(self, rows: np.ndarray, k: int) -> np.ndarray:
         """Return the first `k` principal coordinates of other rows, (m, k); rows as they were given."""
-        axes = self._axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
+        axes = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
         return self.scaler.transform(rows) @ axes[:k].T
 
     def pca(self, k: int) -> PCA:
