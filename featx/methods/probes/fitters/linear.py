@@ -16,7 +16,7 @@ from featx.methods.probes.fitters.fitter import Fitter, Settings
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
 from featx.methods.probes.fold_rows import FoldRows, SharedRows, StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
-from featx.methods.probes.threads import limit_threads
+from featx.threads import limit_threads
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
