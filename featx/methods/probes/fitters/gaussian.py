@@ -20,8 +20,8 @@ import numpy as np
 from scipy.linalg import LinAlgError, lstsq, solve
 from sklearn.naive_bayes import GaussianNB
 
-from featx.methods.probes.fitters.fitter import Fitter, Settings
-from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs, last_settings
+from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
+from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -33,7 +33,7 @@ class GaussianFitter(Fitter):
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         rows, held = last_inputs(part, estimator)
         held = held.astype(np.float64)
-        settings = [last_settings(estimator, candidate) for candidate in candidates]
+        settings = [of_last_step(estimator, candidate) for candidate in candidates]
         found = np.empty((len(candidates), len(held), len(part.classes)), np.float32)
         if isinstance(estimator.steps[-1][1], GaussianNB):
             likelihoods: dict[float, np.ndarray] = {}
@@ -160,7 +160,7 @@ class Discriminant:
         counts, variances = self.moments.counts, self.moments.variances
         p = variances.shape[1]
         # A feature that is constant within a class stays 0.
-        constant = variances <= 10 * np.finfo(np.float32).eps ** 2
+        constant = variances <= (counts[:, None] * self.moments.means * np.finfo(np.float64).eps) ** 2
         inverse = np.where(constant, 0, 1 / np.sqrt(np.where(constant, 1, variances)))
         means = (~constant).mean(axis=1)  # of the scaled variances, 0 or 1
         shares = np.zeros(len(counts))
@@ -172,7 +172,7 @@ class Discriminant:
             squares = np.einsum("ij,ij->i", scaled, scaled)
             norm = np.vdot(product, product) / n**2
             beta = (np.vdot(squares, squares) / n - norm) / (p * n)
-            delta = (norm - 2 * means[c] * means[c] * p + p * means[c] ** 2) / p
+            delta = norm / p - means[c] ** 2
             if p > 1 and (beta := min(beta, delta)) != 0:
                 shares[c] = beta / delta
         return shares, means[:, None] * np.where(constant, 1, variances)

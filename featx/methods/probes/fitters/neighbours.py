@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.methods.probes.fitters.fitter import Fitter, Settings
-from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs, last_settings
+from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
+from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 from featx.methods.probes.temperature import log_probabilities
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ class NeighboursFitter(Fitter):
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         rows, held = last_inputs(part, estimator)
-        ks = [last_settings(estimator, candidate)["n_neighbors"] for candidate in candidates]
+        ks = [of_last_step(estimator, candidate)["n_neighbors"] for candidate in candidates]
         near, distances = find_neighbours(rows, held, max(ks))
         weights = weigh(distances)
         if part.task == "numbers":
             sums = np.cumsum(weights * part.y[near], axis=1) / np.cumsum(weights, axis=1)
             return np.stack([sums[:, k - 1] for k in ks])
-        votes = dict(zip(sorted(set(ks)), _votes(part.codes[near], weights, len(part.classes), ks), strict=True))
+        votes = dict(
+            zip(sorted(set(ks)), _votes(part.codes[near], weights, len(part.classes), ks), strict=True)
+        )
         found = np.stack([log_probabilities(votes[k]) for k in ks])
         return (found - found.max(axis=2, keepdims=True)).astype(np.float32)
 
@@ -62,7 +64,11 @@ def find_neighbours(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.n
         block = queries[at : at + step]
         # ||x - r||^2 / 2 without the part that all rows have in common.
         far = half - block @ rows.T
-        found = np.argpartition(far, k - 1, axis=1)[:, :k] if k < len(rows) else np.tile(np.arange(k), (len(far), 1))
+        found = (
+            np.argpartition(far, k - 1, axis=1)[:, :k]
+            if k < len(rows)
+            else np.tile(np.arange(k), (len(far), 1))
+        )
         found.sort(axis=1)
         # Differences of squares lose the digits of short distances; those of coordinates do not.
         exact = np.empty(found.shape)

@@ -42,9 +42,3 @@ def fit_to_last(part: Part, estimator: Any, settings: Settings) -> tuple[Any, np
         else:
             rows = step.fit_transform(rows)
     return model, rows
-
-
-def last_settings(estimator: Any, candidate: Settings) -> dict[str, Any]:
-    """Return the settings of the last step of a candidate, those of the estimator where it names none."""
-    name, last = estimator.steps[-1]
-    return last.get_params() | {key.removeprefix(f"{name}__"): value for key, value in candidate.items()}
