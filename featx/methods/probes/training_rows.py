@@ -127,7 +127,7 @@ class Part:
     """
 
     def __init__(self, source: TrainingRows, train: np.ndarray, held: np.ndarray):
-        self._source, self.train, self.held_out = source, train, held
+        self.source, self.train, self.held_out = source, train, held
         self.y, self.codes, self.classes = source.y[train], source.codes[train], source.classes
         self.seed, self.task = source.seed, source.task
         self.fewest = len(train)
@@ -138,18 +138,18 @@ class Part:
     @property
     def raw(self) -> np.ndarray:
         """The training rows as they were given, (n, d)."""
-        X = self._source.X
+        X = self.source.X
         return X if len(self.train) == len(X) else X[self.train]
 
     @property
     def raw_held(self) -> np.ndarray:
         """The held rows as they were given, (m, d)."""
-        return self._source.X[self.held_out]
+        return self.source.X[self.held_out]
 
     @property
     def dim(self) -> int:
         """The number of features."""
-        return self._source.X.shape[1]
+        return self.source.X.shape[1]
 
     @property
     def scaler(self) -> StandardScaler:
@@ -206,19 +206,19 @@ class Part:
         """Return the first `k` principal coordinates of the training rows (n, k) and of the held rows."""
         with self._lock:
             if self._projections is None or self._projections[0].shape[1] < k:
-                axes = self._axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
+                axes = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
                 self._projections = self.rows @ axes.T, self.held @ axes.T
             rows, held = self._projections
             return rows[:, :k], held[:, :k]
 
     def project(self, rows: np.ndarray, k: int) -> np.ndarray:
         """Return the first `k` principal coordinates of other rows, (m, k); rows as they were given."""
-        axes = self._axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
+        axes = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
         return self.scaler.transform(rows) @ axes[:k].T
 
     def pca(self, k: int) -> PCA:
         """Return a fitted PCA with `k` components of the standardised training rows."""
-        axes, variances = self._axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))
+        axes, variances = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))
         n = len(self.train)
         total = float(np.square(self.rows, dtype=np.float64).sum()) / max(n - 1, 1)
         found = PCA(n_components=k, random_state=self.seed)
@@ -232,7 +232,7 @@ class Part:
         found._fit_svd_solver = "covariance_eigh"
         return found
 
-    def _axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return at least `k` principal axes (k, d) and the variances along them, the largest first."""
         with self._lock:
             found = self.__dict__.get("_found_axes")
