@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import LinAlgError, lstsq, solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, lstsq
 from sklearn.naive_bayes import GaussianNB
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
@@ -140,11 +140,7 @@ class Discriminant:
         """Return coefficients (n_classes, p) and intercepts (n_classes,), float64."""
         means, prior = self.moments.means, self.moments.priors(priors)
         covariance = self.covariance(shrinkage, prior)
-        try:
-            coef = solve(covariance, means.T, assume_a="pos").T
-        except LinAlgError:
-            # The rows of every class are equal, or there is no shrinkage: the solution of least norm.
-            coef = lstsq(covariance, means.T)[0].T
+        coef = _solve(covariance, means.T).T
         return coef, np.log(prior) - np.einsum("ij,ij->i", means, coef) / 2
 
     def _weighted(self, weights: np.ndarray) -> np.ndarray:
@@ -176,6 +172,18 @@ class Discriminant:
             if p > 1 and (beta := min(beta, delta)) != 0:
                 shares[c] = beta / delta
         return shares, means[:, None] * np.where(constant, 1, variances)
+
+
+def _solve(covariance: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve for a matrix without negative eigenvalues; return the solution of least norm if it is singular."""
+    try:
+        factor, lower = cho_factor(covariance, check_finite=False)
+        pivots = np.abs(np.diag(factor))
+        if pivots.min() ** 2 > len(pivots) * np.finfo(np.float64).eps * pivots.max() ** 2:
+            return cho_solve((factor, lower), right, check_finite=False)
+    except LinAlgError:
+        pass
+    return lstsq(covariance, right)[0]
 
 
 def _log_likelihood(
