@@ -20,10 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.errors import InputError, MissingExtra, UnknownName
+
+if TYPE_CHECKING:
+    from featx.methods.probes.training_rows import TrainingRows
 
 __all__ = ["LabelErrors", "find_label_errors", "predict_out_of_sample"]
 
@@ -131,7 +135,14 @@ def find_label_errors(
 
 
 def predict_out_of_sample(
-    X: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, *, groups=None, seed: int = 0
+    X: np.ndarray,
+    y: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    groups=None,
+    seed: int = 0,
+    shared: TrainingRows | None = None,
 ) -> np.ndarray | None:
     """Return class probabilities of each image from models that were not trained on it.
 
@@ -150,6 +161,8 @@ def predict_out_of_sample(
         Images of one group are in one fold.
     seed : int, default=0
         Seed of the folds.
+    shared : TrainingRows, optional
+        The training rows in the order of `train`, whose principal components may be there already.
 
     Returns
     -------
@@ -160,10 +173,12 @@ def predict_out_of_sample(
     Notes
     -----
     A fold's model is fitted on at most 10,000 rows, the first of each class in a shuffled order; on frozen
-    embeddings that is enough to find wrong labels.
+    embeddings that is enough to find wrong labels. The components are those of all training rows: they are
+    found without labels, once for all folds.
     """
-    from featx.methods.probes import fit_probe
+    from featx.methods.probes.arguments import check_rows
     from featx.methods.probes.folds import make_folds
+    from featx.methods.probes.training_rows import TrainingRows
 
     X, y = np.asarray(X), np.asarray(y)
     groups = None if groups is None else np.asarray(groups)[train]
@@ -175,15 +190,18 @@ def predict_out_of_sample(
     found = np.full((len(X), n_classes), np.nan, dtype)
     found[np.concatenate([train, test])] = 0.0  # stays so for a class without training images
     place = np.random.default_rng(seed).permutation(len(train))
-    for learnt, held in folds:
-        rows = train[_subsample(y[train], learnt, place)]
-        fitted = fit_probe("out-of-sample", X[rows], y[rows], estimator=_model(len(rows), X.shape[1], seed))
-        columns = fitted.classes
-        step = max(1, _BLOCK_VALUES // n_classes)
-        for part in _parts(train[held], step):
-            found[np.ix_(part, columns)] = fitted.predict_proba(X[part])
-        for part in _parts(test, step):
-            found[np.ix_(part, columns)] += fitted.predict_proba(X[part]) / len(folds)
+    learnt = [_subsample(y[train], rows, place) for rows, _ in folds]
+    whole = (shared or TrainingRows(check_rows(X[train]), y[train], seed=seed)).whole
+    k = max(1, min(_COMPONENTS, X.shape[1], min(map(len, learnt)) // 2))
+    z = whole.projected(k)[0]
+    z_test = whole.project(check_rows(X[test]), k) if len(test) else z[:0]
+    step = max(1, _BLOCK_VALUES // n_classes)
+    for rows, (_, held) in zip(learnt, folds, strict=True):
+        columns, coef, intercept = _fit(z[rows], y[train][rows], X.shape[1])
+        for part in _parts(held, step):
+            found[np.ix_(train[part], columns)] = _probabilities(z[part], coef, intercept)
+        for part in _parts(np.arange(len(test)), step):
+            found[np.ix_(test[part], columns)] += _probabilities(z_test[part], coef, intercept) / len(folds)
     return found
 
 
@@ -192,22 +210,23 @@ def _parts(rows: np.ndarray, step: int) -> Iterator[np.ndarray]:
         yield rows[at : at + step]
 
 
-def _model(n: int, dim: int, seed: int):
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
+def _fit(z: np.ndarray, y: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit logistic regression; return the classes, coefficients (n_classes, k) and intercepts."""
+    from featx.methods.probes.lbfgs import LbfgsPath
 
-    components = max(1, min(_COMPONENTS, dim, n // 2))
-    return Pipeline(
-        [
-            ("scale", StandardScaler()),
-            ("pca", PCA(components, random_state=seed)),
-            # Standardised features have a squared length of about `dim`. A model regularised more than
-            # the most accurate one follows wrong labels less.
-            ("logreg", LogisticRegression(C=1 / dim, tol=1e-3, max_iter=1000)),
-        ]
-    )
+    solver = LbfgsPath(z, y)
+    # Standardised features have a squared length of about `dim`. A model regularised more than the most
+    # accurate one follows wrong labels less.
+    coef, intercept = solver.solve(1 / dim)
+    if len(coef) == 1:  # two classes, whose scores differ in sign
+        coef, intercept = np.vstack([-coef, coef]) / 2, np.hstack([-intercept, intercept]) / 2
+    return solver.classes, coef, intercept
+
+
+def _probabilities(z: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    from scipy.special import softmax
+
+    return softmax(z.astype(np.float64) @ coef.T + intercept, axis=1)
 
 
 def _subsample(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:

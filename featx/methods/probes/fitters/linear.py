@@ -9,12 +9,12 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_sample_weight
-from threadpoolctl import threadpool_limits
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
 from featx.methods.probes.fold_rows import FoldRows, SharedRows, StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
+from featx.threads import limit_threads
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -45,7 +45,7 @@ class LinearFitter(Fitter):
         columns = len(parts[0].classes) * len(parts[0].source)
         at_once = max(1, _MOST_SCORES // columns)
         found = []
-        with threadpool_limits(1 if parts[0].rows.size < _SMALL else n_jobs):
+        with limit_threads(1 if parts[0].rows.size < _SMALL else n_jobs):
             for i in range(0, len(parts), at_once):
                 found += self._scores(parts[i : i + at_once], estimator, candidates)
         return found
