@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.errors import InputError, MissingExtra, UnknownName
-from featx.threads import limit_threads
+from featx.threads import run_in_threads
 
 __all__ = ["LabelErrors", "find_label_errors", "predict_out_of_sample"]
 
@@ -180,7 +180,8 @@ def predict_out_of_sample(
     place = np.random.default_rng(seed).permutation(len(train))
     columns, codes = np.unique(y[train], return_inverse=True)
     learnt = [_subsample(codes, rows, place) for rows, _ in folds]
-    # Standardised rows have a squared length of about d. A model regularised more than the most accurate one follows wrong labels less.
+    # Standardised rows have a squared length of about d. A model regularised more than the most accurate
+    # one follows wrong labels less.
     C = 1 / X.shape[1]
     fewest = min(map(len, learnt))
     project = _projection(X, train[_subsample(codes, np.arange(len(train)), place)], fewest)
@@ -228,8 +229,6 @@ def _solve_folds(
     Z: np.ndarray, codes: np.ndarray, learnt: list[np.ndarray], C: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return coefficients (k, p) and intercepts (k,) of the model of each fold."""
-    from joblib import Parallel, delayed
-
     from featx.machine import cores
     from featx.methods.probes.fold_losses import Softmax
     from featx.methods.probes.fold_rows import StackedRows
@@ -242,9 +241,7 @@ def _solve_folds(
         W, b, _, _ = FoldNewton(StackedRows(Z[rows][None]), loss).solve(C, tol=_TOLERANCE)
         return W[0], b[0]
 
-    # The products are small: threads of BLAS would wait for each other most of the time.
-    with limit_threads(1):
-        return Parallel(n_jobs=min(cores(), len(learnt)), backend="threading")(map(delayed(solved), learnt))
+    return run_in_threads(solved, [(rows,) for rows in learnt], min(cores(), len(learnt)))
 
 
 def _probabilities(Z: np.ndarray, model: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
