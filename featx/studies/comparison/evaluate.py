@@ -16,6 +16,7 @@ from featx.studies.comparison.ensemble import Ensemble, Member
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Cell, FineTuning, Method, Outcome, TuningSetup, probe_method, run_cells
 from featx.studies.evaluation.cells import Keep
+from featx.studies.kept_checks import KeptChecks
 from featx.terminal import tell
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ class TaskOptions:
     verbose: bool
     seeds: int = 1
     ensemble: bool = True
+    checks: bool = True
     meter: Meter = field(default_factory=Meter)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    kept_checks: KeptChecks = field(default_factory=KeptChecks)
 
     @property
     def all_seeds(self) -> range:
