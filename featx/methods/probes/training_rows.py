@@ -201,7 +201,9 @@ class Part:
         return self._standardise(self.raw_held)
 
     def _standardise(self, raw: np.ndarray) -> np.ndarray:
-        rows = raw - self.scaler.mean_.astype(raw.dtype)
+        # Rows taken from others are a copy already.
+        copied = None if raw is self.source.X else raw
+        rows = np.subtract(raw, self.scaler.mean_.astype(raw.dtype), out=copied)
         rows /= self.scaler.scale_.astype(raw.dtype)
         return rows
 
