@@ -201,7 +201,9 @@ class Part:
         return self._standardise(self.raw_held)
 
     def _standardise(self, raw: np.ndarray) -> np.ndarray:
-        rows = raw - self.scaler.mean_.astype(raw.dtype)
+        # Rows taken from others are a copy already.
+        copied = None if raw is self.source.X else raw
+        rows = np.subtract(raw, self.scaler.mean_.astype(raw.dtype), out=copied)
         rows /= self.scaler.scale_.astype(raw.dtype)
         return rows
 
@@ -276,7 +278,9 @@ class Part:
             lengths = np.linalg.norm(axes, axis=1, keepdims=True)
             axes = np.divide(axes, lengths, out=np.zeros_like(axes), where=lengths > 1e-6 * lengths.max())
         else:
-            values, V = eigh(self.scatter, subset_by_index=[d - k, d - 1])
+            # In the precision of the rows: axes of single precision are orthogonal to 3e-6.
+            values, V = eigh(self.scatter.astype(dtype), subset_by_index=[d - k, d - 1], check_finite=False)
+            values = values.astype(np.float64)
             values, axes = values[::-1], V[:, ::-1].T.astype(dtype)
         # The sign of an axis is arbitrary; scikit-learn makes its largest entry positive.
         largest = np.abs(axes).argmax(axis=1)
