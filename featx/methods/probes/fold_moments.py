@@ -52,7 +52,7 @@ class FoldMoments:
         return mean, variance
 
     def scatter(self, fold: int, rows: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return X^T X (d, d), float64, of the rows (n, d) outside a fold, standardised by `mean` and `scale`."""
+        """Return X^T X (d, d) of the rows (n, d) outside a fold, standardised by `mean` and `scale`."""
         with self._lock:
             if self._scatters is None:
                 self._scatters = [sum_of_products(self._standardised(held)) for held in self._folds]

@@ -175,7 +175,7 @@ class Discriminant:
 
 
 def _solve(covariance: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve for a matrix without negative eigenvalues; return the solution of least norm if it is singular."""
+    """Solve for a positive semidefinite matrix; return the solution of least norm if it is singular."""
     try:
         factor, lower = cho_factor(covariance, check_finite=False)
         pivots = np.abs(np.diag(factor))
