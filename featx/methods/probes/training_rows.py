@@ -247,7 +247,7 @@ class Part:
         """Return a fitted PCA with `k` components of the standardised training rows."""
         axes, variances = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))
         n = len(self.train)
-        total = float(np.square(self.rows, dtype=np.float64).sum()) / max(n - 1, 1)
+        total = float((self.scaler.var_ / self.scaler.scale_**2).sum()) * n / max(n - 1, 1)
         found = PCA(n_components=k, random_state=self.seed)
         found.components_, found.explained_variance_ = axes[:k], variances[:k]
         found.explained_variance_ratio_ = variances[:k] / total if total else np.zeros(k)
@@ -276,8 +276,8 @@ class Part:
             lengths = np.linalg.norm(axes, axis=1, keepdims=True)
             axes = np.divide(axes, lengths, out=np.zeros_like(axes), where=lengths > 1e-6 * lengths.max())
         else:
-            # Single precision takes half the time. Of float32 rows it finds the leading axes to 1e-6, which is
-            # the precision of the rows; solvers that ask for all axes get them in double precision.
+            # Single precision takes half the time. It finds the leading axes of float32 rows to 1e-6, the
+            # precision of the rows; solvers that ask for all axes get them in double precision.
             single = dtype == np.float32 and k <= MOST_COMPONENTS
             values, V = eigh(
                 self.scatter.astype(np.float32) if single else self.scatter,
