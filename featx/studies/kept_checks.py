@@ -103,7 +103,7 @@ class KeptChecks:
         seed: int,
         search: Callable[[], dict[str, np.ndarray] | None],
     ) -> Found:
-        """Return what models that had not seen the images say of their labels; None if there can be no models.
+        """Return what models that had not seen the images say of their labels; None without models.
 
         The outcome holds for the images of the split, in order of position: ``predicted`` (n,), the most
         probable class of each; and of the labels that look wrong, the likeliest error first: ``rows``,
