@@ -68,7 +68,5 @@ PROBES = (
         variant=_name_approximation,
         shown=("pca__n_components",),
     ),
-    Probe(
-        "svr", "Support vector regression", _svr, "numbers", fitter=KernelFitter(), max_rows=EXACT_ROWS
-    ),
+    Probe("svr", "Support vector regression", _svr, "numbers", fitter=KernelFitter(), max_rows=EXACT_ROWS),
 )

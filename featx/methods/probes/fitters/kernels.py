@@ -44,13 +44,13 @@ _BLOCK = 4096
 
 
 def count_landmarks(n_train: int) -> int:
-    """Return the number of landmarks: 2 sqrt(n) log(n), at least 1,000 and at most 2,000.
+    """Return the number of landmarks: 2 sqrt(n) log(n), from 1,000 to 2,000, and no more than rows.
 
     About sqrt(n) log(n) landmarks keep the error of kernel ridge regression (Rudi, Camoriano and Rosasco,
     "Less is more: Nystroem computational regularization", NIPS 2015, theorem 1). The constant is not known,
     and time grows with their square.
     """
-    return int(min(2000, max(1000, 2 * n_train**0.5 * np.log(n_train))))
+    return int(min(n_train, 2000, max(1000, 2 * n_train**0.5 * np.log(n_train))))
 
 
 class KernelFitter(Fitter):
