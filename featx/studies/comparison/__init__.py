@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,12 +16,13 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
-from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, foresee
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
 from featx.studies.evaluation import choose_probes, require_network_mode
+from featx.studies.kept_checks import KeptChecks
 from featx.studies.output import prepare_output, removes_unused_folder
 from featx.terminal import tell
 
@@ -52,6 +54,7 @@ def compare(
     baseline: str | Sequence[str] | None = "finetune",
     epochs: int | None = None,
     ensemble: bool = True,
+    checks: bool = True,
     test_size: float = 0.25,
     seed: int = 0,
     seeds: int = 1,
@@ -83,6 +86,10 @@ def compare(
     ensemble : bool, default=True
         With several backbones, also compare the weighted average of the best probe of each (the one that did
         best in cross-validation), with weights from out-of-fold probabilities.
+    checks : bool, default=True
+        Search for copies, leaks and wrong labels. What is found is kept beside the cache, so that the next
+        study of the same data finds it again. Without the checks, copies of a picture count as different
+        images, and the result says so.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
@@ -129,10 +136,8 @@ def compare(
     reading = Reading.of({**options, "target": target})
     meter = Meter()
     modes = _baseline_modes(baseline)
-    chosen = {
-        "classifiers": choose_probes("classifiers", classifiers),
-        "regressors": choose_probes("regressors", regressors, task="numbers"),
-    }
+    probes = choose_probes("classifiers", classifiers)
+    numeric_probes = choose_probes("regressors", regressors, task="numbers")
     require_network_mode(modes, epochs)
 
     def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
@@ -171,7 +176,10 @@ def compare(
         meter=meter,
         checkpoints=checkpoints,
         ensemble=ensemble,
-        **chosen,
+        classifiers=probes,
+        regressors=numeric_probes,
+        checks=checks,
+        kept_checks=KeptChecks.beside(run.cache),
     )
     results: dict[str, Comparison | RegressionComparison] = {}
     kinds = {task.kind for task in study.tasks.values()}
@@ -187,7 +195,9 @@ def compare(
         if run.verbose and study.several:
             tell(f"task {name}")
         compare_task = compare_classes if task.kind == "classes" else compare_numbers
-        results[name] = compare_task(study.of_task(task), task_options)
+        one = study.of_task(task)
+        with foresee(one, task_options) as progress:
+            results[name] = compare_task(one, replace(task_options, progress=progress))
         results[name].warnings += unused
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:

@@ -15,7 +15,7 @@ from featx.methods.probes.catalogue import components, divided, row_length, scal
 from featx.methods.probes.fitters.kernels import KernelFitter, count_landmarks
 from featx.methods.probes.probe import Probe, Problem, Variant
 
-#: With more rows the kernel of all pairs is approximated: it would take n^2 values, and libsvm n^2 to n^3 steps.
+#: With more rows the kernel of all pairs is approximated: it takes n^2 values, and libsvm n^2 to n^3 steps.
 EXACT_ROWS = 5_000
 
 

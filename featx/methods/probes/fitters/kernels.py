@@ -64,7 +64,7 @@ class KernelFitter(Fitter):
 
 
 class ExactFitter(Fitter):
-    """Fit pipelines that end in one SVC against the rest for each class, or in an SVR of standardised targets.
+    """Fit pipelines that end in one SVC against the rest for each class, or in an SVR.
 
     C, gamma, class weights and the length of the rows may vary.
     """
@@ -72,7 +72,7 @@ class ExactFitter(Fitter):
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         found: list[np.ndarray] = [np.empty(0)] * len(candidates)
         models = [_with_settings(part, estimator, candidate) for candidate in candidates]
-        for length, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
+        for _, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
             rows, held = _inputs(part, models[same_length[0]])
             rows, held = rows.astype(np.float64), held.astype(np.float64)
             near, far = _distances(rows, rows), _distances(held, rows)
