@@ -43,6 +43,16 @@ _RANK = 1e-6
 _BLOCK = 4096
 
 
+def count_landmarks(n_train: int) -> int:
+    """Return the number of landmarks: 2 sqrt(n) log(n), from 1,000 to 2,000, and no more than rows.
+
+    About sqrt(n) log(n) landmarks keep the error of kernel ridge regression (Rudi, Camoriano and Rosasco,
+    "Less is more: Nystroem computational regularization", NIPS 2015, theorem 1). The constant is not known,
+    and time grows with their square.
+    """
+    return int(min(n_train, 2000, max(1000, 2 * n_train**0.5 * np.log(n_train))))
+
+
 class KernelFitter(Fitter):
     """Fit a machine with an RBF kernel, exact or of a Nystroem map, as the pipeline says."""
 
@@ -98,7 +108,8 @@ class ExactFitter(Fitter):
 class NystroemFitter(Fitter):
     """Fit pipelines of `Nystroem` and `LinearSVC`.
 
-    C, gamma, class weights and the length of the rows may vary. Features of a gamma are computed once, and
+    C, gamma, class weights and the length of the rows may vary. A part has no more landmarks than its number
+    of rows asks for (`count_landmarks`). Features of a gamma are computed once, and
     the machines are solved from strong to weak penalty, all classes together (`newton_folds`).
     """
 
@@ -140,9 +151,9 @@ class _Landmarks:
 
     def __init__(self, nystroem: Nystroem, rows: np.ndarray):
         drawn = check_random_state(nystroem.random_state).permutation(len(rows))
-        self.drawn = drawn[: min(nystroem.n_components, len(rows))]
+        self.drawn = drawn[: min(nystroem.n_components, count_landmarks(len(rows)))]
         self.rows, self.gamma = rows[self.drawn], nystroem.gamma
-        values, vectors = eigh(_kernel(self.rows, self.rows, self.gamma).astype(np.float64))
+        values, vectors = eigh(_kernel(self.rows, self.rows, self.gamma), driver="evd")
         kept = values > _RANK * values[-1]
         self.values, self.basis = values[kept], vectors[:, kept]
 
