@@ -130,7 +130,7 @@ def compare(
     reading = Reading.of({**options, "target": target})
     meter = Meter()
     modes = _baseline_modes(baseline)
-    chosen = {
+    chosen: dict[str, Any] = {
         "classifiers": choose_probes("classifiers", classifiers),
         "regressors": choose_probes("regressors", regressors, task="numbers"),
     }
