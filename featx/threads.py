@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
+
+R = TypeVar("R")
 
 _lock = threading.Lock()
 _known: tuple[int, ThreadpoolController] | None = None
@@ -42,3 +44,23 @@ def _controller() -> ThreadpoolController:
         if _known is None or _known[0] != len(sys.modules):
             _known = len(sys.modules), ThreadpoolController()
         return _known[1]
+
+
+def run_in_threads(work: Callable[..., R], calls: Sequence[tuple[Any, ...]], n_jobs: int) -> list[R]:
+    """Call `work` with each tuple of arguments in `n_jobs` threads of Python, each on one thread itself.
+
+    More threads of BLAS or OpenMP would compete for the same cores. Results are in the order of `calls`.
+    """
+    from joblib import Parallel, delayed
+
+    with limit_threads(1):
+        found: list[R] = Parallel(n_jobs=n_jobs, prefer="threads")(
+            delayed(_alone)(work, *args) for args in calls
+        )
+    return found
+
+
+def _alone(work: Callable[..., R], *args: Any) -> R:
+    # The limit of OpenMP in the thread that waits does not apply in this one.
+    with limit_threads(1):
+        return work(*args)

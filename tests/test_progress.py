@@ -1,4 +1,4 @@
-"""What is shown of long work: a bar on terminals, rare lines in logs, text in notebooks, times as people say."""
+"""What is shown of long work: a bar on terminals, rare lines in logs, text in notebooks."""
 
 from __future__ import annotations
 

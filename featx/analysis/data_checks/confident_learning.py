@@ -18,16 +18,13 @@ some of them. It cannot see an error that the model makes on all images of a cla
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.errors import InputError, MissingExtra, UnknownName
-
-if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import TrainingRows
+from featx.threads import run_in_threads
 
 __all__ = ["LabelErrors", "find_label_errors", "predict_out_of_sample"]
 
@@ -36,6 +33,8 @@ RANKINGS = ("self_confidence", "normalized_margin")
 _ROUNDING = 1e-6
 #: Most rows on which the model of a fold is fitted, and most principal components.
 _MOST_ROWS, _COMPONENTS = 10_000, 128
+#: Rows that are projected at once, and the accuracy of the models, relative to the objective.
+_PROJECTED_ROWS, _TOLERANCE = 4096, 1e-5
 #: Probabilities that are processed in one block.
 _BLOCK_VALUES = 4_000_000
 #: Fewer probabilities are kept as float64, others as float32.
@@ -135,14 +134,7 @@ def find_label_errors(
 
 
 def predict_out_of_sample(
-    X: np.ndarray,
-    y: np.ndarray,
-    train: np.ndarray,
-    test: np.ndarray,
-    *,
-    groups=None,
-    seed: int = 0,
-    shared: TrainingRows | None = None,
+    X: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, *, groups=None, seed: int = 0
 ) -> np.ndarray | None:
     """Return class probabilities of each image from models that were not trained on it.
 
@@ -161,8 +153,6 @@ def predict_out_of_sample(
         Images of one group are in one fold.
     seed : int, default=0
         Seed of the folds.
-    shared : TrainingRows, optional
-        The training rows in the order of `train`, whose principal components may be there already.
 
     Returns
     -------
@@ -172,13 +162,11 @@ def predict_out_of_sample(
 
     Notes
     -----
-    A fold's model is fitted on at most 10,000 rows, the first of each class in a shuffled order; on frozen
-    embeddings that is enough to find wrong labels. The components are those of all training rows: they are
-    found without labels, once for all folds.
+    Scaling and principal components, which use no labels, are computed once, from at most 10,000 training
+    rows. A fold's model is fitted on at most 10,000 rows, the first of each class in a shuffled order; on
+    frozen embeddings that is enough to find wrong labels.
     """
-    from featx.methods.probes.arguments import check_rows
     from featx.methods.probes.folds import make_folds
-    from featx.methods.probes.training_rows import TrainingRows
 
     X, y = np.asarray(X), np.asarray(y)
     groups = None if groups is None else np.asarray(groups)[train]
@@ -190,18 +178,22 @@ def predict_out_of_sample(
     found = np.full((len(X), n_classes), np.nan, dtype)
     found[np.concatenate([train, test])] = 0.0  # stays so for a class without training images
     place = np.random.default_rng(seed).permutation(len(train))
-    learnt = [_subsample(y[train], rows, place) for rows, _ in folds]
-    whole = (shared or TrainingRows(check_rows(X[train]), y[train], seed=seed)).whole
-    k = max(1, min(_COMPONENTS, X.shape[1], min(map(len, learnt)) // 2))
-    z = whole.projected(k)[0]
-    z_test = whole.project(check_rows(X[test]), k) if len(test) else z[:0]
+    columns, codes = np.unique(y[train], return_inverse=True)
+    learnt = [_subsample(codes, rows, place) for rows, _ in folds]
+    # Standardised rows have a squared length of about d. A model regularised more than the most accurate
+    # one follows wrong labels less.
+    C = 1 / X.shape[1]
+    fewest = min(map(len, learnt))
+    project = _projection(X, train[_subsample(codes, np.arange(len(train)), place)], fewest)
+    Z = project(train)
     step = max(1, _BLOCK_VALUES // n_classes)
-    for rows, (_, held) in zip(learnt, folds, strict=True):
-        columns, coef, intercept = _fit(z[rows], y[train][rows], X.shape[1])
+    models = _solve_folds(Z, codes, learnt, C)
+    for (_, held), model in zip(folds, models, strict=True):
         for part in _parts(held, step):
-            found[np.ix_(train[part], columns)] = _probabilities(z[part], coef, intercept)
-        for part in _parts(np.arange(len(test)), step):
-            found[np.ix_(test[part], columns)] += _probabilities(z_test[part], coef, intercept) / len(folds)
+            found[np.ix_(train[part], columns)] = _probabilities(Z[part], model)
+    for part in _parts(test, step):
+        Z = project(part)
+        found[np.ix_(part, columns)] = sum(_probabilities(Z, model) for model in models) / len(models)
     return found
 
 
@@ -210,23 +202,54 @@ def _parts(rows: np.ndarray, step: int) -> Iterator[np.ndarray]:
         yield rows[at : at + step]
 
 
-def _fit(z: np.ndarray, y: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit logistic regression; return the classes, coefficients (n_classes, k) and intercepts."""
-    from featx.methods.probes.lbfgs import LbfgsPath
+def _projection(X: np.ndarray, rows: np.ndarray, fewest: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that gives rows of X as principal coordinates, float32, by scale and axes of `rows`.
 
-    solver = LbfgsPath(z, y)
-    # Standardised features have a squared length of about `dim`. A model regularised more than the most
-    # accurate one follows wrong labels less.
-    coef, intercept = solver.solve(1 / dim)
-    if len(coef) == 1:  # two classes, whose scores differ in sign
-        coef, intercept = np.vstack([-coef, coef]) / 2, np.hstack([-intercept, intercept]) / 2
-    return solver.classes, coef, intercept
+    `fewest` is the size of the smallest training set of a fold.
+    """
+    from featx.methods.probes.training_rows import TrainingRows
+
+    part = TrainingRows(X[rows].astype(np.float32, copy=False), np.zeros(len(rows), np.int64)).whole
+    k = max(1, min(_COMPONENTS, X.shape[1], fewest // 2))
+    axes = part.axes(k)[0][:k]
+    scaler = part.scaler
+    scaled = (axes / scaler.scale_).astype(np.float32)
+    mean = scaler.mean_.astype(np.float32)
+
+    def project(at: np.ndarray) -> np.ndarray:
+        found = np.empty((len(at), len(scaled)), np.float32)
+        for i in range(0, len(at), _PROJECTED_ROWS):
+            found[i : i + _PROJECTED_ROWS] = (X[at[i : i + _PROJECTED_ROWS]] - mean) @ scaled.T
+        return found
+
+    return project
 
 
-def _probabilities(z: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+def _solve_folds(
+    Z: np.ndarray, codes: np.ndarray, learnt: list[np.ndarray], C: float
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return coefficients (k, p) and intercepts (k,) of the model of each fold."""
+    from featx.machine import cores
+    from featx.methods.probes.fold_losses import Softmax
+    from featx.methods.probes.fold_rows import StackedRows
+    from featx.methods.probes.newton_folds import FoldNewton
+
+    n_classes = int(codes.max()) + 1
+
+    def solved(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        loss = Softmax(codes[rows][None], np.ones((1, len(rows))), n_classes)
+        W, b, _, _ = FoldNewton(StackedRows(Z[rows][None]), loss).solve(C, tol=_TOLERANCE)
+        return W[0], b[0]
+
+    return run_in_threads(solved, [(rows,) for rows in learnt], min(cores(), len(learnt)))
+
+
+def _probabilities(Z: np.ndarray, model: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the probabilities, (n, k) float64, of rows in principal coordinates."""
     from scipy.special import softmax
 
-    return softmax(z.astype(np.float64) @ coef.T + intercept, axis=1)
+    W, b = model
+    return softmax(Z @ W.T.astype(np.float32) + b, axis=1)
 
 
 def _subsample(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:

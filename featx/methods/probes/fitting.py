@@ -220,7 +220,7 @@ def fit_to(
     jobs = check_jobs(n_jobs)
 
     notes: list[str] = []
-    own = estimator is not None
+    own, variant = estimator is not None, None
     if own:
         calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
         probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
@@ -231,6 +231,8 @@ def fit_to(
             notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {len(rows)} training images")
             rows = rows.take(drawn)
         estimator, grid = probe.build(problem)
+        variant = probe.variant(problem) if probe.variant is not None else None
+        notes += [variant.note] if variant is not None else []
     candidates = expand(grid or {})
 
     with warnings.catch_warnings(record=True) as caught:
@@ -286,11 +288,12 @@ def fit_to(
             with _limited(rows.X, jobs):
                 model = tempered.fit(rows.X, rows.y, fitted=model, held_out=held_out)
     _settle_warnings(caught, notes)
+    params = {(key if own else key.split("__")[-1]): _plain(value) for key, value in shown.items()}
     return FittedProbe(
         name=probe.name,
-        title=probe.title,
+        title=probe.title if variant is None else variant.title,
         estimator=model,
-        params={(key if own else key.split("__")[-1]): _plain(value) for key, value in shown.items()},
+        params=params if variant is None else params | variant.params,
         cv_score=score,
         seconds=time.perf_counter() - start,
         kind=probe.kind,

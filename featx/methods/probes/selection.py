@@ -9,19 +9,18 @@ the same predictions decides. Folds run in threads, so that nothing is copied to
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.special import log_softmax
 
 from featx.methods.probes.fitters import Fitter, SklearnFitter
 from featx.methods.probes.folds import Folds
 from featx.methods.probes.temperature import tempered_loss
 from featx.methods.probes.training_rows import TrainingRows
-from featx.threads import limit_threads
+from featx.threads import run_in_threads
 
 
 def expand(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -71,27 +70,17 @@ def predict_out_of_fold(
     `predict_proba` there are labels only.
     """
     parts = rows.parts(folds)
-    labels = not tempered and rows.task == "classes" and isinstance(fitter, SklearnFitter)
-    predict = fitter.labels if isinstance(fitter, SklearnFitter) and labels else fitter.scores
-    with limit_threads(1):  # one thread per fold; more would compete for the same cores
-        found = np.concatenate(
-            Parallel(n_jobs=n_jobs, prefer="threads")(
-                delayed(_on_one_thread)(predict, part, estimator, candidates) for part in parts
-            ),
-            axis=1,
-        )
+    if labels_only := isinstance(fitter, SklearnFitter) and not tempered and rows.task == "classes":
+        each = run_in_threads(fitter.labels, [(part, estimator, candidates) for part in parts], n_jobs)
+    else:
+        each = fitter.fold_scores(parts, estimator, candidates, n_jobs)
+    found = np.concatenate(each, axis=1)
     held = np.concatenate([held for _, held in folds])
-    if labels or rows.task == "numbers":
+    if labels_only or rows.task == "numbers":
         return OutOfFold(held, found)
     loss = tempered_loss if tempered else _log_loss
     losses = np.array([loss(scores, rows.codes[held]) for scores in found])
     return OutOfFold(held, rows.classes[found.argmax(axis=2)], losses, found)
-
-
-def _on_one_thread(predict: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
-    # OpenMP counts for each thread: the limit of the thread that waits does not apply in this one.
-    with limit_threads(1):
-        return predict(*args)
 
 
 def _log_loss(scores: np.ndarray, codes: np.ndarray) -> float:

@@ -82,7 +82,7 @@ class NumpyRows:
 
         def block(rows: slice):
             x, codes, s = self._rows(rows), self.codes[rows], self.weights[rows]
-            loss, error = _loss_and_error(np.ascontiguousarray((x @ W + b).T), codes)
+            loss, error = loss_and_error(np.ascontiguousarray((x @ W + b).T), codes)
             p = self._p[:, rows]
             p[...] = error
             p[codes, np.arange(len(codes))] += 1
@@ -185,7 +185,7 @@ def sample_size(n: int, p: int) -> int:
     return min(n, max(5000, 8 * p))
 
 
-def _loss_and_error(z: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def loss_and_error(z: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return losses (n,) and their gradient by the scores `z` (k, n), which it overwrites."""
     own = codes, np.arange(len(codes))
     z -= z[own]

@@ -130,10 +130,8 @@ def compare(
     reading = Reading.of({**options, "target": target})
     meter = Meter()
     modes = _baseline_modes(baseline)
-    chosen: dict[str, Any] = {
-        "classifiers": choose_probes("classifiers", classifiers),
-        "regressors": choose_probes("regressors", regressors, task="numbers"),
-    }
+    probes = choose_probes("classifiers", classifiers)
+    numeric_probes = choose_probes("regressors", regressors, task="numbers")
     require_network_mode(modes, epochs)
 
     def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
@@ -172,7 +170,8 @@ def compare(
         meter=meter,
         checkpoints=checkpoints,
         ensemble=ensemble,
-        **chosen,
+        classifiers=probes,
+        regressors=numeric_probes,
     )
     results: dict[str, Comparison | RegressionComparison] = {}
     kinds = {task.kind for task in study.tasks.values()}

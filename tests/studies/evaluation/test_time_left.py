@@ -94,8 +94,8 @@ def test_time_left_counts_what_has_run_and_what_runs_now(seconds, monkeypatch):
 def test_a_cell_that_fails_is_not_counted(seconds):
     (ridge,) = cells("ridge")
     study = StudyProgress([ridge], Checkpoints())
-    with pytest.raises(ValueError), study.computing(ridge):
-        raise ValueError
+    with pytest.raises(ValueError, match="broken"), study.computing(ridge):
+        raise ValueError("broken")
     assert study._describe()[1] == "fitting ridge: 0 of 1 done, about 30 s left"
 
 

@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.svm import LinearSVC
 
 from featx.methods.probes.catalogue import components, divided, row_length, scaled
-from featx.methods.probes.fitters.linear import LogisticFitter
+from featx.methods.probes.fitters.linear import LogisticFitter, SvmFitter
+from featx.methods.probes.fitters.ridge import RidgeFitter
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -37,7 +38,7 @@ def ridge_regression(problem: Problem):
 
 PROBES = (
     Probe("logreg", "Logistic regression", _logreg, calibrated=True, fitter=LogisticFitter()),
-    Probe("svm", "Linear SVM", _svm, calibrated=True, shown=("pca__n_components",)),
-    Probe("ridge", "Ridge classifier", _ridge, calibrated=True),
-    Probe("ridge", "Ridge regression", ridge_regression, "numbers"),
+    Probe("svm", "Linear SVM", _svm, calibrated=True, fitter=SvmFitter(), shown=("pca__n_components",)),
+    Probe("ridge", "Ridge classifier", _ridge, calibrated=True, fitter=RidgeFitter()),
+    Probe("ridge", "Ridge regression", ridge_regression, "numbers", fitter=RidgeFitter()),
 )

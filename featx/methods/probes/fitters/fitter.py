@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from featx.methods.probes.temperature import log_scores, score_kind
+from featx.threads import run_in_threads
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -34,6 +35,12 @@ class Fitter:
             (`featx.methods.probes.temperature.log_scores`); for numbers predictions (n_candidates, n_held).
         """
         raise NotImplementedError
+
+    def fold_scores(
+        self, parts: Sequence[Part], estimator: Any, candidates: Sequence[Settings], n_jobs: int = 1
+    ) -> list[np.ndarray]:
+        """Return `scores` of several folds; they run in threads, one thread for each fold."""
+        return run_in_threads(self.scores, [(part, estimator, candidates) for part in parts], n_jobs)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
         """Return the estimator with these settings, fitted to the training rows as they were given."""
@@ -71,6 +78,12 @@ def limit_components(estimator: Any, most: int) -> Any:
     if isinstance(components, int) and components > most:
         model.set_params(pca__n_components=most)
     return model
+
+
+def of_last_step(estimator: Any, candidate: Settings) -> dict[str, Any]:
+    """Return the settings of the last step of a candidate, those of the estimator where it names none."""
+    last = estimator.steps[-1][1].get_params()
+    return last | {key.split("__")[-1]: value for key, value in candidate.items()}
 
 
 def _fit_each(part: Part, estimator, candidates: Sequence[Settings]) -> Iterator[tuple[Any, np.ndarray]]:

@@ -1,70 +1,212 @@
-"""Fit logistic regression: the penalties of a part one after another, each from the solution before it."""
+"""Fit logistic regression and linear SVMs: all folds at once, one penalty after another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.linalg import eigh
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings
-from featx.methods.probes.lbfgs import LbfgsPath
+from featx.methods.probes.fold_losses import Softmax, SquaredHinge
+from featx.methods.probes.fold_rows import FoldRows, SharedRows, StackedRows
+from featx.methods.probes.newton_folds import FoldNewton
+from featx.threads import limit_threads
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
 
+# `tol` of the solver for out-of-fold scores, and for the fitted model.
+_SELECTION, _LAST = 3e-3, 1e-6
+# Up to this number of rows, each fold gets coordinates of its own, as many as it has rows.
+_FEW_ROWS = 400
+# Most scores in memory at once; more folds than that are solved in turn.
+_MOST_SCORES = 50_000_000
+# With smaller matrices one thread of BLAS is faster than several.
+_SMALL = 5_000_000
 
-class LogisticFitter(Fitter):
-    """Fit a pipeline that ends in a logistic regression, of which `C` and `class_weight` vary."""
+
+class LinearFitter(Fitter):
+    """Fit a pipeline that ends in a linear classifier, of which `C` and `class_weight` vary."""
+
+    loss: type[Softmax] | type[SquaredHinge]
+    #: Whether the penalty includes the intercept.
+    penalised: bool
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
-        rows, held = _inputs(part, estimator)
-        solver = LbfgsPath(rows, part.y)
-        found = np.empty((len(candidates), len(held), len(solver.classes)), np.float32)
-        settings = [_of_last_step(estimator, candidate) for candidate in candidates]
-        # In order of weights and penalties, so that each solution is close to the one before.
-        for i in sorted(
-            range(len(candidates)), key=lambda i: (str(settings[i]["class_weight"]), settings[i]["C"])
-        ):
-            weights = compute_sample_weight(settings[i]["class_weight"], part.y)
-            coef, intercept = solver.solve(settings[i]["C"], sample_weight=weights, tol=1e-3)
-            scores = held @ coef.T + intercept
-            if len(intercept) == 1:
-                scores = np.hstack([np.zeros_like(scores), scores])
-            found[i] = scores - scores.max(axis=1, keepdims=True)
+        return self.fold_scores([part], estimator, candidates)[0]
+
+    def fold_scores(
+        self, parts: Sequence[Part], estimator: Any, candidates: Sequence[Settings], n_jobs: int = 1
+    ) -> list[np.ndarray]:
+        columns = len(parts[0].classes) * len(parts[0].source)
+        at_once = max(1, _MOST_SCORES // columns)
+        found = []
+        with limit_threads(1 if parts[0].rows.size < _SMALL else n_jobs):
+            for i in range(0, len(parts), at_once):
+                found += self._scores(parts[i : i + at_once], estimator, candidates)
+        return found
+
+    def _scores(self, parts, estimator, candidates) -> list[np.ndarray]:
+        k = len(parts[0].classes)
+        found = [np.empty((len(candidates), len(part.held_out), k), np.float32) for part in parts]
+        for inputs, weight, members in _in_order(estimator, candidates):
+            folds = _Folds(parts, inputs)
+            solver = self._solver(folds, weight)
+            for i, C in members:
+                W, b, _, _ = solver.solve(C, tol=_SELECTION)
+                for f, scores in enumerate(found):
+                    scores[i] = _log_scores(folds.predict(f, W[f], b[f]))
         return found
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
         model = clone(estimator).set_params(**settings)
-        steps = dict(model.steps)
-        rows = part.rows
-        if "pca" in steps:
-            rows = part.projected(steps["pca"].n_components)[0]
-            model.steps[1] = ("pca", part.pca(steps["pca"].n_components))
+        folds = _Folds([part], model)
+        last = model.steps[-1][1]
+        solver = self._solver(folds, last.class_weight)
+        W, b, n_iter, converged = solver.solve(last.C, tol=_LAST)
+        if not converged:
+            warnings.warn(f"not converged in {n_iter} steps", ConvergenceWarning, stacklevel=2)
+        coef, intercept = folds.coefficients(0, W[0]), b[0]
+        if len(coef) == 2:
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         model.steps[0] = ("scale", part.scaler)
-        logistic = model.steps[-1][1]
-        weights = compute_sample_weight(logistic.class_weight, part.y)
-        solver = LbfgsPath(rows, part.y)
-        # Scikit-learn starts from this solution, checks it by its own criterion and continues if necessary.
-        coef, intercept = solver.solve(logistic.C, sample_weight=weights)
-        logistic.set_params(warm_start=True)
-        logistic.coef_, logistic.intercept_ = coef.astype(rows.dtype), intercept.astype(rows.dtype)
-        logistic.classes_ = solver.classes
-        logistic.fit(rows, part.y).set_params(warm_start=False)
+        for i, (name, step) in enumerate(model.steps[1:-1], 1):
+            if name == "pca":
+                model.steps[i] = (name, part.pca(step.n_components))
+            else:
+                step.fit(folds.inputs[0][0])
+        dtype = part.rows.dtype
+        last.coef_, last.intercept_ = np.ascontiguousarray(coef, dtype), intercept.astype(dtype)
+        last.classes_, last.n_features_in_ = part.classes, coef.shape[1]
+        self._finish(last, n_iter)
         return model
+
+    def _solver(self, folds: _Folds, class_weight: Any) -> FoldNewton:
+        codes, weights = folds.targets(class_weight)
+        loss = self.loss(codes, weights, len(folds.parts[0].classes))
+        return FoldNewton(folds.rows, loss, penalised=self.penalised)
+
+    def _finish(self, last: Any, n_iter: int) -> None:
+        last.n_iter_ = np.array([n_iter], np.int32)
+
+
+class LogisticFitter(LinearFitter):
+    """Fit a pipeline that ends in `LogisticRegression`, of which `C` and `class_weight` vary."""
+
+    loss, penalised = Softmax, False
+
+
+class SvmFitter(LinearFitter):
+    """Fit a pipeline that ends in `LinearSVC` with the squared hinge loss, of which `C` and weights vary.
+
+    LinearSVC penalises the intercept, too.
+    """
+
+    loss, penalised = SquaredHinge, True
+
+    def _finish(self, last: Any, n_iter: int) -> None:
+        last.n_iter_ = n_iter
+
+
+class _Folds:
+    """Rows of several parts as the last step sees them, in the form that suits the solver."""
+
+    def __init__(self, parts: Sequence[Part], estimator: Any):
+        self.parts = parts
+        self._basis: list[np.ndarray] | None = None
+        self.inputs = [_inputs(part, estimator) for part in parts]
+        self.shared = _shared(parts, estimator)
+        if self.shared:
+            self.rows: FoldRows = _shared_rows(parts)
+            return
+        train = [rows for rows, _ in self.inputs]
+        if train[0].shape[1] > max(len(rows) for rows in train):
+            train, self._basis = zip(*(_own_coordinates(part) for part in parts), strict=True)
+        n, p = max(map(len, train)), max(rows.shape[1] for rows in train)
+        stack = np.zeros((len(parts), n, p), train[0].dtype)
+        for padded, rows in zip(stack, train, strict=True):
+            padded[: len(rows), : rows.shape[1]] = rows
+        self.rows = StackedRows(stack)
+
+    def targets(self, class_weight: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return codes and weights of the rows, (F, n); rows that do not belong to a fold have weight 0."""
+        F, n, _ = self.rows.shape
+        codes, weights = np.zeros((F, n), np.int64), np.zeros((F, n))
+        for f, part in enumerate(self.parts):
+            at = part.train if self.shared else slice(len(part.y))
+            codes[f, at] = part.codes
+            weights[f, at] = compute_sample_weight(class_weight, part.y)
+        return codes, weights
+
+    def coefficients(self, f: int, W: np.ndarray) -> np.ndarray:
+        """Return the coefficients of a fold for the inputs of the last step, (k, p)."""
+        if self._basis is None:
+            return W
+        basis = self._basis[f]
+        return W[:, : len(basis)] @ basis
+
+    def predict(self, f: int, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return scores of the held rows of a fold, (n_held, k)."""
+        held = self.inputs[f][1]
+        return held @ self.coefficients(f, W).T.astype(held.dtype) + b
+
+
+def _in_order(estimator, candidates) -> Iterator[tuple[Any, Any, list[tuple[int, float]]]]:
+    """Yield a model for each kind of inputs, its class weight, and its (position, C) from strong to weak."""
+    name, last = estimator.steps[-1]
+    groups: dict[str, tuple[Any, Any, list[tuple[int, float]]]] = {}
+    for i, candidate in enumerate(candidates):
+        rest = {key: value for key, value in candidate.items() if key != f"{name}__C"}
+        if repr(rest) not in groups:
+            model = clone(estimator).set_params(**rest)
+            groups[repr(rest)] = (model, model.steps[-1][1].class_weight, [])
+        groups[repr(rest)][2].append((i, candidate.get(f"{name}__C", last.C)))
+    for model, weight, members in groups.values():
+        yield model, weight, sorted(members, key=lambda member: member[1])
 
 
 def _inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return what the last step sees of the training rows and of the held rows."""
-    components = estimator.get_params().get("pca__n_components")
-    if components is None:
-        return part.rows, part.held
-    return part.projected(min(components, part.fewest))
+    train, held = part.rows, part.held
+    for name, step in estimator.steps[1:-1]:
+        if name == "pca":
+            train, held = part.projected(min(step.n_components, part.fewest))
+        else:
+            # It learns nothing from rows.
+            train, held = (step.transform(rows) if len(rows) else rows for rows in (train, held))
+    return train, held
 
 
-def _of_last_step(estimator: Any, candidate: Settings) -> dict[str, Any]:
-    """Return the settings of the last step of a candidate, those of the estimator where it names none."""
-    last = estimator.steps[-1][1].get_params()
-    return last | {key.split("__")[-1]: value for key, value in candidate.items()}
+def _shared(parts: Sequence[Part], estimator: Any) -> bool:
+    """Return whether the folds have the same rows but for shift and scale."""
+    return len(estimator.steps) == 2 and parts[0].source.whole.rows.shape[0] > _FEW_ROWS
+
+
+def _shared_rows(parts: Sequence[Part]) -> SharedRows:
+    whole = parts[0].source.whole
+    n, d = whole.rows.shape
+    axes, variances = whole.axes(min(n, d))
+    mean, scale = whole.scaler.mean_, whole.scaler.scale_
+    shifts = np.stack([(part.scaler.mean_ - mean) / scale for part in parts])
+    scales = np.stack([part.scaler.scale_ / scale for part in parts])
+    return SharedRows(whole.rows, axes, variances * (n - 1) / n, shifts, scales)
+
+
+def _own_coordinates(part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Return fewer rows than features along their principal axes, (n, r), and the axes, (r, d)."""
+    values, U = eigh(part.kernel)
+    kept = values > 1e-7 * values[-1]
+    lengths, U = np.sqrt(values[kept]), U[:, kept]
+    dtype = part.rows.dtype
+    return (U * lengths).astype(dtype), ((U / lengths).T.astype(dtype) @ part.rows)
+
+
+def _log_scores(z: np.ndarray) -> np.ndarray:
+    z = np.hstack([-z / 2, z / 2]) if z.shape[1] == 1 else z
+    return z - z.max(axis=1, keepdims=True)

@@ -1,0 +1,160 @@
+"""Solve a linear classifier with an L2 penalty on several folds at once, by Newton's method.
+
+The folds are problems of one kind that take about the same number of steps. A product of rows with the
+coefficients of 10 classes keeps a processor less busy than one with those of 5 folds and 10 classes, which
+takes half the time of five (`fold_rows`). For each fold f with weights s_fi, the objective is that of
+scikit-learn::
+
+    F_f(W, b) = sum_i s_fi loss(y_i, W x_fi + b) + ||W||^2 / (2 C)
+
+Each step minimises the quadratic model of F by conjugate gradients (Nocedal and Wright, "Numerical
+Optimization", 2006, section 7.1), and ends when the last product gained only a small share of the whole gain.
+The preconditioner is the Hessian of rows that all have the mean curvature of a class, h_c sum_i x_i x_i^T +
+1 / C, which is diagonal along the principal axes of the rows. The decrease that the model predicts is the
+criterion to stop, relative to F. Step lengths, gains and the end of the descent are those of each fold.
+
+From penalty to penalty, strong to weak, each fold starts from its own last solution. It does not start from
+that of another fold, which has seen the rows that this fold holds out: with a loose tolerance its score would
+be too good.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.methods.probes.fold_losses import Softmax, SquaredHinge
+from featx.methods.probes.fold_rows import FoldRows
+
+# Relative rounding error of the objective.
+_NOISE = {"f": 1e-6, "d": 1e-13}
+_FEWEST_CG, _MOST_CG = 2, 100
+
+
+class FoldNewton:
+    """Solve for any number of penalties on several folds, fastest in order from strong to weak.
+
+    Parameters
+    ----------
+    rows : FoldRows
+    loss : fold_losses.Softmax or fold_losses.SquaredHinge
+    penalised : bool, default=False
+        Whether the penalty includes the intercept.
+
+    Attributes
+    ----------
+    products : int
+        Number of products with the rows so far.
+    """
+
+    def __init__(self, rows: FoldRows, loss: Softmax | SquaredHinge, *, penalised: bool = False):
+        self._rows, self._loss, self._penalised = rows, loss, penalised
+        F, _, p = rows.shape
+        self._W, self._b = np.zeros((F, loss.columns, p)), np.zeros((F, loss.columns))
+        self.products = 0
+
+    def start_from(self, W: np.ndarray, b: np.ndarray) -> None:
+        """Start the next penalty from coefficients (F, k, p) and intercepts (F, k)."""
+        self._W, self._b = np.array(W, np.float64), np.array(b, np.float64)
+
+    def solve(self, C: float, *, tol: float, max_iter: int = 100) -> tuple[np.ndarray, np.ndarray, int, bool]:
+        """Return coefficients (F, k, p), intercepts (F, k), Newton steps, and whether all converged.
+
+        A fold is done when the model predicts a further decrease of at most `tol` times its objective.
+        """
+        W, b = self._W, self._b
+        penalty = self._loss.penalty / C
+        value, gW, gb = self._value(W, b, penalty)
+        active = np.ones(len(W), bool)
+        converged = np.zeros(len(W), bool)
+        n_iter = 0
+        while n_iter < max_iter and active.any():
+            n_iter += 1
+            sW, sb, gain = self._step(gW, gb, penalty, active, tol * value)
+            close = gain <= tol * value
+            # Where rounding errors end the descent, their size is the tolerance.
+            converged |= active & (gain <= np.maximum(tol, _NOISE[self._rows.dtype.char]) * value)
+            slope = -(_dots(gW, sW) + (gb * sb).sum(axis=1))
+            t = np.where(active, 1.0, 0.0)
+            noise = _NOISE[self._rows.dtype.char] * np.abs(value)
+            for _ in range(30):
+                newW, newb = W + t[:, None, None] * sW, b + t[:, None] * sb
+                found = self._value(newW, newb, penalty)
+                worse = found[0] > value - 1e-4 * t * slope + noise
+                if not worse.any():
+                    break
+                t = np.where(worse, t / 3, t)
+                t[worse & (t * slope < noise)] = 0
+            W, b, (value, gW, gb) = newW, newb, found
+            active &= ~close & (t > 0)
+        self._W, self._b = W, b
+        return W, b, n_iter, bool(converged.all())
+
+    def _value(self, W, b, penalty):
+        self.products += 1
+        z = self._rows.scores(W.astype(self._rows.dtype))
+        z += b[..., None].astype(z.dtype)
+        losses, E = self._loss.errors(z)
+        gW = self._rows.gradient(E).astype(np.float64) + penalty * W
+        gb = E.sum(axis=2, dtype=np.float64)
+        squares = _dots(W, W)
+        if self._penalised:
+            gb += penalty * b
+            squares = squares + (b * b).sum(axis=1)
+        return losses + penalty * squares / 2, gW, gb
+
+    def _step(self, gW, gb, penalty, active, enough):
+        """Return approximate minima of the quadratic models, (F, k, p) and (F, k), and the decreases (F,)."""
+        dtype = self._rows.dtype
+        curvature = self._loss.curvature()
+        own = penalty if self._penalised else 0.0
+        # The intercept sees every row as 1.
+        divisor = np.maximum(curvature + own, 1e-30)
+
+        def divide(rW, rb):
+            sW = self._rows.divide(rW, curvature.astype(dtype), penalty)
+            return sW, self._loss.centre(rb / divisor)
+
+        sW, sb = np.zeros(gW.shape, dtype), np.zeros(gb.shape)
+        rW, rb = -gW.astype(dtype), -gb
+        pW, pb = divide(rW, rb)
+        rho = _dots(rW, pW) + (rb * pb).sum(axis=1)
+        fallen = np.zeros(len(gb))
+        going = active & (rho > 0)
+        for i in range(_MOST_CG):
+            if not going.any():
+                break
+            self.products += 1
+            u = self._rows.scores(pW)
+            u += pb[..., None].astype(dtype)
+            u = self._loss.hessian(u)
+            hW = self._rows.gradient(u)
+            hW += dtype.type(penalty) * pW
+            hb = u.sum(axis=2, dtype=np.float64) + own * pb
+            bend = _dots(pW, hW) + (pb * hb).sum(axis=1)
+            going &= bend > 0
+            a = np.where(going, rho / np.where(going, bend, 1), 0)
+            aW = a.astype(dtype)[:, None, None]
+            sW += aW * pW
+            sb += a[:, None] * pb
+            rW -= aW * hW
+            rb -= a[:, None] * hb
+            gained = a * rho / 2
+            fallen += gained
+            share = np.where(fallen > 100 * enough, 0.1, np.where(fallen > enough, 0.05, 0.2))
+            if i + 1 >= _FEWEST_CG:
+                going &= gained >= share * fallen
+            if not going.any():
+                break
+            qW, qb = divide(rW, rb)
+            new = _dots(rW, qW) + (rb * qb).sum(axis=1)
+            going &= new > 0
+            c = np.where(going, new / np.where(rho > 0, rho, 1), 0)
+            pW = qW + c.astype(dtype)[:, None, None] * pW
+            pb = qb + c[:, None] * pb
+            rho = new
+        return sW, sb, fallen
+
+
+def _dots(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """Return the inner product of each fold, (F,) float64."""
+    return np.array([np.vdot(a, b) for a, b in zip(A, B, strict=True)], np.float64)
