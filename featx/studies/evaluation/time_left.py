@@ -142,6 +142,8 @@ class StudyProgress:
                     left += count * seconds
             for size, _, began in self._running.values():
                 left -= min(self._pace.expected(size) or 0.0, (now - began) / self._pace.at_once)
+            if not self._running and not self._missing.total():
+                return 1.0, f"all {self.total} cells are done; scoring and checking"
             spent = self._pace.spent
             text = f"{self._latest or 'cells'}: {self.found + self._computed} of {self.total} done"
             if left > 0:

@@ -89,6 +89,10 @@ def test_time_left_counts_what_has_run_and_what_runs_now(seconds, monkeypatch):
     # It took twice as long as estimated, so boosting will, too: 180 s.
     assert text == "fitting ridge: 1 of 2 done, about 3 min left"
     assert share == pytest.approx(60 / 240)
+    with study.computing(boosting):
+        clock[0] += 170
+        assert study._describe()[1] == "fitting boosting: 1 of 2 done, about 10 s left"
+    assert study._describe() == (1.0, "all 2 cells are done; scoring and checking")
 
 
 def test_a_cell_that_fails_is_not_counted(seconds):
