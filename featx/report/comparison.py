@@ -59,6 +59,7 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
         "shown": None,
         "advice": result.advice or advise(result.methods, data.get("n_test") or 0),
         "data_checks": data_checks_view(result, thumbnails),
+        "cost_of_checks": result.cost_of_checks(),
         "training": _training_figures(result),
         "how": comparison_provenance(result),
     }

@@ -156,6 +156,9 @@ or null):
                           first
 ``notes``                 list of sentences, empty when nothing was found
 ``seconds``               time that the checks took
+``earlier_run``           null, or the time of the earlier run from which both copies and labels were taken
+                          (``seconds`` is then what they took there)
+``checked``               false where the checks were turned off; there are only ``notes`` then
 ========================  ==================================================================================
 
 Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder

@@ -115,6 +115,21 @@ class ComparisonResult(AdvisedResult):
             )
         return tables
 
+    def table(self) -> str:
+        cost = self.cost_of_checks()
+        return super().table() + (f"\n\n{cost}" if cost else "")
+
+    def cost_of_checks(self) -> str:
+        """Say how long the data checks took, and whether an earlier run did them; empty where none apply."""
+        if (self.hygiene or {}).get("checked") is False:
+            return "data checks: none"
+        seconds = (self.hygiene or {}).get("seconds")
+        if not isinstance(seconds, int | float):
+            return ""
+        made = (self.hygiene or {}).get("earlier_run")
+        taken = f" (taken from an earlier run, {made[:10]})" if isinstance(made, str) else ""
+        return f"data checks: {seconds:.1f} s{taken}"
+
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each method, the best first.
 

@@ -18,6 +18,7 @@ from featx.extraction import backbone_of, embed, extract_features, network_embed
 from featx.inputs import Source
 from featx.options import Network, Reading, Run, is_features, require_no_network
 from featx.results import describe_environment
+from featx.studies.kept_checks import KeptChecks
 from featx.studies.units import MOST_IMAGES, Units, find_copies, find_units
 
 if TYPE_CHECKING:
@@ -106,10 +107,15 @@ def shrink_images(images: Sequence[Source], run: Run) -> np.ndarray | None:
     return found.embeddings if len(found.kept) == len(images) else None
 
 
-def find_pictures(embeddings: np.ndarray, pixels: np.ndarray | None) -> NearDuplicates | None:
-    """Find copies of pictures among rows, by perceptual hashes where there are shrunken pixels."""
+def find_pictures(embeddings: np.ndarray, pixels: np.ndarray | None, run: Run) -> NearDuplicates | None:
+    """Find copies of pictures among rows, by perceptual hashes where there are shrunken pixels.
+
+    An earlier search of the same rows is found beside the cache of `run`; None with too many images.
+    """
     side = 0 if pixels is None else math.isqrt(pixels.shape[1] // 3)
-    return find_copies(embeddings, pixels=pixels, pixel_size=side)
+    kept = KeptChecks.beside(run.cache)
+    found: NearDuplicates | None = find_copies(embeddings, pixels=pixels, pixel_size=side, kept=kept).outcome
+    return found
 
 
 def units_of(features: Features, dataset: Dataset | None, run: Run) -> Units:
@@ -121,7 +127,7 @@ def units_of(features: Features, dataset: Dataset | None, run: Run) -> Units:
     if dataset is not None:
         images = dict(zip(dataset.ids, dataset.images, strict=True))
         pixels = shrink_images([images[id] for id in features.ids], run)
-    return find_units(features.groups, find_pictures(features.embeddings, pixels), len(features))
+    return find_units(features.groups, find_pictures(features.embeddings, pixels, run), len(features))
 
 
 def split_features(features: Features, test_size: float, seed: int) -> Split:

@@ -136,10 +136,12 @@ def similarity(
         raise FeaturesError(f"the two sets are not in one space: {'; '.join(different)}")
     if first.name == second.name:
         first.name, second.name = f"{first.name} (A)", f"{second.name} (B)"
-    return _compare_sides(first, second, n_permutations, top, seed)
+    return _compare_sides(first, second, n_permutations, top, seed, run)
 
 
-def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, seed: int) -> Similarity:
+def _compare_sides(
+    first: _Side, second: _Side, n_permutations: int, top: int, seed: int, run: Run
+) -> Similarity:
     from featx.analysis.distances import (
         coral_distance,
         density_divergence,
@@ -173,7 +175,7 @@ def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, s
     if first.profile is not None and second.profile is not None:
         profiles = np.concatenate([first.profile, second.profile])
         values["js_profile"] = profile_divergence(first.profile, second.profile)
-    found = _find_units(first, second)
+    found = _find_units(first, second, run)
     units = found.take(np.arange(len(union)))
     notes += _note_copies(found, first, second)
     drawn: dict[str, list[float]] = {}
@@ -230,7 +232,7 @@ def _compare_sides(first: _Side, second: _Side, n_permutations: int, top: int, s
     return result
 
 
-def _find_units(first: _Side, second: _Side) -> Units:
+def _find_units(first: _Side, second: _Side, run: Run) -> Units:
     """Find the units of both sets: groups, those of one name in both together, and copies of a picture."""
     codes: dict[tuple[str, Any], int] = {}
     groups = [
@@ -241,7 +243,7 @@ def _find_units(first: _Side, second: _Side) -> Units:
     pixels = None
     if first.pixels is not None and second.pixels is not None:
         pixels = np.concatenate([first.pixels, second.pixels])
-    copies = find_pictures(np.concatenate([first.rows, second.rows]), pixels)
+    copies = find_pictures(np.concatenate([first.rows, second.rows]), pixels, run)
     grouped = first.groups is not None or second.groups is not None
     return find_units(np.array(groups) if grouped else None, copies, len(groups))
 

@@ -117,7 +117,7 @@ def rank(
         rows = np.arange(len(used)) if split is None else split.train
         tested = rows if split is None else split.test
         if probe and (units is None or len(units.of) != len(used)):
-            pictures = find_pictures(embeddings[0], shrink_images(used.images, run))
+            pictures = find_pictures(embeddings[0], shrink_images(used.images, run), run)
             units = find_units(used.groups, pictures, len(used))
             result.units = units.describe(tested)
         result.dataset = {

@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.errors import InputError
+from featx.studies.kept_checks import Found, KeptChecks
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
 
-__all__ = ["MOST_IMAGES", "Units", "count_groups", "find_copies", "find_units"]
+__all__ = ["MOST_IMAGES", "UNCHECKED", "Units", "count_groups", "find_copies", "find_units"]
 
 #: With more images, searching all pairs for copies would take too long.
 MOST_IMAGES = 100_000
+#: Said where `checks` is off.
+UNCHECKED = (
+    "the data was not checked (checks=False): copies of a picture count as different images, and leaks and "
+    "wrong labels were not looked for"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +119,12 @@ def count_groups(groups: np.ndarray | None, labels: np.ndarray, n_classes: int) 
 
 
 def find_copies(
-    embeddings: np.ndarray, *, pixels: np.ndarray | None = None, pixel_size: int = 0
-) -> NearDuplicates | None:
+    embeddings: np.ndarray,
+    *,
+    pixels: np.ndarray | None = None,
+    pixel_size: int = 0,
+    kept: KeptChecks | None = None,
+) -> Found:
     """Find copies of pictures among all images of a collection.
 
     The limits of the search come from the images, so it sees all of them, also where only copies among the
@@ -129,18 +139,24 @@ def find_copies(
         rows are sure to be copies.
     pixel_size : int
         Side of the shrunken images.
+    kept : KeptChecks, optional
+        Where finished searches are kept.
 
     Returns
     -------
-    NearDuplicates or None
-        None with more than `MOST_IMAGES` images.
+    Found
+        Its ``outcome`` is a `NearDuplicates`; None with more than `MOST_IMAGES` images.
     """
     from featx.analysis.data_checks import find_near_duplicates
     from featx.inputs.image import perceptual_hashes
 
     if len(embeddings) > MOST_IMAGES:
-        return None
-    hashes = None
-    if pixels is not None:
-        hashes = perceptual_hashes(pixels.reshape(-1, pixel_size, pixel_size, 3))
-    return find_near_duplicates(embeddings, hashes)
+        return Found(None, 0.0, None)
+
+    def search() -> NearDuplicates:
+        hashes = None
+        if pixels is not None:
+            hashes = perceptual_hashes(pixels.reshape(-1, pixel_size, pixel_size, 3))
+        return find_near_duplicates(embeddings, hashes)
+
+    return (kept or KeptChecks()).find_copies(embeddings, pixels, search)

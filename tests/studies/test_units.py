@@ -87,11 +87,11 @@ def test_copies_are_found_among_all_images_but_not_among_too_many(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
     rows[50] = rows[40]
     rows[51] = rows[2]
-    everywhere = find_units(None, find_copies(rows), 60)
+    everywhere = find_units(None, find_copies(rows).outcome, 60)
     assert everywhere.of[50] == everywhere.of[40]
     assert everywhere.of[51] == everywhere.of[2]
     monkeypatch.setattr(module, "MOST_IMAGES", 59)
-    assert find_copies(rows) is None
+    assert find_copies(rows).outcome is None
 
 
 @pytest.mark.parametrize(

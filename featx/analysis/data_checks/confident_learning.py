@@ -39,6 +39,8 @@ _PROJECTED_ROWS, _TOLERANCE = 4096, 1e-5
 _BLOCK_VALUES = 4_000_000
 #: Fewer probabilities are kept as float64, others as float32.
 _FLOAT64_VALUES = 20_000_000
+#: What decides which labels look wrong, besides the data; the number is raised with the method.
+DEFINITION = [1, _MOST_ROWS, _COMPONENTS, _TOLERANCE]
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ _DIRECTIONS, _BASIS_ROWS = 128, 4096
 _RANDOM_PAIRS, _AT_ONCE, _BY_CHANCE = 4_000_000, 500_000, 3.0
 #: Rounding error of a cosine in float32.
 _ROUNDING = 1e-5
+#: What decides which pairs are found, besides the rows and hashes; the number is raised with the method.
+DEFINITION = [1, HASH_BITS, MOST_PAIRS, _LEVELS, _SAMPLE, _MOST_COPIES, _COPY_SHARE, _FEWEST, _RANDOM_PAIRS]
 
 
 @dataclass(frozen=True)

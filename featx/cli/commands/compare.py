@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 
 from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
@@ -27,6 +27,7 @@ def add(parser: ArgumentParser) -> None:
     add_columns(parser)
     add_flag(parser, "baseline", default=["finetune"])
     add_flag(parser, "epochs")
+    add_flag(parser, "checks", action=BooleanOptionalAction, default=None)
     add_flag(parser, "test_size")
     add_flag(
         parser,
@@ -79,6 +80,8 @@ def _compare_domains(args: Namespace) -> None:
         raise InputError(f"{option} does not go with --target-domain: nothing is fine-tuned")
     if not args.ensemble:
         raise InputError("--no-ensemble does not go with --target-domain: there is one backbone")
+    if args.checks is not None:
+        raise InputError("--checks does not go with --target-domain: copies are always searched for there")
     options = keywords(args, compare_domains)
     del options["target"]  # the flag names columns, the parameter the other domain
     if args.backbones:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
@@ -33,6 +33,7 @@ def add(parser: ArgumentParser) -> None:
     add_flag(parser, "label", nargs=None, help="the column of classes of a table (default: label)")
     add_flag(parser, "epochs")
     add_flag(parser, "augment", action="store_true", default=None)
+    add_flag(parser, "checks", action=BooleanOptionalAction, default=None)
     add_flag(parser, "test_size")
     add_flag(parser, "seed")
     add_network(parser)

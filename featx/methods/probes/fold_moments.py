@@ -36,7 +36,7 @@ class FoldMoments:
         self._X, self._folds = X, folds
         self._lock = threading.RLock()
         self._sums: tuple[np.ndarray, np.ndarray] | None = None
-        self._scatters: list[np.ndarray] | None = None
+        self._scatters: dict[int, np.ndarray] | None = None
 
     def mean_and_variance(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
         """Return means (d,) and variances (d,) of the rows outside a fold, float64."""
@@ -55,11 +55,15 @@ class FoldMoments:
         """Return X^T X (d, d) of the rows (n, d) outside a fold, standardised by `mean` and `scale`."""
         with self._lock:
             if self._scatters is None:
-                self._scatters = [sum_of_products(self._standardised(held)) for held in self._folds]
-                self._total = np.sum(self._scatters, axis=0)
+                each = [sum_of_products(self._standardised(held)) for held in self._folds]
+                self._total, self._scatters = np.sum(each, axis=0), dict(enumerate(each))
+            # A part keeps what it gets, so that nobody asks twice.
+            own = self._scatters.pop(fold, None)
+        if own is None:
+            own = sum_of_products(self._standardised(self._folds[fold]))
         shift = (mean - self._mean) / self._scale
-        found = self._total - self._scatters[fold]
-        found -= (len(rows) * shift)[:, None] * shift
+        found = np.subtract(self._total, own, out=own)
+        found -= np.outer(len(rows) * shift, shift)
         factor = self._scale / scale
         found *= factor[:, None]
         found *= factor

@@ -22,6 +22,7 @@ from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
 from featx.studies.evaluation import choose_probes, require_network_mode
+from featx.studies.kept_checks import KeptChecks
 from featx.studies.output import prepare_output, removes_unused_folder
 from featx.terminal import tell
 
@@ -53,6 +54,7 @@ def compare(
     baseline: str | Sequence[str] | None = "finetune",
     epochs: int | None = None,
     ensemble: bool = True,
+    checks: bool = True,
     test_size: float = 0.25,
     seed: int = 0,
     seeds: int = 1,
@@ -84,6 +86,10 @@ def compare(
     ensemble : bool, default=True
         With several backbones, also compare the weighted average of the best probe of each (the one that did
         best in cross-validation), with weights from out-of-fold probabilities.
+    checks : bool, default=True
+        Search for copies, leaks and wrong labels. What is found is kept beside the cache, so that the next
+        study of the same data finds it again. Without the checks, copies of a picture count as different
+        images, and the result says so.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
@@ -172,6 +178,8 @@ def compare(
         ensemble=ensemble,
         classifiers=probes,
         regressors=numeric_probes,
+        checks=checks,
+        kept_checks=KeptChecks.beside(run.cache),
     )
     results: dict[str, Comparison | RegressionComparison] = {}
     kinds = {task.kind for task in study.tasks.values()}

@@ -34,7 +34,8 @@ from featx.studies.comparison.result import Comparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
 from featx.studies.output import thumbnails_of
-from featx.studies.units import count_groups, find_copies, find_units
+from featx.studies.units import UNCHECKED, count_groups, find_copies, find_units
+from featx.terminal import tell
 
 #: Mistakes that are listed for each method, the most confident first.
 MISTAKES = 12
@@ -47,18 +48,28 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     split, dataset, seed = first.split, data.dataset, options.seed
 
     # Copies decide what counts as one observation, so they are searched for before anything is scored.
-    searching = time.perf_counter()
-    copies = find_copies(
-        data.sets[first.tuned_backbone].embeddings, pixels=data.pixels, pixel_size=data.pixel_size
-    )
-    searched = time.perf_counter() - searching
-    units = find_units(data.first.groups, copies, len(data.task))
+    copies = None
+    if options.checks:
+        if options.verbose:
+            tell("searching for copies")
+        copies = find_copies(
+            data.sets[first.tuned_backbone].embeddings,
+            pixels=data.pixels,
+            pixel_size=data.pixel_size,
+            kept=options.kept_checks,
+        )
+    units = find_units(data.first.groups, copies and copies.outcome, len(data.task))
 
     tests, methods = _score_methods(data, first, units.take(split.test), options)
     ensemble = None if first.ensemble is None else first.ensemble.compare(units.take(split.test), seed)
-    checks = examine(data, split, seed, first.tuned_backbone, first.outcomes, copies, units)
-    if "seconds" in checks:
-        checks["seconds"] += searched
+    if copies is None:
+        checks: dict[str, Any] = {"checked": False, "notes": [UNCHECKED]}
+    else:
+        if options.verbose:
+            tell("searching for wrong labels")
+        checks = examine(
+            data, split, seed, first.tuned_backbone, first.outcomes, copies, units, options.kept_checks
+        )
 
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
         other = evaluate_methods(data, options, seed, first.tuned_backbone)
@@ -67,7 +78,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
     per_class = _count_groups(data, split)
-    warnings = warnings_of(checks)
+    warnings = warnings_of(checks) if options.checks else [UNCHECKED]
     if per_class is not None:
         few = min(per_class) < FEW_GROUPS
         (warnings if few else checks["notes"]).append(note_on_groups(per_class, data.first.classes or ()))

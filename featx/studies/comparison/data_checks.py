@@ -21,6 +21,7 @@ from featx.results import ALPHA
 from featx.results.formats import p_in_text
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
+from featx.studies.kept_checks import Found, KeptChecks
 from featx.studies.units import MOST_IMAGES, Units
 
 #: The most entries of a list in results.json.
@@ -52,15 +53,16 @@ def examine(
     seed: int,
     backbone: str,
     outcomes: Sequence[Outcome],
-    found: NearDuplicates | None,
+    copies: Found,
     units: Units,
+    kept: KeptChecks,
 ) -> dict[str, Any]:
     """Check the data by the embeddings of `backbone`; return the field ``hygiene`` of ``results.json``.
 
-    `found` are the copies among all images (None: too many images to search), `units` what they make of the
-    images.
+    `copies` are those among all images (without an outcome: too many images to search), `units` what they
+    make of the images; `kept` holds finished checks.
     """
-    began = time.perf_counter()
+    began, found = time.perf_counter(), copies.outcome
     embeddings, first = data.sets[backbone].embeddings, data.first
     images = _Images(
         first.ids, np.asarray(first.labels), first.classes or (), first.groups, split.train, split.test
@@ -76,7 +78,11 @@ def examine(
     parts[images.train], parts[images.test] = "train", "test"
     leaks = _describe_leaks(found, images, outcomes)
     copied = _list_two_labels(found, images, parts)
-    errors = _list_label_errors(embeddings, images, parts, seed, units)
+    judged = _judge_labels(embeddings, images, seed, kept)
+    errors = _list_label_errors(judged.outcome, images, parts, units)
+    # What was taken from an earlier run counts with the seconds that it took there.
+    seconds = copies.seconds + (judged.seconds if judged.earlier_run else 0.0)
+    earlier = [one.earlier_run for one in (copies, judged)]
     pictures = found.groups()
     return {
         "hashed": found.hashed,
@@ -92,7 +98,8 @@ def examine(
         "alike": _list_alike(found, images, parts),
         "label_errors": errors,
         "notes": _notes(leaks, copied, errors, found.hashed, len(images.test), outcomes),
-        "seconds": time.perf_counter() - began,
+        "seconds": time.perf_counter() - began + seconds,
+        "earlier_run": min(filter(None, earlier)) if all(earlier) else None,
     }
 
 
@@ -209,27 +216,46 @@ def _list_alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> di
     }
 
 
+def _judge_labels(embeddings: np.ndarray, images: _Images, seed: int, kept: KeptChecks) -> Found:
+    """Return what `KeptChecks.find_label_errors` does: from an earlier run, or by models fitted now."""
+
+    def search() -> dict[str, np.ndarray] | None:
+        probabilities = predict_out_of_sample(
+            embeddings, images.y, images.train, images.test, groups=images.groups, seed=seed
+        )
+        if probabilities is None:
+            return None
+        rows = np.sort(np.concatenate([images.train, images.test]))
+        if len(rows) < len(probabilities):
+            probabilities = probabilities[rows]
+        found = find_label_errors(images.y[rows], probabilities)
+        return {
+            "predicted": probabilities.argmax(axis=1).astype(np.int32),
+            "rows": found.rows.astype(np.int32),
+            "suggested": found.suggested.astype(np.int32),
+            "confidence": found.confidence,
+            "self_confidence": found.self_confidence,
+        }
+
+    split = images.train, images.test
+    return kept.find_label_errors(embeddings, images.y, split, images.groups, seed, search)
+
+
 def _list_label_errors(
-    embeddings: np.ndarray, images: _Images, parts: np.ndarray, seed: int, units: Units
+    found: dict[str, np.ndarray] | None, images: _Images, parts: np.ndarray, units: Units
 ) -> dict[str, Any] | None:
     """List labels that look wrong; none where no label can be predicted, because all would look wrong."""
     from featx.metrics import mcnemar_exact
 
-    probabilities = predict_out_of_sample(
-        embeddings, images.y, images.train, images.test, groups=images.groups, seed=seed
-    )
-    if probabilities is None:
+    if found is None:
         return None
     rows = np.flatnonzero(parts != "")
-    if len(rows) < len(probabilities):
-        probabilities = probabilities[rows]
     y = images.y[rows]
-    agree, largest = probabilities.argmax(axis=1) == y, y == np.bincount(y).argmax()
+    agree, largest = found["predicted"] == y, y == np.bincount(y).argmax()
     test = mcnemar_exact(agree, largest, units=units.take(rows))
     about = {"agreement": float(agree.mean()), "chance": float(largest.mean()), "p_value": test.p_value}
     if not (test.difference > 0 and test.p_value < ALPHA):
         return {"images": 0, **about, "predictable": False, "list": []}
-    found = find_label_errors(y, probabilities)
     entries = [
         {
             "id": images.ids[rows[i]],
@@ -240,11 +266,11 @@ def _list_label_errors(
             "self_confidence": own,
         }
         for i, given, suggested, confidence, own in zip(
-            found.rows.tolist(),
-            found.given.tolist(),
-            found.suggested.tolist(),
-            found.confidence.tolist(),
-            found.self_confidence.tolist(),
+            found["rows"].tolist(),
+            y[found["rows"]].tolist(),
+            found["suggested"].tolist(),
+            found["confidence"].tolist(),
+            found["self_confidence"].tolist(),
             strict=True,
         )
     ]

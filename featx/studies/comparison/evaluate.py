@@ -18,6 +18,7 @@ from featx.studies.evaluation import Cell, FineTuning, Method, Outcome, TuningSe
 from featx.studies.evaluation.cells import Keep
 from featx.studies.evaluation.cost import Size
 from featx.studies.evaluation.time_left import StudyProgress
+from featx.studies.kept_checks import KeptChecks
 from featx.terminal import tell
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ class TaskOptions:
     verbose: bool
     seeds: int = 1
     ensemble: bool = True
+    checks: bool = True
     meter: Meter = field(default_factory=Meter)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     progress: StudyProgress | None = None
+    kept_checks: KeptChecks = field(default_factory=KeptChecks)
 
     @property
     def all_seeds(self) -> range:

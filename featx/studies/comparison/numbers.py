@@ -22,7 +22,7 @@ from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.output import thumbnails_of
-from featx.studies.units import MOST_IMAGES, find_copies, find_units
+from featx.studies.units import MOST_IMAGES, UNCHECKED, find_copies, find_units
 
 #: How many of the largest errors the report shows with their images.
 SHOWN = 12
@@ -36,8 +36,15 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     found = evaluate_methods(data, options, options.seed)
     split = found.split
     # Copies decide what counts as one observation, so they are searched for before anything is scored.
-    copies = find_copies(
-        data.sets[found.tuned_backbone].embeddings, pixels=data.pixels, pixel_size=data.pixel_size
+    copies = (
+        find_copies(
+            data.sets[found.tuned_backbone].embeddings,
+            pixels=data.pixels,
+            pixel_size=data.pixel_size,
+            kept=options.kept_checks,
+        ).outcome
+        if options.checks
+        else None
     )
     units = find_units(data.first.groups, copies, len(data.task))
     test_units = units.take(split.test)
@@ -71,7 +78,9 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
     warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
-    if copies is None:
+    if not options.checks:
+        warnings.append(UNCHECKED)
+    elif copies is None:
         warnings.append(
             f"more than {MOST_IMAGES:,} images: copies among them were not looked for, and count as "
             "different images"

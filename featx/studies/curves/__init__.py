@@ -43,8 +43,9 @@ from featx.studies.evaluation import (
     require_network_mode,
     run_cells_in_parallel,
 )
+from featx.studies.kept_checks import KeptChecks
 from featx.studies.output import Reported, prepare_output, removes_unused_folder
-from featx.studies.units import find_copies, find_units
+from featx.studies.units import UNCHECKED, find_copies, find_units
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
@@ -87,6 +88,7 @@ def learning_curve(
     seed: int = 0,
     epochs: int | None = None,
     augment: bool = False,
+    checks: bool = True,
     resume: str | Path | None = None,
     **options: Unpack[ColumnOptions],
 ) -> LearningCurve:
@@ -126,6 +128,9 @@ def learning_curve(
     augment : bool, default=False
         Random crops and flips for those modes. Every epoch then sends every image through the network;
         without them the frozen part is computed once.
+    checks : bool, default=True
+        Search for copies of pictures, which count as one observation. An earlier search of the same images
+        is found again beside the cache.
     resume : path-like, optional
         A folder that keeps each cell (method, shots, draw) as soon as it is finished. The next run, also
         after a kill, takes from it the cells of exactly the same work (images, labels, method, parameters,
@@ -195,7 +200,7 @@ def learning_curve(
         for method, level, d in grid
     ]
     outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose)
-    units = find_units(first.groups, _copies(study), len(y))
+    units = find_units(first.groups, _copies(study, run) if checks else None, len(y))
     pool = measure_pool(y, drawn, found, units.of, len(classes))
     shape = (len(methods), len(found), n_draws)
     scores = score_draws(outcomes, y[split.test], shape, pool, units=units.take(split.test), seed=seed)
@@ -213,6 +218,8 @@ def learning_curve(
         )
         for (method, level, d), outcome, metrics in zip(grid, outcomes, scores.draws, strict=True)
     ]
+    if not checks:
+        notes.append(UNCHECKED)
     tuned = [m for m in methods if isinstance(m, FineTuning)]
     result = LearningCurve(
         dataset=describe_classes(study, split),
@@ -288,9 +295,15 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
 
 
-def _copies(study: StudyData) -> NearDuplicates | None:
+def _copies(study: StudyData, run: Run) -> NearDuplicates | None:
     """Return the copies of pictures among all images; None if there are too many images to search."""
-    return find_copies(study.first.embeddings, pixels=study.pixels, pixel_size=study.pixel_size)
+    found: NearDuplicates | None = find_copies(
+        study.first.embeddings,
+        pixels=study.pixels,
+        pixel_size=study.pixel_size,
+        kept=KeptChecks.beside(run.cache),
+    ).outcome
+    return found
 
 
 def _describe_levels(found: Sequence[Level], classes: Sequence[str], pool: Pool) -> list[CurveLevel]:

@@ -17,7 +17,7 @@
     [methods]
     classifiers = ["logreg", "lda"]
     baseline = ["head", "last"]    # or "none"
-    # epochs; compare: regressors, ensemble; curve: protocol, augment
+    # epochs, checks; compare: regressors, ensemble; curve: protocol, augment
 
     [draws]
     seeds = 10                     # compare: number of splits; curve: number of draws

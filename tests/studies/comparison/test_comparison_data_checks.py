@@ -10,7 +10,7 @@ import pytest
 from pictures import BACKBONE
 from PIL import Image
 
-from featx import compare, extract
+from featx import compare, extract, learning_curve
 from featx.results import ComparisonResult
 from featx.studies import units
 from featx.studies.comparison import data_checks
@@ -170,3 +170,60 @@ def comparison_with_script(result):
     content["hygiene"]["two_labels"]["list"][0][0]["label"] = hostile
     content["hygiene"]["label_errors"]["list"][0]["suggested"] = hostile
     return ComparisonResult.from_dict(json.loads(json.dumps(content)))
+
+
+@pytest.fixture(scope="module")
+def file(data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("features")
+    options = {name: OPTIONS[name] for name in ("weights", "image_size", "engine", "precision")}
+    return extract(data, backbone=BACKBONE, **options, cache=root / "cache")
+
+
+@pytest.fixture
+def no_checks(monkeypatch):
+    def refused(*args, **options):
+        raise AssertionError("checked")
+
+    for place in (
+        "featx.analysis.data_checks.find_near_duplicates",
+        f"{data_checks.__name__}.predict_out_of_sample",
+    ):
+        monkeypatch.setattr(place, refused)
+
+
+def test_a_second_study_of_the_same_rows_takes_the_checks_from_the_first(file, tmp_path, request):
+    options = {"classifiers": ["lda"], "n_boot": 20, "cache": tmp_path}
+    first = compare(file, **options)
+    request.getfixturevalue("no_checks")
+    again = compare(file, **{**options, "classifiers": ["ridge"]})
+    assert first.hygiene["earlier_run"] is None
+    assert again.hygiene["earlier_run"] is not None
+    assert again.hygiene["label_errors"] == first.hygiene["label_errors"]
+    assert again.hygiene["alike"] == first.hygiene["alike"]
+    assert again.units == first.units
+    assert "taken from an earlier run" in again.table()
+    assert "data checks: " in first.table()
+    assert "taken from an earlier run" not in first.table()
+
+
+def test_without_checks_nothing_is_searched_for_and_the_result_says_so(file, tmp_path, no_checks):
+    result = compare(file, classifiers=["lda"], n_boot=20, cache=tmp_path, checks=False)
+    assert result.units["copies"] is None
+    assert result.warnings[0] == units.UNCHECKED
+    assert result.findings == []
+    assert result.hygiene == {"checked": False, "notes": [units.UNCHECKED]}
+    assert result.table().endswith("data checks: none")
+    result.save(tmp_path / "out")
+    assert "Data checks: none." in (tmp_path / "out" / "report.html").read_text()
+    again = ComparisonResult.read_json(tmp_path / "out" / "results.json")
+    assert again.hygiene == result.hygiene
+
+
+def test_a_curve_finds_the_copies_of_a_comparison(file, tmp_path, request):
+    compare(file, classifiers=["lda"], n_boot=20, cache=tmp_path)
+    request.getfixturevalue("no_checks")
+    options = {"classifiers": ["lda"], "shots": [5], "seeds": 2, "cache": tmp_path}
+    assert learning_curve(file, **options).units["copies"] is not None
+    unchecked = learning_curve(file, **options, checks=False)
+    assert unchecked.units["copies"] is None
+    assert units.UNCHECKED in unchecked.warnings

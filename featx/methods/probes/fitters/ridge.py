@@ -27,6 +27,9 @@ from featx.methods.probes.fold_moments import sum_of_products
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
 
+# Rows whose means are below this count as centred: the scatter changes by 1e-10 of its diagonal at most.
+_CENTRED = 1e-5
+
 
 class RidgeFitter(Fitter):
     """Fit a pipeline of a scaler and a ridge classifier or regression, of which the penalty and weights vary.
@@ -112,6 +115,8 @@ class _NormalEquations:
         if not self._dual:
             roots = np.sqrt(weights).astype(part.rows.dtype)[:, None]
             scatter = sum_of_products(part.rows * roots) if self._weighted else part.scatter
+            if np.abs(self.mean).max() < _CENTRED:
+                return scatter
             return scatter - np.outer(weights.sum() * self.mean, self.mean)
         along = part.kernel @ (weights / weights.sum())
         length = along @ weights / weights.sum()
@@ -130,7 +135,7 @@ def _targets(part: Part) -> np.ndarray:
 def _solve(gram: np.ndarray, alpha: float, right: np.ndarray, dtype: Any) -> np.ndarray:
     """Return (G + a I)^-1 R for a matrix G without negative eigenvalues, by a factorisation in `dtype`."""
     # LAPACK overwrites matrices in the order of columns, and copies others.
-    regular = gram.astype(dtype).T
+    regular = np.array(gram, dtype).T
     regular.flat[:: len(gram) + 1] += alpha
     try:
         factor = cho_factor(regular, lower=True, overwrite_a=True, check_finite=False)

@@ -1,0 +1,263 @@
+"""Keep the finished checks of data beside the cache, so that each is done once for the same data.
+
+There are two pieces: the copies among all images, which depend on rows and pixels only, so every study of
+these images finds them again; and the labels that look wrong, which depend on labels, split and seed as well.
+The file ``checks.journal`` in the folder of the cache holds both (see `featx.studies.checkpoints`). Its
+records are found by content: the name of a features file does not matter. Where the folder cannot be read or
+written, checks are done again and kept for this run only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from featx.errors import CacheError, OutputError
+from featx.studies.checkpoints import Checkpoints, key_of
+
+if TYPE_CHECKING:
+    from featx.analysis.data_checks import NearDuplicates
+
+__all__ = ["CHECKS_FILE", "Found", "KeptChecks"]
+
+CHECKS_FILE = "checks.journal"
+#: Raised where older records would be misread.
+_FORMAT = 1
+_PACKAGES = ("numpy", "scipy", "scikit-learn")
+#: Bytes of a pair of images, and of an image, in a record.
+_PAIR_BYTES, _IMAGE_BYTES = 40, 48
+
+
+class Found(NamedTuple):
+    """The outcome of a check, the seconds that it took, and when an earlier run did it (None: this run)."""
+
+    outcome: Any
+    seconds: float
+    earlier_run: str | None
+
+
+class KeptChecks:
+    """Checks of data, taken from an earlier run or done now.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        The folder that keeps them, made when needed; None keeps them in memory.
+    """
+
+    def __init__(self, folder: Any = None):
+        self._path = None if folder is None else Path(folder) / CHECKS_FILE
+        try:
+            self._records = Checkpoints(self._path)
+        except OutputError:
+            self._path, self._records = None, Checkpoints()
+
+    @classmethod
+    def beside(cls, cache: Any) -> KeptChecks:
+        """Open the checks beside a cache: a `Cache`, a folder, or None for the default folder."""
+        from featx.cache import Cache
+
+        try:
+            return cls((cache if isinstance(cache, Cache) else Cache(cache)).root)
+        except CacheError:
+            return cls()
+
+    def find_copies(
+        self, embeddings: np.ndarray, pixels: np.ndarray | None, search: Callable[[], NearDuplicates]
+    ) -> Found:
+        """Return the copies among all images, a `NearDuplicates`; `search` finds them.
+
+        Parameters
+        ----------
+        embeddings : ndarray of shape (n, d)
+        pixels : ndarray of shape (n, ...), or None
+        """
+        from featx.analysis.data_checks import duplicates
+
+        key = _key(
+            "copies",
+            rows=_digest(embeddings),
+            pixels=None if pixels is None else _digest(pixels),
+            definition=duplicates.DEFINITION,
+        )
+        n, hashed = len(embeddings), pixels is not None
+        record, made = self._fetch(
+            key,
+            lambda: _copies_record(search()),
+            lambda found: _valid_copies(found, n, hashed),
+            _PAIR_BYTES * (duplicates.MOST_PAIRS + n),
+        )
+        return Found(_copies_of(record, n), record["seconds"], made)
+
+    def find_label_errors(
+        self,
+        embeddings: np.ndarray,
+        y: np.ndarray,
+        split: tuple[np.ndarray, np.ndarray],
+        groups: np.ndarray | None,
+        seed: int,
+        search: Callable[[], dict[str, np.ndarray] | None],
+    ) -> Found:
+        """Return what models that had not seen the images say of their labels; None without models.
+
+        The outcome holds for the images of the split, in order of position: ``predicted`` (n,), the most
+        probable class of each; and of the labels that look wrong, the likeliest error first: ``rows``,
+        ``suggested``, ``confidence`` and ``self_confidence``. `search` finds it.
+        """
+        from featx.analysis.data_checks import confident_learning
+
+        rows = np.sort(np.concatenate(split))
+        key = _key(
+            "label errors",
+            rows=_digest(embeddings),
+            labels=_digest(y),
+            train=_digest(split[0]),
+            test=_digest(split[1]),
+            groups=None if groups is None else _digest(np.unique(groups, return_inverse=True)[1]),
+            seed=seed,
+            definition=confident_learning.DEFINITION,
+        )
+        labels, n_classes = y[rows], int(y.max()) + 1
+        record, made = self._fetch(
+            key,
+            lambda: {"errors": search()},
+            lambda found: _valid_errors(found, labels, n_classes),
+            _IMAGE_BYTES * len(rows),
+        )
+        return Found(record["errors"], record["seconds"], made)
+
+    def _fetch(
+        self, key: str, work: Callable[[], dict[str, Any]], is_valid: Callable[[Any], bool], most: int
+    ) -> tuple[dict[str, Any], str | None]:
+        """Return a record and when an earlier run made it; do the work if there is none."""
+
+        def checked(record: Any) -> bool:
+            return isinstance(record, dict) and _is_real(record.get("seconds"), 0, 1e9) and is_valid(record)
+
+        found, made = self._records.get(key, checked, most), self._records.made(key)
+        if found is not None:
+            return found, made
+        began = time.perf_counter()
+        record = work()
+        record |= {"seconds": time.perf_counter() - began}
+        try:
+            if self._path is not None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            return self._records.add(key, record), None
+        except (OutputError, OSError):
+            # The study does not depend on the file.
+            self._path, self._records = None, Checkpoints()
+            return self._records.add(key, record), None
+
+
+def _key(check: str, **parts: Any) -> str:
+    import featx
+    from featx.studies.evaluation.cells import _version
+
+    versions = {name: _version(name) for name in _PACKAGES} | {"featx": featx.__version__}
+    return key_of({"format": _FORMAT, "check": check, "packages": versions, **parts})
+
+
+def _digest(values: np.ndarray) -> str:
+    """Return a digest of dtype, shape and bytes; the bytes are not copied."""
+    values = np.ascontiguousarray(values)
+    found = hashlib.blake2b(f"{values.dtype.str}{values.shape}".encode("ascii"), digest_size=16)
+    found.update(values.reshape(-1).view(np.uint8))
+    return found.hexdigest()
+
+
+def _copies_record(found: NearDuplicates) -> dict[str, Any]:
+    from featx.analysis.data_checks import KINDS
+
+    codes = np.select([found.kinds == kind for kind in KINDS], range(len(KINDS)))
+    return {
+        "pairs": found.pairs.astype(np.int32),
+        "kinds": codes.astype(np.int8),
+        "distances": found.distances,
+        "bits": found.bits.astype(np.int8),
+        # JSON has no NaN.
+        "limits": [None if np.isnan(x) else float(x) for x in (found.agree_below, found.alike_below)],
+        "hash_bits": int(found.hash_bits),
+        "hashed": found.hashed,
+        "truncated": found.truncated,
+    }
+
+
+def _copies_of(record: dict[str, Any], n: int) -> NearDuplicates:
+    from featx.analysis.data_checks import KINDS, NearDuplicates
+
+    agree, alike = (float("nan") if x is None else float(x) for x in record["limits"])
+    return NearDuplicates(
+        n=n,
+        pairs=record["pairs"].astype(np.int64),
+        kinds=np.array(KINDS)[record["kinds"].astype(np.int64)],
+        distances=record["distances"].astype(np.float64),
+        bits=record["bits"].astype(np.int64),
+        agree_below=agree,
+        alike_below=alike,
+        hashed=record["hashed"],
+        truncated=record["truncated"],
+        hash_bits=record["hash_bits"],
+    )
+
+
+def _valid_copies(record: dict[str, Any], n: int, hashed: bool) -> bool:
+    """Whether a record, of which nothing is sure, holds pairs of n images as a search returns them."""
+    from featx.analysis.data_checks import KINDS
+
+    pairs, kinds, distances, bits = (record[name] for name in ("pairs", "kinds", "distances", "bits"))
+    m = len(pairs)
+    if not (
+        _is_array(pairs, (m, 2), "i", 0, n - 1)
+        and _is_array(kinds, (m,), "i", 0, len(KINDS) - 1)
+        and _is_array(distances, (m,), "f", 0, 3)
+        and _is_array(bits, (m,), "i", 0 if hashed else -1, 64 if hashed else -1)
+    ):
+        return False
+    limits, hash_bits = record["limits"], record["hash_bits"]
+    return bool(
+        (pairs[:, 0] < pairs[:, 1]).all()
+        and (np.diff(kinds) >= 0).all()
+        and (hashed or not (kinds == KINDS.index("same")).any())
+        and record["hashed"] is hashed
+        and isinstance(record["truncated"], bool)
+        and isinstance(limits, list)
+        and len(limits) == 2
+        and all(x is None or _is_real(x, 0, np.inf) for x in limits)
+        and type(hash_bits) is int
+        and -1 <= hash_bits <= 64
+    )
+
+
+def _valid_errors(record: dict[str, Any], labels: np.ndarray, n_classes: int) -> bool:
+    """Whether a record, of which nothing is sure, holds predictions for images with these labels."""
+    errors = record["errors"]
+    if errors is None:
+        return True
+    rows, suggested = errors["rows"], errors["suggested"]
+    m = len(rows)
+    return bool(
+        _is_array(errors["predicted"], (len(labels),), "iu", 0, n_classes - 1)
+        and _is_array(rows, (m,), "iu", 0, len(labels) - 1)
+        and len(np.unique(rows)) == m
+        and _is_array(suggested, (m,), "iu", 0, n_classes - 1)
+        and (suggested != labels[rows]).all()
+        and all(_is_array(errors[name], (m,), "f", 0, 1.001) for name in ("confidence", "self_confidence"))
+    )
+
+
+def _is_array(value: Any, shape: tuple[int, ...], kinds: str, low: float, high: float) -> bool:
+    """Whether `value` is an array of this shape with numbers from `low` to `high`."""
+    if not (isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in kinds):
+        return False
+    # A comparison with NaN is false.
+    return bool(((value >= low) & (value <= high)).all())
+
+
+def _is_real(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
