@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -195,6 +195,7 @@ class Cell:
         return held_out_probabilities(fit.model, rows.x[train], rows.y[train], groups=groups, seed=self.seed)
 
 
+@cache
 def _version(package: str) -> str | None:
     """Return the version of a package; None for what is not installed as one, such as a user's own module."""
     try:
