@@ -66,7 +66,8 @@ class LabelledRows:
 
     def training_rows(self, train: np.ndarray, seed: int) -> TrainingRows:
         """Return the training rows of a split; the methods of the latest splits share what they compute."""
-        from featx.methods.probes.arguments import check_groups, check_rows
+        from featx.methods.probes.arguments import check_groups
+        from featx.methods.probes.row_blocks import rows_of
         from featx.methods.probes.training_rows import TrainingRows
 
         key = (hashlib.blake2b(train.tobytes(), digest_size=16).digest(), seed)
@@ -74,7 +75,7 @@ class LabelledRows:
             found = self._latest.pop(key, None)
             if found is None:
                 groups = check_groups(self.groups_of(train), len(train))
-                rows = check_rows(self.x[train])
+                rows = rows_of(self.x, train)
                 found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed)
             self._latest[key] = found
             while len(self._latest) > _SPLITS_SHARED:
