@@ -101,8 +101,7 @@ class FittedProbe:
 
     def _in_blocks(self, predict, X) -> np.ndarray:
         """Predict rows in memory, or in blocks if there are many: each step of a pipeline copies its rows."""
-        size = np.size(X) if not hasattr(X, "shape") else int(np.prod(X.shape))
-        if size * 4 <= _TOGETHER:
+        if not isinstance(X, RowBlocks) and np.size(X) * 4 <= _TOGETHER:
             rows = self._rows(X)
             with threadpool_limits(_threads(rows, None)):
                 return predict(rows)
