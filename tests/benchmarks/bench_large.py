@@ -60,9 +60,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         path = Path(folder, "rows.h5")
-        subprocess.run(
-            [sys.executable, __file__, str(args.n), str(args.d), "--make", str(path)], check=True
-        )
+        subprocess.run([sys.executable, __file__, str(args.n), str(args.d), "--make", str(path)], check=True)
         run(path, args.in_memory)
 
 

@@ -389,7 +389,7 @@ def _score_out_of_bag(target, model, y):
 
 
 @contextmanager
-def _limited(rows: np.ndarray, jobs: int) -> Iterator[None]:
+def _limited(rows: np.ndarray | RowBlocks, jobs: int) -> Iterator[None]:
     """Fit with a suitable number of threads."""
     with threadpool_limits(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
         yield
@@ -402,7 +402,7 @@ def _fit_from(model, rows, labels, jobs, coef, intercept):
         return model.set_params(warm_start=True).fit(rows, labels).set_params(warm_start=False)
 
 
-def _threads(rows: np.ndarray, jobs: int | None) -> int | None:
+def _threads(rows: np.ndarray | RowBlocks, jobs: int | None) -> int | None:
     return 1 if rows.size < _SMALL else jobs
 
 

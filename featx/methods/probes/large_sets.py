@@ -30,7 +30,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.methods.probes.catalogue.protocols import Prototypes
 from featx.methods.probes.folds import MOST_FOLDS, fewest_rows
-from featx.methods.probes.moments import FoldMoments, Moments, sum_moments
+from featx.methods.probes.moments import Moments, sum_moments
 from featx.methods.probes.newton import NewtonPath
 from featx.methods.probes.row_blocks import RowBlocks, StandardisedRows
 from featx.methods.probes.selection import limit_neighbours, predict_out_of_fold
@@ -114,9 +114,7 @@ def fit_large(
     return tempered, best, score
 
 
-def fit_in_blocks(
-    model: Any, rows: TrainingRows, train: np.ndarray, sums: Moments, start: Any = None
-) -> Any:
+def fit_in_blocks(model: Any, rows: TrainingRows, train: np.ndarray, sums: Moments, start: Any = None) -> Any:
     """Fit an unfitted estimator in place to training rows by position, whose moments are `sums`.
 
     `start` is the same estimator fitted to about the same rows, from which a solver starts.
@@ -151,7 +149,8 @@ def fit_in_blocks(
         model.steps[1] = (model.steps[1][0], pca)
         _fit_discriminant(last, sums, pca, blocks, rows.codes[train])
     last.n_features_in_ = last.coef_.shape[-1] if hasattr(last, "coef_") else blocks.shape[1]
-    if rows.task == "classes":
+    # Those of `RidgeClassifier` are a property: the classes of its binarizer.
+    if rows.task == "classes" and not isinstance(last, RidgeClassifier):
         last.classes_ = rows.classes
     return model
 
@@ -196,7 +195,6 @@ def _fit_ridge_classifier(ridge, sums: Moments, scaler, rows: TrainingRows, dtyp
     ridge.coef_ = (coef[0] if single else coef).astype(dtype)
     ridge.intercept_, ridge.n_iter_, ridge.solver_ = intercept.astype(dtype), None, "cholesky"
     ridge._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(rows.classes)
-    # A property of scikit-learn: the classes of the binarizer.
 
 
 def _solve(scatter: np.ndarray, alpha: float, right: np.ndarray) -> np.ndarray:

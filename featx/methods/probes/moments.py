@@ -113,7 +113,7 @@ class Moments:
         return found
 
     def standardised(self, scaler: StandardScaler) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return, of rows standardised by `scaler`, the centred scatter (d, d), mean (d,) and class means (k, d)."""
+        """Return the centred scatter (d, d), mean (d,) and class means (k, d) of rows standardised by `scaler`."""
         scale = scaler.scale_
         scatter = (self.scatter - self.n * np.outer(self.offset, self.offset)) / np.outer(scale, scale)
         return scatter, (self.mean - scaler.mean_) / scale, (self.class_means - scaler.mean_) / scale

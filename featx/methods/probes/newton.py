@@ -108,7 +108,7 @@ class NewtonPath:
 
     @classmethod
     def on_rows(cls, rows: NumpyRows, classes: np.ndarray) -> NewtonPath:
-        """Solve on rows that are ready: of about the same scale, with means near zero, and not to be copied."""
+        """Solve on rows that are ready: features of about one scale, with means near zero."""
         path = cls.__new__(cls)
         path.classes, path._shift, path._basis = classes, np.zeros(rows.X.shape[1]), None
         path._begin(rows, True)

@@ -128,7 +128,8 @@ def rows_of(source: Any, at: np.ndarray | None = None) -> np.ndarray | RowBlocks
     """Return rows by position, checked: in memory up to `IN_MEMORY` bytes, and in blocks beyond."""
     if isinstance(source, RowBlocks):
         return source.check()
-    shape, dtype = getattr(source, "shape", ()), getattr(source, "dtype", None)
+    shape: tuple[int, ...] = getattr(source, "shape", ())
+    dtype = getattr(source, "dtype", None)
     if dtype is not None and len(shape) == 2 and dtype.kind == "f":
         n = shape[0] if at is None else len(at)
         if n * shape[1] * max(dtype.itemsize, 4) > IN_MEMORY:

@@ -36,7 +36,8 @@ def test_blocks_give_the_probe_that_rows_in_memory_give(name, data, monkeypatch)
     whole = fit_probe(name, X, y, n_jobs=1)
     monkeypatch.setattr(row_blocks, "BLOCK", 1237)
     blocks = fit_to(name, TrainingRows(RowBlocks(X), y), n_jobs=1)
-    assert blocks.params == whole.params and blocks.notes == whole.notes
+    assert blocks.params == whole.params
+    assert blocks.notes == whole.notes
     assert blocks.cv_score == pytest.approx(whole.cv_score)
     np.testing.assert_array_equal(blocks.classes, whole.classes)
     assert blocks.estimator.temperature_ == pytest.approx(whole.estimator.temperature_, rel=0.02)
@@ -111,7 +112,7 @@ def test_rows_of_any_source_in_any_order(dtype, tmp_path):
         for source in sources:
             rows = RowBlocks(source, at)
             wide = np.float64 if dtype == np.float64 else np.float32
-            assert rows.dtype == wide and rows[:].dtype == wide
+            assert rows.dtype == rows[:].dtype == wide
             np.testing.assert_array_equal(rows[:], X[at].astype(wide))
             np.testing.assert_array_equal(rows.take(np.array([5, 2]))[:], X[at[[5, 2]]].astype(wide))
             np.testing.assert_array_equal(rows[np.array([], int)], np.empty((0, 5)))
