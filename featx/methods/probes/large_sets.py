@@ -4,7 +4,7 @@ Settings are selected on a sample, in memory, as for any set. The last fit, the 
 and the scores of their held rows use all rows:
 
 - ridge, discriminant analysis, naive Bayes and class means are closed forms of sums over the rows
-  (`featx.methods.probes.moments`). Covariances of single classes, for a shrinkage by Ledoit and Wolf or for
+  (`featx.methods.probes.block_moments`). Covariances of single classes, for a shrinkage by Ledoit and Wolf or for
   given priors, take a pass over the principal coordinates, and a second one for the shrinkage;
 - logistic regression is solved by Newton's method, which passes over the rows for each product.
 
@@ -30,7 +30,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.methods.probes.catalogue.protocols import Prototypes
 from featx.methods.probes.folds import MOST_FOLDS, fewest_rows
-from featx.methods.probes.moments import Moments, sum_moments
+from featx.methods.probes.block_moments import Moments, sum_moments
 from featx.methods.probes.newton import NewtonPath
 from featx.methods.probes.row_blocks import RowBlocks, StandardisedRows
 from featx.methods.probes.selection import limit_neighbours, predict_out_of_fold
@@ -149,8 +149,7 @@ def fit_in_blocks(model: Any, rows: TrainingRows, train: np.ndarray, sums: Momen
         model.steps[1] = (model.steps[1][0], pca)
         _fit_discriminant(last, sums, pca, blocks, rows.codes[train])
     last.n_features_in_ = last.coef_.shape[-1] if hasattr(last, "coef_") else blocks.shape[1]
-    # Those of `RidgeClassifier` are a property: the classes of its binarizer.
-    if rows.task == "classes" and not isinstance(last, RidgeClassifier):
+    if rows.task == "classes":
         last.classes_ = rows.classes
     return model
 

@@ -24,7 +24,7 @@ from featx.methods.probes.folds import Folds, fewest_rows
 from featx.methods.probes.targets import target_of
 
 if TYPE_CHECKING:
-    from featx.methods.probes.moments import FoldMoments
+    from featx.methods.probes.block_moments import BlockMoments
 
 #: Settings are selected on a sample of this size if there are more rows.
 SELECTION_ROWS = 4000
@@ -83,11 +83,11 @@ class TrainingRows:
         return found if found.folds else self
 
     @cached_property
-    def moments(self) -> FoldMoments:
+    def moments(self) -> BlockMoments:
         """Sums over the rows of a large set (`X` is a `RowBlocks`), for all rows and all but one fold."""
-        from featx.methods.probes.moments import FoldMoments
+        from featx.methods.probes.block_moments import BlockMoments
 
-        return FoldMoments(self)
+        return BlockMoments(self)
 
     def take(self, rows: np.ndarray) -> TrainingRows:
         """Return some of the rows, by position."""

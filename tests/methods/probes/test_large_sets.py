@@ -8,7 +8,7 @@ from featx.errors import FeaturesError, InputError
 from featx.methods.probes import fit_probe, row_blocks
 from featx.methods.probes.fitting import fit_to
 from featx.methods.probes.large_sets import fit_in_blocks
-from featx.methods.probes.moments import sum_moments
+from featx.methods.probes.block_moments import sum_moments
 from featx.methods.probes.probe import Problem
 from featx.methods.probes.row_blocks import RowBlocks, rows_of
 from featx.methods.probes.table import get_probe

@@ -113,13 +113,13 @@ class Moments:
         return found
 
     def standardised(self, scaler: StandardScaler) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the centred scatter (d, d), mean (d,) and class means (k, d) of rows standardised by `scaler`."""
+        """Return the centred scatter (d, d), mean (d,) and class means (k, d) of standardised rows."""
         scale = scaler.scale_
         scatter = (self.scatter - self.n * np.outer(self.offset, self.offset)) / np.outer(scale, scale)
         return scatter, (self.mean - scaler.mean_) / scale, (self.class_means - scaler.mean_) / scale
 
 
-class FoldMoments:
+class BlockMoments:
     """Moments of all rows of a large set, and of those outside each fold, from one pass.
 
     Attributes
