@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import eigh
@@ -22,6 +23,9 @@ from sklearn.preprocessing import StandardScaler
 from featx.methods.probes.fold_moments import FoldMoments, mean_and_variance, sum_of_products
 from featx.methods.probes.folds import Folds, fewest_rows
 from featx.methods.probes.targets import target_of
+
+if TYPE_CHECKING:
+    from featx.methods.probes.block_moments import BlockMoments
 
 #: Settings are selected on a sample of this size if there are more rows.
 SELECTION_ROWS = 4000
@@ -34,7 +38,7 @@ class TrainingRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float32 or float64
+    X : ndarray or RowBlocks of shape (n, d), float32 or float64
         Finite rows, not copied.
     y : ndarray of shape (n,)
         Labels, or numbers.
@@ -76,6 +80,13 @@ class TrainingRows:
         found = self.take(drawn)
         # If the sample leaves a class with one group it cannot be folded, and all rows are used.
         return found if found.folds else self
+
+    @cached_property
+    def moments(self) -> BlockMoments:
+        """Sums over the rows of a large set (`X` is a `RowBlocks`), for all rows and all but one fold."""
+        from featx.methods.probes.block_moments import BlockMoments
+
+        return BlockMoments(self)
 
     def take(self, rows: np.ndarray) -> TrainingRows:
         """Return some of the rows, by position."""

@@ -68,7 +68,8 @@ class LabelledRows:
 
         A thread keeps the latest splits only, and nothing when it ends.
         """
-        from featx.methods.probes.arguments import check_groups, check_rows
+        from featx.methods.probes.arguments import check_groups
+        from featx.methods.probes.row_blocks import rows_of
         from featx.methods.probes.training_rows import TrainingRows
 
         key = (hashlib.blake2b(train.tobytes(), digest_size=16).digest(), seed)
@@ -76,7 +77,7 @@ class LabelledRows:
         found = latest.pop(key, None)
         if found is None:
             groups = check_groups(self.groups_of(train), len(train))
-            rows = check_rows(self.x[train])
+            rows = rows_of(self.x, train)
             found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed)
         latest[key] = found
         while len(latest) > _SPLITS_SHARED:
