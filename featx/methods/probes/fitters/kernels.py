@@ -174,15 +174,12 @@ class _Landmarks:
 
 
 def _squared_hinge(features: np.ndarray, part: Part, svm: LinearSVC) -> FoldNewton:
-    """Return the solver of `LinearSVC`, which gives the weights of a class to its own rows only."""
-    k, weights = len(part.classes), np.ones((1, 1, len(features)))
+    """Return the solver of `LinearSVC`."""
+    weights = np.ones(len(features))
     if svm.class_weight is not None:
-        of_rows = compute_class_weight(svm.class_weight, classes=part.classes, y=part.y)[part.codes]
-        own = part.codes == np.arange(k)[:, None]
-        weights = (of_rows if k == 2 else np.where(own, of_rows, 1.0))[None]
-        weights = weights[:, None] if k == 2 else weights
-    stacked = StackedRows(features[None])
-    return FoldNewton(stacked, SquaredHinge(part.codes[None], weights, k), penalised=True)
+        weights = compute_class_weight(svm.class_weight, classes=part.classes, y=part.y)[part.codes]
+    loss = SquaredHinge(part.codes[None], weights[None], len(part.classes))
+    return FoldNewton(StackedRows(features[None]), loss, penalised=True)
 
 
 def _of(estimator: Pipeline) -> Fitter:
