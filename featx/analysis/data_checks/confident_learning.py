@@ -18,12 +18,13 @@ some of them. It cannot see an error that the model makes on all images of a cla
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from featx.errors import InputError, MissingExtra, UnknownName
+from featx.threads import run_in_threads
 
 __all__ = ["LabelErrors", "find_label_errors", "predict_out_of_sample"]
 
@@ -32,6 +33,8 @@ RANKINGS = ("self_confidence", "normalized_margin")
 _ROUNDING = 1e-6
 #: Most rows on which the model of a fold is fitted, and most principal components.
 _MOST_ROWS, _COMPONENTS = 10_000, 128
+#: Rows that are projected at once, and the accuracy of the models, relative to the objective.
+_PROJECTED_ROWS, _TOLERANCE = 4096, 1e-5
 #: Probabilities that are processed in one block.
 _BLOCK_VALUES = 4_000_000
 #: Fewer probabilities are kept as float64, others as float32.
@@ -159,10 +162,10 @@ def predict_out_of_sample(
 
     Notes
     -----
-    A fold's model is fitted on at most 10,000 rows, the first of each class in a shuffled order; on frozen
-    embeddings that is enough to find wrong labels.
+    Scaling and principal components, which use no labels, are computed once, from at most 10,000 training
+    rows. A fold's model is fitted on at most 10,000 rows, the first of each class in a shuffled order; on
+    frozen embeddings that is enough to find wrong labels.
     """
-    from featx.methods.probes import fit_probe
     from featx.methods.probes.folds import make_folds
 
     X, y = np.asarray(X), np.asarray(y)
@@ -175,15 +178,22 @@ def predict_out_of_sample(
     found = np.full((len(X), n_classes), np.nan, dtype)
     found[np.concatenate([train, test])] = 0.0  # stays so for a class without training images
     place = np.random.default_rng(seed).permutation(len(train))
-    for learnt, held in folds:
-        rows = train[_subsample(y[train], learnt, place)]
-        fitted = fit_probe("out-of-sample", X[rows], y[rows], estimator=_model(len(rows), X.shape[1], seed))
-        columns = fitted.classes
-        step = max(1, _BLOCK_VALUES // n_classes)
-        for part in _parts(train[held], step):
-            found[np.ix_(part, columns)] = fitted.predict_proba(X[part])
-        for part in _parts(test, step):
-            found[np.ix_(part, columns)] += fitted.predict_proba(X[part]) / len(folds)
+    columns, codes = np.unique(y[train], return_inverse=True)
+    learnt = [_subsample(codes, rows, place) for rows, _ in folds]
+    # Standardised rows have a squared length of about d. A model regularised more than the most accurate
+    # one follows wrong labels less.
+    C = 1 / X.shape[1]
+    fewest = min(map(len, learnt))
+    project = _projection(X, train[_subsample(codes, np.arange(len(train)), place)], fewest)
+    Z = project(train)
+    step = max(1, _BLOCK_VALUES // n_classes)
+    models = _solve_folds(Z, codes, learnt, C)
+    for (_, held), model in zip(folds, models, strict=True):
+        for part in _parts(held, step):
+            found[np.ix_(train[part], columns)] = _probabilities(Z[part], model)
+    for part in _parts(test, step):
+        Z = project(part)
+        found[np.ix_(part, columns)] = sum(_probabilities(Z, model) for model in models) / len(models)
     return found
 
 
@@ -192,22 +202,54 @@ def _parts(rows: np.ndarray, step: int) -> Iterator[np.ndarray]:
         yield rows[at : at + step]
 
 
-def _model(n: int, dim: int, seed: int):
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
+def _projection(X: np.ndarray, rows: np.ndarray, fewest: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that gives rows of X as principal coordinates, float32, by scale and axes of `rows`.
 
-    components = max(1, min(_COMPONENTS, dim, n // 2))
-    return Pipeline(
-        [
-            ("scale", StandardScaler()),
-            ("pca", PCA(components, random_state=seed)),
-            # Standardised features have a squared length of about `dim`. A model regularised more than
-            # the most accurate one follows wrong labels less.
-            ("logreg", LogisticRegression(C=1 / dim, tol=1e-3, max_iter=1000)),
-        ]
-    )
+    `fewest` is the size of the smallest training set of a fold.
+    """
+    from featx.methods.probes.training_rows import TrainingRows
+
+    part = TrainingRows(X[rows].astype(np.float32, copy=False), np.zeros(len(rows), np.int64)).whole
+    k = max(1, min(_COMPONENTS, X.shape[1], fewest // 2))
+    axes = part.axes(k)[0][:k]
+    scaler = part.scaler
+    scaled = (axes / scaler.scale_).astype(np.float32)
+    mean = scaler.mean_.astype(np.float32)
+
+    def project(at: np.ndarray) -> np.ndarray:
+        found = np.empty((len(at), len(scaled)), np.float32)
+        for i in range(0, len(at), _PROJECTED_ROWS):
+            found[i : i + _PROJECTED_ROWS] = (X[at[i : i + _PROJECTED_ROWS]] - mean) @ scaled.T
+        return found
+
+    return project
+
+
+def _solve_folds(
+    Z: np.ndarray, codes: np.ndarray, learnt: list[np.ndarray], C: float
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return coefficients (k, p) and intercepts (k,) of the model of each fold."""
+    from featx.machine import cores
+    from featx.methods.probes.fold_losses import Softmax
+    from featx.methods.probes.fold_rows import StackedRows
+    from featx.methods.probes.newton_folds import FoldNewton
+
+    n_classes = int(codes.max()) + 1
+
+    def solved(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        loss = Softmax(codes[rows][None], np.ones((1, len(rows))), n_classes)
+        W, b, _, _ = FoldNewton(StackedRows(Z[rows][None]), loss).solve(C, tol=_TOLERANCE)
+        return W[0], b[0]
+
+    return run_in_threads(solved, [(rows,) for rows in learnt], min(cores(), len(learnt)))
+
+
+def _probabilities(Z: np.ndarray, model: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the probabilities, (n, k) float64, of rows in principal coordinates."""
+    from scipy.special import softmax
+
+    W, b = model
+    return softmax(Z @ W.T.astype(np.float32) + b, axis=1)
 
 
 def _subsample(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from featx.errors import InputError
 from featx.methods.probes.arguments import (
@@ -36,6 +35,7 @@ from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
 from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
 from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
+from featx.threads import limit_threads
 
 #: With more rows, two folds are enough to fit the temperature, which is one number; the second, for probes
 #: that are slow to fit (`Probe.few_folds`).
@@ -103,10 +103,10 @@ class FittedProbe:
         """Predict rows in memory, or in blocks if there are many: each step of a pipeline copies its rows."""
         if not isinstance(X, RowBlocks) and np.size(X) * 4 <= _TOGETHER:
             rows = self._rows(X)
-            with threadpool_limits(_threads(rows, None)):
+            with limit_threads(_threads(rows, None)):
                 return predict(rows)
         blocks = X if isinstance(X, RowBlocks) else RowBlocks(X)
-        with threadpool_limits(_threads(blocks, None)):
+        with limit_threads(_threads(blocks, None)):
             return np.concatenate([predict(self._rows(rows)) for _, rows in blocks.blocks()])
 
     def _rows(self, X) -> np.ndarray:
@@ -230,7 +230,7 @@ def fit_to(
     jobs = check_jobs(n_jobs)
 
     notes: list[str] = []
-    own = estimator is not None
+    own, variant = estimator is not None, None
     if own:
         calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
         probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
@@ -250,10 +250,13 @@ def fit_to(
         if validation is not None:
             validation = np.flatnonzero(np.isin(drawn, validation))
         rows = rows.take(drawn)
-        estimator, grid = probe.build(target.problem(rows.y, len(rows), rows.X.shape[1]))
+        problem = target.problem(rows.y, len(rows), rows.X.shape[1])
+        estimator, grid = probe.build(problem)
     elif isinstance(rows.X, RowBlocks) and own:
         # What an estimator of the user can do is not known; the user has decided on all rows.
         rows = rows.take(np.arange(len(rows)))
+    variant = probe.variant(problem) if not own and probe.variant is not None else None
+    notes += [variant.note] if variant is not None else []
     candidates = expand(grid or {})
 
     with warnings.catch_warnings(record=True) as caught:
@@ -270,7 +273,7 @@ def fit_to(
             with _limited(rows.X, jobs):
                 model, best, score = fit_large(probe, estimator, candidates, rows, target, jobs, notes)
         elif probe.choose is not None:
-            with threadpool_limits(_threads(rows.X, jobs)):
+            with limit_threads(_threads(rows.X, jobs)):
                 best, score, start_at = probe.choose(
                     rows.X, rows.y, rows.groups, validation, seed, metric, notes
                 )
@@ -315,11 +318,12 @@ def fit_to(
             with _limited(rows.X, jobs):
                 model = tempered.fit(rows.X, rows.y, fitted=model, held_out=held_out)
     _settle_warnings(caught, notes)
+    params = {(key if own else key.split("__")[-1]): _plain(value) for key, value in shown.items()}
     return FittedProbe(
         name=probe.name,
-        title=probe.title,
+        title=probe.title if variant is None else variant.title,
         estimator=model,
-        params={(key if own else key.split("__")[-1]): _plain(value) for key, value in shown.items()},
+        params=params if variant is None else params | variant.params,
         cv_score=score,
         seconds=time.perf_counter() - start,
         kind=probe.kind,
@@ -391,7 +395,7 @@ def _score_out_of_bag(target, model, y):
 @contextmanager
 def _limited(rows: np.ndarray | RowBlocks, jobs: int) -> Iterator[None]:
     """Fit with a suitable number of threads."""
-    with threadpool_limits(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
+    with limit_threads(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
         yield
 
 

@@ -20,6 +20,7 @@ from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from featx.methods.probes.fold_moments import FoldMoments, mean_and_variance, sum_of_products
 from featx.methods.probes.folds import Folds, fewest_rows
 from featx.methods.probes.targets import target_of
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 SELECTION_ROWS = 4000
 #: Most principal components that any probe of the catalogue asks for.
 MOST_COMPONENTS = 256
-# Rows whose products are summed in single precision.
-_BLOCK = 8192
 
 
 class TrainingRows:
@@ -106,6 +105,12 @@ class TrainingRows:
         """Return the part of each fold; all have as many components at most as the smallest has rows."""
         fewest = fewest_rows(folds)
         found = [self.part(train, held) for train, held in folds]
+        whole, each = len(self), [held for _, held in folds]
+        covered = len(np.unique(np.concatenate(each))) == sum(map(len, each)) == whole
+        if covered and all(len(train) + len(held) == whole for train, held in folds):
+            moments = FoldMoments(self.X, each)
+            for i, part in enumerate(found):
+                part.moments = part.moments or (moments, i)
         for part in found:
             part.fewest = min(part.fewest, fewest)
         return found
@@ -142,6 +147,8 @@ class Part:
         self.y, self.codes, self.classes = source.y[train], source.codes[train], source.classes
         self.seed, self.task = source.seed, source.task
         self.fewest = len(train)
+        # Sums over folds, and the fold of the held rows, where all rows are in the folds.
+        self.moments: tuple[FoldMoments, int] | None = None
         self._projections: tuple[np.ndarray, np.ndarray] | None = None
         # Probes run in threads; several may ask for the same part.
         self._lock = threading.RLock()
@@ -170,7 +177,19 @@ class Part:
 
     @cached_property
     def _scaler(self) -> StandardScaler:
-        return StandardScaler().fit(self.raw)
+        if self.moments is not None:
+            moments, fold = self.moments
+            mean, variance = moments.mean_and_variance(fold)
+        else:
+            mean, variance = mean_and_variance(self.raw)
+        n, d = len(self.train), self.dim
+        scaler = StandardScaler()
+        scaler.mean_, scaler.var_, scaler.n_samples_seen_, scaler.n_features_in_ = mean, variance, n, d
+        # Features that vary by rounding errors only are not scaled, as in scikit-learn.
+        eps = np.finfo(np.float64).eps
+        constant = variance <= n * eps * variance + (n * mean * eps) ** 2
+        scaler.scale_ = np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
+        return scaler
 
     @property
     def rows(self) -> np.ndarray:
@@ -180,7 +199,7 @@ class Part:
 
     @cached_property
     def _rows(self) -> np.ndarray:
-        return self.scaler.transform(self.raw)
+        return self._standardise(self.raw)
 
     @property
     def held(self) -> np.ndarray:
@@ -190,7 +209,12 @@ class Part:
 
     @cached_property
     def _held(self) -> np.ndarray:
-        return self.scaler.transform(self.raw_held) if len(self.held_out) else self.rows[:0]
+        return self._standardise(self.raw_held)
+
+    def _standardise(self, raw: np.ndarray) -> np.ndarray:
+        rows = raw - self.scaler.mean_.astype(raw.dtype)
+        rows /= self.scaler.scale_.astype(raw.dtype)
+        return rows
 
     @property
     def scatter(self) -> np.ndarray:
@@ -200,7 +224,10 @@ class Part:
 
     @cached_property
     def _scatter(self) -> np.ndarray:
-        return sum_of_products(self.rows)
+        if self.moments is None:
+            return sum_of_products(self.rows)
+        moments, fold = self.moments
+        return moments.scatter(fold, self.rows, self.scaler.mean_, self.scaler.scale_)
 
     @property
     def kernel(self) -> np.ndarray:
@@ -221,6 +248,11 @@ class Part:
                 self._projections = self.rows @ axes.T, self.held @ axes.T
             rows, held = self._projections
             return rows[:, :k], held[:, :k]
+
+    def project(self, rows: np.ndarray, k: int) -> np.ndarray:
+        """Return the first `k` principal coordinates of other rows, (m, k); rows as they were given."""
+        axes = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
+        return self.scaler.transform(rows) @ axes[:k].T
 
     def pca(self, k: int) -> PCA:
         """Return a fitted PCA with `k` components of the standardised training rows."""
@@ -261,12 +293,3 @@ class Part:
         largest = np.abs(axes).argmax(axis=1)
         axes = axes * np.where(axes[np.arange(len(axes)), largest] < 0, -1, 1).astype(dtype)[:, None]
         return np.ascontiguousarray(axes), np.maximum(values, 0) / max(n - 1, 1)
-
-
-def sum_of_products(rows: np.ndarray) -> np.ndarray:
-    """Return X^T X, (d, d) float64; float32 rows are multiplied in single precision, in blocks."""
-    total = np.zeros((rows.shape[1], rows.shape[1]))
-    for at in range(0, len(rows), _BLOCK):
-        block = rows[at : at + _BLOCK]
-        total += block.T @ block
-    return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,7 +16,7 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
-from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, foresee
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
@@ -129,10 +130,8 @@ def compare(
     reading = Reading.of({**options, "target": target})
     meter = Meter()
     modes = _baseline_modes(baseline)
-    chosen = {
-        "classifiers": choose_probes("classifiers", classifiers),
-        "regressors": choose_probes("regressors", regressors, task="numbers"),
-    }
+    probes = choose_probes("classifiers", classifiers)
+    numeric_probes = choose_probes("regressors", regressors, task="numbers")
     require_network_mode(modes, epochs)
 
     def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
@@ -171,7 +170,8 @@ def compare(
         meter=meter,
         checkpoints=checkpoints,
         ensemble=ensemble,
-        **chosen,
+        classifiers=probes,
+        regressors=numeric_probes,
     )
     results: dict[str, Comparison | RegressionComparison] = {}
     kinds = {task.kind for task in study.tasks.values()}
@@ -187,7 +187,9 @@ def compare(
         if run.verbose and study.several:
             tell(f"task {name}")
         compare_task = compare_classes if task.kind == "classes" else compare_numbers
-        results[name] = compare_task(study.of_task(task), task_options)
+        one = study.of_task(task)
+        with foresee(one, task_options) as progress:
+            results[name] = compare_task(one, replace(task_options, progress=progress))
         results[name].warnings += unused
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:

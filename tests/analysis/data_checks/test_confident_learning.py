@@ -6,9 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from featx.analysis.data_checks import confident_learning, find_label_errors, predict_out_of_sample
 from featx.errors import InputError, MissingExtra, UnknownName
+from featx.methods.probes.folds import make_folds
 
 
 @pytest.fixture
@@ -102,6 +107,38 @@ def test_no_image_is_judged_by_a_model_that_saw_it(monkeypatch):
     right = (p.argmax(axis=1) == y)[:190].mean()
     assert 0.35 < right < 0.65
     assert np.isnan(p[190:]).all()
+
+
+def by_scikit_learn(X, y, train, test):
+    """The same probabilities from a pipeline of scikit-learn for each fold."""
+    found = np.zeros((len(X), y.max() + 1))
+    folds = make_folds(y[train], None, 0)
+    for learnt, held in folds:
+        logistic = LogisticRegression(C=1 / X.shape[1])
+        model = make_pipeline(StandardScaler(), PCA(12, svd_solver="full"), logistic)
+        model.fit(X[train[learnt]], y[train[learnt]])
+        found[train[held]] = model.predict_proba(X[train[held]])
+        found[test] += model.predict_proba(X[test]) / len(folds)
+    return found
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_probabilities_are_those_of_scikit_learn(n_classes, monkeypatch):
+    monkeypatch.setattr(confident_learning, "_COMPONENTS", 12)
+    rng = np.random.default_rng(2)
+    true = rng.integers(0, n_classes, 1500)
+    spread = np.where(np.arange(30) < 12, 2.0, 0.3)
+    X = rng.normal(size=(n_classes, 30))[true] * spread + rng.normal(size=(1500, 30)) * spread + 5
+    wrong = rng.choice(1500, 60, replace=False)
+    y = true.copy()
+    y[wrong] = (y[wrong] + 1) % n_classes
+    order = rng.permutation(1500)
+    p = predict_out_of_sample(X.astype(np.float32), y, order[:1200], order[1200:])
+    expected = by_scikit_learn(X, y, order[:1200], order[1200:])
+    np.testing.assert_allclose(p, expected, atol=0.03)
+    assert np.abs(p - expected).mean() < 0.005
+    ours, theirs = (set(find_label_errors(y, q).rows.tolist()) for q in (p, expected))
+    assert len(ours ^ theirs) <= 0.05 * len(theirs)
 
 
 def test_a_large_set_is_learnt_from_in_part(monkeypatch):
