@@ -241,8 +241,6 @@ def fit_to(
             notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {len(rows)} training images")
             rows = rows.take(drawn)
         estimator, grid = probe.build(problem)
-        variant = probe.variant(problem) if probe.variant is not None else None
-        notes += [variant.note] if variant is not None else []
     if isinstance(rows.X, RowBlocks) and not own and (probe.choose or not fits_in_blocks(estimator)):
         drawn = target.sample(rows.y, SAMPLE)
         notes.append(
@@ -252,10 +250,13 @@ def fit_to(
         if validation is not None:
             validation = np.flatnonzero(np.isin(drawn, validation))
         rows = rows.take(drawn)
-        estimator, grid = probe.build(target.problem(rows.y, len(rows), rows.X.shape[1]))
+        problem = target.problem(rows.y, len(rows), rows.X.shape[1])
+        estimator, grid = probe.build(problem)
     elif isinstance(rows.X, RowBlocks) and own:
         # What an estimator of the user can do is not known; the user has decided on all rows.
         rows = rows.take(np.arange(len(rows)))
+    variant = probe.variant(problem) if not own and probe.variant is not None else None
+    notes += [variant.note] if variant is not None else []
     candidates = expand(grid or {})
 
     with warnings.catch_warnings(record=True) as caught:

@@ -4,8 +4,8 @@ Settings are selected on a sample, in memory, as for any set. The last fit, the 
 and the scores of their held rows use all rows:
 
 - ridge, discriminant analysis, naive Bayes and class means are closed forms of sums over the rows
-  (`featx.methods.probes.block_moments`). Covariances of single classes, for a shrinkage by Ledoit and Wolf or for
-  given priors, take a pass over the principal coordinates, and a second one for the shrinkage;
+  (`featx.methods.probes.block_moments`). Covariances of single classes, for a shrinkage by Ledoit and Wolf
+  or for given priors, take a pass over the principal coordinates, and a second one for the shrinkage;
 - logistic regression is solved by Newton's method, which passes over the rows for each product.
 
 The fitted estimators are those that scikit-learn would fit to the same rows, up to rounding errors and the

@@ -53,7 +53,7 @@ def test_blocks_give_the_probe_that_rows_in_memory_give(name, data, monkeypatch)
         ("lda", {"lda__shrinkage": 0.1, "lda__priors": [0.5, 0.5]}),
         ("ridge", {"ridge__alpha": 3.0, "ridge__class_weight": "balanced"}),
         ("naive-bayes", {"bayes__var_smoothing": 0.1, "bayes__priors": [0.5, 0.5]}),
-        ("logreg", {"logreg__C": 0.1, "logreg__class_weight": "balanced"}),
+        ("logreg", {"logreg__C": 0.1, "logreg__class_weight": "balanced", "logreg__tol": 1e-9}),
     ],
 )
 def test_closed_forms_are_those_of_scikit_learn(name, settings):
