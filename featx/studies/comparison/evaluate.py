@@ -141,9 +141,10 @@ def method_result(
 ) -> MethodResult:
     """Return the result of a method from its outcome and metrics."""
     method = outcome.method
+    approximated = " (Nystroem)" if "landmarks" in (outcome.params or {}) else ""
     return MethodResult(
         name=method.name,
-        title=method.title,
+        title=method.title + approximated,
         kind=method.kind,
         backbone=method.backbone,
         params=outcome.params,
