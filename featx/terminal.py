@@ -40,10 +40,21 @@ def say(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Print text on standard error, as `say` does; where that fails the text is lost, and work goes on."""
+    """Print text on standard error, as `say` does; where that fails the text is lost, and work goes on.
+
+    A bar of tqdm makes way for it.
+    """
     if sys.stderr is not None:  # None if it was closed when the process began
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), _bars_aside():
             print(printable_lines(text), file=sys.stderr, flush=True)
+
+
+def _bars_aside() -> contextlib.AbstractContextManager[None]:
+    """Remove the bars from the screen in the block, and draw them again after it."""
+    bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+    if not getattr(bars, "_instances", None):
+        return contextlib.nullcontext()
+    return bars.external_write_mode(file=sys.stderr)  # type: ignore[union-attr]
 
 
 def json_line(value: Any) -> str:

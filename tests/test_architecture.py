@@ -15,8 +15,8 @@ ROOT = Path(featx.__file__).parent
 #: The top level from the lowest to the highest: each package or module imports only from those below it.
 # fmt: off
 ORDER = (
-    "errors", "durable", "forks", "machine", "energy", "terminal", "spreadsheet", "progress", "options",
-    "vision", "cache", "metrics", "results", "inputs", "report", "backbones", "data", "engines", "methods",
+    "errors", "durable", "forks", "machine", "threads", "energy", "terminal", "spreadsheet", "progress",
+    "options", "vision", "cache", "metrics", "results", "inputs", "report", "backbones", "data", "engines", "methods",
     "analysis", "extraction", "estimators", "studies", "cli", "__main__",
 )
 # fmt: on

@@ -39,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except FeatxError as error:
         return _stop(" ".join(str(error).split()))
-    except KeyboardInterrupt:
-        _stop("interrupted; rows that were committed stay in the cache, and the next run goes on from there")
+    except KeyboardInterrupt as error:
+        kept = "rows that were committed stay in the cache, and the next run goes on from there"
+        _stop(f"interrupted; {error if error.args else kept}")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of the output has stopped (`featx backbones | head`), which is not an error.

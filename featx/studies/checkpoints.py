@@ -89,6 +89,11 @@ class Checkpoints:
     def __contains__(self, key: str) -> bool:
         return key in self._outcomes or key in self._places
 
+    @property
+    def folder(self) -> str | None:
+        """The folder of the file, as messages name it; None in memory."""
+        return None if self.path is None else os.path.dirname(_shown(self.path)) or os.curdir
+
     def made(self, key: str) -> str | None:
         """Return when an earlier run computed this outcome, in ISO 8601; None where none did."""
         place = None if key in self._outcomes else self._places.get(key)
@@ -148,11 +153,10 @@ class Checkpoints:
             return []
         times = list(made)
         taken = sorted(time[:10] for time in times if time is not None)
-        place = _shown(self.path)
+        place, folder = _shown(self.path), os.path.join(self.folder or os.curdir, "")
         said = []
         if taken:
             when = taken[0] if taken[0] == taken[-1] else f"{taken[0]} to {taken[-1]}"
-            folder = os.path.join(os.path.dirname(place) or os.curdir, "")
             said.append(
                 f"{len(taken)} of {len(times)} {what} were taken from an earlier run in {folder} ({when}); "
                 f"delete {place} to compute them again"

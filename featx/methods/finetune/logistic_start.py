@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from featx.methods.finetune.head import Head, history_entry, loss_and_accuracy
+from featx.threads import limit_threads
 
 #: Values of C, the inverse strength of the penalty, on features of about unit norm.
 CANDIDATES = tuple(10.0**power for power in range(-1, 5))
@@ -79,7 +79,7 @@ def _fit_logistic(
     coef = np.zeros((n_classes, rows.shape[1]))
     intercept = np.zeros(n_classes)
     if len(present) > 1:
-        with threadpool_limits(1), warnings.catch_warnings():
+        with limit_threads(1), warnings.catch_warnings():
             # A weak penalty on separable classes converges slowly, and training goes on from here anyway.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=c, max_iter=1000).fit((rows - mean) * scale, labels)

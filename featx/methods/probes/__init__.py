@@ -10,7 +10,8 @@
 `held_out`          out-of-fold probabilities of a fitted probe
 `definitions`       estimators as JSON, the keys of finished work
 `logistic`          logistic regression at its optimum
-`lbfgs`, `newton`   solvers for few rows and for many; `softmax`, `torch_rows`: their sums over rows
+`newton_folds`      linear classifiers on all folds at once; `fold_rows`, `fold_losses`: its products
+`newton`            solver for many penalties on many rows; `softmax`, `torch_rows`: its sums over rows
 `ridge`             least squares in closed form
 `temperature`       log scores divided by a temperature
 `packed_trees`      fitted trees as plain arrays

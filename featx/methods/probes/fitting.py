@@ -14,7 +14,6 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from featx.errors import InputError
 from featx.methods.probes.arguments import (
@@ -34,6 +33,7 @@ from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
 from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
 from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
+from featx.threads import limit_threads
 
 #: With more rows, two folds are enough to fit the temperature, which is one number; the second, for probes
 #: that are slow to fit (`Probe.few_folds`).
@@ -89,14 +89,14 @@ class FittedProbe:
     def predict(self, X) -> np.ndarray:
         """Predict the label, or the number (float64), of each row; ndarray of shape (n,)."""
         rows = self._rows(X)
-        with threadpool_limits(_threads(rows, None)):
+        with limit_threads(_threads(rows, None)):
             predicted = self.estimator.predict(rows)
         return predicted if self.task == "classes" else np.asarray(predicted, np.float64)
 
     def predict_proba(self, X) -> np.ndarray:
         """Predict probabilities, ndarray of shape (n, n_classes)."""
         rows = self._rows(X)
-        with threadpool_limits(_threads(rows, None)):
+        with limit_threads(_threads(rows, None)):
             return self.estimator.predict_proba(rows)
 
     def _rows(self, X) -> np.ndarray:
@@ -220,7 +220,7 @@ def fit_to(
     jobs = check_jobs(n_jobs)
 
     notes: list[str] = []
-    own = estimator is not None
+    own, variant = estimator is not None, None
     if own:
         calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
         probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
@@ -231,6 +231,8 @@ def fit_to(
             notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {len(rows)} training images")
             rows = rows.take(drawn)
         estimator, grid = probe.build(problem)
+        variant = probe.variant(problem) if probe.variant is not None else None
+        notes += [variant.note] if variant is not None else []
     candidates = expand(grid or {})
 
     with warnings.catch_warnings(record=True) as caught:
@@ -243,7 +245,7 @@ def fit_to(
         out_of_bag = probe.out_of_bag and rows.groups is None and estimator.steps[-1][1].oob_score
         best, score, start_at, held_out = dict(candidates[0]), None, None, None
         if probe.choose is not None:
-            with threadpool_limits(_threads(rows.X, jobs)):
+            with limit_threads(_threads(rows.X, jobs)):
                 best, score, start_at = probe.choose(
                     rows.X, rows.y, rows.groups, validation, seed, metric, notes
                 )
@@ -286,11 +288,12 @@ def fit_to(
             with _limited(rows.X, jobs):
                 model = tempered.fit(rows.X, rows.y, fitted=model, held_out=held_out)
     _settle_warnings(caught, notes)
+    params = {(key if own else key.split("__")[-1]): _plain(value) for key, value in shown.items()}
     return FittedProbe(
         name=probe.name,
-        title=probe.title,
+        title=probe.title if variant is None else variant.title,
         estimator=model,
-        params={(key if own else key.split("__")[-1]): _plain(value) for key, value in shown.items()},
+        params=params if variant is None else params | variant.params,
         cv_score=score,
         seconds=time.perf_counter() - start,
         kind=probe.kind,
@@ -372,7 +375,7 @@ def two_folds(folds: Folds, labels) -> Folds:
 @contextmanager
 def _limited(rows: np.ndarray, jobs: int) -> Iterator[None]:
     """Fit with a suitable number of threads."""
-    with threadpool_limits(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
+    with limit_threads(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Losses of linear classifiers on several folds at once: softmax, and one against the rest with squared hinge.
+"""Losses of linear classifiers on several folds at once: softmax, and squared hinge of each class.
 
 Scores are (F, k, n): F folds, k columns, n rows. Rows that a fold holds out have weight 0.
 """
@@ -32,7 +32,7 @@ class Softmax:
         self._rows, self._totals = np.arange(codes.shape[1]), weights.sum(axis=1)
 
     def errors(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sums of losses (F,) and their gradient by the scores `z` (F, k, n), which it overwrites."""
+        """Return the sums of losses, (F,), and their gradient by the scores `z` (F, k, n), overwritten."""
         losses = np.empty(len(z))
         self._p = np.empty_like(z)
         self._s = self._weights.astype(z.dtype)
@@ -71,7 +71,8 @@ class SquaredHinge:
     Parameters
     ----------
     codes, weights, n_classes
-        As in `Softmax`; `weights` may be (F, k, n), as each column is a problem of its own.
+        As in `Softmax`. Weights of 0 leave rows out. As in LinearSVC (liblinear), with three classes or
+        more other weights count only in the problem of the row's own class, and are 1 in the others.
     """
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray, n_classes: int):
@@ -79,7 +80,9 @@ class SquaredHinge:
         positive = np.arange(n_classes)[None, :, None] == codes[:, None]
         positive = positive[:, 1:] if n_classes == 2 else positive
         self._signs = np.where(positive, 1, -1).astype(np.int8)
-        self._weights = weights if weights.ndim == 3 else weights[:, None]
+        self._weights = weights[:, None]
+        if n_classes > 2:
+            self._weights = np.where(positive, self._weights, self._weights > 0)
         self._totals = self._weights.sum(axis=2)
 
     def errors(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +92,7 @@ class SquaredHinge:
         np.subtract(1, z, out=z)
         np.maximum(z, 0, out=z)
         self._twice = 2 * s * (z > 0)
-        losses = np.einsum("fkn,fkn->f", z * z, np.broadcast_to(s, z.shape), dtype=np.float64)
+        losses = (np.square(z) * s).sum(axis=(1, 2), dtype=np.float64)
         z *= self._twice
         z *= -self._signs
         return losses, z

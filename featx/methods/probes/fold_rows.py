@@ -1,8 +1,8 @@
 """Rows of several folds, and products with them.
 
-`StackedRows` holds the rows of each fold, in its own coordinates. `SharedRows` holds all rows once: the rows of a
-fold, standardised by its own means and deviations, differ from them by a shift and a scale of each feature,
-which are applied to the coefficients instead.
+`StackedRows` holds the rows of each fold, in its own coordinates. `SharedRows` holds all rows once: the rows
+of a fold, standardised by its own means and deviations, differ from them by a shift and a scale of each
+feature, which are applied to the coefficients instead.
 """
 
 from __future__ import annotations

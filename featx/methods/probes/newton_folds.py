@@ -1,17 +1,17 @@
 """Solve a linear classifier with an L2 penalty on several folds at once, by Newton's method.
 
-The folds are problems of one kind with about the same number of steps. Products with rows of 1,280 features
-and the coefficients of 10 classes take as long as it takes to read the rows, so the products of all folds
-together take little longer than those of one (`fold_rows`). For each fold f with weights s_fi, the objective is
-scikit-learn's::
+The folds are problems of one kind that take about the same number of steps. A product of rows with the
+coefficients of 10 classes keeps a processor less busy than one with those of 5 folds and 10 classes, which
+takes half the time of five (`fold_rows`). For each fold f with weights s_fi, the objective is that of
+scikit-learn::
 
     F_f(W, b) = sum_i s_fi loss(y_i, W x_fi + b) + ||W||^2 / (2 C)
 
 Each step minimises the quadratic model of F by conjugate gradients (Nocedal and Wright, "Numerical
 Optimization", 2006, section 7.1), and ends when the last product gained only a small share of the whole gain.
-The preconditioner is the Hessian of rows with one curvature for each class, h_c sum_i x_i x_i^T + 1 / C, which is diagonal along the
-principal axes of the rows. The decrease that the model predicts is the criterion to stop, relative to F.
-Step lengths, gains and the end of the descent are those of each fold.
+The preconditioner is the Hessian of rows that all have the mean curvature of a class, h_c sum_i x_i x_i^T +
+1 / C, which is diagonal along the principal axes of the rows. The decrease that the model predicts is the
+criterion to stop, relative to F. Step lengths, gains and the end of the descent are those of each fold.
 
 From penalty to penalty, strong to weak, each fold starts from its own last solution. It does not start from
 that of another fold, which has seen the rows that this fold holds out: with a loose tolerance its score would
@@ -63,17 +63,22 @@ class FoldNewton:
         """
         W, b = self._W, self._b
         penalty = self._loss.penalty / C
-        value, gW, gb = self._value(W, b, penalty, slice(None))
+        value, gW, gb = self._value(W, b, penalty)
         active = np.ones(len(W), bool)
-        for n_iter in range(max_iter):
+        converged = np.zeros(len(W), bool)
+        n_iter = 0
+        while n_iter < max_iter and active.any():
+            n_iter += 1
             sW, sb, gain = self._step(gW, gb, penalty, active, tol * value)
-            close = active & (gain <= tol * value)
+            close = gain <= tol * value
+            # Where rounding errors end the descent, their size is the tolerance.
+            converged |= active & (gain <= np.maximum(tol, _NOISE[self._rows.dtype.char]) * value)
             slope = -(_dots(gW, sW) + (gb * sb).sum(axis=1))
             t = np.where(active, 1.0, 0.0)
             noise = _NOISE[self._rows.dtype.char] * np.abs(value)
             for _ in range(30):
                 newW, newb = W + t[:, None, None] * sW, b + t[:, None] * sb
-                found = self._value(newW, newb, penalty, active)
+                found = self._value(newW, newb, penalty)
                 worse = found[0] > value - 1e-4 * t * slope + noise
                 if not worse.any():
                     break
@@ -81,12 +86,10 @@ class FoldNewton:
                 t[worse & (t * slope < noise)] = 0
             W, b, (value, gW, gb) = newW, newb, found
             active &= ~close & (t > 0)
-            if not active.any():
-                break
         self._W, self._b = W, b
-        return W, b, n_iter + 1, not active.any()
+        return W, b, n_iter, bool(converged.all())
 
-    def _value(self, W, b, penalty, active):
+    def _value(self, W, b, penalty):
         self.products += 1
         z = self._rows.scores(W.astype(self._rows.dtype))
         z += b[..., None].astype(z.dtype)

@@ -50,6 +50,25 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """What to report of a probe that is fitted in another way for rows of some size.
+
+    Attributes
+    ----------
+    title : str
+        Its title in reports.
+    params : dict
+        Further settings to report, as JSON.
+    note : str
+        A remark for the reader of its result.
+    """
+
+    title: str
+    params: dict[str, Any]
+    note: str
+
+
+@dataclass(frozen=True)
 class Probe:
     """A classifier or regressor on frozen embeddings, or a reference to compare them with.
 
@@ -76,6 +95,8 @@ class Probe:
         What fits its candidates; `SklearnFitter` fits any estimator.
     max_rows : int or None
         Fit it on a sample of this size if there are more rows.
+    variant : callable or None
+        Takes a `Problem`; returns the `Variant` that such rows get, or None for the usual probe.
     shown : tuple of str
         Settings to report besides the selected ones.
     on_request : bool
@@ -95,6 +116,7 @@ class Probe:
     out_of_bag: bool = False
     fitter: Fitter = field(default_factory=SklearnFitter)
     max_rows: int | None = None
+    variant: Callable[[Problem], Variant | None] | None = None
     shown: tuple[str, ...] = ()
     on_request: bool = False
     choose: Callable[..., Choice] | None = None

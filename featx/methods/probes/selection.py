@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.special import log_softmax
-from threadpoolctl import threadpool_limits
 
 from featx.methods.probes.fitters import Fitter, SklearnFitter
 from featx.methods.probes.folds import Folds
 from featx.methods.probes.temperature import tempered_loss
 from featx.methods.probes.training_rows import TrainingRows
+from featx.threads import run_in_threads
 
 
 def expand(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -71,17 +70,13 @@ def predict_out_of_fold(
     `predict_proba` there are labels only.
     """
     parts = rows.parts(folds)
-    labels = not tempered and rows.task == "classes" and isinstance(fitter, SklearnFitter)
-    if labels:
-        with threadpool_limits(1):  # one thread per fold; more would compete for the same cores
-            each = Parallel(n_jobs=n_jobs, prefer="threads")(
-                delayed(fitter.labels)(part, estimator, candidates) for part in parts
-            )
+    if labels_only := isinstance(fitter, SklearnFitter) and not tempered and rows.task == "classes":
+        each = run_in_threads(fitter.labels, [(part, estimator, candidates) for part in parts], n_jobs)
     else:
         each = fitter.fold_scores(parts, estimator, candidates, n_jobs)
     found = np.concatenate(each, axis=1)
     held = np.concatenate([held for _, held in folds])
-    if labels or rows.task == "numbers":
+    if labels_only or rows.task == "numbers":
         return OutOfFold(held, found)
     loss = tempered_loss if tempered else _log_loss
     losses = np.array([loss(scores, rows.codes[held]) for scores in found])

@@ -211,6 +211,11 @@ class Part:
             rows, held = self._projections
             return rows[:, :k], held[:, :k]
 
+    def project(self, rows: np.ndarray, k: int) -> np.ndarray:
+        """Return the first `k` principal coordinates of other rows, (m, k); rows as they were given."""
+        axes = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
+        return self.scaler.transform(rows) @ axes[:k].T
+
     def pca(self, k: int) -> PCA:
         """Return a fitted PCA with `k` components of the standardised training rows."""
         axes, variances = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
-from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
+from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
-from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, foresee
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.study_data import load_study_data
@@ -53,14 +54,13 @@ def compare(
     baseline: str | Sequence[str] | None = "finetune",
     epochs: int | None = None,
     ensemble: bool = True,
-    checks: bool = True,
     test_size: float = 0.25,
     seed: int = 0,
     seeds: int = 1,
     n_boot: int = 1000,
     target: str | Sequence[str] | None = None,
     resume: str | Path | None = None,
-    **options: Unpack[ColumnOptions],
+    **options: Unpack[CheckedOptions],
 ) -> Comparison | RegressionComparison | TaskComparisons:
     """Compare classifiers on frozen embeddings with each other and with fine-tuning.
 
@@ -85,10 +85,6 @@ def compare(
     ensemble : bool, default=True
         With several backbones, also compare the weighted average of the best probe of each (the one that did
         best in cross-validation), with weights from out-of-fold probabilities.
-    checks : bool, default=True
-        Search for copies, leaks and wrong labels. What is found is kept beside the cache, so that the next
-        study of the same data finds it again. Without the checks, copies of a picture count as different
-        images, and the result says so.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
@@ -111,7 +107,9 @@ def compare(
         kill, takes from it the outcomes of exactly the same work (images, labels, split, parameters, seed,
         versions).
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`.
+        Options of the network, of reading and of the run, as in `featx.extract`. What `checks` finds is kept
+        beside the cache, so that the next study of the same data finds it again. Without the checks, copies
+        of a picture count as different images, and the result says so.
 
     Returns
     -------
@@ -135,10 +133,8 @@ def compare(
     reading = Reading.of({**options, "target": target})
     meter = Meter()
     modes = _baseline_modes(baseline)
-    chosen = {
-        "classifiers": choose_probes("classifiers", classifiers),
-        "regressors": choose_probes("regressors", regressors, task="numbers"),
-    }
+    probes = choose_probes("classifiers", classifiers)
+    numeric_probes = choose_probes("regressors", regressors, task="numbers")
     require_network_mode(modes, epochs)
 
     def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
@@ -177,9 +173,10 @@ def compare(
         meter=meter,
         checkpoints=checkpoints,
         ensemble=ensemble,
-        checks=checks,
+        checks=run.checks,
         kept_checks=KeptChecks.beside(run.cache),
-        **chosen,
+        classifiers=probes,
+        regressors=numeric_probes,
     )
     results: dict[str, Comparison | RegressionComparison] = {}
     kinds = {task.kind for task in study.tasks.values()}
@@ -195,7 +192,9 @@ def compare(
         if run.verbose and study.several:
             tell(f"task {name}")
         compare_task = compare_classes if task.kind == "classes" else compare_numbers
-        results[name] = compare_task(study.of_task(task), task_options)
+        one = study.of_task(task)
+        with foresee(one, task_options) as progress:
+            results[name] = compare_task(one, replace(task_options, progress=progress))
         results[name].warnings += unused
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:

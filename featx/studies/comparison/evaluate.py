@@ -16,6 +16,8 @@ from featx.studies.comparison.ensemble import Ensemble, Member
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Cell, FineTuning, Method, Outcome, TuningSetup, probe_method, run_cells
 from featx.studies.evaluation.cells import Keep
+from featx.studies.evaluation.cost import Size
+from featx.studies.evaluation.time_left import StudyProgress
 from featx.studies.kept_checks import KeptChecks
 from featx.terminal import tell
 
@@ -45,6 +47,7 @@ class TaskOptions:
     meter: Meter = field(default_factory=Meter)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     kept_checks: KeptChecks = field(default_factory=KeptChecks)
+    progress: StudyProgress | None = None
 
     @property
     def all_seeds(self) -> range:
@@ -72,24 +75,17 @@ def evaluate_methods(
     """
     numbers = data.task.classes is None
     split = data.split(options.test_size, seed)
-    names = options.regressors if numbers else options.classifiers
-    references = [name for name in data.inputs if name not in data.sets]
-    task: TaskName = "numbers" if numbers else "classes"
-    methods = [probe_method(name, task=task) for name in references]
-    methods += [probe_method(name, backbone, task=task) for backbone in data.sets for name in names]
     outcomes: list[Outcome] = []
     members: dict[str, Member] = {}
 
-    def run(methods: Sequence[Method]) -> Iterator[tuple[Cell, Outcome]]:
-        keep: Keep = "values" if numbers else "answers"
-        cells = [Cell(method, data.rows_of(method), split, seed, keep) for method in methods]
-        found = run_cells(cells, options.checkpoints, meter=options.meter, verbose=options.verbose)
+    def run(cells: Sequence[Cell]) -> Iterator[tuple[Cell, Outcome]]:
+        found = run_cells(cells, options.checkpoints, meter=options.meter, progress=options.progress)
         for cell, outcome in zip(cells, found, strict=True):
             data.add_extraction(outcome)
             outcomes.append(outcome)
             yield cell, outcome
 
-    for cell, outcome in run(methods):
+    for cell, outcome in run(_cells(data, _probes(data, options), split, seed)):
         # A fitted probe may be large: only the best of each backbone is kept in memory.
         fit, outcome.fit = outcome.fit, None
         backbone = outcome.method.backbone
@@ -105,9 +101,39 @@ def evaluate_methods(
     tuned = tuned_backbone or max(members, key=lambda name: members[name].outcome.cv_score)
     if options.modes and data.dataset is not None and not numbers:
         setup = TuningSetup(data.nets[tuned], data.dataset.images, options.device, options.epochs)
-        for _, outcome in run([FineTuning.of(m, setup, verbose=options.verbose) for m in options.modes]):
+        tuning = [FineTuning.of(mode, setup, verbose=options.verbose) for mode in options.modes]
+        for _, outcome in run(_cells(data, tuning, split, seed)):
             outcome.fit = None
     return SplitOutcomes(split, outcomes, tuned, ensemble)
+
+
+def foresee(data: StudyData, options: TaskOptions) -> StudyProgress:
+    """Return the progress of all methods on all splits; `data` has one task."""
+    cells: list[Cell] = []
+    tuned: list[Size] = []
+    methods = _probes(data, options)
+    for seed in options.all_seeds:
+        split = data.split(options.test_size, seed)
+        cells += _cells(data, methods, split, seed)
+        if data.dataset is not None and data.task.classes is not None:
+            # They get the size of a probe: which backbone is fine-tuned is not known yet.
+            last = Size.of(cells[-1])
+            tuned += [last._replace(method=f"finetune-{m}", fine_tuned=True) for m in options.modes]
+    return StudyProgress(cells, options.checkpoints, more=tuned, enabled=options.verbose)
+
+
+def _probes(data: StudyData, options: TaskOptions) -> list[Method]:
+    """Return the references and the probes of each backbone."""
+    numbers = data.task.classes is None
+    task: TaskName = "numbers" if numbers else "classes"
+    names = options.regressors if numbers else options.classifiers
+    found: list[Method] = [probe_method(name, task=task) for name in data.inputs if name not in data.sets]
+    return found + [probe_method(name, backbone, task=task) for backbone in data.sets for name in names]
+
+
+def _cells(data: StudyData, methods: Sequence[Method], split: Split, seed: int) -> list[Cell]:
+    keep: Keep = "values" if data.task.classes is None else "answers"
+    return [Cell(method, data.rows_of(method), split, seed, keep) for method in methods]
 
 
 def method_result(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _FORMAT = 3
 #: Bytes of each number that is kept for a row.
 _BYTES = 8
-#: Splits whose shared work is kept in memory.
+#: Splits whose shared work each thread keeps in memory.
 _SPLITS_SHARED = 2
 
 #: What a record keeps: what scoring needs of the predicted classes, the same in few bytes, the predicted
@@ -52,8 +52,7 @@ class LabelledRows:
     y: np.ndarray  # (n,): classes, or numbers
     n_classes: int | None = None  # None: `y` are numbers
     groups: np.ndarray | None = None  # (n,): the rows of a group stay on one side of every fold
-    _latest: dict[Any, TrainingRows] = field(default_factory=dict, init=False, repr=False)
-    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+    _of_thread: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     @property
     def task(self) -> TaskName:
@@ -65,20 +64,23 @@ class LabelledRows:
         return digest_rows(self.x)
 
     def training_rows(self, train: np.ndarray, seed: int) -> TrainingRows:
-        """Return the training rows of a split; the methods of the latest splits share what they compute."""
+        """Return the training rows of a split; methods in one thread share what they compute.
+
+        A thread keeps the latest splits only, and nothing when it ends.
+        """
         from featx.methods.probes.arguments import check_groups, check_rows
         from featx.methods.probes.training_rows import TrainingRows
 
         key = (hashlib.blake2b(train.tobytes(), digest_size=16).digest(), seed)
-        with self._lock:
-            found = self._latest.pop(key, None)
-            if found is None:
-                groups = check_groups(self.groups_of(train), len(train))
-                rows = check_rows(self.x[train])
-                found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed)
-            self._latest[key] = found
-            while len(self._latest) > _SPLITS_SHARED:
-                self._latest.pop(next(iter(self._latest)))
+        latest: dict[Any, TrainingRows] = self._of_thread.__dict__.setdefault("latest", {})
+        found = latest.pop(key, None)
+        if found is None:
+            groups = check_groups(self.groups_of(train), len(train))
+            rows = check_rows(self.x[train])
+            found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed)
+        latest[key] = found
+        while len(latest) > _SPLITS_SHARED:
+            latest.pop(next(iter(latest)))
         return found
 
     def groups_of(self, rows: np.ndarray) -> np.ndarray | None:

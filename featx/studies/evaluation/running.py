@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from featx.energy import Meter
 from featx.errors import InputError
-from featx.progress import Progress
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation.cells import Cell
+from featx.studies.evaluation.cost import Size, reference_seconds
 from featx.studies.evaluation.fine_tuning import FineTuning
 from featx.studies.evaluation.methods import Fit
 from featx.studies.evaluation.outcomes import Outcome
-from featx.terminal import tell
+from featx.studies.evaluation.time_left import StudyProgress
+from featx.threads import limit_threads
+
+#: Seconds after which the main thread looks for Ctrl-C, on systems where a wait cannot be interrupted.
+_LOOK = 0.2
 
 
 def run_cells(
@@ -24,14 +31,19 @@ def run_cells(
     meter: Meter | None = None,
     n_jobs: int | None = None,
     verbose: bool = False,
+    progress: StudyProgress | None = None,
 ) -> Iterator[Outcome]:
     """Run cells one after another, each on all cores (or `n_jobs`), and yield each outcome when it is ready.
 
     Without `checkpoints` all are computed and none is kept. `meter` measures the energy of each fit;
-    `verbose` says what is being fitted.
+    `verbose` shows the progress of these cells; or `progress` that of a study of which they are a part.
     """
+    if progress is None:
+        with StudyProgress(cells, checkpoints or Checkpoints(), enabled=verbose) as progress:
+            yield from run_cells(cells, checkpoints, meter=meter, n_jobs=n_jobs, progress=progress)
+        return
     for cell in cells:
-        record, fit = fetch_record(cell, checkpoints, meter=meter, n_jobs=n_jobs, verbose=verbose)
+        record, fit = fetch_record(cell, checkpoints, meter=meter, n_jobs=n_jobs, progress=progress)
         made = None if checkpoints is None else checkpoints.made(cell.key)
         yield Outcome.of(cell.method, record, cell.rows.n_classes, earlier_run=made, fit=fit)
 
@@ -42,21 +54,15 @@ def fetch_record(
     *,
     meter: Meter | None = None,
     n_jobs: int | None = None,
-    verbose: bool = False,
+    progress: StudyProgress | None = None,
 ) -> tuple[dict[str, Any], Fit | None]:
     """Return the record of a cell from the checkpoints; or run the cell, and return its fit as well."""
-    fit = None
-
-    def work() -> dict[str, Any]:
-        nonlocal fit
-        if verbose:
-            tell(cell.method.progress)
+    found = None if checkpoints is None else checkpoints.get(cell.key, cell.is_valid, cell.most_bytes)
+    if found is not None:
+        return found, None
+    with progress.computing(cell) if progress else nullcontext():
         record, fit = cell.run(n_jobs=n_jobs, meter=meter)
-        return record
-
-    if checkpoints is None:
-        return work(), fit
-    return checkpoints.get_or_run(cell.key, work, cell.is_valid, cell.most_bytes), fit
+        return (record if checkpoints is None else checkpoints.add(cell.key, record)), fit
 
 
 def run_cells_in_parallel(
@@ -65,41 +71,111 @@ def run_cells_in_parallel(
     """Run many small cells in threads, `n_jobs` at a time (default: one for each core), in their order.
 
     Each cell computes on one thread, so that the numbers do not depend on `n_jobs`; `verbose` shows progress.
+    The cells of a split run one after another in one thread, where they share the work on its rows.
     """
-    from joblib import Parallel, delayed
-
     jobs = _jobs(n_jobs)
-    records = {cell.key: checkpoints.get(cell.key, cell.is_valid, cell.most_bytes) for cell in cells}
-    # Two levels with the same images are one cell. The longest go first, so that none starts at the end.
-    missing = {cell.key: cell for cell in cells if records[cell.key] is None}
-    order = sorted(missing.values(), key=_effort, reverse=True)
-    # Threads suffice, as linear algebra and convolutions release the GIL, and nothing has to be copied.
-    parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch=jobs)
-    with Progress(len(order), "fitting", unit="cell", enabled=verbose) as progress, _one_thread_each(order):
-        for cell, record in parallel(delayed(_run)(cell) for cell in order):
-            records[cell.key] = checkpoints.add(cell.key, record)
-            progress.update(1)
+    with StudyProgress(cells, checkpoints, at_once=jobs, enabled=verbose) as progress:
+        records = {cell.key: checkpoints.get(cell.key, cell.is_valid, cell.most_bytes) for cell in cells}
+        # Two levels with the same images are one cell.
+        missing = {cell.key: cell for cell in cells if records[cell.key] is None}
+
+        def work(cell: Cell) -> dict[str, Any]:
+            with limit_threads(1), progress.computing(cell):
+                return checkpoints.add(cell.key, cell.run(n_jobs=1)[0])
+
+        with _one_thread_each(list(missing.values())):
+            for cell, record in _compute(_in_groups(list(missing.values()), jobs), work, jobs):
+                records[cell.key] = record
     return [
         Outcome.of(c.method, records[c.key], c.rows.n_classes, earlier_run=checkpoints.made(c.key))
         for c in cells
     ]
 
 
-def _run(cell: Cell) -> tuple[Cell, dict[str, Any]]:
-    return cell, cell.run(n_jobs=1)[0]
+def _in_groups(cells: Sequence[Cell], jobs: int) -> list[list[Cell]]:
+    """Return the cells of each split together; the groups that take longest first, so that none is the last.
+
+    With few splits for many threads each cell is a group of its own.
+    """
+    groups: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        # A cell that trains a network shares nothing and takes long.
+        alone = cell.key if _trains_network(cell) else None
+        groups.setdefault((id(cell.rows), cell.split.train.tobytes(), cell.seed, alone), []).append(cell)
+    found = list(groups.values())
+    if len(found) < 2 * jobs:
+        found = [[cell] for cell in cells]
+    return sorted(found, key=_effort, reverse=True)
 
 
-def _effort(cell: Cell) -> tuple[bool, int]:
-    method = cell.method
-    return isinstance(method, FineTuning) and method.on_images, len(cell.split.train)
+def _effort(group: Sequence[Cell]) -> tuple[int, float]:
+    sizes = [Size.of(cell) for cell in group]
+    trained = max(len(cell.split.train) if _trains_network(cell) else 0 for cell in group)
+    return trained, sum(reference_seconds(size) for size in sizes)
+
+
+def _trains_network(cell: Cell) -> bool:
+    return isinstance(cell.method, FineTuning) and cell.method.on_images
+
+
+def _compute(
+    groups: Sequence[Sequence[Cell]], work: Callable[[Cell], dict[str, Any]], jobs: int
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Do `work` for each cell, the cells of a group one after another; yield each record when it is ready.
+
+    Threads suffice, as linear algebra and convolutions release the GIL, and nothing has to be copied. If the
+    caller stops, by Ctrl-C for example, no other cell is begun; those that run end and are kept, unless the
+    process ends first.
+    """
+    if jobs == 1:
+        for group in groups:
+            for cell in group:
+                yield cell, work(cell)
+        return
+    waiting = deque(groups)
+    done: SimpleQueue[tuple[Cell, dict[str, Any]] | BaseException] = SimpleQueue()
+    stopped = threading.Event()
+
+    def run() -> None:
+        try:
+            while not stopped.is_set() and (group := _take(waiting)) is not None:
+                for cell in group:
+                    if not stopped.is_set():
+                        done.put((cell, work(cell)))
+        except BaseException as error:  # the caller raises it
+            done.put(error)
+
+    for number in range(min(jobs, len(groups))):
+        threading.Thread(target=run, name=f"featx-cells-{number}", daemon=True).start()
+    try:
+        for _ in range(sum(map(len, groups))):
+            found = _next(done)
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+    finally:
+        stopped.set()
+
+
+def _take(waiting: deque[Sequence[Cell]]) -> Sequence[Cell] | None:
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None
+
+
+def _next(done: SimpleQueue[Any]) -> Any:
+    while True:
+        try:
+            return done.get(timeout=_LOOK)
+        except Empty:
+            continue
 
 
 @contextmanager
 def _one_thread_each(cells: Sequence[Cell]) -> Iterator[None]:
-    """Limit each cell to one thread of BLAS, of OpenMP and, where a network is trained, of torch."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
+    """Limit all cells to one thread of BLAS and, where a network is trained, of torch."""
+    with limit_threads(1):
         if not any(isinstance(cell.method, FineTuning) for cell in cells):
             yield
             return

@@ -60,7 +60,7 @@ def explicit_hessian(problem):
 def test_a_nearly_certain_row_keeps_its_loss_in_single_precision(library):
     z = np.array([[30.0, 0.0, -3.0]], np.float32)
     if library == "numpy":
-        loss, error = softmax._loss_and_error(z.T.copy(), np.array([0]))
+        loss, error = softmax.loss_and_error(z.T.copy(), np.array([0]))
         error = error.T
     else:
         loss, error = torch_rows._loss_and_error(torch.tensor(z), torch.tensor([[0]]))

@@ -7,6 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.naive_bayes import GaussianNB
 
 from featx.methods.probes.catalogue import components, scaled
+from featx.methods.probes.fitters.gaussian import GaussianFitter
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -28,6 +29,13 @@ def _naive_bayes(problem: Problem):
 
 
 PROBES = (
-    Probe("lda", "Linear discriminant analysis", _lda, calibrated=True, shown=("pca__n_components",)),
-    Probe("naive-bayes", "Naive Bayes", _naive_bayes, calibrated=True),
+    Probe(
+        "lda",
+        "Linear discriminant analysis",
+        _lda,
+        calibrated=True,
+        fitter=GaussianFitter(),
+        shown=("pca__n_components",),
+    ),
+    Probe("naive-bayes", "Naive Bayes", _naive_bayes, calibrated=True, fitter=GaussianFitter()),
 )

@@ -5,22 +5,58 @@ Squared distances of standardised rows are about 2 dim, so gamma is a multiple o
 
 from __future__ import annotations
 
+import numpy as np
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.kernel_approximation import Nystroem
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC, SVR
+from sklearn.svm import SVC, SVR, LinearSVC
 
 from featx.methods.probes.catalogue import components, divided, row_length, scaled
-from featx.methods.probes.probe import Probe, Problem
+from featx.methods.probes.fitters.kernels import KernelFitter
+from featx.methods.probes.probe import Probe, Problem, Variant
+
+#: With more rows the kernel of all pairs is approximated: it would take n^2 values, and libsvm n^2 to n^3 steps.
+EXACT_ROWS = 5_000
 
 
 def _rbf_svm(problem: Problem):
-    # One against the rest, because the pairwise votes of SVC hardly tell confidence from doubt.
     gammas = divided(problem.dim, 0.25, 1)
+    if problem.n_train > EXACT_ROWS:
+        return _nystroem_svm(problem, gammas)
+    # One against the rest, because the pairwise votes of SVC hardly tell confidence from doubt.
     svm = OneVsRestClassifier(SVC(C=10.0, gamma=gammas[0], cache_size=500))
     step, lengths = row_length(problem)
     grid = {**lengths, "svm__estimator__C": [1.0, 10.0], "svm__estimator__gamma": gammas}
     return scaled(components(problem, 128), step, ("svm", svm)), {**grid, **problem.weights("svm__estimator")}
+
+
+def count_landmarks(n_train: int) -> int:
+    """Return the number of landmarks: 2 sqrt(n) log(n), at least 1,000 and at most 2,000.
+
+    About sqrt(n) log(n) landmarks keep the error of kernel ridge regression (Rudi, Camoriano and Rosasco,
+    "Less is more: Nystroem computational regularization", NIPS 2015, theorem 1). The constant is not known,
+    and time grows with their square.
+    """
+    return int(min(2000, max(1000, 2 * n_train**0.5 * np.log(n_train))))
+
+
+def _nystroem_svm(problem: Problem, gammas: list[float]):
+    step, lengths = row_length(problem)
+    seed = problem.seed
+    landmarks = Nystroem(gamma=gammas[0], n_components=count_landmarks(problem.n_train), random_state=seed)
+    svm = LinearSVC(C=10.0, dual=False, random_state=seed)
+    grid = {**lengths, "svm__C": [1.0, 10.0], "nystroem__gamma": gammas}
+    model = scaled(components(problem, 128), step, ("nystroem", landmarks), ("svm", svm))
+    return model, {**grid, **problem.weights("svm")}
+
+
+def _name_approximation(problem: Problem) -> Variant | None:
+    if problem.n_train <= EXACT_ROWS:
+        return None
+    m = count_landmarks(problem.n_train)
+    note = f"kernel approximated by {m:,} landmarks of {problem.n_train:,} training images (Nystroem)"
+    return Variant("SVM with an rbf kernel (Nystroem)", {"landmarks": m}, note)
 
 
 def _svr(problem: Problem):
@@ -39,8 +75,9 @@ PROBES = (
         "SVM with an rbf kernel",
         _rbf_svm,
         calibrated=True,
-        max_rows=5_000,
+        fitter=KernelFitter(),
+        variant=_name_approximation,
         shown=("pca__n_components",),
     ),
-    Probe("svr", "Support vector regression", _svr, "numbers", max_rows=5_000),
+    Probe("svr", "Support vector regression", _svr, "numbers", fitter=KernelFitter(), max_rows=EXACT_ROWS),
 )

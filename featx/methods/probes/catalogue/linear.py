@@ -7,6 +7,7 @@ from sklearn.svm import LinearSVC
 
 from featx.methods.probes.catalogue import components, divided, row_length, scaled
 from featx.methods.probes.fitters.linear import LogisticFitter, SvmFitter
+from featx.methods.probes.fitters.ridge import RidgeFitter
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -38,6 +39,6 @@ def ridge_regression(problem: Problem):
 PROBES = (
     Probe("logreg", "Logistic regression", _logreg, calibrated=True, fitter=LogisticFitter()),
     Probe("svm", "Linear SVM", _svm, calibrated=True, fitter=SvmFitter(), shown=("pca__n_components",)),
-    Probe("ridge", "Ridge classifier", _ridge, calibrated=True),
-    Probe("ridge", "Ridge regression", ridge_regression, "numbers"),
+    Probe("ridge", "Ridge classifier", _ridge, calibrated=True, fitter=RidgeFitter()),
+    Probe("ridge", "Ridge regression", ridge_regression, "numbers", fitter=RidgeFitter()),
 )

@@ -6,6 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import Normalizer
 
 from featx.methods.probes.catalogue import components, scaled
+from featx.methods.probes.fitters.neighbours import NeighboursFitter
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -20,6 +21,13 @@ def _knn_regression(problem: Problem):
 
 
 PROBES = (
-    Probe("knn", "Nearest neighbours", _knn, calibrated=True, shown=("pca__n_components",)),
-    Probe("knn", "Nearest neighbours", _knn_regression, "numbers"),
+    Probe(
+        "knn",
+        "Nearest neighbours",
+        _knn,
+        calibrated=True,
+        fitter=NeighboursFitter(),
+        shown=("pca__n_components",),
+    ),
+    Probe("knn", "Nearest neighbours", _knn_regression, "numbers", fitter=NeighboursFitter()),
 )

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from featx.methods.probes.catalogue import components, divided, scaled
 from featx.methods.probes.catalogue.linear import ridge_regression
 from featx.methods.probes.fitters.linear import LogisticFitter
+from featx.methods.probes.fitters.ridge import RidgeFitter
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -36,5 +37,12 @@ PROBES = (
         fitter=LogisticFitter(),
         shown=("pca__n_components",),
     ),
-    Probe("pixels", "Ridge regression on pixels", ridge_regression, "numbers", kind="floor"),
+    Probe(
+        "pixels",
+        "Ridge regression on pixels",
+        ridge_regression,
+        "numbers",
+        kind="floor",
+        fitter=RidgeFitter(),
+    ),
 )

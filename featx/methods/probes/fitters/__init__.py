@@ -3,6 +3,7 @@
 ===========  ===========================================================
 `fitter`     what a fitter does; any estimator, by scikit-learn itself
 `linear`     logistic regression
+`ridge`      ridge classifiers, ridge regression
 ===========  ===========================================================
 """
 

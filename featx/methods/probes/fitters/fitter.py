@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from featx.methods.probes.temperature import log_scores, score_kind
+from featx.threads import run_in_threads
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -41,10 +40,7 @@ class Fitter:
         self, parts: Sequence[Part], estimator: Any, candidates: Sequence[Settings], n_jobs: int = 1
     ) -> list[np.ndarray]:
         """Return `scores` of several folds; they run in threads, one thread for each fold."""
-        with threadpool_limits(1):  # more would compete for the same cores
-            return Parallel(n_jobs=n_jobs, prefer="threads")(
-                delayed(self.scores)(part, estimator, candidates) for part in parts
-            )
+        return run_in_threads(self.scores, [(part, estimator, candidates) for part in parts], n_jobs)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
         """Return the estimator with these settings, fitted to the training rows as they were given."""
@@ -82,6 +78,12 @@ def limit_components(estimator: Any, most: int) -> Any:
     if isinstance(components, int) and components > most:
         model.set_params(pca__n_components=most)
     return model
+
+
+def of_last_step(estimator: Any, candidate: Settings) -> dict[str, Any]:
+    """Return the settings of the last step of a candidate, those of the estimator where it names none."""
+    last = estimator.steps[-1][1].get_params()
+    return last | {key.split("__")[-1]: value for key, value in candidate.items()}
 
 
 def _fit_each(part: Part, estimator, candidates: Sequence[Settings]) -> Iterator[tuple[Any, np.ndarray]]:

@@ -1,26 +1,28 @@
-"""Fit logistic regression and linear support vector machines: all folds at once, one penalty after another."""
+"""Fit logistic regression and linear SVMs: all folds at once, one penalty after another."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import eigh
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
-from threadpoolctl import threadpool_limits
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
 from featx.methods.probes.fold_rows import FoldRows, SharedRows, StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
+from featx.threads import limit_threads
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
 
 # `tol` of the solver for out-of-fold scores, and for the fitted model.
-_SELECTION, _LAST = 3e-3, 1e-7
+_SELECTION, _LAST = 3e-3, 1e-6
 # Up to this number of rows, each fold gets coordinates of its own, as many as it has rows.
 _FEW_ROWS = 400
 # Most scores in memory at once; more folds than that are solved in turn.
@@ -45,7 +47,7 @@ class LinearFitter(Fitter):
         columns = len(parts[0].classes) * len(parts[0].source)
         at_once = max(1, _MOST_SCORES // columns)
         found = []
-        with threadpool_limits(1 if parts[0].rows.size < _SMALL else n_jobs):
+        with limit_threads(1 if parts[0].rows.size < _SMALL else n_jobs):
             for i in range(0, len(parts), at_once):
                 found += self._scores(parts[i : i + at_once], estimator, candidates)
         return found
@@ -67,7 +69,9 @@ class LinearFitter(Fitter):
         folds = _Folds([part], model)
         last = model.steps[-1][1]
         solver = self._solver(folds, last.class_weight)
-        W, b, n_iter, _ = solver.solve(last.C, tol=_LAST)
+        W, b, n_iter, converged = solver.solve(last.C, tol=_LAST)
+        if not converged:
+            warnings.warn(f"not converged in {n_iter} steps", ConvergenceWarning, stacklevel=2)
         coef, intercept = folds.coefficients(0, W[0]), b[0]
         if len(coef) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
@@ -154,14 +158,15 @@ class _Folds:
 
 
 def _in_order(estimator, candidates) -> Iterator[tuple[Any, Any, list[tuple[int, float]]]]:
-    """Yield a model for each kind of inputs, a class weight, and the candidates (position, C) from strong to weak."""
-    last = estimator.steps[-1][0]
+    """Yield a model for each kind of inputs, its class weight, and its (position, C) from strong to weak."""
+    name, last = estimator.steps[-1]
     groups: dict[str, tuple[Any, Any, list[tuple[int, float]]]] = {}
     for i, candidate in enumerate(candidates):
-        model = clone(estimator).set_params(**candidate)
-        rest = {key: value for key, value in candidate.items() if key != f"{last}__C"}
-        _, _, members = groups.setdefault(repr(rest), (model, model.steps[-1][1].class_weight, []))
-        members.append((i, model.steps[-1][1].C))
+        rest = {key: value for key, value in candidate.items() if key != f"{name}__C"}
+        if repr(rest) not in groups:
+            model = clone(estimator).set_params(**rest)
+            groups[repr(rest)] = (model, model.steps[-1][1].class_weight, [])
+        groups[repr(rest)][2].append((i, candidate.get(f"{name}__C", last.C)))
     for model, weight, members in groups.values():
         yield model, weight, sorted(members, key=lambda member: member[1])
 
@@ -173,7 +178,8 @@ def _inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
         if name == "pca":
             train, held = part.projected(min(step.n_components, part.fewest))
         else:
-            train, held = (clone(step).fit_transform(rows) if len(rows) else rows for rows in (train, held))
+            # It learns nothing from rows.
+            train, held = (step.transform(rows) if len(rows) else rows for rows in (train, held))
     return train, held
 
 
@@ -193,7 +199,7 @@ def _shared_rows(parts: Sequence[Part]) -> SharedRows:
 
 
 def _own_coordinates(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training rows along their principal axes (n, r), and the axes (r, d), for fewer rows than features."""
+    """Return fewer rows than features along their principal axes, (n, r), and the axes, (r, d)."""
     values, U = eigh(part.kernel)
     kept = values > 1e-7 * values[-1]
     lengths, U = np.sqrt(values[kept]), U[:, kept]

@@ -1,0 +1,205 @@
+"""Fit Gaussian classes: every shrinkage, smoothing and prior from the moments of the classes.
+
+Discriminant analysis needs the covariance within classes, sum_c p_c S_c with priors p_c and the covariance
+S_c of a class. It is one product of centred rows with weights p_c / n_c, so that no class needs a matrix of
+its own. Shrinkage by s adds s times the mean variance to the diagonal of (1 - s) times that matrix.
+With ``"auto"``, s differs between classes (Ledoit and Wolf, "A well-conditioned estimator for
+large-dimensional covariance matrices", 2004, on features scaled to variance 1 within the class), and so do
+the weights, (1 - s_c) p_c / n_c.
+
+Naive Bayes: -1/2 sum_j (x_j - m_j)^2 / v_j is two products, of x^2 with 1 / v and of x with m / v. Rows are
+standardised, so the squares have digits enough in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.linalg import LinAlgError, lstsq, solve
+from sklearn.naive_bayes import GaussianNB
+
+from featx.methods.probes.fitters.fitter import Fitter, Settings
+from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs, last_settings
+
+if TYPE_CHECKING:
+    from featx.methods.probes.training_rows import Part
+
+
+class GaussianFitter(Fitter):
+    """Fit a pipeline that ends in linear discriminant analysis (solver "lsqr") or Gaussian naive Bayes."""
+
+    def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
+        rows, held = last_inputs(part, estimator)
+        held = held.astype(np.float64)
+        settings = [last_settings(estimator, candidate) for candidate in candidates]
+        found = np.empty((len(candidates), len(held), len(part.classes)), np.float32)
+        if isinstance(estimator.steps[-1][1], GaussianNB):
+            likelihoods: dict[float, np.ndarray] = {}
+            moments, squares = ClassMoments(rows, part.codes), held**2
+            for i, each in enumerate(settings):
+                smoothing = each["var_smoothing"]
+                if smoothing not in likelihoods:
+                    likelihoods[smoothing] = _log_likelihood(
+                        held, squares, moments.means, moments.smoothed(smoothing)
+                    )
+                scores = likelihoods[smoothing] + np.log(moments.priors(each["priors"]))
+                found[i] = scores - scores.max(axis=1, keepdims=True)
+            return found
+        within = Discriminant(rows, part.codes)
+        for i, each in enumerate(settings):
+            coef, intercept = within.solve(each["shrinkage"], each["priors"])
+            scores = held @ coef.T + intercept
+            found[i] = scores - scores.max(axis=1, keepdims=True)
+        return found
+
+    def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
+        model, rows = fit_to_last(part, estimator, settings)
+        last = model.steps[-1][1]
+        last.classes_, last.n_features_in_ = part.classes, rows.shape[1]
+        if isinstance(last, GaussianNB):
+            _fit_bayes(last, ClassMoments(rows, part.codes), rows.dtype)
+        else:
+            _fit_discriminant(last, Discriminant(rows, part.codes), rows.dtype)
+        return model
+
+
+class ClassMoments:
+    """Means and variances of the features within each class.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, p)
+    codes : ndarray of shape (n,), int
+        Class of each row, 0 to n_classes - 1; no class is empty.
+
+    Attributes
+    ----------
+    counts : ndarray of shape (n_classes,)
+    means, variances : ndarray of shape (n_classes, p), float64
+    """
+
+    def __init__(self, rows: np.ndarray, codes: np.ndarray):
+        self.counts = np.bincount(codes)
+        shape = len(self.counts), rows.shape[1]
+        self.means, self.variances = np.empty(shape), np.empty(shape)
+        ordered = np.split(np.argsort(codes, kind="stable"), np.cumsum(self.counts)[:-1])
+        for c, members in enumerate(ordered):
+            mine = rows[members].astype(np.float64)
+            self.means[c] = mine.mean(axis=0)
+            mine -= self.means[c]
+            self.variances[c] = np.einsum("ij,ij->j", mine, mine) / len(mine)
+
+    def priors(self, given: Sequence[float] | None) -> np.ndarray:
+        """Return the given class priors, or without any the shares of the rows."""
+        return self.counts / self.counts.sum() if given is None else np.asarray(given, np.float64)
+
+    def largest_variance(self) -> float:
+        """Return the largest variance of a feature over all rows."""
+        shares = self.counts / self.counts.sum()
+        between = shares @ self.means**2 - (shares @ self.means) ** 2
+        return float((shares @ self.variances + between).max())
+
+    def smoothed(self, smoothing: float) -> np.ndarray:
+        """Return the variances with a share of the largest one added; above 0 even for constant rows."""
+        return np.maximum(self.variances + smoothing * self.largest_variance(), np.finfo(np.float32).tiny)
+
+
+class Discriminant:
+    """What linear discriminant analysis with any shrinkage and any priors needs of the rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, p)
+    codes : ndarray of shape (n,), int
+        Class of each row, 0 to n_classes - 1; no class is empty.
+    """
+
+    def __init__(self, rows: np.ndarray, codes: np.ndarray):
+        self.moments = ClassMoments(rows, codes)
+        self.codes = codes
+        self.centred = rows - self.moments.means[codes]
+        self._within: dict[bytes, np.ndarray] = {}
+
+    def covariance(self, shrinkage: float | str | None, priors: np.ndarray) -> np.ndarray:
+        """Return the shrunk covariance within classes, (p, p) float64."""
+        if shrinkage != "auto":
+            share = float(shrinkage or 0)
+            found = (1 - share) * self._weighted(priors)
+            found.flat[:: len(found) + 1] += share * self._weighted(priors).trace() / len(found)
+            return found
+        shares, variances = self._ledoit_wolf()
+        found = self._weighted(priors * (1 - shares)).copy()
+        found.flat[:: len(found) + 1] += (priors * shares) @ variances
+        return found
+
+    def solve(
+        self, shrinkage: float | str | None, priors: Sequence[float] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients (n_classes, p) and intercepts (n_classes,), float64."""
+        means, prior = self.moments.means, self.moments.priors(priors)
+        covariance = self.covariance(shrinkage, prior)
+        try:
+            coef = solve(covariance, means.T, assume_a="pos").T
+        except LinAlgError:
+            # The rows of every class are equal, or there is no shrinkage: the solution of least norm.
+            coef = lstsq(covariance, means.T)[0].T
+        return coef, np.log(prior) - np.einsum("ij,ij->i", means, coef) / 2
+
+    def _weighted(self, weights: np.ndarray) -> np.ndarray:
+        """Return sum_c weights_c S_c, (p, p)."""
+        key = weights.tobytes()
+        if key not in self._within:
+            scaled = self.centred * np.sqrt(weights / self.moments.counts)[self.codes, None]
+            self._within[key] = scaled.T @ scaled
+        return self._within[key]
+
+    def _ledoit_wolf(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shrinkage of each class, and the variances to shrink to, (n_classes, p)."""
+        counts, variances = self.moments.counts, self.moments.variances
+        p = variances.shape[1]
+        # A feature that is constant within a class stays 0.
+        constant = variances <= 10 * np.finfo(np.float32).eps ** 2
+        inverse = np.where(constant, 0, 1 / np.sqrt(np.where(constant, 1, variances)))
+        means = (~constant).mean(axis=1)  # of the scaled variances, 0 or 1
+        shares = np.zeros(len(counts))
+        ordered = np.split(np.argsort(self.codes, kind="stable"), np.cumsum(counts)[:-1])
+        for c, members in enumerate(ordered):
+            n = len(members)
+            scaled = self.centred[members] * inverse[c]
+            product = scaled @ scaled.T if n < p else scaled.T @ scaled
+            squares = np.einsum("ij,ij->i", scaled, scaled)
+            norm = np.vdot(product, product) / n**2
+            beta = (np.vdot(squares, squares) / n - norm) / (p * n)
+            delta = (norm - 2 * means[c] * means[c] * p + p * means[c] ** 2) / p
+            if p > 1 and (beta := min(beta, delta)) != 0:
+                shares[c] = beta / delta
+        return shares, means[:, None] * np.where(constant, 1, variances)
+
+
+def _log_likelihood(
+    x: np.ndarray, squares: np.ndarray, means: np.ndarray, variances: np.ndarray
+) -> np.ndarray:
+    """Return the log densities of rows (m, n_classes), without the constant of all classes."""
+    constant = np.log(variances).sum(axis=1) + (means**2 / variances).sum(axis=1)
+    return x @ (means / variances).T - (squares @ (1 / variances).T + constant) / 2
+
+
+def _fit_bayes(bayes: GaussianNB, moments: ClassMoments, dtype: np.dtype) -> None:
+    bayes.epsilon_ = bayes.var_smoothing * moments.largest_variance()
+    bayes.theta_ = moments.means.astype(dtype)
+    bayes.var_ = moments.smoothed(bayes.var_smoothing).astype(dtype)
+    bayes.class_count_ = moments.counts.astype(dtype)
+    bayes.class_prior_ = moments.priors(bayes.priors).astype(dtype)
+
+
+def _fit_discriminant(lda: Any, within: Discriminant, dtype: np.dtype) -> None:
+    priors = within.moments.priors(lda.priors)
+    coef, intercept = within.solve(lda.shrinkage, lda.priors)
+    lda.means_, lda.priors_ = within.moments.means.astype(dtype), priors.astype(dtype)
+    lda.covariance_ = within.covariance(lda.shrinkage, priors)
+    lda._max_components = lda._n_features_out = min(len(priors) - 1, coef.shape[1])
+    if len(priors) == 2:
+        coef, intercept = (coef[1:] - coef[:1]).astype(dtype), (intercept[1:] - intercept[:1]).astype(dtype)
+    lda.coef_, lda.intercept_ = coef, intercept

@@ -1,0 +1,263 @@
+"""Fit support vector machines with an RBF kernel.
+
+Exact machines of a part differ in class, C and gamma only. The squared distances of its rows are one matrix
+product, and the kernel of each gamma is computed once; libsvm then looks it up, where it would otherwise
+compute rows of it for every class and C.
+
+Beyond a few thousand rows a kernel matrix is too large. Nystroem's approximation (Williams and Seeger, "Using
+the Nystroem method to speed up kernel machines", NIPS 2001) replaces k(x, z) by the product of features
+
+    phi(x) = M^(-1/2) [k(x, l_1), ..., k(x, l_m)]^T,    M_ij = k(l_i, l_j)
+
+of m landmarks l, which are drawn from the rows, and a linear machine is fitted to the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.linalg import eigh
+from sklearn.base import clone
+from sklearn.kernel_approximation import Nystroem
+from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC, SVR, LinearSVC
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+
+from featx.methods.probes.fitters.fitter import Fitter, Settings, limit_components
+from featx.methods.probes.fold_losses import SquaredHinge
+from featx.methods.probes.fold_rows import StackedRows
+from featx.methods.probes.newton_folds import FoldNewton
+
+if TYPE_CHECKING:
+    from featx.methods.probes.training_rows import Part
+
+# Relative accuracy of the objective: enough to choose settings, and for the last fit.
+_SELECT, _LAST = 1e-4, 1e-7
+# Eigenvalues of the kernel of the landmarks below this share of the largest one are rounding errors.
+_RANK = 1e-6
+# Rows whose kernel with the landmarks is computed at once.
+_BLOCK = 4096
+
+
+class KernelFitter(Fitter):
+    """Fit a machine with an RBF kernel, exact or of a Nystroem map, as the pipeline says."""
+
+    def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
+        return _of(estimator).scores(part, estimator, candidates)
+
+    def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
+        return _of(estimator).fit(part, estimator, settings)
+
+
+class ExactFitter(Fitter):
+    """Fit pipelines that end in one SVC against the rest for each class, or in an SVR of standardised targets.
+
+    C, gamma, class weights and the length of the rows may vary.
+    """
+
+    def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
+        found: list[np.ndarray] = [np.empty(0)] * len(candidates)
+        models = [_with_settings(part, estimator, candidate) for candidate in candidates]
+        for length, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
+            rows, held = _inputs(part, models[same_length[0]])
+            rows, held = rows.astype(np.float64), held.astype(np.float64)
+            near, far = _distances(rows, rows), _distances(held, rows)
+            kernel, held_kernel = np.empty_like(near), np.empty_like(far)
+            for gamma, same in _grouped(same_length, lambda i: _machine(models[i]).gamma):
+                _rbf(near, gamma, kernel)
+                _rbf(far, gamma, held_kernel)
+                for i in same:
+                    last = _fit_to_kernel(models[i].steps[-1][1], kernel, part.y)
+                    if part.task == "numbers":
+                        found[i] = last.predict(held_kernel)
+                    else:
+                        found[i] = _log_scores(_decide(last, held_kernel))
+        return np.stack(found) if part.task == "numbers" else np.stack(found).astype(np.float32)
+
+    def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
+        model = _with_settings(part, estimator, settings)
+        rows = _fit_first_steps(part, model).astype(np.float64)
+        kernel, gamma = _distances(rows, rows), _machine(model).gamma
+        _rbf(kernel, gamma, kernel)
+        last = _fit_to_kernel(model.steps[-1][1], kernel, part.y)
+        for machine in getattr(last, "estimators_", None) or [last.regressor_]:
+            # What libsvm would have kept if it had been given the rows.
+            machine.set_params(kernel="rbf")
+            machine.support_vectors_ = rows[machine.support_]
+            machine._gamma, machine.shape_fit_, machine.n_features_in_ = gamma, rows.shape, rows.shape[1]
+        _machine(model).set_params(kernel="rbf")
+        if hasattr(last, "estimators_"):
+            last.n_features_in_ = rows.shape[1]
+        return model
+
+
+class NystroemFitter(Fitter):
+    """Fit pipelines of `Nystroem` and `LinearSVC`.
+
+    C, gamma, class weights and the length of the rows may vary. Features of a gamma are computed once, and
+    the machines are solved from strong to weak penalty, all classes together (`newton_folds`).
+    """
+
+    def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
+        models = [_with_settings(part, estimator, candidate) for candidate in candidates]
+        found = np.empty((len(models), len(part.held_out), len(part.classes)), np.float32)
+        for _, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
+            rows, held = _inputs(part, models[same_length[0]])
+            for _, same in _grouped(same_length, lambda i: _nystroem(models[i]).gamma):
+                landmarks = _Landmarks(_nystroem(models[same[0]]), rows)
+                features, held_features = landmarks.features(rows), landmarks.features(held)
+                for _, equal in _grouped(same, lambda i: str(models[i].steps[-1][1].class_weight)):
+                    solver = _squared_hinge(features, part, models[equal[0]].steps[-1][1])
+                    for i in sorted(equal, key=lambda i: models[i].steps[-1][1].C):
+                        W, b, _, _ = solver.solve(models[i].steps[-1][1].C, tol=_SELECT)
+                        found[i] = _log_scores(held_features @ W[0].T.astype(rows.dtype) + b[0])
+        return found
+
+    def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
+        model = _with_settings(part, estimator, settings)
+        rows = _fit_first_steps(part, model)
+        nystroem, svm = model.steps[-2][1], model.steps[-1][1]
+        landmarks = _Landmarks(nystroem, rows)
+        W, b, n_iter, _ = _squared_hinge(landmarks.features(rows), part, svm).solve(svm.C, tol=_LAST)
+        landmarks.finish(nystroem)
+        svm.coef_ = (W[0] @ landmarks.basis.T).astype(rows.dtype)
+        svm.intercept_, svm.classes_ = b[0].astype(rows.dtype), part.classes
+        svm.n_iter_, svm.n_features_in_ = n_iter, len(landmarks.rows)
+        return model
+
+
+class _Landmarks:
+    """The landmarks of a Nystroem map, drawn as scikit-learn draws them.
+
+    Features are computed along the eigenvectors of the landmarks' kernel, which rotates those of
+    scikit-learn: as the landmarks are a sample of the rows, the features are then hardly correlated, and
+    the solver needs few steps.
+    """
+
+    def __init__(self, nystroem: Nystroem, rows: np.ndarray):
+        drawn = check_random_state(nystroem.random_state).permutation(len(rows))
+        self.drawn = drawn[: min(nystroem.n_components, len(rows))]
+        self.rows, self.gamma = rows[self.drawn], nystroem.gamma
+        values, vectors = eigh(_kernel(self.rows, self.rows, self.gamma).astype(np.float64))
+        kept = values > _RANK * values[-1]
+        self.values, self.basis = values[kept], vectors[:, kept]
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Return the features of rows, of their dtype."""
+        whiten = (self.basis / np.sqrt(self.values)).astype(rows.dtype)
+        found = np.empty((len(rows), whiten.shape[1]), rows.dtype)
+        for at in range(0, len(rows), _BLOCK):
+            found[at : at + _BLOCK] = _kernel(rows[at : at + _BLOCK], self.rows, self.gamma) @ whiten
+        return found
+
+    def finish(self, nystroem: Nystroem) -> None:
+        """Set the fitted attributes of scikit-learn's map."""
+        whiten = (self.basis / np.sqrt(self.values)) @ self.basis.T
+        nystroem.normalization_ = whiten.astype(self.rows.dtype)
+        nystroem.components_, nystroem.component_indices_ = self.rows, self.drawn
+        nystroem._n_features_out, nystroem.n_features_in_ = len(self.rows), self.rows.shape[1]
+
+
+def _squared_hinge(features: np.ndarray, part: Part, svm: LinearSVC) -> FoldNewton:
+    """Return the solver of `LinearSVC`, which gives the weights of a class to its own rows only."""
+    k, weights = len(part.classes), np.ones((1, 1, len(features)))
+    if svm.class_weight is not None:
+        of_rows = compute_class_weight(svm.class_weight, classes=part.classes, y=part.y)[part.codes]
+        own = part.codes == np.arange(k)[:, None]
+        weights = (of_rows if k == 2 else np.where(own, of_rows, 1.0))[None]
+        weights = weights[:, None] if k == 2 else weights
+    stacked = StackedRows(features[None])
+    return FoldNewton(stacked, SquaredHinge(part.codes[None], weights, k), penalised=True)
+
+
+def _of(estimator: Pipeline) -> Fitter:
+    approximate = any(isinstance(step, Nystroem) for _, step in estimator.steps)
+    return NystroemFitter() if approximate else ExactFitter()
+
+
+def _with_settings(part: Part, estimator: Any, settings: Settings) -> Pipeline:
+    return limit_components(clone(estimator).set_params(**settings), part.fewest)
+
+
+def _nystroem(model: Pipeline) -> Nystroem:
+    return model.steps[-2][1]
+
+
+def _machine(model: Pipeline) -> SVC | SVR:
+    last = model.steps[-1][1]
+    return last.estimator if hasattr(last, "estimator") else last.regressor
+
+
+def _length(model: Pipeline) -> float | None:
+    return model.get_params().get("rows__length")
+
+
+def _grouped(positions, key) -> Iterator[tuple[Any, list[int]]]:
+    """Yield groups of positions of equal keys."""
+    ordered = sorted(positions, key=lambda i: str(key(i)))
+    return ((value, list(same)) for value, same in groupby(ordered, key))
+
+
+def _inputs(part: Part, model: Pipeline) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the steps after the principal components see of the training rows and of the held rows."""
+    steps = dict(model.steps)
+    rows, held = part.projected(steps["pca"].n_components)
+    if "rows" in steps:
+        step = steps["rows"].fit(rows)
+        rows, held = step.transform(rows), step.transform(held) if len(held) else held
+    return rows, held
+
+
+def _fit_first_steps(part: Part, model: Pipeline) -> np.ndarray:
+    """Replace scaler and components by fitted ones, and return the rows after the step of the lengths."""
+    for i, (name, step) in enumerate(model.steps[:-1]):
+        if name in ("scale", "pca"):
+            model.steps[i] = (name, part.scaler if name == "scale" else part.pca(step.n_components))
+    return _inputs(part, model)[0]
+
+
+def _fit_to_kernel(last: Any, kernel: np.ndarray, y: np.ndarray) -> Any:
+    (last.estimator if hasattr(last, "estimator") else last.regressor).set_params(kernel="precomputed")
+    return last.fit(kernel, y)
+
+
+def _decide(last: Any, kernel: np.ndarray) -> np.ndarray:
+    """Return the decision values (n, n_classes) of machines with one kernel, or (n, 1) for two classes."""
+    dual = np.zeros((kernel.shape[1], len(last.estimators_)))
+    for j, machine in enumerate(last.estimators_):
+        dual[machine.support_, j] = machine.dual_coef_[0]
+    return kernel @ dual + np.concatenate([machine.intercept_ for machine in last.estimators_])
+
+
+def _log_scores(decided: np.ndarray) -> np.ndarray:
+    """Return decision values as log scores (`temperature.log_scores`)."""
+    if decided.shape[1] == 1:
+        decided = np.hstack([-decided / 2, decided / 2])
+    return decided - decided.max(axis=1, keepdims=True)
+
+
+def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """Return squared distances (len(A), len(B))."""
+    found = A @ B.T
+    found *= -2
+    found += np.einsum("ij,ij->i", A, A)[:, None]
+    found += np.einsum("ij,ij->i", B, B)
+    np.maximum(found, 0, out=found)
+    if A is B:
+        np.fill_diagonal(found, 0)
+    return found
+
+
+def _rbf(distances: np.ndarray, gamma: float, out: np.ndarray) -> None:
+    np.multiply(distances, -gamma, out=out)
+    np.exp(out, out=out)
+
+
+def _kernel(A: np.ndarray, B: np.ndarray, gamma: float) -> np.ndarray:
+    found = _distances(A, B)
+    _rbf(found, gamma, found)
+    return found

@@ -1,0 +1,50 @@
+"""Replace the steps before the last one of a pipeline by what a part holds: scaling, principal components."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+
+from featx.methods.probes.fitters.fitter import Settings
+
+if TYPE_CHECKING:
+    from featx.methods.probes.training_rows import Part
+
+
+def last_inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the last step sees of the training rows (n, p) and of the held rows (m, p).
+
+    The first step is a scaler. A PCA among the others has at most `part.fewest` components; a step after it
+    handles each row by itself.
+    """
+    train, held = part.rows, part.held
+    for name, step in estimator.steps[1:-1]:
+        if name == "pca":
+            train, held = part.projected(min(step.n_components, part.fewest))
+        else:
+            alone = clone(step)
+            train = alone.fit_transform(train)
+            held = alone.transform(held) if len(held) else train[:0]
+    return train, held
+
+
+def fit_to_last(part: Part, estimator: Any, settings: Settings) -> tuple[Any, np.ndarray]:
+    """Return the pipeline with these settings, fitted up to the last step, and the rows that this one sees."""
+    model = clone(estimator).set_params(**settings)
+    model.steps[0] = (model.steps[0][0], part.scaler)
+    rows = part.rows
+    for i, (name, step) in enumerate(model.steps[1:-1], 1):
+        if name == "pca":
+            rows = part.projected(step.n_components)[0]
+            model.steps[i] = (name, part.pca(step.n_components))
+        else:
+            rows = step.fit_transform(rows)
+    return model, rows
+
+
+def last_settings(estimator: Any, candidate: Settings) -> dict[str, Any]:
+    """Return the settings of the last step of a candidate, those of the estimator where it names none."""
+    name, last = estimator.steps[-1]
+    return last.get_params() | {key.removeprefix(f"{name}__"): value for key, value in candidate.items()}

@@ -1,0 +1,139 @@
+"""Fit ridge classifiers and ridge regression in closed form: every penalty from one scatter matrix.
+
+With rows X (n, d) and targets Y (n, k), both centred by their weighted means, and W the diagonal matrix of
+the weights::
+
+    B = (X^T W X + a I)^-1 X^T W Y = X^T W^1/2 (W^1/2 X X^T W^1/2 + a I)^-1 W^1/2 Y
+
+of which the smaller system is solved. Each penalty takes one Cholesky factorisation; an eigendecomposition
+would take as long as some twenty of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
+from sklearn.base import clone
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_sample_weight
+
+from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
+from featx.methods.probes.training_rows import sum_of_products
+
+if TYPE_CHECKING:
+    from featx.methods.probes.training_rows import Part
+
+
+class RidgeFitter(Fitter):
+    """Fit a pipeline of a scaler and a ridge classifier or regression, of which the penalty and weights vary.
+
+    The fold's scatter matrix, or the kernel matrix of few rows, is shared with other probes.
+    """
+
+    def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
+        settings = [of_last_step(estimator, candidate) for candidate in candidates]
+        equations: dict[str | None, _NormalEquations] = {}
+        found = []
+        for chosen in settings:
+            weight = chosen.get("class_weight")
+            if weight not in equations:
+                equations[weight] = _NormalEquations(part, _targets(part), weight)
+            coef, intercept = equations[weight].solve(chosen["alpha"])
+            found.append(part.held @ coef.astype(part.held.dtype).T + intercept)
+        scores = np.stack(found)
+        if part.task == "numbers":
+            return scores[:, :, 0]
+        if scores.shape[2] == 1:
+            scores = np.concatenate([-scores / 2, scores / 2], axis=2)
+        return (scores - scores.max(axis=2, keepdims=True)).astype(np.float32)
+
+    def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
+        model = clone(estimator).set_params(**settings)
+        model.steps[0] = (model.steps[0][0], part.scaler)
+        ridge = model.steps[-1][1]
+        equations = _NormalEquations(part, _targets(part), getattr(ridge, "class_weight", None))
+        coef, intercept = equations.solve(ridge.alpha)
+        coef, intercept = coef.astype(part.rows.dtype), intercept.astype(part.rows.dtype)
+        # Scikit-learn drops the axis of a single target.
+        single = len(intercept) == 1
+        ridge.coef_ = coef[0] if single else coef
+        ridge.intercept_ = intercept
+        if part.task == "numbers":
+            ridge.intercept_ = intercept[0]
+        else:
+            ridge._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(part.y)
+            ridge.classes_ = ridge._label_binarizer.classes_
+        ridge.n_features_in_, ridge.n_iter_, ridge.solver_ = part.dim, None, "cholesky"
+        return model
+
+
+class _NormalEquations:
+    """The equations for the training rows of a part, to be solved for any penalty."""
+
+    def __init__(self, part: Part, targets: np.ndarray, class_weight: str | None):
+        self._part, rows = part, part.rows
+        self.weights = np.ones(len(rows))
+        if class_weight is not None:
+            self.weights = compute_sample_weight(class_weight, part.y)
+        self._weighted = class_weight is not None
+        shares = self.weights / self.weights.sum()
+        # Standardised rows have a mean of zero only if all weights are equal, and up to rounding errors.
+        self.mean = (shares.astype(rows.dtype) @ rows).astype(np.float64)
+        self.target_mean = shares @ targets
+        self.centred = targets - self.target_mean
+        self._dual = len(rows) < part.dim
+
+    def solve(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients (k, d) and intercepts (k,), float64, for one penalty."""
+        rows = self._part.rows
+        if self._dual:
+            roots = np.sqrt(self.weights)[:, None]
+            dual = roots * _solve(self._gram, alpha, roots * self.centred)
+            coef = (rows.T @ dual.astype(rows.dtype)).T - np.outer(dual.sum(axis=0), self.mean)
+        else:
+            coef = _solve(self._gram, alpha, self._moments).T
+        return coef, self.target_mean - coef @ self.mean
+
+    @cached_property
+    def _moments(self) -> np.ndarray:
+        """X^T W Y, (d, k). As Y is centred, X need not be."""
+        rows = self._part.rows
+        return (rows.T @ (self.weights[:, None] * self.centred).astype(rows.dtype)).astype(np.float64)
+
+    @cached_property
+    def _gram(self) -> np.ndarray:
+        """The matrix of the smaller system without the penalty, of centred rows."""
+        part, weights = self._part, self.weights
+        if not self._dual:
+            roots = np.sqrt(weights).astype(part.rows.dtype)[:, None]
+            scatter = sum_of_products(part.rows * roots) if self._weighted else part.scatter
+            return scatter - weights.sum() * np.outer(self.mean, self.mean)
+        along = part.kernel @ (weights / weights.sum())
+        length = along @ weights / weights.sum()
+        roots = np.sqrt(weights)
+        return (part.kernel - along[:, None] - along + length) * np.outer(roots, roots)
+
+
+def _targets(part: Part) -> np.ndarray:
+    """Return the targets (n, k): numbers, or -1 and 1 for each class, for two classes those of the second."""
+    if part.task == "numbers":
+        return np.asarray(part.y, np.float64)[:, None]
+    targets = np.where(part.codes[:, None] == np.arange(len(part.classes)), 1.0, -1.0)
+    return targets[:, 1:] if len(part.classes) == 2 else targets
+
+
+def _solve(gram: np.ndarray, alpha: float, right: np.ndarray) -> np.ndarray:
+    """Return (G + a I)^-1 R for a matrix G without negative eigenvalues."""
+    regular = gram.copy()
+    regular.flat[:: len(gram) + 1] += alpha
+    try:
+        factor = cho_factor(regular, lower=True, overwrite_a=True, check_finite=False)
+        return cho_solve(factor, right, check_finite=False)
+    except LinAlgError:
+        # A penalty far below the rounding errors of the products: negative eigenvalues count as zero.
+        values, vectors = eigh(gram, check_finite=False)
+        return vectors @ ((vectors.T @ right) / (np.maximum(values, 0) + alpha)[:, None])

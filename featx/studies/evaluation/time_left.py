@@ -1,0 +1,193 @@
+"""Say before and during a study how long its cells take, learned from the cells that have run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+from featx.progress import Status, describe_seconds
+from featx.studies.checkpoints import Checkpoints
+from featx.studies.evaluation.cells import Cell
+from featx.studies.evaluation.cost import Size, estimate_seconds
+from featx.terminal import tell
+
+#: A study that is said to take less is begun without a word.
+LONG = 10.0
+#: One cell runs its folds on several cores, with this share of the speed that they would have together.
+_SHARE = 0.7
+#: Cores that one cell can use: it has this many folds.
+_MOST_CORES = 5
+
+
+class StudyProgress:
+    """The progress of all cells of a study on standard error. A context manager, for several runs of cells.
+
+    On entry it says how many cells there are and about how long they take; then it shows the time left. After
+    Ctrl-C, what is kept in the checkpoints is the text of the `KeyboardInterrupt`.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        All cells of the study that are known before it begins.
+    checkpoints : Checkpoints
+        Finished cells are found there, and cost nothing.
+    more : sequence of Size
+        Cells that will be known later.
+    at_once : int, default=1
+        Cells that run at a time, each on one core; 1: one at a time, on all cores.
+    enabled : bool, default=True
+        Whether anything is shown.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        checkpoints: Checkpoints,
+        *,
+        more: Sequence[Size] = (),
+        at_once: int = 1,
+        enabled: bool = True,
+    ):
+        self._checkpoints = checkpoints
+        keyed = len(checkpoints) > 0
+        found = [keyed and cell.key in checkpoints for cell in cells]
+        self.total, self.found = len(cells) + len(more), sum(found)
+        self._missing = Counter(Size.of(c) for c, kept in zip(cells, found, strict=True) if not kept)
+        self._missing.update(more)
+        self._enabled = enabled and self._missing.total() > 0
+        self._pace = _Pace(at_once)
+        self._computed = 0
+        self._running: dict[int, tuple[Size, str, float]] = {}
+        self._latest = ""
+        self._lock = threading.Lock()
+        self._status = Status(self._describe, enabled=self._enabled)
+
+    def announce(self) -> str | None:
+        """Return the line that says how many cells there are and how long they take; None for short work."""
+        seconds: dict[str, float] = defaultdict(float)
+        for size, count in self._missing.items():
+            seconds[size.method] += count * (self._pace.expected(size) or 0.0)
+        total, todo = sum(seconds.values()), self._missing.total()
+        if total < LONG and not self.found:
+            return None
+        said = f"{self.total} cells"
+        if self.found:
+            said = f"{self.found} of {self.total} cells found in {self._folder()}; {todo} to go"
+        said += f", about {describe_seconds(total)}"
+        longest = max(seconds, key=seconds.__getitem__)
+        if len(seconds) > 1 and 2 * seconds[longest] > total >= LONG:
+            said += f", most of it {longest} ({describe_seconds(seconds[longest])})"
+        if any(size.fine_tuned for size in self._missing):
+            said += ", without fine-tuning"
+        return said
+
+    @contextmanager
+    def computing(self, cell: Cell) -> Iterator[None]:
+        """Compute a cell in the block: it is in the checkpoints when the block is left."""
+        size, me, began = Size.of(cell), threading.get_ident(), time.perf_counter()
+        with self._lock:
+            self._latest = cell.method.progress
+            self._running[me] = size, self._latest, began
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                del self._running[me]
+            raise
+        with self._lock:
+            del self._running[me]
+            self._computed += 1
+            if self._missing[size] > 0:
+                self._missing[size] -= 1
+            if self._enabled:
+                self._pace.learn(size, time.perf_counter() - began)
+
+    def __enter__(self) -> StudyProgress:
+        line = self.announce() if self._enabled else None
+        if line is not None:
+            tell(line)
+        self._status.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.__exit__(kind, error, trace)
+        if kind is KeyboardInterrupt and not str(error) and self._checkpoints.path is not None:
+            kept = self.found + self._computed
+            if kept:
+                raise KeyboardInterrupt(
+                    f"{kept} of {self.total} cells are kept in {self._folder()}; "
+                    "run the same command to go on"
+                ) from error
+
+    def _folder(self) -> str:
+        folder = self._checkpoints.folder
+        return "this run" if folder is None else folder
+
+    def _describe(self) -> tuple[float, str]:
+        """Return the share of the time that has passed, and a line with the time left."""
+        with self._lock:
+            now, left, unknown = time.perf_counter(), 0.0, False
+            for size, count in self._missing.items():
+                seconds = self._pace.expected(size)
+                if seconds is None:
+                    unknown = unknown or count > 0
+                else:
+                    left += count * seconds
+            for size, _, began in self._running.values():
+                left -= min(self._pace.expected(size) or 0.0, (now - began) / self._pace.at_once)
+            spent = self._pace.spent
+            text = f"{self._latest or 'cells'}: {self.found + self._computed} of {self.total} done"
+            if left > 0:
+                text += f", about {describe_seconds(left)} left"
+            if unknown:
+                text += ", without fine-tuning"
+            left = max(left, 0.0)
+            return (spent / (spent + left) if spent + left > 0 else 0.0), text
+
+
+class _Pace:
+    """Estimates of the seconds that cells add to a study, corrected by those that have run."""
+
+    def __init__(self, at_once: int):
+        from featx.machine import cores
+
+        self.at_once = at_once
+        self._cores = 1.0 if at_once > 1 else max(1.0, _SHARE * min(cores(), _MOST_CORES))
+        self.spent = 0.0  # by the cells that have run, in seconds of the study
+        self._measured: dict[str, float] = defaultdict(float)
+        self._estimated: dict[str, float] = defaultdict(float)
+        self._known: dict[Size, float] = {}
+
+    def expected(self, size: Size) -> float | None:
+        """Return the seconds that a cell adds to the study; None for fine-tuning before a cell of it ran."""
+        ratio = self._ratio(size.method)
+        if size.fine_tuned and size.method not in self._measured:
+            return None
+        return self._estimate(size) * ratio / self.at_once
+
+    def learn(self, size: Size, seconds: float) -> None:
+        """Note the seconds that a cell took."""
+        self._measured[size.method] += seconds
+        self._estimated[size.method] += self._estimate(size)
+        self.spent += seconds / self.at_once
+
+    def _estimate(self, size: Size) -> float:
+        if size not in self._known:
+            seconds = estimate_seconds(size)
+            # Fine-tuning takes a time for each image, which is learned from its first cell.
+            self._known[size] = size.n_train if seconds is None else max(seconds / self._cores, 1e-4)
+        return self._known[size]
+
+    def _ratio(self, method: str) -> float:
+        """Return measured seconds by estimated ones: of this method, or where it has not run, of all."""
+        if self._estimated.get(method):
+            return self._measured[method] / self._estimated[method]
+        names = [name for name in self._measured if not name.startswith("finetune-")]
+        estimated = sum(self._estimated[name] for name in names)
+        return sum(self._measured[name] for name in names) / estimated if estimated else 1.0

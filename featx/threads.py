@@ -1,0 +1,66 @@
+"""Limit the threads of numerical libraries: those of BLAS in the process, of OpenMP in the calling thread."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+R = TypeVar("R")
+
+_lock = threading.Lock()
+_known: tuple[int, ThreadpoolController] | None = None
+
+
+@contextmanager
+def limit_threads(limit: int | None) -> Iterator[None]:
+    """Let BLAS and OpenMP use at most `limit` threads in the block; None changes nothing.
+
+    OpenMP counts for each thread of Python on its own, so work that is handed to threads must be limited in
+    each of them.
+    """
+    if limit is None:
+        yield
+        return
+    with _controller().limit(limits=limit):
+        yield
+
+
+def _controller() -> ThreadpoolController:
+    """Return the controller of the loaded libraries.
+
+    Looking for them takes milliseconds, as long as a small fit, so it is done again only after an import:
+    nothing else loads a library.
+    """
+    global _known
+    from threadpoolctl import ThreadpoolController
+
+    with _lock:
+        if _known is None or _known[0] != len(sys.modules):
+            _known = len(sys.modules), ThreadpoolController()
+        return _known[1]
+
+
+def run_in_threads(work: Callable[..., R], calls: Sequence[tuple[Any, ...]], n_jobs: int) -> list[R]:
+    """Call `work` with each tuple of arguments in `n_jobs` threads of Python, each on one thread itself.
+
+    More threads of BLAS or OpenMP would compete for the same cores. Results are in the order of `calls`.
+    """
+    from joblib import Parallel, delayed
+
+    with limit_threads(1):
+        found: list[R] = Parallel(n_jobs=n_jobs, prefer="threads")(
+            delayed(_alone)(work, *args) for args in calls
+        )
+    return found
+
+
+def _alone(work: Callable[..., R], *args: Any) -> R:
+    # The limit of OpenMP in the thread that waits does not apply in this one.
+    with limit_threads(1):
+        return work(*args)

@@ -1,0 +1,92 @@
+"""Fit the coefficients of `featx.studies.evaluation.cost` to measured times, and print the table to paste.
+
+``python tests/benchmarks/bench_cost.py [--rows 100 300 1000 4000 16000] [--probes ...] [--at-most 60]`` times
+every probe on rows of overlapping classes for each number of rows, of features and of classes, in seconds of
+the processor, on one thread. A probe that took more than `--at-most` seconds is not timed on more rows.
+Coefficients are the non-negative ones with the least squared error of the logarithm. The last columns say how far
+the estimates are from the times: expect factors below 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from itertools import product
+
+import numpy as np
+from scipy.optimize import least_squares, nnls
+from sklearn.datasets import make_classification
+
+from featx.data.splits import Split
+from featx.methods.probes import probe_names, reference_names
+from featx.studies.evaluation import Cell, LabelledRows, probe_method
+from featx.studies.evaluation.cost import Size, _multiply, terms
+from featx.threads import limit_threads
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[100, 300, 1000, 4000, 16000])
+    parser.add_argument("--dims", type=int, nargs="+", default=[256, 1280])
+    parser.add_argument("--classes", type=int, nargs="+", default=[3, 30])
+    parser.add_argument("--probes", nargs="+")
+    parser.add_argument("--at-most", type=float, default=60.0)
+    options = parser.parse_args()
+    print("# fmt: off\nCOEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {")
+    for task in ("classes", "numbers"):
+        known = (*probe_names(task), *reference_names(task))
+        print(f'    "{task}": {{')
+        for name in [n for n in known if options.probes is None or n in options.probes]:
+            sizes, seconds = measure(name, task, options)
+            fit(name, sizes, seconds)
+        print("    },")
+    print("}\n# fmt: on")
+    with limit_threads(1):
+        print(f"REFERENCE_SECONDS = {min(_multiply() for _ in range(20)):.4f}")
+
+
+def measure(name: str, task: str, options: argparse.Namespace) -> tuple[list[Size], list[float]]:
+    """Time the cells of a probe."""
+    sizes, seconds = [], []
+    numbers = task == "numbers"
+    for dim, k in product(options.dims, [1] if numbers else options.classes):
+        for n in sorted(options.rows):
+            X, y = make_classification(
+                n + n // 4,
+                dim,
+                n_informative=min(dim, 40),
+                n_redundant=0,
+                n_classes=max(k, 2),
+                n_clusters_per_class=1,
+                class_sep=0.8,
+                random_state=0,
+            )
+            rows = LabelledRows(X.astype(np.float32), X[:, 0] if numbers else y, None if numbers else k)
+            split = Split(np.arange(n), np.arange(n, len(X)))
+            cell = Cell(probe_method(name, task=task), rows, split, 0, "values" if numbers else "answers")
+            with limit_threads(1):
+                began = time.process_time()
+                cell.run(n_jobs=1)
+            sizes.append(Size.of(cell))
+            seconds.append(time.process_time() - began)
+            print(f"  {name} {n} x {dim}, {k} classes: {seconds[-1]:.2f} s", file=sys.stderr, flush=True)
+            if seconds[-1] > options.at_most:
+                break
+    return sizes, seconds
+
+
+def fit(name: str, sizes: list[Size], seconds: list[float]) -> None:
+    """Print the coefficients of a probe, and the factors between estimates and times."""
+    measured = np.maximum(seconds, 1e-3)
+    table = np.array([terms(size) for size in sizes])
+    # Squares keep coefficients from being negative; factors of 2 and of 1/2 count alike.
+    start = np.sqrt(nnls(table / measured[:, None], np.ones(len(measured)))[0]) + 1e-3
+    found = least_squares(lambda a: np.log(table @ a**2 / measured), start).x ** 2
+    factor = table @ found / measured
+    shown = ", ".join(f"{x:.3g}" for x in found)
+    print(f'        "{name}": ({shown}),  # {factor.min():.2f} to {factor.max():.2f}', flush=True)
+
+
+if __name__ == "__main__":
+    main()
