@@ -1,4 +1,4 @@
-"""Show the progress of long work: a bar on a terminal or in a notebook, elsewhere a plain line now and then."""
+"""Show the progress of long work: a bar on a terminal or in a notebook, elsewhere a line now and then."""
 
 from __future__ import annotations
 

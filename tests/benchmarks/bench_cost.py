@@ -3,8 +3,8 @@
 ``python tests/benchmarks/bench_cost.py [--rows 100 300 1000 4000 16000] [--probes ...] [--at-most 60]`` times
 every probe on rows of overlapping classes for each number of rows, of features and of classes, in seconds of
 the processor, on one thread. A probe that took more than `--at-most` seconds is not timed on more rows.
-Coefficients are the non-negative ones with the least squared error of the logarithm. The last columns say how far
-the estimates are from the times: expect factors below 2.
+Coefficients are the non-negative ones with the least squared error of the logarithm. The comments say how far
+the estimates are from the times: expect factors from 0.5 to 2.
 """
 
 from __future__ import annotations

@@ -339,7 +339,10 @@ def compare_codes(part: str, path: Path, args, *more: str) -> None:
     for _ in range(args.rounds):
         for name, code in codes.items():
             rounds[name].append(run(part, path, code, args, *more, limit=args.limit))
-    for label in dict.fromkeys(label for found in rounds["new"] for label in found):
+    for name, found in rounds.items():
+        if not any(found):
+            print(f"{part} {' '.join(args.probes or ())} [{name}]: stopped after {args.limit:.0f} s")
+    for label in dict.fromkeys(label for all_rounds in rounds.values() for f in all_rounds for label in f):
         cpu = {}
         for name, found in rounds.items():
             times = [each[label] for each in found if "cpu" in each.get(label, {})]

@@ -28,6 +28,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -163,6 +164,11 @@ def _finish_pca(pca: PCA, numbers: dict[str, int]) -> None:
     pca.n_components = pca.n_components_ = numbers["o"]
 
 
+def _finish_nystroem(nystroem: Nystroem, numbers: dict[str, int]) -> None:
+    nystroem.n_components = nystroem._n_features_out = numbers["o"]
+    nystroem.component_indices_ = np.arange(numbers["o"])
+
+
 def _finish_ridge(ridge: RidgeClassifier, numbers: dict[str, int]) -> None:
     if numbers["s"] == 1:
         ridge.coef_ = ridge.coef_[0]
@@ -234,6 +240,14 @@ KINDS = (
         {"components_": Values("od"), "mean_": Values("d")},
         {"whiten": Choice((False,))},
         _finish_pca,
+        True,
+    ),
+    Kind(
+        "nystroem",
+        Nystroem,
+        {"components_": Values("od"), "normalization_": Values("oo")},
+        {"kernel": Choice(("rbf",)), "gamma": Number()},
+        _finish_nystroem,
         True,
     ),
     Kind("unit-length", Normalizer, {}, {"norm": Choice(("l2",))}, transforms=True),

@@ -25,9 +25,11 @@ from featx.methods.probes.arguments import (
 )
 from featx.methods.probes.definitions import define
 from featx.methods.probes.fitters import Fitter, SklearnFitter
-from featx.methods.probes.folds import MOST_FOLDS, Folds, fewest_rows
+from featx.methods.probes.folds import MOST_FOLDS, Folds, fewest_rows, two_folds
+from featx.methods.probes.large_sets import SAMPLE, fit_large, fits_in_blocks
 from featx.methods.probes.newton import sees_gpu
 from featx.methods.probes.probe import Probe, TaskName
+from featx.methods.probes.row_blocks import IN_MEMORY, RowBlocks, rows_of
 from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
 from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
@@ -38,6 +40,8 @@ from featx.threads import limit_threads
 #: With more rows, two folds are enough to fit the temperature, which is one number; the second, for probes
 #: that are slow to fit (`Probe.few_folds`).
 _FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW = 5000, 500
+# Rows of more bytes are predicted in blocks.
+_TOGETHER = 2**28
 # With smaller matrices one thread of BLAS or OpenMP is faster than several.
 _SMALL = 5_000_000
 
@@ -88,16 +92,22 @@ class FittedProbe:
 
     def predict(self, X) -> np.ndarray:
         """Predict the label, or the number (float64), of each row; ndarray of shape (n,)."""
-        rows = self._rows(X)
-        with limit_threads(_threads(rows, None)):
-            predicted = self.estimator.predict(rows)
+        predicted = self._in_blocks(self.estimator.predict, X)
         return predicted if self.task == "classes" else np.asarray(predicted, np.float64)
 
     def predict_proba(self, X) -> np.ndarray:
         """Predict probabilities, ndarray of shape (n, n_classes)."""
-        rows = self._rows(X)
-        with limit_threads(_threads(rows, None)):
-            return self.estimator.predict_proba(rows)
+        return self._in_blocks(self.estimator.predict_proba, X)
+
+    def _in_blocks(self, predict, X) -> np.ndarray:
+        """Predict rows in memory, or in blocks if there are many: each step of a pipeline copies its rows."""
+        if not isinstance(X, RowBlocks) and np.size(X) * 4 <= _TOGETHER:
+            rows = self._rows(X)
+            with limit_threads(_threads(rows, None)):
+                return predict(rows)
+        blocks = X if isinstance(X, RowBlocks) else RowBlocks(X)
+        with limit_threads(_threads(blocks, None)):
+            return np.concatenate([predict(self._rows(rows)) for _, rows in blocks.blocks()])
 
     def _rows(self, X) -> np.ndarray:
         rows = check_rows(X)
@@ -182,7 +192,7 @@ def fit_probe(
 
     For numbers, mean squared error decides; ties go to the simpler model.
     """
-    given, groups = check_rows(X), check_groups(groups, len(X))
+    given, groups = rows_of(X), check_groups(groups, len(X))
     labels = target_of(task, seed).check(y, len(given))
     rows = TrainingRows(given, labels, groups, task=task, seed=seed)
     return fit_to(
@@ -231,8 +241,22 @@ def fit_to(
             notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {len(rows)} training images")
             rows = rows.take(drawn)
         estimator, grid = probe.build(problem)
-        variant = probe.variant(problem) if probe.variant is not None else None
-        notes += [variant.note] if variant is not None else []
+    if isinstance(rows.X, RowBlocks) and not own and (probe.choose or not fits_in_blocks(estimator)):
+        drawn = target.sample(rows.y, SAMPLE)
+        notes.append(
+            f"fitted on a {target.sample_name} of {len(drawn)} of {len(rows)} training images: {probe.name} "
+            "needs all rows in memory"
+        )
+        if validation is not None:
+            validation = np.flatnonzero(np.isin(drawn, validation))
+        rows = rows.take(drawn)
+        problem = target.problem(rows.y, len(rows), rows.X.shape[1])
+        estimator, grid = probe.build(problem)
+    elif isinstance(rows.X, RowBlocks) and own:
+        # What an estimator of the user can do is not known; the user has decided on all rows.
+        rows = rows.take(np.arange(len(rows)))
+    variant = probe.variant(problem) if not own and probe.variant is not None else None
+    notes += [variant.note] if variant is not None else []
     candidates = expand(grid or {})
 
     with warnings.catch_warnings(record=True) as caught:
@@ -241,10 +265,14 @@ def fit_to(
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
         few = len(rows) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
         judged = len(candidates) > 1 or (not own and probe.kind == "probe")
-        folds = rows.folds if probe.calibrated or judged else []
+        # A large set folds by itself.
+        folds = rows.folds if (probe.calibrated or judged) and not isinstance(rows.X, RowBlocks) else []
         out_of_bag = probe.out_of_bag and rows.groups is None and estimator.steps[-1][1].oob_score
         best, score, start_at, held_out = dict(candidates[0]), None, None, None
-        if probe.choose is not None:
+        if isinstance(rows.X, RowBlocks):
+            with _limited(rows.X, jobs):
+                model, best, score = fit_large(probe, estimator, candidates, rows, target, jobs, notes)
+        elif probe.choose is not None:
             with limit_threads(_threads(rows.X, jobs)):
                 best, score, start_at = probe.choose(
                     rows.X, rows.y, rows.groups, validation, seed, metric, notes
@@ -260,14 +288,16 @@ def fit_to(
             notes.append(target.no_choice)
         unfitted = clone(estimator).set_params(**best)
         shown = {**best, **{key: unfitted.get_params()[key] for key in probe.shown}}
-        if start_at is not None:
+        if isinstance(rows.X, RowBlocks):
+            pass  # fitted already
+        elif start_at is not None:
             model = _fit_from(clone(unfitted), rows.X, rows.y, jobs, *start_at)
         else:
             with _limited(rows.X, jobs):
                 model = probe.fitter.fit(rows.whole, estimator, best)
         if folds and out_of_bag:
             score, held_out = _score_out_of_bag(target, model, rows.y)
-        if probe.calibrated:
+        if probe.calibrated and not isinstance(rows.X, RowBlocks):
             if not folds:
                 notes.append(
                     "probabilities are too sure: no training image could be held out to calibrate them"
@@ -320,6 +350,8 @@ def definition_of(
             "of a protocol": "top1",
             "folds": MOST_FOLDS,
             "rows": SELECTION_ROWS,
+            "in blocks from": IN_MEMORY,
+            "else a sample of": SAMPLE,
             "two folds for the temperature from": [_FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW],
             "temperature": ["log scores by kind", LEAST_SHARE, "one observation added"],
         },
@@ -360,20 +392,8 @@ def _score_out_of_bag(target, model, y):
     return score, (np.arange(len(y)), log_probabilities(p))
 
 
-def two_folds(folds: Folds, labels) -> Folds:
-    """Merge the folds into two, unless one of the two would lack a class."""
-    first, second = (
-        np.sort(np.concatenate([held for _, held in part]))
-        for part in (folds[: len(folds) // 2], folds[len(folds) // 2 :])
-    )
-    n_classes = len(np.unique(labels))
-    if min(len(np.unique(labels[half])) for half in (first, second)) < n_classes:
-        return folds
-    return [(second, first), (first, second)]
-
-
 @contextmanager
-def _limited(rows: np.ndarray, jobs: int) -> Iterator[None]:
+def _limited(rows: np.ndarray | RowBlocks, jobs: int) -> Iterator[None]:
     """Fit with a suitable number of threads."""
     with limit_threads(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
         yield
@@ -386,7 +406,7 @@ def _fit_from(model, rows, labels, jobs, coef, intercept):
         return model.set_params(warm_start=True).fit(rows, labels).set_params(warm_start=False)
 
 
-def _threads(rows: np.ndarray, jobs: int | None) -> int | None:
+def _threads(rows: np.ndarray | RowBlocks, jobs: int | None) -> int | None:
     return 1 if rows.size < _SMALL else jobs
 
 

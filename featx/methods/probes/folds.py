@@ -35,6 +35,18 @@ def make_folds(y: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
     return []
 
 
+def two_folds(folds: Folds, labels) -> Folds:
+    """Merge the folds into two, unless one of the two would lack a class."""
+    first, second = (
+        np.sort(np.concatenate([held for _, held in part]))
+        for part in (folds[: len(folds) // 2], folds[len(folds) // 2 :])
+    )
+    n_classes = len(np.unique(labels))
+    if min(len(np.unique(labels[half])) for half in (first, second)) < n_classes:
+        return folds
+    return [(second, first), (first, second)]
+
+
 def balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
     """Return the mean recall of the classes in `y`."""
     _, codes = np.unique(y, return_inverse=True)

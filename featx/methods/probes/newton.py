@@ -104,7 +104,18 @@ class NewtonPath:
         if n < p:
             self._basis, R = np.linalg.qr(X.T)
             X = np.ascontiguousarray(R.T)
-        self._rows = _rows(X, codes, s, len(self.classes), device)
+        self._begin(_rows(X, codes, s, len(self.classes), device), fit_intercept)
+
+    @classmethod
+    def on_rows(cls, rows: NumpyRows, classes: np.ndarray) -> NewtonPath:
+        """Solve on rows that are ready: features of about one scale, with means near zero."""
+        path = cls.__new__(cls)
+        path.classes, path._shift, path._basis = classes, np.zeros(rows.X.shape[1]), None
+        path._begin(rows, True)
+        return path
+
+    def _begin(self, rows: NumpyRows | TorchRows, fit_intercept: bool) -> None:
+        self._rows = rows
         self._intercept = fit_intercept
         self._blocks: np.ndarray | None = None
         self._since, self._at, self._sampled = 0, 0.0, 0

@@ -108,6 +108,16 @@ class TemperatureClassifier(ClassifierMixin, BaseEstimator):
         self.temperature_ = 1 / fit_sharpness(scores, codes[rows])
         return self
 
+    def fit_scores(self, fitted, codes: np.ndarray, scores: np.ndarray):
+        """Fit the temperature alone, to log scores (m, n_classes) of held-out rows with classes `codes` (m,).
+
+        `fitted` is `estimator`, fitted already.
+        """
+        self.classes_, self.n_features_in_ = fitted.classes_, fitted.n_features_in_
+        self.scores_, self.estimator_ = score_kind(fitted), fitted
+        self.temperature_ = 1 / fit_sharpness(scores, codes)
+        return self
+
     def predict_proba(self, X) -> np.ndarray:
         """Predict probabilities, ndarray of shape (n, n_classes)."""
         return softmax(self._log_scores(X) / self.temperature_, axis=1)

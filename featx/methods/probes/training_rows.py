@@ -13,21 +13,24 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from featx.methods.probes.fold_moments import FoldMoments, mean_and_variance, sum_of_products
 from featx.methods.probes.folds import Folds, fewest_rows
 from featx.methods.probes.targets import target_of
+
+if TYPE_CHECKING:
+    from featx.methods.probes.block_moments import BlockMoments
 
 #: Settings are selected on a sample of this size if there are more rows.
 SELECTION_ROWS = 4000
 #: Most principal components that any probe of the catalogue asks for.
 MOST_COMPONENTS = 256
-# Rows whose products are summed in single precision.
-_BLOCK = 8192
 
 
 class TrainingRows:
@@ -35,7 +38,7 @@ class TrainingRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float32 or float64
+    X : ndarray or RowBlocks of shape (n, d), float32 or float64
         Finite rows, not copied.
     y : ndarray of shape (n,)
         Labels, or numbers.
@@ -78,6 +81,13 @@ class TrainingRows:
         # If the sample leaves a class with one group it cannot be folded, and all rows are used.
         return found if found.folds else self
 
+    @cached_property
+    def moments(self) -> BlockMoments:
+        """Sums over the rows of a large set (`X` is a `RowBlocks`), for all rows and all but one fold."""
+        from featx.methods.probes.block_moments import BlockMoments
+
+        return BlockMoments(self)
+
     def take(self, rows: np.ndarray) -> TrainingRows:
         """Return some of the rows, by position."""
         groups = None if self.groups is None else self.groups[rows]
@@ -95,6 +105,12 @@ class TrainingRows:
         """Return the part of each fold; all have as many components at most as the smallest has rows."""
         fewest = fewest_rows(folds)
         found = [self.part(train, held) for train, held in folds]
+        whole, each = len(self), [held for _, held in folds]
+        covered = len(np.unique(np.concatenate(each))) == sum(map(len, each)) == whole
+        if covered and all(len(train) + len(held) == whole for train, held in folds):
+            moments = FoldMoments(self.X, each)
+            for i, part in enumerate(found):
+                part.moments = part.moments or (moments, i)
         for part in found:
             part.fewest = min(part.fewest, fewest)
         return found
@@ -131,6 +147,8 @@ class Part:
         self.y, self.codes, self.classes = source.y[train], source.codes[train], source.classes
         self.seed, self.task = source.seed, source.task
         self.fewest = len(train)
+        # Sums over folds, and the fold of the held rows, where all rows are in the folds.
+        self.moments: tuple[FoldMoments, int] | None = None
         self._projections: tuple[np.ndarray, np.ndarray] | None = None
         # Probes run in threads; several may ask for the same part.
         self._lock = threading.RLock()
@@ -159,7 +177,19 @@ class Part:
 
     @cached_property
     def _scaler(self) -> StandardScaler:
-        return StandardScaler().fit(self.raw)
+        if self.moments is not None:
+            moments, fold = self.moments
+            mean, variance = moments.mean_and_variance(fold)
+        else:
+            mean, variance = mean_and_variance(self.raw)
+        n, d = len(self.train), self.dim
+        scaler = StandardScaler()
+        scaler.mean_, scaler.var_, scaler.n_samples_seen_, scaler.n_features_in_ = mean, variance, n, d
+        # Features that vary by rounding errors only are not scaled, as in scikit-learn.
+        eps = np.finfo(np.float64).eps
+        constant = variance <= n * eps * variance + (n * mean * eps) ** 2
+        scaler.scale_ = np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
+        return scaler
 
     @property
     def rows(self) -> np.ndarray:
@@ -169,7 +199,7 @@ class Part:
 
     @cached_property
     def _rows(self) -> np.ndarray:
-        return self.scaler.transform(self.raw)
+        return self._standardise(self.raw)
 
     @property
     def held(self) -> np.ndarray:
@@ -179,7 +209,14 @@ class Part:
 
     @cached_property
     def _held(self) -> np.ndarray:
-        return self.scaler.transform(self.raw_held) if len(self.held_out) else self.rows[:0]
+        return self._standardise(self.raw_held)
+
+    def _standardise(self, raw: np.ndarray) -> np.ndarray:
+        # Rows taken from others are a copy already.
+        copied = None if raw is self.source.X else raw
+        rows = np.subtract(raw, self.scaler.mean_.astype(raw.dtype), out=copied)
+        rows /= self.scaler.scale_.astype(raw.dtype)
+        return rows
 
     @property
     def scatter(self) -> np.ndarray:
@@ -189,7 +226,10 @@ class Part:
 
     @cached_property
     def _scatter(self) -> np.ndarray:
-        return sum_of_products(self.rows)
+        if self.moments is None:
+            return sum_of_products(self.rows)
+        moments, fold = self.moments
+        return moments.scatter(fold, self.rows, self.scaler.mean_, self.scaler.scale_)
 
     @property
     def kernel(self) -> np.ndarray:
@@ -220,7 +260,7 @@ class Part:
         """Return a fitted PCA with `k` components of the standardised training rows."""
         axes, variances = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))
         n = len(self.train)
-        total = float(np.square(self.rows, dtype=np.float64).sum()) / max(n - 1, 1)
+        total = float((self.scaler.var_ / self.scaler.scale_**2).sum()) * n / max(n - 1, 1)
         found = PCA(n_components=k, random_state=self.seed)
         found.components_, found.explained_variance_ = axes[:k], variances[:k]
         found.explained_variance_ratio_ = variances[:k] / total if total else np.zeros(k)
@@ -243,24 +283,22 @@ class Part:
     def _decompose(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         n, d, dtype = len(self.train), self.dim, self.rows.dtype
         if n < d:
-            values, U = eigh(self.kernel, subset_by_index=[n - k, n - 1])
+            values, U = eigh(self.kernel, subset_by_index=[n - k, n - 1], check_finite=False)
             values, U = values[::-1], U[:, ::-1]
             axes = (self.rows.T @ U.astype(dtype)).T
             lengths = np.linalg.norm(axes, axis=1, keepdims=True)
             axes = np.divide(axes, lengths, out=np.zeros_like(axes), where=lengths > 1e-6 * lengths.max())
         else:
-            values, V = eigh(self.scatter, subset_by_index=[d - k, d - 1])
-            values, axes = values[::-1], V[:, ::-1].T.astype(dtype)
+            # Single precision takes half the time. It finds the leading axes of float32 rows to 1e-6, the
+            # precision of the rows; solvers that ask for all axes get them in double precision.
+            single = dtype == np.float32 and k <= MOST_COMPONENTS
+            values, V = eigh(
+                self.scatter.astype(np.float32) if single else self.scatter,
+                subset_by_index=[d - k, d - 1],
+                check_finite=False,
+            )
+            values, axes = values[::-1].astype(np.float64), V[:, ::-1].T.astype(dtype)
         # The sign of an axis is arbitrary; scikit-learn makes its largest entry positive.
         largest = np.abs(axes).argmax(axis=1)
         axes = axes * np.where(axes[np.arange(len(axes)), largest] < 0, -1, 1).astype(dtype)[:, None]
         return np.ascontiguousarray(axes), np.maximum(values, 0) / max(n - 1, 1)
-
-
-def sum_of_products(rows: np.ndarray) -> np.ndarray:
-    """Return X^T X, (d, d) float64; float32 rows are multiplied in single precision, in blocks."""
-    total = np.zeros((rows.shape[1], rows.shape[1]))
-    for at in range(0, len(rows), _BLOCK):
-        block = rows[at : at + _BLOCK]
-        total += block.T @ block
-    return total

@@ -250,6 +250,8 @@ def learning_curve(
 
 def _modes(baseline: str | Sequence[str] | None) -> list[str]:
     asked = modes_in(baseline)
+    if not asked:
+        return []
     from featx.methods.finetune import MODES
 
     for mode in asked:

@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,7 +68,8 @@ class LabelledRows:
 
         A thread keeps the latest splits only, and nothing when it ends.
         """
-        from featx.methods.probes.arguments import check_groups, check_rows
+        from featx.methods.probes.arguments import check_groups
+        from featx.methods.probes.row_blocks import rows_of
         from featx.methods.probes.training_rows import TrainingRows
 
         key = (hashlib.blake2b(train.tobytes(), digest_size=16).digest(), seed)
@@ -76,7 +77,7 @@ class LabelledRows:
         found = latest.pop(key, None)
         if found is None:
             groups = check_groups(self.groups_of(train), len(train))
-            rows = check_rows(self.x[train])
+            rows = rows_of(self.x, train)
             found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed)
         latest[key] = found
         while len(latest) > _SPLITS_SHARED:
@@ -195,6 +196,7 @@ class Cell:
         return held_out_probabilities(fit.model, rows.x[train], rows.y[train], groups=groups, seed=self.seed)
 
 
+@cache
 def _version(package: str) -> str | None:
     """Return the version of a package; None for what is not installed as one, such as a user's own module."""
     try:

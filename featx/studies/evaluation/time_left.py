@@ -70,7 +70,8 @@ class StudyProgress:
         """Return the line that says how many cells there are and how long they take; None for short work."""
         seconds: dict[str, float] = defaultdict(float)
         for size, count in self._missing.items():
-            seconds[size.method] += count * (self._pace.expected(size) or 0.0)
+            if not size.fine_tuned:
+                seconds[size.method] += count * (self._pace.expected(size) or 0.0)
         total, todo = sum(seconds.values()), self._missing.total()
         if total < LONG and not self.found:
             return None
@@ -78,7 +79,7 @@ class StudyProgress:
         if self.found:
             said = f"{self.found} of {self.total} cells found in {self._folder()}; {todo} to go"
         said += f", about {describe_seconds(total)}"
-        longest = max(seconds, key=seconds.__getitem__)
+        longest = max(seconds, key=seconds.__getitem__, default="")
         if len(seconds) > 1 and 2 * seconds[longest] > total >= LONG:
             said += f", most of it {longest} ({describe_seconds(seconds[longest])})"
         if any(size.fine_tuned for size in self._missing):
@@ -141,6 +142,8 @@ class StudyProgress:
                     left += count * seconds
             for size, _, began in self._running.values():
                 left -= min(self._pace.expected(size) or 0.0, (now - began) / self._pace.at_once)
+            if not self._running and not self._missing.total():
+                return 1.0, f"all {self.total} cells are done; scoring and checking"
             spent = self._pace.spent
             text = f"{self._latest or 'cells'}: {self.found + self._computed} of {self.total} done"
             if left > 0:

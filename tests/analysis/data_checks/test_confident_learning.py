@@ -114,9 +114,8 @@ def by_scikit_learn(X, y, train, test):
     found = np.zeros((len(X), y.max() + 1))
     folds = make_folds(y[train], None, 0)
     for learnt, held in folds:
-        model = make_pipeline(
-            StandardScaler(), PCA(12, svd_solver="full"), LogisticRegression(C=1 / X.shape[1])
-        )
+        logistic = LogisticRegression(C=1 / X.shape[1])
+        model = make_pipeline(StandardScaler(), PCA(12, svd_solver="full"), logistic)
         model.fit(X[train[learnt]], y[train[learnt]])
         found[train[held]] = model.predict_proba(X[train[held]])
         found[test] += model.predict_proba(X[test]) / len(folds)

@@ -166,7 +166,7 @@ def test_a_large_grouped_set_keeps_its_groups_in_the_sample(monkeypatch):
     assert fitted.cv_score is not None
 
 
-def test_the_rbf_svm_of_a_very_large_set_is_fitted_on_a_stratified_sample(monkeypatch):
+def test_a_probe_with_a_limit_of_rows_is_fitted_on_a_stratified_sample(monkeypatch):
     small = fitting.get_probe("rbf-svm")
     monkeypatch.setattr(
         fitting, "get_probe", lambda name, task: type(small)(**{**vars(small), "max_rows": 50})

@@ -5,7 +5,6 @@ Squared distances of standardised rows are about 2 dim, so gamma is a multiple o
 
 from __future__ import annotations
 
-import numpy as np
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.kernel_approximation import Nystroem
 from sklearn.multiclass import OneVsRestClassifier
@@ -13,10 +12,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC
 
 from featx.methods.probes.catalogue import components, divided, row_length, scaled
-from featx.methods.probes.fitters.kernels import KernelFitter
+from featx.methods.probes.fitters.kernels import KernelFitter, count_landmarks
 from featx.methods.probes.probe import Probe, Problem, Variant
 
-#: With more rows the kernel of all pairs is approximated: it would take n^2 values, and libsvm n^2 to n^3 steps.
+#: With more rows the kernel of all pairs is approximated: it takes n^2 values, and libsvm n^2 to n^3 steps.
 EXACT_ROWS = 5_000
 
 
@@ -31,22 +30,12 @@ def _rbf_svm(problem: Problem):
     return scaled(components(problem, 128), step, ("svm", svm)), {**grid, **problem.weights("svm__estimator")}
 
 
-def count_landmarks(n_train: int) -> int:
-    """Return the number of landmarks: 2 sqrt(n) log(n), at least 1,000 and at most 2,000.
-
-    About sqrt(n) log(n) landmarks keep the error of kernel ridge regression (Rudi, Camoriano and Rosasco,
-    "Less is more: Nystroem computational regularization", NIPS 2015, theorem 1). The constant is not known,
-    and time grows with their square.
-    """
-    return int(min(2000, max(1000, 2 * n_train**0.5 * np.log(n_train))))
-
-
 def _nystroem_svm(problem: Problem, gammas: list[float]):
     step, lengths = row_length(problem)
     seed = problem.seed
     landmarks = Nystroem(gamma=gammas[0], n_components=count_landmarks(problem.n_train), random_state=seed)
-    svm = LinearSVC(C=10.0, dual=False, random_state=seed)
-    grid = {**lengths, "svm__C": [1.0, 10.0], "nystroem__gamma": gammas}
+    svm = LinearSVC(C=1.0, dual=False, random_state=seed)
+    grid = {**lengths, "svm__C": [0.1, 1.0, 10.0], "nystroem__gamma": gammas}
     model = scaled(components(problem, 128), step, ("nystroem", landmarks), ("svm", svm))
     return model, {**grid, **problem.weights("svm")}
 

@@ -144,11 +144,14 @@ class Prototypes(LinearClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise InputError(f"prototypes need 2 classes or more, got 1 class ({self.classes_[0]})")
         share = np.eye(len(self.classes_))[codes]
-        means = (share / share.sum(axis=0)).T @ X.astype(np.float64)
+        return self.take_means((share / share.sum(axis=0)).T @ X.astype(np.float64), X.dtype)
+
+    def take_means(self, means, dtype):
+        """Fit to the means (n_classes, d) of the rows of each class; `classes_` is set already."""
         coef, intercept = 2 * means, -(means**2).sum(axis=1)
         if len(means) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-        self.coef_, self.intercept_ = coef.astype(X.dtype), intercept.astype(X.dtype)
+        self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
         return self
 
 

@@ -2,7 +2,10 @@
 
 ===========  ===========================================================
 `fitter`     what a fitter does; any estimator, by scikit-learn itself
+`gaussian`   discriminant analysis, naive Bayes
 `linear`     logistic regression
+`neighbours` nearest neighbours
+`pipelines`  steps before the last one
 `ridge`      ridge classifiers, ridge regression
 ===========  ===========================================================
 """

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import LinAlgError, lstsq, solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, lstsq
 from sklearn.naive_bayes import GaussianNB
 
-from featx.methods.probes.fitters.fitter import Fitter, Settings
-from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs, last_settings
+from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
+from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -33,7 +33,7 @@ class GaussianFitter(Fitter):
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         rows, held = last_inputs(part, estimator)
         held = held.astype(np.float64)
-        settings = [last_settings(estimator, candidate) for candidate in candidates]
+        settings = [of_last_step(estimator, candidate) for candidate in candidates]
         found = np.empty((len(candidates), len(held), len(part.classes)), np.float32)
         if isinstance(estimator.steps[-1][1], GaussianNB):
             likelihoods: dict[float, np.ndarray] = {}
@@ -140,11 +140,7 @@ class Discriminant:
         """Return coefficients (n_classes, p) and intercepts (n_classes,), float64."""
         means, prior = self.moments.means, self.moments.priors(priors)
         covariance = self.covariance(shrinkage, prior)
-        try:
-            coef = solve(covariance, means.T, assume_a="pos").T
-        except LinAlgError:
-            # The rows of every class are equal, or there is no shrinkage: the solution of least norm.
-            coef = lstsq(covariance, means.T)[0].T
+        coef = _solve(covariance, means.T).T
         return coef, np.log(prior) - np.einsum("ij,ij->i", means, coef) / 2
 
     def _weighted(self, weights: np.ndarray) -> np.ndarray:
@@ -160,7 +156,7 @@ class Discriminant:
         counts, variances = self.moments.counts, self.moments.variances
         p = variances.shape[1]
         # A feature that is constant within a class stays 0.
-        constant = variances <= 10 * np.finfo(np.float32).eps ** 2
+        constant = variances <= (counts[:, None] * self.moments.means * np.finfo(np.float64).eps) ** 2
         inverse = np.where(constant, 0, 1 / np.sqrt(np.where(constant, 1, variances)))
         means = (~constant).mean(axis=1)  # of the scaled variances, 0 or 1
         shares = np.zeros(len(counts))
@@ -172,10 +168,22 @@ class Discriminant:
             squares = np.einsum("ij,ij->i", scaled, scaled)
             norm = np.vdot(product, product) / n**2
             beta = (np.vdot(squares, squares) / n - norm) / (p * n)
-            delta = (norm - 2 * means[c] * means[c] * p + p * means[c] ** 2) / p
+            delta = norm / p - means[c] ** 2
             if p > 1 and (beta := min(beta, delta)) != 0:
                 shares[c] = beta / delta
         return shares, means[:, None] * np.where(constant, 1, variances)
+
+
+def _solve(covariance: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve for a positive semidefinite matrix; return the solution of least norm if it is singular."""
+    try:
+        factor, lower = cho_factor(covariance, check_finite=False)
+        pivots = np.abs(np.diag(factor))
+        if pivots.min() ** 2 > len(pivots) * np.finfo(np.float64).eps * pivots.max() ** 2:
+            return cho_solve((factor, lower), right, check_finite=False)
+    except LinAlgError:
+        pass
+    return lstsq(covariance, right)[0]
 
 
 def _log_likelihood(

@@ -43,6 +43,16 @@ _RANK = 1e-6
 _BLOCK = 4096
 
 
+def count_landmarks(n_train: int) -> int:
+    """Return the number of landmarks: 2 sqrt(n) log(n), from 1,000 to 2,000, and no more than rows.
+
+    About sqrt(n) log(n) landmarks keep the error of kernel ridge regression (Rudi, Camoriano and Rosasco,
+    "Less is more: Nystroem computational regularization", NIPS 2015, theorem 1). The constant is not known,
+    and time grows with their square.
+    """
+    return int(min(n_train, 2000, max(1000, 2 * n_train**0.5 * np.log(n_train))))
+
+
 class KernelFitter(Fitter):
     """Fit a machine with an RBF kernel, exact or of a Nystroem map, as the pipeline says."""
 
@@ -54,7 +64,7 @@ class KernelFitter(Fitter):
 
 
 class ExactFitter(Fitter):
-    """Fit pipelines that end in one SVC against the rest for each class, or in an SVR of standardised targets.
+    """Fit pipelines that end in one SVC against the rest for each class, or in an SVR.
 
     C, gamma, class weights and the length of the rows may vary.
     """
@@ -62,7 +72,7 @@ class ExactFitter(Fitter):
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         found: list[np.ndarray] = [np.empty(0)] * len(candidates)
         models = [_with_settings(part, estimator, candidate) for candidate in candidates]
-        for length, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
+        for _, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
             rows, held = _inputs(part, models[same_length[0]])
             rows, held = rows.astype(np.float64), held.astype(np.float64)
             near, far = _distances(rows, rows), _distances(held, rows)
@@ -98,7 +108,8 @@ class ExactFitter(Fitter):
 class NystroemFitter(Fitter):
     """Fit pipelines of `Nystroem` and `LinearSVC`.
 
-    C, gamma, class weights and the length of the rows may vary. Features of a gamma are computed once, and
+    C, gamma, class weights and the length of the rows may vary. A part has no more landmarks than its number
+    of rows asks for (`count_landmarks`). Features of a gamma are computed once, and
     the machines are solved from strong to weak penalty, all classes together (`newton_folds`).
     """
 
@@ -140,9 +151,9 @@ class _Landmarks:
 
     def __init__(self, nystroem: Nystroem, rows: np.ndarray):
         drawn = check_random_state(nystroem.random_state).permutation(len(rows))
-        self.drawn = drawn[: min(nystroem.n_components, len(rows))]
+        self.drawn = drawn[: min(nystroem.n_components, count_landmarks(len(rows)))]
         self.rows, self.gamma = rows[self.drawn], nystroem.gamma
-        values, vectors = eigh(_kernel(self.rows, self.rows, self.gamma).astype(np.float64))
+        values, vectors = eigh(_kernel(self.rows, self.rows, self.gamma), driver="evd")
         kept = values > _RANK * values[-1]
         self.values, self.basis = values[kept], vectors[:, kept]
 
@@ -163,15 +174,12 @@ class _Landmarks:
 
 
 def _squared_hinge(features: np.ndarray, part: Part, svm: LinearSVC) -> FoldNewton:
-    """Return the solver of `LinearSVC`, which gives the weights of a class to its own rows only."""
-    k, weights = len(part.classes), np.ones((1, 1, len(features)))
+    """Return the solver of `LinearSVC`."""
+    weights = np.ones(len(features))
     if svm.class_weight is not None:
-        of_rows = compute_class_weight(svm.class_weight, classes=part.classes, y=part.y)[part.codes]
-        own = part.codes == np.arange(k)[:, None]
-        weights = (of_rows if k == 2 else np.where(own, of_rows, 1.0))[None]
-        weights = weights[:, None] if k == 2 else weights
-    stacked = StackedRows(features[None])
-    return FoldNewton(stacked, SquaredHinge(part.codes[None], weights, k), penalised=True)
+        weights = compute_class_weight(svm.class_weight, classes=part.classes, y=part.y)[part.codes]
+    loss = SquaredHinge(part.codes[None], weights[None], len(part.classes))
+    return FoldNewton(StackedRows(features[None]), loss, penalised=True)
 
 
 def _of(estimator: Pipeline) -> Fitter:

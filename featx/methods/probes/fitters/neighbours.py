@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.methods.probes.fitters.fitter import Fitter, Settings
-from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs, last_settings
+from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
+from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 from featx.methods.probes.temperature import log_probabilities
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class NeighboursFitter(Fitter):
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         rows, held = last_inputs(part, estimator)
-        ks = [last_settings(estimator, candidate)["n_neighbors"] for candidate in candidates]
+        ks = [of_last_step(estimator, candidate)["n_neighbors"] for candidate in candidates]
         near, distances = find_neighbours(rows, held, max(ks))
         weights = weigh(distances)
         if part.task == "numbers":

@@ -31,7 +31,7 @@ def last_inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_to_last(part: Part, estimator: Any, settings: Settings) -> tuple[Any, np.ndarray]:
-    """Return the pipeline with these settings, fitted up to the last step, and the rows that this one sees."""
+    """Return the pipeline with these settings, fitted up to its last step, and the rows for that step."""
     model = clone(estimator).set_params(**settings)
     model.steps[0] = (model.steps[0][0], part.scaler)
     rows = part.rows
@@ -42,9 +42,3 @@ def fit_to_last(part: Part, estimator: Any, settings: Settings) -> tuple[Any, np
         else:
             rows = step.fit_transform(rows)
     return model, rows
-
-
-def last_settings(estimator: Any, candidate: Settings) -> dict[str, Any]:
-    """Return the settings of the last step of a candidate, those of the estimator where it names none."""
-    name, last = estimator.steps[-1]
-    return last.get_params() | {key.removeprefix(f"{name}__"): value for key, value in candidate.items()}

@@ -22,10 +22,13 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
-from featx.methods.probes.training_rows import sum_of_products
+from featx.methods.probes.fold_moments import sum_of_products
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
+
+# Rows whose means are below this count as centred: the scatter changes by 1e-10 of its diagonal at most.
+_CENTRED = 1e-5
 
 
 class RidgeFitter(Fitter):
@@ -42,7 +45,8 @@ class RidgeFitter(Fitter):
             weight = chosen.get("class_weight")
             if weight not in equations:
                 equations[weight] = _NormalEquations(part, _targets(part), weight)
-            coef, intercept = equations[weight].solve(chosen["alpha"])
+            # Single precision, as in scikit-learn, is enough to compare penalties.
+            coef, intercept = equations[weight].solve(chosen["alpha"], part.rows.dtype)
             found.append(part.held @ coef.astype(part.held.dtype).T + intercept)
         scores = np.stack(found)
         if part.task == "numbers":
@@ -87,15 +91,15 @@ class _NormalEquations:
         self.centred = targets - self.target_mean
         self._dual = len(rows) < part.dim
 
-    def solve(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients (k, d) and intercepts (k,), float64, for one penalty."""
+    def solve(self, alpha: float, dtype: Any = np.float64) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients (k, d) and intercepts (k,) for one penalty; the system is solved in `dtype`."""
         rows = self._part.rows
         if self._dual:
             roots = np.sqrt(self.weights)[:, None]
-            dual = roots * _solve(self._gram, alpha, roots * self.centred)
+            dual = roots * _solve(self._gram, alpha, roots * self.centred, dtype)
             coef = (rows.T @ dual.astype(rows.dtype)).T - np.outer(dual.sum(axis=0), self.mean)
         else:
-            coef = _solve(self._gram, alpha, self._moments).T
+            coef = _solve(self._gram, alpha, self._moments, dtype).T
         return coef, self.target_mean - coef @ self.mean
 
     @cached_property
@@ -111,7 +115,9 @@ class _NormalEquations:
         if not self._dual:
             roots = np.sqrt(weights).astype(part.rows.dtype)[:, None]
             scatter = sum_of_products(part.rows * roots) if self._weighted else part.scatter
-            return scatter - weights.sum() * np.outer(self.mean, self.mean)
+            if np.abs(self.mean).max() < _CENTRED:
+                return scatter
+            return scatter - np.outer(weights.sum() * self.mean, self.mean)
         along = part.kernel @ (weights / weights.sum())
         length = along @ weights / weights.sum()
         roots = np.sqrt(weights)
@@ -126,14 +132,15 @@ def _targets(part: Part) -> np.ndarray:
     return targets[:, 1:] if len(part.classes) == 2 else targets
 
 
-def _solve(gram: np.ndarray, alpha: float, right: np.ndarray) -> np.ndarray:
-    """Return (G + a I)^-1 R for a matrix G without negative eigenvalues."""
-    regular = gram.copy()
+def _solve(gram: np.ndarray, alpha: float, right: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return (G + a I)^-1 R for a matrix G without negative eigenvalues, by a factorisation in `dtype`."""
+    # LAPACK overwrites matrices in the order of columns, and copies others.
+    regular = np.array(gram, dtype).T
     regular.flat[:: len(gram) + 1] += alpha
     try:
         factor = cho_factor(regular, lower=True, overwrite_a=True, check_finite=False)
-        return cho_solve(factor, right, check_finite=False)
+        return cho_solve(factor, right.astype(dtype), check_finite=False)
     except LinAlgError:
-        # A penalty far below the rounding errors of the products: negative eigenvalues count as zero.
+        # A penalty far below the rounding errors: negative eigenvalues count as zero.
         values, vectors = eigh(gram, check_finite=False)
         return vectors @ ((vectors.T @ right) / (np.maximum(values, 0) + alpha)[:, None])

@@ -1,0 +1,200 @@
+"""Sum what the closed forms need of a large training set, in one pass over its rows.
+
+The sums are those of x - c, where c is a row near the middle of the rows: without it, the squares of features
+far from zero would lose their variance to rounding. Products are float32 for float32 rows, sums of blocks
+float64. Sums of parts add up, so one pass serves the fits on all rows and on all rows but one fold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.sparse import csr_array
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from featx.methods.probes.folds import Folds, two_folds
+
+if TYPE_CHECKING:
+    from featx.methods.probes.row_blocks import RowBlocks
+    from featx.methods.probes.training_rows import TrainingRows
+
+# Rows whose median is the shift; odd, so that each value is one that occurs and a constant feature becomes 0.
+_FOR_SHIFT = 257
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over rows x - `shift`, by class.
+
+    Attributes
+    ----------
+    shift : ndarray of shape (d,)
+    counts : ndarray of shape (n_classes,)
+        Numbers of rows, or sums of their weights.
+    sums, squares : ndarray of shape (n_classes, d)
+        Sums of the rows and of their squares.
+    scatter : ndarray of shape (d, d)
+        Sum of x x^T.
+    cross : ndarray of shape (d,)
+        Sum of y x for numbers y, minus their mean; zeros for classes.
+    """
+
+    shift: np.ndarray
+    counts: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+    scatter: np.ndarray
+    cross: np.ndarray
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.shift,
+            self.counts + other.counts,
+            self.sums + other.sums,
+            self.squares + other.squares,
+            self.scatter + other.scatter,
+            self.cross + other.cross,
+        )
+
+    @property
+    def n(self) -> float:
+        """Number of rows, or the sum of their weights."""
+        return float(self.counts.sum())
+
+    @cached_property
+    def offset(self) -> np.ndarray:
+        """Mean of the shifted rows, (d,)."""
+        return self.sums.sum(axis=0) / self.n
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of the rows, (d,)."""
+        return self.shift + self.offset
+
+    @property
+    def class_means(self) -> np.ndarray:
+        """Means of the rows of each class, (n_classes, d)."""
+        return self.shift + self.sums / self.counts[:, None]
+
+    @cached_property
+    def scaler(self) -> StandardScaler:
+        """The fitted scaler."""
+        found, n, d = StandardScaler(), int(self.n), len(self.shift)
+        var = np.maximum(self.squares.sum(axis=0) / n - self.offset**2, 0)
+        # As scikit-learn tells a constant feature from one that varies, given the rounding errors of a sum.
+        eps = np.finfo(np.float64).eps
+        constant = var <= n * eps * var + (n * self.offset * eps) ** 2
+        found.mean_, found.var_, found.scale_ = self.mean, var, np.where(constant, 1.0, np.sqrt(var))
+        found.n_samples_seen_, found.n_features_in_ = n, d
+        return found
+
+    def pca(self, k: int, seed: int) -> PCA:
+        """Return a fitted PCA with `k` components of the standardised rows."""
+        n, d = int(self.n), len(self.shift)
+        scatter, _, _ = self.standardised(self.scaler)
+        values, V = eigh(scatter, subset_by_index=[d - k, d - 1])
+        variances, axes = np.maximum(values[::-1], 0) / (n - 1), V[:, ::-1].T
+        # The sign of an axis is arbitrary; scikit-learn makes its largest entry positive.
+        largest = np.abs(axes).argmax(axis=1)
+        axes = axes * np.where(axes[np.arange(k), largest] < 0, -1, 1)[:, None]
+        total = float(np.trace(scatter)) / (n - 1)
+        found = PCA(n_components=k, random_state=seed)
+        found.components_, found.explained_variance_ = np.ascontiguousarray(axes), variances
+        found.explained_variance_ratio_ = variances / total if total else np.zeros(k)
+        found.singular_values_, found.mean_ = np.sqrt(variances * (n - 1)), np.zeros(d)
+        found.n_components_, found.n_samples_, found.n_features_in_ = k, n, d
+        found.noise_variance_ = max(total - float(variances.sum()), 0.0) / (d - k) if d > k else 0.0
+        found._fit_svd_solver = "covariance_eigh"
+        return found
+
+    def standardised(self, scaler: StandardScaler) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the centred scatter (d, d), mean (d,) and class means (k, d) of standardised rows."""
+        scale = scaler.scale_
+        scatter = (self.scatter - self.n * np.outer(self.offset, self.offset)) / np.outer(scale, scale)
+        return scatter, (self.mean - scaler.mean_) / scale, (self.class_means - scaler.mean_) / scale
+
+
+class BlockMoments:
+    """Moments of all rows of a large set, and of those outside each fold, from one pass.
+
+    Attributes
+    ----------
+    folds : list of (train, held)
+        Two folds, to fit a temperature on; more where one of the two would lack a class, none where no row
+        can be held out.
+    """
+
+    def __init__(self, rows: TrainingRows):
+        self.folds: Folds = rows.folds
+        if self.folds and rows.task == "classes":
+            self.folds = two_folds(self.folds, rows.y)
+        part = np.zeros(len(rows), np.int64)
+        for f, (_, held) in enumerate(self.folds):
+            part[held] = f
+        self._parts = sum_moments(rows, part, max(len(self.folds), 1))
+
+    @cached_property
+    def whole(self) -> Moments:
+        """Moments of all rows."""
+        return _total(self._parts)
+
+    def without(self, fold: int) -> Moments:
+        """Return the moments of the training rows of a fold."""
+        return _total([one for f, one in enumerate(self._parts) if f != fold])
+
+
+def sum_moments(
+    rows: TrainingRows, part: np.ndarray, n_parts: int, weights: np.ndarray | None = None
+) -> list[Moments]:
+    """Return the moments of each part of a large set.
+
+    Parameters
+    ----------
+    rows : TrainingRows
+        `X` is a `RowBlocks`.
+    part : ndarray of shape (n,), int
+        Part of each row, 0 to `n_parts` - 1; below 0: none.
+    weights : ndarray of shape (n,), optional
+    """
+    blocks: RowBlocks = rows.X
+    k, d = max(len(rows.classes), 1), blocks.shape[1]
+    shift = np.median(blocks[np.linspace(0, len(blocks) - 1, _FOR_SHIFT).astype(np.int64)], axis=0)
+    numbers = rows.y - np.mean(rows.y) if rows.task == "numbers" else None
+    sums, squares, counts = np.zeros((n_parts * k, d)), np.zeros((n_parts * k, d)), np.zeros(n_parts * k)
+    scatters, cross = np.zeros((n_parts, d, d)), np.zeros((n_parts, d))
+    for place, raw in blocks.blocks():
+        parts = part[place]
+        X = raw - shift
+        w = np.ones(len(X)) if weights is None else weights[place]
+        w = np.where(parts < 0, 0.0, w)
+        member = np.maximum(parts, 0) * k + rows.codes[place]
+        counts += np.bincount(member, w, n_parts * k)
+        by_class = csr_array((w, member, np.arange(len(X) + 1)), (len(X), n_parts * k)).T
+        double = X.astype(np.float64)
+        sums += by_class @ double
+        double *= double
+        squares += by_class @ double
+        for f in np.unique(parts[parts >= 0]):
+            mine = parts == f
+            own = X if mine.all() else X[mine]
+            if weights is not None:
+                own = own * np.sqrt(w[mine]).astype(own.dtype)[:, None]
+            scatters[f] += own.T @ own
+            if numbers is not None:
+                cross[f] += (w[mine] * numbers[place][mine]) @ X[mine]
+    of = [slice(f * k, f * k + k) for f in range(n_parts)]
+    return [
+        Moments(shift, counts[at], sums[at], squares[at], scatters[f], cross[f]) for f, at in enumerate(of)
+    ]
+
+
+def _total(parts: list[Moments]) -> Moments:
+    found = parts[0]
+    for part in parts[1:]:
+        found = found + part
+    return found

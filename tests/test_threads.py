@@ -1,0 +1,44 @@
+"""Limits of threads hold in the block, in each thread that asks, and for libraries that are loaded later."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sklearn import ensemble
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from featx import threads
+from featx.threads import limit_threads
+
+
+def allowed() -> set[int]:
+    assert ensemble.HistGradientBoostingClassifier  # its import loads OpenMP
+    return {library["num_threads"] for library in threadpool_info()}
+
+
+def test_libraries_are_limited_in_the_block_only():
+    with threadpool_limits(3):
+        before = allowed()
+        with limit_threads(1):
+            assert allowed() == {1}
+            with limit_threads(None):
+                assert allowed() == {1}
+        assert allowed() == before != {1}
+
+
+def test_a_limit_holds_in_the_thread_that_sets_it():
+    def within() -> set[int]:
+        with limit_threads(1):
+            return allowed()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(within).result() == {1}
+
+
+def test_libraries_are_looked_for_again_after_an_import(monkeypatch):
+    with limit_threads(1):
+        known = threads._known
+    assert threads._controller() is known[1]
+    monkeypatch.setitem(__import__("sys").modules, "a_new_module", pytest)
+    assert threads._controller() is not known[1]
