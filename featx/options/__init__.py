@@ -8,6 +8,7 @@ from featx.options.checked import check_options, checked, expanded, refuse_unkno
 from featx.options.checks import DATA, POOLINGS, is_features, listed, modes_in, names_in, shown
 from featx.options.groups import (
     DEFAULT_RUN,
+    CheckedOptions,
     ColumnOptions,
     Network,
     NetworkOptions,
@@ -31,6 +32,7 @@ __all__ = [
     "KINDS",
     "OPTIONS",
     "POOLINGS",
+    "CheckedOptions",
     "ColumnOptions",
     "Network",
     "NetworkOptions",

@@ -56,7 +56,7 @@ class Reading(_Group):
 
 @dataclass(frozen=True)
 class Run(_Group):
-    """How to run a network over images, and where to keep its rows."""
+    """How to run a network over images, where to keep its rows, and whether to check the data."""
 
     precision: str = OPTIONS["precision"].default
     engine: str = OPTIONS["engine"].default
@@ -67,6 +67,7 @@ class Run(_Group):
     on_error: str = OPTIONS["on_error"].default
     n_jobs: int | None = OPTIONS["n_jobs"].default
     verbose: bool = OPTIONS["verbose"].default
+    checks: bool = OPTIONS["checks"].default
 
     @property
     def embedding(self) -> dict[str, Any]:
@@ -131,6 +132,12 @@ class ColumnOptions(StudyOptions, total=False):
     """Keywords of studies that read columns of a table."""
 
     label: Any
+
+
+class CheckedOptions(ColumnOptions, total=False):
+    """Keywords of studies that check their data."""
+
+    checks: bool
 
 
 def require_no_network(network: Network, run: Run, **backbone: Any) -> None:

@@ -98,7 +98,7 @@ _ALL = (
            form="count", metavar="N", table="methods"),
     Option("ensemble", "with several backbones, the ensemble of their best classifiers", checks.check_truth,
            True, form="truth", table="methods", kinds=("compare",)),
-    Option("checks", "search for copies, leaks and wrong labels, once for the same data",
+    Option("checks", "search for copies, leaks and wrong labels, once for the same data (default: yes)",
            checks.check_truth, True, form="truth", table="methods"),
     Option("protocol", "shots, seeds and classifiers of a protocol: lsr-fewshot", checks.check_optional_text,
            metavar="P", table="methods", kinds=("curve",)),

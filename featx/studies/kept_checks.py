@@ -103,7 +103,7 @@ class KeptChecks:
         seed: int,
         search: Callable[[], dict[str, np.ndarray] | None],
     ) -> Found:
-        """Return what models that had not seen the images say of their labels; None without models.
+        """Return what models that had not seen the images say of their labels; None without such models.
 
         The outcome holds for the images of the split, in order of position: ``predicted`` (n,), the most
         probable class of each; and of the labels that look wrong, the likeliest error first: ``rows``,
@@ -167,7 +167,7 @@ def _digest(values: np.ndarray) -> str:
     """Return a digest of dtype, shape and bytes; the bytes are not copied."""
     values = np.ascontiguousarray(values)
     found = hashlib.blake2b(f"{values.dtype.str}{values.shape}".encode("ascii"), digest_size=16)
-    found.update(values.reshape(-1).view(np.uint8).data)
+    found.update(memoryview(values.reshape(-1).view(np.uint8)))
     return found.hexdigest()
 
 

@@ -20,11 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.errors import InputError, MissingExtra, UnknownName
-from featx.threads import run_in_threads
+
+if TYPE_CHECKING:
+    from featx.methods.probes.training_rows import TrainingRows
 
 __all__ = ["LabelErrors", "find_label_errors", "predict_out_of_sample"]
 
@@ -32,7 +35,7 @@ RANKINGS = ("self_confidence", "normalized_margin")
 #: A probability that is below its threshold by less than this reaches it.
 _ROUNDING = 1e-6
 #: Most rows on which the model of a fold is fitted, and most principal components.
-_MOST_ROWS, _COMPONENTS = 10_000, 128
+MOST_ROWS, _COMPONENTS = 10_000, 128
 #: Rows that are projected at once, and the accuracy of the models, relative to the objective.
 _PROJECTED_ROWS, _TOLERANCE = 4096, 1e-5
 #: Probabilities that are processed in one block.
@@ -40,7 +43,7 @@ _BLOCK_VALUES = 4_000_000
 #: Fewer probabilities are kept as float64, others as float32.
 _FLOAT64_VALUES = 20_000_000
 #: What decides which labels look wrong, besides the data; the number is raised with the method.
-DEFINITION = [1, _MOST_ROWS, _COMPONENTS, _TOLERANCE]
+DEFINITION = [1, MOST_ROWS, _COMPONENTS, _TOLERANCE]
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,14 @@ def find_label_errors(
 
 
 def predict_out_of_sample(
-    X: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, *, groups=None, seed: int = 0
+    X: np.ndarray,
+    y: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    groups=None,
+    seed: int = 0,
+    shared: TrainingRows | None = None,
 ) -> np.ndarray | None:
     """Return class probabilities of each image from models that were not trained on it.
 
@@ -155,6 +165,8 @@ def predict_out_of_sample(
         Images of one group are in one fold.
     seed : int, default=0
         Seed of the folds.
+    shared : TrainingRows, optional
+        The rows of `train`, whose principal components may be there already; used up to 10,000 rows.
 
     Returns
     -------
@@ -182,11 +194,12 @@ def predict_out_of_sample(
     place = np.random.default_rng(seed).permutation(len(train))
     columns, codes = np.unique(y[train], return_inverse=True)
     learnt = [_subsample(codes, rows, place) for rows, _ in folds]
-    # Standardised rows have a squared length of about d. A model regularised more than the most accurate
-    # one follows wrong labels less.
+    # Standardised rows have a squared length of about d. A model regularised more than the most accurate one
+    # follows wrong labels less.
     C = 1 / X.shape[1]
     fewest = min(map(len, learnt))
-    project = _projection(X, train[_subsample(codes, np.arange(len(train)), place)], fewest)
+    sample = train[_subsample(codes, np.arange(len(train)), place)]
+    project = _projection(X, sample, fewest, shared if len(sample) == len(train) else None)
     Z = project(train)
     step = max(1, _BLOCK_VALUES // n_classes)
     models = _solve_folds(Z, codes, learnt, C)
@@ -204,14 +217,18 @@ def _parts(rows: np.ndarray, step: int) -> Iterator[np.ndarray]:
         yield rows[at : at + step]
 
 
-def _projection(X: np.ndarray, rows: np.ndarray, fewest: int) -> Callable[[np.ndarray], np.ndarray]:
+def _projection(
+    X: np.ndarray, rows: np.ndarray, fewest: int, shared: TrainingRows | None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that gives rows of X as principal coordinates, float32, by scale and axes of `rows`.
 
-    `fewest` is the size of the smallest training set of a fold.
+    `fewest` is the size of the smallest training set of a fold; `shared` are the same rows.
     """
     from featx.methods.probes.training_rows import TrainingRows
 
-    part = TrainingRows(X[rows].astype(np.float32, copy=False), np.zeros(len(rows), np.int64)).whole
+    if shared is None:
+        shared = TrainingRows(X[rows].astype(np.float32, copy=False), np.zeros(len(rows), np.int64))
+    part = shared.whole
     k = max(1, min(_COMPONENTS, X.shape[1], fewest // 2))
     axes = part.axes(k)[0][:k]
     scaler = part.scaler
@@ -235,6 +252,7 @@ def _solve_folds(
     from featx.methods.probes.fold_losses import Softmax
     from featx.methods.probes.fold_rows import StackedRows
     from featx.methods.probes.newton_folds import FoldNewton
+    from featx.threads import run_in_threads
 
     n_classes = int(codes.max()) + 1
 
@@ -255,12 +273,12 @@ def _probabilities(Z: np.ndarray, model: tuple[np.ndarray, np.ndarray]) -> np.nd
 
 
 def _subsample(y: np.ndarray, rows: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Return about `_MOST_ROWS` rows, first by `place`: the same share of each class, but at least five."""
-    if len(rows) <= _MOST_ROWS:
+    """Return about `MOST_ROWS` rows, first by `place`: the same share of each class, but at least five."""
+    if len(rows) <= MOST_ROWS:
         return rows
     order = rows[np.lexsort((place[rows], y[rows]))]
     counts = np.bincount(y[rows])
-    takes = np.minimum(counts, np.maximum(5, counts * _MOST_ROWS // len(rows)))
+    takes = np.minimum(counts, np.maximum(5, counts * MOST_ROWS // len(rows)))
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.sort(order[rank < np.repeat(takes, counts)])
 

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
-from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
+from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import compare_classes
@@ -54,14 +54,13 @@ def compare(
     baseline: str | Sequence[str] | None = "finetune",
     epochs: int | None = None,
     ensemble: bool = True,
-    checks: bool = True,
     test_size: float = 0.25,
     seed: int = 0,
     seeds: int = 1,
     n_boot: int = 1000,
     target: str | Sequence[str] | None = None,
     resume: str | Path | None = None,
-    **options: Unpack[ColumnOptions],
+    **options: Unpack[CheckedOptions],
 ) -> Comparison | RegressionComparison | TaskComparisons:
     """Compare classifiers on frozen embeddings with each other and with fine-tuning.
 
@@ -86,10 +85,6 @@ def compare(
     ensemble : bool, default=True
         With several backbones, also compare the weighted average of the best probe of each (the one that did
         best in cross-validation), with weights from out-of-fold probabilities.
-    checks : bool, default=True
-        Search for copies, leaks and wrong labels. What is found is kept beside the cache, so that the next
-        study of the same data finds it again. Without the checks, copies of a picture count as different
-        images, and the result says so.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
@@ -112,7 +107,9 @@ def compare(
         kill, takes from it the outcomes of exactly the same work (images, labels, split, parameters, seed,
         versions).
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`.
+        Options of the network, of reading and of the run, as in `featx.extract`. What `checks` finds is kept
+        beside the cache, so that the next study of the same data finds it again. Without the checks, copies
+        of a picture count as different images, and the result says so.
 
     Returns
     -------
@@ -176,10 +173,10 @@ def compare(
         meter=meter,
         checkpoints=checkpoints,
         ensemble=ensemble,
+        checks=run.checks,
+        kept_checks=KeptChecks.beside(run.cache),
         classifiers=probes,
         regressors=numeric_probes,
-        checks=checks,
-        kept_checks=KeptChecks.beside(run.cache),
     )
     results: dict[str, Comparison | RegressionComparison] = {}
     kinds = {task.kind for task in study.tasks.values()}

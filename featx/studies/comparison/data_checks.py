@@ -16,11 +16,12 @@ from featx.analysis.data_checks import (
     find_leaks,
     predict_out_of_sample,
 )
+from featx.analysis.data_checks.confident_learning import MOST_ROWS
 from featx.data.splits import Split
 from featx.results import ALPHA
 from featx.results.formats import p_in_text
 from featx.studies.comparison.study_data import StudyData
-from featx.studies.evaluation import Outcome
+from featx.studies.evaluation import LabelledRows, Outcome
 from featx.studies.kept_checks import Found, KeptChecks
 from featx.studies.units import MOST_IMAGES, Units
 
@@ -78,7 +79,7 @@ def examine(
     parts[images.train], parts[images.test] = "train", "test"
     leaks = _describe_leaks(found, images, outcomes)
     copied = _list_two_labels(found, images, parts)
-    judged = _judge_labels(embeddings, images, seed, kept)
+    judged = _judge_labels(data.inputs[backbone], images, seed, kept)
     errors = _list_label_errors(judged.outcome, images, parts, units)
     # What was taken from an earlier run counts with the seconds that it took there.
     seconds = copies.seconds + (judged.seconds if judged.earlier_run else 0.0)
@@ -216,19 +217,20 @@ def _list_alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> di
     }
 
 
-def _judge_labels(embeddings: np.ndarray, images: _Images, seed: int, kept: KeptChecks) -> Found:
+def _judge_labels(rows: LabelledRows, images: _Images, seed: int, kept: KeptChecks) -> Found:
     """Return what `KeptChecks.find_label_errors` does: from an earlier run, or by models fitted now."""
 
     def search() -> dict[str, np.ndarray] | None:
+        shared = rows.training_rows(images.train, seed) if len(images.train) <= MOST_ROWS else None
         probabilities = predict_out_of_sample(
-            embeddings, images.y, images.train, images.test, groups=images.groups, seed=seed
+            rows.x, images.y, images.train, images.test, groups=images.groups, seed=seed, shared=shared
         )
         if probabilities is None:
             return None
-        rows = np.sort(np.concatenate([images.train, images.test]))
-        if len(rows) < len(probabilities):
-            probabilities = probabilities[rows]
-        found = find_label_errors(images.y[rows], probabilities)
+        at = np.sort(np.concatenate([images.train, images.test]))
+        if len(at) < len(probabilities):
+            probabilities = probabilities[at]
+        found = find_label_errors(images.y[at], probabilities)
         return {
             "predicted": probabilities.argmax(axis=1).astype(np.int32),
             "rows": found.rows.astype(np.int32),
@@ -238,7 +240,7 @@ def _judge_labels(embeddings: np.ndarray, images: _Images, seed: int, kept: Kept
         }
 
     split = images.train, images.test
-    return kept.find_label_errors(embeddings, images.y, split, images.groups, seed, search)
+    return kept.find_label_errors(rows.x, images.y, split, images.groups, seed, search)
 
 
 def _list_label_errors(

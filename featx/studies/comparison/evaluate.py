@@ -46,8 +46,8 @@ class TaskOptions:
     checks: bool = True
     meter: Meter = field(default_factory=Meter)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    progress: StudyProgress | None = None
     kept_checks: KeptChecks = field(default_factory=KeptChecks)
+    progress: StudyProgress | None = None
 
     @property
     def all_seeds(self) -> range:

@@ -13,7 +13,7 @@ import numpy as np
 from featx.data.splits import Split
 from featx.data.tasks import Task
 from featx.errors import InputError, UnknownName
-from featx.options import ColumnOptions, Network, Reading, Run, checked, modes_in
+from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, CurveResult
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.classes import describe_classes
@@ -88,9 +88,8 @@ def learning_curve(
     seed: int = 0,
     epochs: int | None = None,
     augment: bool = False,
-    checks: bool = True,
     resume: str | Path | None = None,
-    **options: Unpack[ColumnOptions],
+    **options: Unpack[CheckedOptions],
 ) -> LearningCurve:
     """Measure how accuracy grows with the number of labelled images, for several methods on the same draws.
 
@@ -128,9 +127,6 @@ def learning_curve(
     augment : bool, default=False
         Random crops and flips for those modes. Every epoch then sends every image through the network;
         without them the frozen part is computed once.
-    checks : bool, default=True
-        Search for copies of pictures, which count as one observation. An earlier search of the same images
-        is found again beside the cache.
     resume : path-like, optional
         A folder that keeps each cell (method, shots, draw) as soon as it is finished. The next run, also
         after a kill, takes from it the cells of exactly the same work (images, labels, method, parameters,
@@ -200,7 +196,7 @@ def learning_curve(
         for method, level, d in grid
     ]
     outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose)
-    units = find_units(first.groups, _copies(study, run) if checks else None, len(y))
+    units = find_units(first.groups, _copies(study, run) if run.checks else None, len(y))
     pool = measure_pool(y, drawn, found, units.of, len(classes))
     shape = (len(methods), len(found), n_draws)
     scores = score_draws(outcomes, y[split.test], shape, pool, units=units.take(split.test), seed=seed)
@@ -218,7 +214,7 @@ def learning_curve(
         )
         for (method, level, d), outcome, metrics in zip(grid, outcomes, scores.draws, strict=True)
     ]
-    if not checks:
+    if not run.checks:
         notes.append(UNCHECKED)
     tuned = [m for m in methods if isinstance(m, FineTuning)]
     result = LearningCurve(
