@@ -5,6 +5,7 @@ from sklearn.base import clone
 
 from featx import Features, open_features
 from featx.errors import FeaturesError, InputError
+from featx.estimators.model_file.classifier import describe, rebuild
 from featx.methods.probes import fit_probe, row_blocks
 from featx.methods.probes.block_moments import sum_moments
 from featx.methods.probes.fitting import fit_to
@@ -42,6 +43,8 @@ def test_blocks_give_the_probe_that_rows_in_memory_give(name, data, monkeypatch)
     np.testing.assert_array_equal(blocks.classes, whole.classes)
     assert blocks.estimator.temperature_ == pytest.approx(whole.estimator.temperature_, rel=0.02)
     np.testing.assert_allclose(blocks.predict_proba(X), whole.predict_proba(X), atol=0.01)
+    again = rebuild(*describe(blocks.estimator, len(blocks.classes)), len(blocks.classes))
+    np.testing.assert_array_equal(again.predict_proba(X), blocks.predict_proba(X))
     inner, expected = blocks.estimator.estimator_, whole.estimator.estimator_
     assert (inner.predict(X) == expected.predict(X)).mean() > 0.999
 
