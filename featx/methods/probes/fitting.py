@@ -105,7 +105,7 @@ class FittedProbe:
             rows = self._rows(X)
             with limit_threads(_threads(rows, None)):
                 return predict(rows)
-        blocks = X if isinstance(X, RowBlocks) else RowBlocks(X)
+        blocks = X if isinstance(X, RowBlocks) else RowBlocks(np.asarray(X))
         with limit_threads(_threads(blocks, None)):
             return np.concatenate([predict(self._rows(rows)) for _, rows in blocks.blocks()])
 

@@ -30,7 +30,7 @@ class RowBlocks:
     Parameters
     ----------
     source : ndarray, numpy.memmap, h5py.Dataset or LazyRows of shape (n_source, d)
-        Numbers, float16 or wider; float16 is widened to float32 when it is read.
+        Numbers; all but float64 become float32 when they are read.
     at : ndarray of shape (n,), int, optional
         Positions of the rows, in any order; default: all.
 
@@ -44,14 +44,15 @@ class RowBlocks:
     """
 
     def __init__(self, source: Any, at: np.ndarray | None = None):
-        if len(source.shape) != 2 or source.dtype.kind != "f" or 0 in source.shape:
+        if len(source.shape) != 2 or source.dtype.kind not in "fiub" or 0 in source.shape:
             raise InputError(
                 f"features must be numbers of shape (n_images, n_features), got {source.dtype}, "
                 f"shape {source.shape}"
             )
         self._source = source
         self._at = np.arange(len(source)) if at is None else np.asarray(at, np.int64)
-        self.dtype = np.dtype(np.float64 if source.dtype.itemsize > 4 else np.float32)
+        double = source.dtype.newbyteorder("=") == np.float64
+        self.dtype = np.dtype(np.float64 if double else np.float32)
         self.shape = (len(self._at), int(source.shape[1]))
         self.ndim, self.itemsize, self.size = 2, self.dtype.itemsize, self.shape[0] * self.shape[1]
         self.nbytes = self.size * self.itemsize
@@ -130,7 +131,7 @@ def rows_of(source: Any, at: np.ndarray | None = None) -> np.ndarray | RowBlocks
         return source.check()
     shape: tuple[int, ...] = getattr(source, "shape", ())
     dtype = getattr(source, "dtype", None)
-    if dtype is not None and len(shape) == 2 and dtype.kind == "f":
+    if dtype is not None and len(shape) == 2 and dtype.kind in "fiub":
         n = shape[0] if at is None else len(at)
         if n * shape[1] * max(dtype.itemsize, 4) > IN_MEMORY:
             return RowBlocks(source, at).check()

@@ -5,6 +5,7 @@ from sklearn.base import clone
 
 from featx import Features, open_features
 from featx.errors import FeaturesError, InputError
+from featx.estimators.model_file.classifier import describe, rebuild
 from featx.methods.probes import fit_probe, row_blocks
 from featx.methods.probes.block_moments import sum_moments
 from featx.methods.probes.fitting import fit_to
@@ -42,6 +43,8 @@ def test_blocks_give_the_probe_that_rows_in_memory_give(name, data, monkeypatch)
     np.testing.assert_array_equal(blocks.classes, whole.classes)
     assert blocks.estimator.temperature_ == pytest.approx(whole.estimator.temperature_, rel=0.02)
     np.testing.assert_allclose(blocks.predict_proba(X), whole.predict_proba(X), atol=0.01)
+    again = rebuild(*describe(blocks.estimator, len(blocks.classes)), len(blocks.classes))
+    np.testing.assert_array_equal(again.predict_proba(X), blocks.predict_proba(X))
     inner, expected = blocks.estimator.estimator_, whole.estimator.estimator_
     assert (inner.predict(X) == expected.predict(X)).mean() > 0.999
 
@@ -103,19 +106,34 @@ def test_a_study_reads_large_rows_in_blocks_and_small_ones_at_once(monkeypatch):
     np.testing.assert_array_equal(found[:], X[train])
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4", np.int16])
 def test_rows_of_any_source_in_any_order(dtype, tmp_path):
-    X = np.random.default_rng(0).normal(size=(500, 5)).astype(dtype)
+    X = (9 * np.random.default_rng(0).normal(size=(500, 5))).astype(dtype)
     at = np.random.default_rng(1).permutation(500)[:300]
     with h5py.File(tmp_path / "rows.h5", "w") as file:
         sources = X, file.create_dataset("x", data=X, chunks=(7, 5))
         for source in sources:
             rows = RowBlocks(source, at)
-            wide = np.float64 if dtype == np.float64 else np.float32
+            wide = np.float64 if dtype is np.float64 else np.float32
             assert rows.dtype == rows[:].dtype == wide
             np.testing.assert_array_equal(rows[:], X[at].astype(wide))
             np.testing.assert_array_equal(rows.take(np.array([5, 2]))[:], X[at[[5, 2]]].astype(wide))
             np.testing.assert_array_equal(rows[np.array([], int)], np.empty((0, 5)))
+
+
+def test_many_rows_are_predicted_in_blocks(monkeypatch):
+    X, y = overlapping(n=400)
+    fitted = fit_probe("ridge", X, y, n_jobs=1)
+    expected, labels = fitted.predict_proba(X), fitted.predict(X)
+    monkeypatch.setattr("featx.methods.probes.fitting._TOGETHER", 1000)
+    monkeypatch.setattr(row_blocks, "BLOCK", 37)
+    sizes, predict = [], fitted.estimator.predict_proba
+    monkeypatch.setattr(
+        fitted.estimator, "predict_proba", lambda rows: sizes.append(len(rows)) or predict(rows)
+    )
+    np.testing.assert_allclose(fitted.predict_proba(X), expected, rtol=1e-5)
+    assert max(sizes) == 37
+    np.testing.assert_array_equal(fitted.predict(X.tolist()), labels)
 
 
 def test_rows_that_are_not_finite_are_refused_by_number(monkeypatch):
