@@ -167,7 +167,7 @@ def _digest(values: np.ndarray) -> str:
     """Return a digest of dtype, shape and bytes; the bytes are not copied."""
     values = np.ascontiguousarray(values)
     found = hashlib.blake2b(f"{values.dtype.str}{values.shape}".encode("ascii"), digest_size=16)
-    found.update(memoryview(values.reshape(-1).view(np.uint8)))
+    found.update(values.reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 
