@@ -60,6 +60,7 @@ JUNK: dict[str, tuple] = {
     "most": (0, 9, 1.5, "100", True, None),
     "top": (-1, 1.5, "12", True, None),
     "ensemble": ("yes", 1, None, []),
+    "checks": ("yes", 1, None, []),
     "probe": ("yes", 1, None, []),
     "augment": ("yes", 1, None, []),
     "resume": (5, True, [], "", object()),
