@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from featx.methods.probes.arguments import check_groups
-from featx.methods.probes.fitting import two_folds
+from featx.methods.probes.folds import two_folds
 from featx.methods.probes.selection import expand
 from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of

@@ -18,7 +18,8 @@
 ==================  ========================================================================================
 """
 
-from featx.methods.probes.fitting import FittedProbe, definition_of, fit_probe
+from featx.methods.probes.fitted import FittedProbe
+from featx.methods.probes.fitting import definition_of, fit_probe
 from featx.methods.probes.held_out import held_out_probabilities
 from featx.methods.probes.logistic import LogisticProbe, fit_path
 from featx.methods.probes.probe import Probe, Problem

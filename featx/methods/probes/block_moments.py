@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from featx.methods.probes.fitted_steps import make_pca, make_scaler, orient_axes
 from featx.methods.probes.folds import Folds, two_folds
 
 if TYPE_CHECKING:
@@ -84,33 +85,17 @@ class Moments:
     @cached_property
     def scaler(self) -> StandardScaler:
         """The fitted scaler."""
-        found, n, d = StandardScaler(), int(self.n), len(self.shift)
-        var = np.maximum(self.squares.sum(axis=0) / n - self.offset**2, 0)
-        # As scikit-learn tells a constant feature from one that varies, given the rounding errors of a sum.
-        eps = np.finfo(np.float64).eps
-        constant = var <= n * eps * var + (n * self.offset * eps) ** 2
-        found.mean_, found.var_, found.scale_ = self.mean, var, np.where(constant, 1.0, np.sqrt(var))
-        found.n_samples_seen_, found.n_features_in_ = n, d
-        return found
+        n = int(self.n)
+        variance = np.maximum(self.squares.sum(axis=0) / n - self.offset**2, 0)
+        return make_scaler(self.mean, variance, n, offset=self.offset)
 
     def pca(self, k: int, seed: int) -> PCA:
         """Return a fitted PCA with `k` components of the standardised rows."""
         n, d = int(self.n), len(self.shift)
         scatter, _, _ = self.standardised(self.scaler)
         values, V = eigh(scatter, subset_by_index=[d - k, d - 1])
-        variances, axes = np.maximum(values[::-1], 0) / (n - 1), V[:, ::-1].T
-        # The sign of an axis is arbitrary; scikit-learn makes its largest entry positive.
-        largest = np.abs(axes).argmax(axis=1)
-        axes = axes * np.where(axes[np.arange(k), largest] < 0, -1, 1)[:, None]
-        total = float(np.trace(scatter)) / (n - 1)
-        found = PCA(n_components=k, random_state=seed)
-        found.components_, found.explained_variance_ = np.ascontiguousarray(axes), variances
-        found.explained_variance_ratio_ = variances / total if total else np.zeros(k)
-        found.singular_values_, found.mean_ = np.sqrt(variances * (n - 1)), np.zeros(d)
-        found.n_components_, found.n_samples_, found.n_features_in_ = k, n, d
-        found.noise_variance_ = max(total - float(variances.sum()), 0.0) / (d - k) if d > k else 0.0
-        found._fit_svd_solver = "covariance_eigh"
-        return found
+        variances, total = np.maximum(values[::-1], 0) / (n - 1), float(np.trace(scatter)) / (n - 1)
+        return make_pca(orient_axes(V[:, ::-1].T), variances, total, n, seed)
 
     def standardised(self, scaler: StandardScaler) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the centred scatter (d, d), mean (d,) and class means (k, d) of standardised rows."""

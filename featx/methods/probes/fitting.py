@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -20,104 +18,24 @@ from featx.methods.probes.arguments import (
     check_groups,
     check_jobs,
     check_request,
-    check_rows,
     check_validation,
 )
 from featx.methods.probes.definitions import define
-from featx.methods.probes.fitters import Fitter, SklearnFitter
+from featx.methods.probes.fitted import FittedProbe, threads_for
 from featx.methods.probes.folds import MOST_FOLDS, Folds, fewest_rows, two_folds
 from featx.methods.probes.large_sets import SAMPLE, fit_large, fits_in_blocks
 from featx.methods.probes.newton import sees_gpu
-from featx.methods.probes.probe import Probe, TaskName
+from featx.methods.probes.probe import Probe, TaskName, Variant
 from featx.methods.probes.row_blocks import IN_MEMORY, RowBlocks, rows_of
 from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
 from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
 from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
 from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
-from featx.threads import limit_threads
 
 #: With more rows, two folds are enough to fit the temperature, which is one number; the second, for probes
 #: that are slow to fit (`Probe.few_folds`).
 _FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW = 5000, 500
-# Rows of more bytes are predicted in blocks.
-_TOGETHER = 2**28
-# With smaller matrices one thread of BLAS or OpenMP is faster than several.
-_SMALL = 5_000_000
-
-
-@dataclass
-class FittedProbe:
-    """A probe fitted on the training rows.
-
-    Attributes
-    ----------
-    name, title : str
-        Name in files, and in reports.
-    estimator : scikit-learn classifier or regressor
-        The fitted estimator.
-    params : dict
-        The chosen settings, and others worth reporting, as JSON.
-    cv_score : float or None
-        Out-of-fold score of the chosen settings: balanced accuracy, or R²; of a protocol, the score by which
-        it chooses. None where no row could be held out, for a reference without settings, and for an
-        estimator of your own without a grid.
-    seconds : float
-        Wall time of selection and fitting.
-    kind : {"probe", "floor"}
-        A probe, or a reference ("floor" as in ``results.json``).
-    notes : list of str
-        Remarks for the reader of its result.
-    task : {"classes", "numbers"}
-        What it predicts.
-    fitter : Fitter
-        What fitted it.
-    """
-
-    name: str
-    title: str
-    estimator: Any
-    params: dict[str, Any]
-    cv_score: float | None
-    seconds: float
-    kind: Literal["probe", "floor"] = "probe"
-    notes: list[str] = field(default_factory=list)
-    task: TaskName = "classes"
-    fitter: Fitter = field(default_factory=SklearnFitter, repr=False)
-
-    @property
-    def classes(self) -> np.ndarray:
-        """The labels, in the order of the columns of `predict_proba`."""
-        return self.estimator.classes_
-
-    def predict(self, X) -> np.ndarray:
-        """Predict the label, or the number (float64), of each row; ndarray of shape (n,)."""
-        predicted = self._in_blocks(self.estimator.predict, X)
-        return predicted if self.task == "classes" else np.asarray(predicted, np.float64)
-
-    def predict_proba(self, X) -> np.ndarray:
-        """Predict probabilities, ndarray of shape (n, n_classes)."""
-        return self._in_blocks(self.estimator.predict_proba, X)
-
-    def _in_blocks(self, predict, X) -> np.ndarray:
-        """Predict rows in memory, or in blocks if there are many: each step of a pipeline copies its rows."""
-        if not isinstance(X, RowBlocks) and np.size(X) * 4 <= _TOGETHER:
-            rows = self._rows(X)
-            with limit_threads(_threads(rows, None)):
-                return predict(rows)
-        blocks = X if isinstance(X, RowBlocks) else RowBlocks(np.asarray(X))
-        with limit_threads(_threads(blocks, None)):
-            return np.concatenate([predict(self._rows(rows)) for _, rows in blocks.blocks()])
-
-    def _rows(self, X) -> np.ndarray:
-        rows = check_rows(X)
-        expected = getattr(self.estimator, "n_features_in_", rows.shape[1])
-        if rows.shape[1] != expected:
-            raise InputError(
-                f"{self.name} was fitted on {expected} features per image, got {rows.shape[1]}; "
-                "use embeddings of the same backbone and layer"
-            )
-        return rows
 
 
 def fit_probe(
@@ -221,104 +139,27 @@ def fit_to(
     As `fit_probe`, with `TrainingRows` instead of rows, labels, groups, task and seed.
     """
     start = time.perf_counter()
-    task, seed = rows.task, rows.seed
-    name, estimator, grid = check_request(name, estimator, grid, task)
-    target = target_of(task, seed)
+    name, estimator, grid = check_request(name, estimator, grid, rows.task)
     validation = check_validation(validation, len(rows))
     if metric not in ("top1", "per-class"):
         raise InputError(f"metric must be 'top1' or 'per-class', got {metric!r}")
-    jobs = check_jobs(n_jobs)
-
-    notes: list[str] = []
-    own, variant = estimator is not None, None
-    if own:
-        calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
-        probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
-    else:
-        probe = get_probe(name, task)
-        problem, drawn = describe_problem(target, probe, rows.y, rows.X.shape[1])
-        if drawn is not None:
-            notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {len(rows)} training images")
-            rows = rows.take(drawn)
-        estimator, grid = probe.build(problem)
-    if isinstance(rows.X, RowBlocks) and not own and (probe.choose or not fits_in_blocks(estimator)):
-        drawn = target.sample(rows.y, SAMPLE)
-        notes.append(
-            f"fitted on a {target.sample_name} of {len(drawn)} of {len(rows)} training images: {probe.name} "
-            "needs all rows in memory"
-        )
-        if validation is not None:
-            validation = np.flatnonzero(np.isin(drawn, validation))
-        rows = rows.take(drawn)
-        problem = target.problem(rows.y, len(rows), rows.X.shape[1])
-        estimator, grid = probe.build(problem)
-    elif isinstance(rows.X, RowBlocks) and own:
-        # What an estimator of the user can do is not known; the user has decided on all rows.
-        rows = rows.take(np.arange(len(rows)))
-    variant = probe.variant(problem) if not own and probe.variant is not None else None
-    notes += [variant.note] if variant is not None else []
-    candidates = expand(grid or {})
-
+    plan = _plan(name, estimator, grid, rows, validation, metric, check_jobs(n_jobs))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # A class with one image rightly adds nothing to the scatter within classes.
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-        few = len(rows) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
-        judged = len(candidates) > 1 or (not own and probe.kind == "probe")
-        # A large set folds by itself.
-        folds = rows.folds if (probe.calibrated or judged) and not isinstance(rows.X, RowBlocks) else []
-        out_of_bag = probe.out_of_bag and rows.groups is None and estimator.steps[-1][1].oob_score
-        best, score, start_at, held_out = dict(candidates[0]), None, None, None
-        if isinstance(rows.X, RowBlocks):
-            with _limited(rows.X, jobs):
-                model, best, score = fit_large(probe, estimator, candidates, rows, target, jobs, notes)
-        elif probe.choose is not None:
-            with limit_threads(_threads(rows.X, jobs)):
-                best, score, start_at = probe.choose(
-                    rows.X, rows.y, rows.groups, validation, seed, metric, notes
+        if isinstance(plan.rows.X, RowBlocks):
+            with threads_for(plan.rows.X, plan.jobs):
+                model, best, score = fit_large(
+                    plan.probe, plan.estimator, plan.candidates, plan.rows, plan.target, plan.jobs, plan.notes
                 )
-        elif folds and judged and not out_of_bag:
-            if len(candidates) == 1 and few:
-                folds = two_folds(folds, rows.y)
-            best, score, held_out = _select(
-                target, probe, own, estimator, candidates, rows, folds, jobs, notes
-            )
-        elif len(candidates) > 1:
-            best = {key: estimator.get_params()[key] for key in grid or {}}
-            notes.append(target.no_choice)
-        unfitted = clone(estimator).set_params(**best)
-        shown = {**best, **{key: unfitted.get_params()[key] for key in probe.shown}}
-        if isinstance(rows.X, RowBlocks):
-            pass  # fitted already
-        elif start_at is not None:
-            model = _fit_from(clone(unfitted), rows.X, rows.y, jobs, *start_at)
         else:
-            with _limited(rows.X, jobs):
-                model = probe.fitter.fit(rows.whole, estimator, best)
-        if folds and out_of_bag:
-            score, held_out = _score_out_of_bag(target, model, rows.y)
-        if probe.calibrated and not isinstance(rows.X, RowBlocks):
-            if not folds:
-                notes.append(
-                    "probabilities are too sure: no training image could be held out to calibrate them"
-                )
-            elif held_out is None:
-                found = predict_out_of_fold(
-                    probe.fitter,
-                    rows,
-                    unfitted,
-                    [best],
-                    two_folds(folds, rows.y) if few else folds,
-                    tempered=True,
-                    n_jobs=jobs,
-                )
-                held_out = found.of(0)
-            # The number of folds, for whoever fits a clone.
-            tempered = TemperatureClassifier(unfitted, cv=MOST_FOLDS)
-            with _limited(rows.X, jobs):
-                model = tempered.fit(rows.X, rows.y, fitted=model, held_out=held_out)
-    _settle_warnings(caught, notes)
-    params = {(key if own else key.split("__")[-1]): _plain(value) for key, value in shown.items()}
+            model, best, score = _fit_in_memory(plan)
+    _settle_warnings(caught, plan.notes)
+    probe, variant = plan.probe, plan.variant
+    settings = clone(plan.estimator).set_params(**best).get_params()
+    shown = {**best, **{key: settings[key] for key in probe.shown}}
+    params = {(key if plan.own else key.split("__")[-1]): _plain(value) for key, value in shown.items()}
     return FittedProbe(
         name=probe.name,
         title=probe.title if variant is None else variant.title,
@@ -327,10 +168,100 @@ def fit_to(
         cv_score=score,
         seconds=time.perf_counter() - start,
         kind=probe.kind,
-        notes=notes,
-        task=task,
+        notes=plan.notes,
+        task=rows.task,
         fitter=probe.fitter,
     )
+
+
+@dataclass
+class _Plan:
+    """What is to be fitted, and to which rows."""
+
+    probe: Probe
+    own: bool  # whether the estimator is one of the user
+    estimator: Any
+    candidates: list[dict[str, Any]]
+    rows: TrainingRows
+    target: Any
+    validation: np.ndarray | None
+    metric: str
+    jobs: int
+    notes: list[str]
+    variant: Variant | None = None
+
+
+def _plan(name, estimator, grid, rows: TrainingRows, validation, metric: str, jobs: int) -> _Plan:
+    """Decide which estimator is fitted, and whether to all rows or to a sample."""
+    task, target = rows.task, target_of(rows.task, rows.seed)
+    notes: list[str] = []
+    if estimator is not None:
+        if isinstance(rows.X, RowBlocks):
+            # What an estimator of the user can do is not known; the user has decided on all rows.
+            rows = rows.take(np.arange(len(rows)))
+        calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
+        probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
+        candidates = expand(grid or {})
+        return _Plan(probe, True, estimator, candidates, rows, target, validation, metric, jobs, notes)
+    probe, n = get_probe(name, task), len(rows)
+    problem, drawn = describe_problem(target, probe, rows.y, rows.X.shape[1])
+    estimator, grid = probe.build(problem)
+    why = ""
+    if drawn is None and isinstance(rows.X, RowBlocks) and (probe.choose or not fits_in_blocks(estimator)):
+        drawn, why = target.sample(rows.y, SAMPLE), f": {probe.name} needs all rows in memory"
+    if drawn is not None:
+        notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {n} training images{why}")
+        validation = None if validation is None else np.flatnonzero(np.isin(drawn, validation))
+        rows = rows.take(drawn)
+        problem = target.problem(rows.y, len(rows), rows.X.shape[1])
+        estimator, grid = probe.build(problem)
+    variant = None if probe.variant is None else probe.variant(problem)
+    notes += [] if variant is None else [variant.note]
+    candidates = expand(grid)
+    return _Plan(probe, False, estimator, candidates, rows, target, validation, metric, jobs, notes, variant)
+
+
+def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
+    """Return the fitted model, the chosen candidate, and its out-of-fold score."""
+    probe, estimator, candidates, rows = plan.probe, plan.estimator, plan.candidates, plan.rows
+    notes, jobs = plan.notes, plan.jobs
+    few = len(rows) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
+    judged = len(candidates) > 1 or (not plan.own and probe.kind == "probe")
+    folds = rows.folds if probe.calibrated or judged else []
+    out_of_bag = probe.out_of_bag and rows.groups is None and estimator.steps[-1][1].oob_score
+    best, score, start_at, held_out = dict(candidates[0]), None, None, None
+    if probe.choose is not None:
+        with threads_for(rows.X, jobs):
+            best, score, start_at = probe.choose(
+                rows.X, rows.y, rows.groups, plan.validation, rows.seed, plan.metric, notes
+            )
+    elif folds and judged and not out_of_bag:
+        if len(candidates) == 1 and few:
+            folds = two_folds(folds, rows.y)
+        best, score, held_out = _select(plan, folds)
+    elif len(candidates) > 1:
+        best = {key: estimator.get_params()[key] for key in best}
+        notes.append(plan.target.no_choice)
+    unfitted = clone(estimator).set_params(**best)
+    with threads_for(rows.X, jobs):
+        if start_at is not None:
+            model = _fit_from(clone(unfitted), rows, *start_at)
+        else:
+            model = probe.fitter.fit(rows.whole, estimator, best)
+    if folds and out_of_bag:
+        score, held_out = _score_out_of_bag(plan.target, model, rows.y)
+    if not probe.calibrated:
+        return model, best, score
+    if not folds:
+        notes.append("probabilities are too sure: no training image could be held out to calibrate them")
+    elif held_out is None:
+        halves = two_folds(folds, rows.y) if few else folds
+        found = predict_out_of_fold(probe.fitter, rows, unfitted, [best], halves, tempered=True, n_jobs=jobs)
+        held_out = found.of(0)
+    # The number of folds, for whoever fits a clone.
+    tempered = TemperatureClassifier(unfitted, cv=MOST_FOLDS)
+    with threads_for(rows.X, jobs):
+        return tempered.fit(rows.X, rows.y, fitted=model, held_out=held_out), best, score
 
 
 def definition_of(
@@ -359,25 +290,26 @@ def definition_of(
     }
 
 
-def _select(
-    target, probe: Probe, own: bool, estimator, candidates, rows: TrainingRows, folds: Folds, jobs, notes
-):
+def _select(plan: _Plan, folds: Folds):
     """Return the best candidate, its out-of-fold score, and its log scores of held-out rows.
 
     The latter, (positions, scores), are None where all rows have not been held out.
     """
+    rows, candidates, probe = plan.rows, plan.candidates, plan.probe
     sample = rows if len(candidates) == 1 else rows.sample
     if sample is not rows:
-        notes.append(f"settings selected on a {target.sample_name} of {len(sample)} training images")
+        plan.notes.append(
+            f"settings selected on a {plan.target.sample_name} of {len(sample)} training images"
+        )
         folds = sample.folds
-    if not own:
+    if not plan.own:
         candidates = limit_neighbours(candidates, fewest_rows(folds))
     found = predict_out_of_fold(
-        probe.fitter, sample, estimator, candidates, folds, tempered=probe.calibrated, n_jobs=jobs
+        probe.fitter, sample, plan.estimator, candidates, folds, tempered=probe.calibrated, n_jobs=plan.jobs
     )
     held = found.rows
     groups = None if sample.groups is None else sample.groups[held]
-    best, score = target.best(sample.y[held], found.predicted, found.losses, groups)
+    best, score = plan.target.best(sample.y[held], found.predicted, found.losses, groups)
     everything = len(candidates) == 1 or len(rows) <= SELECTION_ROWS
     return candidates[best], score, found.of(best) if everything else None
 
@@ -392,22 +324,10 @@ def _score_out_of_bag(target, model, y):
     return score, (np.arange(len(y)), log_probabilities(p))
 
 
-@contextmanager
-def _limited(rows: np.ndarray | RowBlocks, jobs: int) -> Iterator[None]:
-    """Fit with a suitable number of threads."""
-    with limit_threads(_threads(rows, jobs)), joblib.parallel_config("threading", n_jobs=jobs):
-        yield
-
-
-def _fit_from(model, rows, labels, jobs, coef, intercept):
+def _fit_from(model, rows: TrainingRows, coef, intercept):
     """Fit a `LogisticProbe` to all rows, starting from the solution for a part of them."""
-    model.coef_, model.intercept_, model.classes_ = coef, intercept, np.unique(labels)
-    with _limited(rows, jobs):
-        return model.set_params(warm_start=True).fit(rows, labels).set_params(warm_start=False)
-
-
-def _threads(rows: np.ndarray | RowBlocks, jobs: int | None) -> int | None:
-    return 1 if rows.size < _SMALL else jobs
+    model.coef_, model.intercept_, model.classes_ = coef, intercept, np.unique(rows.y)
+    return model.set_params(warm_start=True).fit(rows.X, rows.y).set_params(warm_start=False)
 
 
 def _settle_warnings(caught: list[warnings.WarningMessage], notes: list[str]) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
+from featx.methods.probes.fitted import FittedProbe
 from featx.methods.probes.fitters.fitter import limit_components
-from featx.methods.probes.fitting import FittedProbe
 from featx.methods.probes.targets import stratified_sample
 from featx.methods.probes.temperature import TemperatureClassifier, fit_sharpness
 from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows

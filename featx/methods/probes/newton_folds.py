@@ -52,10 +52,6 @@ class FoldNewton:
         self._W, self._b = np.zeros((F, loss.columns, p)), np.zeros((F, loss.columns))
         self.products = 0
 
-    def start_from(self, W: np.ndarray, b: np.ndarray) -> None:
-        """Start the next penalty from coefficients (F, k, p) and intercepts (F, k)."""
-        self._W, self._b = np.array(W, np.float64), np.array(b, np.float64)
-
     def solve(self, C: float, *, tol: float, max_iter: int = 100) -> tuple[np.ndarray, np.ndarray, int, bool]:
         """Return coefficients (F, k, p), intercepts (F, k), Newton steps, and whether all converged.
 

@@ -163,12 +163,16 @@ def log_scores(estimator, X, kind: str) -> np.ndarray:
     return found - found.max(axis=1, keepdims=True)
 
 
+def margins_of(decided: np.ndarray) -> np.ndarray:
+    """Return decision values (n, n_classes), or (n,) or (n, 1) for two classes, as log scores."""
+    if decided.ndim == 1 or decided.shape[1] == 1:
+        half = decided.reshape(-1, 1) / 2
+        decided = np.hstack([-half, half])
+    return decided - decided.max(axis=1, keepdims=True)
+
+
 def _margins(estimator, X) -> np.ndarray:
-    found = np.asarray(estimator.decision_function(X), np.float64)
-    if found.ndim == 1 or found.shape[1] == 1:
-        half = found.reshape(-1, 1) / 2
-        found = np.hstack([-half, half])
-    return found
+    return margins_of(np.asarray(estimator.decision_function(X), np.float64))
 
 
 def log_probabilities(p: np.ndarray) -> np.ndarray:

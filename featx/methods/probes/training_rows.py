@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from featx.methods.probes.fitted_steps import make_pca, make_scaler, orient_axes
 from featx.methods.probes.fold_moments import FoldMoments, mean_and_variance, sum_of_products
 from featx.methods.probes.folds import Folds, fewest_rows
 from featx.methods.probes.targets import target_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 SELECTION_ROWS = 4000
 #: Most principal components that any probe of the catalogue asks for.
 MOST_COMPONENTS = 256
+# Squared lengths below this share of the largest are rounding errors of float32 rows.
+_RANK = 1e-10
 
 
 class TrainingRows:
@@ -105,9 +108,8 @@ class TrainingRows:
         """Return the part of each fold; all have as many components at most as the smallest has rows."""
         fewest = fewest_rows(folds)
         found = [self.part(train, held) for train, held in folds]
-        whole, each = len(self), [held for _, held in folds]
-        covered = len(np.unique(np.concatenate(each))) == sum(map(len, each)) == whole
-        if covered and all(len(train) + len(held) == whole for train, held in folds):
+        each = [held for _, held in folds]
+        if any(part.moments is None for part in found) and self._are_covered(folds):
             moments = FoldMoments(self.X, each)
             for i, part in enumerate(found):
                 part.moments = part.moments or (moments, i)
@@ -115,18 +117,21 @@ class TrainingRows:
             part.fewest = min(part.fewest, fewest)
         return found
 
+    def _are_covered(self, folds: Folds) -> bool:
+        """Return whether each row is held out in one fold, and trained on in all others."""
+        held = np.concatenate([held for _, held in folds])
+        complete = all(len(train) + len(out) == len(self) for train, out in folds)
+        return complete and len(held) == len(np.unique(held)) == len(self)
+
     @property
     def whole(self) -> Part:
         """The part whose training rows are all rows, with none held out."""
         return self.part(np.arange(len(self)), np.empty(0, np.int64))
 
-    def forget(self, *, but_sample: bool = False) -> None:
+    def forget(self) -> None:
         """Free what was computed for the folds."""
         with self._lock:
             self._parts.clear()
-        sample = self.__dict__.get("sample")
-        if sample is not None and sample is not self and not but_sample:
-            sample.forget()
 
 
 class Part:
@@ -149,7 +154,6 @@ class Part:
         self.fewest = len(train)
         # Sums over folds, and the fold of the held rows, where all rows are in the folds.
         self.moments: tuple[FoldMoments, int] | None = None
-        self._projections: tuple[np.ndarray, np.ndarray] | None = None
         # Probes run in threads; several may ask for the same part.
         self._lock = threading.RLock()
 
@@ -182,14 +186,7 @@ class Part:
             mean, variance = moments.mean_and_variance(fold)
         else:
             mean, variance = mean_and_variance(self.raw)
-        n, d = len(self.train), self.dim
-        scaler = StandardScaler()
-        scaler.mean_, scaler.var_, scaler.n_samples_seen_, scaler.n_features_in_ = mean, variance, n, d
-        # Features that vary by rounding errors only are not scaled, as in scikit-learn.
-        eps = np.finfo(np.float64).eps
-        constant = variance <= n * eps * variance + (n * mean * eps) ** 2
-        scaler.scale_ = np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, variance)))
-        return scaler
+        return make_scaler(mean, variance, len(self.train))
 
     @property
     def rows(self) -> np.ndarray:
@@ -244,61 +241,55 @@ class Part:
 
     def projected(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the first `k` principal coordinates of the training rows (n, k) and of the held rows."""
+        if k > MOST_COMPONENTS:
+            return self._project(self.axes(k)[0][:k])
         with self._lock:
-            if self._projections is None or self._projections[0].shape[1] < k:
-                axes = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
-                self._projections = self.rows @ axes.T, self.held @ axes.T
-            rows, held = self._projections
-            return rows[:, :k], held[:, :k]
+            rows, held = self._coordinates
+        return rows[:, :k], held[:, :k]
 
-    def project(self, rows: np.ndarray, k: int) -> np.ndarray:
-        """Return the first `k` principal coordinates of other rows, (m, k); rows as they were given."""
-        axes = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))[0]
-        return self.scaler.transform(rows) @ axes[:k].T
+    @cached_property
+    def _coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._project(self.axes(MOST_COMPONENTS)[0])
+
+    def _project(self, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.rows @ axes.T, self.held @ axes.T
 
     def pca(self, k: int) -> PCA:
         """Return a fitted PCA with `k` components of the standardised training rows."""
-        axes, variances = self.axes(max(k, min(MOST_COMPONENTS, self.dim, len(self.train))))
-        n = len(self.train)
+        (axes, variances), n = self.axes(k), len(self.train)
         total = float((self.scaler.var_ / self.scaler.scale_**2).sum()) * n / max(n - 1, 1)
-        found = PCA(n_components=k, random_state=self.seed)
-        found.components_, found.explained_variance_ = axes[:k], variances[:k]
-        found.explained_variance_ratio_ = variances[:k] / total if total else np.zeros(k)
-        found.singular_values_ = np.sqrt(variances[:k] * max(n - 1, 1))
-        found.mean_ = np.zeros(self.dim, axes.dtype)
-        found.n_components_, found.n_samples_, found.n_features_in_ = k, n, self.dim
-        rest = min(self.dim, n) - k
-        found.noise_variance_ = max(total - float(variances[:k].sum()), 0.0) / rest if rest > 0 else 0.0
-        found._fit_svd_solver = "covariance_eigh"
-        return found
+        return make_pca(axes[:k], variances[:k], total, n, self.seed)
 
     def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return at least `k` principal axes (k, d) and the variances along them, the largest first."""
-        with self._lock:
-            found = self.__dict__.get("_found_axes")
-            if found is None or len(found[0]) < k:
-                self._found_axes = found = self._decompose(k)
-            return found
+        """Return at least `k` principal axes (k, d) and the variances along them, the largest first.
 
-    def _decompose(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        There are as many as rows or features at most.
+        """
+        with self._lock:
+            return self._leading_axes if k <= MOST_COMPONENTS else self._all_axes
+
+    @cached_property
+    def _leading_axes(self) -> tuple[np.ndarray, np.ndarray]:
+        # Single precision takes half the time, and finds them to 1e-6, the precision of float32 rows.
+        k = min(MOST_COMPONENTS, self.dim, len(self.train))
+        return self._decompose(k, np.float32 if self.rows.dtype == np.float32 else np.float64)
+
+    @cached_property
+    def _all_axes(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._decompose(min(self.dim, len(self.train)), np.float64)
+
+    def _decompose(self, k: int, precision: Any) -> tuple[np.ndarray, np.ndarray]:
         n, d, dtype = len(self.train), self.dim, self.rows.dtype
         if n < d:
             values, U = eigh(self.kernel, subset_by_index=[n - k, n - 1], check_finite=False)
             values, U = values[::-1], U[:, ::-1]
             axes = (self.rows.T @ U.astype(dtype)).T
+            # Centred rows span n - 1 directions: what is left of the last one is rounding errors.
             lengths = np.linalg.norm(axes, axis=1, keepdims=True)
-            axes = np.divide(axes, lengths, out=np.zeros_like(axes), where=lengths > 1e-6 * lengths.max())
+            real = values[:, None] > _RANK * values[0]
+            axes = np.divide(axes, lengths, out=np.zeros_like(axes), where=real & (lengths > 0))
         else:
-            # Single precision takes half the time. It finds the leading axes of float32 rows to 1e-6, the
-            # precision of the rows; solvers that ask for all axes get them in double precision.
-            single = dtype == np.float32 and k <= MOST_COMPONENTS
-            values, V = eigh(
-                self.scatter.astype(np.float32) if single else self.scatter,
-                subset_by_index=[d - k, d - 1],
-                check_finite=False,
-            )
+            scatter = self.scatter.astype(precision, copy=False)
+            values, V = eigh(scatter, subset_by_index=[d - k, d - 1], check_finite=False)
             values, axes = values[::-1].astype(np.float64), V[:, ::-1].T.astype(dtype)
-        # The sign of an axis is arbitrary; scikit-learn makes its largest entry positive.
-        largest = np.abs(axes).argmax(axis=1)
-        axes = axes * np.where(axes[np.arange(len(axes)), largest] < 0, -1, 1).astype(dtype)[:, None]
-        return np.ascontiguousarray(axes), np.maximum(values, 0) / max(n - 1, 1)
+        return orient_axes(axes), np.maximum(values, 0) / max(n - 1, 1)

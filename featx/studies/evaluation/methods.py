@@ -14,7 +14,7 @@ from featx.errors import InputError
 from featx.methods.probes.definitions import define
 
 if TYPE_CHECKING:
-    from featx.methods.probes.fitting import FittedProbe
+    from featx.methods.probes.fitted import FittedProbe
     from featx.methods.probes.probe import TaskName
     from featx.studies.evaluation.cells import Cell
 

@@ -19,8 +19,8 @@ from featx.terminal import tell
 LONG = 10.0
 #: One cell runs its folds on several cores, with this share of the speed that they would have together.
 _SHARE = 0.7
-#: Seconds of other methods from which their times correct the estimate of a method that has not run.
-_TELLING = 2.0
+#: Estimated seconds of a method from which its time corrects the estimates of others.
+_TELLING = 1.0
 #: Cores that one cell can use: it has this many folds.
 _MOST_CORES = 5
 
@@ -192,11 +192,15 @@ class _Pace:
     def _ratio(self, method: str) -> float:
         """Return measured seconds by estimated ones: of this method, or where it has not run, of all.
 
-        What others took counts little while it is less than `_TELLING` seconds: a reference that is done at
-        once says nothing about a probe of minutes.
+        Work that is estimated to take less than `_TELLING` seconds says nothing about other methods: it is
+        mostly overhead, such as that of a reference.
         """
         if self._estimated.get(method):
             return self._measured[method] / self._estimated[method]
-        names = [name for name in self._measured if not name.startswith("finetune-")]
-        measured = sum(self._measured[name] for name in names)
-        return (measured + _TELLING) / (sum(self._estimated[name] for name in names) + _TELLING)
+        estimated = {
+            name: seconds
+            for name, seconds in self._estimated.items()
+            if seconds >= _TELLING and not name.startswith("finetune-")
+        }
+        total = sum(estimated.values())
+        return sum(self._measured[name] for name in estimated) / total if total else 1.0

@@ -125,7 +125,7 @@ def test_many_rows_are_predicted_in_blocks(monkeypatch):
     X, y = overlapping(n=400)
     fitted = fit_probe("ridge", X, y, n_jobs=1)
     expected, labels = fitted.predict_proba(X), fitted.predict(X)
-    monkeypatch.setattr("featx.methods.probes.fitting._TOGETHER", 1000)
+    monkeypatch.setattr("featx.methods.probes.fitted._TOGETHER", 1000)
     monkeypatch.setattr(row_blocks, "BLOCK", 37)
     sizes, predict = [], fitted.estimator.predict_proba
     monkeypatch.setattr(

@@ -51,6 +51,26 @@ def test_few_components_are_the_first_of_many_whatever_is_asked_for_first():
     np.testing.assert_array_equal(few_first.projected(20)[0], many)
 
 
+@pytest.mark.parametrize(("n", "d"), [(60, 20), (15, 20)])
+def test_leading_components_do_not_depend_on_who_asked_for_all_axes(n, d, monkeypatch):
+    monkeypatch.setattr(training_rows, "MOST_COMPONENTS", 8)
+    X, y = make_rows(n, d)
+    after, alone = TrainingRows(X, y).whole, TrainingRows(X, y).whole
+    axes, variances = after.axes(min(n, d))
+    assert len(axes) == len(variances) == min(n, d)
+    for found, expected in zip(after.projected(5), alone.projected(5), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(after.pca(5).components_, alone.pca(5).components_)
+    np.testing.assert_allclose(alone.projected(12)[0], after.rows @ axes[:12].T, rtol=1e-4, atol=1e-4)
+
+
+def test_centred_rows_have_one_axis_less_than_rows():
+    X, y = make_rows(10, 40)
+    axes, variances = TrainingRows(X, y).whole.axes(10)
+    np.testing.assert_allclose(np.linalg.norm(axes, axis=1), [1] * 9 + [0], atol=1e-5)
+    assert variances[-1] < 1e-6 * variances[0]
+
+
 def test_rows_that_are_all_equal_have_components_of_zeros():
     part = TrainingRows(np.ones((6, 10), np.float32), np.arange(6) % 2).whole
     np.testing.assert_array_equal(part.projected(2)[0], np.zeros((6, 2)))

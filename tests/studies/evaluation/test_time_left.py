@@ -123,3 +123,12 @@ def test_quiet_studies_measure_and_show_nothing(seconds, monkeypatch, capsys):
     with StudyProgress([ridge], Checkpoints(), enabled=False) as study, study.computing(ridge):
         pass
     assert capsys.readouterr().err == ""
+
+
+def test_a_reference_that_is_done_at_once_corrects_no_other_estimate(seconds):
+    seconds["majority"] = 0.0001
+    pace = _Pace(1)
+    pace.learn(Size("majority", 10, 10, 4, 2), 0.4)
+    assert pace.expected(Size("ridge", 10, 10, 4, 2)) == 30
+    # Itself is corrected.
+    assert pace.expected(Size("majority", 10, 10, 4, 2)) == pytest.approx(0.4)

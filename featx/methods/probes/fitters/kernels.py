@@ -28,9 +28,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings, limit_components
+from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 from featx.methods.probes.fold_losses import SquaredHinge
 from featx.methods.probes.fold_rows import StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
+from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -73,7 +75,7 @@ class ExactFitter(Fitter):
         found: list[np.ndarray] = [np.empty(0)] * len(candidates)
         models = [_with_settings(part, estimator, candidate) for candidate in candidates]
         for _, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
-            rows, held = _inputs(part, models[same_length[0]])
+            rows, held = last_inputs(part, models[same_length[0]])
             rows, held = rows.astype(np.float64), held.astype(np.float64)
             near, far = _distances(rows, rows), _distances(held, rows)
             kernel, held_kernel = np.empty_like(near), np.empty_like(far)
@@ -85,12 +87,12 @@ class ExactFitter(Fitter):
                     if part.task == "numbers":
                         found[i] = last.predict(held_kernel)
                     else:
-                        found[i] = _log_scores(_decide(last, held_kernel))
+                        found[i] = margins_of(_decide(last, held_kernel))
         return np.stack(found) if part.task == "numbers" else np.stack(found).astype(np.float32)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        model = _with_settings(part, estimator, settings)
-        rows = _fit_first_steps(part, model).astype(np.float64)
+        model, rows = fit_to_last(part, estimator, settings)
+        rows = rows.astype(np.float64)
         kernel, gamma = _distances(rows, rows), _machine(model).gamma
         _rbf(kernel, gamma, kernel)
         last = _fit_to_kernel(model.steps[-1][1], kernel, part.y)
@@ -117,7 +119,8 @@ class NystroemFitter(Fitter):
         models = [_with_settings(part, estimator, candidate) for candidate in candidates]
         found = np.empty((len(models), len(part.held_out), len(part.classes)), np.float32)
         for _, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
-            rows, held = _inputs(part, models[same_length[0]])
+            # Without the linear machine the Nystroem map is the last step.
+            rows, held = last_inputs(part, models[same_length[0]][:-1])
             for _, same in _grouped(same_length, lambda i: _nystroem(models[i]).gamma):
                 landmarks = _Landmarks(_nystroem(models[same[0]]), rows)
                 features, held_features = landmarks.features(rows), landmarks.features(held)
@@ -125,13 +128,14 @@ class NystroemFitter(Fitter):
                     solver = _squared_hinge(features, part, models[equal[0]].steps[-1][1])
                     for i in sorted(equal, key=lambda i: models[i].steps[-1][1].C):
                         W, b, _, _ = solver.solve(models[i].steps[-1][1].C, tol=_SELECT)
-                        found[i] = _log_scores(held_features @ W[0].T.astype(rows.dtype) + b[0])
+                        found[i] = margins_of(held_features @ W[0].T.astype(rows.dtype) + b[0])
         return found
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        model = _with_settings(part, estimator, settings)
-        rows = _fit_first_steps(part, model)
-        nystroem, svm = model.steps[-2][1], model.steps[-1][1]
+        model = clone(estimator).set_params(**settings)
+        front, rows = fit_to_last(part, model[:-1], {})
+        nystroem, svm = front.steps[-1][1], model.steps[-1][1]
+        model.steps[:-1] = front.steps
         landmarks = _Landmarks(nystroem, rows)
         W, b, n_iter, _ = _squared_hinge(landmarks.features(rows), part, svm).solve(svm.C, tol=_LAST)
         landmarks.finish(nystroem)
@@ -210,24 +214,6 @@ def _grouped(positions, key) -> Iterator[tuple[Any, list[int]]]:
     return ((value, list(same)) for value, same in groupby(ordered, key))
 
 
-def _inputs(part: Part, model: Pipeline) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the steps after the principal components see of the training rows and of the held rows."""
-    steps = dict(model.steps)
-    rows, held = part.projected(steps["pca"].n_components)
-    if "rows" in steps:
-        step = steps["rows"].fit(rows)
-        rows, held = step.transform(rows), step.transform(held) if len(held) else held
-    return rows, held
-
-
-def _fit_first_steps(part: Part, model: Pipeline) -> np.ndarray:
-    """Replace scaler and components by fitted ones, and return the rows after the step of the lengths."""
-    for i, (name, step) in enumerate(model.steps[:-1]):
-        if name in ("scale", "pca"):
-            model.steps[i] = (name, part.scaler if name == "scale" else part.pca(step.n_components))
-    return _inputs(part, model)[0]
-
-
 def _fit_to_kernel(last: Any, kernel: np.ndarray, y: np.ndarray) -> Any:
     (last.estimator if hasattr(last, "estimator") else last.regressor).set_params(kernel="precomputed")
     return last.fit(kernel, y)
@@ -239,13 +225,6 @@ def _decide(last: Any, kernel: np.ndarray) -> np.ndarray:
     for j, machine in enumerate(last.estimators_):
         dual[machine.support_, j] = machine.dual_coef_[0]
     return kernel @ dual + np.concatenate([machine.intercept_ for machine in last.estimators_])
-
-
-def _log_scores(decided: np.ndarray) -> np.ndarray:
-    """Return decision values as log scores (`temperature.log_scores`)."""
-    if decided.shape[1] == 1:
-        decided = np.hstack([-decided / 2, decided / 2])
-    return decided - decided.max(axis=1, keepdims=True)
 
 
 def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:

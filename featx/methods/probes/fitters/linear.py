@@ -13,9 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings
+from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
 from featx.methods.probes.fold_rows import FoldRows, SharedRows, StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
+from featx.methods.probes.temperature import margins_of
 from featx.threads import limit_threads
 
 if TYPE_CHECKING:
@@ -61,11 +63,11 @@ class LinearFitter(Fitter):
             for i, C in members:
                 W, b, _, _ = solver.solve(C, tol=_SELECTION)
                 for f, scores in enumerate(found):
-                    scores[i] = _log_scores(folds.predict(f, W[f], b[f]))
+                    scores[i] = margins_of(folds.predict(f, W[f], b[f]))
         return found
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        model = clone(estimator).set_params(**settings)
+        model, _ = fit_to_last(part, estimator, settings)
         folds = _Folds([part], model)
         last = model.steps[-1][1]
         solver = self._solver(folds, last.class_weight)
@@ -75,12 +77,6 @@ class LinearFitter(Fitter):
         coef, intercept = folds.coefficients(0, W[0]), b[0]
         if len(coef) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-        model.steps[0] = ("scale", part.scaler)
-        for i, (name, step) in enumerate(model.steps[1:-1], 1):
-            if name == "pca":
-                model.steps[i] = (name, part.pca(step.n_components))
-            else:
-                step.fit(folds.inputs[0][0])
         dtype = part.rows.dtype
         last.coef_, last.intercept_ = np.ascontiguousarray(coef, dtype), intercept.astype(dtype)
         last.classes_, last.n_features_in_ = part.classes, coef.shape[1]
@@ -120,7 +116,7 @@ class _Folds:
     def __init__(self, parts: Sequence[Part], estimator: Any):
         self.parts = parts
         self._basis: list[np.ndarray] | None = None
-        self.inputs = [_inputs(part, estimator) for part in parts]
+        self.inputs = [last_inputs(part, estimator) for part in parts]
         self.shared = _shared(parts, estimator)
         if self.shared:
             self.rows: FoldRows = _shared_rows(parts)
@@ -171,21 +167,9 @@ def _in_order(estimator, candidates) -> Iterator[tuple[Any, Any, list[tuple[int,
         yield model, weight, sorted(members, key=lambda member: member[1])
 
 
-def _inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the last step sees of the training rows and of the held rows."""
-    train, held = part.rows, part.held
-    for name, step in estimator.steps[1:-1]:
-        if name == "pca":
-            train, held = part.projected(min(step.n_components, part.fewest))
-        else:
-            # It learns nothing from rows.
-            train, held = (step.transform(rows) if len(rows) else rows for rows in (train, held))
-    return train, held
-
-
 def _shared(parts: Sequence[Part], estimator: Any) -> bool:
     """Return whether the folds have the same rows but for shift and scale."""
-    return len(estimator.steps) == 2 and parts[0].source.whole.rows.shape[0] > _FEW_ROWS
+    return len(estimator.steps) == 2 and len(parts[0].source) > _FEW_ROWS
 
 
 def _shared_rows(parts: Sequence[Part]) -> SharedRows:
@@ -205,8 +189,3 @@ def _own_coordinates(part: Part) -> tuple[np.ndarray, np.ndarray]:
     lengths, U = np.sqrt(values[kept]), U[:, kept]
     dtype = part.rows.dtype
     return (U * lengths).astype(dtype), ((U / lengths).T.astype(dtype) @ part.rows)
-
-
-def _log_scores(z: np.ndarray) -> np.ndarray:
-    z = np.hstack([-z / 2, z / 2]) if z.shape[1] == 1 else z
-    return z - z.max(axis=1, keepdims=True)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
-from sklearn.base import clone
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
+from featx.methods.probes.fitters.pipelines import fit_to_last
 from featx.methods.probes.fold_moments import sum_of_products
+from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -48,16 +49,12 @@ class RidgeFitter(Fitter):
             # Single precision, as in scikit-learn, is enough to compare penalties.
             coef, intercept = equations[weight].solve(chosen["alpha"], part.rows.dtype)
             found.append(part.held @ coef.astype(part.held.dtype).T + intercept)
-        scores = np.stack(found)
         if part.task == "numbers":
-            return scores[:, :, 0]
-        if scores.shape[2] == 1:
-            scores = np.concatenate([-scores / 2, scores / 2], axis=2)
-        return (scores - scores.max(axis=2, keepdims=True)).astype(np.float32)
+            return np.stack(found)[:, :, 0]
+        return np.stack([margins_of(scores) for scores in found]).astype(np.float32)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        model = clone(estimator).set_params(**settings)
-        model.steps[0] = (model.steps[0][0], part.scaler)
+        model, _ = fit_to_last(part, estimator, settings)
         ridge = model.steps[-1][1]
         equations = _NormalEquations(part, _targets(part), getattr(ridge, "class_weight", None))
         coef, intercept = equations.solve(ridge.alpha)
