@@ -36,10 +36,11 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from featx.analysis.neighbours import nearest
 from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 from featx.inputs.image import hash_distance
+from featx.machine import cores
+from featx.threads import run_in_threads
 
 __all__ = ["COPIES", "HASH_BITS", "KINDS", "NearDuplicates", "find_near_duplicates"]
 
@@ -62,6 +63,8 @@ _MOST_COPIES, _COPY_SHARE = 10, 0.25
 #: Fewest different images from which the limits are estimated.
 _FEWEST = 20
 _TILE = 2048
+# Strips of so many rows that are searched before pairs beyond the most are dropped.
+_STRIPS = 4
 #: Main directions in which all pairs are compared, and rows from which they are computed.
 _DIRECTIONS, _BASIS_ROWS = 128, 4096
 #: Random pairs on which hashes are tested, pairs in one block, and pairs of all that may agree by chance.
@@ -215,18 +218,23 @@ def _identical(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _centred(rows: np.ndarray) -> np.ndarray:
     """Return rows less their mean, scaled to length 1."""
     unit = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    norms = np.linalg.norm(unit, axis=1, keepdims=True)
+    norms = np.sqrt(np.einsum("ij,ij->i", unit, unit))[:, None]
     return np.divide(unit, norms, out=unit, where=norms > 0)
 
 
 def _limits(unit: np.ndarray, hashes: np.ndarray | None) -> tuple[float, float]:
     """Return (agree_below, alike_below), from the nearest distances of a sample of the rows."""
+    from featx.methods.probes.fitters.neighbours import find_neighbours
+
     n = len(unit)
     if n < _FEWEST:
         return float("nan"), float("nan")
     sample = np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64)
     # The nearest of all is the row itself.
-    places, distances = nearest(unit[sample], unit, 2 if hashes is None else min(n, _MOST_COPIES + 2))
+    places, lengths = find_neighbours(unit, unit[sample], 2 if hashes is None else min(n, _MOST_COPIES + 2))
+    # Half the squared distance of rows of length 1 is 1 - cosine; rows of zeros have no direction.
+    directed = np.einsum("ij,ij->i", unit, unit) > 0
+    distances = np.where(directed[places] & directed[sample][:, None], lengths**2 / 2, 1.0)
     places, distances = places[:, 1:], distances[:, 1:]
     if hashes is not None:
         agree = hash_distance(hashes[sample][:, None], hashes[places]) <= HASH_BITS
@@ -271,32 +279,43 @@ def _near(
     if np.isnan(agree):
         return (pairs, distances), truncated
     short = _main_directions(unit)
-    half = np.einsum("ij,ij->i", short, short) / 2
+    half = np.einsum("ij,ij->i", short, short)[:, None] / 2
+    one = np.ones_like(half)
+    # Their product is a.b - |a|^2 / 2 - |b|^2 / 2, minus half the squared distance, in full 1 - cosine.
+    rows, columns = np.hstack([short, -half, one]), np.hstack([short, one, -half])
     reach = (alike if hashes is None else agree) + _ROUNDING
-    for top in range(0, len(unit), _TILE):
+
+    def search(top: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pairs of a strip of rows with all later ones, and their distances."""
+        near, gaps = [np.empty((0, 2), np.int64)], [np.empty(0)]
         for left in range(top, len(unit), _TILE):
-            # Half the squared distance, |a|^2 / 2 + |b|^2 / 2 - a.b, which in full is 1 - cosine.
-            tile = short[top : top + _TILE] @ short[left : left + _TILE].T
-            tile -= half[top : top + _TILE, None]
-            tile -= half[left : left + _TILE]
+            tile = rows[top : top + _TILE] @ columns[left : left + _TILE].T
             i, j = np.divmod(np.flatnonzero(tile >= -reach), tile.shape[1])
-            near = tile[i, j] >= -(alike + _ROUNDING)
+            close = tile[i, j] >= -(alike + _ROUNDING)
             i, j = i + top, j + left
             if hashes is not None:
-                near |= hash_distance(hashes[i], hashes[j]) <= hash_bits
-            near &= i < j
-            found = np.column_stack([i[near], j[near]])
-            gaps = _distances(unit, found)
-            sure = gaps <= alike
+                close |= hash_distance(hashes[i], hashes[j]) <= hash_bits
+            close &= i < j
+            found = np.column_stack([i[close], j[close]])
+            exact = _distances(unit, found)
+            sure = exact <= alike
             if hashes is not None:
                 agreed = hash_distance(hashes[found[:, 0]], hashes[found[:, 1]]) <= hash_bits
-                sure |= agreed & (gaps <= agree)
-            pairs = np.concatenate([pairs, found[sure]])
-            distances = np.concatenate([distances, gaps[sure]])
-            if len(pairs) > MOST_PAIRS:
-                truncated = True
-                kept = np.sort(np.argsort(distances, kind="stable")[:MOST_PAIRS])
-                pairs, distances = pairs[kept], distances[kept]
+                sure |= agreed & (exact <= agree)
+            near.append(found[sure])
+            gaps.append(exact[sure])
+        return np.concatenate(near), np.concatenate(gaps)
+
+    tops = [(top,) for top in range(0, len(unit), _TILE)]
+    # Some strips at a time, because each may hold a million pairs.
+    for at in range(0, len(tops), _STRIPS):
+        strips = run_in_threads(search, tops[at : at + _STRIPS], cores())
+        pairs = np.concatenate([pairs, *(found for found, _ in strips)])
+        distances = np.concatenate([distances, *(gaps for _, gaps in strips)])
+        if len(pairs) > MOST_PAIRS:
+            truncated = True
+            kept = np.sort(np.argsort(distances, kind="stable")[:MOST_PAIRS])
+            pairs, distances = pairs[kept], distances[kept]
     return (pairs, distances), truncated
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from featx.errors import InputError, UnknownName
 from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, CurveResult
 from featx.studies.checkpoints import Checkpoints
+from featx.studies.collections import find_pictures
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import describe_run, note_unused_share
 from featx.studies.comparison.study_data import StudyData, load_study_data
@@ -43,12 +44,8 @@ from featx.studies.evaluation import (
     require_network_mode,
     run_cells_in_parallel,
 )
-from featx.studies.kept_checks import KeptChecks
 from featx.studies.output import Reported, prepare_output, removes_unused_folder
-from featx.studies.units import UNCHECKED, find_copies, find_units
-
-if TYPE_CHECKING:
-    from featx.analysis.data_checks import NearDuplicates
+from featx.studies.units import UNCHECKED, find_units
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -196,7 +193,8 @@ def learning_curve(
         for method, level, d in grid
     ]
     outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose)
-    units = find_units(first.groups, _copies(study, run) if run.checks else None, len(y))
+    copies = find_pictures(first.embeddings, study.pixels, run) if run.checks else None
+    units = find_units(first.groups, copies, len(y))
     pool = measure_pool(y, drawn, found, units.of, len(classes))
     shape = (len(methods), len(found), n_draws)
     scores = score_draws(outcomes, y[split.test], shape, pool, units=units.take(split.test), seed=seed)
@@ -289,17 +287,6 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
             raise InputError(f"{name}: {task.name} is a number; a learning curve needs classes")
     if modes and not images:
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
-
-
-def _copies(study: StudyData, run: Run) -> NearDuplicates | None:
-    """Return the copies of pictures among all images; None if there are too many images to search."""
-    found: NearDuplicates | None = find_copies(
-        study.first.embeddings,
-        pixels=study.pixels,
-        pixel_size=study.pixel_size,
-        kept=KeptChecks.beside(run.cache),
-    ).outcome
-    return found
 
 
 def _describe_levels(found: Sequence[Level], classes: Sequence[str], pool: Pool) -> list[CurveLevel]:

@@ -149,9 +149,9 @@ class StudyProgress:
             spent = self._pace.spent
             text = f"{self._latest or 'cells'}: {self.found + self._computed} of {self.total} done"
             if left > 0:
-                text += f", about {describe_seconds(left)} left"
-            if unknown:
-                text += ", without fine-tuning"
+                text += f", about {describe_seconds(left)} left" + (
+                    ", without fine-tuning" if unknown else ""
+                )
             left = max(left, 0.0)
             return (spent / (spent + left) if spent + left > 0 else 0.0), text
 

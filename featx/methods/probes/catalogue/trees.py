@@ -9,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.pipeline import Pipeline
 
 from featx.methods.probes.catalogue import components, scaled
+from featx.methods.probes.fitters.pipelines import LastStepFitter
 from featx.methods.probes.probe import Probe, Problem
 
 
@@ -75,6 +76,7 @@ PROBES = (
         "Gradient boosting",
         _boosting,
         calibrated=True,
+        fitter=LastStepFitter(),
         few_folds=True,
         shown=("pca__n_components", "boosting__max_iter"),
     ),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
-from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
+from featx.methods.probes.fitters.fitter import Settings, of_last_step
+from featx.methods.probes.fitters.pipelines import LastStepFitter, last_inputs
 from featx.methods.probes.temperature import log_probabilities
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MOST_PRODUCTS = 4_000_000
 
 
-class NeighboursFitter(Fitter):
+class NeighboursFitter(LastStepFitter):
     """Fit a pipeline that ends in k nearest neighbours, weighted by 1 / distance, of which k varies."""
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
@@ -34,11 +34,6 @@ class NeighboursFitter(Fitter):
         )
         found = np.stack([log_probabilities(votes[k]) for k in ks])
         return (found - found.max(axis=2, keepdims=True)).astype(np.float32)
-
-    def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        model, rows = fit_to_last(part, estimator, settings)
-        model.steps[-1][1].fit(rows, part.y)
-        return model
 
 
 def find_neighbours(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,16 +1,40 @@
-"""Replace the steps before the last one of a pipeline by what a part holds: scaling, principal components."""
+"""Replace the steps before the last one of a pipeline by what a part holds: scaling, principal components.
+
+`LastStepFitter` leaves the last step to scikit-learn; other fitters compute it themselves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
 
-from featx.methods.probes.fitters.fitter import Settings
+from featx.methods.probes.fitters.fitter import Fitter, Settings
+from featx.methods.probes.temperature import log_scores, score_kind
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
+
+
+class LastStepFitter(Fitter):
+    """Fit the last step of a pipeline by scikit-learn for each candidate; no settings of other steps vary."""
+
+    def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
+        rows, held = last_inputs(part, estimator)
+        models = [clone(estimator).set_params(**candidate).steps[-1][1] for candidate in candidates]
+        for model in models:
+            model.fit(rows, part.y)
+        if part.task == "numbers":
+            return np.stack([model.predict(held) for model in models])
+        kind = score_kind(models[0])
+        return np.stack([log_scores(model, held, kind) for model in models]).astype(np.float32)
+
+    def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
+        model, rows = fit_to_last(part, estimator, settings)
+        model.steps[-1][1].fit(rows, part.y)
+        return model
 
 
 def last_inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
