@@ -146,3 +146,14 @@ def fit_slowly(name: str, X, y, X_test, groups=None, *, seed: int = 0, **changed
 def log_loss(log_p: np.ndarray, codes: np.ndarray) -> float:
     """Return the mean log loss of log probabilities (n, n_classes)."""
     return -float(log_p[np.arange(len(codes)), codes].mean())
+
+
+def overlapping_clusters(counts, d, dtype=np.float32, labels=None, *, scales=(0.1, 10), seed=0):
+    """Return rows of unequal feature scales, one feature constant and one row of zeros, and their labels."""
+    rng = np.random.default_rng(seed)
+    codes = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    X = rng.normal(size=(len(counts), d))[codes] + 2 * rng.normal(size=(len(codes), d))
+    X = X * np.geomspace(*scales, d) + 3
+    X[:, 0] = 7.5
+    X[0] = 0
+    return X.astype(dtype), codes if labels is None else np.asarray(labels)[codes]

@@ -141,10 +141,9 @@ def method_result(
 ) -> MethodResult:
     """Return the result of a method from its outcome and metrics."""
     method = outcome.method
-    approximated = " (Nystroem)" if "landmarks" in (outcome.params or {}) else ""
     return MethodResult(
         name=method.name,
-        title=method.title + approximated,
+        title=outcome.title,
         kind=method.kind,
         backbone=method.backbone,
         params=outcome.params,

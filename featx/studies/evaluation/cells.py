@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from featx.methods.probes.training_rows import TrainingRows
 
 #: Raised where older keys or records would be misread.
-_FORMAT = 3
+_FORMAT = 4
 #: Bytes of each number that is kept for a row.
 _BYTES = 8
 #: Splits whose shared work each thread keeps in memory.
@@ -157,6 +157,7 @@ class Cell:
             record = self._in_few_bytes(record)
         record |= {"seconds": {"fit": fit.seconds, "predict_per_image": spent / len(test)}}
         record |= {"joules": reading.joules, "params": fit.params, "notes": fit.notes}
+        record |= {"title": fit.title or self.method.title}
         return record | {"curves": fit.curves, "cv_score": fit.cv_score}, fit
 
     def is_valid(self, record: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Fit:
     cv_score: float = 0.0  # out-of-fold score of the settings; 0 where no row could be held out
     curves: dict[str, Any] | None = None  # values by epoch, for a fine-tuned network
     model: Any = None  # the fitted probe or detector
+    title: str = ""  # of a variant of the method; empty: its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ class ProbeMethod(Method):
         validation = None if split.val is None else np.searchsorted(split.train, split.val)
         shared = rows.training_rows(split.train, cell.seed)
         fitted = fit_to(self.name, shared, validation=validation, n_jobs=n_jobs)
-        return self._fit(fitted, lambda at: rows.x[at])
+        return replace(self._fit(fitted, lambda at: rows.x[at]), title=fitted.title)
 
     def fit_rows(
         self,

@@ -1,8 +1,8 @@
 """The outcome of a cell, and the checks of records that an earlier run left.
 
-A record holds ``seconds`` (``fit``, ``predict_per_image``), ``joules``, ``params``, ``notes``, ``curves`` and
-``cv_score``, and either ``labels``, ``sure`` and ``true`` (`featx.metrics.Answers`), or ``values``, a number
-for each test row. A record of probabilities holds nothing else.
+A record holds ``title``, ``seconds`` (``fit``, ``predict_per_image``), ``joules``, ``params``, ``notes``,
+``curves`` and ``cv_score``, and either ``labels``, ``sure`` and ``true`` (`featx.metrics.Answers`), or
+``values``, a number for each test row. A record of probabilities holds nothing else.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class _Seconds(TypedDict):
 class _Common(TypedDict):
     """The fields that every record has, and their types."""
 
+    title: str
     seconds: _Seconds
     joules: float | None
     params: dict[str, Any]
@@ -56,6 +57,10 @@ class Outcome:
     values: np.ndarray | None = None  # predicted numbers (n_test,)
     earlier_run: str | None = None  # the time at which an earlier run computed it
     fit: Fit | None = None  # the fitted method, if this run fitted it
+    title: str = ""  # of the variant that was fitted; default: that of the method
+
+    def __post_init__(self) -> None:
+        self.title = self.title or self.method.title
 
     @classmethod
     def of(cls, method: Method, record: dict[str, Any], n_classes: int | None, **more: Any) -> Outcome:

@@ -10,6 +10,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from slow_probes import overlapping_clusters
 
 from featx.methods.probes.fitters import SklearnFitter
 from featx.methods.probes.fitters.gaussian import Discriminant, GaussianFitter
@@ -41,25 +42,14 @@ def candidates(model, n_classes):
     return [{f"last__{name}": v, "last__priors": p} for v, p in product(values, priors)]
 
 
-def make_rows(counts, d, dtype=np.float32, labels=None):
-    """Overlapping clusters of features of unequal scales, one of them constant, and one row of zeros."""
-    rng = np.random.default_rng(0)
-    codes = rng.permutation(np.repeat(np.arange(len(counts)), counts))
-    X = rng.normal(size=(len(counts), d))[codes] + 2 * rng.normal(size=(len(codes), d))
-    X = X * np.geomspace(0.1, 10, d) + 3
-    X[:, 0] = 7.5
-    X[0] = 0
-    return X.astype(dtype), codes if labels is None else np.asarray(labels)[codes]
-
-
 CASES = {
-    "balanced": (*make_rows([40, 40, 40], 20), 8),
-    "imbalanced": (*make_rows([80, 30, 10], 20), 12),
-    "two classes": (*make_rows([50, 30], 15, labels=[5, -2]), 10),
-    "fewer rows than features": (*make_rows([12, 8, 5], 60), 9),
-    "float64": (*make_rows([30, 30, 20], 15, np.float64, labels=[7, 1, 4]), 8),
-    "one row of a class in a fold": (*make_rows([2] * 12, 30), 9),
-    "one component": (*make_rows([10, 15], 8), 1),
+    "balanced": (*overlapping_clusters([40, 40, 40], 20), 8),
+    "imbalanced": (*overlapping_clusters([80, 30, 10], 20), 12),
+    "two classes": (*overlapping_clusters([50, 30], 15, labels=[5, -2]), 10),
+    "fewer rows than features": (*overlapping_clusters([12, 8, 5], 60), 9),
+    "float64": (*overlapping_clusters([30, 30, 20], 15, np.float64, labels=[7, 1, 4]), 8),
+    "one row of a class in a fold": (*overlapping_clusters([2] * 12, 30), 9),
+    "one component": (*overlapping_clusters([10, 15], 8), 1),
 }
 MODELS = {"lda": make_lda, "naive Bayes": make_bayes, "few-shot lda": make_sphere}
 
@@ -110,7 +100,7 @@ def test_groups_may_leave_fewer_rows_than_components(kind):
 
 
 def test_without_shrinkage_a_covariance_without_inverse_is_solved_by_least_squares():
-    X, y = make_rows([5, 6], 20, np.float64)
+    X, y = overlapping_clusters([5, 6], 20, np.float64)
     lda = LinearDiscriminantAnalysis(solver="lsqr").fit(X, y)
     coef, intercept = Discriminant(X, y).solve(None, None)
     scores = X @ (coef[1] - coef[0]) + intercept[1] - intercept[0]

@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
+from slow_probes import overlapping_clusters
 
 from featx.methods.probes.fitters import SklearnFitter, neighbours
 from featx.methods.probes.fitters.neighbours import NeighboursFitter, find_neighbours
@@ -24,15 +25,10 @@ def make(kind, components):
 
 
 def make_rows(counts, d, dtype=np.float32, labels=None):
-    """Overlapping clusters with a constant feature, a row of zeros, and some rows and labels twice."""
-    rng = np.random.default_rng(0)
-    codes = rng.permutation(np.repeat(np.arange(len(counts)), counts))
-    X = rng.normal(size=(len(counts), d))[codes] + 2 * rng.normal(size=(len(codes), d))
-    X = X * np.geomspace(0.3, 3, d) + 1
-    X[:, 0] = 7.5
-    X[0] = 0
-    X[-4:], codes[-4:] = X[1:5], codes[1:5]
-    return X.astype(dtype), codes if labels is None else np.asarray(labels)[codes]
+    """Overlapping clusters, some rows and labels of which are there twice."""
+    X, y = overlapping_clusters(counts, d, dtype, labels, scales=(0.3, 3))
+    X[-4:], y[-4:] = X[1:5], y[1:5]
+    return X, y
 
 
 CASES = {

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from slow_probes import overlapping_clusters
 
 from featx.methods.probes.fitters import SklearnFitter
 from featx.methods.probes.fitters.ridge import RidgeFitter
@@ -25,26 +26,15 @@ def candidates(*weights):
     return [c | {"ridge__class_weight": w} for w in weights for c in found] if weights else found
 
 
-def make_rows(counts, d, dtype=np.float32, labels=None, seed=0):
-    """Overlapping clusters of features of unequal scales, one of them constant, and one row of zeros."""
-    rng = np.random.default_rng(seed)
-    codes = rng.permutation(np.repeat(np.arange(len(counts)), counts))
-    X = rng.normal(size=(len(counts), d))[codes] + 2 * rng.normal(size=(len(codes), d))
-    X = X * np.geomspace(0.1, 10, d) + 3
-    X[:, 0] = 7.5
-    X[0] = 0
-    return X.astype(dtype), codes if labels is None else np.asarray(labels)[codes]
-
-
 CASES = {
-    "balanced": make_rows([40, 40, 40], 20),
-    "imbalanced": make_rows([80, 30, 10], 20),
-    "two classes": make_rows([50, 30], 15, labels=[5, -2]),
-    "fewer rows than features": make_rows([12, 8, 5], 60),
-    "two classes, few rows": make_rows([9, 6], 40, labels=[3, 9]),
-    "float64": make_rows([30, 30, 20], 15, np.float64),
-    "float64, few rows": make_rows([8, 5, 5], 40, np.float64, labels=[7, 1, 4]),
-    "fewer rows than classes in a fold": make_rows([2] * 12, 5),
+    "balanced": overlapping_clusters([40, 40, 40], 20),
+    "imbalanced": overlapping_clusters([80, 30, 10], 20),
+    "two classes": overlapping_clusters([50, 30], 15, labels=[5, -2]),
+    "fewer rows than features": overlapping_clusters([12, 8, 5], 60),
+    "two classes, few rows": overlapping_clusters([9, 6], 40, labels=[3, 9]),
+    "float64": overlapping_clusters([30, 30, 20], 15, np.float64),
+    "float64, few rows": overlapping_clusters([8, 5, 5], 40, np.float64, labels=[7, 1, 4]),
+    "fewer rows than classes in a fold": overlapping_clusters([2] * 12, 5),
 }
 
 
@@ -90,7 +80,7 @@ def test_the_fitted_pipeline_is_that_of_scikit_learn(case, weight):
 @pytest.mark.parametrize(("n", "d"), [(80, 12), (20, 40)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_regression_is_that_of_scikit_learn(n, d, dtype):
-    X, _ = make_rows([n], d, dtype)
+    X, _ = overlapping_clusters([n], d, dtype)
     y = (X @ np.linspace(-1, 1, d) + np.random.default_rng(1).normal(size=n)) * 100 + 5000
     rows, model = TrainingRows(X, y, task="numbers"), make(Ridge(alpha=3.0))
     part = rows.parts(rows.folds)[0]
@@ -107,7 +97,7 @@ def test_regression_is_that_of_scikit_learn(n, d, dtype):
 
 
 def test_groups_stay_together_and_the_other_rows_do_not_matter():
-    X, y = make_rows([40, 40], 10)
+    X, y = overlapping_clusters([40, 40], 10)
     rows = TrainingRows(X, y, np.arange(80) // 4)
     part = rows.parts(rows.folds)[0]
     found = RidgeFitter().scores(part, make(RidgeClassifier()), [{}])[0]
@@ -116,7 +106,7 @@ def test_groups_stay_together_and_the_other_rows_do_not_matter():
 
 
 def test_rounding_errors_above_the_penalty_do_no_harm():
-    X, y = make_rows([30, 30], 5, np.float64)
+    X, y = overlapping_clusters([30, 30], 5, np.float64)
     X = np.hstack([X, X])
     part = TrainingRows(X, y).whole
     # Products summed in single precision may leave an eigenvalue below zero.
