@@ -63,6 +63,8 @@ _MOST_COPIES, _COPY_SHARE = 10, 0.25
 #: Fewest different images from which the limits are estimated.
 _FEWEST = 20
 _TILE = 2048
+# If more than one of so many pairs of a block is near in the main directions, they are no help.
+_FEW_NEAR = 200
 # Strips of so many rows that are searched before pairs beyond the most are dropped.
 _STRIPS = 4
 #: Main directions in which all pairs are compared, and rows from which they are computed.
@@ -283,6 +285,7 @@ def _near(
     one = np.ones_like(half)
     # Their product is a.b - |a|^2 / 2 - |b|^2 / 2, minus half the squared distance, in full 1 - cosine.
     rows, columns = np.hstack([short, -half, one]), np.hstack([short, one, -half])
+    squares = np.einsum("ij,ij->i", unit, unit) / 2
     reach = (alike if hashes is None else agree) + _ROUNDING
 
     def search(top: int) -> tuple[np.ndarray, np.ndarray]:
@@ -290,7 +293,14 @@ def _near(
         near, gaps = [np.empty((0, 2), np.int64)], [np.empty(0)]
         for left in range(top, len(unit), _TILE):
             tile = rows[top : top + _TILE] @ columns[left : left + _TILE].T
-            i, j = np.divmod(np.flatnonzero(tile >= -reach), tile.shape[1])
+            at = np.flatnonzero(tile >= -reach)
+            if len(at) > tile.size // _FEW_NEAR:
+                # Without main directions most pairs seem near: products in full tell them apart faster.
+                tile = unit[top : top + _TILE] @ unit[left : left + _TILE].T
+                tile -= squares[top : top + _TILE, None]
+                tile -= squares[left : left + _TILE]
+                at = np.flatnonzero(tile >= -reach)
+            i, j = np.divmod(at, tile.shape[1])
             close = tile[i, j] >= -(alike + _ROUNDING)
             i, j = i + top, j + left
             if hashes is not None:

@@ -168,3 +168,23 @@ def test_hashes_that_agree_on_everything_are_not_believed():
     found = find_near_duplicates(X, apart)
     assert found.hash_bits == 8
     assert found.pairs[found.of("same")].tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_pairs_are_the_same_where_no_direction_is_a_main_one(hashed, monkeypatch):
+    monkeypatch.setattr(duplicates, "_TILE", 32)
+    monkeypatch.setattr(duplicates, "_DIRECTIONS", 4)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(150, 60)).astype(np.float32)
+    rows[100:110] = rows[:10] + 0.01 * rng.normal(size=(10, 60))
+    hashes = rng.integers(0, 2**63, 150).astype(np.uint64) if hashed else None
+    if hashed:
+        hashes[100:105] = hashes[:5]
+    found = []
+    for few in (1, 10**9):  # products in full never, or for every block with a pair
+        monkeypatch.setattr(duplicates, "_FEW_NEAR", few)
+        found.append(find_near_duplicates(rows, hashes))
+    np.testing.assert_array_equal(found[0].pairs, found[1].pairs)
+    np.testing.assert_array_equal(found[0].kinds, found[1].kinds)
+    np.testing.assert_array_equal(found[0].distances, found[1].distances)
+    assert {(i, 100 + i) for i in range(10)} <= set(map(tuple, found[0].pairs.tolist()))
