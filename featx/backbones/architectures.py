@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layer_rules import LayerRules
@@ -47,6 +47,8 @@ class Pretrained:
         Whether tensors are matched by their order, because the file gives them other names.
     top1 : float or None
         Published top-1 accuracy on ImageNet, in percent.
+    licence : str or None
+        Licence of the weights, as the library states it, such as ``"apache-2.0"``.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Pretrained:
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     in_order: bool = False
     top1: float | None = None
+    licence: str | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -82,7 +85,7 @@ class Pretrained:
 
 
 class Architecture:
-    """One network of a backbone source. A subclass must define `source` and `build`.
+    """One network of a backbone source. A subclass must define `source`, and `build` or `build_for`.
 
     Parameters
     ----------
@@ -99,11 +102,17 @@ class Architecture:
         Class that turns prepared inputs into the network's tensors.
     rules : LayerRules
         What the library states about the layers of its networks.
+    trainable : bool
+        Whether the network has gradients, so that it can be fine-tuned.
+    runs_code : bool
+        Whether building it runs code that the user got from elsewhere, which needs consent.
     """
 
     source: ClassVar[str]
     input_type: ClassVar[type[NetworkInput]] = ImageInput
     rules: ClassVar[LayerRules] = LayerRules()
+    trainable: ClassVar[bool] = True
+    runs_code: ClassVar[bool] = False
     extras: tuple[str, ...] = ()
 
     def __init__(self, name: str):
@@ -123,6 +132,15 @@ class Architecture:
         """
         raise NotImplementedError
 
+    def build_for(
+        self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
+    ) -> nn.Module:
+        """Build the network for these inputs, as `build` does for those of its weights (None).
+
+        A source whose networks are built for one size of input, such as vision transformers, overrides it.
+        """
+        return self.build(pretrained, pretrained_style=pretrained_style)
+
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
         return []
@@ -135,6 +153,16 @@ class Architecture:
     def rename(self, key: str) -> str:
         """Return the current name of a tensor, to which old files may give another."""
         return key
+
+    def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
+        """Return the tensors of a file under the names, and with the shapes, that `network` gives them.
+
+        A `WeightsError` begins with `label`, which names the file and the architecture.
+        """
+        renamed = {self.rename(key): value for key, value in tensors.items()}
+        if len(renamed) < len(tensors):
+            raise WeightsError(f"{label}: two of its tensors have the same name once old names are replaced")
+        return renamed
 
 
 class BackboneSource:

@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
+from featx.backbones.pooling import Tap
 from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from featx.backbones.network_input import NetworkInput
 
 # Each child of a container with one of these names is a block; any other container is one block.
-_EXPANDED = {"features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"}
+_EXPANDED = {
+    *("features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"),
+    *("layer", "resblocks", "transformer", "trunk", "visual", "vision_model", "body", "backbone"),
+}
 
 
 @dataclass
@@ -34,10 +38,12 @@ class Backbone:
         Hash of the file; for random weights, of the values.
     layer : str
         Node or module whose output is the embedding.
-    pooling : {"avg", "max", "none", "identity"}
+    pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}
         How positions become one vector; ``"identity"`` when the layer is a vector already.
     dim : int
         Length of an embedding.
+    tap : Tap
+        Layer and pooling with what pooling must know of the layer's output.
     preprocessing : Preprocessing
         How images are prepared; `preparation` is the same under the name that fits any kind of input.
     architecture : Architecture
@@ -53,8 +59,7 @@ class Backbone:
     name: str
     weights_name: str | None
     weights_sha256: str
-    layer: str
-    pooling: str
+    tap: Tap
     dim: int
     preprocessing: Preprocessing
     architecture: Architecture = field(repr=False)
@@ -62,6 +67,16 @@ class Backbone:
     checkpoint: Checkpoint | None = field(default=None, repr=False)
     seed: int = field(default=0, repr=False)
     _module: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def layer(self) -> str:
+        """Node or module whose output is the embedding."""
+        return self.tap.layer
+
+    @property
+    def pooling(self) -> str:
+        """How positions become one vector."""
+        return self.tap.pooling
 
     @property
     def preparation(self) -> Preprocessing:
@@ -149,8 +164,8 @@ class Backbone:
     def whole_network(self) -> nn.Module:
         """Return the whole network, before `cut` and `fill`; random weights are in it already."""
         if self.checkpoint is None:
-            return random_network(self.architecture, self.seed)
-        return uninitialised_network(self.architecture, self.pretrained)
+            return random_network(self.architecture, self.seed, self.inputs)
+        return uninitialised_network(self.architecture, self.pretrained, self.inputs)
 
     def cut(self, network: nn.Module) -> Cut:
         """Cut the whole network at the layer of this backbone."""
@@ -158,9 +173,7 @@ class Backbone:
             network,
             self.inputs,
             name=self.name,
-            layer=self.layer,
-            pooling=self.pooling,
-            dim=self.dim,
+            known=(self.tap, self.dim),
             rules=self.architecture.rules,
         )
 

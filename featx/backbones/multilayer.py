@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import fx, nn
@@ -13,6 +14,7 @@ from featx.backbones.backbone import Backbone
 from featx.backbones.layers import LOGITS, cut_several, resolve_layers, unused_prefixes
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.network_input import NetworkInput
+from featx.backbones.pooling import Tap
 from featx.backbones.registry import load_backbone
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
@@ -60,8 +62,8 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
     base = load_backbone(name, weights=weights, image_size=image_size)
     asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
     return [
-        LayerInfo(layer or resolved, dim, depth, layer is None)
-        for depth, (layer, (resolved, _, dim)) in enumerate(_usable(base, asked), 1)
+        LayerInfo(layer or tap.layer, dim, depth, layer is None)
+        for depth, (layer, (tap, dim)) in enumerate(_usable(base, asked), 1)
     ]
 
 
@@ -101,13 +103,10 @@ def load_layers(
         asked = [layers] if isinstance(layers, str) else list(layers)
         others = [layer for layer in asked if layer is not None]
         found = dict(zip(others, _resolved(base, others, pooling), strict=True)) if others else {}
-    cuts: dict[tuple[str, str], Backbone] = {}
+    cuts: dict[Tap, Backbone] = {}
     for layer in asked:
-        if layer is None:
-            cuts.setdefault((base.layer, base.pooling), base)
-        else:
-            resolved, how, dim = found[layer]
-            cuts.setdefault((resolved, how), replace(base, layer=resolved, pooling=how, dim=dim))
+        tap, dim = (base.tap, base.dim) if layer is None else found[layer]
+        cuts.setdefault(tap, base if layer is None else replace(base, tap=tap, dim=dim))
     return list(cuts.values())
 
 
@@ -136,7 +135,7 @@ class MultiLayerBackbone:
             same = (other.name, other.weights_sha256, other.preprocessing, other.seed)
             if same != (first.name, first.weights_sha256, first.preprocessing, first.seed):
                 raise InputError(f"{first.name} and {other.name} are not layers of one network")
-        if len({(member.layer, member.pooling) for member in self.members}) < len(self.members):
+        if len({member.tap for member in self.members}) < len(self.members):
             raise InputError(f"{first.name}: a layer is asked for twice")
 
     @property
@@ -180,7 +179,7 @@ class MultiLayerBackbone:
     def _build(self) -> nn.Module:
         first = self.members[0]
         network = first.whole_network()
-        taps = [(member.layer, member.pooling) for member in self.members]
+        taps = [member.tap for member in self.members]
         module = cut_several(network, taps, name=self.name, rules=first.architecture.rules)
         behind = unused_prefixes(network, module) if isinstance(module, fx.GraphModule) else ()
         first.fill(network, module, behind)
@@ -208,8 +207,8 @@ def columns_of(backbone: Any) -> list[slice]:
 def _skeleton(base: Backbone) -> nn.Module:
     """Return the whole network, to look at its layers: without values, unless its weights are random."""
     if base.checkpoint is None:
-        return random_network(base.architecture, base.seed)
-    return meta_network(base.architecture, base.pretrained, pretrained_style=True)
+        return random_network(base.architecture, base.seed, base.inputs)
+    return meta_network(base.architecture, base.pretrained, base.inputs, pretrained_style=True)
 
 
 def _resolved(
@@ -222,13 +221,14 @@ def _resolved(
         name=base.name,
         pooling=pooling,
         rules=base.architecture.rules,
+        resized=partial(meta_network, base.architecture, base.pretrained, pretrained_style=True),
         strict=strict,
     )
 
 
 def _usable(
     base: Backbone, layers: Sequence[str | None], pooling: str | None = None
-) -> list[tuple[Any, tuple[str, str, int]]]:
+) -> list[tuple[Any, tuple[Tap, int]]]:
     """Resolve the layers that can be pooled, and warn of the others by name."""
     found = list(zip(layers, _resolved(base, layers, pooling, strict=False), strict=True)) if layers else []
     left_out = [str(layer) for layer, told in found if isinstance(told, InputError)]

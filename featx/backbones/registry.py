@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from featx.backbones.loading import (
     uninitialised_network,
     values_sha256,
 )
+from featx.backbones.pooling import Tap
 from featx.backbones.sources import find_architecture, list_sources
 from featx.backbones.weights import choose_weights, default_weights, packaged_files
 from featx.errors import InputError, WeightsError
@@ -109,9 +111,11 @@ def load_backbone(
         number of classes. None: random weights.
     layer : str, optional
         Node or module whose output is the embedding, or ``"logits"`` for the class scores of the network;
-        by default the input of the classifier.
-    pooling : {"avg", "max", "none", "identity"}, optional
-        How a layer with positions becomes one vector; by default ``"avg"``.
+        by default the input of the classifier, or what the library itself gives as embedding
+        (``"embedding"``).
+    pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}, optional
+        How a layer with positions becomes one vector; by default ``"avg"``. Of the tokens of a vision
+        transformer, ``"cls"`` is the class token, ``"patches"`` the average of the others without registers.
     preprocessing : Preprocessing or dict, optional
         Replaces the one that the weights carry.
     image_size : int, optional
@@ -140,33 +144,35 @@ def load_backbone(
     source, architecture, pretrained, checkpoint = _find(name, weights)
     name = source.prefix + architecture.name
     prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
+    inputs = architecture.input_type(prepare)
     facts = source.facts.get(architecture.name)
     standard = layer is None and pooling is None and preprocessing is None and image_size is None
     network: nn.Module | None = None
     part: Cut | None = None
     if checkpoint is None:
-        network = random_network(architecture, seed)
+        network = random_network(architecture, seed, inputs)
         sha256, weights_name = values_sha256(network), None
     else:
         sha256, weights_name = checkpoint.sha256, pretrained.name if pretrained else checkpoint.path.name
     if network is None and standard and facts is not None:
-        resolved, how, dim = facts.layer, facts.pooling, facts.dim
+        tap, dim = Tap(facts.layer, facts.pooling), facts.dim
     else:
+        build = partial(meta_network, architecture, pretrained, pretrained_style=True)
         part = cut(
-            meta_network(architecture, pretrained, pretrained_style=True) if network is None else network,
-            architecture.input_type(prepare),
+            build(inputs) if network is None else network,
+            inputs,
             name=name,
             layer=layer,
             pooling=pooling,
             rules=architecture.rules,
+            resized=build,
         )
-        resolved, how, dim = part.layer, part.pooling, part.dim
+        tap, dim = part.tap, part.dim
     backbone = Backbone(
         name=name,
         weights_name=weights_name,
         weights_sha256=sha256,
-        layer=resolved,
-        pooling=how,
+        tap=tap,
         dim=dim,
         preprocessing=prepare,
         architecture=architecture,

@@ -17,7 +17,7 @@ from featx.errors import DatasetError, InputError, UnknownName
 #: Takes name and value of an option; raises `InputError` for a bad value.
 Check = Callable[[str, Any], None]
 
-POOLINGS = ("avg", "max", "none", "identity")
+POOLINGS = ("avg", "max", "cls", "patches", "cls+patches", "none", "identity")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Largest seed. Repeated splits use the next seeds too, and every random generator must accept them.
 MOST_SEED = 2**31 - 1

@@ -101,7 +101,7 @@ class NetworkOptions(TypedDict, total=False):
     """Keywords for the weights, and for the preparation of images."""
 
     weights: str | os.PathLike[str] | Enum | None
-    pooling: Literal["avg", "max", "none", "identity"] | str | None
+    pooling: Literal["avg", "max", "cls", "patches", "cls+patches", "none", "identity"] | str | None
     image_size: int | None
 
 

@@ -42,7 +42,7 @@ def test_a_classifier_without_a_linear_layer_has_logits_too():
     part = cut(network, images(64, 64), name="squeezenet1_1", layer="logits")
     x = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(part.module(x), network(x))
-    assert (part.dim, part.pooling) == (1000, "identity")
+    assert (part.dim, part.tap.pooling) == (1000, "identity")
 
 
 class Branching(torch.nn.Module):
