@@ -74,13 +74,14 @@ class HfArchitecture(Architecture):
 
     def preprocessing_of(self, pretrained: Pretrained | None) -> Preprocessing:
         """Return the preprocessing of the repository's image processor; refuse by name what it cannot be."""
+        model_type = str(self.config.get("model_type"))  # first of all: without a config, nothing is here
         content = self.repository.read_optional_json("preprocessor_config.json")
         if content is None:
             whole = self.repository.read_optional_json("processor_config.json") or {}
             content = whole.get("image_processor")
         if not isinstance(content, dict):
             raise InputError(f"hf:{self.name}: no preprocessor_config.json is with it; give preprocessing=")
-        return read_preprocessing(content, str(self.config.get("model_type")), f"hf:{self.name}")
+        return read_preprocessing(content, model_type, f"hf:{self.name}")
 
     def build_for(
         self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool

@@ -133,7 +133,9 @@ class HfPretrained(Pretrained):
             return frozenset(read_index(path))
         if path.suffix == ".safetensors":
             return frozenset(_read_header(path))
-        return frozenset(open_checkpoint(path).state_dict())
+        # A network may be under construction on the meta device, where no tensor has values.
+        with torch._C.DisableTorchFunction():
+            return frozenset(open_checkpoint(path).state_dict())
 
     def _error(self, name: str, wanted_by: str, advice: str) -> Callable[[str], InputError]:
         return lambda reason: WeightsError(
