@@ -23,6 +23,8 @@ class LayerRules:
 
     #: Children of a network that are or contain its classifier.
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
+    #: Whether networks are traced; the layers of others are the modules of the network, read by hooks.
+    traceable: bool = True
 
     def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
         """Return the modules and functions that tracing leaves whole, as one node each."""

@@ -233,7 +233,10 @@ class TestIdentity:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "mine", "auto_map": {"AutoModel": "m.Mine"}}, "code of its own .auto_map., which feat"),
+        (
+            {"model_type": "mine", "auto_map": {"AutoModel": "m.Mine"}},
+            "names code of its own .auto_map.",
+        ),
         ({"model_type": "dinov9"}, "unknown model_type .* 'dinov9'; did you mean dinov2"),
         ({"model_type": "bert"}, "type 'bert' takes input_ids, not images"),
         ({}, "model_type in the config of hf:.* must be a name"),
