@@ -17,11 +17,13 @@ if importlib.util.find_spec("transformers") is None:
     pytest.skip("transformers is not installed", allow_module_level=True)
 
 from safetensors.torch import load_file, save_file
-from tiny_transformers import TINY, build, processor, save
+from tiny_transformers import TINY, build, processor, save, save_tokenizer
 
 from featx.backbones.sources.hf import HfArchitecture
-from featx.backbones.sources.hf_networks import import_transformers
+from featx.backbones.sources.hf_networks import import_transformers, quiet
 from featx.backbones.sources.hf_preprocessing import read_preprocessing
+from featx.backbones.zero_shot import has_text_tower, zero_shot_classifier
+from featx.cli import main
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -341,6 +343,78 @@ class TestHub:
         assert "hf:lab/gone: its config.json" in str(caught.value)
         assert "cannot reach the hub" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+CLASSES = ("crimson", "green_leaf", "sky")
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip"])
+def model(request, networks, folders, tmp_path_factory):
+    """A network of images and texts, and its folder, with a tokenizer."""
+    folder = shutil.copytree(folders(request.param), tmp_path_factory.mktemp("texts") / request.param)
+    return networks[request.param], save_tokenizer(folder, "a photo of . crimson green leaf sky")
+
+
+class TestTexts:
+    def test_logits_are_those_of_transformers(self, model):
+        network, folder = model
+        with quiet() as transformers:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        prompts = ["a photo of a crimson.", "a photo of a green leaf.", "a photo of a sky."]
+        if network.config.model_type == "siglip":
+            tokens = tokenizer(prompts, padding="max_length", max_length=16, return_tensors="pt")
+            tokens = {"input_ids": tokens["input_ids"]}
+        else:
+            tokens = tokenizer(prompts, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            expected = network(pixel_values=IMAGES, **tokens).logits_per_image
+        for layer in (None, "projection") if network.config.model_type == "clip" else (None,):
+            backbone = load_backbone(f"hf:{folder}", layer=layer)
+            assert has_text_tower(backbone)
+            classifier = zero_shot_classifier(backbone, CLASSES)
+            rows = backbone.module(IMAGES).numpy()
+            np.testing.assert_allclose(classifier.logits(rows), expected, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(classifier.predict_proba(rows), expected.softmax(1), atol=1e-5)
+            halved = classifier.logits(rows.astype(np.float16))
+            np.testing.assert_allclose(halved, expected, rtol=0.02, atol=0.02)
+
+    def test_other_layers_lead_nowhere(self, model):
+        _, folder = model
+        layer = "vision_model.post_layernorm" if "clip" in folder.name else "post_layernorm"
+        if "siglip" in folder.name:
+            layer = "head"
+        assert zero_shot_classifier(load_backbone(f"hf:{folder}", layer=layer), CLASSES) is None
+
+    def test_without_tokenizer_or_weights_there_is_no_text_tower(self, folders, model):
+        _, folder = model
+        assert not has_text_tower(load_backbone(f"hf:{folders('clip')}"))
+        assert not has_text_tower(load_backbone(f"hf:{folders('vit')}"))
+        assert not has_text_tower(load_backbone(f"hf:{folder}", weights=None))
+
+    def test_damaged_texts_are_one_line(self, model, tmp_path):
+        copied = copy_of(model[1], tmp_path)
+        tensors = load_file(copied / "model.safetensors")
+        del tensors["text_model.final_layer_norm.weight"]
+        save_file(tensors, copied / "model.safetensors")
+        with pytest.raises(InputError, match=r"lack text_model\.final_layer_norm\.weight"):
+            zero_shot_classifier(load_backbone(f"hf:{copied}"), CLASSES)
+        (copied / "tokenizer.json").write_text("{")
+        shutil.copy(model[1] / "model.safetensors", copied)
+        with pytest.raises(InputError, match=r"hf:.*: its text tower cannot be used"):
+            zero_shot_classifier(load_backbone(f"hf:{copied}"), CLASSES)
+
+
+def test_a_comparison_from_the_command_line_has_a_zero_shot_row(folders, photos, tmp_path, capsys):
+    folder = save_tokenizer(copy_of(folders("clip"), tmp_path), "a photo of . crimson leaf sky")
+    out = tmp_path / "out"
+    command = ["compare", str(photos), "--backbone", f"hf:{folder}", "--classifiers", "ridge"]
+    command += ["--baseline", "none", "--engine", "torch", "--precision", "fp32", "--output", str(out)]
+    assert main(command) == 0
+    methods = json.loads((out / "results.json").read_text())["methods"]
+    (row,) = (method for method in methods if method["name"] == "zero-shot")
+    assert (row["kind"], row["backbone"], row["image_size"]) == ("floor", f"hf:{folder}", 32)
+    assert row["params"]["template"] == "a photo of a {class}."
+    assert "Zero-shot (reference)" in capsys.readouterr().out
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
