@@ -119,6 +119,11 @@ def build_network(config: Any, tensors: Collection[str] | None, name: str) -> nn
             pooler = getattr(network, "pooler", None)
             if pooler is not None and next(pooler.parameters(), None) is not None and not has("pooler"):
                 network = kind(config, **_pooler_option(kind, False))
+        for module in network.modules():
+            if isinstance(module, transformers.PreTrainedModel):
+                module.loss_function = (
+                    None  # or it prints that it has none when torch looks at its attributes
+                )
     return network.float()
 
 
