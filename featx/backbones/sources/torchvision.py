@@ -127,6 +127,7 @@ class TorchvisionArchitecture(Architecture):
             preprocessing=_preprocessing(member.transforms()),
             options=options,
             top1=accuracy,
+            licence=member.meta.get("license"),
         )
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
