@@ -49,9 +49,6 @@ class Library(NamedTuple):
 LIBRARIES = {
     "torchvision": Library("", "torchvision", "", "resnet50"),
     "timm": Library("timm:", "timm", "timm", "dinov2 small"),
-    "hf": Library("hf:", "transformers", "transformers", "siglip"),
-    "open_clip": Library("open_clip:", "open_clip", "open_clip", "laion"),
-    "detection": Library("detection:", "torchvision", "", "ssd"),
 }
 
 
@@ -294,11 +291,13 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _has_all(name: str, weights: str, words: Iterable[str]) -> bool:
-    """Return whether every word is in the name of a network or of its weights; ``-`` is ``_``."""
-    name, whole = _plain(name), _plain(f"{name} {weights}")
+    """Return whether every word is in the name of a network or of its weights, where ``-`` is ``_``."""
+    whole = _plain(f"{name} {weights}")
     return all(
-        fnmatch.fnmatchcase(name, word) if any(c in word for c in "*?[") else word in whole
-        for word in map(_plain, words)
+        fnmatch.fnmatchcase(name.lower(), word.lower())
+        if any(c in word for c in "*?[")
+        else _plain(word) in whole
+        for word in words
     )
 
 

@@ -96,9 +96,9 @@ def _print_overview(n_here: int) -> None:
     """Print how many weights are here, and a line on each source."""
     from featx.backbones.catalogue import LIBRARIES, count_weights, is_installed
 
-    here = f"Weights of {n_here} are on this machine" if n_here else "No weights are on this machine yet"
-    say(f"{here}; others are downloaded when they are first used.\n")
     counts = count_weights()
+    total = sum(weights for _, weights in counts.values())
+    say(f"On this machine: {n_here} of {total:,} weights; others are downloaded when they are first used.\n")
     width = max(map(len, counts), default=0)
     for source, (networks, weights) in counts.items():
         library = LIBRARIES.get(source)
