@@ -1,4 +1,4 @@
-"""Write featx/backbones/tables/*.csv from the installed libraries of networks: one row for each published weights.
+"""Write featx/backbones/tables/*.csv from the installed libraries: a row for each published weights.
 
 python docs/write_backbone_tables.py [SOURCE ...]
 

@@ -1,9 +1,9 @@
 """List and search the published backbones of all sources, from tables, so that nothing heavy is imported.
 
-``tables/SOURCE.csv`` has a row for each published weights of each network, as ``docs/write_backbone_tables.py``
-finds them in the library itself; the first row of a name is what ``weights="default"`` means. Whether weights
-are on this machine is told by their file in the cache of torch hub, in that of the Hugging Face hub, or in an
-installed package; it is not opened.
+``tables/SOURCE.csv`` has a row for each published weights of each network, as the script
+``docs/write_backbone_tables.py`` finds them in the library itself; the first row of a name is what
+``weights="default"`` means. Whether weights are on this machine is told by their file in the cache of torch
+hub, in that of the Hugging Face hub, or in an installed package; it is not opened.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def put_into_hub(repository, filename):
     return path
 
 
-@pytest.mark.parametrize("arguments", ["[]", "['dinov2', 'small']", "['--here']", "['dinno']", "['vit', '--json']"])
+@pytest.mark.parametrize("arguments", ["[]", "['dinov2', 'small']", "['dinno']", "['vit', '--json']"])
 def test_searching_imports_nothing_heavy(arguments):
     code = (
         f"import sys; from featx.cli import main; main(['backbones', *{arguments}]); "
@@ -71,7 +71,7 @@ def test_listing_sees_a_file_in_the_hub_cache():
     (hub_folder() / "resnet18-f37072fd.pth").touch()
     here = {info.name for info in list_backbones("*resnet18*") if info.weights_available}
     assert here == {"resnet18"}
-    assert [info.name for info in search_backbones(["resnet18"])][0] == "resnet18"  # it comes first
+    assert search_backbones(["resnet18"])[0].name == "resnet18"  # it comes first
 
 
 def test_listing_sees_a_repository_in_the_cache_of_the_hugging_face_hub():
@@ -86,7 +86,8 @@ def test_a_repository_is_found_where_huggingface_hub_finds_it():
     names = ["model.safetensors", "pytorch_model.bin"]
     path = put_into_hub("owner/net", names[1])
     assert find_in_repository("owner/net", names) == path
-    assert huggingface_hub.try_to_load_from_cache("owner/net", names[1], cache_dir=hugging_face_folder()) == str(path)
+    cached = huggingface_hub.try_to_load_from_cache("owner/net", names[1], cache_dir=hugging_face_folder())
+    assert cached == str(path)
     assert find_in_repository("owner/net", names[:1]) is None
     assert find_in_repository("owner/other", names) is None
 
@@ -136,7 +137,7 @@ def test_every_word_must_match_in_upper_or_lower_case_with_any_dash():
     assert all("dinov2" in name.lower() and "small" in name.lower() for name in found)
     assert {info.name for info in search_backbones(["vit-b-16"], "torchvision")} == {"vit_b_16"}
     assert [info.name for info in search_backbones(["timm:resnet18.*"], "torchvision")] == []
-    assert len(search_backbones(["timm:resnet18.*"])) == len(search_backbones(["timm:resnet18.*"], "timm")) > 3
+    assert len(search_backbones(["timm:resnet18.*"], "timm")) > 3
 
 
 def test_words_find_weights_too_and_every_one_is_shown():

@@ -51,7 +51,7 @@ def test_here_leaves_out_what_is_not_on_this_machine(search):
     assert search("resnet18", "--here")[-1].endswith("leave out --here to see them")
     hub_folder().mkdir(parents=True)
     (hub_folder() / "resnet18-f37072fd.pth").touch()
-    header, line = search("resnet18", "--here")
+    _, line = search("resnet18", "--here")
     assert line.split()[:2] == ["resnet18", "512"]
 
 

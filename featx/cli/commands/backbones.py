@@ -20,9 +20,9 @@ HELP = "search the backbones"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Searches the backbones of all sources: dimension of the embedding, parameters, input size, published "
-        "ImageNet top-1, licence of the weights, and whether they are on this machine. Without a word, lists "
-        "those that are on this machine, and the sources."
+        "Searches the backbones of all sources: dimension of the embedding, parameters, input size, "
+        "published ImageNet top-1, licence of the weights, and whether they are on this machine. Without a "
+        "word, lists those that are on this machine, and the sources."
     )
     parser.add_argument(
         "words", nargs="*", metavar="WORD", help="only names with all of these (dinov2 small, 'timm:resnet*')"
