@@ -49,6 +49,7 @@ class Library(NamedTuple):
 LIBRARIES = {
     "torchvision": Library("", "torchvision", "", "resnet50"),
     "timm": Library("timm:", "timm", "timm", "dinov2 small"),
+    "hf": Library("hf:", "transformers", "transformers", "siglip"),
 }
 
 

@@ -176,7 +176,7 @@ def _preprocessing(
 ) -> Preprocessing:
     """Return the preprocessing given, else that of the weights, at another size where one is asked for."""
     if given is None:
-        prepare = pretrained.preprocessing if pretrained is not None else architecture.preprocessing()
+        prepare = architecture.preprocessing_of(pretrained)
         if prepare is None:
             raise InputError(
                 f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="

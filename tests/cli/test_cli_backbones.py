@@ -94,6 +94,6 @@ def test_json_has_every_field(search):
 
 
 def test_layers_are_those_of_one_backbone(search, capsys):
-    assert any(line.split()[1] == "layer4" for line in search("resnet18", "--layers")[1:])
+    assert any(line.split()[1] == "features.12" for line in search("squeezenet1_1", "--layers")[1:])
     assert main(["backbones", "resnet18", "resnet50", "--layers"]) == 2
     assert "featx backbones NAME --layers" in capsys.readouterr().err

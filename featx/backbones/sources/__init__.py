@@ -18,11 +18,16 @@ import importlib.metadata
 
 from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.catalogue import GROUP, published_names
+from featx.backbones.sources.hf import HfSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import InputError, UnknownName, reason_of
 
-BUILT_IN: tuple[BackboneSource, ...] = (TorchvisionSource(), TimmSource())
+BUILT_IN: tuple[BackboneSource, ...] = (
+    TorchvisionSource(),
+    TimmSource(),
+    HfSource(),
+)
 
 
 def find_architecture(name: str) -> tuple[BackboneSource, Architecture, str | None]:
