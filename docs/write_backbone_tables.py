@@ -238,15 +238,16 @@ def _clip() -> list[HubNetwork]:
 
 def _siglip() -> list[HubNetwork]:
     found = []
-    for version, size, patch, sides in (
-        *((1, "base", 16, (224, 256, 384, 512)), (1, "large", 16, (256, 384)), (1, "so400m", 14, (224, 384))),
-        *((2, "base", 16, (224, 256, 384, 512)), (2, "large", 16, (256, 384, 512))),
-        *((2, "so400m", 14, (224, 384)), (2, "so400m", 16, (256, 384, 512))),
+    for family, size, patch, sides in (
+        *(("siglip", "base", 16, (224, 256, 384, 512)), ("siglip", "large", 16, (256, 384))),
+        *(("siglip", "so400m", 14, (224, 384)), ("siglip2", "so400m", 14, (224, 384))),
+        *(("siglip2", "base", 16, (224, 256, 384, 512)), ("siglip2", "large", 16, (256, 384, 512))),
+        ("siglip2", "so400m", 16, (256, 384, 512)),
     ):
         sizes = {"base": _BASE, "large": _LARGE, "so400m": _SO400M}[size]
         for side in sides:
             own = {"model_type": "siglip_vision_model", "patch_size": patch, "image_size": side, **sizes}
-            name = f"google/siglip{'' if version == 1 else 2}-{size}-patch{patch}-{side}"
+            name = f"google/{family}-{size}-patch{patch}-{side}"
             found.append(HubNetwork(name, own, side, "apache-2.0"))
     return found
 
