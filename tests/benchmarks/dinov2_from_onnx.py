@@ -65,10 +65,8 @@ def state_dict(path: str) -> dict[str, torch.Tensor]:
     for block in range(12):
         start = f"encoder.layer.{block}."
         for kind in ("weight", "bias"):
-            joined = [
-                found[f"{start}attention.attention.{part}.{kind}"] for part in ("query", "key", "value")
-            ]
-            tensors[f"blocks.{block}.attn.qkv.{kind}"] = np.concatenate(joined)
+            parts = [f"{start}attention.attention.{part}.{kind}" for part in ("query", "key", "value")]
+            tensors[f"blocks.{block}.attn.qkv.{kind}"] = np.concatenate([found[part] for part in parts])
         for name, value in found.items():
             if name.startswith(start) and ".attention.attention." not in name:
                 own = name.removeprefix(start)
