@@ -57,6 +57,14 @@ class LayerRules:
         module: Any = None if classifier is None else network.get_submodule(str(classifier.target))
         return getattr(module, "in_features", None) or getattr(module, "in_channels", None)
 
+    def default_layer(self, network: nn.Module) -> str | None:
+        """Return the layer of the embedding, where the source states one by name."""
+        return None
+
+    def later_layers(self, network: nn.Module) -> list[str]:
+        """Return layers that come after the default one and are worth trying, in order; not the logits."""
+        return []
+
     def has_embedding(self, network: nn.Module) -> bool:
         """Return whether the library itself computes an embedding, and `embed` does as it does."""
         return False

@@ -279,6 +279,9 @@ def _trace(
 def _default_layer(run: DryRun, traced: tuple[fx.Graph, dict[fx.Node, str]] | None) -> str:
     """Return the input of the classifier, or `EMBEDDING` where that is not what the library gives."""
     network, rules, name = run.network, run.rules, run.name
+    stated = rules.default_layer(network)
+    if stated is not None:
+        return stated
     try:
         if traced is None:
             heads = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]

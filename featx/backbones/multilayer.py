@@ -32,7 +32,7 @@ class LayerInfo:
     dim : int
         Length of the embedding: the channels, where the layer has positions to average.
     depth : int
-        Place in the order of computation, from 1; only the logits come after the default layer.
+        Place in the order of computation, from 1.
     is_default : bool
         Whether this layer is taken when none is named.
     """
@@ -49,6 +49,8 @@ def list_layers(
 ) -> list[LayerInfo]:
     """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
 
+    A detector has its maps after the default layer instead of logits.
+
     Parameters
     ----------
     name, weights, image_size, trust_code
@@ -62,7 +64,9 @@ def list_layers(
         left out because it is not known which axis of their output holds the channels.
     """
     base = load_backbone(name, weights=weights, image_size=image_size, trust_code=trust_code)
-    asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
+    rules, network = base.architecture.rules, _skeleton(base)
+    later = [*rules.later_layers(network), *([LOGITS] if rules.has_classifier(network) else [])]
+    asked = [*_candidates(base), *later]
     return [
         LayerInfo(layer or tap.layer, dim, depth, layer is None)
         for depth, (layer, (tap, dim)) in enumerate(_usable(base, asked), 1)
