@@ -141,6 +141,13 @@ class Architecture:
         """
         return self.build(pretrained, pretrained_style=pretrained_style)
 
+    def code(self) -> str:
+        """Name the code that building the network would run, and where it is from; for those that run any.
+
+        Nothing of it is looked at: consent is asked for first.
+        """
+        raise NotImplementedError
+
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
         return []

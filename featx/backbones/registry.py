@@ -96,6 +96,7 @@ def load_backbone(
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     image_size: int | None = None,
     seed: int = 0,
+    trust_code: bool = False,
 ) -> Backbone:
     """Load a backbone by name: its weights are found and checked now, the network is built when needed.
 
@@ -122,6 +123,9 @@ def load_backbone(
         Another resolution: the shortest side is resized to it, then the central square is taken.
     seed : int, default=0
         Of random weights.
+    trust_code : bool, default=False
+        Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``. Before it,
+        nothing of that code is downloaded, listed or imported.
 
     Returns
     -------
@@ -134,14 +138,15 @@ def load_backbone(
     WeightsError
         The weights are not on this machine and cannot be downloaded, or are damaged.
     InputError
-        The layer gives no row of numbers, or the network does not run at this image size.
+        The layer gives no row of numbers, the network does not run at this image size, or it comes with code
+        and `trust_code` is not given.
 
     Examples
     --------
     >>> load_backbone("resnet18", weights=None, layer="layer3", image_size=64).dim
     256
     """
-    source, architecture, pretrained, checkpoint = _find(name, weights)
+    source, architecture, pretrained, checkpoint = _find(name, weights, trust_code)
     name = source.prefix + architecture.name
     prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
     inputs = architecture.input_type(prepare)
@@ -185,12 +190,12 @@ def load_backbone(
     return backbone
 
 
-def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
+def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = False) -> nn.Module:
     """Load the whole network with its own classifier, frozen.
 
     Parameters
     ----------
-    name, weights
+    name, weights, trust_code
         As for `load_backbone`; random weights are refused, because they classify nothing.
 
     Returns
@@ -204,7 +209,7 @@ def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
     WeightsError
         The weights cannot be found or downloaded, or do not fit, classifier included.
     """
-    _, architecture, pretrained, checkpoint = _find(name, weights)
+    _, architecture, pretrained, checkpoint = _find(name, weights, trust_code)
     if checkpoint is None:
         raise WeightsError(f"{name}: a classifier needs trained weights, got weights=None")
     network = uninitialised_network(architecture, pretrained)
@@ -213,12 +218,17 @@ def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
 
 
 def _find(
-    name: str, weights: Any
+    name: str, weights: Any, trust_code: bool
 ) -> tuple[BackboneSource, Architecture, Pretrained | None, Checkpoint | None]:
     """Return the source of a backbone, its architecture, its published weights and their file."""
     if not isinstance(name, str):
         raise InputError(f"backbone: expected a name such as 'mobilenet_v2', got {type(name).__name__}")
     source, architecture, tag = find_architecture(name)
+    if architecture.runs_code and not trust_code:
+        raise InputError(
+            f"{name}: this backbone runs {architecture.code()}, with all that your account may do; if you "
+            "trust it, give trust_code=True (--trust-code)"
+        )
     if tag is not None and isinstance(weights, str) and weights == "default":
         weights = tag
     return source, architecture, *choose_weights(architecture, source.prefix + architecture.name, weights)

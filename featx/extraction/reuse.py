@@ -19,6 +19,7 @@ from featx.cache import Cache, Space, SpaceStore
 from featx.errors import InputError
 from featx.extraction.embedder import Embedder
 from featx.machine import cores
+from featx.options import OPTIONS
 
 _BACKBONES = 8
 _ENGINES = 4
@@ -73,7 +74,7 @@ def reuse_backbone(
     from featx.backbones import MultiLayerBackbone, load_backbone
 
     if not isinstance(name, str):
-        given = [option for option, value in options.items() if value is not None]
+        given = [option for option, value in options.items() if value != OPTIONS[option].default]
         given += ["layer"] if layers != (None,) else []
         given += ["weights"] if weights != "default" else []
         if given:
