@@ -25,9 +25,7 @@ from featx.backbones.layer_rules import LayerRules
 from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network, one_at_a_time, values_sha256
 from featx.backbones.module_identity import graph_sha256
-from featx.backbones.sources.timm import TimmLayerRules
-from featx.backbones.sources.timm import preprocessing_of as timm_preprocessing
-from featx.backbones.sources.torchvision import preprocessing_of as torchvision_preprocessing
+from featx.backbones.sources import timm, torchvision
 from featx.backbones.tracing import DROPOUTS, output_of, trace
 from featx.errors import InputError, reason_of
 from featx.inputs.image.preprocess import Preprocessing
@@ -66,6 +64,10 @@ class ModuleLayerRules(LayerRules):
 
     def __init__(self, has_head: bool, traceable: bool, size: tuple[int, int]):
         self.has_head, self.traceable, self.size = has_head, traceable, size
+
+    def listing(self, name: str) -> str:
+        """Say how the layers are listed."""
+        return "featx.backbones.list_layers"
 
     def has_classifier(self, network: nn.Module) -> bool:
         """Return whether the module ends in a classifier."""
@@ -183,7 +185,7 @@ def load_module(
     """
     original = _unwrapped(module)
     label = own_name(module) if name is None else name
-    prepare = _preprocessing(original, label, preprocessing)
+    prepare = given_preprocessing(preprocessing, label) or _carried_preprocessing(original, label)
     if image_size is not None:
         prepare = prepare.with_size(image_size)
     inputs = ImageInput(prepare)
@@ -193,7 +195,7 @@ def load_module(
     graph = checks.graph()
     rules: LayerRules
     if type(original).__module__.partition(".")[0] == "timm":
-        rules = TimmLayerRules()
+        rules = timm.TimmLayerRules()
         rules.traceable = graph is not None
     else:
         has_head = checks.ends_in_classifier(graph)
@@ -204,7 +206,7 @@ def load_module(
         identity = graph_sha256(checks.network, graph)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
-    if hasattr(network, EMBEDDING) and not isinstance(rules, TimmLayerRules):
+    if hasattr(network, EMBEDDING) and not isinstance(rules, timm.TimmLayerRules):
         network = Enclosed(network).eval()
     architecture = ModuleArchitecture(network, type(original).__name__, rules, identity)
     part = cut(
@@ -393,26 +395,30 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         module = inner
 
 
-def _preprocessing(module: nn.Module, label: str, given: Any) -> Preprocessing:
-    """Return the preprocessing given, or the one of a timm configuration that the module carries."""
-    if isinstance(given, Preprocessing):
+def given_preprocessing(given: Any, label: str) -> Preprocessing | None:
+    """Return the preprocessing that is given in one of its forms, None for None."""
+    if given is None or isinstance(given, Preprocessing):
         return given
     if isinstance(given, Mapping):
         return Preprocessing.from_dict(given)
     if hasattr(given, "crop_size") and hasattr(given, "resize_size"):
-        return torchvision_preprocessing(given)
-    if given is not None:
-        raise InputError(
-            f"{label}: preprocessing must be a Preprocessing, its dict, or the transforms() of torchvision's "
-            f"weights, got {type(given).__name__}"
-        )
+        return torchvision._preprocessing(given)
+    raise InputError(
+        f"{label}: preprocessing must be a Preprocessing, its dict, or the transforms() of torchvision's "
+        f"weights, got {type(given).__name__}"
+    )
+
+
+def _carried_preprocessing(module: nn.Module, label: str) -> Preprocessing:
+    """Return the preprocessing of the timm configuration that a module carries."""
     config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
-    if isinstance(config, Mapping) and {"input_size", "mean", "std", "interpolation", "crop_pct"} <= set(config):
-        stated = timm_preprocessing(SimpleNamespace(**{"crop_mode": "center", **config}))
+    needed = {"input_size", "mean", "std", "interpolation", "crop_pct"}
+    if isinstance(config, Mapping) and needed <= set(config):
+        stated = timm._preprocessing(SimpleNamespace(**{"crop_mode": "center", **config}))
         if stated is not None:
             return stated
     raise InputError(
-        f"{label}: say how images are prepared for this module: preprocessing=featx.Preprocessing(resize=256, "
-        "crop=(224, 224)) has the mean and std of ImageNet; torchvision's weights have it as "
-        "preprocessing=WEIGHTS.transforms()"
+        f"{label}: say how images are prepared for this module: preprocessing=featx.Preprocessing() resizes "
+        "to 256, crops 224 x 224 and has ImageNet's mean and std; torchvision's weights state theirs as "
+        "WEIGHTS.transforms()"
     )
