@@ -148,6 +148,11 @@ class Architecture:
         """
         raise NotImplementedError
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What else than name and weights changes an embedding; part of `Backbone.identity`."""
+        return {}
+
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
         return []

@@ -23,6 +23,14 @@ class LayerRules:
 
     #: Children of a network that are or contain its classifier.
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
+    #: Whether the traced graph may be used, where there is one.
+    traceable: bool = True
+    #: Whether the embedding that the library computes has its channels where most networks have them.
+    states_channels: bool = True
+
+    def listing(self, name: str) -> str:
+        """Say how the layers of the network of that name are listed."""
+        return f"featx backbones {name} --layers"
 
     def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
         """Return the modules and functions that tracing leaves whole, as one node each."""

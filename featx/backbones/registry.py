@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from featx.backbones.loading import (
     uninitialised_network,
     values_sha256,
 )
+from featx.backbones.own_module import given_preprocessing, load_module
 from featx.backbones.pooling import Tap
 from featx.backbones.sources import find_architecture, list_sources
 from featx.backbones.weights import choose_weights, default_weights, packaged_files
@@ -88,23 +88,32 @@ def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
 @checked()
 @one_at_a_time
 def load_backbone(
-    name: str,
+    network: str | nn.Module | None = None,
     *,
+    name: str | None = None,
     weights: Any = "default",
     layer: str | None = None,
     pooling: str | None = None,
-    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+    preprocessing: Any = None,
     image_size: int | None = None,
     seed: int = 0,
     trust_code: bool = False,
 ) -> Backbone:
-    """Load a backbone by name: its weights are found and checked now, the network is built when needed.
+    """Load a backbone by name, or make one of a module of your own.
+
+    The weights of a name are found and checked now, and the network is built when needed. Of a module, a copy
+    is kept: it runs in eval mode and fp32 or less, whatever the mode, device and type of the module, which is
+    not changed.
 
     Parameters
     ----------
-    name : str
+    network : str or torch.nn.Module
         A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; or
-        ``"PREFIX:NAME"`` of another package (see `featx.backbones.sources`).
+        ``"PREFIX:NAME"`` of another package (see `featx.backbones.sources`). Or your own network, from
+        images (n, 3, h, w) to a tensor.
+    name : str, optional
+        Label of your own network in results; by default the name of its class. Two networks with the same
+        values, layer and preprocessing share their cached embeddings, whatever their labels.
     weights : str, path, enum member or None, default="default"
         ``"default"``: the library's default weights; where these are not on this machine and an installed
         package carries other published weights, those. Else the name of published weights
@@ -113,16 +122,19 @@ def load_backbone(
     layer : str, optional
         Node or module whose output is the embedding, or ``"logits"`` for the class scores of the network;
         by default the input of the classifier, or what the library itself gives as embedding
-        (``"embedding"``).
+        (``"embedding"``). The default for your own network is ``"embedding"``, what it returns, unless it
+        returns the output of a linear layer or convolution inside a child called ``fc``, ``classifier``,
+        ``head`` or ``heads``: then the input of that layer. `Backbone.layer` says which was taken.
     pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}, optional
         How a layer with positions becomes one vector; by default ``"avg"``. Of the tokens of a vision
         transformer, ``"cls"`` is the class token, ``"patches"`` the average of the others without registers.
-    preprocessing : Preprocessing or dict, optional
-        Replaces the one that the weights carry.
+    preprocessing : Preprocessing, dict or torchvision transforms, optional
+        Replaces the one that the weights carry. Your own network needs it, unless timm has built it: a
+        `featx.Preprocessing`, or ``WEIGHTS.transforms()`` of torchvision's weights.
     image_size : int, optional
         Another resolution: the shortest side is resized to it, then the central square is taken.
     seed : int, default=0
-        Of random weights.
+        Of random weights. A network of your own has its own weights; `weights` and `seed` are refused.
     trust_code : bool, default=False
         Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``. Before it,
         nothing of that code is downloaded, listed or imported.
@@ -139,13 +151,47 @@ def load_backbone(
         The weights are not on this machine and cannot be downloaded, or are damaged.
     InputError
         The layer gives no row of numbers, the network does not run at this image size, or it comes with code
-        and `trust_code` is not given.
+        and `trust_code` is not given. A network of your own cannot be copied, comes without `preprocessing`,
+        or gives an image another row in the next run or in another batch.
+
+    Notes
+    -----
+    The identity of your own network, under which its embeddings are cached, is the sha256 of the names and
+    values of its tensors, and that of its graph. Where it cannot be traced, that of the bytecode of its
+    classes and of the functions that they use takes the place of the graph; code of installed packages is
+    identified by their version. So after any change of a value or of what is computed, images go through the
+    network again. A pickle of the backbone holds the whole network.
 
     Examples
     --------
     >>> load_backbone("resnet18", weights=None, layer="layer3", image_size=64).dim
     256
+
+    >>> import torch
+    >>> from featx import Preprocessing
+    >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1))
+    >>> backbone = load_backbone(encoder, preprocessing=Preprocessing(), image_size=64, name="tiny")
+    >>> backbone.name, backbone.layer, backbone.dim
+    ('tiny', 'embedding', 8)
     """
+    if isinstance(network, nn.Module):
+        given = [key for key, value in (("weights", weights), ("seed", seed)) if value not in ("default", 0)]
+        if given:
+            raise InputError(
+                f"{given[0]}: a network of your own has its own weights; load others into the module with "
+                "load_state_dict"
+            )
+        return load_module(
+            network,
+            layer=layer,
+            pooling=pooling,
+            preprocessing=preprocessing,
+            image_size=image_size,
+            name=name,
+        )
+    if network is not None and name is not None:
+        raise InputError(f"name: {name!r} is a label for a module of your own; leave it out with {network!r}")
+    name = name if network is None else network
     source, architecture, pretrained, checkpoint = _find(name, weights, trust_code)
     name = source.prefix + architecture.name
     prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
@@ -218,7 +264,7 @@ def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = F
 
 
 def _find(
-    name: str, weights: Any, trust_code: bool
+    name: Any, weights: Any, trust_code: bool
 ) -> tuple[BackboneSource, Architecture, Pretrained | None, Checkpoint | None]:
     """Return the source of a backbone, its architecture, its published weights and their file."""
     if not isinstance(name, str):
@@ -238,23 +284,16 @@ def _preprocessing(
     architecture: Architecture,
     name: str,
     pretrained: Pretrained | None,
-    given: Preprocessing | Mapping[str, Any] | None,
+    given: Any,
     image_size: int | None,
 ) -> Preprocessing:
     """Return the preprocessing given, else that of the weights, at another size where one is asked for."""
-    if given is None:
+    prepare = given_preprocessing(given, name)
+    if prepare is None:
         prepare = pretrained.preprocessing if pretrained is not None else architecture.preprocessing()
-        if prepare is None:
-            raise InputError(
-                f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="
-            )
-    elif isinstance(given, Preprocessing):
-        prepare = given
-    elif isinstance(given, Mapping):
-        prepare = Preprocessing.from_dict(given)
-    else:
+    if prepare is None:
         raise InputError(
-            f"{name}: preprocessing must be a Preprocessing or its dict, got {type(given).__name__}"
+            f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="
         )
     return prepare if image_size is None else prepare.with_size(image_size)
 
