@@ -153,6 +153,10 @@ class Architecture:
         """What else than name and weights changes an embedding; part of `Backbone.identity`."""
         return {}
 
+    def stamp(self) -> Any:
+        """Return what changes when files do that the network is built from; None where there are none."""
+        return None
+
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
         return []

@@ -15,13 +15,14 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 from featx.durable import read_regular
-from featx.errors import InputError, WeightsError, as_one_error, reason_of
+from featx.errors import InputError, UnknownName, WeightsError, as_one_error, reason_of
 
 _REPOSITORY = re.compile(r"([\w-][\w.-]*)/([\w-][\w.-]*)(?::([\w-][\w./-]*))?")
 _HUBCONF = "hubconf.py"
@@ -30,8 +31,8 @@ _CODE = (".py", ".yaml", ".yml")
 _MOST_BYTES = 2**24
 _INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
-#: Names of the modules that entries have imported from their folders.
-_imported: set[str] = set()
+#: The modules that entries have imported from their folders, by name.
+_imported: dict[str, ModuleType] = {}
 
 
 class HubCode:
@@ -120,9 +121,13 @@ class HubCode:
             try:
                 network = function(**given)
             except OSError as error:  # among them those of urllib
-                raise WeightsError(f"{label}: what it needs could not be read ({reason_of(error)})") from error
+                raise WeightsError(
+                    f"{label}: what this entry needs cannot be read or downloaded ({reason_of(error)})"
+                ) from error
             except Exception as error:  # code of somebody else's
-                raise InputError(f"{label}: this entry failed ({type(error).__name__}: {reason_of(error)})") from error
+                raise InputError(
+                    f"{label}: this entry failed ({type(error).__name__}: {reason_of(error)})"
+                ) from error
         if not isinstance(network, nn.Module):
             raise InputError(f"{label}: expected a torch.nn.Module, got a {type(network).__name__}")
         return network
@@ -150,10 +155,12 @@ class HubCode:
         repositories have modules of the same names.
         """
         folder = self.folder()
-        for name in _imported:
-            sys.modules.pop(name, None)
+        for name, module in _imported.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
         _imported.clear()
-        own = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/*.py")}
+        own = {file.stem for file in folder.glob("*.py")}
+        own |= {file.parent.name for file in folder.glob("*/*.py")}
         for name in own & sys.modules.keys():
             file = getattr(sys.modules[name], "__file__", None) or ""
             if file and not file.startswith(_INSTALLED) and not Path(file).is_relative_to(folder):
@@ -162,21 +169,24 @@ class HubCode:
                     f"that name, {file}; start a new process, or rename one"
                 )
         before = set(sys.modules)
+        importlib.invalidate_caches()
         sys.path.insert(0, str(folder))
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 yield folder
         finally:
-            sys.path.remove(str(folder))
+            with contextlib.suppress(ValueError):  # the code may have removed it
+                sys.path.remove(str(folder))
             for name in set(sys.modules) - before:
                 if name.partition(".")[0] in own:
-                    _imported.add(name)
+                    _imported[name] = sys.modules[name]
 
 
 def _find_entry(folder: Path, entry: str, label: str) -> Callable[..., Any]:
     """Import ``hubconf.py`` and return one of its functions."""
     spec = importlib.util.spec_from_file_location("hubconf", folder / _HUBCONF)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -192,6 +202,6 @@ def _find_entry(folder: Path, entry: str, label: str) -> Callable[..., Any]:
         raise InputError(f"{label}: this code needs the packages {', '.join(missing)}: pip install them")
     functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
     if entry not in functions:
-        raise UnknownName(f"entry of hub:{label}", entry, functions)
+        raise UnknownName(f"entry of {label.rpartition(':')[0]}", entry, functions)
     function: Callable[..., Any] = getattr(module, entry)
     return function

@@ -13,6 +13,7 @@ from torch import nn
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint
+from featx.backbones.hub_network import load_hub_network
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import (
     fill,
@@ -25,6 +26,7 @@ from featx.backbones.loading import (
 from featx.backbones.own_module import given_preprocessing, load_module
 from featx.backbones.pooling import Tap
 from featx.backbones.sources import find_architecture, list_sources
+from featx.backbones.sources.hub import HubEntry
 from featx.backbones.weights import choose_weights, default_weights, packaged_files
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -192,7 +194,18 @@ def load_backbone(
     if network is not None and name is not None:
         raise InputError(f"name: {name!r} is a label for a module of your own; leave it out with {network!r}")
     name = name if network is None else network
-    source, architecture, pretrained, checkpoint = _find(name, weights, trust_code)
+    source, architecture, tag = _find_architecture(name, trust_code)
+    if isinstance(architecture, HubEntry):
+        return load_hub_network(
+            architecture,
+            weights=weights,
+            seed=seed,
+            layer=layer,
+            pooling=pooling,
+            preprocessing=preprocessing,
+            image_size=image_size,
+        )
+    pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
     name = source.prefix + architecture.name
     prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
     inputs = architecture.input_type(prepare)
@@ -255,7 +268,8 @@ def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = F
     WeightsError
         The weights cannot be found or downloaded, or do not fit, classifier included.
     """
-    _, architecture, pretrained, checkpoint = _find(name, weights, trust_code)
+    source, architecture, tag = _find_architecture(name, trust_code)
+    pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
     if checkpoint is None:
         raise WeightsError(f"{name}: a classifier needs trained weights, got weights=None")
     network = uninitialised_network(architecture, pretrained)
@@ -263,10 +277,11 @@ def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = F
     return network.eval().requires_grad_(False)
 
 
-def _find(
-    name: Any, weights: Any, trust_code: bool
-) -> tuple[BackboneSource, Architecture, Pretrained | None, Checkpoint | None]:
-    """Return the source of a backbone, its architecture, its published weights and their file."""
+def _find_architecture(name: Any, trust_code: bool) -> tuple[BackboneSource, Architecture, str | None]:
+    """Return the source of a backbone, its architecture, and the tag of weights in its name.
+
+    An `InputError` says that it would run code, to which the user has not consented.
+    """
     if not isinstance(name, str):
         raise InputError(f"backbone: expected a name such as 'mobilenet_v2', got {type(name).__name__}")
     source, architecture, tag = find_architecture(name)
@@ -275,9 +290,16 @@ def _find(
             f"{name}: this backbone runs {architecture.code()}, with all that your account may do; if you "
             "trust it, give trust_code=True (--trust-code)"
         )
+    return source, architecture, tag
+
+
+def _choose_weights(
+    source: BackboneSource, architecture: Architecture, tag: str | None, weights: Any
+) -> tuple[Pretrained | None, Checkpoint | None]:
+    """Return the published weights of an architecture, those of `tag` by default, and their file."""
     if tag is not None and isinstance(weights, str) and weights == "default":
         weights = tag
-    return source, architecture, *choose_weights(architecture, source.prefix + architecture.name, weights)
+    return choose_weights(architecture, source.prefix + architecture.name, weights)
 
 
 def _preprocessing(

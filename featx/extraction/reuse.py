@@ -141,12 +141,13 @@ def return_engine(key: EngineKey, engine: Any) -> None:
 
 
 def _file_stamp(backbone: Any) -> Any:
-    """Return size, time and inode of the weights' file, which change when it is replaced."""
-    checkpoint = getattr(getattr(backbone, "members", (backbone,))[0], "checkpoint", None)
-    if checkpoint is None:
-        return None
+    """Return size, time and inode of the weights' file, or the stamp of code, which change with it."""
+    first = getattr(backbone, "members", (backbone,))[0]
+    checkpoint = getattr(first, "checkpoint", None)
     try:
+        if checkpoint is None:
+            return first.architecture.stamp() if hasattr(first, "architecture") else None
         seen = os.stat(Path(checkpoint.path))
-    except OSError:
+    except (OSError, InputError):
         return "gone"
     return seen.st_size, seen.st_mtime_ns, seen.st_ino
