@@ -141,6 +141,22 @@ class Architecture:
         """
         return self.build(pretrained, pretrained_style=pretrained_style)
 
+    def code(self) -> str:
+        """Name the code that building the network would run, and where it is from; for those that run any.
+
+        Nothing of it is looked at: consent is asked for first.
+        """
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What else than name and weights changes an embedding; part of `Backbone.identity`."""
+        return {}
+
+    def stamp(self) -> Any:
+        """Return what changes when files do that the network is built from; None where there are none."""
+        return None
+
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
         return []

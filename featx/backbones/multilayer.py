@@ -32,7 +32,7 @@ class LayerInfo:
     dim : int
         Length of the embedding: the channels, where the layer has positions to average.
     depth : int
-        Place in the order of computation, from 1; only the logits come after the default layer.
+        Place in the order of computation, from 1.
     is_default : bool
         Whether this layer is taken when none is named.
     """
@@ -44,12 +44,16 @@ class LayerInfo:
 
 
 @checked()
-def list_layers(name: str, *, weights: Any = "default", image_size: int | None = None) -> list[LayerInfo]:
+def list_layers(
+    name: str, *, weights: Any = "default", image_size: int | None = None, trust_code: bool = False
+) -> list[LayerInfo]:
     """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
+
+    A detector has its maps after the default layer instead of logits.
 
     Parameters
     ----------
-    name, weights, image_size
+    name, weights, image_size, trust_code
         As for `load_backbone`.
 
     Returns
@@ -59,8 +63,10 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
         module of the network can be taken, too; these are worth trying. A warning names the blocks that are
         left out because it is not known which axis of their output holds the channels.
     """
-    base = load_backbone(name, weights=weights, image_size=image_size)
-    asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
+    base = load_backbone(name, weights=weights, image_size=image_size, trust_code=trust_code)
+    rules, network = base.architecture.rules, _skeleton(base)
+    later = [*rules.later_layers(network), *([LOGITS] if rules.has_classifier(network) else [])]
+    asked = [*_candidates(base), *later]
     return [
         LayerInfo(layer or tap.layer, dim, depth, layer is None)
         for depth, (layer, (tap, dim)) in enumerate(_usable(base, asked), 1)
@@ -76,6 +82,7 @@ def load_layers(
     weights: Any = "default",
     pooling: str | None = None,
     image_size: int | None = None,
+    trust_code: bool = False,
 ) -> list[Backbone]:
     """Load a backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
 
@@ -86,7 +93,7 @@ def load_layers(
     layers : "all" or sequence of str or None, default="all"
         ``"all"``: those of `list_layers` without the logits. None stands for the default layer, or for that
         of the loaded backbone.
-    weights, pooling, image_size
+    weights, pooling, image_size, trust_code
         As for `load_backbone`; `pooling` is for layers that have positions.
 
     Returns
@@ -94,7 +101,10 @@ def load_layers(
     list of Backbone
         In the order asked for; a layer that is named twice is loaded once.
     """
-    base = load_backbone(name, weights=weights, image_size=image_size) if isinstance(name, str) else name
+    if isinstance(name, str):
+        base = load_backbone(name, weights=weights, image_size=image_size, trust_code=trust_code)
+    else:
+        base = name
     if isinstance(layers, str) and layers == "all":
         asked = _candidates(base)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))

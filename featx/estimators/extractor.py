@@ -37,6 +37,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Pooling of layers with spatial extent.
     image_size : int, optional
         Another input resolution than the published one.
+    trust_code : bool, default=False
+        Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     precision, dtype, engine, device, batch_size
         See `featx.extract`. Precision ``"int8"`` is refused: it depends on the images of its calibration.
     on_error : {"raise"}, default="raise"
@@ -73,6 +75,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         layer: str | Sequence[str | None] | None = None,
         pooling: str | None = None,
         image_size: int | None = None,
+        trust_code: bool = False,
         precision: str = "auto",
         dtype: str = "float32",
         engine: str = "auto",
@@ -88,6 +91,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.layer = layer
         self.pooling = pooling
         self.image_size = image_size
+        self.trust_code = trust_code
         self.precision = precision
         self.dtype = dtype
         self.engine = engine
@@ -192,8 +196,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         several = isinstance(self.backbone, (list, tuple))
         named = {"backbones" if several else "backbone": self.backbone, "layers": self._layers()}
-        shared = ("weights", "pooling", "image_size", "precision", "dtype", "engine", "device", "batch_size")
-        others = {name: getattr(self, name) for name in (*shared, "cache", "n_jobs", "verbose")}
+        shared = ("weights", "pooling", "image_size", "trust_code", "precision", "dtype", "engine", "device")
+        others = {name: getattr(self, name) for name in (*shared, "batch_size", "cache", "n_jobs", "verbose")}
         check_options(**named, **others)
 
     def _layers(self) -> tuple[str | None, ...]:
@@ -222,6 +226,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 layers=self._layers(),
                 pooling=self.pooling,
                 image_size=self.image_size,
+                trust_code=self.trust_code,
             )
             for name in names
         ]

@@ -78,6 +78,7 @@ class Model:
         images: Any,
         *,
         weights: Any = None,
+        trust_code: bool = False,
         **options: Unpack[PredictOptions],
     ) -> list[Prediction]:
         """Predict labels and probabilities of images.
@@ -88,6 +89,8 @@ class Model:
             Images; their labels are ignored.
         weights : path, optional
             Where the backbone's checkpoint is now, for a model that was trained with a local checkpoint.
+        trust_code : bool, default=False
+            Consent to run the Python code that the backbone comes with; a model file does not hold it.
         **options
             Options of the run.
 
@@ -109,7 +112,9 @@ class Model:
         from featx.data import load_dataset
 
         run = Run.of(options)
-        embedder = matching_embedder(self.space, self.backbone, "the model", run, weights=weights)
+        embedder = matching_embedder(
+            self.space, self.backbone, "the model", run, weights=weights, trust_code=trust_code
+        )
         # Labels are ignored, so top folders are neither classes nor splits.
         dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
         rows = embed_dataset(dataset, embedder, run)

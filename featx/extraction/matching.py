@@ -49,6 +49,7 @@ def matching_embedder(
     run: Run,
     *,
     weights: Any = None,
+    trust_code: bool = False,
 ) -> Embedder:
     """Make an embedder whose rows are in `space`.
 
@@ -63,6 +64,8 @@ def matching_embedder(
         Engine, device and batch size; precision and dtype are taken from `space`.
     weights : path, optional
         The backbone's checkpoint, if it is a file of the user's own.
+    trust_code : bool, default=False
+        As for `featx.backbones.load_backbone`. No file can give this consent.
 
     Returns
     -------
@@ -91,7 +94,8 @@ def matching_embedder(
         raise WeightsError(
             f"{where}: its weights were a file of your own; say where it is with --weights PATH"
         )
-    network = load_backbone(**(dict(arguments) | ({} if weights is None else {"weights": weights})))
+    given = {"trust_code": trust_code} | ({} if weights is None else {"weights": weights})
+    network = load_backbone(**(dict(arguments) | given))
     made_in = space["precision"]
     here = resolve(engine=run.engine, device=run.device).precision
     precision = made_in if made_in == here else "fp32"

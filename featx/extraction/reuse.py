@@ -19,6 +19,7 @@ from featx.cache import Cache, Space, SpaceStore
 from featx.errors import InputError
 from featx.extraction.embedder import Embedder
 from featx.machine import cores
+from featx.options import OPTIONS
 
 _BACKBONES = 8
 _ENGINES = 4
@@ -73,7 +74,7 @@ def reuse_backbone(
     from featx.backbones import MultiLayerBackbone, load_backbone
 
     if not isinstance(name, str):
-        given = [option for option, value in options.items() if value is not None]
+        given = [option for option, value in options.items() if value != OPTIONS[option].default]
         given += ["layer"] if layers != (None,) else []
         given += ["weights"] if weights != "default" else []
         if given:
@@ -140,12 +141,13 @@ def return_engine(key: EngineKey, engine: Any) -> None:
 
 
 def _file_stamp(backbone: Any) -> Any:
-    """Return size, time and inode of the weights' file, which change when it is replaced."""
-    checkpoint = getattr(getattr(backbone, "members", (backbone,))[0], "checkpoint", None)
-    if checkpoint is None:
-        return None
+    """Return size, time and inode of the weights' file, or the stamp of code, which change with it."""
+    first = getattr(backbone, "members", (backbone,))[0]
+    checkpoint = getattr(first, "checkpoint", None)
     try:
+        if checkpoint is None:
+            return first.architecture.stamp() if hasattr(first, "architecture") else None
         seen = os.stat(Path(checkpoint.path))
-    except OSError:
+    except (OSError, InputError):
         return "gone"
     return seen.st_size, seen.st_mtime_ns, seen.st_ino

@@ -17,11 +17,13 @@ from __future__ import annotations
 import importlib.metadata
 
 from featx.backbones.architectures import Architecture, BackboneSource
+from featx.backbones.sources.detection import DetectionSource
+from featx.backbones.sources.hub import HubSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import InputError, UnknownName, reason_of
 
-BUILT_IN: tuple[BackboneSource, ...] = (TorchvisionSource(), TimmSource())
+BUILT_IN: tuple[BackboneSource, ...] = (TorchvisionSource(), TimmSource(), DetectionSource(), HubSource())
 GROUP = "featx.backbones"
 
 

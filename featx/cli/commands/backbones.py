@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 import featx
+from featx.cli.flags import add_trust
 from featx.errors import InputError
 from featx.terminal import say
 
@@ -21,6 +22,7 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--layers", action="store_true", help="the layers of the one backbone named PATTERN, with dimensions"
     )
+    add_trust(parser)
 
 
 def run(args: Namespace) -> None:
@@ -28,7 +30,7 @@ def run(args: Namespace) -> None:
     from featx.backbones.sources import list_sources
 
     if args.layers:
-        _list_layers(args.pattern)
+        _list_layers(args.pattern, trust_code=args.trust_code)
         return
     rows = featx.list_backbones(args.pattern)
     say(f"{'name':<24}{'dim':>6}{'params':>9}{'top-1':>8}  weights")
@@ -42,12 +44,12 @@ def run(args: Namespace) -> None:
             say(source.hint)
 
 
-def _list_layers(name: str | None) -> None:
+def _list_layers(name: str | None, *, trust_code: bool) -> None:
     from featx.backbones import list_layers
 
     if name is None:
         raise InputError("--layers lists the layers of one backbone: featx backbones NAME --layers")
     # Layers are the same whatever the weights, which need not be on this machine.
     say(f"{'depth':>5}  {'layer':<32}{'dim':>6}")
-    for layer in list_layers(name, weights=None):
+    for layer in list_layers(name, weights=None, trust_code=trust_code):
         say(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")

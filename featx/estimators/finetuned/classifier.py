@@ -49,6 +49,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         See `featx.extract`.
     image_size : int, optional
         Another input resolution than the published one.
+    trust_code : bool, default=False
+        Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.methods.finetune.Recipe`; None is the value of
         `featx.methods.finetune.default_recipe` for the mode and the number of training images. A given
@@ -154,6 +156,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         mode: str = "head",
         weights: Any = "default",
         image_size: int | None = None,
+        trust_code: bool = False,
         epochs: int | None = None,
         batch_size: int | None = None,
         lr_head: float | None = None,
@@ -178,6 +181,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.mode = mode
         self.weights = weights
         self.image_size = image_size
+        self.trust_code = trust_code
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr_head = lr_head
@@ -317,7 +321,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _backbone(self) -> Any:
         """Return the pretrained network, shared by all classifiers in this process."""
-        return reuse_backbone(self.backbone, weights=self.weights, image_size=self.image_size)
+        return reuse_backbone(
+            self.backbone, weights=self.weights, image_size=self.image_size, trust_code=self.trust_code
+        )
 
     def _precision(self, fitted: Fitted) -> str:
         """Return the precision of the head's embeddings; fp32, which is more exact, if it is missing here."""
@@ -396,8 +402,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(
                 f"FineTunedClassifier: validation_fraction must lie between 0 and 1, got {fraction!r}"
             )
-        shared = ("backbone", "weights", "image_size", "precision", "engine", "device", "cache", "n_jobs")
-        check_options(**{name: getattr(self, name) for name in (*shared, "verbose")})
+        shared = ("backbone", "weights", "image_size", "trust_code", "precision", "engine", "device", "cache")
+        check_options(**{name: getattr(self, name) for name in (*shared, "n_jobs", "verbose")})
         self._recipe(1)  # checks names and ranges of the other parameters
 
     def __sklearn_is_fitted__(self) -> bool:
