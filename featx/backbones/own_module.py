@@ -267,7 +267,9 @@ def copy_module(module: nn.Module, label: str) -> nn.Module:
         for key, value in [(k, v) for k, v in vars(part).items() if isinstance(v, Tensor)]:
             delattr(part, key)
             part.register_buffer(key, value.float() if value.is_floating_point() else value, persistent=False)
-    return network.requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network
 
 
 class _Checks:
@@ -284,7 +286,7 @@ class _Checks:
         """Return the graph of the module; None where it cannot be traced, or computes something else."""
         try:
             traced = trace(self.network, LayerRules())
-        except NameError:  # torch.fx's word for a network that is not a child of this one
+        except Exception:  # code of the user's; a NameError where it calls a network that is no child of it
             return None
         if traced is None:
             return None

@@ -34,4 +34,6 @@ def _short(value: Any) -> str:
         return f"[{', '.join(map(_short, value))}]"
     if is_module(value):
         return f"<{type(value).__name__}>"
-    return f"<{value.name}>" if hasattr(value, "identity") else " ".join(repr(value).split())
+    if hasattr(value, "architecture"):  # a loaded backbone
+        return f"<{value.name}>"
+    return " ".join(repr(value).split())
