@@ -19,6 +19,7 @@ from featx.backbones.multilayer import (
     list_layers,
     load_layers,
 )
+from featx.backbones.own_module import module_key
 from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "load_backbone",
     "load_classifier",
     "load_layers",
+    "module_key",
 ]

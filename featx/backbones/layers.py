@@ -347,7 +347,10 @@ def _cut_by_hook(run: DryRun, layer: str, pooling: str | None, known: tuple[Tap,
             other = run.for_larger_inputs() if larger is None else None
             if other is None:
                 return larger
-            return other.shape(HookedFeatures(other.network, [Tap(layer, "identity")], rules), layer)
+            try:
+                return other.shape(HookedFeatures(other.network, [Tap(layer, "identity")], rules), layer)
+            except InputError:  # it was not built for them after all
+                return None
 
         is_default = layer == EMBEDDING and rules.states_channels
         known = run.find_tap(layer, pooling, shape, find_larger, is_default=is_default)

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from featx.backbones.loading import tensor_bytes
 from featx.errors import InputError
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
@@ -128,7 +129,7 @@ class _Description:
                 )
             return f"module {self._paths[id(value)]}"
         if isinstance(value, Tensor):
-            return f"tensor {_array(value.detach().cpu().contiguous().numpy())}"
+            return _tensor(value)
         if isinstance(value, np.ndarray | np.generic):
             return _array(np.asarray(value))
         if isinstance(value, type):
@@ -206,8 +207,12 @@ class _Description:
             return f"{_name(function.__module__, function.__qualname__)} {cells}"
         parts = [self._of_code(function.__code__), *cells]
         parts += [self.of(function.__defaults__), self.of(function.__kwdefaults__)]
-        known = function.__globals__
-        parts += [f"{name} {self.of(known[name])}" for name in _names(function.__code__) if name in known]
+        known, names = function.__globals__, _names(function.__code__)
+        for name in names:
+            if name in known:
+                parts.append(f"{name} {self.of(known[name])}")
+            if isinstance(module := known.get(name), types.ModuleType) and not _is_installed(_file(module)):
+                parts += [f"{name}.{used} {self.of(vars(module)[used])}" for used in names if used in vars(module)]
         return f"function {parts}"
 
     def _of_code(self, code: types.CodeType) -> str:
@@ -224,6 +229,12 @@ class _Description:
         return None
 
 
+def _tensor(tensor: Tensor) -> str:
+    if tensor.is_meta:
+        return f"tensor {tensor.dtype} {tuple(tensor.shape)}"
+    return f"tensor {tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(tensor_bytes(tensor)).hexdigest()}"
+
+
 def _array(values: np.ndarray) -> str:
     data = np.ascontiguousarray(values)
     if data.dtype.hasobject:
@@ -238,7 +249,7 @@ def _script(module: torch.jit.ScriptModule) -> str:
         return ""
     found = constants.const_mapping
     return code + "".join(
-        f"{key} {_array(value.cpu().numpy())}" for key, value in sorted(found.items()) if torch.is_tensor(value)
+        f"{key} {_tensor(value)}" for key, value in sorted(found.items()) if torch.is_tensor(value)
     )
 
 
@@ -253,7 +264,11 @@ def _names(code: types.CodeType) -> list[str]:
 
 def _file_of(cls: type) -> str:
     module = sys.modules.get(cls.__module__)
-    if module is None or cls.__module__ == "__main__":
+    return "" if module is None else _file(module)
+
+
+def _file(module: types.ModuleType) -> str:
+    if module.__name__ == "__main__":
         return ""
     return getattr(module, "__file__", None) or "<frozen"  # a module written in C has no file
 

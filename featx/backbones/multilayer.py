@@ -45,7 +45,12 @@ class LayerInfo:
 
 @checked()
 def list_layers(
-    name: str, *, weights: Any = "default", image_size: int | None = None, trust_code: bool = False
+    name: str | nn.Module | Backbone,
+    *,
+    weights: Any = "default",
+    preprocessing: Any = None,
+    image_size: int | None = None,
+    trust_code: bool = False,
 ) -> list[LayerInfo]:
     """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
 
@@ -53,8 +58,10 @@ def list_layers(
 
     Parameters
     ----------
-    name, weights, image_size, trust_code
-        As for `load_backbone`.
+    name : str, torch.nn.Module or Backbone
+        A name or a network of your own, as for `load_backbone`, or a loaded backbone.
+    weights, preprocessing, image_size, trust_code
+        As for `load_backbone`; without effect on a loaded backbone.
 
     Returns
     -------
@@ -63,7 +70,11 @@ def list_layers(
         module of the network can be taken, too; these are worth trying. A warning names the blocks that are
         left out because it is not known which axis of their output holds the channels.
     """
-    base = load_backbone(name, weights=weights, image_size=image_size, trust_code=trust_code)
+    base = name
+    if not isinstance(base, Backbone):
+        base = load_backbone(
+            base, weights=weights, preprocessing=preprocessing, image_size=image_size, trust_code=trust_code
+        )
     rules, network = base.architecture.rules, _skeleton(base)
     later = [*rules.later_layers(network), *([LOGITS] if rules.has_classifier(network) else [])]
     asked = [*_candidates(base), *later]
@@ -76,11 +87,12 @@ def list_layers(
 @checked()
 @one_at_a_time
 def load_layers(
-    name: str | Backbone,
+    name: str | nn.Module | Backbone,
     layers: str | Sequence[str | None] = "all",
     *,
     weights: Any = "default",
     pooling: str | None = None,
+    preprocessing: Any = None,
     image_size: int | None = None,
     trust_code: bool = False,
 ) -> list[Backbone]:
@@ -88,12 +100,12 @@ def load_layers(
 
     Parameters
     ----------
-    name : str or Backbone
-        A name, or a loaded backbone, whose weights and size are kept.
+    name : str, torch.nn.Module or Backbone
+        A name, a network of your own, or a loaded backbone, whose weights and size are kept.
     layers : "all" or sequence of str or None, default="all"
         ``"all"``: those of `list_layers` without the logits. None stands for the default layer, or for that
         of the loaded backbone.
-    weights, pooling, image_size, trust_code
+    weights, pooling, preprocessing, image_size, trust_code
         As for `load_backbone`; `pooling` is for layers that have positions.
 
     Returns
@@ -101,10 +113,11 @@ def load_layers(
     list of Backbone
         In the order asked for; a layer that is named twice is loaded once.
     """
-    if isinstance(name, str):
-        base = load_backbone(name, weights=weights, image_size=image_size, trust_code=trust_code)
-    else:
-        base = name
+    base = name
+    if not isinstance(base, Backbone):
+        base = load_backbone(
+            base, weights=weights, preprocessing=preprocessing, image_size=image_size, trust_code=trust_code
+        )
     if isinstance(layers, str) and layers == "all":
         asked = _candidates(base)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))

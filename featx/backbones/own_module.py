@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,8 +22,9 @@ from featx.backbones.hooks import EMBEDDING
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layer_rules import LayerRules
 from featx.backbones.layers import cut
-from featx.backbones.loading import meta_network, one_at_a_time, values_sha256
+from featx.backbones.loading import one_at_a_time, values_sha256
 from featx.backbones.module_identity import graph_sha256
+from featx.backbones.pooling import POOLS, Tap
 from featx.backbones.sources import timm, torchvision
 from featx.backbones.tracing import DROPOUTS, output_of, trace
 from featx.errors import InputError, reason_of
@@ -158,6 +158,15 @@ def own_name(module: nn.Module) -> str:
     return type(_unwrapped(module)).__name__
 
 
+def module_key(module: nn.Module) -> tuple[str, str, str]:
+    """Return what tells modules apart in a process: the name of the class, and hashes of values and code."""
+    original = _unwrapped(module)
+    try:
+        return own_name(module), values_sha256(original), graph_sha256(original, None)
+    except InputError as error:
+        raise InputError(f"{own_name(module)}: {error}") from error
+
+
 @one_at_a_time
 def load_module(
     module: nn.Module,
@@ -216,9 +225,9 @@ def load_module(
         layer=layer,
         pooling=pooling,
         rules=rules,
-        resized=partial(meta_network, architecture, None, pretrained_style=True),
     )
-    checks.require_stable_rows(copy.deepcopy(part.module))
+    returned = part.tap.layer == EMBEDDING and isinstance(rules, ModuleLayerRules)
+    checks.require_stable_rows(copy.deepcopy(part.module), part.tap, returned)
     backbone = Backbone(
         name=label,
         weights_name=SOURCE,
@@ -243,7 +252,8 @@ def copy_module(module: nn.Module, label: str) -> nn.Module:
         copied = tensor.detach().to("cpu", copy=True)
         memo[id(tensor)] = nn.Parameter(copied, False) if isinstance(tensor, nn.Parameter) else copied
     try:
-        network = copy.deepcopy(module, memo).to("cpu").float().eval()
+        with torch.no_grad():  # else copies of scripted parameters are results of an operation
+            network = copy.deepcopy(module, memo).to("cpu").float().eval()
     except Exception as error:  # code of the user's
         raise InputError(
             f"{label}: this module cannot be copied ({reason_of(error)}); featx works on a copy, so take out "
@@ -257,7 +267,9 @@ def copy_module(module: nn.Module, label: str) -> nn.Module:
         for key, value in [(k, v) for k, v in vars(part).items() if isinstance(v, Tensor)]:
             delattr(part, key)
             part.register_buffer(key, value.float() if value.is_floating_point() else value, persistent=False)
-    return network.requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network
 
 
 class _Checks:
@@ -267,14 +279,14 @@ class _Checks:
         self.network, self.inputs, self.label = network, inputs, label
         draw = torch.Generator().manual_seed(0)
         self._images = torch.randn(inputs.example(2).shape, generator=draw)
-        self._heads: dict[str, Any] = {}
+        self._runs = 0  # each run draws other numbers, if it draws any
         self._returned = self._run(copy.deepcopy(network), self._images)
 
     def graph(self) -> fx.Graph | None:
         """Return the graph of the module; None where it cannot be traced, or computes something else."""
         try:
             traced = trace(self.network, LayerRules())
-        except NameError:  # torch.fx's word for a network that is not a child of this one
+        except Exception:  # code of the user's; a NameError where it calls a network that is no child of it
             return None
         if traced is None:
             return None
@@ -339,9 +351,16 @@ class _Checks:
             "layer with layer=, or wrap it in a module whose forward returns the tensor that you mean"
         )
 
-    def require_stable_rows(self, module: nn.Module) -> None:
-        """Refuse a module that gives an image another row in the next run, or alone."""
-        rows, again = (self._run(module, self._images) for _ in range(2))
+    def require_stable_rows(self, module: nn.Module, tap: Tap, returned: bool) -> None:
+        """Refuse a module that gives an image another row in the next run, or alone.
+
+        `module` gives the rows of `tap`, which is what the user's module returns where `returned` says so.
+        """
+        rows = self._run(module, self._images)
+        if returned:
+            again = POOLS[tap.pooling](self._returned, tap.channels, tap.prefix)
+        else:
+            again = self._run(module, self._images)
         if not _close(rows, again):
             raise InputError(
                 f"{self.label}: it gives the same images other rows in the next run, also in eval mode; let "
@@ -357,6 +376,8 @@ class _Checks:
     def _run(self, network: nn.Module, images: Tensor) -> Any:
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(self._runs)
+                self._runs += 1
                 return network(images)
         except Exception as error:  # code of the user's
             raise InputError(

@@ -18,7 +18,7 @@ from featx.options.table import OPTIONS
 
 #: Options that have no effect where no network runs.
 _OF_NETWORK = (
-    *("weights", "layer", "pooling", "image_size", "trust_code"),
+    *("weights", "layer", "pooling", "preprocessing", "image_size", "trust_code"),
     *("precision", "engine", "device", "batch_size"),
 )
 FROM_A_FILE = "the embeddings come from a features file, and no network runs"
@@ -39,6 +39,7 @@ class Network(_Group):
     weights: Any = OPTIONS["weights"].default
     layer: str | None = OPTIONS["layer"].default
     pooling: str | None = OPTIONS["pooling"].default
+    preprocessing: Any = OPTIONS["preprocessing"].default
     image_size: int | None = OPTIONS["image_size"].default
     trust_code: bool = OPTIONS["trust_code"].default
 
@@ -106,6 +107,7 @@ class NetworkOptions(TypedDict, total=False):
 
     weights: str | os.PathLike[str] | Enum | None
     pooling: Literal["avg", "max", "cls", "patches", "cls+patches", "none", "identity"] | str | None
+    preprocessing: Any
     image_size: int | None
     trust_code: bool
 
