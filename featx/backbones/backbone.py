@@ -107,12 +107,13 @@ class Backbone:
         else:
             weights = self.pretrained.name
         return {
-            "architecture": self.architecture.name,
+            "architecture": self.architecture.identity_name,
             "source": self.architecture.source,
             "weights": weights,
             "weights_sha256": self.weights_sha256,
             "layer": self.layer,
             "pooling": self.pooling,
+            **self.architecture.identity(),
         }
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
+from featx.backbones.graph_network import GraphNetwork, LayerNeeded
 from featx.backbones.layers import LOGITS, cut_several, resolve_layers, unused_prefixes
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.network_input import NetworkInput
@@ -59,8 +60,13 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
         module of the network can be taken, too; these are worth trying. A warning names the blocks that are
         left out because it is not known which axis of their output holds the channels.
     """
-    base = load_backbone(name, weights=weights, image_size=image_size)
-    asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
+    try:
+        base = load_backbone(name, weights=weights, image_size=image_size)
+    except LayerNeeded as error:  # there is no default layer
+        base = load_backbone(name, weights=weights, image_size=image_size, layer=error.known[-1])
+        asked: list[str | None] = list(error.known)
+    else:
+        asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
     return [
         LayerInfo(layer or tap.layer, dim, depth, layer is None)
         for depth, (layer, (tap, dim)) in enumerate(_usable(base, asked), 1)
@@ -243,6 +249,10 @@ def _usable(
 
 def _candidates(base: Backbone) -> list[str | None]:
     """Return the last module of each block before the layer of `base`, then None for that layer."""
-    part = base.cut(_skeleton(base))
+    skeleton = _skeleton(base)
+    if isinstance(skeleton, GraphNetwork):
+        tensors, candidates = list(skeleton.graph.tensors), skeleton.graph.candidates
+        return [*(c for c in candidates if tensors.index(c) < tensors.index(base.layer)), None]
+    part = base.cut(skeleton)
     blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
     return [*blocks, None]

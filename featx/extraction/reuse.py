@@ -140,12 +140,16 @@ def return_engine(key: EngineKey, engine: Any) -> None:
 
 
 def _file_stamp(backbone: Any) -> Any:
-    """Return size, time and inode of the weights' file, which change when it is replaced."""
+    """Return size, time and inode of the weights' files, which change when one is replaced."""
     checkpoint = getattr(getattr(backbone, "members", (backbone,))[0], "checkpoint", None)
     if checkpoint is None:
         return None
-    try:
-        seen = os.stat(Path(checkpoint.path))
-    except OSError:
-        return "gone"
-    return seen.st_size, seen.st_mtime_ns, seen.st_ino
+    stamps: list[Any] = []
+    for path in getattr(checkpoint, "files", None) or (checkpoint.path,):
+        try:
+            seen = os.stat(Path(path))
+        except OSError:
+            stamps.append("gone")
+        else:
+            stamps.append((seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    return stamps

@@ -17,11 +17,16 @@ from __future__ import annotations
 import importlib.metadata
 
 from featx.backbones.architectures import Architecture, BackboneSource
+from featx.backbones.sources.onnx import OnnxSource
+from featx.backbones.sources.openvino import OpenVINOSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import InputError, UnknownName, reason_of
 
-BUILT_IN: tuple[BackboneSource, ...] = (TorchvisionSource(), TimmSource())
+BUILT_IN: tuple[BackboneSource, ...] = (
+    *(TorchvisionSource(), TimmSource()),
+    *(OnnxSource(), OpenVINOSource()),
+)
 GROUP = "featx.backbones"
 
 
