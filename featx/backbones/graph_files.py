@@ -182,7 +182,7 @@ class GraphSource(BackboneSource):
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Return the preprocessing beside a graph file, None where there is none; refuse what is no JSON object."""
+    """Return the preprocessing beside a graph file, None where there is none; refuse what is no object."""
     beside = sidecar(path)
     if not beside.exists():
         return None
@@ -193,6 +193,23 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
         if found.get("channels", "rgb") not in ("rgb", "bgr"):
             raise ValueError(f"channels must be 'rgb' or 'bgr', got {found['channels']!r}")
     return found
+
+
+def image_input(where: str, name: str, dtype: str | None, dims: Sequence[int | None]) -> GraphInput:
+    """Return the input of these dimensions, None where any is taken; refuse what takes no RGB image."""
+    shape = "(" + ", ".join("any" if d is None else str(d) for d in dims) + ")"
+    if dtype is None or len(dims) != 4 or 3 not in (dims[1], dims[3]):
+        raise InputError(
+            f"{where}: its input {name!r} {shape} is not an image; expected floats or bytes (1, 3, h, w) or "
+            "(1, h, w, 3)"
+        )
+    if dims[0] not in (None, 1):
+        raise InputError(
+            f"{where}: takes {dims[0]} images at once; export it for one, or for any number of them"
+        )
+    if dims[1] == 3:
+        return GraphInput(name, "NCHW", dtype, dims[2], dims[3])
+    return GraphInput(name, "NHWC", dtype, dims[1], dims[2])
 
 
 def _preprocessing(taken: GraphInput, given: Mapping[str, Any]) -> Preprocessing:

@@ -47,7 +47,7 @@ def resolve_graph_layers(
                 said = LayerNeeded(
                     f"{run.name}: no classifier is recognised in it, and its output {name!r} is no embedding "
                     f"({error}); name a tensor: {run.name}#TENSOR",
-                    network.graph.candidates,
+                    [candidate for candidate in network.graph.candidates if candidate != name],
                 )
             if strict:
                 raise said from error

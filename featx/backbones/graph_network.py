@@ -45,9 +45,7 @@ class GraphInput(NamedTuple):
     def require(self, network: str, inputs: NetworkInput) -> None:
         """Refuse images of a size that the graph does not take."""
         size = inputs.example(1, "meta").shape[2:]
-        for side, wanted, given in zip(
-            ("high", "wide"), (self.height, self.width), size, strict=True
-        ):
+        for side, wanted, given in zip(("high", "wide"), (self.height, self.width), size, strict=True):
             if wanted is not None and wanted != given:
                 raise InputError(
                     f"{network}: takes images that are {wanted} pixels {side}, and these are prepared to "

@@ -43,7 +43,9 @@ def pooled_model(
 def _pool(ops: Any, tensor: Any, tap: Tap) -> Any:
     """Pool a tensor as `featx.backbones.pooling.POOLS` do."""
     x = ops.convert(tensor, "f32")
-    positions = np.array([a for a in range(1, tensor.get_partial_shape().rank.get_length()) if a != tap.channels])
+    positions = np.array(
+        [a for a in range(1, tensor.get_partial_shape().rank.get_length()) if a != tap.channels]
+    )
     if tap.pooling == "avg":
         return ops.reduce_mean(x, positions, False)
     if tap.pooling == "max":

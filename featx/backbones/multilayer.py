@@ -63,7 +63,9 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
     try:
         base = load_backbone(name, weights=weights, image_size=image_size)
     except LayerNeeded as error:  # there is no default layer
-        base = load_backbone(name, weights=weights, image_size=image_size, layer=error.known[-1])
+        base = load_backbone(
+            name, weights=weights, image_size=image_size, layer=error.known[0], pooling="none"
+        )
         asked: list[str | None] = list(error.known)
     else:
         asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]

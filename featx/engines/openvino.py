@@ -22,6 +22,7 @@ from featx.errors import EngineError, InputError
 from featx.forks import REMEDY, uninterrupted
 from featx.machine import cores
 
+
 class OpenVINOEngine(CpuEngine):
     """Runs a backbone with OpenVINO on the CPU. See `featx.engines.interface.Engine`.
 

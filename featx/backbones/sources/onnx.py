@@ -17,6 +17,7 @@ from featx.backbones.graph_files import (
     GraphFile,
     GraphSource,
     hash_parts,
+    image_input,
     read_part,
     sidecar,
 )
@@ -202,7 +203,9 @@ class OnnxArchitecture(GraphArchitecture):
         stated = graph.metadata.get(_METADATA)
         if stated is None:
             return None
-        with as_one_error(lambda why: InputError(f"{self.path}: its metadata {_METADATA!r} is no JSON ({why})")):
+        with as_one_error(
+            lambda why: InputError(f"{self.path}: its metadata {_METADATA!r} is no JSON ({why})")
+        ):
             return dict(json.loads(stated))
 
 
@@ -212,23 +215,6 @@ class OnnxSource(GraphSource):
     name = "onnx"
     hint = "onnx:FILE runs an ONNX file (extra: onnx)"
     made: ClassVar = OnnxArchitecture
-
-
-def image_input(where: str, name: str, dtype: str | None, dims: Sequence[int | None]) -> GraphInput:
-    """Return the input of these dimensions, None where any is taken; refuse what takes no RGB image."""
-    shape = "(" + ", ".join("any" if d is None else str(d) for d in dims) + ")"
-    if dtype is None or len(dims) != 4 or 3 not in (dims[1], dims[3]):
-        raise InputError(
-            f"{where}: its input {name!r} {shape} is not an image; expected floats or bytes (1, 3, h, w) or "
-            "(1, h, w, 3)"
-        )
-    if dims[0] not in (None, 1):
-        raise InputError(
-            f"{where}: takes {dims[0]} images at once; export it for one, or for any number of them"
-        )
-    if dims[1] == 3:
-        return GraphInput(name, "NCHW", dtype, dims[2], dims[3])
-    return GraphInput(name, "NHWC", dtype, dims[1], dims[2])
 
 
 def _parse(data: bytes) -> Any:
@@ -260,7 +246,9 @@ def _external(model: Any, path: Path) -> list[tuple[Any, Path]]:
             continue
         location = PurePosixPath({e.key: e.value for e in tensor.external_data}.get("location", ""))
         if location.is_absolute() or ".." in location.parts or not location.parts:
-            raise InputError(f"{path}: its weights must lie beside it, and are said to be in {str(location)!r}")
+            raise InputError(
+                f"{path}: its weights must lie beside it, and are said to be in {str(location)!r}"
+            )
         found.append((tensor, path.parent / location))
     return found
 
