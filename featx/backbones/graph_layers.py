@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -39,20 +40,28 @@ def resolve_graph_layers(
     found: list[tuple[Tap, int] | InputError] = []
     for layer, name in zip(layers, names, strict=True):
         try:
+            if layer is None and network.layer is None:
+                _require_vector(shapes.of(network.graph.output, [network.graph.output]), network.graph.output)
             shape = shapes.of(name, names)
             found.append(run.find_tap(name, pooling, shape, shapes.find_larger(name, names)))
         except InputError as error:
             said: InputError = error
             if layer is None and network.layer is None:
                 said = LayerNeeded(
-                    f"{run.name}: no classifier is recognised in it, and its output {name!r} is no embedding "
-                    f"({error}); name a tensor: {run.name}#TENSOR",
+                    f"{run.name}: no default layer: {error}; name a tensor, {run.name}#TENSOR (featx "
+                    f"backbones {run.name} --layers lists some)",
                     [candidate for candidate in network.graph.candidates if candidate != name],
                 )
             if strict:
                 raise said from error
             found.append(said)
     return found
+
+
+def _require_vector(shape: Sequence[int], name: str) -> None:
+    """Refuse a graph whose output is no vector, such as the boxes of a detector: it has no default layer."""
+    if math.prod(shape[1:]) > max(shape[1:]):
+        raise InputError(f"its output {name!r} gives {tuple(shape[1:])} per image, not a vector")
 
 
 class _Shapes:

@@ -72,9 +72,11 @@ class Graph:
     tensors : sequence of str
         All that can be a layer, in the order of computation.
     candidates : sequence of str
-        Those worth trying: what convolutions, matrix products and poolings read, and the default.
-    default : str
-        Where a classifier is recognised, what its last weighted operator reads; else the first output.
+        Those worth trying: what convolutions, products with weights and poolings read, and the default.
+    classified : str or None
+        What the last weighted operator of a classifier reads; None where no classifier is recognised.
+    output : str
+        The first output.
     first_convolution : (str, int) or None
         Its output and the axis of the channels in it; the positions are the patches of a vision transformer.
     """
@@ -82,8 +84,14 @@ class Graph:
     input: GraphInput
     tensors: Sequence[str]
     candidates: Sequence[str]
-    default: str
+    classified: str | None
+    output: str
     first_convolution: tuple[str, int] | None
+
+    @property
+    def default(self) -> str:
+        """What is taken where no tensor is named: what the classifier reads, else the output if a vector."""
+        return self.classified or self.output
 
     def start(self, tensors: Sequence[str]) -> Session:
         """Return what computes these tensors in fp32, safe to call from several threads."""

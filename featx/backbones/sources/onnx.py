@@ -28,10 +28,11 @@ from featx.errors import InputError, MissingExtra, WeightsError, as_one_error
 #: Operators whose input is worth taking as a layer, and those of them with weights.
 _POOLING = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"}
 _WEIGHTED = {"Conv", "Gemm", "MatMul"}
-#: What may follow the last weighted operator of a classifier, and pass before it without changing values.
-_AFTER = {"Softmax", "LogSoftmax", "Sigmoid", "Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Add"}
-_AFTER |= {"Dropout", "Relu", "Clip", "DequantizeLinear", "QuantizeLinear", *_POOLING}
 _PASSING = {"Identity", "Dropout"}
+_FLATTENING = {"Flatten", "Reshape", "Squeeze"}
+#: What may follow the last weighted operator of a classifier. After a pooling or a ReLU there are features.
+_AFTER = {"Softmax", "LogSoftmax", "Sigmoid", "Add", "Cast", "DequantizeLinear", "QuantizeLinear"}
+_AFTER |= _PASSING | _FLATTENING
 #: Domains of operators that ONNX Runtime itself implements.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _METADATA = "preprocessing"
@@ -72,7 +73,7 @@ class OnnxGraph(Graph):
         self.tensors = [name for name in self._made_by if name not in self._constants]
         convolutions = [node for node in graph.node if node.op_type == "Conv"]
         self.first_convolution = (convolutions[0].output[0], 1) if convolutions else None
-        self.default = self._find_default()
+        self.output, self.classified = self._find_ends()
         read = {name for node in graph.node if (name := self._data_of(node)) is not None}
         worth = read & set(self.tensors) | {self.default}
         self.candidates = [name for name in self.tensors if name in worth]
@@ -92,21 +93,25 @@ class OnnxGraph(Graph):
             of.shape.dim[axis].dim_param = f"axis_{axis}"
         return found
 
-    def _find_default(self) -> str:
-        """Return what the last weighted operator of a classifier reads, else the first output."""
+    def _find_ends(self) -> tuple[str, str | None]:
+        """Return the first output, and what the last weighted operator of a classifier reads."""
         outputs = [value.name for value in self._model.graph.output]
         if not outputs or outputs[0] not in self._made_by:
             raise ValueError("no outputs that are computed")
         node = self._made_by[outputs[0]] if len(outputs) == 1 else None
+        flattened = False
         while node is not None:
+            flattened |= node.op_type in _FLATTENING
             if node.op_type in _WEIGHTED:
+                if node.op_type == "Conv" and not flattened:  # a map is no scores
+                    break
                 found = self._data_of(node)
                 while found in self._made_by and self._made_by[found].op_type in _PASSING:
                     found = self._made_by[found].input[0]
-                return found if found in self.tensors else outputs[0]
+                return outputs[0], found if found in self.tensors else None
             varying = [name for name in node.input if name and name not in self._constants]
             node = self._made_by.get(varying[0]) if node.op_type in _AFTER and len(varying) == 1 else None
-        return outputs[0]
+        return outputs[0], None
 
     def _data_of(self, node: Any) -> str | None:
         """Return the tensor that a weighted operator or a pooling reads; None for other operators."""

@@ -33,9 +33,8 @@ _WEIGHTED = {"Convolution", "GroupConvolution", "MatMul"}
 _POOLING = {"MaxPool", "AvgPool", "AdaptiveAvgPool", "ReduceMean", "ReduceMax"}
 #: What only changes the form of a tensor.
 _FORMS = {"Transpose", "Convert", "Reshape", "Squeeze", "Unsqueeze", "FakeQuantize"}
-#: What may follow the last weighted operator of a classifier.
-_AFTER = {"Softmax", "LogSoftmax", "Sigmoid", "Add", "Subtract", "Multiply", "Clamp", "Relu"}
-_AFTER |= _FORMS | _POOLING
+#: What may follow the last weighted operator of a classifier. After a pooling or a ReLU there are features.
+_AFTER = {"Softmax", "LogSoftmax", "Sigmoid", "Add", *_FORMS}
 #: By the suffix of a graph file, that of its weights.
 _WEIGHTS = {".xml": ".bin", ".pdmodel": ".pdiparams"}
 
@@ -61,21 +60,21 @@ class OpenVINOGraph(Graph):
         dtype = known.get(parameter.get_element_type().get_type_name())
         self.input = image_input(str(path), parameter.friendly_name, dtype, dims)
         self.tensors = list(self._outputs)
-        self.default = self._find_default(whole)
+        self.output, self.classified = whole[0], self._find_classified(whole)
         worth = {name for name, output in self._outputs.items() if _is_read(_before_forms(output))}
         self.candidates = [name for name in self.tensors if name in worth | {self.default}]
 
-    def _find_default(self, whole: Sequence[str]) -> str:
-        """Return what the last weighted operator of a classifier reads, else the first output."""
+    def _find_classified(self, whole: Sequence[str]) -> str | None:
+        """Return what the last weighted operator of a classifier reads."""
         named = {_key(_before_forms(output)): name for name, output in self._outputs.items()}
         output = self._outputs[whole[0]] if len(whole) == 1 else None
         while output is not None:
             node = output.get_node()
             varying = [source for source in _sources(node) if not _is_constant(source)]
             if node.get_type_name() in _WEIGHTED and len(varying) == 1:
-                return named.get(_key(_before_forms(varying[0])), whole[0])
+                return named.get(_key(_before_forms(varying[0])))
             output = varying[0] if node.get_type_name() in _AFTER and len(varying) == 1 else None
-        return whole[0]
+        return None
 
     def start(self, tensors: Sequence[str]) -> Session:
         """Return a session of OpenVINO in fp32, on one stream and one thread."""
