@@ -79,6 +79,11 @@ class Backbone:
         return self.tap.pooling
 
     @property
+    def trainable(self) -> bool:
+        """Whether the network has gradients, so that it can be fine-tuned."""
+        return self.architecture.trainable
+
+    @property
     def preparation(self) -> Preprocessing:
         """How an input is prepared for the network: the same as `preprocessing`."""
         return self.preprocessing

@@ -144,7 +144,7 @@ class GraphArchitecture(Architecture):
         """Return the preprocessing that stands in the file or beside it."""
         assert self.opened is not None
         graph, where = self.opened.graph, sidecar(self.path)
-        fields = read_sidecar(self.path)
+        fields: Mapping[str, Any] | None = read_sidecar(self.path)
         if fields is None:
             fields = self.stated_preprocessing(graph)
             where = self.path
