@@ -60,15 +60,10 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
         module of the network can be taken, too; these are worth trying. A warning names the blocks that are
         left out because it is not known which axis of their output holds the channels.
     """
-    try:
-        base = load_backbone(name, weights=weights, image_size=image_size)
-    except LayerNeeded as error:  # there is no default layer
-        base = load_backbone(
-            name, weights=weights, image_size=image_size, layer=error.known[0], pooling="none"
-        )
-        asked: list[str | None] = list(error.known)
-    else:
-        asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
+    base, has_default = _load_any_layer(name, weights, image_size)
+    asked = _candidates(base, has_default)
+    if has_default and has_logits(base):
+        asked.append(LOGITS)
     return [
         LayerInfo(layer or tap.layer, dim, depth, layer is None)
         for depth, (layer, (tap, dim)) in enumerate(_usable(base, asked), 1)
@@ -102,9 +97,11 @@ def load_layers(
     list of Backbone
         In the order asked for; a layer that is named twice is loaded once.
     """
-    base = load_backbone(name, weights=weights, image_size=image_size) if isinstance(name, str) else name
+    base, has_default = (
+        _load_any_layer(name, weights, image_size) if isinstance(name, str) else (name, True)
+    )
     if isinstance(layers, str) and layers == "all":
-        asked = _candidates(base)
+        asked = _candidates(base, has_default)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
         asked = [layer for layer in asked if layer is None or layer in found]
     else:
@@ -249,12 +246,28 @@ def _usable(
     return [(layer, told) for layer, told in found if not isinstance(told, InputError)]
 
 
-def _candidates(base: Backbone) -> list[str | None]:
-    """Return the last module of each block before the layer of `base`, then None for that layer."""
+def _load_any_layer(name: str, weights: Any, image_size: int | None) -> tuple[Backbone, bool]:
+    """Load a backbone cut at its default layer, or anywhere where it has none; say whether it has."""
+    try:
+        return load_backbone(name, weights=weights, image_size=image_size), True
+    except LayerNeeded as error:
+        layer = error.known[0]
+    anywhere = load_backbone(name, weights=weights, image_size=image_size, layer=layer, pooling="none")
+    return anywhere, False
+
+
+def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
+    """Return the last module of each block before the layer of `base`, then None for that layer.
+
+    Of a network without a default layer, return all that are worth trying.
+    """
     skeleton = _skeleton(base)
     if isinstance(skeleton, GraphNetwork):
-        tensors, candidates = list(skeleton.graph.tensors), skeleton.graph.candidates
-        return [*(c for c in candidates if tensors.index(c) < tensors.index(base.layer)), None]
+        candidates = skeleton.graph.candidates
+        if not has_default:
+            return [candidate for candidate in candidates if candidate != skeleton.graph.output]
+        order = {tensor: place for place, tensor in enumerate(skeleton.graph.tensors)}
+        return [*(c for c in candidates if order[c] < order[base.layer]), None]
     part = base.cut(skeleton)
     blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
     return [*blocks, None]
