@@ -80,6 +80,11 @@ class Backbone:
         return self.tap.pooling
 
     @property
+    def trainable(self) -> bool:
+        """Whether the network has gradients, so that it can be fine-tuned."""
+        return self.architecture.trainable
+
+    @property
     def preparation(self) -> Preprocessing:
         """How an input is prepared for the network: the same as `preprocessing`."""
         return self.preprocessing
@@ -108,7 +113,7 @@ class Backbone:
         else:
             weights = self.weights_name if self.checkpoint is None else "checkpoint"
         return {
-            "architecture": self.architecture.name,
+            "architecture": self.architecture.identity_name,
             "source": self.architecture.source,
             "weights": weights,
             "weights_sha256": self.weights_sha256,

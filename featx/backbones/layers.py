@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.dry_run import DryRun
+from featx.backbones.graph_layers import find_graph_tap, resolve_graph_layers
+from featx.backbones.graph_network import GraphFeatures, GraphNetwork
 from featx.backbones.hooks import EMBEDDING, LOGITS, EmbeddingNetwork, HookedFeatures
 from featx.backbones.layer_rules import ADVICE, LayerRules
 from featx.backbones.network_input import NetworkInput
@@ -79,6 +81,9 @@ def cut(
     if pooling is not None and pooling not in POOLINGS:
         raise UnknownName("pooling", str(pooling), POOLINGS)
     run = DryRun(network.eval(), inputs, rules, name, resized)
+    if isinstance(network, GraphNetwork):
+        tap, dim = known or find_graph_tap(run, layer, pooling)
+        return Cut(GraphFeatures(network, [tap]).eval(), tap, dim)
     if known is not None:
         layer = known[0].layer
     traced = _trace(network, rules, layer)
@@ -134,6 +139,8 @@ def resolve_layers(
     layer whose channels are not known has the error in its place.
     """
     run = DryRun(network.eval(), inputs, rules, name, resized)
+    if isinstance(network, GraphNetwork):
+        return resolve_graph_layers(run, layers, pooling, strict=strict)
     traced = trace(network, rules)
     nodes: dict[str, fx.Node] = {}
     shapes: dict[str, torch.Size | None] = {}
@@ -218,6 +225,8 @@ def cut_several(
     The module returned computes the embeddings of all layers, side by side, in one forward pass.
     """
     network.eval()
+    if isinstance(network, GraphNetwork):
+        return GraphFeatures(network, taps).eval()
     traced = _trace(network, rules, EMBEDDING if any(tap.layer == EMBEDDING for tap in taps) else None)
     if traced is None:
         return HookedFeatures(network, taps, rules).eval()

@@ -35,9 +35,9 @@ _COMMON = frozenset(vars(nn.Module()))
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 #: Packages whose version is left out: an upgrade of torch keeps the rows of featx's other networks too.
 _UNVERSIONED = ("torch", "torchvision", "numpy")
-_INSTALLED = tuple(
-    sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")
-) + ("<frozen",)
+_INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")) + (
+    "<frozen",
+)
 
 
 def graph_sha256(network: nn.Module, graph: fx.Graph | None) -> str:
@@ -172,7 +172,9 @@ class _Description:
         if isinstance(value, types.ModuleType):
             return f"import {value.__name__}"
         if callable(value) and not hasattr(value, "__dict__"):  # written in C, as torch.flatten
-            return f"{getattr(value, '__module__', '')} {getattr(value, '__qualname__', type(value).__name__)}"
+            return (
+                f"{getattr(value, '__module__', '')} {getattr(value, '__qualname__', type(value).__name__)}"
+            )
         found = getattr(value, "__dict__", {})
         if _is_installed(_file_of(type(value))):  # a logger or a trainer leads to half the process
             found = {key: item for key, item in found.items() if type(item) in _PLAIN}
@@ -212,7 +214,9 @@ class _Description:
             if name in known:
                 parts.append(f"{name} {self.of(known[name])}")
             if isinstance(module := known.get(name), types.ModuleType) and not _is_installed(_file(module)):
-                parts += [f"{name}.{used} {self.of(vars(module)[used])}" for used in names if used in vars(module)]
+                parts += [
+                    f"{name}.{used} {self.of(vars(module)[used])}" for used in names if used in vars(module)
+                ]
         return f"function {parts}"
 
     def _of_code(self, code: types.CodeType) -> str:

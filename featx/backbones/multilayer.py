@@ -11,6 +11,7 @@ from typing import Any
 from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
+from featx.backbones.graph_network import GraphNetwork, LayerNeeded
 from featx.backbones.layers import LOGITS, cut_several, resolve_layers, unused_prefixes
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.network_input import NetworkInput
@@ -70,14 +71,12 @@ def list_layers(
         module of the network can be taken, too; these are worth trying. A warning names the blocks that are
         left out because it is not known which axis of their output holds the channels.
     """
-    base = name
-    if not isinstance(base, Backbone):
-        base = load_backbone(
-            base, weights=weights, preprocessing=preprocessing, image_size=image_size, trust_code=trust_code
-        )
+    how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
+    base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
     rules, network = base.architecture.rules, _skeleton(base)
-    later = [*rules.later_layers(network), *([LOGITS] if rules.has_classifier(network) else [])]
-    asked = [*_candidates(base), *later]
+    asked = [*_candidates(base, has_default), *rules.later_layers(network)]
+    if has_default and rules.has_classifier(network):
+        asked.append(LOGITS)
     return [
         LayerInfo(layer or tap.layer, dim, depth, layer is None)
         for depth, (layer, (tap, dim)) in enumerate(_usable(base, asked), 1)
@@ -113,13 +112,10 @@ def load_layers(
     list of Backbone
         In the order asked for; a layer that is named twice is loaded once.
     """
-    base = name
-    if not isinstance(base, Backbone):
-        base = load_backbone(
-            base, weights=weights, preprocessing=preprocessing, image_size=image_size, trust_code=trust_code
-        )
+    how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
+    base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
     if isinstance(layers, str) and layers == "all":
-        asked = _candidates(base)
+        asked = _candidates(base, has_default)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
         asked = [layer for layer in asked if layer is None or layer in found]
     else:
@@ -264,8 +260,29 @@ def _usable(
     return [(layer, told) for layer, told in found if not isinstance(told, InputError)]
 
 
-def _candidates(base: Backbone) -> list[str | None]:
-    """Return the last module of each block before the layer of `base`, then None for that layer."""
-    part = base.cut(_skeleton(base))
+def _load_any_layer(name: Any, **how: Any) -> tuple[Backbone, bool]:
+    """Load a backbone cut at its default layer, or anywhere where it has none; say whether it has."""
+    if isinstance(name, Backbone):
+        return name, True
+    try:
+        return load_backbone(name, **how), True
+    except LayerNeeded as error:
+        layer = error.known[0]
+    return load_backbone(name, **how, layer=layer, pooling="none"), False
+
+
+def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
+    """Return the last module of each block before the layer of `base`, then None for that layer.
+
+    Of a network without a default layer, return all that are worth trying.
+    """
+    skeleton = _skeleton(base)
+    if isinstance(skeleton, GraphNetwork):
+        candidates = skeleton.graph.candidates
+        if not has_default:
+            return [candidate for candidate in candidates if candidate != skeleton.graph.output]
+        order = {tensor: place for place, tensor in enumerate(skeleton.graph.tensors)}
+        return [*(c for c in candidates if order[c] < order[base.layer]), None]
+    part = base.cut(skeleton)
     blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
     return [*blocks, None]

@@ -102,7 +102,9 @@ class ModuleLayerRules(LayerRules):
         for name, parameter in network.named_parameters():
             if name.rpartition(".")[2] in ("cls_token", "class_token", "class_embedding"):
                 registers = getattr(network.get_submodule(name.rpartition(".")[0]), "register_tokens", None)
-                return 1 + (registers.shape[1] if isinstance(registers, Tensor) and registers.dim() == 3 else 0)
+                return 1 + (
+                    registers.shape[1] if isinstance(registers, Tensor) and registers.dim() == 3 else 0
+                )
             del parameter
         return 0
 
@@ -248,7 +250,9 @@ def copy_module(module: nn.Module, label: str) -> nn.Module:
         if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
             raise InputError(f"{label}: it has parameters without a shape yet; run it once on images first")
         if tensor.is_meta:
-            raise InputError(f"{label}: its parameters are on the meta device, without values; load them first")
+            raise InputError(
+                f"{label}: its parameters are on the meta device, without values; load them first"
+            )
         copied = tensor.detach().to("cpu", copy=True)
         memo[id(tensor)] = nn.Parameter(copied, False) if isinstance(tensor, nn.Parameter) else copied
     try:
@@ -325,7 +329,12 @@ class _Checks:
             network = copy.deepcopy(self.network)
             network.get_submodule(name).register_forward_hook(lambda module, inputs, out: seen.append(out))
             out = self._run(network, self._images)
-            return bool(seen) and isinstance(out, Tensor) and out.shape == seen[-1].shape and _close(out, seen[-1])
+            return (
+                bool(seen)
+                and isinstance(out, Tensor)
+                and out.shape == seen[-1].shape
+                and _close(out, seen[-1])
+            )
         node = output_of(graph)
         convolution = isinstance(self.network.get_submodule(name), nn.Conv2d)
         passed = _AFTER_CONVOLUTION if convolution else _AFTER_CLASSIFIER

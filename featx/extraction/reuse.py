@@ -169,13 +169,20 @@ def return_engine(key: EngineKey, engine: Any) -> None:
 
 
 def _file_stamp(backbone: Any) -> Any:
-    """Return size, time and inode of the weights' file, or the stamp of code, which change with it."""
+    """Return size, time and inode of the weights' files, or the stamp of code, which change with them."""
     first = getattr(backbone, "members", (backbone,))[0]
     checkpoint = getattr(first, "checkpoint", None)
-    try:
-        if checkpoint is None:
+    if checkpoint is None:
+        try:
             return first.architecture.stamp() if hasattr(first, "architecture") else None
-        seen = os.stat(Path(checkpoint.path))
-    except (OSError, InputError):
-        return "gone"
-    return seen.st_size, seen.st_mtime_ns, seen.st_ino
+        except (OSError, InputError):
+            return "gone"
+    stamps: list[Any] = []
+    for path in getattr(checkpoint, "files", None) or (checkpoint.path,):
+        try:
+            seen = os.stat(Path(path))
+        except OSError:
+            stamps.append("gone")
+        else:
+            stamps.append((seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    return stamps

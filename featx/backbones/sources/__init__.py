@@ -19,11 +19,20 @@ import importlib.metadata
 from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.sources.detection import DetectionSource
 from featx.backbones.sources.hub import HubSource
+from featx.backbones.sources.onnx import OnnxSource
+from featx.backbones.sources.openvino import OpenVINOSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import InputError, UnknownName, reason_of
 
-BUILT_IN: tuple[BackboneSource, ...] = (TorchvisionSource(), TimmSource(), DetectionSource(), HubSource())
+BUILT_IN: tuple[BackboneSource, ...] = (
+    TorchvisionSource(),
+    TimmSource(),
+    DetectionSource(),
+    HubSource(),
+    OnnxSource(),
+    OpenVINOSource(),
+)
 GROUP = "featx.backbones"
 
 

@@ -46,10 +46,12 @@ def run(args: Namespace) -> None:
 
 def _list_layers(name: str | None, *, trust_code: bool) -> None:
     from featx.backbones import list_layers
+    from featx.backbones.sources import find_architecture
 
     if name is None:
         raise InputError("--layers lists the layers of one backbone: featx backbones NAME --layers")
-    # Layers are the same whatever the weights, which need not be on this machine.
+    # Layers are the same whatever the weights, which need not be on this machine; a graph file holds its own.
+    weights = None if find_architecture(name)[1].in_torch else "default"
     say(f"{'depth':>5}  {'layer':<32}{'dim':>6}")
-    for layer in list_layers(name, weights=None, trust_code=trust_code):
+    for layer in list_layers(name, weights=weights, trust_code=trust_code):
         say(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")

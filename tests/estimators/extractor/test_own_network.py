@@ -157,14 +157,19 @@ def test_what_is_shown_is_one_short_line():
 def test_modules_and_names_stand_side_by_side(images):
     module = seeded(Classifier)
     both = FeatureExtractor(
-        [load_backbone(module, preprocessing=SMALL, name=name, layer=layer) for name, layer in (("a", None), ("b", "fc"))],
+        [
+            load_backbone(module, preprocessing=SMALL, name=name, layer=layer)
+            for name, layer in (("a", None), ("b", "fc"))
+        ],
         engine="eager",
     ).fit(images)
     assert both.transform(images).shape == (len(images), 12)
     assert list(both.get_feature_names_out()[[0, 8]]) == ["a_0", "b_0"]
     several = extractor(module, layer=["conv", "fc"]).fit(images)
     assert several.dim_ == 12
-    np.testing.assert_array_equal(several.transform(images)[:, 8:], extractor(module, layer="fc").transform(images))
+    np.testing.assert_array_equal(
+        several.transform(images)[:, 8:], extractor(module, layer="fc").transform(images)
+    )
 
 
 @pytest.mark.parametrize(
