@@ -168,6 +168,11 @@ class MultiLayerBackbone:
         return self.members[0].preprocessing
 
     @property
+    def about(self) -> dict[str, str]:
+        """What is known of the weights and changes no number."""
+        return self.members[0].about
+
+    @property
     def preparation(self) -> Preprocessing:
         """Preparation of the network's inputs."""
         return self.members[0].preparation
