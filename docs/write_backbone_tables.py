@@ -19,6 +19,7 @@ from featx.backbones.catalogue import TABLES, Row
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network
+from featx.backbones.sources.detection import DetectionSource, DetectorArchitecture
 from featx.backbones.sources.hf import HfArchitecture
 from featx.backbones.sources.hf_networks import build_network, fit_to_size, read_config
 from featx.backbones.sources.timm import PACKAGED, TimmArchitecture, import_timm
@@ -38,8 +39,12 @@ def size_of(height: int, width: int) -> str:
 
 def torchvision_rows(names: Iterable[str] | None = None) -> Iterator[Row]:
     """Yield the published weights of torchvision's classification networks, the default of each first."""
-    for name in names or sorted(TorchvisionSource().names()):
-        architecture = TorchvisionArchitecture(name)
+    return _rows_of(TorchvisionArchitecture, names or sorted(TorchvisionSource().names()))
+
+
+def _rows_of(kind: type[Architecture], names: Iterable[str]) -> Iterator[Row]:
+    for name in names:
+        architecture = kind(name)
         for weights in architecture.published():
             network = meta_network(architecture, weights, pretrained_style=True)
             yield Row(
@@ -62,8 +67,9 @@ def default_dim(architecture: Architecture, weights: Pretrained, network: Any) -
 
 def input_size(weights: Pretrained) -> str:
     """Return the size of image at which published weights were evaluated."""
-    crop = weights.preprocessing.crop if weights.preprocessing is not None else None
-    return size_of(*crop) if crop else ""
+    prepare = weights.preprocessing
+    size = prepare.crop or prepare.resize if prepare is not None else None
+    return size_of(*size) if isinstance(size, tuple) else ""
 
 
 def timm_rows(names: Iterable[str] | None = None) -> Iterator[Row]:
@@ -289,10 +295,16 @@ def _others() -> list[HubNetwork]:
 HUB_NETWORKS = [*_dinov2(), *_dinov3(), *_vit(), *_clip(), *_siglip(), *_others()]
 
 
+def detection_rows(names: Iterable[str] | None = None) -> Iterator[Row]:
+    """Yield the published weights of torchvision's detectors."""
+    return _rows_of(DetectorArchitecture, names or sorted(DetectionSource().names()))
+
+
 SOURCES: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "torchvision": ("torchvision", torchvision_rows),
     "timm": ("timm", timm_rows),
     "hf": ("transformers", hf_rows),
+    "detection": ("torchvision", detection_rows),
 }
 
 

@@ -32,6 +32,7 @@ _HOME = {
     "load_backbone": "registry",
     "load_classifier": "registry",
     "load_layers": "multilayer",
+    "module_key": "own_module",
 }
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "load_backbone",
     "load_classifier",
     "load_layers",
+    "module_key",
 ]
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
         list_layers,
         load_layers,
     )
+    from featx.backbones.own_module import module_key
     from featx.backbones.registry import load_backbone, load_classifier
 
 

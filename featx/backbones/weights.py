@@ -60,6 +60,9 @@ def choose_weights(
     architecture: Architecture, name: str, weights: Any
 ) -> tuple[Pretrained | None, Checkpoint | None]:
     """Return the published weights, None for a user's own, and their file, None for random ones."""
+    whole = architecture.open(name, weights)
+    if whole is not None:
+        return None, whole
     if weights is None:
         return None, None
     published = architecture.published()

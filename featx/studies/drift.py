@@ -15,7 +15,7 @@ from featx.data import Dataset
 from featx.data.features import Failure, check_rows
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
-from featx.options import Network, Reading, Run, SimilarityOptions, checked, require_no_network
+from featx.options import Network, Reading, Run, SimilarityOptions, checked, is_module, require_no_network
 from featx.results import NOT_STORED, describe_environment
 from featx.results.methods import ALPHA
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
@@ -337,7 +337,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
 
     sample = _sample(len(dataset), most, seed, dataset.groups)
     total, dataset = len(dataset), dataset.subset(sample)
-    if isinstance(backbone, str):
+    if isinstance(backbone, str) or is_module(backbone):
         members = load_layers(backbone, [network.layer], **network.besides_layer)
     else:
         require_loaded_as_it_is(backbone, network)

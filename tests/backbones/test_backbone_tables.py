@@ -14,6 +14,7 @@ from featx.backbones.sources.torchvision import FACTS
 SCRIPT = Path(__file__).parents[2] / "docs" / "write_backbone_tables.py"
 #: Networks whose rows are made anew.
 SAMPLE = {
+    "detection": ["ssdlite320_mobilenet_v3_large"],
     "torchvision": ["shufflenet_v2_x0_5"],
     "hf": ["facebook/dinov2-small"],
     "timm": ["resnet18", "tf_efficientnet_lite0", "test_vit", "vit_small_patch14_dinov2"],

@@ -18,7 +18,11 @@ import importlib.metadata
 
 from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.catalogue import GROUP, published_names
+from featx.backbones.sources.detection import DetectionSource
 from featx.backbones.sources.hf import HfSource
+from featx.backbones.sources.hub import HubSource
+from featx.backbones.sources.onnx import OnnxSource
+from featx.backbones.sources.openvino import OpenVINOSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import InputError, UnknownName, reason_of
@@ -27,6 +31,10 @@ BUILT_IN: tuple[BackboneSource, ...] = (
     TorchvisionSource(),
     TimmSource(),
     HfSource(),
+    DetectionSource(),
+    HubSource(),
+    OnnxSource(),
+    OpenVINOSource(),
 )
 
 

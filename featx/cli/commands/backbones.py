@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, NamedTuple
 
+from featx.cli.flags import add_trust
 from featx.errors import InputError
 from featx.terminal import json_line, printable, say
 
@@ -33,6 +34,7 @@ def add(parser: ArgumentParser) -> None:
         "--layers", action="store_true", help="the layers of the one backbone named WORD, with dimensions"
     )
     parser.add_argument("--json", action="store_true", help="for programs, instead of a table")
+    add_trust(parser)
 
 
 def run(args: Namespace) -> None:
@@ -40,7 +42,7 @@ def run(args: Namespace) -> None:
     from featx.backbones.catalogue import require_source, search_backbones
 
     if args.layers:
-        _list_layers(args.words)
+        _list_layers(args.words, trust_code=args.trust_code)
         return
     source = require_source(args.source)
     infos = search_backbones(args.words, source)
@@ -94,7 +96,7 @@ def _print_table(infos: list[BackboneInfo]) -> None:
 
 def _print_overview(n_here: int) -> None:
     """Print how many weights are here, and a line on each source."""
-    from featx.backbones.catalogue import LIBRARIES, count_weights, is_installed
+    from featx.backbones.catalogue import LIBRARIES, UNLISTED, count_weights, is_installed
 
     counts = count_weights()
     total = sum(weights for _, weights in counts.values())
@@ -107,6 +109,10 @@ def _print_overview(n_here: int) -> None:
             search = f"featx backbones {library.example}"
         line = f"{printable(source):<{width}}  {networks:>5,} networks {weights:>6,} weights   {search}"
         say(line if library is None or is_installed(source) else f"{line}   ({_install(library.extra)})")
+    say("")
+    width = max(map(len, UNLISTED))
+    for name, what in UNLISTED.items():
+        say(f"{name:<{width}}  {what}")
 
 
 def _print_advice(args: Namespace, infos: list[BackboneInfo], shown: list[BackboneInfo]) -> None:
@@ -155,12 +161,14 @@ def _weights(info: BackboneInfo) -> str:
     return " ".join(filter(None, [printable(name), "on this machine" if info.weights_available else ""]))
 
 
-def _list_layers(words: list[str]) -> None:
+def _list_layers(words: list[str], *, trust_code: bool) -> None:
     from featx.backbones import list_layers
+    from featx.backbones.sources import find_architecture
 
     if len(words) != 1:
         raise InputError("--layers lists the layers of one backbone: featx backbones NAME --layers")
-    # Layers are the same whatever the weights, which need not be on this machine.
+    # Layers are the same whatever the weights, which need not be on this machine; a graph file holds its own.
+    weights = None if find_architecture(words[0])[1].in_torch else "default"
     say(f"{'depth':>5}  {'layer':<32}{'dim':>6}")
-    for layer in list_layers(words[0], weights=None):
+    for layer in list_layers(words[0], weights=weights, trust_code=trust_code):
         say(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")
