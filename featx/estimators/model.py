@@ -242,6 +242,7 @@ def train(
         features.labels,
         groups=features.groups,
         seed=seed,
+        device=run.device,
     )
     return Model(
         classifier=fitted.estimator,
