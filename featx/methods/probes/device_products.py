@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from featx.engines.torch import full_fp32, out_of_memory
-from featx.methods.probes.device_folds import DeviceRows, device_loss
+from featx.methods.probes.device_folds import DeviceRows, Place, device_loss
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
 from featx.methods.probes.fold_rows import SharedRows, StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
@@ -44,8 +44,8 @@ class DeviceProducts(Products):
     """
 
     def __init__(self, device: str | torch.device):
-        self.device = torch.device(device)
-        self.doubles = self.device.type != "mps"
+        where = torch.device(device)
+        self.place = Place(where, where.type != "mps")
         self._notes: list[str] = []
 
     def multiply(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -53,7 +53,9 @@ class DeviceProducts(Products):
         on_cpu = super().multiply
         if A.dtype != B.dtype or not self._suits(A.dtype, A.size * B.shape[1]):
             return on_cpu(A, B)
-        return self.attempt(lambda: self.get(self.put(A) @ self.put(B)), lambda: on_cpu(A, B))
+        return self.attempt(
+            lambda: self.place.get(self.place.put(A) @ self.place.put(B)), lambda: on_cpu(A, B)
+        )
 
     def scatter(self, rows: np.ndarray) -> np.ndarray:
         """As `Products.scatter`."""
@@ -64,22 +66,23 @@ class DeviceProducts(Products):
         def work() -> np.ndarray:
             total: Any = 0
             for at in range(0, len(rows), SUMMED):
-                block = self.put(rows[at : at + SUMMED])
+                block = self.place.put(rows[at : at + SUMMED])
                 product = block.T @ block
-                total = total + (product if self.doubles else product.cpu()).double()
-            return self.get(total)
+                total = total + (product if self.place.doubles else product.cpu()).double()
+            return self.place.get(total)
 
         return self.attempt(work, lambda: on_cpu(rows))
 
     def eigh(self, M: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """As `Products.eigh`."""
         on_cpu = super().eigh
-        if not self.doubles or len(M) ** 3 < WORTH:
+        # Its many short steps keep a GPU less busy than a product does; for Apple's, torch has none.
+        if not self.place.doubles or len(M) ** 3 < 10 * WORTH:
             return on_cpu(M, k)
 
         def work() -> tuple[np.ndarray, np.ndarray]:
-            values, vectors = torch.linalg.eigh(self.put(M))
-            return self.get(values[-k:]), self.get(vectors[:, -k:])
+            values, vectors = torch.linalg.eigh(self.place.put(M))
+            return self.place.get(values[-k:]), self.place.get(vectors[:, -k:])
 
         return self.attempt(work, lambda: on_cpu(M, k))
 
@@ -90,12 +93,12 @@ class DeviceProducts(Products):
             return on_cpu(rows, queries, k)
 
         def work() -> np.ndarray:
-            x = self.put(rows)
+            x = self.place.put(rows)
             half, found = x.square().sum(dim=1) / 2, []
             step = max(1, _MOST_PRODUCTS // len(rows))
             for at in range(0, len(queries), step):
-                far = half - self.put(queries[at : at + step]) @ x.T
-                found.append(self.get(far.topk(k, dim=1, largest=False, sorted=False).indices))
+                far = half - self.place.put(queries[at : at + step]) @ x.T
+                found.append(self.place.get(far.topk(k, dim=1, largest=False, sorted=False).indices))
             return np.concatenate(found)
 
         return self.attempt(work, lambda: on_cpu(rows, queries, k))
@@ -112,10 +115,10 @@ class DeviceProducts(Products):
     def logistic_rows(self, X: Any, codes: np.ndarray, weights: np.ndarray, n_classes: int) -> Any:
         """As `Products.logistic_rows`."""
         on_cpu = super().logistic_rows
-        if not self.doubles or X.shape[0] * X.shape[1] * n_classes < WORTH:
+        if not self.place.doubles or X.shape[0] * X.shape[1] * n_classes < WORTH:
             return on_cpu(X, codes, weights, n_classes)
         return self.attempt(
-            lambda: TorchRows(X, codes, weights, n_classes, self.device),
+            lambda: TorchRows(X, codes, weights, n_classes, self.place.device),
             lambda: on_cpu(X, codes, weights, n_classes),
         )
 
@@ -123,17 +126,6 @@ class DeviceProducts(Products):
         """As `Products.take_notes`."""
         notes, self._notes = self._notes, []
         return notes
-
-    def put(self, array: np.ndarray) -> torch.Tensor:
-        """Return a copy of an array on the device."""
-        if array.ndim == 2 and array.flags.f_contiguous and not array.flags.c_contiguous:
-            return self.put(array.T).T
-        return torch.tensor(np.ascontiguousarray(array), device=self.device)
-
-    @staticmethod
-    def get(tensor: torch.Tensor) -> np.ndarray:
-        """Return a tensor of the device as an array."""
-        return tensor.cpu().numpy()
 
     def attempt(self, work: Callable[[], R], on_cpu: Callable[[], R]) -> R:
         """Return what `work` returns; if the device has too little memory for it, what `on_cpu` returns."""
@@ -144,17 +136,19 @@ class DeviceProducts(Products):
             if not out_of_memory(error):
                 raise
         # Outside of the block the tensors of `work` are freed.
-        if self.device.type == "cuda":
+        if self.place.device.type == "cuda":
             torch.cuda.empty_cache()
-        note = f"computed in part by the CPU: the memory of {self.device} was too small"
+        note = f"computed in part by the CPU: the memory of {self.place.device} was too small"
         self._notes += [note] if note not in self._notes else []
         return on_cpu()
 
     def _suits(self, dtype: np.dtype, multiplications: int) -> bool:
-        return multiplications >= WORTH and (dtype == np.float32 or (self.doubles and dtype == np.float64))
+        return multiplications >= WORTH and (
+            dtype == np.float32 or (self.place.doubles and dtype == np.float64)
+        )
 
     def _full_precision(self) -> contextlib.AbstractContextManager[None]:
-        return full_fp32() if self.device.type == "cuda" else contextlib.nullcontext()
+        return full_fp32() if self.place.device.type == "cuda" else contextlib.nullcontext()
 
 
 class _DeviceNewton(FoldNewton):
@@ -179,8 +173,8 @@ class _DeviceNewton(FoldNewton):
         def on_device() -> tuple[np.ndarray, np.ndarray, int, bool]:
             if not self._tried:
                 self._tried = True
-                put, (rows, loss) = self._products.put, self._on_cpu
-                self._rows, self._loss = DeviceRows(rows, put), device_loss(loss, put)
+                (rows, loss), place = self._on_cpu, self._products.place
+                self._rows, self._loss = DeviceRows(rows, place), device_loss(loss, rows.dtype, place)
             return solve()
 
         def on_cpu() -> tuple[np.ndarray, np.ndarray, int, bool]:

@@ -54,7 +54,6 @@ from featx.methods.probes.folds import balanced_accuracy
 from featx.methods.probes.logistic import LogisticProbe
 from featx.methods.probes.newton import NewtonPath
 from featx.methods.probes.probe import Choice, Probe, Problem
-from featx.methods.probes.products import ON_CPU
 from featx.methods.probes.ridge import LeastSquaresProbe
 
 #: Values of C, the strongest penalty first.
@@ -175,7 +174,7 @@ def _nearest_centroid(problem: Problem):
 def choose_penalty(Cs: np.ndarray, fraction: float, *, weakest: bool) -> Callable[..., Choice]:
     """Return a rule that chooses C among `Cs` on held-out rows, the largest or the smallest of equals."""
 
-    def choose(rows, labels, groups, validation, seed, metric, notes, products=ON_CPU) -> Choice:
+    def choose(rows, labels, groups, validation, seed, metric, notes, products=None) -> Choice:
         fit, held = _held_out(labels, groups, validation, fraction, seed, notes)
         if not len(held):
             return {}, None, None
@@ -194,7 +193,7 @@ def choose_penalty(Cs: np.ndarray, fraction: float, *, weakest: bool) -> Callabl
     return choose
 
 
-def choose_neighbours(rows, labels, groups, validation, seed, metric, notes, products=ON_CPU) -> Choice:
+def choose_neighbours(rows, labels, groups, validation, seed, metric, notes, products=None) -> Choice:
     """Choose k on held-out rows, 10 % without a validation part."""
     fit, held = _held_out(labels, groups, validation, 0.1, seed, notes)
     if not len(held):
