@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.pooling import POOLS
+from featx.backbones.layer_rules import LayerRules
+from featx.backbones.pooling import POOLS, Tap
 
 #: Name of the layer that is the output of the classifier.
 LOGITS = "logits"
+#: Name of the layer that is the embedding which the library itself computes.
+EMBEDDING = "embedding"
 
 #: `now` has what hooks have seen in the calling thread, by layer; absent while no `HookedFeatures` runs.
 _seen = threading.local()
@@ -22,17 +25,19 @@ _seen = threading.local()
 class HookedFeatures(nn.Module):
     """A whole network, with hooks that read its layers; several threads may run it at once.
 
-    `taps` has layer and pooling of each embedding. A layer is the name of a module, whose output is taken
-    (with the suffix ``":input"``, its input), or `LOGITS`. The rows of several layers stand side by side.
+    A layer is the name of a module, whose output is taken (with the suffix ``":input"``, its input),
+    `LOGITS`, or `EMBEDDING`, which `rules` compute. The rows of several layers stand side by side.
     """
 
-    def __init__(self, network: nn.Module, taps: Sequence[tuple[str, str]]):
+    def __init__(self, network: nn.Module, taps: Sequence[Tap], rules: LayerRules | None = None):
         super().__init__()
-        self.network, self.taps = network, tuple(taps)
-        for layer in dict.fromkeys(layer for layer, _ in self.taps):
+        self.network, self.taps, self.rules = network, tuple(taps), rules
+        self._whole = [name for name in (LOGITS, EMBEDDING) if not hasattr(network, name)]
+        for layer in dict.fromkeys(tap.layer for tap in self.taps):
             name, _, side = layer.partition(":")
-            whole = name == LOGITS and not hasattr(network, LOGITS)
-            module = network if whole else network.get_submodule(name)
+            if name in self._whole:
+                continue
+            module = network.get_submodule(name)
             if side:
                 module.register_forward_pre_hook(partial(_keep_input, layer))
             else:
@@ -41,12 +46,30 @@ class HookedFeatures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         seen: dict[str, Tensor] = {}
         _seen.now = seen
+        asked = {tap.layer for tap in self.taps}.intersection(self._whole)
         try:
-            self.network(x)
+            if EMBEDDING in asked:
+                assert self.rules is not None
+                seen[EMBEDDING] = self.rules.embed(self.network, x)
+            if asked != {EMBEDDING}:
+                out = self.network(x)
+                if LOGITS in asked:
+                    seen[LOGITS] = out
         finally:
             del _seen.now
-        rows = [POOLS[how](seen[layer]) if how in POOLS else seen[layer] for layer, how in self.taps]
+        rows = [POOLS[tap.pooling](seen[tap.layer], tap.channels, tap.prefix) for tap in self.taps]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+
+
+class EmbeddingNetwork(nn.Module):
+    """A network up to the embedding that the library itself computes, as `rules` state it."""
+
+    def __init__(self, network: nn.Module, rules: LayerRules):
+        super().__init__()
+        self.network, self.rules = network, rules
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rules.embed(self.network, x)
 
 
 # Hooks are plain functions, so that copies and pickles of a network carry them. They clone, because later

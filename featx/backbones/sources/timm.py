@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, fx, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
+from featx.backbones.hooks import EmbeddingNetwork
 from featx.backbones.layer_rules import ADVICE, LayerRules
 from featx.backbones.tracing import before_dropout, output_of, trace
 from featx.errors import InputError, MissingExtra, WeightsError, reason_of
@@ -105,11 +105,8 @@ class TimmLayerRules(LayerRules):
     ) -> None:
         """Refuse a network unless `node` is the embedding that timm gives."""
         if not self.has_classifier(network):
-            raise InputError(
-                f"{name}: this network has no classifier, so its embedding cannot be found by rule, and it "
-                f"is not supported by default: {ADVICE}"
-            )
-        pooled = self._pooled_layer(network, name)
+            raise InputError(f"{name}: this network has no classifier; {ADVICE}")
+        pooled = self._pooled_layer(network)
         if pooled != names.get(before_dropout(network, node, flattened=True)):
             raise InputError(
                 f"{name}: the layer found by rule, {names.get(node)!r}, is not the embedding that timm "
@@ -118,10 +115,20 @@ class TimmLayerRules(LayerRules):
 
     def require_untraced_embedding(self, network: nn.Module, head: str, name: str) -> None:
         """Refuse every network that cannot be traced."""
-        raise InputError(
-            f"{name}: this network cannot be traced, so its embedding cannot be found, and it is not "
-            f"supported by default: {ADVICE}"
-        )
+        raise InputError(f"{name}: this network cannot be traced; {ADVICE}")
+
+    def has_embedding(self, network: nn.Module) -> bool:
+        """Return whether the network follows timm's conventions."""
+        return hasattr(network, "forward_features") and hasattr(network, "forward_head")
+
+    def embed(self, network: Any, x: Tensor) -> Tensor:
+        """Return timm's pooled embedding."""
+        return network.forward_head(network.forward_features(x), pre_logits=True)
+
+    def prefix_tokens(self, network: Any) -> int:
+        """Return how many tokens stand before those of patches; 0 where there is no class token."""
+        prefix = getattr(network, "num_prefix_tokens", 0)
+        return prefix if isinstance(prefix, int) and getattr(network, "cls_token", None) is not None else 0
 
     def stated_dim(self, network: nn.Module, classifier: fx.Node | None) -> int | None:
         """Return the length of the embedding that timm gives."""
@@ -137,28 +144,16 @@ class TimmLayerRules(LayerRules):
             return ()
         return patches, patches + prefix
 
-    def _pooled_layer(self, network: nn.Module, name: str) -> str | None:
+    def _pooled_layer(self, network: nn.Module) -> str | None:
         """Return the name of the node that is timm's own pooled embedding."""
-        whole = _PooledNetwork(network)
+        whole = EmbeddingNetwork(network, self)
         traced = trace(whole, self)
         if traced is None:
-            raise InputError(f"{name}: the embedding that timm gives cannot be traced; {ADVICE}")
+            return None
         graph, names = traced
         found = before_dropout(whole, output_of(graph), flattened=True)
         pooled = names.get(found) if isinstance(found, fx.Node) else None
         return None if pooled is None else pooled.removeprefix("network.")
-
-
-class _PooledNetwork(nn.Module):
-    """A network of timm, up to the pooled embedding that timm gives."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Any:
-        network: Any = self.network
-        return network.forward_head(network.forward_features(x), pre_logits=True)
 
 
 class TimmArchitecture(Architecture):
@@ -204,10 +199,9 @@ class TimmArchitecture(Architecture):
 
 
 class TimmSource(BackboneSource):
-    """All networks of timm; only those whose weights install from the package index are listed."""
+    """All networks of timm."""
 
     name = "timm"
-    hint = "timm:NAME runs any CNN of timm (extra: timm)"
     facts: ClassVar[Mapping[str, Facts]] = {
         "tf_efficientnet_lite0": Facts("global_pool.flatten", "identity", 1280, 4_652_008),
         "tf_efficientnet_lite1": Facts("global_pool.flatten", "identity", 1280, 5_416_680),
@@ -228,15 +222,6 @@ class TimmSource(BackboneSource):
         if not import_timm().is_model(architecture):
             return None
         return TimmArchitecture(architecture), tag or None
-
-    def listed(self) -> dict[str, list[Pretrained]]:
-        """Return the networks whose weights install from the package index, without importing timm (slow)."""
-        if importlib.util.find_spec("timm") is None:
-            return {}
-        return {
-            name: [Pretrained(filename, filename, None, None, top1=top1)]
-            for name, (filename, top1) in PACKAGED.items()
-        }
 
 
 def _preprocessing(config: Any) -> Preprocessing | None:
