@@ -11,7 +11,8 @@ from typing import Any
 from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.layers import LOGITS, cut_several, resolve_layers, unused_prefixes
+from featx.backbones.hooks import HookedFeatures, modules_before
+from featx.backbones.layers import LOGITS, cut_several, modules_behind, resolve_layers, unused_prefixes
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.pooling import Tap
@@ -243,6 +244,16 @@ def _usable(
 
 def _candidates(base: Backbone) -> list[str | None]:
     """Return the last module of each block before the layer of `base`, then None for that layer."""
-    part = base.cut(_skeleton(base))
-    blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
+    network = _skeleton(base)
+    module = base.cut(network).module
+    blocks = [block[-1] for block in base.blocks(module)]
+    if isinstance(module, HookedFeatures):
+        parameter = next(network.parameters())
+        ran = modules_before(module, base.inputs.example(1, parameter.device))
+        blocks = [block.removeprefix("network.") for block in blocks]
+        blocks = sorted((block for block in blocks if block in ran), key=ran.index)
+    else:
+        # A block that is cut in two ends behind the layer.
+        behind = modules_behind(network, module, base.architecture.rules)
+        blocks = [block for block in blocks if not any(name.startswith(f"{block}.") for name in behind)]
     return [*blocks, None]
