@@ -81,7 +81,7 @@ class DryRun:
         return Tap(layer, pooling, channels, prefix), embedding_dim(shape, pooling, channels)
 
     def _prefix(self, layer: str, pooling: str, shape: Sequence[int], channels: int) -> int:
-        """Return how many tokens a layer has before those of patches; refuse a layer without those asked for."""
+        """Return how many tokens a layer has before those of patches; refuse one without those asked for."""
         prefix = self.rules.prefix_tokens(self.network)
         stated = self.rules.stated_tokens(self.network)
         all_tokens = len(shape) == 3 and channels == 2 and (not stated or shape[1] == max(stated))
@@ -111,7 +111,7 @@ class DryRun:
             raise InputError(
                 f"{self.name}: layer {layer!r} gives {tuple(shape[1:])} per {self.inputs.kind}, and it is "
                 "not known which axis holds the channels; use pooling='none', the default layer, or another "
-                f"one (featx backbones {self.name} --layers)"
+                f"one ({self.rules.listing(self.name)})"
             )
         return found
 

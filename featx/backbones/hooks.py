@@ -62,7 +62,7 @@ class HookedFeatures(nn.Module):
 
 
 def modules_before(features: HookedFeatures, x: Tensor) -> list[str]:
-    """Return the modules that have given their output by the time the layer of `features` is known, in order."""
+    """Return the modules, in order, that have given their output once the layer of `features` is known."""
     (tap,) = features.taps
     name, _, side = tap.layer.partition(":")
     done: list[str] = []

@@ -62,6 +62,8 @@ def trace(
 
     What `rules` names as untraced stays one node. `inside` is a network of which `network` calls methods.
     """
+    if not rules.traceable:
+        return None
     torchvision = import_torchvision()
     from torchvision.models.feature_extraction import NodePathTracer
     from torchvision.ops.misc import FrozenBatchNorm2d

@@ -25,7 +25,7 @@ from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.metrics import proportion_interval
-from featx.options import Network, RankOptions, Reading, Run, checked, listed
+from featx.options import Network, RankOptions, Reading, Run, checked, is_module, listed
 from featx.results import describe_environment
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.studies.collections import describe_failures, find_pictures, open_dataset, shrink_images
@@ -191,7 +191,7 @@ def _load_members(name: Any, layers: Any, network: Network) -> tuple[list[Any], 
     from featx.backbones import has_logits, load_layers
 
     wanted = [None] if layers is None else layers
-    if isinstance(name, str):
+    if isinstance(name, str) or is_module(name):
         members = load_layers(name, wanted, **network.besides_layer)
     else:
         require_loaded_as_it_is(name, network)
@@ -220,6 +220,8 @@ def _extract_layers(
         repr(member.identity): space.fields
         for member, space in zip(together, rows.embedder.spaces, strict=True)
     }
+    if rows.embedder.about:
+        result.about[backbone.name] = rows.embedder.about
     result.forward_passes += rows.forward_passes
     result.seconds[backbone.name] = rows.seconds["total"]
     ids = [dataset.ids[i] for i in rows.kept]

@@ -2,13 +2,13 @@
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/check_networks.py timm -o networks.csv`` cuts each architecture on
 the meta device, without values, and writes one line for each: the default layer, its dimension, the one that
-the library states (`num_features` or `head_hidden_size`; for torchvision, the input of the classifier), whether
-it was traced or is read by hooks, and why a network is refused. A second run goes on where the first stopped;
-``--pattern "vit_*"`` takes some, ``--seconds 100`` stops after as many.
+the library states (`num_features` or `head_hidden_size`; for torchvision, the input of the classifier),
+whether it was traced or is read by hooks, and why a network is refused. A second run goes on where the first
+stopped; ``--pattern "vit_*"`` takes some, ``--seconds 100`` stops after as many.
 
 ``--values`` builds the smallest network of each family (a module of timm) with random weights, and compares
-one image's row with ``forward_head(forward_features(x), pre_logits=True)``, averaged over positions. Expected:
-differences of at most 1e-5 of the largest value.
+the row of one image with ``forward_head(forward_features(x), pre_logits=True)``, averaged over positions.
+Expected: differences of at most 1e-5 of the largest value.
 
 ``--summary`` counts what the file holds.
 """
@@ -111,7 +111,7 @@ def stated_dims(network: Any) -> set[int]:
 
 
 def classifier_of(network: nn.Module) -> tuple[nn.Module, int]:
-    """Return the last linear layer or convolution of a network of torchvision, and the length of its input."""
+    """Return the last linear layer or convolution of a network, and the length of its input."""
     last: Any = [module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
     return last, last.in_features if isinstance(last, nn.Linear) else last.in_channels
 
@@ -136,7 +136,7 @@ def compare_values(source: str, output: Path, pattern: str, until: float) -> Non
 
 
 def difference(source: str, name: str) -> float:
-    """Return the largest difference of one row from the library's own embedding, relative to its largest value."""
+    """Return the largest difference of one row from the library's own, relative to its largest value."""
     architecture = SOURCES[source].architecture(name)
     inputs = inputs_of(architecture)
     network = random_network(architecture, 0, inputs).eval()
@@ -149,7 +149,7 @@ def difference(source: str, name: str) -> float:
 
 
 def own_embedding(network: Any, images: Tensor) -> Tensor:
-    """Return what the library gives: timm by its own functions, torchvision at the input of the classifier."""
+    """Return what the library gives: timm by its functions, torchvision at the input of the classifier."""
     if hasattr(network, "forward_head"):
         out = network.forward_head(network.forward_features(images), pre_logits=True)
     else:
