@@ -8,18 +8,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from joblib import Parallel, delayed, parallel_backend
 from own_modules import SMALL, Branching, Classifier, Encoder, seeded
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
 
 import featx.backbones.own_module
 from featx import FeatureExtractor, FineTunedClassifier, extract, load_backbone
-from featx.backbones import module_key
-from featx.cache import Cache
-from featx.cache.header import open_shard
 from featx.engines.torch import TorchEngine
 from featx.errors import InputError, ModelMismatch
 from featx.extraction import forget_reused
@@ -72,14 +65,6 @@ def rows_of(module, images):
     x = torch.from_numpy((np.stack(images) / np.float32(255) - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad():
         return copy.deepcopy(module).eval()(x).numpy()
-
-
-def committed(root):
-    """For each space, how many rows it has, and how many were ever written into its files."""
-    return [
-        (info.rows, sum(open_shard(path).n_rows for path in info.path.rglob("*.h5")))
-        for info in Cache(root).info()
-    ]
 
 
 @pytest.mark.parametrize("kind", [Encoder, Branching])
@@ -185,34 +170,6 @@ def test_modules_and_names_stand_side_by_side(images):
 def test_bad_parameters_are_refused(options, message, images):
     with pytest.raises(InputError, match=message):
         extractor(seeded(Encoder)).set_params(**options).fit(images)
-
-
-def test_processes_of_a_search_send_each_image_through_once(images, tmp_path):
-    def search(module, n_jobs):
-        pipe = Pipeline(
-            [("rows", extractor(module, cache=tmp_path / str(n_jobs))), ("probe", LogisticRegression())]
-        )
-        grid = {"probe__C": [0.1, 1.0]}
-        found = GridSearchCV(pipe, grid, cv=2, n_jobs=n_jobs, refit=False, error_score="raise")
-        return found.fit(images, LABELS).cv_results_["mean_test_score"]
-
-    modules = [seeded(kind) for kind in (Encoder, Branching)]
-    scores = []
-    with parallel_backend("loky", inner_max_num_threads=1):
-        for place, module in enumerate(modules, 1):
-            scores.append(search(module, 2))
-            assert committed(tmp_path / "2") == [(12, 12)] * place
-        # Processes have hash seeds of their own, and agree on the identities all the same.
-        assert Parallel(n_jobs=2)(delayed(module_key)(module) for module in modules) == list(
-            map(module_key, modules)
-        )
-        with torch.no_grad():
-            modules[0].fc.weight.mul_(2)
-        search(modules[0], 2)
-    assert committed(tmp_path / "2") == [(12, 12)] * 3
-    with torch.no_grad():
-        modules[0].fc.weight.div_(2)
-    np.testing.assert_array_equal(search(modules[0], None), scores[0])
 
 
 def test_a_copy_of_a_module_is_fine_tuned(images):
