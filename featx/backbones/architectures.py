@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from featx.backbones.checkpoint import Checkpoint
+from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layer_rules import LayerRules
 from featx.backbones.network_input import NetworkInput
@@ -84,6 +84,10 @@ class Pretrained:
             )
         return download(self.filename, self.url, wanted_by=wanted_by, advice=advice)
 
+    def open(self, path: Path) -> Checkpoint:
+        """Open the file that was found or fetched, and check it against the hash that is stated for it."""
+        return open_checkpoint(path, sha256=self.sha256)
+
 
 class Architecture:
     """One network of a backbone source. A subclass must define `source`, and `build` or `build_for`.
@@ -130,7 +134,7 @@ class Architecture:
 
     @property
     def identity_name(self) -> str:
-        """Name in the identity of cached rows."""
+        """Its name in the identity of cached rows, which is the same on every machine."""
         return self.name
 
     def open(self, name: str, weights: Any) -> Checkpoint | None:
@@ -181,6 +185,10 @@ class Architecture:
         """Return the preprocessing for weights that state none: by default, that of the default weights."""
         published = self.published()
         return published[0].preprocessing if published else None
+
+    def preprocessing_of(self, pretrained: Pretrained | None) -> Preprocessing | None:
+        """Return the preprocessing of published weights, or that for a user's own and random ones (None)."""
+        return pretrained.preprocessing if pretrained is not None else self.preprocessing()
 
     def rename(self, key: str) -> str:
         """Return the current name of a tensor, to which old files may give another."""

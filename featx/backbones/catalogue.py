@@ -49,6 +49,16 @@ class Library(NamedTuple):
 LIBRARIES = {
     "torchvision": Library("", "torchvision", "", "resnet50"),
     "timm": Library("timm:", "timm", "timm", "dinov2 small"),
+    "hf": Library("hf:", "transformers", "transformers", "siglip"),
+    "detection": Library("detection:", "torchvision", "", "ssd"),
+}
+#: What no table lists: how it is named, and what it is.
+UNLISTED = {
+    "hf:OWNER/NAME": "any image network of transformers on the hub",
+    "hf:FOLDER": "the same, in a folder",
+    "hub:OWNER/REPO:ENTRY": "a network of torch.hub; runs its code (--trust-code)",
+    "onnx:FILE": "an ONNX graph (extra: onnx)",
+    "openvino:FILE": "a graph of OpenVINO or TFLite (extra: openvino)",
 }
 
 

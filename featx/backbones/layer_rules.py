@@ -36,6 +36,13 @@ class LayerRules:
         """Return the modules and functions that tracing leaves whole, as one node each."""
         return [], []
 
+    def own_name(self, network: Any, layer: str) -> str:
+        """Return the name that the network gives to a layer, which may have one in all networks of a kind.
+
+        The layer ``"projection"`` of a network like CLIP is the image embedding in the space of texts.
+        """
+        return layer
+
     def has_classifier(self, network: nn.Module) -> bool:
         """Return whether the network ends in class scores."""
         return True

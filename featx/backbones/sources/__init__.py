@@ -19,6 +19,7 @@ import importlib.metadata
 from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.catalogue import GROUP, published_names
 from featx.backbones.sources.detection import DetectionSource
+from featx.backbones.sources.hf import HfSource
 from featx.backbones.sources.hub import HubSource
 from featx.backbones.sources.onnx import OnnxSource
 from featx.backbones.sources.openvino import OpenVINOSource
@@ -29,6 +30,7 @@ from featx.errors import InputError, UnknownName, reason_of
 BUILT_IN: tuple[BackboneSource, ...] = (
     TorchvisionSource(),
     TimmSource(),
+    HfSource(),
     DetectionSource(),
     HubSource(),
     OnnxSource(),

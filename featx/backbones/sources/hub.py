@@ -46,7 +46,6 @@ class HubSource(BackboneSource):
     """The entries of all repositories and folders; none is listed."""
 
     name = "hub"
-    hint = "hub:OWNER/REPO:ENTRY and hub:FOLDER:ENTRY run the code of a network of torch.hub (--trust-code)"
 
     def architecture(self, name: str) -> HubEntry:
         """Return the entry of a name ``PLACE:ENTRY``."""

@@ -96,7 +96,7 @@ def _print_table(infos: list[BackboneInfo]) -> None:
 
 def _print_overview(n_here: int) -> None:
     """Print how many weights are here, and a line on each source."""
-    from featx.backbones.catalogue import LIBRARIES, count_weights, is_installed
+    from featx.backbones.catalogue import LIBRARIES, UNLISTED, count_weights, is_installed
 
     counts = count_weights()
     total = sum(weights for _, weights in counts.values())
@@ -109,6 +109,10 @@ def _print_overview(n_here: int) -> None:
             search = f"featx backbones {library.example}"
         line = f"{printable(source):<{width}}  {networks:>5,} networks {weights:>6,} weights   {search}"
         say(line if library is None or is_installed(source) else f"{line}   ({_install(library.extra)})")
+    say("")
+    width = max(map(len, UNLISTED))
+    for name, what in UNLISTED.items():
+        say(f"{name:<{width}}  {what}")
 
 
 def _print_advice(args: Namespace, infos: list[BackboneInfo], shown: list[BackboneInfo]) -> None:
@@ -151,8 +155,9 @@ def _size(size: int | tuple[int, int] | None) -> str:
 
 
 def _weights(info: BackboneInfo) -> str:
-    """Return the name of the weights, unless that of the backbone ends with it, and whether they are here."""
-    name = "" if info.name.endswith(f".{info.weights_name}") else info.weights_name
+    """Return the name of the weights, unless that of the backbone says it, and whether they are here."""
+    said = info.name.endswith(f".{info.weights_name}") or info.source == "hf"
+    name = "" if said else info.weights_name
     return " ".join(filter(None, [printable(name), "on this machine" if info.weights_available else ""]))
 
 
