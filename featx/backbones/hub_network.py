@@ -17,10 +17,13 @@ from torch import nn
 from featx.backbones.architectures import Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
+from featx.backbones.graph_files import read_sidecar, sidecar
+from featx.backbones.hub_code import HUBCONF
 from featx.backbones.loading import fill, random_network, values_sha256
 from featx.backbones.own_module import Enclosed, copy_module, load_module
 from featx.backbones.sources.hub import HubEntry
 from featx.errors import InputError, WeightsError
+from featx.inputs.image.preprocess import Preprocessing
 
 
 class HubNetwork(HubEntry):
@@ -89,8 +92,11 @@ def load_hub_network(
             raise WeightsError(f"{name}: weights must be 'default', None or a file, got {weights!r}")
         weights, weights_name = open_checkpoint(weights), "checkpoint"
     architecture = HubNetwork(entry, weights)
+    network = random_network(architecture, seed)
+    if preprocessing is None:
+        preprocessing = _stated_preprocessing(entry, network)
     loaded = load_module(
-        random_network(architecture, seed),
+        network,
         layer=layer,
         pooling=pooling,
         preprocessing=preprocessing,
@@ -101,3 +107,24 @@ def load_hub_network(
     backbone = replace(loaded, architecture=architecture, weights_name=weights_name, seed=seed)
     backbone.keep(loaded.module)
     return backbone
+
+
+def _stated_preprocessing(entry: HubEntry, network: nn.Module) -> Preprocessing | None:
+    """Return the preprocessing beside the code; None where a network of timm carries its own.
+
+    An `InputError` says that there is neither: a guess could be wrong without a word.
+    """
+    hubconf = entry.files.folder() / HUBCONF
+    fields = read_sidecar(hubconf)
+    if fields is not None:
+        try:
+            return Preprocessing.from_dict({"interpolation": "bilinear", "antialias": True} | fields)
+        except InputError as error:
+            raise InputError(f"{sidecar(hubconf)}: {error}") from error
+    if any(hasattr(network, name) for name in ("pretrained_cfg", "default_cfg")):
+        return None
+    raise InputError(
+        f"hub:{entry.name}: its code does not state how images are prepared; give preprocessing=, such as "
+        f"featx.Preprocessing() with ImageNet's mean and std, or write it into {sidecar(hubconf)}: "
+        '{"resize": 256, "crop": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
+    )

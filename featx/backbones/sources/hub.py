@@ -6,8 +6,9 @@ network (https://pytorch.org/docs/stable/hub.html). REF is a branch, tag or comm
 ``TORCH_HOME``.
 
 The code of the repository runs with all that the user may do, so nothing of it is downloaded, listed or
-imported before consent (`trust_code`). An entry says nothing of layers and preparation: its network is
-treated as a module of the user's own (`featx.backbones.hub_network`).
+imported before consent (`trust_code`). An entry says nothing of layers: its network is treated as a module of
+the user's own (`featx.backbones.hub_network`). How its images are prepared is given, or stands in
+``hubconf.py.json`` beside the code, as the fields of `Preprocessing`.
 """
 
 from __future__ import annotations
