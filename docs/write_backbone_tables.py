@@ -16,12 +16,14 @@ import torch
 
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.catalogue import TABLES, Row
+from featx.backbones.hub import HubPretrained
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network
 from featx.backbones.sources.detection import DetectionSource, DetectorArchitecture
 from featx.backbones.sources.hf import HfArchitecture
 from featx.backbones.sources.hf_networks import build_network, fit_to_size, read_config
+from featx.backbones.sources.open_clip import OpenClipArchitecture, OpenClipSource
 from featx.backbones.sources.timm import PACKAGED, TimmArchitecture, import_timm
 from featx.backbones.sources.torchvision import TorchvisionArchitecture, TorchvisionSource
 from featx.inputs.image.preprocess import Preprocessing
@@ -295,6 +297,30 @@ def _others() -> list[HubNetwork]:
 HUB_NETWORKS = [*_dinov2(), *_dinov3(), *_vit(), *_clip(), *_siglip(), *_others()]
 
 
+def open_clip_rows(names: Iterable[str] | None = None) -> Iterator[Row]:
+    """Yield the published weights of open_clip; the parameters are those of the image tower."""
+    facts: dict[tuple[str, bool], tuple[int, int]] = {}
+    for name in names or OpenClipSource().names():
+        architecture = OpenClipArchitecture(name)
+        for weights in architecture.published():
+            key = name, architecture.uses_quick_gelu(weights)
+            if key not in facts:
+                with torch.device("meta"):
+                    network = architecture.build_for(None, weights, pretrained_style=True)
+                facts[key] = default_dim(architecture, weights, network), count_parameters(network)
+            dim, parameters = facts[key]
+            yield Row(
+                name=f"{name}/{weights.name}",
+                weights=weights.name,
+                dim=str(dim),
+                parameters=str(parameters),
+                image_size=input_size(weights),
+                licence=weights.licence or "",
+                top1="",
+                file=weights.hub_id if isinstance(weights, HubPretrained) else weights.filename,
+            )
+
+
 def detection_rows(names: Iterable[str] | None = None) -> Iterator[Row]:
     """Yield the published weights of torchvision's detectors."""
     return _rows_of(DetectorArchitecture, names or sorted(DetectionSource().names()))
@@ -304,6 +330,7 @@ SOURCES: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "torchvision": ("torchvision", torchvision_rows),
     "timm": ("timm", timm_rows),
     "hf": ("transformers", hf_rows),
+    "open_clip": ("open_clip_torch", open_clip_rows),
     "detection": ("torchvision", detection_rows),
 }
 

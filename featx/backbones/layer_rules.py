@@ -23,7 +23,7 @@ class LayerRules:
 
     #: Children of a network that are or contain its classifier.
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
-    #: Whether the traced graph may be used, where there is one.
+    #: Whether networks are traced; the layers of others are the modules of the network, read by hooks.
     traceable: bool = True
     #: Whether the embedding that the library computes has its channels where most networks have them.
     states_channels: bool = True

@@ -22,6 +22,7 @@ from featx.backbones.sources.detection import DetectionSource
 from featx.backbones.sources.hf import HfSource
 from featx.backbones.sources.hub import HubSource
 from featx.backbones.sources.onnx import OnnxSource
+from featx.backbones.sources.open_clip import OpenClipSource
 from featx.backbones.sources.openvino import OpenVINOSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
@@ -31,6 +32,7 @@ BUILT_IN: tuple[BackboneSource, ...] = (
     TorchvisionSource(),
     TimmSource(),
     HfSource(),
+    OpenClipSource(),
     DetectionSource(),
     HubSource(),
     OnnxSource(),

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from featx.backbones.layer_rules import LayerRules
 from featx.errors import InputError, MissingExtra, UnknownName, WeightsError, as_one_error
@@ -173,6 +173,8 @@ def convert_tensors(tensors: dict[str, Tensor], network: Any, label: str) -> dic
 class HfLayerRules(LayerRules):
     """What is known of networks of transformers: their embedding, and their class and register tokens."""
 
+    traceable = False
+
     def own_name(self, network: Any, layer: str) -> str:
         """Return the name of the layer ``"projection"`` in the image towers of transformers."""
         own = {"projection": "visual_projection"}.get(layer, layer)
@@ -182,19 +184,9 @@ class HfLayerRules(LayerRules):
         """Return False: networks are built without classifier."""
         return False
 
-    def require_embedding(
-        self, network: nn.Module, graph: fx.Graph, names: dict[fx.Node, str], node: fx.Node, name: str
-    ) -> None:
-        """Refuse what is found by rule, so that `embed` is taken."""
-        raise InputError(f"{name}: networks of transformers have no classifier")
-
     def require_untraced_embedding(self, network: nn.Module, head: str, name: str) -> None:
         """Refuse what is found by rule, so that `embed` is taken."""
         raise InputError(f"{name}: networks of transformers have no classifier")
-
-    def stated_dim(self, network: nn.Module, classifier: fx.Node | None) -> int | None:
-        """Return None: families name the length of their embedding differently."""
-        return None
 
     def has_embedding(self, network: nn.Module) -> bool:
         """Return True: `embed` knows all networks of transformers."""

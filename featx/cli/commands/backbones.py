@@ -156,7 +156,7 @@ def _size(size: int | tuple[int, int] | None) -> str:
 
 def _weights(info: BackboneInfo) -> str:
     """Return the name of the weights, unless that of the backbone says it, and whether they are here."""
-    said = info.name.endswith(f".{info.weights_name}") or info.source == "hf"
+    said = info.name.endswith((f".{info.weights_name}", f"/{info.weights_name}")) or info.source == "hf"
     name = "" if said else info.weights_name
     return " ".join(filter(None, [printable(name), "on this machine" if info.weights_available else ""]))
 

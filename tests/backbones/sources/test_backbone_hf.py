@@ -235,7 +235,7 @@ class TestIdentity:
     [
         (
             {"model_type": "mine", "auto_map": {"AutoModel": "m.Mine"}},
-            "code of its own .auto_map., which feat",
+            "names code of its own .auto_map.",
         ),
         ({"model_type": "dinov9"}, "unknown model_type .* 'dinov9'; did you mean dinov2"),
         ({"model_type": "bert"}, "type 'bert' takes input_ids, not images"),
