@@ -139,7 +139,9 @@ def _load(
             "backbone=module), or featx.extract(images, backbone=module)"
         )
     if weights is not None:
-        raise InputError(f"{where}: weights={str(weights)!r} has no effect on a network of your own; leave it out")
+        raise InputError(
+            f"{where}: weights={str(weights)!r} has no effect on a network of your own; leave it out"
+        )
     if isinstance(module, Backbone):
         return module
     if not is_module(module):

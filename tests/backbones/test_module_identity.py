@@ -18,6 +18,7 @@ from featx import load_backbone
 from featx.backbones import module_key
 from featx.errors import InputError
 
+
 def identity(module):
     return load_backbone(module, preprocessing=SMALL).identity
 
@@ -82,8 +83,9 @@ def forward(module):
 
 
 CHANGES = (
-    weight, bias_of_nothing, number, plain_tensor, setting, epsilon, another_layer, hook, hook_of_the_whole, forward
-)  # fmt: skip
+    *(weight, bias_of_nothing, number, plain_tensor, setting, epsilon),
+    *(another_layer, hook, hook_of_the_whole, forward),
+)
 
 
 @pytest.mark.parametrize("kind", [Encoder, Branching])
@@ -159,4 +161,9 @@ def test_a_network_from_elsewhere_is_refused():
 
 def test_layer_and_pooling_are_part_of_the_identity():
     module = seeded(Classifier)
-    assert len({repr(load_backbone(module, preprocessing=SMALL, layer=layer).identity) for layer in (None, "fc")}) == 2
+    assert (
+        len(
+            {repr(load_backbone(module, preprocessing=SMALL, layer=layer).identity) for layer in (None, "fc")}
+        )
+        == 2
+    )

@@ -90,9 +90,11 @@ def test_a_layer_counts_as_classifier_where_its_output_is_returned(kind, layer):
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "shufflenet_v2_x0_5", "googlenet"])
 def test_torchvisions_networks_have_the_layer_of_their_name(name):
-    network = seeded(lambda: import_torchvision().models.get_model(name, weights=None, init_weights=False)) if (
-        name == "googlenet"
-    ) else seeded(lambda: import_torchvision().models.get_model(name, weights=None))
+    network = (
+        seeded(lambda: import_torchvision().models.get_model(name, weights=None, init_weights=False))
+        if (name == "googlenet")
+        else seeded(lambda: import_torchvision().models.get_model(name, weights=None))
+    )
     named = load_backbone(name, weights=None, image_size=64)
     backbone = load(network, image_size=64)
     assert (backbone.tap, backbone.dim) == (named.tap, named.dim)
@@ -311,7 +313,10 @@ class Locked(Encoder):
         (lambda: Returns(pair), "Returns: it returns a tuple.*name a layer with layer="),
         (lambda: Returns(named), "Returns: it returns a dict with tokens, pooled"),
         (lambda: TwoInputs(), r"TwoInputs: does not run on 2 images of 32 x 32 pixels .*mask"),
-        (lambda: Noisy(), "Noisy: it gives the same images other rows in the next run.*training=self.training"),
+        (
+            lambda: Noisy(),
+            "Noisy: it gives the same images other rows in the next run.*training=self.training",
+        ),
         (lambda: Trains(), "Trains: (it gives the same|the row of an image depends)"),
         (lambda: OfBatch(), "OfBatch: the row of an image depends on the other images"),
         (lambda: Hidden(), "Hidden: it uses a Conv2d that is not one of its modules.*ModuleList"),

@@ -1,4 +1,4 @@
-"""Estimators that hold a user's module: each image once, a changed weight is a miss, copies share a network."""
+"""Estimators that hold a user's module: a changed weight is a miss, copies share a network."""
 
 from __future__ import annotations
 
@@ -142,14 +142,19 @@ def test_what_is_shown_is_one_short_line():
 def test_modules_and_names_stand_side_by_side(images):
     module = seeded(Classifier)
     both = FeatureExtractor(
-        [load_backbone(module, preprocessing=SMALL, name=name, layer=layer) for name, layer in (("a", None), ("b", "fc"))],
+        [
+            load_backbone(module, preprocessing=SMALL, name=name, layer=layer)
+            for name, layer in (("a", None), ("b", "fc"))
+        ],
         engine="eager",
     ).fit(images)
     assert both.transform(images).shape == (len(images), 12)
     assert list(both.get_feature_names_out()[[0, 8]]) == ["a_0", "b_0"]
     several = extractor(module, layer=["conv", "fc"]).fit(images)
     assert several.dim_ == 12
-    np.testing.assert_array_equal(several.transform(images)[:, 8:], extractor(module, layer="fc").transform(images))
+    np.testing.assert_array_equal(
+        several.transform(images)[:, 8:], extractor(module, layer="fc").transform(images)
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,3 +189,30 @@ def test_a_copy_of_a_module_is_fine_tuned(images):
     again = pickle.loads(pickle.dumps(again))
     with pytest.raises(ModelMismatch, match="weights_sha256"):
         again.predict(images)
+
+
+class Acting(Encoder):
+    """Has a lambda, which pickle refuses."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = lambda x: x.tanh()
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+def test_a_pickle_holds_lambdas_too(images):
+    module = seeded(Acting)
+    for backbone in (module, load_backbone(module, preprocessing=SMALL)):
+        fitted = FeatureExtractor(backbone, preprocessing=SMALL if backbone is module else None).fit(images)
+        again = pickle.loads(pickle.dumps(fitted))
+        assert again.weights_sha256_ == fitted.weights_sha256_
+        np.testing.assert_array_equal(again.transform(images), fitted.transform(images))
+
+
+def test_a_module_that_no_pickle_holds_is_refused_in_one_line():
+    module = seeded(Encoder)
+    module.numbers = (number for number in range(3))
+    with pytest.raises(InputError, match="Encoder: this module cannot be pickled .*generator.*state_dict"):
+        pickle.dumps(FeatureExtractor([module, "resnet18"]))
