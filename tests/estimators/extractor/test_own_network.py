@@ -1,4 +1,4 @@
-"""Estimators that hold a user's module: each image once, a changed weight is a miss, copies share a network."""
+"""Estimators that hold a user's module: a changed weight is a miss, copies share a network."""
 
 from __future__ import annotations
 
@@ -189,3 +189,30 @@ def test_a_copy_of_a_module_is_fine_tuned(images):
     again = pickle.loads(pickle.dumps(again))
     with pytest.raises(ModelMismatch, match="weights_sha256"):
         again.predict(images)
+
+
+class Acting(Encoder):
+    """Has a lambda, which pickle refuses."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = lambda x: x.tanh()
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+def test_a_pickle_holds_lambdas_too(images):
+    module = seeded(Acting)
+    for backbone in (module, load_backbone(module, preprocessing=SMALL)):
+        fitted = FeatureExtractor(backbone, preprocessing=SMALL if backbone is module else None).fit(images)
+        again = pickle.loads(pickle.dumps(fitted))
+        assert again.weights_sha256_ == fitted.weights_sha256_
+        np.testing.assert_array_equal(again.transform(images), fitted.transform(images))
+
+
+def test_a_module_that_no_pickle_holds_is_refused_in_one_line():
+    module = seeded(Encoder)
+    module.numbers = (number for number in range(3))
+    with pytest.raises(InputError, match="Encoder: this module cannot be pickled .*generator.*state_dict"):
+        pickle.dumps(FeatureExtractor([module, "resnet18"]))
