@@ -47,6 +47,11 @@ class HubCode:
         self._repository = _REPOSITORY.fullmatch(place)
         self._folder = Path(place).expanduser().absolute()
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of the user's."""
+        return self._repository is None
+
     def describe(self) -> str:
         """Say what code this is; nothing of it is looked at."""
         if self._repository is None:
