@@ -10,7 +10,6 @@ from torch import nn
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint
-from featx.backbones.hub_network import load_hub_network
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import (
     fill,
@@ -24,6 +23,7 @@ from featx.backbones.own_module import given_preprocessing, load_module
 from featx.backbones.pooling import Tap
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
+from featx.backbones.torch_hub_network import load_hub_network
 from featx.backbones.weights import choose_weights
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
