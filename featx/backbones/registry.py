@@ -10,7 +10,6 @@ from torch import nn
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint
-from featx.backbones.hub_network import load_hub_network
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import (
     fill,
@@ -24,6 +23,7 @@ from featx.backbones.own_module import given_preprocessing, load_module
 from featx.backbones.pooling import Tap
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
+from featx.backbones.torch_hub_network import load_hub_network
 from featx.backbones.weights import choose_weights
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -154,19 +154,19 @@ def load_backbone(
     inputs = architecture.input_type(prepare)
     facts = source.facts.get(architecture.name)
     standard = layer is None and pooling is None and preprocessing is None and image_size is None
-    network: nn.Module | None = None
+    built: nn.Module | None = None
     part: Cut | None = None
     if checkpoint is None:
-        network = random_network(architecture, seed, inputs)
-        sha256, weights_name = values_sha256(network), None
+        built = random_network(architecture, seed, inputs)
+        sha256, weights_name = values_sha256(built), None
     else:
         sha256, weights_name = checkpoint.sha256, pretrained.name if pretrained else checkpoint.path.name
-    if network is None and standard and facts is not None:
+    if built is None and standard and facts is not None:
         tap, dim = Tap(facts.layer, facts.pooling), facts.dim
     else:
         build = partial(meta_network, architecture, pretrained, pretrained_style=True)
         part = cut(
-            build(inputs) if network is None else network,
+            build(inputs) if built is None else built,
             inputs,
             name=name,
             layer=layer,
@@ -187,7 +187,7 @@ def load_backbone(
         checkpoint=checkpoint,
         seed=seed,
     )
-    if network is not None and part is not None:
+    if built is not None and part is not None:
         backbone.keep(part.module)  # built already, to hash its values
     return backbone
 
