@@ -81,6 +81,7 @@ def cut(
     run = DryRun(network.eval(), inputs, rules, name, resized)
     if known is not None:
         layer = known[0].layer
+    layer = None if layer is None else rules.own_name(network, layer)
     traced = _trace(network, rules, layer)
     is_default = layer in (None, EMBEDDING)
     if layer is None:
@@ -134,6 +135,7 @@ def resolve_layers(
     layer whose channels are not known has the error in its place.
     """
     run = DryRun(network.eval(), inputs, rules, name, resized)
+    layers = [None if layer is None else rules.own_name(network, layer) for layer in layers]
     traced = trace(network, rules)
     nodes: dict[str, fx.Node] = {}
     shapes: dict[str, torch.Size | None] = {}

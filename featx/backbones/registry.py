@@ -292,7 +292,7 @@ def _preprocessing(
     """Return the preprocessing given, else that of the weights, at another size where one is asked for."""
     prepare = given_preprocessing(given, name)
     if prepare is None:
-        prepare = pretrained.preprocessing if pretrained is not None else architecture.preprocessing()
+        prepare = architecture.preprocessing_of(pretrained)
     if prepare is None:
         raise InputError(
             f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="

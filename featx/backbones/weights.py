@@ -65,7 +65,7 @@ def choose_weights(
             )
         pretrained = named[0]
     path = pretrained.find() or pretrained.fetch(name, _advice(published))
-    return pretrained, open_checkpoint(path, sha256=pretrained.sha256)
+    return pretrained, pretrained.open(path)
 
 
 def default_weights(published: list[Pretrained], packaged: dict[str, Path]) -> Pretrained | None:

@@ -17,11 +17,18 @@ from __future__ import annotations
 import importlib.metadata
 
 from featx.backbones.architectures import Architecture, BackboneSource
+from featx.backbones.sources.hf import HfSource
+from featx.backbones.sources.open_clip import OpenClipSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import InputError, UnknownName, reason_of
 
-BUILT_IN: tuple[BackboneSource, ...] = (TorchvisionSource(), TimmSource())
+BUILT_IN: tuple[BackboneSource, ...] = (
+    TorchvisionSource(),
+    TimmSource(),
+    HfSource(),
+    OpenClipSource(),
+)
 GROUP = "featx.backbones"
 
 
