@@ -80,6 +80,17 @@ class Backbone:
         return self.tap.pooling
 
     @property
+    def trainable(self) -> bool:
+        """Whether the network has gradients, so that it can be fine-tuned."""
+        return self.architecture.trainable
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What is known of the weights and changes no number: their ``licence``, where it is stated."""
+        licence = None if self.pretrained is None else self.pretrained.licence
+        return {} if licence is None else {"licence": licence}
+
+    @property
     def preparation(self) -> Preprocessing:
         """How an input is prepared for the network: the same as `preprocessing`."""
         return self.preprocessing

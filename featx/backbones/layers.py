@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.dry_run import DryRun
+from featx.backbones.graph_layers import find_graph_tap, resolve_graph_layers
+from featx.backbones.graph_network import GraphFeatures, GraphNetwork
 from featx.backbones.hooks import EMBEDDING, LOGITS, EmbeddingNetwork, HookedFeatures
 from featx.backbones.layer_rules import ADVICE, LayerRules
 from featx.backbones.network_input import NetworkInput
@@ -79,6 +81,9 @@ def cut(
     if pooling is not None and pooling not in POOLINGS:
         raise UnknownName("pooling", str(pooling), POOLINGS)
     run = DryRun(network.eval(), inputs, rules, name, resized)
+    if isinstance(network, GraphNetwork):
+        tap, dim = known or find_graph_tap(run, layer, pooling)
+        return Cut(GraphFeatures(network, [tap]).eval(), tap, dim)
     if known is not None:
         layer = known[0].layer
     layer = None if layer is None else rules.own_name(network, layer)
@@ -135,6 +140,8 @@ def resolve_layers(
     layer whose channels are not known has the error in its place.
     """
     run = DryRun(network.eval(), inputs, rules, name, resized)
+    if isinstance(network, GraphNetwork):
+        return resolve_graph_layers(run, layers, pooling, strict=strict)
     layers = [None if layer is None else rules.own_name(network, layer) for layer in layers]
     traced = trace(network, rules)
     nodes: dict[str, fx.Node] = {}
@@ -220,6 +227,8 @@ def cut_several(
     The module returned computes the embeddings of all layers, side by side, in one forward pass.
     """
     network.eval()
+    if isinstance(network, GraphNetwork):
+        return GraphFeatures(network, taps).eval()
     traced = _trace(network, rules, EMBEDDING if any(tap.layer == EMBEDDING for tap in taps) else None)
     if traced is None:
         return HookedFeatures(network, taps, rules).eval()
@@ -235,6 +244,20 @@ def cut_several(
     with graph.inserting_after(last):
         joined = graph.call_function(torch.cat, (rows, 1))
     return _end_at(network, graph, joined).eval()
+
+
+def modules_behind(network: nn.Module, module: fx.GraphModule, rules: LayerRules) -> set[str]:
+    """Return the modules and parameters that the whole network uses, and `module`, cut from it, does not."""
+    traced = trace(network, rules)
+    if traced is None:
+        return set()
+    whole = fx.GraphModule(network, traced[0])
+    whole.graph.eliminate_dead_code()
+    used, of_cut = (
+        {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
+        for graph in (whole.graph, module.graph)
+    )
+    return used - of_cut
 
 
 def unused_prefixes(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
@@ -269,21 +292,27 @@ def _trace(
     if layer != EMBEDDING or hasattr(network, EMBEDDING):
         return trace(network, rules)
     whole = EmbeddingNetwork(network, rules)
-    traced = trace(whole, rules)
+    traced = trace(whole, rules, inside=network)
     if traced is None:
         return None
     graph, names = traced
     for node in graph.nodes:
-        if node.op == "get_attr" and hasattr(whole, str(node.target)):
-            setattr(network, str(node.target), getattr(whole, str(node.target)))  # a constant of the code
-        elif node.op in ("call_module", "get_attr"):
-            node.target = str(node.target).removeprefix("network.")
+        if node.op in ("call_module", "get_attr"):
+            path = str(node.target)
+            if node.op == "get_attr" and not path.startswith("network."):
+                # A constant that tracing put on `whole`; the network may have others of this name.
+                setattr(network, f"_embedding{path}", getattr(whole, path))
+                path = f"_embedding{path}"
+            node.target = path.removeprefix("network.")
     return graph, {node: name.removeprefix("network.") for node, name in names.items()}
 
 
 def _default_layer(run: DryRun, traced: tuple[fx.Graph, dict[fx.Node, str]] | None) -> str:
     """Return the input of the classifier, or `EMBEDDING` where that is not what the library gives."""
     network, rules, name = run.network, run.rules, run.name
+    stated = rules.default_layer(network)
+    if stated is not None:
+        return stated
     try:
         if traced is None:
             heads = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]

@@ -1,18 +1,16 @@
-"""List backbones, and load them by name."""
+"""Load backbones by name."""
 
 from __future__ import annotations
 
-import fnmatch
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
+from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint
+from featx.backbones.hub_network import load_hub_network
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import (
     fill,
@@ -24,65 +22,12 @@ from featx.backbones.loading import (
 )
 from featx.backbones.own_module import given_preprocessing, load_module
 from featx.backbones.pooling import Tap
-from featx.backbones.sources import find_architecture, list_sources
-from featx.backbones.weights import choose_weights, default_weights, packaged_files
+from featx.backbones.sources import find_architecture
+from featx.backbones.sources.hub import HubEntry
+from featx.backbones.weights import choose_weights
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 from featx.options import checked
-
-
-@dataclass(frozen=True)
-class BackboneInfo:
-    """What is known of a backbone without building it.
-
-    Attributes
-    ----------
-    name : str
-        For `load_backbone`.
-    dim : int
-        Length of an embedding at the default layer.
-    parameters : int
-        Of the whole network, with its classifier.
-    top1 : float or None
-        Published top-1 accuracy of the weights on ImageNet, in percent.
-    weights_available : bool
-        Whether their file is on this machine; it is not opened.
-    weights_name : str
-        The weights that ``weights="default"`` means here; empty where none are published.
-    """
-
-    name: str
-    dim: int
-    parameters: int
-    top1: float | None
-    weights_available: bool
-    weights_name: str
-
-
-@checked()
-def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
-    """List the backbones whose facts are known; others of timm load by name too, as ``timm:NAME``.
-
-    Parameters
-    ----------
-    pattern : str, optional
-        Shell-style, such as ``"resnet*"``; text without wildcards may stand anywhere in a name.
-
-    Returns
-    -------
-    list of BackboneInfo
-        Sorted by name.
-    """
-    packaged = packaged_files()
-    infos = [
-        _info(source.prefix + name, source.facts[name], default_weights(published, packaged), packaged)
-        for source in list_sources()
-        for name, published in source.listed().items()
-    ]
-    if pattern is not None:
-        wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
-        infos = [info for info in infos if fnmatch.fnmatchcase(info.name, wanted)]
-    return sorted(infos, key=lambda info: info.name)
 
 
 @checked()
@@ -194,7 +139,18 @@ def load_backbone(
             f"name: {name!r} is a label for a network of your own; leave it out with {backbone!r}"
         )
     name = name if backbone is None else backbone
-    source, architecture, pretrained, checkpoint = _find(name, weights, trust_code)
+    source, architecture, tag = _find_architecture(name, trust_code)
+    if isinstance(architecture, HubEntry):
+        return load_hub_network(
+            architecture,
+            weights=weights,
+            seed=seed,
+            layer=layer,
+            pooling=pooling,
+            preprocessing=preprocessing,
+            image_size=image_size,
+        )
+    pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
     name = source.prefix + architecture.name
     prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
     inputs = architecture.input_type(prepare)
@@ -257,7 +213,8 @@ def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = F
     WeightsError
         The weights cannot be found or downloaded, or do not fit, classifier included.
     """
-    _, architecture, pretrained, checkpoint = _find(name, weights, trust_code)
+    source, architecture, tag = _find_architecture(name, trust_code)
+    pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
     if checkpoint is None:
         raise WeightsError(f"{name}: a classifier needs trained weights, got weights=None")
     network = uninitialised_network(architecture, pretrained)
@@ -265,10 +222,11 @@ def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = F
     return network.eval().requires_grad_(False)
 
 
-def _find(
-    name: Any, weights: Any, trust_code: bool
-) -> tuple[BackboneSource, Architecture, Pretrained | None, Checkpoint | None]:
-    """Return the source of a backbone, its architecture, its published weights and their file."""
+def _find_architecture(name: Any, trust_code: bool) -> tuple[BackboneSource, Architecture, str | None]:
+    """Return the source of a backbone, its architecture, and the tag of weights in its name.
+
+    An `InputError` says that it would run code, to which the user has not consented.
+    """
     if not isinstance(name, str):
         raise InputError(f"backbone: expected a name such as 'mobilenet_v2', got {type(name).__name__}")
     source, architecture, tag = find_architecture(name)
@@ -277,9 +235,16 @@ def _find(
             f"{name}: this backbone runs {architecture.code()}, with all that your account may do; if you "
             "trust it, give trust_code=True (--trust-code)"
         )
+    return source, architecture, tag
+
+
+def _choose_weights(
+    source: BackboneSource, architecture: Architecture, tag: str | None, weights: Any
+) -> tuple[Pretrained | None, Checkpoint | None]:
+    """Return the published weights of an architecture, those of `tag` by default, and their file."""
     if tag is not None and isinstance(weights, str) and weights == "default":
         weights = tag
-    return source, architecture, *choose_weights(architecture, source.prefix + architecture.name, weights)
+    return choose_weights(architecture, source.prefix + architecture.name, weights)
 
 
 def _preprocessing(
@@ -298,14 +263,3 @@ def _preprocessing(
             f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="
         )
     return prepare if image_size is None else prepare.with_size(image_size)
-
-
-def _info(name: str, facts: Facts, chosen: Pretrained | None, packaged: dict[str, Path]) -> BackboneInfo:
-    return BackboneInfo(
-        name=name,
-        dim=facts.dim,
-        parameters=facts.parameters,
-        top1=None if chosen is None else chosen.top1,
-        weights_available=chosen is not None and chosen.find(packaged) is not None,
-        weights_name="" if chosen is None else chosen.name,
-    )

@@ -170,6 +170,7 @@ def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features
         groups=kept.groups,
         failures=rows.failures,
         space=rows.embedder.space.fields,
+        about=rows.embedder.about,
         run={
             "forward_passes": rows.forward_passes,
             "computed": rows.computed,

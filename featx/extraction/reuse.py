@@ -170,12 +170,20 @@ def return_engine(key: EngineKey, engine: Any) -> None:
 
 
 def _file_stamp(backbone: Any) -> Any:
-    """Return size, time and inode of the weights' file, which change when it is replaced."""
-    checkpoint = getattr(getattr(backbone, "members", (backbone,))[0], "checkpoint", None)
+    """Return size, time and inode of the weights' files, or the stamp of code, which change with them."""
+    first = getattr(backbone, "members", (backbone,))[0]
+    checkpoint = getattr(first, "checkpoint", None)
     if checkpoint is None:
-        return None
-    try:
-        seen = os.stat(Path(checkpoint.path))
-    except OSError:
-        return "gone"
-    return seen.st_size, seen.st_mtime_ns, seen.st_ino
+        try:
+            return first.architecture.stamp() if hasattr(first, "architecture") else None
+        except (OSError, InputError):
+            return "gone"
+    stamps: list[Any] = []
+    for path in getattr(checkpoint, "files", None) or (checkpoint.path,):
+        try:
+            seen = os.stat(Path(path))
+        except OSError:
+            stamps.append("gone")
+        else:
+            stamps.append((seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    return stamps

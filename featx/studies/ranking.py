@@ -220,6 +220,8 @@ def _extract_layers(
         repr(member.identity): space.fields
         for member, space in zip(together, rows.embedder.spaces, strict=True)
     }
+    if rows.embedder.about:
+        result.about[backbone.name] = rows.embedder.about
     result.forward_passes += rows.forward_passes
     result.seconds[backbone.name] = rows.seconds["total"]
     ids = [dataset.ids[i] for i in rows.kept]

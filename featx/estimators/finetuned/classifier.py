@@ -231,7 +231,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         ModelMismatch
             With `warm_start`: the backbone is not that of the last fit.
         """
-        from featx.methods.finetune import fine_tune
+        from featx.methods.finetune import fine_tune, require_trainable
 
         self._check_parameters()
         images = self._images(X)
@@ -241,6 +241,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         seed = seed_from(self.random_state) if fitted is None else fitted.seed
         fits = 0 if fitted is None else fitted.fits
         backbone = self._backbone()
+        require_trainable(backbone, [self.mode])
         if fitted is not None:
             fitted.check(backbone)
         start = None if fitted is None else fitted.tuned(self._backbone, self.device)

@@ -142,10 +142,12 @@ def load_study_data(
     seeds: int = 1,
     meter: Meter | None = None,
     check_methods: Callable[[dict[str, Task], bool], None] | None = None,
+    check_networks: Callable[[dict[str, Any]], None] | None = None,
 ) -> StudyData:
     """Load embeddings and tasks from features, or extract the embeddings once for all tasks; see `compare`.
 
-    `check_methods` is called with the tasks, and whether there are images, before any image is opened.
+    `check_methods` is called with the tasks, and whether there are images, before any image is opened;
+    `check_networks` is called with the backbones by name, before any image goes through one.
     """
     if has_rows(data):
         name, place, features = take_features(data, reading)
@@ -177,6 +179,8 @@ def load_study_data(
     if check_methods is not None:
         check_methods(dataset.tasks, True)
     nets = _by_name([backbone_of(backbone, network) for backbone in listed(backbones)])
+    if check_networks is not None:
+        check_networks(nets)
     embedders = {name: network_embedder(net, run) for name, net in nets.items()}
     sets = {name: _extract(dataset, e, run, meter or Meter()) for name, e in embedders.items()}
     notes = [

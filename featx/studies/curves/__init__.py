@@ -175,6 +175,7 @@ def learning_curve(
         test_size=test_size,
         seed=seed,
         check_methods=lambda tasks, images: _check_task(tasks, images, data, modes),
+        check_networks=lambda nets: _check_trainable(nets, modes),
     )
     first, split = study.first, study.split(test_size, seed)
     y, classes = np.asarray(first.labels), first.classes or ()
@@ -287,6 +288,12 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
             raise InputError(f"{name}: {task.name} is a number; a learning curve needs classes")
     if modes and not images:
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
+
+
+def _check_trainable(nets: Mapping[str, Any], modes: Sequence[str]) -> None:
+    from featx.methods.finetune import require_trainable
+
+    require_trainable(next(iter(nets.values())), modes)  # the one that is fine-tuned
 
 
 def _describe_levels(found: Sequence[Level], classes: Sequence[str], pool: Pool) -> list[CurveLevel]:
