@@ -133,7 +133,7 @@ class GraphNetwork(nn.Module):
 
     def run(self, x: Tensor, tensors: Sequence[str]) -> list[Tensor]:
         """Return tensors of the graph for normalised images (n, 3, h, w), in float32 on their device."""
-        session, taken = self._session(tuple(tensors)), self.graph.input
+        session, taken = self.session(tuple(tensors)), self.graph.input
         images = x.detach().to("cpu", torch.float32).contiguous().numpy()
         parts: list[list[np.ndarray]] = [[] for _ in tensors]
         for image in images:
@@ -155,7 +155,8 @@ class GraphNetwork(nn.Module):
             raise UnknownName(f"layer of {name}", layer, self.graph.tensors)
         return layer
 
-    def _session(self, tensors: tuple[str, ...]) -> Session:
+    def session(self, tensors: tuple[str, ...]) -> Session:
+        """Return what computes these tensors, kept for the next call; an `InputError` says why it cannot."""
         key = os.getpid(), tensors  # a forked child has none of the threads of a session
         with _starting:
             if key not in self._sessions:

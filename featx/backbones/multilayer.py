@@ -97,9 +97,7 @@ def load_layers(
     list of Backbone
         In the order asked for; a layer that is named twice is loaded once.
     """
-    base, has_default = (
-        _load_any_layer(name, weights, image_size) if isinstance(name, str) else (name, True)
-    )
+    base, has_default = _load_any_layer(name, weights, image_size) if isinstance(name, str) else (name, True)
     if isinstance(layers, str) and layers == "all":
         asked = _candidates(base, has_default)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
