@@ -29,6 +29,7 @@ JUNK: dict[str, tuple] = {
     "pooling": (*WORD, "mean"),
     "split_by": (*WORD, "class"),
     "image_size": (*COUNT, 1, 1_000_000),
+    "trust_code": ("yes", 1, None, []),
     "precision": (*WORD, None, "fp64"),
     "dtype": (*WORD, None, "float64", np.float32),
     "engine": (*WORD, None, "tensorrt"),
@@ -159,6 +160,7 @@ NETWORK = {
     "layer": "layer3",
     "pooling": "max",
     "image_size": 96,
+    "trust_code": True,
     "precision": "fp32",
     "engine": "torch",
     "device": "cpu",
@@ -166,7 +168,8 @@ NETWORK = {
 }
 
 
-@pytest.mark.parametrize("option", [*NETWORK, "backbones"])
+# The probes use the device.
+@pytest.mark.parametrize("option", [*(option for option in NETWORK if option != "device"), "backbones"])
 @pytest.mark.parametrize("function", [featx.compare, featx.learning_curve])
 def test_options_of_the_network_are_refused_for_a_features_file(function, option):
     given = {"backbones": ["resnet50"], **NETWORK}[option]
@@ -174,6 +177,12 @@ def test_options_of_the_network_are_refused_for_a_features_file(function, option
         InputError, match=f"{option}=.* has no effect: the embeddings come from a features file"
     ):
         function(features(), **{option: given})
+
+
+@pytest.mark.parametrize("function", [featx.compare, featx.learning_curve])
+def test_a_device_that_is_not_there_is_refused_for_a_features_file(function):
+    with pytest.raises(InputError, match="device 'cuda' is not available here"):
+        function(features(), device="cuda")
 
 
 @pytest.mark.parametrize("option", [*NETWORK, "backbone"])

@@ -133,10 +133,6 @@ class Architecture:
         """Name in the identity of cached rows."""
         return self.name
 
-    def identity(self) -> dict[str, str]:
-        """Return what else changes an embedding, beside name, weights and layer, as plain data."""
-        return {}
-
     def open(self, name: str, weights: Any) -> Checkpoint | None:
         """Return the file that holds both network and weights; None where the weights are chosen.
 
@@ -160,6 +156,22 @@ class Architecture:
         A source whose networks are built for one size of input, such as vision transformers, overrides it.
         """
         return self.build(pretrained, pretrained_style=pretrained_style)
+
+    def code(self) -> str:
+        """Name the code that building the network would run, and where it is from; for those that run any.
+
+        Nothing of it is looked at: consent is asked for first.
+        """
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What else than name and weights changes an embedding; part of `Backbone.identity`."""
+        return {}
+
+    def stamp(self) -> Any:
+        """Return what changes when files do that the network is built from; None where there are none."""
+        return None
 
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""

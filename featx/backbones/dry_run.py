@@ -102,7 +102,7 @@ class DryRun:
             raise InputError(
                 f"{self.name}: layer {layer!r} gives {tuple(shape[1:])} per {self.inputs.kind}, and it is "
                 "not known which axis holds the channels; use pooling='none', the default layer, or another "
-                f"one (featx backbones {self.name} --layers)"
+                f"one ({self.rules.listing(self.name)})"
             )
         return found
 

@@ -161,8 +161,9 @@ class GraphArchitecture(Architecture):
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
 
+    @property
     def identity(self) -> dict[str, str]:
-        """Return what else changes an embedding: the order of the colours where it is not the usual one."""
+        """What else changes an embedding: the order of the colours where it is not the usual one."""
         assert self.opened is not None
         return {} if self.opened.channels == "rgb" else {"channels": self.opened.channels}
 

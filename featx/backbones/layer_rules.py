@@ -23,6 +23,14 @@ class LayerRules:
 
     #: Children of a network that are or contain its classifier.
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
+    #: Whether the traced graph may be used, where there is one.
+    traceable: bool = True
+    #: Whether the embedding that the library computes has its channels where most networks have them.
+    states_channels: bool = True
+
+    def listing(self, name: str) -> str:
+        """Say how the layers of the network of that name are listed."""
+        return f"featx backbones {name} --layers"
 
     def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
         """Return the modules and functions that tracing leaves whole, as one node each."""
@@ -56,6 +64,14 @@ class LayerRules:
         """Return the length of an embedding according to the library."""
         module: Any = None if classifier is None else network.get_submodule(str(classifier.target))
         return getattr(module, "in_features", None) or getattr(module, "in_channels", None)
+
+    def default_layer(self, network: nn.Module) -> str | None:
+        """Return the layer of the embedding, where the source states one by name."""
+        return None
+
+    def later_layers(self, network: nn.Module) -> list[str]:
+        """Return layers that come after the default one and are worth trying, in order; not the logits."""
+        return []
 
     def has_embedding(self, network: nn.Module) -> bool:
         """Return whether the library itself computes an embedding, and `embed` does as it does."""

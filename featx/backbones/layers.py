@@ -106,7 +106,7 @@ def cut(
             pooling,
             shape,
             lambda: _larger_shapes(run, graph, {layer: node}).get(layer),
-            is_default=is_default,
+            is_default=is_default and rules.states_channels,
         )
         if is_default and tap.pooling != "none" and stated is not None and stated != _channels(tap, dim):
             raise InputError(
@@ -275,12 +275,15 @@ def _trace(
     """Trace a network, up to the embedding that the library computes where that is the layer."""
     if layer != EMBEDDING or hasattr(network, EMBEDDING):
         return trace(network, rules)
-    traced = trace(EmbeddingNetwork(network, rules), rules)
+    whole = EmbeddingNetwork(network, rules)
+    traced = trace(whole, rules)
     if traced is None:
         return None
     graph, names = traced
     for node in graph.nodes:
-        if node.op in ("call_module", "get_attr"):
+        if node.op == "get_attr" and hasattr(whole, str(node.target)):
+            setattr(network, str(node.target), getattr(whole, str(node.target)))  # a constant of the code
+        elif node.op in ("call_module", "get_attr"):
             node.target = str(node.target).removeprefix("network.")
     return graph, {node: name.removeprefix("network.") for node, name in names.items()}
 
@@ -288,6 +291,9 @@ def _trace(
 def _default_layer(run: DryRun, traced: tuple[fx.Graph, dict[fx.Node, str]] | None) -> str:
     """Return the input of the classifier, or `EMBEDDING` where that is not what the library gives."""
     network, rules, name = run.network, run.rules, run.name
+    stated = rules.default_layer(network)
+    if stated is not None:
+        return stated
     try:
         if traced is None:
             heads = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
@@ -350,9 +356,13 @@ def _cut_by_hook(run: DryRun, layer: str, pooling: str | None, known: tuple[Tap,
             other = run.for_larger_inputs() if larger is None else None
             if other is None:
                 return larger
-            return other.shape(HookedFeatures(other.network, [Tap(layer, "identity")], rules), layer)
+            try:
+                return other.shape(HookedFeatures(other.network, [Tap(layer, "identity")], rules), layer)
+            except InputError:  # it was not built for them after all
+                return None
 
-        known = run.find_tap(layer, pooling, shape, find_larger, is_default=layer == EMBEDDING)
+        is_default = layer == EMBEDDING and rules.states_channels
+        known = run.find_tap(layer, pooling, shape, find_larger, is_default=is_default)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):
         network.set_submodule(head, nn.Identity())  # so that no classifier is run or trained for nothing

@@ -33,7 +33,7 @@ class LayerInfo:
     dim : int
         Length of the embedding: the channels, where the layer has positions to average.
     depth : int
-        Place in the order of computation, from 1; only the logits come after the default layer.
+        Place in the order of computation, from 1.
     is_default : bool
         Whether this layer is taken when none is named.
     """
@@ -45,13 +45,24 @@ class LayerInfo:
 
 
 @checked()
-def list_layers(name: str, *, weights: Any = "default", image_size: int | None = None) -> list[LayerInfo]:
+def list_layers(
+    name: str | nn.Module | Backbone,
+    *,
+    weights: Any = "default",
+    preprocessing: Any = None,
+    image_size: int | None = None,
+    trust_code: bool = False,
+) -> list[LayerInfo]:
     """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
+
+    A detector has its maps after the default layer instead of logits.
 
     Parameters
     ----------
-    name, weights, image_size
-        As for `load_backbone`.
+    name : str, torch.nn.Module or Backbone
+        A name or a network of your own, as for `load_backbone`, or a loaded backbone.
+    weights, preprocessing, image_size, trust_code
+        As for `load_backbone`; without effect on a loaded backbone.
 
     Returns
     -------
@@ -60,9 +71,11 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
         module of the network can be taken, too; these are worth trying. A warning names the blocks that are
         left out because it is not known which axis of their output holds the channels.
     """
-    base, has_default = _load_any_layer(name, weights, image_size)
-    asked = _candidates(base, has_default)
-    if has_default and has_logits(base):
+    how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
+    base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
+    rules, network = base.architecture.rules, _skeleton(base)
+    asked = [*_candidates(base, has_default), *rules.later_layers(network)]
+    if has_default and rules.has_classifier(network):
         asked.append(LOGITS)
     return [
         LayerInfo(layer or tap.layer, dim, depth, layer is None)
@@ -73,23 +86,25 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
 @checked()
 @one_at_a_time
 def load_layers(
-    name: str | Backbone,
+    name: str | nn.Module | Backbone,
     layers: str | Sequence[str | None] = "all",
     *,
     weights: Any = "default",
     pooling: str | None = None,
+    preprocessing: Any = None,
     image_size: int | None = None,
+    trust_code: bool = False,
 ) -> list[Backbone]:
     """Load a backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
 
     Parameters
     ----------
-    name : str or Backbone
-        A name, or a loaded backbone, whose weights and size are kept.
+    name : str, torch.nn.Module or Backbone
+        A name, a network of your own, or a loaded backbone, whose weights and size are kept.
     layers : "all" or sequence of str or None, default="all"
         ``"all"``: those of `list_layers` without the logits. None stands for the default layer, or for that
         of the loaded backbone.
-    weights, pooling, image_size
+    weights, pooling, preprocessing, image_size, trust_code
         As for `load_backbone`; `pooling` is for layers that have positions.
 
     Returns
@@ -97,7 +112,8 @@ def load_layers(
     list of Backbone
         In the order asked for; a layer that is named twice is loaded once.
     """
-    base, has_default = _load_any_layer(name, weights, image_size) if isinstance(name, str) else (name, True)
+    how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
+    base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
     if isinstance(layers, str) and layers == "all":
         asked = _candidates(base, has_default)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
@@ -150,6 +166,11 @@ class MultiLayerBackbone:
     def preprocessing(self) -> Preprocessing:
         """Preprocessing of the network."""
         return self.members[0].preprocessing
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What is known of the weights and changes no number."""
+        return self.members[0].about
 
     @property
     def preparation(self) -> Preprocessing:
@@ -244,14 +265,15 @@ def _usable(
     return [(layer, told) for layer, told in found if not isinstance(told, InputError)]
 
 
-def _load_any_layer(name: str, weights: Any, image_size: int | None) -> tuple[Backbone, bool]:
+def _load_any_layer(name: Any, **how: Any) -> tuple[Backbone, bool]:
     """Load a backbone cut at its default layer, or anywhere where it has none; say whether it has."""
+    if isinstance(name, Backbone):
+        return name, True
     try:
-        return load_backbone(name, weights=weights, image_size=image_size), True
+        return load_backbone(name, **how), True
     except LayerNeeded as error:
         layer = error.known[0]
-    anywhere = load_backbone(name, weights=weights, image_size=image_size, layer=layer, pooling="none")
-    return anywhere, False
+    return load_backbone(name, **how, layer=layer, pooling="none"), False
 
 
 def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:

@@ -32,6 +32,8 @@ def trace(network: nn.Module, rules: LayerRules) -> tuple[fx.Graph, dict[fx.Node
 
     What `rules` names as untraced stays one node.
     """
+    if not rules.traceable:
+        return None
     torchvision = import_torchvision()
     from torchvision.models.feature_extraction import NodePathTracer
     from torchvision.ops.misc import FrozenBatchNorm2d

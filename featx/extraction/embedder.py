@@ -68,6 +68,11 @@ class Embedder:
         return self.plan is not None
 
     @property
+    def about(self) -> dict[str, str]:
+        """What is known of the network and changes no number, such as the ``licence`` of its weights."""
+        return getattr(self.backbone, "about", {})
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether the network must be calibrated on inputs before its space is known."""
         return self.plan is not None and self.plan.precision == "int8" and not self.calibration

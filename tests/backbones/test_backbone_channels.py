@@ -109,7 +109,7 @@ def test_larger_images_tell_channels_from_as_many_rows():
 
 def test_layers_of_swin_have_the_channels_of_its_stages():
     dims = [layer.dim for layer in list_layers("swin_t", weights=None, image_size=64)]
-    assert dims == [96, 96, 192, 192, 384, 384, 768, 768, 768, 768, 1000]
+    assert dims == [96, 96, 192, 192, 384, 384, 768, 768, 768, 1000]
     backbone = load_backbone("swin_t", weights=None, layer="features.1", image_size=64)
     assert backbone.tap.channels == 3
     x = torch.rand(1, 3, 64, 64)

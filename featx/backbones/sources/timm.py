@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -200,10 +199,9 @@ class TimmArchitecture(Architecture):
 
 
 class TimmSource(BackboneSource):
-    """All networks of timm; only those whose weights install from the package index are listed."""
+    """All networks of timm."""
 
     name = "timm"
-    hint = "timm:NAME runs any CNN of timm (extra: timm)"
     facts: ClassVar[Mapping[str, Facts]] = {
         "tf_efficientnet_lite0": Facts("global_pool.flatten", "identity", 1280, 4_652_008),
         "tf_efficientnet_lite1": Facts("global_pool.flatten", "identity", 1280, 5_416_680),
@@ -224,15 +222,6 @@ class TimmSource(BackboneSource):
         if not import_timm().is_model(architecture):
             return None
         return TimmArchitecture(architecture), tag or None
-
-    def listed(self) -> dict[str, list[Pretrained]]:
-        """Return the networks whose weights install from the package index, without importing timm (slow)."""
-        if importlib.util.find_spec("timm") is None:
-            return {}
-        return {
-            name: [Pretrained(filename, filename, None, None, top1=top1)]
-            for name, (filename, top1) in PACKAGED.items()
-        }
 
 
 def _preprocessing(config: Any) -> Preprocessing | None:

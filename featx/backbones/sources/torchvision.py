@@ -38,7 +38,7 @@ FACTS = {
     "efficientnet_v2_m": Facts("flatten", "identity", 1280, 54_139_356),
     "efficientnet_v2_s": Facts("flatten", "identity", 1280, 21_458_488),
     "googlenet": Facts("flatten", "identity", 1024, 6_624_904),
-    "inception_v3": Facts("flatten", "identity", 2048, 27_161_264),
+    "inception_v3": Facts("flatten", "identity", 2048, 23_834_568),
     "maxvit_t": Facts("classifier.4", "identity", 512, 30_919_624),
     "mnasnet0_5": Facts("mean", "identity", 1280, 2_218_512),
     "mnasnet0_75": Facts("mean", "identity", 1280, 3_170_208),
@@ -127,6 +127,7 @@ class TorchvisionArchitecture(Architecture):
             preprocessing=_preprocessing(member.transforms()),
             options=options,
             top1=accuracy,
+            licence=member.meta.get("license"),
         )
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:

@@ -186,6 +186,7 @@ def describe_run(data: StudyData, meter: Meter | None = None) -> dict[str, Any]:
     energy = {"energy": ", ".join(meter.parts)} if meter and meter.parts else {}
     return {
         "spaces": {name: features.space for name, features in data.sets.items()},
+        "about": {name: features.about for name, features in data.sets.items() if features.about},
         "forward_passes": data.forward_passes,
         "failures": [{"id": f.id, "reason": f.reason} for f in data.first.failures],
         "environment": describe_environment() | energy,
