@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from graph_writers import (
 from torch import nn
 
 import featx
-from featx.backbones import list_layers, load_backbone, load_layers
+from featx.backbones import list_layers, load_backbone, load_classifier, load_layers
 from featx.backbones.openvino_import import import_openvino
 from featx.cli import main
 from featx.engines import make_engine, measure_parity
@@ -105,6 +106,21 @@ def test_openvino_reads_the_graph_itself(name, tiny):
 
 def _last_map(name):
     return next(layer.name for layer in reversed(list_layers(name)) if layer.dim == 12)
+
+
+def test_threads_share_a_graph(name):
+    backbone = load_backbone(name)
+    expected = reference(backbone)
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda at: reference(backbone, PIXELS[at : at + 1]), [0, 1, 2] * 4))
+    np.testing.assert_array_equal(np.concatenate(rows), np.tile(expected, (4, 1)))
+
+
+def test_the_whole_graph_gives_class_scores(name, tiny):
+    network = load_classifier(name)
+    x = normalised(PIXELS)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), tiny(x))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
@@ -249,6 +265,8 @@ def test_pixels_are_given_as_they_are_to_a_graph_that_normalises_itself(tmp_path
     path = write_onnx(tmp_path / "bytes.onnx", nodes, dtype="UINT8")
     with pytest.raises(InputError, match=r"bytes\.onnx\.json.*as they are, uint8, so mean must be 0"):
         load_backbone(f"onnx:{path}")
+    with pytest.raises(InputError, match="takes pixels as they are"):
+        reference(load_backbone(f"onnx:{path}", preprocessing=Preprocessing(SIZE, (SIZE, SIZE))))
     path.with_name("bytes.onnx.json").write_text(json.dumps({"channels": channels}))
     backbone = load_backbone(f"onnx:{path}")
     expected = PIXELS.mean((1, 2))[:, :: 1 if channels == "rgb" else -1]
@@ -352,6 +370,18 @@ def test_the_preprocessing_is_never_guessed(tmp_path, tiny_onnx):
         path.with_name("bare.onnx.json").write_text(written)
         with pytest.raises(InputError, match=rf"bare\.onnx\.json: .*{said}"):
             load_backbone(f"onnx:{path}")
+
+
+def test_a_graph_of_any_size_takes_that_of_its_preprocessing(tmp_path, tiny):
+    free = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n", 2: "h", 3: "w"}}}
+    path = export_onnx(tiny, tmp_path / "free.onnx", **free)
+    with pytest.raises(InputError, match=r"free\.onnx\.json: the graph takes images of any size, so resize"):
+        load_backbone(f"onnx:{path}")
+    write_preprocessing(path, resize=48, crop=(48, 48))
+    assert load_backbone(f"onnx:{path}").preprocessing.size == (48, 48)
+    smaller = load_backbone(f"onnx:{path}", image_size=SIZE)
+    with torch.no_grad():
+        assert relative(reference(smaller), tiny.embed(normalised(PIXELS))) < 1e-5
 
 
 def test_images_of_another_size_are_refused_where_the_graph_states_one(name):
