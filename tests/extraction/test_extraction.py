@@ -138,7 +138,7 @@ def test_a_duplicate_image_is_computed_once(photos):
 
 
 @pytest.mark.parametrize(
-    "change", [{"image_size": 48}, {"weights": None, "layer": "stage3", "pooling": "max"}]
+    "change", [{"image_size": 48}, {"weights": None, "layer": "features.7", "pooling": "max"}]
 )
 def test_what_changes_the_number_misses(photos, change):
     extract(photos, **QUICK)
@@ -338,13 +338,13 @@ def test_an_error_of_the_engine_ends_the_run_and_keeps_what_was_done(photos):
 
 @pytest.mark.parametrize(
     ("limits", "commits"),
-    [({}, 1), ({"COMMIT_BYTES": 8 * 1024 * 4}, 3), ({"COMMIT_SECONDS": -1.0}, 6)],
+    [({}, 1), ({"COMMIT_BYTES": 8 * 512 * 4}, 3), ({"COMMIT_SECONDS": -1.0}, 6)],
     ids=["neither limit", "8 rows", "every batch is late"],
 )
 def test_rows_are_committed_by_bytes_and_by_time(photos, tmp_path, monkeypatch, limits, commits):
     for name, value in limits.items():
         monkeypatch.setattr(f"featx.extraction.commit_buffer.{name}", value)
-    extract(photos, **QUICK, batch_size=4, cache=tmp_path / "c")  # 24 rows of 1024 values
+    extract(photos, **QUICK, batch_size=4, cache=tmp_path / "c")  # 24 rows of 512 values
     assert len(list((tmp_path / "c").rglob("shards/*.h5"))) == commits
 
 

@@ -105,7 +105,7 @@ def test_whatever_touches_a_network_may_be_done_beside_whatever_runs_it(images, 
         failures += at_once(
             lambda: extract("a"),
             lambda: extract("b"),
-            lambda: extract("layers", [None, "stage2"]),
+            lambda: extract("layers", [None, "features.7"]),
             lambda: list_layers(BACKBONE, **NETWORK),
             lambda: backbone.build(),
             train,
