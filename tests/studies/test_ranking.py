@@ -42,7 +42,8 @@ def test_scores_are_those_of_the_embeddings_and_one_pass_is_enough(photos):
 
 
 def test_a_probe_on_every_layer_and_how_alike_they_are(photos, tmp_path):
-    result = featx.layer_ablation(photos, backbone=BACKBONE, layers=["features.0", "features.7", "logits"], **TINY)
+    layers = ["features.0", "features.7", "logits"]
+    result = featx.layer_ablation(photos, backbone=BACKBONE, layers=layers, **TINY)
     assert [(c.dim, c.depth) for c in result.candidates] == [(64, 1), (256, 2), (1000, 3)]
     assert result.candidates[0].scores["h_score"] is None
     assert any("no H-score" in note for note in result.notes)
@@ -174,11 +175,12 @@ def test_the_command_ranks_and_lists_layers(capsys, photos, tmp_path):
     rows = list(csv.DictReader((tmp_path / "o" / "results.csv").read_text().splitlines()))
     assert {row["backbone"] for row in rows} == {BACKBONE, "mnasnet0_5"}
     assert float(rows[0]["probe_low"]) <= float(rows[0]["probe"]) <= float(rows[0]["probe_high"])
-    assert main([*args[:3], BACKBONE, *options, "--quiet", "--no-probe", "--layers", "features.0", "features.3"]) == 0
+    layers = ["--layers", "features.0", "features.3"]
+    assert main([*args[:3], BACKBONE, *options, "--quiet", "--no-probe", *layers]) == 0
     assert "features.3" in capsys.readouterr().out
     assert main(["backbones", BACKBONE, "--layers"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1:3] for line in lines[1:3]] == [["conv1", "24"], ["stage2", "48"]]
+    assert [line.split()[1:3] for line in lines[1:3]] == [["features.0", "64"], ["features.3", "128"]]
 
 
 def test_what_cannot_be_ranked(photos, capsys):
