@@ -193,9 +193,7 @@ def test_the_baseline_says_how_its_rate_was_found(photos):
 
 
 def test_two_backbones_stand_in_one_table(photos):
-    result = compare(
-        photos, **(SMALL | {"backbones": [BACKBONE, OTHER]}), classifiers="knn", baseline="none"
-    )
+    result = compare(photos, **(SMALL | {"backbones": [BACKBONE, OTHER]}), classifiers="knn", baseline="none")
     assert [(m.name, m.backbone) for m in result.methods if m.kind == "probe"] == [
         ("knn", BACKBONE),
         ("knn", OTHER),
