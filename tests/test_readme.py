@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pictures import write_photos
+from torch import nn
 
 import featx.backbones
 from featx import Features
@@ -46,6 +47,8 @@ def taken_for_granted(tmp_path, monkeypatch):
 
     def load_small(name, *, weights="default", **options):
         assert weights == "default"
+        if not isinstance(name, str):
+            return load(name, **(options | {"image_size": 32}))
         return load(name, weights=None, **(options | {"image_size": 32}))
 
     monkeypatch.setattr("featx.backbones.load_backbone", load_small)
@@ -93,9 +96,15 @@ def test_the_python_of_the_page_on_files_runs_as_it_stands(taken_for_granted):
     assert set(names["frame"]["label"]) == set(photos.classes)
 
 
+def test_the_python_of_the_page_on_backbones_runs_as_it_stands(taken_for_granted):
+    layers = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    names = run_blocks(ROOT / "docs" / "backbones.md", {"network": nn.Sequential(*layers)})
+    assert names["features"].embeddings.shape == (24, 8)
+
+
 def test_every_page_with_python_is_run():
     with_python = {page.name for page in PAGES if blocks("python", page)}
-    assert with_python == {"README.md", "scikit-learn.md", "files.md"}
+    assert with_python == {"README.md", "scikit-learn.md", "files.md", "backbones.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -114,6 +114,8 @@ class Architecture:
         Whether the network has gradients, so that it can be fine-tuned.
     runs_code : bool
         Whether building it runs code that the user got from elsewhere, which needs consent.
+    in_torch : bool
+        Whether PyTorch runs the network; if not, only its reference and OpenVINO do.
     """
 
     source: ClassVar[str]
@@ -121,6 +123,7 @@ class Architecture:
     rules: ClassVar[LayerRules] = LayerRules()
     trainable: ClassVar[bool] = True
     runs_code: ClassVar[bool] = False
+    in_torch: ClassVar[bool] = True
     extras: tuple[str, ...] = ()
 
     def __init__(self, name: str):
@@ -136,6 +139,13 @@ class Architecture:
     def identity_name(self) -> str:
         """Its name in the identity of cached rows, which is the same on every machine."""
         return self.name
+
+    def open(self, name: str, weights: Any) -> Checkpoint | None:
+        """Return the file that holds both network and weights; None where the weights are chosen.
+
+        `name` is that of the backbone, for messages.
+        """
+        return None
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
         """Build the network, with initial values.
@@ -153,6 +163,22 @@ class Architecture:
         A source whose networks are built for one size of input, such as vision transformers, overrides it.
         """
         return self.build(pretrained, pretrained_style=pretrained_style)
+
+    def code(self) -> str:
+        """Name the code that building the network would run, and where it is from; for those that run any.
+
+        Nothing of it is looked at: consent is asked for first.
+        """
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What else than name and weights changes an embedding; part of `Backbone.identity`."""
+        return {}
+
+    def stamp(self) -> Any:
+        """Return what changes when files do that the network is built from; None where there are none."""
+        return None
 
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""

@@ -31,11 +31,12 @@ class Backbone:
     Attributes
     ----------
     name : str
-        ``"mobilenet_v2"``, or ``"timm:NAME"``.
+        ``"mobilenet_v2"``, or ``"timm:NAME"``; of a user's module, the label that it was given.
     weights_name : str or None
-        Name of the published weights, or of the file they came from; None for random ones.
+        Name of the published weights, or of the file they came from; ``"module"`` for those of a user's
+        module; None for random ones.
     weights_sha256 : str
-        Hash of the file; for random weights, of the values.
+        Hash of the file; for random weights and a user's module, of the values.
     layer : str
         Node or module whose output is the embedding.
     pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}
@@ -51,7 +52,7 @@ class Backbone:
     pretrained : Pretrained or None
         The published weights; None for a user's own and for random ones.
     checkpoint : Checkpoint or None
-        The file of weights; None for random ones.
+        The file of weights; None for random ones and those of a user's module.
     seed : int
         Seed of random weights.
     """
@@ -79,6 +80,17 @@ class Backbone:
         return self.tap.pooling
 
     @property
+    def trainable(self) -> bool:
+        """Whether the network has gradients, so that it can be fine-tuned."""
+        return self.architecture.trainable
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What is known of the weights and changes no number: their ``licence``, where it is stated."""
+        licence = None if self.pretrained is None else self.pretrained.licence
+        return {} if licence is None else {"licence": licence}
+
+    @property
     def preparation(self) -> Preprocessing:
         """How an input is prepared for the network: the same as `preprocessing`."""
         return self.preprocessing
@@ -102,10 +114,10 @@ class Backbone:
         """
         if self.weights_name is None:
             weights = "random"
-        elif self.pretrained is None:
-            weights = "checkpoint"
-        else:
+        elif self.pretrained is not None:
             weights = self.pretrained.name
+        else:
+            weights = self.weights_name if self.checkpoint is None else "checkpoint"
         return {
             "architecture": self.architecture.identity_name,
             "source": self.architecture.source,
@@ -113,15 +125,17 @@ class Backbone:
             "weights_sha256": self.weights_sha256,
             "layer": self.layer,
             "pooling": self.pooling,
+            **self.architecture.identity,
         }
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Plain data from which ``load_backbone(**arguments)`` makes this backbone again.
 
-        A user's file of weights is named by its path, which may differ on another machine.
+        A user's file of weights is named by its path, which may differ on another machine. The arguments of a
+        user's module lack the module, and say so by ``weights="module"``.
         """
-        weights = None
+        weights = None if self.checkpoint is not None else self.weights_name
         if self.pretrained is not None:
             weights = self.pretrained.name
         elif self.checkpoint is not None:

@@ -25,6 +25,12 @@ class LayerRules:
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
     #: Whether networks are traced; the layers of others are the modules of the network, read by hooks.
     traceable: bool = True
+    #: Whether the embedding that the library computes has its channels where most networks have them.
+    states_channels: bool = True
+
+    def listing(self, name: str) -> str:
+        """Say how the layers of the network of that name are listed."""
+        return f"featx backbones {name} --layers"
 
     def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
         """Return the modules and functions that tracing leaves whole, as one node each."""
@@ -66,6 +72,14 @@ class LayerRules:
         module: Any = None if classifier is None else network.get_submodule(str(classifier.target))
         return getattr(module, "in_features", None) or getattr(module, "in_channels", None)
 
+    def default_layer(self, network: nn.Module) -> str | None:
+        """Return the layer of the embedding, where the source states one by name."""
+        return None
+
+    def later_layers(self, network: nn.Module) -> list[str]:
+        """Return layers that come after the default one and are worth trying, in order; not the logits."""
+        return []
+
     def has_embedding(self, network: nn.Module) -> bool:
         """Return whether the library itself computes an embedding, and `embed` does as it does."""
         return False
@@ -75,11 +89,12 @@ class LayerRules:
         raise NotImplementedError
 
     def prefix_tokens(self, network: Any) -> int:
-        """Return how many tokens (class, registers) stand before those of patches; the first is the class's.
-
-        0 where there is no class token.
-        """
+        """Return how many tokens (class, registers) stand before those of patches."""
         return 1 if isinstance(getattr(network, "class_token", None), nn.Parameter) else 0
+
+    def has_class_token(self, network: Any) -> bool:
+        """Return whether the first of the tokens before those of patches is that of the class."""
+        return self.prefix_tokens(network) > 0
 
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
         """Return the numbers of tokens that its layers may have, as the network states them."""

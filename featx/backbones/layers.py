@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.dry_run import DryRun
+from featx.backbones.graph_layers import find_graph_tap, resolve_graph_layers
+from featx.backbones.graph_network import GraphFeatures, GraphNetwork
 from featx.backbones.hooks import EMBEDDING, LOGITS, EmbeddingNetwork, HookedFeatures
 from featx.backbones.layer_rules import ADVICE, LayerRules
 from featx.backbones.network_input import NetworkInput
@@ -79,6 +81,9 @@ def cut(
     if pooling is not None and pooling not in POOLINGS:
         raise UnknownName("pooling", str(pooling), POOLINGS)
     run = DryRun(network.eval(), inputs, rules, name, resized)
+    if isinstance(network, GraphNetwork):
+        tap, dim = known or find_graph_tap(run, layer, pooling)
+        return Cut(GraphFeatures(network, [tap]).eval(), tap, dim)
     if known is not None:
         layer = known[0].layer
     layer = None if layer is None else rules.own_name(network, layer)
@@ -102,7 +107,7 @@ def cut(
             pooling,
             shape,
             lambda: _larger_shapes(run, graph, {layer: node}).get(layer),
-            is_default=is_default,
+            is_default=is_default and rules.states_channels,
         )
         if is_default and tap.pooling != "none" and stated is not None and stated != _channels(tap, dim):
             raise InputError(
@@ -135,6 +140,8 @@ def resolve_layers(
     layer whose channels are not known has the error in its place.
     """
     run = DryRun(network.eval(), inputs, rules, name, resized)
+    if isinstance(network, GraphNetwork):
+        return resolve_graph_layers(run, layers, pooling, strict=strict)
     layers = [None if layer is None else rules.own_name(network, layer) for layer in layers]
     traced = trace(network, rules)
     nodes: dict[str, fx.Node] = {}
@@ -220,6 +227,8 @@ def cut_several(
     The module returned computes the embeddings of all layers, side by side, in one forward pass.
     """
     network.eval()
+    if isinstance(network, GraphNetwork):
+        return GraphFeatures(network, taps).eval()
     traced = _trace(network, rules, EMBEDDING if any(tap.layer == EMBEDDING for tap in taps) else None)
     if traced is None:
         return HookedFeatures(network, taps, rules).eval()
@@ -235,6 +244,20 @@ def cut_several(
     with graph.inserting_after(last):
         joined = graph.call_function(torch.cat, (rows, 1))
     return _end_at(network, graph, joined).eval()
+
+
+def modules_behind(network: nn.Module, module: fx.GraphModule, rules: LayerRules) -> set[str]:
+    """Return the modules and parameters that the whole network uses, and `module`, cut from it, does not."""
+    traced = trace(network, rules)
+    if traced is None:
+        return set()
+    whole = fx.GraphModule(network, traced[0])
+    whole.graph.eliminate_dead_code()
+    used, of_cut = (
+        {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
+        for graph in (whole.graph, module.graph)
+    )
+    return used - of_cut
 
 
 def unused_prefixes(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
@@ -268,19 +291,28 @@ def _trace(
     """Trace a network, up to the embedding that the library computes where that is the layer."""
     if layer != EMBEDDING or hasattr(network, EMBEDDING):
         return trace(network, rules)
-    traced = trace(EmbeddingNetwork(network, rules), rules)
+    whole = EmbeddingNetwork(network, rules)
+    traced = trace(whole, rules, inside=network)
     if traced is None:
         return None
     graph, names = traced
     for node in graph.nodes:
         if node.op in ("call_module", "get_attr"):
-            node.target = str(node.target).removeprefix("network.")
+            path = str(node.target)
+            if node.op == "get_attr" and not path.startswith("network."):
+                # A constant that tracing put on `whole`; the network may have others of this name.
+                setattr(network, f"_embedding{path}", getattr(whole, path))
+                path = f"_embedding{path}"
+            node.target = path.removeprefix("network.")
     return graph, {node: name.removeprefix("network.") for node, name in names.items()}
 
 
 def _default_layer(run: DryRun, traced: tuple[fx.Graph, dict[fx.Node, str]] | None) -> str:
     """Return the input of the classifier, or `EMBEDDING` where that is not what the library gives."""
     network, rules, name = run.network, run.rules, run.name
+    stated = rules.default_layer(network)
+    if stated is not None:
+        return stated
     try:
         if traced is None:
             heads = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
@@ -343,9 +375,13 @@ def _cut_by_hook(run: DryRun, layer: str, pooling: str | None, known: tuple[Tap,
             other = run.for_larger_inputs() if larger is None else None
             if other is None:
                 return larger
-            return other.shape(HookedFeatures(other.network, [Tap(layer, "identity")], rules), layer)
+            try:
+                return other.shape(HookedFeatures(other.network, [Tap(layer, "identity")], rules), layer)
+            except InputError:  # it was not built for them after all
+                return None
 
-        known = run.find_tap(layer, pooling, shape, find_larger, is_default=layer == EMBEDDING)
+        is_default = layer == EMBEDDING and rules.states_channels
+        known = run.find_tap(layer, pooling, shape, find_larger, is_default=is_default)
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):
         network.set_submodule(head, nn.Identity())  # so that no classifier is run or trained for nothing

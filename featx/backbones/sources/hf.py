@@ -129,10 +129,9 @@ class HfArchitecture(Architecture):
 
 
 class HfSource(BackboneSource):
-    """All image networks of transformers; none is listed, because no package carries their weights."""
+    """All image networks of transformers; any on the hub, and those in folders."""
 
     name = "hf"
-    hint = "hf:NAME or hf:FOLDER runs an image network of transformers (extra: transformers)"
 
     def architecture(self, name: str) -> HfArchitecture:
         """Return the architecture of a repository or folder."""

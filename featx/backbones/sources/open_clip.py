@@ -275,10 +275,9 @@ class OpenClipArchitecture(Architecture):
 
 
 class OpenClipSource(BackboneSource):
-    """All image towers of open_clip; none is listed, because no package carries their weights."""
+    """All image towers of open_clip; see its ``list_pretrained``."""
 
     name = "open_clip"
-    hint = "open_clip:ARCH/TAG runs an image tower of open_clip (extra: open-clip)"
 
     def names(self) -> Iterable[str]:
         """Return the configurations of open_clip; none where it is not installed."""

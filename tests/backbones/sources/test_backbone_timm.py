@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from featx.backbones import list_backbones, load_backbone
+from featx.backbones import load_backbone
 from featx.backbones.sources import timm as source
 from featx.errors import InputError, MissingExtra, UnknownName, WeightsError
 
@@ -88,13 +88,6 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(MissingExtra, match=r"pip install 'featx\[timm\]'"):
         load_backbone("timm:resnet18")
-
-
-def test_without_timm_the_list_leaves_it_out(monkeypatch):
-    assert [i.name for i in list_backbones("timm:*")] == [f"timm:{name}" for name in source.PACKAGED]
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "timm" else real(name))
-    assert list_backbones("timm:*") == []
 
 
 @pytest.fixture
