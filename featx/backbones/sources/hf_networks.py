@@ -185,6 +185,10 @@ class HfLayerRules(LayerRules):
         own = {"projection": "visual_projection"}.get(layer, layer)
         return own if hasattr(network, own) else layer
 
+    def later_layers(self, network: Any) -> list[str]:
+        """Return the projection into the space of images and texts, where there is one."""
+        return [name for name in ("visual_projection",) if hasattr(network, name)]
+
     def has_classifier(self, network: nn.Module) -> bool:
         """Return False: networks are built without classifier."""
         return False

@@ -87,8 +87,8 @@ def test_layers_name_the_blocks(folders):
         "vision_model.pre_layrnorm": 8,
         "vision_model.encoder.layers.0": 8,
         "vision_model.post_layernorm": 8,
-        "visual_projection": 6,
         "embedding": 8,
+        "visual_projection": 6,
     }
     assert load_backbone(f"hf:{folders('swin')}", layer="encoder.layers.0").dim == 8
 
