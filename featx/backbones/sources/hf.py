@@ -24,6 +24,7 @@ from featx.backbones.sources.hf_networks import (
     convert_tensors,
     fit_to_size,
     read_config,
+    resize_config,
 )
 from featx.backbones.sources.hf_preprocessing import read_preprocessing
 from featx.backbones.sources.hf_repository import WEIGHTS_FILES, HfPretrained, Repository
@@ -96,14 +97,19 @@ class HfArchitecture(Architecture):
         """Build the network for images of that size, with initial values."""
         name = f"hf:{self.name}"
         tensors = self._tensors if pretrained_style else None
-        network = build_network(read_config(self.config, name), tensors, name)
-        if inputs is not None:
-            fit_to_size(network, inputs.height, inputs.width)  # type: ignore[attr-defined]
+        config = read_config(self.config, name)
+        if inputs is None:
+            return build_network(config, tensors, name)
+        size = inputs.height, inputs.width  # type: ignore[attr-defined]
+        resize_config(config, *size)
+        network = build_network(config, tensors, name)
+        fit_to_size(network, *size)
         return network
 
     def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
         """Return the tensors of a file under the names of `network`, as transformers converts them."""
-        return convert_tensors(tensors, network, label)
+        image_size = getattr(read_config(self.config, f"hf:{self.name}"), "image_size", None)
+        return convert_tensors(tensors, network, image_size, label)
 
     def has_texts(self) -> bool:
         """Return whether the configuration has a text tower, and a tokenizer is in the repository."""

@@ -92,7 +92,10 @@ class Repository:
         card = self.find("README.md")
         if card is None:
             return None
-        stated = re.search(r"\A---\n(?:.*\n)*?license: *['\"]?([\w.-]+)", card.read_text("utf-8", "replace"))
+        opening, _, rest = card.read_text("utf-8", "replace").partition("---\n")
+        if opening.strip():  # no data stands at the top of this card
+            return None
+        stated = re.search(r"^license: *['\"]?([\w.-]+)", rest.partition("\n---")[0], re.MULTILINE)
         return stated.group(1) if stated else None
 
 

@@ -320,6 +320,8 @@ class TestHub:
         backbone = load_backbone("hf:lab/tiny")
         assert backbone.identity["architecture"].startswith("lab/tiny#")
         assert backbone.pretrained.licence == "apache-2.0"
+        (cached / "README.md").write_text("# Tiny\n\nlicense: none\n")
+        assert load_backbone("hf:lab/tiny").pretrained.licence is None
         again = load_backbone("hf:" + backbone.identity["architecture"])
         assert again.identity == backbone.identity
         (cached / "config.json").write_text((cached / "config.json").read_text().replace("gelu", "relu"))
