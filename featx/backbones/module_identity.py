@@ -12,13 +12,14 @@ set, so every process gets the same hash.
 
 from __future__ import annotations
 
+import dis
 import enum
 import functools
 import hashlib
 import sys
 import sysconfig
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,10 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 _TORCH_VALUES = (torch.dtype, torch.device, torch.layout, torch.memory_format)
 #: What every module has. Parameters, buffers and children are described apart; hooks by their functions.
 _COMMON = frozenset(vars(nn.Module()))
+#: Functions of a class that do not run when an object of it is called.
+_NOT_RUN = frozenset(
+    ("__init__", "__new__", "__init_subclass__", "__repr__", "__getstate__", "__setstate__", "extra_repr")
+)
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 #: Packages whose version is left out: an upgrade of torch keeps the rows of featx's other networks too.
 _UNVERSIONED = ("torch", "torchvision", "numpy")
@@ -102,7 +107,7 @@ class _Description:
         """Return class, settings, constants and children of a module, without the values of its state."""
         if (again := self._again(module)) is not None:
             return again
-        lines = [self._of_class(type(module))]
+        lines = [self._of_class(type(module), vars(module).values())]
         if isinstance(module, torch.jit.ScriptModule):
             lines.append(_script(module))
         attributes = {key: value for key, value in vars(module).items() if key not in _COMMON}
@@ -183,17 +188,23 @@ class _Description:
             found = {key: item for key, item in found.items() if type(item) in _PLAIN}
         return f"{self._of_class(type(value))} {self.of(dict(found))}"
 
-    def _of_class(self, cls: type) -> str:
-        """Return names and functions of a class and of the classes that it inherits from."""
+    def _of_class(self, cls: type, instance: Iterable[Any] = ()) -> str:
+        """Return the names of a class and of those that it inherits from, and their functions.
+
+        Of a module, those are the functions that `forward` or the functions in `instance` lead to: a training
+        loop beside them changes no row.
+        """
+        own = [base for base in cls.__mro__ if not _is_installed(_file_of(base))]
+        used = _reachable(own, instance) if issubclass(cls, nn.Module) else None
         texts = []
         for base in cls.__mro__:
-            if _is_installed(_file_of(base)):
+            if base not in own:
                 texts.append(_name(base.__module__, base.__qualname__))
             elif self._again(base) is None:
                 members = [
                     f"{key} {self.of(value)}"
                     for key, value in sorted(vars(base).items())
-                    if not key.startswith("__") or isinstance(value, types.FunctionType)
+                    if key not in _NOT_RUN and (_is_member(key, value) if used is None else key in used)
                 ]
                 texts.append(f"{base.__qualname__} ({', '.join(members)})")
             else:
@@ -201,19 +212,17 @@ class _Description:
         return f"class {' < '.join(texts)}"
 
     def _of_function(self, function: types.FunctionType) -> str:
-        cells = []
-        for cell in function.__closure__ or ():
-            try:
-                cells.append(self.of(cell.cell_contents))
-            except ValueError:  # still empty
-                cells.append("empty")
+        cells = [
+            self.of(cell.cell_contents) if _is_filled(cell) else "empty"
+            for cell in function.__closure__ or ()
+        ]
         if _is_installed(function.__code__.co_filename):
             # A decorator of a package, such as torch.no_grad, holds the function of the user.
             return f"{_name(function.__module__, function.__qualname__)} {cells}"
         parts = [self._of_code(function.__code__), *cells]
         parts += [self.of(function.__defaults__), self.of(function.__kwdefaults__)]
         known, names = function.__globals__, _names(function.__code__)
-        for name in names:
+        for name in _global_names(function.__code__):
             if name in known:
                 parts.append(f"{name} {self.of(known[name])}")
             module = known.get(name)
@@ -261,12 +270,70 @@ def _script(module: torch.jit.ScriptModule) -> str:
 
 
 def _names(code: types.CodeType) -> list[str]:
-    """Return the names that code and the functions in it look up, in order."""
-    names = list(code.co_names)
+    """Return the names that code and the functions in it look up, globals and attributes, in order."""
+    return list(dict.fromkeys(name for part in _nested(code) for name in part.co_names))
+
+
+def _global_names(code: types.CodeType) -> list[str]:
+    """Return the names that code and the functions in it look up among globals, in order."""
+    return list(
+        dict.fromkeys(
+            str(step.argval)
+            for part in _nested(code)
+            for step in dis.get_instructions(part)
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+        )
+    )
+
+
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names += _names(constant)
-    return list(dict.fromkeys(names))
+            yield from _nested(constant)
+
+
+def _reachable(classes: Sequence[type], instance: Iterable[Any]) -> set[str]:
+    """Return the names of the members of a module's classes that run when the module is called."""
+    members: dict[str, list[Any]] = {}
+    for cls in classes:
+        for key, value in vars(cls).items():
+            members.setdefault(key, []).append(value)
+    used = {key for key in members if key == "forward" or key.startswith("__")}
+    used = {key for key in used if any(isinstance(value, types.FunctionType) for value in members[key])}
+    names = {name for value in instance for name in _names_in(value)}
+    while True:
+        names |= {name for key in used - _NOT_RUN for value in members[key] for name in _names_in(value)}
+        found = set(members) if "getattr" in names else names & members.keys()
+        found = {key for key in found if not key.startswith("__")} | used
+        if found == used:
+            return used
+        used = found
+
+
+def _names_in(value: Any) -> list[str]:
+    """Return the names that a function looks up, also one inside a decorator, a property or a method."""
+    for inner in ("__func__", "fget", "func", "__wrapped__"):
+        value = getattr(value, inner, None) or value
+    if not isinstance(value, types.FunctionType):
+        return []
+    cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    inside = [
+        name for held in cells if isinstance(held, types.FunctionType) for name in _names(held.__code__)
+    ]
+    return [*_names(value.__code__), *inside]
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # raises where the cell is still empty
+    except ValueError:
+        return False
+    return True
+
+
+def _is_member(key: str, value: Any) -> bool:
+    return not key.startswith("__") or isinstance(value, types.FunctionType)
 
 
 def _file_of(cls: type) -> str:
