@@ -45,11 +45,11 @@ def taken_for_granted(tmp_path, monkeypatch):
     """The names that the examples use and do not make, in a folder with ``photos/`` and ``table.csv``."""
     load = featx.backbones.load_backbone
 
-    def load_small(name, *, weights="default", **options):
+    def load_small(network, *, weights="default", **options):
         assert weights == "default"
-        if not isinstance(name, str):
-            return load(name, **(options | {"image_size": 32}))
-        return load(name, weights=None, **(options | {"image_size": 32}))
+        if not isinstance(network, str):
+            return load(network, **(options | {"image_size": 32}))
+        return load(network, weights=None, **(options | {"image_size": 32}))
 
     monkeypatch.setattr("featx.backbones.load_backbone", load_small)
     monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
