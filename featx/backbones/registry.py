@@ -33,7 +33,7 @@ from featx.options import checked
 @checked()
 @one_at_a_time
 def load_backbone(
-    network: str | nn.Module | None = None,
+    backbone: str | nn.Module | None = None,
     *,
     name: str | None = None,
     weights: Any = "default",
@@ -52,7 +52,7 @@ def load_backbone(
 
     Parameters
     ----------
-    network : str or torch.nn.Module
+    backbone : str or torch.nn.Module
         A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; or
         ``"PREFIX:NAME"`` of another package (see `featx.backbones.sources`). Or your own network, from
         images (n, 3, h, w) to a tensor.
@@ -119,7 +119,7 @@ def load_backbone(
     >>> backbone.name, backbone.layer, backbone.dim
     ('tiny', 'embedding', 8)
     """
-    if isinstance(network, nn.Module):
+    if isinstance(backbone, nn.Module):
         given = [key for key, value in (("weights", weights), ("seed", seed)) if value not in ("default", 0)]
         if given:
             raise InputError(
@@ -127,16 +127,18 @@ def load_backbone(
                 "load_state_dict"
             )
         return load_module(
-            network,
+            backbone,
             layer=layer,
             pooling=pooling,
             preprocessing=preprocessing,
             image_size=image_size,
             name=name,
         )
-    if network is not None and name is not None:
-        raise InputError(f"name: {name!r} is a label for a module of your own; leave it out with {network!r}")
-    name = name if network is None else network
+    if backbone is not None and name is not None:
+        raise InputError(
+            f"name: {name!r} is a label for a network of your own; leave it out with {backbone!r}"
+        )
+    name = name if backbone is None else backbone
     source, architecture, tag = _find_architecture(name, weights, trust_code)
     if isinstance(architecture, HubEntry):
         return load_hub_network(
@@ -175,7 +177,7 @@ def load_backbone(
             resized=build,
         )
         tap, dim = part.tap, part.dim
-    backbone = Backbone(
+    loaded = Backbone(
         name=name,
         weights_name=weights_name,
         weights_sha256=sha256,
@@ -188,8 +190,8 @@ def load_backbone(
         seed=seed,
     )
     if built is not None and part is not None:
-        backbone.keep(part.module)  # built already, to hash its values
-    return backbone
+        loaded.keep(part.module)  # built already, to hash its values
+    return loaded
 
 
 def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = False) -> nn.Module:

@@ -116,7 +116,8 @@ def extract(
 def backbone_of(backbone: Any, network: Network) -> Any:
     """Load the backbone of that name or module with the options `network`; return `backbone` if it is loaded.
 
-    Equal modules share one, which must not be changed. `InputError` for options of a backbone that is loaded already.
+    Equal modules share one, which must not be changed. `InputError` for options of a backbone that is loaded
+    already.
     """
     from featx.backbones import load_backbone
 

@@ -214,5 +214,5 @@ def test_a_pickle_holds_lambdas_too(images):
 def test_a_module_that_no_pickle_holds_is_refused_in_one_line():
     module = seeded(Encoder)
     module.numbers = (number for number in range(3))
-    with pytest.raises(InputError, match="Encoder: this module cannot be pickled .*generator.*state_dict"):
+    with pytest.raises(InputError, match=r"Encoder: this module cannot be pickled .*generator.*state_dict"):
         pickle.dumps(FeatureExtractor([module, "resnet18"]))
