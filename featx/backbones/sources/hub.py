@@ -55,8 +55,8 @@ class HubEntry(Architecture):
             return HubEntry(str(Path(weights).expanduser().absolute()), self.entry)
         if self.files is None:
             raise InputError(
-                f"hub:{self.name}: {_FORMS}; a file of featx holds the entry of a folder alone: say where the "
-                "folder is with weights=FOLDER (--weights)"
+                f"hub:{self.name}: {_FORMS}; a file of featx holds the entry of a folder alone: say where "
+                "the folder is with weights=FOLDER (--weights)"
             )
         return self
 
