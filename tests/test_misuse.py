@@ -170,7 +170,8 @@ NETWORK = {
 }
 
 
-@pytest.mark.parametrize("option", [*NETWORK, "backbones"])
+# The probes use the device.
+@pytest.mark.parametrize("option", [*(option for option in NETWORK if option != "device"), "backbones"])
 @pytest.mark.parametrize("function", [featx.compare, featx.learning_curve])
 def test_options_of_the_network_are_refused_for_a_features_file(function, option):
     given = {"backbones": ["resnet50"], **NETWORK}[option]
@@ -178,6 +179,12 @@ def test_options_of_the_network_are_refused_for_a_features_file(function, option
         InputError, match=f"{option}=.* has no effect: the embeddings come from a features file"
     ):
         function(features(), **{option: given})
+
+
+@pytest.mark.parametrize("function", [featx.compare, featx.learning_curve])
+def test_a_device_that_is_not_there_is_refused_for_a_features_file(function):
+    with pytest.raises(InputError, match="device 'cuda' is not available here"):
+        function(features(), device="cuda")
 
 
 @pytest.mark.parametrize("option", [*NETWORK, "backbone"])

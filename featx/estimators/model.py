@@ -258,6 +258,7 @@ def train(
         features.labels,
         groups=features.groups,
         seed=seed,
+        device=run.device,
     )
     return Model(
         classifier=fitted.estimator,

@@ -143,7 +143,7 @@ class TimmArchitecture(Architecture):
             tag = full.partition(".")[2] or full
             stated: dict[str, Any] = {
                 "options": self._options(full.partition(".")[2], config),
-                "licence": config.license,
+                "licence": None if config.license == "unknown" else config.license,
             }
             if config.hf_hub_id:
                 preprocessing = _preprocessing(config)
@@ -234,8 +234,7 @@ class TimmSource(BackboneSource):
 
 def _takes_size(network: nn.Module) -> bool:
     """Return whether the network may be built for one image size."""
-    classes = type(network).__mro__
-    return any("img_size" in inspect.signature(known.__init__).parameters for known in classes)
+    return any("img_size" in inspect.signature(known).parameters for known in type(network).__mro__[:-1])
 
 
 def _runs(network: nn.Module, inputs: NetworkInput) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import featx
 from featx import Preprocessing
@@ -119,6 +120,9 @@ def test_nothing_runs_before_consent(folder, tmp_path, monkeypatch, capsys):
     assert main(["backbones", name, "--layers"]) == 2
     assert "--trust-code" in capsys.readouterr().err
     assert sorted(os.listdir(folder)) == ["hubconf.py", "tiny_network.py"]
+    # Files of featx name the code, and cannot have consent for one place used for another.
+    with pytest.raises(InputError, match=rf"runs the Python code in {folder}, with"):
+        load_backbone("hub:facebookresearch/dinov2:tiny", weights=folder)
     monkeypatch.setattr(torch.hub, "list", lambda *args, **options: pytest.fail("looked at"))
     with pytest.raises(InputError, match=r"code of https://github.com/lab/nets \(v1\.2\), with all that"):
         load_backbone("hub:lab/nets:v1.2:tiny")
@@ -206,6 +210,23 @@ def test_a_pickle_runs_the_entry_again_where_it_is_opened(folder):
         _ = pickle.loads(pickle.dumps(load(folder, "draws"))).module
 
 
+def test_a_folder_may_lie_elsewhere_on_another_machine(folder, tmp_path):
+    rows = featx.extract(images(), backbone=load(folder))
+    model = featx.train(images(), [0, 1] * 3, backbone=load(folder), classifier="nearest-centroid")
+    expected = model.predict(images(), trust_code=True)
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert str(folder) not in json.dumps(rows.space)
+    assert featx.extract(images(), backbone=load(moved)).run["forward_passes"] == 0
+    with pytest.raises(InputError, match=r"there is no hubconf\.py in"):
+        model.predict(images(), trust_code=True)
+    assert model.predict(images(), weights=moved, trust_code=True) == expected
+    rows.save(tmp_path / "f.h5")
+    Image.fromarray(images()[2]).save(tmp_path / "q.png")
+    search = ["search", str(tmp_path / "f.h5"), str(tmp_path / "q.png"), "--trust-code", "-k", "1"]
+    assert main(search) == 2
+    assert main([*search, "--weights", str(moved), "--json"]) == 0
+
+
 def test_a_repository_is_taken_from_the_cache_of_torch_hub_or_fetched(monkeypatch):
     def refuse(*args, **options):
         raise KeyError("Authorization")
@@ -253,7 +274,7 @@ def test_what_does_not_load_is_one_error_that_names_the_entry(folder, tmp_path, 
     ):
         with pytest.raises(error, match=f"hub:{folder}.*{said}"):
             load(folder, entry)
-    for name in ("lab/nets", "tiny", ":tiny", f"{folder}:"):
+    for name in ("lab/nets", "", ":tiny", f"{folder}:"):
         with pytest.raises(InputError, match="expected hub:OWNER/REPO:ENTRY"):
             load_backbone(f"hub:{name}")
     with pytest.raises(InputError, match=r"there is no hubconf\.py in"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from joblib import parallel_backend
 from own_modules import SMALL, Branching, Encoder, seeded
-from pictures import BACKBONE, QUICK, write_photos
+from pictures import BACKBONE, OTHER, QUICK, write_photos
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
@@ -29,8 +29,7 @@ from featx.cache.header import open_shard
 from featx.engines.torch import TorchEngine
 from featx.extraction import forget_reused
 
-OTHER = "shufflenet_v2_x1_0"
-LAYERS = ["stage2", "stage3"]
+LAYERS = ["features.3", "features.7"]
 CS = [0.01, 0.1, 1.0]
 
 

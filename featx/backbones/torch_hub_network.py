@@ -18,10 +18,10 @@ from featx.backbones.architectures import Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.graph_files import read_sidecar, sidecar
-from featx.backbones.hub_code import HUBCONF
 from featx.backbones.loading import fill, random_network, values_sha256
 from featx.backbones.own_module import Enclosed, copy_module, load_module
 from featx.backbones.sources.hub import HubEntry
+from featx.backbones.torch_hub_code import HUBCONF, HubCode
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 
@@ -29,7 +29,10 @@ from featx.inputs.image.preprocess import Preprocessing
 class HubNetwork(HubEntry):
     """An entry with its values: its own, a user's file or initial ones."""
 
+    files: HubCode
+
     def __init__(self, entry: HubEntry, weights: Any):
+        assert entry.files is not None
         super().__init__(entry.files.place, entry.entry)
         self._weights = weights
         self._code, self._graph, self._values = self.files.sha256(), "", ""
@@ -81,10 +84,13 @@ def load_hub_network(
     """Load a backbone from an entry, to whose code the user has consented.
 
     Parameters are as for `featx.backbones.load_backbone`; `weights` is ``"default"`` for the values that come
-    with the entry, the path of a file for the whole network, or None for initial values.
+    with the entry, or the folder of the entry; the path of a file for the whole network; or None for initial
+    values.
     """
     name = f"hub:{entry.name}"
     weights_name: str | None = None
+    if isinstance(weights, str | Path) and Path(weights).expanduser().is_dir():
+        weights = "default"  # the folder of the code, where `entry` is already
     if weights == "default":
         weights_name = "default"
     elif weights is not None:
@@ -94,7 +100,7 @@ def load_hub_network(
     architecture = HubNetwork(entry, weights)
     network = random_network(architecture, seed)
     if preprocessing is None:
-        preprocessing = _stated_preprocessing(entry, network)
+        preprocessing = _stated_preprocessing(architecture, network)
     loaded = load_module(
         network,
         layer=layer,
@@ -109,7 +115,7 @@ def load_hub_network(
     return backbone
 
 
-def _stated_preprocessing(entry: HubEntry, network: nn.Module) -> Preprocessing | None:
+def _stated_preprocessing(entry: HubNetwork, network: nn.Module) -> Preprocessing | None:
     """Return the preprocessing beside the code; None where a network of timm carries its own.
 
     An `InputError` says that there is neither: a guess could be wrong without a word.

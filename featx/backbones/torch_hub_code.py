@@ -47,6 +47,11 @@ class HubCode:
         self._repository = _REPOSITORY.fullmatch(place)
         self._folder = Path(place).expanduser().absolute()
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of the user's."""
+        return self._repository is None
+
     def describe(self) -> str:
         """Say what code this is; nothing of it is looked at."""
         if self._repository is None:
@@ -84,7 +89,11 @@ class HubCode:
         """Return the sha256 of the names and bytes of the code's files."""
         top, digest = self.folder(), hashlib.sha256()
         for folder, inside, files in os.walk(top):
-            inside[:] = sorted(name for name in inside if not name.startswith((".", "__pycache__")))
+            inside[:] = sorted(
+                name
+                for name in inside
+                if not name.startswith((".", "__pycache__")) and not Path(folder, name, "pyvenv.cfg").exists()
+            )
             for name in sorted(file for file in files if file.endswith(_CODE)):
                 path = Path(folder, name)
                 try:
