@@ -131,7 +131,8 @@ class _Description:
             if id(value) not in self._paths:
                 raise InputError(
                     f"it uses a {type(value).__name__} that is not one of its modules, so its weights cannot "
-                    "be seen; assign it to an attribute of the module, or put it into a torch.nn.ModuleList"
+                    "be seen; assign it to an attribute of the module, or put it into a torch.nn.ModuleList; a "
+                    "lambda must not hold self"
                 )
             return f"module {self._paths[id(value)]}"
         if isinstance(value, Tensor):
