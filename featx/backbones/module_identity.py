@@ -12,20 +12,20 @@ set, so every process gets the same hash.
 
 from __future__ import annotations
 
-import dis
 import enum
 import functools
 import hashlib
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from featx.backbones.code_names import NOT_RUN, global_names, is_filled, is_member, names_in_code, reachable
 from featx.backbones.loading import tensor_bytes
 from featx.errors import InputError
 
@@ -33,10 +33,6 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 _TORCH_VALUES = (torch.dtype, torch.device, torch.layout, torch.memory_format)
 #: What every module has. Parameters, buffers and children are described apart; hooks by their functions.
 _COMMON = frozenset(vars(nn.Module()))
-#: Functions of a class that do not run when an object of it is called.
-_NOT_RUN = frozenset(
-    ("__init__", "__new__", "__init_subclass__", "__repr__", "__getstate__", "__setstate__", "extra_repr")
-)
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 #: Packages whose version is left out: an upgrade of torch keeps the rows of featx's other networks too.
 _UNVERSIONED = ("torch", "torchvision", "numpy")
@@ -131,8 +127,8 @@ class _Description:
             if id(value) not in self._paths:
                 raise InputError(
                     f"it uses a {type(value).__name__} that is not one of its modules, so its weights cannot "
-                    "be seen; assign it to an attribute of the module, or put it into a torch.nn.ModuleList; a "
-                    "lambda must not hold self"
+                    "be seen; assign it to an attribute of the module, or put it into a "
+                    "torch.nn.ModuleList; a lambda must not hold self"
                 )
             return f"module {self._paths[id(value)]}"
         if isinstance(value, Tensor):
@@ -196,7 +192,7 @@ class _Description:
         loop beside them changes no row.
         """
         own = [base for base in cls.__mro__ if not _is_installed(_file_of(base))]
-        used = _reachable(own, instance) if issubclass(cls, nn.Module) else None
+        used = reachable(own, instance) if issubclass(cls, nn.Module) else None
         texts = []
         for base in cls.__mro__:
             if base not in own:
@@ -205,7 +201,7 @@ class _Description:
                 members = [
                     f"{key} {self.of(value)}"
                     for key, value in sorted(vars(base).items())
-                    if key not in _NOT_RUN and (_is_member(key, value) if used is None else key in used)
+                    if key not in NOT_RUN and (is_member(key, value) if used is None else key in used)
                 ]
                 texts.append(f"{base.__qualname__} ({', '.join(members)})")
             else:
@@ -214,16 +210,15 @@ class _Description:
 
     def _of_function(self, function: types.FunctionType) -> str:
         cells = [
-            self.of(cell.cell_contents) if _is_filled(cell) else "empty"
-            for cell in function.__closure__ or ()
+            self.of(cell.cell_contents) if is_filled(cell) else "empty" for cell in function.__closure__ or ()
         ]
         if _is_installed(function.__code__.co_filename):
             # A decorator of a package, such as torch.no_grad, holds the function of the user.
             return f"{_name(function.__module__, function.__qualname__)} {cells}"
         parts = [self._of_code(function.__code__), *cells]
         parts += [self.of(function.__defaults__), self.of(function.__kwdefaults__)]
-        known, names = function.__globals__, _names(function.__code__)
-        for name in _global_names(function.__code__):
+        known, names = function.__globals__, names_in_code(function.__code__)
+        for name in global_names(function.__code__):
             if name in known:
                 parts.append(f"{name} {self.of(known[name])}")
             module = known.get(name)
@@ -268,73 +263,6 @@ def _script(module: torch.jit.ScriptModule) -> str:
     return code + "".join(
         f"{key} {_tensor(value)}" for key, value in sorted(found.items()) if torch.is_tensor(value)
     )
-
-
-def _names(code: types.CodeType) -> list[str]:
-    """Return the names that code and the functions in it look up, globals and attributes, in order."""
-    return list(dict.fromkeys(name for part in _nested(code) for name in part.co_names))
-
-
-def _global_names(code: types.CodeType) -> list[str]:
-    """Return the names that code and the functions in it look up among globals, in order."""
-    return list(
-        dict.fromkeys(
-            str(step.argval)
-            for part in _nested(code)
-            for step in dis.get_instructions(part)
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-        )
-    )
-
-
-def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _nested(constant)
-
-
-def _reachable(classes: Sequence[type], instance: Iterable[Any]) -> set[str]:
-    """Return the names of the members of a module's classes that run when the module is called."""
-    members: dict[str, list[Any]] = {}
-    for cls in classes:
-        for key, value in vars(cls).items():
-            members.setdefault(key, []).append(value)
-    used = {key for key in members if key == "forward" or key.startswith("__")}
-    used = {key for key in used if any(isinstance(value, types.FunctionType) for value in members[key])}
-    names = {name for value in instance for name in _names_in(value)}
-    while True:
-        names |= {name for key in used - _NOT_RUN for value in members[key] for name in _names_in(value)}
-        found = set(members) if "getattr" in names else names & members.keys()
-        found = {key for key in found if not key.startswith("__")} | used
-        if found == used:
-            return used
-        used = found
-
-
-def _names_in(value: Any) -> list[str]:
-    """Return the names that a function looks up, also one inside a decorator, a property or a method."""
-    for inner in ("__func__", "fget", "func", "__wrapped__"):
-        value = getattr(value, inner, None) or value
-    if not isinstance(value, types.FunctionType):
-        return []
-    cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-    inside = [
-        name for held in cells if isinstance(held, types.FunctionType) for name in _names(held.__code__)
-    ]
-    return [*_names(value.__code__), *inside]
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018  # raises where the cell is still empty
-    except ValueError:
-        return False
-    return True
-
-
-def _is_member(key: str, value: Any) -> bool:
-    return not key.startswith("__") or isinstance(value, types.FunctionType)
 
 
 def _file_of(cls: type) -> str:

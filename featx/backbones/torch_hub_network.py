@@ -19,7 +19,8 @@ from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.graph_files import read_sidecar, sidecar
 from featx.backbones.loading import fill, random_network, values_sha256
-from featx.backbones.own_module import Enclosed, copy_module, load_module
+from featx.backbones.module_copy import copy_module
+from featx.backbones.own_module import Enclosed, load_module
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub_code import HUBCONF, HubCode
 from featx.errors import InputError, WeightsError
