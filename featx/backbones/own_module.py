@@ -26,7 +26,8 @@ from featx.backbones.module_copy import copy_module, copy_sharing_parameters, un
 from featx.backbones.module_identity import graph_sha256
 from featx.backbones.module_pickling import packed
 from featx.backbones.module_rules import ModuleLayerRules
-from featx.backbones.sources import timm, torchvision
+from featx.backbones.sources.timm import TimmLayerRules, timm_preprocessing
+from featx.backbones.sources.torchvision import torchvision_preprocessing
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
 
@@ -64,6 +65,12 @@ class ModuleArchitecture(Architecture):
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
         """Return a copy of the module, in eval mode."""
         return copy.deepcopy(self._network)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # its name is that of a class, which many networks share
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ModuleArchitecture:
         return self  # nothing changes it
@@ -123,7 +130,7 @@ def load_module(
     graph = checks.graph()
     rules: LayerRules
     if type(original).__module__.partition(".")[0] == "timm":
-        rules = timm.TimmLayerRules()
+        rules = TimmLayerRules()
         rules.traceable = graph is not None
     else:
         has_head = checks.ends_in_classifier(graph)
@@ -134,7 +141,7 @@ def load_module(
         identity = graph_sha256(checks.network, graph)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
-    if hasattr(network, EMBEDDING) and not isinstance(rules, timm.TimmLayerRules):
+    if hasattr(network, EMBEDDING) and not isinstance(rules, TimmLayerRules):
         network = Enclosed(network).eval()
     architecture = ModuleArchitecture(network, type(original).__name__, rules, identity)
     part = cut(
@@ -167,7 +174,7 @@ def given_preprocessing(given: Any, label: str) -> Preprocessing | None:
     if isinstance(given, Mapping):
         return Preprocessing.from_dict(given)
     if hasattr(given, "crop_size") and hasattr(given, "resize_size"):
-        return torchvision._preprocessing(given)
+        return torchvision_preprocessing(given)
     raise InputError(
         f"{label}: preprocessing must be a Preprocessing, its dict, or the transforms() of torchvision's "
         f"weights, got {type(given).__name__}"
@@ -179,7 +186,7 @@ def _carried_preprocessing(module: nn.Module, label: str) -> Preprocessing:
     config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
     needed = {"input_size", "mean", "std", "interpolation", "crop_pct"}
     if isinstance(config, Mapping) and needed <= set(config):
-        stated = timm._preprocessing(SimpleNamespace(**{"crop_mode": "center", **config}))
+        stated = timm_preprocessing(SimpleNamespace(**{"crop_mode": "center", **config}))
         if stated is not None:
             return stated
     raise InputError(

@@ -146,7 +146,7 @@ class TimmArchitecture(Architecture):
                 "licence": None if config.license == "unknown" else config.license,
             }
             if config.hf_hub_id:
-                preprocessing = _preprocessing(config)
+                preprocessing = timm_preprocessing(config)
                 files = (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHTS_FILES
                 weights.append(
                     HubPretrained(
@@ -155,7 +155,9 @@ class TimmArchitecture(Architecture):
                 )
             elif config.url:
                 filename = str(config.url).rsplit("/", 1)[-1]
-                weights.append(Pretrained(tag, filename, str(config.url), _preprocessing(config), **stated))
+                weights.append(
+                    Pretrained(tag, filename, str(config.url), timm_preprocessing(config), **stated)
+                )
         return weights
 
     def _options(self, tag: str, config: Any) -> dict[str, Any]:
@@ -203,7 +205,7 @@ class TimmArchitecture(Architecture):
     def preprocessing(self) -> Preprocessing | None:
         """Return the preprocessing of timm's default configuration."""
         config = import_timm().get_pretrained_cfg(self.name)
-        return _preprocessing(config) if config is not None else None
+        return timm_preprocessing(config) if config is not None else None
 
 
 class TimmSource(BackboneSource):
@@ -248,7 +250,7 @@ def _runs(network: nn.Module, inputs: NetworkInput) -> bool:
     return True
 
 
-def _preprocessing(config: Any) -> Preprocessing | None:
+def timm_preprocessing(config: Any) -> Preprocessing | None:
     """Return timm's configuration as preprocessing; None where it is not a central crop of an RGB image."""
     channels, height, width = config.input_size
     if channels != 3 or config.crop_mode not in ("center", "squash"):

@@ -127,7 +127,7 @@ class TorchvisionArchitecture(Architecture):
             name=member.name,
             filename=member.url.rsplit("/", 1)[-1],
             url=member.url,
-            preprocessing=_preprocessing(member.transforms()),
+            preprocessing=torchvision_preprocessing(member.transforms()),
             options=options,
             top1=accuracy,
             licence=member.meta.get("license"),
@@ -195,7 +195,7 @@ class TorchvisionSource(BackboneSource):
         return TorchvisionArchitecture(name)
 
 
-def _preprocessing(preset: Any) -> Preprocessing:
+def torchvision_preprocessing(preset: Any) -> Preprocessing:
     """Return the transforms of published weights as preprocessing."""
     crop = preset.crop_size[0]
     return Preprocessing(
