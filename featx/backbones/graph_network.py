@@ -160,11 +160,15 @@ class GraphNetwork(nn.Module):
 
     def session(self, tensors: tuple[str, ...]) -> Session:
         """Return what computes these tensors, kept for the next call; an `InputError` says why it cannot."""
-        key = os.getpid(), tensors  # a forked child has none of the threads of a session
+        here = os.getpid()
         with _starting:
-            if key not in self._sessions:
-                self._sessions = {**dict(list(self._sessions.items())[-1:]), key: self.graph.start(tensors)}
-            return self._sessions[key]
+            if (here, tensors) not in self._sessions:
+                # A forked child has none of the threads of its parent's sessions, and must not end them.
+                mine = [key for key in self._sessions if key[0] == here]
+                for key in mine[:-1]:
+                    del self._sessions[key]
+                self._sessions[here, tensors] = self.graph.start(tensors)
+            return self._sessions[here, tensors]
 
     def __deepcopy__(self, memo: Any) -> GraphNetwork:
         return self

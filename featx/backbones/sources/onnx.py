@@ -218,7 +218,6 @@ class OnnxSource(GraphSource):
     """ONNX files."""
 
     name = "onnx"
-    hint = "onnx:FILE runs an ONNX file (extra: onnx)"
     made: ClassVar = OnnxArchitecture
 
 

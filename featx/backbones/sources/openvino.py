@@ -222,5 +222,4 @@ class OpenVINOSource(GraphSource):
     """Graph files that OpenVINO reads."""
 
     name = "openvino"
-    hint = "openvino:FILE runs IR, TFLite and others (extra: openvino)"
     made: ClassVar = OpenVINOArchitecture

@@ -162,7 +162,7 @@ def compare(
         left_out = [mode for mode in modes if mode != "head"]
         if left_out:
             unused.append(
-                f"no fine-tuning of the network ({', '.join(left_out)}): {', '.join(nets)} has no gradients"
+                f"no fine-tuning of the network ({', '.join(left_out)}), for want of gradients: {', '.join(nets)}"
             )
             modes = tuple(mode for mode in modes if mode == "head")
 
