@@ -119,8 +119,11 @@ class GraphNetwork(nn.Module):
     """A graph as a network: it holds no tensors of PyTorch, has no gradients, and copies share it.
 
     `file` is what reads it (`featx.backbones.graph_files.GraphFile`), again wherever it is unpickled;
-    `layer` replaces the default, and `inputs` are the images that it is for.
+    `layer` replaces the default, and `inputs` are the images that it is for. `tokens` is how many of them the
+    layer has that is looked at.
     """
+
+    tokens: int | None = None
 
     def __init__(self, file: Any, layer: str | None, inputs: NetworkInput | None):
         super().__init__()
@@ -221,12 +224,18 @@ class GraphFeatures(nn.Module):
 class GraphLayerRules(LayerRules):
     """What is known of the layers of a graph: no library states anything of it."""
 
-    #: Class and register tokens that vision transformers put before those of the patches.
+    #: Tokens that vision transformers put before those of the patches: none, a class token, one more for
+    #: distillation, a class token and four registers.
     PREFIXES: ClassVar = (0, 1, 2, 5)
 
     def has_classifier(self, network: Any) -> bool:
         """Return False: the scores of a classifier are a tensor with a name like any other."""
         return False
+
+    def prefix_tokens(self, network: Any) -> int:
+        """Return how many tokens the layer has before those of the patches, as far as its length tells."""
+        stated = dict(zip(self.stated_tokens(network), self.PREFIXES, strict=False))
+        return stated.get(network.tokens, 0)
 
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
         """Return how many tokens there are where each position of the first convolution is a patch."""
