@@ -24,6 +24,7 @@ JUNK: dict[str, tuple] = {
     "backbone": (None, 5, True, [], {}, "", object(), featx.FeatureExtractor, b"resnet18"),
     "backbones": (None, 5, [], [5], [None], {}, ["resnet18", "resnet18"], object(), iter(["resnet18"])),
     "weights": (5, True, [], {}, object(), "", b"w"[:0]),
+    "preprocessing": (5, True, [], object(), "", "imagenet"),
     "layer": WORD,
     "layers": (5, True, [], [5], {}, object(), "", iter(["x"])),
     "pooling": (*WORD, "mean"),
@@ -97,7 +98,7 @@ FUNCTIONS = {
     ),
 }
 #: What is not an option: labels and test images depend on the data; the others have checks of their own.
-OWN = {"labels", "name", "preprocessing", "shots", "options", "labelled", "test"}
+OWN = {"labels", "name", "shots", "options", "labelled", "test"}
 
 
 def misuses():
@@ -105,7 +106,8 @@ def misuses():
         parameters = list(inspect.signature(function).parameters)
         for at, parameter in enumerate(parameters):
             for junk in JUNK.get(kinds.get(parameter, parameter), ()):
-                if name == "learning_curve" and parameter == "seeds" and junk is None:
+                none_is_a_default = (("learning_curve", "seeds"), ("load_model", "backbone"))
+                if junk is None and (name, parameter) in none_is_a_default:
                     continue
                 yield name, function, positional, at, parameter, junk
 

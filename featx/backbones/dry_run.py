@@ -77,13 +77,22 @@ class DryRun:
         if pooling in OVER_POSITIONS:
             channels = self._channels(layer, shape, find_larger, is_default)
         if pooling in OF_TOKENS:
-            prefix = self.rules.prefix_tokens(self.network)
-            if prefix == 0 or len(shape) != 3 or channels != 2:
-                raise InputError(
-                    f"{self.name}: layer {layer!r} gives {tuple(shape[1:])} per {self.inputs.kind} without a "
-                    f"class token, and pooling {pooling!r} needs one; use avg, max or none"
-                )
+            prefix = self._prefix(layer, pooling, shape, channels)
         return Tap(layer, pooling, channels, prefix), embedding_dim(shape, pooling, channels)
+
+    def _prefix(self, layer: str, pooling: str, shape: Sequence[int], channels: int) -> int:
+        """Return how many tokens a layer has before those of patches; refuse one without those asked for."""
+        prefix = self.rules.prefix_tokens(self.network)
+        stated = self.rules.stated_tokens(self.network)
+        all_tokens = len(shape) == 3 and channels == 2 and (not stated or shape[1] == max(stated))
+        asked = "class or register tokens" if pooling == "patches" else "a class token"
+        has_asked = prefix > 0 if pooling == "patches" else self.rules.has_class_token(self.network)
+        if not (all_tokens and has_asked):
+            raise InputError(
+                f"{self.name}: layer {layer!r} gives {tuple(shape[1:])} per {self.inputs.kind} without "
+                f"{asked}, as pooling {pooling!r} needs; use avg, max or none"
+            )
+        return prefix
 
     def _channels(
         self,

@@ -61,6 +61,37 @@ class HookedFeatures(nn.Module):
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
 
+def modules_before(features: HookedFeatures, x: Tensor) -> list[str]:
+    """Return the modules, in order, that have given their output once the layer of `features` is known."""
+    (tap,) = features.taps
+    name, _, side = tap.layer.partition(":")
+    done: list[str] = []
+    ended = False
+
+    def enter(module_name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal ended
+        ended = ended or (bool(side) and module_name == name)
+
+    def leave(module_name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal ended
+        if not ended:
+            done.append(module_name)
+        ended = ended or module_name == name
+
+    handles = []
+    for module_name, module in features.network.named_modules():
+        if module_name:
+            handles.append(module.register_forward_pre_hook(partial(enter, module_name)))
+            handles.append(module.register_forward_hook(partial(leave, module_name)))
+    try:
+        with torch.inference_mode():
+            features(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(dict.fromkeys(done))
+
+
 class EmbeddingNetwork(nn.Module):
     """A network up to the embedding that the library itself computes, as `rules` state it."""
 
@@ -83,4 +114,11 @@ def _keep_input(layer: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 def _keep_output(layer: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
     if (seen := getattr(_seen, "now", None)) is not None:
-        seen[layer] = output.clone()
+        seen[layer] = _first_tensor(output).clone()
+
+
+def _first_tensor(output: Any) -> Any:
+    """Return the tensor that a module passes on where its output holds more, such as weights of attention."""
+    while isinstance(output, (tuple, list, dict)) and output:
+        output = next(iter(output.values())) if isinstance(output, dict) else output[0]
+    return output

@@ -86,6 +86,7 @@ def cut(
         return Cut(GraphFeatures(network, [tap]).eval(), tap, dim)
     if known is not None:
         layer = known[0].layer
+    layer = None if layer is None else rules.own_name(network, layer)
     traced = _trace(network, rules, layer)
     is_default = layer in (None, EMBEDDING)
     if layer is None:
@@ -141,6 +142,7 @@ def resolve_layers(
     run = DryRun(network.eval(), inputs, rules, name, resized)
     if isinstance(network, GraphNetwork):
         return resolve_graph_layers(run, layers, pooling, strict=strict)
+    layers = [None if layer is None else rules.own_name(network, layer) for layer in layers]
     traced = trace(network, rules)
     nodes: dict[str, fx.Node] = {}
     shapes: dict[str, torch.Size | None] = {}
@@ -244,6 +246,20 @@ def cut_several(
     return _end_at(network, graph, joined).eval()
 
 
+def modules_behind(network: nn.Module, module: fx.GraphModule, rules: LayerRules) -> set[str]:
+    """Return the modules and parameters that the whole network uses, and `module`, cut from it, does not."""
+    traced = trace(network, rules)
+    if traced is None:
+        return set()
+    whole = fx.GraphModule(network, traced[0])
+    whole.graph.eliminate_dead_code()
+    used, of_cut = (
+        {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
+        for graph in (whole.graph, module.graph)
+    )
+    return used - of_cut
+
+
 def unused_prefixes(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
     """Return the largest modules of `network` with parameters of which `module` has none, as ``"fc."``."""
     used = set(module.state_dict())
@@ -276,15 +292,18 @@ def _trace(
     if layer != EMBEDDING or hasattr(network, EMBEDDING):
         return trace(network, rules)
     whole = EmbeddingNetwork(network, rules)
-    traced = trace(whole, rules)
+    traced = trace(whole, rules, inside=network)
     if traced is None:
         return None
     graph, names = traced
     for node in graph.nodes:
-        if node.op == "get_attr" and hasattr(whole, str(node.target)):
-            setattr(network, str(node.target), getattr(whole, str(node.target)))  # a constant of the code
-        elif node.op in ("call_module", "get_attr"):
-            node.target = str(node.target).removeprefix("network.")
+        if node.op in ("call_module", "get_attr"):
+            path = str(node.target)
+            if node.op == "get_attr" and not path.startswith("network."):
+                # A constant that tracing put on `whole`; the network may have others of this name.
+                setattr(network, f"_embedding{path}", getattr(whole, path))
+                path = f"_embedding{path}"
+            node.target = path.removeprefix("network.")
     return graph, {node: name.removeprefix("network.") for node, name in names.items()}
 
 

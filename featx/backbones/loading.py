@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
@@ -55,14 +56,22 @@ class ThreadLocalTracing:
         self._thread = threading.get_ident()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
-        """Clear torch's flag that a trace is going on.
+        """Trace only the inputs, and clear torch's flag that a trace is going on.
 
-        The flag is the process's, and a network that another thread has compiled refuses to run while it is
-        set.
+        Optional arguments, such as masks, keep their defaults: a traced one is never None, and takes another
+        path. The flag is the process's, and a network that another thread has compiled refuses to run while
+        it is set.
         """
         if hasattr(fx._symbolic_trace, "_is_fx_tracing_flag"):
             fx._symbolic_trace._is_fx_tracing_flag = False
-        return super().create_args_for_root(*args, **kwargs)  # type: ignore[misc]
+        function, traced = super().create_args_for_root(*args, **kwargs)  # type: ignore[misc]
+        parameters = list(inspect.signature(self.root.forward).parameters.values())  # type: ignore[attr-defined]
+        if any(parameter.kind is not parameter.POSITIONAL_OR_KEYWORD for parameter in parameters):
+            return function, traced
+        count = 1 + sum(parameter.default is parameter.empty for parameter in parameters)
+        for optional in traced[count:]:
+            self.graph.erase_node(optional.node)  # type: ignore[attr-defined]
+        return function, traced[:count]
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Return the node of the call; in another thread, its result."""
@@ -111,6 +120,17 @@ class _EmptyOnMeta(TorchFunctionMode):
 
 
 @one_at_a_time
+def build_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Return what `build` builds, on the meta device: layers and shapes without values, at almost no cost."""
+    try:
+        with torch.random.fork_rng(devices=[]), _EmptyOnMeta():
+            network = build()
+    except (RuntimeError, NotImplementedError):  # its constructor computes with its own parameters
+        with torch.random.fork_rng(devices=[]), _SkipInitialValues():
+            network = build()
+    return network.to("meta")
+
+
 def meta_network(
     architecture: Architecture,
     pretrained: Pretrained | None,
@@ -118,13 +138,10 @@ def meta_network(
     *,
     pretrained_style: bool,
 ) -> nn.Module:
-    """Return the network on the meta device: layers and shapes without values, at almost no cost."""
-    try:
-        with torch.random.fork_rng(devices=[]), _EmptyOnMeta():
-            network = architecture.build_for(inputs, pretrained, pretrained_style=pretrained_style)
-    except (RuntimeError, NotImplementedError):  # its constructor computes with its own parameters
-        network = uninitialised_network(architecture, pretrained, inputs)
-    return network.to("meta")
+    """Return the network on the meta device; see `build_on_meta`."""
+    return build_on_meta(
+        lambda: architecture.build_for(inputs, pretrained, pretrained_style=pretrained_style)
+    )
 
 
 def copy_to_meta(module: nn.Module) -> nn.Module:

@@ -12,7 +12,8 @@ from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.graph_network import GraphNetwork, LayerNeeded
-from featx.backbones.layers import LOGITS, cut_several, resolve_layers, unused_prefixes
+from featx.backbones.hooks import HookedFeatures, modules_before
+from featx.backbones.layers import LOGITS, cut_several, modules_behind, resolve_layers, unused_prefixes
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.pooling import Tap
@@ -281,13 +282,22 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
 
     Of a network without a default layer, return all that are worth trying.
     """
-    skeleton = _skeleton(base)
-    if isinstance(skeleton, GraphNetwork):
-        candidates = skeleton.graph.candidates
+    network = _skeleton(base)
+    if isinstance(network, GraphNetwork):
+        candidates = network.graph.candidates
         if not has_default:
-            return [candidate for candidate in candidates if candidate != skeleton.graph.output]
-        order = {tensor: place for place, tensor in enumerate(skeleton.graph.tensors)}
+            return [candidate for candidate in candidates if candidate != network.graph.output]
+        order = {tensor: place for place, tensor in enumerate(network.graph.tensors)}
         return [*(c for c in candidates if order[c] < order[base.layer]), None]
-    part = base.cut(skeleton)
-    blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
+    module = base.cut(network).module
+    blocks = [block[-1] for block in base.blocks(module)]
+    if isinstance(module, HookedFeatures):
+        parameter = next(network.parameters())
+        ran = modules_before(module, base.inputs.example(1, parameter.device))
+        blocks = [block.removeprefix("network.") for block in blocks]
+        blocks = sorted((block for block in blocks if block in ran), key=ran.index)
+    elif isinstance(module, fx.GraphModule):
+        # A block that is cut in two ends behind the layer.
+        behind = modules_behind(network, module, base.architecture.rules)
+        blocks = [block for block in blocks if not any(name.startswith(f"{block}.") for name in behind)]
     return [*blocks, None]

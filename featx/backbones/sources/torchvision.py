@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
+from featx.backbones.network_input import NetworkInput
+from featx.errors import InputError, WeightsError, as_one_error, reason_of
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
@@ -138,6 +141,36 @@ class TorchvisionArchitecture(Architecture):
             # another normalisation, to which these networks convert their input.
             options |= {"aux_logits": False, "init_weights": False, "transform_input": pretrained_style}
         return import_torchvision().models.get_model(self.name, weights=None, **options)
+
+    def build_for(
+        self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
+    ) -> nn.Module:
+        """Build the network as `build` does; a transformer with a size of its own, for that of the inputs."""
+        option = {"vit": "image_size", "maxvit": "input_size"}.get(self.name.partition("_")[0])
+        published = pretrained or next(iter(self.published()), None)
+        if inputs is None or option is None or published is None or published.preprocessing is None:
+            return self.build(pretrained, pretrained_style=pretrained_style)
+        height, width = inputs.example(1, "meta").shape[2:]
+        if (height, width) == published.preprocessing.size:
+            return self.build(pretrained, pretrained_style=pretrained_style)
+        given = dict(pretrained.options) if pretrained is not None else {}
+        given[option] = height if option == "image_size" else (height, width)
+        try:
+            return import_torchvision().models.get_model(self.name, weights=None, **given)
+        except (ValueError, AssertionError) as error:  # patches or windows that do not divide the image
+            raise InputError(f"{self.name}: cannot be built for {inputs} ({reason_of(error)})") from error
+
+    def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
+        """Return the tensors under their current names; resample embeddings of positions."""
+        tensors = super().convert(tensors, network, label)
+        own: Any = network
+        place = "encoder.pos_embedding"
+        if not self.name.startswith("vit_") or place not in tensors:
+            return tensors
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        with as_one_error(lambda reason: WeightsError(f"{label}: {place} cannot be resampled ({reason})")):
+            return dict(interpolate_embeddings(own.image_size, own.patch_size, OrderedDict(tensors)))
 
     def rename(self, key: str) -> str:
         """Return the current name of a tensor of a DenseNet."""

@@ -19,6 +19,7 @@ from featx.extraction import Embedder, backbone_of, embed, extract_features, net
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import has_rows, open_dataset, take_features
 from featx.studies.comparison.tasks import name_folders
+from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
 
 #: The fewest images with a number: two to train on and two to test on.
@@ -71,6 +72,15 @@ class StudyData:
         if self.pixels is not None:
             found["pixels"] = labelled(self.pixels)
         return found | {name: labelled(features.embeddings) for name, features in self.sets.items()}
+
+    @cached_property
+    def zero_shot(self) -> ZeroShotReferences:
+        """The zero-shot references of the only task; none for numbers, and for embeddings from a file.
+
+        The text towers are loaded when this is first asked for.
+        """
+        classes = self.task.classes
+        return ZeroShotReferences() if classes is None else ZeroShotReferences.of(self.nets, classes)
 
     def rows_of(self, method: Method) -> LabelledRows:
         """Return the rows that a method works on."""
