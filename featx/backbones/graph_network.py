@@ -234,14 +234,21 @@ class GraphLayerRules(LayerRules):
 
     def prefix_tokens(self, network: Any) -> int:
         """Return how many tokens the layer has before those of the patches, as far as its length tells."""
-        stated = dict(zip(self.stated_tokens(network), self.PREFIXES, strict=False))
-        return stated.get(network.tokens, 0)
+        positions = self._positions(network)
+        prefix = (network.tokens or 0) - (positions or 0)
+        return prefix if positions is not None and prefix in self.PREFIXES else 0
 
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
-        """Return how many tokens there are where each position of the first convolution is a patch."""
+        """Return the tokens of the layer, if their number is one that a vision transformer has."""
+        positions = self._positions(network)
+        if positions is None or network.tokens is None or network.tokens - positions not in self.PREFIXES:
+            return ()
+        return (network.tokens,)
+
+    def _positions(self, network: Any) -> int | None:
+        """Return how many positions the first convolution has: one for each patch."""
         first = network.graph.first_convolution
         if first is None or network.inputs is None:
-            return ()
+            return None
         (patches,) = network.run(network.inputs.example(1), [first[0]])
-        positions = patches.numel() // patches.shape[first[1]]
-        return tuple(positions + prefix for prefix in self.PREFIXES)
+        return int(patches.numel()) // patches.shape[first[1]]
