@@ -53,9 +53,10 @@ def load_backbone(
     Parameters
     ----------
     backbone : str or torch.nn.Module
-        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; or
-        ``"PREFIX:NAME"`` of another package (see `featx.backbones.sources`). Or your own network, from
-        images (n, 3, h, w) to a tensor.
+        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; a graph file,
+        ``"onnx:FILE"`` or ``"onnx:FILE#TENSOR"`` (see `featx.backbones.graph_files`); or ``"PREFIX:NAME"`` of
+        another package (see `featx.backbones.sources`). Or your own network, from images (n, 3, h, w) to a
+        tensor.
     name : str, optional
         Label of your own network in results; by default the name of its class. Two networks with the same
         values, layer and preprocessing share their cached embeddings, whatever their labels.

@@ -163,9 +163,8 @@ def compare(
             require_trainable(next(iter(nets.values())), modes)
         left_out = [mode for mode in modes if mode != "head"]
         if left_out:
-            unused.append(
-                f"no fine-tuning of the network ({', '.join(left_out)}): {', '.join(nets)} has no gradients"
-            )
+            said = f"no fine-tuning of the network ({', '.join(left_out)}), for want of gradients"
+            unused.append(f"{said}: {', '.join(nets)}")
             modes = tuple(mode for mode in modes if mode == "head")
 
     unused: list[str] = []
