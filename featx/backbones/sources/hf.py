@@ -66,16 +66,18 @@ class HfArchitecture(Architecture):
         return f"{named}#{digest}"
 
     def published(self) -> list[Pretrained]:
-        """Return the weights of the repository: one file, or the index of several."""
-        found = self.repository.find(*WEIGHTS_FILES)
-        if found is None and self.repository.folder is not None:
-            return []
-        if found is None:
+        """Return the weights of the repository, which have one name, in whichever files they are."""
+        if self.repository.find(*WEIGHTS_FILES) is None:
+            if self.repository.folder is not None:
+                return []
             # Says in one line that the repository cannot be reached, before its weights are looked for.
             self.repository.read_json("config.json")
-        name = WEIGHTS_FILES[0] if found is None else found.name
         licence = self.repository.licence()
-        return [HfPretrained(name, name, None, None, licence=licence, repository=self.repository)]
+        return [
+            HfPretrained(
+                "pretrained", WEIGHTS_FILES[0], None, None, licence=licence, repository=self.repository
+            )
+        ]
 
     def preprocessing_of(self, pretrained: Pretrained | None) -> Preprocessing:
         """Return the preprocessing of the repository's image processor; refuse by name what it cannot be."""

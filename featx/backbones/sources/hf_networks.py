@@ -119,6 +119,11 @@ def build_network(config: Any, tensors: Collection[str] | None, name: str) -> nn
             pooler = getattr(network, "pooler", None)
             if pooler is not None and next(pooler.parameters(), None) is not None and not has("pooler"):
                 network = kind(config, **_pooler_option(kind, False))
+        for module in network.modules():
+            if isinstance(module, transformers.PreTrainedModel):
+                module.loss_function = (
+                    None  # or it prints that it has none when torch looks at its attributes
+                )
     return network.float()
 
 
@@ -179,6 +184,10 @@ class HfLayerRules(LayerRules):
         """Return the name of the layer ``"projection"`` in the image towers of transformers."""
         own = {"projection": "visual_projection"}.get(layer, layer)
         return own if hasattr(network, own) else layer
+
+    def later_layers(self, network: Any) -> list[str]:
+        """Return the projection into the space of images and texts, where there is one."""
+        return [name for name in ("visual_projection",) if hasattr(network, name)]
 
     def has_classifier(self, network: nn.Module) -> bool:
         """Return False: networks are built without classifier."""
