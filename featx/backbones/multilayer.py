@@ -292,10 +292,11 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
     module = base.cut(network).module
     blocks = [block[-1] for block in base.blocks(module)]
     if isinstance(module, HookedFeatures):
-        parameter = next(network.parameters())
-        ran = modules_before(module, base.inputs.example(1, parameter.device))
         blocks = [block.removeprefix("network.") for block in blocks]
-        blocks = sorted((block for block in blocks if block in ran), key=ran.index)
+        if base.architecture.rules.has_classifier(network):  # else what follows is a projection, a layer too
+            parameter = next(network.parameters())
+            ran = modules_before(module, base.inputs.example(1, parameter.device))
+            blocks = sorted((block for block in blocks if block in ran), key=ran.index)
     elif isinstance(module, fx.GraphModule):
         # A block that is cut in two ends behind the layer.
         behind = modules_behind(network, module, base.architecture.rules)

@@ -19,7 +19,7 @@ from featx.backbones.loading import copy_to_meta
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.timm_conversion import convert_tensors
 from featx.backbones.tracing import before_dropout, output_of, trace
-from featx.errors import InputError, MissingExtra
+from featx.errors import InputError, MissingExtra, reason_of
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
