@@ -74,12 +74,21 @@ def input_size(weights: Pretrained) -> str:
     return size_of(*size) if isinstance(size, tuple) else ""
 
 
+#: Encoders of timm without an embedding of the whole image: its `forward_head` refuses them, so featx does.
+TOKENS_ONLY = {
+    *("deepseek_vit_412m_enc", "gemma4_vit_167m_enc", "gemma4_vit_570m_enc"),
+    *("qwen3_vit_88m_enc", "qwen3_vit_306m_enc", "qwen3_vit_416m_enc"),
+}
+
+
 def timm_rows(names: Iterable[str] | None = None) -> Iterator[Row]:
     """Yield the published weights of timm, by architecture, the default of each first."""
     timm = import_timm()
     from timm.models import get_arch_pretrained_cfgs
 
     for name in names or timm.list_models():
+        if name in TOKENS_ONLY:
+            continue
         configs = get_arch_pretrained_cfgs(name)
         if name in PACKAGED:
             filename, top1 = PACKAGED[name]

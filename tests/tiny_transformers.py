@@ -25,7 +25,7 @@ _TEXTS = {
     "max_position_embeddings": 16,
     "pad_token_id": 0,
     "bos_token_id": 1,
-    "eos_token_id": 2,
+    "eos_token_id": 3,
 }
 _SQUARE = {"size": {"height": 32, "width": 32}}
 _CROP = {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}}
@@ -88,4 +88,26 @@ def save(network, folder: Path, **options) -> Path:
     with quiet():
         network.save_pretrained(folder, **options)
         processor(network.config.model_type).save_pretrained(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path, words: str) -> Path:
+    """Save a tokenizer that knows some words, in lower case, with a first and a last token around them."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    names = ["<pad>", "<first>", "<unknown>", "<last>", *dict.fromkeys(words.split())]
+    tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, "<unknown>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<first> $A <last>", special_tokens=[("<first>", 1), ("<last>", 3)]
+    )
+    with quiet() as transformers:
+        transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            pad_token="<pad>",
+            bos_token="<first>",
+            unk_token="<unknown>",
+            eos_token="<last>",
+        ).save_pretrained(folder)
     return folder

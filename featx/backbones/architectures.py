@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -16,6 +16,9 @@ from featx.backbones.network_input import NetworkInput
 from featx.backbones.weights import download, find_local, hash_in_name, hub_folder
 from featx.errors import WeightsError
 from featx.inputs.image.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from featx.backbones.zero_shot import EncodedTexts
 
 
 class Facts(NamedTuple):
@@ -189,6 +192,16 @@ class Architecture:
     def preprocessing_of(self, pretrained: Pretrained | None) -> Preprocessing | None:
         """Return the preprocessing of published weights, or that for a user's own and random ones (None)."""
         return pretrained.preprocessing if pretrained is not None else self.preprocessing()
+
+    def has_texts(self) -> bool:
+        """Return whether a text tower and a tokenizer come with the image network, as in CLIP."""
+        return False
+
+    def encode_texts(
+        self, texts: Sequence[str], checkpoint: Checkpoint | None, pretrained: Pretrained | None
+    ) -> EncodedTexts:
+        """Load the text tower, and encode texts into the space of the layer ``"projection"``."""
+        raise NotImplementedError
 
     def rename(self, key: str) -> str:
         """Return the current name of a tensor, to which old files may give another."""

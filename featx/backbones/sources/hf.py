@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
+from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf_networks import (
+    TOWERS,
     HfLayerRules,
     build_network,
     convert_tensors,
@@ -24,6 +27,8 @@ from featx.backbones.sources.hf_networks import (
 )
 from featx.backbones.sources.hf_preprocessing import read_preprocessing
 from featx.backbones.sources.hf_repository import WEIGHTS_FILES, HfPretrained, Repository
+from featx.backbones.sources.hf_texts import encode_texts, find_tokenizer
+from featx.backbones.zero_shot import EncodedTexts
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
 
@@ -97,6 +102,22 @@ class HfArchitecture(Architecture):
     def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
         """Return the tensors of a file under the names of `network`, as transformers converts them."""
         return convert_tensors(tensors, network, label)
+
+    def has_texts(self) -> bool:
+        """Return whether the configuration has a text tower, and a tokenizer is in the repository."""
+        towers = self.config.get("model_type") in TOWERS and "text_config" in self.config
+        return towers and find_tokenizer(self.repository) is not None
+
+    def encode_texts(
+        self, texts: Sequence[str], checkpoint: Checkpoint | None, pretrained: Pretrained | None
+    ) -> EncodedTexts:
+        """Encode texts with the text tower of the checkpoint and the repository's tokenizer."""
+        folder = find_tokenizer(self.repository)
+        assert checkpoint is not None
+        assert folder is not None
+        return encode_texts(
+            read_config(self.config, f"hf:{self.name}"), checkpoint.state_dict(), folder, texts
+        )
 
     @cached_property
     def _tensors(self) -> frozenset[str] | None:

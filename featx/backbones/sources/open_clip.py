@@ -13,7 +13,7 @@ import copy
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,8 @@ from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.hub import HubPretrained, hash_in_cache
 from featx.backbones.layer_rules import LayerRules
 from featx.backbones.network_input import NetworkInput
-from featx.errors import InputError, MissingExtra, UnknownName
+from featx.backbones.zero_shot import EncodedTexts, encode_in_batches
+from featx.errors import InputError, MissingExtra, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
@@ -200,6 +201,30 @@ class OpenClipArchitecture(Architecture):
             native.visual.set_input_size(visual.image_size)
             found = {key: value for key, value in native.state_dict().items() if key in found}
         return found
+
+    def has_texts(self) -> bool:
+        """Return whether the text tower encodes texts alone; that of CoCa also writes captions."""
+        return "multimodal_cfg" not in self.config
+
+    def encode_texts(
+        self, texts: Sequence[str], checkpoint: Checkpoint | None, pretrained: Pretrained | None
+    ) -> EncodedTexts:
+        """Encode texts with the text tower of the checkpoint and open_clip's tokenizer."""
+        library = import_open_clip()
+        from open_clip.model import _build_text_tower, convert_to_custom_text_state_dict
+
+        assert checkpoint is not None
+        tensors = convert_to_custom_text_state_dict(checkpoint.state_dict())
+        settings = self.config["text_cfg"] | {"hf_model_pretrained": False, "output_tokens": False}
+        tower: Any = _build_text_tower(self.config["embed_dim"], settings, self.uses_quick_gelu(pretrained))
+        own = {k.removeprefix("text."): v for k, v in tensors.items() if k.startswith("text.")}
+        missing = tower.load_state_dict(own, strict=False).missing_keys
+        if missing:
+            raise WeightsError(f"{checkpoint.path}: it lacks text.{missing[0]}")
+        tokenizer, tower = library.get_tokenizer(self.name), tower.eval()
+        vectors = encode_in_batches(lambda some: tower(tokenizer(some)), texts)
+        scale, bias = tensors["logit_scale"], tensors.get("logit_bias")
+        return EncodedTexts(vectors, float(scale.float().exp()), 0.0 if bias is None else float(bias))
 
     @property
     def _size(self) -> tuple[int, int]:

@@ -143,7 +143,7 @@ class TimmArchitecture(Architecture):
             tag = full.partition(".")[2] or full
             stated: dict[str, Any] = {
                 "options": self._options(full.partition(".")[2], config),
-                "licence": config.license,
+                "licence": None if config.license == "unknown" else config.license,
             }
             if config.hf_hub_id:
                 preprocessing = _preprocessing(config)

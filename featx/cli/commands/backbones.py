@@ -167,8 +167,10 @@ def _list_layers(words: list[str], *, trust_code: bool) -> None:
 
     if len(words) != 1:
         raise InputError("--layers lists the layers of one backbone: featx backbones NAME --layers")
-    # Layers are the same whatever the weights, which need not be on this machine; a graph file holds its own.
-    weights = None if find_architecture(words[0])[1].in_torch else "default"
+    # Layers are the same whatever the weights, which need not be on this machine. Graph files and entries of
+    # torch.hub have their own.
+    _, architecture, _ = find_architecture(words[0])
+    weights = None if architecture.in_torch and not architecture.runs_code else "default"
     say(f"{'depth':>5}  {'layer':<32}{'dim':>6}")
     for layer in list_layers(words[0], weights=weights, trust_code=trust_code):
         say(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")

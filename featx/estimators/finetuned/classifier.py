@@ -15,7 +15,7 @@ from featx.data.splits import Split, validation_part
 from featx.errors import InputError
 from featx.estimators.finetuned.fitted import Fitted
 from featx.estimators.finetuned.targets import encode_labels, list_classes, seed_from
-from featx.estimators.short_repr import ShortRepr
+from featx.estimators.network_holder import NetworkHolder
 from featx.extraction import Rows, embed, network_embedder, reuse_backbone
 from featx.options import Run, check_options
 from featx.terminal import tell
@@ -36,7 +36,7 @@ _RECIPE = (
 )
 
 
-class FineTunedClassifier(ShortRepr, ClassifierMixin, BaseEstimator):
+class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     """Fine-tune a pretrained network to the classes of `y`: images in, labels out.
 
     Parameters

@@ -17,11 +17,13 @@ if importlib.util.find_spec("transformers") is None:
     pytest.skip("transformers is not installed", allow_module_level=True)
 
 from safetensors.torch import load_file, save_file
-from tiny_transformers import TINY, build, processor, save
+from tiny_transformers import TINY, build, processor, save, save_tokenizer
 
 from featx.backbones.sources.hf import HfArchitecture
-from featx.backbones.sources.hf_networks import import_transformers
+from featx.backbones.sources.hf_networks import import_transformers, quiet
 from featx.backbones.sources.hf_preprocessing import read_preprocessing
+from featx.backbones.zero_shot import has_text_tower, zero_shot_classifier
+from featx.cli import main
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -80,35 +82,35 @@ def test_a_row_is_that_of_transformers(folders, networks, model_type):
 
 
 def test_layers_name_the_blocks(folders):
-    names = [layer.name for layer in list_layers(f"hf:{folders('dinov2_with_registers')}")]
-    assert names == ["embeddings", "encoder.layer.0", "layernorm", "embedding"]
-    layers = [(layer.name, layer.dim) for layer in list_layers(f"hf:{folders('clip')}")]
-    assert ("vision_model.encoder.layers.0", 8) in layers
-    assert ("visual_projection", 6) in layers
-    assert [layer.dim for layer in list_layers(f"hf:{folders('swin')}")] == [4, 8, 8, 8]
+    layers = {layer.name: layer.dim for layer in list_layers(f"hf:{folders('clip')}")}
+    assert layers == {
+        "vision_model.pre_layrnorm": 8,
+        "vision_model.encoder.layers.0": 8,
+        "vision_model.post_layernorm": 8,
+        "visual_projection": 6,
+        "embedding": 8,
+    }
+    assert load_backbone(f"hf:{folders('swin')}", layer="encoder.layers.0").dim == 8
 
 
 def test_tokens_are_pooled_without_registers(folders, networks):
     name = f"hf:{folders('dinov2_with_registers')}"
     tokens = networks["dinov2_with_registers"](IMAGES).last_hidden_state.detach()
     both = torch.cat([tokens[:, 0], tokens[:, 3:].mean(1)], 1)  # 1 class token, 2 registers
-    for pooling, expected in (("cls", both[:, :8]), ("patches", both[:, 8:]), ("cls+patches", both)):
+    poolings = {"cls": both[:, :8], "patches": both[:, 8:], "cls+patches": both, "avg": tokens.mean(1)}
+    for pooling, expected in poolings.items():
         backbone = load_backbone(name, layer="layernorm", pooling=pooling)
         torch.testing.assert_close(backbone.module(IMAGES), expected)
-    average = load_backbone(name, layer="layernorm").module(IMAGES)
-    torch.testing.assert_close(average, tokens.mean(1))
     with pytest.raises(InputError, match="without a class token"):
         load_backbone(f"hf:{folders('siglip')}", layer="post_layernorm", pooling="cls")
 
 
-@pytest.mark.parametrize("model_type", ["vit", "dinov2_with_registers", "clip"])
+@pytest.mark.parametrize("model_type", ["vit", "dinov2_with_registers"])
 def test_another_image_size_interpolates_the_position_embeddings(folders, networks, model_type):
     backbone = load_backbone(f"hf:{folders(model_type)}", image_size=48)
     larger = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(2))
-    network = networks[model_type]
-    network = getattr(network, "vision_model", network)
     options = {} if model_type.startswith("dino") else {"interpolate_pos_encoding": True}
-    out = network(pixel_values=larger, **options)
+    out = networks[model_type](pixel_values=larger, **options)
     expected = out.last_hidden_state[:, 0] if model_type == "vit" else out.pooler_output
     torch.testing.assert_close(backbone.module(larger), expected.detach())
 
@@ -341,6 +343,84 @@ class TestHub:
         assert "hf:lab/gone: its config.json" in str(caught.value)
         assert "cannot reach the hub" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+CLASSES = ("crimson", "green_leaf", "sky")
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip"])
+def model(request, networks, folders, tmp_path_factory):
+    """A network of images and texts, and its folder, with a tokenizer."""
+    folder = shutil.copytree(folders(request.param), tmp_path_factory.mktemp("texts") / request.param)
+    return networks[request.param], save_tokenizer(folder, "a photo of . crimson green leaf sky")
+
+
+class TestTexts:
+    def test_logits_are_those_of_transformers(self, model):
+        network, folder = model
+        with quiet() as transformers:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        prompts = ["a photo of a crimson.", "a photo of a green leaf.", "a photo of a sky."]
+        if network.config.model_type == "siglip":
+            tokens = tokenizer(prompts, padding="max_length", max_length=16, return_tensors="pt")
+            tokens = {"input_ids": tokens["input_ids"]}
+        else:
+            tokens = tokenizer(prompts, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            expected = network(pixel_values=IMAGES, **tokens).logits_per_image
+        for layer in (None, "projection") if network.config.model_type == "clip" else (None,):
+            backbone = load_backbone(f"hf:{folder}", layer=layer)
+            assert has_text_tower(backbone)
+            classifier = zero_shot_classifier(backbone, CLASSES)
+            rows = backbone.module(IMAGES).numpy()
+            np.testing.assert_allclose(classifier.logits(rows), expected, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(classifier.predict_proba(rows), expected.softmax(1), atol=1e-5)
+            halved = classifier.logits(rows.astype(np.float16))
+            np.testing.assert_allclose(halved, expected, rtol=0.02, atol=0.02)
+
+    def test_without_tokenizer_or_weights_there_is_no_text_tower(self, folders, tmp_path):
+        layer = "vision_model.post_layernorm"
+        other = load_backbone(f"hf:{folders('clip')}", layer=layer)
+        assert not has_text_tower(other)
+        assert zero_shot_classifier(other, CLASSES) is None  # that layer leads nowhere
+        assert not has_text_tower(load_backbone(f"hf:{folders('vit')}"))
+        folder = save_tokenizer(copy_of(folders("clip"), tmp_path), "a photo of a")
+        assert not has_text_tower(load_backbone(f"hf:{folder}", weights=None))
+
+    def test_damaged_texts_are_one_line(self, folders, tmp_path):
+        copied = save_tokenizer(copy_of(folders("clip"), tmp_path), "a photo of a")
+        tensors = load_file(copied / "model.safetensors")
+        del tensors["text_model.final_layer_norm.weight"]
+        save_file(tensors, copied / "model.safetensors")
+        with pytest.raises(InputError, match=r"lack text_model\.final_layer_norm\.weight"):
+            zero_shot_classifier(load_backbone(f"hf:{copied}"), CLASSES)
+        (copied / "tokenizer.json").write_text("{")
+        shutil.copy(folders("clip") / "model.safetensors", copied)
+        with pytest.raises(InputError, match=r"hf:.*: its text tower cannot be used"):
+            zero_shot_classifier(load_backbone(f"hf:{copied}"), CLASSES)
+
+
+def test_a_comparison_from_the_command_line_has_a_zero_shot_row(folders, photos, tmp_path, capsys):
+    folder = save_tokenizer(copy_of(folders("clip"), tmp_path), "a photo of . crimson leaf sky")
+    out = tmp_path / "out"
+    command = ["compare", str(photos), "--backbone", f"hf:{folder}", "--classifiers", "ridge"]
+    command += [
+        "--baseline",
+        "none",
+        "--no-checks",
+        "--engine",
+        "torch",
+        "--precision",
+        "fp32",
+        "--output",
+        str(out),
+    ]
+    assert main(command) == 0
+    methods = json.loads((out / "results.json").read_text())["methods"]
+    (row,) = (method for method in methods if method["name"] == "zero-shot")
+    assert (row["kind"], row["backbone"], row["image_size"]) == ("floor", f"hf:{folder}", 32)
+    assert row["params"]["template"] == "a photo of a {class}."
+    assert "Zero-shot (reference)" in capsys.readouterr().out
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
