@@ -293,10 +293,12 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
     blocks = [block[-1] for block in base.blocks(module)]
     if isinstance(module, HookedFeatures):
         blocks = [block.removeprefix("network.") for block in blocks]
+        parameter = next(network.parameters())
+        ran = modules_before(module, base.inputs.example(1, parameter.device))
         if base.architecture.rules.has_classifier(network):  # else what follows is a projection, a layer too
-            parameter = next(network.parameters())
-            ran = modules_before(module, base.inputs.example(1, parameter.device))
-            blocks = sorted((block for block in blocks if block in ran), key=ran.index)
+            blocks = [block for block in blocks if block in ran]
+        order = {name: place for place, name in enumerate(ran)}
+        blocks.sort(key=lambda block: order.get(block, len(order)))
     elif isinstance(module, fx.GraphModule):
         # A block that is cut in two ends behind the layer.
         behind = modules_behind(network, module, base.architecture.rules)
