@@ -84,14 +84,13 @@ def load_hub_network(
     """Load a backbone from an entry, to whose code the user has consented.
 
     Parameters are as for `featx.backbones.load_backbone`; `weights` is ``"default"`` for the values that come
-    with the entry, the path of a file for the whole network, or None for initial values. The path of a folder
-    is that of the code, in place of the one in the name.
+    with the entry, or the folder of the entry; the path of a file for the whole network; or None for initial
+    values.
     """
-    found = entry.at(weights)
-    if found is not entry:
-        entry, weights = found, "default"
     name = f"hub:{entry.name}"
     weights_name: str | None = None
+    if isinstance(weights, str | Path) and Path(weights).expanduser().is_dir():
+        weights = "default"  # the folder of the code, where `entry` is already
     if weights == "default":
         weights_name = "default"
     elif weights is not None:
