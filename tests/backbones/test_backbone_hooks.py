@@ -44,7 +44,7 @@ def test_layers_are_listed_in_the_order_in_which_they_run():
     found = list_layers(network, preprocessing=prepare)
     assert [(layer.name, layer.dim) for layer in found] == [
         ("stem", 3),
-        ("body", 5),
+        ("body.0", 5),
         ("head", 3),
         ("embedding", 3),
     ]
