@@ -80,7 +80,9 @@ class TimmLayerRules(LayerRules):
         return hasattr(network, "forward_features") and hasattr(network, "forward_head")
 
     def embed(self, network: Any, x: Tensor) -> Tensor:
-        """Return timm's pooled embedding."""
+        """Return timm's pooled embedding; the output of an encoder, whose head only says that it is none."""
+        if _only_refuses(network.forward_head):
+            return network(x)
         return network.forward_head(network.forward_features(x), pre_logits=True)
 
     def prefix_tokens(self, network: Any) -> int:
@@ -232,6 +234,12 @@ class TimmSource(BackboneSource):
         if not import_timm().is_model(architecture):
             return None
         return TimmArchitecture(architecture), tag or None
+
+
+def _only_refuses(method: Any) -> bool:
+    """Return whether a method does nothing but raise `NotImplementedError`."""
+    code = getattr(method, "__code__", None)
+    return code is not None and code.co_names == ("NotImplementedError",)
 
 
 def _takes_size(network: nn.Module) -> bool:
