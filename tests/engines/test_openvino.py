@@ -21,7 +21,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone("resnet18", weights=None, image_size=SIZE)
+    return load_backbone("squeezenet1_1", weights=None, image_size=SIZE)
 
 
 @pytest.fixture(scope="module")
