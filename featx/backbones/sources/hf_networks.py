@@ -37,8 +37,8 @@ _TOWER_TYPES = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
 _UNMASKED = {"vit_mae": "vit"}
 #: Families whose classifier takes the class token and not the pooler's output.
 _CLASS_TOKEN = ("vit", "deit")
-#: Families that resample their position embeddings in every forward pass where images have not the size of the
-#: weights. That is done once here, when the weights are read: OpenVINO resamples otherwise than torch.
+#: Families that resample their position embeddings in every forward pass where images have not the size of
+#: the weights. That is done once here, when the weights are read: OpenVINO resamples otherwise than torch.
 _RESAMPLED = ("dinov2", "dinov2_with_registers")
 #: Endings of tensors that a network derives itself, or needs only for masked training.
 _DERIVED = ("position_ids", "relative_position_index", "relative_coords_table", "attn_mask", "mask_token")
