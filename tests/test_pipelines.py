@@ -43,6 +43,10 @@ RUNS = {
         ],
         "full-rich: mean test accuracy",
     ),
+    "detector_features.py": (
+        ["--backbone", "shufflenet_v2_x0_5", "--image-size", "32", "--layers", "stage3", "conv5"],
+        "2 levels side by side",
+    ),
     "frozen_blocks.py": (
         [
             *("--backbone", "squeezenet1_1", "--image-size", "32"),

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pictures import write_photos
+from torch import nn
 
 import featx.backbones
 from featx import Features
@@ -45,9 +46,11 @@ def taken_for_granted(tmp_path, monkeypatch, two_epochs):
     load = featx.backbones.load_backbone
     smaller = {"resnet50": "resnet18"}  # of the same layers
 
-    def load_small(name, *, weights="default", **options):
+    def load_small(network, *, weights="default", **options):
         assert weights == "default"
-        return load(smaller.get(name, name), weights=None, **(options | {"image_size": 32}))
+        if not isinstance(network, str):
+            return load(network, **(options | {"image_size": 32}))
+        return load(smaller.get(network, network), weights=None, **(options | {"image_size": 32}))
 
     monkeypatch.setattr("featx.backbones.load_backbone", load_small)
     monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
@@ -109,9 +112,15 @@ def test_the_python_of_the_page_on_files_runs_as_it_stands(taken_for_granted):
     assert set(names["frame"]["label"]) == set(photos.classes)
 
 
+def test_the_python_of_the_page_on_backbones_runs_as_it_stands(taken_for_granted):
+    layers = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    names = run_blocks(ROOT / "docs" / "backbones.md", {"network": nn.Sequential(*layers)})
+    assert names["features"].embeddings.shape == (24, 8)
+
+
 def test_every_page_with_python_is_run():
     with_python = {page.name for page in PAGES if blocks("python", page)}
-    assert with_python == {"README.md", "scikit-learn.md", "files.md"}
+    assert with_python == {"README.md", "scikit-learn.md", "files.md", "backbones.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -4,22 +4,36 @@
 >>> backbone = load_backbone("resnet18", weights=None)  # random weights, only ever on request
 >>> backbone.layer, backbone.dim
 ('flatten', 512)
+
+Names are loaded on first use: listing backbones imports no torch.
 """
 
-from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
-from featx.backbones.backbone import Backbone
-from featx.backbones.checkpoint import Checkpoint
-from featx.backbones.layer_rules import LayerRules
-from featx.backbones.multilayer import (
-    LayerInfo,
-    MultiLayerBackbone,
-    columns_of,
-    combine_layers,
-    has_logits,
-    list_layers,
-    load_layers,
-)
-from featx.backbones.registry import BackboneInfo, list_backbones, load_backbone, load_classifier
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Architecture": "architectures",
+    "Backbone": "backbone",
+    "BackboneInfo": "catalogue",
+    "BackboneSource": "architectures",
+    "Checkpoint": "checkpoint",
+    "Facts": "architectures",
+    "LayerInfo": "multilayer",
+    "LayerRules": "layer_rules",
+    "MultiLayerBackbone": "multilayer",
+    "Pretrained": "architectures",
+    "columns_of": "multilayer",
+    "combine_layers": "multilayer",
+    "has_logits": "multilayer",
+    "list_backbones": "catalogue",
+    "list_layers": "multilayer",
+    "load_backbone": "registry",
+    "load_classifier": "registry",
+    "load_layers": "multilayer",
+    "module_key": "own_module",
+}
 
 __all__ = [
     "Architecture",
@@ -40,4 +54,31 @@ __all__ = [
     "load_backbone",
     "load_classifier",
     "load_layers",
+    "module_key",
 ]
+
+if TYPE_CHECKING:
+    from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
+    from featx.backbones.backbone import Backbone
+    from featx.backbones.catalogue import BackboneInfo, list_backbones
+    from featx.backbones.checkpoint import Checkpoint
+    from featx.backbones.layer_rules import LayerRules
+    from featx.backbones.multilayer import (
+        LayerInfo,
+        MultiLayerBackbone,
+        columns_of,
+        combine_layers,
+        has_logits,
+        list_layers,
+        load_layers,
+    )
+    from featx.backbones.own_module import module_key
+    from featx.backbones.registry import load_backbone, load_classifier
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

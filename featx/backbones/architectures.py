@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
+from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layer_rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.weights import download, find_local, hash_in_name, hub_folder
 from featx.errors import WeightsError
 from featx.inputs.image.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from featx.backbones.zero_shot import EncodedTexts
 
 
 class Facts(NamedTuple):
@@ -47,6 +51,8 @@ class Pretrained:
         Whether tensors are matched by their order, because the file gives them other names.
     top1 : float or None
         Published top-1 accuracy on ImageNet, in percent.
+    licence : str or None
+        Licence of the weights, as the library states it, such as ``"apache-2.0"``.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Pretrained:
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     in_order: bool = False
     top1: float | None = None
+    licence: str | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -80,9 +87,13 @@ class Pretrained:
             )
         return download(self.filename, self.url, wanted_by=wanted_by, advice=advice)
 
+    def open(self, path: Path) -> Checkpoint:
+        """Open the file that was found or fetched, and check it against the hash that is stated for it."""
+        return open_checkpoint(path, sha256=self.sha256)
+
 
 class Architecture:
-    """One network of a backbone source. A subclass must define `source` and `build`.
+    """One network of a backbone source. A subclass must define `source`, and `build` or `build_for`.
 
     Parameters
     ----------
@@ -99,11 +110,20 @@ class Architecture:
         Class that turns prepared inputs into the network's tensors.
     rules : LayerRules
         What the library states about the layers of its networks.
+    trainable : bool
+        Whether the network has gradients, so that it can be fine-tuned.
+    runs_code : bool
+        Whether building it runs code that the user got from elsewhere, which needs consent.
+    in_torch : bool
+        Whether PyTorch runs the network; if not, only its reference and OpenVINO do.
     """
 
     source: ClassVar[str]
     input_type: ClassVar[type[NetworkInput]] = ImageInput
     rules: ClassVar[LayerRules] = LayerRules()
+    trainable: ClassVar[bool] = True
+    runs_code: ClassVar[bool] = False
+    in_torch: ClassVar[bool] = True
     extras: tuple[str, ...] = ()
 
     def __init__(self, name: str):
@@ -115,6 +135,18 @@ class Architecture:
     def __hash__(self) -> int:
         return hash((self.source, self.name))
 
+    @property
+    def identity_name(self) -> str:
+        """Its name in the identity of cached rows, which is the same on every machine."""
+        return self.name
+
+    def open(self, name: str, weights: Any) -> Checkpoint | None:
+        """Return the file that holds both network and weights; None where the weights are chosen.
+
+        `name` is that of the backbone, for messages.
+        """
+        return None
+
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
         """Build the network, with initial values.
 
@@ -122,6 +154,31 @@ class Architecture:
         file), where that differs from a network to be trained from scratch.
         """
         raise NotImplementedError
+
+    def build_for(
+        self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
+    ) -> nn.Module:
+        """Build the network for these inputs, as `build` does for those of its weights (None).
+
+        A source whose networks are built for one size of input, such as vision transformers, overrides it.
+        """
+        return self.build(pretrained, pretrained_style=pretrained_style)
+
+    def code(self) -> str:
+        """Name the code that building the network would run, and where it is from; for those that run any.
+
+        Nothing of it is looked at: consent is asked for first.
+        """
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What else than name and weights changes an embedding; part of `Backbone.identity`."""
+        return {}
+
+    def stamp(self) -> Any:
+        """Return what changes when files do that the network is built from; None where there are none."""
+        return None
 
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
@@ -132,9 +189,33 @@ class Architecture:
         published = self.published()
         return published[0].preprocessing if published else None
 
+    def preprocessing_of(self, pretrained: Pretrained | None) -> Preprocessing | None:
+        """Return the preprocessing of published weights, or that for a user's own and random ones (None)."""
+        return pretrained.preprocessing if pretrained is not None else self.preprocessing()
+
+    def has_texts(self) -> bool:
+        """Return whether a text tower and a tokenizer come with the image network, as in CLIP."""
+        return False
+
+    def encode_texts(
+        self, texts: Sequence[str], checkpoint: Checkpoint | None, pretrained: Pretrained | None
+    ) -> EncodedTexts:
+        """Load the text tower, and encode texts into the space of the layer ``"projection"``."""
+        raise NotImplementedError
+
     def rename(self, key: str) -> str:
         """Return the current name of a tensor, to which old files may give another."""
         return key
+
+    def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
+        """Return the tensors of a file under the names, and with the shapes, that `network` gives them.
+
+        A `WeightsError` begins with `label`, which names the file and the architecture.
+        """
+        renamed = {self.rename(key): value for key, value in tensors.items()}
+        if len(renamed) < len(tensors):
+            raise WeightsError(f"{label}: two of its tensors have the same name once old names are replaced")
+        return renamed
 
 
 class BackboneSource:

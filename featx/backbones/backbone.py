@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
+from featx.backbones.pooling import Tap
 from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from featx.backbones.network_input import NetworkInput
 
 # Each child of a container with one of these names is a block; any other container is one block.
-_EXPANDED = {"features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"}
+_EXPANDED = {
+    *("features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"),
+    *("layer", "resblocks", "transformer", "trunk", "visual", "vision_model", "body", "backbone", "model"),
+}
 
 
 @dataclass
@@ -27,17 +31,20 @@ class Backbone:
     Attributes
     ----------
     name : str
-        ``"mobilenet_v2"``, or ``"timm:NAME"``.
+        ``"mobilenet_v2"``, or ``"timm:NAME"``; of a user's module, the label that it was given.
     weights_name : str or None
-        Name of the published weights, or of the file they came from; None for random ones.
+        Name of the published weights, or of the file they came from; ``"module"`` for those of a user's
+        module; None for random ones.
     weights_sha256 : str
-        Hash of the file; for random weights, of the values.
+        Hash of the file; for random weights and a user's module, of the values.
     layer : str
         Node or module whose output is the embedding.
-    pooling : {"avg", "max", "none", "identity"}
+    pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}
         How positions become one vector; ``"identity"`` when the layer is a vector already.
     dim : int
         Length of an embedding.
+    tap : Tap
+        Layer and pooling with what pooling must know of the layer's output.
     preprocessing : Preprocessing
         How images are prepared; `preparation` is the same under the name that fits any kind of input.
     architecture : Architecture
@@ -45,7 +52,7 @@ class Backbone:
     pretrained : Pretrained or None
         The published weights; None for a user's own and for random ones.
     checkpoint : Checkpoint or None
-        The file of weights; None for random ones.
+        The file of weights; None for random ones and those of a user's module.
     seed : int
         Seed of random weights.
     """
@@ -53,8 +60,7 @@ class Backbone:
     name: str
     weights_name: str | None
     weights_sha256: str
-    layer: str
-    pooling: str
+    tap: Tap
     dim: int
     preprocessing: Preprocessing
     architecture: Architecture = field(repr=False)
@@ -62,6 +68,27 @@ class Backbone:
     checkpoint: Checkpoint | None = field(default=None, repr=False)
     seed: int = field(default=0, repr=False)
     _module: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def layer(self) -> str:
+        """Node or module whose output is the embedding."""
+        return self.tap.layer
+
+    @property
+    def pooling(self) -> str:
+        """How positions become one vector."""
+        return self.tap.pooling
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the network has gradients, so that it can be fine-tuned."""
+        return self.architecture.trainable
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What is known of the weights and changes no number: their ``licence``, where it is stated."""
+        licence = None if self.pretrained is None else self.pretrained.licence
+        return {} if licence is None else {"licence": licence}
 
     @property
     def preparation(self) -> Preprocessing:
@@ -87,26 +114,28 @@ class Backbone:
         """
         if self.weights_name is None:
             weights = "random"
-        elif self.pretrained is None:
-            weights = "checkpoint"
-        else:
+        elif self.pretrained is not None:
             weights = self.pretrained.name
+        else:
+            weights = self.weights_name if self.checkpoint is None else "checkpoint"
         return {
-            "architecture": self.architecture.name,
+            "architecture": self.architecture.identity_name,
             "source": self.architecture.source,
             "weights": weights,
             "weights_sha256": self.weights_sha256,
             "layer": self.layer,
             "pooling": self.pooling,
+            **self.architecture.identity,
         }
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Plain data from which ``load_backbone(**arguments)`` makes this backbone again.
 
-        A user's file of weights is named by its path, which may differ on another machine.
+        A user's file of weights is named by its path, which may differ on another machine. The arguments of a
+        user's module lack the module, and say so by ``weights="module"``.
         """
-        weights = None
+        weights = None if self.checkpoint is not None else self.weights_name
         if self.pretrained is not None:
             weights = self.pretrained.name
         elif self.checkpoint is not None:
@@ -149,8 +178,8 @@ class Backbone:
     def whole_network(self) -> nn.Module:
         """Return the whole network, before `cut` and `fill`; random weights are in it already."""
         if self.checkpoint is None:
-            return random_network(self.architecture, self.seed)
-        return uninitialised_network(self.architecture, self.pretrained)
+            return random_network(self.architecture, self.seed, self.inputs)
+        return uninitialised_network(self.architecture, self.pretrained, self.inputs)
 
     def cut(self, network: nn.Module) -> Cut:
         """Cut the whole network at the layer of this backbone."""
@@ -158,9 +187,7 @@ class Backbone:
             network,
             self.inputs,
             name=self.name,
-            layer=self.layer,
-            pooling=self.pooling,
-            dim=self.dim,
+            known=(self.tap, self.dim),
             rules=self.architecture.rules,
         )
 

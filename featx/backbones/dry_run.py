@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,18 +11,30 @@ from torch import Tensor, nn
 
 from featx.backbones.layer_rules import LayerRules
 from featx.backbones.network_input import NetworkInput
-from featx.backbones.pooling import channels_known
+from featx.backbones.pooling import (
+    OF_TOKENS,
+    OVER_POSITIONS,
+    Tap,
+    embedding_dim,
+    find_channels,
+    usual_channels,
+)
 from featx.errors import InputError, reason_of
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """A network, on whichever device, and the inputs to run it on; `name` is for messages."""
+    """A network, on whichever device, and the inputs to run it on; `name` is for messages.
+
+    `resized` builds the same network for other inputs, where it takes only inputs of its own size; None where
+    that is not possible.
+    """
 
     network: nn.Module
     inputs: NetworkInput
     rules: LayerRules
     name: str
+    resized: Callable[[NetworkInput], nn.Module] | None = None
 
     def shape(self, module: Callable[[Tensor], Any], layer: str) -> torch.Size:
         """Return the shape of what `module` gives for two inputs; refuse what is not one row per input."""
@@ -35,25 +47,81 @@ class DryRun:
         except InputError:
             return None
 
-    def shows_channels(self, shape: Sequence[int]) -> bool:
-        """Return whether the shape of a map alone shows where its channels are."""
-        return len(shape) == 4 and channels_known(shape, self.inputs.square, None, ())
+    def for_larger_inputs(self) -> DryRun | None:
+        """Return a run of the same network, built for inputs of twice the size; None where it cannot be."""
+        if self.resized is None:
+            return None
+        inputs = self.inputs.doubled()
+        try:
+            return replace(self, network=self.resized(inputs).eval(), inputs=inputs, resized=None)
+        except Exception:  # code of any library; the channels then stay unknown
+            return None
 
-    def require_channels(self, shape: Sequence[int], larger: Sequence[int] | None, layer: str) -> None:
-        """Refuse a layer unless its channels are known to be where pooling expects them."""
-        if not channels_known(shape, self.inputs.square, larger, self.rules.stated_tokens(self.network)):
+    def find_tap(
+        self,
+        layer: str,
+        asked: str | None,
+        shape: Sequence[int],
+        find_larger: Callable[[], Sequence[int] | None],
+        *,
+        is_default: bool = False,
+    ) -> tuple[Tap, int]:
+        """Return how a layer of this shape is pooled, and the length of the embedding.
+
+        `find_larger` returns the layer's shape for larger inputs. An `InputError` says that the pooling asked
+        for does not make the layer a vector, or that it is not known which axis holds the channels; with
+        `is_default`, where the library's own rule found the layer, they are where most networks have them.
+        """
+        pooling = self._pooling(asked, shape, layer)
+        channels, prefix = usual_channels(len(shape)), 0
+        if pooling in OVER_POSITIONS:
+            channels = self._channels(layer, shape, find_larger, is_default)
+        if pooling in OF_TOKENS:
+            prefix = self._prefix(layer, pooling, shape, channels)
+        return Tap(layer, pooling, channels, prefix), embedding_dim(shape, pooling, channels)
+
+    def _prefix(self, layer: str, pooling: str, shape: Sequence[int], channels: int) -> int:
+        """Return how many tokens a layer has before those of patches; refuse one without those asked for."""
+        prefix = self.rules.prefix_tokens(self.network)
+        stated = self.rules.stated_tokens(self.network)
+        all_tokens = len(shape) == 3 and channels == 2 and (not stated or shape[1] == max(stated))
+        asked = "class or register tokens" if pooling == "patches" else "a class token"
+        has_asked = prefix > 0 if pooling == "patches" else self.rules.has_class_token(self.network)
+        if not (all_tokens and has_asked):
+            raise InputError(
+                f"{self.name}: layer {layer!r} gives {tuple(shape[1:])} per {self.inputs.kind} without "
+                f"{asked}, as pooling {pooling!r} needs; use avg, max or none"
+            )
+        return prefix
+
+    def _channels(
+        self,
+        layer: str,
+        shape: Sequence[int],
+        find_larger: Callable[[], Sequence[int] | None],
+        is_default: bool,
+    ) -> int:
+        """Return the axis of a layer's channels; refuse the layer where it is not known."""
+        usual = usual_channels(len(shape))
+        shown = find_channels(shape, self.inputs.square, None, ()) if len(shape) == 4 else None
+        if is_default or shown == usual:
+            return shown or usual
+        stated = self.rules.stated_tokens(self.network)
+        found = find_channels(shape, self.inputs.square, find_larger(), stated)
+        if found is None:
             raise InputError(
                 f"{self.name}: layer {layer!r} gives {tuple(shape[1:])} per {self.inputs.kind}, and it is "
-                "not known which axis holds the channels; pooling expects (c, h, w) or (tokens, c); use "
-                f"pooling='none', the default layer, or another one (featx backbones {self.name} --layers)"
+                "not known which axis holds the channels; use pooling='none', the default layer, or another "
+                f"one ({self.rules.listing(self.name)})"
             )
+        return found
 
-    def pooling(self, asked: str | None, shape: Sequence[int], layer: str) -> str:
+    def _pooling(self, asked: str | None, shape: Sequence[int], layer: str) -> str:
         """Return how a layer of this shape is pooled; refuse a pooling that does not make it a vector."""
         if len(shape) == 2:
             return "identity"
         pooling = asked or "avg"
-        if pooling == "identity" or (pooling in ("avg", "max") and len(shape) > 4):
+        if pooling == "identity" or (pooling in OVER_POSITIONS and len(shape) > 4):
             offered = "none" if len(shape) > 4 else "avg, max or none"
             raise InputError(
                 f"{self.name}: layer {layer!r} gives {tuple(shape[1:])} per {self.inputs.kind}, which "

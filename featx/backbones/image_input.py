@@ -45,8 +45,14 @@ class ImageInput:
 
     def enlarged(self) -> ImageInput:
         """Return larger images."""
-        size = self.height + _LARGER, self.width + _LARGER
-        return ImageInput(replace(self._preparation, resize=size, crop=None))
+        return self._at(self.height + _LARGER, self.width + _LARGER)
+
+    def doubled(self) -> ImageInput:
+        """Return images of twice the height and width."""
+        return self._at(2 * self.height, 2 * self.width)
+
+    def _at(self, height: int, width: int) -> ImageInput:
+        return ImageInput(replace(self._preparation, resize=(height, width), crop=None))
 
     def scale_batch(self, preferred: int) -> float:
         """Return how many of these images have as many pixels as `preferred` images of 224 x 224."""

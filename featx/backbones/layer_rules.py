@@ -2,14 +2,15 @@
 
 The rule takes the input of the last linear layer or convolution. That is the embedding only where the network
 has exactly one classifier, and nothing between it and the pooled features. Where the library says otherwise,
-the network is refused by name: no wrong row may enter a cache.
+the embedding that the library itself computes is taken; where it computes none, the network is refused by
+name: no wrong row may enter a cache.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from featx.backbones.tracing import classifier_node
 from featx.errors import InputError
@@ -22,10 +23,25 @@ class LayerRules:
 
     #: Children of a network that are or contain its classifier.
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
+    #: Whether networks are traced; the layers of others are the modules of the network, read by hooks.
+    traceable: bool = True
+    #: Whether the embedding that the library computes has its channels where most networks have them.
+    states_channels: bool = True
+
+    def listing(self, name: str) -> str:
+        """Say how the layers of the network of that name are listed."""
+        return f"featx backbones {name} --layers"
 
     def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
         """Return the modules and functions that tracing leaves whole, as one node each."""
         return [], []
+
+    def own_name(self, network: Any, layer: str) -> str:
+        """Return the name that the network gives to a layer, which may have one in all networks of a kind.
+
+        The layer ``"projection"`` of a network like CLIP is the image embedding in the space of texts.
+        """
+        return layer
 
     def has_classifier(self, network: nn.Module) -> bool:
         """Return whether the network ends in class scores."""
@@ -55,6 +71,30 @@ class LayerRules:
         """Return the length of an embedding according to the library."""
         module: Any = None if classifier is None else network.get_submodule(str(classifier.target))
         return getattr(module, "in_features", None) or getattr(module, "in_channels", None)
+
+    def default_layer(self, network: nn.Module) -> str | None:
+        """Return the layer of the embedding, where the source states one by name."""
+        return None
+
+    def later_layers(self, network: nn.Module) -> list[str]:
+        """Return layers that come after the default one and are worth trying, in order; not the logits."""
+        return []
+
+    def has_embedding(self, network: nn.Module) -> bool:
+        """Return whether the library itself computes an embedding, and `embed` does as it does."""
+        return False
+
+    def embed(self, network: Any, x: Tensor) -> Tensor:
+        """Return the embedding that the library itself computes of a batch: (n, dim) or with positions."""
+        raise NotImplementedError
+
+    def prefix_tokens(self, network: Any) -> int:
+        """Return how many tokens (class, registers) stand before those of patches."""
+        return 1 if isinstance(getattr(network, "class_token", None), nn.Parameter) else 0
+
+    def has_class_token(self, network: Any) -> bool:
+        """Return whether the first of the tokens before those of patches is that of the class."""
+        return self.prefix_tokens(network) > 0
 
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
         """Return the numbers of tokens that its layers may have, as the network states them."""

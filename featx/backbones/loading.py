@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
@@ -20,6 +21,7 @@ from featx.forks import fresh_in_child, uninterrupted
 
 if TYPE_CHECKING:
     from featx.backbones.architectures import Architecture, Pretrained
+    from featx.backbones.network_input import NetworkInput
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _building = fresh_in_child(threading.RLock())
@@ -54,14 +56,22 @@ class ThreadLocalTracing:
         self._thread = threading.get_ident()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
-        """Clear torch's flag that a trace is going on.
+        """Trace only the inputs, and clear torch's flag that a trace is going on.
 
-        The flag is the process's, and a network that another thread has compiled refuses to run while it is
-        set.
+        Optional arguments, such as masks, keep their defaults: a traced one is never None, and takes another
+        path. The flag is the process's, and a network that another thread has compiled refuses to run while
+        it is set.
         """
         if hasattr(fx._symbolic_trace, "_is_fx_tracing_flag"):
             fx._symbolic_trace._is_fx_tracing_flag = False
-        return super().create_args_for_root(*args, **kwargs)  # type: ignore[misc]
+        function, traced = super().create_args_for_root(*args, **kwargs)  # type: ignore[misc]
+        parameters = list(inspect.signature(self.root.forward).parameters.values())  # type: ignore[attr-defined]
+        if any(parameter.kind is not parameter.POSITIONAL_OR_KEYWORD for parameter in parameters):
+            return function, traced
+        count = 1 + sum(parameter.default is parameter.empty for parameter in parameters)
+        for optional in traced[count:]:
+            self.graph.erase_node(optional.node)  # type: ignore[attr-defined]
+        return function, traced[:count]
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Return the node of the call; in another thread, its result."""
@@ -71,11 +81,14 @@ class ThreadLocalTracing:
 
 
 @one_at_a_time
-def random_network(architecture: Architecture, seed: int) -> nn.Module:
-    """Return a network with random values drawn from `seed`; the caller's random state stays as it is."""
+def random_network(architecture: Architecture, seed: int, inputs: NetworkInput | None = None) -> nn.Module:
+    """Return a network with values drawn from `seed`, for `inputs` or those of the published weights.
+
+    The caller's random state stays as it is.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return architecture.build(None, pretrained_style=False)
+        return architecture.build_for(inputs, None, pretrained_style=False)
 
 
 class _SkipInitialValues(TorchFunctionMode):
@@ -88,10 +101,12 @@ class _SkipInitialValues(TorchFunctionMode):
 
 
 @one_at_a_time
-def uninitialised_network(architecture: Architecture, pretrained: Pretrained | None) -> nn.Module:
+def uninitialised_network(
+    architecture: Architecture, pretrained: Pretrained | None, inputs: NetworkInput | None = None
+) -> nn.Module:
     """Return a network for `fill`, which holds whatever was in memory."""
     with torch.random.fork_rng(devices=[]), _SkipInitialValues():
-        return architecture.build(pretrained, pretrained_style=True)
+        return architecture.build_for(inputs, pretrained, pretrained_style=True)
 
 
 class _EmptyOnMeta(TorchFunctionMode):
@@ -105,16 +120,28 @@ class _EmptyOnMeta(TorchFunctionMode):
 
 
 @one_at_a_time
-def meta_network(
-    architecture: Architecture, pretrained: Pretrained | None, *, pretrained_style: bool
-) -> nn.Module:
-    """Return the network on the meta device: layers and shapes without values, at almost no cost."""
+def build_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Return what `build` builds, on the meta device: layers and shapes without values, at almost no cost."""
     try:
         with torch.random.fork_rng(devices=[]), _EmptyOnMeta():
-            network = architecture.build(pretrained, pretrained_style=pretrained_style)
+            network = build()
     except (RuntimeError, NotImplementedError):  # its constructor computes with its own parameters
-        network = uninitialised_network(architecture, pretrained)
+        with torch.random.fork_rng(devices=[]), _SkipInitialValues():
+            network = build()
     return network.to("meta")
+
+
+def meta_network(
+    architecture: Architecture,
+    pretrained: Pretrained | None,
+    inputs: NetworkInput | None = None,
+    *,
+    pretrained_style: bool,
+) -> nn.Module:
+    """Return the network on the meta device; see `build_on_meta`."""
+    return build_on_meta(
+        lambda: architecture.build_for(inputs, pretrained, pretrained_style=pretrained_style)
+    )
 
 
 def copy_to_meta(module: nn.Module) -> nn.Module:
@@ -137,8 +164,14 @@ def values_sha256(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor_bytes(value))
     return digest.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """Return the values of a tensor in memory order of C; of any dtype, also of those that NumPy lacks."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
 
 
 def fill(
@@ -160,10 +193,7 @@ def fill(
     own = network.state_dict()
     needed = own.keys() if needed is None else needed
     label = f"{checkpoint.path} does not fit {architecture.name}"
-    stored = checkpoint.state_dict()
-    given = {architecture.rename(key): value for key, value in stored.items()}
-    if len(given) < len(stored):
-        raise WeightsError(f"{label}: two of its tensors have the same name once old names are replaced")
+    given = architecture.convert(checkpoint.state_dict(), network, label)
     if pretrained is not None and pretrained.in_order:
         given = _in_order(own, given, label)
     missing = [key for key in own if key in needed and key not in given and not key.endswith(_COUNTER)]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.layers import LOGITS, cut_several, resolve_layers, unused_prefixes
+from featx.backbones.graph_network import GraphNetwork, LayerNeeded
+from featx.backbones.hooks import HookedFeatures, modules_before
+from featx.backbones.layers import LOGITS, cut_several, modules_behind, resolve_layers, unused_prefixes
 from featx.backbones.loading import meta_network, one_at_a_time, random_network
 from featx.backbones.network_input import NetworkInput
+from featx.backbones.pooling import Tap
 from featx.backbones.registry import load_backbone
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
@@ -30,7 +34,7 @@ class LayerInfo:
     dim : int
         Length of the embedding: the channels, where the layer has positions to average.
     depth : int
-        Place in the order of computation, from 1; only the logits come after the default layer.
+        Place in the order of computation, from 1.
     is_default : bool
         Whether this layer is taken when none is named.
     """
@@ -42,13 +46,24 @@ class LayerInfo:
 
 
 @checked()
-def list_layers(name: str, *, weights: Any = "default", image_size: int | None = None) -> list[LayerInfo]:
+def list_layers(
+    name: str | nn.Module | Backbone,
+    *,
+    weights: Any = "default",
+    preprocessing: Any = None,
+    image_size: int | None = None,
+    trust_code: bool = False,
+) -> list[LayerInfo]:
     """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
+
+    A detector has its maps after the default layer instead of logits.
 
     Parameters
     ----------
-    name, weights, image_size
-        As for `load_backbone`.
+    name : str, torch.nn.Module or Backbone
+        A name or a network of your own, as for `load_backbone`, or a loaded backbone.
+    weights, preprocessing, image_size, trust_code
+        As for `load_backbone`; without effect on a loaded backbone.
 
     Returns
     -------
@@ -57,34 +72,40 @@ def list_layers(name: str, *, weights: Any = "default", image_size: int | None =
         module of the network can be taken, too; these are worth trying. A warning names the blocks that are
         left out because it is not known which axis of their output holds the channels.
     """
-    base = load_backbone(name, weights=weights, image_size=image_size)
-    asked = [*_candidates(base), *([LOGITS] if has_logits(base) else [])]
+    how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
+    base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
+    rules, network = base.architecture.rules, _skeleton(base)
+    asked = [*_candidates(base, has_default), *rules.later_layers(network)]
+    if has_default and rules.has_classifier(network):
+        asked.append(LOGITS)
     return [
-        LayerInfo(layer or resolved, dim, depth, layer is None)
-        for depth, (layer, (resolved, _, dim)) in enumerate(_usable(base, asked), 1)
+        LayerInfo(layer or tap.layer, dim, depth, layer is None)
+        for depth, (layer, (tap, dim)) in enumerate(_usable(base, asked), 1)
     ]
 
 
 @checked()
 @one_at_a_time
 def load_layers(
-    name: str | Backbone,
+    name: str | nn.Module | Backbone,
     layers: str | Sequence[str | None] = "all",
     *,
     weights: Any = "default",
     pooling: str | None = None,
+    preprocessing: Any = None,
     image_size: int | None = None,
+    trust_code: bool = False,
 ) -> list[Backbone]:
     """Load a backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
 
     Parameters
     ----------
-    name : str or Backbone
-        A name, or a loaded backbone, whose weights and size are kept.
+    name : str, torch.nn.Module or Backbone
+        A name, a network of your own, or a loaded backbone, whose weights and size are kept.
     layers : "all" or sequence of str or None, default="all"
         ``"all"``: those of `list_layers` without the logits. None stands for the default layer, or for that
         of the loaded backbone.
-    weights, pooling, image_size
+    weights, pooling, preprocessing, image_size, trust_code
         As for `load_backbone`; `pooling` is for layers that have positions.
 
     Returns
@@ -92,22 +113,20 @@ def load_layers(
     list of Backbone
         In the order asked for; a layer that is named twice is loaded once.
     """
-    base = load_backbone(name, weights=weights, image_size=image_size) if isinstance(name, str) else name
+    how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
+    base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
     if isinstance(layers, str) and layers == "all":
-        asked = _candidates(base)
+        asked = _candidates(base, has_default)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
         asked = [layer for layer in asked if layer is None or layer in found]
     else:
         asked = [layers] if isinstance(layers, str) else list(layers)
         others = [layer for layer in asked if layer is not None]
         found = dict(zip(others, _resolved(base, others, pooling), strict=True)) if others else {}
-    cuts: dict[tuple[str, str], Backbone] = {}
+    cuts: dict[Tap, Backbone] = {}
     for layer in asked:
-        if layer is None:
-            cuts.setdefault((base.layer, base.pooling), base)
-        else:
-            resolved, how, dim = found[layer]
-            cuts.setdefault((resolved, how), replace(base, layer=resolved, pooling=how, dim=dim))
+        tap, dim = (base.tap, base.dim) if layer is None else found[layer]
+        cuts.setdefault(tap, base if layer is None else replace(base, tap=tap, dim=dim))
     return list(cuts.values())
 
 
@@ -136,7 +155,7 @@ class MultiLayerBackbone:
             same = (other.name, other.weights_sha256, other.preprocessing, other.seed)
             if same != (first.name, first.weights_sha256, first.preprocessing, first.seed):
                 raise InputError(f"{first.name} and {other.name} are not layers of one network")
-        if len({(member.layer, member.pooling) for member in self.members}) < len(self.members):
+        if len({member.tap for member in self.members}) < len(self.members):
             raise InputError(f"{first.name}: a layer is asked for twice")
 
     @property
@@ -148,6 +167,11 @@ class MultiLayerBackbone:
     def preprocessing(self) -> Preprocessing:
         """Preprocessing of the network."""
         return self.members[0].preprocessing
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What is known of the weights and changes no number."""
+        return self.members[0].about
 
     @property
     def preparation(self) -> Preprocessing:
@@ -180,7 +204,7 @@ class MultiLayerBackbone:
     def _build(self) -> nn.Module:
         first = self.members[0]
         network = first.whole_network()
-        taps = [(member.layer, member.pooling) for member in self.members]
+        taps = [member.tap for member in self.members]
         module = cut_several(network, taps, name=self.name, rules=first.architecture.rules)
         behind = unused_prefixes(network, module) if isinstance(module, fx.GraphModule) else ()
         first.fill(network, module, behind)
@@ -208,8 +232,8 @@ def columns_of(backbone: Any) -> list[slice]:
 def _skeleton(base: Backbone) -> nn.Module:
     """Return the whole network, to look at its layers: without values, unless its weights are random."""
     if base.checkpoint is None:
-        return random_network(base.architecture, base.seed)
-    return meta_network(base.architecture, base.pretrained, pretrained_style=True)
+        return random_network(base.architecture, base.seed, base.inputs)
+    return meta_network(base.architecture, base.pretrained, base.inputs, pretrained_style=True)
 
 
 def _resolved(
@@ -222,13 +246,14 @@ def _resolved(
         name=base.name,
         pooling=pooling,
         rules=base.architecture.rules,
+        resized=partial(meta_network, base.architecture, base.pretrained, pretrained_style=True),
         strict=strict,
     )
 
 
 def _usable(
     base: Backbone, layers: Sequence[str | None], pooling: str | None = None
-) -> list[tuple[Any, tuple[str, str, int]]]:
+) -> list[tuple[Any, tuple[Tap, int]]]:
     """Resolve the layers that can be pooled, and warn of the others by name."""
     found = list(zip(layers, _resolved(base, layers, pooling, strict=False), strict=True)) if layers else []
     left_out = [str(layer) for layer, told in found if isinstance(told, InputError)]
@@ -241,8 +266,39 @@ def _usable(
     return [(layer, told) for layer, told in found if not isinstance(told, InputError)]
 
 
-def _candidates(base: Backbone) -> list[str | None]:
-    """Return the last module of each block before the layer of `base`, then None for that layer."""
-    part = base.cut(_skeleton(base))
-    blocks = [block[-1].removeprefix("network.") for block in base.blocks(part.module)]
+def _load_any_layer(name: Any, **how: Any) -> tuple[Backbone, bool]:
+    """Load a backbone cut at its default layer, or anywhere where it has none; say whether it has."""
+    if isinstance(name, Backbone):
+        return name, True
+    try:
+        return load_backbone(name, **how), True
+    except LayerNeeded as error:
+        layer = error.known[0]
+    return load_backbone(name, **how, layer=layer, pooling="none"), False
+
+
+def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
+    """Return the last module of each block before the layer of `base`, then None for that layer.
+
+    Of a network without a default layer, return all that are worth trying.
+    """
+    network = _skeleton(base)
+    if isinstance(network, GraphNetwork):
+        candidates = network.graph.candidates
+        if not has_default:
+            return [candidate for candidate in candidates if candidate != network.graph.output]
+        order = {tensor: place for place, tensor in enumerate(network.graph.tensors)}
+        return [*(c for c in candidates if order[c] < order[base.layer]), None]
+    module = base.cut(network).module
+    blocks = [block[-1] for block in base.blocks(module)]
+    if isinstance(module, HookedFeatures):
+        parameter = next(network.parameters(), None)
+        device = "cpu" if parameter is None else parameter.device
+        ran = modules_before(module, base.inputs.example(1, device))
+        blocks = [block.removeprefix("network.") for block in blocks]
+        blocks = sorted((block for block in blocks if block in ran), key=ran.index)
+    elif isinstance(module, fx.GraphModule):
+        # A block that is cut in two ends behind the layer.
+        behind = modules_behind(network, module, base.architecture.rules)
+        blocks = [block for block in blocks if not any(name.startswith(f"{block}.") for name in behind)]
     return [*blocks, None]

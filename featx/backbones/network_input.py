@@ -40,6 +40,9 @@ class NetworkInput(Protocol):
     def enlarged(self) -> NetworkInput:
         """Return inputs with more positions, which tell positions from channels in a layer's shape."""
 
+    def doubled(self) -> NetworkInput:
+        """Return inputs with twice as many positions along each axis, for networks of patches and windows."""
+
     def scale_batch(self, preferred: int) -> float:
         """Return how many inputs cost as much as `preferred` usual ones."""
 

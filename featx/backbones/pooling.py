@@ -1,78 +1,122 @@
 """Pool the output of a layer to one row for each input, where it is known which axis holds the channels.
 
-Most networks give maps (n, channels, h, w) or tokens (n, tokens, channels). Some (Swin, and others of timm)
-give maps (n, h, w, channels), and some transpose tokens. Nothing in a tensor says which axis is which. The
-channels are known
+A layer gives maps (n, channels, h, w) or (n, h, w, channels), or tokens (n, tokens, channels) or
+(n, channels, tokens). Nothing in a tensor says which axis is which. The channels are known
 
-- in a map from square images, when its last two axes are equal and the first is not;
-- in any output, when a larger image changes the axes of positions and not that of the channels;
-- in tokens, when the network states how many there are.
+- in a map from square images, where two axes next to each other are equal and the third is not;
+- in any output, where a larger image changes the axes of positions and not that of the channels;
+- in tokens, where the network states how many there are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-def pool_average(x: Tensor) -> Tensor:
-    """Average over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
-    return x.mean(dim=(2, 3)) if x.dim() == 4 else x.mean(dim=1)
+class Tap(NamedTuple):
+    """A layer, how its output is pooled, and what pooling must know of that output.
+
+    `channels` is the axis of the channels, and `prefix` the number of tokens before those of patches.
+    """
+
+    layer: str
+    pooling: str
+    channels: int = 1
+    prefix: int = 0
 
 
-def pool_maximum(x: Tensor) -> Tensor:
-    """Take the maximum over positions: (n, c, h, w) or tokens (n, t, c) to (n, c)."""
-    return x.amax(dim=(2, 3)) if x.dim() == 4 else x.amax(dim=1)
+def pool_average(x: Tensor, channels: int = 1, prefix: int = 0) -> Tensor:
+    """Average over positions: (n, ...) with the channels on the axis `channels` to (n, c)."""
+    return x.mean(dim=_positions(x, channels))
 
 
-def pool_nothing(x: Tensor) -> Tensor:
-    """Flatten everything into one row: (n, ...) to (n, product)."""
-    return torch.flatten(x, 1)
+def pool_maximum(x: Tensor, channels: int = 1, prefix: int = 0) -> Tensor:
+    """Take the maximum over positions: (n, ...) with the channels on the axis `channels` to (n, c)."""
+    return x.amax(dim=_positions(x, channels))
 
 
-def copy_vector(x: Tensor) -> Tensor:
+def pool_class_token(x: Tensor, channels: int = 2, prefix: int = 1) -> Tensor:
+    """Take the first token, the class token: (n, t, c) to (n, c)."""
+    return x[:, 0].clone()
+
+
+def pool_patches(x: Tensor, channels: int = 2, prefix: int = 1) -> Tensor:
+    """Average the tokens of patches, without class and register tokens: (n, t, c) to (n, c)."""
+    return x[:, prefix:].mean(dim=1)
+
+
+def pool_class_and_patches(x: Tensor, channels: int = 2, prefix: int = 1) -> Tensor:
+    """Put the class token beside the average of patches: (n, t, c) to (n, 2 c)."""
+    return torch.cat([x[:, 0], x[:, prefix:].mean(dim=1)], dim=1)
+
+
+def pool_nothing(x: Tensor, channels: int = 1, prefix: int = 0) -> Tensor:
+    """Flatten everything into one row, and copy it: (n, ...) to (n, product)."""
+    return torch.flatten(x, 1).clone()
+
+
+def copy_vector(x: Tensor, channels: int = 1, prefix: int = 0) -> Tensor:
     """Copy a vector, because a later layer may work in place."""
     return x.clone()
 
 
-def copy_flat(x: Tensor) -> Tensor:
-    """Flatten and copy: (n, ...) to (n, product)."""
-    return torch.flatten(x, 1).clone()
-
-
+#: Poolings of tokens, which must have a class token and tokens of patches.
+OF_TOKENS = ("cls", "patches", "cls+patches")
 #: Poolings over positions; it must be known which axis holds the channels.
-AVERAGED = ("avg", "max")
-POOLS = {"avg": pool_average, "max": pool_maximum, "none": pool_nothing}
+OVER_POSITIONS = ("avg", "max", *OF_TOKENS)
+#: What each pooling computes from a layer's output, the axis of its channels, and its prefix tokens.
+POOLS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "avg": pool_average,
+    "max": pool_maximum,
+    "cls": pool_class_token,
+    "patches": pool_patches,
+    "cls+patches": pool_class_and_patches,
+    "none": pool_nothing,
+    "identity": copy_vector,
+}
 
-#: Poolings of layers after which the network goes on, possibly in place.
-POOLS_BETWEEN = {"avg": pool_average, "max": pool_maximum, "none": copy_flat, "identity": copy_vector}
 
-
-def embedding_dim(shape: Sequence[int], pooling: str) -> int:
+def embedding_dim(shape: Sequence[int], pooling: str, channels: int) -> int:
     """Return the length of an embedding that pooling makes of a layer's output."""
-    if pooling == "none":
+    if pooling in ("none", "identity"):
         return math.prod(shape[1:])
-    return shape[2] if len(shape) == 3 else shape[1]
+    return (2 if pooling == "cls+patches" else 1) * shape[channels]
 
 
-def channels_known(
+def usual_channels(axes: int) -> int:
+    """Return where most networks have the channels in an output of so many axes."""
+    return 2 if axes == 3 else 1
+
+
+def find_channels(
     shape: Sequence[int], square: bool, larger: Sequence[int] | None, tokens: Sequence[int]
-) -> bool:
-    """Return whether the channels of a layer are where pooling expects them: (n, c, h, w) or (n, t, c).
+) -> int | None:
+    """Return the axis of a layer's channels; None where it is not known.
 
-    `shape` is that of the layer's output, `square` whether it is for square images, `larger` its shape for
-    larger images where the network runs on them, and `tokens` how many tokens the network states.
+    `shape` is that of the layer's output, with 3 or 4 axes; `square` says whether it is for square images;
+    `larger` is its shape for larger images where the network runs on them, and `tokens` how many tokens the
+    network states.
     """
-    positions, channels = ((2, 3), 1) if len(shape) == 4 else ((1,), 2)
-    if all(shape[axis] == 1 for axis in positions):
-        return True
+    usual = usual_channels(len(shape))
+    first, last = (1, len(shape) - 1)
+    if all(shape[axis] == 1 for axis in range(1, len(shape)) if axis != usual):
+        return usual
     if larger is not None and len(larger) == len(shape):
         moved = [axis for axis in range(1, len(shape)) if shape[axis] != larger[axis]]
         if moved:
-            return moved == list(positions)
+            return {tuple(range(first, last)): last, tuple(range(2, last + 1)): first}.get(tuple(moved))
     if len(shape) == 4:
-        return square and shape[2] == shape[3] != shape[channels]
-    return shape[1] in tokens and shape[1] != shape[channels]
+        if square and shape[2] == shape[3] != shape[1]:
+            return first
+        return last if square and shape[1] == shape[2] != shape[3] else None
+    found = [axis for axis, other in ((last, first), (first, last)) if shape[other] in tokens]
+    return found[0] if len(found) == 1 else None
+
+
+def _positions(x: Tensor, channels: int) -> tuple[int, ...]:
+    return tuple(axis for axis in range(1, x.dim()) if axis != channels)

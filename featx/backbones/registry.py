@@ -1,16 +1,13 @@
-"""List backbones, and load them by name."""
+"""Load backbones by name."""
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
+from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.layers import Cut, cut
@@ -22,86 +19,47 @@ from featx.backbones.loading import (
     uninitialised_network,
     values_sha256,
 )
-from featx.backbones.sources import find_architecture, list_sources
-from featx.backbones.weights import choose_weights, default_weights, packaged_files
+from featx.backbones.own_module import given_preprocessing, load_module
+from featx.backbones.pooling import Tap
+from featx.backbones.sources import find_architecture
+from featx.backbones.sources.hub import HubEntry
+from featx.backbones.torch_hub_network import load_hub_network
+from featx.backbones.weights import choose_weights
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 from featx.options import checked
 
 
-@dataclass(frozen=True)
-class BackboneInfo:
-    """What is known of a backbone without building it.
-
-    Attributes
-    ----------
-    name : str
-        For `load_backbone`.
-    dim : int
-        Length of an embedding at the default layer.
-    parameters : int
-        Of the whole network, with its classifier.
-    top1 : float or None
-        Published top-1 accuracy of the weights on ImageNet, in percent.
-    weights_available : bool
-        Whether their file is on this machine; it is not opened.
-    weights_name : str
-        The weights that ``weights="default"`` means here; empty where none are published.
-    """
-
-    name: str
-    dim: int
-    parameters: int
-    top1: float | None
-    weights_available: bool
-    weights_name: str
-
-
-@checked()
-def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
-    """List the backbones whose facts are known; others of timm load by name too, as ``timm:NAME``.
-
-    Parameters
-    ----------
-    pattern : str, optional
-        Shell-style, such as ``"resnet*"``; text without wildcards may stand anywhere in a name.
-
-    Returns
-    -------
-    list of BackboneInfo
-        Sorted by name.
-    """
-    packaged = packaged_files()
-    infos = [
-        _info(source.prefix + name, source.facts[name], default_weights(published, packaged), packaged)
-        for source in list_sources()
-        for name, published in source.listed().items()
-    ]
-    if pattern is not None:
-        wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
-        infos = [info for info in infos if fnmatch.fnmatchcase(info.name, wanted)]
-    return sorted(infos, key=lambda info: info.name)
-
-
 @checked()
 @one_at_a_time
 def load_backbone(
-    name: str,
+    backbone: str | nn.Module | None = None,
     *,
+    name: str | None = None,
     weights: Any = "default",
     layer: str | None = None,
     pooling: str | None = None,
-    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+    preprocessing: Any = None,
     image_size: int | None = None,
     seed: int = 0,
+    trust_code: bool = False,
 ) -> Backbone:
-    """Load a backbone by name: its weights are found and checked now, the network is built when needed.
+    """Load a backbone by name, or make one of a module of your own.
+
+    The weights of a name are found and checked now, and the network is built when needed. Of a module, a copy
+    is kept: it runs in eval mode and fp32 or less, whatever the mode, device and type of the module, which is
+    not changed.
 
     Parameters
     ----------
-    name : str
-        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; or
-        ``"PREFIX:NAME"`` of another package (see `featx.backbones.sources`).
+    backbone : str or torch.nn.Module
+        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; a graph file,
+        ``"onnx:FILE"`` or ``"onnx:FILE#TENSOR"`` (see `featx.backbones.graph_files`); or ``"PREFIX:NAME"`` of
+        another package (see `featx.backbones.sources`). Or your own network, from images (n, 3, h, w) to a
+        tensor.
+    name : str, optional
+        Label of your own network in results; by default the name of its class. Two networks with the same
+        values, layer and preprocessing share their cached embeddings, whatever their labels.
     weights : str, path, enum member or None, default="default"
         ``"default"``: the library's default weights; where these are not on this machine and an installed
         package carries other published weights, those. Else the name of published weights
@@ -109,15 +67,23 @@ def load_backbone(
         number of classes. None: random weights.
     layer : str, optional
         Node or module whose output is the embedding, or ``"logits"`` for the class scores of the network;
-        by default the input of the classifier.
-    pooling : {"avg", "max", "none", "identity"}, optional
-        How a layer with positions becomes one vector; by default ``"avg"``.
-    preprocessing : Preprocessing or dict, optional
-        Replaces the one that the weights carry.
+        by default the input of the classifier, or what the library itself gives as embedding
+        (``"embedding"``). The default for your own network is ``"embedding"``, what it returns, unless it
+        returns the output of a linear layer or convolution inside a child called ``fc``, ``classifier``,
+        ``head`` or ``heads``: then the input of that layer. `Backbone.layer` says which was taken.
+    pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}, optional
+        How a layer with positions becomes one vector; by default ``"avg"``. Of the tokens of a vision
+        transformer, ``"cls"`` is the class token, ``"patches"`` the average of the others without registers.
+    preprocessing : Preprocessing, dict or torchvision transforms, optional
+        Replaces the one that the weights carry. Your own network needs it, unless timm has built it: a
+        `featx.Preprocessing`, or ``WEIGHTS.transforms()`` of torchvision's weights.
     image_size : int, optional
         Another resolution: the shortest side is resized to it, then the central square is taken.
     seed : int, default=0
-        Of random weights.
+        Of random weights. A network of your own has its own weights; `weights` and `seed` are refused.
+    trust_code : bool, default=False
+        Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``. Before it,
+        nothing of that code is downloaded, listed or imported.
 
     Returns
     -------
@@ -130,43 +96,93 @@ def load_backbone(
     WeightsError
         The weights are not on this machine and cannot be downloaded, or are damaged.
     InputError
-        The layer gives no row of numbers, or the network does not run at this image size.
+        The layer gives no row of numbers, the network does not run at this image size, or it comes with code
+        and `trust_code` is not given. A network of your own cannot be copied, comes without `preprocessing`,
+        or gives an image another row in the next run or in another batch.
+
+    Notes
+    -----
+    The identity of your own network, under which its embeddings are cached, is the sha256 of the names and
+    values of its tensors, and that of its graph. Where it cannot be traced, that of the bytecode of its
+    classes and of the functions that they use takes the place of the graph; code of installed packages is
+    identified by their version. So after any change of a value or of what is computed, images go through the
+    network again. A pickle of the backbone holds the whole network.
 
     Examples
     --------
     >>> load_backbone("resnet18", weights=None, layer="layer3", image_size=64).dim
     256
+
+    >>> import torch
+    >>> from featx import Preprocessing
+    >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1))
+    >>> backbone = load_backbone(encoder, preprocessing=Preprocessing(), image_size=64, name="tiny")
+    >>> backbone.name, backbone.layer, backbone.dim
+    ('tiny', 'embedding', 8)
     """
-    source, architecture, pretrained, checkpoint = _find(name, weights)
+    if isinstance(backbone, nn.Module):
+        given = [key for key, value in (("weights", weights), ("seed", seed)) if value not in ("default", 0)]
+        if given:
+            raise InputError(
+                f"{given[0]}: a network of your own has its own weights; load others into the module with "
+                "load_state_dict"
+            )
+        return load_module(
+            backbone,
+            layer=layer,
+            pooling=pooling,
+            preprocessing=preprocessing,
+            image_size=image_size,
+            name=name,
+        )
+    if backbone is not None and name is not None:
+        raise InputError(
+            f"name: {name!r} is a label for a network of your own; leave it out with {backbone!r}"
+        )
+    name = name if backbone is None else backbone
+    source, architecture, tag = _find_architecture(name, weights, trust_code)
+    if isinstance(architecture, HubEntry):
+        return load_hub_network(
+            architecture,
+            weights=weights,
+            seed=seed,
+            layer=layer,
+            pooling=pooling,
+            preprocessing=preprocessing,
+            image_size=image_size,
+        )
+    pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
     name = source.prefix + architecture.name
     prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
+    inputs = architecture.input_type(prepare)
     facts = source.facts.get(architecture.name)
     standard = layer is None and pooling is None and preprocessing is None and image_size is None
-    network: nn.Module | None = None
+    built: nn.Module | None = None
     part: Cut | None = None
     if checkpoint is None:
-        network = random_network(architecture, seed)
-        sha256, weights_name = values_sha256(network), None
+        built = random_network(architecture, seed, inputs)
+        sha256, weights_name = values_sha256(built), None
     else:
         sha256, weights_name = checkpoint.sha256, pretrained.name if pretrained else checkpoint.path.name
-    if network is None and standard and facts is not None:
-        resolved, how, dim = facts.layer, facts.pooling, facts.dim
+    if built is None and standard and facts is not None:
+        tap, dim = Tap(facts.layer, facts.pooling), facts.dim
     else:
+        build = partial(meta_network, architecture, pretrained, pretrained_style=True)
         part = cut(
-            meta_network(architecture, pretrained, pretrained_style=True) if network is None else network,
-            architecture.input_type(prepare),
+            build(inputs) if built is None else built,
+            inputs,
             name=name,
             layer=layer,
             pooling=pooling,
             rules=architecture.rules,
+            resized=build,
         )
-        resolved, how, dim = part.layer, part.pooling, part.dim
-    backbone = Backbone(
+        tap, dim = part.tap, part.dim
+    loaded = Backbone(
         name=name,
         weights_name=weights_name,
         weights_sha256=sha256,
-        layer=resolved,
-        pooling=how,
+        tap=tap,
         dim=dim,
         preprocessing=prepare,
         architecture=architecture,
@@ -174,17 +190,17 @@ def load_backbone(
         checkpoint=checkpoint,
         seed=seed,
     )
-    if network is not None and part is not None:
-        backbone.keep(part.module)  # built already, to hash its values
-    return backbone
+    if built is not None and part is not None:
+        loaded.keep(part.module)  # built already, to hash its values
+    return loaded
 
 
-def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
+def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = False) -> nn.Module:
     """Load the whole network with its own classifier, frozen.
 
     Parameters
     ----------
-    name, weights
+    name, weights, trust_code
         As for `load_backbone`; random weights are refused, because they classify nothing.
 
     Returns
@@ -198,7 +214,8 @@ def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
     WeightsError
         The weights cannot be found or downloaded, or do not fit, classifier included.
     """
-    _, architecture, pretrained, checkpoint = _find(name, weights)
+    source, architecture, tag = _find_architecture(name, weights, trust_code)
+    pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
     if checkpoint is None:
         raise WeightsError(f"{name}: a classifier needs trained weights, got weights=None")
     network = uninitialised_network(architecture, pretrained)
@@ -206,49 +223,48 @@ def load_classifier(name: str, *, weights: Any = "default") -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _find(
-    name: str, weights: Any
-) -> tuple[BackboneSource, Architecture, Pretrained | None, Checkpoint | None]:
-    """Return the source of a backbone, its architecture, its published weights and their file."""
+def _find_architecture(
+    name: Any, weights: Any, trust_code: bool
+) -> tuple[BackboneSource, Architecture, str | None]:
+    """Return the source of a backbone, its architecture, and the tag of weights in its name.
+
+    An `InputError` says that it would run code, to which the user has not consented.
+    """
     if not isinstance(name, str):
         raise InputError(f"backbone: expected a name such as 'mobilenet_v2', got {type(name).__name__}")
     source, architecture, tag = find_architecture(name)
+    if isinstance(architecture, HubEntry):
+        architecture = architecture.at(weights)
+    if architecture.runs_code and not trust_code:
+        raise InputError(
+            f"{name}: this backbone runs {architecture.code()}, with all that your account may do; if you "
+            "trust it, give trust_code=True (--trust-code)"
+        )
+    return source, architecture, tag
+
+
+def _choose_weights(
+    source: BackboneSource, architecture: Architecture, tag: str | None, weights: Any
+) -> tuple[Pretrained | None, Checkpoint | None]:
+    """Return the published weights of an architecture, those of `tag` by default, and their file."""
     if tag is not None and isinstance(weights, str) and weights == "default":
         weights = tag
-    return source, architecture, *choose_weights(architecture, source.prefix + architecture.name, weights)
+    return choose_weights(architecture, source.prefix + architecture.name, weights)
 
 
 def _preprocessing(
     architecture: Architecture,
     name: str,
     pretrained: Pretrained | None,
-    given: Preprocessing | Mapping[str, Any] | None,
+    given: Any,
     image_size: int | None,
 ) -> Preprocessing:
     """Return the preprocessing given, else that of the weights, at another size where one is asked for."""
-    if given is None:
-        prepare = pretrained.preprocessing if pretrained is not None else architecture.preprocessing()
-        if prepare is None:
-            raise InputError(
-                f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="
-            )
-    elif isinstance(given, Preprocessing):
-        prepare = given
-    elif isinstance(given, Mapping):
-        prepare = Preprocessing.from_dict(given)
-    else:
+    prepare = given_preprocessing(given, name)
+    if prepare is None:
+        prepare = architecture.preprocessing_of(pretrained)
+    if prepare is None:
         raise InputError(
-            f"{name}: preprocessing must be a Preprocessing or its dict, got {type(given).__name__}"
+            f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="
         )
     return prepare if image_size is None else prepare.with_size(image_size)
-
-
-def _info(name: str, facts: Facts, chosen: Pretrained | None, packaged: dict[str, Path]) -> BackboneInfo:
-    return BackboneInfo(
-        name=name,
-        dim=facts.dim,
-        parameters=facts.parameters,
-        top1=None if chosen is None else chosen.top1,
-        weights_available=chosen is not None and chosen.find(packaged) is not None,
-        weights_name="" if chosen is None else chosen.name,
-    )

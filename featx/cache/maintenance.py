@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from featx.cache.claims import CLAIM_NAME
 from featx.cache.compaction import compact
@@ -21,7 +22,7 @@ from featx.cache.index_file import load_index
 from featx.cache.quarantine import SET_ASIDE
 from featx.cache.shard import DamagedShard
 from featx.cache.shard_index import ShardIndex
-from featx.cache.sidecar import SIDECARS
+from featx.cache.sidecar import ABOUT, SIDECARS, read_note
 from featx.cache.space_store import SpaceStore
 from featx.durable import PART_NAME, is_left_over, sweep_parts
 from featx.errors import CacheError
@@ -56,6 +57,7 @@ class SpaceInfo:
     quarantined: int  # damaged shards, set aside
     bytes: int  # of all files of featx in the folder
     last_used: float | None  # seconds since the epoch
+    about: dict[str, Any] = field(default_factory=dict)  # of the network; it changes no number
 
 
 @dataclass
@@ -108,6 +110,7 @@ def survey(store: SpaceStore) -> SpaceInfo:
         quarantined=len(list_names(store.path / "quarantine", SET_ASIDE)),
         bytes=sum(_size(path) for path in _own_files(store.path)),
         last_used=used or None,
+        about=read_note(store.path, ABOUT),
     )
 
 

@@ -5,6 +5,8 @@
     reports it as the cost of frozen features.
 ``parity.json``
     Results of the parity check, for each engine that was used.
+``about.json``
+    What is known of the network and changes no number: the licence of its weights.
 ``calibration.bin``, ``calibration.json``
     The quantisation scales of a space in int8, and from how many images they were taken. Without the scales
     no row can be added to their space. All the other files may be lost or out of date.
@@ -21,6 +23,7 @@ from featx.cache.files import read_small_file
 from featx.durable import replacing
 
 __all__ = [
+    "ABOUT",
     "CALIBRATION",
     "SIDECARS",
     "read_calibration",
@@ -31,10 +34,11 @@ __all__ = [
 ]
 
 CALIBRATION = "calibration.bin"
+ABOUT = "about"
 _COST = "cost"
 
 #: The files that may be in a space's folder.
-SIDECARS = ("cost.json", "parity.json", "calibration.json", CALIBRATION)
+SIDECARS = ("about.json", "cost.json", "parity.json", "calibration.json", CALIBRATION)
 
 #: A note is a few lines; the scales of a network are a few numbers for each of its channels.
 _MAX_NOTE_BYTES = 2**20

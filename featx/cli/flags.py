@@ -69,7 +69,13 @@ def add_network(parser: Any, *, layer: bool = True) -> None:
     for name in ("weights", "layer", "pooling", "image_size", "precision"):
         if layer or name != "layer":
             add_flag(group, name)
+    add_trust(group)
     add_machine(parser)
+
+
+def add_trust(parser: Any) -> None:
+    """Add ``--trust-code``."""
+    add_flag(parser, "trust_code", action="store_true")
 
 
 def add_machine(parser: Any) -> None:

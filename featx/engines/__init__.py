@@ -14,7 +14,7 @@ from __future__ import annotations
 from featx.engines.build import build_engine, make_engine
 from featx.engines.interface import Engine
 from featx.engines.parity import Parity, measure_parity
-from featx.engines.resolver import Plan, fallbacks, resolve
+from featx.engines.resolver import Plan, fallbacks, plans_for, resolve
 from featx.engines.torch import EagerEngine, TorchEngine
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "fallbacks",
     "make_engine",
     "measure_parity",
+    "plans_for",
     "resolve",
 ]

@@ -12,7 +12,7 @@ from featx.backbones.backbone import Backbone
 from featx.backbones.loading import one_at_a_time
 from featx.engines.allocation import allocate, bytes_per_input
 from featx.engines.interface import Engine, engine_error
-from featx.engines.resolver import Plan, resolve
+from featx.engines.resolver import Plan, plans_for, resolve
 from featx.engines.torch import CompileEngine, EagerEngine, TorchEngine
 from featx.errors import FeatxError
 
@@ -46,7 +46,7 @@ def make_engine(
     images : int, optional
         How many inputs will be computed, if known; for a few, less memory is taken.
     """
-    plan = resolve(engine=engine, device=device, precision=precision)
+    plan = plans_for(backbone, resolve(engine=engine, device=device, precision=precision))[0]
     return build_engine(backbone, plan, batch_size=batch_size, images=images)
 
 

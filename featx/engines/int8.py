@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from featx.backbones.backbone import Backbone
-from featx.engines.openvino import import_openvino, serialise_model, to_openvino, without_telemetry
+from featx.backbones.openvino_import import import_openvino, without_telemetry
+from featx.engines.openvino import serialise_model, to_openvino
 from featx.errors import EngineError, MissingExtra
 
 #: Most inputs that calibrate the scales.

@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
-import sys
 import tempfile
-import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featx.backbones.backbone import Backbone
+from featx.backbones.graph_network import GraphFeatures
 from featx.backbones.loading import one_at_a_time
+from featx.backbones.openvino_import import import_openvino
 from featx.engines.allocation import Allocation
 from featx.engines.folding import fold_batch_norms
 from featx.engines.interface import CpuEngine, check_batch, engine_error, pad_batch
-from featx.engines.resolver import installed
-from featx.errors import EngineError, InputError, MissingExtra
-from featx.forks import REMEDY, fresh_in_child, uninterrupted
+from featx.errors import EngineError, InputError
+from featx.forks import REMEDY, uninterrupted
 from featx.machine import cores
 
-_TELEMETRY = "openvino_telemetry"
-_importing = fresh_in_child(threading.Lock())
-
-
-def import_openvino(purpose: str = "engine 'openvino'") -> Any:
-    """Import OpenVINO, and keep it from sending usage data, as it does on import.
-
-    An `EngineError` says that it is installed but does not load on this machine.
-    """
-    with without_telemetry():
-        try:
-            import openvino
-        except ImportError as error:
-            if installed("openvino"):
-                raise engine_error("OpenVINO", error) from error
-            raise MissingExtra("openvino", "openvino", purpose) from error
-    return openvino
-
-
-@contextlib.contextmanager
-def without_telemetry() -> Iterator[None]:
-    """Hide the telemetry package of OpenVINO and NNCF, which work without it, unless it is loaded already."""
-    with _importing:
-        if _TELEMETRY in sys.modules:
-            yield
-            return
-        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            del sys.modules[_TELEMETRY]
+#: What torch's tracer says of a branch on a value or on a shape.
+_BRANCH = "Converting a tensor to a Python boolean"
 
 
 class OpenVINOEngine(CpuEngine):
@@ -95,9 +61,9 @@ class OpenVINOEngine(CpuEngine):
         self.backbone, self.device, self.precision = backbone, device, precision
         self.version = ov.__version__
         allocation = allocation or Allocation(1, cores(), 8)
-        self.workers, self.batch_size = allocation.workers, allocation.batch_size
+        self.workers = allocation.workers
         model = to_openvino(backbone) if calibration is None else read_model(calibration)
-        model.reshape([allocation.batch_size, *backbone.preparation.shape])
+        self.batch_size = _set_batch(model, allocation.batch_size, backbone)
         options = {
             "NUM_STREAMS": str(allocation.workers),
             "INFERENCE_NUM_THREADS": str(allocation.workers * allocation.threads),
@@ -142,16 +108,38 @@ class OpenVINOEngine(CpuEngine):
 
 @one_at_a_time
 def to_openvino(backbone: Backbone) -> Any:
-    """Convert the network to an OpenVINO model that takes a prepared batch."""
+    """Convert the network to an OpenVINO model that takes a prepared batch.
+
+    The graph of a file is read by OpenVINO itself.
+    """
     ov = import_openvino()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's tracer, about shapes that are constant here
+        if isinstance(backbone.module, GraphFeatures):
+            return backbone.inputs.add_to_openvino(backbone.module.to_openvino(backbone.inputs))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             network, example = fold_batch_norms(backbone.module), backbone.inputs.example(1)
             model = ov.convert_model(network, example_input=example)
+        # Of a library's network, torch's tracer speaks of shapes, which are constant here.
+        if backbone.identity["source"] == "module" and any(_BRANCH in str(one.message) for one in said):
+            raise ValueError("its forward may branch on values, and OpenVINO would fix the branch")
     except Exception as error:  # OpenVINO raises classes of its own for each stage
         raise _conversion_error(backbone, error) from error
     return backbone.inputs.add_to_openvino(model)
+
+
+def _set_batch(model: Any, size: int, backbone: Backbone) -> int:
+    """Give a model the batch size `size`, or 1 where its graph was made for one input; return which."""
+    for batch in dict.fromkeys((size, 1)):
+        try:
+            model.reshape([batch, *backbone.preparation.shape])
+        except RuntimeError:  # a shape inside the graph is constant
+            if batch == 1:
+                raise
+            continue
+        if batch == 1 or model.output(0).partial_shape[0] == batch:
+            break
+    return batch
 
 
 def serialise_model(model: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -95,6 +96,18 @@ def fallbacks(plan: Plan) -> list[Plan]:
     order = [Plan("torch", plan.device, plan.precision)] if plan.precision != "int8" else []
     order += [Plan(engine, plan.device, "fp32") for engine in (plan.engine, "torch", "eager")]
     return [other for other in dict.fromkeys(order) if other != plan]
+
+
+def plans_for(backbone: Any, plan: Plan) -> list[Plan]:
+    """Return `plan` and its fallbacks, as far as they can run this backbone.
+
+    A graph file is run by OpenVINO or, in place of any engine of PyTorch, by its reference.
+    """
+    order = [plan, *fallbacks(plan)]
+    first = getattr(backbone, "members", (backbone,))[0]
+    if getattr(getattr(first, "architecture", None), "in_torch", True):
+        return order
+    return [p for p in order if p.engine == "openvino"] + [Plan("eager", "cpu", "fp32")]
 
 
 def installed(package: str) -> bool:

@@ -11,11 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from featx.data import images_of
 from featx.errors import InputError, ModelMismatch
+from featx.estimators.network_holder import NetworkHolder
 from featx.extraction import embed_together, network_embedder, reuse_backbone
 from featx.options import Run, check_options
 
 
-class FeatureExtractor(TransformerMixin, BaseEstimator):
+class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
     """Embed images with a frozen backbone; each image goes through each network once.
 
     `fit` learns nothing: it checks the parameters and records the hash of the weights. Embeddings come from
@@ -25,18 +26,23 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    backbone : str or list of str, default="mobilenet_v2"
-        A name of ``featx backbones`` or ``timm:NAME``. The embeddings of several backbones are concatenated;
-        backbones with the same preprocessing share one decoding of an image.
+    backbone : str, torch.nn.Module, Backbone, or list of these, default="mobilenet_v2"
+        A name of ``featx backbones`` or ``timm:NAME``; a network of your own, which needs `preprocessing`; or
+        what `featx.load_backbone` returned. The embeddings of several backbones are concatenated; backbones
+        with the same preprocessing share one decoding of an image.
     weights : str, path or None, default="default"
         See `featx.extract`. A path or another name than the default needs a single backbone.
     layer : str, list of str, or None, default=None
         Where the embedding is taken; None is the pooled penultimate layer, ``"logits"`` the scores of the
         pretraining classes. Several layers come from one forward pass and are cached separately.
-    pooling : {"avg", "max", "none"}, optional
-        Pooling of layers with spatial extent.
+    pooling : {"avg", "max", "cls", "patches", "cls+patches", "none"}, optional
+        Pooling of layers with positions.
+    preprocessing : Preprocessing, dict or torchvision transforms, optional
+        Replaces the one that the weights state; see `featx.load_backbone`.
     image_size : int, optional
         Another input resolution than the published one.
+    trust_code : bool, default=False
+        Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     precision, dtype, engine, device, batch_size
         See `featx.extract`. Precision ``"int8"`` is refused: it depends on the images of its calibration.
     on_error : {"raise"}, default="raise"
@@ -52,11 +58,20 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     dim_ : int
         Length of an embedding.
     weights_sha256_ : dict of str to str
-        Hash of each backbone's weights at `fit`. `transform` refuses other weights.
+        Hash of each backbone's weights at `fit`; of a network of your own, also that of its code, after a
+        dot. `transform` refuses others.
     n_features_in_ : int
         1: a column of images.
     feature_names_in_ : ndarray of shape (1,)
         Name of the column, if `fit` was given a data frame.
+
+    Notes
+    -----
+    *A network of your own* is hashed at each `fit` and `transform`, values and code: a change of either is
+    seen, and its images go through the network again. `transform` refuses a network that has changed since
+    `fit`. Clones copy the network, but equal copies share the one that runs, in eval mode. Pickles hold the
+    whole network, also one with lambdas; its class must be importable where they are read. Pickles of an
+    extractor with a name hold no weights.
 
     Examples
     --------
@@ -67,12 +82,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        backbone: str | Sequence[str] = "mobilenet_v2",
+        backbone: Any = "mobilenet_v2",
         *,
         weights: Any = "default",
         layer: str | Sequence[str | None] | None = None,
         pooling: str | None = None,
+        preprocessing: Any = None,
         image_size: int | None = None,
+        trust_code: bool = False,
         precision: str = "auto",
         dtype: str = "float32",
         engine: str = "auto",
@@ -87,7 +104,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.weights = weights
         self.layer = layer
         self.pooling = pooling
+        self.preprocessing = preprocessing
         self.image_size = image_size
+        self.trust_code = trust_code
         self.precision = precision
         self.dtype = dtype
         self.engine = engine
@@ -192,8 +211,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         several = isinstance(self.backbone, (list, tuple))
         named = {"backbones" if several else "backbone": self.backbone, "layers": self._layers()}
-        shared = ("weights", "pooling", "image_size", "precision", "dtype", "engine", "device", "batch_size")
-        others = {name: getattr(self, name) for name in (*shared, "cache", "n_jobs", "verbose")}
+        own = ("backbone", "layer", "on_error")
+        others = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
         check_options(**named, **others)
 
     def _layers(self) -> tuple[str | None, ...]:
@@ -213,15 +232,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 f"FeatureExtractor: weights {self.weights!r} belong to one backbone, and {len(names)} are "
                 "asked for; use 'default', or a FeatureUnion of one extractor each"
             )
-        if len(set(map(str, names))) < len(names):
-            raise InputError(f"FeatureExtractor: a backbone is asked for twice: {', '.join(map(str, names))}")
         return [
             reuse_backbone(
                 name,
                 weights=self.weights,
                 layers=self._layers(),
                 pooling=self.pooling,
+                preprocessing=self.preprocessing,
                 image_size=self.image_size,
+                trust_code=self.trust_code,
             )
             for name in names
         ]
@@ -242,7 +261,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def _fingerprints(self, backbones: Sequence[Any]) -> dict[str, str]:
         members = [getattr(backbone, "members", (backbone,))[0] for backbone in backbones]
-        return {member.name: member.weights_sha256 for member in members}
+        return {
+            member.name: ".".join((member.weights_sha256, *member.architecture.identity.values()))
+            for member in members
+        }
 
     def _check_unchanged(self, backbones: Sequence[Any]) -> None:
         """Refuse other weights of the same name: later steps were not fitted on their embeddings."""
@@ -250,11 +272,17 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             return
         for name, here in self._fingerprints(backbones).items():
             fitted = self.weights_sha256_.get(name, here)
-            if fitted != here:
+            if fitted == here:
+                continue
+            if "." in fitted:
                 raise ModelMismatch(
-                    f"FeatureExtractor: fitted with weights of {name} whose sha256 is {fitted[:16]}..., but "
-                    f"those here have {here[:16]}...; give the same weights, or fit it again"
+                    f"FeatureExtractor: the network {name} has changed since fit, in its values or its code; "
+                    "give the same one, or fit again"
                 )
+            raise ModelMismatch(
+                f"FeatureExtractor: fitted with weights of {name} whose sha256 is {fitted[:16]}..., but "
+                f"those here have {here[:16]}...; give the same weights, or fit it again"
+            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "dim_")

@@ -16,8 +16,8 @@ import numpy as np
 from featx.data.features import Failure, check_rows
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.extraction import backbone_of, embed_dataset, extract_features, matching_embedder, network_embedder
-from featx.extraction.matching import backbone_arguments
-from featx.options import Network, PredictOptions, Reading, Run, StudyOptions, checked
+from featx.extraction.matching import OWN_MODULE, backbone_arguments, require_module
+from featx.options import DEFAULT_RUN, Network, PredictOptions, Reading, Run, StudyOptions, checked
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Model:
         Images of the last `predict` that could not be read, with ``on_error="skip"``.
     extraction : dict
         Times of the last extraction (`featx.extraction.Profile`).
+    module : torch.nn.Module, Backbone or None
+        The network, if it is your own; `save` does not write it.
     """
 
     classifier: Any
@@ -71,6 +73,7 @@ class Model:
     info: dict[str, Any]
     failures: list[Failure] = field(default_factory=list)
     extraction: dict[str, Any] = field(default_factory=dict)
+    module: Any = field(default=None, repr=False)
 
     @checked(images="data")
     def predict(
@@ -78,6 +81,7 @@ class Model:
         images: Any,
         *,
         weights: Any = None,
+        trust_code: bool = False,
         **options: Unpack[PredictOptions],
     ) -> list[Prediction]:
         """Predict labels and probabilities of images.
@@ -88,6 +92,8 @@ class Model:
             Images; their labels are ignored.
         weights : path, optional
             Where the backbone's checkpoint is now, for a model that was trained with a local checkpoint.
+        trust_code : bool, default=False
+            Consent to run the Python code that the backbone comes with; a model file does not hold it.
         **options
             Options of the run.
 
@@ -105,11 +111,21 @@ class Model:
         ------
         ModelMismatch
             The backbone installed here gives other embeddings than the model was trained on.
+        InputError
+            The model was trained on a network of your own, and loaded without it.
         """
         from featx.data import load_dataset
 
         run = Run.of(options)
-        embedder = matching_embedder(self.space, self.backbone, "the model", run, weights=weights)
+        embedder = matching_embedder(
+            self.space,
+            self.backbone,
+            "the model",
+            run,
+            weights=weights,
+            trust_code=trust_code,
+            module=self.module,
+        )
         # Labels are ignored, so top folders are neither classes nor splits.
         dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
         rows = embed_dataset(dataset, embedder, run)
@@ -154,7 +170,7 @@ class Model:
 
     @checked(path="file")
     def save(self, path: str | Path) -> Path:
-        """Write the model to `path`, whole or not at all.
+        """Write the model to `path`, whole or not at all; of a network of your own, only the identity.
 
         Raises
         ------
@@ -242,6 +258,7 @@ def train(
         features.labels,
         groups=features.groups,
         seed=seed,
+        device=run.device,
     )
     return Model(
         classifier=fitted.estimator,
@@ -259,17 +276,21 @@ def train(
         | ({"notes": notes} if notes else {}),
         failures=features.failures,
         extraction=(features.run or {})["profile"],
+        module=loaded if loaded.identity["source"] == OWN_MODULE else None,
     )
 
 
-@checked(path="file")
-def load_model(path: str | Path) -> Model:
+@checked(path="file", backbone="module")  # not as the option: None is the default, and no name is taken
+def load_model(path: str | Path, *, backbone: Any = None) -> Model:
     """Read a model file. Nothing in it is executed, and everything is checked.
 
     Parameters
     ----------
     path : path-like
         A file that `Model.save` or ``featx train`` wrote.
+    backbone : torch.nn.Module or Backbone, optional
+        The network, for a model that was trained on one of your own: the file holds its identity, not its
+        values. Without it, such a model predicts from embeddings only (`Model.predict_proba`).
 
     Returns
     -------
@@ -280,7 +301,8 @@ def load_model(path: str | Path) -> Model:
     InputError
         The file is not a model file, is damaged, or contains anything that is not part of a featx model.
     ModelMismatch
-        The file has another format version, or was trained with another minor version of scikit-learn.
+        The file has another format version, was trained with another minor version of scikit-learn, or on
+        another network than `backbone`.
 
     Notes
     -----
@@ -289,6 +311,8 @@ def load_model(path: str | Path) -> Model:
     """
     from featx.estimators.model_file import check_description, read_model_file, rebuild
 
+    if backbone is not None:
+        require_module(backbone)
     path = Path(path)
     meta, arrays = read_model_file(path)
     # The inner block says what is wrong, this one in which file.
@@ -296,7 +320,7 @@ def load_model(path: str | Path) -> Model:
         try:
             classes = check_description(meta)
             backbone_arguments(meta["space"], "space of model.json")
-            return Model(
+            model = Model(
                 classifier=rebuild(meta["classifier"], arrays, len(classes)),
                 classes=classes,
                 space=meta["space"],
@@ -306,6 +330,10 @@ def load_model(path: str | Path) -> Model:
         except FeatxError as error:
             kind = ModelMismatch if isinstance(error, ModelMismatch) else InputError
             raise kind(f"{path}: {error}") from None
+    if backbone is not None:
+        matching_embedder(model.space, model.backbone, str(path), DEFAULT_RUN, module=backbone)
+        model.module = backbone
+    return model
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:

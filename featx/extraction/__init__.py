@@ -20,7 +20,7 @@ from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import embed, embed_together
-from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked
+from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked, is_module
 
 __all__ = [
     "Embedder",
@@ -64,8 +64,10 @@ def extract(
         (h, w, 3) or (h, w).
     labels : array-like of shape (n_images,) or (n_images, k), DataFrame or dict of columns, optional
         Labels, where `data` is a sequence of images; several columns are several tasks.
-    backbone : str or Backbone, default="mobilenet_v2"
-        A name of ``featx backbones``, ``timm:NAME``, or what `featx.load_backbone` returned.
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+        A name of ``featx backbones``, ``timm:NAME``, a network of your own, or what `featx.load_backbone`
+        returned. Your own network needs `preprocessing`; `featx.load_backbone` says which layer is taken, and
+        how its values and code identify its embeddings in the cache.
     dtype : {"float32", "float16"}, default="float32"
         Type of the embeddings, in the cache and in the result. ``"float16"`` takes half the bytes and keeps
         three significant digits.
@@ -112,14 +114,17 @@ def extract(
 
 
 def backbone_of(backbone: Any, network: Network) -> Any:
-    """Load the backbone of that name with the options `network`; return `backbone` if it is loaded.
+    """Load the backbone of that name or module with the options `network`; return `backbone` if it is loaded.
 
-    `InputError` for options of a backbone that is loaded already.
+    Equal modules share one, which must not be changed. `InputError` for options of a backbone that is loaded
+    already.
     """
     from featx.backbones import load_backbone
 
     if isinstance(backbone, str):
         return load_backbone(backbone, **vars(network))
+    if is_module(backbone):
+        return reuse_backbone(backbone, layers=(network.layer,), **network.besides_layer)
     require_loaded_as_it_is(backbone, network)
     return backbone
 
@@ -165,6 +170,7 @@ def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features
         groups=kept.groups,
         failures=rows.failures,
         space=rows.embedder.space.fields,
+        about=rows.embedder.about,
         run={
             "forward_passes": rows.forward_passes,
             "computed": rows.computed,

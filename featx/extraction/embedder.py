@@ -68,6 +68,11 @@ class Embedder:
         return self.plan is not None
 
     @property
+    def about(self) -> dict[str, str]:
+        """What is known of the network and changes no number, such as the ``licence`` of its weights."""
+        return getattr(self.backbone, "about", {})
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether the network must be calibrated on inputs before its space is known."""
         return self.plan is not None and self.plan.precision == "int8" and not self.calibration
@@ -92,7 +97,7 @@ class Embedder:
 
 def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
     """Return the embedder of a backbone from `load_backbone`, or of a `MultiLayerBackbone`."""
-    from featx.engines import fallbacks, resolve
+    from featx.engines import plans_for, resolve
 
     check_options(
         engine=run.engine,
@@ -104,7 +109,7 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
     layers = getattr(backbone, "members", (backbone,))
     plan = resolve(engine=run.engine, device=run.device, precision=run.precision)
     embedders: list[Embedder] = []
-    for candidate in reversed([plan, *fallbacks(plan)]):
+    for candidate in reversed(plans_for(backbone, plan)):
 
         def make(
             inputs: int, threads: int | None, calibration: bytes | None = None, candidate: Any = candidate

@@ -10,10 +10,14 @@ from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.inputs.image import Preprocessing
-from featx.options import Run
+from featx.options import Run, is_module, shown
 
 #: The name that a space gives to weights from a file of the user's own.
 OWN_WEIGHTS = "checkpoint"
+#: The name that a space gives to the source of a user's own module.
+OWN_MODULE = "module"
+#: The arguments of a module of the user's that a file states; its name is a label.
+_OF_MODULE = ("name", "layer", "pooling", "preprocessing")
 
 
 def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -49,6 +53,8 @@ def matching_embedder(
     run: Run,
     *,
     weights: Any = None,
+    trust_code: bool = False,
+    module: Any = None,
 ) -> Embedder:
     """Make an embedder whose rows are in `space`.
 
@@ -63,6 +69,10 @@ def matching_embedder(
         Engine, device and batch size; precision and dtype are taken from `space`.
     weights : path, optional
         The backbone's checkpoint, if it is a file of the user's own.
+    trust_code : bool, default=False
+        As for `featx.backbones.load_backbone`. No file can give this consent.
+    module : torch.nn.Module or Backbone, optional
+        The network, if it is the user's own.
 
     Returns
     -------
@@ -77,9 +87,8 @@ def matching_embedder(
     WeightsError
         Its weights are not found.
     InputError
-        The rows are in int8.
+        The rows are in int8, or come from a network of the user's that is not given.
     """
-    from featx.backbones import load_backbone
     from featx.engines import resolve
 
     if "calibration" in space:
@@ -87,11 +96,7 @@ def matching_embedder(
             f"{where}: its rows are in int8, which depends on the images that it was calibrated on; "
             "no other image can be put beside them: extract in bf16 or fp32"
         )
-    if weights is None and arguments["weights"] == OWN_WEIGHTS:
-        raise WeightsError(
-            f"{where}: its weights were a file of your own; say where it is with --weights PATH"
-        )
-    network = load_backbone(**(dict(arguments) | ({} if weights is None else {"weights": weights})))
+    network = _load(space, arguments, where, weights=weights, trust_code=trust_code, module=module)
     made_in = space["precision"]
     here = resolve(engine=run.engine, device=run.device).precision
     precision = made_in if made_in == here else "fp32"
@@ -101,3 +106,54 @@ def matching_embedder(
     if differences:
         raise ModelMismatch(f"{where} does not fit the installed backbone: {'; '.join(differences)}")
     return embedder
+
+
+def _load(
+    space: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    where: str,
+    *,
+    weights: Any,
+    trust_code: bool,
+    module: Any,
+) -> Any:
+    """Load the backbone of these arguments, or cut the module given where they say."""
+    from featx.backbones import load_backbone
+
+    stated = space["backbone"]
+    if stated["source"] != OWN_MODULE:
+        if module is not None:
+            raise InputError(
+                f"{where}: its network is {arguments['name']}, which is loaded by name; leave backbone= out"
+            )
+        if weights is None and arguments["weights"] == OWN_WEIGHTS:
+            raise WeightsError(
+                f"{where}: its weights were a file of your own; say where it is with --weights PATH"
+            )
+        given = {"trust_code": trust_code} | ({} if weights is None else {"weights": weights})
+        return load_backbone(**(dict(arguments) | given))
+    if module is None:
+        raise InputError(
+            f"{where}: its rows come from a network of your own ({stated['architecture']}), which no file "
+            "holds and the command line cannot load; in Python, give it: featx.load_model(path, "
+            "backbone=module), or featx.extract(images, backbone=module)"
+        )
+    if weights is not None:
+        raise InputError(
+            f"{where}: weights={str(weights)!r} has no effect on a network of your own; leave it out"
+        )
+    require_module(module)
+    if not is_module(module):
+        return module
+    return load_backbone(module, **{key: arguments[key] for key in _OF_MODULE})
+
+
+def require_module(backbone: Any) -> None:
+    """Raise `InputError` unless `backbone` is a network of the user's, or was loaded from one."""
+    identity = getattr(backbone, "identity", None)
+    loaded = isinstance(identity, Mapping) and identity.get("source") == OWN_MODULE
+    if not loaded and not is_module(backbone):
+        raise InputError(
+            f"backbone must be the network, a torch.nn.Module or what load_backbone made of it, got "
+            f"{shown(backbone)}"
+        )

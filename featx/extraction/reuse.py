@@ -2,9 +2,10 @@
 
 Building a network takes longer than sending a few images through it, and clones of an estimator cannot share
 one. So a backbone is kept under the arguments that it was loaded with, as long as the file of its weights is
-the same. The store of a space is updated, not read anew. An idle engine serves the next run of the same space
-and of about as many inputs, one run at a time; a run that comes meanwhile builds its own. The last few of
-each are kept. Nothing of this is pickled, and a forked child begins with nothing.
+the same; one of a user's module, under the hash of its values and code. The store of a space is updated, not
+read anew. An idle engine serves the next run of the same space and of about as many inputs, one run at a
+time; a run that comes meanwhile builds its own. The last few of each are kept. Nothing of this is pickled,
+and a forked child begins with nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from featx.cache import Cache, Space, SpaceStore
 from featx.errors import InputError
 from featx.extraction.embedder import Embedder
 from featx.machine import cores
+from featx.options import OPTIONS, is_module
 
 _BACKBONES = 8
 _ENGINES = 4
@@ -67,30 +69,58 @@ def reuse_backbone(
 ) -> Any:
     """Return the backbone of that name, kept or loaded now; for several layers, a `MultiLayerBackbone`.
 
-    It is shared, so it must not be changed. Options as for `featx.backbones.load_backbone`. A `name` that is
-    a loaded backbone is returned as it is; `InputError` if options are given with it.
+    It is shared, so it must not be changed. `name` may be a module of the user's, whose values are hashed at
+    each call. Options as for `featx.backbones.load_backbone`. A `name` that is a loaded backbone is returned
+    as it is (of a user's module, the first one that is equal); `InputError` if options are given with it.
     """
-    from featx.backbones import MultiLayerBackbone, load_backbone
+    from featx.backbones import MultiLayerBackbone, load_backbone, module_key
 
-    if not isinstance(name, str):
-        given = [option for option, value in options.items() if value is not None]
+    if not isinstance(name, str) and not is_module(name):
+        given = [option for option, value in options.items() if value != OPTIONS[option].default]
         given += ["layer"] if layers != (None,) else []
         given += ["weights"] if weights != "default" else []
         if given:
             raise loaded_already(name, given[0])
-        return name
-    key = (name, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME"))
-    with _ready.lock:
-        found = _ready.backbones.get(key)
-        if found is not None and _file_stamp(found[0]) == found[1]:
-            _ready.backbones.move_to_end(key)
-            return found[0]
+        return _first_equal(name)
+    asked = name if isinstance(name, str) else module_key(name)
+    key = (asked, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME"))
+    found = _find_kept(key)
+    if found is not None:
+        return found
     members = [load_backbone(name, weights=weights, layer=layer, **options) for layer in layers]
     backbone = members[0] if len(members) == 1 else MultiLayerBackbone(members)
+    _keep(key, backbone)
+    return backbone
+
+
+def _find_kept(key: Any) -> Any:
+    """Return the backbone that is kept under a key, None where there is none or its file has changed."""
+    with _ready.lock:
+        found = _ready.backbones.get(key)
+        if found is None or _file_stamp(found[0]) != found[1]:
+            return None
+        _ready.backbones.move_to_end(key)
+        return found[0]
+
+
+def _keep(key: Any, backbone: Any) -> None:
     with _ready.lock:
         _ready.backbones[key] = backbone, _file_stamp(backbone)
         while len(_ready.backbones) > _BACKBONES:
             _ready.backbones.popitem(last=False)
+
+
+def _first_equal(backbone: Any) -> Any:
+    """Return the first of equal backbones of a user's module: copies of an estimator bring one each."""
+    from featx.backbones import Backbone
+
+    if not isinstance(backbone, Backbone) or backbone.identity["source"] != "module":
+        return backbone
+    key = (backbone.name, repr(backbone.identity), repr(backbone.preprocessing))
+    found = _find_kept(key)
+    if found is not None:
+        return found
+    _keep(key, backbone)
     return backbone
 
 
@@ -140,12 +170,20 @@ def return_engine(key: EngineKey, engine: Any) -> None:
 
 
 def _file_stamp(backbone: Any) -> Any:
-    """Return size, time and inode of the weights' file, which change when it is replaced."""
-    checkpoint = getattr(getattr(backbone, "members", (backbone,))[0], "checkpoint", None)
+    """Return size, time and inode of the weights' files, or the stamp of code, which change with them."""
+    first = getattr(backbone, "members", (backbone,))[0]
+    checkpoint = getattr(first, "checkpoint", None)
     if checkpoint is None:
-        return None
-    try:
-        seen = os.stat(Path(checkpoint.path))
-    except OSError:
-        return "gone"
-    return seen.st_size, seen.st_mtime_ns, seen.st_ino
+        try:
+            return first.architecture.stamp() if hasattr(first, "architecture") else None
+        except (OSError, InputError):
+            return "gone"
+    stamps: list[Any] = []
+    for path in getattr(checkpoint, "files", None) or (checkpoint.path,):
+        try:
+            seen = os.stat(Path(path))
+        except OSError:
+            stamps.append("gone")
+        else:
+            stamps.append((seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    return stamps

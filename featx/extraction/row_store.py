@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.cache import Cache, Claims
+from featx.cache.sidecar import ABOUT, read_note, write_note
 from featx.extraction.embedder import Embedder
 from featx.extraction.reuse import reuse_store
 
@@ -48,6 +49,12 @@ class RowStore:
         """Create the folders; `CacheError` if they cannot be written."""
         for store in self._stores:
             store.prepare()
+
+    def describe(self, about: dict[str, str]) -> None:
+        """Note what is known of the network and changes no number; there is a note only if something is."""
+        for store in self._stores:
+            if about and read_note(store.path, ABOUT) != about:
+                write_note(store.path, ABOUT, about)
 
     def keep_rows(self) -> None:
         """Keep rows that are committed from now on in memory too, because the disk loses rows."""

@@ -252,6 +252,7 @@ class _Run:
             return
         for member in working:
             member.store.prepare()  # fails before any work if the folder cannot be written
+            member.store.describe(member.embedder.about)
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
             while todo:
                 elsewhere = self._compute_once(todo, working, progress)

@@ -5,7 +5,7 @@ makes a public function check its arguments.
 """
 
 from featx.options.checked import check_options, checked, expanded, refuse_unknown
-from featx.options.checks import DATA, POOLINGS, is_features, listed, modes_in, names_in, shown
+from featx.options.checks import DATA, POOLINGS, is_features, is_module, listed, modes_in, names_in, shown
 from featx.options.groups import (
     DEFAULT_RUN,
     CheckedOptions,
@@ -49,6 +49,7 @@ __all__ = [
     "checked",
     "expanded",
     "is_features",
+    "is_module",
     "listed",
     "modes_in",
     "names_in",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sized
 from enum import Enum
 from numbers import Integral, Real
@@ -17,7 +18,7 @@ from featx.errors import DatasetError, InputError, UnknownName
 #: Takes name and value of an option; raises `InputError` for a bad value.
 Check = Callable[[str, Any], None]
 
-POOLINGS = ("avg", "max", "none", "identity")
+POOLINGS = ("avg", "max", "cls", "patches", "cls+patches", "none", "identity")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Largest seed. Repeated splits use the next seeds too, and every random generator must accept them.
 MOST_SEED = 2**31 - 1
@@ -38,8 +39,14 @@ def shown(value: object) -> str:
 
 def listed(backbones: Any) -> list[Any]:
     """Return one backbone or several as a list."""
-    single = isinstance(backbones, str) or hasattr(backbones, "identity") or not _is_list(backbones)
-    return [backbones] if single else list(backbones)
+    single = isinstance(backbones, str) or is_module(backbones) or hasattr(backbones, "identity")
+    return [backbones] if single or not _is_list(backbones) else list(backbones)
+
+
+def is_module(value: Any) -> bool:
+    """Return whether a value is a network of the user's: a `torch.nn.Module`. Does not import torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
 
 
 def names_in(name: str, value: Any, *, empty: str = "leave it out for the default") -> list[str]:
@@ -225,10 +232,12 @@ def check_data(name: str, value: Any) -> None:
 def check_backbone(name: str, value: Any) -> None:
     if isinstance(value, str):
         check_text(name, value)
+    elif is_module(value):
+        return
     elif not (hasattr(value, "identity") or hasattr(value, "members")) or isinstance(value, type):
         raise InputError(
-            f"{name} must be a name such as 'mobilenet_v2', or what load_backbone returned, got "
-            f"{shown(value)}"
+            f"{name} must be a name such as 'mobilenet_v2', a torch.nn.Module, or what load_backbone returned"
+            f", got {shown(value)}"
         )
 
 
@@ -238,7 +247,26 @@ def check_backbones(name: str, value: Any) -> None:
         raise InputError(f"{name}: at least one is needed, got an empty list")
     for one in several:
         check_backbone(name, one)
-    names = [one if isinstance(one, str) else one.name for one in several]
+    names = [_name_of(one) for one in several]
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice is not None:
-        raise InputError(f"{name}: {twice!r} is asked for twice, and results go by name; give it once")
+        own = any(is_module(one) and _name_of(one) == twice for one in several)
+        remedy = "give load_backbone(module, name=...)" if own else "give it once"
+        raise InputError(f"{name}: {twice!r} is asked for twice, and results go by name; {remedy}")
+
+
+def _name_of(backbone: Any) -> str:
+    if isinstance(backbone, str):
+        return backbone
+    name: str = type(backbone).__name__ if is_module(backbone) else backbone.name
+    return name
+
+
+def check_preprocessing(name: str, value: Any) -> None:
+    if value is None or isinstance(value, Mapping):
+        return
+    if not (hasattr(value, "mean") and (hasattr(value, "crop") or hasattr(value, "crop_size"))):
+        raise InputError(
+            f"{name} must be a Preprocessing, its dict, or the transforms() of torchvision's weights, got "
+            f"{shown(value)}"
+        )

@@ -17,7 +17,10 @@ from featx.options.checks import shown
 from featx.options.table import OPTIONS
 
 #: Options that have no effect where no network runs.
-_OF_NETWORK = ("weights", "layer", "pooling", "image_size", "precision", "engine", "device", "batch_size")
+_OF_NETWORK = (
+    *("weights", "layer", "pooling", "preprocessing", "image_size", "trust_code"),
+    *("precision", "engine", "device", "batch_size"),
+)
 FROM_A_FILE = "the embeddings come from a features file, and no network runs"
 
 
@@ -36,12 +39,14 @@ class Network(_Group):
     weights: Any = OPTIONS["weights"].default
     layer: str | None = OPTIONS["layer"].default
     pooling: str | None = OPTIONS["pooling"].default
+    preprocessing: Any = OPTIONS["preprocessing"].default
     image_size: int | None = OPTIONS["image_size"].default
+    trust_code: bool = OPTIONS["trust_code"].default
 
     @property
     def besides_layer(self) -> dict[str, Any]:
         """The keywords of `featx.backbones.load_layers`, which takes several layers."""
-        return {"weights": self.weights, "pooling": self.pooling, "image_size": self.image_size}
+        return {name: value for name, value in vars(self).items() if name != "layer"}
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,10 @@ class NetworkOptions(TypedDict, total=False):
     """Keywords for the weights, and for the preparation of images."""
 
     weights: str | os.PathLike[str] | Enum | None
-    pooling: Literal["avg", "max", "none", "identity"] | str | None
+    pooling: Literal["avg", "max", "cls", "patches", "cls+patches", "none", "identity"] | str | None
+    preprocessing: Any
     image_size: int | None
+    trust_code: bool
 
 
 class ReadingOptions(TypedDict, total=False):

@@ -77,11 +77,17 @@ _ALL = (
            checks.check_optional_text, metavar="L", table="network"),
     Option("layers", "layers of each, or all (default: the pooled penultimate)", checks.check_layers,
            form="names", metavar="L"),
-    Option("pooling", "for a layer with spatial extent",
-           one_of(*checks.POOLINGS, optional=True), choices=("avg", "max", "none"),
-           table="network", python="how a layer with spatial extent becomes one vector"),
+    Option("pooling", "for a layer with positions; cls, patches, cls+patches: of a vision transformer",
+           one_of(*checks.POOLINGS, optional=True),
+           choices=("avg", "max", "cls", "patches", "cls+patches", "none"),
+           table="network", python="how a layer with positions becomes one vector"),
     Option("image_size", "another input resolution", whole_number(*IMAGE_SIZES, optional=True),
            form="count", metavar="PX", table="network"),
+    Option("preprocessing", "how images are prepared, in place of what the weights state; a network of your "
+           "own needs it", checks.check_preprocessing),
+    # Consent is asked of whoever runs an experiment, never read from a file that may be somebody else's.
+    Option("trust_code", "run the Python code that a backbone comes with (hub:REPO:ENTRY)",
+           checks.check_truth, False, form="truth"),
     Option("precision", "auto is bf16 where the CPU or GPU has it, fp16 on older GPUs, else fp32",
            one_of(*PRECISIONS), "auto", choices=PRECISIONS, table="network"),
     # The methods.

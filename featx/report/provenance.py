@@ -39,6 +39,7 @@ def how_it_was_done(
     total = result.seconds_total
     said = {
         **facts,
+        "Licence of the weights": _describe_licences(result.about),
         "Embeddings": facts.get("Embeddings") or describe_forward_passes(result.forward_passes),
         "Seed": facts.get("Seed", result.seed),
         "Time, all together": None if total is None else format_seconds(total),
@@ -120,6 +121,14 @@ def describe_forward_passes(n: int) -> str:
     if not n:
         return "all from the cache, no image went through a frozen network in this run"
     return f"{plural(n, 'image')} went through a frozen network in this run"
+
+
+def _describe_licences(about: Mapping[str, Mapping[str, Any]]) -> str:
+    """Name the licence of the weights of each backbone, where it is known."""
+    known = {name: str(of["licence"]) for name, of in about.items() if of.get("licence")}
+    if len(about) == len(set(known.values())) == 1:
+        return next(iter(known.values()))
+    return ", ".join(f"{name}: {licence}" for name, licence in known.items())
 
 
 def _fields(content: Mapping[str, Any]) -> Table:

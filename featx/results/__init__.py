@@ -14,6 +14,9 @@ and shows it. Nothing here knows how a number was made.
                           ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in the order of
                           ``classes``); all but ``name`` may be missing
 ``spaces``                object: backbone -> the space its embeddings live in (weights, layer, ...)
+``about``                 object: backbone -> what is known of it and changes no number: ``licence``, that of
+                          its weights, as the library states it; empty where it states none, and in older
+                          files
 ``methods``               list of objects, one a method, as below; the order carries no meaning
 ``forward_passes``        images sent through a frozen network in this run (0: all came from the cache);
                           fine-tuning is not counted
@@ -63,11 +66,13 @@ and shows it. Nothing here knows how a number was made.
 One method:
 
 ========================  ==================================================================================
-``name``                  ``"logreg"``, ``"finetune-full"``, ``"majority"``, ...
+``name``                  ``"logreg"``, ``"finetune-full"``, ``"majority"``, ...; ``"zero-shot"`` for the
+                          reference that compares images with the names of the classes (of several, with the
+                          backbone: ``"zero-shot NAME"``)
 ``title``                 the same for people
 ``kind``                  ``"probe"`` (on frozen embeddings), ``"finetune"`` or ``"floor"``, a reference that
                           any method must beat and that does not compete
-``backbone``              its name, or null (references)
+``backbone``              its name, or null (references without a network)
 ``image_size``            side of the images in pixels, or null
 ``params``                object: the hyperparameters chosen on the training images
 ``metrics``               object of ``{value, low, high}``: ``top1``, ``balanced_accuracy``,

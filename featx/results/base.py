@@ -252,6 +252,7 @@ class StudyResult(Result):
     seconds_total: float | None = None
     command: str | None = None
     units: dict[str, Any] = field(default_factory=dict, metadata={"json": UnitFacts})
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def units_note(self) -> str:

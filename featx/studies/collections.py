@@ -145,9 +145,11 @@ def split_features(features: Features, test_size: float, seed: int) -> Split:
 def describe_embeddings(sets: Sequence[Features]) -> dict[str, Any]:
     """Return the fields of a result on embeddings in one space and on the machine."""
     space = sets[0].space
+    backbone = space.get("backbone", {}).get("architecture", "features")
     return {
-        "backbone": space.get("backbone", {}).get("architecture", "features"),
+        "backbone": backbone,
         "space": space,
+        "about": {backbone: sets[0].about} if sets[0].about else {},
         "forward_passes": sum((features.run or {}).get("forward_passes", 0) for features in sets),
         "failures": [{"id": f.id, "reason": f.reason} for features in sets for f in features.failures],
         "environment": describe_environment(),

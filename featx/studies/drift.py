@@ -15,7 +15,7 @@ from featx.data import Dataset
 from featx.data.features import Failure, check_rows
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
-from featx.options import Network, Reading, Run, SimilarityOptions, checked, require_no_network
+from featx.options import Network, Reading, Run, SimilarityOptions, checked, is_module, require_no_network
 from featx.results import NOT_STORED, describe_environment
 from featx.results.methods import ALPHA
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
@@ -49,6 +49,7 @@ class _Side:
     rows: np.ndarray
     ids: list[str]
     space: dict[str, Any]
+    about: dict[str, Any]
     groups: np.ndarray | None = None
     profile: np.ndarray | None = None  # source class probabilities (n, n_source_classes)
     pixels: np.ndarray | None = None  # shrunken, to find copies; None for a features file
@@ -82,7 +83,7 @@ def similarity(
     a, b : str, path, Features, Dataset or sequence of images
         The reference, and the set to compare with it: either both images, as `featx.extract` takes them, or
         both a features file or a `Features`, in one space. Labels are ignored.
-    backbone : str or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
         As in `featx.extract`, for images. The class profiles come from the same forward pass.
     most : int, default=2000
         The most images of a set that are compared; from a larger set, a random sample is taken: of groups,
@@ -210,6 +211,7 @@ def _compare_sides(
             for s, rows in ((first, slice(len(x))), (second, slice(len(x), None)))
         ],
         space=first.space,
+        about={str(first.space.get("backbone", {}).get("architecture")): first.about} if first.about else {},
         measures=[
             {
                 "name": name,
@@ -320,7 +322,7 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
     rows, ids = features.embeddings[kept], [features.ids[i] for i in kept.tolist()]
     _require_finite(name, rows, ids)
     groups = None if features.groups is None else features.groups[kept]
-    return _Side(name, rows, ids, features.space, groups, total=len(features))
+    return _Side(name, rows, ids, features.space, features.about, groups, total=len(features))
 
 
 def _open_images(given: Any, run: Run) -> Dataset:
@@ -335,7 +337,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
 
     sample = _sample(len(dataset), most, seed, dataset.groups)
     total, dataset = len(dataset), dataset.subset(sample)
-    if isinstance(backbone, str):
+    if isinstance(backbone, str) or is_module(backbone):
         members = load_layers(backbone, [network.layer], **network.besides_layer)
     else:
         require_loaded_as_it_is(backbone, network)
@@ -355,6 +357,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
         rows,
         list(dataset.ids),
         found.embedder.spaces[0].fields,
+        found.embedder.about,
         dataset.groups,
         profile=softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None,
         pixels=shrink_images(dataset.images, run),

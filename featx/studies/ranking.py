@@ -25,7 +25,7 @@ from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.metrics import proportion_interval
-from featx.options import Network, RankOptions, Reading, Run, checked, listed
+from featx.options import Network, RankOptions, Reading, Run, checked, is_module, listed
 from featx.results import describe_environment
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.studies.collections import describe_failures, find_pictures, open_dataset, shrink_images
@@ -65,8 +65,8 @@ def rank(
     ----------
     data, labels
         As in `featx.extract`; labelled by class.
-    backbones : str, Backbone or sequence of them, default=("mobilenet_v2",)
-        One or several backbones.
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+        One or several backbones, as in `featx.compare`.
     layers : "all" or sequence of str, optional
         Layers of each backbone (``featx backbones NAME --layers`` lists them); default: its default layer.
     probe : bool, default=True
@@ -138,7 +138,7 @@ def rank(
             candidate.seconds["scores"] = time.perf_counter() - began
             if units is not None:
                 began = time.perf_counter()
-                right.append(_test_probe(X, y, units, split, seed, run.n_jobs)[tested])
+                right.append(_test_probe(X, y, units, split, seed, run)[tested])
                 candidate.probe = proportion_interval(right[-1], units=units.take(tested))
                 candidate.seconds["probe"] = time.perf_counter() - began
             result.candidates.append(candidate)
@@ -171,7 +171,7 @@ def layer_ablation(
     ----------
     data, labels
         As in `rank`.
-    backbone : str or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
         The backbone.
     layers : "all" or sequence of str, default="all"
         Its layers.
@@ -191,7 +191,7 @@ def _load_members(name: Any, layers: Any, network: Network) -> tuple[list[Any], 
     from featx.backbones import has_logits, load_layers
 
     wanted = [None] if layers is None else layers
-    if isinstance(name, str):
+    if isinstance(name, str) or is_module(name):
         members = load_layers(name, wanted, **network.besides_layer)
     else:
         require_loaded_as_it_is(name, network)
@@ -220,6 +220,8 @@ def _extract_layers(
         repr(member.identity): space.fields
         for member, space in zip(together, rows.embedder.spaces, strict=True)
     }
+    if rows.embedder.about:
+        result.about[backbone.name] = rows.embedder.about
     result.forward_passes += rows.forward_passes
     result.seconds[backbone.name] = rows.seconds["total"]
     ids = [dataset.ids[i] for i in rows.kept]
@@ -257,7 +259,7 @@ def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> di
 
 
 def _test_probe(
-    X: np.ndarray, y: np.ndarray, units: Units, split: Split | None, seed: int, n_jobs: int | None
+    X: np.ndarray, y: np.ndarray, units: Units, split: Split | None, seed: int, run: Run
 ) -> np.ndarray:
     """Return whether logistic regression gets each image right (n,) that it was not fitted on.
 
@@ -271,10 +273,10 @@ def _test_probe(
         raise DatasetError(
             "no folds for the probe keep every class in training; rank without it (--no-probe)"
         )
-    rows, method = LabelledRows(X, y, len(np.unique(y)), together), probe_method("logreg")
+    rows, method = LabelledRows(X, y, len(np.unique(y)), together, run.device), probe_method("logreg")
     cells = [Cell(method, rows, Split(train, held), seed) for train, held in folds]
     right = np.zeros(len(y), bool)
-    for cell, outcome in zip(cells, run_cells(cells, n_jobs=n_jobs), strict=True):
+    for cell, outcome in zip(cells, run_cells(cells, n_jobs=run.n_jobs), strict=True):
         right[cell.split.test] = outcome.labels == y[cell.split.test]
     return right
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from featx.backbones import list_layers, load_backbone
 from featx.backbones.layers import cut, resolve_layers
-from featx.backbones.pooling import channels_known
+from featx.backbones.pooling import Tap, find_channels
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
 from featx.vision import import_torchvision
@@ -20,28 +20,29 @@ SQUARE = (224, 224)
 
 
 @pytest.mark.parametrize(
-    ("shape", "size", "other", "tokens", "known"),
+    ("shape", "size", "larger", "tokens", "axis"),
     [
-        ((2, 96, 56, 56), SQUARE, None, (), True),
-        ((2, 56, 56, 96), SQUARE, None, (), False),
-        ((2, 56, 56, 56), SQUARE, None, (), False),  # either could be
-        ((2, 56, 56, 56), SQUARE, (2, 56, 72, 72), (), True),
-        ((2, 56, 56, 56), SQUARE, (2, 72, 72, 56), (), False),
-        ((2, 512, 1, 1), SQUARE, None, (), True),
-        ((2, 1, 1, 512), SQUARE, None, (), False),
-        ((2, 96, 30, 40), (120, 160), None, (), False),
-        ((2, 96, 30, 40), (120, 160), (2, 96, 46, 56), (), True),
-        ((2, 512, 7, 7), SQUARE, (2, 512, 7, 7), (), True),  # pooled to a fixed size
-        ((2, 197, 768), SQUARE, None, (196, 197), True),
-        ((2, 768, 197), SQUARE, None, (196, 197), False),
-        ((2, 196, 196), SQUARE, None, (196, 197), False),
-        ((2, 49, 768), SQUARE, (2, 81, 768), (), True),
-        ((2, 768, 49), SQUARE, (2, 768, 81), (), False),
-        ((2, 49, 768), SQUARE, None, (), False),
+        ((2, 96, 56, 56), SQUARE, None, (), 1),
+        ((2, 56, 56, 96), SQUARE, None, (), 3),
+        ((2, 56, 56, 56), SQUARE, None, (), None),  # either could be
+        ((2, 56, 56, 56), SQUARE, (2, 56, 72, 72), (), 1),
+        ((2, 56, 56, 56), SQUARE, (2, 72, 72, 56), (), 3),
+        ((2, 56, 56, 56), SQUARE, (2, 72, 56, 72), (), None),
+        ((2, 512, 1, 1), SQUARE, None, (), 1),
+        ((2, 1, 1, 512), SQUARE, None, (), 3),
+        ((2, 96, 30, 40), (120, 160), None, (), None),
+        ((2, 96, 30, 40), (120, 160), (2, 96, 46, 56), (), 1),
+        ((2, 512, 7, 7), SQUARE, (2, 512, 7, 7), (), 1),  # pooled to a fixed size
+        ((2, 197, 768), SQUARE, None, (196, 197), 2),
+        ((2, 768, 197), SQUARE, None, (196, 197), 1),
+        ((2, 196, 196), SQUARE, None, (196, 197), None),
+        ((2, 49, 768), SQUARE, (2, 81, 768), (), 2),
+        ((2, 768, 49), SQUARE, (2, 768, 81), (), 1),
+        ((2, 49, 768), SQUARE, None, (), None),
     ],
 )
-def test_channels_are_known_from_shapes(shape, size, other, tokens, known):
-    assert channels_known(shape, size[0] == size[1], other, tokens) is known
+def test_channels_are_known_from_shapes(shape, size, larger, tokens, axis):
+    assert find_channels(shape, size[0] == size[1], larger, tokens) == axis
 
 
 class Last(nn.Module):
@@ -57,24 +58,41 @@ class Last(nn.Module):
         return self.head(x.mean((1, 2)))
 
 
-def test_a_layer_with_channels_last_is_refused_and_the_networks_own_pooling_is_right():
+def test_a_layer_with_channels_last_is_pooled_over_its_positions():
     network = Last()
     x = torch.rand(2, 3, 8, 8)
-    part = cut(network, images(8, 8), name="last")
-    torch.testing.assert_close(part.module(x), network.norm(network.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
-    for pooling in (None, "avg", "max"):
-        with pytest.raises(InputError, match=r"last: layer 'norm' gives \(4, 4, 5\) .* pooling='none'"):
-            cut(Last(), images(8, 8), name="last", layer="norm", pooling=pooling)
+    last = network.norm(network.conv(x).permute(0, 2, 3, 1))
+    torch.testing.assert_close(cut(network, images(8, 8), name="last").module(x), last.mean((1, 2)))
+    for pooling, expected in (("avg", last.mean((1, 2))), ("max", last.amax((1, 2)))):
+        part = cut(network, images(8, 8), name="last", layer="norm", pooling=pooling)
+        assert (part.tap, part.dim) == (Tap("norm", pooling, channels=3), 5)
+        torch.testing.assert_close(part.module(x), expected)
     assert cut(Last(), images(8, 8), name="last", layer="norm", pooling="none").dim == 80
     assert cut(Last(), images(8, 8), name="last", layer="conv").dim == 5
 
 
-def test_resolving_several_layers_raises_or_returns_the_error():
+class Unknown(Last):
+    """Runs at one size only, and gives maps that are not square."""
+
+    def forward(self, x):
+        assert x.shape[2:] == (8, 12)
+        return super().forward(x)
+
+
+def test_a_layer_is_refused_where_its_channels_are_not_known():
+    with pytest.raises(InputError, match=r"last: layer 'norm' gives \(4, 6, 5\) .* pooling='none'"):
+        cut(Unknown(), images(8, 12), name="last", layer="norm")
     with pytest.raises(InputError, match="last: layer 'norm'"):
-        resolve_layers(Last(), images(8, 8), ["conv", "norm"], name="last")
-    conv, norm = resolve_layers(Last(), images(8, 8), ["conv", "norm"], name="last", strict=False)
-    assert conv == ("conv", "avg", 5)
-    assert isinstance(norm, InputError)
+        resolve_layers(Unknown(), images(8, 12), ["norm"], name="last")
+    (refused,) = resolve_layers(Unknown(), images(8, 12), ["norm"], name="last", strict=False)
+    assert isinstance(refused, InputError)
+
+
+def test_a_network_built_for_larger_images_tells_where_the_channels_are():
+    part = cut(Unknown(), images(8, 12), name="last", layer="norm", resized=lambda inputs: Last())
+    assert part.tap == Tap("norm", "avg", channels=3)
+    (found,) = resolve_layers(Unknown(), images(8, 12), ["norm"], name="last", resized=lambda inputs: Last())
+    assert found == (Tap("norm", "avg", channels=3), 5)
 
 
 def test_larger_images_tell_channels_from_as_many_rows():
@@ -86,15 +104,21 @@ def test_larger_images_tell_channels_from_as_many_rows():
         def forward(self, x):
             return self.head(self.conv(x).mean((2, 3)))
 
-    assert cut(Even(), images(8, 8), name="even", layer="conv").pooling == "avg"
+    assert cut(Even(), images(8, 8), name="even", layer="conv").tap.pooling == "avg"
 
 
-def test_layers_of_swin_are_left_out_by_name():
-    with pytest.warns(UserWarning, match=r"swin_t: 8 of its layers are left out.*features\.0"):
-        layers = list_layers("swin_t", weights=None, image_size=64)
-    assert [(layer.name, layer.dim) for layer in layers] == [("flatten", 768), ("logits", 1000)]
-    with pytest.raises(InputError, match=r"swin_t: layer 'features\.1\S*' gives"):
-        load_backbone("swin_t", weights=None, layer="features.1", image_size=64)
+def test_layers_of_swin_have_the_channels_of_its_stages():
+    dims = [layer.dim for layer in list_layers("swin_t", weights=None, image_size=64)]
+    assert dims == [96, 96, 192, 192, 384, 384, 768, 768, 768, 1000]
+    backbone = load_backbone("swin_t", weights=None, layer="features.1", image_size=64)
+    assert backbone.tap.channels == 3
+    x = torch.rand(1, 3, 64, 64)
+    seen = []
+    network = backbone.whole_network().eval()
+    network.features[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        network(x)
+    torch.testing.assert_close(backbone.module(x), seen[0].mean((1, 2)))
 
 
 def test_tokens_of_a_vision_transformer_are_known():

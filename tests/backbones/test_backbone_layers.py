@@ -15,6 +15,7 @@ from featx.backbones import hooks, tracing
 from featx.backbones.hooks import HookedFeatures
 from featx.backbones.layer_rules import LayerRules
 from featx.backbones.layers import cut
+from featx.backbones.pooling import Tap
 from featx.errors import InputError, UnknownName
 
 
@@ -69,7 +70,11 @@ def test_the_default_layer_is_the_input_of_the_classifier_without_dropout(net):
     expected = hooked(net, "act", IMAGES).mean((2, 3))
     traced = type(net) is Net
     part = cut(net, images(8, 8), name="net")
-    assert (part.layer, part.pooling, part.dim) == ("mean" if traced else "head.1:input", "identity", 6)
+    assert (part.tap.layer, part.tap.pooling, part.dim) == (
+        "mean" if traced else "head.1:input",
+        "identity",
+        6,
+    )
     assert part.after == (("head.",) if traced else ("head.1.",))
     with torch.no_grad():
         torch.testing.assert_close(part.module(IMAGES), expected)
@@ -84,7 +89,7 @@ def test_any_layer_gives_the_pooled_output_of_a_hook(net, layer, pooling):
     with torch.no_grad():
         torch.testing.assert_close(part.module(IMAGES), pooled)
     assert part.dim == pooled.shape[1]
-    assert part.pooling == (pooling or "avg")
+    assert part.tap.pooling == (pooling or "avg")
 
 
 def test_a_cut_network_has_nothing_behind_the_layer():
@@ -106,11 +111,14 @@ def test_cutting_works_without_values():
 
 def test_a_vector_has_nothing_to_pool(net):
     for pooling in ("avg", "max", "none", "identity", None):
-        assert cut(type(net)(), images(8, 8), name="net", layer="head", pooling=pooling).pooling == "identity"
+        assert (
+            cut(type(net)(), images(8, 8), name="net", layer="head", pooling=pooling).tap.pooling
+            == "identity"
+        )
 
 
 def test_a_module_stands_for_the_last_operation_in_it():
-    assert cut(Net(), images(8, 8), name="net", layer="head").layer == "head.1"
+    assert cut(Net(), images(8, 8), name="net", layer="head").tap.layer == "head.1"
 
 
 def test_tokens_are_pooled_over_positions():
@@ -124,7 +132,7 @@ def test_tokens_are_pooled_over_positions():
             return self.head(self.conv(x).flatten(2).transpose(1, 2)).mean(1)
 
     part = cut(Tokens(), images(8, 8), name="net", pooling="max")
-    assert (part.layer, part.pooling, part.dim) == ("transpose", "max", 5)
+    assert (part.tap.layer, part.tap.pooling, part.dim) == ("transpose", "max", 5)
     assert cut(Tokens(), images(8, 8), name="net", pooling="none").dim == 20
 
 
@@ -142,7 +150,7 @@ def test_a_convolution_can_be_the_classifier():
             )
 
     part = cut(Squeeze(), images(8, 8), name="net")
-    assert (part.layer, part.pooling, part.dim, part.after) == ("relu", "avg", 5, ("classifier.",))
+    assert (part.tap.layer, part.tap.pooling, part.dim, part.after) == ("relu", "avg", 5, ("classifier.",))
 
 
 @pytest.mark.parametrize("layer", ["hed", "", "x", "conv.weight"])
@@ -189,7 +197,7 @@ def test_a_network_without_any_classifier_asks_for_a_layer(base):
 
 
 def test_hooks_leave_nothing_behind_after_an_error(net):
-    module = HookedFeatures(net, [("conv", "avg")])
+    module = HookedFeatures(net, [Tap("conv", "avg")])
     with pytest.raises(RuntimeError):
         module(torch.zeros(1, 4, 8, 8))
     before = list(net.conv._forward_hooks)
@@ -199,7 +207,7 @@ def test_hooks_leave_nothing_behind_after_an_error(net):
 
 
 def test_copies_and_pickles_carry_the_hooks(net):
-    module = HookedFeatures(net, [("conv", "avg"), ("head:input", "identity")]).eval()
+    module = HookedFeatures(net, [Tap("conv", "avg"), Tap("head:input", "identity")]).eval()
     expected = module(IMAGES)
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         torch.testing.assert_close(other(IMAGES), expected)
@@ -220,7 +228,7 @@ def test_threads_that_run_one_network_get_rows_of_their_own_images():
             both.wait()
             return out
 
-    module = HookedFeatures(Held(), [("conv", "avg")]).eval()
+    module = HookedFeatures(Held(), [Tap("conv", "avg")]).eval()
     batches = [torch.full((1, 3, 4, 4), float(value)) for value in (1, 2)]
     with ThreadPoolExecutor(2) as pool:
         rows = list(pool.map(module, batches))

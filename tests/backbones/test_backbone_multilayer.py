@@ -42,7 +42,7 @@ def test_a_classifier_without_a_linear_layer_has_logits_too():
     part = cut(network, images(64, 64), name="squeezenet1_1", layer="logits")
     x = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(part.module(x), network(x))
-    assert (part.dim, part.pooling) == (1000, "identity")
+    assert (part.dim, part.tap.pooling) == (1000, "identity")
 
 
 class Branching(torch.nn.Module):
@@ -63,7 +63,11 @@ def test_a_network_that_cannot_be_traced_has_logits_and_several_layers():
     x = torch.rand(2, 3, 4, 4)
     torch.testing.assert_close(part.module(x), network(x))
     found = resolve_layers(network, images(4, 4), [None, "body", "logits"], name="branching")
-    assert found == [("head:input", "identity", 5), ("body", "identity", 5), ("logits", "identity", 3)]
+    assert [(*tap[:2], dim) for tap, dim in found] == [
+        ("head:input", "identity", 5),
+        ("body", "identity", 5),
+        ("logits", "identity", 3),
+    ]
     assert isinstance(network.head, torch.nn.Linear)  # cutting took nothing off
 
 

@@ -10,7 +10,7 @@ import torch
 from inputs_of_networks import images
 from torch import nn
 
-from featx.backbones import list_backbones, load_backbone, load_classifier
+from featx.backbones import load_backbone, load_classifier
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers import cut
 from featx.backbones.loading import meta_network
@@ -99,7 +99,7 @@ def test_the_table_of_facts_is_what_cutting_finds(name):
     published = architecture.published()[0]
     network = meta_network(architecture, published, pretrained_style=True)
     part = cut(network, ImageInput(published.preprocessing), name=name)
-    assert (part.layer, part.pooling, part.dim) == FACTS[name][:3]
+    assert (*part.tap[:2], part.dim) == FACTS[name][:3]
     assert sum(p.numel() for p in network.parameters()) == FACTS[name].parameters
 
 
@@ -112,40 +112,7 @@ def test_a_network_on_the_meta_device_has_no_values_and_leaves_the_random_state(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_listing_needs_no_network_and_knows_the_facts():
-    infos = {info.name: info for info in list_backbones()}
-    resnet = infos["resnet50"]
-    assert (resnet.dim, resnet.parameters, resnet.weights_name) == (2048, 25_557_032, "IMAGENET1K_V2")
-    assert resnet.top1 == pytest.approx(80.858)
-    assert not resnet.weights_available  # the hub cache of the tests is empty
-    assert list(infos) == sorted(infos)
-    assert all(info.dim > 0 and info.parameters > 0 for info in infos.values())
-
-
-def test_listing_sees_a_file_in_the_hub_cache():
-    hub_folder().mkdir(parents=True)
-    (hub_folder() / "resnet18-f37072fd.pth").touch()
-    assert [i.weights_available for i in list_backbones("resnet18")] == [True]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("resnet*", "resnet18"),
-        ("RESNET*", None),
-        ("lenet", "googlenet"),
-        ("resnet[15]*", "resnet50"),
-        ("zzz", None),
-    ],
-)
-def test_listing_filters_by_pattern(pattern, expected):
-    names = [info.name for info in list_backbones(pattern)]
-    assert (expected in names) if expected else not names
-    if pattern == "resnet*":
-        assert all(name.startswith("resnet") for name in names)
-
-
-@pytest.mark.parametrize("name", ["resnet51", "mobilenetv2", ""])
+@pytest.mark.parametrize("name", ["resnet51", "mobilenetv2"])
 def test_an_unknown_backbone_names_the_nearest(name):
     with pytest.raises(UnknownName, match="unknown backbone") as caught:
         load_backbone(name)
@@ -154,8 +121,9 @@ def test_an_unknown_backbone_names_the_nearest(name):
 
 
 def test_a_name_must_be_text():
-    with pytest.raises(InputError, match="expected a name such as 'mobilenet_v2', got int"):
-        load_backbone(3)
+    for name in (3, "", None):
+        with pytest.raises(InputError, match="backbone must be a name"):
+            load_backbone(name)
 
 
 def test_random_weights_follow_the_seed_and_leave_the_random_state():
@@ -288,7 +256,9 @@ def test_preprocessing_can_be_replaced_and_the_resolution_changed():
     small = load_backbone(SMALL, weights=None, image_size=96, layer="conv1", pooling="none")
     assert small.preprocessing.size == (96, 96)
     assert small.dim == 24 * 48 * 48
-    with pytest.raises(InputError, match="preprocessing must be a Preprocessing or its dict, got int"):
+    with pytest.raises(
+        InputError, match=r"preprocessing must be a Preprocessing, its dict, .* got 3 \(int\)"
+    ):
         load_backbone(SMALL, weights=None, preprocessing=3)
     with pytest.raises(InputError, match="image_size"):
         load_backbone(SMALL, weights=None, image_size=0)

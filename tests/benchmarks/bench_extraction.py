@@ -27,6 +27,7 @@ METHODS = {
     "torch": {"engine": "torch"},
     "fp32": {"precision": "fp32"},
     "torch-fp32": {"engine": "torch", "precision": "fp32"},
+    "bf16": {"precision": "bf16"},
     "int8": {"precision": "int8"},
     "compile": {"engine": "compile"},
 }
@@ -37,26 +38,26 @@ def files_of(folder: str, limit: int) -> list[str]:
     return [str(path) for path in files[:limit]]
 
 
-def network(name: str):
+def network(args: argparse.Namespace):
     """Real weights where they are at hand, so that what is compared can be trusted; else random ones."""
     from featx import load_backbone
     from featx.errors import FeatxError
 
     try:
-        backbone = load_backbone(name)
+        backbone = load_backbone(args.backbone, weights=args.weights, image_size=args.image_size)
         backbone.module  # noqa: B018  built before the clock starts
     except FeatxError:
-        backbone = load_backbone(name, weights=None)
+        backbone = load_backbone(args.backbone, weights=None, image_size=args.image_size)
         backbone.module  # noqa: B018
     return backbone
 
 
-def run_featx(method: str, files: list[str], name: str) -> dict:
+def run_featx(method: str, files: list[str], args: argparse.Namespace) -> dict:
     from featx.extraction import embed, network_embedder
     from featx.inputs.image import FileImage
     from featx.options import Run
 
-    backbone = network(name)
+    backbone = network(args)
     images = [FileImage(path, path) for path in files]
     with tempfile.TemporaryDirectory() as cache:
         began = time.perf_counter()
@@ -66,7 +67,7 @@ def run_featx(method: str, files: list[str], name: str) -> dict:
     return {"images_per_second": len(files) / seconds, "profile": profile, "parity": rows.parity}
 
 
-def run_loop(files: list[str], name: str) -> dict:
+def run_loop(files: list[str], args: argparse.Namespace) -> dict:
     """What a tutorial writes: fp32, channels first, torchvision's transforms in a DataLoader's workers."""
     import torch
     from PIL import Image
@@ -76,15 +77,19 @@ def run_loop(files: list[str], name: str) -> dict:
     import_torchvision()
     from torchvision import models, transforms
 
-    net = getattr(models, name)().eval()
-    if hasattr(net, "fc"):
-        net.fc = torch.nn.Identity()
+    side = args.image_size or 224
+    if args.backbone.startswith("timm:"):
+        import timm
+
+        sized = {"img_size": side} if args.image_size else {}
+        net = timm.create_model(args.backbone.removeprefix("timm:"), num_classes=0, **sized).eval()
     else:
-        net.classifier = torch.nn.Identity()
+        net = getattr(models, args.backbone)().eval()
+        setattr(net, "fc" if hasattr(net, "fc") else "classifier", torch.nn.Identity())
     transform = transforms.Compose(
         [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
+            transforms.Resize(side if args.image_size else 256),
+            transforms.CenterCrop(side),
             transforms.ToTensor(),
             transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ]
@@ -104,7 +109,7 @@ def run_loop(files: list[str], name: str) -> dict:
     return {"images_per_second": len(files) / (time.perf_counter() - began)}
 
 
-def run_bound(method: str, files: list[str], name: str) -> dict:
+def run_bound(method: str, files: list[str], args: argparse.Namespace) -> dict:
     """What the machine could do at best, from each stage measured alone.
 
     ``1 / (core-seconds to decode and preprocess one image / cores + seconds of forward with all cores)``
@@ -118,7 +123,7 @@ def run_bound(method: str, files: list[str], name: str) -> dict:
     from featx.inputs.image import FileImage
     from featx.machine import cores
 
-    backbone = network(name)
+    backbone = network(args)
     prepare = backbone.preprocessing
     torch.set_num_threads(1)
     pixels = np.empty((len(files), *prepare.size, 3), np.uint8)
@@ -155,12 +160,12 @@ def run_bound(method: str, files: list[str], name: str) -> dict:
     return {"images_per_second": bound, "preparing_ms": 1000 * preparing, "forward_per_second": 1 / forward}
 
 
-def one(what: str, files: list[str], name: str) -> dict:
+def one(what: str, files: list[str], args: argparse.Namespace) -> dict:
     if what == "loop":
-        return run_loop(files, name)
+        return run_loop(files, args)
     if what.startswith("bound-"):
-        return run_bound(what.removeprefix("bound-"), files, name)
-    return run_featx(what, files, name)
+        return run_bound(what.removeprefix("bound-"), files, args)
+    return run_featx(what, files, args)
 
 
 def made_up(folder: str, number: int) -> None:
@@ -182,7 +187,8 @@ def measure(args: argparse.Namespace, what: str) -> dict:
         command = [python, script, args.folder, "--limit", str(args.limit), "--backbone", args.backbone]
     else:
         command = [sys.executable, __file__, args.folder, "--limit", str(args.limit)]
-        command += ["--backbone", args.backbone]
+        command += ["--backbone", args.backbone, "--weights", args.weights]
+        command += ["--image-size", str(args.image_size)] if args.image_size else []
     done = subprocess.run([*command, "--one", what], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{what}: {done.stderr.strip().splitlines()[-1]}")
@@ -229,6 +235,8 @@ def main() -> None:
     )
     parser.add_argument("folder", nargs="?", default="")
     parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--image-size", type=int)
     parser.add_argument("--limit", type=int, default=960)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=["auto", "torch", "fp32"], choices=sorted(METHODS))
@@ -238,7 +246,7 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.one, files_of(args.folder, args.limit), args.backbone)))
+        print(json.dumps(one(args.one, files_of(args.folder, args.limit), args)))
         return
     with tempfile.TemporaryDirectory() as folder:
         if not args.folder:

@@ -80,8 +80,8 @@ def test_train_and_predict(capsys, split_photos, tmp_path):
 def test_backbones_are_listed(capsys):
     status, out, _ = run(capsys, "backbones", "resnet")
     assert status == 0
-    (line,) = [line for line in out.splitlines() if line.startswith("resnet50 ")]
-    assert line.split()[1] == "2048"
+    lines = [line for line in out.splitlines() if line.startswith("resnet50 ")]
+    assert [line.split()[1] for line in lines] == ["2048", "2048"]  # there are two sets of weights
 
 
 def test_skipped_images_are_listed(capsys, photos, tmp_path):

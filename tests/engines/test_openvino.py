@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from own_modules import SMALL, Branching, Encoder, seeded
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
@@ -94,6 +95,13 @@ def test_a_network_that_openvino_cannot_take_is_one_line(backbone, monkeypatch):
     ) as e:
         OpenVINOEngine(backbone)
     assert "\n" not in str(e.value)
+
+
+def test_a_module_that_may_branch_on_values_is_refused():
+    branching, plain = (load_backbone(seeded(kind), preprocessing=SMALL) for kind in (Branching, Encoder))
+    with pytest.raises(EngineError, match=r"Branching: OpenVINO cannot run it .*branch"):
+        to_openvino(branching)
+    to_openvino(plain)
 
 
 def test_an_engine_that_a_child_inherited_is_refused(backbone, pixels):

@@ -127,6 +127,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "schema",
         "dataset",
         "spaces",
+        "about",
         "methods",
         "forward_passes",
         "advice",

@@ -17,12 +17,27 @@ from __future__ import annotations
 import importlib.metadata
 
 from featx.backbones.architectures import Architecture, BackboneSource
+from featx.backbones.catalogue import GROUP, published_names
+from featx.backbones.sources.detection import DetectionSource
+from featx.backbones.sources.hf import HfSource
+from featx.backbones.sources.hub import HubSource
+from featx.backbones.sources.onnx import OnnxSource
+from featx.backbones.sources.open_clip import OpenClipSource
+from featx.backbones.sources.openvino import OpenVINOSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import InputError, UnknownName, reason_of
 
-BUILT_IN: tuple[BackboneSource, ...] = (TorchvisionSource(), TimmSource())
-GROUP = "featx.backbones"
+BUILT_IN: tuple[BackboneSource, ...] = (
+    TorchvisionSource(),
+    TimmSource(),
+    HfSource(),
+    OpenClipSource(),
+    DetectionSource(),
+    HubSource(),
+    OnnxSource(),
+    OpenVINOSource(),
+)
 
 
 def find_architecture(name: str) -> tuple[BackboneSource, Architecture, str | None]:
@@ -33,21 +48,14 @@ def find_architecture(name: str) -> tuple[BackboneSource, Architecture, str | No
     """
     prefix = "".join(name.partition(":")[:2]) if ":" in name else ""
     sources = {source.prefix: source for source in BUILT_IN}
-    source = sources.get(prefix) or next(iter(_load_installed(prefix.removesuffix(":"))), None)
+    source = sources.get(prefix) or next(iter(load_installed(prefix.removesuffix(":"))), None)
     found = None if source is None else source.find(name.removeprefix(prefix))
     if source is not None and found is not None:
         return source, *found
     known = [] if source is None else [prefix + other for other in source.names()]
     if source is None or not prefix:
-        known += [
-            other.prefix + listed for other in BUILT_IN if other is not source for listed in other.facts
-        ]
+        known += published_names()
     raise UnknownName("backbone", name, known)
-
-
-def list_sources() -> list[BackboneSource]:
-    """Return all sources, built in and installed; `InputError` names a package that is broken."""
-    return [*BUILT_IN, *_load_installed()]
 
 
 def backbone_name(source: str, architecture: str) -> str:
@@ -56,8 +64,11 @@ def backbone_name(source: str, architecture: str) -> str:
     return prefixes.get(source, f"{source}:") + architecture
 
 
-def _load_installed(name: str | None = None) -> list[BackboneSource]:
-    """Load the sources of other packages: all, or the one of that name."""
+def load_installed(name: str | None = None) -> list[BackboneSource]:
+    """Load the sources of other packages: all, or the one of that name.
+
+    An `InputError` names a package that is broken.
+    """
     points = [p for p in importlib.metadata.entry_points(group=GROUP) if name in (None, p.name)]
     prefixes = [*(source.prefix for source in BUILT_IN), *(f"{point.name}:" for point in points)]
     return [_load(point, prefixes[: len(BUILT_IN) + i]) for i, point in enumerate(points)]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
+from featx.backbones.network_input import NetworkInput
+from featx.errors import InputError, WeightsError, as_one_error, reason_of
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
 # DenseNet's files have "norm.1" where its modules are called "norm1".
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
+
+#: Height and width of the images for which torchvision builds a network unless it is told another size.
+_USUAL = 224
 
 #: By network: default layer, pooling, length of an embedding, and parameters with the classifier, as
 #: `featx.backbones.layers.cut` finds them (tests compare the two). To build every network would take seconds.
@@ -38,7 +44,7 @@ FACTS = {
     "efficientnet_v2_m": Facts("flatten", "identity", 1280, 54_139_356),
     "efficientnet_v2_s": Facts("flatten", "identity", 1280, 21_458_488),
     "googlenet": Facts("flatten", "identity", 1024, 6_624_904),
-    "inception_v3": Facts("flatten", "identity", 2048, 27_161_264),
+    "inception_v3": Facts("flatten", "identity", 2048, 23_834_568),
     "maxvit_t": Facts("classifier.4", "identity", 512, 30_919_624),
     "mnasnet0_5": Facts("mean", "identity", 1280, 2_218_512),
     "mnasnet0_75": Facts("mean", "identity", 1280, 3_170_208),
@@ -124,9 +130,10 @@ class TorchvisionArchitecture(Architecture):
             name=member.name,
             filename=member.url.rsplit("/", 1)[-1],
             url=member.url,
-            preprocessing=_preprocessing(member.transforms()),
+            preprocessing=torchvision_preprocessing(member.transforms()),
             options=options,
             top1=accuracy,
+            licence=member.meta.get("license"),
         )
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
@@ -137,6 +144,33 @@ class TorchvisionArchitecture(Architecture):
             # another normalisation, to which these networks convert their input.
             options |= {"aux_logits": False, "init_weights": False, "transform_input": pretrained_style}
         return import_torchvision().models.get_model(self.name, weights=None, **options)
+
+    def build_for(
+        self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
+    ) -> nn.Module:
+        """Build the network as `build` does; a transformer with a size of its own, for that of the inputs."""
+        option = {"vit": "image_size", "maxvit": "input_size"}.get(self.name.partition("_")[0])
+        given = dict(pretrained.options) if pretrained is not None else {}
+        size = None if inputs is None else tuple(inputs.example(1, "meta").shape[2:])
+        if size is None or option is None or size == (given.get(option, _USUAL),) * 2:
+            return self.build(pretrained, pretrained_style=pretrained_style)
+        given[option] = size[0] if option == "image_size" else size
+        try:
+            return import_torchvision().models.get_model(self.name, weights=None, **given)
+        except (ValueError, AssertionError) as error:  # patches or windows that do not divide the image
+            raise InputError(f"{self.name}: cannot be built for {inputs} ({reason_of(error)})") from error
+
+    def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
+        """Return the tensors under their current names; resample embeddings of positions."""
+        tensors = super().convert(tensors, network, label)
+        own: Any = network
+        place = "encoder.pos_embedding"
+        if not self.name.startswith("vit_") or place not in tensors:
+            return tensors
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        with as_one_error(lambda reason: WeightsError(f"{label}: {place} cannot be resampled ({reason})")):
+            return dict(interpolate_embeddings(own.image_size, own.patch_size, OrderedDict(tensors)))
 
     def rename(self, key: str) -> str:
         """Return the current name of a tensor of a DenseNet."""
@@ -161,7 +195,7 @@ class TorchvisionSource(BackboneSource):
         return TorchvisionArchitecture(name)
 
 
-def _preprocessing(preset: Any) -> Preprocessing:
+def torchvision_preprocessing(preset: Any) -> Preprocessing:
     """Return the transforms of published weights as preprocessing."""
     crop = preset.crop_size[0]
     return Preprocessing(

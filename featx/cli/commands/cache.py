@@ -208,7 +208,7 @@ def _described(space: Space) -> tuple[str, ...]:
 
 
 def _record(i: SpaceInfo) -> dict[str, Any]:
-    names = ("rows", "dim", "shards", "unreadable", "quarantined", "bytes", "last_used")
+    names = ("rows", "dim", "shards", "unreadable", "quarantined", "bytes", "last_used", "about")
     return {"id": i.space.id, **{name: getattr(i, name) for name in names}, "space": i.space.fields}
 
 

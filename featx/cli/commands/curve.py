@@ -45,5 +45,7 @@ def run(args: Namespace) -> None:
     from featx.studies.experiments import Experiment
 
     experiment = Experiment("curve", Path(args.output), args.data, vars(args))
-    result = experiment.run(verbose=not args.quiet, command=command_line(), force=args.force)
+    result = experiment.run(
+        verbose=not args.quiet, command=command_line(), force=args.force, trust_code=args.trust_code
+    )
     show_experiment(args, result)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import featx
-from featx.cli.flags import add_machine, add_output, add_run, keywords
+from featx.cli.flags import add_machine, add_output, add_run, add_trust, keywords
 from featx.cli.output import list_failures, show_profile
 from featx.errors import DatasetError
 from featx.terminal import json_line, printable, tell
@@ -24,6 +24,7 @@ def add(parser: ArgumentParser) -> None:
     add_output(parser, "FILE", "write here instead of standard output", required=False)
     parser.add_argument("--format", choices=["csv", "jsonl"], help="default: by the ending of FILE, else csv")
     parser.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
+    add_trust(parser)
     add_machine(parser)
     add_run(parser, limit=False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import values
-from featx.cli.flags import add_flag, add_machine, add_quiet
+from featx.cli.flags import add_flag, add_machine, add_quiet, add_trust
 from featx.errors import DatasetError, UnknownName
 from featx.terminal import json_line, printable, say
 
@@ -31,6 +31,7 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("-k", type=values.positive, default=10, metavar="K", help="how many (default: 10)")
     parser.add_argument("--json", action="store_true", help="for programs, instead of a table")
     parser.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
+    add_trust(parser)
     add_machine(parser)
     group = parser.add_argument_group("the run")
     add_flag(group, "cache")
@@ -56,6 +57,7 @@ def run(args: Namespace) -> None:
     if not new:
         why = "every QUERY is an id of the file, and no network runs"
         require_no_effect("weights", args.weights, None, why)
+        require_no_effect("trust_code", args.trust_code, False, why)
     images = SimilarImages(features)
     found: dict[str, list[Match]] = {}
     if new:
@@ -88,6 +90,7 @@ def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarr
         where,
         run,
         weights=args.weights,
+        trust_code=args.trust_code,
     )
     images = from_arrays(paths, None).images
     rows: np.ndarray = embed(images, embedder, cache=args.cache, verbose=not args.quiet).embeddings

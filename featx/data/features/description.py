@@ -53,6 +53,7 @@ def describe(path: str | os.PathLike[str]) -> str:
         if len(file.failures) > 10:
             lines.append(f"    and {len(file.failures) - 10} more")
         lines.append(f"  written by   featx {file.featx_version or '?'}, {file.created or 'date unknown'}")
+        lines += [f"  {name:<12} {value}" for name, value in sorted(Space(file.about).flattened().items())]
         lines.append("  space")
         lines += [f"    {name}: {value}" for name, value in sorted(Space(file.space).flattened().items())]
     return "\n".join(map(printable, lines))

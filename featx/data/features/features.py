@@ -53,6 +53,8 @@ class Features(Collection):
         Images of the collection that could not be read and have no row.
     space : mapping
         What determines the rows: network, weights, preprocessing, ..., as JSON data.
+    about : dict
+        What is known of the network and changes no row, such as the ``licence`` of its weights.
     run : dict, optional
         Cost of the extraction (``forward_passes``, ``seconds``, ...); not saved.
     targets : dict of str to Task
@@ -74,6 +76,7 @@ class Features(Collection):
     groups: np.ndarray | None = None
     failures: list[Failure] = field(default_factory=list)
     space: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict, kw_only=True)
     run: dict[str, Any] | None = None
     targets: dict[str, Task] = field(default_factory=dict)
     label_name: str = LABEL
@@ -121,10 +124,11 @@ class Features(Collection):
             raise
         except InputError as error:
             raise FeaturesError(str(error)) from error
-        try:
-            self.space = Space(self.space).fields
-        except CacheError as error:
-            raise FeaturesError(f"space: {error}") from error
+        for name in ("space", "about"):
+            try:
+                setattr(self, name, Space(getattr(self, name)).fields)
+            except CacheError as error:
+                raise FeaturesError(f"{name}: {error}") from error
 
     def __len__(self) -> int:
         return len(self.embeddings)

@@ -69,7 +69,7 @@ class FeaturesFile:
     targets : dict of str to Task
     label_name : str
     failures : list of Failure
-    space : dict
+    space, about : dict
     featx_version, created : str
         As written in the file; empty when it does not say.
 
@@ -119,10 +119,8 @@ class FeaturesFile:
                 f"/embeddings is of dtype {self.embeddings.dtype}: expected float32 or float16"
             )
         n = len(self.embeddings)
-        try:
-            self.space = Space.from_json(parts.text_attribute("space")).fields
-        except CacheError as error:
-            raise FeaturesError(f"attribute space: {error}") from error
+        self.space = _fields(parts, "space")
+        self.about = _fields(parts, "about") if "about" in file.attrs else {}
         if "space_id" in file.attrs and parts.attribute("space_id") != Space(self.space).id.encode():
             raise FeaturesError("attribute space was changed or is damaged: it has another id than space_id")
         self.featx_version = parts.text_attribute("featx_version") if "featx_version" in file.attrs else ""
@@ -162,6 +160,7 @@ class FeaturesFile:
             groups=self.groups,
             failures=self.failures,
             space=self.space,
+            about=self.about,
             targets=self.targets,
             label_name=self.label_name,
         )
@@ -206,6 +205,14 @@ def load_features(path: str | os.PathLike[str]) -> Features:
     """
     with open_features(path) as file:
         return file.to_features()
+
+
+def _fields(parts: FileParts, name: str) -> dict[str, Any]:
+    """Return the JSON object in an attribute of a file."""
+    try:
+        return Space.from_json(parts.text_attribute(name)).fields
+    except CacheError as error:
+        raise FeaturesError(f"attribute {name}: {error}") from error
 
 
 @contextlib.contextmanager

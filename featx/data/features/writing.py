@@ -74,6 +74,8 @@ def _write(features: Features, file: BinaryIO) -> None:
             space = Space(features.space)
             out.attrs["space"] = space.canonical_json
             out.attrs["space_id"] = np.bytes_(space.id.encode())
+            if features.about:
+                out.attrs["about"] = Space(features.about).canonical_json
             out.attrs["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             _write_embeddings(features.embeddings, out, sink)
             _write_strings(out, "ids", features.ids)

@@ -15,6 +15,7 @@ from featx.data.splits import Split, validation_part
 from featx.errors import InputError
 from featx.estimators.finetuned.fitted import Fitted
 from featx.estimators.finetuned.targets import encode_labels, list_classes, seed_from
+from featx.estimators.network_holder import NetworkHolder
 from featx.extraction import Rows, embed, network_embedder, reuse_backbone
 from featx.options import Run, check_options
 from featx.terminal import tell
@@ -35,20 +36,25 @@ _RECIPE = (
 )
 
 
-class FineTunedClassifier(ClassifierMixin, BaseEstimator):
+class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     """Fine-tune a pretrained network to the classes of `y`: images in, labels out.
 
     Parameters
     ----------
-    backbone : str, default="mobilenet_v2"
-        A name of ``featx backbones`` or ``timm:NAME``.
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+        A name of ``featx backbones`` or ``timm:NAME``, a network of your own, of which a copy is trained, or
+        what `featx.load_backbone` returned.
     mode : {"head", "last", "gradual", "full"}, default="head"
         Which layers are trained: a new linear head on frozen embeddings; the head and the last blocks; every
         layer, unfrozen from the top epoch by epoch; or every layer from the start. See Notes.
     weights : str, path or None, default="default"
         See `featx.extract`.
+    preprocessing : Preprocessing, dict or torchvision transforms, optional
+        Replaces the one that the weights state; a network of your own needs it.
     image_size : int, optional
         Another input resolution than the published one.
+    trust_code : bool, default=False
+        Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.methods.finetune.Recipe`; None is the value of
         `featx.methods.finetune.default_recipe` for the mode and the number of training images. A given
@@ -126,7 +132,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     *Pickles* hold the parameters, the identity of the backbone with the sha256 of its weights, and the
     tensors that training has made or changed, but not the frozen weights: they are loaded again when the
-    estimator is first used, and must be the same.
+    estimator is first used, and must be the same. (A network of your own is a parameter, and pickled whole.)
 
     There is no `sample_weight`.
 
@@ -149,11 +155,13 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        backbone: str = "mobilenet_v2",
+        backbone: Any = "mobilenet_v2",
         *,
         mode: str = "head",
         weights: Any = "default",
+        preprocessing: Any = None,
         image_size: int | None = None,
+        trust_code: bool = False,
         epochs: int | None = None,
         batch_size: int | None = None,
         lr_head: float | None = None,
@@ -177,7 +185,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.backbone = backbone
         self.mode = mode
         self.weights = weights
+        self.preprocessing = preprocessing
         self.image_size = image_size
+        self.trust_code = trust_code
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr_head = lr_head
@@ -221,7 +231,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         ModelMismatch
             With `warm_start`: the backbone is not that of the last fit.
         """
-        from featx.methods.finetune import fine_tune
+        from featx.methods.finetune import fine_tune, require_trainable
 
         self._check_parameters()
         images = self._images(X)
@@ -231,6 +241,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         seed = seed_from(self.random_state) if fitted is None else fitted.seed
         fits = 0 if fitted is None else fitted.fits
         backbone = self._backbone()
+        require_trainable(backbone, [self.mode])
         if fitted is not None:
             fitted.check(backbone)
         start = None if fitted is None else fitted.tuned(self._backbone, self.device)
@@ -317,7 +328,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _backbone(self) -> Any:
         """Return the pretrained network, shared by all classifiers in this process."""
-        return reuse_backbone(self.backbone, weights=self.weights, image_size=self.image_size)
+        options = {name: getattr(self, name) for name in ("preprocessing", "image_size", "trust_code")}
+        return reuse_backbone(self.backbone, weights=self.weights, **options)
 
     def _precision(self, fitted: Fitted) -> str:
         """Return the precision of the head's embeddings; fp32, which is more exact, if it is missing here."""
@@ -396,8 +408,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(
                 f"FineTunedClassifier: validation_fraction must lie between 0 and 1, got {fraction!r}"
             )
-        shared = ("backbone", "weights", "image_size", "precision", "engine", "device", "cache", "n_jobs")
-        check_options(**{name: getattr(self, name) for name in (*shared, "verbose")})
+        network = ("backbone", "weights", "preprocessing", "image_size", "trust_code")
+        run = ("precision", "engine", "device", "cache", "n_jobs", "verbose")
+        check_options(**{name: getattr(self, name) for name in (*network, *run)})
         self._recipe(1)  # checks names and ranges of the other parameters
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -42,10 +42,10 @@ class Fitted:
         """Check that it is the backbone of the fit; a `ModelMismatch` names the field that differs."""
         here = _identity(backbone)
         for name, fitted in self._identity.items():
-            if here[name] != fitted:
+            if here.get(name) != fitted:
                 raise ModelMismatch(
                     f"FineTunedClassifier: fitted on a backbone with {name} {fitted!r}, but {backbone.name} "
-                    f"here has {here[name]!r}; give the same weights, or fit it again"
+                    f"here has {here.get(name)!r}; give the same weights, or fit it again"
                 )
 
     def __getstate__(self) -> dict[str, Any]:

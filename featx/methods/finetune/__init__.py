@@ -14,7 +14,7 @@ from featx.methods.finetune.freezing import (
     unfreeze,
     unfreeze_last,
 )
-from featx.methods.finetune.recipe import MODES, TITLES, Recipe, default_recipe
+from featx.methods.finetune.recipe import MODES, TITLES, Recipe, default_recipe, require_trainable
 from featx.methods.finetune.source_task import Forgetting, forgetting
 from featx.methods.finetune.training import fine_tune, fine_tune_seeds
 
@@ -31,6 +31,7 @@ __all__ = [
     "forgetting",
     "freeze",
     "parameter_groups",
+    "require_trainable",
     "unfreeze",
     "unfreeze_last",
 ]

@@ -40,7 +40,7 @@ The defaults are textbook values and depend on nothing but the size of the data:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral
 from typing import Any
@@ -303,6 +303,16 @@ class Recipe:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def require_trainable(backbone: Any, modes: Sequence[str]) -> None:
+    """Refuse to train the layers of a network that has no gradients, such as a graph file."""
+    needing = [mode for mode in modes if mode != "head"]
+    if needing and not getattr(backbone, "trainable", True):
+        raise InputError(
+            f"{backbone.name}: has no gradients, so fine-tuning mode {needing[0]!r} cannot train it; use "
+            "mode 'head' or a probe on its embeddings"
+        )
 
 
 def default_recipe(mode: str, n_train: int) -> Recipe:

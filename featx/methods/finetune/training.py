@@ -24,7 +24,7 @@ from featx.errors import InputError
 from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.phases import HeadFit, train_head_alone, train_network
 from featx.methods.finetune.precision import choose_arithmetic
-from featx.methods.finetune.recipe import Recipe, default_recipe
+from featx.methods.finetune.recipe import Recipe, default_recipe, require_trainable
 from featx.methods.finetune.replay import Replay
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
 from featx.methods.finetune.training_data import TrainingData
@@ -110,6 +110,7 @@ def fine_tune(
         recipe = default_recipe(recipe, len(data.train))
     if images is None and recipe.mode != "head":
         raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
+    require_trainable(backbone, [recipe.mode])
     _check_proxies(recipe, proxy_images)
     arithmetic = choose_arithmetic(device, precision)
     changed = {} if start_from is None else _check_start(start_from, backbone, data.n_classes, recipe)

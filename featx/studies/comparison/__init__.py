@@ -69,8 +69,10 @@ def compare(
     data, labels
         As in `featx.extract`; also the path of a features file or a `Features`: the probes are then compared
         without the images, and there is neither a raw-pixel reference nor a fine-tuned baseline.
-    backbones : str or sequence, default=("mobilenet_v2",)
-        One or several backbones.
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+        One or several backbones: names, networks of your own, or what `featx.load_backbone` returned. Options
+        of the network are for all of them; ``load_backbone(module, name=..., preprocessing=...)`` gives a
+        network its own, and a name in the results. Fine-tuning trains a copy.
     classifiers : str or sequence of str, optional
         Names of `featx.methods.probes.CLASSIFIERS`; default: all but few-shot protocols. They have no effect,
         which the result says, if no task has classes.
@@ -107,9 +109,10 @@ def compare(
         kill, takes from it the outcomes of exactly the same work (images, labels, split, parameters, seed,
         versions).
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`. What `checks` finds is kept
-        beside the cache, so that the next study of the same data finds it again. Without the checks, copies
-        of a picture count as different images, and the result says so.
+        Options of the network, of reading and of the run, as in `featx.extract`. A GPU that `device` names
+        also computes the large products of the probes; with ``"auto"`` they are computed on the CPU. What
+        `checks` finds is kept beside the cache, so that the next study of the same data finds it again.
+        Without the checks, copies of a picture count as different images, and the result says so.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def compare(
     InputError
         `seeds` is above 1 and the data comes with its own split; or an option has an invalid value, or would
         have no effect (those of the network for a features file, `epochs` and `baseline` where no network is
-        trained).
+        trained); or a mode of `baseline` is asked for that would train a network without gradients.
     UnknownName, WeightsError, ImageError, CacheError
         See `featx.errors`.
     """
@@ -147,6 +150,24 @@ def compare(
             if given:
                 raise InputError(f"{option} has no effect: nothing here can be fine-tuned; leave it out")
 
+    asked = baseline != "finetune"
+
+    def check_networks(nets: Mapping[str, Any]) -> None:
+        """Leave out the modes that train a network where none has gradients; refuse those asked for."""
+        nonlocal modes
+        if any(getattr(net, "trainable", True) for net in nets.values()):
+            return
+        if asked:
+            from featx.methods.finetune import require_trainable
+
+            require_trainable(next(iter(nets.values())), modes)
+        left_out = [mode for mode in modes if mode != "head"]
+        if left_out:
+            said = f"no fine-tuning of the network ({', '.join(left_out)}), for want of gradients"
+            unused.append(f"{said}: {', '.join(nets)}")
+            modes = tuple(mode for mode in modes if mode == "head")
+
+    unused: list[str] = []
     checkpoints = Checkpoints(None if resume is None else prepare_output(resume) / CHECKPOINT_FILE)
     study = load_study_data(
         data,
@@ -160,6 +181,7 @@ def compare(
         seeds=seeds,
         meter=meter,
         check_methods=check_methods,
+        check_networks=check_networks,
     )
     task_options = TaskOptions(
         modes=modes,
@@ -180,7 +202,7 @@ def compare(
     )
     results: dict[str, Comparison | RegressionComparison] = {}
     kinds = {task.kind for task in study.tasks.values()}
-    unused = [
+    unused += [
         f"{option} had no effect: {why}"
         for option, given, kind, why in (
             ("classifiers", classifiers, "classes", "every task is a number"),

@@ -53,8 +53,8 @@ def compare_domains(
         Two collections with the same classes (the target may lack some); also features files, or
         `Features`, of one space. Each keeps its own split, or gets a drawn one. If both show the same
         photographs, give both the same split: otherwise test images of one are trained on in the other.
-    backbone : str or Backbone, default="mobilenet_v2"
-        One backbone.
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+        One backbone, as in `featx.extract`.
     classifier : str, default="logreg"
         The probe in every method; its settings are selected for each on the rows that it is trained on.
     adaptations : str or sequence of str, optional
@@ -97,7 +97,7 @@ def compare_domains(
     names, sets, opened = embed_collections(
         [source, target], backbone, network=network, reading=reading, run=run, seed=seed
     )
-    tables, classes, splits = _join_domains(names, sets, test_size, seed)
+    tables, classes, splits = _join_domains(names, sets, test_size, seed, run.device)
     warnings = []
     for name, features, split in zip(names, sets, splits, strict=True):
         warnings += check_rows(features.embeddings, features.ids, name) + note_unused_share(split, test_size)
@@ -193,7 +193,7 @@ def _test_against_source(
 
 
 def _join_domains(
-    names: list[str], sets: list[Features], test_size: float, seed: int
+    names: list[str], sets: list[Features], test_size: float, seed: int, device: Any
 ) -> tuple[list[LabelledRows], tuple[str, ...], list[Split]]:
     """Join the rows of both domains into one table with common labels, and split each domain.
 
@@ -223,7 +223,7 @@ def _join_domains(
         if groups is not None:  # only the groups of training rows are used
             others = np.repeat(groups[:1], len(x) - len(f))
             groups = np.concatenate([groups, others] if domain == 0 else [others, groups])
-        tables.append(LabelledRows(x, y, len(classes), groups))
+        tables.append(LabelledRows(x, y, len(classes), groups, device))
     return tables, classes, splits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ def evaluate_methods(
     for cell, outcome in run(_cells(data, _probes(data, options), split, seed)):
         # A fitted probe may be large: only the best of each backbone is kept in memory.
         fit, outcome.fit = outcome.fit, None
-        backbone = outcome.method.backbone
+        backbone = outcome.method.backbone if outcome.method.kind == "probe" else None
         best = members.get(backbone or "")
         if backbone is not None and (best is None or outcome.cv_score > best.outcome.cv_score):
             members[backbone] = Member(outcome, replace(cell, fit=fit))
@@ -98,13 +98,19 @@ def evaluate_methods(
             tell(f"weighting {len(members)} backbones")
         ensemble = Ensemble(members, options.checkpoints)
         outcomes.append(ensemble.outcome)
-    tuned = tuned_backbone or max(members, key=lambda name: members[name].outcome.cv_score)
+    tuned = tuned_backbone or _choose_tuned(data, members)
     if options.modes and data.dataset is not None and not numbers:
         setup = TuningSetup(data.nets[tuned], data.dataset.images, options.device, options.epochs)
         tuning = [FineTuning.of(mode, setup, verbose=options.verbose) for mode in options.modes]
         for _, outcome in run(_cells(data, tuning, split, seed)):
             outcome.fit = None
     return SplitOutcomes(split, outcomes, tuned, ensemble)
+
+
+def _choose_tuned(data: StudyData, members: Mapping[str, Member]) -> str:
+    """Return the backbone whose probes did best in cross-validation, of those that have gradients if any."""
+    trainable = [name for name in members if getattr(data.nets.get(name), "trainable", True)]
+    return max(trainable or members, key=lambda name: members[name].outcome.cv_score)
 
 
 def foresee(data: StudyData, options: TaskOptions) -> StudyProgress:
@@ -128,6 +134,7 @@ def _probes(data: StudyData, options: TaskOptions) -> list[Method]:
     task: TaskName = "numbers" if numbers else "classes"
     names = options.regressors if numbers else options.classifiers
     found: list[Method] = [probe_method(name, task=task) for name in data.inputs if name not in data.sets]
+    found += data.zero_shot.methods
     return found + [probe_method(name, backbone, task=task) for backbone in data.sets for name in names]
 
 
@@ -180,6 +187,7 @@ def describe_run(data: StudyData, meter: Meter | None = None) -> dict[str, Any]:
     energy = {"energy": ", ".join(meter.parts)} if meter and meter.parts else {}
     return {
         "spaces": {name: features.space for name, features in data.sets.items()},
+        "about": {name: features.about for name, features in data.sets.items() if features.about},
         "forward_passes": data.forward_passes,
         "failures": [{"id": f.id, "reason": f.reason} for f in data.first.failures],
         "environment": describe_environment() | energy,

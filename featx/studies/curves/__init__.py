@@ -113,8 +113,8 @@ def learning_curve(
     protocol : str, optional
         A few-shot protocol of the literature, a name in `PROTOCOLS`: it sets `shots`, `seeds` and
         `classifiers` where they are not given.
-    backbones : str or sequence, default=("mobilenet_v2",)
-        One or several backbones.
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+        One or several backbones, as in `featx.compare`.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0
@@ -129,7 +129,8 @@ def learning_curve(
         after a kill, takes from it the cells of exactly the same work (images, labels, method, parameters,
         seed, versions), so runs with other settings may share the folder.
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`. Embeddings are extracted
+        Options of the network, of reading and of the run, as in `featx.extract`; `device` as in
+        `featx.compare`. Embeddings are extracted
         once for all cells; `n_jobs` cells are computed at a time, which does not change the numbers.
 
     Returns
@@ -175,6 +176,7 @@ def learning_curve(
         test_size=test_size,
         seed=seed,
         check_methods=lambda tasks, images: _check_task(tasks, images, data, modes),
+        check_networks=lambda nets: _check_trainable(nets, modes),
     )
     first, split = study.first, study.split(test_size, seed)
     y, classes = np.asarray(first.labels), first.classes or ()
@@ -287,6 +289,12 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
             raise InputError(f"{name}: {task.name} is a number; a learning curve needs classes")
     if modes and not images:
         raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
+
+
+def _check_trainable(nets: Mapping[str, Any], modes: Sequence[str]) -> None:
+    from featx.methods.finetune import require_trainable
+
+    require_trainable(next(iter(nets.values())), modes)  # the one that is fine-tuned
 
 
 def _describe_levels(found: Sequence[Level], classes: Sequence[str], pool: Pool) -> list[CurveLevel]:

@@ -95,7 +95,12 @@ class Experiment:
         return found
 
     def run(
-        self, *, verbose: bool = False, command: str | None = None, force: bool = False
+        self,
+        *,
+        verbose: bool = False,
+        command: str | None = None,
+        force: bool = False,
+        trust_code: bool = False,
     ) -> tuple[Result, Path]:
         """Run the experiment, or resume it: finished work in its folder is not done again.
 
@@ -107,6 +112,9 @@ class Experiment:
             The command that the report shows; default: running the experiment file.
         force : bool, default=False
             Write even where `check_output` would refuse to.
+        trust_code : bool, default=False
+            Consent to run the Python code that a backbone comes with. An experiment file cannot give it: the
+            file may be somebody else's.
 
         Returns
         -------
@@ -126,7 +134,8 @@ class Experiment:
         work: Any = compare if self.kind == "compare" else learning_curve
         with removed_if_unused(self.output) as folder:
             with self._keep_file(folder):
-                result = work(self.source, resume=folder, verbose=verbose, **self.arguments)
+                given = self.arguments | ({"trust_code": True} if trust_code else {})
+                result = work(self.source, resume=folder, verbose=verbose, **given)
             environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
             write_atomically(folder / ENVIRONMENT, environment + "\n")
             result.command = command or f"featx run {EXPERIMENT}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from featx.backbones import list_backbones, load_backbone
+from featx.backbones import load_backbone
 from featx.backbones.sources import timm as source
 from featx.errors import InputError, MissingExtra, UnknownName, WeightsError
 
@@ -56,14 +56,14 @@ def test_preprocessing_is_timms_own_evaluation():
 
 def test_preprocessing_that_is_no_crop_must_be_given():
     config = source.import_timm().get_pretrained_cfg("resnet18")
-    assert source._preprocessing(replace(config, crop_mode="border")) is None
-    assert source._preprocessing(replace(config, input_size=(1, 224, 224))) is None
-    squashed = source._preprocessing(replace(config, crop_mode="squash", crop_pct=1.0))
+    assert source.timm_preprocessing(replace(config, crop_mode="border")) is None
+    assert source.timm_preprocessing(replace(config, input_size=(1, 224, 224))) is None
+    squashed = source.timm_preprocessing(replace(config, crop_mode="squash", crop_pct=1.0))
     assert (squashed.resize, squashed.crop) == ((224, 224), (224, 224))
 
 
 def test_a_network_without_preprocessing_asks_for_one(monkeypatch):
-    monkeypatch.setattr(source, "_preprocessing", lambda config: None)
+    monkeypatch.setattr(source, "timm_preprocessing", lambda config: None)
     with pytest.raises(InputError, match="give preprocessing="):
         load_backbone("timm:resnet18", weights=None)
 
@@ -88,13 +88,6 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(MissingExtra, match=r"pip install 'featx\[timm\]'"):
         load_backbone("timm:resnet18")
-
-
-def test_without_timm_the_list_leaves_it_out(monkeypatch):
-    assert [i.name for i in list_backbones("timm:*")] == [f"timm:{name}" for name in source.PACKAGED]
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "timm" else real(name))
-    assert list_backbones("timm:*") == []
 
 
 @pytest.fixture

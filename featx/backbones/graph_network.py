@@ -1,0 +1,254 @@
+"""Networks that are graphs of operators in a file: a library runs them up to any of their tensors.
+
+A layer is a tensor of the graph, under the name that the file gives it. The reference runs each image alone:
+a row then cannot depend on its batch, whatever the graph makes of its first axis.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featx.backbones.layer_rules import LayerRules
+from featx.backbones.pooling import POOLS, Tap
+from featx.errors import InputError, UnknownName
+from featx.forks import fresh_in_child
+
+if TYPE_CHECKING:
+    from featx.backbones.network_input import NetworkInput
+
+#: From one image, as the graph takes it, to some of its tensors.
+Session = Callable[[np.ndarray], Sequence[np.ndarray]]
+
+_starting = fresh_in_child(threading.Lock())
+
+
+class GraphInput(NamedTuple):
+    """The one input of a graph: its name, the order of its axes, its dtype, and the images that it takes.
+
+    `height` and `width` are None where images of any size are taken; `channels` is ``"rgb"`` or ``"bgr"``.
+    """
+
+    name: str
+    layout: str
+    dtype: str
+    height: int | None
+    width: int | None
+    channels: str = "rgb"
+
+    def require(self, network: str, inputs: NetworkInput) -> None:
+        """Refuse images of a size that the graph does not take."""
+        size = inputs.example(1, "meta").shape[2:]
+        for side, wanted, given in zip(("high", "wide"), (self.height, self.width), size, strict=True):
+            if wanted is not None and wanted != given:
+                raise InputError(
+                    f"{network}: takes images that are {wanted} pixels {side}, and these are prepared to "
+                    f"{given}; state that size in their preprocessing, or leave image_size out"
+                )
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """Return a normalised image, float32 (1, 3, h, w), as the graph takes it."""
+        if self.channels == "bgr":
+            image = image[:, ::-1]
+        if self.dtype == "uint8":  # its preprocessing only divides by 255
+            image = np.rint(image * 255)
+            if image.min() < 0 or image.max() > 255:
+                raise InputError("the graph takes pixels as they are, so mean must be 0 and std 1")
+        if self.layout == "NHWC":
+            image = image.transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(image, self.dtype)
+
+
+class Graph:
+    """A graph in a file, as a library reads it. A subclass must define all of this.
+
+    Attributes
+    ----------
+    input : GraphInput
+    tensors : sequence of str
+        All that can be a layer, in the order of computation.
+    candidates : sequence of str
+        Those worth trying: what convolutions, products with weights and poolings read, and the default.
+    classified : str or None
+        What the last weighted operator of a classifier reads; None where no classifier is recognised.
+    output : str
+        The first output.
+    first_convolution : (str, int) or None
+        Its output and the axis of the channels in it; the positions are the patches of a vision transformer.
+    """
+
+    input: GraphInput
+    tensors: Sequence[str]
+    candidates: Sequence[str]
+    classified: str | None
+    output: str
+    first_convolution: tuple[str, int] | None
+
+    @property
+    def default(self) -> str:
+        """What is taken where no tensor is named: what the classifier reads, else the output if a vector."""
+        return self.classified or self.output
+
+    def start(self, tensors: Sequence[str]) -> Session:
+        """Return what computes these tensors in fp32, safe to call from several threads."""
+        raise NotImplementedError
+
+    def to_openvino(self, tensors: Sequence[str]) -> Any:
+        """Return an OpenVINO model with the input of the graph, and these tensors as results."""
+        raise NotImplementedError
+
+
+class LayerNeeded(InputError):
+    """A graph has no default layer; `known` are those worth trying."""
+
+    def __init__(self, message: str, known: Sequence[str] = ()):
+        super().__init__(message, tuple(known))
+        self.known = tuple(known)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class GraphNetwork(nn.Module):
+    """A graph as a network: it holds no tensors of PyTorch, has no gradients, and copies share it.
+
+    `file` is what reads it (`featx.backbones.graph_files.GraphFile`), again wherever it is unpickled;
+    `layer` replaces the default, and `inputs` are the images that it is for. `tokens` is how many of them the
+    layer has that is looked at.
+    """
+
+    tokens: int | None = None
+
+    def __init__(self, file: Any, layer: str | None, inputs: NetworkInput | None):
+        super().__init__()
+        self.file, self.layer, self.inputs = file, layer, inputs
+        self._sessions: dict[Any, Session] = {}
+
+    @property
+    def graph(self) -> Graph:
+        """The graph, read once."""
+        graph: Graph = self.file.graph
+        return graph
+
+    def run(self, x: Tensor, tensors: Sequence[str]) -> list[Tensor]:
+        """Return tensors of the graph for normalised images (n, 3, h, w), in float32 on their device."""
+        session, taken = self.session(tuple(tensors)), self.graph.input
+        images = x.detach().to("cpu", torch.float32).contiguous().numpy()
+        parts: list[list[np.ndarray]] = [[] for _ in tensors]
+        for image in images:
+            for name, found, part in zip(tensors, session(taken.of(image[None])), parts, strict=True):
+                if found.ndim < 2 or len(found) != 1 or found.dtype.kind != "f":
+                    raise InputError(
+                        f"tensor {name!r} gives {found.dtype} {found.shape} for one image; expected numbers "
+                        "whose first axis counts images"
+                    )
+                part.append(found.astype(np.float32, copy=False))
+        return [torch.from_numpy(np.concatenate(part)).to(x.device) for part in parts]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the whole graph, such as class scores."""
+        return self.run(x, [self.graph.output])[0]
+
+    def find(self, layer: str, name: str) -> str:
+        """Return the name of a layer; `UnknownName` offers those nearest to it."""
+        if layer not in self.graph.tensors:
+            raise UnknownName(f"layer of {name}", layer, self.graph.tensors)
+        return layer
+
+    def session(self, tensors: tuple[str, ...]) -> Session:
+        """Return what computes these tensors, kept for the next call; an `InputError` says why it cannot."""
+        here = os.getpid()
+        with _starting:
+            if (here, tensors) not in self._sessions:
+                # A forked child has none of the threads of its parent's sessions, and must not end them.
+                mine = [key for key in self._sessions if key[0] == here]
+                for key in mine[:-1]:
+                    del self._sessions[key]
+                self._sessions[here, tensors] = self.graph.start(tensors)
+            return self._sessions[here, tensors]
+
+    def __deepcopy__(self, memo: Any) -> GraphNetwork:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_sessions": {}}
+
+
+class GraphFeatures(nn.Module):
+    """From images to the pooled layers of a graph, side by side."""
+
+    def __init__(self, network: GraphNetwork, taps: Sequence[Tap]):
+        super().__init__()
+        self.network, self.taps = network, tuple(taps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._size(x) if x.is_meta else self._pool(self._run(x, self.layers))
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers, each once."""
+        return list(dict.fromkeys(tap.layer for tap in self.taps))
+
+    def _run(self, x: Tensor, tensors: Sequence[str]) -> dict[str, Tensor]:
+        return dict(zip(tensors, self.network.run(x, tensors), strict=True))
+
+    def _pool(self, found: dict[str, Tensor]) -> Tensor:
+        rows = [POOLS[tap.pooling](found[tap.layer], tap.channels, tap.prefix) for tap in self.taps]
+        return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+
+    def _size(self, x: Tensor) -> Tensor:
+        """Return what `forward` gives, without values, through tensors as large as those of the graph.
+
+        Who estimates memory sees these: the layers, and the output of the first convolution.
+        """
+        first = self.network.graph.first_convolution
+        names = self.layers if first is None else [*self.layers, first[0]]
+        found = self._run(torch.zeros((1, *x.shape[1:])), list(dict.fromkeys(names)))
+        return self._pool({name: x.new_empty((len(x), *one.shape[1:])) for name, one in found.items()})
+
+    def to_openvino(self, inputs: NetworkInput) -> Any:
+        """Return an OpenVINO model from normalised images (n, 3, h, w) to what `forward` gives."""
+        from featx.backbones.graph_openvino import pooled_model
+
+        model = self.network.graph.to_openvino(self.layers)
+        shape = inputs.example(1, "meta").shape[1:]
+        return pooled_model(model, self.layers, self.taps, self.network.graph.input, tuple(shape))
+
+
+class GraphLayerRules(LayerRules):
+    """What is known of the layers of a graph: no library states anything of it."""
+
+    #: Tokens that vision transformers put before those of the patches: none, a class token, one more for
+    #: distillation, a class token and four registers.
+    PREFIXES: ClassVar = (0, 1, 2, 5)
+
+    def has_classifier(self, network: Any) -> bool:
+        """Return False: the scores of a classifier are a tensor with a name like any other."""
+        return False
+
+    def prefix_tokens(self, network: Any) -> int:
+        """Return how many tokens the layer has before those of the patches, as far as its length tells."""
+        positions = self._positions(network)
+        prefix = (network.tokens or 0) - (positions or 0)
+        return prefix if positions is not None and prefix in self.PREFIXES else 0
+
+    def stated_tokens(self, network: Any) -> tuple[int, ...]:
+        """Return the tokens of the layer, if their number is one that a vision transformer has."""
+        positions = self._positions(network)
+        if positions is None or network.tokens is None or network.tokens - positions not in self.PREFIXES:
+            return ()
+        return (network.tokens,)
+
+    def _positions(self, network: Any) -> int | None:
+        """Return how many positions the first convolution has: one for each patch."""
+        first = network.graph.first_convolution
+        if first is None or network.inputs is None:
+            return None
+        (patches,) = network.run(network.inputs.example(1), [first[0]])
+        return int(patches.numel()) // patches.shape[first[1]]

@@ -1,0 +1,196 @@
+"""A network of the user's own, given as a `torch.nn.Module`: `load_module`.
+
+The backbone holds a copy of the module, so that later changes of the module change no embedding. Without a
+name of a file or of published weights, its identity is what it computes: the sha256 of its values, and that
+of its graph or code (`featx.backbones.module_identity`). The label that users give it is not part of it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor, nn
+
+from featx.backbones.architectures import Architecture, Pretrained
+from featx.backbones.backbone import Backbone
+from featx.backbones.hooks import EMBEDDING
+from featx.backbones.image_input import ImageInput
+from featx.backbones.layer_rules import LayerRules
+from featx.backbones.layers import cut
+from featx.backbones.loading import one_at_a_time, values_sha256
+from featx.backbones.module_checks import ModuleChecks
+from featx.backbones.module_copy import copy_module, copy_sharing_parameters, unwrapped
+from featx.backbones.module_identity import graph_sha256
+from featx.backbones.module_pickling import packed
+from featx.backbones.module_rules import ModuleLayerRules
+from featx.backbones.sources.timm import TimmLayerRules, timm_preprocessing
+from featx.backbones.sources.torchvision import torchvision_preprocessing
+from featx.errors import InputError
+from featx.inputs.image.preprocess import Preprocessing
+
+#: Name of the source in identities, and of the weights.
+SOURCE = "module"
+
+
+class Enclosed(nn.Module):
+    """A module inside another, for names of layers that featx gives a meaning of their own."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Any:
+        """Return what the module returns."""
+        return self.network(x)
+
+
+class ModuleArchitecture(Architecture):
+    """A module of the user's, with its values; `build` copies it."""
+
+    source = SOURCE
+
+    def __init__(self, network: nn.Module, kind: str, rules: LayerRules, graph: str):
+        super().__init__(kind)
+        self._network, self._graph = network, graph
+        self.rules = rules  # type: ignore[misc]  # of one network, where a library has rules for all
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The sha256 of the graph or code."""
+        return {"graph_sha256": self._graph}
+
+    def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
+        """Return a copy of the module, in eval mode."""
+        return copy.deepcopy(self._network)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # its name is that of a class, which many networks share
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ModuleArchitecture:
+        return self  # nothing changes it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_network": packed(self._network)}
+
+
+def own_name(module: nn.Module) -> str:
+    """Return the name of a module's class, without the wrappers of parallel and compiled modules."""
+    return type(unwrapped(module)).__name__
+
+
+def module_key(module: nn.Module) -> tuple[str, str, str]:
+    """Return what tells modules apart in a process: the name of the class, and hashes of values and code."""
+    original = unwrapped(module)
+    try:
+        return own_name(module), values_sha256(original), graph_sha256(original, None)
+    except InputError as error:
+        raise InputError(f"{own_name(module)}: {error}") from error
+
+
+@one_at_a_time
+def load_module(
+    module: nn.Module,
+    *,
+    layer: str | None = None,
+    pooling: str | None = None,
+    preprocessing: Any = None,
+    image_size: int | None = None,
+    name: str | None = None,
+) -> Backbone:
+    """Load a backbone from a module of the user's, which is neither changed nor moved.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        From images (n, 3, h, w) to a tensor.
+    layer, pooling, preprocessing, image_size, name
+        As for `featx.backbones.load_backbone`.
+
+    Raises
+    ------
+    InputError
+        The module cannot be copied, does not run on such images, returns no row of numbers for each, or gives
+        an image another row in the next run or in another batch.
+    """
+    original = unwrapped(module)
+    label = own_name(module) if name is None else name
+    prepare = given_preprocessing(preprocessing, label) or _carried_preprocessing(original, label)
+    if image_size is not None:
+        prepare = prepare.with_size(image_size)
+    inputs = ImageInput(prepare)
+    network = copy_module(original, label)
+    sha256 = values_sha256(network)
+    checks = ModuleChecks(copy_sharing_parameters(network), inputs, label)
+    graph = checks.graph()
+    rules: LayerRules
+    if type(original).__module__.partition(".")[0] == "timm":
+        rules = TimmLayerRules()
+        rules.traceable = graph is not None
+    else:
+        has_head = checks.ends_in_classifier(graph)
+        if layer in (None, EMBEDDING) and not has_head:
+            checks.require_tensor()
+        rules = ModuleLayerRules(has_head, graph is not None, prepare.size)
+    try:
+        identity = graph_sha256(checks.network, graph)
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from error
+    if hasattr(network, EMBEDDING) and not isinstance(rules, TimmLayerRules):
+        network = Enclosed(network).eval()
+    architecture = ModuleArchitecture(network, type(original).__name__, rules, identity)
+    part = cut(
+        copy_sharing_parameters(network),
+        inputs,
+        name=label,
+        layer=layer,
+        pooling=pooling,
+        rules=rules,
+    )
+    returned = part.tap.layer == EMBEDDING and isinstance(rules, ModuleLayerRules)
+    checks.require_stable_rows(copy_sharing_parameters(part.module), part.tap, returned)
+    backbone = Backbone(
+        name=label,
+        weights_name=SOURCE,
+        weights_sha256=sha256,
+        tap=part.tap,
+        dim=part.dim,
+        preprocessing=prepare,
+        architecture=architecture,
+    )
+    backbone.keep(part.module)
+    return backbone
+
+
+def given_preprocessing(given: Any, label: str) -> Preprocessing | None:
+    """Return the preprocessing that is given in one of its forms, None for None."""
+    if given is None or isinstance(given, Preprocessing):
+        return given
+    if isinstance(given, Mapping):
+        return Preprocessing.from_dict(given)
+    if hasattr(given, "crop_size") and hasattr(given, "resize_size"):
+        return torchvision_preprocessing(given)
+    raise InputError(
+        f"{label}: preprocessing must be a Preprocessing, its dict, or the transforms() of torchvision's "
+        f"weights, got {type(given).__name__}"
+    )
+
+
+def _carried_preprocessing(module: nn.Module, label: str) -> Preprocessing:
+    """Return the preprocessing of the timm configuration that a module carries."""
+    config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
+    needed = {"input_size", "mean", "std", "interpolation", "crop_pct"}
+    if isinstance(config, Mapping) and needed <= set(config):
+        stated = timm_preprocessing(SimpleNamespace(**{"crop_mode": "center", **config}))
+        if stated is not None:
+            return stated
+    raise InputError(
+        f"{label}: say how images are prepared for this module: preprocessing=featx.Preprocessing() resizes "
+        "to 256, crops 224 x 224 and has ImageNet's mean and std; torchvision's weights state theirs as "
+        "WEIGHTS.transforms()"
+    )

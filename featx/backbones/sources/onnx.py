@@ -1,0 +1,269 @@
+"""ONNX files as backbones: ``onnx:FILE`` and ``onnx:FILE#TENSOR`` (extra ``onnx``).
+
+ONNX Runtime computes the reference, without optimising the graph; the engine OpenVINO reads the same graph.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import numpy as np
+
+from featx.backbones.graph_files import (
+    GraphArchitecture,
+    GraphFile,
+    GraphSource,
+    hash_parts,
+    image_input,
+    read_part,
+    sidecar,
+)
+from featx.backbones.graph_network import Graph, GraphInput, Session
+from featx.backbones.openvino_import import import_openvino
+from featx.errors import InputError, MissingExtra, WeightsError, as_one_error
+
+#: Operators whose input is worth taking as a layer, and those of them with weights.
+_POOLING = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"}
+_WEIGHTED = {"Conv", "Gemm", "MatMul"}
+_PASSING = {"Identity", "Dropout"}
+_FLATTENING = {"Flatten", "Reshape", "Squeeze"}
+#: What may follow the last weighted operator of a classifier. After a pooling or a ReLU there are features.
+_AFTER = {"Softmax", "LogSoftmax", "Sigmoid", "Add", "Cast", "DequantizeLinear", "QuantizeLinear"}
+_AFTER |= _PASSING | _FLATTENING
+#: Domains of operators that ONNX Runtime itself implements.
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+_METADATA = "preprocessing"
+
+
+def import_onnx() -> tuple[Any, Any]:
+    """Import onnx and onnxruntime."""
+    for package in ("onnx", "onnxruntime"):
+        try:
+            __import__(package)
+        except ModuleNotFoundError as error:
+            if error.name != package:
+                raise
+            raise MissingExtra(package, "onnx", "a backbone 'onnx:FILE'") from error
+    import onnx
+    import onnxruntime
+
+    return onnx, onnxruntime
+
+
+class OnnxGraph(Graph):
+    """A graph of ONNX. The size of its images is checked here and not by the library, so any is tried."""
+
+    def __init__(self, model: Any, where: str):
+        self._model, self._where = model, where
+        self._onnx, self._runtime = import_onnx()
+        graph = model.graph
+        if not graph.node:
+            raise ValueError("no operators in it")
+        self._constants = {tensor.name for tensor in (*graph.initializer, *graph.sparse_initializer)}
+        self.input = self._find_input()
+        self._made_by: dict[str, Any] = {}
+        for node in graph.node:
+            if all(name in self._constants for name in node.input if name) and not _subgraphs(node):
+                self._constants |= set(node.output)
+            for name in filter(None, node.output):
+                self._made_by[name] = node
+        self.tensors = [name for name in self._made_by if name not in self._constants]
+        convolutions = [node for node in graph.node if node.op_type == "Conv"]
+        self.first_convolution = (convolutions[0].output[0], 1) if convolutions else None
+        self.output, self.classified = self._find_ends()
+        read = {name for node in graph.node if (name := self._data_of(node)) is not None}
+        # A power that is averaged is the variance of a norm.
+        read -= {name for name in read if name in self._made_by and self._made_by[name].op_type == "Pow"}
+        worth = read & set(self.tensors) | {self.default}
+        self.candidates = [name for name in self.tensors if name in worth]
+
+    def _find_input(self) -> GraphInput:
+        inputs = [value for value in self._model.graph.input if value.name not in self._constants]
+        if len(inputs) != 1:
+            names = ", ".join(value.name for value in inputs)
+            raise InputError(f"{self._where}: takes {len(inputs)} inputs ({names}); expected one, an image")
+        (value,) = inputs
+        of = value.type.tensor_type
+        types = self._onnx.TensorProto
+        known = {types.FLOAT: "float32", types.FLOAT16: "float16", types.UINT8: "uint8"}
+        dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in of.shape.dim]
+        found = image_input(self._where, value.name, known.get(of.elem_type), dims)
+        for axis in {"NCHW": (0, 2, 3), "NHWC": (0, 1, 2)}[found.layout]:
+            of.shape.dim[axis].dim_param = f"axis_{axis}"
+        return found
+
+    def _find_ends(self) -> tuple[str, str | None]:
+        """Return the first output, and what the last weighted operator of a classifier reads."""
+        outputs = [value.name for value in self._model.graph.output]
+        if not outputs or outputs[0] not in self._made_by:
+            raise ValueError("no outputs that are computed")
+        node = self._made_by[outputs[0]] if len(outputs) == 1 else None
+        flattened = False
+        while node is not None:
+            flattened |= node.op_type in _FLATTENING
+            if node.op_type in _WEIGHTED:
+                if node.op_type == "Conv" and not flattened:  # a map is no scores
+                    break
+                found = self._data_of(node)
+                while found in self._made_by and self._made_by[found].op_type in _PASSING:
+                    found = self._made_by[found].input[0]
+                return outputs[0], found if found in self.tensors else None
+            varying = [name for name in node.input if name and name not in self._constants]
+            node = self._made_by.get(varying[0]) if node.op_type in _AFTER and len(varying) == 1 else None
+        return outputs[0], None
+
+    def _data_of(self, node: Any) -> str | None:
+        """Return the tensor that a weighted operator or a pooling reads; None for other operators."""
+        if node.op_type not in _WEIGHTED | _POOLING:
+            return None
+        varying = [name for name in node.input if name and name not in self._constants]
+        return varying[0] if len(varying) == 1 else None  # a product of two tensors has no weights
+
+    def _cut(self, tensors: Sequence[str]) -> bytes:
+        """Return the part of the graph that computes these tensors."""
+        kept, wanted = [], set(tensors)
+        for node in reversed(self._model.graph.node):
+            if wanted.intersection(node.output):
+                kept.append(node)
+                wanted |= set(_reads(node))
+        local = {function.domain for function in self._model.functions}
+        for node in kept:
+            if node.domain not in _DOMAINS and node.domain not in local:
+                raise InputError(
+                    f"{self._where}: has the custom operator {node.domain}:{node.op_type}, which needs code "
+                    "that is not in the file; name a tensor before it, or export without it"
+                )
+        part = self._onnx.ModelProto()
+        part.ir_version = self._model.ir_version
+        part.opset_import.extend(self._model.opset_import)
+        part.functions.extend(self._model.functions)
+        graph, whole = part.graph, self._model.graph
+        graph.name = "part"
+        graph.node.extend(reversed(kept))
+        graph.input.extend(value for value in whole.input if value.name == self.input.name)
+        graph.initializer.extend(value for value in whole.initializer if value.name in wanted)
+        graph.sparse_initializer.extend(v for v in whole.sparse_initializer if v.values.name in wanted)
+        graph.output.extend(self._onnx.ValueInfoProto(name=name) for name in tensors)
+        data: bytes = part.SerializeToString()
+        return data
+
+    def start(self, tensors: Sequence[str]) -> Session:
+        """Return a session of ONNX Runtime on one thread."""
+        options = self._runtime.SessionOptions()
+        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what it would print is in its errors, too
+        with as_one_error(lambda why: WeightsError(f"{self._where}: ONNX Runtime cannot run it ({why})")):
+            session = self._runtime.InferenceSession(
+                self._cut(tensors), options, providers=["CPUExecutionProvider"]
+            )
+        names = list(tensors)
+
+        def run(image: np.ndarray) -> Sequence[np.ndarray]:
+            with as_one_error(lambda why: InputError(f"{self._where}: ONNX Runtime fails ({why})")):
+                found: Sequence[np.ndarray] = session.run(names, {self.input.name: image})
+            return found
+
+        return run
+
+    def to_openvino(self, tensors: Sequence[str]) -> Any:
+        """Return the part of the graph as OpenVINO reads it."""
+        return import_openvino().Core().read_model(self._cut(tensors))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself, by key."""
+        return {entry.key: entry.value for entry in self._model.metadata_props}
+
+
+class OnnxFile(GraphFile):
+    """An ONNX file and the files of its weights."""
+
+    def parse(self, data: dict[Path, bytes]) -> OnnxGraph:
+        """Return the graph, with its weights."""
+        model = _parse(data[self.path])
+        for tensor, location in _external(model, self.path):
+            _fill(tensor, data[location])
+        return OnnxGraph(model, str(self.path))
+
+
+class OnnxArchitecture(GraphArchitecture):
+    """The network of an ONNX file."""
+
+    source = "onnx"
+
+    def open_file(self, path: Path, described: Mapping[str, Any] | None) -> OnnxFile:
+        """Hash the file and those of its weights."""
+        data = read_part(path)
+        with as_one_error(lambda reason: WeightsError(f"{path}: damaged, or not an ONNX file ({reason})")):
+            files = [path, *sorted({location for _, location in _external(_parse(data), path)})]
+        found = hash_parts([data, *(read_part(file) for file in files[1:])])
+        channels = (described or {}).get("channels", "rgb")
+        return OnnxFile(path, found, files=(*files, sidecar(path)), channels=channels)
+
+    def stated_preprocessing(self, graph: Graph) -> Mapping[str, Any] | None:
+        """Return the preprocessing in the metadata of the file."""
+        assert isinstance(graph, OnnxGraph)
+        stated = graph.metadata.get(_METADATA)
+        if stated is None:
+            return None
+        with as_one_error(
+            lambda why: InputError(f"{self.path}: its metadata {_METADATA!r} is no JSON ({why})")
+        ):
+            return dict(json.loads(stated))
+
+
+class OnnxSource(GraphSource):
+    """ONNX files."""
+
+    name = "onnx"
+    made: ClassVar = OnnxArchitecture
+
+
+def _parse(data: bytes) -> Any:
+    onnx, _ = import_onnx()
+    return onnx.ModelProto.FromString(data)
+
+
+def _subgraphs(node: Any) -> list[Any]:
+    return [attribute.g for attribute in node.attribute if attribute.HasField("g")] + [
+        graph for attribute in node.attribute for graph in attribute.graphs
+    ]
+
+
+def _reads(node: Any) -> Iterator[str]:
+    """Yield the tensors that an operator reads, those of the graphs inside it included."""
+    yield from node.input
+    for graph in _subgraphs(node):
+        for inner in graph.node:
+            yield from _reads(inner)
+        yield from (value.name for value in graph.output)
+
+
+def _external(model: Any, path: Path) -> list[tuple[Any, Path]]:
+    """Return the tensors that lie in other files, which must be beside the graph, with these."""
+    onnx, _ = import_onnx()
+    found = []
+    for tensor in model.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = PurePosixPath({e.key: e.value for e in tensor.external_data}.get("location", ""))
+        if location.is_absolute() or ".." in location.parts or not location.parts:
+            raise InputError(f"{path}: its weights must lie beside it, not in {str(location)!r}")
+        found.append((tensor, path.parent / location))
+    return found
+
+
+def _fill(tensor: Any, data: bytes) -> None:
+    """Put the bytes of a file into the tensor that they belong to."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    start = int(entries.get("offset", 0))
+    end = start + int(entries["length"]) if "length" in entries else len(data)
+    if not 0 <= start <= end <= len(data):
+        raise ValueError(f"the weights of {tensor.name!r} lie outside of their file")
+    tensor.raw_data = data[start:end]
+    del tensor.external_data[:]
+    tensor.data_location = 0
