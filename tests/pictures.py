@@ -8,8 +8,12 @@ import numpy as np
 from PIL import Image
 
 COLOURS = {"crimson": (200, 30, 50), "leaf": (40, 160, 60), "sky": (60, 130, 220)}
-#: Small, quick to build, with batch norms; always on random weights here.
-BACKBONE = "shufflenet_v2_x0_5"
+#: Small and the quickest to build, since it has few operations; always on random weights here.
+BACKBONE = "squeezenet1_1"
+#: Another one, with other values and as many of them in a row.
+OTHER = "squeezenet1_0"
+#: With batch norms and named stages (``stage2``); takes four times as long to build.
+NORMED = "shufflenet_v2_x0_5"
 #: Arguments that make a run quick. Random weights; on a machine of any kind the same arithmetic.
 QUICK = {"backbone": BACKBONE, "weights": None, "image_size": 32, "engine": "torch", "precision": "fp32"}
 #: The same for the command line.

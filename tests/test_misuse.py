@@ -24,6 +24,7 @@ JUNK: dict[str, tuple] = {
     "backbone": (None, 5, True, [], {}, "", object(), featx.FeatureExtractor, b"resnet18"),
     "backbones": (None, 5, [], [5], [None], {}, ["resnet18", "resnet18"], object(), iter(["resnet18"])),
     "weights": (5, True, [], {}, object(), "", b"w"[:0]),
+    "preprocessing": (5, True, [], object(), "", "imagenet"),
     "layer": WORD,
     "layers": (5, True, [], [5], {}, object(), "", iter(["x"])),
     "pooling": (*WORD, "mean"),
@@ -97,7 +98,7 @@ FUNCTIONS = {
     ),
 }
 #: What is not an option: labels and test images depend on the data; the others have checks of their own.
-OWN = {"labels", "name", "preprocessing", "shots", "options", "labelled", "test"}
+OWN = {"labels", "name", "shots", "options", "labelled", "test"}
 
 
 def misuses():
@@ -105,7 +106,8 @@ def misuses():
         parameters = list(inspect.signature(function).parameters)
         for at, parameter in enumerate(parameters):
             for junk in JUNK.get(kinds.get(parameter, parameter), ()):
-                if name == "learning_curve" and parameter == "seeds" and junk is None:
+                none_is_a_default = (("learning_curve", "seeds"), ("load_model", "backbone"))
+                if junk is None and (name, parameter) in none_is_a_default:
                     continue
                 yield name, function, positional, at, parameter, junk
 
@@ -168,7 +170,8 @@ NETWORK = {
 }
 
 
-@pytest.mark.parametrize("option", [*NETWORK, "backbones"])
+# The probes use the device.
+@pytest.mark.parametrize("option", [*(option for option in NETWORK if option != "device"), "backbones"])
 @pytest.mark.parametrize("function", [featx.compare, featx.learning_curve])
 def test_options_of_the_network_are_refused_for_a_features_file(function, option):
     given = {"backbones": ["resnet50"], **NETWORK}[option]
@@ -176,6 +179,12 @@ def test_options_of_the_network_are_refused_for_a_features_file(function, option
         InputError, match=f"{option}=.* has no effect: the embeddings come from a features file"
     ):
         function(features(), **{option: given})
+
+
+@pytest.mark.parametrize("function", [featx.compare, featx.learning_curve])
+def test_a_device_that_is_not_there_is_refused_for_a_features_file(function):
+    with pytest.raises(InputError, match="device 'cuda' is not available here"):
+        function(features(), device="cuda")
 
 
 @pytest.mark.parametrize("option", [*NETWORK, "backbone"])

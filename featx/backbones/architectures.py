@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from featx.backbones.checkpoint import Checkpoint
+from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layer_rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.weights import download, find_local, hash_in_name, hub_folder
 from featx.errors import WeightsError
 from featx.inputs.image.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from featx.backbones.zero_shot import EncodedTexts
 
 
 class Facts(NamedTuple):
@@ -84,6 +87,10 @@ class Pretrained:
             )
         return download(self.filename, self.url, wanted_by=wanted_by, advice=advice)
 
+    def open(self, path: Path) -> Checkpoint:
+        """Open the file that was found or fetched, and check it against the hash that is stated for it."""
+        return open_checkpoint(path, sha256=self.sha256)
+
 
 class Architecture:
     """One network of a backbone source. A subclass must define `source`, and `build` or `build_for`.
@@ -130,7 +137,7 @@ class Architecture:
 
     @property
     def identity_name(self) -> str:
-        """Name in the identity of cached rows."""
+        """Its name in the identity of cached rows, which is the same on every machine."""
         return self.name
 
     def open(self, name: str, weights: Any) -> Checkpoint | None:
@@ -181,6 +188,20 @@ class Architecture:
         """Return the preprocessing for weights that state none: by default, that of the default weights."""
         published = self.published()
         return published[0].preprocessing if published else None
+
+    def preprocessing_of(self, pretrained: Pretrained | None) -> Preprocessing | None:
+        """Return the preprocessing of published weights, or that for a user's own and random ones (None)."""
+        return pretrained.preprocessing if pretrained is not None else self.preprocessing()
+
+    def has_texts(self) -> bool:
+        """Return whether a text tower and a tokenizer come with the image network, as in CLIP."""
+        return False
+
+    def encode_texts(
+        self, texts: Sequence[str], checkpoint: Checkpoint | None, pretrained: Pretrained | None
+    ) -> EncodedTexts:
+        """Load the text tower, and encode texts into the space of the layer ``"projection"``."""
+        raise NotImplementedError
 
     def rename(self, key: str) -> str:
         """Return the current name of a tensor, to which old files may give another."""

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 # Each child of a container with one of these names is a block; any other container is one block.
 _EXPANDED = {
     *("features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"),
-    *("layer", "resblocks", "transformer", "trunk", "visual", "vision_model", "body", "backbone"),
+    *("layer", "resblocks", "transformer", "trunk", "visual", "vision_model", "body", "backbone", "model"),
 }
 
 # Names under which implementations of attention hold their queries and keys.

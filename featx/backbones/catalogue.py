@@ -49,6 +49,17 @@ class Library(NamedTuple):
 LIBRARIES = {
     "torchvision": Library("", "torchvision", "", "resnet50"),
     "timm": Library("timm:", "timm", "timm", "dinov2 small"),
+    "hf": Library("hf:", "transformers", "transformers", "siglip"),
+    "open_clip": Library("open_clip:", "open_clip", "open-clip", "laion"),
+    "detection": Library("detection:", "torchvision", "", "ssd"),
+}
+#: What no table lists: how it is named, and what it is.
+UNLISTED = {
+    "hf:OWNER/NAME": "any image network of transformers on the hub",
+    "hf:FOLDER": "the same, in a folder",
+    "hub:OWNER/REPO:ENTRY": "a network of torch.hub; runs its code (--trust-code)",
+    "onnx:FILE": "an ONNX graph (extra: onnx)",
+    "openvino:FILE": "a graph of OpenVINO or TFLite (extra: openvino)",
 }
 
 
@@ -226,11 +237,12 @@ def count_weights() -> dict[str, tuple[int, int]]:
     counts = {}
     for source in _tables():
         rows = read_table(source)
-        by_tag = {row.name.removesuffix(f".{row.weights}") for row in rows}
-        counts[source] = (len(by_tag), len(rows))
+        # A name may end with that of its weights, behind a dot (timm) or a slash (open_clip).
+        networks = {row.name.removesuffix(row.weights).rstrip("./") for row in rows}
+        counts[source] = (len(networks), len(rows))
     for info in _installed():
-        networks, weights = counts.get(info.source, (0, 0))
-        counts[info.source] = (networks + 1, weights + bool(info.weights_name))
+        before = counts.get(info.source, (0, 0))
+        counts[info.source] = (before[0] + 1, before[1] + bool(info.weights_name))
     return counts
 
 

@@ -40,28 +40,32 @@ def resolve_graph_layers(
     found: list[tuple[Tap, int] | InputError] = []
     for layer, name in zip(layers, names, strict=True):
         try:
-            if layer is None and network.layer is None:
-                _require_vector(shapes.of(network.graph.output, [network.graph.output]), network.graph.output)
             shape = shapes.of(name, names)
-            found.append(run.find_tap(name, pooling, shape, shapes.find_larger(name, names)))
-        except InputError as error:
-            said: InputError = error
             if layer is None and network.layer is None:
-                said = LayerNeeded(
-                    f"{run.name}: no default layer: {error}; name a tensor, {run.name}#TENSOR (featx "
-                    f"backbones {run.name} --layers lists some)",
-                    [candidate for candidate in network.graph.candidates if candidate != name],
-                )
+                found.append(_default_tap(run, pooling, shapes))
+            else:
+                found.append(run.find_tap(name, pooling, shape, shapes.find_larger(name, names)))
+        except InputError as error:
             if strict:
-                raise said from error
-            found.append(said)
+                raise
+            found.append(error)
     return found
 
 
-def _require_vector(shape: Sequence[int], name: str) -> None:
-    """Refuse a graph whose output is no vector, such as the boxes of a detector: it has no default layer."""
-    if math.prod(shape[1:]) > max(shape[1:]):
-        raise InputError(f"its output {name!r} gives {tuple(shape[1:])} per image, not a vector")
+def _default_tap(run: DryRun, pooling: str | None, shapes: _Shapes) -> tuple[Tap, int]:
+    """Return how the default layer is pooled; refuse a graph whose output is no vector: boxes, or a map."""
+    graph = cast(GraphNetwork, run.network).graph
+    name, output = graph.default, shapes.of(graph.output, [graph.output])
+    try:
+        if math.prod(output[1:]) > max(output[1:]):
+            raise InputError(f"its output {graph.output!r} gives {tuple(output[1:])} per image, not a vector")
+        return run.find_tap(name, pooling, shapes.of(name, [name]), shapes.find_larger(name, [name]))
+    except InputError as error:
+        raise LayerNeeded(
+            f"{run.name}: no default layer: {error}; name a tensor, {run.name}#TENSOR (featx backbones "
+            f"{run.name} --layers lists some)",
+            [candidate for candidate in graph.candidates if candidate != graph.output],
+        ) from error
 
 
 class _Shapes:
@@ -70,8 +74,8 @@ class _Shapes:
     def __init__(self, run: DryRun, network: GraphNetwork):
         self._run, self._network = run, network
         self._found: dict[str, torch.Size] = {}
-        self._larger: dict[str, torch.Size] | None = None
-        self._together = True
+        self._larger: dict[str, torch.Size] = {}
+        self._together, self._tried_larger = True, False
 
     def of(self, name: str, names: Sequence[str]) -> torch.Size:
         """Return the shape of one tensor; all of `names` are computed together, or this one alone."""
@@ -87,17 +91,18 @@ class _Shapes:
         """Return what finds the shape for larger images."""
 
         def find() -> torch.Size | None:
-            if self._larger is None:
-                try:
-                    self._larger = self._measure(names, larger=True)
-                except InputError:
-                    self._larger = {}
+            for wanted in (names, [name]):
+                if name not in self._larger and (len(wanted) == 1 or not self._tried_larger):
+                    self._tried_larger = True
+                    with contextlib.suppress(InputError):
+                        self._larger |= self._measure(wanted, larger=True)
             return self._larger.get(name)
 
         return find
 
     def _measure(self, names: Sequence[str], *, larger: bool = False) -> dict[str, torch.Size]:
-        wanted, seen = list(dict.fromkeys(names)), dict[str, torch.Size]()
+        wanted, seen = tuple(dict.fromkeys(names)), dict[str, torch.Size]()
+        self._network.session(wanted)  # what is wrong with the graph is said before what is with its images
 
         def record(x: Tensor) -> Tensor:
             found = self._network.run(x, wanted)

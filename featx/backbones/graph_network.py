@@ -49,7 +49,7 @@ class GraphInput(NamedTuple):
             if wanted is not None and wanted != given:
                 raise InputError(
                     f"{network}: takes images that are {wanted} pixels {side}, and these are prepared to "
-                    f"{given}; leave image_size out, or export the graph for another size"
+                    f"{given}; state that size in their preprocessing, or leave image_size out"
                 )
 
     def of(self, image: np.ndarray) -> np.ndarray:
@@ -58,6 +58,8 @@ class GraphInput(NamedTuple):
             image = image[:, ::-1]
         if self.dtype == "uint8":  # its preprocessing only divides by 255
             image = np.rint(image * 255)
+            if image.min() < 0 or image.max() > 255:
+                raise InputError("the graph takes pixels as they are, so mean must be 0 and std 1")
         if self.layout == "NHWC":
             image = image.transpose(0, 2, 3, 1)
         return np.ascontiguousarray(image, self.dtype)
@@ -133,7 +135,7 @@ class GraphNetwork(nn.Module):
 
     def run(self, x: Tensor, tensors: Sequence[str]) -> list[Tensor]:
         """Return tensors of the graph for normalised images (n, 3, h, w), in float32 on their device."""
-        session, taken = self._session(tuple(tensors)), self.graph.input
+        session, taken = self.session(tuple(tensors)), self.graph.input
         images = x.detach().to("cpu", torch.float32).contiguous().numpy()
         parts: list[list[np.ndarray]] = [[] for _ in tensors]
         for image in images:
@@ -147,7 +149,8 @@ class GraphNetwork(nn.Module):
         return [torch.from_numpy(np.concatenate(part)).to(x.device) for part in parts]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.run(x, [self.layer or self.graph.default])[0]
+        """Return the output of the whole graph, such as class scores."""
+        return self.run(x, [self.graph.output])[0]
 
     def find(self, layer: str, name: str) -> str:
         """Return the name of a layer; `UnknownName` offers those nearest to it."""
@@ -155,7 +158,8 @@ class GraphNetwork(nn.Module):
             raise UnknownName(f"layer of {name}", layer, self.graph.tensors)
         return layer
 
-    def _session(self, tensors: tuple[str, ...]) -> Session:
+    def session(self, tensors: tuple[str, ...]) -> Session:
+        """Return what computes these tensors, kept for the next call; an `InputError` says why it cannot."""
         key = os.getpid(), tensors  # a forked child has none of the threads of a session
         with _starting:
             if key not in self._sessions:

@@ -114,4 +114,11 @@ def _keep_input(layer: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 def _keep_output(layer: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
     if (seen := getattr(_seen, "now", None)) is not None:
-        seen[layer] = output.clone()
+        seen[layer] = _first_tensor(output).clone()
+
+
+def _first_tensor(output: Any) -> Any:
+    """Return the tensor that a module passes on where its output holds more, such as weights of attention."""
+    while isinstance(output, (tuple, list, dict)) and output:
+        output = next(iter(output.values())) if isinstance(output, dict) else output[0]
+    return output

@@ -23,7 +23,7 @@ class LayerRules:
 
     #: Children of a network that are or contain its classifier.
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
-    #: Whether the traced graph may be used, where there is one.
+    #: Whether networks are traced; the layers of others are the modules of the network, read by hooks.
     traceable: bool = True
     #: Whether the embedding that the library computes has its channels where most networks have them.
     states_channels: bool = True
@@ -35,6 +35,13 @@ class LayerRules:
     def untraced(self) -> tuple[list[type[nn.Module]], list[Any]]:
         """Return the modules and functions that tracing leaves whole, as one node each."""
         return [], []
+
+    def own_name(self, network: Any, layer: str) -> str:
+        """Return the name that the network gives to a layer, which may have one in all networks of a kind.
+
+        The layer ``"projection"`` of a network like CLIP is the image embedding in the space of texts.
+        """
+        return layer
 
     def has_classifier(self, network: nn.Module) -> bool:
         """Return whether the network ends in class scores."""

@@ -86,6 +86,7 @@ def cut(
         return Cut(GraphFeatures(network, [tap]).eval(), tap, dim)
     if known is not None:
         layer = known[0].layer
+    layer = None if layer is None else rules.own_name(network, layer)
     traced = _trace(network, rules, layer)
     is_default = layer in (None, EMBEDDING)
     if layer is None:
@@ -141,6 +142,7 @@ def resolve_layers(
     run = DryRun(network.eval(), inputs, rules, name, resized)
     if isinstance(network, GraphNetwork):
         return resolve_graph_layers(run, layers, pooling, strict=strict)
+    layers = [None if layer is None else rules.own_name(network, layer) for layer in layers]
     traced = trace(network, rules)
     nodes: dict[str, fx.Node] = {}
     shapes: dict[str, torch.Size | None] = {}

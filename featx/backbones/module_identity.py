@@ -1,9 +1,9 @@
 """Identify a network of the user's by what it computes with: its graph, or where there is none, its code.
 
-A network that `torch.fx` traces is identified by the operations of its graph, the settings of the modules that
-it calls and the constants in it. Any other is identified by the code of its classes, of the functions that
-they call, and by the attributes of its modules. Values of parameters and buffers have a hash of their own
-(`featx.backbones.loading.values_sha256`).
+A network that `torch.fx` traces is identified by the operations of its graph, the settings of the modules
+that it calls and the constants in it. Any other is identified by the code of its classes, of the functions
+that they call, and by the attributes of its modules. Values of parameters and buffers have a hash of their
+own (`featx.backbones.loading.values_sha256`).
 
 Code is compared as bytecode, so comments do not matter. Installed packages are not read: what comes from one
 is identified by its name and the version of the package. The texts below hold no address and no order of a
@@ -35,7 +35,8 @@ _COMMON = frozenset(vars(nn.Module()))
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 #: Packages whose version is left out: an upgrade of torch keeps the rows of featx's other networks too.
 _UNVERSIONED = ("torch", "torchvision", "numpy")
-_INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")) + (
+_INSTALLED = (
+    *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
     "<frozen",
 )
 
@@ -107,7 +108,7 @@ class _Description:
         attributes = {key: value for key, value in vars(module).items() if key not in _COMMON}
         lines += [f".{key} = {self.of(value)}" for key, value in attributes.items()]
         lines += [f"{hooks} {self.of(list(vars(module).get(hooks, {}).values()))}" for hooks in _HOOKS]
-        kept = getattr(module, "_non_persistent_buffers_set", set())
+        kept: set[str] = getattr(module, "_non_persistent_buffers_set", set())
         lines += [f"buffer {key} = {self.of(module._buffers.get(key))}" for key in sorted(kept)]
         lines += [
             f"child {name} = {'None' if child is None else self.of_module(child)}"
@@ -117,7 +118,7 @@ class _Description:
 
     def of(self, value: Any) -> str:
         """Return a text that is equal for equal values, in every process."""
-        if isinstance(value, enum.Enum) or isinstance(value, _TORCH_VALUES):
+        if isinstance(value, (enum.Enum, *_TORCH_VALUES)):
             return f"{type(value).__qualname__} {value}"
         if type(value) in _PLAIN:
             return f"{type(value).__name__} {value!r}"
@@ -167,8 +168,10 @@ class _Description:
             return self._of_function(value)
         if isinstance(value, property):
             return f"property {self.of(value.fget)}"
-        if isinstance(value, staticmethod | classmethod | functools.cached_property):
-            return f"{type(value).__name__} {self.of(getattr(value, '__func__', None) or value.func)}"
+        if isinstance(value, functools.cached_property):
+            return f"cached property {self.of(value.func)}"
+        if isinstance(value, staticmethod | classmethod):
+            return f"{type(value).__name__} {self.of(value.__func__)}"
         if isinstance(value, types.ModuleType):
             return f"import {value.__name__}"
         if callable(value) and not hasattr(value, "__dict__"):  # written in C, as torch.flatten
@@ -213,10 +216,10 @@ class _Description:
         for name in names:
             if name in known:
                 parts.append(f"{name} {self.of(known[name])}")
-            if isinstance(module := known.get(name), types.ModuleType) and not _is_installed(_file(module)):
-                parts += [
-                    f"{name}.{used} {self.of(vars(module)[used])}" for used in names if used in vars(module)
-                ]
+            module = known.get(name)
+            if isinstance(module, types.ModuleType) and not _is_installed(_file(module)):
+                held = vars(module)
+                parts += [f"{name}.{used} {self.of(held[used])}" for used in names if used in held]
         return f"function {parts}"
 
     def _of_code(self, code: types.CodeType) -> str:

@@ -290,7 +290,7 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
         ran = modules_before(module, base.inputs.example(1, parameter.device))
         blocks = [block.removeprefix("network.") for block in blocks]
         blocks = sorted((block for block in blocks if block in ran), key=ran.index)
-    else:
+    elif isinstance(module, fx.GraphModule):
         # A block that is cut in two ends behind the layer.
         behind = modules_behind(network, module, base.architecture.rules)
         blocks = [block for block in blocks if not any(name.startswith(f"{block}.") for name in behind)]

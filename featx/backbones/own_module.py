@@ -24,6 +24,7 @@ from featx.backbones.layer_rules import LayerRules
 from featx.backbones.layers import cut
 from featx.backbones.loading import one_at_a_time, values_sha256
 from featx.backbones.module_identity import graph_sha256
+from featx.backbones.module_pickling import packed
 from featx.backbones.pooling import POOLS, Tap
 from featx.backbones.sources import timm, torchvision
 from featx.backbones.tracing import DROPOUTS, output_of, trace
@@ -38,6 +39,9 @@ _AFTER_CLASSIFIER = (*DROPOUTS, nn.Flatten, nn.Softmax, nn.LogSoftmax, nn.Sigmoi
 #: What follows a convolution that is the classifier, as in a squeezenet.
 _AFTER_CONVOLUTION = (*_AFTER_CLASSIFIER, nn.ReLU, nn.AdaptiveAvgPool2d)
 _FUNCTIONS = ("flatten", "softmax", "log_softmax", "sigmoid", "dropout", "squeeze")
+
+#: Parameters and buffers of lazy modules before their first run.
+_UNINITIALISED = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
 
 #: Largest difference of two runs, relative to the largest number: rounding of sums in another order.
 _TOLERANCE = 1e-3
@@ -99,13 +103,12 @@ class ModuleLayerRules(LayerRules):
 
     def prefix_tokens(self, network: Any) -> int:
         """Return the number of class and register tokens that the module holds as parameters."""
-        for name, parameter in network.named_parameters():
-            if name.rpartition(".")[2] in ("cls_token", "class_token", "class_embedding"):
-                registers = getattr(network.get_submodule(name.rpartition(".")[0]), "register_tokens", None)
-                return 1 + (
-                    registers.shape[1] if isinstance(registers, Tensor) and registers.dim() == 3 else 0
-                )
-            del parameter
+        for name, _ in network.named_parameters():
+            parent, _, last = name.rpartition(".")
+            if last in ("cls_token", "class_token", "class_embedding"):
+                registers: Any = getattr(network.get_submodule(parent), "register_tokens", None)
+                known = isinstance(registers, Tensor) and registers.dim() == 3
+                return 1 + (int(registers.shape[1]) if known else 0)
         return 0
 
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
@@ -153,6 +156,9 @@ class ModuleArchitecture(Architecture):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ModuleArchitecture:
         return self  # nothing changes it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_network": packed(self._network)}
 
 
 def own_name(module: nn.Module) -> str:
@@ -202,7 +208,7 @@ def load_module(
     inputs = ImageInput(prepare)
     network = copy_module(original, label)
     sha256 = values_sha256(network)
-    checks = _Checks(copy.deepcopy(network), inputs, label)
+    checks = _Checks(_with_same_parameters(network), inputs, label)
     graph = checks.graph()
     rules: LayerRules
     if type(original).__module__.partition(".")[0] == "timm":
@@ -221,7 +227,7 @@ def load_module(
         network = Enclosed(network).eval()
     architecture = ModuleArchitecture(network, type(original).__name__, rules, identity)
     part = cut(
-        architecture.build(None, pretrained_style=True),
+        _with_same_parameters(network),
         inputs,
         name=label,
         layer=layer,
@@ -229,7 +235,7 @@ def load_module(
         rules=rules,
     )
     returned = part.tap.layer == EMBEDDING and isinstance(rules, ModuleLayerRules)
-    checks.require_stable_rows(copy.deepcopy(part.module), part.tap, returned)
+    checks.require_stable_rows(_with_same_parameters(part.module), part.tap, returned)
     backbone = Backbone(
         name=label,
         weights_name=SOURCE,
@@ -247,12 +253,10 @@ def copy_module(module: nn.Module, label: str) -> nn.Module:
     """Return a copy of a module on the CPU, in fp32 and eval mode; the module stays as it is."""
     memo: dict[int, Any] = {}
     for tensor in _tensors(module):
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if isinstance(tensor, _UNINITIALISED):
             raise InputError(f"{label}: it has parameters without a shape yet; run it once on images first")
         if tensor.is_meta:
-            raise InputError(
-                f"{label}: its parameters are on the meta device, without values; load them first"
-            )
+            raise InputError(f"{label}: its parameters are on the meta device; load their values first")
         copied = tensor.detach().to("cpu", copy=True)
         memo[id(tensor)] = nn.Parameter(copied, False) if isinstance(tensor, nn.Parameter) else copied
     try:
@@ -284,7 +288,7 @@ class _Checks:
         draw = torch.Generator().manual_seed(0)
         self._images = torch.randn(inputs.example(2).shape, generator=draw)
         self._runs = 0  # each run draws other numbers, if it draws any
-        self._returned = self._run(copy.deepcopy(network), self._images)
+        self._returned = self._run(_with_same_parameters(network), self._images)
 
     def graph(self) -> fx.Graph | None:
         """Return the graph of the module; None where it cannot be traced, or computes something else."""
@@ -295,7 +299,7 @@ class _Checks:
         if traced is None:
             return None
         try:
-            found = self._run(fx.GraphModule(copy.deepcopy(self.network), traced[0]), self._images)
+            found = self._run(fx.GraphModule(_with_same_parameters(self.network), traced[0]), self._images)
         except InputError:
             return None
         ours, graphs = _tensors_in(self._returned), _tensors_in(found)
@@ -326,7 +330,7 @@ class _Checks:
         """Return whether the module returns the output of its last layer, or a form of it."""
         if graph is None:
             seen: list[Any] = []
-            network = copy.deepcopy(self.network)
+            network = _with_same_parameters(self.network)
             network.get_submodule(name).register_forward_hook(lambda module, inputs, out: seen.append(out))
             out = self._run(network, self._images)
             return (
@@ -393,6 +397,11 @@ class _Checks:
                 f"{self.label}: does not run on {len(images)} {self.inputs} ({reason_of(error)}); a backbone "
                 f"takes one tensor, {tuple(images.shape)}"
             ) from error
+
+
+def _with_same_parameters(network: nn.Module) -> nn.Module:
+    """Return a copy that shares the frozen parameters, so that large networks need their memory once."""
+    return copy.deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -10,7 +10,6 @@ from torch import nn
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint
-from featx.backbones.hub_network import load_hub_network
 from featx.backbones.layers import Cut, cut
 from featx.backbones.loading import (
     fill,
@@ -24,6 +23,7 @@ from featx.backbones.own_module import given_preprocessing, load_module
 from featx.backbones.pooling import Tap
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
+from featx.backbones.torch_hub_network import load_hub_network
 from featx.backbones.weights import choose_weights
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -33,7 +33,7 @@ from featx.options import checked
 @checked()
 @one_at_a_time
 def load_backbone(
-    network: str | nn.Module | None = None,
+    backbone: str | nn.Module | None = None,
     *,
     name: str | None = None,
     weights: Any = "default",
@@ -52,7 +52,7 @@ def load_backbone(
 
     Parameters
     ----------
-    network : str or torch.nn.Module
+    backbone : str or torch.nn.Module
         A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; or
         ``"PREFIX:NAME"`` of another package (see `featx.backbones.sources`). Or your own network, from
         images (n, 3, h, w) to a tensor.
@@ -119,7 +119,7 @@ def load_backbone(
     >>> backbone.name, backbone.layer, backbone.dim
     ('tiny', 'embedding', 8)
     """
-    if isinstance(network, nn.Module):
+    if isinstance(backbone, nn.Module):
         given = [key for key, value in (("weights", weights), ("seed", seed)) if value not in ("default", 0)]
         if given:
             raise InputError(
@@ -127,16 +127,18 @@ def load_backbone(
                 "load_state_dict"
             )
         return load_module(
-            network,
+            backbone,
             layer=layer,
             pooling=pooling,
             preprocessing=preprocessing,
             image_size=image_size,
             name=name,
         )
-    if network is not None and name is not None:
-        raise InputError(f"name: {name!r} is a label for a module of your own; leave it out with {network!r}")
-    name = name if network is None else network
+    if backbone is not None and name is not None:
+        raise InputError(
+            f"name: {name!r} is a label for a network of your own; leave it out with {backbone!r}"
+        )
+    name = name if backbone is None else backbone
     source, architecture, tag = _find_architecture(name, trust_code)
     if isinstance(architecture, HubEntry):
         return load_hub_network(
@@ -154,19 +156,19 @@ def load_backbone(
     inputs = architecture.input_type(prepare)
     facts = source.facts.get(architecture.name)
     standard = layer is None and pooling is None and preprocessing is None and image_size is None
-    network: nn.Module | None = None
+    built: nn.Module | None = None
     part: Cut | None = None
     if checkpoint is None:
-        network = random_network(architecture, seed, inputs)
-        sha256, weights_name = values_sha256(network), None
+        built = random_network(architecture, seed, inputs)
+        sha256, weights_name = values_sha256(built), None
     else:
         sha256, weights_name = checkpoint.sha256, pretrained.name if pretrained else checkpoint.path.name
-    if network is None and standard and facts is not None:
+    if built is None and standard and facts is not None:
         tap, dim = Tap(facts.layer, facts.pooling), facts.dim
     else:
         build = partial(meta_network, architecture, pretrained, pretrained_style=True)
         part = cut(
-            build(inputs) if network is None else network,
+            build(inputs) if built is None else built,
             inputs,
             name=name,
             layer=layer,
@@ -175,7 +177,7 @@ def load_backbone(
             resized=build,
         )
         tap, dim = part.tap, part.dim
-    backbone = Backbone(
+    loaded = Backbone(
         name=name,
         weights_name=weights_name,
         weights_sha256=sha256,
@@ -187,9 +189,9 @@ def load_backbone(
         checkpoint=checkpoint,
         seed=seed,
     )
-    if network is not None and part is not None:
-        backbone.keep(part.module)  # built already, to hash its values
-    return backbone
+    if built is not None and part is not None:
+        loaded.keep(part.module)  # built already, to hash its values
+    return loaded
 
 
 def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = False) -> nn.Module:
@@ -255,7 +257,7 @@ def _preprocessing(
     """Return the preprocessing given, else that of the weights, at another size where one is asked for."""
     prepare = given_preprocessing(given, name)
     if prepare is None:
-        prepare = pretrained.preprocessing if pretrained is not None else architecture.preprocessing()
+        prepare = architecture.preprocessing_of(pretrained)
     if prepare is None:
         raise InputError(
             f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="

@@ -30,15 +30,31 @@ DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Identity)
 DROPOUT_FUNCTIONS = (nn.functional.dropout, torch.dropout)
 
 
-class NumberedNames:
-    """Mixin for torchvision's `NodePathTracer` that numbers repeated names from a table.
+class TabledNames:
+    """Mixin for torchvision's `NodePathTracer` that looks up names of nodes and parameters in tables.
 
-    Torchvision looks through all earlier names for each node: seconds in a network of some thousand nodes.
+    Torchvision goes through all earlier names for each node, and torch through all parameters for each that
+    is read: seconds in a network of some thousand nodes.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._last: dict[str, int] = {}
+        self._parameters: dict[int, str] = {}
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
+        own: Any = self
+        self._parameters = {id(value): name for name, value in own.root.named_parameters()}
+        return super().create_args_for_root(*args, **kwargs)  # type: ignore[misc]
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        name = self._parameters.get(id(attr_val)) if isinstance(attr_val, nn.Parameter) else None
+        if name is None:
+            return super().getattr(attr, attr_val, parameter_proxy_cache)  # type: ignore[misc]
+        if name not in parameter_proxy_cache:
+            own: Any = self
+            parameter_proxy_cache[name] = own.create_proxy("get_attr", name, (), {})
+        return parameter_proxy_cache[name]
 
     def _get_node_qualname(self, module_qualname: str, node: fx.Node) -> str:
         name = module_qualname
@@ -71,7 +87,7 @@ def trace(
 
     modules, functions = rules.untraced()
 
-    class Tracer(NumberedNames, ThreadLocalTracing, NodePathTracer):
+    class Tracer(TabledNames, ThreadLocalTracing, NodePathTracer):
         pass
 
     tracer = Tracer(

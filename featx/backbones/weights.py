@@ -87,10 +87,8 @@ def choose_weights(
                 f"weights of {name}", weights, ["default", *(known.name for known in published)]
             )
         pretrained = named[0]
-    from featx.backbones.checkpoint import open_checkpoint
-
     path = pretrained.find() or pretrained.fetch(name, _advice(published))
-    return pretrained, open_checkpoint(path, sha256=pretrained.sha256)
+    return pretrained, pretrained.open(path)
 
 
 def default_weights(published: Sequence[_P], packaged: dict[str, Path]) -> _P | None:

@@ -200,7 +200,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return any(text in str(error) for text in ("can't allocate memory", "not enough memory", "out of memory"))
 
 
 _settings_lock = fresh_in_child(threading.Lock())

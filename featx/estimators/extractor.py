@@ -11,12 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from featx.data import images_of
 from featx.errors import InputError, ModelMismatch
-from featx.estimators.short_repr import ShortRepr
+from featx.estimators.network_holder import NetworkHolder
 from featx.extraction import embed_together, network_embedder, reuse_backbone
 from featx.options import Run, check_options
 
 
-class FeatureExtractor(ShortRepr, TransformerMixin, BaseEstimator):
+class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
     """Embed images with a frozen backbone; each image goes through each network once.
 
     `fit` learns nothing: it checks the parameters and records the hash of the weights. Embeddings come from
@@ -58,8 +58,8 @@ class FeatureExtractor(ShortRepr, TransformerMixin, BaseEstimator):
     dim_ : int
         Length of an embedding.
     weights_sha256_ : dict of str to str
-        Hash of each backbone's weights at `fit`; of a network of your own, also that of its code, after a dot.
-        `transform` refuses others.
+        Hash of each backbone's weights at `fit`; of a network of your own, also that of its code, after a
+        dot. `transform` refuses others.
     n_features_in_ : int
         1: a column of images.
     feature_names_in_ : ndarray of shape (1,)
@@ -70,8 +70,8 @@ class FeatureExtractor(ShortRepr, TransformerMixin, BaseEstimator):
     *A network of your own* is hashed at each `fit` and `transform`, values and code: a change of either is
     seen, and its images go through the network again. `transform` refuses a network that has changed since
     `fit`. Clones copy the network, but equal copies share the one that runs, in eval mode. Pickles hold the
-    whole network, as pickles of a module do; its class must be importable where they are read. Processes of
-    joblib get it by value. Pickles of an extractor with a name hold no weights.
+    whole network, also one with lambdas; its class must be importable where they are read. Pickles of an
+    extractor with a name hold no weights.
 
     Examples
     --------

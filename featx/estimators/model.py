@@ -16,7 +16,7 @@ import numpy as np
 from featx.data.features import Failure, check_rows
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.extraction import backbone_of, embed_dataset, extract_features, matching_embedder, network_embedder
-from featx.extraction.matching import OWN_MODULE, backbone_arguments
+from featx.extraction.matching import OWN_MODULE, backbone_arguments, require_module
 from featx.options import DEFAULT_RUN, Network, PredictOptions, Reading, Run, StudyOptions, checked
 
 
@@ -258,6 +258,7 @@ def train(
         features.labels,
         groups=features.groups,
         seed=seed,
+        device=run.device,
     )
     return Model(
         classifier=fitted.estimator,
@@ -279,7 +280,7 @@ def train(
     )
 
 
-@checked(path="file", backbone="module")  # not the option: None is allowed, a name is not
+@checked(path="file", backbone="module")  # not as the option: None is the default, and no name is taken
 def load_model(path: str | Path, *, backbone: Any = None) -> Model:
     """Read a model file. Nothing in it is executed, and everything is checked.
 
@@ -310,6 +311,8 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
     """
     from featx.estimators.model_file import check_description, read_model_file, rebuild
 
+    if backbone is not None:
+        require_module(backbone)
     path = Path(path)
     meta, arrays = read_model_file(path)
     # The inner block says what is wrong, this one in which file.

@@ -116,12 +116,15 @@ def extract(
 def backbone_of(backbone: Any, network: Network) -> Any:
     """Load the backbone of that name or module with the options `network`; return `backbone` if it is loaded.
 
-    `InputError` for options of a backbone that is loaded already.
+    Equal modules share one, which must not be changed. `InputError` for options of a backbone that is loaded
+    already.
     """
     from featx.backbones import load_backbone
 
-    if isinstance(backbone, str) or is_module(backbone):
+    if isinstance(backbone, str):
         return load_backbone(backbone, **vars(network))
+    if is_module(backbone):
+        return reuse_backbone(backbone, layers=(network.layer,), **network.besides_layer)
     require_loaded_as_it_is(backbone, network)
     return backbone
 

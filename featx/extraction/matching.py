@@ -118,7 +118,7 @@ def _load(
     module: Any,
 ) -> Any:
     """Load the backbone of these arguments, or cut the module given where they say."""
-    from featx.backbones import Backbone, load_backbone
+    from featx.backbones import load_backbone
 
     stated = space["backbone"]
     if stated["source"] != OWN_MODULE:
@@ -142,8 +142,18 @@ def _load(
         raise InputError(
             f"{where}: weights={str(weights)!r} has no effect on a network of your own; leave it out"
         )
-    if isinstance(module, Backbone):
-        return module
+    require_module(module)
     if not is_module(module):
-        raise InputError(f"{where}: backbone must be the network, a torch.nn.Module, got {shown(module)}")
+        return module
     return load_backbone(module, **{key: arguments[key] for key in _OF_MODULE})
+
+
+def require_module(backbone: Any) -> None:
+    """Raise `InputError` unless `backbone` is a network of the user's, or was loaded from one."""
+    identity = getattr(backbone, "identity", None)
+    loaded = isinstance(identity, Mapping) and identity.get("source") == OWN_MODULE
+    if not loaded and not is_module(backbone):
+        raise InputError(
+            f"backbone must be the network, a torch.nn.Module or what load_backbone made of it, got "
+            f"{shown(backbone)}"
+        )

@@ -2,9 +2,10 @@
 
 Building a network takes longer than sending a few images through it, and clones of an estimator cannot share
 one. So a backbone is kept under the arguments that it was loaded with, as long as the file of its weights is
-the same; one of a module of the user's, under its values and its code. The store of a space is updated, not read anew. An idle engine serves the next run of the same space
-and of about as many inputs, one run at a time; a run that comes meanwhile builds its own. The last few of
-each are kept. Nothing of this is pickled, and a forked child begins with nothing.
+the same; one of a user's module, under the hash of its values and code. The store of a space is updated, not
+read anew. An idle engine serves the next run of the same space and of about as many inputs, one run at a
+time; a run that comes meanwhile builds its own. The last few of each are kept. Nothing of this is pickled,
+and a forked child begins with nothing.
 """
 
 from __future__ import annotations

@@ -236,8 +236,8 @@ def check_backbone(name: str, value: Any) -> None:
         return
     elif not (hasattr(value, "identity") or hasattr(value, "members")) or isinstance(value, type):
         raise InputError(
-            f"{name} must be a name such as 'mobilenet_v2', a torch.nn.Module, or what load_backbone returned, "
-            f"got {shown(value)}"
+            f"{name} must be a name such as 'mobilenet_v2', a torch.nn.Module, or what load_backbone returned"
+            f", got {shown(value)}"
         )
 
 

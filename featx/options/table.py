@@ -83,8 +83,8 @@ _ALL = (
            table="network", python="how a layer with positions becomes one vector"),
     Option("image_size", "another input resolution", whole_number(*IMAGE_SIZES, optional=True),
            form="count", metavar="PX", table="network"),
-    Option("preprocessing", "how images are prepared, in place of what the weights state; a module of your own "
-           "needs it", checks.check_preprocessing),
+    Option("preprocessing", "how images are prepared, in place of what the weights state; a network of your "
+           "own needs it", checks.check_preprocessing),
     # Consent is asked of whoever runs an experiment, never read from a file that may be somebody else's.
     Option("trust_code", "run the Python code that a backbone comes with (hub:REPO:ENTRY)",
            checks.check_truth, False, form="truth"),

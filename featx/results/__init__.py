@@ -66,11 +66,13 @@ and shows it. Nothing here knows how a number was made.
 One method:
 
 ========================  ==================================================================================
-``name``                  ``"logreg"``, ``"finetune-full"``, ``"majority"``, ...
+``name``                  ``"logreg"``, ``"finetune-full"``, ``"majority"``, ...; ``"zero-shot"`` for the
+                          reference that compares images with the names of the classes (of several, with the
+                          backbone: ``"zero-shot NAME"``)
 ``title``                 the same for people
 ``kind``                  ``"probe"`` (on frozen embeddings), ``"finetune"`` or ``"floor"``, a reference that
                           any method must beat and that does not compete
-``backbone``              its name, or null (references)
+``backbone``              its name, or null (references without a network)
 ``image_size``            side of the images in pixels, or null
 ``params``                object: the hyperparameters chosen on the training images
 ``metrics``               object of ``{value, low, high}``: ``top1``, ``balanced_accuracy``,

@@ -3,7 +3,8 @@
 The rule:
 
 1. A method may be recommended if it is shown to be better than the majority class, and its top-1 is above
-   that of the raw pixels (:func:`featx.results.methods.admitted`). If there is none, nothing is recommended.
+   that of the raw pixels and of zero-shot classification (:func:`featx.results.methods.admitted`). If there
+   is none, nothing is recommended.
 2. The best method is the one with the highest top-1. The test images chose it, so its top-1 flatters it; the
    advice says by how much.
 3. An ensemble is recommended only if every single method is shown to be worse.
@@ -30,6 +31,7 @@ from featx.results.methods import (
     ALPHA,
     ENSEMBLE,
     GUESSES,
+    ZERO_SHOT,
     MethodResult,
     admitted,
     best_method,
@@ -298,10 +300,9 @@ def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
 
 def warn_of_reference(reference: MethodResult, value: str) -> str:
     """Return the warning that the recommended method is not shown to beat a reference."""
-    return (
-        f"Warning: it is not shown to be better than the reference, {in_text(reference)} ({value}); do not "
-        "rely on it."
-    )
+    learnt = "which needs no training" if reference.name.startswith(ZERO_SHOT) else ""
+    said = f"Warning: it is not shown to be better than the reference, {in_text(reference)} ({value})"
+    return f"{said}, {learnt}." if learnt else f"{said}; do not rely on it."
 
 
 def on_few_images(n_test: int, n_units: int | None = None) -> list[str]:

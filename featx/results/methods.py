@@ -18,6 +18,8 @@ ALPHA = 0.05
 
 #: References that use no input: no method is recommended that is not shown to be better.
 GUESSES = ("majority", "mean")
+#: The name of the reference that tells classes apart by their names, or the beginning of it.
+ZERO_SHOT = "zero-shot"
 #: The name of the method that averages the probes of several backbones.
 ENSEMBLE = "ensemble"
 
@@ -205,7 +207,8 @@ def admitted(methods: Iterable[MethodResult], metric: str = "top1") -> list[Meth
     """Return the methods that may be recommended, the best first: those that beat every reference.
 
     They are shown to be better than a guess (the majority class, the mean), and their `metric` is better than
-    that of the raw pixels. Methods of older files were not tested against references, and are all returned.
+    that of the raw pixels and of zero-shot classification. Methods of older files were not tested against
+    references, and are all returned.
     """
     methods = list(methods)
     references = [m for m in methods if m.is_reference and math.isfinite(m.metric(metric).value)]

@@ -138,7 +138,7 @@ def rank(
             candidate.seconds["scores"] = time.perf_counter() - began
             if units is not None:
                 began = time.perf_counter()
-                right.append(_test_probe(X, y, units, split, seed, run.n_jobs)[tested])
+                right.append(_test_probe(X, y, units, split, seed, run)[tested])
                 candidate.probe = proportion_interval(right[-1], units=units.take(tested))
                 candidate.seconds["probe"] = time.perf_counter() - began
             result.candidates.append(candidate)
@@ -259,7 +259,7 @@ def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> di
 
 
 def _test_probe(
-    X: np.ndarray, y: np.ndarray, units: Units, split: Split | None, seed: int, n_jobs: int | None
+    X: np.ndarray, y: np.ndarray, units: Units, split: Split | None, seed: int, run: Run
 ) -> np.ndarray:
     """Return whether logistic regression gets each image right (n,) that it was not fitted on.
 
@@ -273,10 +273,10 @@ def _test_probe(
         raise DatasetError(
             "no folds for the probe keep every class in training; rank without it (--no-probe)"
         )
-    rows, method = LabelledRows(X, y, len(np.unique(y)), together), probe_method("logreg")
+    rows, method = LabelledRows(X, y, len(np.unique(y)), together, run.device), probe_method("logreg")
     cells = [Cell(method, rows, Split(train, held), seed) for train, held in folds]
     right = np.zeros(len(y), bool)
-    for cell, outcome in zip(cells, run_cells(cells, n_jobs=n_jobs), strict=True):
+    for cell, outcome in zip(cells, run_cells(cells, n_jobs=run.n_jobs), strict=True):
         right[cell.split.test] = outcome.labels == y[cell.split.test]
     return right
 

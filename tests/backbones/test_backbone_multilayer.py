@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from inputs_of_networks import images
-from pictures import BACKBONE
+from pictures import NORMED
 
 from featx.backbones import MultiLayerBackbone, combine_layers, list_layers, load_backbone, load_layers
 from featx.backbones.layers import cut, resolve_layers
@@ -17,7 +17,7 @@ TINY = {"weights": None, "image_size": 32}
 
 
 def test_layers_are_listed_in_the_order_of_computation():
-    layers = list_layers(BACKBONE, **TINY)
+    layers = list_layers(NORMED, **TINY)
     assert [(layer.name, layer.dim) for layer in layers] == [
         *(("conv1", 24), ("stage2", 48), ("stage3", 96), ("stage4", 192), ("conv5", 1024)),
         *(("mean", 1024), ("logits", 1000)),
@@ -27,13 +27,13 @@ def test_layers_are_listed_in_the_order_of_computation():
 
 
 def test_logits_are_the_output_of_the_whole_network():
-    backbone = load_backbone(BACKBONE, layer="logits", **TINY)
+    backbone = load_backbone(NORMED, layer="logits", **TINY)
     network = backbone.architecture.build(None, pretrained_style=False)
     network.load_state_dict(backbone.module.state_dict(), strict=False)
     x = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(backbone.module(x), network.eval()(x))
     # One name for one thing: the same space as under the node's own name.
-    assert backbone.identity == load_backbone(BACKBONE, layer="fc", **TINY).identity
+    assert backbone.identity == load_backbone(NORMED, layer="fc", **TINY).identity
 
 
 def test_a_classifier_without_a_linear_layer_has_logits_too():
@@ -72,8 +72,8 @@ def test_a_network_that_cannot_be_traced_has_logits_and_several_layers():
 
 
 def test_layers_of_one_pass_equal_each_layer_alone():
-    members = load_layers(BACKBONE, ["stage3", None, "logits"], **TINY)
-    alone = [load_backbone(BACKBONE, layer=layer, **TINY) for layer in ("stage3", None, "logits")]
+    members = load_layers(NORMED, ["stage3", None, "logits"], **TINY)
+    alone = [load_backbone(NORMED, layer=layer, **TINY) for layer in ("stage3", None, "logits")]
     assert [m.identity for m in members] == [m.identity for m in alone]
     assert [m.dim for m in members] == [96, 1024, 1000]
     x = torch.rand(2, 3, 32, 32)
@@ -82,28 +82,28 @@ def test_layers_of_one_pass_equal_each_layer_alone():
 
 
 def test_all_layers_and_a_loaded_backbone():
-    loaded = load_backbone(BACKBONE, layer="stage3", **TINY)
+    loaded = load_backbone(NORMED, layer="stage3", **TINY)
     members = load_layers(loaded)
     assert [m.layer.split(".")[0] for m in members] == ["conv1", "stage2", "stage3"]
     assert members[-1].dim == loaded.dim == 96
     assert combine_layers(load_layers(loaded, [None])) is loaded
     assert isinstance(combine_layers(members), MultiLayerBackbone)
-    assert [m.dim for m in load_layers(BACKBONE, "stage2", pooling="max", **TINY)] == [48]
+    assert [m.dim for m in load_layers(NORMED, "stage2", pooling="max", **TINY)] == [48]
     # Two names of one layer are one.
-    assert len(load_layers(BACKBONE, ["fc", "logits"], **TINY)) == 1
+    assert len(load_layers(NORMED, ["fc", "logits"], **TINY)) == 1
 
 
 def test_missing_logits_and_layers_are_refused(tmp_path):
-    state = import_torchvision().models.get_model(BACKBONE, weights=None).state_dict()
+    state = import_torchvision().models.get_model(NORMED, weights=None).state_dict()
     path = tmp_path / "headless.pth"
     torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, path)
-    assert load_backbone(BACKBONE, weights=path, image_size=32).module is not None
+    assert load_backbone(NORMED, weights=path, image_size=32).module is not None
     with pytest.raises(WeightsError, match=r"lacks fc.weight, fc.bias"):
-        load_backbone(BACKBONE, weights=path, layer="logits", image_size=32).build()
+        load_backbone(NORMED, weights=path, layer="logits", image_size=32).build()
     with pytest.raises(UnknownName, match="layer"):
-        load_layers(BACKBONE, ["stage9"], **TINY)
+        load_layers(NORMED, ["stage9"], **TINY)
     with pytest.raises(InputError, match="layers: at least one"):
-        load_layers(BACKBONE, [], **TINY)
+        load_layers(NORMED, [], **TINY)
 
 
 def test_a_network_of_timm_has_logits_unless_it_has_no_head():

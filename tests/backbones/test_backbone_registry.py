@@ -112,7 +112,7 @@ def test_a_network_on_the_meta_device_has_no_values_and_leaves_the_random_state(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("name", ["resnet51", "mobilenetv2", ""])
+@pytest.mark.parametrize("name", ["resnet51", "mobilenetv2"])
 def test_an_unknown_backbone_names_the_nearest(name):
     with pytest.raises(UnknownName, match="unknown backbone") as caught:
         load_backbone(name)
@@ -121,8 +121,9 @@ def test_an_unknown_backbone_names_the_nearest(name):
 
 
 def test_a_name_must_be_text():
-    with pytest.raises(InputError, match="expected a name such as 'mobilenet_v2', got int"):
-        load_backbone(3)
+    for name in (3, "", None):
+        with pytest.raises(InputError, match="backbone must be a name"):
+            load_backbone(name)
 
 
 def test_random_weights_follow_the_seed_and_leave_the_random_state():
@@ -255,7 +256,9 @@ def test_preprocessing_can_be_replaced_and_the_resolution_changed():
     small = load_backbone(SMALL, weights=None, image_size=96, layer="conv1", pooling="none")
     assert small.preprocessing.size == (96, 96)
     assert small.dim == 24 * 48 * 48
-    with pytest.raises(InputError, match="preprocessing must be a Preprocessing or its dict, got int"):
+    with pytest.raises(
+        InputError, match=r"preprocessing must be a Preprocessing, its dict, .* got 3 \(int\)"
+    ):
         load_backbone(SMALL, weights=None, preprocessing=3)
     with pytest.raises(InputError, match="image_size"):
         load_backbone(SMALL, weights=None, image_size=0)

@@ -83,8 +83,9 @@ def forward(module):
 
 
 CHANGES = (
-    weight, bias_of_nothing, number, plain_tensor, setting, epsilon, another_layer, hook, hook_of_the_whole, forward
-)  # fmt: skip
+    *(weight, bias_of_nothing, number, plain_tensor, setting, epsilon),
+    *(another_layer, hook, hook_of_the_whole, forward),
+)
 
 
 @pytest.mark.parametrize("kind", [Encoder, Branching])

@@ -356,7 +356,7 @@ def test_options_that_do_not_fit_a_module_are_refused(options, message):
 
 def test_the_name_is_a_label_of_modules_only():
     assert load_backbone(name="resnet18", weights=None, image_size=64).name == "resnet18"
-    with pytest.raises(InputError, match="name: 'mine' is a label"):
+    with pytest.raises(InputError, match="name: 'mine' is a label for a network of your own"):
         load_backbone("resnet18", name="mine", weights=None)
     with pytest.raises(InputError, match="expected a name"):
         load_backbone()

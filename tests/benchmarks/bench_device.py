@@ -10,6 +10,11 @@ several times with a comment of its own so that no two have the same content, an
 
 What end to end could be at best is the smaller of the first two. Weights are random: rates do not depend on
 them.
+
+``python tests/benchmarks/bench_device.py --studies FEATURES.h5`` measures instead what studies gain by a
+device: single products of rows, and each probe from selection to the fitted model, on the CPU and on the
+device in turn, with the settings, the predicted labels and the log loss of both on other rows. On a machine
+without a GPU ``--device cpu`` shows that it works.
 """
 
 from __future__ import annotations
@@ -178,11 +183,88 @@ def end_to_end(backbone, engine: str, precision: str, files: list[str]) -> dict:
         }
 
 
+def _seconds(work, rounds: int):
+    """What `work` returns, and the median of its wall seconds after one call to warm up."""
+    found, spent = work(), []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        found = work()
+        spent.append(time.perf_counter() - began)
+    return found, statistics.median(spent)
+
+
+def measure_products(X, k: int, places: list, rounds: int) -> None:
+    """Print the seconds of single products of rows in single precision."""
+    import numpy as np
+
+    scatter, few = X.T @ X, X[: len(X) // 5]
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(X.shape[1], k)))[0].astype(np.float32)
+    for name, work in {
+        "X^T X": lambda place: place.scatter(X),
+        f"X A, {k} axes": lambda place: place.multiply(X, axes),
+        "X X^T": lambda place: place.multiply(few, few.T),
+        f"{k} eigenvectors": lambda place: place.eigh(scatter, k),
+        "20 neighbours": lambda place: place.nearest(X, few, 20),
+    }.items():
+        cpu, device = (_seconds(lambda p=p, work=work: work(p), rounds)[1] for p in places)
+        print(f"{name:16s} {cpu:8.4f} s, device {device:8.4f} s, {cpu / device:6.2f} x", flush=True)
+
+
+def measure_studies(path: str, device: str, sizes: list[int], probes: list[str], rounds: int) -> None:
+    """Print what each probe takes on the CPU and on a device, and how far its answers differ."""
+    import numpy as np
+
+    from featx import load_features
+    from featx.machine import cpu_name
+    from featx.methods.probes.device_products import DeviceProducts
+    from featx.methods.probes.fitting import fit_to
+    from featx.methods.probes.products import ON_CPU
+    from featx.methods.probes.training_rows import TrainingRows
+
+    features = load_features(path)
+    order = np.random.default_rng(0).permutation(len(features))
+    X, y = features.embeddings[order].astype(np.float32), np.asarray(features.labels)[order]
+    X, y, X_test, y_test = X[2000:], y[2000:], X[:2000], y[:2000]
+    places = [ON_CPU, DeviceProducts(device)]
+    print(f"{cpu_name()} against {device}; rows of {X.shape[1]} values", flush=True)
+    for n in sizes:
+        if n > len(X):
+            break
+        print(f"{n} rows", flush=True)
+        rows, labels = X[:n], y[:n]
+        measure_products(rows, min(256, X.shape[1]), places, rounds)
+        for name in probes:
+            taken = []
+            for place in places:
+                fitted, seconds = _seconds(
+                    lambda p=place, name=name, rows=rows, labels=labels: fit_to(
+                        name, TrainingRows(rows, labels, products=p)
+                    ),
+                    rounds,
+                )
+                p = fitted.predict_proba(X_test)
+                loss = -np.log(p[np.arange(len(p)), np.searchsorted(fitted.classes, y_test)]).mean()
+                taken.append((seconds, fitted.params, p.argmax(axis=1), loss, fitted.notes))
+            (cpu, a, labels_a, loss_a, _), (gpu, b, labels_b, loss_b, notes) = taken
+            print(
+                f"{name:16s} {cpu:8.2f} s, device {gpu:8.2f} s, {cpu / gpu:6.2f} x; "
+                f"settings {'same' if a == b else f'{a} {b}'}, {(labels_a != labels_b).sum()} of 2000 labels "
+                f"differ, log loss {loss_a:.5f} {loss_b - loss_a:+.1e}; {'; '.join(notes)}",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder")
+    parser.add_argument("folder", nargs="?")
+    parser.add_argument("--studies", metavar="FEATURES.h5")
+    parser.add_argument("--device", default="cuda", help="of the studies")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[4000, 16_000, 50_000], help="training rows")
+    parser.add_argument(
+        "--probes", nargs="+", default=["logreg", "svm", "rbf-svm", "knn", "lda", "ridge", "linear-probe"]
+    )
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--engines", nargs="+", default=["torch", "compile"])
@@ -191,6 +273,10 @@ def main() -> None:
     parser.add_argument("--ram", default="/dev/shm", help="a folder on a RAM disk")
     parser.add_argument("--json", metavar="FILE", help="every measurement, with profiles")
     args = parser.parse_args()
+    if args.studies:
+        return measure_studies(args.studies, args.device, args.sizes, args.probes, args.rounds)
+    if args.folder is None:
+        parser.error("give a folder, or --studies FEATURES.h5")
 
     import torch
 

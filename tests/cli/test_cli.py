@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from pictures import BACKBONE, COLOURS, write_photos
+from pictures import BACKBONE, COLOURS, NORMED, write_photos
 
 from featx.cli import main
 from featx.data import SKIP_HINT, load_dataset
@@ -38,10 +38,10 @@ def refused(capsys, *argv):
 def test_extract_inspect_and_compare(capsys, split_photos, tmp_path):
     status, out, _ = run(capsys, "extract", split_photos, "-o", tmp_path / "f.h5", *QUICK)
     assert status == 0
-    assert "45 embeddings of 1024 values (45 forward passes" in out
+    assert "45 embeddings of 512 values (45 forward passes" in out
     status, out, _ = run(capsys, "inspect", tmp_path / "f.h5")
     assert status == 0
-    assert "1024" in out
+    assert "512" in out
     assert BACKBONE in out
     status, out, _ = run(
         capsys,
@@ -236,7 +236,7 @@ def test_bad_data_is_one_line(capsys, tmp_path, case):
     ("argv", "words"),
     [
         (["--backbone", "resnet5"], ["resnet5", "resnet50"]),
-        (["--backbone", BACKBONE, "--layer", "stag3"], ["stag3", "stage3"]),
+        (["--backbone", BACKBONE, "--layer", "featur"], ["featur", "features"]),
         (["--classifiers", "svn"], ["svn", "svm"]),
         (["--engine", "torhc"], ["torhc", "torch"]),
         (["--device", "cuda:99"], ["cuda"]),
@@ -283,7 +283,7 @@ def test_a_profile_is_shown_on_standard_error(capsys, photos, tmp_path):
 
 
 def test_bad_weights_are_one_line(capsys, photos, tmp_path):
-    other = checkpoint(tmp_path, "other.pth", "squeezenet1_1")
+    other = checkpoint(tmp_path, "other.pth", NORMED)
     wrong_hash = checkpoint(tmp_path, "net-deadbeef.pth", BACKBONE)
     truncated = tmp_path / "cut.pth"
     truncated.write_bytes(wrong_hash.read_bytes()[:5000])

@@ -3,7 +3,7 @@ import json
 import sys
 
 import pytest
-from pictures import QUICK
+from pictures import BACKBONE, QUICK
 
 from featx import extract
 from featx.cache import Cache
@@ -40,7 +40,7 @@ def test_info_shows_spaces_by_backbone(cache, capsys):
     assert head.startswith(f"{cache.root}: 2 spaces, 48 rows, ")
     assert " ".join(names.split()) == "backbone layer input precision dtype rows dim size last use space"
     assert sorted(row.split()[3] for row in rows) == ["32x32", "48x48"]
-    assert all(row.startswith("shufflenet_v2_x0_5 random") for row in rows)
+    assert all(row.startswith(f"{BACKBONE} random") for row in rows)
 
 
 def test_info_for_programs(cache, capsys):
@@ -48,7 +48,7 @@ def test_info_for_programs(cache, capsys):
     told = json.loads(out)
     assert told["root"] == str(cache.root)
     assert [space["rows"] for space in told["spaces"]] == [24, 24]
-    assert told["spaces"][0]["space"]["backbone"]["architecture"] == "shufflenet_v2_x0_5"
+    assert told["spaces"][0]["space"]["backbone"]["architecture"] == BACKBONE
 
 
 def test_an_empty_default_cache_is_empty_and_a_wrong_name_is_an_error(capsys, tmp_path):
@@ -98,7 +98,7 @@ def test_gc_says_what_it_did(cache, capsys):
     assert status == 0
     assert "1 left-over file removed" in out
     status, out, _ = run(capsys, "gc", "--max-size", "1kB", "--cache", cache.root)
-    assert out.startswith("removed: shufflenet_v2_x0_5 random")
+    assert out.startswith(f"removed: {BACKBONE} random")
     assert "still larger than 1.0 kB: the space used last stays" in out
     assert len(cache.spaces()) == 1
 

@@ -53,7 +53,7 @@ def test_every_classifier_survives_the_file(name, photos, tmp_path):
     model = train(photos, classifier=name, **QUICK)
     model.save(tmp_path / "m")
     again = load_model(tmp_path / "m")
-    x = np.random.default_rng(0).normal(size=(5, 1024)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(5, 512)).astype(np.float32)
     for rows in (x, x[:1], x.astype(np.float64)):
         np.testing.assert_array_equal(model.predict_proba(rows), again.predict_proba(rows))
         np.testing.assert_array_equal(model.classifier.predict(rows), again.classifier.predict(rows))
@@ -177,14 +177,14 @@ def test_names_of_classes_keep_their_characters(photos, tmp_path):
 
 
 def test_rows_of_another_backbone_are_refused_before_they_are_classified(model):
-    with pytest.raises(InputError, match="expects embeddings of 1024 numbers, got an array of shape"):
+    with pytest.raises(InputError, match="expects embeddings of 512 numbers, got an array of shape"):
         model.predict_proba(np.zeros((2, 7), np.float32))
     with pytest.raises(InputError, match="cannot classify these embeddings"):
-        model.predict_proba(np.full((2, 1024), np.nan, np.float32))
+        model.predict_proba(np.full((2, 512), np.nan, np.float32))
 
 
 def test_a_classifier_of_ones_own_cannot_be_kept(model, tmp_path):
-    model.classifier = DummyClassifier().fit(np.zeros((2, 1024)), [0, 1])
+    model.classifier = DummyClassifier().fit(np.zeros((2, 512)), [0, 1])
     with pytest.raises(InputError, match="a DummyClassifier cannot be kept in a model file"):
         model.save(tmp_path / "m")
     assert not (tmp_path / "m").exists()

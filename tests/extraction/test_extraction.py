@@ -138,7 +138,7 @@ def test_a_duplicate_image_is_computed_once(photos):
 
 
 @pytest.mark.parametrize(
-    "change", [{"image_size": 48}, {"weights": None, "layer": "stage3", "pooling": "max"}]
+    "change", [{"image_size": 48}, {"weights": None, "layer": "features.7", "pooling": "max"}]
 )
 def test_what_changes_the_number_misses(photos, change):
     extract(photos, **QUICK)
@@ -338,13 +338,13 @@ def test_an_error_of_the_engine_ends_the_run_and_keeps_what_was_done(photos):
 
 @pytest.mark.parametrize(
     ("limits", "commits"),
-    [({}, 1), ({"COMMIT_BYTES": 8 * 1024 * 4}, 3), ({"COMMIT_SECONDS": -1.0}, 6)],
+    [({}, 1), ({"COMMIT_BYTES": 8 * 512 * 4}, 3), ({"COMMIT_SECONDS": -1.0}, 6)],
     ids=["neither limit", "8 rows", "every batch is late"],
 )
 def test_rows_are_committed_by_bytes_and_by_time(photos, tmp_path, monkeypatch, limits, commits):
     for name, value in limits.items():
         monkeypatch.setattr(f"featx.extraction.commit_buffer.{name}", value)
-    extract(photos, **QUICK, batch_size=4, cache=tmp_path / "c")  # 24 rows of 1024 values
+    extract(photos, **QUICK, batch_size=4, cache=tmp_path / "c")  # 24 rows of 512 values
     assert len(list((tmp_path / "c").rglob("shards/*.h5"))) == commits
 
 
@@ -365,7 +365,8 @@ def test_ctrl_c_on_the_command_line_is_one_line_with_status_130(tmp_path):
         "from featx.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     argv = ["extract", photos, "-o", tmp_path / "f.h5", "--backbone", BACKBONE, "--weights", "random"]
-    argv += ["--batch-size", "2", "--engine", "torch", "--precision", "fp32", "--cache", cache, "--quiet"]
+    argv += ["--image-size", "64", "--batch-size", "2", "--engine", "torch", "--precision", "fp32"]
+    argv += ["--cache", cache, "--quiet"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, argv)], stderr=subprocess.PIPE, text=True
     )
@@ -378,8 +379,8 @@ def test_ctrl_c_on_the_command_line_is_one_line_with_status_130(tmp_path):
     assert len(err.strip().splitlines()) == 1
     assert "interrupted" in err
     assert not (tmp_path / "f.h5").exists()
-    left = extract(photos, backbone=BACKBONE, weights=None, cache=cache).run["forward_passes"]
-    assert 0 < left < 900
+    (kept,) = Cache(cache).info()
+    assert 0 < kept.rows < 900
 
 
 def test_an_unwritable_cache_is_named(photos, tmp_path):

@@ -233,10 +233,15 @@ def test_a_network_that_cannot_compute_at_all_is_refused_by_what_it_gives(photos
 # int8
 
 
-def test_int8_has_a_space_of_its_own_for_its_calibration(photos, tmp_path):
+@pytest.fixture(scope="module")
+def quantisable():
+    """A network that loses little in int8, also on images that it was not calibrated on."""
+    return load_backbone("resnet18", weights=None, image_size=32)
+
+
+def test_int8_has_a_space_of_its_own_for_its_calibration(photos, tmp_path, quantisable):
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
-    backbone = load_backbone("resnet18", weights=None, image_size=48)
-    options = {"backbone": backbone, "precision": "int8", "cache": tmp_path / "c"}
+    options = {"backbone": quantisable, "precision": "int8", "cache": tmp_path / "c"}
     first = extract(photos, **options)
     assert (first.run["forward_passes"], first.run["parity"]["precision"]) == (24, "int8")
     assert len(first.space["calibration"]) == 64
@@ -252,10 +257,9 @@ def test_int8_has_a_space_of_its_own_for_its_calibration(photos, tmp_path):
     assert third.run["forward_passes"] == 25
 
 
-def test_each_collection_keeps_to_the_calibration_that_its_rows_have(photos, tmp_path):
+def test_each_collection_keeps_to_the_calibration_that_its_rows_have(photos, tmp_path, quantisable):
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
-    backbone = load_backbone("resnet18", weights=None, image_size=48)
-    options = {"backbone": backbone, "precision": "int8", "cache": tmp_path / "c"}
+    options = {"backbone": quantisable, "precision": "int8", "cache": tmp_path / "c"}
     more = write_photos(tmp_path / "more", 10, seed=77)
     fewer = write_photos(tmp_path / "fewer", 1, seed=99)
     first = extract(photos, **options)
@@ -268,9 +272,8 @@ def test_each_collection_keeps_to_the_calibration_that_its_rows_have(photos, tmp
         assert (again.run["forward_passes"], again.space) == (0, before.space)
 
 
-def test_an_engine_in_int8_that_was_refused_before_is_not_calibrated_for_nothing(photos, tmp_path):
+def test_an_engine_in_int8_that_was_refused_before_is_not_calibrated_for_nothing(photos, tmp_path, backbone):
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
-    backbone = load_backbone("resnet18", weights=None, image_size=48)
     embedder = network_embedder(backbone, Run(precision="int8"))
     images = load_dataset(photos).images
     embed(images, embedder, cache=tmp_path / "c")

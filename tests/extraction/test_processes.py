@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from test_pipeline import Device, expected, pipeline_of, rows_of
 
 from featx import load_dataset
 from featx.errors import ImageError, InputError
-from featx.extraction import pipeline, pixel_embedder
+from featx.extraction import pipeline, pixel_embedder, processes
 from featx.extraction.processes import ProcessPool
 from featx.inputs.image import FileImage
 
@@ -71,7 +73,7 @@ def test_known_images_copies_and_unreadable_ones_are_as_with_threads(images, tmp
     assert len(pools) == 1
     for network in (0, 1):
         # Which of two copies is computed depends on which thread is first; the rows of the digests do not.
-        processes, threads = (
+        by_process, by_thread = (
             {
                 digest: row
                 for chunk in chunks
@@ -80,9 +82,9 @@ def test_known_images_copies_and_unreadable_ones_are_as_with_threads(images, tmp
             }
             for chunks in (got, by_threads)
         )
-        assert len(processes) == 48 == sum(len(chunk.rows_of(network)[0]) for chunk in got)
-        assert processes.keys() == threads.keys()
-        assert all(np.array_equal(processes[digest], threads[digest]) for digest in threads)
+        assert len(by_process) == 48 == sum(len(chunk.rows_of(network)[0]) for chunk in got)
+        assert by_process.keys() == by_thread.keys()
+        assert all(np.array_equal(by_process[digest], by_thread[digest]) for digest in by_thread)
     errors = [(i.position, str(i.error)) for chunk in got for i in chunk.items if i.error is not None]
     assert errors == [(i.position, str(i.error)) for chunk in by_threads for i in chunk.items if i.error]
     assert len(errors) == 1
@@ -107,10 +109,23 @@ def test_a_consumer_that_stops_and_a_device_that_fails_leave_no_process(images, 
         assert not any(process.is_alive() for process in (pool._pool._processes or {}).values())
 
 
-def test_slots_are_as_many_as_can_be_waiting(images):
+class InThreads(ThreadPoolExecutor):
+    """Stands for loky's pool where only the slots matter: threads start at once."""
+
+    def __init__(self, count, initializer, initargs, env):
+        preparation, path, size, _ = initargs
+        with open(path, "r+b") as file:
+            processes._worker = preparation, mmap.mmap(file.fileno(), size)
+        super().__init__(count)
+
+
+def test_slots_are_as_many_as_can_be_waiting(images, pools, monkeypatch):
     """A device whose batches are far larger than a chunk, and one that takes them one by one."""
+    monkeypatch.setattr("joblib.externals.loky.ProcessPoolExecutor", InThreads)
+    monkeypatch.setattr(processes, "_worker", None)
     for batch in (1, 17, 400):
         assert sum(map(len, rows_of(pipeline_of(images, Device(batch)).run(range(120))))) == 120
+    assert len(pools) == 3
 
 
 def test_a_process_that_is_killed_is_one_clear_error(images):

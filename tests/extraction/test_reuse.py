@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from pictures import BACKBONE, COLOURS, QUICK, picture
+from pictures import BACKBONE, COLOURS, OTHER, QUICK, picture
 from sklearn.base import clone
 
 from featx import FeatureExtractor, load_backbone
@@ -22,8 +22,6 @@ from featx.errors import ModelMismatch
 from featx.extraction import embed, forget_reused, network_embedder, reuse, reuse_backbone
 from featx.inputs.image import PixelImage
 from featx.options import Run
-
-OTHER = "squeezenet1_1"
 
 
 def extractor(**options):
@@ -92,10 +90,10 @@ def test_another_cache_uses_the_same_network(built, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"backbone": OTHER}, {"layer": "stage2"}, {"image_size": 48}, {"pooling": "max"}]
+    "change", [{"backbone": OTHER}, {"layer": "features.4"}, {"image_size": 48}, {"pooling": "max"}]
 )
 def test_a_parameter_that_changes_rows_changes_the_network(built, change):
-    one = extractor(layer="stage3")
+    one = extractor(layer="features.7")
     first = one.fit_transform(pictures(0))
     if "backbone" in change:
         one.set_params(layer=None)
@@ -262,6 +260,6 @@ assert extractor.transform(pixels[2:]).shape == here.shape
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_begins_with_nothing(tmp_path):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _FORK, str(tmp_path / "child")]
-    env = os.environ | {"OMP_NUM_THREADS": "2"}
+    env = os.environ | {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     assert ran.returncode == 0, ran.stderr

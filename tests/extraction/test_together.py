@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
-from pictures import write_photos
+from pictures import BACKBONE, NORMED, OTHER, write_photos
 
 from featx import load_backbone, load_dataset
 from featx.backbones import MultiLayerBackbone, columns_of
@@ -80,8 +78,8 @@ def test_layers_of_a_network_that_cannot_be_traced(photos, monkeypatch):
 
 
 def test_layers_of_different_networks_are_refused():
-    with pytest.raises(InputError, match="resnet18 and shufflenet_v2_x0_5 are not layers of one network"):
-        MultiLayerBackbone([layer("layer1"), layer(None, backbone="shufflenet_v2_x0_5")])
+    with pytest.raises(InputError, match=f"resnet18 and {NORMED} are not layers of one network"):
+        MultiLayerBackbone([layer("layer1"), layer(None, backbone=NORMED)])
     with pytest.raises(InputError, match="asked for twice"):
         MultiLayerBackbone([layer("layer1"), layer("layer1")])
 
@@ -102,7 +100,7 @@ def decoded(monkeypatch):
 
 def test_several_networks_see_an_image_that_is_decoded_once(photos, decoded):
     images = load_dataset(photos).images
-    embedders = [embedder_of(layer(None, backbone=name)) for name in ("resnet18", "squeezenet1_1")]
+    embedders = [embedder_of(layer(None, backbone=name)) for name in (BACKBONE, OTHER)]
     both = embed_together(images, embedders, cache=photos.parent / "c")
     # One is looked at to see whether there is anything to be computed, and each network's comparison needs 8.
     assert len(decoded) <= len(images) + 1 + 2 * 8
@@ -114,7 +112,7 @@ def test_several_networks_see_an_image_that_is_decoded_once(photos, decoded):
 
 def test_a_network_computes_only_what_it_lacks(photos):
     images = load_dataset(photos).images
-    first, second = (embedder_of(layer(None, backbone=name)) for name in ("resnet18", "squeezenet1_1"))
+    first, second = (embedder_of(layer(None, backbone=name)) for name in (BACKBONE, OTHER))
     embed(images[:10], first, cache=photos.parent / "c")
     embed(images[5:20], second, cache=photos.parent / "c")
     both = embed_together(images, [first, second], cache=photos.parent / "c")
@@ -127,9 +125,9 @@ def test_a_network_computes_only_what_it_lacks(photos):
 def test_networks_that_prepare_images_differently_get_the_same_images(photos):
     (photos / "leaf" / "bad.png").write_bytes(b"nothing")
     images = load_dataset(photos).images
-    other = load_backbone("resnet18", weights=None, image_size=48)
+    one, other = (load_backbone(BACKBONE, weights=None, image_size=size) for size in (32, 48))
     one, two = embed_together(
-        images, [embedder_of(layer(None)), embedder_of(other)], cache=photos.parent / "c", on_error="skip"
+        images, [embedder_of(one), embedder_of(other)], cache=photos.parent / "c", on_error="skip"
     )
     assert len(one.embeddings) == len(two.embeddings) == len(images) - 1
     np.testing.assert_array_equal(one.kept, two.kept)
@@ -141,7 +139,7 @@ def test_networks_that_prepare_images_differently_get_the_same_images(photos):
 
 def test_threads_at_the_same_images_compute_each_once(tmp_path):
     images = load_dataset(write_photos(tmp_path / "p", 60)).images
-    embedder = embedder_of(layer(None, backbone="shufflenet_v2_x0_5"), batch_size=2)
+    embedder = embedder_of(layer(None, backbone=BACKBONE), batch_size=2)
     found = []
 
     def run(order):
@@ -159,27 +157,9 @@ def test_threads_at_the_same_images_compute_each_once(tmp_path):
     np.testing.assert_allclose(by_size, by_size[0], rtol=1e-5)
 
 
-_RUN = """
-import sys
-from featx import extract
-done = extract(sys.argv[1], backbone="shufflenet_v2_x0_5", weights=None, image_size=32, cache=sys.argv[2],
-               engine="torch", precision="fp32", batch_size=2)
-print(done.run["forward_passes"], len(done.embeddings))
-"""
-
-
-def test_processes_at_the_same_images_compute_each_once(tmp_path):
-    photos = write_photos(tmp_path / "p", 60)
-    command = [sys.executable, "-c", _RUN, str(photos), str(tmp_path / "c")]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [run.communicate(timeout=120)[0].split() for run in runs]
-    assert [rows for _, rows in said] == ["180", "180"]
-    assert sum(int(passes) for passes, _ in said) == 180
-
-
 def test_nothing_is_left_of_the_claims_when_the_cache_is_cleared(photos):
     images = load_dataset(photos).images
-    embed(images, embedder_of(layer(None)), cache=photos.parent / "c")
+    embed(images, embedder_of(layer(None, backbone=BACKBONE)), cache=photos.parent / "c")
     cache = Cache(photos.parent / "c")
     assert list(cache.root.rglob("claims.lock"))
     cache.clear()
@@ -188,7 +168,7 @@ def test_nothing_is_left_of_the_claims_when_the_cache_is_cleared(photos):
 
 def test_rows_that_another_run_gave_up_are_computed_here(tmp_path):
     images = load_dataset(write_photos(tmp_path / "p", 8)).images
-    embedder = embedder_of(layer(None, backbone="shufflenet_v2_x0_5"))
+    embedder = embedder_of(layer(None, backbone=BACKBONE))
     from featx.extraction.row_store import RowStore
 
     other = RowStore(Cache(tmp_path / "c"), embedder)
@@ -208,7 +188,7 @@ def test_the_same_bytes_under_a_name_that_lies_do_not_cost_the_honest_one(tmp_pa
     for image in lying:
         object.__setattr__(image, "path", str(tmp_path / image.id))
         (tmp_path / image.id).write_bytes((photos / images[int(image.id[:-4])].id).read_bytes())
-    embedder = embedder_of(layer(None, backbone="shufflenet_v2_x0_5"), batch_size=2)
+    embedder = embedder_of(layer(None, backbone=BACKBONE), batch_size=2)
     mixed = [image for pair in zip(lying, images, strict=True) for image in pair]
     rows = embed(mixed, embedder, cache=tmp_path / "c", on_error="skip")
     assert len(rows.failures) == len(lying)

@@ -81,7 +81,7 @@ import sys
 sys.path[:0] = sys.argv[3:]
 from pictures import QUICK
 from featx import extract
-features = extract(sys.argv[1], **QUICK, batch_size=4, cache=sys.argv[2])
+features = extract(sys.argv[1], **QUICK, batch_size=2, cache=sys.argv[2])
 print(len(features), features.run["forward_passes"])
 """
 
@@ -92,25 +92,26 @@ def extractor(photos, cache):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_two_extractors_on_overlapping_images_lose_and_double_nothing(tmp_path):
-    both = write_photos(tmp_path / "all", 12)
+def test_two_extractors_on_overlapping_images_lose_nothing_and_compute_each_once(tmp_path):
+    both = write_photos(tmp_path / "all", 60)
     parts = [tmp_path / "a", tmp_path / "b"]
     for k, part in enumerate(parts):
         for image in both.rglob("*.png"):
             number = int(image.stem)
-            if (number < 8, number >= 4)[k]:
+            if (number < 45, number >= 15)[k]:
                 target = part / image.relative_to(both)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(image.read_bytes())
     processes = [extractor(part, tmp_path / "cache") for part in parts]
     outputs = [process.communicate(timeout=120)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert [int(n) for n, _ in outputs] == [24, 24]
+    assert [int(n) for n, _ in outputs] == [135, 135]
+    assert sum(int(passes) for _, passes in outputs) == 180
     together = extract(both, **QUICK, cache=tmp_path / "cache")
     assert together.run["forward_passes"] == 0
     (space,) = Cache(tmp_path / "cache").spaces()
-    assert len(Cache(tmp_path / "cache").space(space)) == 36
-    alone = extract(both, **QUICK, batch_size=4, cache=tmp_path / "alone")
+    assert len(Cache(tmp_path / "cache").space(space)) == 180
+    alone = extract(both, **QUICK, cache=tmp_path / "alone")
     np.testing.assert_allclose(together.embeddings, alone.embeddings, rtol=1e-4, atol=1e-5)
 
 

@@ -21,7 +21,11 @@ def run(way, engine, folder, times=1):
     """The exit status of `children.py`; it and its children are ended where they do not end themselves."""
     paths = [str(Path(featx.__file__).parents[1]), str(Path(__file__).parents[1])]
     # Two threads: with one, OpenMP has no pool that a fork could lose.
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "2"}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "passive",
+    }
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("children.py"))]
     process = subprocess.Popen(
         [*command, way, engine, str(folder), str(times)],

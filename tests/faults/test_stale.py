@@ -42,8 +42,8 @@ def with_other_weights(tmp_path):
 
 
 CHANGES = {
-    "layer": lambda: backbone(layer="stage3", pooling="avg"),
-    "pooling": lambda: backbone(layer="conv5", pooling="max"),
+    "layer": lambda: backbone(layer="features.7", pooling="avg"),
+    "pooling": lambda: backbone(pooling="max"),
     "image size": lambda: backbone(image_size=40),
     "interpolation": lambda: with_preprocessing(interpolation="bicubic"),
     "resize": lambda: with_preprocessing(resize=36),

@@ -33,7 +33,7 @@ def test_scores_are_those_of_the_embeddings_and_one_pass_is_enough(photos):
     X, y, P = features.embeddings, features.labels, softmax(logits.embeddings)
     np.testing.assert_allclose(P.sum(axis=1), 1)
     expected = {"logme": logme(X, y), "leep": leep(P, y), "nce": nce(P, y)}
-    assert candidate.scores["h_score"] is None  # 24 images, 1024 values
+    assert candidate.scores["h_score"] is None  # 24 images, 512 values
     for name, value in expected.items():
         assert candidate.scores[name] == pytest.approx(value, rel=1e-9), name
     assert candidate.probe is None
@@ -42,8 +42,9 @@ def test_scores_are_those_of_the_embeddings_and_one_pass_is_enough(photos):
 
 
 def test_a_probe_on_every_layer_and_how_alike_they_are(photos, tmp_path):
-    result = featx.layer_ablation(photos, backbone=BACKBONE, layers=["conv1", "stage3", "logits"], **TINY)
-    assert [(c.dim, c.depth) for c in result.candidates] == [(24, 1), (96, 2), (1000, 3)]
+    layers = ["features.0", "features.7", "logits"]
+    result = featx.layer_ablation(photos, backbone=BACKBONE, layers=layers, **TINY)
+    assert [(c.dim, c.depth) for c in result.candidates] == [(64, 1), (256, 2), (1000, 3)]
     assert result.candidates[0].scores["h_score"] is None
     assert any("no H-score" in note for note in result.notes)
     assert all(c.probe.low <= c.probe.value <= c.probe.high for c in result.candidates)
@@ -113,7 +114,7 @@ def test_no_group_and_no_picture_is_on_both_sides_of_a_fold(photos, tmp_path, mo
     cells = []
     monkeypatch.setattr(ranking, "run_cells", lambda given, **options: cells.extend(given) or [])
     with pytest.raises(ValueError, match="zip"):
-        ranking._test_probe(X, np.asarray(data.labels), found, None, 0, 1)
+        ranking._test_probe(X, np.asarray(data.labels), found, None, 0, Run(n_jobs=1))
     assert len(cells) == 5
     for cell in cells:
         assert not set(found.of[cell.split.train]) & set(found.of[cell.split.test])
@@ -174,11 +175,12 @@ def test_the_command_ranks_and_lists_layers(capsys, photos, tmp_path):
     rows = list(csv.DictReader((tmp_path / "o" / "results.csv").read_text().splitlines()))
     assert {row["backbone"] for row in rows} == {BACKBONE, "mnasnet0_5"}
     assert float(rows[0]["probe_low"]) <= float(rows[0]["probe"]) <= float(rows[0]["probe_high"])
-    assert main([*args[:3], BACKBONE, *options, "--quiet", "--no-probe", "--layers", "conv1", "stage2"]) == 0
-    assert "stage2" in capsys.readouterr().out
+    layers = ["--layers", "features.0", "features.3"]
+    assert main([*args[:3], BACKBONE, *options, "--quiet", "--no-probe", *layers]) == 0
+    assert "features.3" in capsys.readouterr().out
     assert main(["backbones", BACKBONE, "--layers"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1:3] for line in lines[1:3]] == [["conv1", "24"], ["stage2", "48"]]
+    assert [line.split()[1:3] for line in lines[1:3]] == [["features.0", "64"], ["features.3", "128"]]
 
 
 def test_what_cannot_be_ranked(photos, capsys):

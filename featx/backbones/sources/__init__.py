@@ -19,8 +19,10 @@ import importlib.metadata
 from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.catalogue import GROUP, published_names
 from featx.backbones.sources.detection import DetectionSource
+from featx.backbones.sources.hf import HfSource
 from featx.backbones.sources.hub import HubSource
 from featx.backbones.sources.onnx import OnnxSource
+from featx.backbones.sources.open_clip import OpenClipSource
 from featx.backbones.sources.openvino import OpenVINOSource
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
@@ -29,6 +31,8 @@ from featx.errors import InputError, UnknownName, reason_of
 BUILT_IN: tuple[BackboneSource, ...] = (
     TorchvisionSource(),
     TimmSource(),
+    HfSource(),
+    OpenClipSource(),
     DetectionSource(),
     HubSource(),
     OnnxSource(),

@@ -179,7 +179,6 @@ class DetectionSource(BackboneSource):
 
     name = "detection"
     facts = FACTS
-    hint = "detection:NAME embeds with the backbone or the feature pyramid of a detector of torchvision"
 
     def names(self) -> list[str]:
         """Return all detectors."""

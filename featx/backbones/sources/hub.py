@@ -6,21 +6,23 @@ network (https://pytorch.org/docs/stable/hub.html). REF is a branch, tag or comm
 ``TORCH_HOME``.
 
 The code of the repository runs with all that the user may do, so nothing of it is downloaded, listed or
-imported before consent (`trust_code`). An entry says nothing of layers and preparation: its network is
-treated as a module of the user's own (`featx.backbones.hub_network`).
+imported before consent (`trust_code`). An entry says nothing of layers: its network is treated as a module of
+the user's own (`featx.backbones.torch_hub_network`). How its images are prepared is given, or stands in
+``hubconf.py.json`` beside the code, as the fields of `Preprocessing`.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
-from torch import nn
-
-from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
-from featx.backbones.hub_code import HubCode
+from featx.backbones.architectures import Architecture, BackboneSource
+from featx.backbones.torch_hub_code import HubCode
 from featx.errors import InputError
 
-_ENTRY = re.compile(r"(.+):([^\W\d]\w*)")
+_ENTRY = re.compile(r"(?:(.+):)?([^\W\d]\w*)")
+_FORMS = "expected hub:OWNER/REPO:ENTRY, hub:OWNER/REPO:REF:ENTRY or hub:FOLDER:ENTRY"
 
 
 class HubEntry(Architecture):
@@ -29,32 +31,48 @@ class HubEntry(Architecture):
     source = "hub"
     runs_code = True
 
-    def __init__(self, place: str, entry: str):
-        super().__init__(f"{place}:{entry}")
-        self.files, self.entry = HubCode(place), entry
+    def __init__(self, place: str | None, entry: str):
+        super().__init__(entry if place is None else f"{place}:{entry}")
+        self.files, self.entry = None if place is None else HubCode(place), entry
+
+    @property
+    def identity_name(self) -> str:
+        """Repository and entry; the entry alone of a folder, which may lie elsewhere on another machine."""
+        return self.entry if self.files is None or self.files.is_folder else self.name
 
     def code(self) -> str:
         """Name the repository or folder."""
-        return self.files.describe()
+        return (
+            "the Python code in the folder that weights= names"
+            if self.files is None
+            else self.files.describe()
+        )
 
-    def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
-        """Run the entry for initial values."""
-        return self.files.run(self.entry, pretrained=False)
+    def at(self, weights: Any) -> HubEntry:
+        """Return the entry in the folder that `weights` may name in place of its own.
+
+        Files that are made from rows of a folder's network do not say where the folder is.
+        """
+        if isinstance(weights, str | Path) and weights != "default" and Path(weights).expanduser().is_dir():
+            return HubEntry(str(Path(weights).expanduser().absolute()), self.entry)
+        if self.files is None:
+            raise InputError(
+                f"hub:{self.name}: {_FORMS}; of a network in a folder, a file of featx holds only the entry: say "
+                "where the folder is with weights=FOLDER (--weights)"
+            )
+        return self
 
 
 class HubSource(BackboneSource):
     """The entries of all repositories and folders; none is listed."""
 
     name = "hub"
-    hint = "hub:OWNER/REPO:ENTRY and hub:FOLDER:ENTRY run the code of a network of torch.hub (--trust-code)"
 
     def architecture(self, name: str) -> HubEntry:
         """Return the entry of a name ``PLACE:ENTRY``."""
         found = _ENTRY.fullmatch(name)
         if found is None:
-            raise InputError(
-                f"hub:{name}: expected hub:OWNER/REPO:ENTRY, hub:OWNER/REPO:REF:ENTRY or hub:FOLDER:ENTRY"
-            )
+            raise InputError(f"hub:{name}: {_FORMS}")
         return HubEntry(*found.groups())
 
     def find(self, name: str) -> tuple[Architecture, str | None] | None:

@@ -218,7 +218,6 @@ class OnnxSource(GraphSource):
     """ONNX files."""
 
     name = "onnx"
-    hint = "onnx:FILE runs an ONNX file (extra: onnx)"
     made: ClassVar = OnnxArchitecture
 
 
@@ -251,9 +250,7 @@ def _external(model: Any, path: Path) -> list[tuple[Any, Path]]:
             continue
         location = PurePosixPath({e.key: e.value for e in tensor.external_data}.get("location", ""))
         if location.is_absolute() or ".." in location.parts or not location.parts:
-            raise InputError(
-                f"{path}: its weights must lie beside it, and are said to be in {str(location)!r}"
-            )
+            raise InputError(f"{path}: its weights must lie beside it, not in {str(location)!r}")
         found.append((tensor, path.parent / location))
     return found
 

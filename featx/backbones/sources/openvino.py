@@ -155,13 +155,13 @@ def _sources(node: Any) -> list[Any]:
 
 
 def _is_constant(output: Any) -> bool:
-    """Return whether a tensor does not depend on the input, as weights and what is made of them."""
+    """Return whether a tensor depends on no values of the input, as weights and what is made of them."""
     seen, waiting = set(), [output.get_node()]
     while waiting:
         node = waiting.pop()
         if node.get_type_name() == "Parameter":
             return False
-        if node.friendly_name not in seen:
+        if node.get_type_name() != "ShapeOf" and node.friendly_name not in seen:
             seen.add(node.friendly_name)
             waiting += [source.get_node() for source in _sources(node)]
     return True
@@ -222,5 +222,4 @@ class OpenVINOSource(GraphSource):
     """Graph files that OpenVINO reads."""
 
     name = "openvino"
-    hint = "openvino:FILE runs IR, TFLite and others (extra: openvino)"
     made: ClassVar = OpenVINOArchitecture

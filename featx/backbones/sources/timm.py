@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -15,12 +13,13 @@ from torch import Tensor, fx, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
 from featx.backbones.hooks import EmbeddingNetwork
+from featx.backbones.hub import WEIGHTS_FILES, HubPretrained
 from featx.backbones.layer_rules import ADVICE, LayerRules
 from featx.backbones.loading import copy_to_meta
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.timm_conversion import convert_tensors
 from featx.backbones.tracing import before_dropout, output_of, trace
-from featx.errors import InputError, MissingExtra, WeightsError, reason_of
+from featx.errors import InputError, MissingExtra, reason_of
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
@@ -31,8 +30,6 @@ PACKAGED = {
     "tf_efficientnet_lite1": ("efficientnet-lite1-77cc7160.pth", 76.7),
     "tf_efficientnet_lite2": ("efficientnet-lite2-9656183e.pth", 77.6),
 }
-
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def import_timm() -> ModuleType:
@@ -45,51 +42,6 @@ def import_timm() -> ModuleType:
             raise
         raise MissingExtra("timm", "timm", "a backbone 'timm:NAME'") from error
     return timm
-
-
-@dataclass(frozen=True)
-class HubPretrained(Pretrained):
-    """Weights in a repository of the Hugging Face hub, under the first of `hub_files` that is there."""
-
-    hub_id: str = ""
-    hub_files: tuple[str, ...] = _HUB_FILES
-
-    def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
-        """Return the file in the cache of `huggingface_hub`, or None."""
-        from huggingface_hub import try_to_load_from_cache
-
-        for name in self.hub_files:
-            path = try_to_load_from_cache(self.hub_id, name)
-            if isinstance(path, str):
-                return Path(path)
-        return None
-
-    @property
-    def fetchable(self) -> bool:
-        """Whether the file can be downloaded."""
-        return True
-
-    def fetch(self, wanted_by: str, advice: str) -> Path:
-        """Download the file; the `WeightsError` raised on failure ends with `advice`."""
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-
-        reason = ""
-        for name in self.hub_files:
-            try:
-                return Path(hf_hub_download(self.hub_id, name))
-            except LocalEntryNotFoundError as error:  # no connection; an EntryNotFoundError, too
-                reason = reason_of(error)
-                break
-            except EntryNotFoundError as error:
-                reason = reason_of(error)
-            except (HfHubHTTPError, OSError, ValueError) as error:
-                reason = reason_of(error)
-                break
-        raise WeightsError(
-            f"no weights for {wanted_by}: {self.hub_id} is not in the cache of huggingface_hub and could not "
-            f"be downloaded ({reason}); {advice}"
-        )
 
 
 class TimmLayerRules(LayerRules):
@@ -191,11 +143,11 @@ class TimmArchitecture(Architecture):
             tag = full.partition(".")[2] or full
             stated: dict[str, Any] = {
                 "options": self._options(full.partition(".")[2], config),
-                "licence": config.license,
+                "licence": None if config.license == "unknown" else config.license,
             }
             if config.hf_hub_id:
                 preprocessing = _preprocessing(config)
-                files = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILES
+                files = (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHTS_FILES
                 weights.append(
                     HubPretrained(
                         tag, files[0], None, preprocessing, hub_id=config.hf_hub_id, hub_files=files, **stated
@@ -282,8 +234,7 @@ class TimmSource(BackboneSource):
 
 def _takes_size(network: nn.Module) -> bool:
     """Return whether the network may be built for one image size."""
-    classes = type(network).__mro__
-    return any("img_size" in inspect.signature(known.__init__).parameters for known in classes)
+    return any("img_size" in inspect.signature(known).parameters for known in type(network).__mro__[:-1])
 
 
 def _runs(network: nn.Module, inputs: NetworkInput) -> bool:

@@ -161,7 +161,7 @@ class TorchvisionArchitecture(Architecture):
             raise InputError(f"{self.name}: cannot be built for {inputs} ({reason_of(error)})") from error
 
     def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
-        """Return the tensors under their current names, with position embeddings of the size of the network."""
+        """Return the tensors under their current names; resample embeddings of positions."""
         tensors = super().convert(tensors, network, label)
         own: Any = network
         place = "encoder.pos_embedding"

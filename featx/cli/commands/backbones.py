@@ -96,7 +96,7 @@ def _print_table(infos: list[BackboneInfo]) -> None:
 
 def _print_overview(n_here: int) -> None:
     """Print how many weights are here, and a line on each source."""
-    from featx.backbones.catalogue import LIBRARIES, count_weights, is_installed
+    from featx.backbones.catalogue import LIBRARIES, UNLISTED, count_weights, is_installed
 
     counts = count_weights()
     total = sum(weights for _, weights in counts.values())
@@ -109,6 +109,10 @@ def _print_overview(n_here: int) -> None:
             search = f"featx backbones {library.example}"
         line = f"{printable(source):<{width}}  {networks:>5,} networks {weights:>6,} weights   {search}"
         say(line if library is None or is_installed(source) else f"{line}   ({_install(library.extra)})")
+    say("")
+    width = max(map(len, UNLISTED))
+    for name, what in UNLISTED.items():
+        say(f"{name:<{width}}  {what}")
 
 
 def _print_advice(args: Namespace, infos: list[BackboneInfo], shown: list[BackboneInfo]) -> None:
@@ -151,8 +155,9 @@ def _size(size: int | tuple[int, int] | None) -> str:
 
 
 def _weights(info: BackboneInfo) -> str:
-    """Return the name of the weights, unless that of the backbone ends with it, and whether they are here."""
-    name = "" if info.name.endswith(f".{info.weights_name}") else info.weights_name
+    """Return the name of the weights, unless that of the backbone says it, and whether they are here."""
+    said = info.name.endswith((f".{info.weights_name}", f"/{info.weights_name}")) or info.source == "hf"
+    name = "" if said else info.weights_name
     return " ".join(filter(None, [printable(name), "on this machine" if info.weights_available else ""]))
 
 
@@ -162,8 +167,10 @@ def _list_layers(words: list[str], *, trust_code: bool) -> None:
 
     if len(words) != 1:
         raise InputError("--layers lists the layers of one backbone: featx backbones NAME --layers")
-    # Layers are the same whatever the weights, which need not be on this machine; a graph file holds its own.
-    weights = None if find_architecture(words[0])[1].in_torch else "default"
+    # Layers are the same whatever the weights, which need not be on this machine. Graph files and entries of
+    # torch.hub have their own.
+    _, architecture, _ = find_architecture(words[0])
+    weights = None if architecture.in_torch and not architecture.runs_code else "default"
     say(f"{'depth':>5}  {'layer':<32}{'dim':>6}")
     for layer in list_layers(words[0], weights=weights, trust_code=trust_code):
         say(f"{layer.depth:>5}  {layer.name:<32}{layer.dim:>6}{'  default' if layer.is_default else ''}")

@@ -169,7 +169,7 @@ def sum_moments(
             own = X if mine.all() else X[mine]
             if weights is not None:
                 own = own * np.sqrt(w[mine]).astype(own.dtype)[:, None]
-            scatters[f] += own.T @ own
+            scatters[f] += rows.products.scatter(own)
             if numbers is not None:
                 cross[f] += (w[mine] * numbers[place][mine]) @ X[mine]
     of = [slice(f * k, f * k + k) for f in range(n_parts)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,8 +23,8 @@ from featx.methods.probes.definitions import define
 from featx.methods.probes.fitted import FittedProbe, threads_for
 from featx.methods.probes.folds import MOST_FOLDS, Folds, fewest_rows, two_folds
 from featx.methods.probes.large_sets import SAMPLE, fit_large, fits_in_blocks
-from featx.methods.probes.newton import sees_gpu
 from featx.methods.probes.probe import Probe, TaskName, Variant
+from featx.methods.probes.products import ON_CPU, computed_by, products_on
 from featx.methods.probes.row_blocks import IN_MEMORY, RowBlocks, rows_of
 from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
 from featx.methods.probes.table import get_probe
@@ -51,6 +50,7 @@ def fit_probe(
     metric: Literal["top1", "per-class"] = "top1",
     seed: int = 0,
     n_jobs: int | None = None,
+    device: str = "cpu",
 ) -> FittedProbe:
     """Choose the settings of one probe and fit it.
 
@@ -80,6 +80,9 @@ def fit_probe(
         Seed of folds, samples and random estimators of the table.
     n_jobs : int, default=None
         Number of threads; None or -1 means one for each core.
+    device : str, default="cpu"
+        A GPU ("cuda", "cuda:1", "mps") computes the large products of rows; "auto" is the CPU. The fitted
+        estimator is the same, up to rounding errors (`featx.methods.probes.products`).
 
     Returns
     -------
@@ -88,7 +91,7 @@ def fit_probe(
     Raises
     ------
     InputError
-        Rows, labels, groups, the estimator or its grid cannot be used.
+        Rows, labels, groups, the estimator or its grid cannot be used; the device is not there.
     UnknownName
         No probe has this name.
 
@@ -112,7 +115,7 @@ def fit_probe(
     """
     given, groups = rows_of(X), check_groups(groups, len(X))
     labels = target_of(task, seed).check(y, len(given))
-    rows = TrainingRows(given, labels, groups, task=task, seed=seed)
+    rows = TrainingRows(given, labels, groups, task=task, seed=seed, products=products_on(device))
     return fit_to(
         name,
         rows,
@@ -156,6 +159,7 @@ def fit_to(
         else:
             model, best, score = _fit_in_memory(plan)
     _settle_warnings(caught, plan.notes)
+    plan.notes += rows.products.take_notes()
     probe, variant = plan.probe, plan.variant
     settings = clone(plan.estimator).set_params(**best).get_params()
     shown = {**best, **{key: settings[key] for key in probe.shown}}
@@ -232,8 +236,10 @@ def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
     best, score, start_at, held_out = dict(candidates[0]), None, None, None
     if probe.choose is not None:
         with threads_for(rows.X, jobs):
+            # Rules of other packages need not know of devices.
+            where = {} if rows.products is ON_CPU else {"products": rows.products}
             best, score, start_at = probe.choose(
-                rows.X, rows.y, rows.groups, plan.validation, rows.seed, plan.metric, notes
+                rows.X, rows.y, rows.groups, plan.validation, rows.seed, plan.metric, notes, **where
             )
     elif folds and judged and not out_of_bag:
         if len(candidates) == 1 and few:
@@ -265,7 +271,7 @@ def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
 
 
 def definition_of(
-    name: str, y: np.ndarray, dim: int, *, task: TaskName = "classes", seed: int = 0
+    name: str, y: np.ndarray, dim: int, *, task: TaskName = "classes", seed: int = 0, device: str = "cpu"
 ) -> dict[str, Any]:
     """Return, as JSON, what `fit_probe` would do with `dim` features and the targets `y`.
 
@@ -286,7 +292,7 @@ def definition_of(
             "two folds for the temperature from": [_FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW],
             "temperature": ["log scores by kind", LEAST_SHARE, "one observation added"],
         },
-        "computed by": ["numpy", *([f"torch {sys.modules['torch'].__version__}"] if sees_gpu() else [])],
+        "computed by": computed_by(device),
     }
 
 

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from featx.methods.probes.products import ON_CPU, Products
+
 # Variances below this share of those of all rows are not taken from differences.
 _LEAST_VARIANCE = 1e-2
 # Rows converted to double precision at a time.
 _BLOCK = 1024
-# Rows whose products are summed in single precision.
-_PRODUCTS = 8192
 
 
 class FoldMoments:
@@ -30,10 +30,11 @@ class FoldMoments:
         Rows as they were given.
     folds : sequence of ndarray
         Positions of the rows of each fold; every row is in one.
+    products : Products, optional
     """
 
-    def __init__(self, X: np.ndarray, folds: Sequence[np.ndarray]):
-        self._X, self._folds = X, folds
+    def __init__(self, X: np.ndarray, folds: Sequence[np.ndarray], products: Products = ON_CPU):
+        self._X, self._folds, self._products = X, folds, products
         self._lock = threading.RLock()
         self._sums: tuple[np.ndarray, np.ndarray] | None = None
         self._scatters: dict[int, np.ndarray] | None = None
@@ -55,12 +56,12 @@ class FoldMoments:
         """Return X^T X (d, d) of the rows (n, d) outside a fold, standardised by `mean` and `scale`."""
         with self._lock:
             if self._scatters is None:
-                each = [sum_of_products(self._standardised(held)) for held in self._folds]
+                each = [self._products.scatter(self._standardised(held)) for held in self._folds]
                 self._total, self._scatters = np.sum(each, axis=0), dict(enumerate(each))
             # A part keeps what it gets, so that nobody asks twice.
             own = self._scatters.pop(fold, None)
         if own is None:
-            own = sum_of_products(self._standardised(self._folds[fold]))
+            own = self._products.scatter(self._standardised(self._folds[fold]))
         shift = (mean - self._mean) / self._scale
         found = np.subtract(self._total, own, out=own)
         found -= np.outer(len(rows) * shift, shift)
@@ -119,12 +120,3 @@ def mean_and_variance(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         square += np.einsum("ij,ij->j", block, block)
     # The second term corrects rounding errors of the mean (Chan, Golub and LeVeque 1983, eq. 1.7).
     return mean, (square - rest**2 / n) / n
-
-
-def sum_of_products(rows: np.ndarray) -> np.ndarray:
-    """Return X^T X, (d, d) float64; float32 rows are multiplied in single precision, in blocks."""
-    total = np.zeros((rows.shape[1], rows.shape[1]))
-    for at in range(0, len(rows), _PRODUCTS):
-        block = rows[at : at + _PRODUCTS]
-        total += block.T @ block
-    return total

@@ -3,11 +3,13 @@
 `StackedRows` holds the rows of each fold, in its own coordinates. `SharedRows` holds all rows once: the rows
 of a fold, standardised by its own means and deviations, differ from them by a shift and a scale of each
 feature, which are applied to the coefficients instead.
+
+All but `gradient` compute with tensors in the place of arrays, too (`featx.methods.probes.device_folds`).
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,11 +20,11 @@ class FoldRows(Protocol):
     shape: tuple[int, int, int]
     dtype: np.dtype
 
-    def scores(self, W: np.ndarray) -> np.ndarray:
-        """Return W x, (F, k, n), for coefficients (F, k, p)."""
+    def scores(self, W: np.ndarray, b: np.ndarray) -> Any:
+        """Return W x + b, (F, k, n), for coefficients (F, k, p) and intercepts (F, k) of the rows' dtype."""
 
-    def gradient(self, E: np.ndarray) -> np.ndarray:
-        """Return sum_i e_i x_i, (F, k, p), for E (F, k, n)."""
+    def gradient(self, E: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return sum_i e_i x_i, (F, k, p), and sum_i e_i, (F, k) float64, for E (F, k, n)."""
 
     def divide(self, G: np.ndarray, curvature: np.ndarray, penalty: float) -> np.ndarray:
         """Apply the inverse of the Hessian of rows with equal curvature to G (F, k, p).
@@ -42,12 +44,18 @@ class StackedRows:
         lengths = np.maximum((X != 0).any(axis=2).sum(axis=1), 1)
         self._squares = (np.einsum("fnp,fnp->fp", X, X) / lengths[:, None].astype(X.dtype))[:, None]
 
-    def scores(self, W: np.ndarray) -> np.ndarray:
+    def scores(self, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         """See `FoldRows`."""
-        return W @ self.X.transpose(0, 2, 1)
+        z = W @ self.X.swapaxes(1, 2)
+        z += b[..., None]
+        return z
 
-    def gradient(self, E: np.ndarray) -> np.ndarray:
+    def gradient(self, E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `FoldRows`."""
+        return self.by_coefficients(E), E.sum(axis=2, dtype=np.float64)
+
+    def by_coefficients(self, E: np.ndarray) -> np.ndarray:
+        """Return the first part of `gradient`."""
         return E @ self.X
 
     def divide(self, G: np.ndarray, curvature: np.ndarray, penalty: float) -> np.ndarray:
@@ -74,19 +82,23 @@ class SharedRows:
         self._axes, self._squares = axes, variances.astype(X.dtype)
         self._shifts, self._scales = shifts.astype(X.dtype), scales.astype(X.dtype)
 
-    def scores(self, W: np.ndarray) -> np.ndarray:
+    def scores(self, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         """See `FoldRows`."""
         F, k, p = W.shape
         W = W / self._scales[:, None]
         z = (W.reshape(F * k, p) @ self.X.T).reshape(F, k, -1)
-        z -= np.einsum("fkp,fp->fk", W, self._shifts)[..., None]
+        z += b[..., None] - W @ self._shifts[..., None]
         return z
 
-    def gradient(self, E: np.ndarray) -> np.ndarray:
+    def gradient(self, E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `FoldRows`."""
+        return self.by_coefficients(E), E.sum(axis=2, dtype=np.float64)
+
+    def by_coefficients(self, E: np.ndarray) -> np.ndarray:
+        """Return the first part of `gradient`."""
         F, k, n = E.shape
         G = (E.reshape(F * k, n) @ self.X).reshape(F, k, -1)
-        G -= E.sum(axis=2)[..., None] * self._shifts[:, None]
+        G -= E.sum(2)[..., None] * self._shifts[:, None]
         G /= self._scales[:, None]
         return G
 

@@ -34,7 +34,6 @@ from featx.methods.probes.folds import MOST_FOLDS, fewest_rows
 from featx.methods.probes.newton import NewtonPath
 from featx.methods.probes.row_blocks import RowBlocks, StandardisedRows
 from featx.methods.probes.selection import limit_neighbours, predict_out_of_fold
-from featx.methods.probes.softmax import NumpyRows
 from featx.methods.probes.temperature import TemperatureClassifier, log_scores, score_kind
 from featx.methods.probes.training_rows import TrainingRows
 
@@ -169,8 +168,9 @@ def logistic_path(
     blocks = rows.X if len(train) == len(rows) else rows.X.take(train)
     X = StandardisedRows(blocks, sums.scaler.mean_, sums.scaler.scale_)
     weights = compute_sample_weight(class_weight, rows.y[train])
-    # `NumpyRows` asks for shape, dtype and slices only.
-    return NewtonPath.on_rows(NumpyRows(X, rows.codes[train], weights, len(rows.classes)), rows.classes)  # type: ignore[arg-type]
+    # They ask `X` for shape, dtype and slices only.
+    on_rows = rows.products.logistic_rows(X, rows.codes[train], weights, len(rows.classes))
+    return NewtonPath.on_rows(on_rows, rows.classes)
 
 
 def _weighted(rows: TrainingRows, train: np.ndarray, class_weight: Any) -> Moments:

@@ -38,6 +38,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from featx.methods.probes.softmax import NumpyRows, sample_size
 
 if TYPE_CHECKING:
+    from featx.methods.probes.products import Products
     from featx.methods.probes.torch_rows import TorchRows
 
 # Largest training set, in entries, that is always copied to float64.
@@ -67,6 +68,8 @@ class NewtonPath:
     fit_intercept : bool, default=True
     device : str, default="cpu"
         As in `LogisticProbe`.
+    products : Products, default=None
+        What computes the products with the rows, in the place of `device`.
 
     Attributes
     ----------
@@ -84,6 +87,7 @@ class NewtonPath:
         sample_weight=None,
         fit_intercept: bool = True,
         device: str = "cpu",
+        products: Products | None = None,
     ):
         self.classes, codes = np.unique(y, return_inverse=True)
         n, p = X.shape
@@ -104,10 +108,12 @@ class NewtonPath:
         if n < p:
             self._basis, R = np.linalg.qr(X.T)
             X = np.ascontiguousarray(R.T)
-        self._begin(_rows(X, codes, s, len(self.classes), device), fit_intercept)
+        k = len(self.classes)
+        rows = _rows(X, codes, s, k, device) if products is None else products.logistic_rows(X, codes, s, k)
+        self._begin(rows, fit_intercept)
 
     @classmethod
-    def on_rows(cls, rows: NumpyRows, classes: np.ndarray) -> NewtonPath:
+    def on_rows(cls, rows: NumpyRows | TorchRows, classes: np.ndarray) -> NewtonPath:
         """Solve on rows that are ready: features of about one scale, with means near zero."""
         path = cls.__new__(cls)
         path.classes, path._shift, path._basis = classes, np.zeros(rows.X.shape[1]), None

@@ -87,11 +87,10 @@ class FoldNewton:
 
     def _value(self, W, b, penalty):
         self.products += 1
-        z = self._rows.scores(W.astype(self._rows.dtype))
-        z += b[..., None].astype(z.dtype)
-        losses, E = self._loss.errors(z)
-        gW = self._rows.gradient(E).astype(np.float64) + penalty * W
-        gb = E.sum(axis=2, dtype=np.float64)
+        dtype = self._rows.dtype
+        losses, E = self._loss.errors(self._rows.scores(W.astype(dtype), b.astype(dtype)))
+        gW, gb = self._rows.gradient(E)
+        gW = gW.astype(np.float64) + penalty * W
         squares = _dots(W, W)
         if self._penalised:
             gb += penalty * b
@@ -120,12 +119,10 @@ class FoldNewton:
             if not going.any():
                 break
             self.products += 1
-            u = self._rows.scores(pW)
-            u += pb[..., None].astype(dtype)
-            u = self._loss.hessian(u)
-            hW = self._rows.gradient(u)
+            u = self._loss.hessian(self._rows.scores(pW, pb.astype(dtype)))
+            hW, hb = self._rows.gradient(u)
             hW += dtype.type(penalty) * pW
-            hb = u.sum(axis=2, dtype=np.float64) + own * pb
+            hb += own * pb
             bend = _dots(pW, hW) + (pb * hb).sum(axis=1)
             going &= bend > 0
             a = np.where(going, rho / np.where(going, bend, 1), 0)

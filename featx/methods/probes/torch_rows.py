@@ -6,11 +6,13 @@ are copied each time. Rows are handled in parts, whose sums are added in float64
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 
+from featx.engines.torch import full_fp32
 from featx.errors import InputError
 from featx.methods.probes import softmax
 
@@ -34,17 +36,23 @@ class TorchRows:
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
             raise InputError(f"device {device!r} needs a GPU, and torch sees none; use 'cpu' or 'auto'")
         self.n_classes, self.double = n_classes, X.dtype == np.float64
-        self.X = torch.tensor(X, device=device)
+        # Rows that are read in blocks are never all in the memory of the host.
+        self.X = torch.empty(X.shape, device=device, dtype=torch.float64 if self.double else torch.float32)
         self.codes = torch.tensor(codes, device=device, dtype=torch.int64)
         self.weights = torch.tensor(weights, device=device, dtype=torch.float64)
         self._parts = [slice(i, min(i + _PART, len(X))) for i in range(0, len(X), _PART)]
         self._p = torch.empty((len(X), n_classes), device=device, dtype=torch.float64)
+        for rows in self._parts:
+            self.X[rows] = torch.tensor(X[rows], device=device)
 
     def __enter__(self) -> TorchRows:
+        self._stack = ExitStack()
+        if self.X.device.type == "cuda":
+            self._stack.enter_context(full_fp32())
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self._stack.close()
 
     def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """As in `softmax.NumpyRows`."""
@@ -53,7 +61,7 @@ class TorchRows:
         total, gradient = self._zeros(()), self._zeros(theta.shape)
         for rows in self._parts:
             x, codes, s = self.X[rows].to(W.dtype), self.codes[rows, None], self.weights[rows]
-            loss, error = _loss_and_error(x @ W + b, codes)
+            loss, error = loss_and_error(x @ W + b, codes)
             total += loss.double() @ s
             self._p[rows] = error.scatter_add(1, codes, torch.ones_like(error[:, :1]))
             error *= s.to(W.dtype)[:, None]
@@ -115,8 +123,8 @@ class TorchRows:
         total[-1] += r.double().sum(dim=0)
 
 
-def _loss_and_error(z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`softmax._loss_and_error` of scores (n, k) and classes (n, 1)."""
+def loss_and_error(z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`softmax.loss_and_error` of scores (n, k) or (F, k, n), and classes (n, 1) or (F, 1, n)."""
     z = z - z.gather(1, codes)
     most = z.amax(dim=1, keepdim=True)
     a = (z - most).exp().scatter(1, codes, 0.0)

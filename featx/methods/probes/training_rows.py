@@ -16,13 +16,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from featx.methods.probes.fitted_steps import make_pca, make_scaler, orient_axes
-from featx.methods.probes.fold_moments import FoldMoments, mean_and_variance, sum_of_products
+from featx.methods.probes.fold_moments import FoldMoments, mean_and_variance
 from featx.methods.probes.folds import Folds, fewest_rows
+from featx.methods.probes.products import ON_CPU, Products
 from featx.methods.probes.targets import target_of
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class TrainingRows:
     task : {"classes", "numbers"}, default="classes"
     seed : int, default=0
         Seed of sample and folds.
+    products : Products, default=ON_CPU
+        What computes large products of rows (`featx.methods.probes.products`).
 
     Attributes
     ----------
@@ -58,8 +60,9 @@ class TrainingRows:
         Position of each label in `classes`.
     """
 
-    def __init__(self, X, y, groups=None, *, task="classes", seed: int = 0):
+    def __init__(self, X, y, groups=None, *, task="classes", seed: int = 0, products: Products = ON_CPU):
         self.X, self.y, self.groups, self.task, self.seed = X, y, groups, task, seed
+        self.products = products
         self.classes, self.codes = np.empty(0), np.zeros(len(y), np.int64)
         if task == "classes":
             self.classes, self.codes = np.unique(y, return_inverse=True)
@@ -94,7 +97,9 @@ class TrainingRows:
     def take(self, rows: np.ndarray) -> TrainingRows:
         """Return some of the rows, by position."""
         groups = None if self.groups is None else self.groups[rows]
-        return TrainingRows(self.X[rows], self.y[rows], groups, task=self.task, seed=self.seed)
+        return TrainingRows(
+            self.X[rows], self.y[rows], groups, task=self.task, seed=self.seed, products=self.products
+        )
 
     def part(self, train: np.ndarray, held: np.ndarray) -> Part:
         """Return the part of a fold: the positions of its training rows and of those held out."""
@@ -110,7 +115,7 @@ class TrainingRows:
         found = [self.part(train, held) for train, held in folds]
         each = [held for _, held in folds]
         if any(part.moments is None for part in found) and self._are_covered(folds):
-            moments = FoldMoments(self.X, each)
+            moments = FoldMoments(self.X, each, self.products)
             for i, part in enumerate(found):
                 part.moments = part.moments or (moments, i)
         for part in found:
@@ -145,12 +150,13 @@ class Part:
         Labels or numbers of the training rows, and positions of the labels in `classes`.
     classes : ndarray of shape (n_classes,)
     seed : int
+    products : Products
     """
 
     def __init__(self, source: TrainingRows, train: np.ndarray, held: np.ndarray):
         self.source, self.train, self.held_out = source, train, held
         self.y, self.codes, self.classes = source.y[train], source.codes[train], source.classes
-        self.seed, self.task = source.seed, source.task
+        self.seed, self.task, self.products = source.seed, source.task, source.products
         self.fewest = len(train)
         # Sums over folds, and the fold of the held rows, where all rows are in the folds.
         self.moments: tuple[FoldMoments, int] | None = None
@@ -224,7 +230,7 @@ class Part:
     @cached_property
     def _scatter(self) -> np.ndarray:
         if self.moments is None:
-            return sum_of_products(self.rows)
+            return self.products.scatter(self.rows)
         moments, fold = self.moments
         return moments.scatter(fold, self.rows, self.scaler.mean_, self.scaler.scale_)
 
@@ -237,7 +243,7 @@ class Part:
     @cached_property
     def _kernel(self) -> np.ndarray:
         rows = self.rows.astype(np.float64)
-        return rows @ rows.T
+        return self.products.multiply(rows, rows.T)
 
     def projected(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the first `k` principal coordinates of the training rows (n, k) and of the held rows."""
@@ -252,7 +258,8 @@ class Part:
         return self._project(self.axes(MOST_COMPONENTS)[0])
 
     def _project(self, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.rows @ axes.T, self.held @ axes.T
+        multiply = self.products.multiply
+        return multiply(self.rows, axes.T), multiply(self.held, axes.T)
 
     def pca(self, k: int) -> PCA:
         """Return a fitted PCA with `k` components of the standardised training rows."""
@@ -281,15 +288,15 @@ class Part:
     def _decompose(self, k: int, precision: Any) -> tuple[np.ndarray, np.ndarray]:
         n, d, dtype = len(self.train), self.dim, self.rows.dtype
         if n < d:
-            values, U = eigh(self.kernel, subset_by_index=[n - k, n - 1], check_finite=False)
+            values, U = self.products.eigh(self.kernel, k)
             values, U = values[::-1], U[:, ::-1]
-            axes = (self.rows.T @ U.astype(dtype)).T
+            axes = self.products.multiply(self.rows.T, U.astype(dtype)).T
             # Centred rows span n - 1 directions: what is left of the last one is rounding errors.
             lengths = np.linalg.norm(axes, axis=1, keepdims=True)
             real = values[:, None] > _RANK * values[0]
             axes = np.divide(axes, lengths, out=np.zeros_like(axes), where=real & (lengths > 0))
         else:
             scatter = self.scatter.astype(precision, copy=False)
-            values, V = eigh(scatter, subset_by_index=[d - k, d - 1], check_finite=False)
+            values, V = self.products.eigh(scatter, k)
             values, axes = values[::-1].astype(np.float64), V[:, ::-1].T.astype(dtype)
         return orient_axes(axes), np.maximum(values, 0) / max(n - 1, 1)

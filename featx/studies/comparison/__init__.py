@@ -107,9 +107,10 @@ def compare(
         kill, takes from it the outcomes of exactly the same work (images, labels, split, parameters, seed,
         versions).
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`. What `checks` finds is kept
-        beside the cache, so that the next study of the same data finds it again. Without the checks, copies
-        of a picture count as different images, and the result says so.
+        Options of the network, of reading and of the run, as in `featx.extract`. A GPU that `device` names
+        also computes the large products of the probes; with ``"auto"`` they are computed on the CPU. What
+        `checks` finds is kept beside the cache, so that the next study of the same data finds it again.
+        Without the checks, copies of a picture count as different images, and the result says so.
 
     Returns
     -------

@@ -97,7 +97,7 @@ def compare_domains(
     names, sets, opened = embed_collections(
         [source, target], backbone, network=network, reading=reading, run=run, seed=seed
     )
-    tables, classes, splits = _join_domains(names, sets, test_size, seed)
+    tables, classes, splits = _join_domains(names, sets, test_size, seed, run.device)
     warnings = []
     for name, features, split in zip(names, sets, splits, strict=True):
         warnings += check_rows(features.embeddings, features.ids, name) + note_unused_share(split, test_size)
@@ -193,7 +193,7 @@ def _test_against_source(
 
 
 def _join_domains(
-    names: list[str], sets: list[Features], test_size: float, seed: int
+    names: list[str], sets: list[Features], test_size: float, seed: int, device: Any
 ) -> tuple[list[LabelledRows], tuple[str, ...], list[Split]]:
     """Join the rows of both domains into one table with common labels, and split each domain.
 
@@ -223,7 +223,7 @@ def _join_domains(
         if groups is not None:  # only the groups of training rows are used
             others = np.repeat(groups[:1], len(x) - len(f))
             groups = np.concatenate([groups, others] if domain == 0 else [others, groups])
-        tables.append(LabelledRows(x, y, len(classes), groups))
+        tables.append(LabelledRows(x, y, len(classes), groups, device))
     return tables, classes, splits
 
 

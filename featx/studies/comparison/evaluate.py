@@ -88,7 +88,7 @@ def evaluate_methods(
     for cell, outcome in run(_cells(data, _probes(data, options), split, seed)):
         # A fitted probe may be large: only the best of each backbone is kept in memory.
         fit, outcome.fit = outcome.fit, None
-        backbone = outcome.method.backbone
+        backbone = outcome.method.backbone if outcome.method.kind == "probe" else None
         best = members.get(backbone or "")
         if backbone is not None and (best is None or outcome.cv_score > best.outcome.cv_score):
             members[backbone] = Member(outcome, replace(cell, fit=fit))
@@ -134,6 +134,7 @@ def _probes(data: StudyData, options: TaskOptions) -> list[Method]:
     task: TaskName = "numbers" if numbers else "classes"
     names = options.regressors if numbers else options.classifiers
     found: list[Method] = [probe_method(name, task=task) for name in data.inputs if name not in data.sets]
+    found += data.zero_shot.methods
     return found + [probe_method(name, backbone, task=task) for backbone in data.sets for name in names]
 
 

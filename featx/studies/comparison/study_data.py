@@ -16,9 +16,10 @@ from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
-from featx.options import Network, Reading, Run, listed, require_no_network
+from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import has_rows, open_dataset, take_features
 from featx.studies.comparison.tasks import name_folders
+from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
 
 #: The fewest images with a number: two to train on and two to test on.
@@ -39,6 +40,7 @@ class StudyData:
     several: bool  # whether the study has more than one task
     forward_passes: int  # images sent through a network, for all tasks
     notes: list[str] = field(default_factory=list)  # on the data and the embeddings, for a reader
+    device: Any = "cpu"  # where probes compute large products
 
     @property
     def first(self) -> Features:
@@ -62,13 +64,23 @@ class StudyData:
         y = task.values if numbers else first.labels
 
         def labelled(x: np.ndarray) -> LabelledRows:
-            return LabelledRows(x, np.asarray(y), None if numbers else len(task.classes or ()), first.groups)
+            k = None if numbers else len(task.classes or ())
+            return LabelledRows(x, np.asarray(y), k, first.groups, self.device)
 
         nothing = labelled(np.zeros((len(task), 1), np.float32))
         found = {"mean" if numbers else "majority": nothing}
         if self.pixels is not None:
             found["pixels"] = labelled(self.pixels)
         return found | {name: labelled(features.embeddings) for name, features in self.sets.items()}
+
+    @cached_property
+    def zero_shot(self) -> ZeroShotReferences:
+        """The zero-shot references of the only task; none for numbers, and for embeddings from a file.
+
+        The text towers are loaded when this is first asked for.
+        """
+        classes = self.task.classes
+        return ZeroShotReferences() if classes is None else ZeroShotReferences.of(self.nets, classes)
 
     def rows_of(self, method: Method) -> LabelledRows:
         """Return the rows that a method works on."""
@@ -143,7 +155,12 @@ def load_study_data(
         name, place, features = take_features(data, reading)
         if labels is not None:
             raise InputError(f"{place} brings its own labels; labels can be given only with images")
-        require_no_network(network, run, **({"backbones": backbones} if backbones else {}))
+        from featx.methods.probes.products import products_on
+
+        # The probes use the device, too.
+        network_run = replace(run, device=DEFAULT_RUN.device)
+        require_no_network(network, network_run, **({"backbones": backbones} if backbones else {}))
+        products_on(run.device)  # refuse a device that is not there
         try:
             features = features.select(reading.label, reading.target)
         except InputError as error:
@@ -160,7 +177,17 @@ def load_study_data(
         notes = [*notes_of(features), *notes]
         sets = {architecture: features}
         return StudyData(
-            name, sets, {}, None, None, 0, tasks, len(tasks) > 1, _count_passes([features]), notes
+            name,
+            sets,
+            {},
+            None,
+            None,
+            0,
+            tasks,
+            len(tasks) > 1,
+            _count_passes([features]),
+            notes,
+            device=run.device,
         )
 
     dataset = open_dataset(data, labels, reading=reading, run=run, seed=seed)
@@ -196,6 +223,7 @@ def load_study_data(
         len(dataset.tasks) > 1,
         _count_passes(list(sets.values())),
         [*study_notes(dataset), *notes],
+        device=run.device,
     )
 
 

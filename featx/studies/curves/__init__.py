@@ -129,7 +129,8 @@ def learning_curve(
         after a kill, takes from it the cells of exactly the same work (images, labels, method, parameters,
         seed, versions), so runs with other settings may share the folder.
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`. Embeddings are extracted
+        Options of the network, of reading and of the run, as in `featx.extract`; `device` as in
+        `featx.compare`. Embeddings are extracted
         once for all cells; `n_jobs` cells are computed at a time, which does not change the numbers.
 
     Returns

@@ -52,6 +52,7 @@ class LabelledRows:
     y: np.ndarray  # (n,): classes, or numbers
     n_classes: int | None = None  # None: `y` are numbers
     groups: np.ndarray | None = None  # (n,): the rows of a group stay on one side of every fold
+    device: Any = "cpu"  # where probes compute large products; "auto" is the CPU
     _of_thread: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     @property
@@ -69,6 +70,7 @@ class LabelledRows:
         A thread keeps the latest splits only, and nothing when it ends.
         """
         from featx.methods.probes.arguments import check_groups
+        from featx.methods.probes.products import products_on
         from featx.methods.probes.row_blocks import rows_of
         from featx.methods.probes.training_rows import TrainingRows
 
@@ -78,7 +80,8 @@ class LabelledRows:
         if found is None:
             groups = check_groups(self.groups_of(train), len(train))
             rows = rows_of(self.x, train)
-            found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed)
+            products = products_on(self.device)
+            found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed, products=products)
         latest[key] = found
         while len(latest) > _SPLITS_SHARED:
             latest.pop(next(iter(latest)))

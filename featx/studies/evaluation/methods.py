@@ -69,7 +69,9 @@ class ProbeMethod(Method):
         rows, train = cell.rows, cell.split.train
         from featx.methods.probes import definition_of
 
-        return definition_of(self.name, rows.y[train], rows.x.shape[1], task=rows.task, seed=cell.seed)
+        return definition_of(
+            self.name, rows.y[train], rows.x.shape[1], task=rows.task, seed=cell.seed, device=rows.device
+        )
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
         from featx.methods.probes.fitting import fit_to
@@ -98,6 +100,7 @@ class ProbeMethod(Method):
             groups=cell.rows.groups_of(cell.split.train),
             seed=cell.seed,
             n_jobs=n_jobs,
+            device=cell.rows.device,
         )
         return self._fit(fitted, inputs)
 

@@ -1,5 +1,6 @@
 """Networks of torch.hub: nothing runs before consent; changed code and changed values are another network."""
 
+import json
 import os
 import pickle
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import featx
 from featx import Preprocessing
@@ -205,6 +207,23 @@ def test_a_pickle_runs_the_entry_again_where_it_is_opened(folder):
         _ = pickle.loads(pickle.dumps(load(folder, "draws"))).module
 
 
+def test_a_folder_may_lie_elsewhere_on_another_machine(folder, tmp_path):
+    rows = featx.extract(images(), backbone=load(folder))
+    model = featx.train(images(), [0, 1] * 3, backbone=load(folder), classifier="nearest-centroid")
+    expected = model.predict(images(), trust_code=True)
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert str(folder) not in json.dumps(rows.space)
+    assert featx.extract(images(), backbone=load(moved)).run["forward_passes"] == 0
+    with pytest.raises(InputError, match=r"there is no hubconf\.py in"):
+        model.predict(images(), trust_code=True)
+    assert model.predict(images(), weights=moved, trust_code=True) == expected
+    rows.save(tmp_path / "f.h5")
+    Image.fromarray(images()[2]).save(tmp_path / "q.png")
+    search = ["search", str(tmp_path / "f.h5"), str(tmp_path / "q.png"), "--trust-code", "-k", "1"]
+    assert main(search) == 2
+    assert main([*search, "--weights", str(moved), "--json"]) == 0
+
+
 def test_a_repository_is_taken_from_the_cache_of_torch_hub_or_fetched(monkeypatch):
     def refuse(*args, **options):
         raise KeyError("Authorization")
@@ -222,6 +241,27 @@ def test_a_repository_is_taken_from_the_cache_of_torch_hub_or_fetched(monkeypatc
     assert load("lab/nets:v1/x").identity["architecture"] == "lab/nets:v1/x:tiny"
 
 
+def test_images_are_prepared_as_is_said_beside_the_code(folder, capsys):
+    with pytest.raises(InputError, match=r"does not state how images are prepared.*hubconf\.py\.json: \{"):
+        load(folder, preprocessing=None)
+    fields = {"resize": 20, "crop": [16, 16], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    beside = folder / "hubconf.py.json"
+    beside.write_text(json.dumps(fields))
+    expected = Preprocessing(resize=20, crop=(16, 16), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    assert load(folder, preprocessing=None).preprocessing == expected
+    assert load(folder).preprocessing == PREPARE
+    assert main(["backbones", f"hub:{folder}:own_values_only", "--layers", "--trust-code"]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == [
+        "layer",
+        "stem",
+        "mean",
+        "logits",
+    ]
+    beside.write_text(json.dumps(fields | {"scale": 1}))
+    with pytest.raises(InputError, match=r"hubconf\.py\.json: preprocessing: unknown field 'scale'"):
+        load(folder, preprocessing=None)
+
+
 def test_what_does_not_load_is_one_error_that_names_the_entry(folder, tmp_path, monkeypatch):
     for entry, error, said in (
         ("tinny", UnknownName, "did you mean tiny"),
@@ -231,9 +271,7 @@ def test_what_does_not_load_is_one_error_that_names_the_entry(folder, tmp_path, 
     ):
         with pytest.raises(error, match=f"hub:{folder}.*{said}"):
             load(folder, entry)
-    with pytest.raises(InputError, match="say how images are prepared"):
-        load(folder, preprocessing=None)
-    for name in ("lab/nets", "tiny", ":tiny", f"{folder}:"):
+    for name in ("lab/nets", "", ":tiny", f"{folder}:"):
         with pytest.raises(InputError, match="expected hub:OWNER/REPO:ENTRY"):
             load_backbone(f"hub:{name}")
     with pytest.raises(InputError, match=r"there is no hubconf\.py in"):

@@ -86,7 +86,11 @@ def test_it_is_listed_beside_the_built_in_ones(install):
 def test_its_hint_stands_below_the_list(install, capsys):
     install("toy", "ToySource", TOY.replace("facts =", "hint = 'toy:NAME paints'; facts ="))
     assert main(["backbones", "toy:*"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "toy:NAME paints"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:2] == ["toy:colours", "3"]
+    assert lines[-1] == "toy:NAME paints"
+    assert main(["backbones"]) == 0
+    assert any(line.split()[:2] == ["toy", "1"] for line in capsys.readouterr().out.splitlines())
 
 
 def test_an_unknown_network_of_it_is_refused_by_name(install):

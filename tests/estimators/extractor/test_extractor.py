@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from pictures import BACKBONE, COLOURS, picture
+from pictures import BACKBONE, COLOURS, NORMED, picture
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -48,7 +48,7 @@ def test_clone_and_pickle_carry_parameters_only(extractor, paths):
 
 def test_a_parameter_set_later_counts(extractor, paths):
     first = extractor.fit_transform(paths)
-    extractor.set_params(backbone="squeezenet1_1")
+    extractor.set_params(backbone=NORMED)
     assert extractor.fit_transform(paths).shape[1] != first.shape[1]
 
 

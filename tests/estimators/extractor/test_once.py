@@ -8,8 +8,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from joblib import parallel_backend
-from pictures import BACKBONE, QUICK, write_photos
+from own_modules import SMALL, Branching, Encoder, seeded
+from pictures import BACKBONE, OTHER, QUICK, write_photos
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
@@ -27,8 +29,7 @@ from featx.cache.header import open_shard
 from featx.engines.torch import TorchEngine
 from featx.extraction import forget_reused
 
-OTHER = "shufflenet_v2_x1_0"
-LAYERS = ["stage2", "stage3"]
+LAYERS = ["features.3", "features.7"]
 CS = [0.01, 0.1, 1.0]
 
 
@@ -206,6 +207,33 @@ def test_processes_of_a_search_compute_each_row_once_and_score_as_one(paths, lab
     alone.fit(paths, labels)
     assert committed(tmp_path / "d") == [(len(paths), len(paths))] * len(LAYERS)
     np.testing.assert_array_equal(among.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
+
+
+def test_processes_share_the_rows_of_a_network_of_the_users(paths, labels, tmp_path):
+    def search(module, n_jobs=2, cache="c"):
+        rows = FeatureExtractor(module, preprocessing=SMALL, engine="eager", cache=tmp_path / cache)
+        pipe = make_pipeline(rows, logistic())
+        grid = {"logisticregression__C": [0.1, 1.0]}
+        found = GridSearchCV(pipe, grid, cv=2, n_jobs=n_jobs, refit=False, error_score="raise")
+        return found.fit(paths, labels).cv_results_["mean_test_score"]
+
+    modules = [seeded(kind) for kind in (Encoder, Branching)]
+    n = len(paths)
+    with parallel_backend("loky", inner_max_num_threads=1):
+        scores = [search(module) for module in modules]
+        assert committed(tmp_path / "c") == [(n, n)] * 2
+        with torch.no_grad():
+            modules[0].fc.weight.mul_(2)
+        search(modules[0])
+        assert committed(tmp_path / "c") == [(n, n)] * 3
+    with torch.no_grad():
+        modules[0].fc.weight.div_(2)
+    alone = [search(module, None, "d") for module in modules]
+    np.testing.assert_array_equal(alone, scores)
+    # Processes have hash seeds of their own, and agree on the identities all the same.
+    assert {info.path.name for info in Cache(tmp_path / "d").info()} <= {
+        info.path.name for info in Cache(tmp_path / "c").info()
+    }
 
 
 def test_a_pickle_goes_on_under_another_cache(passes, paths, labels, tmp_path, monkeypatch):

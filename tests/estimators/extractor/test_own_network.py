@@ -1,4 +1,4 @@
-"""Estimators that hold a user's module: each image once, a changed weight is a miss, copies share a network."""
+"""Estimators that hold a user's module: a changed weight is a miss, copies share a network."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from joblib import Parallel, delayed, parallel_backend
 from own_modules import SMALL, Branching, Classifier, Encoder, seeded
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
 
 import featx.backbones.own_module
 from featx import FeatureExtractor, FineTunedClassifier, extract, load_backbone
-from featx.backbones import module_key
-from featx.cache import Cache
-from featx.cache.header import open_shard
 from featx.engines.torch import TorchEngine
 from featx.errors import InputError, ModelMismatch
 from featx.extraction import forget_reused
@@ -72,14 +65,6 @@ def rows_of(module, images):
     x = torch.from_numpy((np.stack(images) / np.float32(255) - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad():
         return copy.deepcopy(module).eval()(x).numpy()
-
-
-def committed(root):
-    """For each space, how many rows it has, and how many were ever written into its files."""
-    return [
-        (info.rows, sum(open_shard(path).n_rows for path in info.path.rglob("*.h5")))
-        for info in Cache(root).info()
-    ]
 
 
 @pytest.mark.parametrize("kind", [Encoder, Branching])
@@ -187,34 +172,6 @@ def test_bad_parameters_are_refused(options, message, images):
         extractor(seeded(Encoder)).set_params(**options).fit(images)
 
 
-def test_processes_of_a_search_send_each_image_through_once(images, tmp_path):
-    def search(module, n_jobs):
-        pipe = Pipeline(
-            [("rows", extractor(module, cache=tmp_path / str(n_jobs))), ("probe", LogisticRegression())]
-        )
-        grid = {"probe__C": [0.1, 1.0]}
-        found = GridSearchCV(pipe, grid, cv=2, n_jobs=n_jobs, refit=False, error_score="raise")
-        return found.fit(images, LABELS).cv_results_["mean_test_score"]
-
-    modules = [seeded(kind) for kind in (Encoder, Branching)]
-    scores = []
-    with parallel_backend("loky", inner_max_num_threads=1):
-        for place, module in enumerate(modules, 1):
-            scores.append(search(module, 2))
-            assert committed(tmp_path / "2") == [(12, 12)] * place
-        # Processes have hash seeds of their own, and agree on the identities all the same.
-        assert Parallel(n_jobs=2)(delayed(module_key)(module) for module in modules) == list(
-            map(module_key, modules)
-        )
-        with torch.no_grad():
-            modules[0].fc.weight.mul_(2)
-        search(modules[0], 2)
-    assert committed(tmp_path / "2") == [(12, 12)] * 3
-    with torch.no_grad():
-        modules[0].fc.weight.div_(2)
-    np.testing.assert_array_equal(search(modules[0], None), scores[0])
-
-
 def test_a_copy_of_a_module_is_fine_tuned(images):
     module = seeded(Classifier)
     before = copy.deepcopy(module.state_dict())
@@ -232,3 +189,30 @@ def test_a_copy_of_a_module_is_fine_tuned(images):
     again = pickle.loads(pickle.dumps(again))
     with pytest.raises(ModelMismatch, match="weights_sha256"):
         again.predict(images)
+
+
+class Acting(Encoder):
+    """Has a lambda, which pickle refuses."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = lambda x: x.tanh()
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+def test_a_pickle_holds_lambdas_too(images):
+    module = seeded(Acting)
+    for backbone in (module, load_backbone(module, preprocessing=SMALL)):
+        fitted = FeatureExtractor(backbone, preprocessing=SMALL if backbone is module else None).fit(images)
+        again = pickle.loads(pickle.dumps(fitted))
+        assert again.weights_sha256_ == fitted.weights_sha256_
+        np.testing.assert_array_equal(again.transform(images), fitted.transform(images))
+
+
+def test_a_module_that_no_pickle_holds_is_refused_in_one_line():
+    module = seeded(Encoder)
+    module.numbers = (number for number in range(3))
+    with pytest.raises(InputError, match=r"Encoder: this module cannot be pickled .*generator.*state_dict"):
+        pickle.dumps(FeatureExtractor([module, "resnet18"]))

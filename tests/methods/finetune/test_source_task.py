@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pictures import BACKBONE
+from pictures import BACKBONE, NORMED
 
 from featx.backbones import load_backbone
 from featx.errors import InputError, WeightsError
@@ -98,10 +98,10 @@ def test_a_published_architecture_has_its_own_classifier(stripes, proxies):
 def test_without_a_source_classifier_it_says_so(classifier, stripes, proxies, monkeypatch, tmp_path):
     from featx.vision import import_torchvision
 
-    state = import_torchvision().models.get_model(BACKBONE, weights=None).state_dict()
+    state = import_torchvision().models.get_model(NORMED, weights=None).state_dict()
     path = tmp_path / "headless.pth"
     torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, path)
-    headless = load_backbone(BACKBONE, weights=path, image_size=32)
+    headless = load_backbone(NORMED, weights=path, image_size=32)
     tuned = tune(headless, stripes, "head")
     with pytest.raises(WeightsError, match=r"needs the checkpoint's classifier: .*lacks fc.weight"):
         forgetting(headless, tuned, proxies)

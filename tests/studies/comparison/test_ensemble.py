@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from pictures import BACKBONE, write_photos
+from pictures import BACKBONE, OTHER, write_photos
 from scipy.special import softmax
 from sklearn.base import clone
 
@@ -16,7 +16,7 @@ from featx.methods.probes import fit_probe, held_out_probabilities
 from featx.methods.probes.folds import make_folds
 from featx.methods.probes.temperature import fit_sharpness, log_scores
 
-TWO = [BACKBONE, "squeezenet1_1"]
+TWO = [BACKBONE, OTHER]
 QUICK = {"weights": None, "image_size": 32, "baseline": "none", "n_boot": 50}
 SHADES = {"one": (120, 100, 100), "two": (100, 120, 100), "three": (105, 105, 115)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from featx import Features, compare, learning_curve
 from featx.data.splits import Split
 from featx.data.tasks import Task
+from featx.engines import resolver
 from featx.methods.adaptation import CORAL
-from featx.methods.probes import CLASSIFIERS, REGRESSORS, Probe, fit_probe
+from featx.methods.probes import CLASSIFIERS, REGRESSORS, Probe, device_products, fit_probe
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation import Cell, LabelledRows, cells, probe_method, run_cells
 from featx.studies.evaluation.methods import AdaptedProbe, DetectorMethod
@@ -53,6 +55,7 @@ OTHERS = {
     "split": lambda c: replace(c, split=Split(SPLIT.test, SPLIT.train)),
     "validation": lambda c: replace(c, split=replace(SPLIT, val=SPLIT.train[:4])),
     "seed": lambda c: replace(c, seed=4),
+    "a device": lambda c: replace(c, rows=replace(c.rows, device="cuda")),
     "what is kept": lambda c: replace(c, keep="small_answers"),
     "an adapter": lambda c: replace(c, method=AdaptedProbe("lda", "LDA", classifier="lda", adapter=CORAL())),
 }
@@ -182,3 +185,29 @@ def test_a_probe_that_is_added_to_the_table_reaches_every_study(tmp_path, monkey
     curve = learning_curve(made(), classifiers="toy", shots=[2, 5], seeds=2)
     assert {draw.method for draw in curve.draws} == {"toy"}
     assert "A toy of a probe" in curve.save(tmp_path / "curve").read_text(encoding="utf-8")
+
+
+def test_studies_on_a_device_find_what_they_find_on_the_cpu(monkeypatch):
+    used, put = [], device_products.Place.put
+    monkeypatch.setattr(resolver, "find_device", lambda device: "cpu")
+    monkeypatch.setattr(device_products, "WORTH", 0)
+    monkeypatch.setattr(device_products.Place, "put", lambda place, a: used.append(1) or put(place, a))
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = (rng.normal(size=(2, 6))[y] + rng.normal(size=(60, 6))).astype(np.float32)
+    data = Features(x, [f"{i}.png" for i in range(60)], y, ("a", "b"))
+    given = {"classifiers": ["logreg", "knn"], "checks": False, "verbose": False}
+    studies = (
+        (partial(compare, n_boot=0), "methods"),
+        (partial(learning_curve, shots=[4], seeds=3, n_jobs=2), "draws"),
+    )
+    for study, part in studies:
+        cpu = getattr(study(data, **given), part)
+        assert not used
+        device = getattr(study(data, device="cuda", **given), part)
+        assert used
+        used.clear()
+        for a, b in zip(device, cpu, strict=True):
+            for name, value in a.metrics.items():
+                one, other = (getattr(v, "value", v) for v in (value, b.metrics[name]))
+                assert one == pytest.approx(other, abs=1e-4), name

@@ -174,11 +174,11 @@ def _nearest_centroid(problem: Problem):
 def choose_penalty(Cs: np.ndarray, fraction: float, *, weakest: bool) -> Callable[..., Choice]:
     """Return a rule that chooses C among `Cs` on held-out rows, the largest or the smallest of equals."""
 
-    def choose(rows, labels, groups, validation, seed, metric, notes) -> Choice:
+    def choose(rows, labels, groups, validation, seed, metric, notes, products=None) -> Choice:
         fit, held = _held_out(labels, groups, validation, fraction, seed, notes)
         if not len(held):
             return {}, None, None
-        path = NewtonPath(rows[fit], labels[fit])
+        path = NewtonPath(rows[fit], labels[fit], products=products)
         x, truth = rows[held], labels[held]
         score, best = -1.0, (0.0, np.empty(0), np.empty(0))
         for C in np.sort(Cs):
@@ -193,7 +193,7 @@ def choose_penalty(Cs: np.ndarray, fraction: float, *, weakest: bool) -> Callabl
     return choose
 
 
-def choose_neighbours(rows, labels, groups, validation, seed, metric, notes) -> Choice:
+def choose_neighbours(rows, labels, groups, validation, seed, metric, notes, products=None) -> Choice:
     """Choose k on held-out rows, 10 % without a validation part."""
     fit, held = _held_out(labels, groups, validation, 0.1, seed, notes)
     if not len(held):

@@ -19,7 +19,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
 from sklearn.pipeline import Pipeline
@@ -32,6 +31,7 @@ from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 from featx.methods.probes.fold_losses import SquaredHinge
 from featx.methods.probes.fold_rows import StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
+from featx.methods.probes.products import Products
 from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ExactFitter(Fitter):
         for _, same_length in _grouped(range(len(models)), lambda i: _length(models[i])):
             rows, held = last_inputs(part, models[same_length[0]])
             rows, held = rows.astype(np.float64), held.astype(np.float64)
-            near, far = _distances(rows, rows), _distances(held, rows)
+            near, far = (_distances(part.products, x, rows) for x in (rows, held))
             kernel, held_kernel = np.empty_like(near), np.empty_like(far)
             for gamma, same in _grouped(same_length, lambda i: _machine(models[i]).gamma):
                 _rbf(near, gamma, kernel)
@@ -93,7 +93,7 @@ class ExactFitter(Fitter):
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
         model, rows = fit_to_last(part, estimator, settings)
         rows = rows.astype(np.float64)
-        kernel, gamma = _distances(rows, rows), _machine(model).gamma
+        kernel, gamma = _distances(part.products, rows, rows), _machine(model).gamma
         _rbf(kernel, gamma, kernel)
         last = _fit_to_kernel(model.steps[-1][1], kernel, part.y)
         for machine in getattr(last, "estimators_", None) or [last.regressor_]:
@@ -122,7 +122,7 @@ class NystroemFitter(Fitter):
             # Without the linear machine the Nystroem map is the last step.
             rows, held = last_inputs(part, models[same_length[0]][:-1])
             for _, same in _grouped(same_length, lambda i: _nystroem(models[i]).gamma):
-                landmarks = _Landmarks(_nystroem(models[same[0]]), rows)
+                landmarks = _Landmarks(_nystroem(models[same[0]]), rows, part.products)
                 features, held_features = landmarks.features(rows), landmarks.features(held)
                 for _, equal in _grouped(same, lambda i: str(models[i].steps[-1][1].class_weight)):
                     solver = _squared_hinge(features, part, models[equal[0]].steps[-1][1])
@@ -136,7 +136,7 @@ class NystroemFitter(Fitter):
         front, rows = fit_to_last(part, model[:-1], {})
         nystroem, svm = front.steps[-1][1], model.steps[-1][1]
         model.steps[:-1] = front.steps
-        landmarks = _Landmarks(nystroem, rows)
+        landmarks = _Landmarks(nystroem, rows, part.products)
         W, b, n_iter, _ = _squared_hinge(landmarks.features(rows), part, svm).solve(svm.C, tol=_LAST)
         landmarks.finish(nystroem)
         svm.coef_ = (W[0] @ landmarks.basis.T).astype(rows.dtype)
@@ -153,11 +153,12 @@ class _Landmarks:
     the solver needs few steps.
     """
 
-    def __init__(self, nystroem: Nystroem, rows: np.ndarray):
+    def __init__(self, nystroem: Nystroem, rows: np.ndarray, products: Products):
         drawn = check_random_state(nystroem.random_state).permutation(len(rows))
         self.drawn = drawn[: min(nystroem.n_components, count_landmarks(len(rows)))]
-        self.rows, self.gamma = rows[self.drawn], nystroem.gamma
-        values, vectors = eigh(_kernel(self.rows, self.rows, self.gamma), driver="evd")
+        self.rows, self.gamma, self._products = rows[self.drawn], nystroem.gamma, products
+        kernel = self._kernel(self.rows)
+        values, vectors = products.eigh(kernel, len(kernel))
         kept = values > _RANK * values[-1]
         self.values, self.basis = values[kept], vectors[:, kept]
 
@@ -166,7 +167,14 @@ class _Landmarks:
         whiten = (self.basis / np.sqrt(self.values)).astype(rows.dtype)
         found = np.empty((len(rows), whiten.shape[1]), rows.dtype)
         for at in range(0, len(rows), _BLOCK):
-            found[at : at + _BLOCK] = _kernel(rows[at : at + _BLOCK], self.rows, self.gamma) @ whiten
+            kernel = self._kernel(rows[at : at + _BLOCK])
+            found[at : at + _BLOCK] = self._products.multiply(kernel, whiten)
+        return found
+
+    def _kernel(self, rows: np.ndarray) -> np.ndarray:
+        """Return the kernel of rows with the landmarks, (n, m)."""
+        found = _distances(self._products, rows, self.rows)
+        _rbf(found, self.gamma, found)
         return found
 
     def finish(self, nystroem: Nystroem) -> None:
@@ -183,7 +191,7 @@ def _squared_hinge(features: np.ndarray, part: Part, svm: LinearSVC) -> FoldNewt
     if svm.class_weight is not None:
         weights = compute_class_weight(svm.class_weight, classes=part.classes, y=part.y)[part.codes]
     loss = SquaredHinge(part.codes[None], weights[None], len(part.classes))
-    return FoldNewton(StackedRows(features[None]), loss, penalised=True)
+    return part.products.newton(StackedRows(features[None]), loss, penalised=True)
 
 
 def _of(estimator: Pipeline) -> Fitter:
@@ -227,9 +235,9 @@ def _decide(last: Any, kernel: np.ndarray) -> np.ndarray:
     return kernel @ dual + np.concatenate([machine.intercept_ for machine in last.estimators_])
 
 
-def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+def _distances(products: Products, A: np.ndarray, B: np.ndarray) -> np.ndarray:
     """Return squared distances (len(A), len(B))."""
-    found = A @ B.T
+    found = products.multiply(A, B.T)
     found *= -2
     found += np.einsum("ij,ij->i", A, A)[:, None]
     found += np.einsum("ij,ij->i", B, B)
@@ -242,9 +250,3 @@ def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
 def _rbf(distances: np.ndarray, gamma: float, out: np.ndarray) -> None:
     np.multiply(distances, -gamma, out=out)
     np.exp(out, out=out)
-
-
-def _kernel(A: np.ndarray, B: np.ndarray, gamma: float) -> np.ndarray:
-    found = _distances(A, B)
-    _rbf(found, gamma, found)
-    return found

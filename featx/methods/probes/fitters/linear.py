@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
@@ -15,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from featx.methods.probes.fitters.fitter import Fitter, Settings
 from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
-from featx.methods.probes.fold_rows import FoldRows, SharedRows, StackedRows
+from featx.methods.probes.fold_rows import SharedRows, StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
 from featx.methods.probes.temperature import margins_of
 from featx.threads import limit_threads
@@ -86,7 +85,7 @@ class LinearFitter(Fitter):
     def _solver(self, folds: _Folds, class_weight: Any) -> FoldNewton:
         codes, weights = folds.targets(class_weight)
         loss = self.loss(codes, weights, len(folds.parts[0].classes))
-        return FoldNewton(folds.rows, loss, penalised=self.penalised)
+        return folds.parts[0].products.newton(folds.rows, loss, penalised=self.penalised)
 
     def _finish(self, last: Any, n_iter: int) -> None:
         last.n_iter_ = np.array([n_iter], np.int32)
@@ -119,7 +118,7 @@ class _Folds:
         self.inputs = [last_inputs(part, estimator) for part in parts]
         self.shared = _shared(parts, estimator)
         if self.shared:
-            self.rows: FoldRows = _shared_rows(parts)
+            self.rows: SharedRows | StackedRows = _shared_rows(parts)
             return
         train = [rows for rows, _ in self.inputs]
         if train[0].shape[1] > max(len(rows) for rows in train):
@@ -184,7 +183,7 @@ def _shared_rows(parts: Sequence[Part]) -> SharedRows:
 
 def _own_coordinates(part: Part) -> tuple[np.ndarray, np.ndarray]:
     """Return fewer rows than features along their principal axes, (n, r), and the axes, (r, d)."""
-    values, U = eigh(part.kernel)
+    values, U = part.products.eigh(part.kernel, len(part.kernel))
     kept = values > 1e-7 * values[-1]
     lengths, U = np.sqrt(values[kept]), U[:, kept]
     dtype = part.rows.dtype

@@ -9,13 +9,14 @@ import numpy as np
 
 from featx.methods.probes.fitters.fitter import Settings, of_last_step
 from featx.methods.probes.fitters.pipelines import LastStepFitter, last_inputs
+from featx.methods.probes.products import ON_CPU, Products
 from featx.methods.probes.temperature import log_probabilities
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
 
-# Products in memory at once.
-_MOST_PRODUCTS = 4_000_000
+# Queries whose distances are computed at once.
+_BLOCK = 1024
 
 
 class NeighboursFitter(LastStepFitter):
@@ -24,7 +25,7 @@ class NeighboursFitter(LastStepFitter):
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         rows, held = last_inputs(part, estimator)
         ks = [of_last_step(estimator, candidate)["n_neighbors"] for candidate in candidates]
-        near, distances = find_neighbours(rows, held, max(ks))
+        near, distances = find_neighbours(rows, held, max(ks), part.products)
         weights = weigh(distances)
         if part.task == "numbers":
             sums = np.cumsum(weights * part.y[near], axis=1) / np.cumsum(weights, axis=1)
@@ -36,7 +37,9 @@ class NeighboursFitter(LastStepFitter):
         return (found - found.max(axis=2, keepdims=True)).astype(np.float32)
 
 
-def find_neighbours(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def find_neighbours(
+    rows: np.ndarray, queries: np.ndarray, k: int, products: Products = ON_CPU
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the `k` rows nearest to each query, the nearest first; of equal distances, the first row.
 
     Parameters
@@ -45,6 +48,8 @@ def find_neighbours(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.n
     queries : ndarray of shape (m, p)
     k : int
         At most n.
+    products : Products, default=ON_CPU
+        What computes the products of rows and queries.
 
     Returns
     -------
@@ -53,25 +58,18 @@ def find_neighbours(rows: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.n
         Euclidean; 0 for equal rows, whatever the rounding of products.
     """
     near, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-    half = np.einsum("ij,ij->i", rows, rows) / 2
-    step = max(1, _MOST_PRODUCTS // len(rows))
-    for at in range(0, len(queries), step):
-        block = queries[at : at + step]
-        # ||x - r||^2 / 2 without the part that all rows have in common.
-        far = half - block @ rows.T
-        found = (
-            np.argpartition(far, k - 1, axis=1)[:, :k]
-            if k < len(rows)
-            else np.tile(np.arange(k), (len(far), 1))
-        )
-        found.sort(axis=1)
+    positions = np.tile(np.arange(k), (len(queries), 1))
+    if k < len(rows):
+        positions = np.sort(products.nearest(rows, queries, k), axis=1)
+    for at in range(0, len(queries), _BLOCK):
+        found, block = positions[at : at + _BLOCK], queries[at : at + _BLOCK].astype(np.float64)
         # Differences of squares lose the digits of short distances; those of coordinates do not.
         exact = np.empty(found.shape)
         for i in range(k):
-            exact[:, i] = np.linalg.norm(block.astype(np.float64) - rows[found[:, i]], axis=1)
+            exact[:, i] = np.linalg.norm(block - rows[found[:, i]], axis=1)
         order = np.argsort(exact, axis=1, kind="stable")
-        near[at : at + step] = np.take_along_axis(found, order, axis=1)
-        distances[at : at + step] = np.take_along_axis(exact, order, axis=1)
+        near[at : at + _BLOCK] = np.take_along_axis(found, order, axis=1)
+        distances[at : at + _BLOCK] = np.take_along_axis(exact, order, axis=1)
     return near, distances
 
 

@@ -22,7 +22,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
 from featx.methods.probes.fitters.pipelines import fit_to_last
-from featx.methods.probes.fold_moments import sum_of_products
 from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class _NormalEquations:
         part, weights = self._part, self.weights
         if not self._dual:
             roots = np.sqrt(weights).astype(part.rows.dtype)[:, None]
-            scatter = sum_of_products(part.rows * roots) if self._weighted else part.scatter
+            scatter = part.products.scatter(part.rows * roots) if self._weighted else part.scatter
             if np.abs(self.mean).max() < _CENTRED:
                 return scatter
             return scatter - np.outer(weights.sum() * self.mean, self.mean)

@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from slow_probes import overlapping_clusters
 
+from featx.methods.probes import products
 from featx.methods.probes.fitters import SklearnFitter, neighbours
 from featx.methods.probes.fitters.neighbours import NeighboursFitter, find_neighbours
 from featx.methods.probes.training_rows import TrainingRows
@@ -41,7 +42,8 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_scores_are_those_of_scikit_learn(case, monkeypatch):
-    monkeypatch.setattr(neighbours, "_MOST_PRODUCTS", 300)
+    monkeypatch.setattr(products, "_MOST_PRODUCTS", 300)
+    monkeypatch.setattr(neighbours, "_BLOCK", 7)
     X, y, components = CASES[case]
     rows, model = TrainingRows(X, y), make(KNeighborsClassifier, components)
     for part in rows.parts(rows.folds):

@@ -17,16 +17,22 @@ from torch import nn
 from featx.backbones.architectures import Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
+from featx.backbones.graph_files import read_sidecar, sidecar
 from featx.backbones.loading import fill, random_network, values_sha256
 from featx.backbones.own_module import Enclosed, copy_module, load_module
 from featx.backbones.sources.hub import HubEntry
+from featx.backbones.torch_hub_code import HUBCONF, HubCode
 from featx.errors import InputError, WeightsError
+from featx.inputs.image.preprocess import Preprocessing
 
 
 class HubNetwork(HubEntry):
     """An entry with its values: its own, a user's file or initial ones."""
 
+    files: HubCode
+
     def __init__(self, entry: HubEntry, weights: Any):
+        assert entry.files is not None
         super().__init__(entry.files.place, entry.entry)
         self._weights = weights
         self._code, self._graph, self._values = self.files.sha256(), "", ""
@@ -78,8 +84,12 @@ def load_hub_network(
     """Load a backbone from an entry, to whose code the user has consented.
 
     Parameters are as for `featx.backbones.load_backbone`; `weights` is ``"default"`` for the values that come
-    with the entry, the path of a file for the whole network, or None for initial values.
+    with the entry, the path of a file for the whole network, or None for initial values. The path of a folder
+    is that of the code, in place of the one in the name.
     """
+    found = entry.at(weights)
+    if found is not entry:
+        entry, weights = found, "default"
     name = f"hub:{entry.name}"
     weights_name: str | None = None
     if weights == "default":
@@ -89,8 +99,11 @@ def load_hub_network(
             raise WeightsError(f"{name}: weights must be 'default', None or a file, got {weights!r}")
         weights, weights_name = open_checkpoint(weights), "checkpoint"
     architecture = HubNetwork(entry, weights)
+    network = random_network(architecture, seed)
+    if preprocessing is None:
+        preprocessing = _stated_preprocessing(architecture, network)
     loaded = load_module(
-        random_network(architecture, seed),
+        network,
         layer=layer,
         pooling=pooling,
         preprocessing=preprocessing,
@@ -101,3 +114,24 @@ def load_hub_network(
     backbone = replace(loaded, architecture=architecture, weights_name=weights_name, seed=seed)
     backbone.keep(loaded.module)
     return backbone
+
+
+def _stated_preprocessing(entry: HubNetwork, network: nn.Module) -> Preprocessing | None:
+    """Return the preprocessing beside the code; None where a network of timm carries its own.
+
+    An `InputError` says that there is neither: a guess could be wrong without a word.
+    """
+    hubconf = entry.files.folder() / HUBCONF
+    fields = read_sidecar(hubconf)
+    if fields is not None:
+        try:
+            return Preprocessing.from_dict({"interpolation": "bilinear", "antialias": True} | fields)
+        except InputError as error:
+            raise InputError(f"{sidecar(hubconf)}: {error}") from error
+    if any(hasattr(network, name) for name in ("pretrained_cfg", "default_cfg")):
+        return None
+    raise InputError(
+        f"hub:{entry.name}: its code does not state how images are prepared; give preprocessing=, such as "
+        f"featx.Preprocessing() with ImageNet's mean and std, or write it into {sidecar(hubconf)}: "
+        '{"resize": 256, "crop": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
+    )

@@ -25,7 +25,8 @@ from featx.durable import read_regular
 from featx.errors import InputError, UnknownName, WeightsError, as_one_error, reason_of
 
 _REPOSITORY = re.compile(r"([\w-][\w.-]*)/([\w-][\w.-]*)(?::([\w-][\w./-]*))?")
-_HUBCONF = "hubconf.py"
+#: The file with the entries.
+HUBCONF = "hubconf.py"
 #: Endings of the files that identify code: Python, and the settings that it commonly reads.
 _CODE = (".py", ".yaml", ".yml")
 _MOST_BYTES = 2**24
@@ -46,6 +47,11 @@ class HubCode:
         self._repository = _REPOSITORY.fullmatch(place)
         self._folder = Path(place).expanduser().absolute()
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of the user's."""
+        return self._repository is None
+
     def describe(self) -> str:
         """Say what code this is; nothing of it is looked at."""
         if self._repository is None:
@@ -58,8 +64,8 @@ class HubCode:
         `InputError` if that fails, or if there is no ``hubconf.py``.
         """
         if self._repository is None:
-            if not (self._folder / _HUBCONF).is_file():
-                raise InputError(f"hub:{self.place}: there is no {_HUBCONF} in {self._folder}")
+            if not (self._folder / HUBCONF).is_file():
+                raise InputError(f"hub:{self.place}: there is no {HUBCONF} in {self._folder}")
             return self._folder
         kept = self._kept()
         if kept is None:
@@ -76,7 +82,7 @@ class HubCode:
                 torch.hub.list(self.place, trust_repo=True, verbose=False)
                 kept = self._kept()
                 if kept is None:
-                    raise FileNotFoundError(f"it has no {_HUBCONF}")
+                    raise FileNotFoundError(f"it has no {HUBCONF}")
         return kept
 
     def sha256(self) -> str:
@@ -143,7 +149,7 @@ class HubCode:
         owner, name, ref = self._repository.groups()
         for branch in (ref,) if ref else ("main", "master"):
             folder = Path(torch.hub.get_dir(), f"{owner}_{name}_{branch.replace('/', '_')}")
-            if (folder / _HUBCONF).is_file():
+            if (folder / HUBCONF).is_file():
                 return folder
         return None
 
@@ -184,7 +190,7 @@ class HubCode:
 
 def _find_entry(folder: Path, entry: str, label: str) -> Callable[..., Any]:
     """Import ``hubconf.py`` and return one of its functions."""
-    spec = importlib.util.spec_from_file_location("hubconf", folder / _HUBCONF)
+    spec = importlib.util.spec_from_file_location("hubconf", folder / HUBCONF)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -194,7 +200,7 @@ def _find_entry(folder: Path, entry: str, label: str) -> Callable[..., Any]:
         raise InputError(f"{label}: this code needs the package {error.name!r}: pip install it") from error
     except Exception as error:  # code of somebody else's
         raise InputError(
-            f"{label}: {_HUBCONF} cannot be imported ({type(error).__name__}: {reason_of(error)})"
+            f"{label}: {HUBCONF} cannot be imported ({type(error).__name__}: {reason_of(error)})"
         ) from error
     needed = [str(name) for name in getattr(module, "dependencies", ())]
     missing = [name for name in needed if importlib.util.find_spec(name) is None]

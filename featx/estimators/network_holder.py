@@ -1,4 +1,4 @@
-"""Show an estimator that holds a network on one line."""
+"""Show and pickle an estimator that holds a network of the user's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 from featx.options import is_module
 
 
-class ShortRepr:
-    """Mixin for estimators with a parameter `backbone`: a network in it is shown by its name alone."""
+class NetworkHolder:
+    """Mixin for estimators with a parameter `backbone`, which may be or hold a `torch.nn.Module`.
+
+    A network is shown by its name alone, and pickled whole, with lambdas in it, too.
+    """
 
     backbone: Any
 
@@ -27,6 +30,14 @@ class ShortRepr:
             if name == "backbone" or repr(value) != repr(defaults[name].default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        from featx.backbones.module_pickling import packed
+
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        held = state["backbone"]
+        several = type(held) in (list, tuple)
+        return state | {"backbone": type(held)(map(packed, held)) if several else packed(held)}
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,84 @@
+"""Find files in the cache of the Hugging Face hub, and download them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx.backbones.architectures import Pretrained
+from featx.errors import InputError, WeightsError, reason_of
+
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def find_in_cache(hub_id: str, names: Sequence[str]) -> Path | None:
+    """Return the first of the files that is in the cache of `huggingface_hub`, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in names:
+        try:
+            path = try_to_load_from_cache(hub_id, name)
+        except ValueError:  # no name that the hub may have
+            return None
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def fetch_from_hub(hub_id: str, names: Sequence[str], make_error: Callable[[str], InputError]) -> Path:
+    """Download the first of the files that the repository has; raise ``make_error(reason)`` on failure."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    reason = ""
+    for name in names:
+        try:
+            return Path(hf_hub_download(hub_id, name))
+        except LocalEntryNotFoundError as error:  # no connection; an EntryNotFoundError, too
+            reason = reason_of(error)
+            break
+        except EntryNotFoundError as error:
+            reason = reason_of(error)
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = reason_of(error)
+            break
+    raise make_error(reason)
+
+
+def hash_in_cache(path: Path) -> str | None:
+    """Return the sha256 that the cache of the hub states for a large file, or None.
+
+    The file is a link to ``blobs/SHA256``; the names of small files are hashes of another kind.
+    """
+    found = re.fullmatch(r"[0-9a-f]{64}", path.resolve().name)
+    return found.group() if found else None
+
+
+@dataclass(frozen=True)
+class HubPretrained(Pretrained):
+    """Weights in a repository of the Hugging Face hub, under the first of `hub_files` that is there."""
+
+    hub_id: str = ""
+    hub_files: tuple[str, ...] = WEIGHTS_FILES
+
+    def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
+        """Return the file in the cache of `huggingface_hub`, or None."""
+        return find_in_cache(self.hub_id, self.hub_files)
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether the file can be downloaded."""
+        return True
+
+    def fetch(self, wanted_by: str, advice: str) -> Path:
+        """Download the file; the `WeightsError` raised on failure ends with `advice`."""
+        return fetch_from_hub(
+            self.hub_id,
+            self.hub_files,
+            lambda reason: WeightsError(
+                f"no weights for {wanted_by}: {self.hub_id} is not in the cache of huggingface_hub and could "
+                f"not be downloaded ({reason}); {advice}"
+            ),
+        )

@@ -1,0 +1,201 @@
+"""Files of a network of transformers: in a folder, in the cache of the Hugging Face hub, or downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featx.backbones.architectures import Pretrained
+from featx.backbones.checkpoint import Checkpoint, open_checkpoint
+from featx.backbones.hub import fetch_from_hub, find_in_cache, hash_in_cache
+from featx.durable import read_regular
+from featx.errors import InputError, WeightsError, as_one_error
+
+#: Files of weights, the preferred first; an index names several files that hold the tensors together.
+WEIGHTS_FILES = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+_INDEX = ".index.json"
+#: Most bytes of a JSON file; tokenizers have tens of megabytes.
+_MOST_JSON = 2**28
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A folder, or a repository of the hub, that holds a network of transformers.
+
+    Parameters
+    ----------
+    name : str
+        Path of the folder, or name on the hub such as ``"facebook/dinov2-small"``.
+    """
+
+    name: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder; None for a repository of the hub."""
+        path = Path(self.name).expanduser()
+        return path if path.is_dir() else None
+
+    @property
+    def looks_like_path(self) -> bool:
+        """Whether the name cannot be one of the hub's, which are ``NAME`` or ``OWNER/NAME``."""
+        return re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", self.name, re.ASCII) is None
+
+    def find(self, *names: str) -> Path | None:
+        """Return the first of the files that is on this machine, or None."""
+        if self.folder is None:
+            return None if self.looks_like_path else find_in_cache(self.name, names)
+        return next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+
+    def fetch(self, *names: str, make_error: Callable[[str], InputError]) -> Path:
+        """Return the first of the files, downloaded if need be; raise ``make_error(reason)`` on failure."""
+        found = self.find(*names)
+        if found is not None:
+            return found
+        if self.folder is not None or self.looks_like_path:
+            raise make_error("no such file" if self.folder is not None else "no such folder")
+        return fetch_from_hub(self.name, names, make_error)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return the content of a JSON file that must be there."""
+        return _read_json(
+            self.fetch(
+                name,
+                make_error=lambda reason: InputError(
+                    f"hf:{self.name}: its {name} is neither in a folder of that name nor in the cache of "
+                    f"huggingface_hub, and could not be downloaded ({reason})"
+                ),
+            )
+        )
+
+    def read_optional_json(self, name: str) -> dict[str, Any] | None:
+        """Return the content of a JSON file; None where there is none."""
+        try:
+            return self.read_json(name)
+        except InputError:
+            if self.find(name) is not None:
+                raise
+            return None
+
+    def licence(self) -> str | None:
+        """Return the licence that its model card states, where the card is on this machine."""
+        card = self.find("README.md")
+        if card is None:
+            return None
+        stated = re.search(r"\A---\n(?:.*\n)*?license: *['\"]?([\w.-]+)", card.read_text("utf-8", "replace"))
+        return stated.group(1) if stated else None
+
+
+@dataclass(frozen=True)
+class HfPretrained(Pretrained):
+    """The weights of a repository, in one file or in several that an index names."""
+
+    repository: Repository = Repository("")
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether the file can be downloaded."""
+        return self.repository.folder is None
+
+    def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
+        """Return the file on this machine, or None."""
+        return self.repository.find(self.filename)
+
+    def fetch(self, wanted_by: str, advice: str) -> Path:
+        """Download the file; the `WeightsError` raised on failure ends with `advice`."""
+        return self.repository.fetch(self.filename, make_error=self._error(self.filename, wanted_by, advice))
+
+    def open(self, path: Path) -> Checkpoint:
+        """Open the file, or all that an index names; each is checked where the hub's cache has its sha256."""
+        if not path.name.endswith(_INDEX):
+            return open_checkpoint(path, sha256=hash_in_cache(path))
+        shards = []
+        for name in sorted(set(read_index(path).values())):
+            error = self._error(name, f"hf:{self.repository.name}", "get the whole repository again")
+            shard = self.repository.fetch(name, make_error=error)
+            shards.append(open_checkpoint(shard, sha256=hash_in_cache(shard)))
+        return ShardedCheckpoint.join(path, shards)
+
+    def tensor_names(self) -> frozenset[str]:
+        """Return the names of the tensors, as the files have them; of safetensors, only headers are read."""
+        path = self.find() or self.fetch(f"hf:{self.repository.name}", "give weights=PATH")
+        if path.name.endswith(_INDEX):
+            return frozenset(read_index(path))
+        if path.suffix == ".safetensors":
+            return frozenset(_read_header(path))
+        # A network may be under construction on the meta device, where no tensor has values.
+        with torch._C.DisableTorchFunction():
+            return frozenset(open_checkpoint(path).state_dict())
+
+    def _error(self, name: str, wanted_by: str, advice: str) -> Callable[[str], InputError]:
+        return lambda reason: WeightsError(
+            f"no weights for {wanted_by}: {name} of {self.repository.name} is not on this machine and could "
+            f"not be downloaded ({reason}); {advice}"
+        )
+
+
+@dataclass(frozen=True)
+class ShardedCheckpoint(Checkpoint):
+    """Weights in several files; `path` is their index, and `sha256` that of the files' hashes."""
+
+    shards: tuple[Checkpoint, ...] = ()
+
+    @classmethod
+    def join(cls, index: Path, shards: list[Checkpoint]) -> ShardedCheckpoint:
+        """Return the weights that lie in `shards` together."""
+        text = "\n".join(shard.sha256 for shard in shards)
+        return cls(index, hashlib.sha256(text.encode()).hexdigest(), tuple(shards))
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Read the tensors of all files, as `Checkpoint.state_dict` does for one."""
+        tensors: dict[str, torch.Tensor] = {}
+        for shard in self.shards:
+            found = shard.state_dict()
+            twice = [key for key in found if key in tensors]
+            if twice:
+                raise WeightsError(f"{shard.path}: {twice[0]!r:.80} is in another of its files, too")
+            tensors |= found
+        return tensors
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """Return the file of each tensor that the index of sharded weights names."""
+    files = _read_json(path).get("weight_map")
+    # A name with a folder could lead out of the repository.
+    if not isinstance(files, dict) or not files or not all(_is_plain(name) for name in files.values()):
+        raise WeightsError(f"{path}: not an index of files of weights; expected a 'weight_map' of file names")
+    return files
+
+
+def _is_plain(name: Any) -> bool:
+    return isinstance(name, str) and Path(name).name == name and name.endswith((".safetensors", ".bin"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with as_one_error(lambda why: InputError(f"{path}: damaged or not JSON ({why})")):
+        content = json.loads(read_regular(path, at_most=_MOST_JSON))
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _read_header(path: Path) -> list[str]:
+    """Return the names of the tensors in a safetensors file: its length, then JSON, then numbers."""
+    with (
+        as_one_error(lambda why: WeightsError(f"{path}: damaged or not a safetensors file ({why})")),
+        path.open("rb") as file,
+    ):
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(_MOST_JSON, path.stat().st_size):
+            raise ValueError(f"a header of {length} bytes")
+        return [name for name in json.loads(file.read(length)) if name != "__metadata__"]
