@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from featx.backbones.loading import one_at_a_time
+from featx.backbones.loading import lay_channels_last, one_at_a_time
 from featx.forks import uninterrupted
 from featx.inputs.image.preprocess import Preprocessing
 from featx.methods.finetune.activations import Parts
@@ -47,7 +47,7 @@ class TrainableBackbone:
         self._backbone = backbone
         device = arithmetic.device
         self.module: nn.Module = freeze(backbone.build()).to(device=device)
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_channels_last(self.module)
         self.preprocessing: Preprocessing = backbone.preprocessing
         self._mean = torch.tensor(self.preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(self.preprocessing.std, device=device).view(1, 3, 1, 1) * 255
