@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from featx.backbones.blocks import group_layers, group_transformer, is_transformer
+from featx.backbones.hooks import HookedFeatures, modules_before
 from featx.backbones.layers import Cut, cut
-from featx.backbones.loading import fill, one_at_a_time, random_network, uninitialised_network
+from featx.backbones.loading import (
+    fill,
+    meta_network,
+    one_at_a_time,
+    random_network,
+    uninitialised_network,
+)
 from featx.backbones.pooling import Tap
 from featx.inputs.image.preprocess import Preprocessing
 
@@ -16,12 +25,6 @@ if TYPE_CHECKING:
     from featx.backbones.architectures import Architecture, Pretrained
     from featx.backbones.checkpoint import Checkpoint
     from featx.backbones.network_input import NetworkInput
-
-# Each child of a container with one of these names is a block; any other container is one block.
-_EXPANDED = {
-    *("features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"),
-    *("layer", "resblocks", "transformer", "trunk", "visual", "vision_model", "body", "backbone", "model"),
-}
 
 
 @dataclass
@@ -181,6 +184,17 @@ class Backbone:
             return random_network(self.architecture, self.seed, self.inputs)
         return uninitialised_network(self.architecture, self.pretrained, self.inputs)
 
+    def skeleton(self) -> nn.Module:
+        """Return the whole network, to look at its layers: without values, unless its weights are random."""
+        if self.checkpoint is None:
+            return random_network(self.architecture, self.seed, self.inputs)
+        return meta_network(self.architecture, self.pretrained, self.inputs, pretrained_style=True)
+
+    @cached_property
+    def is_transformer(self) -> bool:
+        """Whether the network is built as transformers are: see `featx.backbones.blocks.is_transformer`."""
+        return is_transformer(self.skeleton())
+
     def cut(self, network: nn.Module) -> Cut:
         """Cut the whole network at the layer of this backbone."""
         return cut(
@@ -207,48 +221,20 @@ class Backbone:
     def blocks(self, module: nn.Module) -> list[list[str]]:
         """Return the blocks of `module` or of what `build` returned that have parameters, in order.
 
-        Each block is a list of names for `torch.nn.Module.get_submodule`. A convolution and the norm that
-        follows it are one block; so is a stage of a ResNet (``layer1``), or a child of ``features``.
+        Each block is a list of names, of modules or (class token, position embedding) of parameters. A
+        convolution and the norm that follows it are one block; so is a stage of a ResNet (``layer1``), a
+        child of ``features``, or a block of a transformer. The patch embedding of a transformer is its first
+        block, with tokens and position embedding; its last norm belongs to the last block. Layers behind the
+        embedding, which a network that is read by hooks has, belong to no block.
         """
-        order = _execution_order(module)
-        blocks: list[list[str]] = []
-        for name in sorted(_units(module), key=lambda unit: _first_use(unit, order)):
-            unit = module.get_submodule(name)
-            if blocks and _is_norm(unit):
-                blocks[-1].append(name)
-            else:
-                blocks.append([name])
-        return blocks
+        ran = None
+        if isinstance(module, HookedFeatures):
+            parameter = next(module.parameters())
+            inputs = self.inputs.example(1, parameter.device)
+            ran = [f"network.{name}" for name in modules_before(module, inputs)]
+        if self.is_transformer:
+            return group_transformer(module, ran)
+        return group_layers(module, ran)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_module": None}  # rebuilt from the file where it is unpickled
-
-
-def _units(module: nn.Module, prefix: str = "") -> list[str]:
-    units = []
-    for name, child in module.named_children():
-        if next(child.parameters(), None) is None:
-            continue
-        if name in _EXPANDED and next(child.children(), None) is not None:
-            units += _units(child, f"{prefix}{name}.")
-        else:
-            units.append(prefix + name)
-    return units
-
-
-def _execution_order(module: nn.Module) -> list[str]:
-    if isinstance(module, fx.GraphModule):
-        return [str(node.target) for node in module.graph.nodes if node.op in ("call_module", "get_attr")]
-    return [name for name, _ in module.named_modules()]
-
-
-def _first_use(unit: str, order: list[str]) -> int:
-    for position, target in enumerate(order):
-        if target == unit or target.startswith(f"{unit}."):
-            return position
-    return len(order)
-
-
-def _is_norm(module: nn.Module) -> bool:
-    # timm's norms hold an activation, so a norm may have children; a Conv2dNormActivation has no own weight.
-    return "norm" in type(module).__name__.lower() and "weight" in module._parameters

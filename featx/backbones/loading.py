@@ -167,6 +167,18 @@ def copy_to_meta(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, empty)
 
 
+def lay_channels_last(module: nn.Module) -> nn.Module:
+    """Lay tensors with four axes out as convolutions run them fastest, in place.
+
+    ``Module.to(memory_format=torch.channels_last)`` fails where a network has a buffer with five axes, such as
+    the attention mask of timm's Swin.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return module
+
+
 def values_sha256(network: nn.Module) -> str:
     """Return the sha256 of the names, dtypes, shapes and values of a network's tensors."""
     digest = hashlib.sha256()

@@ -11,10 +11,11 @@ from typing import Any
 from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
+from featx.backbones.blocks import group_layers
 from featx.backbones.graph_network import GraphNetwork, LayerNeeded
 from featx.backbones.hooks import HookedFeatures, modules_before
 from featx.backbones.layers import LOGITS, cut_several, modules_behind, resolve_layers, unused_prefixes
-from featx.backbones.loading import meta_network, one_at_a_time, random_network
+from featx.backbones.loading import meta_network, one_at_a_time
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.pooling import Tap
 from featx.backbones.registry import load_backbone
@@ -74,7 +75,7 @@ def list_layers(
     """
     how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
     base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
-    rules, network = base.architecture.rules, _skeleton(base)
+    rules, network = base.architecture.rules, base.skeleton()
     asked = [*_candidates(base, has_default), *rules.later_layers(network)]
     if has_default and rules.has_classifier(network):
         asked.append(LOGITS)
@@ -132,7 +133,7 @@ def load_layers(
 
 def has_logits(backbone: Backbone) -> bool:
     """Return whether the network has a classifier of its own."""
-    return backbone.architecture.rules.has_classifier(_skeleton(backbone))
+    return backbone.architecture.rules.has_classifier(backbone.skeleton())
 
 
 @dataclass
@@ -229,18 +230,11 @@ def columns_of(backbone: Any) -> list[slice]:
     return columns
 
 
-def _skeleton(base: Backbone) -> nn.Module:
-    """Return the whole network, to look at its layers: without values, unless its weights are random."""
-    if base.checkpoint is None:
-        return random_network(base.architecture, base.seed, base.inputs)
-    return meta_network(base.architecture, base.pretrained, base.inputs, pretrained_style=True)
-
-
 def _resolved(
     base: Backbone, layers: Sequence[str | None], pooling: str | None = None, *, strict: bool = True
 ) -> list[Any]:
     return resolve_layers(
-        _skeleton(base),
+        base.skeleton(),
         base.inputs,
         layers,
         name=base.name,
@@ -282,7 +276,7 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
 
     Of a network without a default layer, return all that are worth trying.
     """
-    network = _skeleton(base)
+    network = base.skeleton()
     if isinstance(network, GraphNetwork):
         candidates = network.graph.candidates
         if not has_default:
@@ -290,7 +284,7 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
         order = {tensor: place for place, tensor in enumerate(network.graph.tensors)}
         return [*(c for c in candidates if order[c] < order[base.layer]), None]
     module = base.cut(network).module
-    blocks = [block[-1] for block in base.blocks(module)]
+    blocks = [block[-1] for block in group_layers(module)]
     if isinstance(module, HookedFeatures):
         parameter = next(network.parameters(), None)
         device = "cpu" if parameter is None else parameter.device

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from featx.backbones.backbone import Backbone
+from featx.backbones.loading import lay_channels_last
 from featx.engines.allocation import Allocation
 from featx.engines.folding import fold_batch_norms
 from featx.engines.interface import CpuEngine, check_batch, pad_batch, zero_batch
@@ -59,8 +60,8 @@ class TorchEngine(CpuEngine):
 
     def _prepare_module(self, backbone: Backbone) -> Any:
         """Return the network in the form in which this engine runs it."""
-        module: Any = fold_batch_norms(backbone.module)  # Module.to's stub lacks memory_format
-        return module.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
+        module = fold_batch_norms(backbone.module).to(device=self._device, dtype=self._dtype)
+        return lay_channels_last(module)
 
     @uninterrupted()
     def __call__(self, batch: np.ndarray) -> np.ndarray:

@@ -231,7 +231,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         ModelMismatch
             With `warm_start`: the backbone is not that of the last fit.
         """
-        from featx.methods.finetune import fine_tune, require_trainable
+        from featx.methods.finetune import choose_optimizer, fine_tune, require_trainable
 
         self._check_parameters()
         images = self._images(X)
@@ -258,7 +258,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
             None if self.mode == "head" else images,
             codes,
             len(classes),
-            recipe=self._recipe(len(train)),
+            recipe=self._recipe(len(train), choose_optimizer(backbone)),
             train_idx=train,
             val_idx=val,
             embeddings=rows.embeddings,
@@ -344,7 +344,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         embedder = network_embedder(backbone, run)
         return embed(images, embedder, cache=self.cache, n_jobs=self.n_jobs, verbose=self.verbose)
 
-    def _recipe(self, n_train: int) -> Recipe:
+    def _recipe(self, n_train: int, optimizer: str = "sgd") -> Recipe:
         from featx.methods.finetune import Recipe, default_recipe
 
         given = {name: getattr(self, name) for name in _RECIPE if getattr(self, name) is not None}
@@ -360,7 +360,8 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
                 raise InputError(
                     f"FineTunedClassifier: {name} is a parameter of its own, not a key of recipe"
                 )
-        default = default_recipe(self.mode, n_train)
+        optimizer = str(further.get("optimizer", optimizer))
+        default = default_recipe(self.mode, n_train, optimizer)
         return Recipe.from_dict(default.to_dict() | given | further)
 
     def _parts(self, codes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

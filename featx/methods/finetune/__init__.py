@@ -14,6 +14,7 @@ from featx.methods.finetune.freezing import (
     unfreeze,
     unfreeze_last,
 )
+from featx.methods.finetune.optimisers import choose_optimizer
 from featx.methods.finetune.recipe import MODES, TITLES, Recipe, default_recipe, require_trainable
 from featx.methods.finetune.source_task import Forgetting, forgetting
 from featx.methods.finetune.training import fine_tune, fine_tune_seeds
@@ -25,6 +26,7 @@ __all__ = [
     "Forgetting",
     "Recipe",
     "block_parameters",
+    "choose_optimizer",
     "default_recipe",
     "fine_tune",
     "fine_tune_seeds",

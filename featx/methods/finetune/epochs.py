@@ -26,6 +26,7 @@ from featx.methods.finetune.head import (
     schedule,
 )
 from featx.methods.finetune.memory import free_device_memory, out_of_memory_error
+from featx.methods.finetune.optimisers import make_optimizer
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.regularisers import L2SPPenalty, MovingAverage, mix_images
 from featx.methods.finetune.replay import Replay
@@ -126,6 +127,7 @@ class NetworkTraining:
             weight_decay=0.0 if has_penalty else recipe.weight_decay,
             layer_decay=recipe.layer_decay,
             head_decay=recipe.l2_sp_head if has_penalty else None,
+            not_decayed=network.not_decayed(),
         )
         self.penalty = (
             L2SPPenalty(pretrained, network.pretrained_values(pretrained), recipe.l2_sp)
@@ -133,9 +135,7 @@ class NetworkTraining:
             else None
         )
         self.average = MovingAverage(self.parameters, recipe.ema) if recipe.ema else None
-        self.optimizer = torch.optim.SGD(
-            groups, lr=recipe.lr_head, momentum=recipe.momentum, nesterov=recipe.momentum > 0
-        )
+        self.optimizer = make_optimizer(recipe.optimizer, groups, lr=recipe.lr_head, momentum=recipe.momentum)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = network.arithmetic.scaler()
         self.best = BestEpoch(self.parameters)

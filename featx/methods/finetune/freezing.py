@@ -124,6 +124,7 @@ def parameter_groups(
     weight_decay: float = 0.0,
     layer_decay: float = 1.0,
     head_decay: float | None = None,
+    not_decayed: Iterable[nn.Parameter] = (),
 ) -> list[dict[str, Any]]:
     """Return parameter groups for a torch optimiser: pretrained layers and head, each with its own rate.
 
@@ -143,6 +144,9 @@ def parameter_groups(
         *BEiT*, 2022).
     head_decay : float, optional
         Weight decay of the head, if it differs.
+    not_decayed : iterable of torch.nn.Parameter
+        Tensors with two or more axes that get no weight decay either: tokens and position embeddings of
+        transformers (`featx.methods.finetune.optimisers.not_decayed` finds them).
 
     Returns
     -------
@@ -155,10 +159,11 @@ def parameter_groups(
         blocks = [blocks]
     rates = [lr_backbone * layer_decay**below for below in reversed(range(len(blocks)))]
     decays = [weight_decay] * len(blocks) + [weight_decay if head_decay is None else head_decay]
+    spared = {id(parameter) for parameter in not_decayed}
     groups = []
     for parameters, lr, decay in zip([*blocks, list(head)], [*rates, lr_head], decays, strict=True):
         for decaying in (True, False):
-            chosen = [p for p in parameters if (p.ndim > 1) == decaying]
+            chosen = [p for p in parameters if (p.ndim > 1 and id(p) not in spared) == decaying]
             if chosen:
                 groups.append({"params": chosen, "lr": lr, "weight_decay": decay if decaying else 0.0})
     return groups

@@ -27,6 +27,10 @@ The defaults are textbook values and depend on nothing but the size of the data:
   short-horizon bias of Wu et al. 2018), so small sets are trained for all epochs with each rate, and the best
   of these trainings counts. Without a validation part the rate is 0.001, as is usual for SGD on pretrained
   networks.
+- Transformers, and networks built like them, are trained with AdamW (`featx.methods.finetune.optimisers`):
+  beta1 0.9, weight decay 0.05 and rates that fall from block to block by 0.75 towards the input, as in the
+  fine-tuning of BEiT (Bao et al. 2022) and MAE (He et al. 2022, table 9). Its rates are searched among
+  `ADAMW_RATES`; the head, which only has to follow, learns at 0.001.
 - BatchNorm keeps its pretrained statistics, which the batches of a small set estimate badly. (Training them
   took the accuracy from 0.645 to 0.577 with 20 images of each class of CIFAR-10 at 96 px, and from 0.963 to
   0.954 with 60 of each of 12 flowers; one seed, the best of three rates, the best of one.)
@@ -41,11 +45,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from typing import Any
 
 from featx.errors import InputError, UnknownName
+from featx.methods.finetune.optimisers import OPTIMIZERS
 
 #: The modes, cheapest first.
 MODES = ("head", "last", "gradual", "full")
@@ -72,6 +77,14 @@ SEARCH_SHOWN = 2_500
 #: distance). Any rate between 0.001 and 0.1 is within a factor of about three of one of them. With smaller
 #: batches they are smaller in proportion (Goyal et al., *Accurate, Large Minibatch SGD*, 2017, section 2.1).
 RATES = (0.003, 0.03)
+
+#: The same for AdamW: published rates for fine-tuning transformers, for batches of 32, lie within a factor of
+#: about three of one of them. With smaller batches they fall with the square root of the size (Malladi et
+#: al., *On the SDEs and Scaling Rules for Adaptive Gradient Algorithms*, 2022).
+ADAMW_RATES = (1e-5, 1e-4)
+
+#: What the default recipes with AdamW have in place of the values for SGD.
+_ADAMW = {"lr_head": 1e-3, "lr_backbone": 3e-5, "weight_decay": 0.05, "layer_decay": 0.75}
 
 #: Values of `Recipe.head_start`.
 HEAD_STARTS = ("sgd", "logistic")
@@ -116,9 +129,10 @@ class Recipe:
     lr_backbone : float
         Peak learning rate of the pretrained layers that are trained; unused by ``head``.
     momentum : float
-        Nesterov momentum, in [0, 1).
+        Nesterov momentum, in [0, 1); beta1 of AdamW.
     weight_decay : float
-        L2 penalty on weights, not on biases and normalisation.
+        L2 penalty on weights (of AdamW: decoupled decay), not on biases and normalisation, nor on tokens and
+        position embeddings of transformers.
     label_smoothing : float
         Probability moved from the true class to all classes, in [0, 1); only in the training loss.
     clip_norm : float or None
@@ -179,6 +193,9 @@ class Recipe:
     search_epochs : int
         Epochs of each of those trainings, each with its own whole schedule, at whose end the rates are
         compared. With `epochs` or more, the best of them is the training, which is then not run again.
+    optimizer : {"sgd", "adamw"}
+        Optimiser of the pretrained layers and of the head on top of them; `default_recipe` has AdamW for
+        transformers. Unused by ``head``, which is trained with SGD.
     refit : bool
         Train again on all images, the validation images included, with the rate and the number of epochs
         that they have chosen (see `featx.methods.finetune.phases`). Has no effect without a validation part.
@@ -186,7 +203,7 @@ class Recipe:
     Raises
     ------
     UnknownName
-        `mode` is not in `MODES`.
+        `mode` is not in `MODES`, or `optimizer` or `head_start` not among their values.
     InputError
         A value is out of its range; the message names the parameter.
     """
@@ -220,12 +237,15 @@ class Recipe:
     lr_search: tuple[float, ...] = ()
     search_epochs: int = 2
     refit: bool = False
+    optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnknownName("fine-tuning mode", str(self.mode), MODES)
         if self.head_start not in HEAD_STARTS:
             raise UnknownName("recipe: head_start", str(self.head_start), HEAD_STARTS)
+        if self.optimizer not in OPTIMIZERS:
+            raise UnknownName("recipe: optimizer", str(self.optimizer), OPTIMIZERS)
         for name in (
             "epochs",
             "batch_size",
@@ -315,7 +335,7 @@ def require_trainable(backbone: Any, modes: Sequence[str]) -> None:
         )
 
 
-def default_recipe(mode: str, n_train: int) -> Recipe:
+def default_recipe(mode: str, n_train: int, optimizer: str = "sgd") -> Recipe:
     """Return the default recipe for a number of training images.
 
     Parameters
@@ -324,6 +344,9 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
         Which layers are trained.
     n_train : int
         Number of training images, without the validation part.
+    optimizer : {"sgd", "adamw"}
+        That of the pretrained layers, as `featx.methods.finetune.choose_optimizer` returns it for a backbone;
+        rates and weight decay depend on it. Without effect on ``"head"``.
 
     Returns
     -------
@@ -332,7 +355,7 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
     Raises
     ------
     UnknownName
-        `mode` is not in `MODES`.
+        `mode` is not in `MODES`, or there is no such optimiser.
     InputError
         `n_train` is below 1.
 
@@ -361,7 +384,7 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
     epochs = min(MOST_EPOCHS[mode], max(5, round(IMAGES_SHOWN[mode] / n_train)))
     # Small sets get small batches, or there would be too few steps for the schedule.
     batch_size = 32 if n_train >= 320 else 16 if n_train >= 160 else 8
-    return Recipe(
+    recipe = Recipe(
         mode=mode,
         epochs=epochs,
         batch_size=batch_size,
@@ -369,4 +392,10 @@ def default_recipe(mode: str, n_train: int) -> Recipe:
         lr_search=tuple(rate * batch_size / 32 for rate in RATES),
         search_epochs=epochs if epochs > 5 else max(1, SEARCH_SHOWN // n_train),
         refit=True,
+        optimizer=optimizer,
+    )
+    if optimizer == "sgd":
+        return recipe
+    return replace(
+        recipe, lr_search=tuple(rate * math.sqrt(batch_size / 32) for rate in ADAMW_RATES), **_ADAMW
     )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from featx.backbones.loading import one_at_a_time
+from featx.backbones.loading import lay_channels_last, one_at_a_time
 from featx.forks import uninterrupted
 from featx.inputs.image.preprocess import Preprocessing
 from featx.methods.finetune.activations import Parts
@@ -19,6 +19,7 @@ from featx.methods.finetune.batches import View, decode_images, plain_view
 from featx.methods.finetune.folding import CutNetwork, cut_frozen_part, fold, trace, uncut
 from featx.methods.finetune.freezing import block_parameters, freeze, unfreeze, unfreeze_last
 from featx.methods.finetune.memory import run_in_parts
+from featx.methods.finetune.optimisers import not_decayed
 from featx.methods.finetune.precision import Arithmetic
 
 _ALL = slice(None)
@@ -46,7 +47,7 @@ class TrainableBackbone:
         self._backbone = backbone
         device = arithmetic.device
         self.module: nn.Module = freeze(backbone.build()).to(device=device)
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_channels_last(self.module)
         self.preprocessing: Preprocessing = backbone.preprocessing
         self._mean = torch.tensor(self.preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(self.preprocessing.std, device=device).view(1, 3, 1, 1) * 255
@@ -72,6 +73,12 @@ class TrainableBackbone:
         named = {id(parameter) for block in found for parameter in block}
         rest = [p for p in self.module.parameters() if id(p) not in named]
         return [rest, *found] if rest else found
+
+    def not_decayed(self) -> list[nn.Parameter]:
+        """Return the parameters with several axes that weight decay must spare; none of a CNN."""
+        if not getattr(self._backbone, "is_transformer", False):
+            return []
+        return not_decayed(self.module, self._backbone.skeleton())
 
     def share_parameters(self, other: TrainableBackbone) -> None:
         """Use and train the parameters of another network, whose names are among this one's."""

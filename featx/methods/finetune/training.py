@@ -22,6 +22,7 @@ import torch
 
 from featx.errors import InputError
 from featx.methods.finetune.finetuned import FineTuned
+from featx.methods.finetune.optimisers import choose_optimizer
 from featx.methods.finetune.phases import HeadFit, train_head_alone, train_network
 from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.recipe import Recipe, default_recipe, require_trainable
@@ -60,7 +61,7 @@ def fine_tune(
     n_classes : int
         Number of classes, at least 2.
     recipe : Recipe or {"head", "last", "gradual", "full"}
-        Settings of the training; a mode means its `default_recipe`.
+        Settings of the training; a mode means its `default_recipe`, with AdamW for a transformer.
     train_idx, val_idx : array-like of int
         Positions of the images to train on, and of those that choose the epoch and stop the training. Other
         images and other rows of `embeddings` are never read. Without a validation part all epochs are run
@@ -107,7 +108,7 @@ def fine_tune(
     began = time.perf_counter()
     data = TrainingData.checked(images, labels, n_classes, train_idx, val_idx, embeddings, backbone.dim, seed)
     if isinstance(recipe, str):
-        recipe = default_recipe(recipe, len(data.train))
+        recipe = default_recipe(recipe, len(data.train), choose_optimizer(backbone))
     if images is None and recipe.mode != "head":
         raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
     require_trainable(backbone, [recipe.mode])

@@ -36,9 +36,10 @@ class TuningSetup:
 
     def recipe(self, mode: str, n_train: int) -> Any:
         """Return the default recipe for this number of images, with the epochs and augmentation asked for."""
-        from featx.methods.finetune import default_recipe
+        from featx.methods.finetune import choose_optimizer, default_recipe
 
-        recipe = default_recipe(mode, n_train)
+        optimizer = "sgd" if mode == "head" else choose_optimizer(self.net)
+        recipe = default_recipe(mode, n_train, optimizer)
         if mode == "head":
             return recipe
         if self.epochs is not None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from featx.backbones import Backbone
 from featx.backbones.architectures import Architecture
+from featx.backbones.pooling import Tap
 from featx.inputs.image import PixelImage, Preprocessing
 
 
@@ -94,8 +95,7 @@ def classifier():
         name="tiny",
         weights_name=None,
         weights_sha256="0",
-        layer="mean",
-        pooling="identity",
+        tap=Tap("mean", "identity"),
         dim=8,
         preprocessing=Preprocessing(resize=(16, 16), crop=None),
         architecture=TinyArchitecture(),
