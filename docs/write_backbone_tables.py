@@ -16,13 +16,13 @@ import torch
 
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.catalogue import TABLES, Row
-from featx.backbones.hub import HubPretrained
+from featx.backbones.hugging_face import HubPretrained
 from featx.backbones.image_input import ImageInput
-from featx.backbones.layers import cut
+from featx.backbones.layers.cutting import cut
 from featx.backbones.loading import meta_network
 from featx.backbones.sources.detection import DetectionSource, DetectorArchitecture
 from featx.backbones.sources.hf import HfArchitecture
-from featx.backbones.sources.hf_networks import build_network, fit_to_size, read_config
+from featx.backbones.sources.hf.networks import build_network, fit_to_size, read_config
 from featx.backbones.sources.open_clip import OpenClipArchitecture, OpenClipSource
 from featx.backbones.sources.timm import PACKAGED, TimmArchitecture, import_timm
 from featx.backbones.sources.torchvision import TorchvisionArchitecture, TorchvisionSource

@@ -11,7 +11,7 @@ and the best layer are chosen by cross-validation on the training images; the te
 Expect the last stages of the backbone to be best, and what is behind them, made for boxes, to be worse. On
 960 pictures of 12 flowers, an SSD-MobileNetV2 reached 0.929 in its last stage and 0.738 behind it; three
 stages of a YOLOX-Tiny that had learned captchas, 0.804, 0.829 and 0.762, and 0.863 side by side. How images
-are normalised stands in a file beside the graph, see featx.backbones.graph_files.
+are normalised stands in a file beside the graph, see featx.backbones.graphs.files.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from featx.backbones.sources.hf_networks import quiet
+from featx.backbones.sources.hf.networks import quiet
 
 _TOWER = {
     "hidden_size": 8,

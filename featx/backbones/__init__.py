@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from featx.backbones.backbone import Backbone
     from featx.backbones.catalogue import BackboneInfo, list_backbones
     from featx.backbones.checkpoint import Checkpoint
-    from featx.backbones.layer_rules import LayerRules
+    from featx.backbones.layers.rules import LayerRules
     from featx.backbones.multilayer import (
         LayerInfo,
         MultiLayerBackbone,
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         list_layers,
         load_layers,
     )
-    from featx.backbones.own_module import module_key
+    from featx.backbones.own.module import module_key
     from featx.backbones.registry import load_backbone, load_classifier
 
 

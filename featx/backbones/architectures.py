@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.image_input import ImageInput
-from featx.backbones.layer_rules import LayerRules
+from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.weights import download, find_local, hash_in_name, hub_folder
 from featx.errors import WeightsError

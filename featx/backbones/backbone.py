@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from featx.backbones.blocks import group_layers, group_transformer, is_transformer
-from featx.backbones.hooks import HookedFeatures, modules_before
-from featx.backbones.layers import Cut, cut
+from featx.backbones.layers.blocks import group_layers, group_transformer, is_transformer
+from featx.backbones.layers.cutting import Cut, cut
+from featx.backbones.layers.hooks import HookedFeatures, modules_before
+from featx.backbones.layers.pooling import Tap
 from featx.backbones.loading import (
     fill,
     meta_network,
@@ -18,7 +19,6 @@ from featx.backbones.loading import (
     random_network,
     uninitialised_network,
 )
-from featx.backbones.pooling import Tap
 from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Backbone:
 
     @cached_property
     def is_transformer(self) -> bool:
-        """Whether the network is built as transformers are: see `featx.backbones.blocks.is_transformer`."""
+        """Whether the network is built as transformers are (`layers.blocks.is_transformer`)."""
         return is_transformer(self.skeleton())
 
     def cut(self, network: nn.Module) -> Cut:

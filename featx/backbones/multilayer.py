@@ -11,13 +11,19 @@ from typing import Any
 from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.blocks import group_layers
-from featx.backbones.graph_network import GraphNetwork, LayerNeeded
-from featx.backbones.hooks import HookedFeatures, modules_before
-from featx.backbones.layers import LOGITS, cut_several, modules_behind, resolve_layers, unused_prefixes
+from featx.backbones.graphs.network import GraphNetwork, LayerNeeded
+from featx.backbones.layers.blocks import group_layers
+from featx.backbones.layers.cutting import (
+    LOGITS,
+    cut_several,
+    modules_behind,
+    resolve_layers,
+    unused_prefixes,
+)
+from featx.backbones.layers.hooks import HookedFeatures, modules_before
+from featx.backbones.layers.pooling import Tap
 from featx.backbones.loading import meta_network, one_at_a_time
 from featx.backbones.network_input import NetworkInput
-from featx.backbones.pooling import Tap
 from featx.backbones.registry import load_backbone
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing

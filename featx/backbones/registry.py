@@ -10,7 +10,8 @@ from torch import nn
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint
-from featx.backbones.layers import Cut, cut
+from featx.backbones.layers.cutting import Cut, cut
+from featx.backbones.layers.pooling import Tap
 from featx.backbones.loading import (
     fill,
     meta_network,
@@ -19,11 +20,10 @@ from featx.backbones.loading import (
     uninitialised_network,
     values_sha256,
 )
-from featx.backbones.own_module import given_preprocessing, load_module
-from featx.backbones.pooling import Tap
+from featx.backbones.own.module import given_preprocessing, load_module
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
-from featx.backbones.torch_hub_network import load_hub_network
+from featx.backbones.torch_hub.network import load_hub_network
 from featx.backbones.weights import choose_weights
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -54,8 +54,8 @@ def load_backbone(
     ----------
     backbone : str or torch.nn.Module
         A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; a graph file,
-        ``"onnx:FILE"`` or ``"onnx:FILE#TENSOR"`` (see `featx.backbones.graph_files`); or ``"PREFIX:NAME"`` of
-        another package (see `featx.backbones.sources`). Or your own network, from images (n, 3, h, w) to a
+        ``"onnx:FILE"`` or ``"onnx:FILE#TENSOR"`` (see `featx.backbones.graphs.files`); or ``"PREFIX:NAME"``
+        of another source (see `featx.backbones.sources`). Or your own network, from images (n, 3, h, w) to a
         tensor.
     name : str, optional
         Label of your own network in results; by default the name of its class. Two networks with the same

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.hooks import EMBEDDING, HookedFeatures
+from featx.backbones.layers.hooks import EMBEDDING, HookedFeatures
 from featx.backbones.loading import one_at_a_time
 from featx.errors import InputError, as_one_error
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from featx.backbones.backbone import Backbone
-from featx.backbones.graph_network import GraphFeatures
+from featx.backbones.graphs.network import GraphFeatures
 from featx.backbones.loading import one_at_a_time
 from featx.backbones.openvino_import import import_openvino
 from featx.engines.allocation import Allocation

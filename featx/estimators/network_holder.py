@@ -32,7 +32,7 @@ class NetworkHolder:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        from featx.backbones.module_pickling import packed
+        from featx.backbones.own.pickling import packed
 
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
         held = state["backbone"]

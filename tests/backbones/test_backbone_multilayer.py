@@ -8,7 +8,7 @@ from inputs_of_networks import images
 from pictures import NORMED
 
 from featx.backbones import MultiLayerBackbone, combine_layers, list_layers, load_backbone, load_layers
-from featx.backbones.layers import cut, resolve_layers
+from featx.backbones.layers.cutting import cut, resolve_layers
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.vision import import_torchvision

@@ -12,7 +12,7 @@ from torch import nn
 
 from featx.backbones import load_backbone, load_classifier
 from featx.backbones.image_input import ImageInput
-from featx.backbones.layers import cut
+from featx.backbones.layers.cutting import cut
 from featx.backbones.loading import meta_network
 from featx.backbones.sources import torchvision
 from featx.backbones.sources.torchvision import FACTS

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.image_input import ImageInput
-from featx.backbones.layers import cut
+from featx.backbones.layers.cutting import cut
+from featx.backbones.layers.pooling import usual_channels
 from featx.backbones.loading import meta_network, random_network
-from featx.backbones.pooling import usual_channels
 from featx.backbones.sources.timm import TimmSource
 from featx.backbones.sources.torchvision import TorchvisionSource
 from featx.errors import FeatxError

@@ -9,7 +9,7 @@ import torch
 from inputs_of_networks import images
 
 from featx.backbones import load_backbone
-from featx.backbones.layers import cut
+from featx.backbones.layers.cutting import cut
 from featx.backbones.loading import meta_network, random_network
 from featx.backbones.sources.timm import TimmArchitecture, TimmLayerRules, import_timm
 from featx.errors import InputError

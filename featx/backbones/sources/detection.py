@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
-from featx.backbones.layer_rules import LayerRules
+from featx.backbones.layers.rules import LayerRules
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
@@ -46,7 +46,7 @@ _WITHOUT_EPS = (
     "retinanet_resnet50_fpn",
 )
 
-#: As `featx.backbones.layers.cut` finds them (tests compare the two); parameters with all heads.
+#: As `featx.backbones.layers.cutting.cut` finds them (tests compare the two); parameters with all heads.
 FACTS = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": Facts("backbone.body.16.2", "avg", 960, 19_410_754),
     "fasterrcnn_mobilenet_v3_large_fpn": Facts("backbone.body.16.2", "avg", 960, 19_410_754),

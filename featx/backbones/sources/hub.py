@@ -7,7 +7,7 @@ network (https://pytorch.org/docs/stable/hub.html). REF is a branch, tag or comm
 
 The code of the repository runs with all that the user may do, so nothing of it is downloaded, listed or
 imported before consent (`trust_code`). An entry says nothing of layers: its network is treated as a module of
-the user's own (`featx.backbones.torch_hub_network`). How its images are prepared is given, or stands in
+the user's own (`featx.backbones.torch_hub.network`). How its images are prepared is given, or stands in
 ``hubconf.py.json`` beside the code, as the fields of `Preprocessing`.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.backbones.architectures import Architecture, BackboneSource
-from featx.backbones.torch_hub_code import HubCode
+from featx.backbones.torch_hub.code import HubCode
 from featx.errors import InputError
 
 _ENTRY = re.compile(r"(?:(.+):)?([^\W\d]\w*)")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from featx.backbones.graph_files import (
+from featx.backbones.graphs.files import (
     GraphArchitecture,
     GraphFile,
     GraphSource,
@@ -21,7 +21,7 @@ from featx.backbones.graph_files import (
     read_part,
     sidecar,
 )
-from featx.backbones.graph_network import Graph, GraphInput, Session
+from featx.backbones.graphs.network import Graph, GraphInput, Session
 from featx.backbones.openvino_import import import_openvino
 from featx.errors import InputError, MissingExtra, WeightsError, as_one_error
 

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
-from featx.backbones.hub import HubPretrained, hash_in_cache
-from featx.backbones.layer_rules import LayerRules
+from featx.backbones.hugging_face import HubPretrained, hash_in_cache
+from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.zero_shot import EncodedTexts, encode_in_batches
 from featx.errors import InputError, MissingExtra, UnknownName, WeightsError

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from featx.backbones.graph_files import (
+from featx.backbones.graphs.files import (
     GraphArchitecture,
     GraphFile,
     GraphSource,
@@ -23,7 +23,7 @@ from featx.backbones.graph_files import (
     read_part,
     sidecar,
 )
-from featx.backbones.graph_network import Graph, Session
+from featx.backbones.graphs.network import Graph, Session
 from featx.backbones.openvino_import import import_openvino
 from featx.errors import InputError, as_one_error
 from featx.forks import fresh_in_child

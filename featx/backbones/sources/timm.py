@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
-from featx.backbones.hooks import EmbeddingNetwork
-from featx.backbones.hub import WEIGHTS_FILES, HubPretrained
-from featx.backbones.layer_rules import ADVICE, LayerRules
+from featx.backbones.hugging_face import WEIGHTS_FILES, HubPretrained
+from featx.backbones.layers.hooks import EmbeddingNetwork
+from featx.backbones.layers.rules import ADVICE, LayerRules
+from featx.backbones.layers.tracing import before_dropout, output_of, trace
 from featx.backbones.loading import copy_to_meta
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.timm_conversion import convert_tensors
-from featx.backbones.tracing import before_dropout, output_of, trace
 from featx.errors import InputError, MissingExtra, reason_of
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision

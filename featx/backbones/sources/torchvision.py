@@ -21,7 +21,7 @@ _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$
 _USUAL = 224
 
 #: By network: default layer, pooling, length of an embedding, and parameters with the classifier, as
-#: `featx.backbones.layers.cut` finds them (tests compare the two). To build every network would take seconds.
+#: `featx.backbones.layers.cutting.cut` finds them (tests compare the two). Building all would take seconds.
 FACTS = {
     "alexnet": Facts("classifier.5", "identity", 4096, 61_100_840),
     "convnext_base": Facts("classifier.1", "identity", 1024, 88_591_464),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from featx.backbones import combine_layers, list_layers, load_backbone, load_layers
-from featx.backbones.layers import cut
+from featx.backbones.layers.cutting import cut
 from featx.backbones.loading import meta_network, random_network
 from featx.backbones.sources.detection import FACTS, DetectionSource
 from featx.data import images_of

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from tiny_transformers import TINY, build, processor, save, save_tokenizer
 
 from featx.backbones.sources.hf import HfArchitecture
-from featx.backbones.sources.hf_networks import import_transformers, quiet
-from featx.backbones.sources.hf_preprocessing import read_preprocessing
+from featx.backbones.sources.hf.networks import import_transformers, quiet
+from featx.backbones.sources.hf.preprocessing import read_preprocessing
 from featx.backbones.zero_shot import has_text_tower, zero_shot_classifier
 from featx.cli import main
 

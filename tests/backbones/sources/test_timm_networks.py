@@ -7,9 +7,9 @@ import torch
 from inputs_of_networks import images
 
 from featx.backbones import list_layers, load_backbone
-from featx.backbones.layers import cut, resolve_layers
+from featx.backbones.layers.cutting import cut, resolve_layers
+from featx.backbones.layers.pooling import Tap
 from featx.backbones.loading import meta_network, random_network
-from featx.backbones.pooling import Tap
 from featx.backbones.sources.timm import TimmArchitecture, TimmLayerRules, import_timm
 from featx.errors import InputError
 

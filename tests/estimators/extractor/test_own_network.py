@@ -11,7 +11,7 @@ import torch
 from own_modules import SMALL, Branching, Classifier, Encoder, seeded
 from sklearn.base import clone
 
-import featx.backbones.own_module
+import featx.backbones.own.module
 from featx import FeatureExtractor, FineTunedClassifier, extract, load_backbone
 from featx.engines.torch import TorchEngine
 from featx.errors import InputError, ModelMismatch
@@ -32,13 +32,13 @@ LABELS = ["dark", "bright"] * 6
 def loaded(monkeypatch):
     """How many networks were made of modules."""
     made = []
-    load = featx.backbones.own_module.ModuleArchitecture.__init__
+    load = featx.backbones.own.module.ModuleArchitecture.__init__
 
     def counted(self, *args):
         made.append(self)
         load(self, *args)
 
-    monkeypatch.setattr(featx.backbones.own_module.ModuleArchitecture, "__init__", counted)
+    monkeypatch.setattr(featx.backbones.own.module.ModuleArchitecture, "__init__", counted)
     return made
 
 

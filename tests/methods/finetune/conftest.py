@@ -9,7 +9,7 @@ from torch import nn
 
 from featx.backbones import Backbone
 from featx.backbones.architectures import Architecture
-from featx.backbones.pooling import Tap
+from featx.backbones.layers.pooling import Tap
 from featx.inputs.image import PixelImage, Preprocessing
 
 

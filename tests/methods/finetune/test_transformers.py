@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from featx.backbones import load_backbone
-from featx.backbones.blocks import is_transformer
+from featx.backbones.layers.blocks import is_transformer
 from featx.backbones.sources.timm import import_timm
 from featx.errors import UnknownName
 from featx.methods.finetune import Recipe, choose_optimizer, default_recipe, fine_tune

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones.graph_network import GraphInput
+from featx.backbones.graphs.network import GraphInput
+from featx.backbones.layers.pooling import OF_TOKENS, Tap
 from featx.backbones.openvino_import import import_openvino
-from featx.backbones.pooling import OF_TOKENS, Tap
 
 
 def pooled_model(
@@ -41,7 +41,7 @@ def pooled_model(
 
 
 def _pool(ops: Any, tensor: Any, tap: Tap) -> Any:
-    """Pool a tensor as `featx.backbones.pooling.POOLS` do."""
+    """Pool a tensor as `featx.backbones.layers.pooling.POOLS` do."""
     x = ops.convert(tensor, "f32")
     if tap.pooling in OF_TOKENS:
         parts = [

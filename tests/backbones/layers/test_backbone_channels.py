@@ -10,8 +10,8 @@ from inputs_of_networks import images
 from torch import nn
 
 from featx.backbones import list_layers, load_backbone
-from featx.backbones.layers import cut, resolve_layers
-from featx.backbones.pooling import Tap, find_channels
+from featx.backbones.layers.cutting import cut, resolve_layers
+from featx.backbones.layers.pooling import Tap, find_channels
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
 from featx.vision import import_torchvision

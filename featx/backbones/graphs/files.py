@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.checkpoint import Checkpoint
-from featx.backbones.graph_network import Graph, GraphInput, GraphLayerRules, GraphNetwork
+from featx.backbones.graphs.network import Graph, GraphInput, GraphLayerRules, GraphNetwork
 from featx.backbones.network_input import NetworkInput
 from featx.durable import read_regular
 from featx.errors import InputError, WeightsError, as_one_error, reason_of

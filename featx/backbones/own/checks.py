@@ -10,10 +10,10 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from featx.backbones.image_input import ImageInput
-from featx.backbones.layer_rules import LayerRules
-from featx.backbones.module_copy import copy_sharing_parameters
-from featx.backbones.pooling import POOLS, Tap
-from featx.backbones.tracing import DROPOUTS, output_of, trace
+from featx.backbones.layers.pooling import POOLS, Tap
+from featx.backbones.layers.rules import LayerRules
+from featx.backbones.layers.tracing import DROPOUTS, output_of, trace
+from featx.backbones.own.copying import copy_sharing_parameters
 from featx.errors import InputError, reason_of
 
 #: Modules that turn class scores into class scores.

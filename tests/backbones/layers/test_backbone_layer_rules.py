@@ -7,8 +7,8 @@ import torch
 from inputs_of_networks import images
 from torch import nn
 
-from featx.backbones.layers import cut
-from featx.backbones.pooling import Tap
+from featx.backbones.layers.cutting import cut
+from featx.backbones.layers.pooling import Tap
 from featx.backbones.sources.timm import TimmLayerRules
 from featx.errors import InputError
 

@@ -17,7 +17,7 @@ from featx.errors import UnknownName
 from featx.vision import import_torchvision
 
 if TYPE_CHECKING:
-    from featx.backbones.layer_rules import LayerRules
+    from featx.backbones.layers.rules import LayerRules
 
 # What tracing arbitrary forward code raises when it branches on values or unpacks them.
 _UNTRACEABLE = (TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.network_input import NetworkInput
-from featx.backbones.sources.hf_networks import (
+from featx.backbones.sources.hf.networks import (
     TOWERS,
     HfLayerRules,
     build_network,
@@ -26,9 +26,9 @@ from featx.backbones.sources.hf_networks import (
     read_config,
     resize_config,
 )
-from featx.backbones.sources.hf_preprocessing import read_preprocessing
-from featx.backbones.sources.hf_repository import WEIGHTS_FILES, HfPretrained, Repository
-from featx.backbones.sources.hf_texts import encode_texts, find_tokenizer
+from featx.backbones.sources.hf.preprocessing import read_preprocessing
+from featx.backbones.sources.hf.repository import WEIGHTS_FILES, HfPretrained, Repository
+from featx.backbones.sources.hf.texts import encode_texts, find_tokenizer
 from featx.backbones.zero_shot import EncodedTexts
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from featx.backbones.sources.hf_networks import quiet
+from featx.backbones.sources.hf.networks import quiet
 from featx.errors import InputError, as_one_error
 from featx.inputs.image.preprocess import Preprocessing
 

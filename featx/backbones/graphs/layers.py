@@ -10,9 +10,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from featx.backbones.dry_run import DryRun
-from featx.backbones.graph_network import GraphNetwork, LayerNeeded
-from featx.backbones.pooling import Tap
+from featx.backbones.graphs.network import GraphNetwork, LayerNeeded
+from featx.backbones.layers.dry_run import DryRun
+from featx.backbones.layers.pooling import Tap
 from featx.errors import InputError
 
 

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from featx.backbones import list_layers
-from featx.backbones.hooks import HookedFeatures, modules_before
-from featx.backbones.pooling import Tap
+from featx.backbones.layers.hooks import HookedFeatures, modules_before
+from featx.backbones.layers.pooling import Tap
 from featx.inputs.image.preprocess import Preprocessing
 
 

@@ -11,11 +11,11 @@ import torch
 from inputs_of_networks import images
 from torch import nn
 
-from featx.backbones import hooks, tracing
-from featx.backbones.hooks import HookedFeatures
-from featx.backbones.layer_rules import LayerRules
-from featx.backbones.layers import cut
-from featx.backbones.pooling import Tap
+from featx.backbones.layers import hooks, tracing
+from featx.backbones.layers.cutting import cut
+from featx.backbones.layers.hooks import HookedFeatures
+from featx.backbones.layers.pooling import Tap
+from featx.backbones.layers.rules import LayerRules
 from featx.errors import InputError, UnknownName
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from featx.backbones.tracing import classifier_node
+from featx.backbones.layers.tracing import classifier_node
 from featx.errors import InputError
 
 ADVICE = "name a layer with layer=, or use another network"
@@ -52,8 +52,8 @@ class LayerRules:
     ) -> None:
         """Refuse a network unless `node`, found by rule, gives its embedding.
 
-        `graph` and `names` are those of `featx.backbones.tracing.trace`. The `InputError` states the network,
-        the layer, and why it is not the right one.
+        `graph` and `names` are those of `featx.backbones.layers.tracing.trace`. The `InputError` states the
+        network, the layer, and why it is not the right one.
         """
         classifier = classifier_node(graph, network)
         target = "" if classifier is None else str(classifier.target)

@@ -14,7 +14,7 @@ import torch
 
 from featx.backbones.architectures import Pretrained
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
-from featx.backbones.hub import fetch_from_hub, find_in_cache, hash_in_cache
+from featx.backbones.hugging_face import fetch_from_hub, find_in_cache, hash_in_cache
 from featx.durable import read_regular
 from featx.errors import InputError, WeightsError, as_one_error
 

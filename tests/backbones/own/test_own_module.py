@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from featx import load_backbone
 from featx.backbones import list_layers, load_layers
-from featx.backbones.own_module import load_module
+from featx.backbones.own.module import load_module
 from featx.backbones.sources.timm import import_timm
 from featx.errors import InputError, UnknownName
 from featx.vision import import_torchvision

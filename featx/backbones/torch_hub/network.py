@@ -1,7 +1,7 @@
 """A network of torch.hub as a backbone: `load_hub_network`.
 
 Its default layer and the hash of its graph are learnt from the network, as of a module of the user's own
-(`featx.backbones.own_module`). Its identity has the hash of the code's files beside those of graph and
+(`featx.backbones.own.module`). Its identity has the hash of the code's files beside those of graph and
 values. Its pickle holds no values: where it is unpickled the entry runs again, with the consent that was
 given, and other code or values than at first are refused.
 """
@@ -17,12 +17,12 @@ from torch import nn
 from featx.backbones.architectures import Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
-from featx.backbones.graph_files import read_sidecar, sidecar
+from featx.backbones.graphs.files import read_sidecar, sidecar
 from featx.backbones.loading import fill, random_network, values_sha256
-from featx.backbones.module_copy import copy_module
-from featx.backbones.own_module import Enclosed, load_module
+from featx.backbones.own.copying import copy_module
+from featx.backbones.own.module import Enclosed, load_module
 from featx.backbones.sources.hub import HubEntry
-from featx.backbones.torch_hub_code import HUBCONF, HubCode
+from featx.backbones.torch_hub.code import HUBCONF, HubCode
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from featx.backbones.layer_rules import LayerRules
+from featx.backbones.layers.rules import LayerRules
 from featx.errors import InputError
 
 

@@ -2,7 +2,7 @@
 
 The backbone holds a copy of the module, so that later changes of the module change no embedding. Without a
 name of a file or of published weights, its identity is what it computes: the sha256 of its values, and that
-of its graph or code (`featx.backbones.module_identity`). The label that users give it is not part of it.
+of its graph or code (`featx.backbones.own.identity`). The label that users give it is not part of it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.backbone import Backbone
-from featx.backbones.hooks import EMBEDDING
 from featx.backbones.image_input import ImageInput
-from featx.backbones.layer_rules import LayerRules
-from featx.backbones.layers import cut
+from featx.backbones.layers.cutting import cut
+from featx.backbones.layers.hooks import EMBEDDING
+from featx.backbones.layers.rules import LayerRules
 from featx.backbones.loading import one_at_a_time, values_sha256
-from featx.backbones.module_checks import ModuleChecks
-from featx.backbones.module_copy import copy_module, copy_sharing_parameters, unwrapped
-from featx.backbones.module_identity import graph_sha256
-from featx.backbones.module_pickling import packed
-from featx.backbones.module_rules import ModuleLayerRules
+from featx.backbones.own.checks import ModuleChecks
+from featx.backbones.own.copying import copy_module, copy_sharing_parameters, unwrapped
+from featx.backbones.own.identity import graph_sha256
+from featx.backbones.own.pickling import packed
+from featx.backbones.own.rules import ModuleLayerRules
 from featx.backbones.sources.timm import TimmLayerRules, timm_preprocessing
 from featx.backbones.sources.torchvision import torchvision_preprocessing
 from featx.errors import InputError

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.layer_rules import LayerRules
-from featx.backbones.network_input import NetworkInput
-from featx.backbones.pooling import (
+from featx.backbones.layers.pooling import (
     OF_TOKENS,
     OVER_POSITIONS,
     Tap,
@@ -19,6 +17,8 @@ from featx.backbones.pooling import (
     find_channels,
     usual_channels,
 )
+from featx.backbones.layers.rules import LayerRules
+from featx.backbones.network_input import NetworkInput
 from featx.errors import InputError, reason_of
 
 

@@ -17,19 +17,27 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
-from featx.backbones.dry_run import DryRun
-from featx.backbones.graph_layers import find_graph_tap, resolve_graph_layers
-from featx.backbones.graph_network import GraphFeatures, GraphNetwork
-from featx.backbones.hooks import EMBEDDING, LOGITS, EmbeddingNetwork, HookedFeatures
-from featx.backbones.layer_rules import ADVICE, LayerRules
+from featx.backbones.graphs.layers import find_graph_tap, resolve_graph_layers
+from featx.backbones.graphs.network import GraphFeatures, GraphNetwork
+from featx.backbones.layers.dry_run import DryRun
+from featx.backbones.layers.finding import (
+    default_layer,
+    end_at,
+    find_node,
+    larger_shapes,
+    record_shapes,
+    require_classifier,
+    trace_up_to,
+)
+from featx.backbones.layers.hooks import EMBEDDING, LOGITS, HookedFeatures
+from featx.backbones.layers.pooling import POOLS, Tap
+from featx.backbones.layers.rules import ADVICE, LayerRules
+from featx.backbones.layers.tracing import classifier_node, named_node, output_of, trace
 from featx.backbones.network_input import NetworkInput
-from featx.backbones.pooling import POOLS, Tap
-from featx.backbones.tracing import before_dropout, classifier_node, named_node, output_of, trace
 from featx.errors import InputError, UnknownName
 from featx.options import POOLINGS
 
@@ -87,18 +95,18 @@ def cut(
     if known is not None:
         layer = known[0].layer
     layer = None if layer is None else rules.own_name(network, layer)
-    traced = _trace(network, rules, layer)
+    traced = trace_up_to(network, rules, layer)
     is_default = layer in (None, EMBEDDING)
     if layer is None:
-        layer = _default_layer(run, traced)
+        layer = default_layer(run, traced)
         if layer == EMBEDDING:
-            traced = _trace(network, rules, layer)
+            traced = trace_up_to(network, rules, layer)
     if traced is None:
         return _cut_by_hook(run, layer, pooling, known)
     graph, names = traced
-    node = _find_node(graph, names, run, layer)
+    node = find_node(graph, names, run, layer)
     stated = rules.stated_dim(network, classifier_node(graph, network)) if is_default else None
-    module = _end_at(network, graph, node)
+    module = end_at(network, graph, node)
     if known is None:
         shape = run.shape(module, layer)
         resolved = EMBEDDING if layer == EMBEDDING else names[node]
@@ -106,7 +114,7 @@ def cut(
             resolved,
             pooling,
             shape,
-            lambda: _larger_shapes(run, graph, {layer: node}).get(layer),
+            lambda: larger_shapes(run, graph, {layer: node}).get(layer),
             is_default=is_default and rules.states_channels,
         )
         if is_default and tap.pooling != "none" and stated is not None and stated != _channels(tap, dim):
@@ -119,7 +127,7 @@ def cut(
     if tap.pooling != "identity":
         with graph.inserting_after(node):
             node = graph.call_function(POOLS[tap.pooling], (node, tap.channels, tap.prefix))
-        module = _end_at(network, graph, node)
+        module = end_at(network, graph, node)
     return Cut(module.eval(), tap, dim, unused_prefixes(network, module))
 
 
@@ -149,15 +157,15 @@ def resolve_layers(
     if traced is not None:
         graph, names = traced
         nodes = {
-            layer: _find_node(graph, names, run, layer) for layer in layers if layer not in (None, EMBEDDING)
+            layer: find_node(graph, names, run, layer) for layer in layers if layer not in (None, EMBEDDING)
         }
-        shapes = _record_shapes(run, graph, nodes)
+        shapes = record_shapes(run, graph, nodes)
     larger: dict[str, torch.Size | None] | None = None
 
     def find_larger(layer: str) -> torch.Size | None:
         nonlocal larger
         if larger is None:
-            larger = _larger_shapes(run, graph, nodes)
+            larger = larger_shapes(run, graph, nodes)
         return larger.get(layer)
 
     found: list[tuple[Tap, int] | InputError] = []
@@ -182,43 +190,6 @@ def resolve_layers(
     return found
 
 
-class _ShapeRecorder(fx.Interpreter):
-    """Run a graph, and record the shapes of what some of its nodes give."""
-
-    def __init__(self, module: fx.GraphModule, wanted: set[fx.Node]) -> None:
-        super().__init__(module)
-        self.wanted, self.found = wanted, dict[fx.Node, torch.Size | None]()
-
-    def run_node(self, n: fx.Node) -> Any:
-        out = super().run_node(n)
-        if n in self.wanted:
-            self.found[n] = out.shape if isinstance(out, Tensor) else None
-        return out
-
-
-def _record_shapes(run: DryRun, graph: fx.Graph, nodes: dict[str, fx.Node]) -> dict[str, torch.Size | None]:
-    """Return the shapes of what some nodes of a graph give for two inputs."""
-    seen = _ShapeRecorder(fx.GraphModule(run.network, graph), set(nodes.values()))
-    run.shape(seen.run, LOGITS)
-    return {layer: seen.found[node] for layer, node in nodes.items()}
-
-
-def _larger_shapes(run: DryRun, graph: fx.Graph, nodes: dict[str, fx.Node]) -> dict[str, torch.Size | None]:
-    """Return the shapes for larger inputs; empty where neither this network nor a larger one runs on them."""
-    seen = _ShapeRecorder(fx.GraphModule(run.network, graph), set(nodes.values()))
-    if run.larger_shape(seen.run) is not None:
-        return {layer: seen.found[node] for layer, node in nodes.items()}
-    other = run.for_larger_inputs()
-    traced = None if other is None else trace(other.network, run.rules)
-    if other is None or traced is None:
-        return {}
-    graph, names = traced
-    try:
-        return _record_shapes(other, graph, {layer: named_node(names, layer, run.name) for layer in nodes})
-    except InputError:
-        return {}
-
-
 def cut_several(
     network: nn.Module, taps: Sequence[Tap], *, name: str, rules: LayerRules = _RULES
 ) -> nn.Module:
@@ -229,7 +200,7 @@ def cut_several(
     network.eval()
     if isinstance(network, GraphNetwork):
         return GraphFeatures(network, taps).eval()
-    traced = _trace(network, rules, EMBEDDING if any(tap.layer == EMBEDDING for tap in taps) else None)
+    traced = trace_up_to(network, rules, EMBEDDING if any(tap.layer == EMBEDDING for tap in taps) else None)
     if traced is None:
         return HookedFeatures(network, taps, rules).eval()
     graph, names = traced
@@ -243,7 +214,7 @@ def cut_several(
     last = [node for node in graph.nodes if node in rows][-1]
     with graph.inserting_after(last):
         joined = graph.call_function(torch.cat, (rows, 1))
-    return _end_at(network, graph, joined).eval()
+    return end_at(network, graph, joined).eval()
 
 
 def modules_behind(network: nn.Module, module: fx.GraphModule, rules: LayerRules) -> set[str]:
@@ -272,86 +243,6 @@ def unused_prefixes(network: nn.Module, module: nn.Module) -> tuple[str, ...]:
     return tuple(prefixes)
 
 
-def _end_at(network: nn.Module, graph: fx.Graph, node: fx.Node) -> fx.GraphModule:
-    """Return the module that computes `graph` up to `node`, with only the submodules that it calls."""
-    for later in reversed(graph.nodes):
-        if later is node:
-            break
-        graph.erase_node(later)
-    graph.output(node)
-    # Dead code is found through a module that owns the graph; a second module then leaves out the submodules
-    # that only dead code called.
-    fx.GraphModule(network, graph).graph.eliminate_dead_code()
-    return fx.GraphModule(network, graph, class_name="Features")
-
-
-def _trace(
-    network: nn.Module, rules: LayerRules, layer: str | None
-) -> tuple[fx.Graph, dict[fx.Node, str]] | None:
-    """Trace a network, up to the embedding that the library computes where that is the layer."""
-    if layer != EMBEDDING or hasattr(network, EMBEDDING):
-        return trace(network, rules)
-    whole = EmbeddingNetwork(network, rules)
-    traced = trace(whole, rules, inside=network)
-    if traced is None:
-        return None
-    graph, names = traced
-    for node in graph.nodes:
-        if node.op in ("call_module", "get_attr"):
-            path = str(node.target)
-            if node.op == "get_attr" and not path.startswith("network."):
-                # A constant that tracing put on `whole`; the network may have others of this name.
-                setattr(network, f"_embedding{path}", getattr(whole, path))
-                path = f"_embedding{path}"
-            node.target = path.removeprefix("network.")
-    return graph, {node: name.removeprefix("network.") for node, name in names.items()}
-
-
-def _default_layer(run: DryRun, traced: tuple[fx.Graph, dict[fx.Node, str]] | None) -> str:
-    """Return the input of the classifier, or `EMBEDDING` where that is not what the library gives."""
-    network, rules, name = run.network, run.rules, run.name
-    stated = rules.default_layer(network)
-    if stated is not None:
-        return stated
-    try:
-        if traced is None:
-            heads = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
-            if not heads:
-                raise InputError(f"{name}: it cannot be traced and has no linear layer, so name a layer")
-            rules.require_untraced_embedding(network, heads[-1], name)
-            return f"{heads[-1]}:input"
-        graph, names = traced
-        classifier = classifier_node(graph, network)
-        if classifier is None:
-            raise InputError(f"{name}: no linear layer or convolution found, so name a layer")
-        node = before_dropout(network, classifier.args[0])
-        rules.require_embedding(network, graph, names, node, name)
-        return names[node]
-    except InputError:
-        if rules.has_embedding(network):
-            return EMBEDDING
-        raise
-
-
-def _find_node(graph: fx.Graph, names: dict[fx.Node, str], run: DryRun, layer: str) -> fx.Node:
-    """Return the node whose output is the layer."""
-    own = hasattr(run.network, layer) if layer in (LOGITS, EMBEDDING) else True
-    if own:
-        return named_node(names, layer, run.name)
-    if layer == EMBEDDING:
-        return output_of(graph)
-    _require_classifier(run.network, run.rules, run.name)
-    out = output_of(graph)
-    if not isinstance(out, fx.Node) or out not in names:
-        raise InputError(f"{run.name}: layer {LOGITS!r}: its output is not a tensor; name a layer")
-    return out
-
-
-def _require_classifier(network: nn.Module, rules: LayerRules, name: str) -> None:
-    if not rules.has_classifier(network):
-        raise InputError(f"{name}: layer {LOGITS!r}: this network has no classifier")
-
-
 def _cut_by_hook(run: DryRun, layer: str, pooling: str | None, known: tuple[Tap, int] | None) -> Cut:
     """Cut a network that cannot be traced; its classifier may be taken off."""
     network, name, rules = run.network, run.name, run.rules
@@ -362,7 +253,7 @@ def _cut_by_hook(run: DryRun, layer: str, pooling: str | None, known: tuple[Tap,
         if layer.removesuffix(":input") not in modules:
             raise UnknownName(f"layer of {name}", layer, list(modules))
     elif layer == LOGITS:
-        _require_classifier(network, rules, name)
+        require_classifier(network, rules, name)
     elif not rules.has_embedding(network):
         raise InputError(f"{name}: layer {EMBEDDING!r}: its library computes no embedding; name a layer")
     if known is None:

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from featx.backbones.layer_rules import LayerRules
+from featx.backbones.layers.rules import LayerRules
+from featx.backbones.layers.tracing import trace
 from featx.backbones.loading import meta_network
 from featx.backbones.sources.torchvision import TorchvisionArchitecture
-from featx.backbones.tracing import trace
 from featx.vision import import_torchvision
 
 

@@ -25,8 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from featx.backbones.code_names import NOT_RUN, global_names, is_filled, is_member, names_in_code, reachable
 from featx.backbones.loading import tensor_bytes
+from featx.backbones.own.code_names import (
+    NOT_RUN,
+    global_names,
+    is_filled,
+    is_member,
+    names_in_code,
+    reachable,
+)
 from featx.errors import InputError
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))

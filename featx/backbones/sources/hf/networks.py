@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.layer_rules import LayerRules
+from featx.backbones.layers.rules import LayerRules
 from featx.errors import InputError, MissingExtra, UnknownName, WeightsError, as_one_error
 from featx.vision import import_torchvision
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.layer_rules import LayerRules
-from featx.backbones.pooling import POOLS, Tap
+from featx.backbones.layers.pooling import POOLS, Tap
+from featx.backbones.layers.rules import LayerRules
 
 #: Name of the layer that is the output of the classifier.
 LOGITS = "logits"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featx.backbones.sources.hf_networks import quiet
-from featx.backbones.sources.hf_repository import Repository
+from featx.backbones.sources.hf.networks import quiet
+from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.zero_shot import EncodedTexts, encode_in_batches
 from featx.errors import InputError, WeightsError
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.layer_rules import LayerRules
-from featx.backbones.pooling import POOLS, Tap
+from featx.backbones.layers.pooling import POOLS, Tap
+from featx.backbones.layers.rules import LayerRules
 from featx.errors import InputError, UnknownName
 from featx.forks import fresh_in_child
 
@@ -118,7 +118,7 @@ class LayerNeeded(InputError):
 class GraphNetwork(nn.Module):
     """A graph as a network: it holds no tensors of PyTorch, has no gradients, and copies share it.
 
-    `file` is what reads it (`featx.backbones.graph_files.GraphFile`), again wherever it is unpickled;
+    `file` is what reads it (`featx.backbones.graphs.files.GraphFile`), again wherever it is unpickled;
     `layer` replaces the default, and `inputs` are the images that it is for. `tokens` is how many of them the
     layer has that is looked at.
     """
@@ -214,7 +214,7 @@ class GraphFeatures(nn.Module):
 
     def to_openvino(self, inputs: NetworkInput) -> Any:
         """Return an OpenVINO model from normalised images (n, 3, h, w) to what `forward` gives."""
-        from featx.backbones.graph_openvino import pooled_model
+        from featx.backbones.graphs.openvino import pooled_model
 
         model = self.network.graph.to_openvino(self.layers)
         shape = inputs.example(1, "meta").shape[1:]

@@ -1,0 +1,1 @@
+"""Where a network is cut: tracing, layers, blocks, and how positions become one row."""

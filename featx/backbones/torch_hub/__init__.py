@@ -1,0 +1,1 @@
+"""Networks of torch.hub, whose code is run with consent only."""
