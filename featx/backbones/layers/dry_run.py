@@ -72,6 +72,11 @@ class DryRun:
         for does not make the layer a vector, or that it is not known which axis holds the channels; with
         `is_default`, where the library's own rule found the layer, they are where most networks have them.
         """
+        if is_default and asked in OF_TOKENS and len(shape) == 2:
+            raise InputError(
+                f"{self.name}: its default layer {layer!r} is a vector, and pooling {asked!r} needs tokens; "
+                f"name a layer that gives them with layer= ({self.rules.listing(self.name)})"
+            )
         pooling = self._pooling(asked, shape, layer)
         channels, prefix = usual_channels(len(shape)), 0
         if pooling in OVER_POSITIONS:

@@ -158,6 +158,8 @@ def test_tokens_that_a_layer_has_not_are_refused():
     network, _ = transformer("class")
     with pytest.raises(InputError, match="without a class token"):  # it is put in later
         cut(network, images(32, 32), name="vit", layer="patch_embed", pooling="cls", rules=RULES)
+    with pytest.raises(InputError, match=r"vit: its default layer .* is a vector, and pooling 'cls'"):
+        cut(network, images(32, 32), name="vit", pooling="cls", rules=RULES)
     network, _ = transformer("none")
     with pytest.raises(InputError, match="without class or register tokens"):
         cut(network, images(32, 32), name="vit", layer="blocks.0", pooling="patches", rules=RULES)
