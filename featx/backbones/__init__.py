@@ -21,7 +21,7 @@ _HOME = {
     "Checkpoint": "checkpoint",
     "Facts": "architectures",
     "LayerInfo": "multilayer",
-    "LayerRules": "layer_rules",
+    "LayerRules": "layers.rules",
     "MultiLayerBackbone": "multilayer",
     "Pretrained": "architectures",
     "columns_of": "multilayer",
@@ -32,7 +32,7 @@ _HOME = {
     "load_backbone": "registry",
     "load_classifier": "registry",
     "load_layers": "multilayer",
-    "module_key": "own_module",
+    "module_key": "own.module",
 }
 
 __all__ = [

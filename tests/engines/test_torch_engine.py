@@ -215,7 +215,7 @@ def test_unknown_choices_are_refused_before_anything_is_built(kw, monkeypatch):
 def test_a_network_that_cannot_be_traced_gives_the_same_rows(pixels, monkeypatch):
     backbone = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=SIZE)
     expected = make_engine(backbone, device="cpu")(pixels)
-    monkeypatch.setattr("featx.backbones.layers.cutting.trace", lambda network, rules: None)
+    monkeypatch.setattr("featx.backbones.layers.finding.trace", lambda network, rules: None)
     hooked = load_backbone("shufflenet_v2_x0_5", weights=None, image_size=SIZE)
     assert hooked.layer == "fc:input"
     assert distance(make_engine(hooked, device="cpu")(pixels), expected) < 1e-4

@@ -68,7 +68,7 @@ def test_a_layer_that_has_its_rows_keeps_them(photos, joint):
 
 
 def test_layers_of_a_network_that_cannot_be_traced(photos, monkeypatch):
-    monkeypatch.setattr("featx.backbones.layers.cutting.trace", lambda network, rules: None)
+    monkeypatch.setattr("featx.backbones.layers.finding.trace", lambda network, rules: None)
     both = MultiLayerBackbone([layer("layer1"), layer(None)])
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     rows = embedder_of(both, engine="eager").make_engine(3, 1)(pixels)
