@@ -162,8 +162,8 @@ def copy_to_meta(module: nn.Module) -> nn.Module:
 def lay_channels_last(module: nn.Module) -> nn.Module:
     """Lay tensors with four axes out as convolutions run them fastest, in place.
 
-    ``Module.to(memory_format=torch.channels_last)`` fails where a network has a buffer with five axes, such as
-    the attention mask of timm's Swin.
+    ``Module.to(memory_format=torch.channels_last)`` fails where a network has a buffer with five axes, such
+    as the attention mask of timm's Swin.
     """
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.ndim == 4:
