@@ -8,8 +8,9 @@ lists the tensors worth trying, of which the last one of each stage is a level; 
 are compared. Each image goes through the network once for all layers. The penalty of each logistic regression
 and the best layer are chosen by cross-validation on the training images; the test images choose nothing.
 
-Expect the late levels of the backbone to be best, the neck and the heads behind it to be worse, since they
-keep what tells where a box is, and levels side by side to be about as good as the best one alone. How images
+Expect the last stages of the backbone to be best, and what is behind them, made for boxes, to be worse. On
+960 pictures of 12 flowers, an SSD-MobileNetV2 reached 0.929 in its last stage and 0.738 behind it; three
+stages of a YOLOX-Tiny that had learned captchas, 0.804, 0.829 and 0.762, and 0.863 side by side. How images
 are normalised stands in a file beside the graph, see featx.backbones.graph_files.
 """
 

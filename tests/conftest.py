@@ -11,6 +11,10 @@ import threading
 import pytest
 from pictures import write_photos
 
+# OpenVINO and NNCF send usage data from processes that they fork, and work without the package that does it.
+# featx hides it where it imports them; here tests import them, too.
+sys.modules.setdefault("openvino_telemetry", None)
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -90,6 +94,13 @@ def _own_home(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(request, monkeypatch):
+    """Files need not survive a power cut, except where that is tested."""
+    if not request.node.get_closest_marker("faults"):
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(autouse=True)
 def _nothing_warm():
     """No test uses a network that another one built."""
     yield
@@ -102,6 +113,22 @@ def _plain_machine(monkeypatch):
     """``auto`` means PyTorch in fp32, whatever the machine that runs the tests has."""
     monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
     monkeypatch.setattr("featx.engines.resolver._fastest_on_cpu", lambda: "torch")
+
+
+@pytest.fixture
+def two_epochs(monkeypatch):
+    """Studies fine-tune for two epochs in place of a hundred; rates are searched as ever."""
+    from dataclasses import replace
+
+    from featx.studies.evaluation.fine_tuning import TuningSetup
+
+    asked = TuningSetup.recipe
+
+    def recipe(self, mode, n_train):
+        found = asked(self, mode, n_train)
+        return found if mode == "head" else replace(found, epochs=2, patience=2)
+
+    monkeypatch.setattr(TuningSetup, "recipe", recipe)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_every_pipeline_is_run_here():
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_pipeline_runs(name, tmp_path, monkeypatch, capsys):
+def test_a_pipeline_runs(name, tmp_path, monkeypatch, capsys, two_epochs):
     argv, expected = RUNS[name]
     command = [str(PIPELINES / name), "--data", "digits", "--limit", "60", "--weights", "random", *argv]
     if name == ALONE:

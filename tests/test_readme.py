@@ -1,8 +1,8 @@
 """Run what README.md and docs/ show: their Python as it stands, their commands through the parser.
 
 In place of pretrained weights, which no test may need, every named backbone gets seeded random ones and an
-image size of 32; the photos and tables that the examples take for granted are made up here. Fine-tuning
-runs in fp32, whatever the machine has. Nothing else is substituted.
+image size of 32, and ResNet-50 is ResNet-18; the photos and tables that the examples take for granted are
+made up here. Fine-tuning runs for two epochs, in fp32 whatever the machine has. Nothing else is substituted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pictures import write_photos
+from torch import nn
 
 import featx.backbones
 from featx import Features
@@ -40,13 +41,16 @@ def commands():
 
 
 @pytest.fixture
-def taken_for_granted(tmp_path, monkeypatch):
+def taken_for_granted(tmp_path, monkeypatch, two_epochs):
     """The names that the examples use and do not make, in a folder with ``photos/`` and ``table.csv``."""
     load = featx.backbones.load_backbone
+    smaller = {"resnet50": "resnet18"}  # of the same layers
 
-    def load_small(name, *, weights="default", **options):
+    def load_small(network, *, weights="default", **options):
         assert weights == "default"
-        return load(name, weights=None, **(options | {"image_size": 32}))
+        if not isinstance(network, str):
+            return load(network, **(options | {"image_size": 32}))
+        return load(smaller.get(network, network), weights=None, **(options | {"image_size": 32}))
 
     monkeypatch.setattr("featx.backbones.load_backbone", load_small)
     monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
@@ -78,10 +82,25 @@ def test_the_python_of_the_readme_runs_as_it_stands(taken_for_granted):
     assert Path("out/report.html").is_file()
 
 
-def test_the_python_of_the_page_on_scikit_learn_runs_as_it_stands(taken_for_granted):
+def test_the_page_on_scikit_learn_runs_as_it_stands_and_sends_each_image_through_each_network_once(
+    taken_for_granted, monkeypatch
+):
+    from featx.engines import EagerEngine
+
+    seen = []
+    run = EagerEngine.__call__
+
+    def counting(self, pixels, *args, **kwargs):
+        seen.append(len(pixels))
+        return run(self, pixels, *args, **kwargs)
+
+    # The reference itself, which is compared with nothing: all that it sees goes into rows.
+    monkeypatch.setattr("featx.engines.resolver._fastest_on_cpu", lambda: "eager")
+    monkeypatch.setattr(EagerEngine, "__call__", counting)
     names = run_blocks(ROOT / "docs" / "scikit-learn.md", dict(taken_for_granted))
     assert names["search"].best_score_ > 0.5
     assert len(names["search"].cv_results_["params"]) == 18
+    assert sum(seen) == 2 * len(taken_for_granted["paths"])
 
 
 def test_the_python_of_the_page_on_files_runs_as_it_stands(taken_for_granted):
@@ -93,9 +112,15 @@ def test_the_python_of_the_page_on_files_runs_as_it_stands(taken_for_granted):
     assert set(names["frame"]["label"]) == set(photos.classes)
 
 
+def test_the_python_of_the_page_on_backbones_runs_as_it_stands(taken_for_granted):
+    layers = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    names = run_blocks(ROOT / "docs" / "backbones.md", {"network": nn.Sequential(*layers)})
+    assert names["features"].embeddings.shape == (24, 8)
+
+
 def test_every_page_with_python_is_run():
     with_python = {page.name for page in PAGES if blocks("python", page)}
-    assert with_python == {"README.md", "scikit-learn.md", "files.md"}
+    assert with_python == {"README.md", "scikit-learn.md", "files.md", "backbones.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -122,23 +147,3 @@ def test_the_reference_names_what_there_is(page):
 def test_the_commands_parse(command):
     args = build_parser().parse_args(shlex.split(command, comments=True)[1:])
     assert args.command == command.split()[1]
-
-
-def test_the_search_sends_each_image_through_each_network_once(taken_for_granted, monkeypatch):
-    from featx.engines import EagerEngine
-
-    (block,) = [
-        text for _, text in blocks("python", ROOT / "docs" / "scikit-learn.md") if "GridSearchCV" in text
-    ]
-    seen = []
-    run = EagerEngine.__call__
-
-    def counting(self, pixels, *args, **kwargs):
-        seen.append(len(pixels))
-        return run(self, pixels, *args, **kwargs)
-
-    # The reference itself, which is compared with nothing: all that it sees goes into rows.
-    monkeypatch.setattr("featx.engines.resolver._fastest_on_cpu", lambda: "eager")
-    monkeypatch.setattr(EagerEngine, "__call__", counting)
-    exec(block, dict(taken_for_granted))
-    assert sum(seen) == 2 * len(taken_for_granted["paths"])

@@ -103,8 +103,9 @@ class DryRun:
     ) -> int:
         """Return the axis of a layer's channels; refuse the layer where it is not known."""
         usual = usual_channels(len(shape))
-        if is_default or (len(shape) == 4 and find_channels(shape, self.inputs.square, None, ()) == usual):
-            return usual
+        shown = find_channels(shape, self.inputs.square, None, ()) if len(shape) == 4 else None
+        if is_default or shown == usual:
+            return shown or usual
         stated = self.rules.stated_tokens(self.network)
         found = find_channels(shape, self.inputs.square, find_larger(), stated)
         if found is None:

@@ -41,6 +41,7 @@ def resolve_graph_layers(
     for layer, name in zip(layers, names, strict=True):
         try:
             shape = shapes.of(name, names)
+            network.tokens = shape[1] if len(shape) == 3 else None
             if layer is None and network.layer is None:
                 found.append(_default_tap(run, pooling, shapes))
             else:

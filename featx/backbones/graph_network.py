@@ -119,8 +119,11 @@ class GraphNetwork(nn.Module):
     """A graph as a network: it holds no tensors of PyTorch, has no gradients, and copies share it.
 
     `file` is what reads it (`featx.backbones.graph_files.GraphFile`), again wherever it is unpickled;
-    `layer` replaces the default, and `inputs` are the images that it is for.
+    `layer` replaces the default, and `inputs` are the images that it is for. `tokens` is how many of them the
+    layer has that is looked at.
     """
+
+    tokens: int | None = None
 
     def __init__(self, file: Any, layer: str | None, inputs: NetworkInput | None):
         super().__init__()
@@ -160,11 +163,15 @@ class GraphNetwork(nn.Module):
 
     def session(self, tensors: tuple[str, ...]) -> Session:
         """Return what computes these tensors, kept for the next call; an `InputError` says why it cannot."""
-        key = os.getpid(), tensors  # a forked child has none of the threads of a session
+        here = os.getpid()
         with _starting:
-            if key not in self._sessions:
-                self._sessions = {**dict(list(self._sessions.items())[-1:]), key: self.graph.start(tensors)}
-            return self._sessions[key]
+            if (here, tensors) not in self._sessions:
+                # A forked child has none of the threads of its parent's sessions, and must not end them.
+                mine = [key for key in self._sessions if key[0] == here]
+                for key in mine[:-1]:
+                    del self._sessions[key]
+                self._sessions[here, tensors] = self.graph.start(tensors)
+            return self._sessions[here, tensors]
 
     def __deepcopy__(self, memo: Any) -> GraphNetwork:
         return self
@@ -217,18 +224,31 @@ class GraphFeatures(nn.Module):
 class GraphLayerRules(LayerRules):
     """What is known of the layers of a graph: no library states anything of it."""
 
-    #: Class and register tokens that vision transformers put before those of the patches.
+    #: Tokens that vision transformers put before those of the patches: none, a class token, one more for
+    #: distillation, a class token and four registers.
     PREFIXES: ClassVar = (0, 1, 2, 5)
 
     def has_classifier(self, network: Any) -> bool:
         """Return False: the scores of a classifier are a tensor with a name like any other."""
         return False
 
+    def prefix_tokens(self, network: Any) -> int:
+        """Return how many tokens the layer has before those of the patches, as far as its length tells."""
+        positions = self._positions(network)
+        prefix = (network.tokens or 0) - (positions or 0)
+        return prefix if positions is not None and prefix in self.PREFIXES else 0
+
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
-        """Return how many tokens there are where each position of the first convolution is a patch."""
+        """Return the tokens of the layer, if their number is one that a vision transformer has."""
+        positions = self._positions(network)
+        if positions is None or network.tokens is None or network.tokens - positions not in self.PREFIXES:
+            return ()
+        return (network.tokens,)
+
+    def _positions(self, network: Any) -> int | None:
+        """Return how many positions the first convolution has: one for each patch."""
         first = network.graph.first_convolution
         if first is None or network.inputs is None:
-            return ()
+            return None
         (patches,) = network.run(network.inputs.example(1), [first[0]])
-        positions = patches.numel() // patches.shape[first[1]]
-        return tuple(positions + prefix for prefix in self.PREFIXES)
+        return int(patches.numel()) // patches.shape[first[1]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from featx.backbones.graph_network import GraphInput
 from featx.backbones.openvino_import import import_openvino
-from featx.backbones.pooling import Tap
+from featx.backbones.pooling import OF_TOKENS, Tap
 
 
 def pooled_model(
@@ -43,11 +43,23 @@ def pooled_model(
 def _pool(ops: Any, tensor: Any, tap: Tap) -> Any:
     """Pool a tensor as `featx.backbones.pooling.POOLS` do."""
     x = ops.convert(tensor, "f32")
-    positions = np.array(
-        [a for a in range(1, tensor.get_partial_shape().rank.get_length()) if a != tap.channels]
-    )
+    if tap.pooling in OF_TOKENS:
+        parts = [
+            ops.gather(x, np.array(0), np.array(1)),
+            ops.reduce_mean(_from(ops, x, tap.prefix), np.array([1]), False),
+        ]
+        kept = {"cls": parts[:1], "patches": parts[1:]}.get(tap.pooling, parts)
+        return kept[0] if len(kept) == 1 else ops.concat(kept, 1)
+    axes = range(1, tensor.get_partial_shape().rank.get_length())
+    positions = np.array([axis for axis in axes if axis != tap.channels])
     if tap.pooling == "avg":
         return ops.reduce_mean(x, positions, False)
     if tap.pooling == "max":
         return ops.reduce_max(x, positions, False)
     return ops.reshape(x, np.array([0, -1]), special_zero=True)
+
+
+def _from(ops: Any, tokens: Any, start: int) -> Any:
+    """Return the tokens from `start` on."""
+    (begin, end, step, axis) = (np.array([value]) for value in (start, np.iinfo(np.int64).max, 1, 1))
+    return ops.slice(tokens, begin, end, step, axis)

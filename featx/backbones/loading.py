@@ -9,7 +9,7 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -92,12 +92,20 @@ def random_network(architecture: Architecture, seed: int, inputs: NetworkInput |
 
 
 class _SkipInitialValues(TorchFunctionMode):
-    """Skip drawing initial values, which takes most of the time that it takes to build a network."""
+    """Skip drawing initial values, which takes most of the time that it takes to build a network.
 
-    _SKIPPED = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_)
+    One value that could have been drawn is taken for all: torch draws a truncated normal distribution again
+    until every value is within its bounds, which what was in memory may never be.
+    """
+
+    #: Functions that draw, and the name of the argument (the first) with a value that they could draw.
+    _DRAWING: ClassVar[dict[Any, str]] = {torch.Tensor.normal_: "mean", torch.Tensor.uniform_: "from"}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in self._SKIPPED else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in self._DRAWING:
+            return args[0].fill_(args[1] if len(args) > 1 else kwargs.get(self._DRAWING[func], 0.0))
+        return args[0] if func is torch.Tensor.erfinv_ else func(*args, **kwargs)
 
 
 @one_at_a_time

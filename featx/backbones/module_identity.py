@@ -18,13 +18,14 @@ import hashlib
 import sys
 import sysconfig
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from featx.backbones.code_names import NOT_RUN, global_names, is_filled, is_member, names_in_code, reachable
 from featx.backbones.loading import tensor_bytes
 from featx.errors import InputError
 
@@ -102,7 +103,7 @@ class _Description:
         """Return class, settings, constants and children of a module, without the values of its state."""
         if (again := self._again(module)) is not None:
             return again
-        lines = [self._of_class(type(module))]
+        lines = [self._of_class(type(module), vars(module).values())]
         if isinstance(module, torch.jit.ScriptModule):
             lines.append(_script(module))
         attributes = {key: value for key, value in vars(module).items() if key not in _COMMON}
@@ -126,7 +127,8 @@ class _Description:
             if id(value) not in self._paths:
                 raise InputError(
                     f"it uses a {type(value).__name__} that is not one of its modules, so its weights cannot "
-                    "be seen; assign it to an attribute of the module, or put it into a torch.nn.ModuleList"
+                    "be seen; assign it to an attribute of the module, or put it into a "
+                    "torch.nn.ModuleList; a lambda must not hold self"
                 )
             return f"module {self._paths[id(value)]}"
         if isinstance(value, Tensor):
@@ -183,17 +185,23 @@ class _Description:
             found = {key: item for key, item in found.items() if type(item) in _PLAIN}
         return f"{self._of_class(type(value))} {self.of(dict(found))}"
 
-    def _of_class(self, cls: type) -> str:
-        """Return names and functions of a class and of the classes that it inherits from."""
+    def _of_class(self, cls: type, instance: Iterable[Any] = ()) -> str:
+        """Return the names of a class and of those that it inherits from, and their functions.
+
+        Of a module, those are the functions that `forward` or the functions in `instance` lead to: a training
+        loop beside them changes no row.
+        """
+        own = [base for base in cls.__mro__ if not _is_installed(_file_of(base))]
+        used = reachable(own, instance) if issubclass(cls, nn.Module) else None
         texts = []
         for base in cls.__mro__:
-            if _is_installed(_file_of(base)):
+            if base not in own:
                 texts.append(_name(base.__module__, base.__qualname__))
             elif self._again(base) is None:
                 members = [
                     f"{key} {self.of(value)}"
                     for key, value in sorted(vars(base).items())
-                    if not key.startswith("__") or isinstance(value, types.FunctionType)
+                    if key not in NOT_RUN and (is_member(key, value) if used is None else key in used)
                 ]
                 texts.append(f"{base.__qualname__} ({', '.join(members)})")
             else:
@@ -201,19 +209,16 @@ class _Description:
         return f"class {' < '.join(texts)}"
 
     def _of_function(self, function: types.FunctionType) -> str:
-        cells = []
-        for cell in function.__closure__ or ():
-            try:
-                cells.append(self.of(cell.cell_contents))
-            except ValueError:  # still empty
-                cells.append("empty")
+        cells = [
+            self.of(cell.cell_contents) if is_filled(cell) else "empty" for cell in function.__closure__ or ()
+        ]
         if _is_installed(function.__code__.co_filename):
             # A decorator of a package, such as torch.no_grad, holds the function of the user.
             return f"{_name(function.__module__, function.__qualname__)} {cells}"
         parts = [self._of_code(function.__code__), *cells]
         parts += [self.of(function.__defaults__), self.of(function.__kwdefaults__)]
-        known, names = function.__globals__, _names(function.__code__)
-        for name in names:
+        known, names = function.__globals__, names_in_code(function.__code__)
+        for name in global_names(function.__code__):
             if name in known:
                 parts.append(f"{name} {self.of(known[name])}")
             module = known.get(name)
@@ -258,15 +263,6 @@ def _script(module: torch.jit.ScriptModule) -> str:
     return code + "".join(
         f"{key} {_tensor(value)}" for key, value in sorted(found.items()) if torch.is_tensor(value)
     )
-
-
-def _names(code: types.CodeType) -> list[str]:
-    """Return the names that code and the functions in it look up, in order."""
-    names = list(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names += _names(constant)
-    return list(dict.fromkeys(names))
 
 
 def _file_of(cls: type) -> str:

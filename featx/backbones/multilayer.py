@@ -291,8 +291,9 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
     module = base.cut(network).module
     blocks = [block[-1] for block in group_layers(module)]
     if isinstance(module, HookedFeatures):
-        parameter = next(network.parameters())
-        ran = modules_before(module, base.inputs.example(1, parameter.device))
+        parameter = next(network.parameters(), None)
+        device = "cpu" if parameter is None else parameter.device
+        ran = modules_before(module, base.inputs.example(1, device))
         blocks = [block.removeprefix("network.") for block in blocks]
         blocks = sorted((block for block in blocks if block in ran), key=ran.index)
     elif isinstance(module, fx.GraphModule):

@@ -53,9 +53,10 @@ def load_backbone(
     Parameters
     ----------
     backbone : str or torch.nn.Module
-        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; or
-        ``"PREFIX:NAME"`` of another package (see `featx.backbones.sources`). Or your own network, from
-        images (n, 3, h, w) to a tensor.
+        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; a graph file,
+        ``"onnx:FILE"`` or ``"onnx:FILE#TENSOR"`` (see `featx.backbones.graph_files`); or ``"PREFIX:NAME"`` of
+        another package (see `featx.backbones.sources`). Or your own network, from images (n, 3, h, w) to a
+        tensor.
     name : str, optional
         Label of your own network in results; by default the name of its class. Two networks with the same
         values, layer and preprocessing share their cached embeddings, whatever their labels.
@@ -139,7 +140,7 @@ def load_backbone(
             f"name: {name!r} is a label for a network of your own; leave it out with {backbone!r}"
         )
     name = name if backbone is None else backbone
-    source, architecture, tag = _find_architecture(name, trust_code)
+    source, architecture, tag = _find_architecture(name, weights, trust_code)
     if isinstance(architecture, HubEntry):
         return load_hub_network(
             architecture,
@@ -213,7 +214,7 @@ def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = F
     WeightsError
         The weights cannot be found or downloaded, or do not fit, classifier included.
     """
-    source, architecture, tag = _find_architecture(name, trust_code)
+    source, architecture, tag = _find_architecture(name, weights, trust_code)
     pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
     if checkpoint is None:
         raise WeightsError(f"{name}: a classifier needs trained weights, got weights=None")
@@ -222,7 +223,9 @@ def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = F
     return network.eval().requires_grad_(False)
 
 
-def _find_architecture(name: Any, trust_code: bool) -> tuple[BackboneSource, Architecture, str | None]:
+def _find_architecture(
+    name: Any, weights: Any, trust_code: bool
+) -> tuple[BackboneSource, Architecture, str | None]:
     """Return the source of a backbone, its architecture, and the tag of weights in its name.
 
     An `InputError` says that it would run code, to which the user has not consented.
@@ -230,6 +233,8 @@ def _find_architecture(name: Any, trust_code: bool) -> tuple[BackboneSource, Arc
     if not isinstance(name, str):
         raise InputError(f"backbone: expected a name such as 'mobilenet_v2', got {type(name).__name__}")
     source, architecture, tag = find_architecture(name)
+    if isinstance(architecture, HubEntry):
+        architecture = architecture.at(weights)
     if architecture.runs_code and not trust_code:
         raise InputError(
             f"{name}: this backbone runs {architecture.code()}, with all that your account may do; if you "

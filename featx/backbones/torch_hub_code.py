@@ -89,7 +89,11 @@ class HubCode:
         """Return the sha256 of the names and bytes of the code's files."""
         top, digest = self.folder(), hashlib.sha256()
         for folder, inside, files in os.walk(top):
-            inside[:] = sorted(name for name in inside if not name.startswith((".", "__pycache__")))
+            inside[:] = sorted(
+                name
+                for name in inside
+                if not name.startswith((".", "__pycache__")) and not Path(folder, name, "pyvenv.cfg").exists()
+            )
             for name in sorted(file for file in files if file.endswith(_CODE)):
                 path = Path(folder, name)
                 try:

@@ -19,7 +19,8 @@ from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.graph_files import read_sidecar, sidecar
 from featx.backbones.loading import fill, random_network, values_sha256
-from featx.backbones.own_module import Enclosed, copy_module, load_module
+from featx.backbones.module_copy import copy_module
+from featx.backbones.own_module import Enclosed, load_module
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub_code import HUBCONF, HubCode
 from featx.errors import InputError, WeightsError
@@ -84,14 +85,13 @@ def load_hub_network(
     """Load a backbone from an entry, to whose code the user has consented.
 
     Parameters are as for `featx.backbones.load_backbone`; `weights` is ``"default"`` for the values that come
-    with the entry, the path of a file for the whole network, or None for initial values. The path of a folder
-    is that of the code, in place of the one in the name.
+    with the entry, or the folder of the entry; the path of a file for the whole network; or None for initial
+    values.
     """
-    found = entry.at(weights)
-    if found is not entry:
-        entry, weights = found, "default"
     name = f"hub:{entry.name}"
     weights_name: str | None = None
+    if isinstance(weights, str | Path) and Path(weights).expanduser().is_dir():
+        weights = "default"  # the folder of the code, where `entry` is already
     if weights == "default":
         weights_name = "default"
     elif weights is not None:

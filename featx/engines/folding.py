@@ -35,6 +35,8 @@ def _fold(module: fx.GraphModule, node: fx.Node) -> None:
     norm = module.get_submodule(str(node.target))
     if not isinstance(convolution, nn.Conv2d) or convolution.padding_mode != "zeros":
         return
+    if not (is_plain(convolution) and is_plain(norm)):
+        return
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
         return  # without running statistics it depends on the batch
     if _calls(module, before.target) > 1 or _calls(module, node.target) > 1:
@@ -49,6 +51,12 @@ def _fold(module: fx.GraphModule, node: fx.Node) -> None:
     else:
         node.replace_all_uses_with(before)
         module.graph.erase_node(node)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Return whether a layer computes what its class does, with its own weight: no hook, no other forward."""
+    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+    return not hooked and not hasattr(module, "parametrizations")
 
 
 def _calls(module: fx.GraphModule, target: object) -> int:

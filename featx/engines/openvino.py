@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import fx
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.graph_network import GraphFeatures
@@ -21,6 +22,9 @@ from featx.engines.interface import CpuEngine, check_batch, engine_error, pad_ba
 from featx.errors import EngineError, InputError
 from featx.forks import REMEDY, uninterrupted
 from featx.machine import cores
+
+#: What torch's tracer says of a branch on a value or on a shape.
+_BRANCH = "Converting a tensor to a Python boolean"
 
 
 class OpenVINOEngine(CpuEngine):
@@ -113,10 +117,15 @@ def to_openvino(backbone: Backbone) -> Any:
     try:
         if isinstance(backbone.module, GraphFeatures):
             return backbone.inputs.add_to_openvino(backbone.module.to_openvino(backbone.inputs))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's tracer, about shapes that are constant here
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             network, example = fold_batch_norms(backbone.module), backbone.inputs.example(1)
             model = ov.convert_model(network, example_input=example)
+        # Of a library's network, torch's tracer speaks of shapes, which are constant here; a traced graph has
+        # no branches.
+        is_code = backbone.identity["source"] == "module" and not isinstance(backbone.module, fx.GraphModule)
+        if is_code and any(_BRANCH in str(one.message) for one in said):
+            raise ValueError("its forward may branch on values, and OpenVINO would fix the branch")
     except Exception as error:  # OpenVINO raises classes of its own for each stage
         raise _conversion_error(backbone, error) from error
     return backbone.inputs.add_to_openvino(model)

@@ -83,7 +83,7 @@ def similarity(
     a, b : str, path, Features, Dataset or sequence of images
         The reference, and the set to compare with it: either both images, as `featx.extract` takes them, or
         both a features file or a `Features`, in one space. Labels are ignored.
-    backbone : str or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
         As in `featx.extract`, for images. The class profiles come from the same forward pass.
     most : int, default=2000
         The most images of a set that are compared; from a larger set, a random sample is taken: of groups,

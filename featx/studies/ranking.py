@@ -65,8 +65,8 @@ def rank(
     ----------
     data, labels
         As in `featx.extract`; labelled by class.
-    backbones : str, Backbone or sequence of them, default=("mobilenet_v2",)
-        One or several backbones.
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+        One or several backbones, as in `featx.compare`.
     layers : "all" or sequence of str, optional
         Layers of each backbone (``featx backbones NAME --layers`` lists them); default: its default layer.
     probe : bool, default=True
@@ -171,7 +171,7 @@ def layer_ablation(
     ----------
     data, labels
         As in `rank`.
-    backbone : str or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
         The backbone.
     layers : "all" or sequence of str, default="all"
         Its layers.

@@ -97,6 +97,23 @@ def test_an_embedding_of_another_length_than_stated_is_refused_by_name():
     assert "\n" not in str(caught.value)
 
 
+class Encoder(Headless):
+    """Computes no classes, and gives a map with its channels last."""
+
+    def forward_head(self, x, pre_logits=False):
+        raise NotImplementedError("Encoder does not support classification use cases.")
+
+    def forward(self, x):
+        return self.conv(x).permute(0, 2, 3, 1)
+
+
+def test_of_an_encoder_the_output_is_taken():
+    network, x = Encoder().eval(), torch.rand(2, 3, 8, 8)
+    part = cut(network, images(8, 8), name="timm:net", rules=TimmLayerRules())
+    assert part.tap == Tap("embedding", "avg", channels=3)
+    torch.testing.assert_close(part.module(x), network(x).mean((1, 2)))
+
+
 class Options(Timm):
     """A traced mask is never None: then this network leaves its head out."""
 

@@ -167,3 +167,35 @@ def test_layer_and_pooling_are_part_of_the_identity():
         )
         == 2
     )
+
+
+class Wrapping(nn.Module):
+    """Has an attribute named as a global network, and a loop that uses one."""
+
+    def __init__(self):
+        super().__init__()
+        self.GLOBAL = copy.deepcopy(GLOBAL)
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return self.finish(x) if x.sum() < 1e9 else x
+
+    def finish(self, x):
+        return self.GLOBAL(x)
+
+    def training_step(self, x):
+        return GLOBAL(x)
+
+
+def test_only_what_forward_leads_to_is_part_of_the_code(monkeypatch):
+    module = seeded(Wrapping)
+    key, found = module_key(module), identity(module)
+    monkeypatch.setattr(Wrapping, "training_step", lambda self, x: None)
+    assert (module_key(module), identity(module)) == (key, found)
+    monkeypatch.setattr(Wrapping, "finish", torch.no_grad()(lambda self, x: -self.GLOBAL(x)))
+    changed = module_key(module), identity(module)
+    assert changed[0] != key
+    assert changed[1] != found
+    monkeypatch.setattr(Wrapping, "finish", torch.no_grad()(lambda self, x: -2 * self.GLOBAL(x)))
+    assert module_key(module) != changed[0]

@@ -151,7 +151,10 @@ def difference(source: str, name: str) -> float:
 def own_embedding(network: Any, images: Tensor) -> Tensor:
     """Return what the library gives: timm by its functions, torchvision at the input of the classifier."""
     if hasattr(network, "forward_head"):
-        out = network.forward_head(network.forward_features(images), pre_logits=True)
+        try:
+            out = network.forward_head(network.forward_features(images), pre_logits=True)
+        except (NotImplementedError, TypeError):  # an encoder has no head
+            out = network(images)
     else:
         seen: list[Tensor] = []
         hook = classifier_of(network)[0].register_forward_pre_hook(
@@ -160,7 +163,10 @@ def own_embedding(network: Any, images: Tensor) -> Tensor:
         network(images)
         hook.remove()
         out = seen[0]
-    positions = [axis for axis in range(1, out.dim()) if axis != usual_channels(out.dim())]
+    channels = usual_channels(out.dim())
+    if out.shape[channels] != getattr(network, "num_features", out.shape[channels]):
+        channels = out.dim() - 1
+    positions = [axis for axis in range(1, out.dim()) if axis != channels]
     return out.mean(positions) if out.dim() > 2 else out
 
 

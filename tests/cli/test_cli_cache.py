@@ -84,9 +84,9 @@ def test_gc_leaves_a_space_that_was_just_made_unless_it_is_told_its_age(cache, c
 
 
 @pytest.mark.parametrize("age", ["soon", "-1h", "1", "1y"])
-def test_an_age_that_is_none_is_refused(cache, capsys, age):
+def test_an_age_that_is_none_is_refused(tmp_path, capsys, age):
     with pytest.raises(SystemExit):
-        run(capsys, "gc", f"--older-than={age}", "--cache", cache.root)
+        run(capsys, "gc", f"--older-than={age}", "--cache", tmp_path)
     assert f"expected an age such as 30m, 2h or 7d, got {age!r}" in capsys.readouterr().err
 
 

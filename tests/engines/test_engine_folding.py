@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from featx.backbones import load_backbone
 from featx.engines.folding import fold_batch_norms
+from featx.methods.finetune.folding import fold
 from featx.vision import import_torchvision
 
 
@@ -129,3 +130,30 @@ def test_real_networks_fold(name, left):
         pytest.importorskip("timm")
     backbone = load_backbone(name, weights=None, image_size=32)
     check(lively(backbone.build()).requires_grad_(False), left, size=32)
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda module, inputs, out: out * 2)
+
+
+def overridden(layer):
+    forward = layer.forward
+    layer.forward = lambda x: forward(x) + 1
+
+
+def weight_normed(layer):
+    nn.utils.parametrizations.weight_norm(layer)
+
+
+@pytest.mark.parametrize(
+    ("change", "at"), [(hooked, 0), (hooked, 1), (overridden, 0), (overridden, 1), (weight_normed, 0)]
+)
+def test_a_layer_that_computes_something_else_is_not_folded(change, at):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    change(module[at])
+    check(traced(module), left=1)
+    images = torch.rand(2, 3, 12, 12)
+    graph = traced(module)
+    with torch.no_grad():
+        expected = graph(images)
+        torch.testing.assert_close(fold(graph)(images), expected, rtol=1e-4, atol=1e-5)

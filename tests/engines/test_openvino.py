@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from own_modules import SMALL, Branching, Encoder, seeded
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
@@ -15,6 +16,7 @@ from featx.engines import make_engine
 from featx.engines.allocation import Allocation
 from featx.engines.openvino import OpenVINOEngine, read_model, serialise_model, to_openvino
 from featx.engines.parity import distances
+from featx.engines.resolver import installed
 from featx.errors import EngineError
 from featx.inputs.image import Preprocessing
 from featx.vision import import_torchvision
@@ -24,7 +26,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone("resnet18", weights=None, image_size=SIZE)
+    return load_backbone("squeezenet1_1", weights=None, image_size=SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,13 @@ def test_a_network_that_openvino_cannot_take_is_one_line(backbone, monkeypatch):
     assert "\n" not in str(e.value)
 
 
+def test_a_module_that_may_branch_on_values_is_refused():
+    branching, plain = (load_backbone(seeded(kind), preprocessing=SMALL) for kind in (Branching, Encoder))
+    with pytest.raises(EngineError, match=r"Branching: OpenVINO cannot run it .*branch"):
+        to_openvino(branching)
+    to_openvino(plain)
+
+
 def test_an_engine_that_a_child_inherited_is_refused(backbone, pixels):
     engine = OpenVINOEngine(backbone, allocation=Allocation(1, 1, 3))
     engine._process = -1  # as after a fork
@@ -130,19 +139,17 @@ def test_an_engine_that_a_child_inherited_is_refused(backbone, pixels):
         engine(pixels)
 
 
-@pytest.mark.parametrize("package", ["openvino", "nncf"])
-def test_no_usage_data_is_sent(package):
+def test_no_usage_data_is_sent():
     """Both send some on import, if their telemetry package can be imported."""
-    if package == "nncf":
-        pytest.importorskip("nncf", reason="the extra int8 is not installed")
     code = (
-        "import socket, sys\n"
+        "import socket, sys, threading\n"
         "def refuse(*args, **kwargs): raise AssertionError('the network was used')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
         "from featx.engines.openvino import import_openvino\n"
         "from featx.engines.int8 import import_nncf\n"
-        f"(import_nncf if {package!r} == 'nncf' else import_openvino)()\n"
-        "assert 'openvino_telemetry' not in sys.modules, sorted(m for m in sys.modules if 'telemetry' in m)\n"
-        "import threading; assert threading.active_count() == 1\n"
+        f"for load in (import_openvino, import_nncf)[: {1 + installed('nncf')}]:\n"
+        "    load()\n"
+        "    assert 'openvino_telemetry' not in sys.modules, load\n"
+        "    assert threading.active_count() == 1, load\n"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)

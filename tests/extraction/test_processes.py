@@ -98,17 +98,6 @@ def test_images_in_memory_stay_in_this_process(images, pools):
     assert not pools
 
 
-def test_a_consumer_that_stops_and_a_device_that_fails_leave_no_process(images, pools):
-    stopped = pipeline_of(images, Device(8)).run(range(120))
-    next(stopped)
-    stopped.close()
-    failing = pipeline_of(images, Device(8, fail_at=2))
-    with pytest.raises(RuntimeError, match="the device is gone"):
-        list(failing.run(range(120)))
-    for pool in pools:
-        assert not any(process.is_alive() for process in (pool._pool._processes or {}).values())
-
-
 class InThreads(ThreadPoolExecutor):
     """Stands for loky's pool where only the slots matter: threads start at once."""
 
@@ -117,6 +106,20 @@ class InThreads(ThreadPoolExecutor):
         with open(path, "r+b") as file:
             processes._worker = preparation, mmap.mmap(file.fileno(), size)
         super().__init__(count)
+
+
+def test_a_consumer_that_stops_and_a_device_that_fails_leave_no_process(images, pools, monkeypatch):
+    stopped = pipeline_of(images, Device(8)).run(range(120))
+    next(stopped)
+    stopped.close()
+    monkeypatch.setattr("joblib.externals.loky.ProcessPoolExecutor", InThreads)
+    monkeypatch.setattr(processes, "_worker", None)
+    failing = pipeline_of(images, Device(8, fail_at=2))
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        list(failing.run(range(120)))
+    by_processes, by_threads = pools
+    assert not any(process.is_alive() for process in (by_processes._pool._processes or {}).values())
+    assert not any(thread.is_alive() for thread in by_threads._pool._threads)
 
 
 def test_slots_are_as_many_as_can_be_waiting(images, pools, monkeypatch):

@@ -186,8 +186,8 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_really_full_is_one_line_and_the_next_run_goes_on(tmp_path, small_disk, monkeypatch):
-    """Rows of 24 images of 1024 float32 are 98 kB; what is left of a megabyte holds some of them."""
-    photos = write_photos(tmp_path / "photos", 8)
+    """Rows of 48 images of 512 float32 are 98 kB; what is left of a megabyte holds some of them."""
+    photos = write_photos(tmp_path / "photos", 16)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(970_000))
     monkeypatch.setattr("featx.extraction.commit_buffer.COMMIT_BYTES", 20_000)
@@ -203,10 +203,10 @@ def test_a_disk_that_is_really_full_is_one_line_and_the_next_run_goes_on(tmp_pat
     assert "No space left on device" in done.stderr
     assert not (tmp_path / "f.h5").exists()
     committed = len(Cache(small_disk / "cache").space(_only_space(small_disk / "cache")).keys())
-    assert 0 < committed < 24
+    assert 0 < committed < 48
     ballast.unlink()
     features = extract(photos, **QUICK, batch_size=4, cache=small_disk / "cache")
-    assert features.run["forward_passes"] == 24 - committed
+    assert features.run["forward_passes"] == 48 - committed
     fresh = extract(photos, **QUICK, batch_size=4, cache=tmp_path / "fresh")
     assert (features.embeddings == fresh.embeddings).all()
 

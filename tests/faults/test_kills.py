@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-import featx
-from faults.actors import BATCH, Nursery, check
+from faults.actors import BATCH, SPACE, Nursery, batch, check
+from featx.cache import Cache, compaction, snapshot
 
 pytestmark = pytest.mark.faults
 
@@ -36,52 +37,55 @@ def test_kills_at_random_moments_lose_nothing_that_was_committed(tmp_path, compa
         assert len(nursery.committed()) >= rounds
 
 
-STEPS = """
-import os, sys
-from faults import actors
-from featx.cache import Cache, compaction, snapshot
-compaction._TARGET_BYTES = 10**6
-snapshot._INDEX_AFTER = 1
-store = Cache(sys.argv[1]).space(actors.SPACE)
-for start in range(0, 30, 5):
-    store.publish(*actors.batch(start))
-print("ready", flush=True)
-left = int(sys.argv[3])
+def take_steps(root: Path, work: str, left: int, say) -> None:
+    """Do some work on a cache, and be killed before or after the step at which `left` is zero."""
+    compaction._TARGET_BYTES = 10**6
+    snapshot._INDEX_AFTER = 1
+    store = Cache(root).space(SPACE)
+    for start in range(0, 30, BATCH):
+        store.publish(*batch(start))
+    say(b"ready ")
 
-def step(call):
-    def stepped(*args, **kwargs):
-        global left
+    def count() -> None:
+        nonlocal left
         left -= 1
         if left == 0:
-            os.kill(os.getpid(), 9)
-        result = call(*args, **kwargs)
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), 9)
-        return result
-    return stepped
+            os.kill(os.getpid(), signal.SIGKILL)
 
-for name in ("open", "fdopen", "fsync", "replace", "unlink", "mkdir"):
-    setattr(os, name, step(getattr(os, name)))
-{"publish": lambda: store.publish(*actors.batch(30)), "compact": lambda: compaction.compact(store),
- "index": store.refresh}[sys.argv[2]]()
-print("done", flush=True)
-"""
+    def step(call):
+        def stepped(*args, **kwargs):
+            count()
+            result = call(*args, **kwargs)
+            count()
+            return result
+
+        return stepped
+
+    for name in ("open", "fdopen", "fsync", "replace", "unlink", "mkdir"):
+        setattr(os, name, step(getattr(os, name)))
+    {
+        "publish": lambda: store.publish(*batch(30)),
+        "compact": lambda: compaction.compact(store),
+        "index": store.refresh,
+    }[work]()
+    say(b"done")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 @pytest.mark.parametrize("work", ["publish", "compact", "index"])
 def test_a_kill_before_and_after_every_step_loses_nothing(tmp_path, work, thorough, counted):
     every = range(1, 200) if thorough else range(1, 200, 5)
     kills = 0
     for left in every:
         root = tmp_path / str(left)
-        ended = _stepped(root, work, left)
-        assert "ready" in ended.stdout, ended.stderr
+        status, said = _stepped(root, work, left)
+        assert b"ready" in said
         rows = check(root, set(range(0, 30, BATCH)))
-        if "done" in ended.stdout:
-            assert ended.returncode == 0
+        if b"done" in said:
+            assert status == 0
             assert rows == (35 if work == "publish" else 30)
             break
+        assert status == -signal.SIGKILL
         kills += 1
         check_goes_on(root)
     else:
@@ -92,9 +96,6 @@ def test_a_kill_before_and_after_every_step_loses_nothing(tmp_path, work, thorou
 
 def check_goes_on(root: Path) -> None:
     """After a kill, the next process does the same work without any help."""
-    from faults.actors import SPACE, batch
-    from featx.cache import Cache, compaction
-
     cache = Cache(root)
     store = cache.space(SPACE)
     store.publish(*batch(30))
@@ -104,13 +105,19 @@ def check_goes_on(root: Path) -> None:
     assert os.listdir(store.path / "tmp") == []
 
 
-def _stepped(root: Path, work: str, left: int) -> subprocess.CompletedProcess:
-    paths = [str(Path(featx.__file__).parents[1]), str(Path(__file__).parents[1])]
-    return subprocess.run(
-        [sys.executable, "-c", STEPS, str(root), work, str(left)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(paths)),
-    )
+def _stepped(root: Path, work: str, left: int) -> tuple[int, bytes]:
+    """Return the status of a forked process that took the steps, and what it said."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            take_steps(root, work, left, partial(os.write, writer))
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        said = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said

@@ -119,11 +119,10 @@ def test_another_module_than_the_models_is_refused(module, model_file):
         load_model(model_file, backbone="resnet18")
 
 
-def test_a_module_is_refused_for_a_model_of_a_named_network(module, photos, tmp_path):
-    options = {"backbone": "shufflenet_v2_x0_5", "weights": None, "image_size": 32, "engine": "eager"}
-    path = train(photos, classifier="ridge", **options).save(tmp_path / "named")
-    with pytest.raises(InputError, match="its network is shufflenet_v2_x0_5"):
-        load_model(path, backbone=module)
+def test_a_module_is_refused_for_rows_of_a_named_network(module):
+    space, arguments = {"backbone": {"source": "torchvision"}}, {"name": "resnet18"}
+    with pytest.raises(InputError, match=r"f\.h5: its network is resnet18, which is loaded by name"):
+        matching_embedder(space, arguments, "f.h5", Run(), module=module)
 
 
 def test_rows_of_a_features_file_are_found_with_the_module(module, photos, tmp_path, capsys):

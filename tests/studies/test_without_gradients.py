@@ -1,11 +1,14 @@
 """Studies of a network that has no gradients: probes run, and what would train the network does not."""
 
+from types import SimpleNamespace
+
 import pytest
 from graph_writers import Tiny, export_onnx
 
 import featx
 from featx.errors import InputError
 from featx.estimators.finetuned import FineTunedClassifier
+from featx.studies.comparison.evaluate import _choose_tuned
 
 pytest.importorskip("onnx", reason="the extra onnx is not installed")
 
@@ -27,8 +30,8 @@ def test_a_comparison_leaves_out_what_trains_the_network(backbone, photos, cache
     names = [method.name for method in result.methods]
     assert "ridge" in names
     assert [name for name in names if name.startswith("finetune")] == ["finetune-head"]
-    (note,) = [note for note in result.warnings if "no gradients" in note]
-    assert note.startswith("no fine-tuning of the network (last, full): onnx:")
+    (note,) = [note for note in result.warnings if "gradients" in note]
+    assert note.startswith("no fine-tuning of the network (last, full), for want of gradients: onnx:")
 
 
 @pytest.mark.parametrize("study", [featx.compare, featx.learning_curve])
@@ -38,13 +41,12 @@ def test_fine_tuning_that_is_asked_for_is_refused_before_any_extraction(backbone
     assert not cache.exists()
 
 
-def test_with_another_backbone_that_one_is_fine_tuned(backbone, photos, cache):
-    other = featx.load_backbone("shufflenet_v2_x0_5", weights=None, image_size=32)
-    both = [featx.load_backbone(backbone), other]
-    options = {"classifiers": "ridge", "n_boot": 10, "checks": False, "ensemble": False, "epochs": 1}
-    result = featx.compare(photos, backbones=both, baseline=["last"], cache=cache, **options)
-    (tuned,) = [method for method in result.methods if method.name == "finetune-last"]
-    assert tuned.backbone == "shufflenet_v2_x0_5"
+def test_of_several_backbones_one_with_gradients_is_fine_tuned():
+    scores = {"graph": 0.9, "worse": 0.7, "better": 0.8}
+    members = {name: SimpleNamespace(outcome=SimpleNamespace(cv_score=s)) for name, s in scores.items()}
+    data = SimpleNamespace(nets={name: SimpleNamespace(trainable=name != "graph") for name in scores})
+    assert _choose_tuned(data, members) == "better"
+    assert _choose_tuned(data, {"graph": members["graph"]}) == "graph"
 
 
 def test_a_classifier_is_tuned_on_its_rows_alone(backbone, photos, cache):

@@ -24,6 +24,7 @@ from featx.backbones.sources.hf_networks import (
     convert_tensors,
     fit_to_size,
     read_config,
+    resize_config,
 )
 from featx.backbones.sources.hf_preprocessing import read_preprocessing
 from featx.backbones.sources.hf_repository import WEIGHTS_FILES, HfPretrained, Repository
@@ -66,16 +67,18 @@ class HfArchitecture(Architecture):
         return f"{named}#{digest}"
 
     def published(self) -> list[Pretrained]:
-        """Return the weights of the repository: one file, or the index of several."""
-        found = self.repository.find(*WEIGHTS_FILES)
-        if found is None and self.repository.folder is not None:
-            return []
-        if found is None:
+        """Return the weights of the repository, which have one name, in whichever files they are."""
+        if self.repository.find(*WEIGHTS_FILES) is None:
+            if self.repository.folder is not None:
+                return []
             # Says in one line that the repository cannot be reached, before its weights are looked for.
             self.repository.read_json("config.json")
-        name = WEIGHTS_FILES[0] if found is None else found.name
         licence = self.repository.licence()
-        return [HfPretrained(name, name, None, None, licence=licence, repository=self.repository)]
+        return [
+            HfPretrained(
+                "pretrained", WEIGHTS_FILES[0], None, None, licence=licence, repository=self.repository
+            )
+        ]
 
     def preprocessing_of(self, pretrained: Pretrained | None) -> Preprocessing:
         """Return the preprocessing of the repository's image processor; refuse by name what it cannot be."""
@@ -94,14 +97,19 @@ class HfArchitecture(Architecture):
         """Build the network for images of that size, with initial values."""
         name = f"hf:{self.name}"
         tensors = self._tensors if pretrained_style else None
-        network = build_network(read_config(self.config, name), tensors, name)
-        if inputs is not None:
-            fit_to_size(network, inputs.height, inputs.width)  # type: ignore[attr-defined]
+        config = read_config(self.config, name)
+        if inputs is None:
+            return build_network(config, tensors, name)
+        size = inputs.height, inputs.width  # type: ignore[attr-defined]
+        resize_config(config, *size)
+        network = build_network(config, tensors, name)
+        fit_to_size(network, *size)
         return network
 
     def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
         """Return the tensors of a file under the names of `network`, as transformers converts them."""
-        return convert_tensors(tensors, network, label)
+        image_size = getattr(read_config(self.config, f"hf:{self.name}"), "image_size", None)
+        return convert_tensors(tensors, network, image_size, label)
 
     def has_texts(self) -> bool:
         """Return whether the configuration has a text tower, and a tokenizer is in the repository."""

@@ -13,6 +13,7 @@ What is taken as embedding is what a classifier of the family is trained on:
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Collection, Iterator, Mapping
 from types import ModuleType
@@ -36,6 +37,9 @@ _TOWER_TYPES = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
 _UNMASKED = {"vit_mae": "vit"}
 #: Families whose classifier takes the class token and not the pooler's output.
 _CLASS_TOKEN = ("vit", "deit")
+#: Families that resample their position embeddings in every forward pass where images have not the size of
+#: the weights. That is done once here, when the weights are read: OpenVINO resamples otherwise than torch.
+_RESAMPLED = ("dinov2", "dinov2_with_registers")
 #: Endings of tensors that a network derives itself, or needs only for masked training.
 _DERIVED = ("position_ids", "relative_position_index", "relative_coords_table", "attn_mask", "mask_token")
 
@@ -119,7 +123,18 @@ def build_network(config: Any, tensors: Collection[str] | None, name: str) -> nn
             pooler = getattr(network, "pooler", None)
             if pooler is not None and next(pooler.parameters(), None) is not None and not has("pooler"):
                 network = kind(config, **_pooler_option(kind, False))
+        for module in network.modules():
+            if isinstance(module, transformers.PreTrainedModel):
+                module.loss_function = (
+                    None  # or it prints that it has none when torch looks at its attributes
+                )
     return network.float()
+
+
+def resize_config(config: Any, height: int, width: int) -> None:
+    """Ask for position embeddings for square images of this size, where `convert_tensors` resamples them."""
+    if config.model_type in _RESAMPLED and height == width:
+        config.image_size = height
 
 
 def fit_to_size(network: Any, height: int, width: int) -> None:
@@ -132,11 +147,18 @@ def fit_to_size(network: Any, height: int, width: int) -> None:
             module.register_forward_pre_hook(_interpolate, with_kwargs=True)
 
 
-def convert_tensors(tensors: dict[str, Tensor], network: Any, label: str) -> dict[str, Tensor]:
+def convert_tensors(
+    tensors: dict[str, Tensor], network: Any, image_size: Any, label: str
+) -> dict[str, Tensor]:
     """Return the tensors of a file under the names of `network`, converted as transformers does it.
 
-    Those that the file lacks are left out. A `WeightsError` begins with `label`.
+    `image_size` is that of the weights. Tensors that the file lacks are left out. A `WeightsError` begins
+    with `label`.
     """
+    config = copy.deepcopy(network.config)
+    resampled = config.model_type in _RESAMPLED and config.image_size != image_size
+    if resampled:
+        config.image_size = image_size
     kind = type(network)
     with (
         as_one_error(lambda why: WeightsError(f"{label} ({why})")),
@@ -145,7 +167,7 @@ def convert_tensors(tensors: dict[str, Tensor], network: Any, label: str) -> dic
     ):
         loaded, info = kind.from_pretrained(
             None,
-            config=network.config,
+            config=config,
             state_dict=dict(tensors),
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -167,6 +189,12 @@ def convert_tensors(tensors: dict[str, Tensor], network: Any, label: str) -> dic
     if strange:
         raise WeightsError(f"{label}: it also holds {strange[0]}; is it of another architecture?")
     missing = set(info["missing_keys"])
+    if resampled and _POSITIONS not in missing:
+        own = network.get_parameter(_POSITIONS)
+        side = network.config.image_size
+        with torch.no_grad():
+            found = loaded.embeddings.interpolate_pos_encoding(torch.zeros(own.shape), side, side)
+        loaded.embeddings.position_embeddings = nn.Parameter(found)
     return {key: value for key, value in loaded.state_dict().items() if key not in missing}
 
 
@@ -179,6 +207,10 @@ class HfLayerRules(LayerRules):
         """Return the name of the layer ``"projection"`` in the image towers of transformers."""
         own = {"projection": "visual_projection"}.get(layer, layer)
         return own if hasattr(network, own) else layer
+
+    def later_layers(self, network: Any) -> list[str]:
+        """Return the projection into the space of images and texts, where there is one."""
+        return [name for name in ("visual_projection",) if hasattr(network, name)]
 
     def has_classifier(self, network: nn.Module) -> bool:
         """Return False: networks are built without classifier."""
@@ -216,6 +248,7 @@ class HfLayerRules(LayerRules):
         return 1 + distilled + (registers.shape[1] if isinstance(registers, Tensor) else 0)
 
 
+_POSITIONS = "embeddings.position_embeddings"
 #: What networks call the class token that their embeddings hold.
 _CLASS_TOKENS = ("cls_token", "class_embedding")
 

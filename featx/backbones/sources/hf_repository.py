@@ -92,13 +92,16 @@ class Repository:
         card = self.find("README.md")
         if card is None:
             return None
-        stated = re.search(r"\A---\n(?:.*\n)*?license: *['\"]?([\w.-]+)", card.read_text("utf-8", "replace"))
+        opening, _, rest = card.read_text("utf-8", "replace").partition("---\n")
+        if opening.strip():  # no data stands at the top of this card
+            return None
+        stated = re.search(r"^license: *['\"]?([\w.-]+)", rest.partition("\n---")[0], re.MULTILINE)
         return stated.group(1) if stated else None
 
 
 @dataclass(frozen=True)
 class HfPretrained(Pretrained):
-    """The weights of a repository, in one file or in several that an index names."""
+    """The weights of a repository, under the first of `WEIGHTS_FILES` that is there."""
 
     repository: Repository = Repository("")
 
@@ -109,11 +112,11 @@ class HfPretrained(Pretrained):
 
     def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
         """Return the file on this machine, or None."""
-        return self.repository.find(self.filename)
+        return self.repository.find(*WEIGHTS_FILES)
 
     def fetch(self, wanted_by: str, advice: str) -> Path:
         """Download the file; the `WeightsError` raised on failure ends with `advice`."""
-        return self.repository.fetch(self.filename, make_error=self._error(self.filename, wanted_by, advice))
+        return self.repository.fetch(*WEIGHTS_FILES, make_error=self._error(self.filename, wanted_by, advice))
 
     def open(self, path: Path) -> Checkpoint:
         """Open the file, or all that an index names; each is checked where the hub's cache has its sha256."""

@@ -21,13 +21,12 @@ _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "merges.txt", "ad
 
 def find_tokenizer(repository: Repository) -> Path | None:
     """Return the folder with the files of the tokenizer, downloaded if need be; None where there is none."""
-    found = _find(repository, *_VOCABULARIES)
-    if found is None:
-        return None
-    if repository.folder is None:
-        for name in (*_VOCABULARIES, *_BESIDE):
-            _find(repository, name)
-    return found.parent
+    found = repository.find(*_VOCABULARIES)
+    if found is None and repository.folder is None:
+        found = _download(repository, *_VOCABULARIES)
+        for name in (*_VOCABULARIES, *_BESIDE) if found is not None else ():
+            _download(repository, name)
+    return None if found is None else found.parent
 
 
 def encode_texts(config: Any, tensors: dict[str, Tensor], folder: Path, texts: Sequence[str]) -> EncodedTexts:
@@ -60,7 +59,7 @@ def encode_texts(config: Any, tensors: dict[str, Tensor], folder: Path, texts: S
     return EncodedTexts(vectors, float(model.logit_scale.exp()), 0.0 if bias is None else float(bias))
 
 
-def _find(repository: Repository, *names: str) -> Path | None:
+def _download(repository: Repository, *names: str) -> Path | None:
     try:
         return repository.fetch(*names, make_error=InputError)
     except InputError:

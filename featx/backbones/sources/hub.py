@@ -42,23 +42,21 @@ class HubEntry(Architecture):
 
     def code(self) -> str:
         """Name the repository or folder."""
-        return (
-            "the Python code in the folder that weights= names"
-            if self.files is None
-            else self.files.describe()
-        )
+        assert self.files is not None
+        return self.files.describe()
 
     def at(self, weights: Any) -> HubEntry:
         """Return the entry in the folder that `weights` may name in place of its own.
 
-        Files that are made from rows of a folder's network do not say where the folder is.
+        A file that was made with a network in a folder does not say where the folder is. Consent is asked for
+        the code at the place returned.
         """
         if isinstance(weights, str | Path) and weights != "default" and Path(weights).expanduser().is_dir():
             return HubEntry(str(Path(weights).expanduser().absolute()), self.entry)
         if self.files is None:
             raise InputError(
-                f"hub:{self.name}: {_FORMS}; of a network in a folder, a file of featx holds only the entry: say "
-                "where the folder is with weights=FOLDER (--weights)"
+                f"hub:{self.name}: {_FORMS}; a file of featx holds the entry of a folder alone: say where "
+                "the folder is with weights=FOLDER (--weights)"
             )
         return self
 

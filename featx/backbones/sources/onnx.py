@@ -75,6 +75,8 @@ class OnnxGraph(Graph):
         self.first_convolution = (convolutions[0].output[0], 1) if convolutions else None
         self.output, self.classified = self._find_ends()
         read = {name for node in graph.node if (name := self._data_of(node)) is not None}
+        # A power that is averaged is the variance of a norm.
+        read -= {name for name in read if name in self._made_by and self._made_by[name].op_type == "Pow"}
         worth = read & set(self.tensors) | {self.default}
         self.candidates = [name for name in self.tensors if name in worth]
 

@@ -100,6 +100,10 @@ class OpenClipLayerRules(LayerRules):
 
     traceable = False
 
+    def later_layers(self, network: Any) -> list[str]:
+        """Return the projection, where it is not the embedding itself."""
+        return [] if isinstance(network.projection, nn.Identity) else ["projection"]
+
     def has_classifier(self, network: nn.Module) -> bool:
         """Return False: a tower has no class scores."""
         return False

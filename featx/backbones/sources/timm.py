@@ -80,7 +80,9 @@ class TimmLayerRules(LayerRules):
         return hasattr(network, "forward_features") and hasattr(network, "forward_head")
 
     def embed(self, network: Any, x: Tensor) -> Tensor:
-        """Return timm's pooled embedding."""
+        """Return timm's pooled embedding; the output of an encoder, whose head only says that it is none."""
+        if _only_refuses(network.forward_head):
+            return network(x)
         return network.forward_head(network.forward_features(x), pre_logits=True)
 
     def prefix_tokens(self, network: Any) -> int:
@@ -146,7 +148,7 @@ class TimmArchitecture(Architecture):
                 "licence": None if config.license == "unknown" else config.license,
             }
             if config.hf_hub_id:
-                preprocessing = _preprocessing(config)
+                preprocessing = timm_preprocessing(config)
                 files = (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHTS_FILES
                 weights.append(
                     HubPretrained(
@@ -155,7 +157,9 @@ class TimmArchitecture(Architecture):
                 )
             elif config.url:
                 filename = str(config.url).rsplit("/", 1)[-1]
-                weights.append(Pretrained(tag, filename, str(config.url), _preprocessing(config), **stated))
+                weights.append(
+                    Pretrained(tag, filename, str(config.url), timm_preprocessing(config), **stated)
+                )
         return weights
 
     def _options(self, tag: str, config: Any) -> dict[str, Any]:
@@ -203,7 +207,7 @@ class TimmArchitecture(Architecture):
     def preprocessing(self) -> Preprocessing | None:
         """Return the preprocessing of timm's default configuration."""
         config = import_timm().get_pretrained_cfg(self.name)
-        return _preprocessing(config) if config is not None else None
+        return timm_preprocessing(config) if config is not None else None
 
 
 class TimmSource(BackboneSource):
@@ -232,6 +236,12 @@ class TimmSource(BackboneSource):
         return TimmArchitecture(architecture), tag or None
 
 
+def _only_refuses(method: Any) -> bool:
+    """Return whether a method does nothing but raise `NotImplementedError`."""
+    code = getattr(method, "__code__", None)
+    return code is not None and code.co_names == ("NotImplementedError",)
+
+
 def _takes_size(network: nn.Module) -> bool:
     """Return whether the network may be built for one image size."""
     return any("img_size" in inspect.signature(known).parameters for known in type(network).__mro__[:-1])
@@ -248,7 +258,7 @@ def _runs(network: nn.Module, inputs: NetworkInput) -> bool:
     return True
 
 
-def _preprocessing(config: Any) -> Preprocessing | None:
+def timm_preprocessing(config: Any) -> Preprocessing | None:
     """Return timm's configuration as preprocessing; None where it is not a central crop of an RGB image."""
     channels, height, width = config.input_size
     if channels != 3 or config.crop_mode not in ("center", "squash"):

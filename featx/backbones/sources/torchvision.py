@@ -17,6 +17,9 @@ from featx.vision import import_torchvision
 # DenseNet's files have "norm.1" where its modules are called "norm1".
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
 
+#: Height and width of the images for which torchvision builds a network unless it is told another size.
+_USUAL = 224
+
 #: By network: default layer, pooling, length of an embedding, and parameters with the classifier, as
 #: `featx.backbones.layers.cut` finds them (tests compare the two). To build every network would take seconds.
 FACTS = {
@@ -127,7 +130,7 @@ class TorchvisionArchitecture(Architecture):
             name=member.name,
             filename=member.url.rsplit("/", 1)[-1],
             url=member.url,
-            preprocessing=_preprocessing(member.transforms()),
+            preprocessing=torchvision_preprocessing(member.transforms()),
             options=options,
             top1=accuracy,
             licence=member.meta.get("license"),
@@ -147,14 +150,11 @@ class TorchvisionArchitecture(Architecture):
     ) -> nn.Module:
         """Build the network as `build` does; a transformer with a size of its own, for that of the inputs."""
         option = {"vit": "image_size", "maxvit": "input_size"}.get(self.name.partition("_")[0])
-        published = pretrained or next(iter(self.published()), None)
-        if inputs is None or option is None or published is None or published.preprocessing is None:
-            return self.build(pretrained, pretrained_style=pretrained_style)
-        height, width = inputs.example(1, "meta").shape[2:]
-        if (height, width) == published.preprocessing.size:
-            return self.build(pretrained, pretrained_style=pretrained_style)
         given = dict(pretrained.options) if pretrained is not None else {}
-        given[option] = height if option == "image_size" else (height, width)
+        size = None if inputs is None else tuple(inputs.example(1, "meta").shape[2:])
+        if size is None or option is None or size == (given.get(option, _USUAL),) * 2:
+            return self.build(pretrained, pretrained_style=pretrained_style)
+        given[option] = size[0] if option == "image_size" else size
         try:
             return import_torchvision().models.get_model(self.name, weights=None, **given)
         except (ValueError, AssertionError) as error:  # patches or windows that do not divide the image
@@ -195,7 +195,7 @@ class TorchvisionSource(BackboneSource):
         return TorchvisionArchitecture(name)
 
 
-def _preprocessing(preset: Any) -> Preprocessing:
+def torchvision_preprocessing(preset: Any) -> Preprocessing:
     """Return the transforms of published weights as preprocessing."""
     crop = preset.crop_size[0]
     return Preprocessing(

@@ -26,6 +26,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from featx.backbones.loading import ThreadLocalTracing, copy_to_meta, one_at_a_time
+from featx.engines.folding import is_plain
 from featx.methods.finetune.activations import Parts
 
 #: What torch.fx raises on networks whose Python cannot be traced (branches on values, unknown types).
@@ -123,6 +124,8 @@ def fold(graph: fx.GraphModule) -> fx.GraphModule:
             continue
         conv = modules[str(source.target)]
         if type(conv) is not nn.Conv2d or len(source.users) != 1 or calls[str(source.target)] > 1:
+            continue
+        if not (is_plain(conv) and is_plain(bn)):
             continue
         parent, _, name = str(source.target).rpartition(".")
         setattr(graph.get_submodule(parent), name, _folded(conv, bn))

@@ -69,8 +69,10 @@ def compare(
     data, labels
         As in `featx.extract`; also the path of a features file or a `Features`: the probes are then compared
         without the images, and there is neither a raw-pixel reference nor a fine-tuned baseline.
-    backbones : str or sequence, default=("mobilenet_v2",)
-        One or several backbones.
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+        One or several backbones: names, networks of your own, or what `featx.load_backbone` returned. Options
+        of the network are for all of them; ``load_backbone(module, name=..., preprocessing=...)`` gives a
+        network its own, and a name in the results. Fine-tuning trains a copy.
     classifiers : str or sequence of str, optional
         Names of `featx.methods.probes.CLASSIFIERS`; default: all but few-shot protocols. They have no effect,
         which the result says, if no task has classes.
@@ -161,9 +163,8 @@ def compare(
             require_trainable(next(iter(nets.values())), modes)
         left_out = [mode for mode in modes if mode != "head"]
         if left_out:
-            unused.append(
-                f"no fine-tuning of the network ({', '.join(left_out)}): {', '.join(nets)} has no gradients"
-            )
+            said = f"no fine-tuning of the network ({', '.join(left_out)}), for want of gradients"
+            unused.append(f"{said}: {', '.join(nets)}")
             modes = tuple(mode for mode in modes if mode == "head")
 
     unused: list[str] = []

@@ -99,8 +99,8 @@ def find_anomalies(
         A name of `featx.methods.detectors.DETECTORS`.
     contamination : float, default=0.05
         Share of the normal images that lie below the threshold.
-    backbone : str or Backbone, default="mobilenet_v2"
-        One backbone.
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+        One backbone, as in `featx.extract`.
     seed : int, default=0
         Seed of detectors that use random numbers.
     **options
@@ -167,8 +167,8 @@ def compare_detectors(
     contamination : float, default=0.05
         Share of the training images that lie below a detector's threshold; AUROC and FPR95 do not depend
         on it.
-    backbone : str or Backbone, default="mobilenet_v2"
-        One backbone.
+    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+        One backbone, as in `featx.extract`.
     test_size, seed, n_boot
         As in `featx.compare`.
     **options

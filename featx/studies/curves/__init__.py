@@ -113,8 +113,8 @@ def learning_curve(
     protocol : str, optional
         A few-shot protocol of the literature, a name in `PROTOCOLS`: it sets `shots`, `seeds` and
         `classifiers` where they are not given.
-    backbones : str or sequence, default=("mobilenet_v2",)
-        One or several backbones.
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+        One or several backbones, as in `featx.compare`.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.
     seed : int, default=0

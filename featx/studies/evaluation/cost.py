@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from featx.results.methods import ZERO_SHOT
 from featx.studies.evaluation.fine_tuning import FineTuning
 from featx.studies.evaluation.methods import AdaptedProbe
 from featx.threads import limit_threads
@@ -89,7 +90,9 @@ def reference_seconds(size: Size) -> float:
     """Return the seconds of one core of the machine on which the coefficients were measured."""
     task = "classes" if size.n_classes else "numbers"
     measured = COEFFICIENTS[task]
-    return float(np.dot(measured.get(size.method, measured[_TYPICAL[task]]), terms(size)))
+    # Neither the most frequent class nor zero-shot classification learns anything.
+    method = "majority" if size.method.startswith(ZERO_SHOT) else size.method
+    return float(np.dot(measured.get(method, measured[_TYPICAL[task]]), terms(size)))
 
 
 def terms(size: Size) -> list[float]:

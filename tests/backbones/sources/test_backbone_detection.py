@@ -32,7 +32,7 @@ def build_once(built, monkeypatch):
     def build(architecture, *_):
         return copy.deepcopy(built[architecture.name])
 
-    for place in ("registry", "multilayer", "backbone"):
+    for place in ("registry", "backbone"):
         monkeypatch.setattr(f"featx.backbones.{place}.random_network", build)
 
 

@@ -87,8 +87,8 @@ def test_layers_name_the_blocks(folders):
         "vision_model.pre_layrnorm": 8,
         "vision_model.encoder.layers.0": 8,
         "vision_model.post_layernorm": 8,
-        "visual_projection": 6,
         "embedding": 8,
+        "visual_projection": 6,
     }
     assert load_backbone(f"hf:{folders('swin')}", layer="encoder.layers.0").dim == 8
 
@@ -218,7 +218,7 @@ class TestIdentity:
     def test_it_names_the_configuration_and_not_the_folder(self, folders, tmp_path):
         here = load_backbone(f"hf:{folders('vit')}").identity
         assert here["architecture"].startswith("vit#")
-        assert here["weights"] == "model.safetensors"
+        assert here["weights"] == "pretrained"
         assert "/" not in json.dumps(here)
         moved = copy_of(folders("vit"), tmp_path, id2label={"0": "cat"})
         assert load_backbone(f"hf:{moved}").identity == here
@@ -320,6 +320,8 @@ class TestHub:
         backbone = load_backbone("hf:lab/tiny")
         assert backbone.identity["architecture"].startswith("lab/tiny#")
         assert backbone.pretrained.licence == "apache-2.0"
+        (cached / "README.md").write_text("# Tiny\n\nlicense: none\n")
+        assert load_backbone("hf:lab/tiny").pretrained.licence is None
         again = load_backbone("hf:" + backbone.identity["architecture"])
         assert again.identity == backbone.identity
         (cached / "config.json").write_text((cached / "config.json").read_text().replace("gelu", "relu"))
@@ -336,6 +338,25 @@ class TestHub:
         path.symlink_to(blob.rename(blob.with_name("0" * 64)))
         with pytest.raises(WeightsError, match="its sha256 should begin with 0000"):
             load_backbone("hf:lab/tiny")
+
+    def test_old_weights_are_downloaded_where_there_are_no_others(self, hub, folders, monkeypatch):
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError
+
+        cached = hub("lab/tiny", folders("vit"))
+        elsewhere = cached.parent / "pytorch_model.bin"
+        torch.save(load_file(cached / "model.safetensors"), elsewhere)
+        (cached / "model.safetensors").unlink()
+
+        def download(repository, filename):
+            if filename != elsewhere.name:
+                raise EntryNotFoundError(f"no {filename}")
+            return str(elsewhere.rename(cached / filename))
+
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+        backbone = load_backbone("hf:lab/tiny")
+        assert backbone.checkpoint.path.name == "pytorch_model.bin"
+        assert load_backbone("hf:lab/tiny").identity == backbone.identity
 
     def test_a_hub_that_cannot_be_reached_is_one_line(self, hub):
         with pytest.raises(InputError) as caught:

@@ -120,6 +120,9 @@ def test_nothing_runs_before_consent(folder, tmp_path, monkeypatch, capsys):
     assert main(["backbones", name, "--layers"]) == 2
     assert "--trust-code" in capsys.readouterr().err
     assert sorted(os.listdir(folder)) == ["hubconf.py", "tiny_network.py"]
+    # Files of featx name the code, and cannot have consent for one place used for another.
+    with pytest.raises(InputError, match=rf"runs the Python code in {folder}, with"):
+        load_backbone("hub:facebookresearch/dinov2:tiny", weights=folder)
     monkeypatch.setattr(torch.hub, "list", lambda *args, **options: pytest.fail("looked at"))
     with pytest.raises(InputError, match=r"code of https://github.com/lab/nets \(v1\.2\), with all that"):
         load_backbone("hub:lab/nets:v1.2:tiny")

@@ -87,7 +87,7 @@ def test_layers_name_the_blocks_and_tokens_are_known(models):
     name = "open_clip:tiny-patches"
     layers = {layer.name: layer.dim for layer in list_layers(name, weights=weights)}
     assert list(layers) == [
-        *("visual.ln_pre", "visual.transformer.resblocks.0", "visual.ln_post", "projection", "embedding"),
+        *("visual.ln_pre", "visual.transformer.resblocks.0", "visual.ln_post", "embedding", "projection"),
     ]
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     seen = []

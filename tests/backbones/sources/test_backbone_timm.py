@@ -56,14 +56,14 @@ def test_preprocessing_is_timms_own_evaluation():
 
 def test_preprocessing_that_is_no_crop_must_be_given():
     config = source.import_timm().get_pretrained_cfg("resnet18")
-    assert source._preprocessing(replace(config, crop_mode="border")) is None
-    assert source._preprocessing(replace(config, input_size=(1, 224, 224))) is None
-    squashed = source._preprocessing(replace(config, crop_mode="squash", crop_pct=1.0))
+    assert source.timm_preprocessing(replace(config, crop_mode="border")) is None
+    assert source.timm_preprocessing(replace(config, input_size=(1, 224, 224))) is None
+    squashed = source.timm_preprocessing(replace(config, crop_mode="squash", crop_pct=1.0))
     assert (squashed.resize, squashed.crop) == ((224, 224), (224, 224))
 
 
 def test_a_network_without_preprocessing_asks_for_one(monkeypatch):
-    monkeypatch.setattr(source, "_preprocessing", lambda config: None)
+    monkeypatch.setattr(source, "timm_preprocessing", lambda config: None)
     with pytest.raises(InputError, match="give preprocessing="):
         load_backbone("timm:resnet18", weights=None)
 

@@ -256,6 +256,25 @@ def test_channels_last_are_pooled_over_their_positions(tmp_path):
     assert relative(make_engine(backbone, engine="openvino", precision="fp32")(PIXELS), expected) < 1e-5
 
 
+@pytest.mark.parametrize("pooling", ["cls", "patches", "cls+patches"])
+def test_tokens_of_a_vision_transformer_are_told_by_its_patches(tmp_path, pooling):
+    nodes = [
+        ("Conv", ["x", "w"], ["c"], {"strides": [8, 8]}),
+        ("Reshape", ["c", "s"], ["m"], {}),
+        ("Transpose", ["m"], ["p"], {"perm": [0, 2, 1]}),
+        ("Concat", ["first", "p"], ["y"], {"axis": 1}),
+    ]
+    first, kernel = weights(1, 1, 6), weights(6, 3, 8, 8)
+    path = write_onnx(tmp_path / "vit.onnx", nodes, w=kernel, first=first, s=np.array([1, 6, 16]))
+    backbone = load_backbone(f"onnx:{path}#y", pooling=pooling)
+    patches = nn.functional.conv2d(normalised(PIXELS), torch.from_numpy(kernel), stride=8).mean((2, 3))
+    expected = {"cls": np.tile(first[0], (3, 1)), "patches": patches.numpy()}
+    expected["cls+patches"] = np.hstack([*expected.values()])
+    assert relative(reference(backbone), expected[pooling]) < 1e-5
+    engine = make_engine(backbone, engine="openvino", precision="fp32")
+    assert measure_parity(engine, backbone, PIXELS).relative_error < 1e-5
+
+
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
 def test_pixels_are_given_as_they_are_to_a_graph_that_normalises_itself(tmp_path, channels):
     nodes = [

@@ -176,7 +176,7 @@ def test_a_probe_with_a_limit_of_rows_is_fitted_on_a_stratified_sample(monkeypat
     assert any("fitted on a stratified sample of 50 of 300" in note for note in fitted.notes)
 
 
-def test_a_forest_is_judged_by_the_trees_that_did_not_draw_a_row():
+def test_a_forest_is_judged_by_the_trees_that_did_not_draw_a_row(monkeypatch):
     X, y = skewed((20, 20))
     fitted = fit_probe("forest", X, y, n_jobs=1)
     forest = fitted.estimator.estimator_.steps[-1][1]
@@ -184,7 +184,8 @@ def test_a_forest_is_judged_by_the_trees_that_did_not_draw_a_row():
     assert fitted.cv_score == pytest.approx((held.argmax(axis=1) == y).mean())
     scores = log_probabilities(held)
     assert fitted.estimator.temperature_ == pytest.approx(1 / fit_sharpness(scores, y))
-    # Groups need folds, and so do weights, by which the trees would draw the rows.
+    # Groups need folds, and so do weights, by which the trees would draw the rows; two folds are enough here.
+    monkeypatch.setattr(fitting, "_FEW_FOLDS_ROWS_SLOW", 1)
     grouped = fit_probe("forest", X, y, groups=np.arange(40) // 2, n_jobs=1)
     weighted = fit_probe("forest", *skewed((20, 8)), n_jobs=1)
     assert 0.5 < grouped.cv_score < 1

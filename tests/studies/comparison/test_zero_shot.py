@@ -15,6 +15,7 @@ from featx.errors import InputError
 from featx.results.advice import warn_of_reference
 from featx.results.methods import MethodResult
 from featx.studies.comparison.zero_shot import ZeroShotReferences
+from featx.studies.evaluation.cost import Size, reference_seconds
 
 NETWORK = {name: value for name, value in QUICK.items() if name != "backbone"}
 
@@ -102,6 +103,13 @@ def test_two_backbones_have_two_names_and_a_broken_text_tower_is_a_note(texts, m
     assert found.notes == [
         "no zero-shot reference: hf:a: its text tower cannot be used (no vocabulary)",
     ]
+
+
+def test_it_is_expected_to_take_no_time():
+    seconds = {
+        name: reference_seconds(Size(name, 60_000, 10_000, 768, 100)) for name in ("zero-shot", "logreg")
+    }
+    assert 100 * seconds["zero-shot"] < seconds["logreg"]
 
 
 def test_the_warning_of_a_method_that_is_no_better_says_that_it_needs_no_training():

@@ -1,0 +1,157 @@
+"""Run a module of the user's on noise, to learn what can be relied on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
+
+from featx.backbones.image_input import ImageInput
+from featx.backbones.layer_rules import LayerRules
+from featx.backbones.module_copy import copy_sharing_parameters
+from featx.backbones.pooling import POOLS, Tap
+from featx.backbones.tracing import DROPOUTS, output_of, trace
+from featx.errors import InputError, reason_of
+
+#: Modules that turn class scores into class scores.
+_AFTER_CLASSIFIER = (*DROPOUTS, nn.Flatten, nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
+#: What follows a convolution that is the classifier, as in a squeezenet.
+_AFTER_CONVOLUTION = (*_AFTER_CLASSIFIER, nn.ReLU, nn.AdaptiveAvgPool2d)
+_FUNCTIONS = ("flatten", "softmax", "log_softmax", "sigmoid", "dropout", "squeeze")
+
+
+#: Largest difference of two runs, relative to the largest number: rounding of sums in another order.
+_TOLERANCE = 1e-3
+
+
+class ModuleChecks:
+    """Run a copy of the user's module, to learn what can be relied on."""
+
+    def __init__(self, network: nn.Module, inputs: ImageInput, label: str):
+        self.network, self.inputs, self.label = network, inputs, label
+        draw = torch.Generator().manual_seed(0)
+        self._images = torch.randn(inputs.example(2).shape, generator=draw)
+        self._runs = 0  # each run draws other numbers, if it draws any
+        self._returned = self._run(copy_sharing_parameters(network), self._images)
+
+    def graph(self) -> fx.Graph | None:
+        """Return the graph of the module; None where it cannot be traced, or computes something else."""
+        try:
+            traced = trace(self.network, LayerRules())
+        except Exception:  # code of the user's; a NameError where it calls a network that is no child of it
+            return None
+        if traced is None:
+            return None
+        try:
+            found = self._run(fx.GraphModule(copy_sharing_parameters(self.network), traced[0]), self._images)
+        except InputError:
+            return None
+        ours, graphs = _tensors_in(self._returned), _tensors_in(found)
+        same = len(ours) == len(graphs) and all(map(_close, ours, graphs))
+        return traced[0] if same else None
+
+    def ends_in_classifier(self, graph: fx.Graph | None) -> bool:
+        """Return whether the module returns the scores of a layer that is named as a classifier."""
+        weighted = [
+            (name, module)
+            for name, module in self.network.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d)
+        ]
+        if graph is not None:
+            called = [str(node.target) for node in graph.nodes if node.op == "call_module"]
+            weighted = [(name, module) for name, module in weighted if name in called]
+            weighted.sort(key=lambda item: len(called) - 1 - called[::-1].index(item[0]))
+        if not weighted or weighted[-1][0].partition(".")[0] not in LayerRules.heads:
+            return False
+        name, head = weighted[-1]
+        stated = getattr(self.network, "num_classes", None)
+        given = head.out_features if isinstance(head, nn.Linear) else head.out_channels
+        if isinstance(stated, int) and stated != given:
+            return False
+        return self._returns(name, graph)
+
+    def _returns(self, name: str, graph: fx.Graph | None) -> bool:
+        """Return whether the module returns the output of its last layer, or a form of it."""
+        if graph is None:
+            seen: list[Any] = []
+            network = copy_sharing_parameters(self.network)
+            network.get_submodule(name).register_forward_hook(lambda module, inputs, out: seen.append(out))
+            out = self._run(network, self._images)
+            return (
+                bool(seen)
+                and isinstance(out, Tensor)
+                and out.shape == seen[-1].shape
+                and _close(out, seen[-1])
+            )
+        node = output_of(graph)
+        convolution = isinstance(self.network.get_submodule(name), nn.Conv2d)
+        passed = _AFTER_CONVOLUTION if convolution else _AFTER_CLASSIFIER
+        while isinstance(node, fx.Node):
+            if node.op == "call_module":
+                if node.target == name:
+                    return True
+                if not isinstance(self.network.get_submodule(str(node.target)), passed):
+                    return False
+            elif getattr(node.target, "__name__", node.target) not in _FUNCTIONS:
+                return False
+            node = node.args[0]
+        return False
+
+    def require_tensor(self) -> None:
+        """Refuse a module that does not return one tensor."""
+        out = self._returned
+        if isinstance(out, Tensor):
+            return
+        held = f" with {', '.join(map(str, out))}" if isinstance(out, Mapping) else ""
+        raise InputError(
+            f"{self.label}: it returns a {type(out).__name__}{held}, and a backbone gives one tensor; name a "
+            "layer with layer=, or wrap it in a module whose forward returns the tensor that you mean"
+        )
+
+    def require_stable_rows(self, module: nn.Module, tap: Tap, returned: bool) -> None:
+        """Refuse a module that gives an image another row in the next run, or alone.
+
+        `module` gives the rows of `tap`, which is what the user's module returns where `returned` says so.
+        """
+        rows = self._run(module, self._images)
+        if returned:
+            again = POOLS[tap.pooling](self._returned, tap.channels, tap.prefix)
+        else:
+            again = self._run(module, self._images)
+        if not _close(rows, again):
+            raise InputError(
+                f"{self.label}: it gives the same images other rows in the next run, also in eval mode; let "
+                "its random parts follow the mode, as in dropout(x, training=self.training)"
+            )
+        alone = torch.cat([self._run(module, self._images[i : i + 1]) for i in range(2)])
+        if not _close(rows, alone):
+            raise InputError(
+                f"{self.label}: the row of an image depends on the other images of its batch, also in eval "
+                "mode; a BatchNorm must keep running statistics, and forward must not call train()"
+            )
+
+    def _run(self, network: nn.Module, images: Tensor) -> Any:
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(self._runs)
+                self._runs += 1
+                return network(images)
+        except Exception as error:  # code of the user's
+            raise InputError(
+                f"{self.label}: does not run on {len(images)} {self.inputs} ({reason_of(error)}); a backbone "
+                f"takes one tensor, {tuple(images.shape)}"
+            ) from error
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    largest = float(one.detach().abs().max()) if one.numel() and one.is_floating_point() else 0.0
+    return torch.allclose(one, other, rtol=0, atol=_TOLERANCE * largest, equal_nan=True)
+
+
+def _tensors_in(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
