@@ -196,6 +196,11 @@ class MultiLayerBackbone:
         return self.members[0].kind
 
     @property
+    def is_transformer(self) -> bool:
+        """Whether the network is built as transformers are."""
+        return self.members[0].is_transformer
+
+    @property
     def dim(self) -> int:
         """Length of all embeddings together."""
         return sum(member.dim for member in self.members)

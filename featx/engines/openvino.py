@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import fx
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.graphs.network import GraphFeatures
@@ -120,8 +121,10 @@ def to_openvino(backbone: Backbone) -> Any:
             warnings.simplefilter("always")
             network, example = fold_batch_norms(backbone.module), backbone.inputs.example(1)
             model = ov.convert_model(network, example_input=example)
-        # Of a library's network, torch's tracer speaks of shapes, which are constant here.
-        if backbone.identity["source"] == "module" and any(_BRANCH in str(one.message) for one in said):
+        # Of a library's network, torch's tracer speaks of shapes, which are constant here; a traced graph has
+        # no branches.
+        is_code = backbone.identity["source"] == "module" and not isinstance(backbone.module, fx.GraphModule)
+        if is_code and any(_BRANCH in str(one.message) for one in said):
             raise ValueError("its forward may branch on values, and OpenVINO would fix the branch")
     except Exception as error:  # OpenVINO raises classes of its own for each stage
         raise _conversion_error(backbone, error) from error

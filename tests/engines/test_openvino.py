@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from own_modules import SMALL, Branching, Encoder, seeded
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
@@ -17,6 +18,8 @@ from featx.engines.openvino import OpenVINOEngine, read_model, serialise_model, 
 from featx.engines.parity import distances
 from featx.engines.resolver import installed
 from featx.errors import EngineError
+from featx.inputs.image import Preprocessing
+from featx.vision import import_torchvision
 
 SIZE = 64
 
@@ -56,6 +59,31 @@ def test_int8_is_near_and_a_calibration_can_be_stored(backbone, pixels, referenc
     assert cosine.min() > 0.98
     assert error.max() > 1e-3, "these are the rows of the network in full precision"
     assert distances(again, first)[0].max() < 0.02
+
+
+def test_int8_keeps_a_transformer_in_which_a_few_channels_are_far_larger_than_others(pixels):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    from featx.engines.int8 import calibrate
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = import_torchvision().models.VisionTransformer(SIZE, 16, 1, 2, 32, 64)
+    factors = torch.ones(32)
+    factors[:2] = 100.0
+    with torch.no_grad():
+        for layer in network.encoder.layers:  # computes the same, through large values
+            for norm, weight in (
+                (layer.ln_1, layer.self_attention.in_proj_weight),
+                (layer.ln_2, layer.mlp[0].weight),
+            ):
+                norm.weight.mul_(factors)
+                norm.bias.mul_(factors)
+                weight.div_(factors)
+    backbone = load_backbone(network, preprocessing=Preprocessing(SIZE, (SIZE, SIZE)))
+    calibration = calibrate(backbone, pixels)
+    rows = OpenVINOEngine(backbone, precision="int8", calibration=calibration)(pixels)
+    cosines = distances(rows, make_engine(backbone, engine="eager", device="cpu")(pixels))[1]
+    assert cosines.min() > 0.99
 
 
 def test_a_model_is_read_as_it_was_serialised(backbone, pixels, reference):

@@ -15,6 +15,7 @@ from featx.engines.allocation import Allocation
 from featx.engines.parity import distances
 from featx.engines.torch import full_fp32
 from featx.errors import InputError, UnknownName
+from featx.inputs.image import Preprocessing
 from featx.options.table import ENGINES
 
 SIZE = 48
@@ -253,3 +254,21 @@ def test_the_reference_on_a_gpu_is_in_full_fp32(backbone, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (8, *backbone.preprocessing.size, 3), dtype=np.uint8)
     error, _ = distances(EagerEngine(backbone, device="cuda")(pixels), EagerEngine(backbone)(pixels))
     assert error.max() < 2e-5
+
+
+class Masked(nn.Module):
+    """Has a buffer with five axes, as timm's Swin has for the masks of its windows."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("mask", torch.full((1, 2, 1, 1, 1), 0.5))
+
+    def forward(self, x):
+        return (self.conv(x)[:, None] * self.mask).mean((3, 4)).flatten(1)
+
+
+def test_a_network_with_a_buffer_of_five_axes_runs_like_any_other(pixels):
+    backbone = load_backbone(Masked(), preprocessing=Preprocessing(SIZE, (SIZE, SIZE)))
+    engine = make_engine(backbone, engine="torch", device="cpu", precision="fp32", batch_size=4)
+    np.testing.assert_allclose(engine(pixels), EagerEngine(backbone)(pixels), rtol=1e-4, atol=1e-6)

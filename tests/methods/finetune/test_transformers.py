@@ -14,6 +14,7 @@ from featx.backbones import load_backbone
 from featx.backbones.layers.blocks import is_transformer
 from featx.backbones.sources.timm import import_timm
 from featx.errors import UnknownName
+from featx.estimators.finetuned import FineTunedClassifier
 from featx.methods.finetune import Recipe, choose_optimizer, default_recipe, fine_tune
 from featx.methods.finetune.batches import plain_view
 from featx.methods.finetune.freezing import block_parameters
@@ -166,6 +167,12 @@ def test_the_recipe_of_adamw_has_its_own_rates():
     assert Recipe.from_dict(older) == usual
     with pytest.raises(UnknownName, match="optimizer 'adam'; did you mean adamw"):
         replace(how, optimizer="adam")
+
+
+def test_the_classifier_takes_the_optimiser_of_the_network_or_the_one_that_is_given():
+    assert FineTunedClassifier(mode="last")._recipe(1000, "adamw") == default_recipe("last", 1000, "adamw")
+    given = FineTunedClassifier(mode="last", recipe={"optimizer": "sgd"})
+    assert given._recipe(1000, "adamw") == default_recipe("last", 1000)
 
 
 # Training

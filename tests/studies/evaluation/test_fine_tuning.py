@@ -53,13 +53,21 @@ def test_the_recipe_and_that_of_the_head_are_in_the_key(net, images, mode, monke
     keys = {before}
     for name, changes in (("head", {"lr_head": 3.0}), (mode, {"refit": False}), (mode, {"epochs": 4})):
 
-        def changed(asked, n, name=name, changes=changes):
-            recipe = original(asked, n)
+        def changed(asked, n, optimizer="sgd", name=name, changes=changes):
+            recipe = original(asked, n, optimizer)
             return replace(recipe, **changes) if asked == name else recipe
 
         monkeypatch.setattr(finetune, "default_recipe", changed)
         keys.add(make_cell(net, images, mode).key)
     assert len(keys) == 4
+
+
+def test_the_optimiser_is_that_of_the_network(net, images, monkeypatch):
+    setup = TuningSetup(net, images, "cpu")
+    assert setup.recipe("last", 100).optimizer == "sgd"
+    monkeypatch.setitem(vars(net), "is_transformer", True)
+    assert setup.recipe("last", 100) == finetune.default_recipe("last", 100, "adamw")
+    assert setup.recipe("head", 100) == finetune.default_recipe("head", 100)
 
 
 def test_a_record_says_what_was_chosen_on_which_images_and_trained_on_how_many(net, images):
