@@ -1,6 +1,6 @@
 """featx: extract once, iterate forever.
 
-A frozen pretrained CNN runs once over images, its embeddings are cached, and scikit-learn probes are trained
+A frozen pretrained network runs once over images, its embeddings are cached, and scikit-learn probes are trained
 on them and compared with fine-tuning. Names are loaded on first use, so ``import featx`` is fast.
 """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,8 @@ def fetch_from_hub(hub_id: str, names: Sequence[str], make_error: Callable[[str]
     reason = ""
     for name in names:
         try:
-            return Path(hf_hub_download(hub_id, name))
+            with _without_warnings():
+                return Path(hf_hub_download(hub_id, name))
         except LocalEntryNotFoundError as error:  # no connection; an EntryNotFoundError, too
             reason = reason_of(error)
             break
@@ -45,6 +48,18 @@ def fetch_from_hub(hub_id: str, names: Sequence[str], make_error: Callable[[str]
             reason = reason_of(error)
             break
     raise make_error(reason)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep `huggingface_hub` from printing a line for each of its attempts; the error says it once."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def hash_in_cache(path: Path) -> str | None:

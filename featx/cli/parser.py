@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command ``featx``."""
     parser = Parser(
         prog="featx",
-        description="Extract once, iterate forever: cached CNN embeddings, compared with fine-tuning.",
+        description="Extract once, iterate forever: cached embeddings, compared with fine-tuning.",
     )
     parser.add_argument("--version", action="version", version=f"featx {featx.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
