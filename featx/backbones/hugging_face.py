@@ -72,7 +72,7 @@ def hash_in_cache(path: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class HubPretrained(Pretrained):
+class HuggingFacePretrained(Pretrained):
     """Weights in a repository of the Hugging Face hub, under the first of `hub_files` that is there."""
 
     hub_id: str = ""
