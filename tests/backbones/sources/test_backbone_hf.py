@@ -1,9 +1,9 @@
 """Networks of transformers: rows as transformers computes them, files, identity, and what is refused."""
 
-import builtins
 import importlib.util
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -445,14 +445,7 @@ def test_a_comparison_from_the_command_line_has_a_zero_shot_row(folders, photos,
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name == "transformers":
-            raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r"pip install 'featx\[transformers\]'"):
         import_transformers()
 
