@@ -55,7 +55,7 @@ LIBRARIES = {
 }
 #: What no table lists: how it is named, and what it is.
 UNLISTED = {
-    "hf:OWNER/NAME": "any image network of transformers on the hub",
+    "hf:OWNER/NAME": "any image network of transformers on the Hugging Face hub",
     "hf:FOLDER": "the same, in a folder",
     "hub:OWNER/REPO:ENTRY": "a network of torch.hub; runs its code (--trust-code)",
     "onnx:FILE": "an ONNX graph (extra: onnx)",

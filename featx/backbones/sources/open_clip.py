@@ -38,10 +38,10 @@ def import_open_clip() -> ModuleType:
 
 @dataclass(frozen=True)
 class OpenClipPretrained(HuggingFacePretrained):
-    """Weights of a tag on the hub."""
+    """Weights of a tag on the Hugging Face hub."""
 
     def open(self, path: Path) -> Checkpoint:
-        """Open the file, and check it where the hub's cache has its sha256."""
+        """Open the file, and check it where the Hugging Face cache has its sha256."""
         return open_checkpoint(path, sha256=hash_in_cache(path) or self.sha256)
 
 

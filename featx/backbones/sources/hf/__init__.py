@@ -39,7 +39,7 @@ _WITHOUT_EFFECT = {
 
 
 class HfArchitecture(Architecture):
-    """The network of one folder, or of one repository of the hub."""
+    """The network of one folder, or of one repository of the Hugging Face hub."""
 
     source = "hf"
     rules = HfLayerRules()
@@ -56,7 +56,7 @@ class HfArchitecture(Architecture):
 
     @property
     def identity_name(self) -> str:
-        """Name on the hub, or for a folder the type of network, with a hash of the configuration."""
+        """Name on the Hugging Face hub, or type of a network in a folder, and a hash of its configuration."""
         effective = {key: value for key, value in self.config.items() if key not in _WITHOUT_EFFECT}
         named = self.config.get("model_type") if self.repository.folder is not None else self.name
         return f"{named}#{hash_settings(effective)}"
@@ -130,7 +130,7 @@ class HfArchitecture(Architecture):
 
 
 class HfSource(BackboneSource):
-    """All image networks of transformers; any on the hub, and those in folders."""
+    """All image networks of transformers; any on the Hugging Face hub, and those in folders."""
 
     name = "hf"
 
