@@ -16,7 +16,7 @@ import torch
 
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.catalogue import TABLES, Row
-from featx.backbones.hugging_face import HubPretrained
+from featx.backbones.hugging_face import HuggingFacePretrained
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers.cutting import cut
 from featx.backbones.loading import meta_network
@@ -326,7 +326,7 @@ def open_clip_rows(names: Iterable[str] | None = None) -> Iterator[Row]:
                 image_size=input_size(weights),
                 licence=weights.licence or "",
                 top1="",
-                file=weights.hub_id if isinstance(weights, HubPretrained) else weights.filename,
+                file=weights.hub_id if isinstance(weights, HuggingFacePretrained) else weights.filename,
             )
 
 

@@ -1,7 +1,7 @@
 """featx: extract once, iterate forever.
 
-A frozen pretrained network runs once over images, its embeddings are cached, and scikit-learn probes are trained
-on them and compared with fine-tuning. Names are loaded on first use, so ``import featx`` is fast.
+A frozen pretrained network runs once over images, its embeddings are cached, and scikit-learn probes are
+trained on them and compared with fine-tuning. Names are loaded on first use, so ``import featx`` is fast.
 """
 
 from __future__ import annotations

@@ -51,6 +51,17 @@ def import_torchvision() -> ModuleType:
         return importlib.import_module("torchvision")
 
 
+def import_after_torchvision(package: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional package that imports torchvision itself; `MissingExtra` if it is not installed."""
+    import_torchvision()
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise MissingExtra(package, extra, purpose) from error
+
+
 def _declare_schemas() -> None:
     """Declare the schemas of the missing operators, without any implementation."""
     global _library

@@ -3,15 +3,16 @@
     python pipelines/detector_features.py --backbone onnx:yolox_tiny.onnx --data photos/ \\
         --layers 577 621 658
 
-A detector in a graph file has no default layer: its output is boxes. ``featx backbones onnx:FILE --layers``
-lists the tensors worth trying, of which the last one of each stage is a level; without --layers all of them
-are compared. Each image goes through the network once for all layers. The penalty of each logistic regression
-and the best layer are chosen by cross-validation on the training images; the test images choose nothing.
+A detector in a graph file has no default layer, because its output is boxes. ``featx backbones onnx:FILE
+--layers`` lists the tensors worth trying; the last one of each stage is a level of the detector. Without
+--layers all of them are compared. Each image goes through the network once for all layers. The penalty of
+each logistic regression and the best layer are chosen by cross-validation on the training images; the test
+images choose nothing. How images are normalised is read from a file beside the graph, see
+featx.backbones.graphs.files.
 
-Expect the last stages of the backbone to be best, and what is behind them, made for boxes, to be worse. On
-960 pictures of 12 flowers, an SSD-MobileNetV2 reached 0.929 in its last stage and 0.738 behind it; three
-stages of a YOLOX-Tiny that had learned captchas, 0.804, 0.829 and 0.762, and 0.863 side by side. How images
-are normalised stands in a file beside the graph, see featx.backbones.graphs.files.
+Expect the last stages of the backbone to be best, and the layers after them, made for finding boxes, to be
+worse. On 960 pictures of 12 flowers, an SSD-MobileNetV2 reached 0.929 in its last stage and 0.738 after it.
+Three stages of a YOLOX-Tiny that had learnt captchas reached 0.804, 0.829 and 0.762, and 0.863 side by side.
 """
 
 import argparse

@@ -27,7 +27,7 @@ from featx.metrics import (
     sign_flip_test,
     take_answers,
 )
-from featx.metrics.classes import _measure, _sum_up, _summands
+from featx.metrics.classes import compute_metrics, per_image_summands, split_sums
 
 ALPHA = 0.05
 _MANY = 200_000  # images that stand for all there are
@@ -79,8 +79,11 @@ def true_scores(n_classes: int, skill: float, certainty: float, prior: tuple[flo
     y, p = answers(
         np.random.default_rng(1), np.ones(_MANY, int), n_classes, skill, certainty=certainty, prior=prior
     )
-    sums = _summands(y, take_answers(y, p, p.argmax(axis=1))).sum(axis=0).reshape(1, -1)
-    return {name: float(v[0]) for name, v in _measure(*_sum_up(sums, np.array([_MANY]), n_classes)).items()}
+    sums = per_image_summands(y, take_answers(y, p, p.argmax(axis=1))).sum(axis=0).reshape(1, -1)
+    return {
+        name: float(v[0])
+        for name, v in compute_metrics(*split_sums(sums, np.array([_MANY]), n_classes)).items()
+    }
 
 
 def classes(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +15,16 @@ from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
-from featx.backbones.weights import download, find_local, hash_in_name, hub_folder
+from featx.backbones.weights import download, find_local, hash_in_name, torch_hub_folder
 from featx.errors import WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from featx.backbones.zero_shot import EncodedTexts
+
+
+#: Digits of the hash of a configuration that a name states.
+_DIGITS = 12
 
 
 class Facts(NamedTuple):
@@ -82,7 +88,7 @@ class Pretrained:
         """Download the file; the `WeightsError` raised on failure ends with `advice`."""
         if self.url is None:
             raise WeightsError(
-                f"no weights for {wanted_by}: {self.filename} is not in {hub_folder()} "
+                f"no weights for {wanted_by}: {self.filename} is not in {torch_hub_folder()} "
                 f"and in no installed package; {advice}"
             )
         return download(self.filename, self.url, wanted_by=wanted_by, advice=advice)
@@ -141,9 +147,9 @@ class Architecture:
         return self.name
 
     def open(self, name: str, weights: Any) -> Checkpoint | None:
-        """Return the file that holds both network and weights; None where the weights are chosen.
+        """Return the file that holds both network and weights; None where weights are chosen apart.
 
-        `name` is that of the backbone, for messages.
+        `name` is the name of the backbone, for messages.
         """
         return None
 
@@ -158,26 +164,26 @@ class Architecture:
     def build_for(
         self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
     ) -> nn.Module:
-        """Build the network for these inputs, as `build` does for those of its weights (None).
+        """Build the network for these inputs; with None, for those of its weights, as `build` does.
 
         A source whose networks are built for one size of input, such as vision transformers, overrides it.
         """
         return self.build(pretrained, pretrained_style=pretrained_style)
 
     def code(self) -> str:
-        """Name the code that building the network would run, and where it is from; for those that run any.
+        """Name the code that building the network would run, and its origin, where `runs_code` is true.
 
-        Nothing of it is looked at: consent is asked for first.
+        The name is shown before the user has consented, so the code itself must not be read here.
         """
         raise NotImplementedError
 
     @property
     def identity(self) -> dict[str, str]:
-        """What else than name and weights changes an embedding; part of `Backbone.identity`."""
+        """What changes an embedding besides name and weights; part of `Backbone.identity`."""
         return {}
 
     def stamp(self) -> Any:
-        """Return what changes when files do that the network is built from; None where there are none."""
+        """Return a value that changes with the files the network is built from; None where there are none."""
         return None
 
     def published(self) -> list[Pretrained]:
@@ -204,7 +210,7 @@ class Architecture:
         raise NotImplementedError
 
     def rename(self, key: str) -> str:
-        """Return the current name of a tensor, to which old files may give another."""
+        """Return the name that the network gives to a tensor called `key` in a file, which may be older."""
         return key
 
     def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
@@ -216,6 +222,11 @@ class Architecture:
         if len(renamed) < len(tensors):
             raise WeightsError(f"{label}: two of its tensors have the same name once old names are replaced")
         return renamed
+
+
+def hash_settings(settings: Mapping[str, Any]) -> str:
+    """Return the first digits of the sha256 of settings, which tell apart two configurations of one name."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 
 class BackboneSource:

@@ -89,7 +89,7 @@ class Backbone:
 
     @property
     def about(self) -> dict[str, str]:
-        """What is known of the weights and changes no number: their ``licence``, where it is stated."""
+        """Facts about the weights that change no number: their ``licence``, where it is stated."""
         licence = None if self.pretrained is None else self.pretrained.licence
         return {} if licence is None else {"licence": licence}
 
@@ -175,7 +175,7 @@ class Backbone:
         """
         network = self.whole_network()
         part = self.cut(network)
-        self.fill(network, part.module, part.after)
+        self.fill(network, part.module, part.behind)
         return part.module.requires_grad_(True)
 
     def whole_network(self) -> nn.Module:
@@ -185,7 +185,7 @@ class Backbone:
         return uninitialised_network(self.architecture, self.pretrained, self.inputs)
 
     def skeleton(self) -> nn.Module:
-        """Return the whole network, to look at its layers: without values, unless its weights are random."""
+        """Return the whole network, to look at its layers; it has no values unless its weights are random."""
         if self.checkpoint is None:
             return random_network(self.architecture, self.seed, self.inputs)
         return meta_network(self.architecture, self.pretrained, self.inputs, pretrained_style=True)

@@ -28,7 +28,7 @@ TABLES = Path(__file__).parent / "tables"
 #: Group of the entry points by which other packages add sources.
 GROUP = "featx.backbones"
 #: Names of a state dict in a repository of the Hugging Face hub.
-_HUB_FILES = (
+_HUGGING_FACE_FILES = (
     *("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"),
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
 )
@@ -55,7 +55,7 @@ LIBRARIES = {
 }
 #: What no table lists: how it is named, and what it is.
 UNLISTED = {
-    "hf:OWNER/NAME": "any image network of transformers on the hub",
+    "hf:OWNER/NAME": "any image network of transformers on the Hugging Face hub",
     "hf:FOLDER": "the same, in a folder",
     "hub:OWNER/REPO:ENTRY": "a network of torch.hub; runs its code (--trust-code)",
     "onnx:FILE": "an ONNX graph (extra: onnx)",
@@ -127,7 +127,7 @@ class Row(NamedTuple):
     def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
         """Return the file on this machine, or None."""
         if "/" in self.file:
-            return find_in_repository(self.file, _HUB_FILES)
+            return find_in_repository(self.file, _HUGGING_FACE_FILES)
         return find_local(self.file, packaged) if self.file else None
 
     def info(self, source: str, packaged: dict[str, Path]) -> BackboneInfo:

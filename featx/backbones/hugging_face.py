@@ -63,7 +63,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def hash_in_cache(path: Path) -> str | None:
-    """Return the sha256 that the cache of the hub states for a large file, or None.
+    """Return the sha256 that the cache of the Hugging Face hub states for a large file, or None.
 
     The file is a link to ``blobs/SHA256``; the names of small files are hashes of another kind.
     """
@@ -72,7 +72,7 @@ def hash_in_cache(path: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class HubPretrained(Pretrained):
+class HuggingFacePretrained(Pretrained):
     """Weights in a repository of the Hugging Face hub, under the first of `hub_files` that is there."""
 
     hub_id: str = ""

@@ -177,7 +177,7 @@ class MultiLayerBackbone:
 
     @property
     def about(self) -> dict[str, str]:
-        """What is known of the weights and changes no number."""
+        """Facts about the weights that change no number."""
         return self.members[0].about
 
     @property

@@ -44,11 +44,11 @@ def load_backbone(
     seed: int = 0,
     trust_code: bool = False,
 ) -> Backbone:
-    """Load a backbone by name, or make one of a module of your own.
+    """Load a backbone by name, or make one from a module of your own.
 
-    The weights of a name are found and checked now, and the network is built when needed. Of a module, a copy
-    is kept: it runs in eval mode and fp32 or less, whatever the mode, device and type of the module, which is
-    not changed.
+    For a name, the weights are found and checked now, and the network is built when it is needed. A module is
+    copied and not changed; the copy runs in eval mode and in fp32 or less, whatever mode, device and dtype
+    the module has.
 
     Parameters
     ----------
@@ -82,8 +82,8 @@ def load_backbone(
     seed : int, default=0
         Of random weights. A network of your own has its own weights; `weights` and `seed` are refused.
     trust_code : bool, default=False
-        Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``. Before it,
-        nothing of that code is downloaded, listed or imported.
+        Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``. Without
+        it, nothing of that code is downloaded, listed or imported.
 
     Returns
     -------
@@ -98,13 +98,13 @@ def load_backbone(
     InputError
         The layer gives no row of numbers, the network does not run at this image size, or it comes with code
         and `trust_code` is not given. A network of your own cannot be copied, comes without `preprocessing`,
-        or gives an image another row in the next run or in another batch.
+        or gives one image different rows in two runs or in two batches.
 
     Notes
     -----
     The identity of your own network, under which its embeddings are cached, is the sha256 of the names and
-    values of its tensors, and that of its graph. Where it cannot be traced, that of the bytecode of its
-    classes and of the functions that they use takes the place of the graph; code of installed packages is
+    values of its tensors, and that of its graph. Where it cannot be traced, the bytecode of its
+    classes and of the functions that they use is hashed instead; code of installed packages is
     identified by their version. So after any change of a value or of what is computed, images go through the
     network again. A pickle of the backbone holds the whole network.
 

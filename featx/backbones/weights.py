@@ -92,10 +92,10 @@ def choose_weights(
 
 
 def default_weights(published: Sequence[_P], packaged: dict[str, Path]) -> _P | None:
-    """Return what ``weights="default"`` means on this machine.
+    """Return the weights that ``weights="default"`` stands for on this machine.
 
-    It means the first of the published weights, unless these are not here and an installed package carries
-    others: who installs such a package wants its weights. A file in a cache shows no such wish.
+    It stands for the first of the published weights, unless these are not here and an installed package
+    carries others: who installs such a package wants its weights. A file in a cache shows no such wish.
     """
     if not published or published[0].find(packaged) is not None:
         return published[0] if published else None
@@ -149,7 +149,7 @@ def stated_hash(path: Path, known: Iterable[str]) -> str | None:
     return stated
 
 
-def hub_folder() -> Path:
+def torch_hub_folder() -> Path:
     """Return the folder where torch hub keeps checkpoints (``$TORCH_HOME/hub/checkpoints``)."""
     torch = sys.modules.get("torch")
     if torch is not None:  # where torch.hub.set_dir may have changed it
@@ -198,7 +198,7 @@ def packaged_files() -> dict[str, Path]:
 
 def find_local(filename: str, packaged: dict[str, Path] | None = None) -> Path | None:
     """Return the file in the torch hub cache, else in an installed package, else None."""
-    cached = hub_folder() / filename
+    cached = torch_hub_folder() / filename
     if cached.is_file():
         return cached
     carried = (packaged_files() if packaged is None else packaged).get(filename)
@@ -214,7 +214,7 @@ def download(filename: str, url: str, *, wanted_by: str, advice: str) -> Path:
 
     import torch
 
-    folder = hub_folder()
+    folder = torch_hub_folder()
     target = folder / filename
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -104,7 +104,7 @@ def has_text_tower(backbone: Backbone) -> bool:
 
 
 @one_at_a_time
-def zero_shot_classifier(backbone: Backbone, classes: Sequence[str]) -> ZeroShotClassifier | None:
+def make_zero_shot_classifier(backbone: Backbone, classes: Sequence[str]) -> ZeroShotClassifier | None:
     """Load the text tower of a backbone, and make a classifier of the names of classes.
 
     Returns None where `backbone` is cut at a layer from which nothing leads into the common space. An

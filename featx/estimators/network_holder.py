@@ -32,12 +32,12 @@ class NetworkHolder:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        from featx.backbones.own.pickling import packed
+        from featx.backbones.own.pickling import pack_module
 
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
         held = state["backbone"]
         several = type(held) in (list, tuple)
-        return state | {"backbone": type(held)(map(packed, held)) if several else packed(held)}
+        return state | {"backbone": type(held)(map(pack_module, held)) if several else pack_module(held)}
 
 
 def _short(value: Any) -> str:

@@ -69,7 +69,7 @@ class Embedder:
 
     @property
     def about(self) -> dict[str, str]:
-        """What is known of the network and changes no number, such as the ``licence`` of its weights."""
+        """Facts about the network that change no number, such as the ``licence`` of its weights."""
         return getattr(self.backbone, "about", {})
 
     @property

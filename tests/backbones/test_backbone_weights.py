@@ -15,9 +15,9 @@ from featx.backbones.weights import (
     download,
     find_local,
     hash_in_name,
-    hub_folder,
     packaged_files,
     stated_hash,
+    torch_hub_folder,
 )
 from featx.errors import WeightsError
 
@@ -220,8 +220,8 @@ def test_installed_packages_are_searched_for_weights(package):
 
 
 def test_the_hub_cache_comes_before_packages(package):
-    hub_folder().mkdir(parents=True)
-    cached = hub_folder() / package.name
+    torch_hub_folder().mkdir(parents=True)
+    cached = torch_hub_folder() / package.name
     cached.write_bytes(b"cached")
     assert find_local(package.name) == cached
 
@@ -237,14 +237,14 @@ def published(tmp_path):
 def test_a_download_is_checked_and_lands_in_the_hub_cache(tmp_path):
     url, filename = published(tmp_path)
     path = download(filename, url, wanted_by="net", advice="")
-    assert path == hub_folder() / filename
+    assert path == torch_hub_folder() / filename
     assert open_checkpoint(path, sha256=hash_in_name(filename)).state_dict()["w"].tolist() == [1] * 4
 
 
 def test_a_download_with_the_wrong_hash_leaves_nothing_behind(tmp_path):
     url, _ = published(tmp_path)
     refused(lambda: download("net-00000000.pth", url, wanted_by="net", advice="do this"), "hash", "do this")
-    assert list(hub_folder().iterdir()) == []
+    assert list(torch_hub_folder().iterdir()) == []
 
 
 def test_a_failed_download_says_where_it_was_looked_for_and_what_to_do(tmp_path):
@@ -252,7 +252,7 @@ def test_a_failed_download_says_where_it_was_looked_for_and_what_to_do(tmp_path)
     refused(
         lambda: download("net-00000000.pth", url, wanted_by="net", advice="pip install it"),
         "no weights for net",
-        hub_folder(),
+        torch_hub_folder(),
         url,
         "pip install it",
     )

@@ -8,7 +8,7 @@ import pytest
 from featx.backbones import catalogue, list_backbones
 from featx.backbones.catalogue import count_weights, nearest_words, read_table, search_backbones
 from featx.backbones.sources import BUILT_IN
-from featx.backbones.weights import find_in_repository, hub_folder, hugging_face_folder
+from featx.backbones.weights import find_in_repository, hugging_face_folder, torch_hub_folder
 from featx.errors import UnknownName
 
 
@@ -68,8 +68,8 @@ def test_every_table_is_one_of_a_source_that_is_built_in():
 
 
 def test_listing_sees_a_file_in_the_hub_cache():
-    hub_folder().mkdir(parents=True)
-    (hub_folder() / "resnet18-f37072fd.pth").touch()
+    torch_hub_folder().mkdir(parents=True)
+    (torch_hub_folder() / "resnet18-f37072fd.pth").touch()
     here = {info.name for info in list_backbones("*resnet18*") if info.weights_available}
     assert here == {"resnet18"}
     assert search_backbones(["resnet18"])[0].name == "resnet18"  # it comes first
@@ -104,7 +104,7 @@ def test_caches_are_where_their_libraries_have_them(monkeypatch, tmp_path, name,
     if variable is not None:
         monkeypatch.setenv(variable, str(tmp_path / "caches"))
     if name == "torch.hub":
-        expected, find = f"{library.get_dir()}/checkpoints", hub_folder
+        expected, find = f"{library.get_dir()}/checkpoints", torch_hub_folder
     else:
         spec = importlib.util.find_spec(name)  # read anew: it looks at the environment when it is imported
         fresh = importlib.util.module_from_spec(spec)

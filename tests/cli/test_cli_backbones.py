@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from featx.backbones.weights import hub_folder
+from featx.backbones.weights import torch_hub_folder
 from featx.cli import main
 
 
@@ -36,8 +36,8 @@ def test_a_search_prints_aligned_columns_over_all_sources(search):
 
 
 def test_without_a_word_it_prints_what_is_here_and_a_line_on_each_source(search):
-    hub_folder().mkdir(parents=True)
-    (hub_folder() / "resnet18-f37072fd.pth").touch()
+    torch_hub_folder().mkdir(parents=True)
+    (torch_hub_folder() / "resnet18-f37072fd.pth").touch()
     lines = search()
     assert lines[1].startswith("resnet18 ")
     assert lines[1].endswith("IMAGENET1K_V1 on this machine")
@@ -50,8 +50,8 @@ def test_without_a_word_it_prints_what_is_here_and_a_line_on_each_source(search)
 
 def test_here_leaves_out_what_is_not_on_this_machine(search):
     assert search("resnet18", "--here")[-1].endswith("leave out --here to see them")
-    hub_folder().mkdir(parents=True)
-    (hub_folder() / "resnet18-f37072fd.pth").touch()
+    torch_hub_folder().mkdir(parents=True)
+    (torch_hub_folder() / "resnet18-f37072fd.pth").touch()
     _, line = search("resnet18", "--here")
     assert line.split()[:2] == ["resnet18", "512"]
 

@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 
 from featx.errors import InputError
 from featx.metrics import Metric, classes, names_for, score_answers, take_answers
-from featx.metrics.classes import _measure, _sum_up, _summands
+from featx.metrics.classes import compute_metrics, per_image_summands, split_sums
 
 METRICS = names_for("classes")
 
@@ -93,8 +93,8 @@ def test_every_resample_is_scored_as_if_it_were_the_test_set():
     rng = np.random.default_rng(3)
     drawn = rng.integers(0, 25, (20, 25))
     counts = np.stack([np.bincount(d, minlength=25) for d in drawn]).astype(float)
-    sums = counts @ _summands(y, take_answers(y, p, predicted))
-    fast = _measure(*_sum_up(sums, np.full(20, 25.0), 6))
+    sums = counts @ per_image_summands(y, take_answers(y, p, predicted))
+    fast = compute_metrics(*split_sums(sums, np.full(20, 25.0), 6))
     for b, rows in enumerate(drawn):
         slow = slow_scores(y[rows], p[rows], predicted[rows])
         for name in METRICS:

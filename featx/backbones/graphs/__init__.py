@@ -1,1 +1,1 @@
-"""Networks in files: graphs of ONNX and OpenVINO, run up to any of their tensors."""
+"""Graph files (ONNX, OpenVINO's IR, TFLite) as networks that a library runs up to any of their tensors."""

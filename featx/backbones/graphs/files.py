@@ -1,7 +1,7 @@
 """Backbones that are graph files: find and hash the file, and read how its images are prepared.
 
-Most graph files do not state their preprocessing, and a wrong one gives poor rows without a word. So none is
-assumed: it stands in a JSON file beside the graph, ``model.onnx.json`` for ``model.onnx``::
+Most graph files do not state their preprocessing, and with a wrong one every row is poor and nothing says
+so. So none is assumed: it stands in a JSON file beside the graph, ``model.onnx.json`` for ``model.onnx``::
 
     {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
@@ -126,7 +126,7 @@ class GraphArchitecture(Architecture):
     def open(self, name: str, weights: Any) -> GraphFile:
         """Open the file, or the one that `weights` names in its place."""
         if weights is None:
-            raise InputError(f"{name}: a graph file holds its weights; random ones cannot be had of it")
+            raise InputError(f"{name}: a graph file holds its weights; random ones are not possible")
         if isinstance(weights, Path) or weights != "default":
             self.path = Path(weights).expanduser()
         if not self.path.is_file():
@@ -151,9 +151,9 @@ class GraphArchitecture(Architecture):
         if fields is None:
             if graph.input.dtype != "uint8":
                 raise InputError(
-                    f"{self.path}: does not state how images are normalised, and a guess could be wrong "
-                    f"without a word; write it into {sidecar(self.path)}, for most networks exported from "
-                    f"PyTorch {_EXAMPLE}, or give preprocessing="
+                    f"{self.path}: does not state how images are normalised, and with a wrong guess "
+                    f"every row would be poor; write it into {sidecar(self.path)}, for most networks "
+                    f"exported from PyTorch {_EXAMPLE}, or give preprocessing="
                 )
             fields = {}
         try:
@@ -163,7 +163,7 @@ class GraphArchitecture(Architecture):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What else changes an embedding: the order of the colours where it is not the usual one."""
+        """What else changes an embedding: the order of the colours, where it is not red, green, blue."""
         assert self.opened is not None
         return {} if self.opened.channels == "rgb" else {"channels": self.opened.channels}
 

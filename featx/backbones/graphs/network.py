@@ -92,7 +92,7 @@ class Graph:
 
     @property
     def default(self) -> str:
-        """What is taken where no tensor is named: what the classifier reads, else the output if a vector."""
+        """The layer where no tensor is named: what the classifier reads, else the output."""
         return self.classified or self.output
 
     def start(self, tensors: Sequence[str]) -> Session:
@@ -119,8 +119,8 @@ class GraphNetwork(nn.Module):
     """A graph as a network: it holds no tensors of PyTorch, has no gradients, and copies share it.
 
     `file` is what reads it (`featx.backbones.graphs.files.GraphFile`), again wherever it is unpickled;
-    `layer` replaces the default, and `inputs` are the images that it is for. `tokens` is how many of them the
-    layer has that is looked at.
+    `layer` replaces the default, and `inputs` are the images that it is for. `tokens` is
+    the number of tokens of the layer that is being examined, None where it has none.
     """
 
     tokens: int | None = None
@@ -205,7 +205,7 @@ class GraphFeatures(nn.Module):
     def _size(self, x: Tensor) -> Tensor:
         """Return what `forward` gives, without values, through tensors as large as those of the graph.
 
-        Who estimates memory sees these: the layers, and the output of the first convolution.
+        An estimate of the memory counts these: the layers, and the output of the first convolution.
         """
         first = self.network.graph.first_convolution
         names = self.layers if first is None else [*self.layers, first[0]]
@@ -222,7 +222,7 @@ class GraphFeatures(nn.Module):
 
 
 class GraphLayerRules(LayerRules):
-    """What is known of the layers of a graph: no library states anything of it."""
+    """What is known of the layers of a graph: no library states anything about it."""
 
     #: Tokens that vision transformers put before those of the patches: none, a class token, one more for
     #: distillation, a class token and four registers.
@@ -239,7 +239,7 @@ class GraphLayerRules(LayerRules):
         return prefix if positions is not None and prefix in self.PREFIXES else 0
 
     def stated_tokens(self, network: Any) -> tuple[int, ...]:
-        """Return the tokens of the layer, if their number is one that a vision transformer has."""
+        """Return the number of tokens of the layer, if a vision transformer could have as many."""
         positions = self._positions(network)
         if positions is None or network.tokens is None or network.tokens - positions not in self.PREFIXES:
             return ()

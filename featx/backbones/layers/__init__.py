@@ -1,1 +1,1 @@
-"""Where a network is cut: tracing, layers, blocks, and how positions become one row."""
+"""Find the layers of a network, cut it at one or several of them, and pool what they give to rows."""

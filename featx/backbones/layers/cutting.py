@@ -6,9 +6,9 @@ names them: by the path of the module and, for a function, its name (``features.
 
 The default layer is found from the graph, not from a table: the last linear layer or convolution is the
 classifier (a squeezenet's is a convolution), and its input, before any dropout, is the layer. Where the
-library itself computes an embedding, and that is another one (a network without a classifier, for example),
-the layer ``"embedding"`` is taken: what the library computes. The layer ``"logits"`` is the output of the
-whole network: the scores of the classes that it was trained on.
+library computes an embedding of its own that differs from this one (in a network without a classifier, for
+example), the layer ``"embedding"`` is taken: what the library computes. The layer ``"logits"`` is the output
+of the whole network: the scores of the classes that it was trained on.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class Cut:
         Layer and pooling, as resolved.
     dim : int
         Length of an embedding.
-    after : tuple of str
+    behind : tuple of str
         Prefixes of the parameters that lie behind the layer, such as ``"fc."``.
     """
 
     module: nn.Module
     tap: Tap
     dim: int
-    after: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
 
 
 def cut(

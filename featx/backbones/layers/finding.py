@@ -77,6 +77,7 @@ def find_node(graph: fx.Graph, names: dict[fx.Node, str], run: DryRun, layer: st
 
 
 def require_classifier(network: nn.Module, rules: LayerRules, name: str) -> None:
+    """Refuse the layer `LOGITS` of a network that has no classifier."""
     if not rules.has_classifier(network):
         raise InputError(f"{name}: layer {LOGITS!r}: this network has no classifier")
 

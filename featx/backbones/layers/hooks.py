@@ -103,8 +103,8 @@ class EmbeddingNetwork(nn.Module):
         return self.rules.embed(self.network, x)
 
 
-# Hooks are plain functions, so that copies and pickles of a network carry them. They clone, because later
-# modules may work in place.
+# Hooks are plain functions, because copies and pickles of a network must carry them. They clone, because
+# later modules may work in place.
 
 
 def _keep_input(layer: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:

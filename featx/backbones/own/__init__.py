@@ -1,1 +1,1 @@
-"""Networks of the user's own, each a `torch.nn.Module`."""
+"""Check, copy, identify and pickle the user's own `torch.nn.Module`, which becomes a backbone."""

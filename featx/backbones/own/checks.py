@@ -22,7 +22,6 @@ _AFTER_CLASSIFIER = (*DROPOUTS, nn.Flatten, nn.Softmax, nn.LogSoftmax, nn.Sigmoi
 _AFTER_CONVOLUTION = (*_AFTER_CLASSIFIER, nn.ReLU, nn.AdaptiveAvgPool2d)
 _FUNCTIONS = ("flatten", "softmax", "log_softmax", "sigmoid", "dropout", "squeeze")
 
-
 #: Largest difference of two runs, relative to the largest number: rounding of sums in another order.
 _TOLERANCE = 1e-3
 
@@ -112,9 +111,9 @@ class ModuleChecks:
         )
 
     def require_stable_rows(self, module: nn.Module, tap: Tap, returned: bool) -> None:
-        """Refuse a module that gives an image another row in the next run, or alone.
+        """Refuse a module that gives one image different rows in two runs, or alone and in a batch.
 
-        `module` gives the rows of `tap`, which is what the user's module returns where `returned` says so.
+        `module` gives the rows of `tap`; with `returned`, these are pooled from what the module returns.
         """
         rows = self._run(module, self._images)
         if returned:
@@ -123,7 +122,7 @@ class ModuleChecks:
             again = self._run(module, self._images)
         if not _close(rows, again):
             raise InputError(
-                f"{self.label}: it gives the same images other rows in the next run, also in eval mode; let "
+                f"{self.label}: it gives the same images different rows in two runs, also in eval mode; let "
                 "its random parts follow the mode, as in dropout(x, training=self.training)"
             )
         alone = torch.cat([self._run(module, self._images[i : i + 1]) for i in range(2)])

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dis
+import sysconfig
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+#: Beginnings of the paths of code that is installed: the standard library, packages, and frozen modules.
+_INSTALLED = (
+    *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+    "<frozen",
+)
 #: Functions of a class that do not run when an object of it is called.
 NOT_RUN = frozenset(
     ("__init__", "__new__", "__init_subclass__", "__repr__", "__getstate__", "__setstate__", "extra_repr")
@@ -71,7 +77,13 @@ def _names_in(value: Any) -> list[str]:
     return [*names_in_code(value.__code__), *inside]
 
 
+def is_installed(file: str) -> bool:
+    """Return whether a file of code is part of Python or of an installed package."""
+    return file.startswith(_INSTALLED)
+
+
 def is_filled(cell: types.CellType) -> bool:
+    """Return whether a variable of an outer function has a value yet."""
     try:
         cell.cell_contents  # noqa: B018  # raises where the cell is still empty
     except ValueError:
@@ -80,4 +92,5 @@ def is_filled(cell: types.CellType) -> bool:
 
 
 def is_member(key: str, value: Any) -> bool:
+    """Return whether an entry of a class is its author's, and not one that Python adds to every class."""
     return not key.startswith("__") or isinstance(value, types.FunctionType)

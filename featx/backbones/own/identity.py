@@ -16,7 +16,6 @@ import enum
 import functools
 import hashlib
 import sys
-import sysconfig
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,6 +29,7 @@ from featx.backbones.own.code_names import (
     NOT_RUN,
     global_names,
     is_filled,
+    is_installed,
     is_member,
     names_in_code,
     reachable,
@@ -43,10 +43,6 @@ _COMMON = frozenset(vars(nn.Module()))
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 #: Packages whose version is left out: an upgrade of torch keeps the rows of featx's other networks too.
 _UNVERSIONED = ("torch", "torchvision", "numpy")
-_INSTALLED = (
-    *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
-    "<frozen",
-)
 
 
 def graph_sha256(network: nn.Module, graph: fx.Graph | None) -> str:
@@ -188,7 +184,7 @@ class _Description:
                 f"{getattr(value, '__module__', '')} {getattr(value, '__qualname__', type(value).__name__)}"
             )
         found = getattr(value, "__dict__", {})
-        if _is_installed(_file_of(type(value))):  # a logger or a trainer leads to half the process
+        if is_installed(_file_of(type(value))):  # a logger or a trainer leads to half the process
             found = {key: item for key, item in found.items() if type(item) in _PLAIN}
         return f"{self._of_class(type(value))} {self.of(dict(found))}"
 
@@ -198,7 +194,7 @@ class _Description:
         Of a module, those are the functions that `forward` or the functions in `instance` lead to: a training
         loop beside them changes no row.
         """
-        own = [base for base in cls.__mro__ if not _is_installed(_file_of(base))]
+        own = [base for base in cls.__mro__ if not is_installed(_file_of(base))]
         used = reachable(own, instance) if issubclass(cls, nn.Module) else None
         texts = []
         for base in cls.__mro__:
@@ -219,7 +215,7 @@ class _Description:
         cells = [
             self.of(cell.cell_contents) if is_filled(cell) else "empty" for cell in function.__closure__ or ()
         ]
-        if _is_installed(function.__code__.co_filename):
+        if is_installed(function.__code__.co_filename):
             # A decorator of a package, such as torch.no_grad, holds the function of the user.
             return f"{_name(function.__module__, function.__qualname__)} {cells}"
         parts = [self._of_code(function.__code__), *cells]
@@ -229,7 +225,7 @@ class _Description:
             if name in known:
                 parts.append(f"{name} {self.of(known[name])}")
             module = known.get(name)
-            if isinstance(module, types.ModuleType) and not _is_installed(_file(module)):
+            if isinstance(module, types.ModuleType) and not is_installed(_file(module)):
                 held = vars(module)
                 parts += [f"{name}.{used} {self.of(held[used])}" for used in names if used in held]
         return f"function {parts}"
@@ -281,10 +277,6 @@ def _file(module: types.ModuleType) -> str:
     if module.__name__ == "__main__":
         return ""
     return getattr(module, "__file__", None) or "<frozen"  # a module written in C has no file
-
-
-def _is_installed(file: str) -> bool:
-    return file.startswith(_INSTALLED)
 
 
 def _name(module: str, qualified: str) -> str:

@@ -24,7 +24,7 @@ from featx.backbones.loading import one_at_a_time, values_sha256
 from featx.backbones.own.checks import ModuleChecks
 from featx.backbones.own.copying import copy_module, copy_sharing_parameters, unwrapped
 from featx.backbones.own.identity import graph_sha256
-from featx.backbones.own.pickling import packed
+from featx.backbones.own.pickling import pack_module
 from featx.backbones.own.rules import ModuleLayerRules
 from featx.backbones.sources.timm import TimmLayerRules, timm_preprocessing
 from featx.backbones.sources.torchvision import torchvision_preprocessing
@@ -36,7 +36,10 @@ SOURCE = "module"
 
 
 class Enclosed(nn.Module):
-    """A module inside another, for names of layers that featx gives a meaning of their own."""
+    """A module around one that has a child or attribute called ``embedding``.
+
+    featx calls what the whole network returns by that name; the child is then ``network.embedding``.
+    """
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -76,21 +79,21 @@ class ModuleArchitecture(Architecture):
         return self  # nothing changes it
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_network": packed(self._network)}
+        return self.__dict__ | {"_network": pack_module(self._network)}
 
 
-def own_name(module: nn.Module) -> str:
+def class_name(module: nn.Module) -> str:
     """Return the name of a module's class, without the wrappers of parallel and compiled modules."""
     return type(unwrapped(module)).__name__
 
 
 def module_key(module: nn.Module) -> tuple[str, str, str]:
-    """Return what tells modules apart in a process: the name of the class, and hashes of values and code."""
+    """Return a key that is equal for equal modules: the name of the class, and hashes of values and code."""
     original = unwrapped(module)
     try:
-        return own_name(module), values_sha256(original), graph_sha256(original, None)
+        return class_name(module), values_sha256(original), graph_sha256(original, None)
     except InputError as error:
-        raise InputError(f"{own_name(module)}: {error}") from error
+        raise InputError(f"{class_name(module)}: {error}") from error
 
 
 @one_at_a_time
@@ -116,10 +119,10 @@ def load_module(
     ------
     InputError
         The module cannot be copied, does not run on such images, returns no row of numbers for each, or gives
-        an image another row in the next run or in another batch.
+        one image different rows in two runs or in two batches.
     """
     original = unwrapped(module)
-    label = own_name(module) if name is None else name
+    label = class_name(module) if name is None else name
     prepare = given_preprocessing(preprocessing, label) or _carried_preprocessing(original, label)
     if image_size is not None:
         prepare = prepare.with_size(image_size)

@@ -10,7 +10,7 @@ from torch import nn
 from featx.errors import InputError, reason_of
 
 
-def packed(value: Any) -> Any:
+def pack_module(value: Any) -> Any:
     """Return what stands for a module in a pickle, and is the module again once it is read.
 
     That is the module itself where pickle takes it, else its bytes from cloudpickle. Anything but a module is

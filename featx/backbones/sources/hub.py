@@ -46,10 +46,10 @@ class HubEntry(Architecture):
         return self.files.describe()
 
     def at(self, weights: Any) -> HubEntry:
-        """Return the entry in the folder that `weights` may name in place of its own.
+        """Return the entry in the folder that `weights` names, if it names one, in place of its own.
 
-        A file that was made with a network in a folder does not say where the folder is. Consent is asked for
-        the code at the place returned.
+        A file of featx does not say in which folder a network was. The user is asked to consent to the code
+        at the place that is returned.
         """
         if isinstance(weights, str | Path) and weights != "default" and Path(weights).expanduser().is_dir():
             return HubEntry(str(Path(weights).expanduser().absolute()), self.entry)

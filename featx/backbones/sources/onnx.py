@@ -61,7 +61,7 @@ class OnnxGraph(Graph):
         self._onnx, self._runtime = import_onnx()
         graph = model.graph
         if not graph.node:
-            raise ValueError("no operators in it")
+            raise ValueError("it has no operators")
         self._constants = {tensor.name for tensor in (*graph.initializer, *graph.sparse_initializer)}
         self.input = self._find_input()
         self._made_by: dict[str, Any] = {}
@@ -99,13 +99,13 @@ class OnnxGraph(Graph):
         """Return the first output, and what the last weighted operator of a classifier reads."""
         outputs = [value.name for value in self._model.graph.output]
         if not outputs or outputs[0] not in self._made_by:
-            raise ValueError("no outputs that are computed")
+            raise ValueError("it computes no output")
         node = self._made_by[outputs[0]] if len(outputs) == 1 else None
         flattened = False
         while node is not None:
             flattened |= node.op_type in _FLATTENING
             if node.op_type in _WEIGHTED:
-                if node.op_type == "Conv" and not flattened:  # a map is no scores
+                if node.op_type == "Conv" and not flattened:  # its output is a map, not scores
                     break
                 found = self._data_of(node)
                 while found in self._made_by and self._made_by[found].op_type in _PASSING:
@@ -134,7 +134,7 @@ class OnnxGraph(Graph):
             if node.domain not in _DOMAINS and node.domain not in local:
                 raise InputError(
                     f"{self._where}: has the custom operator {node.domain}:{node.op_type}, which needs code "
-                    "that is not in the file; name a tensor before it, or export without it"
+                    "that is not in the file; name a tensor before it, or export the network without it"
                 )
         part = self._onnx.ModelProto()
         part.ir_version = self._model.ir_version

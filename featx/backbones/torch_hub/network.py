@@ -1,9 +1,9 @@
 """A network of torch.hub as a backbone: `load_hub_network`.
 
-Its default layer and the hash of its graph are learnt from the network, as of a module of the user's own
+Its default layer and the hash of its graph are found from the network, as for a module of the user's own
 (`featx.backbones.own.module`). Its identity has the hash of the code's files beside those of graph and
-values. Its pickle holds no values: where it is unpickled the entry runs again, with the consent that was
-given, and other code or values than at first are refused.
+values. Its pickle holds no values: where it is unpickled, the entry runs again, with the consent that was
+given, and is refused if its code or values have changed.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def load_hub_network(
 def _stated_preprocessing(entry: HubNetwork, network: nn.Module) -> Preprocessing | None:
     """Return the preprocessing beside the code; None where a network of timm carries its own.
 
-    An `InputError` says that there is neither: a guess could be wrong without a word.
+    An `InputError` says that there is neither: with a wrong guess every row would be poor.
     """
     hubconf = entry.files.folder() / HUBCONF
     fields = read_sidecar(hubconf)

@@ -15,7 +15,7 @@ from featx.terminal import json_line, printable, say
 if TYPE_CHECKING:
     from featx.backbones.catalogue import BackboneInfo
 
-HELP = "search the backbones"
+HELP = "search the published backbones"
 
 
 def add(parser: ArgumentParser) -> None:
@@ -31,9 +31,9 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--source", metavar="S", help="only those of a source, such as timm")
     parser.add_argument("--here", action="store_true", help="only those whose weights are on this machine")
     parser.add_argument(
-        "--layers", action="store_true", help="the layers of the one backbone named WORD, with dimensions"
+        "--layers", action="store_true", help="list the layers of the one backbone named WORD"
     )
-    parser.add_argument("--json", action="store_true", help="for programs, instead of a table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_trust(parser)
 
 

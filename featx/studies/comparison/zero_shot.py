@@ -47,13 +47,13 @@ class ZeroShotReferences:
     @classmethod
     def of(cls, nets: Mapping[str, Any], classes: Sequence[str]) -> ZeroShotReferences:
         """Load the text tower of every backbone that has one, and encode the names of the classes."""
-        from featx.backbones.zero_shot import has_text_tower, zero_shot_classifier
+        from featx.backbones.zero_shot import has_text_tower, make_zero_shot_classifier
 
         found = cls()
         able = [name for name, net in nets.items() if has_text_tower(net)]
         for backbone in able:
             try:
-                classifier = zero_shot_classifier(nets[backbone], classes)
+                classifier = make_zero_shot_classifier(nets[backbone], classes)
             except (InputError, MissingExtra) as error:
                 found.notes.append(f"no zero-shot reference: {error}")
                 continue

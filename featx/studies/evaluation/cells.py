@@ -123,7 +123,7 @@ class Cell:
         import featx
 
         split, digest = self.split, self.rows.digest
-        versions = {name: _version(name) for name in self.method.packages}
+        versions = {name: installed_version(name) for name in self.method.packages}
         return key_of(
             {
                 "format": _FORMAT,
@@ -201,7 +201,7 @@ class Cell:
 
 
 @cache
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
     """Return the version of a package; None for what is not installed as one, such as a user's own module."""
     try:
         return metadata.version(package)

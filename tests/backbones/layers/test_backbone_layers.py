@@ -75,7 +75,7 @@ def test_the_default_layer_is_the_input_of_the_classifier_without_dropout(net):
         "identity",
         6,
     )
-    assert part.after == (("head.",) if traced else ("head.1.",))
+    assert part.behind == (("head.",) if traced else ("head.1.",))
     with torch.no_grad():
         torch.testing.assert_close(part.module(IMAGES), expected)
 
@@ -95,7 +95,7 @@ def test_any_layer_gives_the_pooled_output_of_a_hook(net, layer, pooling):
 def test_a_cut_network_has_nothing_behind_the_layer():
     part = cut(Net(), images(8, 8), name="net", layer="norm")
     assert {name.split(".")[0] for name in part.module.state_dict()} == {"conv", "norm"}
-    assert part.after == ("head.",)
+    assert part.behind == ("head.",)
 
 
 def test_the_classifier_of_an_untraceable_network_is_dropped():
@@ -150,7 +150,7 @@ def test_a_convolution_can_be_the_classifier():
             )
 
     part = cut(Squeeze(), images(8, 8), name="net")
-    assert (part.tap.layer, part.tap.pooling, part.dim, part.after) == ("relu", "avg", 5, ("classifier.",))
+    assert (part.tap.layer, part.tap.pooling, part.dim, part.behind) == ("relu", "avg", 5, ("classifier.",))
 
 
 @pytest.mark.parametrize("layer", ["hed", "", "x", "conv.weight"])

@@ -319,7 +319,7 @@ class Locked(Encoder):
         (lambda: TwoInputs(), r"TwoInputs: does not run on 2 images of 32 x 32 pixels .*mask"),
         (
             lambda: Noisy(),
-            "Noisy: it gives the same images other rows in the next run.*training=self.training",
+            "Noisy: it gives the same images different rows in two runs.*training=self.training",
         ),
         (lambda: Trains(), "Trains: (it gives the same|the row of an image depends)"),
         (lambda: OfBatch(), "OfBatch: the row of an image depends on the other images"),

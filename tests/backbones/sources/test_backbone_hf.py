@@ -1,9 +1,9 @@
 """Networks of transformers: rows as transformers computes them, files, identity, and what is refused."""
 
-import builtins
 import importlib.util
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from tiny_transformers import TINY, build, processor, save, save_tokenizer
 from featx.backbones.sources.hf import HfArchitecture
 from featx.backbones.sources.hf.networks import import_transformers, quiet
 from featx.backbones.sources.hf.preprocessing import read_preprocessing
-from featx.backbones.zero_shot import has_text_tower, zero_shot_classifier
+from featx.backbones.zero_shot import has_text_tower, make_zero_shot_classifier
 from featx.cli import main
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -392,7 +392,7 @@ class TestTexts:
         for layer in (None, "projection") if network.config.model_type == "clip" else (None,):
             backbone = load_backbone(f"hf:{folder}", layer=layer)
             assert has_text_tower(backbone)
-            classifier = zero_shot_classifier(backbone, CLASSES)
+            classifier = make_zero_shot_classifier(backbone, CLASSES)
             rows = backbone.module(IMAGES).numpy()
             np.testing.assert_allclose(classifier.logits(rows), expected, rtol=1e-4, atol=1e-4)
             np.testing.assert_allclose(classifier.predict_proba(rows), expected.softmax(1), atol=1e-5)
@@ -403,7 +403,7 @@ class TestTexts:
         layer = "vision_model.post_layernorm"
         other = load_backbone(f"hf:{folders('clip')}", layer=layer)
         assert not has_text_tower(other)
-        assert zero_shot_classifier(other, CLASSES) is None  # that layer leads nowhere
+        assert make_zero_shot_classifier(other, CLASSES) is None  # that layer leads nowhere
         assert not has_text_tower(load_backbone(f"hf:{folders('vit')}"))
         folder = save_tokenizer(copy_of(folders("clip"), tmp_path), "a photo of a")
         assert not has_text_tower(load_backbone(f"hf:{folder}", weights=None))
@@ -414,11 +414,11 @@ class TestTexts:
         del tensors["text_model.final_layer_norm.weight"]
         save_file(tensors, copied / "model.safetensors")
         with pytest.raises(InputError, match=r"lack text_model\.final_layer_norm\.weight"):
-            zero_shot_classifier(load_backbone(f"hf:{copied}"), CLASSES)
+            make_zero_shot_classifier(load_backbone(f"hf:{copied}"), CLASSES)
         (copied / "tokenizer.json").write_text("{")
         shutil.copy(folders("clip") / "model.safetensors", copied)
         with pytest.raises(InputError, match=r"hf:.*: its text tower cannot be used"):
-            zero_shot_classifier(load_backbone(f"hf:{copied}"), CLASSES)
+            make_zero_shot_classifier(load_backbone(f"hf:{copied}"), CLASSES)
 
 
 def test_a_comparison_from_the_command_line_has_a_zero_shot_row(folders, photos, tmp_path, capsys):
@@ -445,14 +445,7 @@ def test_a_comparison_from_the_command_line_has_a_zero_shot_row(folders, photos,
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name == "transformers":
-            raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r"pip install 'featx\[transformers\]'"):
         import_transformers()
 

@@ -1,8 +1,8 @@
 """Image towers of open_clip: rows as open_clip computes them, tags, and files of weights."""
 
-import builtins
 import importlib.util
 import json
+import sys
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ if importlib.util.find_spec("open_clip") is None:
     pytest.skip("open_clip is not installed", allow_module_level=True)
 
 from featx.backbones.sources import open_clip as source
-from featx.backbones.zero_shot import has_text_tower, zero_shot_classifier
+from featx.backbones.zero_shot import has_text_tower, make_zero_shot_classifier
 
 _PATCHES = {"image_size": 32, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
 _TEXTS = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
@@ -202,7 +202,7 @@ def test_zero_shot_logits_are_those_of_open_clip(models, name, layer):
     made, folder = models
     backbone = load_backbone(f"open_clip:tiny-{name}", weights=folder / f"{name}.pt", layer=layer)
     assert has_text_tower(backbone)
-    classifier = zero_shot_classifier(backbone, ["cat", "tabby_cat"])
+    classifier = make_zero_shot_classifier(backbone, ["cat", "tabby_cat"])
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     tokens = source.import_open_clip().tokenize(["a photo of a cat.", "a photo of a tabby cat."])
     with torch.no_grad():
@@ -212,13 +212,6 @@ def test_zero_shot_logits_are_those_of_open_clip(models, name, layer):
 
 
 def test_without_open_clip_the_extra_is_named(monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name == "open_clip":
-            raise ModuleNotFoundError("No module named 'open_clip'", name="open_clip")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(MissingExtra, match=r"pip install 'featx\[open-clip\]'"):
         source.import_open_clip()

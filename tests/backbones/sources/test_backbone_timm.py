@@ -1,8 +1,8 @@
 """Networks of timm: names and tags, preprocessing, weights that fit in order, the hub's cache."""
 
-import builtins
 import importlib.util
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -78,14 +78,7 @@ def test_unknown_names_and_tags_offer_the_nearest():
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name == "timm":
-            raise ModuleNotFoundError("No module named 'timm'", name="timm")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtra, match=r"pip install 'featx\[timm\]'"):
         load_backbone("timm:resnet18")
 

@@ -62,7 +62,7 @@ def texts(monkeypatch):
         return classifier(len(classes))
 
     monkeypatch.setattr(zero_shot, "has_text_tower", lambda backbone: True)
-    monkeypatch.setattr(zero_shot, "zero_shot_classifier", encode)
+    monkeypatch.setattr(zero_shot, "make_zero_shot_classifier", encode)
     return asked
 
 
@@ -97,7 +97,7 @@ def test_two_backbones_have_two_names_and_a_broken_text_tower_is_a_note(texts, m
     def broken(backbone, classes):
         raise InputError("hf:a: its text tower cannot be used (no vocabulary)")
 
-    monkeypatch.setattr(zero_shot, "zero_shot_classifier", broken)
+    monkeypatch.setattr(zero_shot, "make_zero_shot_classifier", broken)
     found = ZeroShotReferences.of({"hf:a": None}, ["cat", "dog"])
     assert found.methods == []
     assert found.notes == [

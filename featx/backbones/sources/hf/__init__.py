@@ -6,15 +6,13 @@ DeiT, Swin, ConvNeXt, ResNet and others. No code of a repository is run (`trust_
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
-from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
+from featx.backbones.architectures import Architecture, BackboneSource, Pretrained, hash_settings
 from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf.networks import (
@@ -38,12 +36,10 @@ _WITHOUT_EFFECT = {
     *("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map"),
     *("id2label", "label2id", "problem_type", "finetuning_task"),
 }
-#: Digits of the configuration's hash that a name states.
-_DIGITS = 12
 
 
 class HfArchitecture(Architecture):
-    """The network of one folder, or of one repository of the hub."""
+    """The network of one folder, or of one repository of the Hugging Face hub."""
 
     source = "hf"
     rules = HfLayerRules()
@@ -60,11 +56,10 @@ class HfArchitecture(Architecture):
 
     @property
     def identity_name(self) -> str:
-        """Name on the hub, or for a folder the type of network, with a hash of the configuration."""
+        """Name on the Hugging Face hub, or type of a network in a folder, and a hash of its configuration."""
         effective = {key: value for key, value in self.config.items() if key not in _WITHOUT_EFFECT}
-        digest = hashlib.sha256(json.dumps(effective, sort_keys=True).encode()).hexdigest()[:_DIGITS]
         named = self.config.get("model_type") if self.repository.folder is not None else self.name
-        return f"{named}#{digest}"
+        return f"{named}#{hash_settings(effective)}"
 
     def published(self) -> list[Pretrained]:
         """Return the weights of the repository, which have one name, in whichever files they are."""
@@ -135,7 +130,7 @@ class HfArchitecture(Architecture):
 
 
 class HfSource(BackboneSource):
-    """All image networks of transformers; any on the hub, and those in folders."""
+    """All image networks of transformers; any on the Hugging Face hub, and those in folders."""
 
     name = "hf"
 

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from featx.backbones.layers.rules import LayerRules
-from featx.errors import InputError, MissingExtra, UnknownName, WeightsError, as_one_error
-from featx.vision import import_torchvision
+from featx.errors import InputError, UnknownName, WeightsError, as_one_error
+from featx.vision import import_after_torchvision
 
 #: Image towers of networks of images and texts: without and with the projection into their common space.
 TOWERS = {
@@ -37,8 +37,9 @@ _TOWER_TYPES = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
 _UNMASKED = {"vit_mae": "vit"}
 #: Families whose classifier takes the class token and not the pooler's output.
 _CLASS_TOKEN = ("vit", "deit")
-#: Families that resample their position embeddings in every forward pass where images have not the size of
-#: the weights. That is done once here, when the weights are read: OpenVINO resamples otherwise than torch.
+#: Families that resample their position embeddings in every forward pass where images do not have
+#: the size of the weights. That is done once here, when the weights are read, because OpenVINO resamples
+#: otherwise than torch.
 _RESAMPLED = ("dinov2", "dinov2_with_registers")
 #: Endings of tensors that a network derives itself, or needs only for masked training.
 _DERIVED = ("position_ids", "relative_position_index", "relative_coords_table", "attn_mask", "mask_token")
@@ -46,14 +47,7 @@ _DERIVED = ("position_ids", "relative_position_index", "relative_coords_table", 
 
 def import_transformers() -> ModuleType:
     """Import transformers, after torchvision, which transformers imports itself."""
-    import_torchvision()
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        if error.name != "transformers":
-            raise
-        raise MissingExtra("transformers", "transformers", "a backbone 'hf:NAME'") from error
-    return transformers
+    return import_after_torchvision("transformers", "transformers", "a backbone 'hf:NAME'")
 
 
 @contextlib.contextmanager
@@ -125,9 +119,8 @@ def build_network(config: Any, tensors: Collection[str] | None, name: str) -> nn
                 network = kind(config, **_pooler_option(kind, False))
         for module in network.modules():
             if isinstance(module, transformers.PreTrainedModel):
-                module.loss_function = (
-                    None  # or it prints that it has none when torch looks at its attributes
-                )
+                # Without this, it prints that it has none when torch looks at its attributes.
+                module.loss_function = None
     return network.float()
 
 
@@ -138,7 +131,7 @@ def resize_config(config: Any, height: int, width: int) -> None:
 
 
 def fit_to_size(network: Any, height: int, width: int) -> None:
-    """Let a network interpolate its position embeddings where images have not the size of its weights."""
+    """Let a network interpolate its position embeddings where images are not of the weights' size."""
     own = getattr(network.config, "image_size", None)
     if own is None or (height, width) == (tuple(own) if isinstance(own, (list, tuple)) else (own, own)):
         return

@@ -30,7 +30,7 @@ _MOST_JSON = 2**28
 
 @dataclass(frozen=True)
 class Repository:
-    """A folder, or a repository of the hub, that holds a network of transformers.
+    """A folder, or a repository of the Hugging Face hub, that holds a network of transformers.
 
     Parameters
     ----------
