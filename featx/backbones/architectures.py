@@ -199,6 +199,13 @@ class Architecture:
         """Return the preprocessing of published weights, or that for a user's own and random ones (None)."""
         return pretrained.preprocessing if pretrained is not None else self.preprocessing()
 
+    def trained_from(self, pretrained: Pretrained) -> Architecture:
+        """Return the architecture for a user's file that was trained from these published weights.
+
+        A source overrides it where the weights state more of the network than its preprocessing.
+        """
+        return self
+
     def has_texts(self) -> bool:
         """Return whether a text tower and a tokenizer come with the image network, as in CLIP."""
         return False

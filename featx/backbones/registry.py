@@ -25,7 +25,7 @@ from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub.network import load_hub_network
 from featx.backbones.weights import choose_weights
-from featx.errors import InputError, WeightsError
+from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 from featx.options import checked
 
@@ -64,7 +64,7 @@ def load_backbone(
         ``"default"``: the library's default weights; where these are not on this machine and an installed
         package carries other published weights, those. Else the name of published weights
         (``"IMAGENET1K_V1"``), or the path of a state dict of this architecture, whose classifier may have any
-        number of classes. None: random weights.
+        number of classes; a tag in the name then states the preprocessing. None: random weights.
     layer : str, optional
         Node or module whose output is the embedding, or ``"logits"`` for the class scores of the network;
         by default the input of the classifier, or what the library itself gives as embedding
@@ -152,8 +152,13 @@ def load_backbone(
             image_size=image_size,
         )
     pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
+    tagged = pretrained
+    if tag is not None and checkpoint is not None and pretrained is None:
+        # A file of the user's, under a name with a tag: it was trained from the weights of that tag.
+        tagged = _published_as(tag, architecture, source)
+        architecture = architecture.trained_from(tagged)
     name = source.prefix + architecture.name
-    prepare = _preprocessing(architecture, name, pretrained, preprocessing, image_size)
+    prepare = _preprocessing(architecture, name, tagged, preprocessing, image_size)
     inputs = architecture.input_type(prepare)
     facts = source.facts.get(architecture.name)
     standard = layer is None and pooling is None and preprocessing is None and image_size is None
@@ -250,6 +255,13 @@ def _choose_weights(
     if tag is not None and isinstance(weights, str) and weights == "default":
         weights = tag
     return choose_weights(architecture, source.prefix + architecture.name, weights)
+
+
+def _published_as(tag: str, architecture: Architecture, source: BackboneSource) -> Pretrained:
+    published = {pretrained.name: pretrained for pretrained in architecture.published()}
+    if tag not in published:
+        raise UnknownName(f"weights of {source.prefix}{architecture.name}", tag, published)
+    return published[tag]
 
 
 def _preprocessing(

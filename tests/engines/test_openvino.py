@@ -11,7 +11,7 @@ from own_modules import SMALL, Branching, Encoder, seeded
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
-from featx.backbones import load_backbone
+from featx.backbones import combine_layers, load_backbone, load_layers
 from featx.engines import make_engine
 from featx.engines.allocation import Allocation
 from featx.engines.openvino import OpenVINOEngine, read_model, serialise_model, to_openvino
@@ -130,6 +130,27 @@ def test_a_module_that_may_branch_on_values_is_refused():
     with pytest.raises(EngineError, match=r"Branching: OpenVINO cannot run it .*branch"):
         to_openvino(branching)
     to_openvino(plain)
+
+
+def test_code_of_a_hub_that_branches_on_values_is_refused(tmp_path):
+    (tmp_path / "hubconf.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Conv2d):\n"
+        "    def forward(self, x):\n"
+        "        y = super().forward(x).mean((2, 3))\n"
+        "        return y if y.sum() < 1e9 else -y\n"
+        "def net(pretrained=False):\n"
+        "    return Net(3, 2, 3)\n"
+    )
+    hub = load_backbone(f"hub:{tmp_path}:net", weights=None, preprocessing=SMALL, trust_code=True)
+    with pytest.raises(EngineError, match="branch"):
+        to_openvino(hub)
+
+
+def test_several_layers_run_in_one_pass(backbone, pixels):
+    layers = combine_layers(load_layers(backbone, ["features.3", None]))
+    rows = OpenVINOEngine(layers, allocation=Allocation(1, 1, 5))(pixels)
+    assert distances(rows, make_engine(layers, engine="eager", device="cpu")(pixels))[0].max() < 1e-5
 
 
 def test_an_engine_that_a_child_inherited_is_refused(backbone, pixels):

@@ -193,6 +193,18 @@ class OpenClipArchitecture(Architecture):
             found = {key: value for key, value in native.state_dict().items() if key in found}
         return found
 
+    def trained_from(self, pretrained: Pretrained) -> Architecture:
+        """Return the configuration with the activation of these weights, which is in the identity so."""
+        if self.uses_quick_gelu(pretrained) == self.uses_quick_gelu(None):
+            return self
+        quick = f"{self.name}-quickgelu"
+        if quick not in import_open_clip().list_models():
+            raise InputError(
+                f"open_clip:{self.name}/{pretrained.name}: its weights have the activation quick_gelu, and "
+                f"open_clip has no configuration {quick} for other weights like them"
+            )
+        return OpenClipArchitecture(quick)
+
     def has_texts(self) -> bool:
         """Return whether the text tower encodes texts alone; that of CoCa also writes captions."""
         return "multimodal_cfg" not in self.config

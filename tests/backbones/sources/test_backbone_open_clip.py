@@ -176,6 +176,24 @@ class TestTags:
         with torch.no_grad():
             torch.testing.assert_close(backbone.module(images), quick.encode_image(images))
 
+    def test_a_file_under_a_tag_has_its_preprocessing_and_its_activation(self, hub, models, monkeypatch):
+        _, folder = models
+        library = source.import_open_clip()
+        ours = {"weights": folder / "resnet.pt", "layer": "projection"}
+        config = library.get_model_config("tiny-resnet")
+        stated = {"quick": {"hf_hub": "lab/q/", "mean": (0.5,) * 3, "quick_gelu": True}}
+        monkeypatch.setitem(library.pretrained._PRETRAINED, "tiny-resnet", stated)
+        with pytest.raises(InputError, match="no configuration tiny-resnet-quickgelu"):
+            load_backbone("open_clip:tiny-resnet/quick", **ours)
+        configs = library.factory._MODEL_CONFIGS
+        monkeypatch.setitem(configs, "tiny-resnet-quickgelu", {**config, "quick_gelu": True})
+        tagged = load_backbone("open_clip:tiny-resnet/quick", **ours)
+        assert tagged.architecture.uses_quick_gelu(tagged.pretrained)
+        assert tagged.preprocessing.mean == (0.5,) * 3
+        plain = load_backbone("open_clip:tiny-resnet", **ours)
+        assert tagged.identity["architecture"] != plain.identity["architecture"]
+        assert load_backbone(**tagged.arguments).identity == tagged.identity
+
     def test_what_is_not_there_is_one_line(self, hub):
         with pytest.raises(WeightsError, match=r"lab/gone is not in the cache .*cannot reach the hub"):
             load_backbone("open_clip:tiny-patches/gone")

@@ -1,6 +1,7 @@
 """Networks of timm: what is built for tags and image sizes, and where each family is cut."""
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from featx.backbones.layers.cutting import cut, resolve_layers
 from featx.backbones.layers.pooling import Tap
 from featx.backbones.loading import meta_network, random_network
 from featx.backbones.sources.timm import TimmArchitecture, TimmLayerRules, import_timm
-from featx.errors import InputError
+from featx.errors import InputError, UnknownName
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 
@@ -203,3 +204,17 @@ def test_layers_of_swin_have_their_channels_last():
 )
 def test_blocks_are_listed(name, size, blocks):
     assert [layer.name for layer in list_layers(name, weights=None, image_size=size)] == blocks
+
+
+def test_a_file_under_a_name_with_a_tag_is_prepared_as_the_tag_states(tmp_path, monkeypatch):
+    (usual,), path = TimmArchitecture("test_vit").published(), tmp_path / "mine.pth"
+    other = replace(usual, name="other", preprocessing=usual.preprocessing.with_size(96))
+    monkeypatch.setattr(TimmArchitecture, "published", lambda architecture: [usual, other])
+    torch.save(import_timm().create_model("test_vit", num_classes=3).state_dict(), path)
+    plain, tagged = (load_backbone(f"timm:{name}", weights=path) for name in ("test_vit", "test_vit.other"))
+    assert (plain.preprocessing, tagged.preprocessing) == (usual.preprocessing, other.preprocessing)
+    assert tagged.identity == plain.identity  # the preparation is an identity of its own
+    again = load_backbone(**tagged.arguments)
+    assert (again.preprocessing, again.checkpoint) == (tagged.preprocessing, tagged.checkpoint)
+    with pytest.raises(UnknownName, match="unknown weights of timm:test_vit 'othr'"):
+        load_backbone("timm:test_vit.othr", weights=path)
