@@ -37,9 +37,13 @@ LARGEST, COMPARED = 40e6, 150
 
 
 def pooled(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The embedding that timm itself gives."""
+    """Return the embedding that timm gives; of an encoder whose head refuses, the mean of its positions."""
     with torch.inference_mode():
-        return network.forward_head(network.forward_features(images), pre_logits=True)
+        try:
+            return network.forward_head(network.forward_features(images), pre_logits=True)
+        except (NotImplementedError, TypeError):
+            out = network(images)
+            return out if out.dim() == 2 else out.mean(dim=1 if out.dim() == 3 else (2, 3))
 
 
 def standing(name: str) -> tuple[InputError | None, int]:
