@@ -123,7 +123,8 @@ def to_openvino(backbone: Backbone) -> Any:
             model = ov.convert_model(network, example_input=example)
         # Of a library's network, torch's tracer speaks of shapes, which are constant here; a traced graph has
         # no branches.
-        is_code = backbone.identity["source"] == "module" and not isinstance(backbone.module, fx.GraphModule)
+        first = getattr(backbone, "members", (backbone,))[0]  # of several layers of one network
+        is_code = first.identity["source"] == "module" and not isinstance(backbone.module, fx.GraphModule)
         if is_code and any(_BRANCH in str(one.message) for one in said):
             raise ValueError("its forward may branch on values, and OpenVINO would fix the branch")
     except Exception as error:  # OpenVINO raises classes of its own for each stage

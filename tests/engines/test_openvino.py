@@ -11,7 +11,7 @@ from own_modules import SMALL, Branching, Encoder, seeded
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
-from featx.backbones import load_backbone
+from featx.backbones import combine_layers, load_backbone, load_layers
 from featx.engines import make_engine
 from featx.engines.allocation import Allocation
 from featx.engines.openvino import OpenVINOEngine, read_model, serialise_model, to_openvino
@@ -44,6 +44,13 @@ def reference(backbone, pixels):
 def test_bfloat16_is_near(backbone, pixels, reference):
     rows = OpenVINOEngine(backbone, precision="bf16", allocation=Allocation(1, 1, 5))(pixels)
     assert distances(rows, reference)[1].min() > 0.99
+
+
+def test_several_layers_of_one_network_are_converted_together(pixels):
+    both = combine_layers(load_layers(seeded(Encoder), ["conv", None], preprocessing=SMALL))
+    small = pixels[:, :32, :32]
+    rows = OpenVINOEngine(both, precision="fp32")(small)
+    assert distances(rows, make_engine(both, engine="eager", device="cpu")(small))[0].max() < 1e-3
 
 
 def test_int8_is_near_and_a_calibration_can_be_stored(backbone, pixels, reference):
