@@ -269,6 +269,21 @@ def test_an_image_size_the_network_cannot_run_is_refused_at_once():
         load_backbone("inception_v3", weights=None, image_size=32)
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("net.onnx", "give onnx:net.onnx"), ("net.xml", "give openvino:net.xml"), ("net.pth", "as weights")],
+)
+def test_a_file_or_folder_as_a_name_gets_the_way_it_is_given(tmp_path, monkeypatch, name, advice):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=advice):
+        load_backbone(name)
+    (tmp_path / "dino").mkdir()
+    (tmp_path / "dino" / "config.json").touch()
+    with pytest.raises(InputError, match="give hf:dino"):
+        load_backbone("dino")
+
+
 @pytest.mark.parametrize("pooling", ["mean", "AVG", ""])
 def test_an_unknown_pooling_is_refused(pooling):
     with pytest.raises(UnknownName, match="unknown pooling"):

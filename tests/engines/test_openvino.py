@@ -46,6 +46,13 @@ def test_bfloat16_is_near(backbone, pixels, reference):
     assert distances(rows, reference)[1].min() > 0.99
 
 
+def test_several_layers_of_one_network_are_converted_together(pixels):
+    both = combine_layers(load_layers(seeded(Encoder), ["conv", None], preprocessing=SMALL))
+    small = pixels[:, :32, :32]
+    rows = OpenVINOEngine(both, precision="fp32")(small)
+    assert distances(rows, make_engine(both, engine="eager", device="cpu")(small))[0].max() < 1e-3
+
+
 def test_int8_is_near_and_a_calibration_can_be_stored(backbone, pixels, reference):
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
     from featx.engines.int8 import calibrate

@@ -80,7 +80,7 @@ def modules_before(features: HookedFeatures, x: Tensor) -> list[str]:
 
     handles = []
     for module_name, module in features.network.named_modules():
-        if module_name:
+        if module_name and not isinstance(module, torch.jit.ScriptModule):  # takes no hooks
             handles.append(module.register_forward_pre_hook(partial(enter, module_name)))
             handles.append(module.register_forward_hook(partial(leave, module_name)))
     try:

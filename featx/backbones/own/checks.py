@@ -33,6 +33,7 @@ class ModuleChecks:
         self.network, self.inputs, self.label = network, inputs, label
         draw = torch.Generator().manual_seed(0)
         self._images = torch.randn(inputs.example(2).shape, generator=draw)
+        self._names: dict[fx.Node, str] = {}
         self._runs = 0  # each run draws other numbers, if it draws any
         self._returned = self._run(copy_sharing_parameters(network), self._images)
 
@@ -49,11 +50,66 @@ class ModuleChecks:
         except InputError:
             return None
         ours, graphs = _tensors_in(self._returned), _tensors_in(found)
+        self._names = traced[1]
         same = len(ours) == len(graphs) and all(map(_close, ours, graphs))
         return traced[0] if same else None
 
     def ends_in_classifier(self, graph: fx.Graph | None) -> bool:
         """Return whether the module returns the scores of a layer that is named as a classifier."""
+        last = self._last_weighted(graph)
+        if last is None or last[0].partition(".")[0] not in LayerRules.heads:
+            return False
+        name, head = last
+        stated = getattr(self.network, "num_classes", None)
+        given = head.out_features if isinstance(head, nn.Linear) else head.out_channels
+        if isinstance(stated, int) and stated != given:
+            return False
+        return self._returns(name, graph)
+
+    def narrowing_output(self, graph: fx.Graph | None) -> tuple[str, str, int, int] | None:
+        """Return the last linear layer, if the module returns its output and that is shorter than its input.
+
+        Returns
+        -------
+        tuple of str, str, int, int, or None
+            Name of the linear layer, name of the layer before it, length of its input and of its output.
+        """
+        if isinstance(self.network, torch.jit.ScriptModule):
+            return self._narrowing_output_of_script()
+        last = self._last_weighted(graph)
+        if last is None or not isinstance(last[1], nn.Linear):
+            return None
+        name, linear = last[0], last[1]
+        stated: Any = getattr(self.network, "num_classes", linear.out_features)
+        if linear.out_features >= linear.in_features or stated != linear.out_features:
+            return None
+        if not self._returns(name, graph):
+            return None
+        before = f"{name}:input"
+        if graph is not None:
+            called = [node for node in graph.nodes if node.op == "call_module" and node.target == name]
+            before = self._names.get(called[-1].args[0], before)
+        return name, before, linear.in_features, linear.out_features
+
+    def _narrowing_output_of_script(self) -> tuple[str, str, int, int] | None:
+        script: Any = self.network
+        graph = script.inlined_graph  # its nodes live as long as it does
+        if next(graph.outputs()).node().kind() != "aten::linear":
+            return None
+        length = self._returned.shape[-1]
+        weights = {
+            name: module.weight
+            for name, module in script.named_modules()
+            if getattr(module, "original_name", None) == "Linear" and len(module.weight) == length
+        }
+        if not weights:
+            return None
+        name, weight = list(weights.items())[-1]
+        given = int(weight.shape[1])
+        return (name, f"{name}:input", given, length) if length < given else None
+
+    def _last_weighted(self, graph: fx.Graph | None) -> tuple[str, nn.Linear | nn.Conv2d] | None:
+        """Return the last linear layer or convolution, by name; None where there is none."""
         weighted = [
             (name, module)
             for name, module in self.network.named_modules()
@@ -63,14 +119,7 @@ class ModuleChecks:
             called = [str(node.target) for node in graph.nodes if node.op == "call_module"]
             weighted = [(name, module) for name, module in weighted if name in called]
             weighted.sort(key=lambda item: len(called) - 1 - called[::-1].index(item[0]))
-        if not weighted or weighted[-1][0].partition(".")[0] not in LayerRules.heads:
-            return False
-        name, head = weighted[-1]
-        stated = getattr(self.network, "num_classes", None)
-        given = head.out_features if isinstance(head, nn.Linear) else head.out_channels
-        if isinstance(stated, int) and stated != given:
-            return False
-        return self._returns(name, graph)
+        return weighted[-1] if weighted else None
 
     def _returns(self, name: str, graph: fx.Graph | None) -> bool:
         """Return whether the module returns the output of its last layer, or a form of it."""

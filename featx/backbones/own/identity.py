@@ -260,7 +260,7 @@ def _array(values: np.ndarray) -> str:
 def _script(module: torch.jit.ScriptModule) -> str:
     try:
         code, constants = module.code_with_constants
-    except RuntimeError:  # a module without a forward
+    except (RuntimeError, AttributeError):  # scripted or traced without a forward, as a loss that is not run
         return ""
     found = constants.const_mapping
     return code + "".join(

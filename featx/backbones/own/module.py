@@ -8,16 +8,18 @@ of its graph or code (`featx.backbones.own.identity`). The label that users give
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, fx, nn
 
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.image_input import ImageInput
-from featx.backbones.layers.cutting import cut
+from featx.backbones.layers.cutting import LOGITS, cut
 from featx.backbones.layers.hooks import EMBEDDING
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.loading import one_at_a_time, values_sha256
@@ -127,18 +129,27 @@ def load_module(
     if image_size is not None:
         prepare = prepare.with_size(image_size)
     inputs = ImageInput(prepare)
+    if isinstance(original, torch.jit.ScriptModule) and layer not in (None, EMBEDDING, LOGITS):
+        raise InputError(
+            f"{label}: a scripted or traced module has no layer {layer!r} that can be read, only what it "
+            "returns; give the module from before torch.jit"
+        )
     network = copy_module(original, label)
     sha256 = values_sha256(network)
     checks = ModuleChecks(copy_sharing_parameters(network), inputs, label)
     graph = checks.graph()
     rules: LayerRules
     if type(original).__module__.partition(".")[0] == "timm":
+        if layer in (None, EMBEDDING):
+            checks.require_tensor()
         rules = TimmLayerRules()
         rules.traceable = graph is not None
     else:
         has_head = checks.ends_in_classifier(graph)
         if layer in (None, EMBEDDING) and not has_head:
             checks.require_tensor()
+        if layer is None and not has_head:
+            _warn_of_scores(checks, graph, label)
         rules = ModuleLayerRules(has_head, graph is not None, prepare.size)
     try:
         identity = graph_sha256(checks.network, graph)
@@ -168,6 +179,21 @@ def load_module(
     )
     backbone.keep(part.module)
     return backbone
+
+
+def _warn_of_scores(checks: ModuleChecks, graph: fx.Graph | None, label: str) -> None:
+    """Warn where the rows are the output of a last linear layer, which may be a classifier."""
+    last = checks.narrowing_output(graph)
+    if last is None:
+        return
+    name, before, given, returned = last
+    of = "of the module from before torch.jit " if isinstance(checks.network, torch.jit.ScriptModule) else ""
+    warnings.warn(
+        f"{label}: its embedding is what it returns, the {returned} outputs of its last linear layer "
+        f"{name!r}; if they are class scores, layer={before!r} {of}"
+        f"takes the {given} values before it; if they are meant, layer='{EMBEDDING}' says so",
+        stacklevel=2,
+    )
 
 
 def given_preprocessing(given: Any, label: str) -> Preprocessing | None:

@@ -15,6 +15,7 @@ Entry points are read only for a prefix that no built-in source has, and when ba
 from __future__ import annotations
 
 import importlib.metadata
+import os
 
 from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.catalogue import GROUP, published_names
@@ -55,7 +56,21 @@ def find_architecture(name: str) -> tuple[BackboneSource, Architecture, str | No
     known = [] if source is None else [prefix + other for other in source.names()]
     if source is None or not prefix:
         known += published_names()
+    if not prefix and (meant := _advice_for_path(name)):
+        raise InputError(f"backbone: {name!r} is no name of a backbone; {meant}")
     raise UnknownName("backbone", name, known)
+
+
+def _advice_for_path(path: str) -> str | None:
+    """Say how a file or folder is given that was named as a backbone; None where there is none."""
+    ending = os.path.splitext(path)[1].lower()
+    if os.path.exists(os.path.join(path, "config.json")):
+        return f"for the folder, give hf:{path}"
+    if not os.path.isfile(path):
+        return None
+    if ending in (".onnx", ".xml", ".tflite"):
+        return f"for the file, give {'onnx' if ending == '.onnx' else 'openvino'}:{path}"
+    return "name its architecture as backbone, and give the file as weights"
 
 
 def backbone_name(source: str, architecture: str) -> str:

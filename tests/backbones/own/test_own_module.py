@@ -214,6 +214,41 @@ def test_a_scripted_module_works():
     torch.testing.assert_close(rows(backbone.module), rows(module))
 
 
+class Loss(nn.Module):
+    pass
+
+
+class WithLoss(Classifier):
+    def __init__(self):
+        super().__init__()
+        self.loss, self.unused = Loss(), nn.Linear(5, 5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_traced_module_is_read_as_a_whole():
+    module = seeded(WithLoss).eval()
+    traced = torch.jit.trace(module, torch.zeros(1, 3, 32, 32))
+    with pytest.warns(UserWarning, match=r"the 4 outputs of its last linear layer 'fc'.* before torch\.jit"):
+        backbone = load(traced)
+    torch.testing.assert_close(rows(backbone.module), rows(module))
+    assert [layer.name for layer in list_layers(backbone)] == ["embedding"]
+    with pytest.raises(InputError, match=r"no layer 'conv' that can be read.*before torch\.jit"):
+        load(traced, layer="conv")
+
+
+@pytest.mark.parametrize("traceable", [True, False])
+def test_a_classifier_that_is_not_named_as_one_is_pointed_out(traceable):
+    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if traceable else [Means(), nn.Identity()]
+    module, before = (
+        nn.Sequential(nn.Conv2d(3, 8, 3), *pool, nn.Linear(8, 4)),
+        "2" if traceable else "3:input",
+    )
+    with pytest.warns(UserWarning, match=f"the 4 outputs of its last linear layer '3'.*layer='{before}'"):
+        assert load(module).dim == 4
+    assert load(module, layer=before).dim == 8
+    assert load(module, layer="embedding").dim == 4
+
+
 def test_a_later_change_of_the_module_changes_no_embedding():
     module = seeded(Encoder)
     backbone = load(module)
@@ -311,10 +346,15 @@ class Locked(Encoder):
         self.lock = threading.Lock()
 
 
+def timm_maps():
+    return import_timm().create_model("test_resnet", features_only=True)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (lambda: Returns(pair), "Returns: it returns a tuple.*name a layer with layer="),
+        (lambda: timm_maps(), "it returns a list"),
         (lambda: Returns(named), "Returns: it returns a dict with tokens, pooled"),
         (lambda: TwoInputs(), r"TwoInputs: does not run on 2 images of 32 x 32 pixels .*mask"),
         (

@@ -83,7 +83,10 @@ class HfArchitecture(Architecture):
             whole = self.repository.read_optional_json("processor_config.json") or {}
             content = whole.get("image_processor")
         if not isinstance(content, dict):
-            raise InputError(f"hf:{self.name}: no preprocessor_config.json is with it; give preprocessing=")
+            raise InputError(
+                f"hf:{self.name}: no preprocessor_config.json is with it; put the one of the model there, or "
+                "give preprocessing= in Python"
+            )
         return read_preprocessing(content, model_type, f"hf:{self.name}")
 
     def build_for(
