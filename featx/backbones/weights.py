@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from featx.durable import expand_user, is_there
 from featx.errors import InputError, UnknownName, WeightsError, reason_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def choose_weights(
         named = [candidate for candidate in published if candidate.name in (str(weights), short)]
         if not named:
             if isinstance(weights, Path) or _is_path(weights):
-                return _open_users_file(Path(weights).expanduser(), published)
+                return _open_users_file(expand_user(weights), published)
             raise UnknownName(
                 f"weights of {name}", weights, ["default", *(known.name for known in published)]
             )
@@ -113,15 +114,15 @@ def _advice(published: list[Pretrained]) -> str:
 
 
 def _is_path(weights: str) -> bool:
-    path = Path(weights).expanduser()
-    return path.suffix in _FILE_SUFFIXES or len(path.parts) > 1 or path.exists()
+    path = expand_user(weights)
+    return path.suffix in _FILE_SUFFIXES or len(path.parts) > 1 or is_there(path, Path.exists)
 
 
 def _open_users_file(path: Path, published: list[Pretrained]) -> tuple[Pretrained | None, Checkpoint]:
     """Open a file that the user names, and recognise a published file by its sha256."""
     from featx.backbones.checkpoint import open_checkpoint
 
-    if not path.is_file():
+    if not is_there(path):
         raise WeightsError(f"{path}: no such file of weights")
     stated = stated_hash(path, {w.filename for w in published} | set(PACKAGES))
     checkpoint = open_checkpoint(path, sha256=stated)

@@ -83,7 +83,7 @@ def _load(point: importlib.metadata.EntryPoint, taken: list[str]) -> BackboneSou
     try:
         found = point.load()
         source = found() if isinstance(found, type) else found
-    except Exception as error:  # code of another package
+    except (Exception, SystemExit) as error:  # code of another package
         raise InputError(f"{label} cannot be loaded ({reason_of(error)}); repair or uninstall it") from error
     if not isinstance(source, BackboneSource) or (source.name, source.prefix) != (point.name, prefix):
         got = f"name {source.name!r}" if isinstance(source, BackboneSource) else f"a {type(source).__name__}"

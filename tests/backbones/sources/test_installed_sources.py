@@ -103,6 +103,7 @@ def test_an_unknown_network_of_it_is_refused_by_name(install):
     ("name", "target", "code", "reason"),
     [
         ("toy", "ToySource", "raise RuntimeError('no licence')", r"cannot be loaded .*no licence"),
+        ("toy", "ToySource", "raise SystemExit(0)", "cannot be loaded"),
         ("toy", "Missing", TOY, r"cannot be loaded .*Missing"),
         ("toy", "featx", TOY, "expected a BackboneSource with name 'toy', got a module"),
         ("lab", "ToySource", TOY, "expected a BackboneSource with name 'lab', got name 'toy'"),
