@@ -156,7 +156,7 @@ def hub_folder() -> Path:
     if torch is not None:  # where torch.hub.set_dir may have changed it
         return Path(torch.hub.get_dir()) / "checkpoints"
     home = os.environ.get("TORCH_HOME") or os.path.join(_user_cache(), "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return expand_user(home) / "hub" / "checkpoints"
 
 
 def hugging_face_folder() -> Path:
@@ -166,7 +166,7 @@ def hugging_face_folder() -> Path:
         return Path(constants.HF_HUB_CACHE)
     home = os.environ.get("HF_HOME") or os.path.join(_user_cache(), "huggingface")
     stated = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(os.path.expandvars(stated or os.path.join(home, "hub"))).expanduser()
+    return expand_user(os.path.expandvars(stated or os.path.join(home, "hub")))
 
 
 def find_in_repository(repository: str, filenames: Iterable[str]) -> Path | None:
@@ -177,7 +177,7 @@ def find_in_repository(repository: str, filenames: Iterable[str]) -> Path | None
     except (OSError, ValueError):
         return None
     paths = (folder / "snapshots" / revision / name for name in filenames)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if is_there(path)), None)
 
 
 def _user_cache() -> str:
@@ -200,7 +200,7 @@ def packaged_files() -> dict[str, Path]:
 def find_local(filename: str, packaged: dict[str, Path] | None = None) -> Path | None:
     """Return the file in the torch hub cache, else in an installed package, else None."""
     cached = hub_folder() / filename
-    if cached.is_file():
+    if is_there(cached):
         return cached
     carried = (packaged_files() if packaged is None else packaged).get(filename)
     return carried if carried is not None and carried.is_file() else None

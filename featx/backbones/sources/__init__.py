@@ -15,8 +15,9 @@ Entry points are read only for a prefix that no built-in source has, and when ba
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 
-from featx.backbones.architectures import Architecture, BackboneSource
+from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
 from featx.backbones.catalogue import GROUP, published_names
 from featx.backbones.sources.detection import DetectionSource
 from featx.backbones.sources.hf import HfSource
@@ -72,6 +73,16 @@ def load_installed(name: str | None = None) -> list[BackboneSource]:
     points = [p for p in importlib.metadata.entry_points(group=GROUP) if name in (None, p.name)]
     prefixes = [*(source.prefix for source in BUILT_IN), *(f"{point.name}:" for point in points)]
     return [_load(point, prefixes[: len(BUILT_IN) + i]) for i, point in enumerate(points)]
+
+
+def listed(source: BackboneSource) -> dict[str, tuple[Facts, Sequence[Pretrained]]]:
+    """Return what a source of another package lists, by name; an `InputError` names one that fails."""
+    try:
+        return {name: (source.facts[name], published) for name, published in source.listed().items()}
+    except Exception as error:  # code of another package
+        raise InputError(
+            f"backbone source {source.name!r} cannot be listed ({reason_of(error)}); repair or uninstall it"
+        ) from error
 
 
 def _load(point: importlib.metadata.EntryPoint, taken: list[str]) -> BackboneSource:

@@ -153,7 +153,7 @@ class HubCode:
         owner, name, ref = self._repository.groups()
         for branch in (ref,) if ref else ("main", "master"):
             folder = Path(torch.hub.get_dir(), f"{owner}_{name}_{branch.replace('/', '_')}")
-            if (folder / HUBCONF).is_file():
+            if is_there(folder / HUBCONF):
                 return folder
         return None
 

@@ -121,6 +121,13 @@ def test_a_broken_package_is_one_line_that_names_it(install, name, target, code,
         assert "\n" not in str(e.value)
 
 
+def test_a_source_that_fails_to_list_is_one_line_that_names_it(install):
+    broken = "listed = lambda self: 1 / 0\n        facts ="
+    install("toy", "ToySource", TOY.replace("facts =", broken, 1))
+    with pytest.raises(InputError, match=r"^backbone source 'toy' cannot be listed \(division by zero\)"):
+        list_backbones()
+
+
 def test_two_packages_cannot_have_one_prefix(install):
     install("toy", "ToySource", TOY)
     install("toy", "ToySource", TOY, package="more_networks")
