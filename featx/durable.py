@@ -92,6 +92,19 @@ def _check(seen: os.stat_result, path: str | os.PathLike[str], at_most: int | No
         )
 
 
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """Return the path with the home folder in place of ``~``; unchanged where there is no such user."""
+    return Path(os.path.expanduser(path))
+
+
+def is_there(path: Path, kind: Callable[[Path], bool] = Path.is_file) -> bool:
+    """Return whether there is a file, or what `kind` says; also for a name that is too long."""
+    try:
+        return kind(path)
+    except (OSError, ValueError):
+        return False
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in an existing folder durable, if the platform can."""
     if os.name == "nt":  # a folder cannot be opened there; NTFS journals its names by itself

@@ -275,13 +275,13 @@ def _installed() -> list[BackboneInfo]:
     """Return the networks that other packages list; importing such a package imports torch."""
     if not has_installed_sources():
         return []
-    from featx.backbones.sources import load_installed
+    from featx.backbones.sources import listed, load_installed
 
     packaged = packaged_files()
     infos = []
     for source in load_installed():
-        for name, published in source.listed().items():
-            facts, chosen = source.facts[name], default_weights(published, packaged)
+        for name, (facts, published) in listed(source).items():
+            chosen = default_weights(published, packaged)
             infos.append(
                 BackboneInfo(
                     name=source.prefix + name,

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from featx.durable import read_regular
+from featx.durable import expand_user, read_regular
 from featx.errors import MissingExtra, WeightsError, as_one_error, reason_of
 
 #: Most bytes of a file of weights: those of the largest network of timm have 7 GB.
@@ -63,7 +63,7 @@ class Checkpoint:
 
 def open_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
     """Hash a file of weights; refuse one whose sha256 does not begin with the digits given."""
-    path = Path(path).expanduser()
+    path = expand_user(path)
     data = _read(path)
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and not found.startswith(sha256):

@@ -44,7 +44,7 @@ def fetch_from_hub(hub_id: str, names: Sequence[str], make_error: Callable[[str]
             break
         except EntryNotFoundError as error:
             reason = reason_of(error)
-        except (HfHubHTTPError, OSError, ValueError) as error:
+        except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: HF_HOME=~nobody
             reason = reason_of(error)
             break
     raise make_error(reason)

@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from featx.durable import expand_user, is_there
 from featx.errors import InputError, UnknownName, WeightsError, reason_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def choose_weights(
         named = [candidate for candidate in published if candidate.name in (str(weights), short)]
         if not named:
             if isinstance(weights, Path) or _is_path(weights):
-                return _open_users_file(Path(weights).expanduser(), published)
+                return _open_users_file(expand_user(weights), published)
             raise UnknownName(
                 f"weights of {name}", weights, ["default", *(known.name for known in published)]
             )
@@ -113,15 +114,15 @@ def _advice(published: list[Pretrained]) -> str:
 
 
 def _is_path(weights: str) -> bool:
-    path = Path(weights).expanduser()
-    return path.suffix in _FILE_SUFFIXES or len(path.parts) > 1 or path.exists()
+    path = expand_user(weights)
+    return path.suffix in _FILE_SUFFIXES or len(path.parts) > 1 or is_there(path, Path.exists)
 
 
 def _open_users_file(path: Path, published: list[Pretrained]) -> tuple[Pretrained | None, Checkpoint]:
     """Open a file that the user names, and recognise a published file by its sha256."""
     from featx.backbones.checkpoint import open_checkpoint
 
-    if not path.is_file():
+    if not is_there(path):
         raise WeightsError(f"{path}: no such file of weights")
     stated = stated_hash(path, {w.filename for w in published} | set(PACKAGES))
     checkpoint = open_checkpoint(path, sha256=stated)
@@ -155,7 +156,7 @@ def torch_hub_folder() -> Path:
     if torch is not None:  # where torch.hub.set_dir may have changed it
         return Path(torch.hub.get_dir()) / "checkpoints"
     home = os.environ.get("TORCH_HOME") or os.path.join(_user_cache(), "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return expand_user(home) / "hub" / "checkpoints"
 
 
 def hugging_face_folder() -> Path:
@@ -165,7 +166,7 @@ def hugging_face_folder() -> Path:
         return Path(constants.HF_HUB_CACHE)
     home = os.environ.get("HF_HOME") or os.path.join(_user_cache(), "huggingface")
     stated = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(os.path.expandvars(stated or os.path.join(home, "hub"))).expanduser()
+    return expand_user(os.path.expandvars(stated or os.path.join(home, "hub")))
 
 
 def find_in_repository(repository: str, filenames: Iterable[str]) -> Path | None:
@@ -176,7 +177,7 @@ def find_in_repository(repository: str, filenames: Iterable[str]) -> Path | None
     except (OSError, ValueError):
         return None
     paths = (folder / "snapshots" / revision / name for name in filenames)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if is_there(path)), None)
 
 
 def _user_cache() -> str:
@@ -199,7 +200,7 @@ def packaged_files() -> dict[str, Path]:
 def find_local(filename: str, packaged: dict[str, Path] | None = None) -> Path | None:
     """Return the file in the torch hub cache, else in an installed package, else None."""
     cached = torch_hub_folder() / filename
-    if cached.is_file():
+    if is_there(cached):
         return cached
     carried = (packaged_files() if packaged is None else packaged).get(filename)
     return carried if carried is not None and carried.is_file() else None

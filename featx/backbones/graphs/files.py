@@ -25,7 +25,7 @@ from featx.backbones.architectures import Architecture, BackboneSource, Pretrain
 from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.graphs.network import Graph, GraphInput, GraphLayerRules, GraphNetwork
 from featx.backbones.network_input import NetworkInput
-from featx.durable import read_regular
+from featx.durable import expand_user, is_there, read_regular
 from featx.errors import InputError, WeightsError, as_one_error, reason_of
 from featx.inputs.image.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
@@ -111,9 +111,10 @@ class GraphArchitecture(Architecture):
     def __init__(self, name: str):
         super().__init__(name)
         file, _, tensor = name.partition("#")
-        whole = Path(name).expanduser()
-        self.path = whole if whole.exists() else Path(file).expanduser()
-        self.tensor = None if whole.exists() else tensor or None
+        whole = expand_user(name)
+        there = is_there(whole, Path.exists)
+        self.path = whole if there else expand_user(file)
+        self.tensor = None if there else tensor or None
 
     def open_file(self, path: Path, described: Mapping[str, Any] | None) -> GraphFile:
         """Hash a graph file, without reading its graph."""
@@ -128,8 +129,8 @@ class GraphArchitecture(Architecture):
         if weights is None:
             raise InputError(f"{name}: a graph file holds its weights; random ones are not possible")
         if isinstance(weights, Path) or weights != "default":
-            self.path = Path(weights).expanduser()
-        if not self.path.is_file():
+            self.path = expand_user(weights)
+        if not is_there(self.path):
             raise WeightsError(f"{self.path}: no such graph file")
         self.opened = self.open_file(self.path, read_sidecar(self.path))
         return self.opened

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections.abc import Sequence
 
-from featx.backbones.architectures import Architecture, BackboneSource
+from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
 from featx.backbones.catalogue import GROUP, published_names
 from featx.backbones.sources.detection import DetectionSource
 from featx.backbones.sources.hf import HfSource
@@ -89,6 +90,16 @@ def load_installed(name: str | None = None) -> list[BackboneSource]:
     return [_load(point, prefixes[: len(BUILT_IN) + i]) for i, point in enumerate(points)]
 
 
+def listed(source: BackboneSource) -> dict[str, tuple[Facts, Sequence[Pretrained]]]:
+    """Return what a source of another package lists, by name; an `InputError` names one that fails."""
+    try:
+        return {name: (source.facts[name], published) for name, published in source.listed().items()}
+    except Exception as error:  # code of another package
+        raise InputError(
+            f"backbone source {source.name!r} cannot be listed ({reason_of(error)}); repair or uninstall it"
+        ) from error
+
+
 def _load(point: importlib.metadata.EntryPoint, taken: list[str]) -> BackboneSource:
     package = "an unknown package" if point.dist is None else f"{point.dist.name} {point.dist.version}"
     label = f"backbone source {point.name!r} ({point.value}) of {package}"
@@ -98,7 +109,7 @@ def _load(point: importlib.metadata.EntryPoint, taken: list[str]) -> BackboneSou
     try:
         found = point.load()
         source = found() if isinstance(found, type) else found
-    except Exception as error:  # code of another package
+    except (Exception, SystemExit) as error:  # code of another package
         raise InputError(f"{label} cannot be loaded ({reason_of(error)}); repair or uninstall it") from error
     if not isinstance(source, BackboneSource) or (source.name, source.prefix) != (point.name, prefix):
         got = f"name {source.name!r}" if isinstance(source, BackboneSource) else f"a {type(source).__name__}"

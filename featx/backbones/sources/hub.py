@@ -19,6 +19,7 @@ from typing import Any
 
 from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.torch_hub.code import HubCode
+from featx.durable import expand_user, is_there
 from featx.errors import InputError
 
 _ENTRY = re.compile(r"(?:(.+):)?([^\W\d]\w*)")
@@ -51,8 +52,12 @@ class HubEntry(Architecture):
         A file of featx does not say in which folder a network was. The user is asked to consent to the code
         at the place that is returned.
         """
-        if isinstance(weights, str | Path) and weights != "default" and Path(weights).expanduser().is_dir():
-            return HubEntry(str(Path(weights).expanduser().absolute()), self.entry)
+        if (
+            isinstance(weights, str | Path)
+            and weights != "default"
+            and is_there(expand_user(weights), Path.is_dir)
+        ):
+            return HubEntry(str(expand_user(weights).absolute()), self.entry)
         if self.files is None:
             raise InputError(
                 f"hub:{self.name}: {_FORMS}; a file of featx holds the entry of a folder alone: say where "

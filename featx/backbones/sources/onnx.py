@@ -36,6 +36,8 @@ _AFTER |= _PASSING | _FLATTENING
 #: Domains of operators that ONNX Runtime itself implements.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _METADATA = "preprocessing"
+#: Most bytes of the weights of a graph, which ONNX Runtime is given as one message of protobuf.
+_MOST_BYTES = 2**31
 
 
 def import_onnx() -> tuple[Any, Any]:
@@ -65,7 +67,15 @@ class OnnxGraph(Graph):
         self._constants = {tensor.name for tensor in (*graph.initializer, *graph.sparse_initializer)}
         self.input = self._find_input()
         self._made_by: dict[str, Any] = {}
+        known = {self.input.name, *self._constants}
         for node in graph.node:
+            late = next((name for name in node.input if name and name not in known), None)
+            if late is not None:
+                raise ValueError(f"{late!r:.80} is read before anything computes it")
+            twice = next((name for name in node.output if name and name in known), None)
+            if twice is not None:
+                raise ValueError(f"{twice!r:.80} is computed twice")
+            known |= set(node.output)
             if all(name in self._constants for name in node.input if name) and not _subgraphs(node):
                 self._constants |= set(node.output)
             for name in filter(None, node.output):
@@ -84,7 +94,9 @@ class OnnxGraph(Graph):
         inputs = [value for value in self._model.graph.input if value.name not in self._constants]
         if len(inputs) != 1:
             names = ", ".join(value.name for value in inputs)
-            raise InputError(f"{self._where}: takes {len(inputs)} inputs ({names}); expected one, an image")
+            raise InputError(
+                f"{self._where}: takes {len(inputs)} inputs ({names:.200}); expected one, an image"
+            )
         (value,) = inputs
         of = value.type.tensor_type
         types = self._onnx.TensorProto
@@ -158,7 +170,7 @@ class OnnxGraph(Graph):
         options.log_severity_level = 4  # what it would print is in its errors, too
         with as_one_error(lambda why: WeightsError(f"{self._where}: ONNX Runtime cannot run it ({why})")):
             session = self._runtime.InferenceSession(
-                self._cut(tensors), options, providers=["CPUExecutionProvider"]
+                self._cut(tensors), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         names = list(tensors)
 
@@ -185,8 +197,12 @@ class OnnxFile(GraphFile):
     def parse(self, data: dict[Path, bytes]) -> OnnxGraph:
         """Return the graph, with its weights."""
         model = _parse(data[self.path])
+        room = _MOST_BYTES
         for tensor, location in _external(model, self.path):
             _fill(tensor, data[location])
+            room -= len(tensor.raw_data)
+            if room < 0:  # many tensors may be given the same bytes of a file
+                raise ValueError(f"its weights have more than {_MOST_BYTES} bytes")
         return OnnxGraph(model, str(self.path))
 
 
@@ -243,11 +259,30 @@ def _reads(node: Any) -> Iterator[str]:
         yield from (value.name for value in graph.output)
 
 
+def _all_tensors(model: Any) -> Iterator[Any]:
+    """Yield all tensors with values, those in attributes and in the graphs inside operators included."""
+    graphs, nodes = [model.graph], [node for function in model.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            nodes += graph.node
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+            continue
+        node = nodes.pop()
+        graphs += _subgraphs(node)
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+
+
 def _external(model: Any, path: Path) -> list[tuple[Any, Path]]:
     """Return the tensors that lie in other files, which must be beside the graph, with these."""
     onnx, _ = import_onnx()
     found = []
-    for tensor in model.graph.initializer:
+    for tensor in _all_tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         location = PurePosixPath({e.key: e.value for e in tensor.external_data}.get("location", ""))

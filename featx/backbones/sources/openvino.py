@@ -25,7 +25,7 @@ from featx.backbones.graphs.files import (
 )
 from featx.backbones.graphs.network import Graph, Session
 from featx.backbones.openvino_import import import_openvino
-from featx.errors import InputError, as_one_error
+from featx.errors import InputError, WeightsError, as_one_error
 from featx.forks import fresh_in_child
 
 _PURPOSE = "a backbone 'openvino:FILE'"
@@ -37,6 +37,8 @@ _FORMS = {"Transpose", "Convert", "Reshape", "Squeeze", "Unsqueeze", "FakeQuanti
 _AFTER = {"Softmax", "LogSoftmax", "Sigmoid", "Add", *_FORMS}
 #: By the suffix of a graph file, that of its weights.
 _WEIGHTS = {".xml": ".bin", ".pdmodel": ".pdiparams"}
+#: Suffixes of graph files. Of any other file, OpenVINO would try all that it knows, and print parts of it.
+_SUFFIXES = (".xml", ".tflite", ".pb", ".pdmodel")
 
 _compiling = fresh_in_child(threading.Lock())
 
@@ -107,7 +109,10 @@ def _read(ov: Any, path: Path) -> tuple[Any, dict[str, Any], list[str]]:
     """Return the model in a file, its tensors by name in the order of computation, and its outputs."""
     if path.suffix == ".tflite":
         return _read_tflite(path)
-    model = ov.Core().read_model(path)
+    core = ov.Core()
+    # A file that is written anew while it is mapped into memory would change the weights, or end the process.
+    core.set_property({"ENABLE_MMAP": False})
+    model = core.read_model(path)
     found: dict[str, Any] = {}
     for output in _computed(model):
         node = output.get_node()
@@ -197,7 +202,10 @@ class OpenVINOFile(GraphFile):
 
     def parse(self, data: dict[Path, bytes]) -> OpenVINOGraph:
         """Return the graph."""
-        return OpenVINOGraph(self.path)
+        graph = OpenVINOGraph(self.path)
+        if any(read_part(path) != before for path, before in data.items()):
+            raise WeightsError(f"{self.path}: the file changed while it was read; load the backbone again")
+        return graph
 
 
 class OpenVINOArchitecture(GraphArchitecture):
@@ -207,9 +215,13 @@ class OpenVINOArchitecture(GraphArchitecture):
 
     def open_file(self, path: Path, described: Mapping[str, Any] | None) -> OpenVINOFile:
         """Hash the file and that of its weights."""
-        if path.suffix == ".onnx":
+        if path.suffix.lower() == ".onnx":
             raise InputError(
                 f"{path}: an ONNX file is the backbone onnx:{path}; engine 'openvino' runs it, too"
+            )
+        if path.suffix not in _SUFFIXES:
+            raise InputError(
+                f"{path}: not a graph file of OpenVINO; expected one that ends in {', '.join(_SUFFIXES)}"
             )
         weights = path.with_suffix(_WEIGHTS.get(path.suffix, path.suffix))
         files = [path, weights] if weights != path and weights.is_file() else [path]

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from featx.backbones.own.code_names import is_installed
-from featx.durable import read_regular
+from featx.durable import expand_user, is_there, read_regular
 from featx.errors import InputError, UnknownName, WeightsError, as_one_error, reason_of
 
 _REPOSITORY = re.compile(r"([\w-][\w.-]*)/([\w-][\w.-]*)(?::([\w-][\w./-]*))?")
@@ -45,7 +45,7 @@ class HubCode:
     def __init__(self, place: str):
         self.place = place
         self._repository = _REPOSITORY.fullmatch(place)
-        self._folder = Path(place).expanduser().absolute()
+        self._folder = expand_user(place).absolute()
 
     @property
     def is_folder(self) -> bool:
@@ -64,7 +64,7 @@ class HubCode:
         `InputError` if that fails, or if there is no ``hubconf.py``.
         """
         if self._repository is None:
-            if not (self._folder / HUBCONF).is_file():
+            if not is_there(self._folder / HUBCONF):
                 raise InputError(f"hub:{self.place}: there is no {HUBCONF} in {self._folder}")
             return self._folder
         kept = self._kept()
@@ -134,7 +134,7 @@ class HubCode:
                 raise WeightsError(
                     f"{label}: what this entry needs cannot be read or downloaded ({reason_of(error)})"
                 ) from error
-            except Exception as error:  # code of somebody else's
+            except (Exception, SystemExit) as error:  # code of somebody else's
                 raise InputError(
                     f"{label}: this entry failed ({type(error).__name__}: {reason_of(error)})"
                 ) from error
@@ -153,7 +153,7 @@ class HubCode:
         owner, name, ref = self._repository.groups()
         for branch in (ref,) if ref else ("main", "master"):
             folder = Path(torch.hub.get_dir(), f"{owner}_{name}_{branch.replace('/', '_')}")
-            if (folder / HUBCONF).is_file():
+            if is_there(folder / HUBCONF):
                 return folder
         return None
 
@@ -202,7 +202,7 @@ def _find_entry(folder: Path, entry: str, label: str) -> Callable[..., Any]:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
         raise InputError(f"{label}: this code needs the package {error.name!r}: pip install it") from error
-    except Exception as error:  # code of somebody else's
+    except (Exception, SystemExit) as error:  # code of somebody else's
         raise InputError(
             f"{label}: {HUBCONF} cannot be imported ({type(error).__name__}: {reason_of(error)})"
         ) from error

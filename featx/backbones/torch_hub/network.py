@@ -23,6 +23,7 @@ from featx.backbones.own.copying import copy_module
 from featx.backbones.own.module import Enclosed, load_module
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub.code import HUBCONF, HubCode
+from featx.durable import expand_user, is_there
 from featx.errors import InputError, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
 
@@ -90,12 +91,12 @@ def load_hub_network(
     """
     name = f"hub:{entry.name}"
     weights_name: str | None = None
-    if isinstance(weights, str | Path) and Path(weights).expanduser().is_dir():
+    if isinstance(weights, str | Path) and is_there(expand_user(weights), Path.is_dir):
         weights = "default"  # the folder of the code, where `entry` is already
     if weights == "default":
         weights_name = "default"
     elif weights is not None:
-        if not isinstance(weights, str | Path) or not Path(weights).expanduser().exists():
+        if not isinstance(weights, str | Path) or not is_there(expand_user(weights), Path.exists):
             raise WeightsError(f"{name}: weights must be 'default', None or a file, got {weights!r}")
         weights, weights_name = open_checkpoint(weights), "checkpoint"
     architecture = HubNetwork(entry, weights)

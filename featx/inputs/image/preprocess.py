@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+#: Most pixels of a prepared image: a network that is tried on two of them takes gigabytes.
+MOST_PIXELS = 2**26
 #: A JPEG is decoded at a reduced scale only where at least this factor is left for resizing.
 GAP = 2
 
@@ -78,6 +80,11 @@ class Preprocessing:
             raise InputError(
                 f"preprocessing: resize={self.resize} without a crop gives every image another size; "
                 "give crop=(h, w) or resize=(h, w)"
+            )
+        if self.size[0] * self.size[1] > MOST_PIXELS:
+            raise InputError(
+                f"preprocessing: images of {self.size[0]} x {self.size[1]} pixels are too large; "
+                f"at most {MOST_PIXELS} pixels are possible"
             )
         find_resampling(self.interpolation)
         if self.antialias is not True:
@@ -269,7 +276,7 @@ def _pair(name: str, value: Any) -> tuple[int, int]:
 def _triple(name: str, value: Any) -> tuple[float, float, float]:
     try:
         numbers = tuple(float(v) for v in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = ()
     if len(numbers) != 3 or not np.isfinite(numbers).all():
         raise InputError(

@@ -253,7 +253,64 @@ def test_what_is_no_image_network_is_refused_without_running_code(tmp_path, conf
         load_backbone(f"hf:{tmp_path}", weights=None)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"hidden_size": 10**9}, r"asks for \d+ values, and its weights hold \d+ bytes"),
+        ({"image_size": 10**6}, r"asks for \d+ values, and its weights hold \d+ bytes"),
+        ({"num_hidden_layers": 10**6}, r"asks for 1000000 layers, and its weights hold \d+ tensors"),
+        ({"patch_size": 0}, "no network can be built of its config"),
+        ({"model_type": "timm_backbone", "backbone": "hf-hub:lab/net"}, "names a network elsewhere"),
+    ],
+)
+def test_a_config_that_asks_for_more_than_its_weights_is_refused_unbuilt(folders, tmp_path, settings, said):
+    other = copy_of(folders("vit"), tmp_path, **settings)
+    with pytest.raises(InputError, match=said):
+        load_backbone(f"hf:{other}")
+
+
+def test_a_config_cannot_name_code_or_fill_memory_with_labels(folders, tmp_path):
+    given = {"attn_implementation": "lab/kernel", "_attn_implementation": "lab/kernel", "num_labels": 10**10}
+    other = copy_of(folders("clip"), tmp_path, **given)
+    config = json.loads((other / "config.json").read_text())
+    config["vision_config"] |= given
+    (other / "config.json").write_text(json.dumps(config))
+    assert load_backbone(f"hf:{other}").dim == load_backbone(f"hf:{folders('clip')}").dim
+
+
+def test_damaged_files_beside_the_weights_are_one_error(folders, tmp_path):
+    other = copy_of(folders("vit"), tmp_path)
+    with (other / "README.md").open("wb") as card:
+        card.truncate(2**42)
+    assert load_backbone(f"hf:{other}").about == {}
+    (other / "model.safetensors").write_bytes((3).to_bytes(8, "little") + b"[1]")
+    with pytest.raises(WeightsError, match="a header that is a list"):
+        load_backbone(f"hf:{other}")
+    (other / "model.safetensors").unlink()
+    for name in ("x" * 500 + ".safetensors", "\x1b[31m.safetensors"):
+        index = json.dumps({"weight_map": {"a": name}})
+        (other / "model.safetensors.index.json").write_text(index)
+        with pytest.raises(WeightsError):
+            load_backbone(f"hf:{other}")
+    (other / "model.safetensors.index.json").unlink()
+    (other / "config.json").write_text('{"model_type": "vit", "a": ' + "[" * 900 + "]" * 900 + "}")
+    with pytest.raises(InputError, match=r"config\.json: damaged .*nested more than 50 deep"):
+        load_backbone(f"hf:{other}", weights=None)
+
+
+@pytest.mark.parametrize("name", ["hf:", "onnx:", "openvino:"])
+@pytest.mark.parametrize("file", ["x" * 300 + ".xml", "~nobody-of-that-name/x.xml"])
+def test_a_name_that_cannot_be_a_path_is_one_error(name, file):
+    with pytest.raises(InputError, match=r"no such|could not be downloaded"):
+        load_backbone(name + file)
+
+
 class TestPreprocessing:
+    @pytest.mark.parametrize("odd", [{"image_mean": "abc"}, {"resample": "x"}, {"rescale_factor": 0}])
+    def test_values_of_another_kind_are_one_error(self, odd):
+        with pytest.raises(InputError, match="its configuration cannot be used"):
+            read_preprocessing({"size": {"height": 9, "width": 8}} | odd, "vit", "vit")
+
     def test_processors_of_old_files(self):
         old = {"feature_extractor_type": "CLIPFeatureExtractor", "size": 224, "crop_size": 224, "resample": 3}
         ours = read_preprocessing(old, "clip", "clip")

@@ -290,6 +290,7 @@ def test_what_does_not_load_is_one_error_that_names_the_entry(folder, tmp_path, 
         ("dependencies = ['no_such_package']", "needs the packages no_such_package"),
         ("import no_such_package", "needs the package 'no_such_package'"),
         ("1 / 0", r"hubconf\.py cannot be imported \(ZeroDivisionError"),
+        ("raise SystemExit(0)", r"hubconf\.py cannot be imported \(SystemExit"),
     ):
         (folder / "hubconf.py").write_text(line)
         with pytest.raises(InputError, match=said):

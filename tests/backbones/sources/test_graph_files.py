@@ -408,6 +408,35 @@ def test_images_of_another_size_are_refused_where_the_graph_states_one(name):
         load_backbone(name, image_size=64)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([("Identity", ["b"], ["a"], {}), ("Identity", ["a"], ["b"], {})], "'b' is read before"),
+        ([("Relu", ["c"], ["a"], {}), ("Relu", ["x"], ["a"], {})], "'a' is computed twice"),
+    ],
+)
+def test_a_graph_that_goes_in_circles_is_refused(tmp_path, nodes, said):
+    path = by_hand(tmp_path / "circle.onnx", [CONV, *nodes, ("Relu", ["a"], ["y"], {})])
+    with pytest.raises(WeightsError, match=rf"circle\.onnx: damaged, or no graph \({said}"):
+        load_backbone(f"onnx:{path}")
+
+
+def test_an_image_that_no_memory_holds_is_refused(tmp_path):
+    path = by_hand(tmp_path / "huge.onnx", [CONV, ("Relu", ["c"], ["y"], {})], shape=(1, 3, 10**5, 10**5))
+    with pytest.raises(InputError, match=r"huge\.onnx\.json: .* 100000 x 100000 pixels are too large"):
+        load_backbone(f"onnx:{path}#y")
+    write_preprocessing(path, mean=[10**400] * 3, crop=[SIZE, SIZE])
+    with pytest.raises(InputError, match="mean must be three numbers"):
+        load_backbone(f"onnx:{path}#y")
+
+
+def test_openvino_is_given_only_its_own_files(tmp_path, tiny_onnx):
+    for name in ("graph.ONNX", "notes.txt"):
+        (tmp_path / name).write_bytes(tiny_onnx.read_bytes())
+        with pytest.raises(InputError, match=r"an ONNX file is|not a graph file of OpenVINO"):
+            load_backbone(f"openvino:{tmp_path / name}")
+
+
 # --- weights in files of their own --------------------------------------------------------------------
 
 
@@ -438,6 +467,41 @@ def test_weights_in_other_files_are_read_and_hashed(tiny_onnx, tmp_path):
     path.write_bytes(model.SerializeToString())
     with pytest.raises(InputError, match=r"split\.onnx: its weights must lie beside it, not in '\.\./else"):
         load_backbone(f"onnx:{path}")
+
+
+def test_values_inside_operators_may_lie_in_files_beside_the_graph_alone(tmp_path, monkeypatch):
+    import onnx
+
+    kernel = weights(6, 3, 3, 3)
+    constant = ("Constant", [], ["k"], {"value": onnx.numpy_helper.from_array(kernel)})
+    nodes = [constant, ("Conv", ["x", "k"], ["c"], {}), ("Relu", ["c"], ["y"], {})]
+    inside = reference(load_backbone(f"onnx:{write_onnx(tmp_path / 'inside.onnx', nodes)}#y"))
+    (tmp_path / "graph").mkdir()
+    path = write_onnx(tmp_path / "graph" / "apart.onnx", nodes)
+    model = onnx.load(path)
+    value = model.graph.node[0].attribute[0].t
+    value.ClearField("raw_data")
+    value.data_location = 1
+    value.external_data.add(key="location", value="k.bin")
+    path.write_bytes(model.SerializeToString())
+    (tmp_path / "graph" / "k.bin").write_bytes(kernel.tobytes())
+    (tmp_path / "k.bin").write_bytes(bytes(kernel.nbytes))
+    monkeypatch.chdir(tmp_path)
+    apart = load_backbone(f"onnx:{path}#y")
+    np.testing.assert_array_equal(reference(apart), inside)
+    (tmp_path / "graph" / "k.bin").write_bytes(bytes(kernel.nbytes))
+    assert load_backbone(f"onnx:{path}#y").weights_sha256 != apart.weights_sha256
+
+
+def test_an_ir_that_is_written_anew_does_not_change_a_graph_that_was_read(tiny_ir, tmp_path):
+    path = tmp_path / "anew.xml"
+    path.write_bytes(tiny_ir.read_bytes())
+    write_preprocessing(path)
+    data = tiny_ir.with_suffix(".bin").read_bytes()
+    path.with_suffix(".bin").write_bytes(data)
+    backbone = load_backbone(f"openvino:{path}")
+    path.with_suffix(".bin").write_bytes(bytes(len(data)))
+    np.testing.assert_array_equal(reference(backbone), reference(load_backbone(f"openvino:{tiny_ir}")))
 
 
 def test_the_weights_of_an_ir_are_part_of_its_identity(tiny_ir, tmp_path):

@@ -103,6 +103,7 @@ def test_an_unknown_network_of_it_is_refused_by_name(install):
     ("name", "target", "code", "reason"),
     [
         ("toy", "ToySource", "raise RuntimeError('no licence')", r"cannot be loaded .*no licence"),
+        ("toy", "ToySource", "raise SystemExit(0)", "cannot be loaded"),
         ("toy", "Missing", TOY, r"cannot be loaded .*Missing"),
         ("toy", "featx", TOY, "expected a BackboneSource with name 'toy', got a module"),
         ("lab", "ToySource", TOY, "expected a BackboneSource with name 'lab', got name 'toy'"),
@@ -118,6 +119,13 @@ def test_a_broken_package_is_one_line_that_names_it(install, name, target, code,
         ) as e:
             action()
         assert "\n" not in str(e.value)
+
+
+def test_a_source_that_fails_to_list_is_one_line_that_names_it(install):
+    broken = "listed = lambda self: 1 / 0\n        facts ="
+    install("toy", "ToySource", TOY.replace("facts =", broken, 1))
+    with pytest.raises(InputError, match=r"^backbone source 'toy' cannot be listed \(division by zero\)"):
+        list_backbones()
 
 
 def test_two_packages_cannot_have_one_prefix(install):

@@ -22,6 +22,7 @@ from featx.backbones.sources.hf.networks import (
     convert_tensors,
     fit_to_size,
     read_config,
+    require_size,
     resize_config,
 )
 from featx.backbones.sources.hf.preprocessing import read_preprocessing
@@ -43,6 +44,7 @@ class HfArchitecture(Architecture):
 
     source = "hf"
     rules = HfLayerRules()
+    _checked = False
 
     @cached_property
     def repository(self) -> Repository:
@@ -95,7 +97,7 @@ class HfArchitecture(Architecture):
         """Build the network for images of that size, with initial values."""
         name = f"hf:{self.name}"
         tensors = self._tensors if pretrained_style else None
-        config = read_config(self.config, name)
+        config = self._checked_config()
         if inputs is None:
             return build_network(config, tensors, name)
         size = inputs.height, inputs.width  # type: ignore[attr-defined]
@@ -124,6 +126,18 @@ class HfArchitecture(Architecture):
         return encode_texts(
             read_config(self.config, f"hf:{self.name}"), checkpoint.state_dict(), folder, texts
         )
+
+    def _checked_config(self) -> Any:
+        """Return the configuration, which asks for no more than the weights hold."""
+        config = read_config(self.config, f"hf:{self.name}")
+        if not self._checked:
+            published = self.published()
+            nbytes = published[0].nbytes() if published else None  # type: ignore[attr-defined]
+            require_size(
+                config, None if self._tensors is None else len(self._tensors), nbytes, f"hf:{self.name}"
+            )
+            self._checked = True
+        return config
 
     @cached_property
     def _tensors(self) -> frozenset[str] | None:

@@ -41,6 +41,10 @@ _CLASS_TOKEN = ("vit", "deit")
 #: the size of the weights. That is done once here, when the weights are read, because OpenVINO resamples
 #: otherwise than torch.
 _RESAMPLED = ("dinov2", "dinov2_with_registers")
+#: Settings of classifiers, which are not built, and of quantised values, which do not fit.
+_IGNORED = ("quantization_config", "num_labels", "id2label", "label2id")
+#: Most layers and bytes of a network without weights.
+_MOST_LAYERS, _MOST_BYTES = 1000, 2**34
 #: Endings of tensors that a network derives itself, or needs only for masked training.
 _DERIVED = ("position_ids", "relative_position_index", "relative_coords_table", "attn_mask", "mask_token")
 
@@ -71,7 +75,7 @@ def read_config(content: Mapping[str, Any], name: str) -> Any:
     model_type = content.get("model_type")
     with quiet() as transformers:
         known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
-        if model_type not in known and "auto_map" in content:
+        if "auto_map" in content and not (isinstance(model_type, str) and model_type in known):
             raise InputError(
                 f"{name}: its config names code of its own (auto_map), which featx never runs, and this "
                 "transformers has no network of its type"
@@ -79,9 +83,44 @@ def read_config(content: Mapping[str, Any], name: str) -> Any:
         if not isinstance(model_type, str) or model_type not in known:
             raise UnknownName(f"model_type in the config of {name}", model_type, known)
         model_type = _UNMASKED.get(model_type, model_type)
-        settings = {key: value for key, value in content.items() if key not in ("model_type", "auto_map")}
+        settings = _without(content, ("model_type", "auto_map"))
+        remote = [key for key in ("architecture", "backbone") if ":" in str(settings.get(key, ""))]
+        if remote:  # timm downloads "hf-hub:OWNER/NAME"
+            raise InputError(
+                f"{name}: its config names a network elsewhere ({remote[0]}), which is not fetched"
+            )
         with as_one_error(lambda why: InputError(f"{name}: its config cannot be read ({why})")):
             return transformers.AutoConfig.for_model(model_type, **settings)
+
+
+def _without(content: Mapping[str, Any], left_out: Collection[str] = ()) -> dict[str, Any]:
+    """Return the settings of a network and of its towers, without those that could run code or fill memory.
+
+    An implementation of attention may be code on the hub. Labels belong to a classifier, which is not built.
+    """
+    return {
+        key: _without(value) if isinstance(value, Mapping) else value
+        for key, value in content.items()
+        if key not in left_out and key not in _IGNORED and not key.endswith("_implementation")
+    }
+
+
+def require_size(config: Any, tensors: int | None, nbytes: int | None, name: str) -> None:
+    """Refuse a configuration that asks for more than its weights hold, before memory is taken for it.
+
+    `tensors` and `nbytes` say how many tensors and bytes the weights have; None where there are none.
+    """
+    images = getattr(config, "vision_config", config)
+    depths = getattr(images, "depths", None) or [getattr(images, "num_hidden_layers", 0)]
+    most = _MOST_LAYERS if tensors is None else tensors
+    layers = sum(depth for depth in depths if isinstance(depth, int)) if isinstance(depths, list) else 0
+    if layers > most:
+        raise InputError(f"{name}: its config asks for {layers} layers, and its weights hold {most} tensors")
+    with torch.device("meta"):
+        values = sum(parameter.numel() for parameter in build_network(config, None, name).parameters())
+    # A value has a byte or more, and a pooler may be in the network that is not in the file.
+    if values > 4 * (_MOST_BYTES if nbytes is None else nbytes):
+        raise InputError(f"{name}: its config asks for {values} values, and its weights hold {nbytes} bytes")
 
 
 def build_network(config: Any, tensors: Collection[str] | None, name: str) -> nn.Module:
@@ -94,7 +133,8 @@ def build_network(config: Any, tensors: Collection[str] | None, name: str) -> nn
     def has(part: str) -> bool:
         return tensors is None or any(part in key.split(".") for key in tensors)
 
-    with quiet() as transformers:
+    cannot = as_one_error(lambda why: InputError(f"{name}: no network can be built of its config ({why})"))
+    with quiet() as transformers, cannot:
         tower = TOWERS.get(_TOWER_TYPES.get(config.model_type, config.model_type))
         if tower is not None:
             images = getattr(config, "vision_config", config)

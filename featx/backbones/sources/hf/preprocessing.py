@@ -45,7 +45,8 @@ def read_preprocessing(content: Mapping[str, Any], model_type: str, name: str) -
             processor = getattr(transformers, kind)(**content)
     if getattr(processor, "do_pad", None):
         raise refuse("it pads images (do_pad)")
-    return _describe(processor, kind, refuse)
+    with as_one_error(lambda why: refuse(f"its configuration cannot be used ({why})")):
+        return _describe(processor, kind, refuse)
 
 
 def _describe(processor: Any, kind: str, refuse: Any) -> Preprocessing:

@@ -15,7 +15,7 @@ import torch
 from featx.backbones.architectures import Pretrained
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.hugging_face import fetch_from_hub, find_in_cache, hash_in_cache
-from featx.durable import read_regular
+from featx.durable import expand_user, is_there, read_regular
 from featx.errors import InputError, WeightsError, as_one_error
 
 #: Files of weights, the preferred first; an index names several files that hold the tensors together.
@@ -26,6 +26,9 @@ WEIGHTS_FILES = (
 _INDEX = ".index.json"
 #: Most bytes of a JSON file; tokenizers have tens of megabytes.
 _MOST_JSON = 2**28
+_MOST_DEPTH = 50
+#: Bytes of a model card among which its licence is looked for.
+_MOST_CARD = 2**16
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Repository:
     @property
     def folder(self) -> Path | None:
         """The folder; None for a repository of the hub."""
-        path = Path(self.name).expanduser()
-        return path if path.is_dir() else None
+        path = expand_user(self.name)
+        return path if is_there(path, Path.is_dir) else None
 
     @property
     def looks_like_path(self) -> bool:
@@ -55,7 +58,7 @@ class Repository:
         """Return the first of the files that is on this machine, or None."""
         if self.folder is None:
             return None if self.looks_like_path else find_in_cache(self.name, names)
-        return next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        return next((self.folder / name for name in names if is_there(self.folder / name)), None)
 
     def fetch(self, *names: str, make_error: Callable[[str], InputError]) -> Path:
         """Return the first of the files, downloaded if need be; raise ``make_error(reason)`` on failure."""
@@ -92,7 +95,12 @@ class Repository:
         card = self.find("README.md")
         if card is None:
             return None
-        opening, _, rest = card.read_text("utf-8", "replace").partition("---\n")
+        try:
+            with card.open("rb") as file:
+                text = file.read(_MOST_CARD).decode("utf-8", "replace")
+        except OSError:
+            return None
+        opening, _, rest = text.partition("---\n")
         if opening.strip():  # no data stands at the top of this card
             return None
         stated = re.search(r"^license: *['\"]?([\w.-]+)", rest.partition("\n---")[0], re.MULTILINE)
@@ -140,6 +148,15 @@ class HfPretrained(Pretrained):
         with torch._C.DisableTorchFunction():
             return frozenset(open_checkpoint(path).state_dict())
 
+    def nbytes(self) -> int | None:
+        """Return the size of the file, or of all that an index names; None if one of them is not here."""
+        path = self.find() or self.fetch(f"hf:{self.repository.name}", "give weights=PATH")
+        names = set(read_index(path).values()) if path.name.endswith(_INDEX) else {path.name}
+        sizes = [
+            None if (file := self.repository.find(name)) is None else file.stat().st_size for name in names
+        ]
+        return None if None in sizes else sum(filter(None, sizes))
+
     def _error(self, name: str, wanted_by: str, advice: str) -> Callable[[str], InputError]:
         return lambda reason: WeightsError(
             f"no weights for {wanted_by}: {name} of {self.repository.name} is not on this machine and could "
@@ -181,15 +198,23 @@ def read_index(path: Path) -> dict[str, str]:
 
 
 def _is_plain(name: Any) -> bool:
-    return isinstance(name, str) and Path(name).name == name and name.endswith((".safetensors", ".bin"))
+    plain = isinstance(name, str) and Path(name).name == name and name.isprintable()
+    return plain and name.endswith((".safetensors", ".bin"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     with as_one_error(lambda why: InputError(f"{path}: damaged or not JSON ({why})")):
         content = json.loads(read_regular(path, at_most=_MOST_JSON))
+        if _is_deeper(content, _MOST_DEPTH):
+            raise ValueError(f"nested more than {_MOST_DEPTH} deep")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def _is_deeper(content: Any, most: int) -> bool:
+    inside = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    return bool(inside) and (most == 0 or any(_is_deeper(value, most - 1) for value in inside))
 
 
 def _read_header(path: Path) -> list[str]:
@@ -201,4 +226,7 @@ def _read_header(path: Path) -> list[str]:
         length = int.from_bytes(file.read(8), "little")
         if length > min(_MOST_JSON, path.stat().st_size):
             raise ValueError(f"a header of {length} bytes")
-        return [name for name in json.loads(file.read(length)) if name != "__metadata__"]
+        names = json.loads(file.read(length))
+        if not isinstance(names, dict):
+            raise ValueError(f"a header that is a {type(names).__name__}")
+        return [name for name in names if name != "__metadata__"]
