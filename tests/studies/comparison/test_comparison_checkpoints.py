@@ -191,11 +191,11 @@ def test_a_method_is_found_by_its_definition_and_not_by_its_name(rows, fitted, t
 
 def test_another_version_of_a_package_is_other_work(rows, fitted, earlier, tmp_path, monkeypatch):
     (tmp_path / CHECKPOINT_FILE).write_bytes(earlier[0])
-    version = cells._version
+    version = cells.installed_version
     for package in ("scikit-learn", "numpy", "scipy"):
         fitted.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(cells, "_version", lambda p, one=package: "0" if p == one else version(p))
+            patch.setattr(cells, "installed_version", lambda p, one=package: "0" if p == one else version(p))
             compare(rows, **KEPT | {"classifiers": "lda"}, resume=tmp_path)
         assert fitted == ["majority", "lda"]
 
