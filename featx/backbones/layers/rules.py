@@ -100,3 +100,24 @@ class LayerRules:
         """Return the numbers of tokens that its layers may have, as the network states them."""
         length = getattr(network, "seq_length", None)
         return (length,) if isinstance(length, int) else ()
+
+
+class EmbeddingRules(LayerRules):
+    """Rules of networks that are built without a classifier: `embed` gives the embedding, hooks read layers.
+
+    A subclass must define `embed`.
+    """
+
+    traceable = False
+
+    def default_layer(self, network: nn.Module) -> str:
+        """Return the layer that `embed` computes."""
+        return "embedding"
+
+    def has_classifier(self, network: nn.Module) -> bool:
+        """Return False."""
+        return False
+
+    def has_embedding(self, network: nn.Module) -> bool:
+        """Return True."""
+        return True

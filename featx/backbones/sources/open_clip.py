@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained, hash_settings
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.hugging_face import HuggingFacePretrained, hash_in_cache
-from featx.backbones.layers.rules import LayerRules
+from featx.backbones.layers.rules import EmbeddingRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.zero_shot import EncodedTexts, encode_in_batches
 from featx.errors import InputError, UnknownName, WeightsError
@@ -83,26 +83,12 @@ class ImageTower(nn.Module):
         return self.projection(self.visual(x))
 
 
-class OpenClipLayerRules(LayerRules):
+class OpenClipLayerRules(EmbeddingRules):
     """What is known of image towers: the embedding before the projection, and the class token."""
-
-    traceable = False
 
     def later_layers(self, network: Any) -> list[str]:
         """Return the projection, where it is not the embedding itself."""
         return [] if isinstance(network.projection, nn.Identity) else ["projection"]
-
-    def has_classifier(self, network: nn.Module) -> bool:
-        """Return False: a tower has no class scores."""
-        return False
-
-    def require_untraced_embedding(self, network: nn.Module, head: str, name: str) -> None:
-        """Refuse what is found by rule, so that `embed` is taken."""
-        raise InputError(f"{name}: image towers have no classifier")
-
-    def has_embedding(self, network: nn.Module) -> bool:
-        """Return True: all towers have one."""
-        return True
 
     def embed(self, network: Any, x: Tensor) -> Tensor:
         """Return the features before the projection."""

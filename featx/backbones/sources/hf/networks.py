@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.layers.rules import LayerRules
+from featx.backbones.layers.rules import EmbeddingRules
 from featx.errors import InputError, UnknownName, WeightsError, as_one_error
 from featx.vision import import_after_torchvision
 
@@ -231,10 +231,8 @@ def convert_tensors(
     return {key: value for key, value in loaded.state_dict().items() if key not in missing}
 
 
-class HfLayerRules(LayerRules):
+class HfLayerRules(EmbeddingRules):
     """What is known of networks of transformers: their embedding, and their class and register tokens."""
-
-    traceable = False
 
     def own_name(self, network: Any, layer: str) -> str:
         """Return the name of the layer ``"projection"`` in the image towers of transformers."""
@@ -244,18 +242,6 @@ class HfLayerRules(LayerRules):
     def later_layers(self, network: Any) -> list[str]:
         """Return the projection into the space of images and texts, where there is one."""
         return [name for name in ("visual_projection",) if hasattr(network, name)]
-
-    def has_classifier(self, network: nn.Module) -> bool:
-        """Return False: networks are built without classifier."""
-        return False
-
-    def require_untraced_embedding(self, network: nn.Module, head: str, name: str) -> None:
-        """Refuse what is found by rule, so that `embed` is taken."""
-        raise InputError(f"{name}: networks of transformers have no classifier")
-
-    def has_embedding(self, network: nn.Module) -> bool:
-        """Return True: `embed` knows all networks of transformers."""
-        return True
 
     def embed(self, network: Any, x: Tensor) -> Tensor:
         """Return what a classifier of the family takes; see the module's docstring."""
