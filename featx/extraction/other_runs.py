@@ -31,7 +31,8 @@ def wait_for_others(
 
     These are rows that another run gave up, and rows of a run that shows no sign of life because it was
     stopped or hangs. `elsewhere` has positions and digests of the claimed rows for each member; rows that
-    were committed are removed from it. `profile` tells what a row costs.
+    were committed, or are returned, are removed from it; the others stay, to be waited for at the next call.
+    `profile` tells what a row costs.
     """
     patience = [_patience(member, profile) for member in members]
     while True:
@@ -52,8 +53,11 @@ def wait_for_others(
                     del others[i]
             with uninterrupted():
                 free = member.store.claims.free(list(others.values()))
-            left |= {i for i, is_free in zip(others, free, strict=True) if is_free}
-            waiting |= not all(free)
+            given_up = [i for i, is_free in zip(others, free, strict=True) if is_free]
+            for i in given_up:
+                del others[i]
+            left.update(given_up)
+            waiting |= bool(others)
         if left or not waiting:
             return sorted(left)
         progress.update(0, "waiting for rows that another run computes")

@@ -254,8 +254,12 @@ class _Run:
             member.store.prepare()  # fails before any work if the folder cannot be written
             member.store.describe(member.embedder.about)
         with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
+            elsewhere: list[dict[int, bytes]] = [{} for _ in working]
             while todo:
-                elsewhere = self._compute_once(todo, working, progress)
+                for waiting, claimed in zip(
+                    elsewhere, self._compute_once(todo, working, progress), strict=True
+                ):
+                    waiting.update(claimed)
                 todo = wait_for_others(working, elsewhere, self.profile, progress)
 
     def _compute_once(

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -125,6 +126,30 @@ def test_one_that_gives_signs_of_life_is_waited_for(tmp_path, impatient):
     assert os.waitpid(pid, 0)[1] == 0
     np.testing.assert_array_equal(rows.embeddings, pixels(NUMBERS))
     assert rows.computed == 20
+
+
+def test_a_run_that_gives_up_does_not_end_the_wait_for_another(tmp_path):
+    root, embedder = tmp_path / "cache", pixel_embedder(8)
+    store = Cache(root).space(embedder.space)
+    store.prepare()
+    digests = [picture(i).read().digest for i in NUMBERS]
+    gives_up, goes_on = Claims(store.path / "tmp"), Claims(store.path / "tmp")
+    assert all(gives_up.take(digests[:10]) + goes_on.take(digests[10:20]))
+
+    def others():
+        time.sleep(0.5)
+        gives_up.close()
+        while store.missing(digests[:10]):  # until the rows that were given up are computed beside it
+            time.sleep(0.01)
+        store.publish(digests[10:20], pixels(range(10, 20)))
+        goes_on.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        done = threads.submit(others)
+        rows = rows_beside(root)  # a warning that rows were lost would be an error
+        done.result()
+    np.testing.assert_array_equal(rows.embeddings, pixels(NUMBERS))
+    assert rows.computed == len(NUMBERS) - 10
 
 
 @pytest.mark.parametrize("held", ["claims", "gate", "stat.sqlite"])
