@@ -1,0 +1,38 @@
+"""The prediction for one image, and predictions as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one image.
+
+    Attributes
+    ----------
+    id : str
+        Id of the image.
+    label : str
+        The most probable class.
+    probability : float
+        Probability of `label`.
+    probabilities : dict of str to float
+        Probability of every class.
+    """
+
+    id: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Return flat rows ``id, label, probability, p(CLASS) ...`` for a table."""
+    return [
+        {"id": p.id, "label": p.label, "probability": p.probability}
+        | {f"p({name})": value for name, value in p.probabilities.items()}
+        for p in predictions
+    ]
