@@ -37,7 +37,10 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "similarity": ("a comparison of two sets", ("results.json", "report.html", *_EXPERIMENT)),
     "anomaly": ("a comparison of detectors", (*_RESULTS, *_EXPERIMENT)),
     "domains": ("a comparison of domains", (*_RESULTS, *_EXPERIMENT)),
-    "scores": ("scores of images", ("scores.csv", "scores.json", *_EXPERIMENT)),
+    "scores": (
+        "scores of images",
+        ("scores.csv", "scores.json", "results.json", "report.html", *_EXPERIMENT),
+    ),
 }
 #: The study of a kind of results file, where they have different names.
 _STUDY_OF = {"classes": "compare", "number": "compare", "ranking": "rank"}

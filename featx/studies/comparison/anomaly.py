@@ -59,6 +59,8 @@ class ScoredImages:
         Images that could not be read.
     dataset : dict
         ``source``: the paths of the normal images and of those that were scored, if an experiment ran.
+    space : dict
+        What determines the embeddings, as in `Features`.
     command : str or None
         The command that gives this again.
     runs : list of dict
@@ -73,6 +75,7 @@ class ScoredImages:
     n_train: int
     failures: list[Any] = field(default_factory=list)
     dataset: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict, repr=False)
     command: str | None = None
     runs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -102,6 +105,7 @@ class ScoredImages:
             "schema": 1,
             "kind": "scores",
             "dataset": self.dataset,
+            "space": self.space,
             "scores": "scores.csv",
             "command": self.command,
             "runs": self.runs,
@@ -175,7 +179,8 @@ def find_anomalies(
     decision = model.decision_function(judged.embeddings)
     order = np.argsort(decision, kind="stable")
     failures = [failure for features in sets for failure in features.failures]
-    return ScoredImages([judged.ids[i] for i in order], decision[order], wanted.name, len(known), failures)
+    ids = [judged.ids[i] for i in order]
+    return ScoredImages(ids, decision[order], wanted.name, len(known), failures, space=known.space)
 
 
 @checked()
