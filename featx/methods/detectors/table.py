@@ -6,18 +6,23 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import OneClassSVM
 
 from featx.errors import UnknownName
 from featx.methods.detectors.detector import Detector
 from featx.methods.detectors.mahalanobis import MahalanobisDetector
 from featx.methods.detectors.neighbours import NeighborDetector
+from featx.methods.detectors.wrapped import HeldOutDetector, MeanKernelSVM
 
 
-def _one_class_svm(n: int, dim: int, contamination: float, seed: int) -> Pipeline:
+def _one_class_svm(n: int, dim: int, contamination: float, seed: int) -> HeldOutDetector:
     # Kernel values cost time in proportion to the number of features; nu bounds the share of outliers.
     pca = PCA(n_components=min(128, dim, max(1, n // 2)), random_state=seed)
-    return Pipeline([("scale", StandardScaler()), ("pca", pca), ("svm", OneClassSVM(nu=contamination))])
+    steps = [("scale", StandardScaler()), ("pca", pca), ("svm", MeanKernelSVM(nu=contamination))]
+    return HeldOutDetector(Pipeline(steps), contamination)
+
+
+def _isolation_forest(n: int, dim: int, contamination: float, seed: int) -> HeldOutDetector:
+    return HeldOutDetector(IsolationForest(random_state=seed), contamination)
 
 
 _ALL = (
@@ -32,11 +37,7 @@ _ALL = (
         lambda n, dim, contamination, seed: MahalanobisDetector(contamination=contamination),
     ),
     Detector("ocsvm", "One-class SVM", _one_class_svm),
-    Detector(
-        "isolation-forest",
-        "Isolation forest",
-        lambda n, dim, contamination, seed: IsolationForest(contamination=contamination, random_state=seed),
-    ),
+    Detector("isolation-forest", "Isolation forest", _isolation_forest),
 )
 
 #: Every detector by name, in the order in which results list them.
