@@ -69,7 +69,9 @@ def main() -> None:
     kinds = {"Gaussian": gaussian(0.0), "Gaussian, sd 1/k": gaussian(1.0)}
     kinds["cut at 0, sd 1/k^0.5"] = gaussian(0.5, positive=True)
     kinds |= {f"{Path(path).stem}, by class": classes_of(path) for path in args.features}
-    print(f"{'detector':<18}{'rows':<24}{'n':>6}{'draws':>7}{'flagged':>17}{'training scores':>17}{'fit s':>8}")
+    print(
+        f"{'detector':<18}{'rows':<24}{'n':>6}{'draws':>7}{'flagged':>17}{'training scores':>17}{'fit s':>8}"
+    )
     for name in args.detectors:
         for kind, draw in kinds.items():
             for n in args.sizes:

@@ -13,11 +13,16 @@ from featx.methods.detectors.mahalanobis import MahalanobisDetector
 from featx.methods.detectors.neighbours import NeighborDetector
 from featx.methods.detectors.wrapped import HeldOutDetector, MeanKernelSVM
 
+#: The one-class SVM takes up to so many rows as they are, and of more rows so many principal components.
+_MOST_ROWS, _COMPONENTS = 4000, 128
+
 
 def _one_class_svm(n: int, dim: int, contamination: float, seed: int) -> HeldOutDetector:
-    # Kernel values cost time in proportion to the number of features; nu bounds the share of outliers.
-    pca = PCA(n_components=min(128, dim, max(1, n // 2)), random_state=seed)
-    steps = [("scale", StandardScaler()), ("pca", pca), ("svm", MeanKernelSVM(nu=contamination))]
+    steps: list[tuple[str, object]] = [("scale", StandardScaler())]
+    if n > _MOST_ROWS and dim > _COMPONENTS:
+        # Time grows with n^2 d. Of fewer rows, components fit the training rows and leave out what is new.
+        steps.append(("pca", PCA(n_components=_COMPONENTS, random_state=seed)))
+    steps.append(("svm", MeanKernelSVM(nu=contamination)))
     return HeldOutDetector(Pipeline(steps), contamination)
 
 

@@ -11,8 +11,8 @@ from featx.methods.detectors.detector import ThresholdDetector
 class HeldOutDetector(ThresholdDetector):
     """Fit a detector of scikit-learn, and set its threshold by rows that it was not fitted on.
 
-    The threshold comes from 5-fold cross-fitting: each fifth of the normal rows is scored by a copy of the
-    detector that was fitted on the others. The detector itself is fitted on all rows.
+    The threshold comes from cross-fitting: each fifth of the normal rows (of few rows, each tenth) is scored
+    by a copy of the detector that was fitted on the others. The detector itself is fitted on all rows.
 
     Parameters
     ----------
