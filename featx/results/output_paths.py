@@ -37,7 +37,7 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "similarity": ("a comparison of two sets", ("results.json", "report.html")),
     "anomaly": ("a comparison of detectors", _RESULTS),
     "domains": ("a comparison of domains", _RESULTS),
-    "scores": ("scores of images", ("scores.csv", "scores.json")),
+    "scores": ("scores of images", ("scores.csv", "scores.json", "results.json", "report.html")),
 }
 #: Larger files are not read.
 _MOST_BYTES = 64 << 20

@@ -1,6 +1,6 @@
 """How many new normal rows each detector's threshold flags at contamination 0.05: wanted, 5 %.
 
-``python tests/benchmarks/bench_anomaly_threshold.py [FEATURES.h5 ...] [--detectors NAME ...] [--sizes N ...]``
+``python tests/benchmarks/bench_anomaly_threshold.py [FEATURES.h5 ...] [--detectors NAME ...] [--sizes N]``
 draws normal rows of each kind (Gaussians of 1,280 values; the rows of one class of a labelled features file),
 fits on n of them and judges others, many times. Printed for each detector, kind and n: the share flagged by
 the threshold, with the standard error of the mean over draws; by a threshold from the scores of the training

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Any
 
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import command_line, into_folder, list_failures
+from featx.cli.output import command_line, into_folder, list_failures, say_notes
 from featx.errors import InputError
-from featx.terminal import printable, say
+from featx.terminal import say
 
 HELP = "find images unlike the normal ones"
 
@@ -47,11 +45,9 @@ def run(args: Namespace) -> None:
 @into_folder("scores", "data", "test")
 def _score(args: Namespace) -> list[Any]:
     from featx.options import OPTIONS
-    from featx.results import write_atomically
     from featx.results.output_paths import resolve_source
     from featx.studies.comparison import find_anomalies
 
-    folder = Path(args.output)
     if args.detectors and len(args.detectors) > 1:
         raise InputError("--detectors takes one name to score images with; several need --normal")
     if args.test_size != OPTIONS["test_size"].default:
@@ -60,21 +56,11 @@ def _score(args: Namespace) -> list[Any]:
     if args.detectors:
         options["detector"] = args.detectors[0]
     scored = find_anomalies(args.data, args.test, **options)
-    scored.write_csv(folder / "scores.csv")
-    about = {
-        "schema": 1,
-        "kind": "scores",
-        "dataset": {"source": [resolve_source(args.data), resolve_source(args.test)]},
-        "scores": "scores.csv",
-    }
-    write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
-    say(
-        f"{int(scored.anomalous.sum())} of {len(scored.ids)} images are unlike the {scored.n_train} "
-        f"normal ones ({scored.detector}); the most anomalous:"
-    )
-    for id, decision in list(zip(scored.ids, scored.decision, strict=True))[:10]:
-        say(f"  {decision:+.3g}  {printable(id)}")
-    say(f"all: {folder / 'scores.csv'}")
+    scored.dataset["source"] = [resolve_source(args.data), resolve_source(args.test)]
+    scored.command = command_line()
+    report = scored.save(args.output)
+    say_notes(scored.table(), scored.warnings, scored.verdict())
+    say(f"report: {report}")
     return scored.failures
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
@@ -36,6 +36,8 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
     """Base of detectors: `_learn` fits the normal rows, `_score` scores rows (n, d), higher = more normal."""
 
     contamination: float
+    #: Parts of the training rows that are held out in turn; None: the default of `held_out_parts`.
+    _parts: ClassVar[int | None] = None
 
     def fit(self, X, y=None, groups=None):
         """Fit to embeddings (n, d) of two normal images or more; `y` is ignored.
@@ -47,6 +49,8 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
         if not isinstance(self.contamination, int | float) or not 0 < self.contamination <= 0.5:
             raise InputError(f"contamination must lie above 0 and up to 0.5, got {self.contamination!r}")
         self._learn(rows)
+        if groups is not None and np.shape(groups) == (len(rows),) == np.unique(groups).shape:
+            groups = None  # each row is one of its own
         scores = self._score_held_out(rows, groups)
         # Of a few rows none can be held out.
         self.held_out_scores_ = scores if len(scores) else self._score(rows)
@@ -67,7 +71,7 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def p_values(self, X) -> np.ndarray:
-        """Return the share of normal rows that are as unlike the others as each row, ndarray of shape (n,)."""
+        """Return the share of normal rows that are as unlike the others as each row, ndarray (n,)."""
         return conformal_p_values(self.score_samples(X), self.held_out_scores_)
 
     def _learn(self, rows: np.ndarray) -> None:
@@ -78,7 +82,7 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
 
     def _score_held_out(self, rows: np.ndarray, groups) -> np.ndarray:
         """Return the scores of training rows by detectors fitted without them; none if there are too few."""
-        parts = held_out_parts(len(rows), groups)
+        parts = held_out_parts(len(rows), groups, self._parts)
         scores = np.empty(len(rows))
         for part in parts:
             others = clone(self)

@@ -10,9 +10,6 @@ from featx.errors import InputError
 from featx.methods.detectors.detector import ThresholdDetector
 from featx.methods.detectors.thresholds import held_out_parts
 
-#: Parts of the training rows that are held out in turn. With as many, the others are nearly all of them.
-_PARTS = 200
-
 
 class MahalanobisDetector(ThresholdDetector):
     """Fit one Gaussian to the normal rows, its covariance shrunk towards a sphere.
@@ -49,6 +46,8 @@ class MahalanobisDetector(ThresholdDetector):
     for large-dimensional covariance matrices", Journal of Multivariate Analysis 88 (2004).
     """
 
+    _parts = 200  # with as many, those that remain are nearly all rows
+
     def __init__(self, shrinkage="auto", contamination=0.05):
         self.shrinkage = shrinkage
         self.contamination = contamination
@@ -78,7 +77,7 @@ class MahalanobisDetector(ThresholdDetector):
         return -np.sqrt((white**2).sum(axis=0))
 
     def _score_held_out(self, rows, groups):
-        parts = held_out_parts(len(rows), groups, most=_PARTS)
+        parts = held_out_parts(len(rows), groups, self._parts)
         if not parts:
             return np.empty(0)
         without = _Without(rows - self.location_, None if self.shrinkage == "auto" else self.shrinkage_)

@@ -47,6 +47,8 @@ class NeighborDetector(ThresholdDetector):
     on features of patches.
     """
 
+    _parts = 50  # without a fifth of the rows, distances to the nearest would be larger
+
     def __init__(self, n_neighbors=2, metric="cosine", contamination=0.05):
         self.n_neighbors = n_neighbors
         self.metric = metric

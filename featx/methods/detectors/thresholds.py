@@ -13,7 +13,7 @@ from featx.errors import InputError
 
 #: Fewer units than this are too few to hold some out.
 FEWEST_UNITS = 4
-FEW_ROWS = 200
+FEW_ROWS = 100
 #: Seed of the division of rows into parts.
 _SEED = 0
 
