@@ -145,6 +145,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "fine_tuning",
         "selection",
         "units",
+        "runs",
     }
     assert set(content["methods"][0]) == {
         "name",
