@@ -11,8 +11,8 @@ from featx.methods.detectors.detector import ThresholdDetector
 class HeldOutDetector(ThresholdDetector):
     """Fit a detector of scikit-learn, and set its threshold by rows that it was not fitted on.
 
-    The threshold comes from cross-fitting: each fifth of the normal rows (of few rows, each tenth) is scored
-    by a copy of the detector that was fitted on the others. The detector itself is fitted on all rows.
+    The threshold comes from cross-fitting: each part of the normal rows is scored by a copy of the detector
+    that was fitted on the others. The detector itself is fitted on all rows.
 
     Parameters
     ----------
@@ -20,6 +20,8 @@ class HeldOutDetector(ThresholdDetector):
         With ``score_samples``, higher = more normal.
     contamination : float, default=0.05
         Share of new normal rows below the threshold.
+    n_parts : int, optional
+        Number of parts that are held out in turn; default: 5, or 10 with few rows.
 
     Attributes
     ----------
@@ -32,9 +34,14 @@ class HeldOutDetector(ThresholdDetector):
     n_features_in_ : int
     """
 
-    def __init__(self, detector, contamination=0.05):
+    def __init__(self, detector, contamination=0.05, n_parts=None):
         self.detector = detector
         self.contamination = contamination
+        self.n_parts = n_parts
+
+    @property
+    def _parts(self):
+        return self.n_parts
 
     def _learn(self, rows):
         self.detector_ = clone(self.detector).fit(rows)
