@@ -115,7 +115,7 @@ _ALL = (
            checks.check_names, form="names", metavar="D", table="methods"),
     Option("normal", "the normal classes, together (default: each one once)", checks.check_names,
            form="names", metavar="CLASS", table="data"),
-    Option("contamination", "share of the normal training images that the threshold calls anomalous "
+    Option("contamination", "share of new normal images that the threshold is to call anomalous "
            "(default: 0.05)", checks.check_contamination, 0.05, form="share", metavar="F", table="methods"),
     # Draws and resamples.
     # Its check is in `featx.studies.curves.drawing`, beside the meaning of each shot.

@@ -50,7 +50,8 @@ def how_it_was_done(
     if result.environment:
         tables.append(Detail("Versions and machine", _fields(result.environment)))
     if result.failures:
-        rows = [(f.get("id", ""), f.get("reason", "")) for f in result.failures[:SHOWN_FAILURES]]
+        facts_of = [f if isinstance(f, Mapping) else vars(f) for f in result.failures[:SHOWN_FAILURES]]
+        rows = [(f.get("id", ""), f.get("reason", "")) for f in facts_of]
         rest = len(result.failures) - len(rows)
         more = f"and {rest} more, all in the JSON file." if rest else ""
         title = f"Left out: {plural(len(result.failures), 'unreadable image')}"

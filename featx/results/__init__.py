@@ -202,6 +202,7 @@ from featx.results.methods import (
 )
 from featx.results.regression import NO_FINE_TUNING, RegressionResult, advise_numbers
 from featx.results.repeats import RepeatedMethod, Repeats
+from featx.results.scores import ScoresResult
 from featx.results.selection import FineTuningTest
 from featx.results.writing import write_atomically
 
@@ -232,6 +233,7 @@ __all__ = [
     "RepeatedMethod",
     "Repeats",
     "Result",
+    "ScoresResult",
     "StudyResult",
     "advise",
     "advise_detectors",

@@ -13,12 +13,13 @@ from featx.energy import Meter
 from featx.errors import InputError, UnknownName
 from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
+from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors
 from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
 from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, foresee
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
+from featx.studies.comparison.scored_images import ScoredImages, find_anomalies
 from featx.studies.comparison.study_data import load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
 from featx.studies.evaluation import choose_probes, require_network_mode
@@ -31,6 +32,7 @@ __all__ = [
     "Comparison",
     "DomainComparison",
     "RegressionComparison",
+    "ScoredImages",
     "TaskComparisons",
     "compare",
     "compare_detectors",

@@ -185,7 +185,8 @@ class DetectorMethod(Method):
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
         began, rows = time.perf_counter(), cell.rows.x
-        model = self._build(cell).fit(rows[cell.split.train])
+        train = cell.split.train
+        model = self._build(cell).fit(rows[train], groups=cell.rows.groups_of(train))
         return Fit(lambda at: model.decision_function(rows[at]), time.perf_counter() - began, model=model)
 
 
