@@ -46,10 +46,11 @@ def read_table(
         absolute or relative to the table's folder; ``label`` is a name or a whole number; ``split`` is train,
         val or test; images of one ``group`` belong together. Other columns are ignored.
     labelled : bool, default=True
-        With False, the column ``label`` may be missing or empty; the dataset is then unlabelled.
+        With False, the column ``label`` may be missing or empty; the dataset is then unlabelled. A blank cell
+        (or null; the text ``NA`` is a class) means that the image has no label: see `Dataset.labelled`.
     label, target : str or sequence of str, optional
-        Columns of classes (default ``label``) and of numbers. In a single column every image needs a value;
-        where several are given, an image with a blank in one is not part of that task.
+        Columns of classes (default ``label``) and of numbers. An image with a blank in one is not part of
+        that task.
     on_error : {"raise", "skip"}, default="raise"
         Whether to stop at a row without a path or whose file does not exist, or to leave it out and list it
         in `Dataset.reading`.

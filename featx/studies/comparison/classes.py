@@ -128,8 +128,7 @@ def _count_groups(data: StudyData, split: Split) -> list[int] | None:
 def describe_classes(data: StudyData, split: Split) -> dict[str, Any]:
     """Return the field ``dataset`` of a result: the task and its split."""
     y, classes = np.asarray(data.first.labels), data.first.classes or ()
-    return {
-        "name": data.name,
+    return data.facts | {
         "n_train": len(split.train),
         "n_test": len(split.test),
         "classes": list(classes),

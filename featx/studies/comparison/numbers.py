@@ -91,8 +91,8 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     ids, described = [data.first.ids[i] for i in split.test], units.describe(split.test)
     optimism, n_units = tests.selection["optimism"], described["units"]
     result = RegressionComparison(
-        dataset={
-            "name": data.name,
+        dataset=data.facts
+        | {
             "task": data.task.name,
             "n_train": len(split.train),
             "n_test": len(split.test),
