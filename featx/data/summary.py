@@ -30,8 +30,6 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
     reading = getattr(collection, "reading", None) or ReadReport()
     n = len(collection)
     parts = [f"{n} image{'s' * (n != 1)}", *_tasks(collection)]
-    if reading.unlabelled:
-        parts.append(f"{len(reading.unlabelled)} more without a {_word(collection)}")
     if collection.splits is not None:
         counts = [(split, int((collection.splits == split).sum())) for split in SPLITS]
         came = f" (from {reading.splits_from})" if reading.splits_from else ""

@@ -167,6 +167,9 @@ or null):
 ``checked``               false where the checks were turned off; there are only ``notes`` then
 ========================  ==================================================================================
 
+``predictions.csv`` beside it has what each method predicted for each test image of the first split: see
+`predictions`.
+
 Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder
 with its own ``results.json``; beside these folders lies one with ``schema``, ``tasks`` (a list of ``{name,
 kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) and ``forward_passes``, those of the one
@@ -197,6 +200,7 @@ from featx.results.methods import (
     curves_from_history,
     ranked_methods,
 )
+from featx.results.predictions import PREDICTIONS_FILE, Predicted, TestPredictions, column_names
 from featx.results.regression import NO_FINE_TUNING, RegressionResult, advise_numbers
 from featx.results.repeats import RepeatedMethod, Repeats
 from featx.results.selection import FineTuningTest
@@ -207,6 +211,7 @@ __all__ = [
     "DENSE_CLASSES",
     "NOT_STORED",
     "NO_FINE_TUNING",
+    "PREDICTIONS_FILE",
     "AdvisedResult",
     "AnomalyResult",
     "Column",
@@ -225,16 +230,19 @@ __all__ = [
     "FineTuningTest",
     "MethodResult",
     "Mistake",
+    "Predicted",
     "RegressionResult",
     "RepeatedMethod",
     "Repeats",
     "Result",
     "StudyResult",
+    "TestPredictions",
     "advise",
     "advise_detectors",
     "advise_domains",
     "advise_numbers",
     "best_method",
+    "column_names",
     "confusion_of",
     "curves_from_history",
     "describe_environment",

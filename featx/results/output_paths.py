@@ -31,7 +31,7 @@ _EXPERIMENT = ("experiment.toml", "environment.json")
 _RESULTS = ("results.json", "results.csv", "report.html")
 #: Title of each kind of study, and the files in its folder.
 STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "compare": ("a comparison", (*_RESULTS, "methods.journal", *_EXPERIMENT)),
+    "compare": ("a comparison", (*_RESULTS, "predictions.csv", "methods.journal", *_EXPERIMENT)),
     "curve": ("a learning curve", ("curve.json", "curve.csv", "cells.journal", "report.html", *_EXPERIMENT)),
     "ranking": ("a ranking", _RESULTS),
     "similarity": ("a comparison of two sets", ("results.json", "report.html")),

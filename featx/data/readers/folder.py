@@ -52,8 +52,8 @@ def read_folder(
     ------
     DatasetError
         If there is no such folder, no image in it, an image beside the splits or groups, an empty class
-        folder, or a class in test that is not in train; or if the top folders are not named like splits and hold
-        folders of the same names, without `split_by`.
+        folder, or a class in test that is not in train; or if the top folders are not named like splits and
+        hold folders of the same names, without `split_by`.
 
     Notes
     -----

@@ -7,7 +7,15 @@ import time
 import numpy as np
 
 from featx.data.splits import Split
-from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_method
+from featx.results import (
+    NO_FINE_TUNING,
+    MethodResult,
+    Predicted,
+    TestPredictions,
+    advise_numbers,
+    best_method,
+    column_names,
+)
 from featx.studies.comparison.evaluate import (
     SplitOutcomes,
     TaskOptions,
@@ -108,6 +116,9 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         truth=truth.tolist(),
         predictions=predictions[at].tolist(),
         ids=ids,
+        test_predictions=TestPredictions(
+            ids, truth, dict(zip(column_names(methods), map(Predicted, predictions), strict=True))
+        ),
         **describe_run(data, options.meter),
     )
     if data.dataset is not None:
