@@ -223,8 +223,10 @@ def require_labelled(dataset: Dataset) -> None:
     if len(small):
         named = ", ".join(f"{dataset.classes[i]!r} has {counts[i]}" for i in small[:5])
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        rest = len(dataset.reading.unlabelled)
+        hint = f"; label more of the {rest} images without a label" if rest else ""
         raise DatasetError(
-            f"{dataset.name}: every class needs at least 2 images to train and to test; {named}{more}"
+            f"{dataset.name}: every class needs at least 2 images to train and to test; {named}{more}{hint}"
         )
 
 

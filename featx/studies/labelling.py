@@ -20,9 +20,9 @@ from featx.studies.collections import has_rows, open_dataset, take_features
 
 #: ``"auto"`` and the functions of `featx.analysis.labelling`.
 STRATEGIES = ("auto", "typical", "k-center", "margin", "badge")
-# Labels for each class, on average, from which a probe knows what it is unsure of. With fewer, a low budget in
-# the words of Hacohen et al. (ICML 2022), typical images are best. Of those that the probe is unsure of, BADGE
-# (Ash et al., ICLR 2020) does not choose ten photographs of one scene.
+# Labels for each class, on average, from which a probe knows what it is unsure of. With fewer, a low budget
+# in the words of Hacohen et al. (ICML 2022), typical images are best. Of those that the probe is unsure of,
+# BADGE (Ash et al., ICLR 2020) does not choose ten photographs of one scene.
 _FEW = 10
 
 

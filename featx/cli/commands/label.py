@@ -87,20 +87,20 @@ def run(args: Namespace) -> None:
         run=run_options,
         seed=args.seed or 0,
     )
-    _print(choice.rows[: choice.n])
+    _print([(row.path if pool.has_pictures else row.id, row) for row in choice.rows[: choice.n]])
     if table is not None:
         _write(args, pool.images, choice, table, page)
 
 
-def _print(rows: list[LabelRow]) -> None:
+def _print(rows: list[tuple[str, LabelRow]]) -> None:
     """Print a path a line, with the suggestions where there are any."""
     from featx.results.tables import align_columns
 
-    if all(row.suggested is None for row in rows):
-        for row in rows:
-            say(printable(row.path))
+    if all(row.suggested is None for _, row in rows):
+        for path, _ in rows:
+            say(printable(path))
         return
-    lines = [[row.path, str(row.suggested), f"{row.confidence:.2f}"] for row in rows]
+    lines = [[path, str(row.suggested), f"{row.confidence:.2f}"] for path, row in rows]
     say("\n".join(align_columns([["image", "suggested", "confidence"], *lines])))
 
 
