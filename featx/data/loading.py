@@ -55,7 +55,8 @@ def load_dataset(
     limit : int, optional
         Draw at most this many images, as `Dataset.limit` does.
     labelled : bool, default=True
-        With False, a table need not have labels, and a folder's images may lie beside its class folders.
+        Leave out images without a label if others have one, and name them in `Dataset.reading`. With False,
+        all are kept, and a table need not have labels.
     seed : int, default=0
         Seed of `limit`.
     label, target : str or sequence of str, optional
@@ -81,6 +82,8 @@ def load_dataset(
     """
     columns = {"label": label, "target": target}
     dataset = _load(data, labels, labelled, columns, split_by, on_error)
+    if labelled:
+        dataset = dataset.labelled()
     if limit is not None:
         dataset = dataset.limit(limit, seed)
     if verbose:

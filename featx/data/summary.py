@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -49,7 +49,7 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
 def notes_of(collection: Any) -> list[str]:
     """Return notes on suspicious classes and on how the data was read."""
     reading = getattr(collection, "reading", None) or ReadReport()
-    notes = list(reading.notes)
+    notes = [*reading.notes, *unlabelled_notes(reading.unlabelled, _word(collection))]
     if collection.labels is None or collection.classes is None:
         return notes
     counts = np.bincount(collection.labels, minlength=len(collection.classes))
@@ -57,7 +57,8 @@ def notes_of(collection: Any) -> list[str]:
         if name == "-1" or _NO_CLASS.fullmatch(re.sub(r"[\W\d_]+", "", name).lower()):
             notes.append(
                 f"the class {name!r} ({count} images) is called like images that have none; it is trained on "
-                "like any other: take it away if it is no class"
+                "like any other: if it is no class, take it away, or call its folder unlabelled (in a table: "
+                "leave the cells blank)"
             )
     named = {name: role[0] for name in collection.classes if (role := parse_split_name(name)) is not None}
     if len(set(named.values())) > 1:
@@ -68,6 +69,14 @@ def notes_of(collection: Any) -> list[str]:
     if untested:
         notes.append(f"in train only, with no image in {held_out}: {quote_names(untested)}")
     return notes
+
+
+def unlabelled_notes(ids: Sequence[str], word: str = "label") -> list[str]:
+    """Return a note on the images without a label that are left out of a study; none without any."""
+    if not ids:
+        return []
+    images = "1 image has" if len(ids) == 1 else f"{len(ids)} images have"
+    return [f"{images} no {word}: neither trained nor tested on (first: {ids[0]})"]
 
 
 def study_notes(dataset: Dataset) -> list[str]:
@@ -110,6 +119,12 @@ def announce(collection: Any, name: str | None = None) -> None:
         tell(printable(line))
 
 
+def _word(collection: Any) -> str:
+    """Return "value" if only numbers are predicted, else "label"."""
+    kinds = {task.kind for task in collection.tasks.values()}
+    return "value" if kinds == {"number"} else "label"
+
+
 def _tasks(collection: Any) -> Iterator[str]:
     if collection.labels is not None and collection.classes is not None:
         yield _classes(collection.labels, collection.classes)
@@ -121,6 +136,8 @@ def _tasks(collection: Any) -> Iterator[str]:
             yield f"{task.name}: {len(values)} numbers from {values.min():.4g} to {values.max():.4g}"
         else:
             yield f"{task.name}: {_classes(task.values[task.present], task.classes)}"
+        if len(collection.tasks) == 1 and (gaps := int((~task.present).sum())):
+            yield f"{gaps} without a {_word(collection)}"
 
 
 def _classes(labels: np.ndarray, classes: tuple[str, ...]) -> str:

@@ -12,7 +12,8 @@ and shows it. Nothing here knows how a number was made.
 ``dataset``               object: ``name``, ``n_train``, ``n_test`` (images), ``classes`` (list of names, in
                           the order of the confusion matrices), ``split`` (``"given"`` or ``"drawn"``), and
                           ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in the order of
-                          ``classes``); all but ``name`` may be missing
+                          ``classes``), ``n_unlabelled`` (images without a label, which are in neither
+                          part; missing where there were none); all but ``name`` may be missing
 ``spaces``                object: backbone -> the space its embeddings live in (weights, layer, ...)
 ``about``                 object: backbone -> what is known of it and changes no number: ``licence``, that of
                           its weights, as the library states it; empty where it states none, and in older
@@ -170,6 +171,9 @@ or null):
 ``checked``               false where the checks were turned off; there are only ``notes`` then
 ========================  ==================================================================================
 
+``predictions.csv`` beside it has what each method predicted for each test image of the first split: see
+`predictions`.
+
 Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder
 with its own ``results.json``; beside these folders lies one with ``schema``, ``tasks`` (a list of ``{name,
 kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) ``forward_passes``, those of the
@@ -200,6 +204,7 @@ from featx.results.methods import (
     curves_from_history,
     ranked_methods,
 )
+from featx.results.predictions import PREDICTIONS_FILE, Predicted, TestPredictions, column_names
 from featx.results.regression import NO_FINE_TUNING, RegressionResult, advise_numbers
 from featx.results.repeats import RepeatedMethod, Repeats
 from featx.results.scores import ScoresResult
@@ -211,6 +216,7 @@ __all__ = [
     "DENSE_CLASSES",
     "NOT_STORED",
     "NO_FINE_TUNING",
+    "PREDICTIONS_FILE",
     "AdvisedResult",
     "AnomalyResult",
     "Column",
@@ -229,17 +235,20 @@ __all__ = [
     "FineTuningTest",
     "MethodResult",
     "Mistake",
+    "Predicted",
     "RegressionResult",
     "RepeatedMethod",
     "Repeats",
     "Result",
     "ScoresResult",
     "StudyResult",
+    "TestPredictions",
     "advise",
     "advise_detectors",
     "advise_domains",
     "advise_numbers",
     "best_method",
+    "column_names",
     "confusion_of",
     "curves_from_history",
     "describe_environment",

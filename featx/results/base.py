@@ -52,6 +52,7 @@ class DatasetFacts(TypedDict, total=False):
     n_classes: int | None
     classes: list[str]
     split: str | None
+    n_unlabelled: int
     n_per_class_train: list[int]
     n_per_class_test: list[int]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
@@ -13,11 +15,12 @@ from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
-from featx.results.reading import quoted
+from featx.results.predictions import PREDICTIONS_FILE, TestPredictions
+from featx.results.reading import NOT_STORED, quoted
 from featx.results.repeats import Repeats
 from featx.results.selection import FineTuningTest, Selection
 from featx.results.tables import Lines, interval_record, metric_column
-from featx.results.writing import json_text
+from featx.results.writing import json_text, write_atomically
 
 
 # The part of ``hygiene`` that is checked when a file is read.
@@ -70,6 +73,8 @@ class ComparisonResult(AdvisedResult):
     ensemble: dict[str, Any] | None = None
     fine_tuning: FineTuningTest | None = None
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
+    #: What every method predicted for each test image of the first split; None if the result was read.
+    test_predictions: TestPredictions | None = field(default=None, compare=False, metadata=NOT_STORED)
 
     def best(self) -> MethodResult | None:
         """Return the method with the best `metric`, references excluded (see `best_method`)."""
@@ -155,6 +160,13 @@ class ComparisonResult(AdvisedResult):
                 row |= interval_record(f"mean_{name}", mean)
             records.append(row)
         return records
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write the files of `Result.save`, and ``predictions.csv``: see `featx.results.predictions`."""
+        page = super().save(directory)
+        if self.test_predictions is not None:
+            write_atomically(Path(directory) / PREDICTIONS_FILE, self.test_predictions.to_csv())
+        return page
 
     def to_dict(self) -> dict[str, Any]:
         content = super().to_dict()
