@@ -69,6 +69,7 @@ class ComparisonResult(AdvisedResult):
     hygiene: dict[str, Any] | None = field(default=None, metadata={"json": _DataChecks | None})
     ensemble: dict[str, Any] | None = None
     fine_tuning: FineTuningTest | None = None
+    baseline: dict[str, Any] | None = None
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
 
     def best(self) -> MethodResult | None:

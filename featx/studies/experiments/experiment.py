@@ -7,7 +7,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,7 @@ class Experiment:
             with self._keep_file(folder):
                 given = self.arguments | ({"trust_code": True} if trust_code else {})
                 result = work(self.source, resume=folder, verbose=verbose, **given)
+            self._keep_modes(folder, result)
             environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
             write_atomically(folder / ENVIRONMENT, environment + "\n")
             result.command = command or f"featx run {EXPERIMENT}"
@@ -156,6 +157,19 @@ class Experiment:
             elif _finished_bytes(folder) == begun == 0:
                 copy.unlink(missing_ok=True)
             raise
+
+    def _keep_modes(self, folder: Path, result: Any) -> None:
+        """Write the modes of fine-tuning that were run into the experiment file, if the default chose them.
+
+        The default depends on how long they take on a machine; running the file runs the same everywhere. A
+        file that a user wrote is left as it is.
+        """
+        first = next(iter(getattr(result, "tasks", {}).values()), result)
+        chosen, copy = getattr(first, "baseline", None), folder / EXPERIMENT
+        own = self.origin is not None and os.path.samefile(copy, self.origin)
+        if chosen and not own and self.options.get("baseline", ["finetune"]) in ("finetune", ["finetune"]):
+            ran = replace(self, options=self.options | {"baseline": chosen["modes"] or ["none"]})
+            write_atomically(copy, ran.to_toml(beside=folder))
 
     def check_output(self, *, force: bool = False) -> None:
         """Refuse an output, or a new cache, where an experiment must not write unless told to.
