@@ -83,9 +83,11 @@ class StudyProgress:
         unknown, tuning = False, 0.0
         for size, count in self._missing.items():
             expected = self._pace.expected(size)
-            unknown |= expected is None
-            seconds[size.method] += count * (expected or 0.0)
-            tuning += count * (expected or 0.0) if size.fine_tuned else 0.0
+            if expected is None:
+                unknown = True
+                continue
+            seconds[size.method] += count * expected
+            tuning += count * expected if size.fine_tuned else 0.0
         total, todo = sum(seconds.values()), self._missing.total()
         if total < LONG and not self.found:
             return None
