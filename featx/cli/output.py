@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from featx.terminal import printable, say, tell
+from featx.terminal import printable, say, tell_always
 
 
 def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -55,19 +55,19 @@ def show_profile(profile: dict[str, Any], name: str = "") -> None:
     """Print a profile on standard error, as standard output is for results."""
     from featx.extraction import profile_table
 
-    tell((f"{name}: " if name else "") + profile_table(profile))
+    tell_always((f"{name}: " if name else "") + profile_table(profile))
 
 
 def list_failures(failures: list[Any]) -> None:
     """Print on standard error the images that could not be read."""
     if not failures:
         return
-    tell(f"{len(failures)} images could not be read and were skipped:")
+    tell_always(f"{len(failures)} images could not be read and were skipped:")
     for failure in failures[:20]:
         about = failure if isinstance(failure, dict) else vars(failure)
-        tell(f"  {printable(about['id'])}: {printable(about['reason'])}")
+        tell_always(f"  {printable(about['id'])}: {printable(about['reason'])}")
     if len(failures) > 20:
-        tell(f"  and {len(failures) - 20} more")
+        tell_always(f"  and {len(failures) - 20} more")
 
 
 def show_experiment(args: Namespace, found: tuple[Any, Path]) -> None:

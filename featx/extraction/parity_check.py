@@ -42,6 +42,9 @@ _COLLECTIONS = 64
 #: A collection is recognised by this many inputs.
 _NAMING = 4
 
+#: What has fallen back to what in this process, and was said.
+_told: set[tuple[str, str]] = set()
+
 #: Name of the note beside a space's rows; value of ``on`` for a comparison on the run's own inputs.
 _NOTE, _COLLECTION = "parity", "collection"
 
@@ -85,8 +88,11 @@ def apply_decisions(
         if calibrated is None:
             return embedder
         embedder = calibrated
+    asked, reasons = embedder, list[str]()
     while embedder.fallbacks and (reason := _find_refusal(cache, embedder)) is not None:
-        embedder = _fall_back(embedder, reason)
+        reasons.append(reason)
+        embedder = embedder.fallbacks[0]
+    _say_fallback(asked, embedder, reasons)
     return embedder
 
 
@@ -99,6 +105,7 @@ def check_engine(
     inputs suffer from reduced precision more than the reference inputs.
     """
     building = comparing = 0.0
+    asked, reasons = embedder, list[str]()
     while True:
         began = time.perf_counter()
         try:
@@ -114,6 +121,7 @@ def check_engine(
             if decision.get("passed", True):
                 finding = _compare_collection(cache, embedder, engine, sources, new) if decision else {}
                 comparing += time.perf_counter() - began
+                _say_fallback(asked, embedder, reasons)
                 return CheckedEngine(embedder, engine, finding or decision, building, comparing, key)
             comparing += time.perf_counter() - began
             reason = decision["reason"]
@@ -123,16 +131,26 @@ def check_engine(
             reason = str(error)
         if not embedder.fallbacks:
             raise EngineError(f"no engine here can be trusted with this network: {reason}")
-        embedder = _fall_back(embedder, reason)
+        reasons.append(reason)
+        embedder = embedder.fallbacks[0]
 
 
-def _fall_back(embedder: Embedder, reason: str) -> Embedder:
-    """Return the first fallback of an embedder, with a warning."""
-    after = embedder.fallbacks[0]
+def _say_fallback(asked: Embedder, used: Embedder, reasons: Sequence[str]) -> None:
+    """Warn that another engine or precision is used, once in a process for each pair of them.
+
+    Several networks that fall back alike are one fact about this machine; `reasons`, of the first one, begin
+    with that for which `asked` is not used.
+    """
+    change = str(asked.plan), str(used.plan)
+    if not reasons or change in _told:
+        return
+    _told.add(change)
     warnings.warn(
-        f"{embedder.plan} is not used ({reason}); falling back to {after.plan}", RuntimeWarning, stacklevel=4
+        f"{asked.plan} is not used ({reasons[0]}); falling back to {used.plan}, which takes longer; its rows "
+        "are as exact or more so, and nothing has to be done",
+        RuntimeWarning,
+        stacklevel=4,
     )
-    return after
 
 
 def _decide(

@@ -21,7 +21,7 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.sidecar import read_cost, write_cost
 from featx.data.features import Failure
-from featx.errors import CacheError, SourceError
+from featx.errors import CacheError, DataLossWarning, SourceError
 from featx.extraction.calibration import calibrate
 from featx.extraction.chunks import identify
 from featx.extraction.commit_buffer import CommitBuffer
@@ -151,7 +151,7 @@ class _Run:
             warnings.warn(
                 f"the cached rows of {len(todo)} {kind if len(todo) == 1 else kind + 's'} were damaged or "
                 f"removed and are extracted again: {names}",
-                RuntimeWarning,
+                DataLossWarning,
                 stacklevel=4,
             )
             for member in self.members:
