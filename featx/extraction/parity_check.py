@@ -42,8 +42,8 @@ _COLLECTIONS = 64
 #: A collection is recognised by this many inputs.
 _NAMING = 4
 
-#: What has fallen back to what in this process, and was said.
-_told: set[tuple[str, str]] = set()
+#: What was said in this process: several networks that suffer alike are one fact about this machine.
+_told: set[tuple[str, ...]] = set()
 
 #: Name of the note beside a space's rows; value of ``on`` for a comparison on the run's own inputs.
 _NOTE, _COLLECTION = "parity", "collection"
@@ -136,21 +136,21 @@ def check_engine(
 
 
 def _say_fallback(asked: Embedder, used: Embedder, reasons: Sequence[str]) -> None:
-    """Warn that another engine or precision is used, once in a process for each pair of them.
+    """Warn that another engine or precision is used; `reasons` begin with that for which `asked` is not."""
+    if reasons:
+        _warn_once(
+            f"{asked.plan} is not used ({reasons[0]}); falling back to {used.plan}, which takes longer; its "
+            "rows are as exact or more so, and nothing has to be done",
+            str(asked.plan),
+            str(used.plan),
+        )
 
-    Several networks that fall back alike are one fact about this machine; `reasons`, of the first one, begin
-    with that for which `asked` is not used.
-    """
-    change = str(asked.plan), str(used.plan)
-    if not reasons or change in _told:
-        return
-    _told.add(change)
-    warnings.warn(
-        f"{asked.plan} is not used ({reasons[0]}); falling back to {used.plan}, which takes longer; its rows "
-        "are as exact or more so, and nothing has to be done",
-        RuntimeWarning,
-        stacklevel=4,
-    )
+
+def _warn_once(message: str, *kind: str) -> None:
+    """Warn unless a warning of that kind was given in this process."""
+    if kind not in _told:
+        _told.add(kind)
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
 
 
 def _decide(
@@ -202,12 +202,12 @@ def _compare_collection(
             _write_decision(cache, embedder, stored | {"collections": newest})
     if not finding["passed"]:
         remedy = "engine='eager'" if engine.precision == "fp32" else "precision='fp32'"
-        warnings.warn(
+        _warn_once(
             f"these {embedder.preparation.kind}s are farther from plain fp32 than most "
             f"({finding.get('reason')}); "
             f"their rows are used all the same: for exact ones, ask for {remedy}",
-            RuntimeWarning,
-            stacklevel=4,
+            "collection",
+            str(embedder.plan),
         )
     return finding
 
