@@ -62,7 +62,8 @@ def list_failures(failures: list[Any]) -> None:
     """Print on standard error the images that could not be read."""
     if not failures:
         return
-    tell_always(f"{len(failures)} images could not be read and were skipped:")
+    n = len(failures)
+    tell_always(f"{n} image{'s' * (n > 1)} could not be read and {'were' if n > 1 else 'was'} skipped:")
     for failure in failures[:20]:
         about = failure if isinstance(failure, dict) else vars(failure)
         tell_always(f"  {printable(about['id'])}: {printable(about['reason'])}")

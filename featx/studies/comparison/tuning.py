@@ -109,9 +109,10 @@ def describe_left_out(left_out: dict[str, float], modes: Sequence[str]) -> list[
         return []
     names = " and ".join(left_out)
     asked = " ".join(mode for mode in DEFAULT_MODES if mode in {*modes, *left_out})
+    it = "it" if len(left_out) == 1 else "them"
     return [
         f"fine-tuning: {names} left out, which would take about {describe_seconds(sum(left_out.values()))} "
-        f"here; to run {'it' if len(left_out) == 1 else 'them'}, ask for it: --baseline {asked}"
+        f"here; to run {it}, ask for {it}: --baseline {asked}"
     ]
 
 

@@ -73,6 +73,7 @@ class StudyProgress:
         self._pace = _Pace(at_once, forecast)
         self._computed = 0
         self._running: dict[int, tuple[Cell, Size, float]] = {}
+        self._begun: set[str] = set()  # modes of fine-tuning
         self._latest = ""
         self._lock = threading.Lock()
         self._status = Status(self._describe, enabled=self._enabled)
@@ -111,6 +112,9 @@ class StudyProgress:
         with self._lock:
             self._latest = cell.method.progress
             self._running[me] = cell, size, began
+            expected = self._first_expected(size) if self._enabled else 0.0
+        if expected >= LONG:
+            tell(f"{cell.method.progress}: about {describe_seconds(expected)}")
         try:
             yield
         except BaseException:
@@ -143,6 +147,13 @@ class StudyProgress:
                     f"{kept} of {self.total} cells are kept in {self._folder()}; "
                     "run the same command to go on"
                 ) from error
+
+    def _first_expected(self, size: Size) -> float:
+        """Return the seconds of a network's training, where it is the first with its mode; else 0."""
+        if not size.fine_tuned or size.method in self._begun:
+            return 0.0
+        self._begun.add(size.method)
+        return self._pace.expected(size) or 0.0
 
     def _folder(self) -> str:
         folder = self._checkpoints.folder

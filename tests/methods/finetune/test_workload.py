@@ -52,7 +52,9 @@ class Counting(TrainingProgress):
 def test_the_planned_images_are_those_of_the_training(tiny, stripes, mode, changes):
     recipe = replace(default_recipe(mode, 40), epochs=3, patience=3, **{"unfreeze": 2, **changes})
     watch = Counting()
-    tuned = fine_tune(tiny, *stripes, 3, recipe=recipe, train_idx=TRAIN, val_idx=VAL, device="cpu", watch=watch)
+    tuned = fine_tune(
+        tiny, *stripes, 3, recipe=recipe, train_idx=TRAIN, val_idx=VAL, device="cpu", watch=watch
+    )
     costs = Costs(is_cut=mode == "last", blocks=3)
     planned = plan_phases(recipe, 40, 20, costs)
     if tuned.best_epoch:
@@ -70,12 +72,18 @@ def test_the_planned_images_are_those_of_the_training(tiny, stripes, mode, chang
 
 def test_a_whole_search_is_the_training_and_a_larger_set_takes_longer():
     assert list(plan_phases(default_recipe("full", 400), 400, 100, Costs())) == ["rates", "refit"]
-    assert list(plan_phases(default_recipe("full", 4000), 4000, 1000, Costs())) == ["rates", "epochs", "refit"]
+    assert list(plan_phases(default_recipe("full", 4000), 4000, 1000, Costs())) == [
+        "rates",
+        "epochs",
+        "refit",
+    ]
     assert list(plan_phases(default_recipe("full", 400), 400, 0, Costs())) == ["epochs"]
     # Half of an epoch of each of two rates; five epochs; five epochs on all images.
     images = plan_phases(default_recipe("full", 4000), 4000, 1000, Costs())
     assert [i.train for i in images.values()] == [8000, 20_000, 25_000]
-    few, many = (expected_seconds(default_recipe("full", n), n, n // 4, Costs(0.1, 0.03)) for n in (4000, 16_000))
+    few, many = (
+        expected_seconds(default_recipe("full", n), n, n // 4, Costs(0.1, 0.03)) for n in (4000, 16_000)
+    )
     assert many == pytest.approx(4 * few, rel=0.05)
 
 
