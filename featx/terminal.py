@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 #: Characters that join letters of Persian, Hindi or an emoji: invisible, harmless, and part of real names.
@@ -47,6 +49,24 @@ def tell(text: str) -> None:
     if sys.stderr is not None:  # None if it was closed when the process began
         with contextlib.suppress(OSError, ValueError), _bars_aside():
             print(printable_lines(text), file=sys.stderr, flush=True)
+
+
+def tell_always(text: str) -> None:
+    """Print text on standard error as `tell` does, also where it is `silent`: what was lost or left out."""
+    with contextlib.redirect_stderr(getattr(sys.stderr, "loud", sys.stderr)):
+        tell(text)
+
+
+@contextlib.contextmanager
+def silent(quiet: bool = True) -> Iterator[None]:
+    """Discard what is printed on standard error in the block, by any package, except by `tell_always`."""
+    if not quiet or sys.stderr is None:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        nowhere.loud = sys.stderr  # type: ignore[attr-defined]
+        with contextlib.redirect_stderr(nowhere):
+            yield
 
 
 def _bars_aside() -> contextlib.AbstractContextManager[None]:

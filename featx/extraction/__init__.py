@@ -6,7 +6,6 @@ An `embedder` turns an input into a row; a `run` finds which rows are missing an
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -21,6 +20,7 @@ from featx.extraction.profile import Profile, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import embed, embed_together
 from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked, is_module
+from featx.terminal import printable, tell
 
 __all__ = [
     "Embedder",
@@ -149,7 +149,7 @@ def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
     rows.failures = [*(Failure(e.id, e.reason) for e in dataset.reading.failures), *rows.failures]
     if run.verbose and rows.computed:
         for note in suffix_notes(dataset):
-            print(f"note: {note}", file=sys.stderr, flush=True)
+            tell(f"note: {printable(note)}")
     return rows
 
 

@@ -63,6 +63,9 @@ and shows it. Nothing here knows how a number was made.
                           ``detectable`` (the smallest difference that would be shown with 80 % power), and,
                           where the test images chose, ``p_adjusted``, ``low_adjusted``, ``high_adjusted``
                           for all pairs (else null)
+``baseline``              null, or object: ``modes``, the modes of fine-tuning that ran, and ``left_out``:
+                          mode of the default that was not run -> the seconds that it was expected to take on
+                          one split
 ``selection``             null, or object: ``methods``, how many compete, and ``optimism``, the expected
                           excess of the best one's metric over its true value that comes from choosing the
                           best on the same images (bootstrap)

@@ -72,6 +72,7 @@ class ComparisonResult(AdvisedResult):
     hygiene: dict[str, Any] | None = field(default=None, metadata={"json": _DataChecks | None})
     ensemble: dict[str, Any] | None = None
     fine_tuning: FineTuningTest | None = None
+    baseline: dict[str, Any] | None = None
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
     #: What every method predicted for each test image of the first split; None if the result was read.
     test_predictions: TestPredictions | None = field(default=None, compare=False, metadata=NOT_STORED)

@@ -53,6 +53,13 @@ class Method:
         """The line shown while it is fitted."""
         return f"fitting {self.name}" + (f" on {self.backbone}" if self.backbone else "")
 
+    def followed(self, cell: Cell) -> Any:
+        """Return the progress of a fit of this cell that runs now; None if it cannot be followed.
+
+        It has ``doing``, words, and ``seconds_left``, a number or None.
+        """
+        return None
+
     def define(self, cell: Cell) -> Any:
         """Return what decides the outcome besides rows, split, seed and versions, as JSON values."""
         raise NotImplementedError
