@@ -13,6 +13,7 @@ from featx.data.features import Failure
 from featx.errors import InputError, as_one_error
 from featx.estimators.model.embedding import embed_side_by_side, model_embedders
 from featx.estimators.model.prediction import Prediction
+from featx.estimators.model.saving import write_model
 from featx.options import PredictOptions, Run, checked
 
 
@@ -154,16 +155,6 @@ class Model:
         InputError
             The classifier is not one that `train` makes.
         """
-        from featx.estimators.model_file import describe, write_model_file
-
         path = Path(path)
-        description, arrays = describe(self.classifier, len(self.classes))
-        meta = {
-            "classes": list(self.classes),
-            "space": self.space,
-            "backbone": self.backbone,
-            "info": self.info,
-            "classifier": description,
-        }
-        write_model_file(path, meta, arrays)
+        write_model(self, path)
         return path
