@@ -30,6 +30,7 @@ __all__ = [
     "backbone_of",
     "embed",
     "embed_dataset",
+    "embed_dataset_together",
     "embed_together",
     "extract",
     "extract_features",
@@ -142,15 +143,22 @@ def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
 
     `SourceError` for the first image that cannot be read; it names the option that leaves such images out.
     """
+    return embed_dataset_together(dataset, [embedder], run)[0]
+
+
+def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run: Run) -> list[Rows]:
+    """Return the rows of a dataset's images by several embedders, all of the same images."""
     try:
-        rows = embed(dataset.images, embedder, **run.embedding)
+        found = embed_together(dataset.images, embedders, **run.embedding)
     except SourceError as error:
         raise type(error)(error.id, f"{error.reason}; {SKIP_HINT}") from error
-    rows.failures = [*(Failure(e.id, e.reason) for e in dataset.reading.failures), *rows.failures]
-    if run.verbose and rows.computed:
+    unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]
+    for rows in found:
+        rows.failures = [*unlisted, *rows.failures]
+    if run.verbose and any(rows.computed for rows in found):
         for note in suffix_notes(dataset):
             tell(f"note: {printable(note)}")
-    return rows
+    return found
 
 
 def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features:

@@ -91,8 +91,9 @@ _ALL = (
     Option("classifiers", "probes to compare (default: all nine); on request also the protocols "
            "linear-probe, dinov2-logreg, dinov2-knn, lsr-fewshot and nearest-centroid", checks.check_names,
            form="names", metavar="C", table="methods"),
-    Option("classifier", "a probe, as in compare --classifiers (default: logreg)", checks.check_text,
-           "logreg", metavar="C", table="methods"),
+    Option("classifier", "a probe, as in compare --classifiers (default: logreg); head, finetune-last, "
+            "finetune-gradual or finetune-full; or ensemble", checks.check_text, "logreg", metavar="C",
+            table="methods"),
     Option("regressors", "what predicts the --target (default: all four)", checks.check_names,
            form="names", metavar="R", table="methods"),
     Option("baseline", "finetune (head, last and full), none, or some of: head last gradual full (default: "
