@@ -9,6 +9,7 @@ from typing import Any
 from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
+from featx.extraction.reuse import reuse_backbone
 from featx.inputs.image import Preprocessing
 from featx.options import Run, is_module, shown
 
@@ -16,8 +17,8 @@ from featx.options import Run, is_module, shown
 OWN_WEIGHTS = "checkpoint"
 #: The name that a space gives to the source of a user's own module.
 OWN_MODULE = "module"
-#: The arguments of a module of the user's that a file states; its name is a label.
-_OF_MODULE = ("name", "layer", "pooling", "preprocessing")
+#: The arguments of a module of the user's that a file states, besides its name, which is a label.
+_OF_MODULE = ("layer", "pooling", "preprocessing")
 
 
 def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -117,9 +118,7 @@ def _load(
     trust_code: bool,
     module: Any,
 ) -> Any:
-    """Load the backbone of these arguments, or cut the module given where they say."""
-    from featx.backbones import load_backbone
-
+    """Load the backbone of these arguments, or cut the module given where they say; it is kept ready."""
     stated = space["backbone"]
     if stated["source"] != OWN_MODULE:
         if module is not None:
@@ -131,7 +130,8 @@ def _load(
                 f"{where}: its weights were a file of your own; say where it is with --weights PATH"
             )
         given = {"trust_code": trust_code} | ({} if weights is None else {"weights": weights})
-        return load_backbone(**(dict(arguments) | given))
+        named = {key: value for key, value in arguments.items() if key != "name"}
+        return _reuse(arguments["name"], named | given)
     if module is None:
         raise InputError(
             f"{where}: its rows come from a network of your own ({stated['architecture']}), which no file "
@@ -145,7 +145,13 @@ def _load(
     require_module(module)
     if not is_module(module):
         return module
-    return load_backbone(module, **{key: arguments[key] for key in _OF_MODULE})
+    return _reuse(module, {key: arguments[key] for key in _OF_MODULE})
+
+
+def _reuse(backbone: Any, arguments: dict[str, Any]) -> Any:
+    """Return the backbone of these arguments that this process keeps ready, or load it and keep it."""
+    layer = arguments.pop("layer")
+    return reuse_backbone(backbone, layers=(layer,), **arguments)
 
 
 def require_module(backbone: Any) -> None:

@@ -132,8 +132,8 @@ def loaded_already(backbone: Any, option: str) -> InputError:
     )
 
 
-def reuse_store(cache: Cache, space: Space, dim: int) -> SpaceStore:
-    """Return the store of a space, kept or new; it is thread-safe."""
+def reuse_store(cache: Cache, space: Space, dim: int | None) -> SpaceStore:
+    """Return the store of a space, kept or new; it is thread-safe. `dim` is None where it is not known."""
     key = (cache.root, space.id, dim)
     with _ready.lock:
         store = _ready.stores.get(key)
