@@ -7,12 +7,15 @@ An `embedder` turns an input into a row; a `run` finds which rows are missing an
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
+
+import numpy as np
 
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
 from featx.errors import DatasetError, SourceError
+from featx.extraction.cached_rows import find_cached_rows
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.matching import backbone_arguments, matching_embedder
@@ -30,6 +33,7 @@ __all__ = [
     "backbone_of",
     "embed",
     "embed_dataset",
+    "embed_like",
     "embed_together",
     "extract",
     "extract_features",
@@ -146,11 +150,39 @@ def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
         rows = embed(dataset.images, embedder, **run.embedding)
     except SourceError as error:
         raise type(error)(error.id, f"{error.reason}; {SKIP_HINT}") from error
-    rows.failures = [*(Failure(e.id, e.reason) for e in dataset.reading.failures), *rows.failures]
+    rows.failures = [*_reading_failures(dataset), *rows.failures]
     if run.verbose and rows.computed:
         for note in suffix_notes(dataset):
             print(f"note: {note}", file=sys.stderr, flush=True)
     return rows
+
+
+def embed_like(
+    dataset: Dataset,
+    space: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    dim: int,
+    where: str,
+    run: Run,
+    *,
+    weights: Any = None,
+    **network: Any,
+) -> Rows:
+    """Return the rows of a dataset's images in `space`: beside rows that exist, such as those of a model.
+
+    If the cache has all of them, they are read and the network is not loaded; it is neither checked then, nor
+    needed. Else, and where its checkpoint `weights` is given, as `matching_embedder` and `embed_dataset`.
+    `dim` is the length of a row; the other arguments are those of `matching_embedder`.
+    """
+    rows = find_cached_rows(dataset.images, space, dim, run.cache) if weights is None else None
+    if rows is None:
+        embedder = matching_embedder(space, arguments, where, run, weights=weights, **network)
+        return embed_dataset(dataset, embedder, run)
+    return Rows(rows, np.arange(len(rows)), failures=_reading_failures(dataset))
+
+
+def _reading_failures(dataset: Dataset) -> list[Failure]:
+    return [Failure(error.id, error.reason) for error in dataset.reading.failures]
 
 
 def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features:

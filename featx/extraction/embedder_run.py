@@ -28,7 +28,8 @@ class Rows:
     kept : ndarray of shape (n_readable,), int64
         Positions of the inputs that could be read.
     embedder : Embedder
-        The embedder that gave the rows: the one asked for, or one of its fallbacks.
+        The embedder that gave the rows: the one asked for, or one of its fallbacks. None where the rows were
+        only read.
     failures : list of Failure
         The inputs that could not be read, with reasons.
     forward_passes : int
@@ -51,7 +52,7 @@ class Rows:
 
     embeddings: np.ndarray
     kept: np.ndarray
-    embedder: Embedder
+    embedder: Embedder | None = None
     failures: list[Failure] = field(default_factory=list)
     forward_passes: int = 0
     computed: int = 0

@@ -21,12 +21,8 @@ OWN_MODULE = "module"
 _OF_MODULE = ("layer", "pooling", "preprocessing")
 
 
-def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the arguments of `featx.backbones.load_backbone` for the network that a space states.
-
-    Weights from a file of the user's own are ``"checkpoint"``: a space does not say where that file is.
-    `InputError`, naming the file `where`, if it states none.
-    """
+def check_states_network(space: Mapping[str, Any], where: str) -> None:
+    """Raise `InputError`, naming the file `where`, unless a space states its network and preprocessing."""
     network, preprocessing = space.get("backbone"), space.get("preprocessing")
     keys = ("architecture", "source", "weights", "layer", "pooling")
     if not (
@@ -36,14 +32,24 @@ def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
         and all(isinstance(space.get(key), str) for key in ("precision", "dtype"))
     ):
         raise InputError(f"{where}: does not say which network its rows come from; expected a file of featx")
+
+
+def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the arguments of `featx.backbones.load_backbone` for the network that a space states.
+
+    Weights from a file of the user's own are ``"checkpoint"``: a space does not say where that file is.
+    `InputError`, naming the file `where`, if it states none.
+    """
+    check_states_network(space, where)
     from featx.backbones.sources import backbone_name
 
+    network = space["backbone"]
     return {
         "name": backbone_name(network["source"], network["architecture"]),
         "weights": None if network["weights"] == "random" else network["weights"],
         "layer": network["layer"],
         "pooling": network["pooling"],
-        "preprocessing": Preprocessing.fields_of(preprocessing),
+        "preprocessing": Preprocessing.fields_of(space["preprocessing"]),
     }
 
 

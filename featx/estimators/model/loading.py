@@ -8,7 +8,7 @@ from typing import Any
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.estimators.model.model import Model
 from featx.extraction import matching_embedder
-from featx.extraction.matching import backbone_arguments, require_module
+from featx.extraction.matching import check_states_network, require_module
 from featx.options import DEFAULT_RUN, checked
 
 
@@ -51,7 +51,7 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
     with as_one_error(lambda reason: InputError(f"{path}: not a model file of featx, or damaged ({reason})")):
         try:
             classes = check_description(meta)
-            backbone_arguments(meta["space"], "space of model.json")
+            check_states_network(meta["space"], "space of model.json")
             model = Model(
                 classifier=rebuild(meta["classifier"], arrays, len(classes)),
                 classes=classes,

@@ -8,10 +8,11 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from featx.data import Dataset
 from featx.data.features import Failure
 from featx.errors import InputError, as_one_error
 from featx.estimators.model.prediction import Prediction
-from featx.extraction import embed_dataset, matching_embedder
+from featx.extraction import Rows, embed_like
 from featx.options import PredictOptions, Run, checked
 
 
@@ -90,18 +91,9 @@ class Model:
         from featx.data import load_dataset
 
         run = Run.of(options)
-        embedder = matching_embedder(
-            self.space,
-            self.backbone,
-            "the model",
-            run,
-            weights=weights,
-            trust_code=trust_code,
-            module=self.module,
-        )
         # Labels are ignored, so top folders are neither classes nor splits.
         dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
-        rows = embed_dataset(dataset, embedder, run)
+        rows = self._embed(dataset, run, weights, trust_code)
         self.failures, self.extraction = rows.failures, rows.profile.to_dict()
         if not len(rows.kept):
             return []
@@ -116,6 +108,19 @@ class Model:
             )
             for i, row in zip(rows.kept, probabilities, strict=True)
         ]
+
+    def _embed(self, dataset: Dataset, run: Run, weights: Any, trust_code: bool) -> Rows:
+        return embed_like(
+            dataset,
+            self.space,
+            self.backbone,
+            self.classifier.n_features_in_,
+            "the model",
+            run,
+            weights=weights,
+            trust_code=trust_code,
+            module=self.module,
+        )
 
     def predict_proba(self, rows: Any) -> np.ndarray:
         """Return the probabilities (n, n_classes) for embeddings (n, d) of this model's backbone.
