@@ -7,10 +7,8 @@ An `embedder` turns an input into a row; a `run` finds which rows are missing an
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Unpack
-
-import numpy as np
 
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
@@ -33,10 +31,11 @@ __all__ = [
     "backbone_of",
     "embed",
     "embed_dataset",
-    "embed_like",
+    "embed_dataset_together",
     "embed_together",
     "extract",
     "extract_features",
+    "find_cached_rows",
     "forget_reused",
     "matching_embedder",
     "network_embedder",
@@ -146,43 +145,22 @@ def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
 
     `SourceError` for the first image that cannot be read; it names the option that leaves such images out.
     """
+    return embed_dataset_together(dataset, [embedder], run)[0]
+
+
+def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run: Run) -> list[Rows]:
+    """Return the rows of a dataset's images by several embedders, all of the same images."""
     try:
-        rows = embed(dataset.images, embedder, **run.embedding)
+        found = embed_together(dataset.images, embedders, **run.embedding)
     except SourceError as error:
         raise type(error)(error.id, f"{error.reason}; {SKIP_HINT}") from error
-    rows.failures = [*_reading_failures(dataset), *rows.failures]
-    if run.verbose and rows.computed:
+    unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]
+    for rows in found:
+        rows.failures = [*unlisted, *rows.failures]
+    if run.verbose and any(rows.computed for rows in found):
         for note in suffix_notes(dataset):
             print(f"note: {note}", file=sys.stderr, flush=True)
-    return rows
-
-
-def embed_like(
-    dataset: Dataset,
-    space: Mapping[str, Any],
-    arguments: Mapping[str, Any],
-    dim: int,
-    where: str,
-    run: Run,
-    *,
-    weights: Any = None,
-    **network: Any,
-) -> Rows:
-    """Return the rows of a dataset's images in `space`: beside rows that exist, such as those of a model.
-
-    If the cache has all of them, they are read and the network is not loaded; it is neither checked then, nor
-    needed. Else, and where its checkpoint `weights` is given, as `matching_embedder` and `embed_dataset`.
-    `dim` is the length of a row; the other arguments are those of `matching_embedder`.
-    """
-    rows = find_cached_rows(dataset.images, space, dim, run.cache) if weights is None else None
-    if rows is None:
-        embedder = matching_embedder(space, arguments, where, run, weights=weights, **network)
-        return embed_dataset(dataset, embedder, run)
-    return Rows(rows, np.arange(len(rows)), failures=_reading_failures(dataset))
-
-
-def _reading_failures(dataset: Dataset) -> list[Failure]:
-    return [Failure(error.id, error.reason) for error in dataset.reading.failures]
+    return found
 
 
 def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features:

@@ -1,7 +1,7 @@
 """Read the rows of inputs from the cache alone, without the network that made them.
 
-A space names everything that changes a row, the hash of the weights included. So a row that is under it is the
-row that the network would give, whatever is installed here; the network need neither be loaded nor compared.
+A space names everything that changes a row, the hash of the weights included. So a row in it is the row that
+the network would give, whatever is installed here: the network need neither be loaded nor compared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from featx.cache import Cache, Space
-from featx.errors import CacheError
 from featx.extraction.chunks import identify
 from featx.extraction.reuse import reuse_store
 from featx.forks import uninterrupted
@@ -23,15 +22,16 @@ _LOOK = 32
 
 
 def find_cached_rows(
-    sources: Sequence[Source], space: Mapping[str, Any], dim: int, cache: Any = None
+    sources: Sequence[Source], space: Mapping[str, Any], cache: Any = None
 ) -> np.ndarray | None:
     """Return the rows (n, dim) of `sources` in `space`, or None if the cache lacks one of them.
 
-    Files that the stat cache does not know are read for their digest, until one has no row. A source that
-    cannot be read counts as one without a row. `CacheError` if the cache cannot be read.
+    They have the dtype that the space states. Files that the stat cache does not know are read for their
+    digest, until one has no row. A source that cannot be read counts as one without a row. `CacheError` if
+    the cache cannot be read.
     """
     root = cache if isinstance(cache, Cache) else Cache(cache)
-    # The store finds the length of its rows itself: a wrong `dim` must not make its shards look damaged.
+    # The store finds the length of its rows itself: a wrong one in a file would make its shards look damaged.
     store = reuse_store(root, Space(space), None)
     if not len(sources) or not store.path.is_dir():
         return None
@@ -50,6 +50,5 @@ def find_cached_rows(
         for i, item in zip(part, items, strict=True):
             digests[i] = item.digest
     rows, found = store.read([digest for digest in digests if digest is not None])
-    if not found.all():  # damaged, and set aside with a warning: they are computed again
-        return None
-    return rows if rows.shape == (len(sources), dim) else None
+    # Damaged rows were set aside with a warning; whoever asks computes them again.
+    return rows.astype(space["dtype"], copy=False) if found.all() else None

@@ -28,8 +28,7 @@ class Rows:
     kept : ndarray of shape (n_readable,), int64
         Positions of the inputs that could be read.
     embedder : Embedder
-        The embedder that gave the rows: the one asked for, or one of its fallbacks. None where the rows were
-        only read.
+        The embedder that gave the rows: the one asked for, or one of its fallbacks.
     failures : list of Failure
         The inputs that could not be read, with reasons.
     forward_passes : int
@@ -52,7 +51,7 @@ class Rows:
 
     embeddings: np.ndarray
     kept: np.ndarray
-    embedder: Embedder | None = None
+    embedder: Embedder
     failures: list[Failure] = field(default_factory=list)
     forward_passes: int = 0
     computed: int = 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
-from featx.extraction.reuse import reuse_backbone
+from featx.extraction.reuse import reuse_backbone, reuse_with_values
 from featx.inputs.image import Preprocessing
 from featx.options import Run, is_module, shown
 
@@ -62,6 +65,7 @@ def matching_embedder(
     weights: Any = None,
     trust_code: bool = False,
     module: Any = None,
+    values: Mapping[str, np.ndarray] | None = None,
 ) -> Embedder:
     """Make an embedder whose rows are in `space`.
 
@@ -80,6 +84,8 @@ def matching_embedder(
         As for `featx.backbones.load_backbone`. No file can give this consent.
     module : torch.nn.Module or Backbone, optional
         The network, if it is the user's own.
+    values : mapping of str to ndarray, optional
+        Parameters and buffers of a fine-tuned network, which replace those of the backbone.
 
     Returns
     -------
@@ -103,7 +109,9 @@ def matching_embedder(
             f"{where}: its rows are in int8, which depends on the images that it was calibrated on; "
             "no other image can be put beside them: extract in bf16 or fp32"
         )
-    network = _load(space, arguments, where, weights=weights, trust_code=trust_code, module=module)
+    network = _load(
+        space, arguments, where, weights=weights, trust_code=trust_code, module=module, values=values
+    )
     made_in = space["precision"]
     here = resolve(engine=run.engine, device=run.device).precision
     precision = made_in if made_in == here else "fp32"
@@ -123,14 +131,28 @@ def _load(
     weights: Any,
     trust_code: bool,
     module: Any,
+    values: Mapping[str, np.ndarray] | None,
 ) -> Any:
-    """Load the backbone of these arguments, or cut the module given where they say; it is kept ready."""
+    """Load the backbone of these arguments, or cut the module given where they say; put `values` into it.
+
+    It is one that this process keeps ready, where there is one.
+    """
+    from featx.backbones import TunedBackbone, load_tuned
+
     stated = space["backbone"]
+    if values and weights is not None:
+        raise InputError(
+            f"{where}: weights={str(weights)!r} has no effect: the network was fine-tuned, and the model "
+            "holds its values; leave it out"
+        )
     if stated["source"] != OWN_MODULE:
         if module is not None:
             raise InputError(
                 f"{where}: its network is {arguments['name']}, which is loaded by name; leave backbone= out"
             )
+        if values:
+            load = partial(load_tuned, values, **arguments, trust_code=trust_code)
+            return reuse_with_values(values, load)
         if weights is None and arguments["weights"] == OWN_WEIGHTS:
             raise WeightsError(
                 f"{where}: its weights were a file of your own; say where it is with --weights PATH"
@@ -149,9 +171,9 @@ def _load(
             f"{where}: weights={str(weights)!r} has no effect on a network of your own; leave it out"
         )
     require_module(module)
-    if not is_module(module):
-        return module
-    return _reuse(module, {key: arguments[key] for key in _OF_MODULE})
+    if is_module(module):
+        module = _reuse(module, {key: arguments[key] for key in _OF_MODULE})
+    return TunedBackbone.of(module, values) if values else module
 
 
 def _reuse(backbone: Any, arguments: dict[str, Any]) -> Any:

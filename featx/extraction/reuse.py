@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,19 @@ def reuse_backbone(
     backbone = members[0] if len(members) == 1 else MultiLayerBackbone(members)
     _keep(key, backbone)
     return backbone
+
+
+def reuse_with_values(values: Any, load: Callable[[], Any]) -> Any:
+    """Return the backbone that holds these `values` of a model, kept or made now by `load`.
+
+    The backbone that is kept refers to `values`, so that no other object can have their id.
+    """
+    key = ("values", id(values))
+    found = _find_kept(key)
+    if found is None or found.values is not values:
+        found = load()
+        _keep(key, found)
+    return found
 
 
 def _find_kept(key: Any) -> Any:

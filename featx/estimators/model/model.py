@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
-from featx.data import Dataset
 from featx.data.features import Failure
 from featx.errors import InputError, as_one_error
+from featx.estimators.model.embedding import embed_for_model
 from featx.estimators.model.prediction import Prediction
-from featx.extraction import Rows, embed_like
 from featx.options import PredictOptions, Run, checked
 
 
 @dataclass
 class Model:
-    """Classify images with a fitted probe and the backbone that it was trained on.
+    """Classify images with a fitted classifier and the backbone, or the backbones, that it was trained on.
 
     Attributes
     ----------
     classifier : sklearn.base.BaseEstimator
-        Classifier that was fitted on embeddings.
+        Classifier that was fitted on embeddings. That of an ensemble takes the rows of its members side by
+        side.
     classes : tuple of str
         Names of the classes, in the order of the classifier's columns.
     space : dict
-        Space of the embeddings: backbone, weights hash, layer, preprocessing, precision.
+        Space of the embeddings: backbone, weights hash, layer, preprocessing, precision. Empty for an
+        ensemble, whose members have one each.
     backbone : dict
-        Arguments of `featx.backbones.load_backbone` that load this backbone again.
+        Arguments of `featx.backbones.load_backbone` that load this backbone again; empty for an ensemble. Of
+        a fine-tuned network, those of the network before the training.
     info : dict
-        Classifier name, chosen hyperparameters, cross-validated score, number of training images, versions.
+        What was trained and how: see `featx.train`.
     failures : list of Failure
         Images of the last `predict` that could not be read, with ``on_error="skip"``.
     extraction : dict
         Times of the last extraction (`featx.extraction.Profile`).
     module : torch.nn.Module, Backbone or None
         The network, if it is your own; `save` does not write it.
+    values : mapping of str to ndarray
+        Parameters and buffers of a fine-tuned network, by name; empty where the backbone was not trained.
+    members : tuple of Model
+        The members of an ensemble, each with a backbone of its own; empty for any other model.
     """
 
     classifier: Any
@@ -48,6 +55,8 @@ class Model:
     failures: list[Failure] = field(default_factory=list)
     extraction: dict[str, Any] = field(default_factory=dict)
     module: Any = field(default=None, repr=False)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    members: tuple[Model, ...] = field(default=(), repr=False)
 
     @checked(images="data")
     def predict(
@@ -84,7 +93,7 @@ class Model:
         Raises
         ------
         ModelMismatch
-            The backbone installed here gives other embeddings than the model was trained on.
+            A backbone installed here gives other embeddings than the model was trained on.
         InputError
             The model was trained on a network of your own, and loaded without it.
         """
@@ -93,8 +102,8 @@ class Model:
         run = Run.of(options)
         # Labels are ignored, so top folders are neither classes nor splits.
         dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
-        rows = self._embed(dataset, run, weights, trust_code)
-        self.failures, self.extraction = rows.failures, rows.profile.to_dict()
+        rows = embed_for_model(self, dataset, run, weights=weights, trust_code=trust_code)
+        self.failures, self.extraction = rows.failures, rows.profile
         if not len(rows.kept):
             return []
         probabilities = self.predict_proba(rows.embeddings)
@@ -108,19 +117,6 @@ class Model:
             )
             for i, row in zip(rows.kept, probabilities, strict=True)
         ]
-
-    def _embed(self, dataset: Dataset, run: Run, weights: Any, trust_code: bool) -> Rows:
-        return embed_like(
-            dataset,
-            self.space,
-            self.backbone,
-            self.classifier.n_features_in_,
-            "the model",
-            run,
-            weights=weights,
-            trust_code=trust_code,
-            module=self.module,
-        )
 
     def predict_proba(self, rows: Any) -> np.ndarray:
         """Return the probabilities (n, n_classes) for embeddings (n, d) of this model's backbone.
