@@ -41,7 +41,7 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
     Reading takes at most a small multiple of the file's size in memory (see
     `featx.estimators.model_file.container`).
     """
-    from featx.estimators.model_file import check_description, read_model_file, rebuild
+    from featx.estimators.model_file import check_description, read_model_file, rebuild, rebuild_unsure
 
     if backbone is not None:
         require_module(backbone)
@@ -52,12 +52,14 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
         try:
             classes = check_description(meta)
             check_states_network(meta["space"], "space of model.json")
+            unsure = rebuild_unsure(meta["info"], arrays, meta["classifier"])
             model = Model(
                 classifier=rebuild(meta["classifier"], arrays, len(classes)),
                 classes=classes,
                 space=meta["space"],
                 backbone=meta["backbone"],
                 info=meta["info"],
+                unsure=unsure,
             )
         except FeatxError as error:
             kind = ModelMismatch if isinstance(error, ModelMismatch) else InputError

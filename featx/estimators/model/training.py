@@ -22,6 +22,7 @@ def train(
     classifier: str = "logreg",
     backbone: Any = "mobilenet_v2",
     seed: int = 0,
+    sure: float | None = 0.95,
     **options: Unpack[StudyOptions],
 ) -> Model:
     """Train one probe on every labelled image of `data`, to predict with and to save.
@@ -37,17 +38,28 @@ def train(
         A name of ``featx.methods.probes.probe_names(on_request=True)``.
     seed : int, default=0
         Seed of folds and classifier.
+    sure : float or None, default=0.95
+        The share of right answers among those that are not marked unsure (`Prediction.unsure`); None marks
+        none.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`.
 
     Returns
     -------
     Model
+
+    Notes
+    -----
+    An answer is unsure below the probability from which on a share `sure` of the out-of-fold answers is
+    right, at a confidence of 95 % (`featx.methods.abstention.confidence`), and below 1/2 in any case. It is
+    also unsure if the image is farther from the training images than 99 % of images like them
+    (`featx.methods.abstention.familiarity`).
     """
     import sklearn
 
     from featx import __version__
     from featx.data import load_dataset, require_labelled
+    from featx.estimators.model.unsure import unsure_rule
     from featx.methods.probes import fit_probe, get_probe
 
     # Refuse a wrong name before the images go through the network.
@@ -80,6 +92,7 @@ def train(
         seed=seed,
         device=run.device,
     )
+    rule = None if sure is None else unsure_rule(fitted, features, sure=sure, seed=seed)
     return Model(
         classifier=fitted.estimator,
         classes=features.classes,
@@ -93,8 +106,10 @@ def train(
             "featx": __version__,
             "scikit-learn": sklearn.__version__,
         }
-        | ({"notes": notes} if notes else {}),
+        | ({"notes": notes} if notes else {})
+        | ({} if rule is None else {"unsure": rule.to_dict()}),
         failures=features.failures,
         extraction=(features.run or {})["profile"],
         module=loaded if loaded.identity["source"] == OWN_MODULE else None,
+        unsure=rule,
     )
