@@ -28,7 +28,7 @@ _HOME = {
     "columns_of": "multilayer",
     "combine_layers": "multilayer",
     "has_logits": "multilayer",
-    "hash_values": "tuned",
+    "hash_values": "values",
     "list_backbones": "catalogue",
     "list_layers": "multilayer",
     "load_backbone": "registry",
@@ -82,7 +82,8 @@ if TYPE_CHECKING:
     )
     from featx.backbones.own.module import module_key
     from featx.backbones.registry import load_backbone, load_classifier, load_tuned
-    from featx.backbones.tuned import TunedBackbone, hash_values, values_of
+    from featx.backbones.tuned import TunedBackbone, values_of
+    from featx.backbones.values import hash_values
 
 
 def __getattr__(name: str) -> Any:

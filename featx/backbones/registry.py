@@ -26,7 +26,8 @@ from featx.backbones.own.module import given_preprocessing, load_module
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub.network import load_hub_network
-from featx.backbones.tuned import TUNED, TunedBackbone, fill_values
+from featx.backbones.tuned import TunedBackbone, fill_values
+from featx.backbones.values import TUNED
 from featx.backbones.weights import choose_weights
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing

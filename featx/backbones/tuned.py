@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
@@ -12,10 +11,8 @@ from torch import nn
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.loading import one_at_a_time, random_network, tensors_with_values, uninitialised_network
+from featx.backbones.values import TUNED, hash_values
 from featx.errors import InputError, ModelMismatch
-
-#: The name that an identity gives to the weights of a fine-tuned network.
-TUNED = "fine-tuned"
 
 
 @dataclass
@@ -68,7 +65,7 @@ class TunedBackbone(Backbone):
 def values_of(module: nn.Module) -> dict[str, np.ndarray]:
     """Return copies of the parameters and buffers of a module, as float32, float64 or int32.
 
-    `InputError` for integers that 32 bits do not hold, and for numbers that are neither.
+    `InputError` for what is not finite, for integers that 32 bits do not hold, and for complex numbers.
     """
     found = {}
     for name, tensor in tensors_with_values(module).items():
@@ -80,6 +77,8 @@ def values_of(module: nn.Module) -> dict[str, np.ndarray]:
             array = narrow
         elif array.dtype not in (np.float32, np.float64):
             raise InputError(f"{name}: {tensor.dtype} cannot be kept in a model file")
+        if not np.isfinite(array).all():
+            raise InputError(f"{name}: holds numbers that are not finite, so the training diverged")
         found[name] = np.array(array, order="C")
     return found
 
@@ -115,14 +114,3 @@ def fill_values(module: nn.Module, values: Mapping[str, np.ndarray], name: str) 
             )
         if not tensor.is_meta:
             tensor.copy_(torch.from_numpy(value))
-
-
-def hash_values(values: Mapping[str, np.ndarray]) -> str:
-    """Return the sha256 of names, dtypes, shapes and values, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(values):
-        array = np.ascontiguousarray(values[name])
-        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode("utf-8", "surrogatepass"))
-        digest.update(array.data if array.size else b"")
-    return digest.hexdigest()

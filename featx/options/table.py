@@ -94,8 +94,8 @@ _ALL = (
     Option("classifiers", "probes to compare (default: all nine); on request also the protocols "
            "linear-probe, dinov2-logreg, dinov2-knn, lsr-fewshot and nearest-centroid", checks.check_names,
            form="names", metavar="C", table="methods"),
-    Option("classifier", "a probe, as in compare --classifiers (default: logreg)", checks.check_text,
-           "logreg", metavar="C"),
+    Option("classifier", "a probe, as in compare --classifiers (default: logreg); head, finetune-last, "
+           "finetune-gradual or finetune-full; or ensemble", checks.check_text, "logreg", metavar="C"),
     Option("sure", "mark answers as unsure so that this share of the others is right (default: 0.95)",
            checks.check_optional_share, 0.95, form="share", metavar="F"),
     Option("regressors", "what predicts the --target (default: all four)", checks.check_names,

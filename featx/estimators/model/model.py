@@ -15,6 +15,7 @@ from featx.errors import InputError, as_one_error
 from featx.estimators.model.embedding import ModelRows, embed_for_model
 from featx.estimators.model.prediction import Prediction
 from featx.estimators.model.rows import check_same_space, rows_in
+from featx.estimators.model.saving import write_model
 from featx.methods.abstention import UnsureRule
 from featx.options import OPTIONS, PredictOptions, Run, checked, require_no_effect
 
@@ -200,17 +201,6 @@ class Model:
         InputError
             The classifier is not one that `train` makes.
         """
-        from featx.estimators.model_file import UNSURE, describe, unsure_arrays, write_model_file
-
         path = Path(path)
-        description, arrays = describe(self.classifier, len(self.classes))
-        info = {key: value for key, value in self.info.items() if key != UNSURE}
-        meta = {
-            "classes": list(self.classes),
-            "space": self.space,
-            "backbone": self.backbone,
-            "info": info | ({} if self.unsure is None else {UNSURE: self.unsure.to_dict()}),
-            "classifier": description,
-        }
-        write_model_file(path, meta, arrays | unsure_arrays(self.unsure))
+        write_model(self, path)
         return path

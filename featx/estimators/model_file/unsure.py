@@ -11,11 +11,12 @@ import numpy as np
 from featx.errors import InputError
 from featx.methods.abstention import Confidence, Familiarity, UnsureRule
 
-__all__ = ["UNSURE", "rebuild_unsure", "unsure_arrays"]
+__all__ = ["UNSURE", "UNSURE_ROWS", "rebuild_unsure", "unsure_arrays"]
 
 #: The field of ``info`` in model.json.
 UNSURE = "unsure"
-_ROWS = f"{UNSURE}.rows"
+#: The rows of its `Familiarity`.
+UNSURE_ROWS = "unsure.rows"
 #: Rounding to float16 changes the length of a row by at most this; only a row of zeros has another length.
 _LENGTH_ERROR = 1e-2
 #: 1 - cosine, with room for rounding.
@@ -28,29 +29,39 @@ def unsure_arrays(rule: UnsureRule | None) -> dict[str, np.ndarray]:
     """Return the arrays of a rule; its numbers are `UnsureRule.to_dict`."""
     if rule is None or rule.familiarity is None:
         return {}
-    return {_ROWS: rule.familiarity.rows}
+    return {UNSURE_ROWS: rule.familiarity.rows}
 
 
-def rebuild_unsure(
-    info: Mapping[str, Any], arrays: dict[str, np.ndarray], classifier: Any
-) -> UnsureRule | None:
-    """Return the rule in a model file, None for a file without one; take its array out of `arrays`.
+def rebuild_unsure(info: Mapping[str, Any], rows: np.ndarray | None, dim: int) -> UnsureRule | None:
+    """Return the rule in a model file, None for a file without one.
+
+    Parameters
+    ----------
+    info : mapping
+        The field of model.json.
+    rows : ndarray or None
+        The array `UNSURE_ROWS`.
+    dim : int
+        Length of the rows that the classifier takes.
 
     Raises
     ------
     InputError
-        A part is not as `UnsureRule.to_dict` writes it, or the rows do not fit the description `classifier`.
+        A part is not as `UnsureRule.to_dict` writes it, or the rows are not `dim` long and of length 1.
     """
     described = info.get(UNSURE)
     if described is None:
+        if rows is not None:
+            raise InputError(f"holds an array that its rule for unsure answers has not: {UNSURE_ROWS!r}")
         return None
     if not isinstance(described, dict) or set(described) != {"confidence", "distance"}:
         raise InputError("unsure: expected an object with confidence and distance")
     familiarity = None
-    if described["distance"] is not None:
-        dim = classifier.get("features") if isinstance(classifier, dict) else None
+    if (described["distance"] is None) != (rows is None):
+        raise InputError(f"unsure: the array {UNSURE_ROWS} or its distance is missing")
+    if rows is not None:
         threshold = _number(described["distance"], "distance", *_DISTANCES)
-        familiarity = Familiarity(_check_rows(arrays.pop(_ROWS, None), dim), threshold)
+        familiarity = Familiarity(_check_rows(rows, dim), threshold)
     return UnsureRule(_confidence(described["confidence"]), familiarity)
 
 
@@ -73,12 +84,12 @@ def _number(value: Any, name: str, low: float, high: float) -> float:
     return float(value)
 
 
-def _check_rows(rows: np.ndarray | None, dim: Any) -> np.ndarray:
-    if rows is None:
-        raise InputError(f"the array {_ROWS} is missing")
+def _check_rows(rows: np.ndarray, dim: int) -> np.ndarray:
     if rows.dtype != np.float16 or rows.ndim != 2 or rows.shape[1] != dim or not len(rows):
-        raise InputError(f"{_ROWS} is {rows.dtype} of shape {rows.shape}, expected float16 rows of {dim}")
+        raise InputError(
+            f"{UNSURE_ROWS} is {rows.dtype} of shape {rows.shape}, expected float16 rows of {dim}"
+        )
     lengths = np.linalg.norm(rows.astype(np.float32), axis=1)
     if not (np.abs(lengths[lengths > 0] - 1) <= _LENGTH_ERROR).all() or not math.isfinite(lengths.sum()):
-        raise InputError(f"{_ROWS}: its rows are not of length 1")
+        raise InputError(f"{UNSURE_ROWS}: its rows are not of length 1")
     return rows

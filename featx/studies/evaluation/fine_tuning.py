@@ -36,14 +36,11 @@ class TuningSetup:
 
     def recipe(self, mode: str, n_train: int) -> Any:
         """Return the default recipe for this number of images, with the epochs and augmentation asked for."""
-        from featx.methods.finetune import choose_optimizer, default_recipe
+        from featx.methods.finetune import choose_recipe
 
-        optimizer = "sgd" if mode == "head" else choose_optimizer(self.net)
-        recipe = default_recipe(mode, n_train, optimizer)
+        recipe = choose_recipe(self.net, mode, n_train, epochs=self.epochs)
         if mode == "head":
             return recipe
-        if self.epochs is not None:
-            recipe = replace(recipe, epochs=self.epochs, patience=self.epochs)
         return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
 
     def omissions(self, mode: str) -> tuple[str, ...]:
