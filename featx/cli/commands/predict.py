@@ -38,16 +38,19 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print or write the label of each image."""
-    from featx.results import write_atomically
-    from featx.results.output_paths import output_file
+    target = None
+    if args.output:
+        from featx.results.output_paths import output_file
 
-    target = output_file(args.output, "predictions", force=args.force) if args.output else None
+        target = output_file(args.output, "predictions", force=args.force)
     model = featx.load_model(args.model)
     args.images, unlisted = _image_paths(args)
     options = keywords(args, model.predict) | {"weights": args.weights}
     predictions = model.predict(**options)
     form = args.format or _default_format(args.output)
     if target is not None:
+        from featx.results import write_atomically
+
         write_atomically(target, formatted(predictions, form))
     else:
         sys.stdout.write(formatted(predictions, form))

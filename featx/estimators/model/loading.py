@@ -64,7 +64,7 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
             several = "members" in meta
             rows = arrays.pop(UNSURE_ROWS, None)
             model = (_rebuild_ensemble if several else _rebuild_single)(meta, arrays, classes)
-            model.unsure = rebuild_unsure(meta["info"], rows, model.classifier.n_features_in_)
+            model.unsure = rebuild_unsure(meta["info"], rows, model.dim)
         except FeatxError as error:
             kind = ModelMismatch if isinstance(error, ModelMismatch) else InputError
             raise kind(f"{path}: {error}") from None
@@ -75,7 +75,7 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
 
 def _rebuild_single(meta: dict[str, Any], arrays: dict[str, np.ndarray], classes: tuple[str, ...]) -> Model:
     """Build the model of one network from checked fields; the classifier and the values are checked here."""
-    from featx.estimators.model_file import NETWORK, rebuild
+    from featx.estimators.model_file import NETWORK, find_plain
 
     space = meta["space"]
     check_states_network(space, "space of model.json")
@@ -83,8 +83,14 @@ def _rebuild_single(meta: dict[str, Any], arrays: dict[str, np.ndarray], classes
         name.removeprefix(NETWORK): arrays.pop(name) for name in list(arrays) if name.startswith(NETWORK)
     }
     _check_values(values, space["backbone"])
+    description, n_classes = meta["classifier"], len(classes)
+    classifier: Any = find_plain(description, arrays, n_classes)
+    if classifier is None:
+        from featx.estimators.model_file import rebuild
+
+        classifier = rebuild(description, arrays, n_classes)
     return Model(
-        classifier=rebuild(meta["classifier"], arrays, len(classes)),
+        classifier=classifier,
         classes=classes,
         space=space,
         backbone=meta["backbone"],

@@ -16,6 +16,7 @@ from featx.estimators.model.embedding import ModelRows, embed_for_model
 from featx.estimators.model.prediction import Prediction
 from featx.estimators.model.rows import check_same_space, rows_in
 from featx.estimators.model.saving import write_model
+from featx.estimators.model_file.plain import PlainClassifier
 from featx.methods.abstention import UnsureRule
 from featx.options import OPTIONS, PredictOptions, Run, checked, require_no_effect
 
@@ -66,6 +67,12 @@ class Model:
     values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     members: tuple[Model, ...] = field(default=(), repr=False)
     unsure: UnsureRule | None = field(default=None, repr=False)
+    _classifier: Any = field(init=False, repr=False, compare=False)
+
+    @property
+    def dim(self) -> int:
+        """Length of the rows that the classifier takes."""
+        return int(self._classifier.n_features_in_)
 
     @checked(images="data")
     def predict(
@@ -175,9 +182,9 @@ class Model:
     def _probabilities(self, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
             return np.empty((0, len(self.classes)))
-        if rows.shape[1] != self.classifier.n_features_in_:
+        if rows.shape[1] != self.dim:
             raise InputError(
-                f"the model expects embeddings of {self.classifier.n_features_in_} numbers, got an array of "
+                f"the model expects embeddings of {self.dim} numbers, got an array of "
                 f"shape {rows.shape}; use the backbone, layer and image size that it was trained with"
             )
         # The numbers of a model may come from anyone: overflow is detected in the result.
@@ -185,7 +192,7 @@ class Model:
             as_one_error(lambda reason: InputError(f"the model cannot classify these embeddings ({reason})")),
             np.errstate(all="ignore"),
         ):
-            found = np.asarray(self.classifier.predict_proba(rows))
+            found = np.asarray(self._classifier.predict_proba(rows))
         if not np.isfinite(found).all():
             raise InputError("the model gives probabilities that are not finite; train it again")
         return found
@@ -204,3 +211,18 @@ class Model:
         path = Path(path)
         write_model(self, path)
         return path
+
+
+def _classifier_of(model: Model) -> Any:
+    """Return the classifier; one that was read as plain arrays is built when it is first asked for."""
+    if isinstance(model._classifier, PlainClassifier):
+        model._classifier = model._classifier.build()
+    return model._classifier
+
+
+def _set_classifier(model: Model, classifier: Any) -> None:
+    model._classifier = classifier
+
+
+# After the dataclass is made, which would take the property for the default of the field.
+Model.classifier = property(_classifier_of, _set_classifier)  # type: ignore[assignment]
