@@ -94,6 +94,8 @@ _ALL = (
     Option("classifier", "a probe, as in compare --classifiers (default: logreg); head, finetune-last, "
             "finetune-gradual or finetune-full; or ensemble", checks.check_text, "logreg", metavar="C",
             table="methods"),
+    Option("sure", "mark answers as unsure so that this share of the others is right (default: 0.95)",
+           checks.check_optional_share, 0.95, form="share", metavar="F"),
     Option("regressors", "what predicts the --target (default: all four)", checks.check_names,
            form="names", metavar="R", table="methods"),
     Option("baseline", "finetune (head, last and full), none, or some of: head last gradual full (default: "
