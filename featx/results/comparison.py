@@ -28,7 +28,7 @@ class _DataChecks(TypedDict, total=False):
 def _versus_best(result: ComparisonResult, m: MethodResult) -> str:
     if m is result.best():
         return "best"
-    plain = m.is_reference and not m.is_adjusted and math.isfinite(m.p_value)
+    plain = not m.competes and not m.is_adjusted and math.isfinite(m.p_value)
     return format_test(m.p_adjusted) + (", not adjusted" if plain else "")
 
 
