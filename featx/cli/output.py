@@ -76,6 +76,8 @@ def show_experiment(args: Namespace, found: tuple[Any, Path]) -> None:
     # Learning curves have no data checks and so no findings.
     notes = [*result.warnings, *getattr(result, "findings", [])]
     say_notes(result.table(), notes, result.advice)
+    for line in getattr(result, "next_steps", []):
+        say(f"next: {line}")
     list_failures(result.failures)
     say(f"report: {report}")
     if args.profile:

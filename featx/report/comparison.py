@@ -71,6 +71,7 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
     return view | {
         "shown": shown.title,
         "verdict": nothing_view(result, best) if pick is None else verdict_view(result, best, pick),
+        "next_steps": result.next_steps,
         "methods": methods_table(result.methods, best, pick),
         "repeats": _repeats_view(result.repeats),
         "ensemble": _ensemble(result.ensemble),

@@ -13,6 +13,7 @@ from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
+from featx.results.next_command import python_lines, shell_lines
 from featx.results.reading import quoted
 from featx.results.repeats import Repeats
 from featx.results.selection import FineTuningTest, Selection
@@ -70,6 +71,7 @@ class ComparisonResult(AdvisedResult):
     ensemble: dict[str, Any] | None = None
     fine_tuning: FineTuningTest | None = None
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
+    training: dict[str, Any] | None = None
 
     def best(self) -> MethodResult | None:
         """Return the method with the best `metric`, references excluded (see `best_method`)."""
@@ -81,6 +83,13 @@ class ComparisonResult(AdvisedResult):
 
     def ranked(self) -> list[MethodResult]:
         return ranked_methods(self.methods, self.metric)
+
+    @property
+    def next_steps(self) -> list[str]:
+        """The lines that train the recommended method and predict with it, for a shell or in Python."""
+        if self.training is None:
+            return []
+        return (python_lines if self.command is None else shell_lines)(self.training)
 
     @property
     def findings(self) -> list[str]:
@@ -157,7 +166,7 @@ class ComparisonResult(AdvisedResult):
         return records
 
     def to_dict(self) -> dict[str, Any]:
-        content = super().to_dict()
+        content = super().to_dict() | {"next_steps": self.next_steps}
         return content if self.kind != "classes" else {k: v for k, v in content.items() if k != "kind"}
 
     def check(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import shlex
 import subprocess
 import sys
 
@@ -60,6 +62,13 @@ def test_extract_inspect_and_compare(capsys, split_photos, tmp_path):
     data = json.loads((tmp_path / "o" / "results.json").read_text())
     assert data["forward_passes"] == 0
     assert [m["name"] for m in data["methods"]] == ["majority", "pixels", "knn"]
+    (train, _) = data["next_steps"]
+    assert f"next: {train}" in out
+    words = shlex.split(train)
+    assert words[:5] == ["featx", "train", str(split_photos), "--classifier", "knn"]
+    words[words.index("-o") + 1] = str(tmp_path / "model.featx")
+    assert run(capsys, *words[1:], "--quiet")[0] == 0, "the printed command works"
+    assert html.escape(train) in (tmp_path / "o" / "report.html").read_text()
 
 
 def test_train_and_predict(capsys, split_photos, tmp_path):

@@ -11,7 +11,8 @@ from typing import Any, Unpack
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
-from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
+from featx.options import CheckedOptions, Network, Reading, Run, checked, listed, modes_in
+from featx.results.next_command import training_arguments
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
 from featx.studies.comparison.classes import compare_classes
@@ -218,6 +219,11 @@ def compare(
         with foresee(one, task_options) as progress:
             results[name] = compare_task(one, replace(task_options, progress=progress))
         results[name].warnings += unused
+        if (pick := results[name].recommended()) is not None and task.kind == "classes":
+            given = vars(network) | vars(reading) | vars(run) | {"seed": seed, "epochs": epochs}
+            asked = dict(zip(study.nets, listed(backbones), strict=True)) if study.nets else {}
+            given |= {"label": name} if study.several else {}
+            results[name].training = training_arguments(pick, data, labels, asked, given)
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:
         (result,) = results.values()

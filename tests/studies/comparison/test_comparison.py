@@ -200,6 +200,12 @@ def test_two_backbones_stand_in_one_table(photos):
         ("ensemble", None),
     ]
     assert set(result.spaces) == {BACKBONE, OTHER}
+    pick = result.recommended()
+    assert result.training["classifier"] == pick.name == "knn"
+    assert result.training["backbone"] == pick.backbone
+    assert result.next_steps[0].startswith(
+        f"model = featx.train({str(photos)!r}, classifier='knn', backbone="
+    )
 
 
 def test_groups_never_straddle_the_split(photos, tmp_path):
