@@ -17,7 +17,7 @@ from featx.options.checks import shown
 from featx.options.table import OPTIONS
 
 #: Options that have no effect where no network runs.
-_OF_NETWORK = (
+OF_NETWORK = (
     *("weights", "layer", "pooling", "preprocessing", "image_size", "trust_code"),
     *("precision", "engine", "device", "batch_size"),
 )
@@ -153,7 +153,7 @@ def require_no_network(network: Network, run: Run, **backbone: Any) -> None:
     `backbone` is ``backbone`` or ``backbones``; the message names the first option that is not its default.
     """
     asked = {**vars(network), **vars(run), **backbone}
-    for name in (*_OF_NETWORK, *backbone):
+    for name in (*OF_NETWORK, *backbone):
         require_no_effect(name, asked[name], OPTIONS[name].default, FROM_A_FILE)
 
 

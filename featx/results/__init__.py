@@ -27,6 +27,10 @@ and shows it. Nothing here knows how a number was made.
 ``created``               ISO 8601 time
 ``seconds_total``         wall time of the whole comparison, or null
 ``command``               the command or call that gives this result again, or null
+``runs``                  list of ``{command, began, seconds, featx}``: each run of this study in its folder,
+                          the first one first (of more than 100 the first and the latest); empty where no
+                          folder was given. ``command`` may be null, ``began`` is an ISO 8601 time,
+                          ``featx`` a version. Not in older files
 ``warnings``              list of sentences about this run that a reader should know
 ``extraction``            object: backbone -> ``profile`` (where the time went: ``images`` computed, ``wall``,
                           ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (difference between the
@@ -176,8 +180,8 @@ or null):
 
 Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder
 with its own ``results.json``; beside these folders lies one with ``schema``, ``tasks`` (a list of ``{name,
-kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) and ``forward_passes``, those of the one
-extraction that all tasks share.
+kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) ``forward_passes``, those of the
+one extraction that all tasks share, and ``runs``.
 """
 
 from featx.results.advice import advise, recommended

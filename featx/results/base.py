@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 from featx.errors import InputError
 from featx.results.reading import NOT_STORED, parse_as, quoted, read_json
+from featx.results.runs import RunFacts
 from featx.results.tables import Column, Lines, align_columns, flatten_row, html_table, html_text
 from featx.results.writing import make_writable_folder, plain, write_atomically
 from featx.spreadsheet import frame_csv
@@ -251,6 +252,7 @@ class StudyResult(Result):
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     seconds_total: float | None = None
     command: str | None = None
+    runs: list[dict[str, Any]] = field(default_factory=list, metadata={"json": list[RunFacts]})
     units: dict[str, Any] = field(default_factory=dict, metadata={"json": UnitFacts})
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
 

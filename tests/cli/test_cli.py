@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import json
-import shlex
 import subprocess
 import sys
 
@@ -62,13 +61,17 @@ def test_extract_inspect_and_compare(capsys, split_photos, tmp_path):
     data = json.loads((tmp_path / "o" / "results.json").read_text())
     assert data["forward_passes"] == 0
     assert [m["name"] for m in data["methods"]] == ["majority", "pixels", "knn"]
-    (train, _) = data["next_steps"]
-    assert f"next: {train}" in out
-    words = shlex.split(train)
-    assert words[:5] == ["featx", "train", str(split_photos), "--classifier", "knn"]
-    words[words.index("-o") + 1] = str(tmp_path / "model.featx")
-    assert run(capsys, *words[1:], "--quiet")[0] == 0, "the printed command works"
-    assert html.escape(train) in (tmp_path / "o" / "report.html").read_text()
+    assert data["next_steps"] == [], "the raw pixels are as good"
+
+
+def test_the_next_command_is_printed_and_in_the_report(capsys, split_photos, tmp_path, monkeypatch):
+    run(capsys, "extract", split_photos, "-o", tmp_path / "my photos.h5", *QUICK)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run(capsys, "compare", "my photos.h5", "-o", "o", "--classifiers", "lda", "--quiet")
+    lines = json.loads((tmp_path / "o" / "results.json").read_text())["next_steps"]
+    assert lines[0] == "featx train 'my photos.h5' --classifier lda -o model.featx"
+    assert "\n".join(f"next: {line}" for line in lines) in out
+    assert all(html.escape(line) in (tmp_path / "o" / "report.html").read_text() for line in lines)
 
 
 def test_train_and_predict(capsys, split_photos, tmp_path):

@@ -37,12 +37,13 @@ def test_the_commands_train_keep_and_predict():
 def test_options_that_were_given_are_carried_over_and_defaults_are_not():
     line = train(
         name="finetune-full", kind="finetune", weights=None, layer="layer3", pooling="avg", image_size=64,
-        precision="fp32", label=["species"], seed=7, limit=100, trust_code=True, epochs=3, test_size=0.5, seeds=4,
+        precision="fp32", label=["species"], seed=7, limit=100, trust_code=True, epochs=3,
+        test_size=0.5, seeds=4,
     )  # fmt: skip
     assert line == (
         "featx train photos --classifier finetune-full --backbone timm:net --label species --limit 100 "
-        "--weights random --layer layer3 --pooling avg --image-size 64 --precision fp32 --trust-code --seed 7 "
-        "--epochs 3 -o model.featx"
+        "--weights random --layer layer3 --pooling avg --image-size 64 --precision fp32 --trust-code "
+        "--seed 7 --epochs 3 -o model.featx"
     )
 
 

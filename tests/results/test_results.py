@@ -147,6 +147,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "training",
         "next_steps",
         "units",
+        "runs",
     }
     assert set(content["methods"][0]) == {
         "name",

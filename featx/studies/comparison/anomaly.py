@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from featx.results import (
     advise_detectors,
     write_atomically,
 )
+from featx.results.writing import make_writable_folder
 from featx.spreadsheet import csv_text
 from featx.studies.collections import (
     describe_embeddings,
@@ -31,6 +33,7 @@ from featx.studies.collections import (
 from featx.studies.evaluation import Cell, LabelledRows, Outcome, run_cells
 from featx.studies.evaluation.methods import DetectorMethod
 from featx.studies.output import Reported
+from featx.terminal import printable
 
 
 @dataclass
@@ -54,18 +57,61 @@ class ScoredImages:
         Number of normal images that it was fitted on.
     failures : list of Failure
         Images that could not be read.
+    dataset : dict
+        ``source``: the paths of the normal images and of those that were scored, if an experiment ran.
+    space : dict
+        What determines the embeddings, as in `Features`.
+    command : str or None
+        The command that gives this again.
+    runs : list of dict
+        As in `featx.results`.
     """
+
+    json_file: ClassVar[str] = "scores.json"
 
     ids: list[str] = field(repr=False)
     decision: np.ndarray = field(repr=False)
     detector: str
     n_train: int
     failures: list[Any] = field(default_factory=list)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict, repr=False)
+    command: str | None = None
+    runs: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def anomalous(self) -> np.ndarray:
         """Whether each image lies below the threshold, ndarray of shape (n,), bool."""
         return self.decision < 0
+
+    def table(self) -> str:
+        """Say how many images are anomalous, and list the ten most anomalous ones."""
+        head = (
+            f"{int(self.anomalous.sum())} of {len(self.ids)} images are unlike the {self.n_train} normal "
+            f"ones ({self.detector}); the most anomalous:"
+        )
+        shown = list(zip(self.ids, self.decision, strict=True))[:10]
+        return "\n".join([head, *(f"  {decision:+.3g}  {printable(id)}" for id, decision in shown)])
+
+    def verdict(self) -> str:
+        """Return an empty text: the table says all."""
+        return ""
+
+    def save(self, directory: str | Path) -> Path:
+        """Write ``scores.csv`` and, about it, ``scores.json`` into a folder; return the path of the first."""
+        folder = make_writable_folder(directory)
+        self.write_csv(folder / "scores.csv")
+        about = {
+            "schema": 1,
+            "kind": "scores",
+            "dataset": self.dataset,
+            "space": self.space,
+            "scores": "scores.csv",
+            "command": self.command,
+            "runs": self.runs,
+        }
+        write_atomically(folder / self.json_file, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+        return folder / "scores.csv"
 
     def write_csv(self, path: str | Path) -> None:
         """Write the columns ``id,decision,anomalous`` (1 or 0), atomically."""
@@ -133,7 +179,8 @@ def find_anomalies(
     decision = model.decision_function(judged.embeddings)
     order = np.argsort(decision, kind="stable")
     failures = [failure for features in sets for failure in features.failures]
-    return ScoredImages([judged.ids[i] for i in order], decision[order], wanted.name, len(known), failures)
+    ids = [judged.ids[i] for i in order]
+    return ScoredImages(ids, decision[order], wanted.name, len(known), failures, space=known.space)
 
 
 @checked()

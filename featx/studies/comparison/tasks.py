@@ -79,6 +79,16 @@ class TaskComparisons(Result):
         for result in self.tasks.values():
             result.command = command
 
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs in the folder of these results; setting them sets them for every task."""
+        return next((result.runs for result in self.tasks.values()), [])
+
+    @runs.setter
+    def runs(self, runs: list[dict[str, Any]]) -> None:
+        for result in self.tasks.values():
+            result.runs = runs
+
     def heading(self) -> str:
         return f"{len(self.tasks)} tasks: {', '.join(self.tasks)}"
 
@@ -103,7 +113,12 @@ class TaskComparisons(Result):
         """Return the tasks and the folder of each."""
         places = name_folders(self.tasks)
         tasks = [{"name": n, "kind": r.kind, "folder": places[n]} for n, r in self.tasks.items()]
-        return {"schema": self.schema, "tasks": tasks, "forward_passes": self.forward_passes}
+        return {
+            "schema": self.schema,
+            "tasks": tasks,
+            "forward_passes": self.forward_passes,
+            "runs": self.runs,
+        }
 
     @classmethod
     def from_dict(cls, content: Any) -> NoReturn:
