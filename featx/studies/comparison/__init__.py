@@ -220,10 +220,11 @@ def compare(
             results[name] = compare_task(one, replace(task_options, progress=progress))
         results[name].warnings += unused
         if (pick := results[name].recommended()) is not None and task.kind == "classes":
-            given = vars(network) | vars(reading) | vars(run) | {"seed": seed, "epochs": epochs}
-            asked = dict(zip(study.nets, listed(backbones), strict=True)) if study.nets else {}
-            given |= {"label": name} if study.several else {}
-            results[name].training = training_arguments(pick, data, labels, asked, given)
+            options_given = vars(network) | vars(reading) | vars(run) | {"seed": seed, "epochs": epochs}
+            if study.several:
+                options_given["label"] = name
+            asked_for = dict(zip(study.nets, listed(backbones), strict=True)) if study.nets else {}
+            results[name].training = training_arguments(pick, data, labels, asked_for, options_given)
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:
         (result,) = results.values()
