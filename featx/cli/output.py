@@ -61,6 +61,8 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     notes = result.warnings if hasattr(result, "warnings") else getattr(result, "notes", [])
     notes = [*notes, *getattr(result, "findings", [])]
     say_notes(result.table(), notes, result.verdict())
+    for line in getattr(result, "next_steps", []):
+        say(f"next: {line}")
     list_failures(result.failures)
     if report is not None:
         say(f"report: {report}")

@@ -23,6 +23,7 @@ from featx.report.table import (
     Table,
     format_bounds,
     format_three,
+    kind_of,
     make_table,
     plain_table,
 )
@@ -144,7 +145,7 @@ def _numbers(result: CurveResult) -> Table:
 
         return Column(level.title, show, style="")
 
-    first = Column("images per class", lambda m: Cell(result.named(m), WORDS[m.kind]), style="")
+    first = Column("images per class", lambda m: Cell(result.named(m), WORDS[kind_of(m)]), style="")
     columns = [first, *(column(level) for level in result.levels)]
     caption = "Top-1 by method and images per class"
     return make_table(columns, result.ranked(), style="numbers", caption=caption)

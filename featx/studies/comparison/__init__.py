@@ -11,7 +11,8 @@ from typing import Any, Unpack
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
-from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
+from featx.options import CheckedOptions, Network, Reading, Run, checked, listed, modes_in
+from featx.results.next_command import training_arguments
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors
 from featx.studies.comparison.classes import compare_classes
@@ -237,6 +238,12 @@ def compare(
         results[name].warnings += unused
         if its_options.setups:
             results[name].baseline = {"modes": list(modes), "left_out": left_out}
+        if (pick := results[name].recommended()) is not None and one.task.kind == "classes":
+            options_given = vars(network) | vars(reading) | vars(run) | {"seed": seed, "epochs": epochs}
+            if study.several:
+                options_given["label"] = name
+            asked_for = dict(zip(study.nets, listed(backbones), strict=True)) if study.nets else {}
+            results[name].training = training_arguments(pick, data, labels, asked_for, options_given)
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:
         (result,) = results.values()

@@ -103,7 +103,7 @@ class StudyData:
             features = self.sets[method.backbone]
             each = [(features.run or {}).get(f"{unit}_per_image") for unit in ("seconds", "joules")]
             costs = [None if cost is None else cost * len(features) for cost in each]
-            if not (isinstance(method, FineTuning) and method.on_images):
+            if not (isinstance(method, FineTuning) and method.trains_network):
                 seconds["predict_per_image"] = (seconds["predict_per_image"] or 0.0) + (each[0] or 0.0)
         outcome.seconds, outcome.joules = {"extract": costs[0], **seconds}, {"extract": costs[1], **joules}
 

@@ -55,6 +55,11 @@ class TaskComparisons(Result):
         return [f"{name}: {line}" for name, r in self.tasks.items() for line in r.findings]
 
     @property
+    def next_steps(self) -> list[str]:
+        """The lines that train the recommended method of each task."""
+        return [line for result in self.tasks.values() for line in result.next_steps]
+
+    @property
     def failures(self) -> list[dict[str, str]]:
         """Images that could not be read, the same for all tasks."""
         return next((result.failures for result in self.tasks.values()), [])

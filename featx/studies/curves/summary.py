@@ -61,26 +61,26 @@ def find_leaders(result: CurveResult, scores: CurveScores) -> list[CurveLeader]:
 
 
 def find_crossings(result: CurveResult, scores: CurveScores) -> list[Crossing]:
-    """Return the crossing of each fine-tuned method with the best probe; none for a single level."""
-    rows = {
-        kind: [i for i, m in enumerate(result.methods) if m.kind == kind] for kind in ("probe", "finetune")
-    }
-    if not rows["probe"] or not rows["finetune"] or len(result.levels) < 2:
+    """Return the crossing of each fine-tuned method with the best on frozen features; none for one level."""
+    competing = [i for i, m in enumerate(result.methods) if m.competes]
+    tuned = [i for i in competing if result.methods[i].trains_network]
+    frozen = [i for i in competing if not result.methods[i].trains_network]
+    if not frozen or not tuned or len(result.levels) < 2:
         return []
     top1 = scores.metrics["top1"]
     return [
         find_crossing(
             top1[i],
-            top1[rows["probe"]],
+            top1[frozen],
             np.array([level.per_class for level in result.levels]),
             pool=scores.pool,
             size=scores.sizes["top1"],
             method=result.methods[i].name,
             backbone=result.methods[i].backbone,
-            rivals=[result.named(result.methods[p]) for p in rows["probe"]],
+            rivals=[result.named(result.methods[p]) for p in frozen],
             seed=result.seed,
         )
-        for i in rows["finetune"]
+        for i in tuned
     ]
 
 
@@ -104,7 +104,7 @@ def advise(result: CurveResult) -> str:
     for crossing in result.crossings:
         title = result.named(methods[crossing.method, crossing.backbone])
         said.append(describe_crossing(crossing, title, first.per_class, last.per_class))
-    if not any(m.kind == "finetune" for m in result.methods):
+    if not any(m.trains_network for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
         said.append("One draw only: how much the numbers depend on the images drawn is unknown.")

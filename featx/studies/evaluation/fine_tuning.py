@@ -97,11 +97,6 @@ class FineTuning(Method):
     def packages(self) -> tuple[str, ...]:
         return (*super().packages, "torch", self.setup.net.identity["source"])
 
-    @property
-    def on_images(self) -> bool:
-        """Whether it trains the network, rather than only a head on the frozen embeddings."""
-        return self.mode != "head"
-
     def _parts(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
         """Return the training rows to fit on, and those that choose the epoch."""
         y, train, whole = cell.rows.y, cell.split.train, self.setup.trained_whole
@@ -154,7 +149,7 @@ class FineTuning(Method):
             del setup.running[cell]
 
         def predict(rows: np.ndarray) -> np.ndarray:
-            given: Any = [setup.images[i] for i in rows] if self.on_images else embeddings[rows]
+            given: Any = [setup.images[i] for i in rows] if self.trains_network else embeddings[rows]
             return tuned.predict_proba(given)
 
         about = {

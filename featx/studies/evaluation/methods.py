@@ -12,6 +12,7 @@ import numpy as np
 from featx.data.tasks import names_of
 from featx.errors import InputError
 from featx.methods.probes.definitions import define
+from featx.results.methods import HEAD
 
 if TYPE_CHECKING:
     from featx.methods.probes.fitted import FittedProbe
@@ -42,6 +43,11 @@ class Method:
     title: str  # for people
     kind: str = "probe"  # or "finetune", or "floor" for a reference; some studies have their own kinds
     backbone: str | None = None  # whose embeddings it works on; None: raw pixels, or no input
+
+    @property
+    def trains_network(self) -> bool:
+        """Whether it trains the network, rather than only a classifier or a head on frozen embeddings."""
+        return self.kind == "finetune" and self.name != HEAD
 
     @property
     def packages(self) -> tuple[str, ...]:
