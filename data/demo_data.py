@@ -48,22 +48,22 @@ NOT_PHOTOGRAPHS = {"cartoon", "toys", "plastic"}
 #: A picture is a drawing if this many colours fill this share of it. Set by looking at the pictures.
 FEW_COLOURS, MOSTLY = 8, 0.85
 
-#: What to compare with where the photographs cannot be had: the name, and arguments that keep it short.
-OTHERS = [
-    ("eurosat", "--limit 400 --seeds 5 --image-size 128"),
-    ("fashion-mnist", "--limit 1750 --image-size 96"),
-    ("digits", "--limit 600 --seeds 5 --image-size 96"),
-]
-#: Five splits of the photographs, so that the interval covers the luck of one.
-STAMPS_ARGUMENTS = "--seeds 5"
+#: Five splits, so that the intervals cover the luck of one; training all layers on each would take too long.
+ARGUMENTS = "--seeds 5 --baseline head last --epochs 10"
+#: Named datasets where the photographs cannot be had, with arguments that take about as long.
+OTHERS = {
+    "eurosat": f"--limit 400 --image-size 96 {ARGUMENTS}",
+    "fashion-mnist": "--limit 1750 --image-size 96",  # has a split
+    "digits": f"--limit 400 --image-size 96 {ARGUMENTS}",
+}
 
 
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0] if arguments else "data/downloads/stamps")
     if have_stamps(folder):
-        print(folder, STAMPS_ARGUMENTS)
+        print(folder, ARGUMENTS)
         return 0
-    for name, options in OTHERS:
+    for name, options in OTHERS.items():
         say(f"Trying {name} ...")
         if can_load(name):
             print(name, options)
@@ -76,20 +76,27 @@ def have_stamps(folder: Path) -> bool:
     if folder.is_dir():
         say(f"Photographs in {folder}, from an earlier run.")
         return True
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the folder, which gets its name when all is there; what an interrupted run left goes first.
-    for left in folder.parent.glob(f".{folder.name}-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        try:
-            source = INSTALLED if INSTALLED.is_dir() else download(Path(scratch).resolve())
-            counts = copy_photographs(source, Path(scratch) / "chosen")
-        except (OSError, subprocess.SubprocessError, LookupError) as error:
-            say(f"No photographs of Debian's {PACKAGE}: {reason(error)}")
-            return False
-        (Path(scratch) / "chosen").rename(folder)
-    say(f"{sum(counts.values())} photographs in {folder}: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
+    try:
+        counts = make_folder(folder)
+    except (OSError, subprocess.SubprocessError, LookupError) as error:
+        say(f"No photographs of Debian's {PACKAGE}: {reason(error)}")
+        return False
+    listed = ", ".join(f"{n} {name}" for name, n in counts.items())
+    say(f"{sum(counts.values())} photographs in {folder}: {listed}")
     return True
+
+
+def make_folder(folder: Path) -> dict[str, int]:
+    """Make `folder` with the photographs, all or nothing; return how many each class has."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{folder.name}-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
+        scratch = Path(name).resolve()
+        source = INSTALLED if INSTALLED.is_dir() else download(scratch)
+        counts = copy_photographs(source, scratch / "chosen")
+        (scratch / "chosen").rename(folder)
+    return counts
 
 
 def download(scratch: Path) -> Path:
@@ -98,14 +105,13 @@ def download(scratch: Path) -> Path:
         if shutil.which(program) is None:
             raise LookupError(f"there is no {program} here")
     say(f"Downloading Debian's {PACKAGE} (161 MB) ...")
-    # An unprivileged user may not refresh the system's list of packages, and it may be missing: a list of one's own.
-    own = [f"Dir::State::lists={scratch / 'lists'}", f"Dir::Cache={scratch / 'cache'}"]
-    for kept in ("lists/partial", "cache/archives/partial"):
-        (scratch / kept).mkdir(parents=True)
-    own = [word for option in own for word in ("-o", option)]
     try:
         run(["apt-get", "download", PACKAGE], scratch)
     except subprocess.SubprocessError:
+        # The system's list of packages is missing or old, and only root may renew it: make one here.
+        own = ["-o", f"Dir::State::lists={scratch / 'lists'}", "-o", f"Dir::Cache={scratch / 'cache'}"]
+        for kept in ("lists/partial", "cache/archives/partial"):
+            (scratch / kept).mkdir(parents=True)
         run(["apt-get", *own, "update"], scratch)
         run(["apt-get", *own, "download", PACKAGE], scratch)
     (package,) = scratch.glob("*.deb")
@@ -129,7 +135,8 @@ def copy_photographs(stamps: Path, folder: Path) -> dict[str, int]:
     """Copy the photographs of each class into a folder of its own; return how many there are."""
     counts = {}
     for name, parts in CLASSES.items():
-        chosen = choose([path for part in parts for path in sorted((stamps / part).rglob("*.png"))])
+        pictures = [path for part in parts for path in sorted((stamps / part).rglob("*.png"))]
+        chosen = without_variants([path for path in pictures if not is_drawing(path, stamps)])
         if not chosen:
             raise LookupError(f"{stamps} has no photographs of {name}")
         (folder / name).mkdir(parents=True)
@@ -139,26 +146,23 @@ def copy_photographs(stamps: Path, folder: Path) -> dict[str, int]:
     return counts
 
 
-def choose(paths: list[Path]) -> list[Path]:
-    """Return the photographs among the pictures of one class, and of each thing one.
+def without_variants(photographs: list[Path]) -> list[Path]:
+    """Leave out a photograph that has the name of another of its class, and more.
 
-    Left out are drawings and toys, and a stamp that has the name of another and more: `dumper_mirror` is the
-    mirror image of `dumper`, and `gnu-baby-stand` may be the same animal as `gnu-baby`. On both sides of a split,
-    such pairs would make every method look better than it is.
+    `dumper_mirror` is the mirror image of `dumper`; `gnu-baby-stand` may be the same animal as `gnu-baby`. On
+    both sides of a split, such pairs would make every method look better than it is.
     """
-    photographs = [path for path in paths if not is_drawing(path)]
-    names = {path.stem.lower() for path in photographs}
+    by_name = {path.stem.lower(): path for path in photographs}
 
-    def is_variant(path: Path) -> bool:
-        name = path.stem.lower()
-        return any(re.match(rf"{re.escape(other)}[-_0-9]", name) for other in names)
+    def is_variant(name: str) -> bool:
+        return any(re.match(rf"{re.escape(other)}[-_0-9]", name) for other in by_name)
 
-    return [path for path in photographs if not is_variant(path)]
+    return [path for name, path in by_name.items() if not is_variant(name)]
 
 
-def is_drawing(path: Path) -> bool:
-    """Return whether a stamp is no photograph: by its folder, by a vector graphic beside it, by its colours."""
-    if NOT_PHOTOGRAPHS & set(path.parts) or path.with_suffix(".svg").exists():
+def is_drawing(path: Path, stamps: Path) -> bool:
+    """Tell a drawing or a toy by its folder, by a vector graphic of the same name, or by its few colours."""
+    if NOT_PHOTOGRAPHS & set(path.relative_to(stamps).parts) or path.with_suffix(".svg").exists():
         return True
     pixels: Counter[tuple[int, ...]] = Counter()
     with Image.open(path) as image:
@@ -192,4 +196,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
