@@ -71,6 +71,30 @@ def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], sp
     return layout
 
 
+def inner_folder_notes(found: Sequence[Parts]) -> list[str]:
+    """Return a note if class folders hold folders that may be the classes: animals/cats, animals/dogs."""
+    within: dict[str, set[str]] = {}
+    for parts in found:
+        inner = within.setdefault(parts[0], set())
+        # An image beside the inner folders shows that the outer one is the class.
+        inner.add(parts[1] if len(parts) > 2 else "")
+    several = {outer: sorted(inner) for outer, inner in within.items() if len(inner) > 1}
+    nested = {outer: inner for outer, inner in several.items() if all(map(_may_name, inner))}
+    if not nested:
+        return []
+    outer, inner = next(iter(sorted(nested.items())))
+    return [
+        f"the class {outer!r} holds the folders {quote_names(inner, 3)}, whose images are all of that class"
+        + (f", and so do {len(nested) - 1} other classes" if len(nested) > 1 else "")
+        + ": if the inner folders are the classes, say so with --split-by folder (split_by='folder')"
+    ]
+
+
+def _may_name(folder: str) -> bool:
+    """Whether a folder may be called after what its images show: not 2021-05-01, not images."""
+    return re.search(r"[^\W\d_]", folder) is not None and not _STORE.fullmatch(folder)
+
+
 def name_of(folder: str) -> str:
     """Return the class name of a folder."""
     return class_name(folder) or folder
