@@ -78,8 +78,11 @@ def inner_folder_notes(found: Sequence[Parts]) -> list[str]:
         inner = within.setdefault(parts[0], set())
         # An image beside the inner folders shows that the outer one is the class.
         inner.add(parts[1] if len(parts) > 2 else "")
-    several = {outer: sorted(inner) for outer, inner in within.items() if len(inner) > 1}
-    nested = {outer: inner for outer, inner in several.items() if all(map(_may_name, inner))}
+    nested = {
+        outer: sorted(names)
+        for outer, names in within.items()
+        if len(names) > 1 and all(map(_may_name, names))
+    }
     if not nested:
         return []
     outer, inner = next(iter(sorted(nested.items())))
