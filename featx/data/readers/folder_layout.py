@@ -85,9 +85,9 @@ def inner_folder_notes(found: Sequence[Parts]) -> list[str]:
     }
     if not nested:
         return []
-    outer, inner = next(iter(sorted(nested.items())))
+    outer, first = next(iter(sorted(nested.items())))
     return [
-        f"the class {outer!r} holds the folders {quote_names(inner, 3)}, whose images are all of that class"
+        f"the class {outer!r} holds the folders {quote_names(first, 3)}, whose images are all of that class"
         + (f", and so do {len(nested) - 1} other classes" if len(nested) > 1 else "")
         + ": if the inner folders are the classes, say so with --split-by folder (split_by='folder')"
     ]
