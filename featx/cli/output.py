@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.terminal import printable, say, tell_always
+from featx.terminal import printable, say, tell, terminal_width_always
 
 
 def command_line() -> str:
@@ -60,7 +60,7 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     # Results without advice call their warnings notes; only comparisons have data checks and so findings.
     notes = result.warnings if hasattr(result, "warnings") else getattr(result, "notes", [])
     notes = [*notes, *getattr(result, "findings", [])]
-    say_notes(result.table(), notes, result.verdict())
+    say_notes(result.table(terminal_width()), notes, result.verdict())
     for line in getattr(result, "next_steps", []):
         say(f"next: {line}")
     list_failures(result.failures)

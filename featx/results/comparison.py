@@ -130,9 +130,9 @@ class ComparisonResult(AdvisedResult):
             )
         return tables
 
-    def table(self) -> str:
+    def table(self, width: int | None = None) -> str:
         cost = self.cost_of_checks()
-        return super().table() + (f"\n\n{cost}" if cost else "")
+        return super().table(width) + (f"\n\n{cost}" if cost else "")
 
     def cost_of_checks(self) -> str:
         """Say how long the data checks took, and whether an earlier run did them; empty where none apply."""
