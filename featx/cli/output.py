@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.terminal import printable, say, tell, terminal_width_always
+from featx.terminal import printable, say, tell_always, terminal_width
 
 
 def command_line() -> str:
