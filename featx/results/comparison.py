@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
+from featx.metrics import METRICS
 from featx.results.advice import recommended
 from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
@@ -16,7 +17,7 @@ from featx.results.methods import MethodResult, best_method, ranked_methods
 from featx.results.reading import quoted
 from featx.results.repeats import Repeats
 from featx.results.selection import FineTuningTest, Selection
-from featx.results.tables import Lines, interval_record, metric_column
+from featx.results.tables import Lines, interval_record, interval_text, metric_column
 from featx.results.writing import json_text
 
 
@@ -78,6 +79,12 @@ class ComparisonResult(AdvisedResult):
     def recommended(self) -> MethodResult | None:
         """Return the method to use (see `featx.results.advice`); None if none may be recommended."""
         return recommended(self.methods, self.fine_tuning)
+
+    def _best_in_words(self) -> str:
+        if (best := self.best()) is None:
+            return ""
+        title = METRICS[self.metric].title
+        return f"{best.named(self.methods)}, {title} {interval_text(best.metric(self.metric))}"
 
     def ranked(self) -> list[MethodResult]:
         return ranked_methods(self.methods, self.metric)

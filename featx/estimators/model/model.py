@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
@@ -13,10 +14,11 @@ from featx.errors import InputError, as_one_error
 from featx.estimators.model.prediction import Prediction
 from featx.extraction import embed_dataset, matching_embedder
 from featx.options import PredictOptions, Run, checked
+from featx.results.shown import Shown, brief
 
 
 @dataclass
-class Model:
+class Model(Shown):
     """Classify images with a fitted probe and the backbone that it was trained on.
 
     Attributes
@@ -47,6 +49,16 @@ class Model:
     failures: list[Failure] = field(default_factory=list)
     extraction: dict[str, Any] = field(default_factory=dict)
     module: Any = field(default=None, repr=False)
+
+    def _facts(self) -> dict[str, str]:
+        network = self.space.get("backbone")
+        facts = {
+            "classifier": self.info.get("classifier") or type(self.classifier).__name__,
+            "backbone": network.get("architecture") if isinstance(network, Mapping) else None,
+            "classes": brief(self.classes),
+            "trained on": self.info.get("n_train"),
+        }
+        return {name: str(fact) for name, fact in facts.items() if fact}
 
     @checked(images="data")
     def predict(
