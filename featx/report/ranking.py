@@ -26,6 +26,7 @@ def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict
     }
     lead = "Scores and probe are of the same embeddings, from one pass through each backbone."
     times = ", ".join(f"{backbone} {seconds:.1f} s" for backbone, seconds in result.seconds.items())
+    head, *costs = result.cost_lines()
     return {
         "title": f"{name}: ranking",
         "heading": name,
@@ -36,6 +37,8 @@ def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict
         "tested": result.tested,
         "units": capitalized(result.units_note),
         "candidates": _candidates(result),
+        "costs": plain_table([title.capitalize() for title in head], costs) if costs else None,
+        "next": result.next_command(),
         "depth": None if depth is None else draw(depth, "depth"),
         "cka": None if alike is None else draw(alike, "cka", wide=True),
         "cka_images": result.cka_images,
