@@ -83,7 +83,7 @@ class Candidate:
         return number_of(self.versus_best, "p_adjusted")
 
     def against_best(self) -> str:
-        """Return the difference from the best probe in points with adjusted interval and p-value, or ``-``."""
+        """Return the difference from the best probe in points, adjusted as its p-value is, or ``-``."""
         if self.versus_best is None:
             return "-"
         low, high = (number_of(self.versus_best, key) for key in ("low_adjusted", "high_adjusted"))
@@ -207,10 +207,9 @@ class RankingResult(StudyResult):
             cheapest = min(same, key=seconds)
             if seconds(cheapest) < CHEAPER * seconds(best):
                 times = (format_milliseconds(seconds(c)) for c in (cheapest, best))
-                sizes = f"{cheapest.dim:,} values instead of {best.dim:,}"
-                return [
-                    f"{_named(cheapest)} costs less: {' ms an image instead of '.join(times)} ms, {sizes}."
-                ]
+                said = f"{_named(cheapest)} costs less: {' ms an image instead of '.join(times)} ms"
+                sizes = f", {cheapest.dim:,} values instead of {best.dim:,}"
+                return [f"{said}{sizes if cheapest.dim != best.dim else ''}."]
             return []
         cheapest = min(same, key=lambda c: c.dim)
         if cheapest.dim < CHEAPER * best.dim:
