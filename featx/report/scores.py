@@ -71,7 +71,7 @@ def histogram(result: ScoresResult, name: str, normal: str) -> Plot:
     both = np.concatenate([result.decision, result.held_out])
     both = both[np.isfinite(both)]
     low, high = (float(both.min()), float(both.max())) if len(both) else (-1.0, 1.0)
-    edges = np.linspace(low, max(high, low + 1e-9), _BINS + 1)
+    edges = np.linspace(low, max(high, low + 1e-9), _BINS + 1).tolist()
     drawn: tuple[tuple[np.ndarray, str, dict[str, Any]], ...] = (
         (result.decision, name, {"color": INK["--probe"], "alpha": 0.55, "histtype": "stepfilled"}),
         (
