@@ -32,6 +32,7 @@ def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict
         "heading": name,
         "subtitle": f"{result.dataset.get('n'):,} images · {result.dataset.get('n_classes')} classes",
         "verdict": first,
+        "doubt": result.is_open,
         "more": " ".join(rest),
         "warnings": result.notes,
         "tested": result.tested,
@@ -65,6 +66,7 @@ def depth_plot(result: RankingResult) -> Plot | None:
         axes.plot(*zip(*own, strict=True), _LINES[i % len(_LINES)], color=ink, lw=1.2, label=backbone)
     if len(backbones) > 1:
         axes.legend(loc="lower right", frameon=False, fontsize=10, labelcolor=INK["--ink"])
+    axes.xaxis.get_major_locator().set_params(integer=True)
     plain_axes(axes, "layer, in the order of computation", "top-1 accuracy of the probe")
     alt = f"Accuracy of {len(shown)} layers against depth; the best is {best.layer} of {best.backbone}."
     return Plot(figure, alt, tips)

@@ -159,8 +159,12 @@ class RankingResult(StudyResult):
         best, chosen = self.best(), self.best("logme")
         if best is None or best.probe is None:
             return [] if chosen is None else [f"LogME is highest for {_named(chosen)}. No probe tested it."]
-        said = [f"Use {_named(best)}: its probe is the most accurate, top-1 {best.probe}."]
+        if len(self.candidates) == 1:
+            return [f"The probe on {_named(best)} has top-1 {best.probe}; name other backbones to rank them."]
         same = self._not_told_apart()
+        said = [f"Use {_named(best)}: its probe is the most accurate, top-1 {best.probe}."]
+        if same:
+            said = [f"No candidate is shown to be the best: {_named(best)} is ahead, top-1 {best.probe}."]
         if self.tested:
             said += self._on_difference(best, same)
         said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"))
@@ -175,6 +179,11 @@ class RankingResult(StudyResult):
             said.append(f"LogME would have chosen {_named(chosen)}, {lost}{tested}.")
         return said
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the tests leave the choice of the best candidate open."""
+        return bool(self._not_told_apart())
+
     def _not_told_apart(self) -> list[Candidate]:
         """Return the candidates that no test shows to be worse than the best one, the most accurate first."""
         same = [c for c in self.candidates if c.versus_best is not None and not c.p_adjusted < ALPHA]
@@ -185,7 +194,7 @@ class RankingResult(StudyResult):
         others = [c for c in self.candidates if c.versus_best is not None]
         nearest = max(others, key=lambda c: number_of(c.versus_best, "difference"))
         the_next = f"the next, {_named(nearest)}," if len(others) > 1 else _named(nearest)
-        said = f"It is ahead of {the_next} by {_ahead(nearest)}"
+        said = f"Its lead over {the_next} is {_ahead(nearest)}"
         if not same:
             shown = (
                 f"; each of the {len(others)} others is shown to be less accurate" if len(others) > 1 else ""
@@ -224,7 +233,7 @@ class RankingResult(StudyResult):
         """Return a line for each backbone: images from the cache, images computed, and the time."""
         lines = [["embeddings of", "from the cache", "computed", "time", "ms an image"]]
         for backbone, cost in self.extraction.items():
-            counts = [f"{int(cost.get(key) or 0):,} images" for key in ("cached", "computed")]
+            counts = [_count_images(int(cost.get(key) or 0)) for key in ("cached", "computed")]
             times = [format_seconds(cost.get("seconds")), format_milliseconds(cost.get("seconds_per_image"))]
             lines.append([backbone, *counts, *times])
         return lines
@@ -272,6 +281,10 @@ def _ahead(other: Candidate) -> str:
     between = f" [{format_points(low, False)}, {format_points(high, False)}]"
     points = f"{format_points(value, False)} points{between if math.isfinite(low + high) else ''}"
     return f"{points} (adjusted {p_in_text(other.p_adjusted)})"
+
+
+def _count_images(n: int) -> str:
+    return f"{n:,} image{'' if n == 1 else 's'}"
 
 
 def _named(c: Candidate) -> str:

@@ -140,7 +140,7 @@ def test_probes_are_tested_against_the_best_one_as_a_family():
             assert c.p_adjusted == family.p_adjusted[i, at]
     said = result.verdict()
     next_ = result.ranked()[1].backbone
-    assert f"It is ahead of the next, {next_} (flatten), by" in said
+    assert f"Its lead over the next, {next_} (flatten), is" in said
     assert "so the choice among" in said
     assert "With these images, a difference of" in said
     assert "flatters it by about" in said
@@ -181,20 +181,21 @@ def test_the_verdict_says_how_sure_the_choice_is_and_what_is_cheaper():
     said = sure.verdict()
     assert said.startswith("Use net0 (flatten): its probe is the most accurate, top-1 0.900")
     assert (
-        "It is ahead of the next, net2 (flatten), by 10.0 points [7.0, 13.0] (adjusted p = 0.020); each of "
+        "Its lead over the next, net2 (flatten), is 10.0 points [7.0, 13.0] (adjusted p = 0.020); each of "
         "the 2 others is shown to be less accurate."
     ) in said
     assert "costs less" not in said
     assert said.endswith("\nNext: featx compare 'made up' --backbone net0 -o results")
     open_ = compared([-0.02, -0.01], (5e-3, 2e-3, 6e-3))
     said = open_.verdict()
+    assert said.startswith("No candidate is shown to be the best: net0 (flatten) is ahead, top-1 0.900")
     assert (
-        "It is ahead of the next, net2 (flatten), by 1.0 points [−2.0, 4.0] (adjusted p = 0.40), so the "
+        "Its lead over the next, net2 (flatten), is 1.0 points [−2.0, 4.0] (adjusted p = 0.40), so the "
         "choice among net0 (flatten), net2 (flatten) and net1 (flatten) is open."
     ) in said
     assert "net1 (flatten) costs less: 2.0 ms an image instead of 5.0 ms." in said
     assert "−1.0 [−4.0, 2.0] (p = 0.40)".replace("2.0]", "+2.0]") in open_.table()
-    assert "9 images  1 images  1.5 s          2.0" in open_.table()
+    assert "9 images   1 image  1.5 s          2.0" in open_.table()
     unknown = compared([-0.02, -0.01], (5e-3, None, 6e-3))
     unknown.candidates[2].dim = 4
     assert "net2 (flatten) has fewer values: 4 instead of 8." in unknown.verdict()
