@@ -9,7 +9,7 @@
                           (the classes of ``normal`` are, together)
 ``normal``                names of the normal classes
 ``backbone``, ``space``   whose embeddings they are, and the space they live in
-``contamination``         share of the training images that each detector's threshold leaves below it
+``contamination``         share of new normal images that each detector's threshold is to flag
 ``detectors``             list of objects, as below
 ``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
 ========================  ==================================================================================
