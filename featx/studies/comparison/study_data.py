@@ -173,7 +173,8 @@ def load_study_data(
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
         everything, features = features.ids, features.labelled()
-        unlabelled = sorted(set(everything) - set(features.ids))
+        known = set(features.ids)
+        unlabelled = [id for id in everything if id not in known]
         _check_seeds(features.splits, seeds, place)
         tasks = _file_tasks(features, place)
         if check_methods is not None:
