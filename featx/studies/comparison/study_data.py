@@ -184,7 +184,7 @@ def load_study_data(
         architecture = features.space.get("backbone", {}).get("architecture", "features")
         if run.verbose:
             announce(features, name)
-        notes = [*notes_of(features), *unlabelled_notes(unlabelled), *notes]
+        notes = [*notes_of(features), *unlabelled_notes(unlabelled, tasks), *notes]
         sets = {architecture: features}
         return StudyData(
             name,
