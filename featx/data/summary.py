@@ -19,6 +19,11 @@ from featx.data.tasks import Task
 from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage
 from featx.terminal import printable, tell
 
+# Classes that are named with their counts; of more, the largest and the smallest.
+_NAMED, _OF_EACH_END = 12, 3
+# A class with fewer images cannot be in each of the five folds by which settings are chosen.
+_TINY = 5
+
 # Names, letters only, of folders for images that have no class.
 _NO_CLASS = re.compile(
     r"unlabell?ed|unlabel|nolabels?|unknown|unsorted|unclassified|unsup|background(google)?|undefined|none|null|"
@@ -61,6 +66,14 @@ def notes_of(collection: Any) -> list[str]:
                 "like any other: if it is no class, take it away, or call its folder unlabelled (in a table: "
                 "leave the cells blank)"
             )
+    tiny = {name: n for name, n in zip(collection.classes, counts.tolist(), strict=True) if 0 < n < _TINY}
+    if tiny:
+        few = min(tiny, key=tiny.__getitem__)
+        these = "the class" if len(tiny) == 1 else f"{len(tiny)} classes, among them"
+        notes.append(
+            f"few images: {these} {few!r} ({tiny[few]}): a class with fewer than {_TINY} images is hardly "
+            "learned, and its accuracy hardly measured"
+        )
     named = {name: role[0] for name in collection.classes if (role := parse_split_name(name)) is not None}
     if len(set(named.values())) > 1:
         notes.append(
@@ -142,9 +155,24 @@ def _tasks(collection: Any) -> Iterator[str]:
 
 
 def _classes(labels: np.ndarray, classes: tuple[str, ...]) -> str:
-    counts = np.bincount(labels, minlength=len(classes))
-    low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
-    size = f"{low} to {high}" if low < high else f"{low}"
-    first = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
+    """Name the classes with their counts; of many, the largest and the smallest."""
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    low, high = min(counts, default=0), max(counts, default=0)
     noun = "class" if len(classes) == 1 else "classes"
-    return f"{len(classes)} {noun} of {size} image{'s' * (high != 1)} ({first})"
+    if len(classes) <= _NAMED and low < high:
+        return f"{len(classes)} {noun}: " + ", ".join(map(_counted, classes, counts))
+    said = f"{len(classes)} {noun} of {f'{low} to {high}' if low < high else low} image{'s' * (high != 1)}"
+    if len(classes) <= _NAMED:
+        return f"{said}: {', '.join(classes)}"
+    if low == high:
+        return f"{said}: {', '.join(classes[:_NAMED])}, ..."
+    order = sorted(range(len(classes)), key=lambda i: (-counts[i], i))
+    most, fewest = (
+        ", ".join(_counted(classes[i], counts[i]) for i in part)
+        for part in (order[:_OF_EACH_END], order[-_OF_EACH_END:])
+    )
+    return f"{said}: most of {most}, fewest of {fewest}"
+
+
+def _counted(name: str, count: int) -> str:
+    return f"{name} {count}"

@@ -36,12 +36,19 @@ _RESULTS = ("results.json", "results.csv", "report.html")
 STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "compare": ("a comparison", (*_RESULTS, "predictions.csv", "methods.journal", *_EXPERIMENT)),
     "curve": ("a learning curve", ("curve.json", "curve.csv", "cells.journal", "report.html", *_EXPERIMENT)),
-    "ranking": ("a ranking", _RESULTS),
-    "similarity": ("a comparison of two sets", ("results.json", "report.html")),
-    "anomaly": ("a comparison of detectors", _RESULTS),
-    "domains": ("a comparison of domains", _RESULTS),
-    "scores": ("scores of images", ("scores.csv", "scores.json")),
+    "rank": ("a ranking", (*_RESULTS, *_EXPERIMENT)),
+    "similarity": ("a comparison of two sets", ("results.json", "report.html", *_EXPERIMENT)),
+    "anomaly": ("a comparison of detectors", (*_RESULTS, *_EXPERIMENT)),
+    "domains": ("a comparison of domains", (*_RESULTS, *_EXPERIMENT)),
+    "scores": (
+        "scores of images",
+        ("scores.csv", "scores.json", "results.json", "report.html", *_EXPERIMENT),
+    ),
 }
+#: The study of a kind of results file, where they have different names.
+_STUDY_OF = {"classes": "compare", "number": "compare", "ranking": "rank"}
+#: The keys of data in experiment files, in the order in which studies take them.
+DATA_KEYS = ("source", "a", "b", "target_domain", "test")
 #: Larger files are not read.
 _MOST_BYTES = 64 << 20
 
@@ -188,11 +195,17 @@ def _of_experiment(path: Path) -> Study | None:
             if not path.is_file() or path.stat().st_size > 1 << 20:
                 return None
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
-            kind, source = tables["experiment"]["kind"], str(tables["data"]["source"])
-            named = os.path.join(path.parent, source)
-            return Study.of(kind, named if os.path.exists(named) else source) if kind in STUDIES else None
+            kind, data = tables["experiment"]["kind"], tables["data"]
+            sources = [_from_folder(str(data[key]), path.parent) for key in DATA_KEYS if key in data]
+            return Study.of(kind, *sources) if kind in STUDIES and sources else None
     except FeatxError:
         return None
+
+
+def _from_folder(source: str, folder: Path) -> str:
+    """Return a relative path as one from `folder`; the name of a dataset as it is."""
+    named = os.path.join(folder, source)
+    return named if "/" in source or os.path.exists(named) else source
 
 
 def _of_results(path: Path) -> Study | None:
@@ -205,7 +218,7 @@ def _of_results(path: Path) -> Study | None:
             if not isinstance(content, Mapping) or not isinstance(content.get("schema"), int):
                 return None
             kind = content.get("kind", "compare")
-            kind = "compare" if kind in ("classes", "number") else kind
+            kind = _STUDY_OF.get(kind, kind)
             if kind not in STUDIES or not any(name in content for name in _PARTS):
                 return None
             about = _about(content)

@@ -14,6 +14,7 @@ import numpy as np
 from featx.data.dataset import Dataset
 from featx.data.labels import encode_labels, list_per_image, merge_classes, parse_groups, parse_splits
 from featx.data.readers.images import fetch_image, list_rows, make_sources
+from featx.data.readers.naming import name_of_object
 from featx.data.tasks import LABEL, check_not_empty, make_task, make_tasks
 from featx.errors import DatasetError
 from featx.inputs.image import SOURCES, LazyImage
@@ -99,14 +100,14 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
         come from ``.targets``, ``.labels`` or ``._labels`` (also through ``torch.utils.data.Subset``), else
         from all items; class names from ``.classes``.
     name : str, optional
-        Default: the name of the type of `dataset`.
+        Default: see `featx.data.readers.naming.name_of_object`.
     """
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DatasetError(
             f"expected a dataset with __len__ and __getitem__, got {type(dataset).__name__}; "
             "an iterable dataset has no order: make it a list"
         )
-    name = name or type(dataset).__name__
+    name = name or name_of_object(dataset)
     n = len(dataset)
     if n == 0:
         raise DatasetError(f"{name}: the dataset is empty")

@@ -11,7 +11,7 @@ import numpy as np
 from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import Layout, is_unlabelled, read_layout
+from featx.data.readers.folder_layout import Layout, inner_folder_notes, is_unlabelled, read_layout
 from featx.data.readers.folder_listing import Listing, Parts, PathFinder, list_images
 from featx.data.tasks import LABEL, Task
 from featx.errors import DatasetError
@@ -117,6 +117,8 @@ def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[
             f"all images lie in the one folder {only!r}, which holds folders itself: if those are the "
             f"classes, give {root / only}"
         ]
+    elif layout.groups is None and layout.splits is None:
+        notes = inner_folder_notes(listed.files)
     empty = _empty(listed, layout)
     if empty and labelled and layout.splits is layout.groups is None:
         raise DatasetError(

@@ -88,6 +88,35 @@ def _class_of(parts: Parts, level: int) -> str | None:
     return name_of(parts[level])
 
 
+def inner_folder_notes(found: Sequence[Parts]) -> list[str]:
+    """Return a note if class folders hold folders that may be the classes: animals/cats, animals/dogs."""
+    within: dict[str, set[str]] = {}
+    for parts in found:
+        if is_unlabelled(parts[0]):
+            continue
+        inner = within.setdefault(parts[0], set())
+        # An image beside the inner folders shows that the outer one is the class.
+        inner.add(parts[1] if len(parts) > 2 else "")
+    nested = {
+        outer: sorted(names)
+        for outer, names in within.items()
+        if len(names) > 1 and all(map(_may_name, names))
+    }
+    if not nested:
+        return []
+    outer, first = next(iter(sorted(nested.items())))
+    return [
+        f"the class {outer!r} holds the folders {quote_names(first, 3)}, whose images are all of that class"
+        + (f", and so do {len(nested) - 1} other classes" if len(nested) > 1 else "")
+        + ": if the inner folders are the classes, say so with --split-by folder (split_by='folder')"
+    ]
+
+
+def _may_name(folder: str) -> bool:
+    """Whether a folder may be called after what its images show: not 2021-05-01, not images."""
+    return re.search(r"[^\W\d_]", folder) is not None and not _STORE.fullmatch(folder)
+
+
 def name_of(folder: str) -> str:
     """Return the class name of a folder."""
     return class_name(folder) or folder

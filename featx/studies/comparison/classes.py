@@ -166,10 +166,11 @@ def _score_methods(
     outcomes, truth = found.outcomes, np.asarray(data.first.labels)[found.split.test]
     metrics = _score(data, found, units, options.n_boot, options.seed)
     ranked = sorted(
-        (i for i, o in enumerate(outcomes) if o.method.kind != "floor"),
+        (i for i, o in enumerate(outcomes) if o.competes),
         key=lambda i: (
             -metrics[i]["top1"].value,
-            outcomes[i].method.kind != "probe",  # of two with equal top-1, the cheaper
+            outcomes[i].method.trains_network,  # of two with equal top-1, the cheaper
+            outcomes[i].method.kind != "probe",
             -metrics[i]["balanced_accuracy"].value,
             metrics[i]["log_loss"].value,
         ),

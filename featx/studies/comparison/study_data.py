@@ -11,13 +11,14 @@ import numpy as np
 
 from featx.data import Dataset, announce, notes_of, require_labelled, study_notes, unlabelled_notes
 from featx.data.features import Features, check_rows
+from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split, make_split
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
-from featx.studies.collections import has_rows, open_dataset, take_features
+from featx.studies.collections import open_dataset
 from featx.studies.comparison.tasks import name_folders
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
@@ -102,7 +103,7 @@ class StudyData:
             features = self.sets[method.backbone]
             each = [(features.run or {}).get(f"{unit}_per_image") for unit in ("seconds", "joules")]
             costs = [None if cost is None else cost * len(features) for cost in each]
-            if not (isinstance(method, FineTuning) and method.on_images):
+            if not (isinstance(method, FineTuning) and method.trains_network):
                 seconds["predict_per_image"] = (seconds["predict_per_image"] or 0.0) + (each[0] or 0.0)
         outcome.seconds, outcome.joules = {"extract": costs[0], **seconds}, {"extract": costs[1], **joules}
 

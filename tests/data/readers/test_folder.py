@@ -111,10 +111,10 @@ def test_hidden_and_foreign_files_are_left_out(tmp_path):
 
 def test_an_image_in_a_format_that_is_not_decoded_is_there_to_be_named(tmp_path):
     put(tmp_path, "a/1.png", "b/1.png")
-    (tmp_path / "b" / "2.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "b" / "2.jxl").write_bytes(b"\xff\x0a")
     dataset = read_folder(tmp_path)
-    assert dataset.ids[-1] == "b/2.heic"
-    with pytest.raises(ValueError, match=r"b/2.heic: not an image: a HEIC image"):
+    assert dataset.ids[-1] == "b/2.jxl"
+    with pytest.raises(ValueError, match=r"b/2.jxl: not an image: a JPEG XL image"):
         dataset.images[-1].read().image()
 
 

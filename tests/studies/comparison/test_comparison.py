@@ -13,6 +13,7 @@ from featx import compare, extract, learning_curve
 from featx.data.splits import make_split
 from featx.errors import DatasetError, InputError, OutputError, UnknownName
 from featx.report import render
+from featx.studies.comparison import Comparison
 
 SMALL = {"backbones": BACKBONE, "weights": None, "image_size": 32, "n_boot": 50}
 
@@ -177,6 +178,7 @@ def test_a_features_file_is_compared_without_images(split_photos, tmp_path):
     result = compare(tmp_path / "f.h5", classifiers=["lda"], n_boot=50)
     assert [m.name for m in result.methods] == ["majority", "lda"]
     assert result.forward_passes == 0
+    assert result.training == {"data": str(tmp_path / "f.h5"), "classifier": "lda"}
     assert any("features file" in warning for warning in result.warnings)
     with pytest.raises(InputError, match="limit does not apply to features"):
         compare(tmp_path / "f.h5", limit=10)
@@ -210,7 +212,9 @@ def test_the_baseline_says_how_its_rate_was_found(photos):
         assert sum(trial["seconds"] for trial in search) < method.seconds["fit"]
 
 
-def test_two_backbones_stand_in_one_table(photos):
+def test_two_backbones_stand_in_one_table(photos, monkeypatch):
+    # The colours of these photos are told apart by the raw pixels, so nothing would be recommended.
+    monkeypatch.setattr(Comparison, "recommended", lambda self: self.methods[-2])
     result = compare(photos, **(SMALL | {"backbones": [BACKBONE, OTHER]}), classifiers="knn", baseline="none")
     assert [(m.name, m.backbone) for m in result.methods if m.kind == "probe"] == [
         ("knn", BACKBONE),
@@ -220,6 +224,9 @@ def test_two_backbones_stand_in_one_table(photos):
     assert set(result.spaces) == {BACKBONE, OTHER}
     columns = ["majority", "pixels", f"knn {BACKBONE}", f"knn {OTHER}", "ensemble"]
     assert list(result.test_predictions.methods) == columns
+    options = {"backbone": OTHER, "weights": "random", "image_size": 32}
+    assert result.training == {"data": str(photos), "classifier": "knn", **options}
+    assert result.next_steps[0].startswith(f"model = featx.train({str(photos)!r}, classifier='knn', ")
 
 
 def test_groups_never_straddle_the_split(photos, tmp_path):

@@ -158,6 +158,7 @@ def test_saved_tasks_are_reached_from_one_page(result, tmp_path):
             {"name": "red", "kind": "number", "folder": "red"},
         ],
         "forward_passes": 30,
+        "runs": [],
     }
     parsed = _Links(page.read_text(encoding="utf-8"))
     assert parsed.links == ["species/report.html", "habitat/report.html", "red/report.html"]
