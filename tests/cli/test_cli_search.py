@@ -12,6 +12,7 @@ from featx import extract, load_features
 from featx.backbones import load_backbone
 from featx.cli import main
 from featx.data.features import Features
+from featx.data.tasks import Task
 
 
 def run(capsys, *argv):
