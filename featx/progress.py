@@ -15,7 +15,7 @@ from featx.terminal import printable, tell
 #: Seconds between two plain lines if the output is no terminal; the lines of long work are rarer.
 INTERVAL = 10.0
 #: Seconds between two plain lines, as a share of the time so far.
-_RARE = 0.05
+_RARE = 0.15
 #: Seconds between two looks at the state of the work.
 _LOOK = 0.5
 #: Parts of a bar whose end is estimated.

@@ -28,6 +28,8 @@ from featx.studies.output import removed_if_unused
 
 #: What a run leaves beside its results: the experiment as it was run, and the machine and versions.
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
+#: The first line of that file where featx wrote it.
+_HEADER = "# The experiment as it was run; to run it again, or to go on: featx run experiment.toml"
 #: A name that ends in one of these is a path; a dot alone is no sign, as names of weights have dots.
 _SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
 #: The largest experiment file that is read; a real one has a few lines.
@@ -167,6 +169,7 @@ class Experiment:
         first = next(iter(getattr(result, "tasks", {}).values()), result)
         chosen, copy = getattr(first, "baseline", None), folder / EXPERIMENT
         own = self.origin is not None and os.path.samefile(copy, self.origin)
+        own = own and not (_read_text(copy) or "").startswith(_HEADER)
         if chosen and not own and self.options.get("baseline", ["finetune"]) in ("finetune", ["finetune"]):
             ran = replace(self, options=self.options | {"baseline": chosen["modes"] or ["none"]})
             write_atomically(copy, ran.to_toml(beside=folder))
@@ -204,7 +207,7 @@ class Experiment:
         """Return the text of the experiment file as it is written into its output folder, `beside`."""
         output = os.path.relpath(self.output.resolve(), beside.resolve())
         given = {"kind": self.kind, "output": output, "source": self.source, **self.options}
-        lines = ["# The experiment as it was run; to run it again, or to go on: featx run experiment.toml"]
+        lines = [_HEADER]
         for table in TABLES:
             known = [f"{key} = {_toml(given[key])}" for key in TABLES[table] if key in given]
             lines += ["", f"[{table}]", *known] if known else []
