@@ -122,7 +122,8 @@ def _in_notebook() -> bool:
     shell = None
     with contextlib.suppress(Exception):  # it is somebody else's module
         shell = ipython.get_ipython() if ipython is not None else None
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    # That of Google Colab is derived from it.
+    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
 
 def describe_seconds(seconds: float) -> str:
